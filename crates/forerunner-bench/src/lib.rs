@@ -1,0 +1,1 @@
+//! Reference implementations that Forerunner is measured against.

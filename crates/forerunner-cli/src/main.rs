@@ -1,0 +1,3 @@
+//! The `forerunner` command.
+
+fn main() {}

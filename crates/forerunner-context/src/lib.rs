@@ -1,0 +1,1 @@
+//! Context snapshots, deltas and frames for Forerunner: bytes in, bytes out.

@@ -1,0 +1,25 @@
+//! Vocabulary and state machines of Forerunner.
+//!
+//! Pure: no IO, no async, no clock. Every choice is a function of (state, event, now) that returns actions; the
+//! actors of `forerunner-runtime` turn messages into events and actions into effects.
+//!
+//! ```
+//! use forerunner_core::{RetryPolicy, TaskState};
+//! use std::time::Duration;
+//!
+//! assert!(TaskState::Running.can_become(TaskState::Succeeded));
+//! assert!(!TaskState::Succeeded.can_become(TaskState::Running));
+//! assert_eq!(RetryPolicy::default().backoff(2, 1.0), Duration::from_secs(2));
+//! ```
+
+mod error;
+mod ids;
+mod retry;
+mod task;
+mod time;
+
+pub use error::Error;
+pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
+pub use retry::{Next, RetryPolicy, after_attempt};
+pub use task::{ErrorKind, Labels, NewTask, Outcome, Payload, Priority, Task, TaskError, TaskState};
+pub use time::{Clock, Timestamp};

@@ -1,0 +1,97 @@
+//! When a task is tried again, and what an attempt's end makes of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ErrorKind, Outcome, Payload, Task, TaskError, TaskState, Timestamp};
+
+/// How often and how soon a task is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts in all, at least 1.
+    pub max_attempts: u32,
+    /// Attempts that may take an agent or a node down before the task is quarantined as dead.
+    pub max_crashes: u32,
+    /// Delay before the second attempt.
+    pub initial: Duration,
+    /// Longest delay.
+    pub max: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_attempts: 5, max_crashes: 3, initial: Duration::from_secs(1), max: Duration::from_secs(300) }
+    }
+}
+
+impl RetryPolicy {
+    /// Delay after `attempt` attempts: doubling from `initial` up to `max`, then scaled by `jitter`.
+    ///
+    /// `jitter` is uniform in [0, 1) and maps to a factor in [0.5, 1): "equal jitter", so that tasks which failed
+    /// together do not come back together (Brooker 2015, "Exponential Backoff And Jitter").
+    pub fn backoff(&self, attempt: u32, jitter: f64) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(63);
+        let full = self.initial.saturating_mul(2u32.saturating_pow(doublings)).min(self.max);
+        full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+/// What an attempt's end makes of its task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// The task is over.
+    Finish {
+        /// A terminal state.
+        state: TaskState,
+        /// The result of a task that succeeded.
+        output: Option<Payload>,
+        /// Why it did not succeed.
+        error: Option<TaskError>,
+    },
+    /// The task is tried again.
+    Retry {
+        /// Not before this time.
+        run_at: Timestamp,
+        /// Why the attempt failed.
+        error: TaskError,
+        /// Whether the attempt counts as a crash.
+        crash: bool,
+    },
+    /// The task goes back to the front of its queue and the attempt is not counted.
+    Release,
+}
+
+/// Decides what becomes of `task` after an attempt that ended with `outcome` at `now`.
+///
+/// `jitter` is uniform in [0, 1). A task past its deadline expires rather than being tried again; one that took its
+/// agent down `max_crashes` times is dead whatever its attempts.
+pub fn after_attempt(task: &Task, outcome: Outcome, now: Timestamp, jitter: f64) -> Next {
+    match outcome {
+        Outcome::Succeeded(output) => finish(TaskState::Succeeded, Some(output), None),
+        Outcome::Rejected(error) => finish(TaskState::Failed, None, Some(error)),
+        Outcome::Cancelled => finish(TaskState::Cancelled, None, Some(cancelled())),
+        Outcome::Released => Next::Release,
+        Outcome::Failed(error) => after_failure(task, error, now, jitter),
+    }
+}
+
+fn after_failure(task: &Task, error: TaskError, now: Timestamp, jitter: f64) -> Next {
+    if error.kind == ErrorKind::DeadlineExceeded || task.is_past_deadline(now) {
+        return finish(TaskState::Expired, None, Some(error));
+    }
+    let crash = error.kind.is_crash();
+    let crashes = task.crashes + u32::from(crash);
+    if crashes >= task.retry.max_crashes || task.attempt >= task.retry.max_attempts {
+        return finish(TaskState::Dead, None, Some(error));
+    }
+    Next::Retry { run_at: now + task.retry.backoff(task.attempt, jitter), error, crash }
+}
+
+fn finish(state: TaskState, output: Option<Payload>, error: Option<TaskError>) -> Next {
+    Next::Finish { state, output, error }
+}
+
+fn cancelled() -> TaskError {
+    TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
+}

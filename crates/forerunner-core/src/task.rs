@@ -1,0 +1,476 @@
+//! Tasks: what is asked for, where it stands, how it ended.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{AgentId, ContextId, Error, IdempotencyKey, LeaseEpoch, NodeId, PoolName, RetryPolicy, TaskId, Timestamp};
+
+/// A JSON text, checked once and then passed along unparsed. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Payload(Arc<str>);
+
+impl Payload {
+    /// Checks that `text` is one JSON value (nesting at most 128 deep) and wraps it.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] with the parser's message.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(value) => Ok(Self(Arc::from(value.get()))),
+            Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        }
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] when the value has no JSON form, such as a map with keys that are not strings.
+    pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        match serde_json::to_string(value) {
+            Ok(text) => Ok(Self(Arc::from(text))),
+            Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        }
+    }
+
+    /// Wraps text that is known to be JSON, such as text that a store once accepted.
+    pub fn trusted(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The JSON value `null`.
+    pub fn null() -> Self {
+        Self(Arc::from("null"))
+    }
+
+    /// Reads the JSON text as a value of type `T`.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] when the text does not describe a `T`.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_str(&self.0).map_err(|error| Error::Payload { reason: error.to_string() })
+    }
+
+    /// Returns the JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the size of the JSON text, in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether the text is empty, which no accepted payload is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Payload {
+    /// Payloads may hold secrets, so only the size is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.len())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(error) => Err(serde::ser::Error::custom(error)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Arc::from(raw.get())))
+    }
+}
+
+/// How urgent a task is: 0 (last) to 9 (first), 4 unless said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Priority(u8);
+
+impl Priority {
+    /// The most urgent priority.
+    pub const MAX: Self = Self(9);
+
+    /// Checks and wraps a priority.
+    ///
+    /// # Errors
+    /// [`Error::Priority`] above 9.
+    pub fn new(value: u64) -> Result<Self, Error> {
+        match u8::try_from(value) {
+            Ok(level) if level <= Self::MAX.0 => Ok(Self(level)),
+            _ => Err(Error::Priority { value }),
+        }
+    }
+
+    /// Returns the number, 0 to 9.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(4)
+    }
+}
+
+impl TryFrom<u64> for Priority {
+    type Error = Error;
+
+    fn try_from(value: u64) -> Result<Self, Error> {
+        Self::new(value)
+    }
+}
+
+impl From<Priority> for u64 {
+    fn from(priority: Priority) -> Self {
+        u64::from(priority.0)
+    }
+}
+
+/// Where a task stands.
+///
+/// ```text
+/// scheduled ──due──▶ queued ──leased──▶ running ──▶ succeeded
+///     ▲                 │                  │  ├────▶ failed      (not worth a retry)
+///     └──── backoff ────┼──────────────────┤  └────▶ dead        (attempts or crashes spent)
+///                       ▼                  ▼
+///               cancelled, expired ◀───────┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Waits for its `run_at`: a delay that was asked for, or the backoff before a retry.
+    Scheduled,
+    /// Waits for an agent, or for the task of the same context ahead of it.
+    Queued,
+    /// Leased to an agent.
+    Running,
+    /// Ended with an output.
+    Succeeded,
+    /// Ended with an error that a retry would not cure.
+    Failed,
+    /// Ended by request.
+    Cancelled,
+    /// Passed its deadline.
+    Expired,
+    /// Ran out of attempts, or took its agent down too often. Can be redriven.
+    Dead,
+}
+
+impl TaskState {
+    /// All states, in the order of a task's life.
+    pub const ALL: [Self; 8] = [
+        Self::Scheduled,
+        Self::Queued,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Dead,
+    ];
+
+    /// Returns the name used in JSON, metrics and stores.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Returns whether nothing more happens by itself.
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Scheduled | Self::Queued | Self::Running)
+    }
+
+    /// Returns whether a task may be sent back to the queue by hand.
+    pub const fn is_redrivable(self) -> bool {
+        matches!(self, Self::Failed | Self::Dead | Self::Cancelled | Self::Expired)
+    }
+
+    /// Returns whether a task may go from this state to `next`. Redriving is the only way out of an end.
+    pub const fn can_become(self, next: Self) -> bool {
+        use TaskState::{Cancelled, Dead, Expired, Failed, Queued, Running, Scheduled, Succeeded};
+        matches!(
+            (self, next),
+            (Scheduled, Queued | Cancelled | Expired)
+                | (Queued, Running | Cancelled | Expired)
+                | (Running, Scheduled | Queued | Succeeded | Failed | Cancelled | Expired | Dead)
+                | (Failed | Dead | Cancelled | Expired, Queued)
+        )
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for TaskState {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| Error::State { value: text.to_owned() })
+    }
+}
+
+/// Free key-value pairs that a listing can filter by.
+pub type Labels = BTreeMap<String, String>;
+
+/// What a submitter asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    /// The pool whose agents can do it.
+    pub pool: PoolName,
+    /// What the agent is given.
+    pub input: Payload,
+    /// The conversation it belongs to: tasks of one context run one at a time, in order.
+    pub context: Option<ContextId>,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    /// Not after this time.
+    pub deadline: Option<Timestamp>,
+    /// Longest run of one attempt; the pool's own limit unless said.
+    pub timeout: Option<Duration>,
+    /// Attempts in all; the pool's own limit unless said.
+    pub max_attempts: Option<u32>,
+    /// Free pairs to filter by.
+    pub labels: Labels,
+    /// Makes the submission repeatable.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl NewTask {
+    /// A task with nothing but a pool and an input.
+    pub fn new(pool: PoolName, input: Payload) -> Self {
+        Self {
+            pool,
+            input,
+            context: None,
+            priority: Priority::default(),
+            run_at: None,
+            deadline: None,
+            timeout: None,
+            max_attempts: None,
+            labels: Labels::new(),
+            idempotency_key: None,
+        }
+    }
+}
+
+/// Why an attempt ended without an output. The name is part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The agent answered with an error.
+    AgentError,
+    /// The agent's code panicked.
+    AgentPanicked,
+    /// The agent, or its process, went away during the attempt.
+    AgentLost,
+    /// The agent broke the protocol, or went over a bound.
+    AgentProtocol,
+    /// The attempt took longer than its timeout.
+    Timeout,
+    /// The deadline passed.
+    DeadlineExceeded,
+    /// Someone asked for it to stop.
+    Cancelled,
+    /// The input does not fit the agent's type.
+    InvalidInput,
+    /// The output or the context is over its limit.
+    TooLarge,
+    /// The node went away during the attempt.
+    NodeLost,
+    /// The context could not be restored.
+    ContextLost,
+}
+
+impl ErrorKind {
+    /// Returns the name used in JSON, metrics and stores.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentError => "agent_error",
+            Self::AgentPanicked => "agent_panicked",
+            Self::AgentLost => "agent_lost",
+            Self::AgentProtocol => "agent_protocol",
+            Self::Timeout => "timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Cancelled => "cancelled",
+            Self::InvalidInput => "invalid_input",
+            Self::TooLarge => "too_large",
+            Self::NodeLost => "node_lost",
+            Self::ContextLost => "context_lost",
+        }
+    }
+
+    /// Returns whether the attempt took the agent, or its node, down: such a task is quarantined early.
+    pub const fn is_crash(self) -> bool {
+        matches!(self, Self::AgentPanicked | Self::AgentLost | Self::NodeLost)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an attempt, or a task, ended without an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// The kind, for programs.
+    pub kind: ErrorKind,
+    /// What happened, for people.
+    pub message: String,
+}
+
+impl TaskError {
+    /// Builds an error.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+/// A task as the store knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The pool it waits in.
+    pub pool: PoolName,
+    /// Where it stands.
+    pub state: TaskState,
+    /// What the agent is given.
+    pub input: Payload,
+    /// The conversation it belongs to.
+    pub context: Option<ContextId>,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// When it was accepted.
+    pub submitted_at: Timestamp,
+    /// When it may run (again); `submitted_at` unless delayed.
+    pub run_at: Timestamp,
+    /// Not after this time.
+    pub deadline: Option<Timestamp>,
+    /// Longest run of one attempt.
+    pub timeout: Duration,
+    /// How often and how soon it is tried again.
+    pub retry: RetryPolicy,
+    /// Free pairs to filter by.
+    pub labels: Labels,
+    /// What makes its submission repeatable.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Attempts begun so far.
+    pub attempt: u32,
+    /// Attempts that took the agent or the node down.
+    pub crashes: u32,
+    /// The newest lease.
+    pub epoch: LeaseEpoch,
+    /// When the newest attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it reached a terminal state.
+    pub finished_at: Option<Timestamp>,
+    /// The agent of the newest attempt.
+    pub agent: Option<AgentId>,
+    /// The node of the newest attempt.
+    pub node: Option<NodeId>,
+    /// The result of a task that succeeded.
+    pub output: Option<Payload>,
+    /// Why the newest attempt ended without an output.
+    pub error: Option<TaskError>,
+}
+
+impl Task {
+    /// Seconds from being due to the start of the newest attempt, if there was one.
+    pub fn wait(&self) -> Option<Duration> {
+        self.started_at.map(|started| started.since(self.run_at.max(self.submitted_at)))
+    }
+
+    /// Returns whether `now` is past the deadline.
+    pub fn is_past_deadline(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// With an output.
+    Succeeded(Payload),
+    /// With an error that another attempt may cure.
+    Failed(TaskError),
+    /// With an error that no other attempt would cure.
+    Rejected(TaskError),
+    /// Stopped by request.
+    Cancelled,
+    /// Handed back untouched: the attempt does not count.
+    Released,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_left_only_by_redriving() {
+        for from in TaskState::ALL.into_iter().filter(|state| state.is_terminal()) {
+            for to in TaskState::ALL {
+                let allowed = from.is_redrivable() && to == TaskState::Queued;
+                assert_eq!(from.can_become(to), allowed, "{from} to {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_survive_their_text_form() {
+        for state in TaskState::ALL {
+            assert_eq!(state.as_str().parse::<TaskState>().unwrap(), state);
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+    }
+
+    #[test]
+    fn payloads_are_json_and_never_printed() {
+        let payload = Payload::parse(r#" {"password": "secret"} "#).unwrap();
+        assert_eq!(payload.as_str(), r#"{"password": "secret"}"#);
+        assert!(!format!("{payload:?}").contains("secret"));
+        assert!(Payload::parse("{").is_err());
+        assert!(Payload::parse(&"[".repeat(100_000)).is_err());
+        assert_eq!(serde_json::to_string(&payload).unwrap(), payload.as_str());
+    }
+
+    #[test]
+    fn priorities_end_at_nine() {
+        assert_eq!(Priority::new(9).unwrap(), Priority::MAX);
+        assert!(Priority::new(10).unwrap_err().to_string().contains("0 (last) to 9 (first)"));
+    }
+}

@@ -1,0 +1,1 @@
+//! The actors of Forerunner: queue, pool, agents, forecast.

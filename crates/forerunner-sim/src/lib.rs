@@ -1,0 +1,1 @@
+//! Replays traces against Forerunner's own policies in virtual time.

@@ -1,0 +1,1 @@
+//! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
