@@ -1,0 +1,205 @@
+//! The seam between a rule that sizes a pool and whatever drives it: the actors, the simulator, a pipe.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// What the operator asks for: this share of tasks starts within this time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// Share of tasks that start on time, in (0, 1).
+    pub share: f64,
+    /// On time means: at most this many seconds from being due to the start.
+    pub within_s: f64,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self { share: 0.99, within_s: 1.0 }
+    }
+}
+
+/// The bounds and the objective a policy works within.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PolicyLimits {
+    /// Fewest agents.
+    pub min: u32,
+    /// Most agents.
+    pub max: u32,
+    /// Seconds from asking for an agent to its being ready, until measured.
+    pub cold_start_s: f64,
+    /// Seconds between two decisions.
+    pub tick_s: f64,
+    /// What is asked for.
+    pub objective: Objective,
+}
+
+impl PolicyLimits {
+    /// Brings a size into `min..=max`.
+    pub fn clamp(&self, size: u32) -> u32 {
+        size.clamp(self.min, self.max.max(self.min))
+    }
+}
+
+/// What happened since the observation before, and how things stand now. The line format of `forerunner advise`.
+///
+/// Everything after `starting` is optional there; unknown fields are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Observation {
+    /// Seconds since some fixed start; never decreases.
+    pub t: f64,
+    /// Tasks that became due.
+    pub arrivals: u64,
+    /// Tasks that left an agent.
+    pub completions: u64,
+    /// Mean seconds on an agent of those completions.
+    pub mean_service_s: Option<f64>,
+    /// Tasks waiting for an agent now.
+    pub queue_depth: u32,
+    /// Tasks on an agent now.
+    pub in_flight: u32,
+    /// Idle warm agents now.
+    pub ready: u32,
+    /// Agents that are starting now.
+    pub starting: u32,
+    /// Mean context size of the completions, in tokens.
+    pub mean_context_tokens: Option<f64>,
+    /// Agents that take nothing new and stop when idle.
+    pub draining: u32,
+    /// Greatest number of tasks on agents at once.
+    pub peak_concurrency: u32,
+    /// Tasks that began on an agent.
+    pub started: u64,
+    /// Of those, how many began later than the objective allows.
+    pub late: u64,
+    /// 90th percentile of the recent measured cold starts, in seconds.
+    pub cold_start_s: Option<f64>,
+    /// Task numbers and times of the arrivals.
+    pub arrived: Vec<(u64, f64)>,
+    /// Task numbers and seconds on an agent of the completions.
+    pub completed: Vec<(u64, f64)>,
+}
+
+impl Observation {
+    /// Agents that exist or are on their way and may take tasks.
+    pub fn size(&self) -> u32 {
+        self.in_flight.saturating_sub(self.draining) + self.ready + self.starting
+    }
+}
+
+/// What a policy expects at the time when an agent asked for now would be ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Seconds ahead: cold start plus tick.
+    pub horizon_s: f64,
+    /// Expected arrivals per second at the horizon.
+    pub rate_per_s: f64,
+    /// Lower edge of the 80 % band of that rate.
+    pub rate_low: f64,
+    /// Upper edge of the 80 % band of that rate.
+    pub rate_high: f64,
+    /// Expected seconds on an agent.
+    pub service_s: f64,
+    /// Expected tasks waiting at the horizon if the pool stayed as it is.
+    pub depth: f64,
+    /// Completions per second, averaged over the recent past.
+    pub completion_rate_per_s: f64,
+    /// Change of that rate per second, over the rolling window.
+    pub completion_trend: f64,
+    /// Change of the time on an agent, in seconds per second, over the rolling window.
+    pub service_trend: f64,
+}
+
+/// Why a decision is what it is. The name is part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReasonCode {
+    /// The size is right.
+    Steady,
+    /// The forecast needs more agents.
+    ForecastUp,
+    /// The forecast needs fewer agents, and has for as long as the hold.
+    ForecastDown,
+    /// Fewer would do, but not for long enough yet.
+    Hold,
+    /// Arrivals outran the forecast.
+    Surge,
+    /// Tasks wait that the agents present and starting cannot take in time.
+    Backlog,
+    /// A threshold was crossed.
+    Utilisation,
+    /// The size was set by hand or by configuration.
+    Fixed,
+    /// A lower or upper bound is in the way.
+    Bounded,
+    /// There is not enough history yet; a safe size is kept.
+    Learning,
+}
+
+impl ReasonCode {
+    /// Returns the name used in JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::ForecastUp => "forecast_up",
+            Self::ForecastDown => "forecast_down",
+            Self::Hold => "hold",
+            Self::Surge => "surge",
+            Self::Backlog => "backlog",
+            Self::Utilisation => "utilisation",
+            Self::Fixed => "fixed",
+            Self::Bounded => "bounded",
+            Self::Learning => "learning",
+        }
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How many agents a policy wants, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Agents wanted, within the limits.
+    pub desired: u32,
+    /// Agents needed before bounds and holds.
+    pub need: f64,
+    /// Why, for programs.
+    pub reason: ReasonCode,
+    /// Why, for people: names the numbers that decided.
+    pub detail: String,
+    /// The rule in charge.
+    pub rule: Cow<'static, str>,
+    /// What was expected, for policies that forecast.
+    pub forecast: Option<Forecast>,
+}
+
+/// A rule that sizes a pool.
+///
+/// Deterministic: the same observations give the same decisions. Knows no clock; time is [`Observation::t`].
+pub trait Policy: Send {
+    /// Returns the name used in configuration, reports and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Seconds between two decisions: the rule's own rhythm. Events may ask for one in between.
+    fn interval_s(&self) -> f64;
+
+    /// Takes in what happened and says how many agents are wanted now.
+    fn decide(&mut self, seen: &Observation) -> Decision;
+
+    /// Writes down what was learned, as JSON, so that a restart does not begin from nothing.
+    fn save(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes up what [`Policy::save`] wrote; `away_s` seconds have passed since the last observation, and the next one
+    /// will have `t = 0` or later. Unreadable or outdated text is ignored, and the return value says so.
+    fn restore(&mut self, _saved: &str, _away_s: f64) -> bool {
+        false
+    }
+}
