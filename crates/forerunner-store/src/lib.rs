@@ -1,1 +1,10 @@
 //! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
+
+mod error;
+mod store;
+
+pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
+pub use store::{
+    Cancelled, Claim, ContextCommit, Enqueued, LEASE, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
+    StoredContext, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
+};

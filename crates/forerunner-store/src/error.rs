@@ -1,0 +1,126 @@
+//! What can go wrong in a store.
+
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, PoolName, TaskId, TaskState};
+
+/// A store could not do what it was asked to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store cannot take writes or reads just now.
+    #[error("the {store} store is not available: {reason}; retry later")]
+    Unavailable {
+        /// Which store.
+        store: &'static str,
+        /// What the engine said.
+        reason: String,
+    },
+    /// No space is left.
+    #[error("the {store} store is full: {reason}; free space, the store heals by itself")]
+    Full {
+        /// Which store.
+        store: &'static str,
+        /// What the engine said.
+        reason: String,
+    },
+    /// The data was written by a newer version.
+    #[error(
+        "the store at {place} has schema version {found}, this program knows up to {known}; run a newer forerunner, nothing was changed"
+    )]
+    NewerSchema {
+        /// Where the store is.
+        place: String,
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// Another node has the store open.
+    #[error("the store at {place} is in use by another process; stop it, or give this node a store of its own")]
+    InUse {
+        /// Where the store is.
+        place: String,
+    },
+    /// The data cannot be read back.
+    #[error("the store at {place} is damaged: {reason}; restore a copy, nothing was changed")]
+    Damaged {
+        /// Where the store is.
+        place: String,
+        /// What was found.
+        reason: String,
+    },
+    /// The store was closed.
+    #[error("the {store} store is closed; start the node again")]
+    Closed {
+        /// Which store.
+        store: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Returns whether the same call may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+    }
+}
+
+/// Why a task was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The idempotency key was used for something else.
+    #[error("idempotency key `{key}` was used for task {task} with another body; use a new key for a new task")]
+    KeyReused {
+        /// The key.
+        key: IdempotencyKey,
+        /// The task that has it.
+        task: TaskId,
+    },
+}
+
+/// A settle, or any other act of a lease holder, came after its lease was gone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the lease with epoch {} of task {task} is gone; stop working on it", epoch.0)]
+pub struct LeaseLost {
+    /// The task.
+    pub task: TaskId,
+    /// The epoch of the lease that is gone.
+    pub epoch: LeaseEpoch,
+}
+
+/// A task or context that was asked for is not there, or not in a fitting state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// There is no such task.
+    #[error("there is no task {task}; it may have been removed after its retention")]
+    NoTask {
+        /// The id asked for.
+        task: TaskId,
+    },
+    /// The task's state does not allow it.
+    #[error("task {task} is {state}, so it cannot be {wish}")]
+    WrongState {
+        /// The task.
+        task: TaskId,
+        /// Where it stands.
+        state: TaskState,
+        /// What was wished: `cancelled` or `retried`.
+        wish: &'static str,
+    },
+    /// There is no such context.
+    #[error("there is no context `{context}` in pool `{pool}`")]
+    NoContext {
+        /// The pool asked.
+        pool: PoolName,
+        /// The id asked for.
+        context: ContextId,
+    },
+    /// A task of the context has not ended.
+    #[error("context `{context}` is in use by task {task}; cancel it or wait for it first")]
+    ContextInUse {
+        /// The context.
+        context: ContextId,
+        /// A task of it that has not ended.
+        task: TaskId,
+    },
+}

@@ -1,0 +1,303 @@
+//! The verbs that everything above a store uses.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+
+use forerunner_core::{
+    AgentId, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+};
+
+use crate::{LeaseLost, Mismatch, Refusal, StoreError};
+
+/// An answer that arrives once the store has done its part.
+pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// Where tasks, results, contexts and history live.
+///
+/// **Durable**: an `Ok` from [`enqueue`](Store::enqueue), [`settle`](Store::settle), [`cancel`](Store::cancel) or
+/// [`redrive`](Store::redrive) means on disk (fsync) for a durable store. [`claim`](Store::claim) may answer before:
+/// a claim that a crash forgets leaves the task queued, and the epochs handed out before a crash are never accepted
+/// after it.
+///
+/// **Ordered**: calls made one after another on one thread take effect in that order.
+///
+/// **Fenced**: only the newest epoch of a running task may settle it.
+///
+/// **One of a context**: of all unfinished tasks of a context, only the one that became due first (ties by submission)
+/// can be claimed; a retry keeps its place. Others wait in state `queued` and are not counted as claimable.
+///
+/// Calls start their work when called, not when polled; a dropped future does not undo it.
+pub trait Store: Send + Sync + 'static {
+    /// Names the kind: `memory`, `sqlite`, `postgres`.
+    fn kind(&self) -> &'static str;
+
+    /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
+    fn enqueue(&self, batch: Vec<Task>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
+
+    /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
+    ///
+    /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at`, `node` set.
+    /// Tasks past their deadline at `claim.now` are not handed out; [`Store::sweep`] expires them.
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
+
+    /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
+
+    /// Notes which agent runs a task, for listings. Best effort: not durable, ignored when the lease is gone.
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>);
+
+    /// Cancels a task that waits, at once; one that runs is only reported, for its holder to stop.
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
+
+    /// Sends an ended task back to the queue with fresh attempts and crashes.
+    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
+
+    /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
+
+    /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
+    /// or dies of too many (see [`RetryPolicy::max_crashes`]).
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
+
+    /// Reads one task.
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>>;
+
+    /// Reads a page of tasks, newest first.
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage>;
+
+    /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
+
+    /// Reads the newest state of a context with the frames that rebuild it, base first.
+    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>>;
+
+    /// Removes a context and all its frames for good. Refused while a task of it has not ended.
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>>;
+
+    /// Keeps a small text under a key, for window history and pool settings. `None` removes it.
+    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()>;
+
+    /// Reads what [`Store::put_note`] kept.
+    fn note(&self, key: String) -> StoreFuture<Option<String>>;
+
+    /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
+
+    /// Answers once a small write has reached the disk, so that readiness can tell a broken store.
+    fn check(&self) -> StoreFuture<()>;
+
+    /// Finishes what was begun and lets go of files and connections. Later calls answer [`StoreError::Closed`].
+    fn close(&self) -> StoreFuture<()>;
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Enqueued {
+    /// Accepted now.
+    New {
+        /// Its id.
+        task: TaskId,
+        /// `scheduled` or `queued`.
+        state: TaskState,
+        /// Whether an agent could take it now (not delayed, nothing of its context ahead of it).
+        claimable: bool,
+    },
+    /// The same key and body were accepted before: here is that task.
+    Known(Box<Task>),
+}
+
+/// A request for work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// From which pool.
+    pub pool: PoolName,
+    /// For which node.
+    pub node: NodeId,
+    /// At most this many.
+    pub limit: usize,
+    /// Stored as the start of the attempts.
+    pub now: Timestamp,
+    /// When the leases end unless the node renews them.
+    pub lease_until: Timestamp,
+}
+
+/// The end of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// Which task.
+    pub task: TaskId,
+    /// Under which lease.
+    pub epoch: LeaseEpoch,
+    /// When the attempt ended.
+    pub now: Timestamp,
+    /// What becomes of the task.
+    pub next: Next,
+    /// What became of its context, in the same transaction.
+    pub context: Option<ContextCommit>,
+}
+
+/// A new version of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextCommit {
+    /// Which context of the task's pool.
+    pub context: ContextId,
+    /// The version this one follows; 0 for none. Refused as a lost lease when the stored one differs.
+    pub parent_version: u64,
+    /// The encoded frame.
+    pub frame: Vec<u8>,
+    /// Whether the frame stands alone. A full frame replaces all frames before it.
+    pub full: bool,
+    /// Size of the whole context after it, in bytes.
+    pub size_bytes: u64,
+    /// Number of items after it.
+    pub items: u64,
+}
+
+/// What a settle brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The state the task is in now.
+    pub state: TaskState,
+    /// Tasks that became claimable by it: the next of the context, or the task itself.
+    pub claimable: usize,
+    /// When the task itself may run again, if it waits for a retry.
+    pub run_at: Option<Timestamp>,
+}
+
+/// What a cancellation brought about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancelled {
+    /// It waited and is cancelled now.
+    Done {
+        /// The task after it.
+        task: Box<Task>,
+        /// Whether it was claimable before.
+        was_claimable: bool,
+        /// Tasks that became claimable by it.
+        claimable: usize,
+    },
+    /// It runs: stop it, and settle it as cancelled.
+    Running(Box<Task>),
+    /// It had ended before: nothing changed.
+    Ended(Box<Task>),
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Tasks that left `scheduled` for `queued`.
+    pub promoted: Vec<TaskId>,
+    /// Tasks that became claimable.
+    pub claimable: usize,
+    /// Tasks that expired, and whether each was claimable before.
+    pub expired: Vec<(TaskId, bool)>,
+    /// When the next sweep has something to do, as far as known.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Whose tasks to take back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rescue {
+    /// Of every node but this one: it alone has the store.
+    AllBut {
+        /// The node that lives.
+        node: NodeId,
+        /// Stored as the end of the attempts.
+        now: Timestamp,
+    },
+    /// Of every node whose leases ended before `now`.
+    Expired {
+        /// The time to compare with.
+        now: Timestamp,
+    },
+}
+
+/// What a rescue did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rescued {
+    /// Tasks that run again.
+    pub requeued: Vec<TaskId>,
+    /// Tasks that died of too many crashes.
+    pub dead: Vec<TaskId>,
+}
+
+/// Which tasks to list. Empty means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this pool.
+    pub pool: Option<PoolName>,
+    /// In this state.
+    pub state: Option<TaskState>,
+    /// Of this context.
+    pub context: Option<ContextId>,
+    /// With this label (key, value).
+    pub label: Option<(String, String)>,
+    /// Older than this task: the last one of the page before.
+    pub before: Option<TaskId>,
+    /// At most this many, 1 to 1,000.
+    pub limit: usize,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskPage {
+    /// Newest first.
+    pub tasks: Vec<Task>,
+    /// Whether older ones follow.
+    pub more: bool,
+}
+
+/// How many tasks of a pool are in which state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskCounts {
+    /// By state; a state without tasks may be absent.
+    pub by_state: BTreeMap<TaskState, u64>,
+    /// Of the queued ones, those that can be claimed now.
+    pub claimable: u64,
+    /// When the next delayed task is due.
+    pub next_due: Option<Timestamp>,
+}
+
+impl TaskCounts {
+    /// Returns the number of tasks in one state.
+    pub fn of(&self, state: TaskState) -> u64 {
+        self.by_state.get(&state).copied().unwrap_or(0)
+    }
+
+    /// Tasks that have not ended and do not run: what the queue limit bounds.
+    pub fn waiting(&self) -> u64 {
+        self.of(TaskState::Scheduled) + self.of(TaskState::Queued)
+    }
+}
+
+/// A context as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredContext {
+    /// Its id.
+    pub context: ContextId,
+    /// Counts its commits from 1.
+    pub version: u64,
+    /// Size of the whole, in bytes.
+    pub size_bytes: u64,
+    /// Number of items.
+    pub items: u64,
+    /// When it was last committed.
+    pub updated_at: Timestamp,
+    /// The frames that rebuild it, base first.
+    pub frames: Vec<Vec<u8>>,
+}
+
+/// Why a task taken back from a lost node ends, or runs again: the error that is stored with it.
+pub fn node_lost() -> TaskError {
+    TaskError::new(
+        forerunner_core::ErrorKind::NodeLost,
+        "the node that ran the task went away before the result was stored",
+    )
+}
+
+/// Whether a task that crashed once more is to die of it.
+pub fn dies_of_crash(crashes: u32, retry: &RetryPolicy) -> bool {
+    crashes >= retry.max_crashes
+}
+
+/// How long a lease lasts unless renewed.
+pub const LEASE: Duration = Duration::from_secs(15);
