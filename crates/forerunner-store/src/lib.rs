@@ -6,5 +6,5 @@ mod store;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use store::{
     Cancelled, Claim, ContextCommit, Enqueued, LEASE, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
-    StoredContext, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
+    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
 };

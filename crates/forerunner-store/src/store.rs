@@ -31,7 +31,7 @@ pub trait Store: Send + Sync + 'static {
     fn kind(&self) -> &'static str;
 
     /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
-    fn enqueue(&self, batch: Vec<Task>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
 
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///
@@ -87,6 +87,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Finishes what was begun and lets go of files and connections. Later calls answer [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<()>;
+}
+
+/// A task to be accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// The task, `scheduled` if its `run_at` lies after its `submitted_at`, else `queued`.
+    pub task: Task,
+    /// A hash of what the submitter asked for, there when the task has an idempotency key: the same key with another
+    /// fingerprint is refused.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// What became of a submission.
