@@ -1,1 +1,3 @@
 //! The actors of Forerunner: queue, pool, agents, forecast.
+
+pub mod agent;

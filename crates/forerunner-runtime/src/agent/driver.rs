@@ -1,0 +1,63 @@
+//! The seam between an agent actor and whatever it keeps warm: a Rust value, a child process, a simulation.
+
+use std::time::Duration;
+
+use forerunner_core::{AgentId, Payload, PoolName, TaskId, Timestamp};
+use futures_util::future::LocalBoxFuture;
+
+use super::{AgentContext, AgentError};
+
+/// What an agent is given to do.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The task.
+    pub task: TaskId,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// The task's input.
+    pub input: Payload,
+    /// When the attempt is given up.
+    pub deadline: Timestamp,
+}
+
+/// Who a new instance will be.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// Its id.
+    pub agent: AgentId,
+    /// Its pool.
+    pub pool: PoolName,
+}
+
+/// One warm instance. Lives on its actor's arbiter and does one job at a time.
+///
+/// Futures may be dropped at any await: when the attempt times out and the agent does not stop by itself, or when the
+/// node stops. A driver whose `run` was dropped is stopped, never used again.
+pub trait Driver: 'static {
+    /// Does one job. A panic is caught and counts as [`AgentError::lost`].
+    fn run<'a>(&'a mut self, job: &'a Job, cx: &'a mut AgentContext) -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
+
+    /// Resolves when the idle instance dies by itself. Dropped when a job arrives.
+    fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Stops for good, forcibly after `grace`. Called once, also for an instance that died.
+    fn stop(self: Box<Self>, _grace: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Returns the process id of an instance that has a process of its own.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// Makes warm instances.
+pub trait DriverFactory: Send + Sync + 'static {
+    /// Names the kind: `rust`, `process`, `simulated`.
+    fn kind(&self) -> &'static str;
+
+    /// Starts an instance and answers once it is warm. The time this takes is the cold start.
+    fn start(&self, seat: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>>;
+}

@@ -1,0 +1,10 @@
+//! Agents: what they are to the actors, and the kinds there are.
+
+mod context;
+mod driver;
+mod error;
+pub mod process;
+
+pub use context::{AgentContext, ProgressSink};
+pub use driver::{Driver, DriverFactory, Job, Seat};
+pub use error::AgentError;
