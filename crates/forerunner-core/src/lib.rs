@@ -12,14 +12,20 @@
 //! assert_eq!(RetryPolicy::default().backoff(2, 1.0), Duration::from_secs(2));
 //! ```
 
+mod agent;
+mod duration;
 mod error;
 mod ids;
+mod restart;
 mod retry;
 mod task;
 mod time;
 
+pub use agent::{AgentCounts, AgentState};
+pub use duration::{format_duration, human_duration, parse_duration};
 pub use error::Error;
 pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
+pub use restart::{Allowance, RestartBudget, RestartPolicy};
 pub use retry::{Next, RetryPolicy, after_attempt};
 pub use task::{ErrorKind, Labels, NewTask, Outcome, Payload, Priority, Task, TaskError, TaskState};
 pub use time::{Clock, Timestamp};

@@ -1,0 +1,84 @@
+//! What a call on the runtime can answer instead of a result.
+
+use std::time::Duration;
+
+use forerunner_core::{PoolName, TaskError, TaskId};
+use forerunner_store::{Mismatch, Refusal, StoreError};
+
+/// A call could not do what it was asked to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value is not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] forerunner_core::Error),
+    /// There is no such pool.
+    #[error("there is no pool `{pool}`; the pools are {known}")]
+    NoPool {
+        /// The name asked for.
+        pool: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The queue is at its limit.
+    #[error("pool `{pool}` is full: {depth} tasks waiting, limit {limit}; retry later or raise queue.limit")]
+    QueueFull {
+        /// The pool.
+        pool: PoolName,
+        /// Tasks waiting.
+        depth: usize,
+        /// The most there may be.
+        limit: usize,
+        /// When to try again: the time the pool needs for a tenth of its queue, 1 s at least.
+        retry_after: Duration,
+    },
+    /// A payload is over its limit.
+    #[error("the {what} has {size} bytes, the limit is {limit}; send less or raise {key}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+        /// The setting that bounds it.
+        key: &'static str,
+    },
+    /// The store refused a submission.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What was asked for is not there, or not in a fitting state.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node is shutting down and takes nothing new.
+    #[error("this node is shutting down and takes no new tasks; send the task to another node or retry later")]
+    ShuttingDown,
+    /// An actor went away before it answered: whether the call took effect is unknown.
+    #[error("pool `{pool}` did not answer; whether the call took effect is unknown, look before repeating it")]
+    Unknown {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// A task ended without an output.
+    #[error("task {task} ended without an output: {error}")]
+    Task {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        error: TaskError,
+    },
+}
+
+impl Error {
+    /// Returns whether the same call may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::QueueFull { .. } | Self::ShuttingDown => true,
+            Self::Store(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+}

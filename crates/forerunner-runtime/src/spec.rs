@@ -1,0 +1,219 @@
+//! What a pool is made of: the settings an operator writes, checked together.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, human_duration};
+use forerunner_forecast::{Objective, PolicyKind, PolicyLimits};
+use serde::{Deserialize, Serialize};
+
+use crate::{agent::DriverFactory, status::Mode};
+
+/// Settings of a pool, apart from its name and its agents. Each has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolSettings {
+    /// Fewest agents kept warm.
+    pub min: u32,
+    /// Most agents.
+    pub max: u32,
+    /// Share of tasks that is to start on time, and what on time means.
+    pub on_time: OnTime,
+    /// The rule that sizes the pool.
+    pub policy: PolicyKind,
+    /// Whether its decisions are carried out.
+    pub mode: Mode,
+    /// Seconds between two decisions.
+    #[serde(with = "human_duration")]
+    pub tick: Duration,
+    /// How long an agent takes to warm up, until it was measured.
+    #[serde(with = "human_duration")]
+    pub cold_start: Duration,
+    /// How long an idle agent that is not needed waits to be taken back before it stops.
+    #[serde(with = "human_duration")]
+    pub cooldown: Duration,
+    /// How long a running task may go on when its agent, or the node, is to stop.
+    #[serde(with = "human_duration")]
+    pub stop_grace: Duration,
+    /// Bounds of the queue.
+    pub queue: QueueSettings,
+    /// What holds for a task that does not say otherwise.
+    pub task: TaskSettings,
+    /// How failed agents are replaced.
+    pub restart: RestartPolicy,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            min: 1,
+            max: 16,
+            on_time: OnTime::default(),
+            policy: PolicyKind::default(),
+            mode: Mode::Act,
+            tick: Duration::from_secs(1),
+            cold_start: Duration::from_secs(5),
+            cooldown: Duration::from_secs(5),
+            stop_grace: Duration::from_secs(30),
+            queue: QueueSettings::default(),
+            task: TaskSettings::default(),
+            restart: RestartPolicy::default(),
+        }
+    }
+}
+
+/// The objective: `on_time = { share = 0.99, within = "1s" }`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnTime {
+    /// Share of tasks that start on time, in (0, 1).
+    pub share: f64,
+    /// On time means: at most this long from being due to the start.
+    #[serde(with = "human_duration")]
+    pub within: Duration,
+}
+
+impl Default for OnTime {
+    fn default() -> Self {
+        Self { share: 0.99, within: Duration::from_secs(1) }
+    }
+}
+
+/// Bounds of a pool's queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Most tasks that may wait, delayed ones included.
+    pub limit: usize,
+    /// Largest input, in bytes of JSON.
+    pub max_input_bytes: usize,
+    /// Largest output, in bytes of JSON.
+    pub max_output_bytes: usize,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self { limit: 100_000, max_input_bytes: 1 << 20, max_output_bytes: 4 << 20 }
+    }
+}
+
+/// What holds for a task that does not say otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskSettings {
+    /// Longest run of one attempt.
+    #[serde(with = "human_duration")]
+    pub timeout: Duration,
+    /// How long an agent may take to stop after a cancellation or a timeout before it is stopped by force.
+    #[serde(with = "human_duration")]
+    pub cancel_grace: Duration,
+    /// Attempts in all, at least 1.
+    pub max_attempts: u32,
+    /// Attempts that may take an agent or a node down before the task is dead.
+    pub max_crashes: u32,
+    /// Delay before the second attempt; doubles with each further one, with jitter.
+    #[serde(with = "human_duration")]
+    pub retry_initial: Duration,
+    /// Longest delay before an attempt.
+    #[serde(with = "human_duration")]
+    pub retry_max: Duration,
+}
+
+impl Default for TaskSettings {
+    fn default() -> Self {
+        let retry = RetryPolicy::default();
+        Self {
+            timeout: Duration::from_secs(600),
+            cancel_grace: Duration::from_secs(5),
+            max_attempts: retry.max_attempts,
+            max_crashes: retry.max_crashes,
+            retry_initial: retry.initial,
+            retry_max: retry.max,
+        }
+    }
+}
+
+impl TaskSettings {
+    /// Returns the retry policy of a task that asks for `max_attempts`, or for the default.
+    pub fn retry(&self, max_attempts: Option<u32>) -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: max_attempts.unwrap_or(self.max_attempts).max(1),
+            max_crashes: self.max_crashes.max(1),
+            initial: self.retry_initial,
+            max: self.retry_max,
+        }
+    }
+}
+
+impl PoolSettings {
+    /// Most agents that a pool may have.
+    pub const MAX_AGENTS: u32 = 100_000;
+
+    /// Checks the settings together.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first bad one, its value and the rule.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |key, value: String, rule: String| Err(Error::Setting { key, value, rule });
+        if self.min > self.max {
+            return refuse("min", self.min.to_string(), format!("use at most max = {}", self.max));
+        }
+        if self.max == 0 || self.max > Self::MAX_AGENTS {
+            return refuse("max", self.max.to_string(), format!("use 1 to {}", Self::MAX_AGENTS));
+        }
+        if !(self.on_time.share > 0.0 && self.on_time.share < 1.0) {
+            return refuse("on_time.share", self.on_time.share.to_string(), "use more than 0 and less than 1".into());
+        }
+        if self.tick < Duration::from_millis(50) || self.tick > Duration::from_secs(60) {
+            return refuse("tick", forerunner_core::format_duration(self.tick), "use 50ms to 60s".into());
+        }
+        if self.queue.limit == 0 {
+            return refuse("queue.limit", "0".into(), "use 1 or more".into());
+        }
+        if self.task.max_attempts == 0 {
+            return refuse("task.max_attempts", "0".into(), "use 1 or more".into());
+        }
+        if self.task.timeout.is_zero() {
+            return refuse("task.timeout", "0s".into(), "use more than 0s".into());
+        }
+        self.restart.validate()
+    }
+
+    /// Returns the bounds a policy works within.
+    pub fn limits(&self) -> PolicyLimits {
+        PolicyLimits {
+            min: self.min,
+            max: self.max,
+            cold_start_s: self.cold_start.as_secs_f64(),
+            tick_s: self.tick.as_secs_f64(),
+            objective: Objective { share: self.on_time.share, within_s: self.on_time.within.as_secs_f64() },
+        }
+    }
+}
+
+/// A pool to run: its name, its settings, and what makes its agents.
+#[derive(Clone)]
+pub struct PoolSpec {
+    /// Its name.
+    pub name: PoolName,
+    /// Its settings.
+    pub settings: PoolSettings,
+    /// What makes its agents.
+    pub agents: Arc<dyn DriverFactory>,
+}
+
+impl PoolSpec {
+    /// Checks and builds.
+    ///
+    /// # Errors
+    /// [`Error::Name`] or [`Error::Setting`].
+    pub fn new(name: &str, settings: PoolSettings, agents: Arc<dyn DriverFactory>) -> Result<Self, Error> {
+        settings.validate()?;
+        Ok(Self { name: PoolName::new(name)?, settings, agents })
+    }
+}
+
+impl fmt::Debug for PoolSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolSpec").field("name", &self.name).field("agents", &self.agents.kind()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,325 @@
+//! How things stand: what a handle answers about tasks, agents, pools and decisions.
+
+use std::time::Duration;
+
+use forerunner_core::{AgentCounts, AgentId, AgentState, ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_forecast::{Decision, Forecast, Objective};
+use serde::{Deserialize, Serialize};
+
+/// One agent instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgentStatus {
+    /// Its id.
+    pub id: AgentId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Where it stands.
+    pub state: AgentState,
+    /// The task it runs.
+    pub task: Option<TaskId>,
+    /// The context it holds warm.
+    pub context: Option<ContextId>,
+    /// Size of that context, in bytes.
+    pub context_bytes: u64,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// When it last finished a task, or became ready.
+    pub last_used: Option<Timestamp>,
+    /// Seconds from being asked for to being ready; absent while starting.
+    pub cold_start_s: Option<f64>,
+    /// Tasks it has finished.
+    pub tasks: u64,
+    /// Its process id, if it has a process of its own.
+    pub pid: Option<u32>,
+}
+
+/// Whether a pool gives out work.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PoolState {
+    /// It does.
+    Running,
+    /// It was paused: tasks wait, agents stay warm.
+    Paused,
+    /// Agents failed too often: none is started until the time given.
+    CircuitOpen {
+        /// When the next agent is tried.
+        until: Timestamp,
+        /// Why the last one failed.
+        reason: String,
+    },
+}
+
+/// Whether decisions are carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Decisions are carried out.
+    #[default]
+    Act,
+    /// Decisions are only kept and shown.
+    Advise,
+}
+
+/// How a pool stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: PoolName,
+    /// What its agents are: `rust`, `process`, `simulated`.
+    pub kind: &'static str,
+    /// Whether it gives out work.
+    #[serde(flatten)]
+    pub state: PoolState,
+    /// Fewest agents.
+    pub min: u32,
+    /// Most agents.
+    pub max: u32,
+    /// Agents wanted now.
+    pub desired: u32,
+    /// The policy that decides.
+    pub policy: &'static str,
+    /// Whether its decisions are carried out.
+    pub mode: Mode,
+    /// What the operator asks for.
+    pub objective: Objective,
+    /// Agents by state.
+    pub agents: AgentCounts,
+    /// Busy share of the warm agents, 0 to 1.
+    pub utilisation: f64,
+    /// Tasks that an agent could take now.
+    pub depth: u64,
+    /// Tasks that wait: claimable, delayed, or behind another of their context.
+    pub waiting: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// The most tasks that may wait.
+    pub queue_limit: u64,
+    /// Median and 90th percentile of recent cold starts, in seconds.
+    pub cold_start_s: Option<ColdStart>,
+    /// Share of tasks that started on time since the node started; absent before the first.
+    pub on_time_share: Option<f64>,
+    /// Tasks that ended since the node started.
+    pub finished: u64,
+    /// Agents asked for, and agents stopped, by decisions since the node started.
+    pub scale_ups: u64,
+    /// Agents stopped by decisions since the node started.
+    pub scale_downs: u64,
+    /// Seconds of agents' lives so far, summed: what the pool has cost.
+    pub agent_seconds: f64,
+    /// The newest decision.
+    pub decision: Option<DecisionRecord>,
+}
+
+/// Recent cold starts, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ColdStart {
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile: what the forecast looks ahead by.
+    pub p90: f64,
+}
+
+/// What made a decision due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The policy's own rhythm.
+    Tick,
+    /// Arrivals outran the forecast.
+    Surge,
+    /// Tasks wait and no agent is ready.
+    Backlog,
+    /// An agent went away.
+    AgentLost,
+    /// Tasks take suddenly longer or shorter.
+    ServiceShift,
+    /// The pool's settings changed.
+    Settings,
+}
+
+impl Cause {
+    /// Returns the name used in JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::Surge => "surge",
+            Self::Backlog => "backlog",
+            Self::AgentLost => "agent_lost",
+            Self::ServiceShift => "service_shift",
+            Self::Settings => "settings",
+        }
+    }
+}
+
+/// What a decision was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Tasks that became due since the decision before.
+    pub arrivals: u64,
+    /// Tasks that left an agent since then.
+    pub completions: u64,
+    /// Mean seconds on an agent of those.
+    pub mean_service_s: Option<f64>,
+    /// Mean context size of those, in tokens (4 bytes each).
+    pub mean_context_tokens: Option<f64>,
+    /// Tasks waiting for an agent.
+    pub depth: u32,
+    /// Agents by state.
+    pub agents: AgentCounts,
+    /// Cold start it looked ahead by, in seconds.
+    pub cold_start_s: f64,
+}
+
+/// A decision, kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// Counts the pool's decisions from 1.
+    pub seq: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// What made it due.
+    pub cause: Cause,
+    /// What it was made from.
+    pub inputs: Inputs,
+    /// Agents wanted before.
+    pub before: u32,
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// Whether it is carried out.
+    pub mode: Mode,
+}
+
+/// What a pool expects.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ForecastStatus {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The policy that made it.
+    pub policy: &'static str,
+    /// The newest forecast, for policies that forecast.
+    pub forecast: Option<Forecast>,
+    /// The recent past: what was, and what had been expected.
+    pub history: Vec<ForecastPoint>,
+}
+
+/// One moment of a pool's recent past.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ForecastPoint {
+    /// When.
+    pub at: Timestamp,
+    /// Arrivals per second, averaged since the point before.
+    pub rate_per_s: f64,
+    /// Expected arrivals per second at the horizon.
+    pub expected_per_s: f64,
+    /// Lower edge of the band.
+    pub low_per_s: f64,
+    /// Upper edge of the band.
+    pub high_per_s: f64,
+    /// Tasks waiting.
+    pub depth: u32,
+    /// Agents wanted.
+    pub desired: u32,
+    /// Agents warm and idle.
+    pub ready: u32,
+    /// Agents running a task.
+    pub busy: u32,
+    /// Agents warming up.
+    pub starting: u32,
+}
+
+/// A change to a running pool. `None` leaves a setting as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolPatch {
+    /// Fewest agents.
+    pub min: Option<u32>,
+    /// Most agents.
+    pub max: Option<u32>,
+    /// Whether decisions are carried out.
+    pub mode: Option<Mode>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The task as accepted, or as it stands if it was known.
+    pub task: Task,
+    /// False if the same submission had been accepted before.
+    pub created: bool,
+}
+
+/// Something that happened to a task.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskEvent {
+    /// Counts the task's events on this node from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub kind: TaskEventKind,
+}
+
+/// What happened to a task.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum TaskEventKind {
+    /// It went to another state.
+    State {
+        /// The state.
+        state: TaskState,
+        /// Attempts begun.
+        attempt: u32,
+        /// Why the last attempt ended without an output.
+        error: Option<TaskError>,
+    },
+    /// Its agent told how it goes.
+    Progress {
+        /// A line for people.
+        text: String,
+    },
+    /// Its agent streamed a piece of the output.
+    Output {
+        /// The piece.
+        chunk: String,
+    },
+}
+
+/// A context.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ContextStatus {
+    /// Its id.
+    pub id: ContextId,
+    /// The pool whose tasks use it.
+    pub pool: PoolName,
+    /// Counts its commits.
+    pub version: u64,
+    /// Size, in bytes.
+    pub size_bytes: u64,
+    /// Number of items.
+    pub items: u64,
+    /// Bytes it takes in the store.
+    pub stored_bytes: u64,
+    /// When it was last committed.
+    pub updated_at: Timestamp,
+    /// Agents that hold it warm.
+    pub warm_on: Vec<AgentId>,
+}
+
+/// Whether a node can take traffic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Readiness {
+    /// It can.
+    pub ready: bool,
+    /// Why it cannot.
+    pub reasons: Vec<String>,
+    /// The store's kind.
+    pub store: &'static str,
+}
+
+/// Turns a duration into seconds for a status.
+pub(crate) fn secs(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
