@@ -164,6 +164,16 @@ impl PoolMachine {
         self.agents.iter()
     }
 
+    /// Returns the task that an agent runs.
+    pub fn task_of(&self, agent: AgentId) -> Option<TaskId> {
+        self.agents.get(&agent).and_then(|record| record.task)
+    }
+
+    /// Returns what the pool knows of an agent.
+    pub fn agent(&self, agent: AgentId) -> Option<&AgentRecord> {
+        self.agents.get(&agent)
+    }
+
     /// Returns the agent that runs a task.
     pub fn runner(&self, task: TaskId) -> Option<AgentId> {
         self.agents.iter().find(|(_, record)| record.task == Some(task)).map(|(agent, _)| *agent)

@@ -22,6 +22,7 @@ fn task(n: u128, context: Option<&str>) -> Arc<Task> {
         input: new.input,
         context: context.map(|name| ContextId::new(name).unwrap()),
         priority: Priority::default(),
+        context_version: 0,
         submitted_at: at(0),
         run_at: at(0),
         deadline: None,
