@@ -72,10 +72,10 @@ pub struct PoolMachine {
 }
 
 impl PoolMachine {
-    /// A pool without agents that wants `rules.min` of them.
-    pub fn new(rules: PoolRules) -> Self {
+    /// A pool without agents that wants `desired` of them, within the bounds.
+    pub fn new(rules: PoolRules, desired: u32) -> Self {
         Self {
-            desired: rules.min,
+            desired: desired.clamp(rules.min, rules.max),
             paused: false,
             stopping: false,
             agents: HashMap::new(),

@@ -39,9 +39,9 @@ impl Admission {
 
     /// Gives places back.
     pub(crate) fn leave(&self, count: usize) {
-        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-            Some(waiting.saturating_sub(count))
-        });
+        let _ = self
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| Some(waiting.saturating_sub(count)));
     }
 
     pub(crate) fn waiting(&self) -> usize {

@@ -55,11 +55,11 @@ impl IdMaker {
 
     pub(crate) fn task(&self, now: Timestamp) -> TaskId {
         let wanted = (now.as_micros().max(0) as u64 / 1_000) << 12;
-        let stamp = match self.newest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |newest| {
-            Some(wanted.max(newest + 1))
-        }) {
-            Ok(newest) | Err(newest) => wanted.max(newest + 1),
-        };
+        let stamp =
+            match self.newest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |newest| Some(wanted.max(newest + 1)))
+            {
+                Ok(newest) | Err(newest) => wanted.max(newest + 1),
+            };
         let made_at = Timestamp::from_micros((stamp >> 12) as i64 * 1_000);
         TaskId::from_parts(made_at, u128::from(stamp & 0xfff) << 64 | u128::from(self.random.hash_one(stamp)))
     }

@@ -70,6 +70,7 @@ impl WatchBoard {
         let Entry::Occupied(mut entry) = self.tasks.entry(task.id) else { return };
         let waiters = std::mem::take(&mut entry.get_mut().waiters);
         match &mut entry.get_mut().log {
+            Some(log) if log.ended_at.is_some() => {}
             Some(log) => {
                 log.push(state_of(&task), now);
                 log.ended_at = Some(now);

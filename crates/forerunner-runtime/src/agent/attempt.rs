@@ -26,6 +26,8 @@ use crate::{deps::PoolDeps, metrics::PoolMetrics, status::TaskEventKind};
 const STALL: Duration = Duration::from_millis(100);
 /// What a driver may take on top of the grace it enforces itself before its future is dropped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
+/// How long an attempt may take to stop when its node stops now: its task is waited for elsewhere.
+const HAND_BACK: Duration = Duration::from_millis(500);
 
 /// Why a running attempt was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +107,8 @@ impl Attempt {
     /// The task's context as the store has it: held warm, or read back. Nothing for a task without one.
     async fn warm_memory(&mut self) -> Result<Option<Memory>, AgentError> {
         let Some(context) = &self.task.context else { return Ok(None) };
-        let held = self.held.take().filter(|held| held.context == *context && held.version == self.task.context_version);
+        let held =
+            self.held.take().filter(|held| held.context == *context && held.version == self.task.context_version);
         if let Some(memory) = held {
             self.metrics.warm_hits.increment(1);
             return Ok(Some(memory));
@@ -138,12 +141,16 @@ impl Attempt {
             () = tokio::time::sleep(limit) => true,
         };
         self.rein.cancel.cancel();
-        let grace = self.deps.settings.task.cancel_grace + GRACE_MARGIN;
+        let grace = match self.rein.why.get() {
+            Some(StopWhy::AgentStops) => HAND_BACK,
+            _ => self.deps.settings.task.cancel_grace + GRACE_MARGIN,
+        };
         let answer = tokio::select! {
             biased;
             answer = &mut run => answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
             () = tokio::time::sleep(grace) => Err(stuck(grace)),
         };
+        drop(run);
         match answer {
             // What came in time to be of use is used, whatever was asked meanwhile.
             Ok(output) => Ok(output),
@@ -155,11 +162,21 @@ impl Attempt {
     fn stopped(&self, timed_out: bool, by_deadline: bool, error: &AgentError) -> AgentError {
         let usable = error.is_agent_usable();
         if timed_out && by_deadline {
-            return AgentError::new(ErrorKind::DeadlineExceeded, "the deadline passed while the task ran", true, usable);
+            return AgentError::new(
+                ErrorKind::DeadlineExceeded,
+                "the deadline passed while the task ran",
+                true,
+                usable,
+            );
         }
         if timed_out {
             let timeout = forerunner_core::format_duration(self.task.timeout);
-            return AgentError::new(ErrorKind::Timeout, format!("the attempt took longer than {timeout}"), true, usable);
+            return AgentError::new(
+                ErrorKind::Timeout,
+                format!("the attempt took longer than {timeout}"),
+                true,
+                usable,
+            );
         }
         AgentError::new(ErrorKind::Cancelled, error.message(), false, usable)
     }
@@ -192,14 +209,21 @@ impl Attempt {
         Finished { driver: self.driver, outcome, broken, commit, held, service_s }
     }
 
-    fn committed(&self, output: Payload, memory: Memory, next: Snapshot) -> (Outcome, Option<ContextCommit>, Option<Memory>) {
+    fn committed(
+        &self,
+        output: Payload,
+        memory: Memory,
+        next: Snapshot,
+    ) -> (Outcome, Option<ContextCommit>, Option<Memory>) {
         match memory.advance(next) {
             Ok(Some((commit, held))) => {
                 self.metrics.stored_bytes.increment(commit.frame.len() as u64);
                 (Outcome::Succeeded(output), Some(commit), Some(held))
             }
             Ok(None) => (Outcome::Succeeded(output), None, Some(memory)),
-            Err(error) => (Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, error.to_string())), None, Some(memory)),
+            Err(error) => {
+                (Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, error.to_string())), None, Some(memory))
+            }
         }
     }
 

@@ -91,7 +91,8 @@ impl AgentContext {
     /// When the context would be over its limit.
     pub fn replace(&mut self, items: impl IntoIterator<Item = Vec<u8>>) -> Result<(), AgentError> {
         let items = items.into_iter().map(Item::new);
-        self.snapshot = Snapshot::from_items(items, Limits::default()).map_err(|error| AgentError::too_large(error.to_string()))?;
+        self.snapshot =
+            Snapshot::from_items(items, Limits::default()).map_err(|error| AgentError::too_large(error.to_string()))?;
         Ok(())
     }
 

@@ -68,7 +68,8 @@ impl ForecastActor {
         let limits = deps.settings.limits();
         let mut policy = build(kind.clone(), limits).map_err(|error| policy_error(&error))?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
-        let restored = saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
+        let restored =
+            saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
         tracing::info!(pool = %deps.name, policy = policy.name(), restored, "the forecast begins");
         Ok(Self {
             metrics: ForecastMetrics::new(&deps.name),
@@ -123,7 +124,7 @@ impl ForecastActor {
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
-        self.tell_queue(queue, pool, &decision);
+        self.tell_queue(queue, &decision);
         self.show(now, span_s, queue, pool, &decision);
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
@@ -157,7 +158,7 @@ impl ForecastActor {
     }
 
     /// Tells the queue what is normal now, so that it can tell a surge.
-    fn tell_queue(&self, queue: &QueueSample, pool: &PoolSample, decision: &Decision) {
+    fn tell_queue(&self, queue: &QueueSample, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
         let count = queue.completions as f64;
         let variance = (queue.service_square_sum / count - (queue.service_sum_s / count).powi(2)).max(0.0);
@@ -166,7 +167,6 @@ impl ForecastActor {
             rate_per_s: forecast.rate_per_s,
             service_s: forecast.service_s,
             service_sd_s: service_sd_s.max(0.5 * forecast.service_s),
-            ready: pool.counts.ready,
         });
     }
 
@@ -282,11 +282,7 @@ impl ForecastActor {
 }
 
 fn policy_error(error: &forerunner_forecast::Error) -> Error {
-    Error::Invalid(forerunner_core::Error::Setting {
-        key: "policy",
-        value: String::new(),
-        rule: error.to_string(),
-    })
+    Error::Invalid(forerunner_core::Error::Setting { key: "policy", value: String::new(), rule: error.to_string() })
 }
 
 impl Actor for ForecastActor {

@@ -4,5 +4,5 @@ mod actor;
 mod history;
 pub(crate) mod messages;
 
-pub(crate) use actor::ForecastActor;
+pub(crate) use actor::{ForecastActor, ForecastLinks};
 pub(crate) use history::SavedHistory;

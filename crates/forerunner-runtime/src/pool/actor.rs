@@ -8,8 +8,8 @@ use std::{
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{
-    AgentId, AgentState, ErrorKind, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task, TaskError,
-    TaskId, Timestamp,
+    AgentId, AgentState, ErrorKind, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task,
+    TaskError, TaskId, Timestamp,
 };
 use tokio::sync::oneshot;
 
@@ -46,7 +46,13 @@ pub(crate) struct PoolActor {
 }
 
 impl PoolActor {
-    pub(crate) fn new(deps: Arc<PoolDeps>, links: PoolLinks, factory: Arc<dyn DriverFactory>) -> Self {
+    /// A pool without agents. It begins with the minimum, or with as many agents as were wanted before a restart.
+    pub(crate) fn new(
+        deps: Arc<PoolDeps>,
+        links: PoolLinks,
+        factory: Arc<dyn DriverFactory>,
+        first_size: Option<u32>,
+    ) -> Self {
         let settings = &deps.settings;
         let rules = PoolRules {
             min: settings.min,
@@ -56,7 +62,7 @@ impl PoolActor {
             id_seed: deps.seed,
         };
         Self {
-            machine: PoolMachine::new(rules),
+            machine: PoolMachine::new(rules, first_size.unwrap_or(settings.min)),
             metrics: PoolMetrics::new(&deps.name),
             deps,
             links,

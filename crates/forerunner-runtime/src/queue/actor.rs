@@ -28,6 +28,9 @@ use crate::{
 /// How long a store that failed is left alone before the same call is made again.
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
 
+/// How long the wiring of a pool's actors may take before the queue looks again.
+const WIRING: Duration = Duration::from_millis(5);
+
 type Reply = oneshot::Sender<Result<Submitted, Error>>;
 
 /// Owns the tasks of one pool: what waits, what is leased, what is being settled.
@@ -186,6 +189,10 @@ impl QueueActor {
 
     fn claim(&mut self, asked: usize, ctx: &mut Context<Self>) {
         let now = self.deps.now();
+        if self.links.is_none() {
+            // The wiring is not complete: nobody could be given what is claimed.
+            return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
+        }
         let claim = Claim {
             pool: self.deps.name.clone(),
             node: self.deps.node.node,
@@ -381,4 +388,3 @@ impl Handler<GetQueueStatus> for QueueActor {
         self.tally.status(self.machine.depth())
     }
 }
-

@@ -139,7 +139,6 @@ pub(crate) struct Expect {
     pub(crate) rate_per_s: f64,
     pub(crate) service_s: f64,
     pub(crate) service_sd_s: f64,
-    pub(crate) ready: u32,
 }
 
 /// The picture has changed: decide now. Sent to the `ForecastActor` by the queue and the pool.

@@ -166,4 +166,3 @@ impl Handler<Drain> for QueueActor {
         self.flush_soon(ctx);
     }
 }
-
