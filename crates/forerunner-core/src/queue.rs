@@ -99,7 +99,11 @@ impl QueueMachine {
     pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
         let mut actions = Vec::new();
         match event {
-            QueueEvent::Tick => {}
+            // The caller keeps only its earliest wake-up, so the others are asked for again.
+            QueueEvent::Tick => {
+                let pending = self.next_due.into_iter().chain(self.blocked_until);
+                actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
+            }
             QueueEvent::Claimable(count) => self.claimable += count as i64,
             QueueEvent::Gone(count) => self.claimable -= count as i64,
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
@@ -255,7 +259,7 @@ mod tests {
         let mut queue = idle();
         assert_eq!(queue.step(QueueEvent::Due(at(500)), at(1)), vec![QueueAction::Wake(at(500))]);
         assert!(queue.step(QueueEvent::Due(at(900)), at(2)).is_empty());
-        assert!(queue.step(QueueEvent::Tick, at(499)).is_empty());
+        assert_eq!(queue.step(QueueEvent::Tick, at(499)), vec![QueueAction::Wake(at(500))], "woken too early");
         assert_eq!(queue.step(QueueEvent::Tick, at(500)), vec![QueueAction::Sweep]);
         assert!(queue.step(QueueEvent::Tick, at(501)).is_empty(), "one sweep at a time");
         let actions = queue.step(QueueEvent::Swept { next_due: Some(at(900)) }, at(502));
