@@ -326,3 +326,6 @@ fn last_run(connection: &Connection) -> Sql<(u64, bool)> {
 fn raise_floor(connection: &Connection, floor: u64) -> Sql<()> {
     run(connection, "UPDATE meta SET epoch_floor = ?1, clean = 0", [floor as i64]).map(drop)
 }
+
+#[cfg(test)]
+mod tests;
