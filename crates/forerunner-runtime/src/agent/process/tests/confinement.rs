@@ -91,6 +91,7 @@ async fn an_agent_has_a_directory_of_its_own_or_the_one_it_is_given() {
 #[tokio::test(flavor = "current_thread")]
 async fn no_agent_outlives_the_thread_that_drives_it() {
     let rig = Rig::python("hello()\ntime.sleep(1000)");
+    let rig = rig.with(|spec| spec.cwd = Some(std::env::temp_dir()));
     let spec = rig.spec.clone();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

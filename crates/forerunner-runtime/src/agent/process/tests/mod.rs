@@ -88,7 +88,7 @@ fn python() -> &'static str {
 
 fn next_number() -> u128 {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
-    u128::from(NUMBER.fetch_add(1, Ordering::Relaxed)) | u128::from(std::process::id()) << 80
+    u128::from(NUMBER.fetch_add(1, Ordering::Relaxed)) | u128::from(std::process::id()) << 32
 }
 
 fn seat() -> Seat {
