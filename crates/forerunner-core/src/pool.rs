@@ -72,10 +72,10 @@ pub struct PoolMachine {
 }
 
 impl PoolMachine {
-    /// A pool without agents that wants `rules.min` of them.
-    pub fn new(rules: PoolRules) -> Self {
+    /// A pool without agents that wants `desired` of them, within the bounds.
+    pub fn new(rules: PoolRules, desired: u32) -> Self {
         Self {
-            desired: rules.min,
+            desired: desired.clamp(rules.min, rules.max),
             paused: false,
             stopping: false,
             agents: HashMap::new(),
@@ -162,6 +162,16 @@ impl PoolMachine {
     /// Returns all agents that exist, in no order.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentId, &AgentRecord)> {
         self.agents.iter()
+    }
+
+    /// Returns the task that an agent runs.
+    pub fn task_of(&self, agent: AgentId) -> Option<TaskId> {
+        self.agents.get(&agent).and_then(|record| record.task)
+    }
+
+    /// Returns what the pool knows of an agent.
+    pub fn agent(&self, agent: AgentId) -> Option<&AgentRecord> {
+        self.agents.get(&agent)
     }
 
     /// Returns the agent that runs a task.

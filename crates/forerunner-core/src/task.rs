@@ -377,6 +377,8 @@ pub struct Task {
     pub context: Option<ContextId>,
     /// How urgent it is.
     pub priority: Priority,
+    /// Version of its context when the newest attempt was leased; 0 for a new context, or none.
+    pub context_version: u64,
     /// When it was accepted.
     pub submitted_at: Timestamp,
     /// When it may run (again); `submitted_at` unless delayed.

@@ -10,7 +10,7 @@ const fn at(secs: i64) -> Timestamp {
 }
 
 fn machine(min: u32, max: u32) -> PoolMachine {
-    PoolMachine::new(PoolRules { min, max, cooldown: COOLDOWN, restart: RestartPolicy::default(), id_seed: 7 })
+    PoolMachine::new(PoolRules { min, max, cooldown: COOLDOWN, restart: RestartPolicy::default(), id_seed: 7 }, min)
 }
 
 fn task(n: u128, context: Option<&str>) -> Arc<Task> {
@@ -22,6 +22,7 @@ fn task(n: u128, context: Option<&str>) -> Arc<Task> {
         input: new.input,
         context: context.map(|name| ContextId::new(name).unwrap()),
         priority: Priority::default(),
+        context_version: 0,
         submitted_at: at(0),
         run_at: at(0),
         deadline: None,
