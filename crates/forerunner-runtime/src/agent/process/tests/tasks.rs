@@ -29,7 +29,7 @@ serve(run)
     let found: serde_json::Value = output.read().unwrap();
     assert_eq!(found, serde_json::from_str::<serde_json::Value>(&expected).unwrap());
     assert_eq!(heard.all(), ["progress half way", "output a\nb"]);
-    assert_eq!(run(&mut driver, "[1]").await.unwrap().contains("[1]"), true);
+    assert!(run(&mut driver, "[1]").await.unwrap().contains("[1]"));
     stop(driver).await;
 }
 
