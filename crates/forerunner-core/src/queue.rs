@@ -118,8 +118,9 @@ impl QueueMachine {
             }
             QueueEvent::Swept { next_due } => {
                 self.sweeping = false;
-                self.next_due = next_due;
-                actions.extend(next_due.map(QueueAction::Wake));
+                // Tasks that became known during the sweep may be due before what it saw.
+                self.next_due = self.next_due.into_iter().chain(next_due).min();
+                actions.extend(self.next_due.map(QueueAction::Wake));
             }
         }
         self.sweep_if_due(now, &mut actions);
@@ -237,6 +238,16 @@ mod tests {
         assert_eq!(actions, vec![QueueAction::Wake(at(100))]);
         assert!(queue.step(QueueEvent::Claimable(1), at(50)).is_empty());
         assert_eq!(queue.step(QueueEvent::Tick, at(100)), vec![QueueAction::Claim(1)]);
+    }
+
+    #[test]
+    fn what_becomes_due_during_a_sweep_is_not_forgotten() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Due(at(10)), at(1));
+        assert_eq!(queue.step(QueueEvent::Tick, at(10)), vec![QueueAction::Sweep]);
+        queue.step(QueueEvent::Due(at(20)), at(11));
+        assert_eq!(queue.step(QueueEvent::Swept { next_due: None }, at(12)), vec![QueueAction::Wake(at(20))]);
+        assert_eq!(queue.step(QueueEvent::Tick, at(20)), vec![QueueAction::Sweep]);
     }
 
     #[test]
