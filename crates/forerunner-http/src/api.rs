@@ -1,0 +1,103 @@
+//! What every handler can reach, and whether the service still takes new work.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use forerunner_core::{Task, TaskId};
+use forerunner_runtime::{Error, Handle};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+
+use crate::{routes, settings::HttpSettings};
+
+/// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
+///
+/// [`HttpServer`](crate::HttpServer) is the usual way to serve them; tests and benchmarks mount them by themselves.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+struct Shared {
+    handle: Handle,
+    prometheus: PrometheusHandle,
+    settings: HttpSettings,
+    /// Whether waits and event streams are to end.
+    stopping: watch::Sender<bool>,
+}
+
+impl Api {
+    /// Prepares the calls on a node. `prometheus` renders `/metrics`.
+    pub fn new(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> Self {
+        Self(Arc::new(Shared { handle, prometheus, settings, stopping: watch::Sender::new(false) }))
+    }
+
+    /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
+    ///
+    /// Metrics handles are bound to the recorder that is installed by then.
+    pub fn configure(&self, config: &mut web::ServiceConfig) {
+        config.app_data(self.clone());
+        routes::mount(self, config);
+    }
+
+    /// Refuses new tasks from now on, fails readiness, and closes each connection after its next answer.
+    pub fn drain(&self) {
+        self.0.handle.close_intake();
+    }
+
+    /// Also ends waits and event streams, which could outlast any grace.
+    pub(crate) fn end_waits(&self) {
+        self.drain();
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Returns whether the node, and so the service, is on its way down.
+    pub fn is_draining(&self) -> bool {
+        self.0.handle.is_closed()
+    }
+
+    pub(crate) fn of(request: &HttpRequest) -> &Self {
+        request.app_data().expect("`configure` registers the API together with the routes that need it")
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    pub(crate) fn settings(&self) -> &HttpSettings {
+        &self.0.settings
+    }
+
+    pub(crate) fn prometheus(&self) -> &PrometheusHandle {
+        &self.0.prometheus
+    }
+
+    /// Resolves when waits are to end.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + 'static {
+        let mut stopping = self.0.stopping.subscribe();
+        async move {
+            // An error means that the API is gone, and all that it served with it.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+
+    /// Waits for a task to end, at most `limit`, and answers how it stands then.
+    pub(crate) async fn wait(&self, task: TaskId, limit: Duration) -> Result<Task, Error> {
+        tokio::select! {
+            waited = self.handle().wait(task, limit) => waited,
+            () = self.stopping() => self.handle().task(task).await,
+        }
+    }
+}
+
+impl FromRequest for Api {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request).clone()))
+    }
+}
