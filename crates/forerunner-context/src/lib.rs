@@ -1,1 +1,50 @@
 //! Context snapshots, deltas and frames for Forerunner: bytes in, bytes out.
+//!
+//! A context is a list of [`Item`]s (a message, a system prompt, a tool schema). An agent holds it as a [`Snapshot`];
+//! a turn is stored as one [`Frame`]: a full snapshot, or the [`Delta`] from the snapshot before. Frames in order form
+//! a [`Chain`], from which any holder of the bytes restores the very same snapshot, or gets a typed [`Error`].
+//!
+//! This crate is not a store, not a cache and not a cipher: no IO, no clock, no async, no secrets. Damage by accident
+//! and frames built to exhaust memory are refused; a writer who may replace the whole chain is trusted.
+//!
+//! ```
+//! use forerunner_context::{Chain, Frame, Limits, Snapshot};
+//!
+//! let mut snapshot = Snapshot::new();
+//! snapshot.push("you are a careful reviewer")?;
+//! let base = Frame::full(&snapshot)?.into_bytes();
+//!
+//! let mut next = snapshot.clone(); // shares the items
+//! next.push("please review this patch")?;
+//! let delta = Frame::delta(&snapshot, &next)?.into_bytes();
+//! assert!(delta.len() < 80);
+//!
+//! let restored = Chain::restore([base.as_slice(), &delta], &Limits::default())?;
+//! assert_eq!(restored, next);
+//! # Ok::<(), forerunner_context::Error>(())
+//! ```
+
+mod chain;
+mod codec;
+mod delta;
+mod error;
+mod frame;
+mod item;
+mod limits;
+mod op;
+mod rebase;
+mod snapshot;
+mod wire;
+
+#[cfg(test)]
+mod laws;
+
+pub use chain::Chain;
+pub use delta::Delta;
+pub use error::Error;
+pub use frame::{Frame, Header, MAGIC, VERSION};
+pub use item::{Item, ItemHash};
+pub use limits::Limits;
+pub use op::Op;
+pub use rebase::{FRAME_OVERHEAD_BYTES, Rebase, Turn};
+pub use snapshot::{ParentTag, Root, Snapshot};

@@ -95,3 +95,17 @@ fn finish(state: TaskState, output: Option<Payload>, error: Option<TaskError>) -
 fn cancelled() -> TaskError {
     TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_are_scattered() {
+        let policy = RetryPolicy::default();
+        let full: Vec<_> = (1..=12).map(|attempt| policy.backoff(attempt, 1.0).as_secs()).collect();
+        assert_eq!(full, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(policy.backoff(1, 0.0), Duration::from_millis(500));
+        assert_eq!(policy.backoff(u32::MAX, 1.0), policy.max);
+    }
+}

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{AgentId, ContextId, Error, IdempotencyKey, LeaseEpoch, NodeId, PoolName, RetryPolicy, TaskId, Timestamp};
+use crate::{
+    AgentId, ContextId, Error, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, TaskId, Timestamp,
+};
 
 /// A JSON text, checked once and then passed along unparsed. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -375,6 +377,8 @@ pub struct Task {
     pub context: Option<ContextId>,
     /// How urgent it is.
     pub priority: Priority,
+    /// Version of its context when the newest attempt was leased; 0 for a new context, or none.
+    pub context_version: u64,
     /// When it was accepted.
     pub submitted_at: Timestamp,
     /// When it may run (again); `submitted_at` unless delayed.
@@ -413,6 +417,30 @@ impl Task {
     /// Seconds from being due to the start of the newest attempt, if there was one.
     pub fn wait(&self) -> Option<Duration> {
         self.started_at.map(|started| started.since(self.run_at.max(self.submitted_at)))
+    }
+
+    /// Makes what [`crate::after_attempt`] decided true.
+    pub fn apply(&mut self, next: &Next, now: Timestamp) {
+        match next {
+            Next::Finish { state, output, error } => {
+                self.state = *state;
+                self.output.clone_from(output);
+                self.error.clone_from(error);
+                self.finished_at = Some(now);
+                self.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
+            }
+            Next::Retry { run_at, error, crash } => {
+                self.state = if *run_at > now { TaskState::Scheduled } else { TaskState::Queued };
+                self.run_at = *run_at;
+                self.error = Some(error.clone());
+                self.crashes += u32::from(*crash);
+            }
+            Next::Release => {
+                self.state = TaskState::Queued;
+                self.attempt = self.attempt.saturating_sub(1);
+                self.started_at = None;
+            }
+        }
     }
 
     /// Returns whether `now` is past the deadline.

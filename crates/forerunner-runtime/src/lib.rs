@@ -1,3 +1,31 @@
 //! The actors of Forerunner: queue, pool, agents, forecast.
+//!
+//! One `QueueActor`, `PoolActor` and `ForecastActor` per pool, one `AgentActor` per warm instance, and a [`Handle`] that
+//! HTTP and embedders use alike. Actors turn messages into events for the pure machines of `forerunner-core` and
+//! `forerunner-forecast`, and the machines' actions into effects. See `docs/ARCHITECTURE.md` for the way of a task.
 
+mod admission;
 pub mod agent;
+mod clock;
+mod deps;
+mod error;
+mod events;
+mod forecast;
+mod handle;
+pub mod metrics;
+mod node;
+mod pool;
+mod queue;
+mod spec;
+pub mod status;
+mod watch;
+
+pub use clock::{SystemClock, VirtualClock};
+pub use error::Error;
+pub use handle::{Ending, EventStream, Handle};
+pub use node::{Node, NodeSpec, Placement, ShutdownReport};
+pub use spec::{OnTime, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
+pub use status::{
+    AgentStatus, Cause, ColdStart, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode,
+    PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
+};

@@ -214,6 +214,9 @@ impl PoolSpec {
 
 impl fmt::Debug for PoolSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolSpec").field("name", &self.name).field("agents", &self.agents.kind()).finish_non_exhaustive()
+        f.debug_struct("PoolSpec")
+            .field("name", &self.name)
+            .field("agents", &self.agents.kind())
+            .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,8 @@
 //! How things stand: what a handle answers about tasks, agents, pools and decisions.
 
-use std::time::Duration;
-
-use forerunner_core::{AgentCounts, AgentId, AgentState, ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    AgentCounts, AgentId, AgentState, ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+};
 use forerunner_forecast::{Decision, Forecast, Objective};
 use serde::{Deserialize, Serialize};
 
@@ -317,9 +317,4 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// The store's kind.
     pub store: &'static str,
-}
-
-/// Turns a duration into seconds for a status.
-pub(crate) fn secs(duration: Duration) -> f64 {
-    duration.as_secs_f64()
 }

@@ -1,1 +1,41 @@
 //! Replays traces against Forerunner's own policies in virtual time.
+//!
+//! A [`Trace`] says when tasks came and how long each took; [`replay`] drives the very policies that run a pool, and a
+//! [`Report`] says how many tasks were late and what the agents cost. No actors, no clock, no threads: the same trace
+//! and settings give the same report, byte for byte.
+//!
+//! It is a model of one pool, not of a service: no store, no network, no failures, all agents alike.
+//!
+//! ```
+//! use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, build};
+//! use forerunner_sim::{Replay, Trace, TraceTask, replay};
+//!
+//! // A task every half second, four seconds each: eight busy agents.
+//! let task = |i: u32| TraceTask {
+//!     arrival_s: f64::from(i) * 0.5,
+//!     service_s: 4.0,
+//!     context_tokens: None,
+//!     output_tokens: None,
+//!     session: None,
+//! };
+//! let trace = Trace::new("steady", (0..2000).map(task).collect())?;
+//! let limits = PolicyLimits { min: 1, max: 40, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
+//! let mut policy = build(PolicyKind::default(), limits)?;
+//! let report = replay(&trace, policy.as_mut(), &Replay::new(limits)).report;
+//! assert!(report.meets_objective());
+//! assert!(report.instance_s < 2.0 * report.busy_s);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod engine;
+mod error;
+mod pool;
+mod report;
+mod search;
+mod trace;
+
+pub use engine::{Outcome, Replay, replay};
+pub use error::Error;
+pub use report::{Report, TimelinePoint, WaitSummary};
+pub use search::least_fixed;
+pub use trace::{Trace, TraceTask};

@@ -1,9 +1,12 @@
 //! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
 
 mod error;
+mod memory;
+mod rules;
 mod store;
 
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
+pub use memory::{MemoryOptions, MemoryStore};
 pub use store::{
     Cancelled, Claim, ContextCommit, Enqueued, LEASE, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
     StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,

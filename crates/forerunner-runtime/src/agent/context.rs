@@ -1,6 +1,6 @@
 //! What an agent's code sees of its task's context.
 
-use forerunner_context::{Item, Snapshot};
+use forerunner_context::{Item, Limits, Snapshot};
 use forerunner_core::{ContextId, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ impl AgentContext {
 
     /// An empty context for a test of an agent's own code.
     pub fn detached(task: TaskId) -> Self {
-        Self::new(task, None, 0, Snapshot::default(), CancellationToken::new(), Box::new(()))
+        Self::new(task, None, 0, Snapshot::new(), CancellationToken::new(), Box::new(()))
     }
 
     /// Returns the task.
@@ -91,7 +91,8 @@ impl AgentContext {
     /// When the context would be over its limit.
     pub fn replace(&mut self, items: impl IntoIterator<Item = Vec<u8>>) -> Result<(), AgentError> {
         let items = items.into_iter().map(Item::new);
-        self.snapshot = Snapshot::from_items(items).map_err(|error| AgentError::too_large(error.to_string()))?;
+        self.snapshot =
+            Snapshot::from_items(items, Limits::default()).map_err(|error| AgentError::too_large(error.to_string()))?;
         Ok(())
     }
 
@@ -110,7 +111,7 @@ impl AgentContext {
 
     /// Returns the size of all items, in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.snapshot.size_bytes()
+        self.snapshot.size_bytes() as u64
     }
 
     /// Returns the items as one value.

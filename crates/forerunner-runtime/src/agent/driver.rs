@@ -35,7 +35,13 @@ pub struct Seat {
 /// node stops. A driver whose `run` was dropped is stopped, never used again.
 pub trait Driver: 'static {
     /// Does one job. A panic is caught and counts as [`AgentError::lost`].
-    fn run<'a>(&'a mut self, job: &'a Job, cx: &'a mut AgentContext) -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
+    fn run<'a>(&'a mut self, job: &'a Job, cx: &'a mut AgentContext)
+    -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
+
+    /// Returns whether the idle instance can die by itself; only then is [`Driver::died`] watched.
+    fn can_die(&self) -> bool {
+        false
+    }
 
     /// Resolves when the idle instance dies by itself. Dropped when a job arrives.
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {

@@ -1,10 +1,15 @@
 //! Agents: what they are to the actors, and the kinds there are.
 
+mod actor;
+mod attempt;
 mod context;
 mod driver;
 mod error;
+mod memory;
+pub(crate) mod messages;
 pub mod process;
 
+pub(crate) use actor::AgentActor;
 pub use context::{AgentContext, ProgressSink};
 pub use driver::{Driver, DriverFactory, Job, Seat};
 pub use error::AgentError;

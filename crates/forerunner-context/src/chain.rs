@@ -1,0 +1,305 @@
+//! A base and the deltas on it.
+
+use crate::{
+    Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, Rebase, Root, Snapshot, Turn,
+    frame::Packed,
+    rebase::{debt_is_due, rent},
+};
+
+/// The account of a stored chain: how long it is, what it costs to read, where it ends.
+///
+/// Holds no frames: those are in the store. Whoever writes a context keeps its chain, asks [`Chain::should_rebase`] at
+/// the end of each turn, and then either appends the turn's delta or starts anew with a full frame.
+///
+/// ```
+/// use forerunner_context::{Chain, Frame, Snapshot, Turn};
+///
+/// let mut snapshot = Snapshot::new();
+/// snapshot.push("the system prompt ".repeat(500))?;
+/// let mut chain = Chain::start(&Frame::full(&snapshot)?, snapshot.limits())?;
+///
+/// let mut next = snapshot.clone();
+/// next.push("a question")?;
+/// let delta = Frame::delta(&snapshot, &next)?;
+/// let turn = Turn { delta: &delta, next: &next, restores_per_turn: 0.1, fresh_base_bytes: 400 };
+/// match chain.should_rebase(&turn) {
+///     None => chain.append(&turn)?,
+///     Some(_reason) => chain = Chain::start(&Frame::full(&next)?, next.limits())?,
+/// }
+/// assert_eq!((chain.len(), chain.tip()), (2, next.root()));
+/// # Ok::<(), forerunner_context::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    limits: Limits,
+    frames: usize,
+    encoded_bytes: usize,
+    decoded_bytes: usize,
+    tip: Root,
+    /// What reading the chain has cost beyond reading a fresh base, in bytes.
+    debt_bytes: f64,
+}
+
+impl Chain {
+    /// Restores the snapshot at the end of a chain: a full frame, then deltas in order.
+    ///
+    /// The snapshot takes over `limits`.
+    ///
+    /// # Errors
+    /// As [`Chain::resume`].
+    pub fn restore<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<Snapshot, Error> {
+        Self::resume(frames, limits).map(|(_, snapshot)| snapshot)
+    }
+
+    /// Restores the snapshot at the end of a chain, and the chain's account so that it can grow. Its debt starts at 0.
+    ///
+    /// Each frame must name the one before as its parent; the list of items is compared with its root once, at the end.
+    ///
+    /// # Errors
+    /// [`Error::EmptyChain`], [`Error::Root`] when the result is not what the last frame names, or
+    /// [`Error::InChain`] with the index of the first frame that is refused and the reason.
+    pub fn resume<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<(Self, Snapshot), Error> {
+        let in_chain = |index| move |cause| Error::InChain { index, cause: Box::new(cause) };
+        let mut frames = frames.into_iter();
+        let base = frames.next().ok_or(Error::EmptyChain)?;
+        let (mut chain, mut snapshot) = Self::open(base, limits).map_err(in_chain(0))?;
+        for (index, delta) in (1..).zip(frames) {
+            snapshot = chain.follow(delta, &snapshot).map_err(in_chain(index))?;
+        }
+        snapshot.verify(chain.tip)?;
+        Ok((chain, snapshot))
+    }
+
+    fn open(base: &[u8], limits: &Limits) -> Result<(Self, Snapshot), Error> {
+        let base = Packed::parse(base, limits)?;
+        let chain = Self::begin(&base.header, base.encoded_bytes, limits)?;
+        let snapshot = base.unpack()?.replay(&Snapshot::with_limits(*limits))?;
+        Ok((chain, snapshot))
+    }
+
+    /// Admits the frame before its payload is unpacked, so that a chain over its limits costs nothing more.
+    fn follow(&mut self, delta: &[u8], parent: &Snapshot) -> Result<Snapshot, Error> {
+        let delta = Packed::parse(delta, &self.limits)?;
+        self.admit(&delta.header, delta.encoded_bytes)?;
+        delta.unpack()?.replay(parent)
+    }
+
+    /// Starts a chain with a full frame.
+    ///
+    /// # Errors
+    /// [`Error::NoBase`] when `base` is a delta, [`Error::ChainLength`] or [`Error::RestoredSize`] when `limits` have
+    /// no room for it.
+    pub fn start(base: &Frame, limits: &Limits) -> Result<Self, Error> {
+        Self::begin(base.header(), base.as_bytes().len(), limits)
+    }
+
+    fn begin(header: &Header, encoded_bytes: usize, limits: &Limits) -> Result<Self, Error> {
+        if header.parent.is_some() {
+            return Err(Error::NoBase);
+        }
+        limits.check_chain(1)?;
+        limits.check_restored(header.decoded_bytes)?;
+        let Header { root: tip, decoded_bytes, .. } = *header;
+        Ok(Self { limits: *limits, frames: 1, encoded_bytes, decoded_bytes, tip, debt_bytes: 0.0 })
+    }
+
+    /// Takes a turn's delta into the account and leaves the chain unchanged on error.
+    ///
+    /// # Errors
+    /// [`Error::SecondBase`] when the frame is full, [`Error::Parent`] when it does not follow the tip,
+    /// [`Error::ChainLength`] or [`Error::RestoredSize`] when the chain could not be restored afterwards.
+    pub fn append(&mut self, turn: &Turn<'_>) -> Result<(), Error> {
+        let rent = rent(self.cost_bytes(), turn);
+        self.admit(turn.delta.header(), turn.delta.as_bytes().len())?;
+        self.debt_bytes += rent;
+        Ok(())
+    }
+
+    fn admit(&mut self, header: &Header, encoded_bytes: usize) -> Result<(), Error> {
+        let expected = header.parent.ok_or(Error::SecondBase)?;
+        if expected != self.tip.tag() {
+            return Err(Error::Parent { expected, found: self.tip.tag() });
+        }
+        let decoded_bytes = self.decoded_bytes.saturating_add(header.decoded_bytes);
+        self.limits.check_chain(self.frames + 1)?;
+        self.limits.check_restored(decoded_bytes)?;
+        self.frames += 1;
+        self.encoded_bytes += encoded_bytes;
+        self.decoded_bytes = decoded_bytes;
+        self.tip = header.root;
+        Ok(())
+    }
+
+    /// Decides whether the turn should be stored as a fresh base, and says why.
+    ///
+    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes dead. Then rent or buy:
+    /// each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt reaches F − d. C is the
+    /// chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn. With F well estimated
+    /// the cost in bytes written and read stays near that of the best plan in hindsight.
+    pub fn should_rebase(&self, turn: &Turn<'_>) -> Option<Rebase> {
+        self.cap(turn).or_else(|| debt_is_due(self.debt_bytes, rent(self.cost_bytes(), turn), turn))
+    }
+
+    fn cap(&self, turn: &Turn<'_>) -> Option<Rebase> {
+        let frames = self.frames + 1;
+        if frames > self.limits.chain_frames {
+            return Some(Rebase::Length { frames, limit: self.limits.chain_frames });
+        }
+        let decoded = self.decoded_bytes.saturating_add(turn.delta.header().decoded_bytes);
+        if decoded > self.limits.restored_bytes {
+            return Some(Rebase::RestoredSize { bytes: decoded, limit: self.limits.restored_bytes });
+        }
+        let dead = decoded.saturating_sub(turn.next.size_bytes());
+        (dead > decoded / 2).then_some(Rebase::DeadBytes { dead, decoded })
+    }
+
+    /// What one restore reads, with the overhead of each frame.
+    fn cost_bytes(&self) -> usize {
+        self.encoded_bytes + self.frames * FRAME_OVERHEAD_BYTES
+    }
+
+    /// Returns the number of frames, base included: at least 1.
+    #[allow(clippy::len_without_is_empty, reason = "a chain has a base, so it is never empty")]
+    pub fn len(&self) -> usize {
+        self.frames
+    }
+
+    /// Returns the size of all frames in bytes.
+    pub fn encoded_bytes(&self) -> usize {
+        self.encoded_bytes
+    }
+
+    /// Returns the size in bytes of all items that the frames insert, dead ones included.
+    pub fn decoded_bytes(&self) -> usize {
+        self.decoded_bytes
+    }
+
+    /// Returns the snapshot that the chain ends with.
+    pub fn tip(&self) -> Root {
+        self.tip
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Item;
+
+    fn snapshot(texts: &[&str]) -> Snapshot {
+        let items = texts.iter().map(|text| Item::new(text.as_bytes()));
+        Snapshot::from_items(items, Limits::default()).unwrap()
+    }
+
+    /// Three snapshots and the chain that leads to the last.
+    fn story() -> ([Snapshot; 3], [Vec<u8>; 3]) {
+        let [a, b, c] = [snapshot(&["a"]), snapshot(&["a", "b"]), snapshot(&["c", "b"])];
+        let frames = [Frame::full(&a), Frame::delta(&a, &b), Frame::delta(&b, &c)];
+        ([a, b, c], frames.map(|frame| frame.unwrap().into_bytes()))
+    }
+
+    fn restore(frames: &[&[u8]]) -> Result<Snapshot, Error> {
+        Chain::restore(frames.iter().copied(), &Limits::default())
+    }
+
+    fn in_chain(index: usize, cause: Error) -> Result<Snapshot, Error> {
+        Err(Error::InChain { index, cause: Box::new(cause) })
+    }
+
+    #[test]
+    fn frames_restore_in_their_order_only() {
+        let ([a, b, c], [base, first, second]) = story();
+        assert_eq!(restore(&[&base]).unwrap(), a);
+        assert_eq!(restore(&[&base, &first]).unwrap(), b);
+        assert_eq!(restore(&[&base, &first, &second]).unwrap(), c);
+        assert_eq!(restore(&[]), Err(Error::EmptyChain));
+        assert_eq!(restore(&[&first]), in_chain(0, Error::NoBase));
+        assert_eq!(restore(&[&base, &base]), in_chain(1, Error::SecondBase));
+        let wrong = Error::Parent { expected: b.root().tag(), found: a.root().tag() };
+        assert_eq!(restore(&[&base, &second]), in_chain(1, wrong));
+    }
+
+    #[test]
+    fn an_error_names_the_frame() {
+        let (_, [base, mut first, second]) = story();
+        first[9] ^= 1;
+        let text = restore(&[&base, &first, &second]).unwrap_err().to_string();
+        assert!(text.starts_with("frame 1 of the chain: frame of "), "{text}");
+    }
+
+    #[test]
+    fn a_chain_over_a_limit_is_not_restored() {
+        let (_, frames) = story();
+        let under = |limits: Limits| Chain::restore(frames.iter().map(Vec::as_slice), &limits);
+        let limits = Limits { chain_frames: 2, ..Limits::default() };
+        assert_eq!(under(limits), in_chain(2, Error::ChainLength { frames: 3, limit: 2 }));
+        let limits = Limits { restored_bytes: 2, ..Limits::default() };
+        assert_eq!(under(limits), in_chain(2, Error::RestoredSize { bytes: 3, limit: 2 }));
+    }
+
+    #[test]
+    fn the_account_is_the_same_live_and_restored() {
+        let ([a, b, c], bytes) = story();
+        let mut chain = Chain::start(&Frame::full(&a).unwrap(), a.limits()).unwrap();
+        for (parent, next) in [(&a, &b), (&b, &c)] {
+            let delta = Frame::delta(parent, next).unwrap();
+            chain.append(&Turn { delta: &delta, next, restores_per_turn: 0.0, fresh_base_bytes: 100 }).unwrap();
+        }
+        let (restored, snapshot) = Chain::resume(bytes.iter().map(Vec::as_slice), &Limits::default()).unwrap();
+        assert_eq!((restored, snapshot), (chain, c));
+    }
+
+    /// Appends one small item a turn until a rule stops it, and returns the turn and the rule.
+    fn run(limits: Limits, restores_per_turn: f64, fresh_base_bytes: usize) -> (usize, Rebase) {
+        let mut now = Snapshot::with_limits(limits);
+        let mut chain = Chain::start(&Frame::full(&now).unwrap(), &limits).unwrap();
+        for turn_no in 1.. {
+            let mut next = now.clone();
+            next.push(format!("turn {turn_no:04}")).unwrap();
+            let delta = Frame::delta(&now, &next).unwrap();
+            let turn = Turn { delta: &delta, next: &next, restores_per_turn, fresh_base_bytes };
+            if let Some(reason) = chain.should_rebase(&turn) {
+                return (turn_no, reason);
+            }
+            chain.append(&turn).unwrap();
+            now = next;
+        }
+        unreachable!("the length of a chain is limited")
+    }
+
+    #[test]
+    fn a_chain_that_is_never_read_grows_to_its_limit() {
+        for never in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(run(Limits::default(), never, 10_000), (256, Rebase::Length { frames: 257, limit: 256 }));
+        }
+        let limits = Limits { restored_bytes: 40, ..Limits::default() };
+        assert_eq!(run(limits, 0.0, 10_000), (5, Rebase::RestoredSize { bytes: 45, limit: 40 }));
+    }
+
+    #[test]
+    fn the_more_a_chain_is_read_the_sooner_it_is_replaced() {
+        let turn = |restores| run(Limits::default(), restores, 10_000).0;
+        let turns = [0.01, 0.2, 1.0, 5.0].map(turn);
+        assert!(turns.is_sorted_by(|a, b| a > b), "{turns:?}");
+        // One frame is about 296 bytes with overhead, so a chain passes the base of 10,256 at turn 33. From there the
+        // debt grows by 296·p more each turn and reaches 10,000 after about √(2·10,000 / (296·p)) turns.
+        let expected = |restores: f64| 33.0 + (20_000.0 / (296.0 * restores)).sqrt();
+        for (restores, turn) in [0.2, 1.0, 5.0].into_iter().zip(&turns[1..]) {
+            assert!((*turn as f64 - expected(restores)).abs() < 3.0, "{restores}: {turn}, {}", expected(restores));
+        }
+    }
+
+    #[test]
+    fn a_base_no_larger_than_the_delta_is_bought_at_once() {
+        assert!(matches!(run(Limits::default(), 0.0, 10), (1, Rebase::Debt { .. })));
+    }
+
+    #[test]
+    fn mostly_dead_bytes_are_dropped_at_once() {
+        let long = snapshot(&["x", &"long ago ".repeat(100)]);
+        let short = snapshot(&["x", "a summary"]);
+        let chain = Chain::start(&Frame::full(&long).unwrap(), long.limits()).unwrap();
+        let delta = Frame::delta(&long, &short).unwrap();
+        let turn = Turn { delta: &delta, next: &short, restores_per_turn: 0.0, fresh_base_bytes: 10_000 };
+        assert_eq!(chain.should_rebase(&turn), Some(Rebase::DeadBytes { dead: 900, decoded: 910 }));
+    }
+}

@@ -1,0 +1,168 @@
+//! What can be wrong with a context or its bytes.
+
+use crate::{ParentTag, Root, VERSION};
+
+/// A context, a frame or a chain that is refused.
+///
+/// None of these goes away by trying the same bytes again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are not a frame.
+    #[error("bytes start with {found:02x?} where a frame starts with `FCX`; pass a context frame")]
+    Magic {
+        /// The first three bytes.
+        found: [u8; 3],
+    },
+    /// The frame was written by another version of the format.
+    #[error(
+        "frame has version {found}, this program reads version {VERSION}; use a program that reads version {found}"
+    )]
+    Version {
+        /// The frame's version.
+        found: u8,
+    },
+    /// The frame ends before a field does.
+    #[error(
+        "frame of {frame_bytes} bytes is cut: {needed_bytes} bytes are needed at byte {offset}; fetch the frame again"
+    )]
+    Cut {
+        /// Where the field starts.
+        offset: usize,
+        /// The field's size.
+        needed_bytes: usize,
+        /// What there is of the frame.
+        frame_bytes: usize,
+    },
+    /// The frame's checksum differs from its bytes.
+    #[error("frame of {frame_bytes} bytes is damaged or cut: its checksum does not match; fetch the frame again")]
+    Checksum {
+        /// What there is of the frame.
+        frame_bytes: usize,
+    },
+    /// The frame sets a flag or names a codec that this version does not know.
+    #[error("frame has flags {found:#010b}, of which some are unknown; use a newer program to read it")]
+    Flags {
+        /// All flags.
+        found: u8,
+    },
+    /// The frame needs a dictionary that is not at hand.
+    #[error("frame needs dictionary {id:016x}, which is not loaded; restore it where the dictionary is, then re-base")]
+    Dictionary {
+        /// The dictionary's id, big endian.
+        id: u64,
+    },
+    /// A number is not written in its shortest form, or does not fit.
+    #[error("number at byte {offset} of the frame is longer than its shortest form or does not fit; rewrite the frame")]
+    Number {
+        /// Where the number starts.
+        offset: usize,
+    },
+    /// An operation yields no item.
+    #[error("operation {index} of the frame yields no item; rewrite the frame without it")]
+    EmptyOp {
+        /// Its position, from 0.
+        index: usize,
+    },
+    /// A copy reaches outside its parent.
+    #[error("copy of {len} items from {start} reaches outside a parent of {items} items; rewrite the frame")]
+    CopyRange {
+        /// First item of the copy.
+        start: usize,
+        /// Items to copy.
+        len: usize,
+        /// Items that the parent has.
+        items: usize,
+    },
+    /// The inserted items do not add up to the frame's declared size.
+    #[error(
+        "inserted items add up to {inserted_bytes} bytes, the frame declares {declared_bytes} bytes; rewrite the frame"
+    )]
+    InsertSum {
+        /// Sum of the lengths of the inserted items.
+        inserted_bytes: usize,
+        /// The declared size.
+        declared_bytes: usize,
+    },
+    /// The payload does not unpack to the declared size.
+    #[error("payload does not unpack to the declared {declared_bytes} bytes: {reason}; rewrite the frame")]
+    Payload {
+        /// The declared size.
+        declared_bytes: usize,
+        /// What happened instead.
+        reason: String,
+    },
+    /// A delta was applied to another snapshot than the one it was made from.
+    #[error("delta was made from a snapshot {expected}…, got snapshot {found}…; restore its parent first")]
+    Parent {
+        /// What the delta names.
+        expected: ParentTag,
+        /// What it was given.
+        found: ParentTag,
+    },
+    /// A restored snapshot is not the one that was stored.
+    #[error("restored snapshot has root {found}, its frame names {expected}; restore from another base")]
+    Root {
+        /// What the frame names.
+        expected: Root,
+        /// What came out.
+        found: Root,
+    },
+    /// A frame is larger than allowed.
+    #[error("frame has {bytes} bytes, limit {limit}; shorten or compact the context, or raise frame_bytes")]
+    FrameSize {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A context, or what one frame unpacks to, is larger than allowed.
+    #[error("context has {bytes} bytes, limit {limit}; compact it, or raise decoded_bytes")]
+    DecodedSize {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A context has more items than allowed.
+    #[error("context has {items} items, limit {limit}; compact it, or raise items")]
+    Items {
+        /// How many.
+        items: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A chain has more frames than allowed.
+    #[error("chain has {frames} frames, limit {limit}; re-base it, or raise chain_frames")]
+    ChainLength {
+        /// How many.
+        frames: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A chain unpacks to more than allowed.
+    #[error("chain unpacks to {bytes} bytes, limit {limit}; re-base it, or raise restored_bytes")]
+    RestoredSize {
+        /// Sum over its frames.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A chain has no frame.
+    #[error("chain has no frame; start it with a full frame")]
+    EmptyChain,
+    /// A chain starts with a delta.
+    #[error("chain starts with a delta; start it with a full frame")]
+    NoBase,
+    /// A full frame follows another frame of the same chain.
+    #[error("full frame inside a chain; start a new chain with it")]
+    SecondBase,
+    /// One frame of a chain is refused.
+    #[error("frame {index} of the chain: {cause}")]
+    InChain {
+        /// Its position, 0 for the base.
+        index: usize,
+        /// Why.
+        cause: Box<Error>,
+    },
+}

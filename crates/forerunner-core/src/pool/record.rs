@@ -1,0 +1,77 @@
+//! What a pool knows of one agent.
+
+use std::time::Duration;
+
+use crate::{AgentCounts, AgentState, ContextId, TaskId, Timestamp};
+
+/// What a pool knows of one agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentRecord {
+    /// Where it stands.
+    pub state: AgentState,
+    /// The task it runs.
+    pub task: Option<TaskId>,
+    /// The context it holds, or is being given.
+    pub context: Option<ContextId>,
+    /// Size of that context, in bytes.
+    pub context_bytes: u64,
+    /// Whether it stops once its task is done.
+    pub draining: bool,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When it last finished a task, or became ready.
+    pub last_used: Option<Timestamp>,
+    /// When it went to cooldown.
+    pub cooling_since: Option<Timestamp>,
+    /// Time from being asked for to being ready.
+    pub cold_start: Option<Duration>,
+    /// Tasks it has finished.
+    pub tasks: u64,
+    /// Its process, if it has one of its own.
+    pub pid: Option<u32>,
+}
+
+impl AgentRecord {
+    pub(super) const fn starting(now: Timestamp) -> Self {
+        Self {
+            state: AgentState::Starting,
+            task: None,
+            context: None,
+            context_bytes: 0,
+            draining: false,
+            asked_at: now,
+            last_used: None,
+            cooling_since: None,
+            cold_start: None,
+            tasks: 0,
+            pid: None,
+        }
+    }
+
+    pub(super) fn idle_since(&self) -> Timestamp {
+        self.last_used.unwrap_or(self.asked_at)
+    }
+
+    pub(super) fn count(&self, counts: &mut AgentCounts) {
+        if let Some(count) = self.slot(counts) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn uncount(&self, counts: &mut AgentCounts) {
+        if let Some(count) = self.slot(counts) {
+            *count -= 1;
+        }
+    }
+
+    const fn slot<'a>(&self, counts: &'a mut AgentCounts) -> Option<&'a mut u32> {
+        match self.state {
+            AgentState::Busy if self.draining => Some(&mut counts.cooldown),
+            AgentState::Starting => Some(&mut counts.starting),
+            AgentState::Ready => Some(&mut counts.ready),
+            AgentState::Busy => Some(&mut counts.busy),
+            AgentState::Cooldown => Some(&mut counts.cooldown),
+            AgentState::Stopped | AgentState::Failed => None,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Bringing the number of agents to the number wanted.
+
+use super::{AgentRecord, PoolAction, PoolMachine};
+use crate::{AgentId, AgentState, Allowance, Timestamp};
+
+impl PoolMachine {
+    /// Starts, takes back or retires agents until their number is the one wanted.
+    pub(super) fn rebalance(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        while self.counts.size() < self.desired && self.take_back(now) {
+            self.tally.scale_ups += 1;
+        }
+        if self.counts.size() < self.desired {
+            self.spawn_missing(now, actions);
+        }
+        while self.counts.size() > self.desired && self.let_one_go(now, actions) {
+            self.tally.scale_downs += 1;
+        }
+        self.stop_cooled_down(now, actions);
+    }
+
+    /// Takes back the agent that went to cooldown last: it is the warmest.
+    fn take_back(&mut self, now: Timestamp) -> bool {
+        let leaving = |record: &AgentRecord| record.draining || record.state == AgentState::Cooldown;
+        let warmest = self.agents.iter().filter(|(_, record)| leaving(record));
+        let warmest = warmest.max_by_key(|(agent, record)| (record.cooling_since, **agent)).map(|(agent, _)| *agent);
+        let Some(agent) = warmest.filter(|_| self.counts.cooldown > 0) else { return false };
+        self.change(agent, |record| {
+            record.draining = false;
+            record.cooling_since = None;
+            if record.state == AgentState::Cooldown {
+                record.state = AgentState::Ready;
+                record.last_used.get_or_insert(now);
+            }
+        });
+        true
+    }
+
+    fn spawn_missing(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let missing = self.desired - self.counts.size();
+        let (allowed, wake) = match self.budget.allowance(now) {
+            Allowance::Free => (missing, None),
+            Allowance::Trial => (missing.min(1).saturating_sub(self.counts.starting), None),
+            Allowance::Wait(until) | Allowance::Open(until) => (0, Some(until)),
+        };
+        for _ in 0..allowed {
+            let agent = self.next_id(now);
+            self.agents.insert(agent, AgentRecord::starting(now));
+            self.counts.starting += 1;
+            self.tally.scale_ups += 1;
+            actions.push(PoolAction::Spawn(agent));
+        }
+        actions.extend(wake.map(PoolAction::Wake));
+    }
+
+    fn next_id(&mut self, now: Timestamp) -> AgentId {
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let serial = u128::from(self.next_serial);
+        // 12 bits of the serial sort ids of one millisecond; all of it, under the seed, makes them unique.
+        AgentId::from_parts(now, (serial & 0xfff) << 64 | u128::from(self.rules.id_seed >> 34) << 32 | serial)
+    }
+
+    /// Makes the pool smaller by one: an agent that still starts, else the one idle for longest, else a busy one after
+    /// its task. A busy agent is never stopped.
+    fn let_one_go(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) -> bool {
+        if let Some(agent) = self.newest(AgentState::Starting) {
+            self.stop(agent, actions);
+            return true;
+        }
+        if let Some(agent) = self.idle.oldest() {
+            self.cool_down(agent, now, actions);
+            return true;
+        }
+        let Some(agent) = self.newest(AgentState::Busy) else { return false };
+        self.change(agent, |record| {
+            record.draining = true;
+            record.cooling_since = Some(now);
+        });
+        true
+    }
+
+    fn newest(&self, state: AgentState) -> Option<AgentId> {
+        let staying = self.agents.iter().filter(|(_, record)| record.state == state && !record.draining);
+        staying.max_by_key(|(agent, record)| (record.asked_at, **agent)).map(|(agent, _)| *agent)
+    }
+
+    fn cool_down(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        self.change(agent, |record| {
+            record.state = AgentState::Cooldown;
+            record.task = None;
+            record.draining = false;
+            record.cooling_since = Some(now);
+        });
+        actions.push(PoolAction::Wake(now + self.rules.cooldown));
+    }
+
+    /// Ends the work of an agent that was to stop after its task.
+    pub(super) fn retire(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        self.change(agent, |record| {
+            record.tasks += u64::from(record.task.is_some());
+            record.task = None;
+            record.last_used = Some(now);
+        });
+        match self.stopping {
+            true => self.stop(agent, actions),
+            false => self.cool_down(agent, now, actions),
+        }
+    }
+
+    fn stop_cooled_down(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        if self.counts.cooldown == 0 {
+            return;
+        }
+        let cooldown = self.rules.cooldown;
+        let over = |record: &AgentRecord| record.cooling_since.is_some_and(|since| now.since(since) >= cooldown);
+        let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Cooldown && over(record));
+        for agent in idle.map(|(agent, _)| *agent).collect::<Vec<_>>() {
+            self.stop(agent, actions);
+        }
+    }
+
+    /// Sends an agent away for good. Its record stays, counted as nothing, until it is down.
+    fn stop(&mut self, agent: AgentId, actions: &mut Vec<PoolAction>) {
+        self.change(agent, |record| record.state = AgentState::Stopped);
+        actions.push(PoolAction::Stop(agent));
+    }
+
+    /// Stops every agent: idle and starting ones at once, busy ones after their task.
+    pub(super) fn stop_all(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        self.stopping = true;
+        let agents: Vec<_> = self.agents.iter().map(|(agent, record)| (*agent, record.state)).collect();
+        for (agent, state) in agents {
+            match state {
+                AgentState::Busy => self.change(agent, |record| {
+                    record.draining = true;
+                    record.cooling_since = Some(now);
+                }),
+                AgentState::Starting | AgentState::Ready | AgentState::Cooldown => self.stop(agent, actions),
+                AgentState::Stopped | AgentState::Failed => {}
+            }
+        }
+    }
+}

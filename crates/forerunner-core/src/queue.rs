@@ -1,0 +1,253 @@
+//! The queue's choices: when to claim work from the store, how much, and when to look for due tasks.
+//!
+//! The store holds the tasks and their order; this machine holds counts. Store calls overlap, so the count of
+//! claimable tasks may be below zero for a moment: a claim can hand out a task before the answer to its submission
+//! was heard.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// How often a queue with free agents looks for work that it was not told of, such as another node's.
+pub const POLL: Duration = Duration::from_secs(1);
+
+/// Something a queue must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueEvent {
+    /// Time has passed: a wake-up that was asked for.
+    Tick,
+    /// Tasks became claimable: submitted, released, next of their context.
+    Claimable(usize),
+    /// Claimable tasks went without being claimed: cancelled, expired.
+    Gone(usize),
+    /// A task waits for this time: its `run_at` or its deadline.
+    Due(Timestamp),
+    /// The pool can take this many tasks more.
+    Demand(usize),
+    /// The pool can take this many tasks less.
+    Withdraw(usize),
+    /// A claim was answered.
+    Claimed {
+        /// How many tasks were asked for.
+        asked: usize,
+        /// How many came.
+        got: usize,
+    },
+    /// A claim failed; the store may be back at the time given.
+    ClaimFailed {
+        /// When to try again.
+        retry_at: Timestamp,
+    },
+    /// A sweep was answered, or failed.
+    Swept {
+        /// When the next one has something to do.
+        next_due: Option<Timestamp>,
+    },
+}
+
+/// Something a queue wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueAction {
+    /// Claim up to this many tasks; answer with [`QueueEvent::Claimed`] or [`QueueEvent::ClaimFailed`].
+    Claim(usize),
+    /// Tell the pool how many slots were forgotten.
+    Withdrawn {
+        /// How many it asked to forget.
+        asked: usize,
+        /// How many were still open.
+        got: usize,
+    },
+    /// Let the store promote and expire due tasks; answer with [`QueueEvent::Swept`].
+    Sweep,
+    /// Send [`QueueEvent::Tick`] at this time, or sooner.
+    Wake(Timestamp),
+}
+
+/// Decides for one queue. Pure.
+///
+/// Invariants: at most one claim and one sweep are under way; no claim asks for more than the open slots.
+#[derive(Debug, Clone, Default)]
+pub struct QueueMachine {
+    claimable: i64,
+    slots: usize,
+    /// The claim under way: how many it asked for, and how many were believed to be there.
+    claiming: Option<(usize, usize)>,
+    /// No claim before this time.
+    blocked_until: Option<Timestamp>,
+    polled_at: Timestamp,
+    sweeping: bool,
+    next_due: Option<Timestamp>,
+}
+
+impl QueueMachine {
+    /// A queue that finds `claimable` tasks in its store, the next delayed one due at `next_due`.
+    pub fn new(claimable: u64, next_due: Option<Timestamp>) -> Self {
+        Self { claimable: i64::try_from(claimable).unwrap_or(i64::MAX), next_due, ..Self::default() }
+    }
+
+    /// Returns how many tasks could be claimed now.
+    pub fn depth(&self) -> u64 {
+        u64::try_from(self.claimable).unwrap_or(0)
+    }
+
+    /// Returns how many tasks the pool could take now.
+    pub const fn open_slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Takes in what happened at `now` and says what to do, in order.
+    pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
+        let mut actions = Vec::new();
+        match event {
+            QueueEvent::Tick => {}
+            QueueEvent::Claimable(count) => self.claimable += count as i64,
+            QueueEvent::Gone(count) => self.claimable -= count as i64,
+            QueueEvent::Due(at) => self.note_due(at, &mut actions),
+            QueueEvent::Demand(slots) => self.slots += slots,
+            QueueEvent::Withdraw(asked) => {
+                let reserved = self.claiming.map_or(0, |(asked, _)| asked);
+                let got = asked.min(self.slots.saturating_sub(reserved));
+                self.slots -= got;
+                actions.push(QueueAction::Withdrawn { asked, got });
+            }
+            QueueEvent::Claimed { asked, got } => self.on_claimed(asked, got),
+            QueueEvent::ClaimFailed { retry_at } => {
+                self.claiming = None;
+                self.blocked_until = Some(retry_at);
+                actions.push(QueueAction::Wake(retry_at));
+            }
+            QueueEvent::Swept { next_due } => {
+                self.sweeping = false;
+                self.next_due = next_due;
+                actions.extend(next_due.map(QueueAction::Wake));
+            }
+        }
+        self.sweep_if_due(now, &mut actions);
+        self.claim_if_useful(now, &mut actions);
+        actions
+    }
+
+    fn note_due(&mut self, at: Timestamp, actions: &mut Vec<QueueAction>) {
+        if self.next_due.is_none_or(|due| at < due) {
+            self.next_due = Some(at);
+            actions.push(QueueAction::Wake(at));
+        }
+    }
+
+    fn on_claimed(&mut self, asked: usize, got: usize) {
+        let believed = self.claiming.take().map_or(0, |(_, believed)| believed);
+        self.slots = self.slots.saturating_sub(got);
+        // What was believed to be there and did not come is not there: it expired, or another node took it.
+        let phantoms = believed.min(asked).saturating_sub(got);
+        self.claimable -= (got + phantoms) as i64;
+    }
+
+    fn sweep_if_due(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        if !self.sweeping && self.next_due.is_some_and(|due| due <= now) {
+            self.sweeping = true;
+            self.next_due = None;
+            actions.push(QueueAction::Sweep);
+        }
+    }
+
+    fn claim_if_useful(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        let blocked = self.blocked_until.is_some_and(|until| now < until);
+        if self.slots == 0 || self.claiming.is_some() || blocked {
+            return;
+        }
+        let known = usize::try_from(self.claimable).unwrap_or(0);
+        let poll = now.since(self.polled_at) >= POLL;
+        let asked = if poll { self.slots } else { self.slots.min(known) };
+        if asked == 0 {
+            return;
+        }
+        self.blocked_until = None;
+        self.polled_at = now;
+        self.claiming = Some((asked, known));
+        actions.push(QueueAction::Claim(asked));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: i64) -> Timestamp {
+        Timestamp::from_micros(1_000_000_000 + millis * 1_000)
+    }
+
+    /// A queue that has just looked for work and found none.
+    fn idle() -> QueueMachine {
+        let mut queue = QueueMachine::new(0, None);
+        assert_eq!(queue.step(QueueEvent::Demand(1), at(0)), vec![QueueAction::Claim(1)]);
+        queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(0));
+        queue.step(QueueEvent::Withdraw(1), at(0));
+        queue
+    }
+
+    #[test]
+    fn a_claim_is_made_when_work_meets_demand_and_one_at_a_time() {
+        let mut queue = idle();
+        assert!(queue.step(QueueEvent::Claimable(3), at(1)).is_empty());
+        assert_eq!(queue.step(QueueEvent::Demand(2), at(1)), vec![QueueAction::Claim(2)]);
+        assert!(queue.step(QueueEvent::Demand(5), at(1)).is_empty(), "one claim at a time");
+        assert_eq!(queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(2)), vec![QueueAction::Claim(1)]);
+        assert!(queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2)).is_empty());
+        assert_eq!((queue.depth(), queue.open_slots()), (0, 4));
+    }
+
+    #[test]
+    fn a_submission_heard_of_during_a_claim_is_not_forgotten() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Claimable(1), at(1));
+        queue.step(QueueEvent::Demand(4), at(1));
+        queue.step(QueueEvent::Claimable(2), at(1));
+        // The first task had expired, so nothing came: the two that arrived since are still there.
+        assert_eq!(queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(2)), vec![QueueAction::Claim(2)]);
+    }
+
+    #[test]
+    fn a_claim_that_outruns_the_answer_to_a_submission_keeps_the_count_right() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Demand(1), at(1));
+        assert_eq!(queue.step(QueueEvent::Tick, at(1_500)), vec![QueueAction::Claim(1)], "a poll");
+        queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(1_501));
+        assert_eq!(queue.depth(), 0);
+        queue.step(QueueEvent::Claimable(1), at(1_502));
+        assert_eq!(queue.depth(), 0);
+    }
+
+    #[test]
+    fn slots_under_claim_cannot_be_withdrawn() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Claimable(1), at(1));
+        queue.step(QueueEvent::Demand(3), at(1));
+        let actions = queue.step(QueueEvent::Withdraw(3), at(1));
+        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 3, got: 2 }]);
+        queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(queue.open_slots(), 0);
+    }
+
+    #[test]
+    fn a_store_that_fails_is_asked_again_later() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Claimable(1), at(1));
+        queue.step(QueueEvent::Demand(1), at(1));
+        let actions = queue.step(QueueEvent::ClaimFailed { retry_at: at(100) }, at(2));
+        assert_eq!(actions, vec![QueueAction::Wake(at(100))]);
+        assert!(queue.step(QueueEvent::Claimable(1), at(50)).is_empty());
+        assert_eq!(queue.step(QueueEvent::Tick, at(100)), vec![QueueAction::Claim(1)]);
+    }
+
+    #[test]
+    fn due_tasks_are_swept_once_and_in_time() {
+        let mut queue = idle();
+        assert_eq!(queue.step(QueueEvent::Due(at(500)), at(1)), vec![QueueAction::Wake(at(500))]);
+        assert!(queue.step(QueueEvent::Due(at(900)), at(2)).is_empty());
+        assert!(queue.step(QueueEvent::Tick, at(499)).is_empty());
+        assert_eq!(queue.step(QueueEvent::Tick, at(500)), vec![QueueAction::Sweep]);
+        assert!(queue.step(QueueEvent::Tick, at(501)).is_empty(), "one sweep at a time");
+        let actions = queue.step(QueueEvent::Swept { next_due: Some(at(900)) }, at(502));
+        assert_eq!(actions, vec![QueueAction::Wake(at(900))]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Greatest need of the recent past: what keeps a pool from shrinking on a short lull.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest hold there is, in seconds.
+pub const MAX_HOLD_S: f64 = 3600.0;
+
+/// A sliding maximum over time.
+///
+/// Keeps only needs that a later, greater one has not made irrelevant (the monotonic queue), so adding and asking cost
+/// constant time on average. Needs within a twentieth of a hold of each other share an entry, which bounds the length.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Times and needs; times rise, needs fall.
+    peaks: VecDeque<(f64, f64)>,
+}
+
+impl Hold {
+    /// Most entries kept; far more than a falling need produces at one entry a second within a normal hold.
+    const MAX_ENTRIES: usize = 4096;
+
+    /// Adds the need at time `t`, which never decreases.
+    pub fn push(&mut self, t: f64, need: f64) {
+        while self.peaks.back().is_some_and(|&(_, smaller)| smaller <= need) {
+            self.peaks.pop_back();
+        }
+        self.peaks.push_back((t, need));
+        while self.peaks.len() > Self::MAX_ENTRIES || self.peaks.front().is_some_and(|&(at, _)| at < t - MAX_HOLD_S) {
+            self.peaks.pop_front();
+        }
+    }
+
+    /// Greatest need since `since`, with its time; `None` if there was none.
+    pub fn greatest_since(&self, since: f64) -> Option<(f64, f64)> {
+        let first = self.peaks.partition_point(|&(at, _)| at < since);
+        self.peaks.get(first).copied()
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        self.peaks.len() <= Self::MAX_ENTRIES && self.peaks.iter().all(|(t, need)| t.is_finite() && need.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_need_of_the_hold_counts() {
+        let mut hold = Hold::default();
+        for (t, need) in [(0.0, 5.0), (1.0, 9.0), (2.0, 3.0), (3.0, 4.0)] {
+            hold.push(t, need);
+        }
+        assert_eq!(hold.greatest_since(0.0), Some((1.0, 9.0)));
+        assert_eq!(hold.greatest_since(1.5), Some((3.0, 4.0)));
+        assert_eq!(hold.greatest_since(3.5), None);
+    }
+
+    #[test]
+    fn old_needs_are_dropped() {
+        let mut hold = Hold::default();
+        hold.push(0.0, 9.0);
+        hold.push(MAX_HOLD_S + 1.0, 1.0);
+        assert_eq!(hold.greatest_since(0.0), Some((MAX_HOLD_S + 1.0, 1.0)));
+    }
+}

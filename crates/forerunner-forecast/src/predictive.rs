@@ -1,0 +1,586 @@
+//! The policy that sizes a pool for what will arrive by the time a new agent is ready.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode,
+    caution::Caution,
+    forecaster::{Forecaster, RateForecast},
+    hold::{Hold, MAX_HOLD_S},
+    rate::sane,
+    service::{ServiceForecast, ServiceModel},
+    sizing::{Load, normal_quantile},
+    trend::Trend,
+    window::{DEFAULT_WINDOW_S, Sample, Window},
+};
+
+/// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
+const SAVED_VERSION: u32 = 1;
+/// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
+const LEARN_COMPLETIONS: f64 = 20.0;
+const LEARN_S: f64 = 30.0;
+/// Seconds that the fast rate is taken over, and standard deviations by which it must exceed the forecast.
+const FAST_S: f64 = 5.0;
+const SURGE_SIGMAS: f64 = 3.0;
+/// Seconds that the completion rate reported with a forecast is averaged over.
+const RECENT_S: f64 = 60.0;
+/// Objectives below 70 % still get this margin: the normal quantile of a half is none at all.
+const LEAST_QUANTILE: f64 = 0.5;
+/// A need this little above a whole number does not take one agent more.
+const ROUNDING: f64 = 1e-6;
+/// Greatest time, duration or token count taken for real; some thirty thousand years of seconds.
+const MOST: f64 = 1e12;
+
+/// Settings of [`Predictive`]. The defaults are meant to be left alone: the objective is what an operator sets.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PredictiveSettings {
+    /// Seconds of history, at least 300.
+    pub window_s: u32,
+    /// Safety margin when bold, as a share of the normal quantile of the objective; above 0, at most 10.
+    pub margin_bold: f64,
+    /// The same when careful.
+    pub margin_careful: f64,
+    /// Seconds a need is held before the pool shrinks, when bold; above 0, at most 3600.
+    pub hold_bold_s: f64,
+    /// The same when careful.
+    pub hold_careful_s: f64,
+    /// Caution at the start, 0 (bold) to 1 (careful).
+    pub caution: f64,
+    /// Whether caution follows the share of tasks that were late, where observations tell it.
+    pub adapt: bool,
+}
+
+impl Default for PredictiveSettings {
+    fn default() -> Self {
+        Self {
+            window_s: DEFAULT_WINDOW_S,
+            margin_bold: 0.3,
+            margin_careful: 1.5,
+            hold_bold_s: 20.0,
+            hold_careful_s: 600.0,
+            caution: 0.5,
+            adapt: true,
+        }
+    }
+}
+
+impl PredictiveSettings {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |key, value, allowed| Err(Error::Setting { policy: "predictive", key, value, allowed });
+        if self.window_s < DEFAULT_WINDOW_S {
+            return wrong("window_s", f64::from(self.window_s), "at least 300");
+        }
+        for (key, margin) in [("margin_bold", self.margin_bold), ("margin_careful", self.margin_careful)] {
+            if !(margin > 0.0 && margin <= 10.0) {
+                return wrong(key, margin, "above 0 and at most 10");
+            }
+        }
+        for (key, hold_s) in [("hold_bold_s", self.hold_bold_s), ("hold_careful_s", self.hold_careful_s)] {
+            if !(hold_s > 0.0 && hold_s <= MAX_HOLD_S) {
+                return wrong(key, hold_s, "above 0 and at most 3600");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.caution) {
+            return wrong("caution", self.caution, "0 to 1");
+        }
+        Ok(())
+    }
+}
+
+/// What survives a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Memory {
+    version: u32,
+    window: Window,
+    rates: Forecaster,
+    service: ServiceModel,
+    caution: Caution,
+    hold: Hold,
+    /// Seconds observed in all.
+    observed_s: f64,
+    desired: u32,
+}
+
+impl Memory {
+    fn new(settings: &PredictiveSettings) -> Self {
+        Self {
+            version: SAVED_VERSION,
+            window: Window::new(settings.window_s, 0.0),
+            rates: Forecaster::new(0.0),
+            service: ServiceModel::new(),
+            caution: Caution::new(settings.caution),
+            hold: Hold::default(),
+            observed_s: 0.0,
+            desired: 0,
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.version == SAVED_VERSION
+            && self.window.is_sound()
+            && self.rates.is_sound()
+            && self.service.is_sound()
+            && self.hold.is_sound()
+            && (0.0..=1.0).contains(&self.caution.level())
+            && self.observed_s.is_finite()
+    }
+
+    /// Lets time pass that nobody observed.
+    fn skip_to(&mut self, t: f64) {
+        self.window.skip_to(t);
+        self.rates.skip_to(t);
+    }
+
+    fn has_learned(&self) -> bool {
+        self.service.completed() >= LEARN_COMPLETIONS && self.observed_s >= LEARN_S
+    }
+}
+
+/// Forecasts arrivals and durations at the horizon and keeps the agents that the load there needs.
+///
+/// The horizon is the measured cold start plus a tick: what an agent asked for now can still help. The size is a
+/// quantile of the concurrency there ([`Load::need`]), not a target utilisation. It rises at once and falls only to the
+/// greatest need of the hold. Above the forecast work two reactive layers: a surge overrides the rate, and a backlog
+/// that the agents present and starting cannot take adds agents. How careful it is follows the share of late tasks.
+#[derive(Debug, Clone)]
+pub struct Predictive {
+    settings: PredictiveSettings,
+    limits: PolicyLimits,
+    /// Normal quantile of the objective's share.
+    quantile: f64,
+    memory: Memory,
+    /// Seconds to add to an observation's time to get the window's. A tick at least, so that time 0 has one before it.
+    shift_s: f64,
+    /// Whether nothing was observed since the start or the restore.
+    fresh: bool,
+}
+
+/// What one decision is made from.
+struct Picture {
+    cold_s: f64,
+    horizon_s: f64,
+    rate: RateForecast,
+    surge: bool,
+    service: ServiceForecast,
+    /// The load at the horizon.
+    load: Load,
+    z: f64,
+    hold_s: f64,
+}
+
+/// Sizes that different layers ask for, in agents.
+struct Needs {
+    /// Of the forecast, or of the surge that overrides it.
+    forecast: f64,
+    /// Of the backlog; 0 without one.
+    backlog: f64,
+    /// Greatest between now and the horizon: below this the pool must not shrink.
+    on_the_way: f64,
+}
+
+impl Needs {
+    fn greatest(&self) -> f64 {
+        self.forecast.max(self.backlog)
+    }
+}
+
+impl Predictive {
+    /// Makes the policy from checked settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a setting is out of its range.
+    pub fn new(settings: PredictiveSettings, limits: PolicyLimits) -> Result<Self, Error> {
+        settings.check()?;
+        let quantile = normal_quantile(limits.objective.share).max(LEAST_QUANTILE);
+        Ok(Self { settings, limits, quantile, memory: Memory::new(&settings), shift_s: limits.tick_s, fresh: true })
+    }
+
+    /// Share of ten-second rates that fell inside their 80 % band so far; `None` before the first was judged.
+    pub fn band_coverage(&self) -> Option<f64> {
+        self.memory.rates.coverage()
+    }
+
+    /// How careful the policy is now, from 0 (bold) to 1 (careful).
+    pub fn caution(&self) -> f64 {
+        self.memory.caution.level()
+    }
+
+    /// Seconds until an agent asked for now is ready.
+    fn cold_start_s(&self, seen: &Observation) -> f64 {
+        seen.cold_start_s.filter(|s| *s > 0.0).unwrap_or(self.limits.cold_start_s)
+    }
+
+    /// Takes in what was seen and returns its time on the window's clock.
+    fn observe(&mut self, seen: &Observation) -> f64 {
+        let horizon_s = self.cold_start_s(seen) + self.limits.tick_s;
+        let memory = &mut self.memory;
+        let mut now = seen.t + self.shift_s;
+        if std::mem::take(&mut self.fresh) {
+            // What the first observation reports is taken to have happened within one tick.
+            memory.skip_to(now - self.limits.tick_s);
+        }
+        let before = memory.window.now();
+        now = now.max(before);
+        memory.window.record(now, self.shift_s, seen);
+        memory.rates.observe(&memory.window, seen.arrivals as f64, now - before, horizon_s);
+        memory.service.observe(now - before, seen);
+        memory.observed_s += now - before;
+        if self.settings.adapt {
+            memory.caution.observe(seen.started, seen.late, self.limits.objective);
+        }
+        now
+    }
+
+    fn picture(&self, seen: &Observation) -> Picture {
+        let memory = &self.memory;
+        let cold_s = self.cold_start_s(seen);
+        let horizon_s = cold_s + self.limits.tick_s;
+        let rate = memory.rates.forecast(&memory.window, horizon_s).unwrap_or(RateForecast::NOTHING);
+        let fast = memory.window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0);
+        let surge = fast > rate.rate + SURGE_SIGMAS * (rate.rate.max(1.0 / FAST_S) / FAST_S).sqrt();
+        let service = memory.service.forecast(&memory.window, horizon_s);
+        let load = Load {
+            in_system: f64::from(seen.in_flight) + f64::from(seen.queue_depth),
+            rate: if surge { fast } else { rate.rate },
+            service_s: service.mean_s,
+            still_there: memory.service.still_there(horizon_s, service.mean_s),
+            dispersion: rate.dispersion.max(1.0),
+        };
+        let z = self.quantile * memory.caution.between(self.settings.margin_bold, self.settings.margin_careful);
+        let hold_s = memory.caution.between(self.settings.hold_bold_s, self.settings.hold_careful_s);
+        Picture { cold_s, horizon_s, rate, surge, service, load, z, hold_s }
+    }
+
+    fn needs(&self, seen: &Observation, picture: &Picture) -> Needs {
+        let at = |ahead_s: f64| {
+            let still_there = self.memory.service.still_there(ahead_s, picture.service.mean_s);
+            bounded(Load { still_there, ..picture.load }.need(picture.z))
+        };
+        let forecast = bounded(picture.load.need(picture.z));
+        let on_the_way = forecast.max(at(0.5 * picture.horizon_s)).max(picture.load.in_system);
+        Needs { forecast, backlog: bounded(backlog_need(seen, picture)), on_the_way }
+    }
+
+    fn expectation(&self, seen: &Observation, picture: &Picture) -> Forecast {
+        let window = &self.memory.window;
+        Forecast {
+            horizon_s: picture.horizon_s,
+            rate_per_s: picture.load.rate,
+            rate_low: picture.rate.low,
+            rate_high: picture.rate.high.max(picture.load.rate),
+            service_s: picture.service.mean_s,
+            depth: bounded(picture.load.waiting(f64::from(seen.size()))),
+            completion_rate_per_s: window.rate(Sample::Completions, RECENT_S).unwrap_or(0.0),
+            completion_trend: Trend::of(window, Sample::Completions).map_or(0.0, |trend| trend.slope),
+            service_trend: Trend::of(window, Sample::Service).map_or(0.0, |trend| trend.slope),
+        }
+    }
+}
+
+/// Agents that bring a backlog down: those there are, plus enough for what they cannot take.
+///
+/// Within a cold start the idle and the starting agents take a task each, and the busy ones as many as they finish.
+/// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
+fn backlog_need(seen: &Observation, picture: &Picture) -> f64 {
+    if seen.queue_depth == 0 {
+        return 0.0;
+    }
+    let (cold_s, service_s) = (picture.cold_s, picture.service.mean_s);
+    let busy = f64::from(seen.in_flight.saturating_sub(seen.draining));
+    let taken = f64::from(seen.ready) + f64::from(seen.starting) + busy * cold_s / service_s;
+    let left = f64::from(seen.queue_depth) + picture.load.rate * cold_s - taken;
+    if left <= 0.0 {
+        return 0.0;
+    }
+    f64::from(seen.size()) + left * service_s / cold_s.max(service_s)
+}
+
+impl Policy for Predictive {
+    fn name(&self) -> &'static str {
+        "predictive"
+    }
+
+    fn interval_s(&self) -> f64 {
+        self.limits.tick_s
+    }
+
+    fn decide(&mut self, seen: &Observation) -> Decision {
+        let seen = &*clean(seen, self.memory.window.now() - self.shift_s);
+        let now = self.observe(seen);
+        let picture = self.picture(seen);
+        let needs = self.needs(seen, &picture);
+        let need = needs.greatest();
+        self.memory.hold.push(now, need);
+        let held = self.memory.hold.greatest_since(now - picture.hold_s).map_or(need, |(_, held)| held);
+        let size = f64::from(seen.size());
+        let mut wanted = held.max(needs.on_the_way.min(size));
+        let learning = !self.memory.has_learned();
+        if learning {
+            wanted = wanted.max(size.min(f64::from(self.memory.desired)));
+        }
+        let unbounded = (wanted - ROUNDING).ceil().max(0.0) as u32;
+        let desired = self.limits.clamp(unbounded);
+        let before = std::mem::replace(&mut self.memory.desired, desired);
+        let reason = match () {
+            () if desired < unbounded => ReasonCode::Bounded,
+            () if desired > before && needs.backlog > needs.forecast => ReasonCode::Backlog,
+            () if desired > before && picture.surge => ReasonCode::Surge,
+            () if desired > before => ReasonCode::ForecastUp,
+            () if learning => ReasonCode::Learning,
+            () if desired < before => ReasonCode::ForecastDown,
+            () if f64::from(desired) > need.ceil() && desired > self.limits.min => ReasonCode::Hold,
+            () => ReasonCode::Steady,
+        };
+        Decision {
+            desired,
+            need,
+            reason,
+            detail: explain(seen, &picture, need, desired, reason),
+            rule: Cow::Borrowed(picture.rate.rule.as_str()),
+            forecast: Some(self.expectation(seen, &picture)),
+        }
+    }
+
+    fn save(&self) -> Option<String> {
+        // Nothing in the memory can fail to be written: plain numbers in plain structures.
+        serde_json::to_string(&self.memory).ok()
+    }
+
+    fn restore(&mut self, saved: &str, away_s: f64) -> bool {
+        let Ok(mut memory) = serde_json::from_str::<Memory>(saved) else { return false };
+        if !memory.is_sound() || memory.window.span_s() != f64::from(self.settings.window_s) {
+            return false;
+        }
+        let before = memory.window.now();
+        let begin = before + if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
+        memory.skip_to(begin);
+        // Nothing is known about the time away, so the size before it holds until a full hold has been observed.
+        memory.hold.push(begin, f64::from(memory.desired));
+        self.memory = memory;
+        self.shift_s = begin + self.limits.tick_s;
+        self.fresh = true;
+        true
+    }
+}
+
+/// The numbers that decided, in words.
+fn explain(seen: &Observation, picture: &Picture, need: f64, desired: u32, reason: ReasonCode) -> String {
+    let Picture { rate, load, service, horizon_s, hold_s, .. } = picture;
+    let need = need.ceil();
+    let mut text = format!(
+        "{:.1} tasks/s expected in {horizon_s:.1} s (band {:.1}-{:.1}) x {:.1} s each: {need:.0} needed; {} now",
+        load.rate,
+        rate.low,
+        rate.high,
+        service.mean_s,
+        seen.size(),
+    );
+    let more = match reason {
+        ReasonCode::Surge => format!("; arrivals outran the forecast of {:.1}/s", rate.rate),
+        ReasonCode::Backlog => format!("; {} waiting", seen.queue_depth),
+        ReasonCode::Hold => format!("; {desired} kept, needed within the last {hold_s:.0} s"),
+        ReasonCode::ForecastDown => format!("; not more than {desired} needed for {hold_s:.0} s"),
+        ReasonCode::Bounded => format!("; the limit is {desired}"),
+        ReasonCode::Learning => "; too little history to shrink by".to_owned(),
+        _ => return text,
+    };
+    text.push_str(&more);
+    text
+}
+
+/// The observation, or a copy without what cannot be: times that are not finite or run backwards, negative or absurd
+/// durations and sizes.
+fn clean(seen: &Observation, before: f64) -> Cow<'_, Observation> {
+    let fits = |x: f64| (0.0..=MOST).contains(&x);
+    let given = |x: Option<f64>| x.is_none_or(fits);
+    if fits(seen.t)
+        && given(seen.mean_service_s)
+        && given(seen.mean_context_tokens)
+        && given(seen.cold_start_s)
+        && seen.completed.iter().all(|&(_, s)| fits(s))
+    {
+        return Cow::Borrowed(seen);
+    }
+    let mut seen = seen.clone();
+    seen.t = if fits(seen.t) { seen.t } else { before.max(0.0) };
+    for value in [&mut seen.mean_service_s, &mut seen.mean_context_tokens, &mut seen.cold_start_s] {
+        *value = value.filter(|x| fits(*x));
+    }
+    seen.completed.retain(|&(_, s)| fits(s));
+    Cow::Owned(seen)
+}
+
+/// A size that arithmetic on any input left in range.
+fn bounded(size: f64) -> f64 {
+    sane(size).clamp(0.0, f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Objective;
+    use proptest::prelude::*;
+
+    fn limits() -> PolicyLimits {
+        PolicyLimits { min: 1, max: 200, cold_start_s: 10.0, tick_s: 1.0, objective: Objective::default() }
+    }
+
+    fn policy() -> Predictive {
+        Predictive::new(PredictiveSettings::default(), limits()).expect("defaults are in range")
+    }
+
+    /// One second in which `n` tasks come and go, `service_s` each, on a pool that just suffices.
+    fn second(t: f64, n: u64, service_s: f64) -> Observation {
+        let busy = (n as f64 * service_s) as u32;
+        Observation {
+            t,
+            arrivals: n,
+            completions: n,
+            mean_service_s: Some(service_s),
+            completed: (0..n).map(|i| (i, service_s)).collect(),
+            started: n,
+            in_flight: busy,
+            ready: 2,
+            ..Observation::default()
+        }
+    }
+
+    fn run(policy: &mut Predictive, from: u32, to: u32, n: u64) -> Decision {
+        (from..=to).map(|t| policy.decide(&second(f64::from(t), n, 5.0))).last().expect("at least one second")
+    }
+
+    #[test]
+    fn a_steady_load_gets_its_offered_load_and_a_margin() {
+        let decision = run(&mut policy(), 0, 900, 4);
+        assert!((20..=32).contains(&decision.desired), "20 Erlang: {decision:?}");
+        let forecast = decision.forecast.expect("it forecasts");
+        assert!((forecast.rate_per_s - 4.0).abs() < 0.1 && (forecast.service_s - 5.0).abs() < 0.1, "{forecast:?}");
+        assert!((forecast.completion_rate_per_s - 4.0).abs() < 0.1 && forecast.depth < 1.0, "{forecast:?}");
+        assert!(decision.detail.starts_with("4.0 tasks/s expected in 11.0 s (band "), "{}", decision.detail);
+    }
+
+    #[test]
+    fn the_first_second_is_sized_for_what_it_brings() {
+        let first = Observation { t: 0.0, arrivals: 10, queue_depth: 10, ready: 1, ..Observation::default() };
+        let decision = policy().decide(&first);
+        assert!(decision.desired >= 10, "{decision:?}");
+    }
+
+    #[test]
+    fn it_rises_at_once_and_falls_after_the_hold() {
+        let mut policy = policy();
+        let before = run(&mut policy, 0, 600, 2).desired;
+        let peak = run(&mut policy, 601, 640, 8).desired;
+        assert!(peak > 2 * before, "{before} then {peak}");
+        let mut after = policy.decide(&second(641.0, 2, 5.0));
+        assert!(after.desired >= peak - 1, "held: {after:?}");
+        after = run(&mut policy, 642, 3000, 2);
+        assert!(after.desired <= before + 3, "let go: {after:?}");
+    }
+
+    #[test]
+    fn late_tasks_make_it_more_careful() {
+        let mut policy = policy();
+        run(&mut policy, 0, 100, 4);
+        let before = policy.caution();
+        policy.decide(&Observation { late: 4, ..second(101.0, 4, 5.0) });
+        assert!(policy.caution() > before);
+    }
+
+    #[test]
+    fn a_restart_neither_forgets_nor_shrinks_the_pool() {
+        let mut before = policy();
+        let desired = run(&mut before, 0, 600, 6).desired;
+        let saved = before.save().expect("it has a memory");
+        assert!(saved.starts_with("{\"version\":1,"), "{}", &saved[..40]);
+        let mut after = policy();
+        assert!(after.restore(&saved, 120.0));
+        let quiet = Observation { t: 1.0, ready: desired, ..Observation::default() };
+        assert!(after.decide(&quiet).desired >= desired, "one quiet second after a gap of two minutes is no lull");
+        let again = run(&mut after, 2, 60, 6);
+        assert!(
+            again.desired >= desired - 2 && (again.forecast.expect("set").service_s - 5.0).abs() < 0.1,
+            "{again:?}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_up() {
+        let mut policy = policy();
+        let saved = policy.save().expect("it has a memory");
+        for text in ["", "{}", "[1]", &saved.replace("\"version\":1", "\"version\":9"), &saved[..saved.len() / 2]] {
+            assert!(!policy.restore(text, 1.0), "{text}");
+        }
+        assert!(policy.restore(&saved, f64::NAN));
+    }
+
+    #[test]
+    fn irregular_ticks_change_little() {
+        let mut policy = policy();
+        let regular = run(&mut self::policy(), 0, 600, 4).desired;
+        let mut last = 0;
+        for t in 1..=600 {
+            let whole = second(f64::from(t), 4, 5.0);
+            let early =
+                Observation { t: f64::from(t) - 0.7, arrivals: 1, completions: 0, completed: vec![], ..whole.clone() };
+            policy.decide(&Observation { started: 0, mean_service_s: None, ..early });
+            last = policy.decide(&Observation { arrivals: 3, ..whole }).desired;
+        }
+        assert!(last.abs_diff(regular) <= 3, "{last} against {regular}");
+    }
+
+    fn anything() -> impl Strategy<Value = Observation> {
+        let number = prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-1.0), Just(1e300), 0.0..1e4f64];
+        let count = prop_oneof![Just(0u64), Just(u64::MAX), 0..1000u64];
+        let size = prop_oneof![Just(0u32), Just(u32::MAX / 4), 0..100u32];
+        let pairs = proptest::collection::vec((0..9u64, number.clone()), 0..4);
+        (
+            (number.clone(), count.clone(), count.clone(), proptest::option::of(number.clone())),
+            (size.clone(), size.clone(), size.clone(), size),
+            (proptest::option::of(number.clone()), proptest::option::of(number), count.clone(), count),
+            (pairs.clone(), pairs),
+        )
+            .prop_map(|(a, b, c, d)| Observation {
+                t: a.0,
+                arrivals: a.1,
+                completions: a.2,
+                mean_service_s: a.3,
+                queue_depth: b.0,
+                in_flight: b.1,
+                ready: b.2,
+                starting: b.3,
+                mean_context_tokens: c.0,
+                cold_start_s: c.1,
+                started: c.2,
+                late: c.3,
+                arrived: d.0,
+                completed: d.1,
+                ..Observation::default()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_observations_give_finite_needs_within_the_limits(seen in proptest::collection::vec(anything(), 1..40)) {
+            let mut policy = policy();
+            for seen in &seen {
+                let decision = policy.decide(seen);
+                prop_assert!((1..=200).contains(&decision.desired));
+                prop_assert!(decision.need.is_finite() && decision.need >= 0.0);
+                let forecast = decision.forecast.expect("it forecasts");
+                for x in [forecast.rate_per_s, forecast.rate_low, forecast.rate_high, forecast.service_s, forecast.depth] {
+                    prop_assert!(x.is_finite() && x >= 0.0, "{forecast:?}");
+                }
+            }
+            let saved = policy.save().expect("it has a memory");
+            prop_assert!(self::policy().restore(&saved, 10.0), "{saved}");
+        }
+    }
+}

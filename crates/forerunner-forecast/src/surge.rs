@@ -1,0 +1,290 @@
+//! When to look between two ticks: an arrival surge, a backlog, an agent lost, a change of pace.
+
+use crate::sizing::normal_quantile;
+
+/// Least seconds between two triggers.
+pub const DEBOUNCE_S: f64 = 0.1;
+
+/// Arrivals are counted over the running and the previous slot of this many seconds.
+const SLOT_S: f64 = 0.25;
+/// Chance of a false alarm per pair of slots under Poisson arrivals at the expected rate.
+const IMPROBABLE: f64 = 1e-5;
+/// A surge is at least this much above what was expected: at high rates real traffic scatters more than Poisson.
+const SURGE_RATIO: f64 = 1.5;
+/// Durations that a change of pace is read from.
+const PACE_TASKS: usize = 16;
+/// Standard errors and share by which their mean must differ.
+const PACE_SIGMAS: f64 = 3.0;
+const PACE_SHARE: f64 = 0.25;
+
+/// Why the policy should be asked before its next tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Trigger {
+    /// More tasks arrive than the last forecast can explain.
+    Surge,
+    /// Tasks wait and no agent is ready.
+    Backlog,
+    /// An agent went away that nobody asked to go.
+    AgentLost,
+    /// Tasks take much longer or shorter than they did.
+    Pace,
+}
+
+impl Trigger {
+    /// Returns the name used in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Surge => "surge",
+            Self::Backlog => "backlog",
+            Self::AgentLost => "agent_lost",
+            Self::Pace => "pace",
+        }
+    }
+}
+
+/// Watches single events for a picture that no longer fits the last forecast.
+///
+/// Fed on every task, so each call is a handful of instructions and none allocates. After a trigger the caller asks the
+/// policy and tells the detector what is expected now with [`EventDetector::expect`]; until then the same kind of event
+/// does not trigger again. Triggers closer than 100 ms to the last are kept and handed out by the next call after that.
+#[derive(Debug, Clone)]
+pub struct EventDetector {
+    slot_end: f64,
+    current: u32,
+    previous: u32,
+    improbable: u32,
+    durations: [f64; PACE_TASKS],
+    next: usize,
+    filled: usize,
+    sum: f64,
+    /// Bounds of the mean of the last durations that still fit.
+    pace: (f64, f64),
+    /// Depth at which a backlog is news: 1, then twice the depth last reported.
+    backlog_at: u32,
+    quiet_until: f64,
+    waiting: Option<Trigger>,
+}
+
+impl EventDetector {
+    /// Makes a detector that expects nothing: silent about arrivals and pace until [`EventDetector::expect`].
+    pub fn new() -> Self {
+        Self {
+            slot_end: f64::NEG_INFINITY,
+            current: 0,
+            previous: 0,
+            improbable: u32::MAX,
+            durations: [0.0; PACE_TASKS],
+            next: 0,
+            filled: 0,
+            sum: 0.0,
+            pace: (f64::NEG_INFINITY, f64::INFINITY),
+            backlog_at: 1,
+            quiet_until: f64::NEG_INFINITY,
+            waiting: None,
+        }
+    }
+
+    /// Sets what is normal now: arrivals per second, and mean and standard deviation of seconds on an agent.
+    ///
+    /// Call after each decision, with its forecast. Values that are not finite switch the check off.
+    pub fn expect(&mut self, rate_per_s: f64, service_s: f64, service_sd_s: f64) {
+        let mean = (rate_per_s * 2.0 * SLOT_S).max(0.0);
+        self.improbable = improbable_count(mean);
+        let margin = (PACE_SIGMAS * service_sd_s / (PACE_TASKS as f64).sqrt()).max(PACE_SHARE * service_s);
+        self.pace = if margin.is_finite() {
+            (service_s - margin, service_s + margin)
+        } else {
+            (f64::NEG_INFINITY, f64::INFINITY)
+        };
+    }
+
+    /// Counts a task that became due at `t` seconds.
+    #[inline]
+    pub fn on_arrival(&mut self, t: f64) -> Option<Trigger> {
+        if t >= self.slot_end {
+            self.turn_slot(t);
+        }
+        self.current += 1;
+        if self.current.saturating_add(self.previous) < self.improbable {
+            return None;
+        }
+        // What was told is no news again: a new surge is counted from here.
+        (self.current, self.previous) = (0, 0);
+        self.improbable = u32::MAX;
+        self.raise(t, Trigger::Surge)
+    }
+
+    /// Counts a task that left its agent at `t` after `service_s` seconds.
+    #[inline]
+    pub fn on_completion(&mut self, t: f64, service_s: f64) -> Option<Trigger> {
+        if !service_s.is_finite() {
+            return None;
+        }
+        self.sum += service_s - self.durations[self.next];
+        self.durations[self.next] = service_s;
+        self.next = (self.next + 1) % PACE_TASKS;
+        if self.next == 0 {
+            // Summed afresh once a round, so that rounding does not add up over a billion tasks.
+            self.sum = self.durations.iter().sum();
+        }
+        self.filled = (self.filled + 1).min(PACE_TASKS);
+        let mean = self.sum / PACE_TASKS as f64;
+        if self.filled < PACE_TASKS || (self.pace.0 <= mean && mean <= self.pace.1) {
+            return None;
+        }
+        // Only tasks from here on can be news again.
+        (self.durations, self.next, self.filled, self.sum) = ([0.0; PACE_TASKS], 0, 0, 0.0);
+        self.pace = (f64::NEG_INFINITY, f64::INFINITY);
+        self.raise(t, Trigger::Pace)
+    }
+
+    /// Looks at how many tasks wait and how many agents are idle at `t`.
+    ///
+    /// A backlog is news when it forms, and each time it has doubled.
+    #[inline]
+    pub fn on_state(&mut self, t: f64, depth: u32, ready: u32) -> Option<Trigger> {
+        if depth == 0 || ready > 0 {
+            self.backlog_at = 1;
+            return self.poll(t);
+        }
+        if depth < self.backlog_at {
+            return self.poll(t);
+        }
+        self.backlog_at = depth.saturating_mul(2);
+        self.raise(t, Trigger::Backlog)
+    }
+
+    /// Reports that an agent was lost at `t`.
+    pub fn on_agent_lost(&mut self, t: f64) -> Option<Trigger> {
+        self.raise(t, Trigger::AgentLost)
+    }
+
+    /// Hands out a trigger that came too soon after another, once its time has come.
+    #[inline]
+    pub fn poll(&mut self, t: f64) -> Option<Trigger> {
+        if self.waiting.is_none() || t < self.quiet_until {
+            return None;
+        }
+        self.quiet_until = t + DEBOUNCE_S;
+        self.waiting.take()
+    }
+
+    /// When a kept trigger is due, in seconds; `None` if none is kept. For a timer at the edge.
+    pub fn due_at(&self) -> Option<f64> {
+        self.waiting.map(|_| self.quiet_until)
+    }
+
+    fn raise(&mut self, t: f64, trigger: Trigger) -> Option<Trigger> {
+        self.waiting.get_or_insert(trigger);
+        self.poll(t)
+    }
+
+    #[cold]
+    fn turn_slot(&mut self, t: f64) {
+        let adjacent = t < self.slot_end + SLOT_S;
+        self.previous = if adjacent { self.current } else { 0 };
+        self.current = 0;
+        self.slot_end = if adjacent { self.slot_end + SLOT_S } else { t + SLOT_S };
+    }
+}
+
+impl Default for EventDetector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Least count that Poisson arrivals with this mean reach with a chance below 1e-5, and half as many again as expected.
+///
+/// `u32::MAX`, never, for a mean that is not finite. Exact tail for small means, else the normal quantile with the
+/// Cornish-Fisher term for skewness, `m + z sqrt m + (z^2 - 1) / 6`.
+fn improbable_count(mean: f64) -> u32 {
+    if !mean.is_finite() {
+        return u32::MAX;
+    }
+    let least = if mean < 30.0 {
+        let (mut k, mut term, mut below) = (0u32, (-mean).exp(), 0.0);
+        while 1.0 - below > IMPROBABLE && k < 200 {
+            below += term;
+            k += 1;
+            term *= mean / f64::from(k);
+        }
+        f64::from(k)
+    } else {
+        let z = normal_quantile(1.0 - IMPROBABLE);
+        mean + z * mean.sqrt() + (z * z - 1.0) / 6.0
+    };
+    least.max(SURGE_RATIO * mean).ceil().max(3.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn improbable_counts_match_the_poisson_table() {
+        // P(Poisson(1) >= 9) = 1.1e-6 and P(>= 8) = 1.0e-5 (rounded up: 1.02e-5); P(Poisson(0) >= 1) = 0, but 3 at least.
+        for (mean, count) in [(0.0, 3), (1.0, 9), (1e6, 1_500_000)] {
+            assert_eq!(improbable_count(mean), count, "{mean}");
+        }
+        assert_eq!(improbable_count(f64::NAN), u32::MAX);
+    }
+
+    #[test]
+    fn a_surge_is_told_once_until_a_new_expectation() {
+        let mut detector = EventDetector::new();
+        detector.expect(2.0, 1.0, 1.0);
+        let burst: Vec<_> = (0..50).filter_map(|i| detector.on_arrival(10.0 + f64::from(i) * 0.004)).collect();
+        assert_eq!(burst, [Trigger::Surge]);
+        detector.expect(2.0, 1.0, 1.0);
+        assert!((0..50).any(|i| detector.on_arrival(11.0 + f64::from(i) * 0.004).is_some()));
+    }
+
+    #[test]
+    fn arrivals_at_the_expected_rate_are_no_surge() {
+        let mut detector = EventDetector::new();
+        detector.expect(100.0, 1.0, 1.0);
+        assert!((0..10_000).all(|i| detector.on_arrival(f64::from(i) * 0.01).is_none()));
+    }
+
+    #[test]
+    fn a_backlog_is_news_when_it_forms_and_when_it_doubles() {
+        let mut detector = EventDetector::new();
+        // depth, ready, and what is told; one second apart.
+        let story = [
+            (0, 2, None),
+            (1, 1, None),
+            (1, 0, Some(Trigger::Backlog)),
+            (1, 0, None),
+            (2, 0, Some(Trigger::Backlog)),
+            (3, 0, None),
+            (4, 0, Some(Trigger::Backlog)),
+            (0, 0, None),
+            (1, 0, Some(Trigger::Backlog)),
+        ];
+        for (i, (depth, ready, told)) in story.into_iter().enumerate() {
+            assert_eq!(detector.on_state(i as f64, depth, ready), told, "step {i}");
+        }
+    }
+
+    #[test]
+    fn triggers_are_a_tenth_of_a_second_apart_and_none_is_lost() {
+        let mut detector = EventDetector::new();
+        assert_eq!(detector.on_agent_lost(1.0), Some(Trigger::AgentLost));
+        assert_eq!(detector.on_agent_lost(1.05), None);
+        assert_eq!(detector.due_at(), Some(1.1));
+        assert_eq!(detector.poll(1.09), None);
+        assert_eq!(detector.poll(1.2), Some(Trigger::AgentLost));
+        assert_eq!(detector.poll(2.0), None);
+    }
+
+    #[test]
+    fn slower_tasks_are_told_and_equal_ones_are_not() {
+        let mut detector = EventDetector::new();
+        detector.expect(1.0, 4.0, 1.0);
+        assert!((0..100).all(|i| detector.on_completion(f64::from(i), 4.0 + f64::from(i % 3) * 0.2).is_none()));
+        let told: Vec<_> = (0..100).filter_map(|i| detector.on_completion(200.0 + f64::from(i), 6.0)).collect();
+        assert_eq!(told, [Trigger::Pace]);
+    }
+}

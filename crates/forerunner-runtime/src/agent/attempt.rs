@@ -1,0 +1,289 @@
+//! One attempt, from a lease to an outcome: restore, run, diff.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use forerunner_context::Snapshot;
+use forerunner_core::{ErrorKind, Outcome, Payload, Task, TaskError, TaskId};
+use forerunner_store::ContextCommit;
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{AgentContext, AgentError, Driver, Job, ProgressSink, memory::Memory};
+use crate::{deps::PoolDeps, metrics::PoolMetrics, status::TaskEventKind};
+
+/// How long an agent's code may hold its thread before it is named.
+const STALL: Duration = Duration::from_millis(100);
+/// What a driver may take on top of the grace it enforces itself before its future is dropped.
+const GRACE_MARGIN: Duration = Duration::from_secs(2);
+/// How long an attempt may take to stop when its node stops now: its task is waited for elsewhere.
+const HAND_BACK: Duration = Duration::from_millis(500);
+
+/// Why a running attempt was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopWhy {
+    /// Someone cancelled the task.
+    Cancelled,
+    /// The agent, or the node, is to stop.
+    AgentStops,
+}
+
+/// The line to a running attempt.
+#[derive(Clone)]
+pub(crate) struct Rein {
+    pub(crate) cancel: CancellationToken,
+    why: Rc<Cell<Option<StopWhy>>>,
+}
+
+impl Rein {
+    pub(crate) fn new() -> Self {
+        Self { cancel: CancellationToken::new(), why: Rc::new(Cell::new(None)) }
+    }
+
+    /// Asks the attempt to stop; the first reason stands.
+    pub(crate) fn pull(&self, why: StopWhy) {
+        if self.why.get().is_none() {
+            self.why.set(Some(why));
+        }
+        self.cancel.cancel();
+    }
+}
+
+/// What an attempt leaves behind.
+pub(crate) struct Finished {
+    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) outcome: Outcome,
+    /// Why the driver cannot be used again.
+    pub(crate) broken: Option<String>,
+    pub(crate) commit: Option<ContextCommit>,
+    /// What the agent holds once the outcome is settled.
+    pub(crate) held: Option<Memory>,
+    pub(crate) service_s: f64,
+}
+
+/// What an attempt is made of.
+pub(crate) struct Attempt {
+    pub(crate) task: Arc<Task>,
+    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) held: Option<Memory>,
+    pub(crate) rein: Rein,
+    pub(crate) deps: Arc<PoolDeps>,
+    pub(crate) metrics: PoolMetrics,
+}
+
+impl Attempt {
+    /// Does the task.
+    pub(crate) async fn run(mut self) -> Finished {
+        let begun = Instant::now();
+        let memory = match self.warm_memory().await {
+            Ok(memory) => memory,
+            Err(error) => return self.finish(begun, Err(error), None, None),
+        };
+        let snapshot = memory.as_ref().map_or_else(Snapshot::new, |memory| memory.snapshot.clone());
+        let version = memory.as_ref().map_or(0, |memory| memory.version);
+        let mut cx = AgentContext::new(
+            self.task.id,
+            self.task.context.clone(),
+            version,
+            snapshot,
+            self.rein.cancel.clone(),
+            Box::new(Sink { task: self.task.id, deps: self.deps.clone() }),
+        );
+        let answer = self.drive(&mut cx).await.and_then(|output| self.checked(output));
+        let next = cx.into_snapshot();
+        self.finish(begun, answer, memory, Some(next))
+    }
+
+    /// The task's context as the store has it: held warm, or read back. Nothing for a task without one.
+    async fn warm_memory(&mut self) -> Result<Option<Memory>, AgentError> {
+        let Some(context) = &self.task.context else { return Ok(None) };
+        let held =
+            self.held.take().filter(|held| held.context == *context && held.version == self.task.context_version);
+        if let Some(memory) = held {
+            self.metrics.warm_hits.increment(1);
+            return Ok(Some(memory));
+        }
+        self.metrics.warm_misses.increment(1);
+        let store = &*self.deps.node.store;
+        let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context.clone()).await?;
+        self.metrics.restored_bytes.increment(bytes);
+        Ok(Some(memory))
+    }
+
+    /// Runs the driver until it answers, or until it had its time and its grace.
+    async fn drive(&mut self, cx: &mut AgentContext) -> Result<Payload, AgentError> {
+        let now = self.deps.now();
+        let until_deadline = self.task.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
+        let limit = self.task.timeout.min(until_deadline);
+        let job = Job {
+            task: self.task.id,
+            attempt: self.task.attempt,
+            input: self.task.input.clone(),
+            deadline: now + limit,
+        };
+        let stalls = self.metrics.stalls.clone();
+        let watched = Watched { inner: self.driver.run(&job, cx), task: self.task.id, stalls };
+        let mut run = AssertUnwindSafe(watched).catch_unwind();
+        let timed_out = tokio::select! {
+            biased;
+            answer = &mut run => return answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
+            () = self.rein.cancel.cancelled() => false,
+            () = tokio::time::sleep(limit) => true,
+        };
+        self.rein.cancel.cancel();
+        let grace = match self.rein.why.get() {
+            Some(StopWhy::AgentStops) => HAND_BACK,
+            _ => self.deps.settings.task.cancel_grace + GRACE_MARGIN,
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = &mut run => answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
+            () = tokio::time::sleep(grace) => Err(stuck(grace)),
+        };
+        drop(run);
+        match answer {
+            // What came in time to be of use is used, whatever was asked meanwhile.
+            Ok(output) => Ok(output),
+            Err(error) => Err(self.stopped(timed_out, until_deadline <= self.task.timeout, &error)),
+        }
+    }
+
+    /// Names why the attempt was stopped; whether the agent is usable is as `error` says.
+    fn stopped(&self, timed_out: bool, by_deadline: bool, error: &AgentError) -> AgentError {
+        let usable = error.is_agent_usable();
+        if timed_out && by_deadline {
+            return AgentError::new(
+                ErrorKind::DeadlineExceeded,
+                "the deadline passed while the task ran",
+                true,
+                usable,
+            );
+        }
+        if timed_out {
+            let timeout = forerunner_core::format_duration(self.task.timeout);
+            return AgentError::new(
+                ErrorKind::Timeout,
+                format!("the attempt took longer than {timeout}"),
+                true,
+                usable,
+            );
+        }
+        AgentError::new(ErrorKind::Cancelled, error.message(), false, usable)
+    }
+
+    fn checked(&self, output: Payload) -> Result<Payload, AgentError> {
+        let limit = self.deps.settings.queue.max_output_bytes;
+        match output.len() {
+            size if size > limit => Err(AgentError::too_large(format!(
+                "the output has {size} bytes, the limit is {limit}; return less or raise queue.max_output_bytes"
+            ))),
+            _ => Ok(output),
+        }
+    }
+
+    fn finish(
+        self,
+        begun: Instant,
+        answer: Result<Payload, AgentError>,
+        memory: Option<Memory>,
+        next: Option<Snapshot>,
+    ) -> Finished {
+        let service_s = begun.elapsed().as_secs_f64();
+        let broken = answer.as_ref().err().filter(|error| !error.is_agent_usable()).map(|error| error.message().into());
+        let (outcome, commit, held) = match (answer, memory, next) {
+            (Ok(output), Some(memory), Some(next)) => self.committed(output, memory, next),
+            (Ok(output), ..) => (Outcome::Succeeded(output), None, None),
+            (Err(error), memory, _) => (self.outcome_of(error), None, memory),
+        };
+        let held = held.filter(|_| broken.is_none());
+        Finished { driver: self.driver, outcome, broken, commit, held, service_s }
+    }
+
+    fn committed(
+        &self,
+        output: Payload,
+        memory: Memory,
+        next: Snapshot,
+    ) -> (Outcome, Option<ContextCommit>, Option<Memory>) {
+        match memory.advance(next) {
+            Ok(Some((commit, held))) => {
+                self.metrics.stored_bytes.increment(commit.frame.len() as u64);
+                (Outcome::Succeeded(output), Some(commit), Some(held))
+            }
+            Ok(None) => (Outcome::Succeeded(output), None, Some(memory)),
+            Err(error) => {
+                (Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, error.to_string())), None, Some(memory))
+            }
+        }
+    }
+
+    fn outcome_of(&self, error: AgentError) -> Outcome {
+        match self.rein.why.get() {
+            Some(StopWhy::AgentStops) if error.kind() == ErrorKind::Cancelled => Outcome::Released,
+            _ => error.into_outcome(),
+        }
+    }
+}
+
+fn stuck(grace: Duration) -> AgentError {
+    let grace = forerunner_core::format_duration(grace);
+    AgentError::lost(format!("the agent did not stop within {grace} and was stopped by force"))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> AgentError {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = format!("the agent panicked: {}", text.unwrap_or("with a value that is no text"));
+    AgentError::new(ErrorKind::AgentPanicked, message, true, false)
+}
+
+/// Names an agent whose code held its thread too long: everything else on the thread waited.
+struct Watched<F> {
+    inner: F,
+    task: TaskId,
+    stalls: metrics::Counter,
+}
+
+impl<F: Future + Unpin> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let begun = Instant::now();
+        let answer = Pin::new(&mut self.inner).poll(cx);
+        let held = begun.elapsed();
+        if held > STALL {
+            self.stalls.increment(1);
+            tracing::warn!(
+                task = %self.task,
+                held_ms = held.as_millis() as u64,
+                "an agent held its thread; move blocking work to `tokio::task::spawn_blocking`"
+            );
+        }
+        answer
+    }
+}
+
+/// Carries what an agent says to whoever watches its task.
+struct Sink {
+    task: TaskId,
+    deps: Arc<PoolDeps>,
+}
+
+impl ProgressSink for Sink {
+    fn progress(&self, text: &str) {
+        self.deps.node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, self.deps.now());
+    }
+
+    fn output(&self, chunk: &str) {
+        self.deps.node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, self.deps.now());
+    }
+}

@@ -1,0 +1,48 @@
+//! A task's events as a stream.
+
+use std::collections::VecDeque;
+
+use futures_util::stream;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{
+    handle::EventStream,
+    status::{TaskEvent, TaskEventKind},
+    watch::Subscription,
+};
+
+struct State {
+    kept: VecDeque<TaskEvent>,
+    live: tokio::sync::broadcast::Receiver<TaskEvent>,
+    newest: u64,
+    ended: bool,
+}
+
+/// What was kept, then what comes, each number once; ends after a terminal state.
+pub(crate) fn stream(subscription: Subscription, after: u64) -> EventStream {
+    let state = State { kept: subscription.kept.into(), live: subscription.live, newest: after, ended: false };
+    Box::pin(stream::unfold(state, |mut state| async move {
+        if state.ended {
+            return None;
+        }
+        let event = next(&mut state).await?;
+        state.newest = event.seq;
+        state.ended = matches!(&event.kind, TaskEventKind::State { state, .. } if state.is_terminal());
+        Some((event, state))
+    }))
+}
+
+async fn next(state: &mut State) -> Option<TaskEvent> {
+    if let Some(event) = state.kept.pop_front() {
+        return Some(event);
+    }
+    loop {
+        match state.live.recv().await {
+            Ok(event) if event.seq > state.newest => return Some(event),
+            Ok(_) => {}
+            // The gap shows in the numbers.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}

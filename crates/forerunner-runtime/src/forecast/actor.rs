@@ -1,0 +1,377 @@
+//! Samples queue and pool at the policy's rhythm, and at once when nudged; asks the policy; resizes the pool.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use forerunner_core::Timestamp;
+use forerunner_forecast::{Decision, Forecast, Observation, Policy, PolicyKind, PolicyLimits, build};
+use tokio::time::Instant;
+
+use super::{
+    history::{History, SavedHistory},
+    messages::{Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetMode, ModeAnswer, Retire},
+};
+use crate::{
+    Error,
+    deps::PoolDeps,
+    metrics::ForecastMetrics,
+    pool::messages::{Configure, GetPool, PoolSample, Resize},
+    queue::messages::{Expect, Nudge, QueueSample, TakeSample},
+    status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolPatch},
+};
+
+/// How often what was learned is written down.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// Nudges closer together than this are answered by one decision.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Bytes of context per token, for rules that think in tokens.
+const BYTES_PER_TOKEN: f64 = 4.0;
+
+/// Where a forecast looks and whom it tells.
+pub(crate) struct ForecastLinks {
+    pub(crate) queue: Recipient<TakeSample>,
+    pub(crate) expect: Recipient<Expect>,
+    pub(crate) pool: Recipient<GetPool>,
+    pub(crate) resize: Recipient<Resize>,
+    pub(crate) configure: Recipient<Configure>,
+}
+
+/// Owns the history of one pool and the policy that reads it.
+pub(crate) struct ForecastActor {
+    deps: Arc<PoolDeps>,
+    links: ForecastLinks,
+    kind: PolicyKind,
+    policy: Box<dyn Policy>,
+    limits: PolicyLimits,
+    mode: Mode,
+    begun: Timestamp,
+    decided_at: Option<Timestamp>,
+    /// A look is under way; a nudge meanwhile makes another one due.
+    looking: bool,
+    nudged: Option<Cause>,
+    desired: Option<u32>,
+    forecast: Option<Forecast>,
+    history: History,
+    saved_at: Timestamp,
+    retired: bool,
+    metrics: ForecastMetrics,
+}
+
+impl ForecastActor {
+    /// A forecast that goes on where `saved` ended.
+    ///
+    /// # Errors
+    /// When the policy's settings are not valid.
+    pub(crate) fn new(deps: Arc<PoolDeps>, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
+        let now = deps.now();
+        let kind = deps.settings.policy.clone();
+        let limits = deps.settings.limits();
+        let mut policy = build(kind.clone(), limits).map_err(|error| policy_error(&error))?;
+        let saved = saved.filter(|saved| saved.policy == policy.name());
+        let restored =
+            saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
+        tracing::info!(pool = %deps.name, policy = policy.name(), restored, "the forecast begins");
+        Ok(Self {
+            metrics: ForecastMetrics::new(&deps.name),
+            mode: deps.settings.mode,
+            history: History::after(saved.as_ref()),
+            deps,
+            links,
+            kind,
+            policy,
+            limits,
+            begun: now,
+            decided_at: None,
+            looking: false,
+            nudged: None,
+            desired: None,
+            forecast: None,
+            saved_at: now,
+            retired: false,
+        })
+    }
+
+    /// Looks at queue and pool, then decides.
+    fn look(&mut self, cause: Cause, ctx: &mut Context<Self>) {
+        if self.retired {
+            return;
+        }
+        if self.looking {
+            self.nudged = Some(cause);
+            return;
+        }
+        self.looking = true;
+        let (queue, pool) = (self.links.queue.send(TakeSample), self.links.pool.send(GetPool));
+        let samples = async move { (queue.await, pool.await) };
+        ctx.spawn(samples.into_actor(self).map(move |samples, forecast, ctx| {
+            forecast.looking = false;
+            match samples {
+                (Ok(queue), Ok(pool)) => forecast.decide(cause, &queue, &pool),
+                _ => tracing::warn!(pool = %forecast.deps.name, "no decision: queue or pool did not answer"),
+            }
+            if let Some(cause) = forecast.nudged.take() {
+                ctx.notify_later(Nudge(cause), DEBOUNCE);
+            }
+        }));
+    }
+
+    fn decide(&mut self, cause: Cause, queue: &QueueSample, pool: &PoolSample) {
+        let now = self.deps.now();
+        let seen = self.observation(now, queue, pool);
+        let begun = Instant::now();
+        let decision = self.policy.decide(&seen);
+        self.metrics.decision_time.record(begun.elapsed().as_secs_f64());
+        let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
+        self.decided_at = Some(now);
+        self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
+        self.tell_queue(queue, &decision);
+        self.show(now, span_s, queue, pool, &decision);
+        self.carry_out(now, cause, &seen, pool, decision);
+        self.save_if_due(now);
+    }
+
+    fn observation(&self, now: Timestamp, queue: &QueueSample, pool: &PoolSample) -> Observation {
+        let mean = |sum: f64| (queue.completions > 0).then(|| sum / queue.completions as f64);
+        Observation {
+            t: now.since(self.begun).as_secs_f64(),
+            arrivals: queue.arrivals,
+            completions: queue.completions,
+            mean_service_s: mean(queue.service_sum_s),
+            queue_depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
+            in_flight: queue.running,
+            ready: pool.counts.ready,
+            starting: pool.counts.starting,
+            mean_context_tokens: mean(queue.context_sum_bytes as f64 / BYTES_PER_TOKEN),
+            draining: pool.counts.cooldown,
+            peak_concurrency: queue.peak_running,
+            started: queue.starts,
+            late: queue.late,
+            cold_start_s: pool.cold_start.map(|cold| cold.p90),
+            arrived: self.since_begun(&queue.arrived),
+            completed: queue.completed.clone(),
+        }
+    }
+
+    fn since_begun(&self, arrived: &[(u64, f64)]) -> Vec<(u64, f64)> {
+        let begun = self.begun.as_secs_f64();
+        arrived.iter().map(|(task, at)| (*task, (at - begun).max(0.0))).collect()
+    }
+
+    /// Tells the queue what is normal now, so that it can tell a surge.
+    fn tell_queue(&self, queue: &QueueSample, decision: &Decision) {
+        let Some(forecast) = decision.forecast else { return };
+        let count = queue.completions as f64;
+        let variance = (queue.service_square_sum / count - (queue.service_sum_s / count).powi(2)).max(0.0);
+        let service_sd_s = if queue.completions > 1 { variance.sqrt() } else { forecast.service_s };
+        self.links.expect.do_send(Expect {
+            rate_per_s: forecast.rate_per_s,
+            service_s: forecast.service_s,
+            service_sd_s: service_sd_s.max(0.5 * forecast.service_s),
+        });
+    }
+
+    fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
+        self.metrics.decided(decision.reason.as_str());
+        if self.mode == Mode::Act && decision.desired != pool.desired {
+            self.links.resize.do_send(Resize(decision.desired));
+        }
+        self.desired = Some(decision.desired);
+        self.forecast = decision.forecast;
+        let record = DecisionRecord {
+            seq: self.history.next_seq(),
+            at: now,
+            cause,
+            inputs: Inputs {
+                arrivals: seen.arrivals,
+                completions: seen.completions,
+                mean_service_s: seen.mean_service_s,
+                mean_context_tokens: seen.mean_context_tokens,
+                depth: seen.queue_depth,
+                agents: pool.counts,
+                cold_start_s: seen.cold_start_s.unwrap_or(self.limits.cold_start_s),
+            },
+            before: pool.desired,
+            decision,
+            mode: self.mode,
+        };
+        if record.before != record.decision.desired {
+            tracing::info!(
+                pool = %self.deps.name,
+                before = record.before,
+                desired = record.decision.desired,
+                reason = record.decision.reason.as_str(),
+                cause = cause.as_str(),
+                detail = record.decision.detail,
+                "the pool is resized"
+            );
+        }
+        self.history.keep(record);
+    }
+
+    fn show(&mut self, now: Timestamp, span_s: f64, queue: &QueueSample, pool: &PoolSample, decision: &Decision) {
+        let rate_per_s = queue.arrivals as f64 / span_s.max(0.001);
+        let forecast = decision.forecast.unwrap_or_default();
+        self.metrics.observed.set(rate_per_s);
+        self.metrics.expected.set(forecast.rate_per_s);
+        self.metrics.low.set(forecast.rate_low);
+        self.metrics.high.set(forecast.rate_high);
+        self.metrics.depth.set(forecast.depth);
+        self.history.note(ForecastPoint {
+            at: now,
+            rate_per_s,
+            expected_per_s: forecast.rate_per_s,
+            low_per_s: forecast.rate_low,
+            high_per_s: forecast.rate_high,
+            depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
+            desired: decision.desired,
+            ready: pool.counts.ready,
+            busy: pool.counts.busy,
+            starting: pool.counts.starting,
+        });
+    }
+
+    fn save_if_due(&mut self, now: Timestamp) {
+        if now.since(self.saved_at) >= SAVE_EVERY {
+            self.saved_at = now;
+            if let Some(call) = self.save(now) {
+                actix_rt::spawn(call);
+            }
+        }
+    }
+
+    /// Writes down what was learned.
+    fn save(&self, now: Timestamp) -> Option<impl Future<Output = ()> + use<>> {
+        let saved = SavedHistory {
+            at: now,
+            policy: self.policy.name().to_owned(),
+            text: self.policy.save()?,
+            desired: self.desired.unwrap_or(self.limits.min),
+            seq: self.history.next_seq() - 1,
+        };
+        let text = serde_json::to_string(&saved).ok()?;
+        let call = self.deps.node.store.put_note(SavedHistory::key(&self.deps.name), Some(text));
+        let pool = self.deps.name.clone();
+        Some(async move {
+            if let Err(error) = call.await {
+                tracing::warn!(%pool, %error, "the window history could not be saved");
+            }
+        })
+    }
+
+    fn change(&mut self, patch: PoolPatch) -> Result<(), Error> {
+        let min = patch.min.unwrap_or(self.limits.min);
+        let max = patch.max.unwrap_or(self.limits.max);
+        let settings = crate::spec::PoolSettings { min, max, ..self.deps.settings.clone() };
+        settings.validate()?;
+        let limits = settings.limits();
+        if limits != self.limits {
+            let learned = self.policy.save();
+            let mut policy = build(self.kind.clone(), limits).map_err(|error| policy_error(&error))?;
+            if let Some(learned) = learned {
+                policy.restore(&learned, 0.0);
+            }
+            // A policy's time begins with it.
+            self.begun = self.deps.now();
+            self.policy = policy;
+            self.limits = limits;
+        }
+        self.mode = patch.mode.unwrap_or(self.mode);
+        self.links.configure.do_send(Configure(patch));
+        Ok(())
+    }
+}
+
+fn policy_error(error: &forerunner_forecast::Error) -> Error {
+    Error::Invalid(forerunner_core::Error::Setting { key: "policy", value: String::new(), rule: error.to_string() })
+}
+
+impl Actor for ForecastActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(Cause::Tick, ctx);
+        let interval = Duration::from_secs_f64(self.policy.interval_s().clamp(0.05, 3_600.0));
+        ctx.run_interval(interval, |forecast, ctx| forecast.look(Cause::Tick, ctx));
+    }
+}
+
+impl Handler<Nudge> for ForecastActor {
+    type Result = ();
+
+    fn handle(&mut self, Nudge(cause): Nudge, ctx: &mut Self::Context) {
+        let since = self.decided_at.map(|at| self.deps.now().since(at));
+        match since {
+            Some(since) if since < DEBOUNCE => {
+                // One look after the pause answers all nudges of the pause.
+                if self.nudged.replace(cause).is_none() {
+                    ctx.run_later(DEBOUNCE.saturating_sub(since), |forecast, ctx| {
+                        if let Some(cause) = forecast.nudged.take() {
+                            forecast.look(cause, ctx);
+                        }
+                    });
+                }
+            }
+            _ => self.look(cause, ctx),
+        }
+    }
+}
+
+impl Handler<GetForecast> for ForecastActor {
+    type Result = ForecastAnswer;
+
+    fn handle(&mut self, _: GetForecast, _: &mut Self::Context) -> ForecastAnswer {
+        ForecastAnswer(ForecastStatus {
+            at: self.decided_at.unwrap_or(self.begun),
+            policy: self.policy.name(),
+            forecast: self.forecast,
+            history: self.history.points(),
+        })
+    }
+}
+
+impl Handler<GetDecisions> for ForecastActor {
+    type Result = Decisions;
+
+    fn handle(&mut self, msg: GetDecisions, _: &mut Self::Context) -> Decisions {
+        Decisions(match msg.seq {
+            Some(seq) => self.history.decision(seq).cloned().into_iter().collect(),
+            None => self.history.decisions(msg.limit),
+        })
+    }
+}
+
+impl Handler<GetMode> for ForecastActor {
+    type Result = ModeAnswer;
+
+    fn handle(&mut self, _: GetMode, _: &mut Self::Context) -> ModeAnswer {
+        ModeAnswer { mode: self.mode, policy: self.policy.name(), newest: self.history.newest().cloned() }
+    }
+}
+
+impl Handler<Change> for ForecastActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Change, ctx: &mut Self::Context) {
+        let changed = self.change(msg.patch);
+        if changed.is_ok() {
+            ctx.notify(Nudge(Cause::Settings));
+        }
+        let _ = msg.reply.send(changed);
+    }
+}
+
+impl Handler<Retire> for ForecastActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        let save = self.save(self.deps.now());
+        let done = async move {
+            if let Some(save) = save {
+                save.await;
+            }
+            let _ = msg.reply.send(());
+        };
+        ctx.spawn(done.into_actor(self));
+    }
+}

@@ -1,0 +1,8 @@
+//! The forecast: looks at queue and pool, asks the policy, and tells the pool how many agents to hold.
+
+mod actor;
+mod history;
+pub(crate) mod messages;
+
+pub(crate) use actor::{ForecastActor, ForecastLinks};
+pub(crate) use history::SavedHistory;

@@ -1,0 +1,528 @@
+//! The in-process API: what HTTP and embedders call.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use forerunner_core::{ContextId, LeaseEpoch, NewTask, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_store::{Mismatch, Submission, TaskFilter, TaskPage};
+use futures_util::Stream;
+use tokio::sync::oneshot;
+
+use crate::{
+    Error,
+    clock::IdMaker,
+    deps::{Deps, PoolDeps},
+    events,
+    forecast::{
+        ForecastActor,
+        messages::{Change, GetDecisions, GetForecast, GetMode},
+    },
+    metrics,
+    pool::{
+        PoolActor,
+        messages::{GetPool, ListAgents, SetPaused},
+    },
+    queue::{
+        QueueActor,
+        messages::{Cancel, Enqueue, GetQueueStatus, Redrive},
+    },
+    status::{
+        AgentStatus, ContextStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted,
+        TaskEvent,
+    },
+};
+
+/// What happens to a task, as it happens. Ends after the event of a terminal state.
+pub type EventStream = Pin<Box<dyn Stream<Item = TaskEvent> + Send>>;
+
+/// Longest time that readiness waits for the store.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Talks to a running node. Cheap to clone; works from any thread.
+///
+/// A call answers [`Error::Unknown`] when an actor went away before it answered: whether it took effect is unknown.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of a node share.
+pub(crate) struct Shared {
+    pub(crate) deps: Arc<Deps>,
+    pub(crate) ids: IdMaker,
+    pub(crate) pools: BTreeMap<PoolName, PoolEntry>,
+    pub(crate) closed: AtomicBool,
+}
+
+/// How to reach the actors of a pool.
+pub(crate) struct PoolEntry {
+    pub(crate) deps: Arc<PoolDeps>,
+    pub(crate) kind: &'static str,
+    pub(crate) queue: Addr<QueueActor>,
+    pub(crate) pool: Addr<PoolActor>,
+    pub(crate) forecast: Addr<ForecastActor>,
+}
+
+impl Handle {
+    /// Submits a task; answers once it is durable.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::Refused`] for a reused idempotency key,
+    /// [`Error::ShuttingDown`], [`Error::Store`].
+    pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
+        let (entry, submission) = self.admit(new)?;
+        self.enqueue(entry, submission).await
+    }
+
+    /// Submits a task and registers for its end, with no gap between the two.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`].
+    pub async fn submit_watched(&self, new: NewTask) -> Result<(Submitted, Ending), Error> {
+        let (entry, submission) = self.admit(new)?;
+        let id = submission.task.id;
+        let ending = Ending { receiver: self.shared.deps.watch.wait(id), id, handle: self.clone() };
+        let submitted = self.enqueue(entry, submission).await?;
+        if submitted.created {
+            return Ok((submitted, ending));
+        }
+        let known = submitted.task.id;
+        let receiver = self.shared.deps.watch.wait(known);
+        Ok((submitted, Ending { receiver, id: known, handle: self.clone() }))
+    }
+
+    fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Submission), Error> {
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return Err(Error::ShuttingDown);
+        }
+        let entry = self.entry(new.pool.as_str())?;
+        let limit = entry.deps.settings.queue.max_input_bytes;
+        if new.input.len() > limit {
+            metrics::refused(new.pool.as_str(), "too_large");
+            let key = "queue.max_input_bytes";
+            return Err(Error::TooLarge { what: "input", size: new.input.len(), limit, key });
+        }
+        if let Err(depth) = entry.deps.admission.enter() {
+            metrics::refused(new.pool.as_str(), "queue_full");
+            let admission = &entry.deps.admission;
+            let (limit, retry_after) = (admission.limit(), admission.retry_after());
+            return Err(Error::QueueFull { pool: new.pool, depth, limit, retry_after });
+        }
+        let fingerprint = new.idempotency_key.as_ref().map(|_| fingerprint(&new));
+        let task = self.task_from(new, entry);
+        Ok((entry, Submission { task, fingerprint }))
+    }
+
+    async fn enqueue(&self, entry: &PoolEntry, submission: Submission) -> Result<Submitted, Error> {
+        let (reply, answer) = oneshot::channel();
+        entry.queue.do_send(Enqueue { submission, reply });
+        answer.await.map_err(|_| entry.unknown())?
+    }
+
+    fn task_from(&self, new: NewTask, entry: &PoolEntry) -> Task {
+        let now = self.shared.deps.now();
+        let defaults = &entry.deps.settings.task;
+        let delayed = new.run_at.is_some_and(|at| at > now);
+        Task {
+            id: self.shared.ids.task(now),
+            pool: entry.deps.name.clone(),
+            state: if delayed { TaskState::Scheduled } else { TaskState::Queued },
+            input: new.input,
+            context: new.context,
+            priority: new.priority,
+            context_version: 0,
+            submitted_at: now,
+            run_at: new.run_at.unwrap_or(now).max(now),
+            deadline: new.deadline,
+            timeout: new.timeout.unwrap_or(defaults.timeout),
+            retry: defaults.retry(new.max_attempts),
+            labels: new.labels,
+            idempotency_key: new.idempotency_key,
+            attempt: 0,
+            crashes: 0,
+            epoch: LeaseEpoch::default(),
+            started_at: None,
+            finished_at: None,
+            agent: None,
+            node: None,
+            output: None,
+            error: None,
+        }
+    }
+
+    /// Reads a task.
+    ///
+    /// # Errors
+    /// [`Mismatch::NoTask`], or [`Error::Store`].
+    pub async fn task(&self, id: TaskId) -> Result<Task, Error> {
+        self.shared.deps.store.task(id).await?.ok_or_else(|| Mismatch::NoTask { task: id }.into())
+    }
+
+    /// Reads a page of tasks, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn tasks(&self, filter: TaskFilter) -> Result<TaskPage, Error> {
+        Ok(self.shared.deps.store.tasks(filter).await?)
+    }
+
+    /// Waits for a task to end, at most `limit`; answers the task as it stands then.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn wait(&self, id: TaskId, limit: Duration) -> Result<Task, Error> {
+        let ended = self.shared.deps.watch.wait(id);
+        let task = self.task(id).await;
+        if limit.is_zero() || !matches!(&task, Ok(task) if !task.state.is_terminal()) {
+            drop(ended);
+            self.shared.deps.watch.forget_gone(id);
+            return task;
+        }
+        match tokio::time::timeout(limit, ended).await {
+            Ok(Ok(task)) => Ok(task),
+            _ => {
+                self.shared.deps.watch.forget_gone(id);
+                self.task(id).await
+            }
+        }
+    }
+
+    /// Cancels a task: at once if it waits; one that runs is asked to stop, and answered as it still is. A task that
+    /// has ended is answered unchanged.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn cancel(&self, id: TaskId) -> Result<Task, Error> {
+        let task = self.task(id).await?;
+        let entry = self.entry(task.pool.as_str())?;
+        let (reply, answer) = oneshot::channel();
+        entry.queue.do_send(Cancel { task: id, reply });
+        answer.await.map_err(|_| entry.unknown())?
+    }
+
+    /// Sends an ended task that did not succeed back to the queue, with fresh attempts.
+    ///
+    /// # Errors
+    /// As [`Handle::task`]; [`Mismatch::WrongState`] for any other task.
+    pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
+        let task = self.task(id).await?;
+        let entry = self.entry(task.pool.as_str())?;
+        let (reply, answer) = oneshot::channel();
+        entry.queue.do_send(Redrive { task: id, reply });
+        answer.await.map_err(|_| entry.unknown())?
+    }
+
+    /// Streams a task's events after number `after` (0 for all that are kept): states, progress, pieces of output.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn events(&self, id: TaskId, after: u64) -> Result<EventStream, Error> {
+        let task = self.task(id).await?;
+        let watch = &self.shared.deps.watch;
+        let subscription = watch.subscribe(&task, after, self.now());
+        // It may have ended between the look and the subscription.
+        let again = self.task(id).await?;
+        if again.state.is_terminal() {
+            watch.finish(again, self.now());
+        }
+        Ok(events::stream(subscription, after))
+    }
+
+    /// Returns the pools' names, in order.
+    pub fn pool_names(&self) -> Vec<PoolName> {
+        self.shared.pools.keys().cloned().collect()
+    }
+
+    /// Says how all pools stand.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub async fn pools(&self) -> Result<Vec<PoolStatus>, Error> {
+        let mut pools = Vec::with_capacity(self.shared.pools.len());
+        for entry in self.shared.pools.values() {
+            pools.push(self.status(entry).await?);
+        }
+        Ok(pools)
+    }
+
+    /// Says how a pool stands.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn pool(&self, name: &str) -> Result<PoolStatus, Error> {
+        self.status(self.entry(name)?).await
+    }
+
+    async fn status(&self, entry: &PoolEntry) -> Result<PoolStatus, Error> {
+        let queue = entry.ask(&entry.queue, GetQueueStatus).await?;
+        let pool = entry.ask(&entry.pool, GetPool).await?;
+        let mode = entry.ask(&entry.forecast, GetMode).await?;
+        Ok(PoolStatus {
+            name: entry.deps.name.clone(),
+            kind: entry.kind,
+            state: pool.state,
+            min: pool.min,
+            max: pool.max,
+            desired: pool.desired,
+            policy: mode.policy,
+            mode: mode.mode,
+            objective: entry.deps.settings.limits().objective,
+            agents: pool.counts,
+            utilisation: pool.counts.utilisation(),
+            depth: queue.depth,
+            waiting: entry.deps.admission.waiting() as u64,
+            running: queue.running,
+            queue_limit: entry.deps.admission.limit() as u64,
+            cold_start_s: pool.cold_start,
+            on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
+            finished: queue.finished,
+            scale_ups: pool.tally.scale_ups,
+            scale_downs: pool.tally.scale_downs,
+            agent_seconds: pool.agent_seconds,
+            decision: mode.newest,
+        })
+    }
+
+    /// Lists a pool's agents, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn agents(&self, pool: &str) -> Result<Vec<AgentStatus>, Error> {
+        let entry = self.entry(pool)?;
+        Ok(entry.ask(&entry.pool, ListAgents).await?.0)
+    }
+
+    /// Changes a pool's bounds or mode, until the node restarts.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Invalid`] for bounds that contradict each other, [`Error::Unknown`].
+    pub async fn configure(&self, pool: &str, patch: PoolPatch) -> Result<PoolStatus, Error> {
+        let entry = self.entry(pool)?;
+        let (reply, answer) = oneshot::channel();
+        entry.forecast.do_send(Change { patch, reply });
+        answer.await.map_err(|_| entry.unknown())??;
+        self.status(entry).await
+    }
+
+    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
+        self.set_paused(pool, true).await
+    }
+
+    /// Gives out a pool's tasks again.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn resume(&self, pool: &str) -> Result<PoolStatus, Error> {
+        self.set_paused(pool, false).await
+    }
+
+    async fn set_paused(&self, pool: &str, paused: bool) -> Result<PoolStatus, Error> {
+        let entry = self.entry(pool)?;
+        entry.ask(&entry.pool, SetPaused(paused)).await?;
+        self.status(entry).await
+    }
+
+    /// Says what a pool expects, and what it expected over the last hour.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn forecast(&self, pool: &str) -> Result<ForecastStatus, Error> {
+        let entry = self.entry(pool)?;
+        Ok(entry.ask(&entry.forecast, GetForecast).await?.0)
+    }
+
+    /// Lists a pool's decisions, newest first. Ticks that change nothing are kept only as the newest of their row.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn decisions(&self, pool: &str, limit: usize) -> Result<Vec<DecisionRecord>, Error> {
+        let entry = self.entry(pool)?;
+        Ok(entry.ask(&entry.forecast, GetDecisions { limit, seq: None }).await?.0)
+    }
+
+    /// Reads one decision, if it is still kept.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn decision(&self, pool: &str, seq: u64) -> Result<Option<DecisionRecord>, Error> {
+        let entry = self.entry(pool)?;
+        Ok(entry.ask(&entry.forecast, GetDecisions { limit: 1, seq: Some(seq) }).await?.0.pop())
+    }
+
+    /// Describes a context. Without a pool, the first pool that knows the id answers.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Error::Store`].
+    pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
+        for entry in self.candidates(pool)? {
+            let name = entry.deps.name.clone();
+            let Some(stored) = self.shared.deps.store.context(name.clone(), id.clone()).await? else { continue };
+            let agents = entry.ask(&entry.pool, ListAgents).await?.0;
+            let warm = agents.into_iter().filter(|agent| agent.context.as_ref() == Some(&id));
+            return Ok(ContextStatus {
+                pool: name,
+                version: stored.version,
+                size_bytes: stored.size_bytes,
+                items: stored.items,
+                stored_bytes: stored.frames.iter().map(|frame| frame.len() as u64).sum(),
+                updated_at: stored.updated_at,
+                warm_on: warm.map(|agent| agent.id).collect(),
+                id,
+            });
+        }
+        Err(self.no_context(pool, id))
+    }
+
+    /// Removes a context for good. Without a pool, from the first pool that knows the id.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Mismatch::ContextInUse`], [`Error::Store`].
+    pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
+        for entry in self.candidates(pool)? {
+            match self.shared.deps.store.delete_context(entry.deps.name.clone(), id.clone()).await? {
+                Err(Mismatch::NoContext { .. }) => {}
+                answer => return Ok(answer?),
+            }
+        }
+        Err(self.no_context(pool, id))
+    }
+
+    fn no_context(&self, pool: Option<&str>, context: ContextId) -> Error {
+        let pool = pool.and_then(|pool| PoolName::new(pool).ok()).or_else(|| self.pool_names().into_iter().next());
+        match pool {
+            Some(pool) => Mismatch::NoContext { pool, context }.into(),
+            None => self.no_pool(""),
+        }
+    }
+
+    fn candidates(&self, pool: Option<&str>) -> Result<Vec<&PoolEntry>, Error> {
+        match pool {
+            Some(pool) => Ok(vec![self.entry(pool)?]),
+            None => Ok(self.shared.pools.values().collect()),
+        }
+    }
+
+    /// Says whether this node can take traffic.
+    pub async fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.shared.closed.load(Ordering::Relaxed) {
+            reasons.push("the node is shutting down".to_owned());
+        }
+        match tokio::time::timeout(CHECK_TIMEOUT, self.shared.deps.store.check()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => reasons.push(error.to_string()),
+            Err(_) => reasons.push(format!("the store did not answer within {} s", CHECK_TIMEOUT.as_secs())),
+        }
+        Readiness { ready: reasons.is_empty(), reasons, store: self.shared.deps.store.kind() }
+    }
+
+    /// Refuses new tasks from now on. What was accepted goes on.
+    pub fn close_intake(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether new tasks are refused because the node stops.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the largest input, in bytes, that a pool accepts.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`].
+    pub fn max_input_bytes(&self, pool: &str) -> Result<usize, Error> {
+        Ok(self.entry(pool)?.deps.settings.queue.max_input_bytes)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.deps.now()
+    }
+
+    fn entry(&self, pool: &str) -> Result<&PoolEntry, Error> {
+        self.shared.pools.get(pool).ok_or_else(|| self.no_pool(pool))
+    }
+
+    fn no_pool(&self, pool: &str) -> Error {
+        let known: Vec<_> = self.shared.pools.keys().map(PoolName::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Error::NoPool { pool: pool.chars().take(80).collect(), known }
+    }
+}
+
+impl PoolEntry {
+    fn unknown(&self) -> Error {
+        Error::Unknown { pool: self.deps.name.clone() }
+    }
+
+    /// Asks an actor. The one place where a `MailboxError` is translated.
+    async fn ask<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Error>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        actor.send(message).await.map_err(|_| self.unknown())
+    }
+}
+
+/// The end of a task that was submitted with [`Handle::submit_watched`].
+pub struct Ending {
+    receiver: oneshot::Receiver<Task>,
+    id: TaskId,
+    handle: Handle,
+}
+
+impl Ending {
+    /// Waits for the task to end.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn task(mut self) -> Result<Task, Error> {
+        // A known task may have ended before the wait was registered; a new one cannot.
+        if let Ok(task) = self.receiver.try_recv() {
+            return Ok(task);
+        }
+        let task = self.handle.task(self.id).await?;
+        if task.state.is_terminal() {
+            self.handle.shared.deps.watch.forget_gone(self.id);
+            return Ok(task);
+        }
+        (&mut self.receiver).await.map_err(|_| Error::Unknown { pool: task.pool })
+    }
+}
+
+/// A hash of everything that a submitter asked for but the key.
+fn fingerprint(new: &NewTask) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    field(new.pool.as_str().as_bytes());
+    field(new.input.as_str().as_bytes());
+    field(new.context.as_ref().map_or("", ContextId::as_str).as_bytes());
+    field(&[new.priority.get()]);
+    for time in [new.run_at, new.deadline] {
+        field(&time.map_or(0, Timestamp::as_micros).to_le_bytes());
+    }
+    field(&new.timeout.unwrap_or_default().as_nanos().to_le_bytes());
+    field(&new.max_attempts.unwrap_or(0).to_le_bytes());
+    for (key, value) in &new.labels {
+        field(key.as_bytes());
+        field(value.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

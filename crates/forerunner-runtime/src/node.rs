@@ -1,0 +1,260 @@
+//! A running node: wiring, start order, shutdown order.
+
+use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicBool, time::Duration};
+
+use actix::{Actor, Addr};
+use actix_rt::{Arbiter, ArbiterHandle};
+use forerunner_core::Clock;
+use forerunner_store::{Rescue, Store, StoreError};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::{
+    Error, Handle, SystemClock,
+    admission::Admission,
+    clock::IdMaker,
+    deps::{Deps, PoolDeps},
+    forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
+    handle::{PoolEntry, Shared},
+    pool::{
+        PoolActor,
+        messages::{AttachForecast, PoolLinks, Stop},
+    },
+    queue::{
+        QueueActor,
+        messages::{AttachQueue, Drain},
+    },
+    spec::PoolSpec,
+    watch::WatchBoard,
+};
+
+/// How often the node forgets what nobody can want any more.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// Ended tasks removed in one go.
+const PURGE_BATCH: usize = 10_000;
+/// What stopping may take on top of the grace.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// On which threads the actors run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// On the arbiter that starts the node: the shortest way for callers that live there too.
+    Current,
+    /// On this many arbiters of their own; the actors of one pool share one.
+    Spread(usize),
+}
+
+/// What a node is made of.
+pub struct NodeSpec {
+    /// Its pools.
+    pub pools: Vec<PoolSpec>,
+    /// Where its tasks live.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// On which threads its actors run.
+    pub placement: Placement,
+    /// How long ended tasks are kept.
+    pub retention: Duration,
+}
+
+impl NodeSpec {
+    /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            pools: Vec::new(),
+            store,
+            clock: Arc::new(SystemClock),
+            placement: Placement::Spread(2),
+            retention: Duration::from_secs(7 * 86_400),
+        }
+    }
+
+    /// Adds a pool.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSpec) -> Self {
+        self.pools.push(pool);
+        self
+    }
+}
+
+/// A running node. Dropping it does not stop it; [`Node::shutdown`] does.
+pub struct Node {
+    handle: Handle,
+    arbiters: Vec<Arbiter>,
+    housekeeping: JoinHandle<()>,
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Every agent was gone in time.
+    pub clean: bool,
+    /// What the store said when it was closed, if it failed.
+    pub store: Option<String>,
+}
+
+impl Node {
+    /// Starts the actors. Tasks that a lost node was running are taken back first.
+    ///
+    /// Runs inside an actix `System`.
+    ///
+    /// # Errors
+    /// When a pool is named twice, the store fails, or a policy's settings are not valid.
+    pub async fn start(spec: NodeSpec) -> Result<Self, Error> {
+        let ids = IdMaker::new();
+        let now = spec.clock.now();
+        let node = ids.node(now);
+        let rescued = spec.store.rescue(Rescue::AllBut { node, now }).await?;
+        if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
+            let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
+            tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
+        }
+        let deps = Arc::new(Deps { store: spec.store, clock: spec.clock, node, watch: WatchBoard::default() });
+        let arbiters = match spec.placement {
+            Placement::Current => Vec::new(),
+            Placement::Spread(threads) => {
+                (0..threads.clamp(1, spec.pools.len().max(1))).map(|_| Arbiter::new()).collect()
+            }
+        };
+        let mut pools = BTreeMap::new();
+        for (index, pool) in spec.pools.into_iter().enumerate() {
+            let arbiter = match arbiters.len() {
+                0 => Arbiter::current(),
+                count => arbiters[index % count].handle(),
+            };
+            let name = pool.name.clone();
+            if pools.contains_key(&name) {
+                return Err(named_twice(name.as_str()));
+            }
+            let seed = ids.random_u64(index as u64 + 16);
+            pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
+        }
+        let housekeeping = tokio::spawn(keep_house(deps.clone(), spec.retention));
+        let shared = Shared { deps, ids, pools, closed: AtomicBool::new(false) };
+        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping })
+    }
+
+    /// Returns a handle to talk to the node.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Stops the node: takes nothing new, lets running tasks finish for `grace`, hands back those that have not,
+    /// saves what was learned, and closes the store.
+    pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
+        self.handle.close_intake();
+        self.housekeeping.abort();
+        let deps = &self.handle.shared.deps;
+        let kill_at = deps.now() + grace;
+        let mut gone = Vec::new();
+        for entry in self.handle.shared.pools.values() {
+            ask(|reply| entry.forecast.do_send(Retire { reply })).await;
+            let (reply, stopped) = oneshot::channel();
+            entry.pool.do_send(Stop { kill_at, reply });
+            gone.push(stopped);
+        }
+        let all_gone = futures_util::future::join_all(gone);
+        let clean = tokio::time::timeout(grace + STOP_MARGIN, all_gone).await.is_ok();
+        for entry in self.handle.shared.pools.values() {
+            ask(|reply| entry.queue.do_send(Drain { reply })).await;
+        }
+        let store = deps.store.close().await.err().filter(|error| !matches!(error, StoreError::Closed { .. }));
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
+        }
+        ShutdownReport { clean, store: store.map(|error| error.to_string()) }
+    }
+}
+
+/// Sends a message with a reply, and waits for it, for a bounded time.
+async fn ask(send: impl FnOnce(oneshot::Sender<()>)) {
+    let (reply, answer) = oneshot::channel();
+    send(reply);
+    let _ = tokio::time::timeout(STOP_MARGIN, answer).await;
+}
+
+/// Starts the actors of a pool: the queue first, then the pool that asks it for work, then the forecast over both.
+async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &ArbiterHandle) -> Result<PoolEntry, Error> {
+    let counts = node.store.counts(spec.name.clone()).await?;
+    let saved = load_history(&node, &spec).await?;
+    let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
+    let deps = Arc::new(PoolDeps {
+        admission: Admission::new(waiting, spec.settings.queue.limit),
+        node,
+        name: spec.name,
+        settings: spec.settings,
+        seed,
+    });
+    let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
+    let queue = QueueActor::start_in_arbiter(arbiter, |_| queue);
+    let links = PoolLinks {
+        demand: queue.clone().recipient(),
+        withdraw: queue.clone().recipient(),
+        settle: queue.clone().recipient(),
+        nudge: None,
+    };
+    let (pool_deps, agents) = (deps.clone(), spec.agents.clone());
+    let first_size = saved.as_ref().map(|saved| saved.desired);
+    let pool = PoolActor::start_in_arbiter(arbiter, move |_| PoolActor::new(pool_deps, links, agents, first_size));
+    let forecast = start_forecast(&deps, &queue, &pool, saved, arbiter)?;
+    queue.do_send(AttachQueue {
+        assign: pool.clone().recipient(),
+        withdrawn: pool.clone().recipient(),
+        stop_task: pool.clone().recipient(),
+        nudge: Some(forecast.clone().recipient()),
+    });
+    pool.do_send(AttachForecast(forecast.clone().recipient()));
+    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, pool, forecast })
+}
+
+fn start_forecast(
+    deps: &Arc<PoolDeps>,
+    queue: &Addr<QueueActor>,
+    pool: &Addr<PoolActor>,
+    saved: Option<SavedHistory>,
+    arbiter: &ArbiterHandle,
+) -> Result<Addr<ForecastActor>, Error> {
+    let links = ForecastLinks {
+        queue: queue.clone().recipient(),
+        expect: queue.clone().recipient(),
+        pool: pool.clone().recipient(),
+        resize: pool.clone().recipient(),
+        configure: pool.clone().recipient(),
+    };
+    let forecast = ForecastActor::new(deps.clone(), links, saved)?;
+    Ok(ForecastActor::start_in_arbiter(arbiter, |_| forecast))
+}
+
+async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
+    let Some(text) = node.store.note(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
+    match serde_json::from_str(&text) {
+        Ok(saved) => Ok(Some(saved)),
+        Err(error) => {
+            tracing::warn!(pool = %spec.name, %error, "the saved window history cannot be read: it begins anew");
+            Ok(None)
+        }
+    }
+}
+
+async fn keep_house(deps: Arc<Deps>, retention: Duration) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        interval.tick().await;
+        let now = deps.now();
+        deps.watch.sweep(now);
+        match deps.store.purge(now - retention, PURGE_BATCH).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
+            Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+        }
+    }
+}
+
+fn named_twice(pool: &str) -> Error {
+    Error::Invalid(forerunner_core::Error::Setting {
+        key: "pools",
+        value: pool.to_owned(),
+        rule: "give each pool a name of its own".to_owned(),
+    })
+}

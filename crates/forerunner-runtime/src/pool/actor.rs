@@ -1,0 +1,347 @@
+//! Turns messages into events for [`PoolMachine`] and its actions into agents.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
+use forerunner_core::{
+    AgentId, AgentState, ErrorKind, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task,
+    TaskError, TaskId, Timestamp,
+};
+use tokio::sync::oneshot;
+
+use super::messages::{
+    AgentList, AttachForecast, Configure, GetPool, ListAgents, PoolLinks, PoolSample, Resize, SetPaused, Stop,
+};
+use crate::{
+    agent::{
+        AgentActor, DriverFactory,
+        messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
+    },
+    deps::PoolDeps,
+    metrics::PoolMetrics,
+    queue::messages::{Assign, Demand, Nudge, Settle, StopTask, Withdraw, Withdrawn},
+    status::{AgentStatus, Cause, ColdStart, PoolState},
+};
+
+/// Cold starts that the percentiles are taken over.
+const COLD_STARTS: usize = 64;
+
+/// Owns the agents of one pool and supervises them.
+pub(crate) struct PoolActor {
+    deps: Arc<PoolDeps>,
+    machine: PoolMachine,
+    links: PoolLinks,
+    factory: Arc<dyn DriverFactory>,
+    agents: HashMap<AgentId, Addr<AgentActor>>,
+    /// Leases by the task's id, to settle those of agents that vanish.
+    leases: HashMap<TaskId, LeaseEpoch>,
+    cold_starts: VecDeque<f64>,
+    metrics: PoolMetrics,
+    wake: Option<(Timestamp, SpawnHandle)>,
+    stopped: Option<oneshot::Sender<()>>,
+}
+
+impl PoolActor {
+    /// A pool without agents. It begins with the minimum, or with as many agents as were wanted before a restart.
+    pub(crate) fn new(
+        deps: Arc<PoolDeps>,
+        links: PoolLinks,
+        factory: Arc<dyn DriverFactory>,
+        first_size: Option<u32>,
+    ) -> Self {
+        let settings = &deps.settings;
+        let rules = PoolRules {
+            min: settings.min,
+            max: settings.max,
+            cooldown: settings.cooldown,
+            restart: settings.restart,
+            id_seed: deps.seed,
+        };
+        Self {
+            machine: PoolMachine::new(rules, first_size.unwrap_or(settings.min)),
+            metrics: PoolMetrics::new(&deps.name),
+            deps,
+            links,
+            factory,
+            agents: HashMap::new(),
+            leases: HashMap::new(),
+            cold_starts: VecDeque::new(),
+            wake: None,
+            stopped: None,
+        }
+    }
+
+    /// The only place where this actor's choices become effects.
+    fn apply(&mut self, event: PoolEvent, ctx: &mut Context<Self>) {
+        for action in self.machine.step(event, self.deps.now()) {
+            match action {
+                PoolAction::Spawn(agent) => self.spawn_agent(agent, ctx),
+                PoolAction::Run { agent, task } => self.run(agent, task),
+                PoolAction::Stop(agent) => self.stop_agent(agent),
+                PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
+                PoolAction::Lost { task, reason } => self.settle_lost(task, reason),
+                PoolAction::Demand(slots) => self.links.demand.do_send(Demand(slots)),
+                PoolAction::Withdraw(slots) => self.links.withdraw.do_send(Withdraw(slots)),
+                PoolAction::Wake(at) => self.wake_at(at, ctx),
+                PoolAction::CircuitOpened { reason } => tracing::error!(
+                    pool = %self.deps.name,
+                    reason,
+                    "agents fail too often: none is started for a while; see `restart` in the configuration"
+                ),
+            }
+        }
+    }
+
+    fn spawn_agent(&mut self, agent: AgentId, ctx: &mut Context<Self>) {
+        let links = AgentLinks {
+            settle: self.links.settle.clone(),
+            started: ctx.address().recipient(),
+            ready: ctx.address().recipient(),
+            down: ctx.address().recipient(),
+        };
+        let actor = AgentActor::new(agent, links, self.factory.clone(), self.deps.clone(), self.metrics.clone());
+        self.agents.insert(agent, actor.start());
+    }
+
+    fn run(&mut self, agent: AgentId, task: Arc<Task>) {
+        self.leases.insert(task.id, task.epoch);
+        if let Some(actor) = self.agents.get(&agent) {
+            actor.do_send(Run(task));
+        }
+    }
+
+    fn stop_agent(&self, agent: AgentId) {
+        if let Some(actor) = self.agents.get(&agent) {
+            actor.do_send(StopAgent { grace: self.deps.settings.task.cancel_grace });
+        }
+    }
+
+    fn settle_lost(&mut self, task: TaskId, reason: String) {
+        // An agent that settled its task before it went has no lease here any more, or an old one: the queue tells.
+        if let Some(epoch) = self.leases.remove(&task) {
+            self.settle(task, epoch, Outcome::Failed(TaskError::new(ErrorKind::AgentLost, reason)));
+        }
+    }
+
+    fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
+        self.links.settle.do_send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+    }
+
+    /// Keeps one timer: the earliest wake-up asked for.
+    fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
+        if let Some((earlier, timer)) = self.wake.take() {
+            if earlier <= at {
+                self.wake = Some((earlier, timer));
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(at.since(self.deps.now()), |pool, ctx| {
+            pool.wake = None;
+            pool.apply(PoolEvent::Tick, ctx);
+        });
+        self.wake = Some((at, timer));
+    }
+
+    fn cold_start(&self) -> Option<ColdStart> {
+        let mut sorted: Vec<f64> = self.cold_starts.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        let rank = |share: f64| sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1];
+        (!sorted.is_empty()).then(|| ColdStart { p50: rank(0.5), p90: rank(0.9) })
+    }
+
+    fn state(&self, now: Timestamp) -> PoolState {
+        match self.machine.circuit(now) {
+            Some((until, reason)) => PoolState::CircuitOpen { until, reason: reason.to_owned() },
+            None if self.machine.is_paused() => PoolState::Paused,
+            None => PoolState::Running,
+        }
+    }
+
+    fn answer_stop_if_empty(&mut self) {
+        if self.agents.is_empty()
+            && let Some(reply) = self.stopped.take()
+        {
+            let _ = reply.send(());
+        }
+    }
+}
+
+impl Actor for PoolActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(usize::MAX >> 1);
+        self.apply(PoolEvent::Tick, ctx);
+    }
+}
+
+impl Handler<Assign> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Assign(tasks): Assign, ctx: &mut Self::Context) {
+        self.apply(PoolEvent::Assigned(tasks), ctx);
+    }
+}
+
+impl Handler<Withdrawn> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Withdrawn, ctx: &mut Self::Context) {
+        self.apply(PoolEvent::Withdrawn { asked: msg.asked, got: msg.got }, ctx);
+    }
+}
+
+impl Handler<AgentStarted> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: AgentStarted, ctx: &mut Self::Context) {
+        self.apply(PoolEvent::Started { agent: msg.agent, pid: msg.pid }, ctx);
+        if let Some(cold_start) = self.machine.agent(msg.agent).and_then(|record| record.cold_start) {
+            self.metrics.cold_start.record(cold_start.as_secs_f64());
+            self.cold_starts.push_back(cold_start.as_secs_f64());
+            if self.cold_starts.len() > COLD_STARTS {
+                self.cold_starts.pop_front();
+            }
+        }
+    }
+}
+
+impl Handler<AgentReady> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: AgentReady, ctx: &mut Self::Context) {
+        if let Some(task) = self.machine.task_of(msg.agent) {
+            self.leases.remove(&task);
+        }
+        let AgentReady { agent, context, context_bytes } = msg;
+        self.apply(PoolEvent::Ready { agent, context, context_bytes }, ctx);
+    }
+}
+
+impl Handler<AgentDown> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: AgentDown, ctx: &mut Self::Context) {
+        self.agents.remove(&msg.agent);
+        if msg.reason.is_some() {
+            self.metrics.failures.increment(1);
+            if let Some(nudge) = &self.links.nudge {
+                nudge.do_send(Nudge(Cause::AgentLost));
+            }
+        }
+        self.apply(PoolEvent::Down { agent: msg.agent, reason: msg.reason }, ctx);
+        self.answer_stop_if_empty();
+    }
+}
+
+impl Handler<StopTask> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, StopTask(task): StopTask, _: &mut Self::Context) {
+        if let Some(actor) = self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
+            actor.do_send(StopRun(task));
+        }
+    }
+}
+
+impl Handler<Resize> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Resize(target): Resize, ctx: &mut Self::Context) {
+        self.apply(PoolEvent::Resize(target), ctx);
+    }
+}
+
+impl Handler<Configure> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Configure(patch): Configure, ctx: &mut Self::Context) {
+        let (min, max) = self.machine.bounds();
+        let event = PoolEvent::Configure { min: patch.min.unwrap_or(min), max: patch.max.unwrap_or(max) };
+        self.apply(event, ctx);
+    }
+}
+
+impl Handler<SetPaused> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, SetPaused(paused): SetPaused, ctx: &mut Self::Context) {
+        self.apply(if paused { PoolEvent::Pause } else { PoolEvent::Resume }, ctx);
+    }
+}
+
+impl Handler<AttachForecast> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, AttachForecast(nudge): AttachForecast, _: &mut Self::Context) {
+        self.links.nudge = Some(nudge);
+    }
+}
+
+impl Handler<GetPool> for PoolActor {
+    type Result = PoolSample;
+
+    fn handle(&mut self, _: GetPool, _: &mut Self::Context) -> PoolSample {
+        let now = self.deps.now();
+        let (min, max) = self.machine.bounds();
+        let sample = PoolSample {
+            counts: self.machine.counts(),
+            desired: self.machine.desired(),
+            min,
+            max,
+            state: self.state(now),
+            cold_start: self.cold_start(),
+            tally: self.machine.tally(),
+            agent_seconds: self.machine.agent_seconds(now),
+        };
+        let circuit_open = matches!(sample.state, PoolState::CircuitOpen { .. });
+        self.metrics.show(sample.counts, sample.desired, circuit_open, sample.agent_seconds);
+        sample
+    }
+}
+
+impl Handler<ListAgents> for PoolActor {
+    type Result = AgentList;
+
+    fn handle(&mut self, _: ListAgents, _: &mut Self::Context) -> AgentList {
+        let mut agents: Vec<_> = self
+            .machine
+            .agents()
+            .map(|(id, record)| AgentStatus {
+                id: *id,
+                pool: self.deps.name.clone(),
+                state: if record.draining { AgentState::Cooldown } else { record.state },
+                task: record.task,
+                context: record.context.clone(),
+                context_bytes: record.context_bytes,
+                started_at: record.asked_at,
+                last_used: record.last_used,
+                cold_start_s: record.cold_start.map(|cold| cold.as_secs_f64()),
+                tasks: record.tasks,
+                pid: record.pid,
+            })
+            .collect();
+        agents.sort_by_key(|agent| agent.id);
+        AgentList(agents)
+    }
+}
+
+impl Handler<Stop> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Stop, ctx: &mut Self::Context) {
+        self.stopped = Some(msg.reply);
+        self.apply(PoolEvent::Stop, ctx);
+        self.answer_stop_if_empty();
+        ctx.run_later(msg.kill_at.since(self.deps.now()), |pool, _| {
+            for agent in pool.agents.values() {
+                agent.do_send(StopAgent { grace: Duration::ZERO });
+            }
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! What a pool hears and answers.
+
+use actix::{Message, MessageResponse, Recipient};
+use forerunner_core::{AgentCounts, PoolTally, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::{
+    queue::messages::{Demand, Nudge, Settle, Withdraw},
+    status::{AgentStatus, ColdStart, PoolPatch, PoolState},
+};
+
+/// Hold this many agents. Sent by the `ForecastActor` when its decision says so.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub(crate) struct Resize(pub(crate) u32);
+
+/// Change the bounds. Sent by the `ForecastActor`, which passes on what a `Handle` asked for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Configure(pub(crate) PoolPatch);
+
+/// Give out work, or none. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SetPaused(pub(crate) bool);
+
+/// Say how you stand. Sent by the `ForecastActor` and by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "PoolSample")]
+pub(crate) struct GetPool;
+
+/// How a pool stands.
+#[derive(Debug, Clone, PartialEq, MessageResponse)]
+pub(crate) struct PoolSample {
+    pub(crate) counts: AgentCounts,
+    pub(crate) desired: u32,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+    pub(crate) state: PoolState,
+    pub(crate) cold_start: Option<ColdStart>,
+    pub(crate) tally: PoolTally,
+    pub(crate) agent_seconds: f64,
+}
+
+/// List your agents. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "AgentList")]
+pub(crate) struct ListAgents;
+
+/// The agents of a pool, oldest first.
+#[derive(MessageResponse)]
+pub(crate) struct AgentList(pub(crate) Vec<AgentStatus>);
+
+/// Stop: idle agents at once, busy ones after their task, all of them at `kill_at`. Sent by the wiring; answered once
+/// no agent is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop {
+    pub(crate) kill_at: Timestamp,
+    pub(crate) reply: oneshot::Sender<()>,
+}
+
+/// Where to send things. Given to a pool when it is made.
+pub(crate) struct PoolLinks {
+    pub(crate) demand: Recipient<Demand>,
+    pub(crate) withdraw: Recipient<Withdraw>,
+    pub(crate) settle: Recipient<Settle>,
+    /// Learns of lost agents; absent where nothing decides.
+    pub(crate) nudge: Option<Recipient<Nudge>>,
+}
+
+/// Learn of lost agents from now on. Sent once by the wiring.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AttachForecast(pub(crate) Recipient<Nudge>);

@@ -1,0 +1,6 @@
+//! The pool: keeps agents warm, gives tasks to idle ones, replaces those that fail.
+
+mod actor;
+pub(crate) mod messages;
+
+pub(crate) use actor::PoolActor;

@@ -1,0 +1,390 @@
+//! Turns messages into events for [`QueueMachine`] and its actions into store calls.
+
+use std::{collections::HashMap, sync::Arc, task::Poll, time::Duration};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use forerunner_core::{QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
+use forerunner_forecast::Trigger;
+use forerunner_store::{Claim, Enqueued, LEASE, Refusal, StoreError, StoreFuture, Submission};
+use futures_util::task::noop_waker_ref;
+use tokio::sync::oneshot;
+
+use super::{
+    messages::{
+        Assign, AttachQueue, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample, QueueStatus, TakeSample,
+        Withdraw, Withdrawn,
+    },
+    settle::Settling,
+    tally::Tally,
+};
+use crate::{
+    Error,
+    clock::Jitter,
+    deps::PoolDeps,
+    metrics::QueueMetrics,
+    status::{Cause, Submitted},
+};
+
+/// How long a store that failed is left alone before the same call is made again.
+pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long the wiring of a pool's actors may take before the queue looks again.
+const WIRING: Duration = Duration::from_millis(5);
+
+type Reply = oneshot::Sender<Result<Submitted, Error>>;
+
+/// Owns the tasks of one pool: what waits, what is leased, what is being settled.
+///
+/// Submissions and settles that arrive close together go to the store in one call, which is what makes a durable store
+/// fast: the calls of one turn of the mailbox share one commit.
+pub(crate) struct QueueActor {
+    pub(super) deps: Arc<PoolDeps>,
+    pub(super) machine: QueueMachine,
+    pub(super) links: Option<AttachQueue>,
+    incoming: Vec<(Submission, Reply)>,
+    pub(super) leased: HashMap<TaskId, Arc<Task>>,
+    pub(super) settling: Settling,
+    flush_due: bool,
+    wake: Option<(Timestamp, SpawnHandle)>,
+    pub(super) tally: Tally,
+    pub(super) metrics: QueueMetrics,
+    pub(super) jitter: Jitter,
+}
+
+impl Actor for QueueActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Bounded by admission, not by the mailbox.
+        ctx.set_mailbox_capacity(usize::MAX >> 1);
+        self.apply(QueueEvent::Tick, ctx);
+    }
+}
+
+impl QueueActor {
+    /// A queue that finds `claimable` tasks in its store, the next delayed one due at `next_due`.
+    pub(crate) fn new(deps: Arc<PoolDeps>, claimable: u64, next_due: Option<Timestamp>) -> Self {
+        Self {
+            machine: QueueMachine::new(claimable, next_due),
+            links: None,
+            incoming: Vec::new(),
+            leased: HashMap::new(),
+            settling: Settling::default(),
+            flush_due: false,
+            wake: None,
+            tally: Tally::new(deps.settings.on_time.within.as_secs_f64()),
+            metrics: QueueMetrics::new(&deps.name),
+            jitter: Jitter::new(deps.seed),
+            deps,
+        }
+    }
+
+    /// The only place where this actor's choices become effects.
+    pub(super) fn apply(&mut self, event: QueueEvent, ctx: &mut Context<Self>) {
+        for action in self.machine.step(event, self.deps.now()) {
+            match action {
+                QueueAction::Claim(limit) => self.claim(limit, ctx),
+                QueueAction::Withdrawn { asked, got } => {
+                    if let Some(links) = &self.links {
+                        links.withdrawn.do_send(Withdrawn { asked, got });
+                    }
+                }
+                QueueAction::Sweep => self.sweep(ctx),
+                QueueAction::Wake(at) => self.wake_at(at, ctx),
+            }
+        }
+    }
+
+    /// Runs a store call: at once if the store answers at once, else beside the mailbox.
+    pub(super) fn call<T: 'static>(
+        &mut self,
+        mut call: StoreFuture<T>,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, Result<T, StoreError>, &mut Context<Self>) + 'static,
+    ) {
+        match call.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref())) {
+            Poll::Ready(answer) => then(self, answer, ctx),
+            Poll::Pending => {
+                ctx.spawn(call.into_actor(self).map(then_with(then)));
+            }
+        }
+    }
+
+    /// Sends what has gathered to the store once the mail that is there has been read.
+    pub(super) fn flush_soon(&mut self, ctx: &mut Context<Self>) {
+        if !self.flush_due {
+            self.flush_due = true;
+            ctx.notify(Flush);
+        }
+    }
+
+    fn accept(&mut self, ctx: &mut Context<Self>) {
+        if self.incoming.is_empty() {
+            return;
+        }
+        let (batch, replies): (Vec<_>, Vec<_>) =
+            self.incoming.drain(..).map(|(submission, reply)| (submission.clone(), (submission.task, reply))).unzip();
+        let call = self.deps.node.store.enqueue(batch);
+        self.call(call, ctx, |queue, answer, ctx| queue.on_accepted(answer, replies, ctx));
+    }
+
+    fn on_accepted(
+        &mut self,
+        answer: Result<Vec<Result<Enqueued, Refusal>>, StoreError>,
+        replies: Vec<(Task, Reply)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let answers = match answer {
+            Ok(answers) => answers,
+            Err(error) => return self.on_not_accepted(&error, replies),
+        };
+        let mut claimable = 0;
+        for (answer, (task, reply)) in answers.into_iter().zip(replies) {
+            claimable += usize::from(matches!(answer, Ok(Enqueued::New { claimable: true, .. })));
+            let answer = self.on_accepted_one(answer, task, ctx);
+            let _ = reply.send(answer);
+        }
+        self.apply(QueueEvent::Claimable(claimable), ctx);
+        self.look_at_depth(ctx);
+    }
+
+    fn on_accepted_one(
+        &mut self,
+        answer: Result<Enqueued, Refusal>,
+        task: Task,
+        ctx: &mut Context<Self>,
+    ) -> Result<Submitted, Error> {
+        match answer {
+            Ok(Enqueued::New { state, .. }) => {
+                self.metrics.submitted.increment(1);
+                let t = task.submitted_at.as_secs_f64();
+                let delayed = task.run_at > task.submitted_at;
+                for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
+                    self.apply(QueueEvent::Due(due), ctx);
+                }
+                let trigger = if delayed { None } else { self.tally.arrived(task.id, t) };
+                self.nudge(trigger);
+                Ok(Submitted { task: Task { state, ..task }, created: true })
+            }
+            Ok(Enqueued::Known(known)) => {
+                self.deps.admission.leave(1);
+                Ok(Submitted { task: *known, created: false })
+            }
+            Err(refusal) => {
+                self.deps.admission.leave(1);
+                self.metrics.refused("key_reused");
+                Err(refusal.into())
+            }
+        }
+    }
+
+    fn on_not_accepted(&self, error: &StoreError, replies: Vec<(Task, Reply)>) {
+        tracing::error!(pool = %self.deps.name, tasks = replies.len(), %error, "tasks could not be stored");
+        self.deps.admission.leave(replies.len());
+        for (_, reply) in replies {
+            self.metrics.refused("store");
+            let _ = reply.send(Err(error.clone().into()));
+        }
+    }
+
+    fn claim(&mut self, asked: usize, ctx: &mut Context<Self>) {
+        let now = self.deps.now();
+        if self.links.is_none() {
+            // The wiring is not complete: nobody could be given what is claimed.
+            return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
+        }
+        let claim = Claim {
+            pool: self.deps.name.clone(),
+            node: self.deps.node.node,
+            limit: asked,
+            now,
+            lease_until: now + LEASE,
+        };
+        let call = self.deps.node.store.claim(claim);
+        self.call(call, ctx, move |queue, answer, ctx| match answer {
+            Ok(tasks) => queue.on_claimed(asked, tasks, ctx),
+            Err(error) => {
+                tracing::error!(pool = %queue.deps.name, %error, "work could not be claimed");
+                let retry_at = queue.deps.now() + STORE_BACKOFF;
+                queue.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
+            }
+        });
+    }
+
+    fn on_claimed(&mut self, asked: usize, tasks: Vec<Task>, ctx: &mut Context<Self>) {
+        let got = tasks.len();
+        self.deps.admission.leave(got);
+        let mut assigned = Vec::with_capacity(got);
+        for task in tasks {
+            let (wait_s, late) = self.tally.started(&task);
+            self.metrics.started.increment(1);
+            self.metrics.late.increment(u64::from(late));
+            self.metrics.wait.record(wait_s);
+            self.deps.node.watch.note_state(&task, self.deps.now());
+            let task = Arc::new(task);
+            self.leased.insert(task.id, task.clone());
+            assigned.push(task);
+        }
+        match &self.links {
+            Some(links) if got > 0 => links.assign.do_send(Assign(assigned)),
+            _ => {}
+        }
+        self.apply(QueueEvent::Claimed { asked, got }, ctx);
+        self.look_at_depth(ctx);
+    }
+
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let now = self.deps.now();
+        let call = self.deps.node.store.sweep(self.deps.name.clone(), now);
+        self.call(call, ctx, move |queue, answer, ctx| match answer {
+            Ok(swept) => {
+                for task in &swept.promoted {
+                    let trigger = queue.tally.arrived(*task, now.as_secs_f64());
+                    queue.nudge(trigger);
+                }
+                for (task, _) in &swept.expired {
+                    queue.on_ended_waiting(*task, forerunner_core::TaskState::Expired, ctx);
+                }
+                let gone = swept.expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
+                queue.deps.admission.leave(swept.expired.len());
+                queue.apply(QueueEvent::Claimable(swept.claimable), ctx);
+                queue.apply(QueueEvent::Gone(gone), ctx);
+                queue.apply(QueueEvent::Swept { next_due: swept.next_due }, ctx);
+                queue.look_at_depth(ctx);
+            }
+            Err(error) => {
+                tracing::error!(pool = %queue.deps.name, %error, "due tasks could not be looked for");
+                let next_due = Some(queue.deps.now() + STORE_BACKOFF);
+                queue.apply(QueueEvent::Swept { next_due }, ctx);
+            }
+        });
+    }
+
+    /// Tells the forecast at once when tasks wait and no agent is ready.
+    pub(super) fn look_at_depth(&mut self, ctx: &mut Context<Self>) {
+        let t = self.deps.now().as_secs_f64();
+        let trigger = self.tally.depth(t, self.machine.depth(), self.machine.open_slots());
+        self.nudge(trigger);
+        if let Some(due) = self.tally.trigger_due_at() {
+            self.wake_at(Timestamp::from_micros((due * 1e6).ceil() as i64), ctx);
+        }
+    }
+
+    pub(super) fn nudge(&self, trigger: Option<Trigger>) {
+        let cause = match trigger {
+            None => return,
+            Some(Trigger::Surge) => Cause::Surge,
+            Some(Trigger::AgentLost) => Cause::AgentLost,
+            Some(Trigger::Pace) => Cause::ServiceShift,
+            Some(_) => Cause::Backlog,
+        };
+        if let Some(nudge) = self.links.as_ref().and_then(|links| links.nudge.as_ref()) {
+            nudge.do_send(Nudge(cause));
+        }
+    }
+
+    /// Keeps one timer: the earliest wake-up asked for.
+    fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
+        if let Some((earlier, timer)) = self.wake.take() {
+            if earlier <= at {
+                self.wake = Some((earlier, timer));
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(at.since(self.deps.now()), |queue, ctx| {
+            queue.wake = None;
+            queue.apply(QueueEvent::Tick, ctx);
+            queue.look_at_depth(ctx);
+        });
+        self.wake = Some((at, timer));
+    }
+
+    fn show(&self) {
+        self.metrics.depth.set(self.machine.depth() as f64);
+        self.metrics.waiting.set(self.deps.admission.waiting() as f64);
+        self.metrics.running.set(f64::from(self.tally.running()));
+    }
+}
+
+/// Fits a continuation to the shape that actor futures want.
+fn then_with<T, F>(then: F) -> impl FnOnce(Result<T, StoreError>, &mut QueueActor, &mut Context<QueueActor>)
+where
+    F: FnOnce(&mut QueueActor, Result<T, StoreError>, &mut Context<QueueActor>),
+{
+    move |answer, queue, ctx| then(queue, answer, ctx)
+}
+
+/// Sent to itself: runs after the mail that was there when it was sent.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Flush;
+
+impl Handler<Flush> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
+        self.flush_due = false;
+        self.accept(ctx);
+        self.settle_pending(ctx);
+    }
+}
+
+impl Handler<Enqueue> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Enqueue, ctx: &mut Self::Context) {
+        self.incoming.push((msg.submission, msg.reply));
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Demand> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, Demand(slots): Demand, ctx: &mut Self::Context) {
+        self.apply(QueueEvent::Demand(slots), ctx);
+    }
+}
+
+impl Handler<Withdraw> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, Withdraw(slots): Withdraw, ctx: &mut Self::Context) {
+        self.apply(QueueEvent::Withdraw(slots), ctx);
+    }
+}
+
+impl Handler<AttachQueue> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: AttachQueue, ctx: &mut Self::Context) {
+        self.links = Some(msg);
+        self.look_at_depth(ctx);
+    }
+}
+
+impl Handler<Expect> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Expect, _: &mut Self::Context) {
+        self.tally.expect(&msg);
+    }
+}
+
+impl Handler<TakeSample> for QueueActor {
+    type Result = QueueSample;
+
+    fn handle(&mut self, _: TakeSample, _: &mut Self::Context) -> QueueSample {
+        self.show();
+        self.tally.take(self.machine.depth())
+    }
+}
+
+impl Handler<GetQueueStatus> for QueueActor {
+    type Result = QueueStatus;
+
+    fn handle(&mut self, _: GetQueueStatus, _: &mut Self::Context) -> QueueStatus {
+        self.tally.status(self.machine.depth())
+    }
+}

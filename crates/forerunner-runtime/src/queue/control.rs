@@ -1,0 +1,71 @@
+//! Cancelling and redriving.
+
+use actix::{Context, Handler};
+use forerunner_core::{QueueEvent, TaskState};
+use forerunner_store::Cancelled;
+
+use super::{
+    QueueActor,
+    messages::{Cancel, Redrive, StopTask},
+};
+
+impl Handler<Cancel> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Cancel, ctx: &mut Self::Context) {
+        let call = self.deps.node.store.cancel(msg.task, self.deps.now());
+        self.call(call, ctx, |queue, answer, ctx| {
+            let answer = match answer {
+                Ok(Ok(cancelled)) => Ok(queue.on_cancelled(cancelled, ctx)),
+                Ok(Err(mismatch)) => Err(mismatch.into()),
+                Err(error) => Err(error.into()),
+            };
+            let _ = msg.reply.send(answer);
+        });
+    }
+}
+
+impl QueueActor {
+    fn on_cancelled(&mut self, cancelled: Cancelled, ctx: &mut Context<Self>) -> forerunner_core::Task {
+        match cancelled {
+            Cancelled::Done { task, was_claimable, claimable } => {
+                self.deps.admission.leave(1);
+                self.metrics.finished(TaskState::Cancelled);
+                self.tally.finished();
+                self.apply(QueueEvent::Gone(usize::from(was_claimable)), ctx);
+                self.apply(QueueEvent::Claimable(claimable), ctx);
+                self.tell((*task).clone());
+                *task
+            }
+            Cancelled::Running(task) => {
+                if let Some(links) = &self.links {
+                    links.stop_task.do_send(StopTask(task.id));
+                }
+                *task
+            }
+            Cancelled::Ended(task) => *task,
+        }
+    }
+}
+
+impl Handler<Redrive> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Redrive, ctx: &mut Self::Context) {
+        let call = self.deps.node.store.redrive(msg.task, self.deps.now());
+        self.call(call, ctx, |queue, answer, ctx| {
+            let answer = match answer {
+                Ok(Ok(task)) => {
+                    queue.deps.admission.reenter(1);
+                    // It may wait behind another of its context: the next claim finds out.
+                    queue.apply(QueueEvent::Claimable(1), ctx);
+                    queue.tell(task.clone());
+                    Ok(task)
+                }
+                Ok(Err(mismatch)) => Err(mismatch.into()),
+                Err(error) => Err(error.into()),
+            };
+            let _ = msg.reply.send(answer);
+        });
+    }
+}

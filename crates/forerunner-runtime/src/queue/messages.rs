@@ -1,0 +1,164 @@
+//! What a queue hears and answers.
+
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use forerunner_core::{LeaseEpoch, Outcome, Task, TaskId};
+use forerunner_store::{ContextCommit, LeaseLost, Submission};
+use tokio::sync::oneshot;
+
+use crate::{Error, status::Cause, status::Submitted};
+
+/// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Enqueue {
+    pub(crate) submission: Submission,
+    pub(crate) reply: oneshot::Sender<Result<Submitted, Error>>,
+}
+
+/// The pool can take this many tasks more. Sent by the `PoolActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Demand(pub(crate) usize);
+
+/// The pool can take this many tasks less. Sent by the `PoolActor`; answered with [`Withdrawn`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Withdraw(pub(crate) usize);
+
+/// Slots were forgotten. Sent to the `PoolActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Withdrawn {
+    pub(crate) asked: usize,
+    pub(crate) got: usize,
+}
+
+/// Tasks for free agents, leased to this node. Sent to the `PoolActor`, one task for each open slot at most.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Assign(pub(crate) Vec<Arc<Task>>);
+
+/// An attempt ended. Sent by the `AgentActor` that ran it, or by the `PoolActor` for one that vanished or never began.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Settle {
+    pub(crate) task: TaskId,
+    pub(crate) epoch: LeaseEpoch,
+    pub(crate) outcome: Outcome,
+    pub(crate) context: Option<ContextCommit>,
+    /// Seconds on the agent, and bytes of context it held at the end; absent if it never began.
+    pub(crate) ran: Option<Ran>,
+    /// Hears when the end is durable.
+    pub(crate) reply: Option<Recipient<SettleDone>>,
+}
+
+/// How an attempt ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ran {
+    pub(crate) service_s: f64,
+    pub(crate) context_bytes: u64,
+}
+
+/// The end of an attempt is durable, or was refused. Sent to the `AgentActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SettleDone {
+    pub(crate) task: TaskId,
+    pub(crate) result: Result<(), LeaseLost>,
+}
+
+/// Cancel a task. Sent by a `Handle`; answered with the task after it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Cancel {
+    pub(crate) task: TaskId,
+    pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
+}
+
+/// A running task was cancelled. Sent to the `PoolActor`, which tells the agent.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopTask(pub(crate) TaskId);
+
+/// Send an ended task back to the queue. Sent by a `Handle`; answered with the task after it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Redrive {
+    pub(crate) task: TaskId,
+    pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
+}
+
+/// Say what happened since the last time you were asked. Sent by the `ForecastActor`, at its own period.
+#[derive(Message)]
+#[rtype(result = "QueueSample")]
+pub(crate) struct TakeSample;
+
+/// What happened in a queue since the sample before.
+#[derive(Debug, Clone, Default, PartialEq, actix::MessageResponse)]
+pub(crate) struct QueueSample {
+    pub(crate) arrivals: u64,
+    pub(crate) starts: u64,
+    pub(crate) late: u64,
+    pub(crate) completions: u64,
+    pub(crate) service_sum_s: f64,
+    pub(crate) service_square_sum: f64,
+    pub(crate) context_sum_bytes: u64,
+    pub(crate) peak_running: u32,
+    pub(crate) running: u32,
+    pub(crate) depth: u64,
+    /// Task numbers and times of arrivals, in seconds; at most [`SAMPLES`].
+    pub(crate) arrived: Vec<(u64, f64)>,
+    /// Task numbers and seconds on an agent of completions; at most [`SAMPLES`].
+    pub(crate) completed: Vec<(u64, f64)>,
+}
+
+/// Most single events kept for a sample: what comes on top is only counted.
+pub(crate) const SAMPLES: usize = 4_096;
+
+/// How a queue stands. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "QueueStatus")]
+pub(crate) struct GetQueueStatus;
+
+/// How a queue stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, actix::MessageResponse)]
+pub(crate) struct QueueStatus {
+    pub(crate) depth: u64,
+    pub(crate) running: u64,
+    pub(crate) started: u64,
+    pub(crate) late: u64,
+    pub(crate) finished: u64,
+}
+
+/// What is normal now, so that the queue can tell a surge. Sent by the `ForecastActor` after each decision.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Expect {
+    pub(crate) rate_per_s: f64,
+    pub(crate) service_s: f64,
+    pub(crate) service_sd_s: f64,
+}
+
+/// The picture has changed: decide now. Sent to the `ForecastActor` by the queue and the pool.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub(crate) struct Nudge(pub(crate) Cause);
+
+/// Where to send things. Sent once by the wiring, before anything else.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AttachQueue {
+    pub(crate) assign: Recipient<Assign>,
+    pub(crate) withdrawn: Recipient<Withdrawn>,
+    pub(crate) stop_task: Recipient<StopTask>,
+    pub(crate) nudge: Option<Recipient<Nudge>>,
+}
+
+/// Settle what is pending, then answer. Sent by the wiring when the node stops.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain {
+    pub(crate) reply: oneshot::Sender<()>,
+}

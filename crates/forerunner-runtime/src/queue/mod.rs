@@ -1,0 +1,9 @@
+//! The queue: accepts tasks, hands them out as agents become free, settles how they ended.
+
+mod actor;
+mod control;
+pub(crate) mod messages;
+mod settle;
+mod tally;
+
+pub(crate) use actor::QueueActor;

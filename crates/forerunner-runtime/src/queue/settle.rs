@@ -1,0 +1,168 @@
+//! Ending attempts: gathered, settled in one store call, and answered once durable.
+
+use actix::{AsyncContext, Context, Handler, Recipient};
+use forerunner_core::{Next, QueueEvent, Task, TaskId, TaskState, after_attempt};
+use forerunner_store::{LeaseLost, Settled, Settlement, StoreError};
+use tokio::sync::oneshot;
+
+use super::{
+    QueueActor,
+    actor::STORE_BACKOFF,
+    messages::{Drain, Settle, SettleDone},
+};
+
+/// Attempts whose end is not durable yet.
+#[derive(Default)]
+pub(super) struct Settling {
+    pending: Vec<Pending>,
+    in_store: usize,
+    drains: Vec<oneshot::Sender<()>>,
+}
+
+/// An end that waits for the store.
+struct Pending {
+    settlement: Settlement,
+    reply: Option<Recipient<SettleDone>>,
+}
+
+impl QueueActor {
+    /// Sends all pending ends to the store.
+    pub(super) fn settle_pending(&mut self, ctx: &mut Context<Self>) {
+        if self.settling.pending.is_empty() {
+            return self.answer_drains();
+        }
+        let pending = std::mem::take(&mut self.settling.pending);
+        self.settling.in_store += pending.len();
+        let call = self.deps.node.store.settle(pending.iter().map(|one| one.settlement.clone()).collect());
+        self.call(call, ctx, |queue, answer, ctx| {
+            queue.settling.in_store -= pending.len();
+            match answer {
+                Ok(answers) => queue.on_settled(answers, pending, ctx),
+                Err(error) => queue.on_not_settled(&error, pending, ctx),
+            }
+        });
+    }
+
+    fn on_settled(&mut self, answers: Vec<Result<Settled, LeaseLost>>, pending: Vec<Pending>, ctx: &mut Context<Self>) {
+        let mut claimable = 0;
+        for (answer, one) in answers.into_iter().zip(pending) {
+            let task = self.leased.remove(&one.settlement.task);
+            let result = match (answer, task) {
+                (Ok(settled), task) => {
+                    claimable += settled.claimable;
+                    if let Some(task) = task {
+                        self.on_settled_one(&task, &one.settlement, &settled, ctx);
+                    }
+                    Ok(())
+                }
+                (Err(lost), _) => {
+                    tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
+                    self.metrics.leases_lost.increment(1);
+                    Err(lost)
+                }
+            };
+            if let Some(reply) = one.reply {
+                reply.do_send(SettleDone { task: one.settlement.task, result });
+            }
+        }
+        self.apply(QueueEvent::Claimable(claimable), ctx);
+        self.look_at_depth(ctx);
+        self.answer_drains();
+    }
+
+    fn on_settled_one(&mut self, task: &Task, settlement: &Settlement, settled: &Settled, ctx: &mut Context<Self>) {
+        match settlement.next {
+            Next::Finish { state, .. } => {
+                self.metrics.finished(state);
+                self.tally.finished();
+            }
+            Next::Retry { .. } => {
+                self.metrics.retried.increment(1);
+                self.deps.admission.reenter(1);
+            }
+            Next::Release => self.deps.admission.reenter(1),
+        }
+        if let Some(due) = settled.run_at {
+            self.apply(QueueEvent::Due(due), ctx);
+        }
+        if self.deps.node.watch.is_watched(task.id) {
+            let mut task = task.clone();
+            task.apply(&settlement.next, settlement.now);
+            self.tell(task);
+        }
+    }
+
+    /// Tells whoever waits for a task where it stands now.
+    pub(super) fn tell(&self, task: Task) {
+        let now = self.deps.now();
+        match task.state.is_terminal() {
+            true => self.deps.node.watch.finish(task, now),
+            false => self.deps.node.watch.note_state(&task, now),
+        }
+    }
+
+    /// The store failed: the same ends are tried again, since nothing else may be accepted for these leases.
+    fn on_not_settled(&mut self, error: &StoreError, pending: Vec<Pending>, ctx: &mut Context<Self>) {
+        tracing::error!(pool = %self.deps.name, tasks = pending.len(), %error, "results could not be stored");
+        if !error.is_retryable() {
+            return self.answer_drains();
+        }
+        self.settling.pending.extend(pending);
+        ctx.run_later(STORE_BACKOFF, Self::settle_pending);
+    }
+
+    /// A waiting task reached its end: reads it back for those who wait for it.
+    pub(super) fn on_ended_waiting(&mut self, task: TaskId, state: TaskState, ctx: &mut Context<Self>) {
+        self.metrics.finished(state);
+        self.tally.finished();
+        if self.deps.node.watch.is_watched(task) {
+            let call = self.deps.node.store.task(task);
+            self.call(call, ctx, |queue, answer, _| {
+                if let Ok(Some(task)) = answer {
+                    queue.tell(task);
+                }
+            });
+        }
+    }
+
+    fn answer_drains(&mut self) {
+        if self.settling.pending.is_empty() && self.settling.in_store == 0 {
+            for drain in self.settling.drains.drain(..) {
+                let _ = drain.send(());
+            }
+        }
+    }
+}
+
+impl Handler<Settle> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Settle, ctx: &mut Self::Context) {
+        let now = self.deps.now();
+        let Some(task) = self.leased.get(&msg.task).filter(|task| task.epoch == msg.epoch).cloned() else {
+            if let Some(reply) = msg.reply {
+                let lost = LeaseLost { task: msg.task, epoch: msg.epoch };
+                reply.do_send(SettleDone { task: msg.task, result: Err(lost) });
+            }
+            return;
+        };
+        let trigger = self.tally.ended(task.id, now.as_secs_f64(), msg.ran);
+        self.nudge(trigger);
+        if let Some(ran) = msg.ran {
+            self.metrics.service.record(ran.service_s);
+        }
+        let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
+        let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
+        self.settling.pending.push(Pending { settlement, reply: msg.reply });
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Drain> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Drain, ctx: &mut Self::Context) {
+        self.settling.drains.push(msg.reply);
+        self.flush_soon(ctx);
+    }
+}

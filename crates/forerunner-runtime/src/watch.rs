@@ -1,0 +1,158 @@
+//! Who waits for which task: results and event streams, shared by all threads of a node.
+
+use std::{collections::VecDeque, time::Duration};
+
+use dashmap::{DashMap, Entry};
+use forerunner_core::{Task, TaskId, Timestamp};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::status::{TaskEvent, TaskEventKind};
+
+/// How long the events of an ended task can still be read.
+const LINGER: Duration = Duration::from_secs(60);
+/// Most bytes of progress and output kept per task; the oldest go first.
+const KEPT_BYTES: usize = 256 * 1024;
+/// Events that a slow reader may lag behind before it is told of a gap.
+const LAG: usize = 256;
+
+/// Results and events of the tasks that somebody waits for or that have said something.
+#[derive(Debug, Default)]
+pub(crate) struct WatchBoard {
+    tasks: DashMap<TaskId, Watched>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    waiters: Vec<oneshot::Sender<Task>>,
+    log: Option<EventLog>,
+}
+
+#[derive(Debug)]
+struct EventLog {
+    newest: u64,
+    kept: VecDeque<TaskEvent>,
+    kept_bytes: usize,
+    live: broadcast::Sender<TaskEvent>,
+    ended_at: Option<Timestamp>,
+}
+
+/// What a new subscriber gets: what was kept, then what comes.
+pub(crate) struct Subscription {
+    pub(crate) kept: Vec<TaskEvent>,
+    pub(crate) live: broadcast::Receiver<TaskEvent>,
+}
+
+impl WatchBoard {
+    /// Registers a wait for the end of a task.
+    pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Task> {
+        let (sender, receiver) = oneshot::channel();
+        self.tasks.entry(task).or_default().waiters.push(sender);
+        receiver
+    }
+
+    /// Forgets waits whose waiters have gone.
+    pub(crate) fn forget_gone(&self, task: TaskId) {
+        if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
+            entry.get_mut().waiters.retain(|waiter| !waiter.is_closed());
+            if entry.get().waiters.is_empty() && entry.get().log.is_none() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Returns whether anybody would hear of the task.
+    pub(crate) fn is_watched(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
+    /// Tells waiters and readers that a task ended.
+    pub(crate) fn finish(&self, task: Task, now: Timestamp) {
+        let Entry::Occupied(mut entry) = self.tasks.entry(task.id) else { return };
+        let waiters = std::mem::take(&mut entry.get_mut().waiters);
+        match &mut entry.get_mut().log {
+            Some(log) if log.ended_at.is_some() => {}
+            Some(log) => {
+                log.push(state_of(&task), now);
+                log.ended_at = Some(now);
+            }
+            None => {
+                entry.remove();
+            }
+        }
+        for waiter in waiters {
+            let _ = waiter.send(task.clone());
+        }
+    }
+
+    /// Tells readers, if there are any, that a task went to another state.
+    pub(crate) fn note_state(&self, task: &Task, now: Timestamp) {
+        if let Some(mut watched) = self.tasks.get_mut(&task.id)
+            && let Some(log) = &mut watched.log
+        {
+            log.push(state_of(task), now);
+        }
+    }
+
+    /// Keeps what a task's agent said, for readers that are there or yet to come.
+    pub(crate) fn say(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
+        self.tasks.entry(task).or_default().log.get_or_insert_with(EventLog::new).push(kind, now);
+    }
+
+    /// Subscribes to a task's events after number `after`. `task` is the task as it stands.
+    pub(crate) fn subscribe(&self, task: &Task, after: u64, now: Timestamp) -> Subscription {
+        let mut watched = self.tasks.entry(task.id).or_default();
+        let log = watched.log.get_or_insert_with(|| {
+            // Nothing was kept: the stream begins, or goes on, with where the task stands.
+            let mut log = EventLog::new();
+            log.newest = after;
+            log.push(state_of(task), now);
+            log.ended_at = task.state.is_terminal().then_some(now);
+            log
+        });
+        let kept = log.kept.iter().filter(|event| event.seq > after).cloned().collect();
+        Subscription { kept, live: log.live.subscribe() }
+    }
+
+    /// Forgets what nobody can want any more. Called now and then.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.tasks.retain(|_, watched| {
+            watched.waiters.retain(|waiter| !waiter.is_closed());
+            let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > LINGER);
+            if watched.log.as_ref().is_some_and(ended) {
+                watched.log = None;
+            }
+            !watched.waiters.is_empty() || watched.log.is_some()
+        });
+    }
+}
+
+impl EventLog {
+    fn new() -> Self {
+        Self { newest: 0, kept: VecDeque::new(), kept_bytes: 0, live: broadcast::channel(LAG).0, ended_at: None }
+    }
+
+    fn push(&mut self, kind: TaskEventKind, at: Timestamp) {
+        self.newest += 1;
+        let event = TaskEvent { seq: self.newest, at, kind };
+        self.kept_bytes += size_of(&event);
+        self.kept.push_back(event.clone());
+        while self.kept_bytes > KEPT_BYTES && self.kept.len() > 1 {
+            self.kept_bytes -= self.kept.pop_front().as_ref().map_or(0, size_of);
+        }
+        let _ = self.live.send(event);
+    }
+}
+
+fn state_of(task: &Task) -> TaskEventKind {
+    TaskEventKind::State { state: task.state, attempt: task.attempt, error: task.error.clone() }
+}
+
+fn size_of(event: &TaskEvent) -> usize {
+    const FIXED: usize = 64;
+    FIXED
+        + match &event.kind {
+            TaskEventKind::State { .. } => 0,
+            TaskEventKind::Progress { text } => text.len(),
+            TaskEventKind::Output { chunk } => chunk.len(),
+        }
+}

@@ -1,0 +1,345 @@
+//! The discrete-event simulator: one queue, one pool, one policy, virtual time.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, VecDeque},
+};
+
+use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits};
+
+use crate::{
+    pool::Agents,
+    report::{Report, TimelinePoint, WaitSummary},
+    trace::{Trace, TraceTask},
+};
+
+/// Seconds after the last arrival until tasks that wait for a pool of no agents are given up.
+const PATIENCE_S: f64 = 3600.0;
+
+/// How a trace is replayed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replay {
+    /// Bounds, cold start, tick and objective: the same that the policy was given.
+    pub limits: PolicyLimits,
+    /// Agents ready at the begin beyond `limits.min`.
+    pub initial: u32,
+    /// Seconds at the begin whose arrivals and cost do not count, so that every policy may settle first.
+    pub warm_up_s: f64,
+    /// Whether to keep how things stood at every decision.
+    pub timeline: bool,
+    /// Describes the policy's settings in the report.
+    pub params: String,
+}
+
+impl Replay {
+    /// A replay with a warm-up of 300 s, nothing but `limits.min` agents at the begin, and no timeline.
+    pub fn new(limits: PolicyLimits) -> Self {
+        Self { limits, initial: 0, warm_up_s: 300.0, timeline: false, params: String::new() }
+    }
+}
+
+/// What a replay yields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The figures.
+    pub report: Report,
+    /// How things stood at every decision; empty unless asked for.
+    pub timeline: Vec<TimelinePoint>,
+}
+
+/// Replays `trace` against `policy` and returns the figures.
+///
+/// The model: one first-in-first-out queue; an agent works on one task at a time; a new agent takes work one cold start
+/// after it was asked for, and costs from the asking; a stop takes the newest starting agents, then idle ones, then busy
+/// ones, which stop after their task unless a rise takes the stop back. The policy is asked at its own interval from
+/// time 0, and what it wants is brought into the limits. At equal times a completion comes first, then an agent becoming
+/// ready, then an arrival, then the policy. The replay ends when the last task has left; cost is counted until then.
+///
+/// Deterministic: no clock, no randomness, no threads.
+pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outcome {
+    let mut engine = Engine::new(trace.tasks(), settings);
+    let interval_s = policy.interval_s();
+    engine.run(interval_s, |seen| policy.decide(seen));
+    engine.outcome(trace.name(), policy.name())
+}
+
+/// A task that will leave its agent at `at`. Ordered by time, then by task, so that ties are always broken alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Completion {
+    at: f64,
+    task: usize,
+}
+
+impl Eq for Completion {}
+
+impl Ord for Completion {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.total_cmp(&other.at).then(self.task.cmp(&other.task))
+    }
+}
+
+impl PartialOrd for Completion {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What happens next; in this order when several are due at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Completion,
+    Ready,
+    Arrival,
+    Tick,
+}
+
+struct Engine<'a> {
+    tasks: &'a [TraceTask],
+    settings: &'a Replay,
+    agents: Agents,
+    running: BinaryHeap<Reverse<Completion>>,
+    queue: VecDeque<usize>,
+    arrived: usize,
+    /// What the next observation will say; its buffers are reused.
+    seen: Observation,
+    context_sum: f64,
+    context_n: u64,
+    service_sum: f64,
+    desired: u32,
+    now: f64,
+    tally: Tally,
+    timeline: Vec<TimelinePoint>,
+}
+
+/// Figures as they add up.
+#[derive(Debug, Default)]
+struct Tally {
+    waits: Vec<f64>,
+    late: u64,
+    instance_s: f64,
+    busy_s: f64,
+    peak_pool: u32,
+    ups: u64,
+    downs: u64,
+    reversals: u64,
+    last_went_up: Option<bool>,
+    first_up_s: Option<f64>,
+    first_queued_s: Option<f64>,
+}
+
+impl Tally {
+    fn changed(&mut self, t: f64, before: u32, after: u32) {
+        let up = after > before;
+        self.ups += u64::from(up);
+        self.downs += u64::from(!up);
+        self.reversals += u64::from(self.last_went_up == Some(!up));
+        self.last_went_up = Some(up);
+        if up {
+            self.first_up_s.get_or_insert(t);
+        }
+    }
+}
+
+impl<'a> Engine<'a> {
+    fn new(tasks: &'a [TraceTask], settings: &'a Replay) -> Self {
+        let begin = settings.limits.clamp(settings.limits.min + settings.initial);
+        Self {
+            tasks,
+            settings,
+            agents: Agents::new(begin),
+            running: BinaryHeap::new(),
+            queue: VecDeque::new(),
+            arrived: 0,
+            seen: Observation::default(),
+            context_sum: 0.0,
+            context_n: 0,
+            service_sum: 0.0,
+            desired: begin,
+            now: 0.0,
+            tally: Tally { waits: Vec::with_capacity(tasks.len()), peak_pool: begin, ..Tally::default() },
+            timeline: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, interval_s: f64, mut decide: impl FnMut(&Observation) -> Decision) {
+        let interval_s = interval_s.max(1e-3);
+        let mut ticks = 0u64;
+        loop {
+            let tick_at = ticks as f64 * interval_s;
+            if !self.work_left() {
+                return self.give_up();
+            }
+            let (at, event) = self.next_event(tick_at);
+            self.advance(at);
+            match event {
+                Event::Completion => self.complete(),
+                Event::Ready => self.agents.become_ready(),
+                Event::Arrival => self.arrive(),
+                Event::Tick => {
+                    ticks += 1;
+                    self.tick(&mut decide);
+                }
+            }
+            self.assign();
+        }
+    }
+
+    /// Whether tasks are still to come or to be done, by agents that the policy has not given up.
+    fn work_left(&self) -> bool {
+        let to_come = self.arrived < self.tasks.len();
+        let stuck =
+            !to_come && self.agents.total() == 0 && self.now > self.tasks[self.arrived - 1].arrival_s + PATIENCE_S;
+        to_come || !self.running.is_empty() || (!self.queue.is_empty() && !stuck)
+    }
+
+    /// Counts the tasks that no agent ever took as having waited until now.
+    fn give_up(&mut self) {
+        for task in std::mem::take(&mut self.queue) {
+            self.count_wait(self.tasks[task].arrival_s);
+        }
+    }
+
+    fn next_event(&self, tick_at: f64) -> (f64, Event) {
+        let completion = self.running.peek().map(|Reverse(next)| (next.at, Event::Completion));
+        let ready = self.agents.next_ready().map(|at| (at, Event::Ready));
+        let arrival = self.tasks.get(self.arrived).map(|task| (task.arrival_s, Event::Arrival));
+        let others = [completion, ready, arrival].into_iter().flatten();
+        others.fold((tick_at, Event::Tick), |next, other| {
+            if other.0.total_cmp(&next.0).then(other.1.cmp(&next.1)).is_lt() { other } else { next }
+        })
+    }
+
+    /// Lets time pass until `at`, which costs what the agents cost.
+    fn advance(&mut self, at: f64) {
+        let counted = at - self.now.max(self.settings.warm_up_s);
+        if counted > 0.0 {
+            self.tally.instance_s += counted * f64::from(self.agents.total());
+            self.tally.busy_s += counted * f64::from(self.agents.busy);
+        }
+        self.now = at;
+    }
+
+    fn arrive(&mut self) {
+        let task = self.arrived;
+        self.arrived += 1;
+        self.queue.push_back(task);
+        self.seen.arrivals += 1;
+        self.seen.arrived.push((task as u64, self.now));
+    }
+
+    fn complete(&mut self) {
+        let Some(Reverse(done)) = self.running.pop() else { return };
+        self.agents.finish();
+        let task = &self.tasks[done.task];
+        self.seen.completions += 1;
+        self.seen.completed.push((done.task as u64, task.service_s));
+        self.service_sum += task.service_s;
+        if let Some(tokens) = task.context_tokens {
+            self.context_sum += tokens;
+            self.context_n += 1;
+        }
+    }
+
+    /// Gives waiting tasks to idle agents, first come first served.
+    fn assign(&mut self) {
+        while !self.queue.is_empty() && self.agents.take() {
+            let Some(task) = self.queue.pop_front() else { return };
+            let TraceTask { arrival_s, service_s, .. } = self.tasks[task];
+            self.running.push(Reverse(Completion { at: self.now + service_s, task }));
+            self.seen.started += 1;
+            self.seen.peak_concurrency = self.seen.peak_concurrency.max(self.agents.busy);
+            self.count_wait(arrival_s);
+        }
+    }
+
+    /// Counts the wait of a task that arrived at `arrival_s` and starts now.
+    fn count_wait(&mut self, arrival_s: f64) {
+        let wait_s = self.now - arrival_s;
+        let late = wait_s > self.settings.limits.objective.within_s;
+        self.seen.late += u64::from(late);
+        if wait_s > 0.0 {
+            self.tally.first_queued_s.get_or_insert(arrival_s);
+        }
+        if arrival_s >= self.settings.warm_up_s {
+            self.tally.waits.push(wait_s);
+            self.tally.late += u64::from(late);
+        }
+    }
+
+    fn tick(&mut self, decide: &mut impl FnMut(&Observation) -> Decision) {
+        self.finish_observation();
+        let decision = decide(&self.seen);
+        let desired = self.settings.limits.clamp(decision.desired);
+        if desired != self.desired {
+            self.tally.changed(self.now, self.desired, desired);
+            self.desired = desired;
+        }
+        self.agents.resize(desired, self.now + self.settings.limits.cold_start_s);
+        self.tally.peak_pool = self.tally.peak_pool.max(self.agents.total());
+        if self.settings.timeline {
+            self.timeline.push(self.point(&decision));
+        }
+        self.begin_observation();
+    }
+
+    fn finish_observation(&mut self) {
+        let seen = &mut self.seen;
+        seen.t = self.now;
+        seen.mean_service_s = (seen.completions > 0).then(|| self.service_sum / seen.completions as f64);
+        seen.mean_context_tokens = (self.context_n > 0).then(|| self.context_sum / self.context_n as f64);
+        seen.queue_depth = self.queue.len() as u32;
+        seen.in_flight = self.agents.busy;
+        seen.draining = self.agents.draining;
+        seen.ready = self.agents.idle;
+        seen.starting = self.agents.starting();
+        seen.cold_start_s = Some(self.settings.limits.cold_start_s);
+    }
+
+    fn begin_observation(&mut self) {
+        let Observation { mut arrived, mut completed, .. } = std::mem::take(&mut self.seen);
+        arrived.clear();
+        completed.clear();
+        self.seen = Observation { arrived, completed, peak_concurrency: self.agents.busy, ..Observation::default() };
+        (self.service_sum, self.context_sum, self.context_n) = (0.0, 0.0, 0);
+    }
+
+    fn point(&self, decision: &Decision) -> TimelinePoint {
+        let forecast = decision.forecast;
+        TimelinePoint {
+            t: self.now,
+            desired: self.desired,
+            ready: self.agents.idle,
+            busy: self.agents.busy,
+            starting: self.agents.starting(),
+            depth: self.queue.len() as u32,
+            rate_forecast: forecast.map(|f| f.rate_per_s),
+            rate_low: forecast.map(|f| f.rate_low),
+            rate_high: forecast.map(|f| f.rate_high),
+        }
+    }
+
+    fn outcome(mut self, trace: &str, policy: &str) -> Outcome {
+        let tally = &mut self.tally;
+        let tasks = tally.waits.len() as u64;
+        let report = Report {
+            trace: trace.to_owned(),
+            policy: policy.to_owned(),
+            params: self.settings.params.clone(),
+            cold_start_s: self.settings.limits.cold_start_s,
+            objective: self.settings.limits.objective,
+            tasks,
+            late_share: if tasks == 0 { 0.0 } else { tally.late as f64 / tasks as f64 },
+            wait_s: WaitSummary::of(&mut tally.waits),
+            instance_s: tally.instance_s,
+            busy_s: tally.busy_s,
+            peak_pool: tally.peak_pool,
+            scale_actions: tally.ups + tally.downs,
+            reversals: tally.reversals,
+            scale_ups: tally.ups,
+            scale_downs: tally.downs,
+            first_scale_up_s: tally.first_up_s,
+            first_queued_s: tally.first_queued_s,
+        };
+        Outcome { report, timeline: self.timeline }
+    }
+}

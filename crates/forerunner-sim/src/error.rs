@@ -1,0 +1,66 @@
+//! What can go wrong when a trace is read.
+
+use std::{io, path::PathBuf};
+
+/// A trace that cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be opened or read.
+    #[error("cannot read trace `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A column is missing.
+    #[error("trace `{}`: column `{column}` is missing from the header `{header}`", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column looked for.
+        column: &'static str,
+        /// The header found.
+        header: String,
+    },
+    /// A value cannot be used.
+    #[error("trace `{}`, line {line}: `{column}` is `{value}`; {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Line in the file, from 1.
+        line: u64,
+        /// The column.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// A line is not CSV.
+    #[error("trace `{}`: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        source: csv::Error,
+    },
+    /// There is nothing to replay.
+    #[error("trace `{name}` holds no tasks between {from_s} s and {to_s} s; choose another slice")]
+    Empty {
+        /// The trace.
+        name: String,
+        /// Begin of the slice.
+        from_s: f64,
+        /// End of the slice.
+        to_s: f64,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without the file being changed.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Read { .. })
+    }
+}

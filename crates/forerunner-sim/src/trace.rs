@@ -1,0 +1,242 @@
+//! Recorded tasks: when each came, and how long an agent worked on it.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use csv::StringRecord;
+use flate2::read::MultiGzDecoder;
+
+use crate::Error;
+
+/// One recorded task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TraceTask {
+    /// Seconds from the begin of the trace to the arrival, at least 0.
+    pub arrival_s: f64,
+    /// Seconds on an agent, at least 0.
+    pub service_s: f64,
+    /// Size of the context, where recorded.
+    pub context_tokens: Option<f64>,
+    /// Tokens written, where recorded.
+    pub output_tokens: Option<f64>,
+    /// Number of the session it belongs to, where recorded: tasks of one session share a context.
+    pub session: Option<u32>,
+}
+
+/// Recorded tasks in order of arrival, never none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trace {
+    name: String,
+    tasks: Vec<TraceTask>,
+}
+
+impl Trace {
+    /// Makes a trace from tasks, which it sorts by arrival; equal arrivals keep their order.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without tasks.
+    pub fn new(name: impl Into<String>, mut tasks: Vec<TraceTask>) -> Result<Self, Error> {
+        let name = name.into();
+        if tasks.is_empty() {
+            return Err(Error::Empty { name, from_s: 0.0, to_s: f64::INFINITY });
+        }
+        tasks.sort_by(|a, b| a.arrival_s.total_cmp(&b.arrival_s));
+        Ok(Self { name, tasks })
+    }
+
+    /// Reads a trace from CSV, plain or in gzip, told apart by the first two bytes.
+    ///
+    /// The header names the columns, in any order: `arrival_s` and `service_s` are needed; `context_tokens`,
+    /// `output_tokens` and `session` may be missing or empty; others are ignored. The trace is named after the file.
+    ///
+    /// # Errors
+    /// Names file, line, column and value of the first that cannot be used.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let broken = |source| Error::Read { path: path.to_owned(), source };
+        let mut magic = [0; 2];
+        let found = File::open(path).map_err(broken)?.read(&mut magic).map_err(broken)?;
+        let file = BufReader::new(File::open(path).map_err(broken)?);
+        let is_gzip = found == 2 && magic == [0x1f, 0x8b];
+        let tasks = match is_gzip {
+            true => rows(path, MultiGzDecoder::new(file))?,
+            false => rows(path, file)?,
+        };
+        let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self::new(file_name.trim_end_matches(".gz").trim_end_matches(".csv"), tasks)
+    }
+
+    /// Name of the trace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The tasks in order of arrival.
+    pub fn tasks(&self) -> &[TraceTask] {
+        &self.tasks
+    }
+
+    /// Seconds to the last arrival.
+    pub fn span_s(&self) -> f64 {
+        self.tasks.last().map_or(0.0, |task| task.arrival_s)
+    }
+
+    /// The tasks that arrive in `[from_s, to_s)`, with arrivals counted from `from_s`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if there are none.
+    pub fn slice(&self, from_s: f64, to_s: f64) -> Result<Self, Error> {
+        let inside = self.tasks.iter().filter(|task| (from_s..to_s).contains(&task.arrival_s));
+        let tasks: Vec<_> = inside.map(|task| TraceTask { arrival_s: task.arrival_s - from_s, ..*task }).collect();
+        if tasks.is_empty() {
+            return Err(Error::Empty { name: self.name.clone(), from_s, to_s });
+        }
+        Self::new(self.name.clone(), tasks)
+    }
+
+    /// The same tasks arriving `factor` times as fast, for `factor` above 0; durations stay as they are.
+    pub fn sped_up(&self, factor: f64) -> Self {
+        debug_assert!(factor > 0.0);
+        let faster = |task: &TraceTask| TraceTask { arrival_s: task.arrival_s / factor, ..*task };
+        Self { name: self.name.clone(), tasks: self.tasks.iter().map(faster).collect() }
+    }
+}
+
+/// Where the columns stand.
+struct Columns {
+    arrival: usize,
+    service: usize,
+    context: Option<usize>,
+    output: Option<usize>,
+    session: Option<usize>,
+}
+
+impl Columns {
+    fn find(path: &Path, header: &StringRecord) -> Result<Self, Error> {
+        let place = |column: &str| header.iter().position(|name| name.trim() == column);
+        let needed = |column: &'static str| {
+            let header = header.iter().collect::<Vec<_>>().join(",");
+            place(column).ok_or(Error::Column { path: path.to_owned(), column, header })
+        };
+        Ok(Self {
+            arrival: needed("arrival_s")?,
+            service: needed("service_s")?,
+            context: place("context_tokens"),
+            output: place("output_tokens"),
+            session: place("session"),
+        })
+    }
+}
+
+fn rows(path: &Path, text: impl Read) -> Result<Vec<TraceTask>, Error> {
+    let broken = |source: csv::Error| match source.is_io_error() {
+        true => Error::Read { path: path.to_owned(), source: source.into() },
+        false => Error::Format { path: path.to_owned(), source },
+    };
+    let mut reader = csv::ReaderBuilder::new().from_reader(text);
+    let columns = Columns::find(path, reader.headers().map_err(broken)?)?;
+    let (mut tasks, mut sessions, mut record) = (Vec::new(), HashMap::new(), StringRecord::new());
+    while reader.read_record(&mut record).map_err(broken)? {
+        tasks.push(task(path, &columns, &record, &mut sessions)?);
+    }
+    Ok(tasks)
+}
+
+fn task(
+    path: &Path,
+    columns: &Columns,
+    record: &StringRecord,
+    sessions: &mut HashMap<String, u32>,
+) -> Result<TraceTask, Error> {
+    let number = |column: &'static str, at: usize| {
+        let value = record.get(at).unwrap_or_default().trim();
+        value.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0).ok_or_else(|| Error::Value {
+            path: path.to_owned(),
+            line: record.position().map_or(0, csv::Position::line),
+            column,
+            value: value.to_owned(),
+            expected: "a number of at least 0 is expected",
+        })
+    };
+    let given = |at: Option<usize>| at.filter(|&at| record.get(at).is_some_and(|value| !value.trim().is_empty()));
+    let optional = |column, at| given(at).map(|at| number(column, at)).transpose();
+    let new = sessions.len() as u32;
+    let session = given(columns.session).map(|at| *sessions.entry(record[at].to_owned()).or_insert(new));
+    Ok(TraceTask {
+        arrival_s: number("arrival_s", columns.arrival)?,
+        service_s: number("service_s", columns.service)?,
+        context_tokens: optional("context_tokens", columns.context)?,
+        output_tokens: optional("output_tokens", columns.output)?,
+        session,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn parsed(text: &str) -> Result<Vec<TraceTask>, Error> {
+        rows(Path::new("day.csv"), text.as_bytes())
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_may_be_empty() {
+        let tasks =
+            parsed("session,service_s,arrival_s,context_tokens\nb,2.5,1.0,\na,1,0.5,800\nb,1,2,9\n").expect("valid");
+        assert_eq!(tasks.len(), 3);
+        assert_eq!((tasks[0].service_s, tasks[0].context_tokens, tasks[0].session), (2.5, None, Some(0)));
+        assert_eq!((tasks[1].context_tokens, tasks[1].session, tasks[2].session), (Some(800.0), Some(1), Some(0)));
+        assert_eq!(tasks[0].output_tokens, None);
+    }
+
+    #[test]
+    fn errors_name_file_line_and_value() {
+        let cases = [
+            (
+                "arrival_s,service_s\n1,2\n2,-3\n",
+                "trace `day.csv`, line 3: `service_s` is `-3`; a number of at least 0",
+            ),
+            ("arrival_s,service_s\nNaN,2\n", "line 2: `arrival_s` is `NaN`"),
+            ("arrival_s,work\n1,2\n", "column `service_s` is missing from the header `arrival_s,work`"),
+            ("arrival_s,service_s\n1,2,3\n", "trace `day.csv`: CSV error: record 1 (line: 2"),
+        ];
+        for (text, message) in cases {
+            let error = parsed(text).expect_err(text).to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        let error = Trace::read("no/such.csv").expect_err("missing").to_string();
+        assert!(error.starts_with("cannot read trace `no/such.csv`"), "{error}");
+    }
+
+    #[test]
+    fn gzip_and_plain_read_the_same_and_are_sorted() {
+        let text = b"arrival_s,service_s\n3,1\n1,2\n";
+        let folder = std::env::temp_dir().join(format!("forerunner-trace-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let (plain, packed) = (folder.join("a.csv"), folder.join("a.csv.gz"));
+        std::fs::write(&plain, text).expect("written");
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).expect("in memory");
+        std::fs::write(&packed, encoder.finish().expect("in memory")).expect("written");
+        let traces = [Trace::read(&plain).expect("valid"), Trace::read(&packed).expect("valid")];
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert_eq!(traces[0], traces[1]);
+        assert_eq!((traces[0].name(), traces[0].span_s(), traces[0].tasks()[0].arrival_s), ("a", 3.0, 1.0));
+    }
+
+    #[test]
+    fn a_slice_starts_at_zero_and_speed_moves_arrivals_only() {
+        let tasks = parsed("arrival_s,service_s\n1,9\n5,8\n7,7\n").expect("valid");
+        let trace = Trace::new("t", tasks).expect("not empty");
+        let slice = trace.slice(4.0, 7.0).expect("one task");
+        assert_eq!((slice.tasks().len(), slice.tasks()[0].arrival_s), (1, 1.0));
+        assert!(trace.slice(8.0, 9.0).expect_err("empty").to_string().contains("between 8 s and 9 s"));
+        let fast = trace.sped_up(2.0);
+        assert_eq!((fast.span_s(), fast.tasks()[2].service_s), (3.5, 7.0));
+    }
+}

@@ -1,0 +1,168 @@
+//! Tasks in memory: for embedders who want no durability, and for tests.
+
+mod lane;
+mod reads;
+mod slots;
+mod state;
+mod verbs;
+
+use std::{
+    future,
+    sync::{Mutex, PoisonError},
+};
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+
+use self::state::State;
+use crate::{
+    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+};
+
+const KIND: &str = "memory";
+
+/// How much a [`MemoryStore`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// Ended tasks to keep, with their idempotency keys; the oldest go first. 100,000 unless said.
+    pub retained: usize,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self { retained: 100_000 }
+    }
+}
+
+/// A store that forgets everything when the process ends.
+///
+/// Each call does its work before it returns, under one lock that is held for a few hundred nanoseconds a task, and
+/// its future is ready at once.
+#[derive(Debug)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(options: MemoryOptions) -> Self {
+        Self { state: Mutex::new(State::new(options.retained)) }
+    }
+
+    /// Runs one verb, unless the store is closed.
+    fn run<T: Send + 'static>(&self, verb: impl FnOnce(&mut State) -> T) -> StoreFuture<T> {
+        // No verb leaves the state half changed when it panics on behalf of a caller, so poison says nothing.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = if state.closed { Err(StoreError::Closed { store: KIND }) } else { Ok(verb(&mut state)) };
+        Box::pin(future::ready(answer))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(MemoryOptions::default())
+    }
+}
+
+impl Store for MemoryStore {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        self.run(|state| batch.into_iter().map(|submission| state.enqueue(submission)).collect())
+    }
+
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
+        self.run(|state| state.claim(&claim))
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
+        self.run(|state| {
+            let answers = batch.into_iter().map(|settlement| state.settle(settlement)).collect();
+            state.trim();
+            answers
+        })
+    }
+
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for (task, epoch, agent) in assignments {
+            state.assign(task, epoch, agent);
+        }
+    }
+
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+        self.run(|state| {
+            let answer = state.cancel(task, now);
+            state.trim();
+            answer
+        })
+    }
+
+    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
+        self.run(|state| state.redrive(task, now))
+    }
+
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
+        self.run(|state| {
+            let Some(pool) = state.pool(&pool) else { return Swept::default() };
+            let swept = state.sweep(pool, now);
+            state.trim();
+            swept
+        })
+    }
+
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
+        self.run(|state| {
+            let rescued = state.rescue(&rescue);
+            state.trim();
+            rescued
+        })
+    }
+
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        self.run(|state| state.slots.find(task).map(|slot| state.slots.at(slot).task.clone()))
+    }
+
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
+        self.run(|state| state.page(&filter))
+    }
+
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
+        self.run(|state| state.counts(&pool))
+    }
+
+    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
+        self.run(|state| state.context(&pool, &context))
+    }
+
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+        self.run(|state| state.delete_context(pool, context))
+    }
+
+    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.run(|state| {
+            match text {
+                Some(text) => state.notes.insert(key, text),
+                None => state.notes.remove(&key),
+            };
+        })
+    }
+
+    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+        self.run(|state| state.notes.get(&key).cloned())
+    }
+
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.run(|state| state.purge(before, limit))
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.run(|_| ())
+    }
+
+    fn close(&self) -> StoreFuture<()> {
+        self.run(State::close)
+    }
+}

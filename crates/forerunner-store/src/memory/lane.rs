@@ -1,0 +1,151 @@
+//! Order among tasks: by the time they became due, then by submission.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use forerunner_core::Timestamp;
+
+/// A task's place in an order. `slot` says where the task is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub due: Timestamp,
+    pub seq: u64,
+    pub slot: u32,
+}
+
+/// The claimable tasks of one pool and priority, first due first.
+///
+/// Nearly all tasks arrive in order and go to the end of a ring. One that comes with an earlier place, such as a
+/// retry, goes to a small sorted set instead. A task that leaves without being claimed only stops being ready: its
+/// spot is passed over later, and swept out once such spots are the majority.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    ring: VecDeque<Spot>,
+    early: BTreeSet<Spot>,
+    stale: usize,
+}
+
+impl Lane {
+    /// Adds a spot at its place.
+    pub fn push(&mut self, spot: Spot) {
+        if self.ring.back().is_none_or(|last| *last <= spot) {
+            self.ring.push_back(spot);
+        } else {
+            self.early.insert(spot);
+        }
+    }
+
+    /// Takes the first spot that `is_ready`.
+    pub fn pop(&mut self, is_ready: impl Fn(&Spot) -> bool) -> Option<Spot> {
+        loop {
+            let spot = self.pop_any()?;
+            if is_ready(&spot) {
+                return Some(spot);
+            }
+            self.stale = self.stale.saturating_sub(1);
+        }
+    }
+
+    /// Notes that a task left without being popped.
+    pub fn note_stale(&mut self, is_ready: impl Fn(&Spot) -> bool) {
+        /// Below this many, passing over is cheaper than sweeping.
+        const WORTHWHILE: usize = 64;
+        self.stale += 1;
+        if self.stale > WORTHWHILE.max((self.ring.len() + self.early.len()) / 2) {
+            self.ring.retain(&is_ready);
+            self.early.retain(&is_ready);
+            self.stale = 0;
+        }
+    }
+
+    fn pop_any(&mut self) -> Option<Spot> {
+        match (self.ring.front(), self.early.first()) {
+            (Some(front), Some(early)) if early < front => self.early.pop_first(),
+            (None, _) => self.early.pop_first(),
+            _ => self.ring.pop_front(),
+        }
+    }
+}
+
+/// The unfinished tasks of one context. At most one of them is claimable or running.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Those that became due, first due first: waiting, running, or waiting for a retry.
+    joined: VecDeque<Spot>,
+    /// Those whose first `run_at` lies ahead.
+    pub delayed: Vec<u32>,
+    /// The one that runs.
+    pub running: Option<u32>,
+    /// The one that is claimable.
+    pub head: Option<u32>,
+}
+
+impl Line {
+    /// Adds a task at its place, unless it has it already.
+    pub fn join(&mut self, spot: Spot) {
+        if let Err(place) = self.joined.binary_search(&spot) {
+            self.joined.insert(place, spot);
+        }
+    }
+
+    /// Removes a task, joined or delayed.
+    pub fn leave(&mut self, spot: &Spot) {
+        if let Ok(place) = self.joined.binary_search(spot) {
+            self.joined.remove(place);
+        }
+        self.delayed.retain(|slot| *slot != spot.slot);
+        if self.running == Some(spot.slot) {
+            self.running = None;
+        }
+    }
+
+    /// The first of those that became due.
+    pub fn first(&self) -> Option<&Spot> {
+        self.joined.front()
+    }
+
+    /// The last of those that became due.
+    pub fn last(&self) -> Option<&Spot> {
+        self.joined.back()
+    }
+
+    /// Any task of the line.
+    pub fn any(&self) -> Option<u32> {
+        self.joined.front().map(|spot| spot.slot).or_else(|| self.delayed.first().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spot(due: i64, seq: u64) -> Spot {
+        Spot { due: Timestamp::from_micros(due), seq, slot: seq as u32 }
+    }
+
+    fn drain(lane: &mut Lane, is_ready: impl Fn(&Spot) -> bool) -> Vec<u64> {
+        std::iter::from_fn(|| lane.pop(&is_ready)).map(|spot| spot.seq).collect()
+    }
+
+    #[test]
+    fn spots_come_out_by_due_time_then_by_submission() {
+        let mut lane = Lane::default();
+        for (due, seq) in [(10, 1), (10, 2), (30, 3), (5, 4), (20, 5)] {
+            lane.push(spot(due, seq));
+        }
+        assert_eq!(drain(&mut lane, |_| true), [4, 1, 2, 5, 3]);
+    }
+
+    #[test]
+    fn spots_that_left_are_passed_over_and_swept_out() {
+        let mut lane = Lane::default();
+        for seq in 0..1_000 {
+            lane.push(spot(1, seq));
+        }
+        let is_ready = |spot: &Spot| spot.seq >= 900;
+        for _ in 0..900 {
+            lane.note_stale(is_ready);
+        }
+        assert!(lane.ring.len() < 500, "{}", lane.ring.len());
+        assert_eq!(drain(&mut lane, is_ready).len(), 100);
+    }
+}

@@ -1,0 +1,54 @@
+//! The verbs of the memory store that read, and those about contexts.
+
+use forerunner_core::{ContextId, PoolName, Task, TaskState};
+
+use super::state::State;
+use crate::{Mismatch, StoredContext, TaskCounts, TaskFilter, TaskPage, rules};
+
+impl State {
+    pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
+        let limit = filter.limit.clamp(1, rules::PAGE_LIMIT);
+        let newest_first = self.slots.newest_first(filter.before);
+        let mut tasks: Vec<_> = newest_first
+            .filter(|entry| matches(&entry.task, filter))
+            .take(limit + 1)
+            .map(|entry| entry.task.clone())
+            .collect();
+        let more = tasks.len() > limit;
+        tasks.truncate(limit);
+        TaskPage { tasks, more }
+    }
+
+    pub fn counts(&self, pool: &PoolName) -> TaskCounts {
+        let Some(pool) = self.pool(pool).map(|pool| &self.pools[pool as usize]) else { return TaskCounts::default() };
+        let by_state = TaskState::ALL.into_iter().map(|state| (state, pool.counts[state as usize]));
+        TaskCounts {
+            by_state: by_state.filter(|(_, count)| *count > 0).collect(),
+            claimable: pool.claimable as u64,
+            next_due: pool.scheduled.first().map(|spot| spot.due),
+        }
+    }
+
+    pub fn context(&self, pool: &PoolName, context: &ContextId) -> Option<StoredContext> {
+        self.pools[self.pool(pool)? as usize].contexts.get(context).cloned()
+    }
+
+    pub fn delete_context(&mut self, pool: PoolName, context: ContextId) -> Result<(), Mismatch> {
+        let Some(index) = self.pool(&pool) else { return Err(Mismatch::NoContext { pool, context }) };
+        let found = &mut self.pools[index as usize];
+        if let Some(slot) = found.lines.get(&context).and_then(|line| line.any()) {
+            return Err(Mismatch::ContextInUse { context, task: self.slots.at(slot).task.id });
+        }
+        match found.contexts.remove(&context) {
+            Some(_) => Ok(()),
+            None => Err(Mismatch::NoContext { pool, context }),
+        }
+    }
+}
+
+fn matches(task: &Task, filter: &TaskFilter) -> bool {
+    filter.pool.as_ref().is_none_or(|pool| task.pool == *pool)
+        && filter.state.is_none_or(|state| task.state == state)
+        && filter.context.as_ref().is_none_or(|context| task.context.as_ref() == Some(context))
+        && filter.label.as_ref().is_none_or(|(key, value)| task.labels.get(key) == Some(value))
+}

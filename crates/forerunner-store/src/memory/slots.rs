@@ -1,0 +1,136 @@
+//! Where the tasks themselves are kept, and how they are found.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use forerunner_core::{Task, TaskId, Timestamp};
+
+use super::lane::Spot;
+
+/// A task with what the store knows beside it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub task: Task,
+    /// Counts submissions; breaks ties between tasks that became due together.
+    pub seq: u64,
+    /// When it became due for the first time; its place in every order.
+    pub due: Timestamp,
+    pub pool: u32,
+    /// Whether it is claimable.
+    pub ready: bool,
+    /// Counts up with each task that ends, so that the ring of ended tasks knows its own.
+    pub end: u64,
+}
+
+/// All tasks, in a slab with an index by id.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    by_id: HashMap<TaskId, u32, BuildHasherDefault<IdHasher>>,
+    /// Ids in the order they came, for listings; those of removed tasks stay for a while.
+    ids: Vec<TaskId>,
+    sorted: bool,
+}
+
+impl Slots {
+    pub fn find(&self, task: TaskId) -> Option<u32> {
+        self.by_id.get(&task).copied()
+    }
+
+    pub fn get(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(slot as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Returns the entry of a slot that an index points to.
+    pub fn at(&self, slot: u32) -> &Entry {
+        self.get(slot).expect("an index points only to kept tasks")
+    }
+
+    /// Returns the entry of a slot that an index points to.
+    pub fn at_mut(&mut self, slot: u32) -> &mut Entry {
+        self.get_mut(slot).expect("an index points only to kept tasks")
+    }
+
+    pub fn insert(&mut self, entry: Entry) -> u32 {
+        let id = entry.task.id;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.entries.push(Some(entry));
+                u32::try_from(self.entries.len() - 1).expect("memory ends before four billion tasks")
+            }
+        };
+        self.by_id.insert(id, slot);
+        self.sorted = self.ids.last().is_none_or(|last| self.sorted && *last < id);
+        self.ids.push(id);
+        slot
+    }
+
+    pub fn remove(&mut self, slot: u32) -> Option<Entry> {
+        /// Below this many, removed ids cost less than clearing them out.
+        const WORTHWHILE: usize = 4_096;
+        let entry = self.entries.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        self.by_id.remove(&entry.task.id);
+        if self.ids.len() > WORTHWHILE.max(2 * self.by_id.len()) {
+            self.ids.retain(|id| self.by_id.contains_key(id));
+        }
+        Some(entry)
+    }
+
+    /// Returns whether a spot still speaks of a claimable task.
+    pub fn is_ready(&self, spot: &Spot) -> bool {
+        self.get(spot.slot).is_some_and(|entry| entry.ready && entry.seq == spot.seq && entry.due == spot.due)
+    }
+
+    /// Visits all tasks.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        self.entries.iter().enumerate().filter_map(|(slot, entry)| Some((slot as u32, entry.as_ref()?)))
+    }
+
+    /// Visits tasks from the newest to the oldest, starting below `before`.
+    pub fn newest_first(&mut self, before: Option<TaskId>) -> impl Iterator<Item = &Entry> {
+        if !self.sorted {
+            self.ids.sort_unstable();
+            self.ids.dedup();
+            self.sorted = true;
+        }
+        let end = before.map_or(self.ids.len(), |before| self.ids.partition_point(|id| *id < before));
+        self.ids[..end].iter().rev().filter_map(|id| self.get(self.find(*id)?))
+    }
+}
+
+/// Hashes task ids, which are unique and come from the nodes themselves, by one multiplication.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        /// Odd, with its ones well spread: 2^64 divided by the golden ratio (Knuth, TAOCP 3, §6.4).
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let product = u128::from(self.0 ^ u64::from_le_bytes(word)) * u128::from(SPREAD);
+            self.0 = product as u64 ^ (product >> 64) as u64;
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {
+        // The length of an id never differs, so it adds nothing.
+    }
+}

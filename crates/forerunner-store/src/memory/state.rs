@@ -1,0 +1,322 @@
+//! What the memory store knows, and the moves that keep its orders and counts true.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use forerunner_core::{ContextId, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskState, Timestamp};
+
+use super::{
+    lane::{Lane, Line, Spot},
+    slots::{Entry, Slots},
+};
+use crate::{StoredContext, rules};
+
+const STATES: usize = TaskState::ALL.len();
+const PRIORITIES: usize = 10;
+
+/// One pool's orders and counts.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub name: PoolName,
+    pub lanes: [Lane; PRIORITIES],
+    pub lines: HashMap<ContextId, Line>,
+    pub contexts: HashMap<ContextId, StoredContext>,
+    /// Which task has a key, and what was asked for with it.
+    pub keys: HashMap<IdempotencyKey, (u32, Option<[u8; 32]>)>,
+    /// Scheduled tasks by `run_at`.
+    pub scheduled: BTreeSet<Spot>,
+    /// Waiting tasks by deadline.
+    pub deadlines: BTreeSet<Spot>,
+    pub counts: [u64; STATES],
+    pub claimable: usize,
+}
+
+/// A node that has claimed.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub lease_until: Timestamp,
+    pub running: usize,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub slots: Slots,
+    pub pools: Vec<Pool>,
+    pub by_name: HashMap<PoolName, u32>,
+    pub nodes: HashMap<NodeId, Node>,
+    pub notes: HashMap<String, String>,
+    pub closed: bool,
+    /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.
+    ended: VecDeque<(u32, u64)>,
+    ends: u64,
+    ended_now: usize,
+    submissions: u64,
+    retained: usize,
+}
+
+impl State {
+    pub fn new(retained: usize) -> Self {
+        Self { retained, ..Self::default() }
+    }
+
+    /// Forgets everything, and refuses whatever comes next.
+    pub fn close(&mut self) {
+        *self = Self { closed: true, ..Self::default() };
+    }
+
+    pub fn pool(&self, name: &PoolName) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn pool_or_new(&mut self, name: &PoolName) -> u32 {
+        if let Some(pool) = self.pool(name) {
+            return pool;
+        }
+        let pool = u32::try_from(self.pools.len()).expect("memory ends before four billion pools");
+        self.pools.push(Pool {
+            name: name.clone(),
+            lanes: Default::default(),
+            lines: HashMap::new(),
+            contexts: HashMap::new(),
+            keys: HashMap::new(),
+            scheduled: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            counts: [0; STATES],
+            claimable: 0,
+        });
+        self.by_name.insert(name.clone(), pool);
+        pool
+    }
+
+    /// Keeps a new task and puts it where it waits.
+    pub fn accept(&mut self, mut task: Task, pool: u32) -> u32 {
+        task.state = rules::first_state(&task);
+        let (state, due) = (task.state, rules::first_due(&task));
+        self.submissions += 1;
+        // Shares the pool's own name, so that its reference count stays in one thread's cache.
+        task.pool = self.pools[pool as usize].name.clone();
+        let slot = self.slots.insert(Entry { task, seq: self.submissions, due, pool, ready: false, end: 0 });
+        self.pools[pool as usize].counts[state as usize] += 1;
+        self.note_deadline(slot);
+        if state == TaskState::Scheduled {
+            self.delay(slot);
+        } else {
+            self.join(slot);
+        }
+        slot
+    }
+
+    /// Moves a task to another state, counts included.
+    pub fn set_state(&mut self, slot: u32, state: TaskState) {
+        let entry = self.slots.at_mut(slot);
+        let counts = &mut self.pools[entry.pool as usize].counts;
+        counts[entry.task.state as usize] -= 1;
+        counts[state as usize] += 1;
+        entry.task.state = state;
+    }
+
+    /// Lets a new task wait for its `run_at`. It has no place in its context's line yet.
+    fn delay(&mut self, slot: u32) {
+        let entry = self.slots.at(slot);
+        let pool = &mut self.pools[entry.pool as usize];
+        pool.scheduled.insert(Spot { due: entry.task.run_at, seq: entry.seq, slot });
+        if let Some(context) = &entry.task.context {
+            pool.lines.entry(context.clone()).or_default().delayed.push(slot);
+        }
+    }
+
+    /// Gives a task that is queued for the first time, or anew, the last place of its context's line.
+    ///
+    /// A clock that went back must not let it push in front of one that is already claimable.
+    pub fn join(&mut self, slot: u32) {
+        let entry = self.slots.at_mut(slot);
+        let line = entry.task.context.as_ref().and_then(|context| self.pools[entry.pool as usize].lines.get(context));
+        if let Some(last) = line.and_then(Line::last) {
+            entry.due = entry.due.max(last.due);
+        }
+        self.enter(slot);
+    }
+
+    /// Gives a queued task its place: in its context's line if it has one, else among the claimable.
+    pub fn enter(&mut self, slot: u32) {
+        let entry = self.slots.at(slot);
+        let Some(context) = &entry.task.context else { return self.make_ready(slot) };
+        let context = context.clone();
+        let spot = Spot { due: entry.due, seq: entry.seq, slot };
+        let pool = entry.pool;
+        let line = self.pools[pool as usize].lines.entry(context.clone()).or_default();
+        line.delayed.retain(|delayed| *delayed != slot);
+        line.join(spot);
+        self.advance(pool, &context);
+    }
+
+    /// Makes the right task of a line claimable, after any change to it.
+    pub fn advance(&mut self, pool: u32, context: &ContextId) {
+        let Some(line) = self.pools[pool as usize].lines.get_mut(context) else { return };
+        let first = line.first().filter(|_| line.running.is_none()).map(|spot| spot.slot);
+        let head = first.filter(|slot| self.slots.at(*slot).task.state == TaskState::Queued);
+        let former = std::mem::replace(&mut line.head, head);
+        if line.any().is_none() {
+            self.pools[pool as usize].lines.remove(context);
+        }
+        if head == former {
+            return;
+        }
+        if let Some(former) = former {
+            self.make_unready(former);
+        }
+        if let Some(head) = head {
+            self.make_ready(head);
+        }
+    }
+
+    fn make_ready(&mut self, slot: u32) {
+        let entry = self.slots.at_mut(slot);
+        entry.ready = true;
+        let pool = &mut self.pools[entry.pool as usize];
+        pool.claimable += 1;
+        pool.lanes[lane_of(&entry.task)].push(Spot { due: entry.due, seq: entry.seq, slot });
+    }
+
+    /// Takes a task out of the claimable ones, unless it is none of them.
+    pub fn make_unready(&mut self, slot: u32) {
+        let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.ready) else { return };
+        entry.ready = false;
+        let (pool, lane) = (entry.pool as usize, lane_of(&entry.task));
+        self.pools[pool].claimable -= 1;
+        self.pools[pool].lanes[lane].note_stale(|spot| self.slots.is_ready(spot));
+    }
+
+    /// Notes that a waiting task has a deadline.
+    pub fn note_deadline(&mut self, slot: u32) {
+        let entry = self.slots.at(slot);
+        if let Some(deadline) = entry.task.deadline {
+            let spot = Spot { due: deadline, seq: entry.seq, slot };
+            self.pools[entry.pool as usize].deadlines.insert(spot);
+        }
+    }
+
+    /// Forgets that a task waits: for its `run_at`, and under its deadline.
+    pub fn forget_wait(&mut self, slot: u32) {
+        let entry = self.slots.at(slot);
+        let pool = &mut self.pools[entry.pool as usize];
+        if let Some(deadline) = entry.task.deadline {
+            pool.deadlines.remove(&Spot { due: deadline, seq: entry.seq, slot });
+        }
+        if entry.task.state == TaskState::Scheduled {
+            pool.scheduled.remove(&Spot { due: entry.task.run_at, seq: entry.seq, slot });
+        }
+    }
+
+    /// Ends a task that waits or runs, and lets the next of its context come.
+    pub fn end(&mut self, slot: u32, state: TaskState, error: Option<TaskError>, now: Timestamp) {
+        self.set_state(slot, rules::end_state(state));
+        self.make_unready(slot);
+        self.ends += 1;
+        let entry = self.slots.at_mut(slot);
+        entry.task.error = error;
+        entry.task.finished_at = Some(now);
+        entry.end = self.ends;
+        let spot = Spot { due: entry.due, seq: entry.seq, slot };
+        if let Some(context) = entry.task.context.clone() {
+            let pool = entry.pool;
+            if let Some(line) = self.pools[pool as usize].lines.get_mut(&context) {
+                line.leave(&spot);
+                line.head = line.head.filter(|head| *head != slot);
+            }
+            self.advance(pool, &context);
+        }
+        self.ended.push_back((slot, self.ends));
+        self.ended_now += 1;
+    }
+
+    /// Notes that an ended task was sent back to the queue.
+    pub fn note_redriven(&mut self, slot: u32) {
+        self.slots.at_mut(slot).end = 0;
+        self.ended_now -= 1;
+    }
+
+    /// Ends an attempt without ending the task.
+    pub fn end_attempt(&mut self, slot: u32) {
+        let entry = self.slots.at(slot);
+        let Some(context) = &entry.task.context else { return };
+        if let Some(line) = self.pools[entry.pool as usize].lines.get_mut(context) {
+            line.running = None;
+        }
+    }
+
+    /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
+    pub fn wait_again(&mut self, slot: u32, state: TaskState) {
+        self.set_state(slot, state);
+        self.end_attempt(slot);
+        self.note_deadline(slot);
+        let entry = self.slots.at(slot);
+        let (pool, context) = (entry.pool, entry.task.context.clone());
+        if state == TaskState::Scheduled {
+            let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot };
+            self.pools[pool as usize].scheduled.insert(spot);
+        }
+        match context {
+            Some(context) => self.advance(pool, &context),
+            None if state == TaskState::Queued => self.make_ready(slot),
+            None => {}
+        }
+    }
+
+    /// Notes that one task of a node runs no more.
+    pub fn leave_node(&mut self, node: Option<NodeId>) {
+        if let Some(node) = node.and_then(|node| self.nodes.get_mut(&node)) {
+            node.running = node.running.saturating_sub(1);
+        }
+    }
+
+    /// Removes tasks that ended before `before`, at most `limit`; answers how many.
+    pub fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
+        let mut removed = 0;
+        let ended = std::mem::take(&mut self.ended);
+        let mut kept = VecDeque::with_capacity(ended.len());
+        for (slot, end) in ended {
+            let Some(entry) = self.slots.get(slot).filter(|entry| entry.end == end) else { continue };
+            if removed < limit && entry.task.finished_at.is_some_and(|at| at < before) {
+                self.remove(slot);
+                removed += 1;
+            } else {
+                kept.push_back((slot, end));
+            }
+        }
+        self.ended = kept;
+        removed
+    }
+
+    /// Keeps only the newest ended tasks. Called last by whatever ends some.
+    pub fn trim(&mut self) {
+        /// Below this many, spots of redriven tasks cost less than clearing them out.
+        const WORTHWHILE: usize = 4_096;
+        if self.ended.len() > WORTHWHILE.max(2 * self.ended_now) {
+            self.ended.retain(|(slot, end)| self.slots.get(*slot).is_some_and(|entry| entry.end == *end));
+        }
+        while self.ended_now > self.retained {
+            let Some((slot, end)) = self.ended.pop_front() else { return };
+            if self.slots.get(slot).is_some_and(|entry| entry.end == end) {
+                self.remove(slot);
+            }
+        }
+    }
+
+    /// Removes an ended task and its key.
+    fn remove(&mut self, slot: u32) {
+        let Some(entry) = self.slots.remove(slot) else { return };
+        self.ended_now -= 1;
+        let pool = &mut self.pools[entry.pool as usize];
+        pool.counts[entry.task.state as usize] -= 1;
+        if let Some(key) = &entry.task.idempotency_key
+            && pool.keys.get(key).is_some_and(|(owner, _)| *owner == slot)
+        {
+            pool.keys.remove(key);
+        }
+    }
+}
+
+fn lane_of(task: &Task) -> usize {
+    usize::from(task.priority.get()).min(PRIORITIES - 1)
+}

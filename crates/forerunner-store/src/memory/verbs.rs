@@ -1,0 +1,273 @@
+//! The verbs of the memory store that change tasks.
+
+use forerunner_core::{AgentId, LeaseEpoch, Next, Task, TaskId, TaskState, Timestamp};
+
+use super::{lane::Spot, state::State};
+use crate::{
+    Cancelled, Claim, ContextCommit, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    StoredContext, Submission, Swept, dies_of_crash, node_lost, rules,
+};
+
+impl State {
+    pub fn enqueue(&mut self, submission: Submission) -> Result<Enqueued, Refusal> {
+        let Submission { task, fingerprint } = submission;
+        if let Some(slot) = self.slots.find(task.id) {
+            return Ok(Enqueued::Known(Box::new(self.slots.at(slot).task.clone())));
+        }
+        let pool = self.pool_or_new(&task.pool);
+        let key = task.idempotency_key.clone();
+        if let Some(key) = &key
+            && let Some((slot, asked)) = self.pools[pool as usize].keys.get(key)
+        {
+            let known = &self.slots.at(*slot).task;
+            return match *asked == fingerprint {
+                true => Ok(Enqueued::Known(Box::new(known.clone()))),
+                false => Err(Refusal::KeyReused { key: key.clone(), task: known.id }),
+            };
+        }
+        let slot = self.accept(task, pool);
+        if let Some(key) = key {
+            self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
+        }
+        let entry = self.slots.at(slot);
+        Ok(Enqueued::New { task: entry.task.id, state: entry.task.state, claimable: entry.ready })
+    }
+
+    pub fn claim(&mut self, claim: &Claim) -> Vec<Task> {
+        let node = self.nodes.entry(claim.node).or_default();
+        node.lease_until = node.lease_until.max(claim.lease_until);
+        let Some(pool) = self.pool(&claim.pool) else { return Vec::new() };
+        let mut tasks = Vec::with_capacity(claim.limit.min(self.pools[pool as usize].claimable));
+        let mut too_late = Vec::new();
+        while tasks.len() < claim.limit
+            && let Some(spot) = self.first_ready(pool)
+        {
+            if self.slots.at(spot.slot).task.is_past_deadline(claim.now) {
+                too_late.push(spot);
+            } else {
+                tasks.push(self.lease(spot.slot, claim));
+            }
+        }
+        for spot in too_late {
+            let lane = usize::from(self.slots.at(spot.slot).task.priority.get());
+            self.pools[pool as usize].lanes[lane].push(spot);
+        }
+        if let Some(node) = self.nodes.get_mut(&claim.node) {
+            node.running += tasks.len();
+        }
+        tasks
+    }
+
+    fn first_ready(&mut self, pool: u32) -> Option<Spot> {
+        let pool = &mut self.pools[pool as usize];
+        if pool.claimable == 0 {
+            return None;
+        }
+        pool.lanes.iter_mut().rev().find_map(|lane| lane.pop(|spot| self.slots.is_ready(spot)))
+    }
+
+    /// Starts an attempt of a task that was just popped.
+    fn lease(&mut self, slot: u32, claim: &Claim) -> Task {
+        self.forget_wait(slot);
+        self.set_state(slot, TaskState::Running);
+        let entry = self.slots.at_mut(slot);
+        entry.ready = false;
+        entry.task.epoch = entry.task.epoch.next();
+        entry.task.attempt += 1;
+        entry.task.started_at = Some(claim.now);
+        entry.task.node = Some(claim.node);
+        entry.task.agent = None;
+        let pool = &mut self.pools[entry.pool as usize];
+        pool.claimable -= 1;
+        if let Some(line) = entry.task.context.as_ref().and_then(|context| pool.lines.get_mut(context)) {
+            line.running = Some(slot);
+            line.head = None;
+        }
+        entry.task.clone()
+    }
+
+    /// The slot of a task that runs under this epoch.
+    fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Result<u32, LeaseLost> {
+        let lost = LeaseLost { task, epoch };
+        let slot = self.slots.find(task).ok_or_else(|| lost.clone())?;
+        let found = &self.slots.at(slot).task;
+        if found.state == TaskState::Running && found.epoch == epoch { Ok(slot) } else { Err(lost) }
+    }
+
+    pub fn settle(&mut self, settlement: Settlement) -> Result<Settled, LeaseLost> {
+        let Settlement { task, epoch, now, next, context } = settlement;
+        let slot = self.leased(task, epoch)?;
+        let pool = self.slots.at(slot).pool;
+        if let Some(commit) = context
+            && !self.commit_context(pool, commit, now)
+        {
+            return Err(LeaseLost { task, epoch });
+        }
+        self.leave_node(self.slots.at(slot).task.node);
+        let claimable_before = self.pools[pool as usize].claimable;
+        match next {
+            Next::Finish { state, output, error } => {
+                self.slots.at_mut(slot).task.output = output;
+                self.end(slot, state, error, now);
+            }
+            Next::Retry { run_at, error, crash } => {
+                let task = &mut self.slots.at_mut(slot).task;
+                task.run_at = run_at;
+                task.error = Some(error);
+                task.crashes += u32::from(crash);
+                self.wait_again(slot, rules::retry_state(run_at, now));
+            }
+            Next::Release => {
+                let task = &mut self.slots.at_mut(slot).task;
+                task.attempt = task.attempt.saturating_sub(1);
+                (task.started_at, task.agent, task.node) = (None, None, None);
+                self.wait_again(slot, TaskState::Queued);
+            }
+        }
+        let task = &self.slots.at(slot).task;
+        Ok(Settled {
+            state: task.state,
+            claimable: self.pools[pool as usize].claimable - claimable_before,
+            run_at: (task.state == TaskState::Scheduled).then_some(task.run_at),
+        })
+    }
+
+    /// Stores a new version of a context, unless it does not follow the stored one.
+    fn commit_context(&mut self, pool: u32, commit: ContextCommit, now: Timestamp) -> bool {
+        let ContextCommit { context, parent_version, frame, full, size_bytes, items } = commit;
+        let contexts = &mut self.pools[pool as usize].contexts;
+        if contexts.get(&context).map_or(0, |stored| stored.version) != parent_version {
+            return false;
+        }
+        let stored = contexts.entry(context.clone()).or_insert_with(|| StoredContext {
+            context,
+            version: 0,
+            size_bytes: 0,
+            items: 0,
+            updated_at: now,
+            frames: Vec::new(),
+        });
+        if full {
+            stored.frames.clear();
+        }
+        stored.frames.push(frame);
+        stored.version += 1;
+        (stored.size_bytes, stored.items, stored.updated_at) = (size_bytes, items, now);
+        true
+    }
+
+    pub fn assign(&mut self, task: TaskId, epoch: LeaseEpoch, agent: AgentId) {
+        if let Ok(slot) = self.leased(task, epoch) {
+            self.slots.at_mut(slot).task.agent = Some(agent);
+        }
+    }
+
+    pub fn cancel(&mut self, task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch> {
+        let slot = self.slots.find(task).ok_or(Mismatch::NoTask { task })?;
+        let entry = self.slots.at(slot);
+        if entry.task.state == TaskState::Running {
+            return Ok(Cancelled::Running(Box::new(entry.task.clone())));
+        }
+        if entry.task.state.is_terminal() {
+            return Ok(Cancelled::Ended(Box::new(entry.task.clone())));
+        }
+        let (pool, was_claimable) = (entry.pool as usize, entry.ready);
+        let others_before = self.pools[pool].claimable - usize::from(was_claimable);
+        self.forget_wait(slot);
+        self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
+        let task = Box::new(self.slots.at(slot).task.clone());
+        Ok(Cancelled::Done { task, was_claimable, claimable: self.pools[pool].claimable - others_before })
+    }
+
+    pub fn redrive(&mut self, task: TaskId, now: Timestamp) -> Result<Task, Mismatch> {
+        let slot = self.slots.find(task).ok_or(Mismatch::NoTask { task })?;
+        let entry = self.slots.at_mut(slot);
+        let state = entry.task.state;
+        if !state.is_redrivable() {
+            return Err(Mismatch::WrongState { task, state, wish: "retried" });
+        }
+        entry.due = now;
+        let found = &mut entry.task;
+        (found.attempt, found.crashes, found.run_at) = (0, 0, now);
+        (found.started_at, found.finished_at, found.agent, found.node) = (None, None, None, None);
+        (found.output, found.error) = (None, None);
+        found.deadline = rules::redriven_deadline(found.deadline, now);
+        self.note_redriven(slot);
+        self.set_state(slot, TaskState::Queued);
+        self.note_deadline(slot);
+        self.join(slot);
+        Ok(self.slots.at(slot).task.clone())
+    }
+
+    pub fn sweep(&mut self, pool: u32, now: Timestamp) -> Swept {
+        let claimable_before = self.pools[pool as usize].claimable;
+        let late = self.pools[pool as usize].deadlines.iter().take_while(|spot| spot.due <= now);
+        let late: Vec<_> = late.take(rules::SWEEP_LIMIT).map(|spot| (spot.slot, self.slots.at(spot.slot))).collect();
+        let late: Vec<_> = late.into_iter().map(|(slot, entry)| (slot, entry.task.id, entry.ready)).collect();
+        for (slot, _, _) in &late {
+            self.forget_wait(*slot);
+            self.end(*slot, TaskState::Expired, Some(rules::expired()), now);
+        }
+        let due = self.pools[pool as usize].scheduled.iter().take_while(|spot| spot.due <= now);
+        let due: Vec<_> = due.take(rules::SWEEP_LIMIT).map(|spot| spot.slot).collect();
+        let promoted = due.into_iter().map(|slot| self.promote(slot)).collect();
+        let expired: Vec<_> = late.into_iter().map(|(_, id, ready)| (id, ready)).collect();
+        let left = expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
+        let pool = &self.pools[pool as usize];
+        let next = [pool.scheduled.first(), pool.deadlines.first()];
+        Swept {
+            promoted,
+            claimable: (pool.claimable + left).saturating_sub(claimable_before),
+            expired,
+            next_due: next.into_iter().flatten().map(|spot| spot.due).min(),
+        }
+    }
+
+    /// Queues a task whose time has come.
+    fn promote(&mut self, slot: u32) -> TaskId {
+        let entry = self.slots.at(slot);
+        let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot };
+        let id = entry.task.id;
+        self.pools[entry.pool as usize].scheduled.remove(&spot);
+        self.set_state(slot, TaskState::Queued);
+        self.enter(slot);
+        id
+    }
+
+    pub fn rescue(&mut self, rescue: &Rescue) -> Rescued {
+        let (now, gone): (_, Vec<_>) = match rescue {
+            Rescue::AllBut { node, now } => (*now, self.nodes.keys().filter(|other| *other != node).copied().collect()),
+            Rescue::Expired { now } => {
+                let gone = self.nodes.iter().filter(|(_, node)| node.lease_until < *now);
+                (*now, gone.map(|(id, _)| *id).collect())
+            }
+        };
+        if gone.iter().all(|id| self.nodes.get(id).is_none_or(|node| node.running == 0)) {
+            return Rescued::default();
+        }
+        let running = self.slots.iter().filter(|(_, entry)| entry.task.state == TaskState::Running);
+        let lost = running.filter(|(_, entry)| entry.task.node.is_some_and(|node| gone.contains(&node)));
+        let mut lost: Vec<_> = lost.map(|(slot, entry)| (entry.due, entry.seq, slot)).collect();
+        lost.sort_unstable();
+        let mut rescued = Rescued::default();
+        for (_, _, slot) in lost {
+            self.take_back(slot, now, &mut rescued);
+        }
+        rescued
+    }
+
+    fn take_back(&mut self, slot: u32, now: Timestamp, rescued: &mut Rescued) {
+        let task = &mut self.slots.at_mut(slot).task;
+        task.crashes += 1;
+        let (id, node, dies) = (task.id, task.node, dies_of_crash(task.crashes, &task.retry));
+        self.leave_node(node);
+        if dies {
+            self.end(slot, TaskState::Dead, Some(node_lost()), now);
+            rescued.dead.push(id);
+        } else {
+            self.slots.at_mut(slot).task.error = Some(node_lost());
+            self.wait_again(slot, TaskState::Queued);
+            rescued.requeued.push(id);
+        }
+    }
+}

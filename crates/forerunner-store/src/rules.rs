@@ -1,0 +1,46 @@
+//! What every store decides alike: where a task starts, what its order is, which error an end without an attempt has.
+
+use forerunner_core::{ErrorKind, Task, TaskError, TaskState, Timestamp};
+
+/// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
+///
+/// What is left is reported as due at once, so the caller sweeps again.
+pub(crate) const SWEEP_LIMIT: usize = 10_000;
+
+/// Most tasks on a page of a listing.
+pub(crate) const PAGE_LIMIT: usize = 1_000;
+
+/// The state a task has when it is accepted.
+pub(crate) fn first_state(task: &Task) -> TaskState {
+    if task.run_at > task.submitted_at { TaskState::Scheduled } else { TaskState::Queued }
+}
+
+/// When a task became, or becomes, due for the first time. It keeps this place through all its retries.
+pub(crate) fn first_due(task: &Task) -> Timestamp {
+    task.run_at.max(task.submitted_at)
+}
+
+/// The state of a task that is tried again at `run_at`.
+pub(crate) fn retry_state(run_at: Timestamp, now: Timestamp) -> TaskState {
+    if run_at > now { TaskState::Scheduled } else { TaskState::Queued }
+}
+
+/// The deadline that a redriven task keeps: one that has passed would end it again before it could run.
+pub(crate) fn redriven_deadline(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    deadline.filter(|deadline| *deadline > now)
+}
+
+/// Why a task that was cancelled before it ran has no output.
+pub(crate) fn cancelled() -> TaskError {
+    TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
+}
+
+/// Why a task that expired before it ran has no output.
+pub(crate) fn expired() -> TaskError {
+    TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task")
+}
+
+/// The state a settlement ends a task in. A state that is no end cannot be asked for; should it be, the task fails.
+pub(crate) fn end_state(state: TaskState) -> TaskState {
+    if state.is_terminal() { state } else { TaskState::Failed }
+}
