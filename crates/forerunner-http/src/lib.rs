@@ -1,1 +1,37 @@
-//! The HTTP service of Forerunner.
+//! The HTTP service of Forerunner: tasks, pools, contexts and the node itself under `/v1`, `/metrics` and `/readyz`.
+//!
+//! Knows the runtime's `Handle` and no actor: a handler parses, calls the handle, and renders. Problems are answered as
+//! RFC 9457 describes, with the kinds of [`PROBLEMS`]. It holds no state of its own but whether it is on its way down,
+//! handles no signals, and does not log what is in a task.
+//!
+//! ```
+//! use forerunner_http::{HttpSettings, ProblemType};
+//!
+//! let settings = HttpSettings { listen: "127.0.0.1:0".to_owned(), ..HttpSettings::default() };
+//! assert!(settings.validate().is_ok());
+//! assert_eq!(ProblemType::named("queue-full").unwrap().status, 429);
+//! ```
+
+mod api;
+mod body;
+mod contexts;
+mod error;
+mod events;
+mod headers;
+mod health;
+mod json;
+mod observe;
+mod pools;
+mod problems;
+mod query;
+mod routes;
+mod server;
+mod settings;
+mod tasks;
+mod views;
+
+pub use api::Api;
+pub use observe::{DURATION_BUCKETS, describe_metrics};
+pub use problems::{PROBLEMS, ProblemType, problems_markdown};
+pub use server::{HttpControl, HttpServer};
+pub use settings::HttpSettings;

@@ -48,6 +48,16 @@ pub enum StoreError {
         /// What was found.
         reason: String,
     },
+    /// The address names no store that this build has.
+    #[error("cannot open a `{scheme}` store: {reason}; use {forms}")]
+    Address {
+        /// What stands before the colon. The rest is not shown, since it may hold a password.
+        scheme: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What is accepted.
+        forms: &'static str,
+    },
     /// The store was closed.
     #[error("the {store} store is closed; start the node again")]
     Closed {

@@ -11,9 +11,6 @@ use crate::{
 impl State {
     pub fn enqueue(&mut self, submission: Submission) -> Result<Enqueued, Refusal> {
         let Submission { task, fingerprint } = submission;
-        if let Some(slot) = self.slots.find(task.id) {
-            return Ok(Enqueued::Known(Box::new(self.slots.at(slot).task.clone())));
-        }
         let pool = self.pool_or_new(&task.pool);
         let key = task.idempotency_key.clone();
         if let Some(key) = &key
@@ -24,6 +21,9 @@ impl State {
                 true => Ok(Enqueued::Known(Box::new(known.clone()))),
                 false => Err(Refusal::KeyReused { key: key.clone(), task: known.id }),
             };
+        }
+        if let Some(slot) = self.slots.find(task.id) {
+            return Ok(Enqueued::Known(Box::new(self.slots.at(slot).task.clone())));
         }
         let slot = self.accept(task, pool);
         if let Some(key) = key {

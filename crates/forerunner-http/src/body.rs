@@ -1,0 +1,151 @@
+//! Reads request bodies within bounds: of size, before more than the limit is read, and of time.
+//!
+//! actix-web bounds the time of a request's head but not of its body: one byte every half second is read for ever.
+
+use std::time::Duration;
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    dev::Payload,
+    error::PayloadError,
+    http::header,
+    web::{Bytes, BytesMut},
+};
+use forerunner_core::format_duration;
+use futures_util::{StreamExt, future::LocalBoxFuture};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{api::Api, error::Problem, problems};
+
+/// Slowest rate of a body that has not ended: far below any network worth the name.
+const MIN_BYTES_PER_SEC: f64 = 1024.0;
+
+/// The body of a request that is declared as JSON and not encoded.
+pub(crate) struct JsonBody(pub(crate) Bytes);
+
+impl FromRequest for JsonBody {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let checked = check_head(request).and_then(|()| bounds_of(request));
+        let payload = payload.take();
+        Box::pin(async move { read(payload, checked?).await.map(Self) })
+    }
+}
+
+/// How much a body may bring, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    announced: Option<usize>,
+    limit: usize,
+    span: Duration,
+}
+
+fn check_head(request: &HttpRequest) -> Result<(), Problem> {
+    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) {
+        let detail = format!("content encoding {encoding:?} is not accepted; send the JSON text as it is");
+        // RFC 9110 §12.5.3: tells what would be accepted.
+        return Err(Problem::new(problems::UNSUPPORTED_ENCODING, detail).header(header::ACCEPT_ENCODING, "identity"));
+    }
+    let declared = request.content_type();
+    if is_json(declared) {
+        return Ok(());
+    }
+    let detail = format!("content type `{declared}` is not accepted; send `Content-Type: application/json`");
+    Err(Problem::new(problems::UNSUPPORTED_MEDIA_TYPE, detail).header(header::ACCEPT, "application/json"))
+}
+
+fn is_json(declared: &str) -> bool {
+    let kind = declared.trim();
+    kind.eq_ignore_ascii_case("application/json")
+        || (kind.to_ascii_lowercase().starts_with("application/") && kind.to_ascii_lowercase().ends_with("+json"))
+}
+
+fn bounds_of(request: &HttpRequest) -> Result<Bounds, Problem> {
+    let settings = Api::of(request).settings();
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let bounds = Bounds { announced, limit: settings.max_body_bytes, span: settings.body_timeout };
+    match announced {
+        Some(size) if size > bounds.limit => Err(too_large(bounds.limit).with("size", size)),
+        _ => Ok(bounds),
+    }
+}
+
+async fn read(mut payload: Payload, bounds: Bounds) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::with_capacity(bounds.announced.unwrap_or(0));
+    let mut pace = Pace::new(bounds.span);
+    while let Some(chunk) = pace.next(&mut payload).await? {
+        if body.len() + chunk.len() > bounds.limit {
+            return Err(too_large(bounds.limit));
+        }
+        if body.is_empty() && Some(chunk.len()) == bounds.announced {
+            return Ok(chunk);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Holds a body to its time: to end within a span, or else to bring the least rate in each one.
+struct Pace {
+    span: Duration,
+    ends: Instant,
+    /// Bytes since the span began.
+    brought: usize,
+}
+
+impl Pace {
+    fn new(span: Duration) -> Self {
+        Self { span, ends: Instant::now() + span, brought: 0 }
+    }
+
+    async fn next(&mut self, payload: &mut Payload) -> Result<Option<Bytes>, Problem> {
+        loop {
+            tokio::select! {
+                biased;
+                chunk = payload.next() => {
+                    let chunk = chunk.transpose().map_err(|error| broken(&error))?;
+                    self.brought += chunk.as_ref().map_or(0, Bytes::len);
+                    return Ok(chunk);
+                }
+                () = sleep_until(self.ends) => self.next_span()?,
+            }
+        }
+    }
+
+    fn next_span(&mut self) -> Result<(), Problem> {
+        let least = self.span.as_secs_f64() * MIN_BYTES_PER_SEC;
+        if (self.brought as f64) < least {
+            let span = format_duration(self.span);
+            let detail = format!("the body brought {} bytes in {span} and did not end; send it at once", self.brought);
+            return Err(Problem::new(problems::REQUEST_TIMEOUT, detail).closing());
+        }
+        *self = Self::new(self.span);
+        Ok(())
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body has more than {limit} bytes; send less or raise http.max_body_bytes");
+    Problem::new(problems::PAYLOAD_TOO_LARGE, detail).with("limit", limit).closing()
+}
+
+fn broken(error: &PayloadError) -> Problem {
+    Problem::new(problems::BROKEN_BODY, format!("the body could not be read: {error}; send it again")).closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_recognised_by_its_type_and_its_suffix() {
+        for kind in ["application/json", "Application/JSON", "application/merge-patch+json"] {
+            assert!(is_json(kind), "{kind}");
+        }
+        for kind in ["", "text/json", "application/x-www-form-urlencoded", "application/jsonl", "text/plain+json"] {
+            assert!(!is_json(kind), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Follow a task: server-sent events (WHATWG HTML, "Server-sent events").
+
+use std::{convert::Infallible, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{self, BufMut, Bytes, BytesMut},
+};
+use forerunner_runtime::{TaskEvent, TaskEventKind};
+use futures_util::{
+    FutureExt, Stream, StreamExt,
+    future::LocalBoxFuture,
+    stream::{self, LocalBoxStream},
+};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::{api::Api, error::Problem, headers};
+
+/// How often a silent stream says that it is alive: below the idle timeouts of common proxies (30 s and up).
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A comment: readers ignore it.
+const HEARTBEAT_FRAME: Bytes = Bytes::from_static(b": heartbeat\n\n");
+
+pub(crate) async fn follow(
+    api: web::ThinData<Api>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let after = headers::last_event_id(&request)?;
+    let mut events = api.handle().events(id.parse()?, after).await?.boxed_local().peekable();
+    let over = matches!(std::pin::Pin::new(&mut events).peek().now_or_never(), Some(None));
+    if over {
+        // The one answer after which a browser does not connect again.
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(frames(events.boxed_local(), api.stopping().boxed_local())))
+}
+
+struct Following {
+    events: LocalBoxStream<'static, TaskEvent>,
+    stopping: LocalBoxFuture<'static, ()>,
+    heartbeat: Interval,
+}
+
+/// Turns events into frames, until the task has ended or the service stops.
+fn frames(
+    events: LocalBoxStream<'static, TaskEvent>,
+    stopping: LocalBoxFuture<'static, ()>,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    stream::unfold(Following { events, stopping, heartbeat }, |mut following| async move {
+        let frame = tokio::select! {
+            biased;
+            event = following.events.next() => render(&event?),
+            () = &mut following.stopping => return None,
+            _ = following.heartbeat.tick() => HEARTBEAT_FRAME,
+        };
+        Some((Ok(frame), following))
+    })
+}
+
+/// Writes one event. JSON holds no line break outside of strings, and none unescaped inside, so one `data` line does.
+fn render(event: &TaskEvent) -> Bytes {
+    let name = match event.kind {
+        TaskEventKind::State { .. } => "state",
+        TaskEventKind::Progress { .. } => "progress",
+        TaskEventKind::Output { .. } => "output",
+    };
+    let mut frame = BytesMut::with_capacity(256);
+    frame.put_slice(format!("id: {}\nevent: {name}\ndata: ", event.seq).as_bytes());
+    frame.put(crate::json::bytes(event));
+    frame.put_slice(b"\n\n");
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use forerunner_core::Timestamp;
+
+    use super::*;
+
+    fn progress(seq: u64) -> TaskEvent {
+        let kind = TaskEventKind::Progress { text: "half\nway".to_owned() };
+        TaskEvent { seq, at: Timestamp::from_micros(1_700_000_000_000_000), kind }
+    }
+
+    #[test]
+    fn an_event_is_one_frame_of_three_lines() {
+        insta::assert_snapshot!(String::from_utf8_lossy(&render(&progress(7))).trim_end(), @r#"
+        id: 7
+        event: progress
+        data: {"seq":7,"at":"2023-11-14T22:13:20.123456Z","event":"progress","text":"half\nway"}
+        "#);
+    }
+
+    #[actix_web::test]
+    async fn a_silent_stream_says_every_15_seconds_that_it_is_alive() {
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        let events = stream::iter([progress(1)]).chain(stream::pending()).boxed_local();
+        let mut frames = Box::pin(frames(events, pending().boxed_local()));
+        assert!(frames.next().await.unwrap().unwrap().starts_with(b"id: 1"));
+        assert_eq!(frames.next().await.unwrap().unwrap(), HEARTBEAT_FRAME);
+        assert_eq!(begun.elapsed(), HEARTBEAT);
+    }
+
+    #[actix_web::test]
+    async fn a_stream_ends_with_its_events_or_with_the_service() {
+        let mut ended = Box::pin(frames(stream::empty().boxed_local(), pending().boxed_local()));
+        assert!(ended.next().await.is_none());
+        let mut stopped = Box::pin(frames(stream::pending().boxed_local(), ready(()).boxed_local()));
+        assert!(stopped.next().await.is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! Request headers that change what a call does.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, http::header::HeaderValue};
+use forerunner_core::IdempotencyKey;
+
+use crate::{error::Problem, problems};
+
+/// Reads `Prefer: wait=N` (RFC 7240 §4.3): how long the client would wait for a result, at most `longest`.
+///
+/// A preference that cannot be understood is no error but none (§2).
+pub(crate) fn wait(request: &HttpRequest, longest: Duration) -> Option<Duration> {
+    let preferences = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
+    let secs = preferences.flat_map(|value| value.split(',')).find_map(wait_secs)?;
+    Some(Duration::from_secs(secs).min(longest))
+}
+
+fn wait_secs(preference: &str) -> Option<u64> {
+    let (name, value) = preference.split(';').next()?.split_once('=')?;
+    if !name.trim().eq_ignore_ascii_case("wait") {
+        return None;
+    }
+    value.trim().trim_matches('"').parse().ok()
+}
+
+/// Reads `Idempotency-Key`, with or without the quotes of a structured field.
+pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let text = text("Idempotency-Key", value)?;
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    match IdempotencyKey::new(bare) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => Err(invalid("Idempotency-Key", error.to_string())),
+    }
+}
+
+/// Reads `Last-Event-ID`: the number of the last event a reader has seen, 0 for none.
+pub(crate) fn last_event_id(request: &HttpRequest) -> Result<u64, Problem> {
+    let Some(value) = request.headers().get("last-event-id") else { return Ok(0) };
+    let text = text("Last-Event-ID", value)?;
+    let refuse = |_| invalid("Last-Event-ID", format!("event id `{text}` is not a number; send one that was received"));
+    text.parse().map_err(refuse)
+}
+
+fn text<'a>(name: &'static str, value: &'a HeaderValue) -> Result<&'a str, Problem> {
+    value.to_str().map_err(|_| invalid(name, format!("header {name} is not visible ASCII")))
+}
+
+fn invalid(name: &'static str, detail: String) -> Problem {
+    Problem::new(problems::INVALID_HEADER, detail).with("header", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_wait_is_found_among_preferences_and_capped() {
+        for (header, secs) in [
+            ("wait=30", Some(30)),
+            ("respond-async, wait=5", Some(5)),
+            ("Wait = \"7\"; q=1", Some(7)),
+            ("wait=600", Some(60)),
+            ("wait=0", Some(0)),
+            ("wait=soon", None),
+            ("return=minimal", None),
+        ] {
+            let request = TestRequest::default().insert_header(("Prefer", header)).to_http_request();
+            assert_eq!(wait(&request, MINUTE), secs.map(Duration::from_secs), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_the_same_with_and_without_quotes() {
+        for header in ["order-7", "\"order-7\""] {
+            let request = TestRequest::default().insert_header(("Idempotency-Key", header)).to_http_request();
+            assert_eq!(idempotency_key(&request).unwrap().unwrap().as_str(), "order-7");
+        }
+    }
+}

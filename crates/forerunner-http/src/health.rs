@@ -1,0 +1,47 @@
+//! What monitors and people ask about the node itself.
+
+use actix_web::{HttpResponse, web};
+
+use crate::{
+    api::Api,
+    error::Problem,
+    json,
+    problems::{self, PROBLEMS, ProblemType},
+    views::ReadyView,
+};
+
+/// The type of Prometheus' text format, version 0.0.4.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+pub(crate) async fn metrics(api: web::ThinData<Api>) -> HttpResponse {
+    HttpResponse::Ok().content_type(PROMETHEUS_TEXT).body(api.prometheus().render())
+}
+
+/// Answers as long as a thread serves requests: a failing store or a full queue is no reason to restart the process.
+pub(crate) async fn live() -> HttpResponse {
+    HttpResponse::Ok().content_type(PLAIN_TEXT).body("ok\n")
+}
+
+pub(crate) async fn ready(api: web::ThinData<Api>) -> Result<HttpResponse, Problem> {
+    let mut readiness = api.handle().readiness().await;
+    if api.is_draining() && readiness.reasons.is_empty() {
+        readiness.reasons.push("the node is shutting down".to_owned());
+    }
+    if readiness.ready && !api.is_draining() {
+        return Ok(json::ok(&ReadyView { status: "ready", store: readiness.store }));
+    }
+    let detail = format!("the node takes no traffic: {}", readiness.reasons.join("; "));
+    Err(Problem::new(problems::NOT_READY, detail).with("reasons", readiness.reasons).with("store", readiness.store))
+}
+
+pub(crate) async fn problems() -> HttpResponse {
+    let texts: Vec<_> = PROBLEMS.iter().map(|problem| problem.text()).collect();
+    HttpResponse::Ok().content_type(PLAIN_TEXT).body(texts.join("\n"))
+}
+
+pub(crate) async fn problem(name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let no_such = || Problem::new(problems::NOT_FOUND, format!("there is no problem `{name}`; all are at /problems"));
+    let problem = ProblemType::named(&name).ok_or_else(no_such)?;
+    Ok(HttpResponse::Ok().content_type(PLAIN_TEXT).body(problem.text()))
+}

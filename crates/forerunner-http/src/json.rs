@@ -1,0 +1,108 @@
+//! JSON in and out: read once from the bytes of the body, written once into the bytes of the answer.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web::{BufMut, Bytes, BytesMut},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
+
+use crate::{error::Problem, problems};
+
+/// Most answers fit, so that the buffer grows at most once or twice for the others.
+const TYPICAL_ANSWER_BYTES: usize = 1024;
+/// A name less like any known one than this (Jaro–Winkler, 0 to 1) is no slip of the finger.
+const LIKELY_SLIP: f64 = 0.8;
+
+/// Answers with a value.
+pub(crate) fn answer<T: Serialize>(status: StatusCode, value: &T) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, header::HeaderValue::from_static("application/json")))
+        .body(bytes(value))
+}
+
+/// Answers 200 with a value.
+pub(crate) fn ok<T: Serialize>(value: &T) -> HttpResponse {
+    answer(StatusCode::OK, value)
+}
+
+/// Writes a value. Views have a JSON form by construction: their maps have string keys, their writers do not fail.
+pub(crate) fn bytes<T: Serialize>(value: &T) -> Bytes {
+    let mut buffer = BytesMut::with_capacity(TYPICAL_ANSWER_BYTES).writer();
+    let written = serde_json::to_writer(&mut buffer, value);
+    debug_assert!(written.is_ok(), "a view has no JSON form: {written:?}");
+    buffer.into_inner().freeze()
+}
+
+/// Reads a value that may borrow from the body.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| refuse(&error))
+}
+
+fn refuse(error: &serde_json::Error) -> Problem {
+    let message = error.to_string();
+    let problem = match (error.classify(), unknown_field(&message)) {
+        (Category::Data, Some(unknown)) => {
+            let hint = unknown.nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+            let problem =
+                Problem::new(problems::UNKNOWN_FIELD, format!("{message}{hint}")).with("field", unknown.field);
+            unknown.nearest.into_iter().fold(problem, |problem, known| problem.with("nearest", known))
+        }
+        (Category::Data, None) => Problem::new(problems::INVALID_BODY, message),
+        _ => Problem::new(problems::INVALID_JSON, message),
+    };
+    problem.with("line", error.line()).with("column", error.column())
+}
+
+struct UnknownField<'a> {
+    field: &'a str,
+    nearest: Option<&'a str>,
+}
+
+/// Takes serde's message apart: "unknown field `a`, expected one of `b`, `c`".
+fn unknown_field(message: &str) -> Option<UnknownField<'_>> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let field = quoted.next()?;
+    let nearest = quoted
+        .map(|known| (strsim::jaro_winkler(field, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKELY_SLIP)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| known);
+    Some(UnknownField { field, nearest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its names matter")]
+    struct Body {
+        priority: u8,
+        context: String,
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_the_nearest_known_one() {
+        for (text, nearest) in [(r#"{"prioritty": 1}"#, Some("priority")), (r#"{"colour": 1}"#, None)] {
+            let message = serde_json::from_str::<Body>(text).unwrap_err().to_string();
+            assert_eq!(unknown_field(&message).unwrap().nearest, nearest, "{message}");
+        }
+    }
+
+    #[test]
+    fn syntax_and_shape_are_told_apart_with_line_and_column() {
+        for (text, name) in [
+            ("{\n  \"priority\": ", "invalid-json"),
+            ("", "invalid-json"),
+            (r#"{"priority": "high"}"#, "invalid-body"),
+            (r#"{"priority": 1, "prio": 1}"#, "unknown-field"),
+        ] {
+            let problem = parse::<Body>(text.as_bytes()).unwrap_err();
+            assert_eq!(problem.kind().name, name, "{problem}");
+            assert!(problem.to_string().contains("line"), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Query strings and the parts of paths.
+
+use actix_web::{HttpRequest, web::Query};
+use forerunner_core::TaskId;
+use forerunner_store::TaskFilter;
+use serde::de::DeserializeOwned;
+
+use crate::{error::Problem, problems, views::TasksQuery};
+
+/// Entries of a page unless said.
+const PAGE: usize = 50;
+/// Most entries of a page.
+const MAX_PAGE: usize = 1_000;
+/// Marks the form of a cursor, so that another form can follow.
+const CURSOR_FORM: &str = "1-";
+
+/// Reads the query string.
+pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+    Query::from_query(request.query_string()).map(Query::into_inner).map_err(|error| invalid(error.to_string()))
+}
+
+/// Checks how many entries are asked for.
+pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked.unwrap_or(PAGE) {
+        limit @ 1..=MAX_PAGE => Ok(limit),
+        limit => Err(invalid(format!("limit {limit} is out of range; use 1 to {MAX_PAGE}"))),
+    }
+}
+
+/// Reads a number in a path.
+pub(crate) fn number(what: &str, text: &str) -> Result<u64, Problem> {
+    let refuse = |_| Problem::new(problems::INVALID_VALUE, format!("{what} `{text}` is not a number"));
+    text.parse().map_err(refuse)
+}
+
+/// Turns what is asked for into a filter.
+pub(crate) fn filter(asked: &TasksQuery) -> Result<TaskFilter, Problem> {
+    Ok(TaskFilter {
+        pool: asked.pool.as_deref().map(str::parse).transpose()?,
+        state: asked.state.as_deref().map(str::parse).transpose()?,
+        context: asked.context.as_deref().map(str::parse).transpose()?,
+        label: asked.label.as_deref().map(label).transpose()?,
+        before: asked.cursor.as_deref().map(after_cursor).transpose()?,
+        limit: limit(asked.limit)?,
+    })
+}
+
+/// Returns the cursor of the page that follows `last`.
+pub(crate) fn cursor(last: TaskId) -> String {
+    format!("{CURSOR_FORM}{}", last.as_uuid().simple())
+}
+
+fn after_cursor(cursor: &str) -> Result<TaskId, Problem> {
+    let refuse = || invalid(format!("cursor `{cursor}` is not valid; take it from `next` of the page before"));
+    cursor.strip_prefix(CURSOR_FORM).and_then(|id| id.parse().ok()).ok_or_else(refuse)
+}
+
+fn label(text: &str) -> Result<(String, String), Problem> {
+    let refuse = || invalid(format!("label `{text}` is not valid; write it as key:value"));
+    text.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(refuse)
+}
+
+fn invalid(detail: String) -> Problem {
+    Problem::new(problems::INVALID_QUERY, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_core::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_to_the_task_it_was_made_from() {
+        let id = TaskId::from_parts(Timestamp::from_micros(1_700_000_000_000_000), 42);
+        assert_eq!(after_cursor(&cursor(id)).unwrap(), id);
+        for bad in ["", "1-", "2-018bcfe56800700000000000000000", &id.to_string()] {
+            assert_eq!(after_cursor(bad).unwrap_err().kind().name, "invalid-query", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_label_is_split_at_its_first_colon() {
+        assert_eq!(label("url:http://x").unwrap(), ("url".to_owned(), "http://x".to_owned()));
+        assert!(label("url").is_err());
+    }
+
+    #[test]
+    fn pages_hold_1_to_1000_entries() {
+        assert_eq!(limit(None).unwrap(), 50);
+        assert_eq!(limit(Some(1_000)).unwrap(), 1_000);
+        assert!(limit(Some(0)).is_err() && limit(Some(1_001)).is_err());
+    }
+}

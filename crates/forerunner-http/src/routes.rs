@@ -1,0 +1,117 @@
+//! All calls of the service, in the order of the manual.
+
+use std::fmt::Write;
+
+use actix_web::{
+    HttpRequest, HttpResponse, Route, guard,
+    http::header,
+    web::{self, ServiceConfig},
+};
+
+use crate::{api::Api, contexts, error::Problem, events, health, observe::Observe, pools, problems, tasks};
+
+/// One call.
+pub(crate) struct Call {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    does: &'static str,
+    route: fn() -> Route,
+}
+
+macro_rules! calls {
+    ($($method:literal $path:literal => $handler:expr, $does:literal;)*) => {
+        /// The calls. Those of one path stand together; verbs (`:cancel`) are no part of a name or an id.
+        pub(crate) const CALLS: &[Call] =
+            &[$(Call { method: $method, path: $path, does: $does, route: || web::to($handler) }),*];
+    };
+}
+
+calls! {
+    // For those who have work to do.
+    "POST" "/v1/pools/{pool}/tasks" => tasks::submit, "submit a task";
+    "GET" "/v1/tasks" => tasks::list, "list tasks, newest first";
+    "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
+    "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";
+    "POST" "/v1/tasks/{id}:retry" => tasks::retry, "send an ended task back to its queue";
+    "GET" "/v1/tasks/{id}/events" => events::follow, "follow a task (server-sent events)";
+    // For those who run pools.
+    "GET" "/v1/pools" => pools::list, "list pools";
+    "GET" "/v1/pools/{pool}" => pools::show, "show a pool";
+    "PATCH" "/v1/pools/{pool}" => pools::configure, "change a pool";
+    "POST" "/v1/pools/{pool}:pause" => pools::pause, "stop giving out tasks";
+    "POST" "/v1/pools/{pool}:resume" => pools::resume, "give out tasks again";
+    "GET" "/v1/pools/{pool}/agents" => pools::agents, "list the agents of a pool";
+    "GET" "/v1/pools/{pool}/forecast" => pools::forecast, "show what a pool expects";
+    "GET" "/v1/pools/{pool}/decisions" => pools::decisions, "list scaling decisions, newest first";
+    "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
+    "GET" "/v1/contexts/{context}" => contexts::show, "show a context";
+    "DELETE" "/v1/contexts/{context}" => contexts::delete, "remove a context";
+    // For those who run the node.
+    "GET" "/metrics" => health::metrics, "metrics for Prometheus";
+    "GET" "/livez" => health::live, "whether the process serves at all";
+    "GET" "/readyz" => health::ready, "whether the node takes traffic";
+    "GET" "/problems" => health::problems, "list the kinds of problems";
+    "GET" "/problems/{name}" => health::problem, "explain a kind of problem";
+    "GET" "/" => index, "this list";
+}
+
+/// Label of requests that no call takes.
+const NO_ROUTE: &str = "none";
+
+/// Mounts every call, each path with an answer to other methods, and an answer to other paths.
+pub(crate) fn mount(api: &Api, config: &mut ServiceConfig) {
+    for calls in CALLS.chunk_by(|one, next| one.path == next.path) {
+        let path = calls[0].path;
+        let allowed = allowed(calls);
+        let mut resource = web::resource(pattern(path));
+        for call in calls {
+            resource = resource.route(guarded(call));
+        }
+        let refuse = move |request: HttpRequest| {
+            let problem = wrong_method(&request, &allowed);
+            async move { Err::<HttpResponse, _>(problem) }
+        };
+        config.service(resource.default_service(web::to(refuse)).wrap(Observe::new(api.clone(), path)));
+    }
+    config.default_service(web::to(no_such_call).wrap(Observe::new(api.clone(), NO_ROUTE)));
+}
+
+/// Keeps verbs out of pool names and task ids. Context ids may hold a colon, and have no verbs.
+fn pattern(path: &str) -> String {
+    path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}")
+}
+
+/// HEAD is answered wherever GET is (RFC 9110 §9.1), without a body.
+fn guarded(call: &Call) -> Route {
+    let route = (call.route)();
+    match call.method {
+        "GET" => route.guard(guard::Any(guard::Get()).or(guard::Head())),
+        "POST" => route.guard(guard::Post()),
+        "PATCH" => route.guard(guard::Patch()),
+        method => route.guard(guard::fn_guard(move |request| request.head().method == method)),
+    }
+}
+
+fn allowed(calls: &[Call]) -> String {
+    let methods = calls.iter().map(|call| if call.method == "GET" { "GET, HEAD" } else { call.method });
+    methods.collect::<Vec<_>>().join(", ")
+}
+
+fn wrong_method(request: &HttpRequest, allowed: &str) -> Problem {
+    let detail = format!("{} does not take {}; use {allowed}", request.path(), request.method());
+    Problem::new(problems::METHOD_NOT_ALLOWED, detail).header(header::ALLOW, allowed)
+}
+
+async fn no_such_call(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let detail = format!("there is no call at {}; the calls are listed at /", request.path());
+    Err(Problem::new(problems::NOT_FOUND, detail))
+}
+
+async fn index() -> HttpResponse {
+    let mut page = String::from("Forerunner\n\n");
+    for Call { method, path, does, .. } in CALLS {
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "{method:6} {path:36} {does}");
+    }
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(page)
+}

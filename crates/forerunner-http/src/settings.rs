@@ -1,0 +1,129 @@
+//! What an operator may set about the HTTP service.
+
+use std::time::Duration;
+
+use forerunner_core::{Error, format_duration, human_duration};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the HTTP service. Each has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Where to listen, as `host:port`. Port 0 takes any free one.
+    pub listen: String,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// Most open connections, all workers together.
+    pub max_connections: usize,
+    /// Largest request body of any call, in bytes. A pool's own `queue.max_input_bytes` bounds the input within it.
+    pub max_body_bytes: usize,
+    /// How long the head of a request may take.
+    #[serde(with = "human_duration")]
+    pub head_timeout: Duration,
+    /// How long a body may take, and the span over which its rate is measured: in each such span a body that has not
+    /// ended must bring 1 KiB per second.
+    #[serde(with = "human_duration")]
+    pub body_timeout: Duration,
+    /// Longest wait for a result that `Prefer: wait` can ask for.
+    #[serde(with = "human_duration")]
+    pub max_wait: Duration,
+    /// How long an idle connection is kept.
+    #[serde(with = "human_duration")]
+    pub keep_alive: Duration,
+    /// How long requests in flight may take when the service stops. Counted in whole seconds.
+    #[serde(with = "human_duration")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7077".to_owned(),
+            workers: 2,
+            max_connections: 10_000,
+            // An input of the default size, and room for the fields around it.
+            max_body_bytes: (1 << 20) + (16 << 10),
+            head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            max_wait: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl HttpSettings {
+    /// Checks the settings together.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first bad one, its value and the rule.
+    pub fn validate(&self) -> Result<(), Error> {
+        in_range("http.workers", self.workers, 1, 1_024)?;
+        in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
+        in_range("http.max_body_bytes", self.max_body_bytes, 1 << 10, 1 << 30)?;
+        lasts("http.head_timeout", self.head_timeout, Duration::from_millis(100), Duration::from_secs(60))?;
+        lasts("http.body_timeout", self.body_timeout, Duration::from_millis(100), Duration::from_secs(600))?;
+        lasts("http.max_wait", self.max_wait, Duration::ZERO, Duration::from_secs(600))?;
+        lasts("http.keep_alive", self.keep_alive, Duration::from_secs(1), Duration::from_secs(3_600))?;
+        lasts("http.shutdown_grace", self.shutdown_grace, Duration::ZERO, Duration::from_secs(3_600))
+    }
+
+    /// Connections that one worker may hold, so that all together hold no more than the limit, rounded up.
+    pub(crate) const fn connections_per_worker(&self) -> usize {
+        self.max_connections.div_ceil(self.workers)
+    }
+
+    /// The grace in whole seconds, rounded up.
+    pub(crate) fn grace_secs(&self) -> u64 {
+        self.shutdown_grace.as_secs() + u64::from(self.shutdown_grace.subsec_nanos() > 0)
+    }
+}
+
+fn in_range(key: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Setting { key, value: value.to_string(), rule: format!("use {least} to {most}") })
+}
+
+fn lasts(key: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let rule = format!("use {} to {}", format_duration(least), format_duration(most));
+    Err(Error::Setting { key, value: format_duration(value), rule })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_survive_their_text_form() {
+        let settings = HttpSettings::default();
+        settings.validate().unwrap();
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<HttpSettings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn a_bad_setting_is_refused_with_its_name_and_its_range() {
+        let error = HttpSettings { workers: 0, ..HttpSettings::default() }.validate().unwrap_err();
+        assert_eq!(error.to_string(), "`http.workers` = 0 is not valid; use 1 to 1024");
+        let error = HttpSettings { body_timeout: Duration::ZERO, ..HttpSettings::default() }.validate().unwrap_err();
+        assert_eq!(error.to_string(), "`http.body_timeout` = 0s is not valid; use 100ms to 10m");
+        assert!(serde_json::from_str::<HttpSettings>(r#"{"worker": 3}"#).is_err());
+    }
+
+    #[test]
+    fn limits_of_workers_and_seconds_are_rounded_up() {
+        let settings = HttpSettings {
+            workers: 3,
+            max_connections: 10,
+            shutdown_grace: Duration::from_millis(1_500),
+            ..HttpSettings::default()
+        };
+        assert_eq!(settings.connections_per_worker(), 4);
+        assert_eq!(settings.grace_secs(), 2);
+    }
+}

@@ -1,0 +1,87 @@
+//! Submit, see and steer tasks.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue, LOCATION},
+    },
+    web,
+};
+use forerunner_core::{PoolName, Task, TaskId};
+use forerunner_runtime::Submitted;
+use forerunner_store::TaskPage;
+
+use crate::{
+    api::Api,
+    body::JsonBody,
+    error::Problem,
+    headers, json, query,
+    views::{TaskBody, TaskView, TasksQuery, TasksView},
+};
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+type Answer = Result<HttpResponse, Problem>;
+
+pub(crate) async fn submit(
+    api: web::ThinData<Api>,
+    pool: web::Path<String>,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let key = headers::idempotency_key(&request)?;
+    let task = json::parse::<TaskBody<'_>>(&body.0)?.into_task(PoolName::new(pool.as_str())?, key);
+    let Submitted { task, created } = api.handle().submit(task).await?;
+    let (task, waited) = await_end(&api, &request, task).await?;
+    let status = if task.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut answer = json::answer(status, &TaskView::with_output(&task));
+    answer.headers_mut().insert(LOCATION, location(task.id));
+    note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
+    note(&mut answer, IDEMPOTENCY_REPLAYED, (!created).then_some("true"));
+    Ok(answer)
+}
+
+pub(crate) async fn show(api: web::ThinData<Api>, id: web::Path<String>, request: HttpRequest) -> Answer {
+    let task = api.handle().task(id.parse()?).await?;
+    let (task, waited) = await_end(&api, &request, task).await?;
+    let mut answer = json::ok(&TaskView::full(&task));
+    note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
+    Ok(answer)
+}
+
+pub(crate) async fn list(api: web::ThinData<Api>, request: HttpRequest) -> Answer {
+    let asked: TasksQuery = query::parse(&request)?;
+    let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked)?).await?;
+    let next = tasks.last().filter(|_| more).map(|last| query::cursor(last.id));
+    Ok(json::ok(&TasksView { tasks: tasks.iter().map(TaskView::brief).collect(), next }))
+}
+
+pub(crate) async fn cancel(api: web::ThinData<Api>, id: web::Path<String>) -> Answer {
+    let task = api.handle().cancel(id.parse()?).await?;
+    Ok(json::ok(&TaskView::full(&task)))
+}
+
+pub(crate) async fn retry(api: web::ThinData<Api>, id: web::Path<String>) -> Answer {
+    let task = api.handle().retry(id.parse()?).await?;
+    Ok(json::ok(&TaskView::full(&task)))
+}
+
+/// Waits as long as the client prefers to, and tells whether a wait was asked for.
+async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<(Task, bool), Problem> {
+    match headers::wait(request, api.settings().max_wait) {
+        Some(limit) if !task.state.is_terminal() => Ok((api.wait(task.id, limit).await?, true)),
+        preference => Ok((task, preference.is_some())),
+    }
+}
+
+fn location(task: TaskId) -> HeaderValue {
+    HeaderValue::try_from(format!("/v1/tasks/{task}")).expect("a UUID is visible ASCII")
+}
+
+fn note(answer: &mut HttpResponse, name: HeaderName, value: Option<&'static str>) {
+    if let Some(value) = value {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+}

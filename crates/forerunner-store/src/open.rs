@@ -1,0 +1,57 @@
+//! Stores by their address.
+
+use std::sync::Arc;
+
+use crate::{MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store, StoreError};
+
+/// What [`open`] accepts, for messages.
+const FORMS: &str = "`memory:` or `sqlite:PATH`";
+
+/// Opens the store that an address names: `memory:`, or `sqlite:PATH` with an absolute path or one from the current
+/// directory. Each has its default options. Opening a file blocks while it is checked.
+///
+/// # Errors
+/// [`StoreError::Address`] when the address has another form, or one that this build lacks; else whatever
+/// [`SqliteStore::open`] says.
+pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let refuse = |reason: &str| {
+        // An address may carry a password, so only the part before the colon is shown.
+        let scheme = address.split(':').next().unwrap_or_default().to_owned();
+        Err(StoreError::Address { scheme, reason: reason.to_owned(), forms: FORMS })
+    };
+    match address.split_once(':') {
+        Some(("memory", "")) => Ok(Arc::new(MemoryStore::new(MemoryOptions::default()))),
+        Some(("memory", _)) => refuse("nothing follows `memory:`"),
+        Some(("sqlite", "")) => refuse("a path follows `sqlite:`"),
+        Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path, SqliteOptions::default())?)),
+        Some(("postgres" | "postgresql", _)) => refuse("PostgreSQL is not in this build"),
+        _ => refuse("no store has this form"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(address: &str) -> String {
+        open(address).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn addresses_name_their_store() {
+        assert_eq!(open("memory:").unwrap().kind(), "memory");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/tasks.db");
+        assert_eq!(open(&format!("sqlite:{}", path.display())).unwrap().kind(), "sqlite");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn other_addresses_are_refused_with_what_is_accepted() {
+        for address in ["", "mysql://h/d", "memory", "memory:x", "sqlite:", "tasks.db"] {
+            assert!(refusal(address).contains(FORMS), "{address}");
+        }
+        let message = refusal("postgres://user:secret@host/db");
+        assert!(message.contains("not in this build") && !message.contains("secret"), "{message}");
+    }
+}

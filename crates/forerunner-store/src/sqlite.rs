@@ -1,0 +1,282 @@
+//! Tasks in a SQLite file: durable, for one process.
+//!
+//! ```text
+//! calls ──▶ inbox ──▶ writer thread ──▶ one transaction for all that waits ──▶ one fsync ──▶ answers
+//!             └─ questions, once what was called before them is committed ──▶ reader threads
+//! ```
+
+mod cache;
+mod contexts;
+mod failure;
+mod inbox;
+mod jobs;
+mod listing;
+mod log;
+mod open;
+mod reader;
+mod rows;
+mod schema;
+mod settle;
+mod space;
+mod submit;
+mod tx;
+mod waiting;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread::JoinHandle,
+};
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use self::{
+    cache::Agents,
+    failure::{KIND, Sql, closed, unavailable},
+    inbox::Inbox,
+    jobs::{Kind, Weight, Work, arriving},
+    reader::{Readers, question},
+    space::{MaxSize, Space},
+    tx::Tx,
+    writer::{Parts, Writer},
+};
+use crate::{
+    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+};
+
+/// How a [`SqliteStore`] is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Largest size of the database, in bytes; beyond it new tasks are refused as if the disk were full, and the last
+    /// MiB is kept for finishing those that are there. `None`, the default, leaves it to the disk.
+    pub max_size_bytes: Option<u64>,
+    /// Whether to check the whole file when it is opened, about a second a GiB. On unless said.
+    pub quick_check: bool,
+    /// Threads that answer questions, at least 1; 2 unless said.
+    pub readers: usize,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { max_size_bytes: None, quick_check: true, readers: 2 }
+    }
+}
+
+/// A store in one SQLite file.
+///
+/// One thread writes: it takes all operations that wait, runs them in one transaction and syncs once. So an operation
+/// alone costs one sync of the disk, and a thousand at a time cost hardly more. Others read. No call blocks the thread
+/// that makes it.
+///
+/// The file is for one process at a time, guarded by a lock file beside it. What is read includes everything that was
+/// called before on the same thread; it may include what was called after.
+///
+/// When the disk is full, new tasks answer [`StoreError::Full`], while a reserve of 1 MiB lets running ones finish; it
+/// heals by itself once there is space. After an error of the disk, operations answer [`StoreError::Unavailable`], and
+/// each further one tries to open the file again. Leases handed out by a transaction that failed are lost, and their
+/// epochs never come again.
+pub struct SqliteStore {
+    path: PathBuf,
+    inbox: Arc<Inbox>,
+    readers: Mutex<Option<Readers>>,
+    agents: Agents,
+    max_size: MaxSize,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens a file, creating it and its directory if need be. Blocks while it checks the file and reads the counts.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`] and
+    /// [`StoreError::Damaged`] with nothing changed, [`StoreError::Full`] and [`StoreError::Unavailable`] when the
+    /// disk says so.
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        let lock = open::lock(&path)?;
+        open::inspect(&path, options.quick_check)?;
+        let (inbox, agents, max_size) = (Arc::<Inbox>::default(), Agents::default(), MaxSize::default());
+        max_size.store(options.max_size_bytes.unwrap_or(0), Ordering::Relaxed);
+        let (readers, reader_threads) = Readers::start(&path, options.readers)?;
+        let writer = Writer::open(Parts {
+            path: path.clone(),
+            inbox: Arc::clone(&inbox),
+            agents: Arc::clone(&agents),
+            space: Space::new(open::beside(&path, "-reserve"), Arc::clone(&max_size)),
+            readers: readers.clone(),
+            reader_threads,
+            lock,
+        })?;
+        let thread = std::thread::Builder::new().name("store-write".to_owned());
+        let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
+        let (readers, writer) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)));
+        Ok(Self { path, inbox, readers, agents, max_size, writer })
+    }
+
+    /// Changes the largest size of the database, in bytes, while it runs. `None` leaves it to the disk.
+    pub fn set_max_size(&self, bytes: Option<u64>) {
+        self.max_size.store(bytes.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn write<I: Send + 'static, T: Send + 'static>(
+        &self,
+        kind: Kind,
+        weight: Weight,
+        input: I,
+        verb: fn(&mut Tx<'_>, &I) -> Sql<T>,
+    ) -> StoreFuture<T> {
+        let (work, answer) = Work::new(kind, weight, input, verb);
+        self.inbox.push(work);
+        answer
+    }
+
+    /// Changes one thing, or something that is small.
+    fn change<I: Send + 'static, T: Send + 'static>(
+        &self,
+        input: I,
+        verb: fn(&mut Tx<'_>, &I) -> Sql<T>,
+    ) -> StoreFuture<T> {
+        self.write(Kind::Change, Weight { items: 1, bytes: 0 }, input, verb)
+    }
+
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> Sql<T> + Send + 'static) -> StoreFuture<T> {
+        let (query, answer) = question(self.path.clone(), read);
+        match self.inbox.push_query(query) {
+            Ok(None) => {}
+            Ok(Some(query)) => match &*self.readers.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(readers) => readers.ask(query),
+                None => drop(query(Err(closed()))),
+            },
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        }
+        answer
+    }
+}
+
+impl Store for SqliteStore {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        let bytes = batch.iter().map(|submission| submission.task.input.len()).sum();
+        self.write(Kind::Admit, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.enqueue(batch))
+    }
+
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
+        let weight = Weight { items: 1, bytes: 0 };
+        let (mut work, answer) = Work::new(Kind::HandOut, weight, claim, |tx, claim| tx.claim(claim));
+        work.empty = Vec::is_empty;
+        self.inbox.push(work);
+        answer
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
+        let bytes = batch.iter().map(settlement_bytes).sum();
+        self.write(Kind::Change, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.settle(batch))
+    }
+
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+        let assign = |tx: &mut Tx<'_>, assignments: &Vec<_>| {
+            tx.assign(assignments);
+            Ok(())
+        };
+        drop(self.write(Kind::Look, Weight::default(), assignments, assign));
+    }
+
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+        self.change((task, now), |tx, (task, now)| tx.cancel(*task, *now))
+    }
+
+    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
+        self.change((task, now), |tx, (task, now)| tx.redrive(*task, *now))
+    }
+
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
+        self.change((pool, now), |tx, (pool, now)| {
+            tx.cache.pool(pool).map_or_else(|| Ok(Swept::default()), |pool| tx.sweep(pool, *now))
+        })
+    }
+
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
+        self.change(rescue, |tx, rescue| tx.rescue(rescue))
+    }
+
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        let agents = Arc::clone(&self.agents);
+        self.read(move |connection| listing::task(connection, task, &agents))
+    }
+
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
+        let agents = Arc::clone(&self.agents);
+        self.read(move |connection| listing::page(connection, &filter, &agents))
+    }
+
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
+        self.write(Kind::Look, Weight::default(), pool, |tx, pool| tx.counts(pool))
+    }
+
+    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
+        self.read(move |connection| listing::context(connection, &pool, &context))
+    }
+
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+        self.change((pool, context), |tx, (pool, context)| tx.delete_context(pool, context))
+    }
+
+    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.change((key, text), |tx, (key, text)| tx.put_note(key, text.as_deref()))
+    }
+
+    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+        self.read(move |connection| listing::note(connection, &key))
+    }
+
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.change((before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.write(Kind::Admit, Weight { items: 1, bytes: 0 }, (), |tx, ()| tx.beat())
+    }
+
+    fn close(&self) -> StoreFuture<()> {
+        let (reply, answer) = oneshot::channel();
+        // The readers stop once nobody can ask them.
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !self.inbox.close(Some(reply)) {
+            return Box::pin(std::future::ready(Err(closed())));
+        }
+        arriving(answer)
+    }
+}
+
+fn settlement_bytes(settlement: &Settlement) -> usize {
+    let output = match &settlement.next {
+        forerunner_core::Next::Finish { output: Some(output), .. } => output.len(),
+        _ => 0,
+    };
+    output + settlement.context.as_ref().map_or(0, |commit| commit.frame.len())
+}
+
+impl Drop for SqliteStore {
+    /// Closes the store, and waits until it has: whoever opens the file next must find it free.
+    fn drop(&mut self) {
+        self.readers.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.inbox.close(None);
+        if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(writer.join());
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}

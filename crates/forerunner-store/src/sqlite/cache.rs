@@ -1,0 +1,178 @@
+//! What the writer keeps in memory of its own file: leases, counts, names. All of it can be read again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, TaskState, Timestamp};
+use rusqlite::{Connection, Error};
+
+use super::{
+    failure::Sql,
+    rows::{context, epoch, optional_time, optional_uuid, pool_name, state, time, uuid, value},
+};
+
+/// Which agent runs which task: told by `assign`, never written until the attempt ends. Readers look here too.
+pub(super) type Agents = Arc<Mutex<HashMap<TaskId, (LeaseEpoch, AgentId)>>>;
+
+/// A task that runs, with all that its end needs: so a settle reads nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    pub row: i64,
+    pub pool: i64,
+    pub epoch: LeaseEpoch,
+    pub priority: u8,
+    pub due: Timestamp,
+    pub deadline: Option<Timestamp>,
+    pub attempt: u32,
+    pub crashes: u32,
+    pub max_crashes: u32,
+    pub context: Option<ContextId>,
+    pub node: Option<NodeId>,
+}
+
+/// One pool's name and counts.
+#[derive(Debug)]
+pub(super) struct PoolCache {
+    pub name: PoolName,
+    pub counts: [i64; TaskState::ALL.len()],
+    pub claimable: i64,
+}
+
+/// Everything the writer knows without reading.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    pub leases: HashMap<TaskId, Lease>,
+    /// By pool number, which counts from 1.
+    pub pools: Vec<PoolCache>,
+    by_name: HashMap<PoolName, i64>,
+    pub next_row: i64,
+    pub nodes: HashMap<NodeId, Timestamp>,
+    pub agents: Agents,
+}
+
+impl Cache {
+    /// Reads everything from the file: at start, and after a group that came to nothing.
+    pub fn load(connection: &Connection, agents: Agents) -> Sql<Self> {
+        let next_row = value::<Option<i64>>(connection, "SELECT max(task) FROM tasks", [])?.flatten().unwrap_or(0) + 1;
+        let mut cache = Self { next_row, agents, ..Self::default() };
+        cache.load_pools(connection)?;
+        cache.load_counts(connection)?;
+        cache.load_leases(connection)?;
+        let mut statement = connection.prepare_cached("SELECT node, lease_until FROM nodes")?;
+        let nodes = statement.query_map([], |row| Ok((NodeId::from_uuid(uuid(row, 0)?), time(row, 1)?)))?;
+        cache.nodes = nodes.collect::<Sql<_>>()?;
+        Ok(cache)
+    }
+
+    fn load_pools(&mut self, connection: &Connection) -> Sql<()> {
+        let mut statement = connection.prepare_cached("SELECT pool, name FROM pools ORDER BY pool")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (pool, next) = (row.get(0)?, self.add_pool(pool_name(row, 1)?));
+            if pool != next {
+                return Err(Error::IntegralValueOutOfRange(0, pool));
+            }
+        }
+        Ok(())
+    }
+
+    fn load_counts(&mut self, connection: &Connection) -> Sql<()> {
+        let sql = "SELECT pool, state, count(*) FROM tasks GROUP BY pool, state";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (pool, state) = (row.get(0)?, state(row, 1)?);
+            self.pool_at(pool)?.counts[state as usize] = row.get(2)?;
+        }
+        let mut statement = connection.prepare_cached("SELECT pool, count(*) FROM ready GROUP BY pool")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.pool_at(row.get(0)?)?.claimable = row.get(1)?;
+        }
+        Ok(())
+    }
+
+    fn load_leases(&mut self, connection: &Connection) -> Sql<()> {
+        let sql = "SELECT t.id, t.task, t.epoch, t.priority, t.due, t.deadline, t.attempt, t.crashes, i.max_crashes, \
+                   t.context, t.node FROM tasks t CROSS JOIN inputs i ON i.task = t.task \
+                   WHERE t.pool = ?1 AND t.state = 2";
+        for pool in 1..=self.pools.len() as i64 {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query([pool])?;
+            while let Some(row) = rows.next()? {
+                let lease = Lease {
+                    row: row.get(1)?,
+                    pool,
+                    epoch: epoch(row, 2)?,
+                    priority: row.get(3)?,
+                    due: time(row, 4)?,
+                    deadline: optional_time(row, 5)?,
+                    attempt: row.get(6)?,
+                    crashes: row.get(7)?,
+                    max_crashes: row.get(8)?,
+                    context: context(row, 9)?,
+                    node: optional_uuid(row, 10)?.map(NodeId::from_uuid),
+                };
+                self.leases.insert(TaskId::from_uuid(uuid(row, 0)?), lease);
+            }
+        }
+        Ok(())
+    }
+
+    /// What stays true after a group came to nothing: what was read anew, and what is not written with every change.
+    pub fn after_roll_back(&mut self, mut read: Self) -> Self {
+        for (node, until) in self.nodes.drain() {
+            let known = read.nodes.entry(node).or_default();
+            *known = until.max(*known);
+        }
+        read
+    }
+
+    /// The number of a pool that has had tasks.
+    pub fn pool(&self, name: &PoolName) -> Option<i64> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds a pool; answers its number.
+    pub fn add_pool(&mut self, name: PoolName) -> i64 {
+        let pool = self.pools.len() as i64 + 1;
+        self.by_name.insert(name.clone(), pool);
+        self.pools.push(PoolCache { name, counts: [0; TaskState::ALL.len()], claimable: 0 });
+        pool
+    }
+
+    /// What is known of a pool.
+    ///
+    /// # Errors
+    /// The file speaks of a pool that it does not name.
+    pub fn pool_at(&mut self, pool: i64) -> Sql<&mut PoolCache> {
+        let index = usize::try_from(pool - 1).ok();
+        index.and_then(|index| self.pools.get_mut(index)).ok_or(Error::IntegralValueOutOfRange(0, pool))
+    }
+
+    /// The name of a pool.
+    pub fn pool_name(&self, pool: i64) -> Option<PoolName> {
+        Some(self.pools.get(usize::try_from(pool - 1).ok()?)?.name.clone())
+    }
+
+    /// Counts a task out of one state and into another; `None` stands for not being there.
+    pub fn count(&mut self, pool: i64, from: Option<TaskState>, to: Option<TaskState>) -> Sql<()> {
+        let pool = self.pool_at(pool)?;
+        if let Some(from) = from {
+            pool.counts[from as usize] -= 1;
+        }
+        if let Some(to) = to {
+            pool.counts[to as usize] += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends a lease; answers the agent that had the task, if it was told.
+    pub fn end_lease(&mut self, task: TaskId) -> Option<AgentId> {
+        let lease = self.leases.remove(&task)?;
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.remove(&task).filter(|(epoch, _)| *epoch == lease.epoch).map(|(_, agent)| agent)
+    }
+}

@@ -1,0 +1,125 @@
+//! Opening a file: the lock, the checks that change nothing, the connections.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{
+    failure::{Sql, damaged, explain, unavailable},
+    schema::{self, APPLICATION_ID},
+};
+use crate::StoreError;
+
+/// First version without the WAL-reset bug, which could corrupt a file with two connections.
+const OLDEST_SQLITE: i32 = 3_051_003;
+/// How long to wait for another program, such as a `sqlite3` shell, to let go of the file.
+const BUSY: Duration = Duration::from_secs(5);
+/// Distinct statements of the writer; all stay prepared.
+const STATEMENTS: usize = 128;
+
+/// A name beside the database: `tasks.db` and `-lock` make `tasks.db-lock`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Creates the file with its directory, if need be, and takes the lock that keeps other processes out.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    assert_version()?;
+    let place = |error: io::Error| unavailable(format!("{}: {error}", path.display()));
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(place)?;
+    }
+    let lock = create(&beside(path, "-lock")).map_err(place)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { place: path.display().to_string() }),
+        Err(error) => return Err(place(error.into())),
+    }
+    // SQLite would create it readable by all; its other files take over the mode of this one.
+    create(path).map_err(place)?;
+    Ok(lock)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+fn assert_version() -> Result<(), StoreError> {
+    match rusqlite::version_number() {
+        number if number >= OLDEST_SQLITE => Ok(()),
+        _ => Err(unavailable(format!(
+            "SQLite {} can corrupt files; build with the bundled one, 3.51.3 or later",
+            rusqlite::version()
+        ))),
+    }
+}
+
+/// Checks through a connection that cannot write: nothing changes when the answer is no.
+pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        return Ok(());
+    }
+    let explain = |error| match explain(&error, path) {
+        StoreError::Damaged { reason, .. } => damaged(path, reason),
+        other => other,
+    };
+    let connection = reader(path).map_err(explain)?;
+    let found = schema::version(&connection).map_err(explain)?;
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(explain)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
+    if application != APPLICATION_ID && (tables > 0 || application != 0) {
+        return Err(damaged(path, "it is a SQLite file of another program"));
+    }
+    if found > schema::NEWEST {
+        let place = path.display().to_string();
+        return Err(StoreError::NewerSchema { place, found, known: schema::NEWEST });
+    }
+    if !quick_check {
+        return Ok(());
+    }
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
+    if verdict == "ok" { Ok(()) } else { Err(damaged(path, verdict)) }
+}
+
+/// The one connection that writes.
+pub(super) fn writer(path: &Path) -> Sql<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let journal: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if !journal.eq_ignore_ascii_case("wal") {
+        // A network disk without shared memory, for one.
+        let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        return Err(rusqlite::Error::SqliteFailure(error, Some(format!("no write-ahead log here, only `{journal}`"))));
+    }
+    connection.execute_batch(
+        // The writer checkpoints by itself, between groups. 64 MiB of page cache; the log is cut to 64 MiB if it grew.
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; \
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864;",
+    )?;
+    schema::migrate(&mut connection, schema::MIGRATIONS)?;
+    Ok(connection)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path) -> Sql<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;")?;
+    Ok(connection)
+}

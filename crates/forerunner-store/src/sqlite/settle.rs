@@ -1,0 +1,190 @@
+//! Ending attempts, and taking back those whose node is gone.
+
+use forerunner_core::{AgentId, LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp};
+use rusqlite::params;
+
+use super::{
+    cache::Lease,
+    failure::Sql,
+    rows::run,
+    tx::{Rank, Spot, Tx},
+};
+use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node_lost, rules};
+
+impl Lease {
+    fn spot(&self) -> Spot {
+        Spot { pool: self.pool, row: self.row, priority: self.priority, due: self.due, deadline: self.deadline }
+    }
+}
+
+/// What an attempt's end leaves of its task.
+struct Ended<'a> {
+    state: TaskState,
+    error: Option<&'a TaskError>,
+    output: Option<&'a Payload>,
+    finished_at: Option<Timestamp>,
+}
+
+impl Tx<'_> {
+    pub fn settle(&mut self, batch: &[Settlement]) -> Sql<Vec<Result<Settled, LeaseLost>>> {
+        batch.iter().map(|settlement| self.settle_one(settlement)).collect()
+    }
+
+    fn settle_one(&mut self, settlement: &Settlement) -> Sql<Result<Settled, LeaseLost>> {
+        let Settlement { task, epoch, now, .. } = *settlement;
+        let lost = Ok(Err(LeaseLost { task, epoch }));
+        let Some(lease) = self.lease_of(task, epoch) else { return lost };
+        if let Some(commit) = &settlement.context
+            && !self.commit_context(lease.pool, commit, now)?
+        {
+            return lost;
+        }
+        let claimable_before = self.claimable(lease.pool)?;
+        let agent = self.cache.end_lease(task);
+        let mut run_at = None;
+        let state = match &settlement.next {
+            Next::Finish { state, output, error } => {
+                let state = rules::end_state(*state);
+                let ended =
+                    Ended { state, error: error.as_ref(), output: output.as_ref(), finished_at: Some(now) };
+                self.finish(&lease, &ended, agent)?;
+                state
+            }
+            Next::Retry { run_at: at, error, crash } => {
+                let state = rules::retry_state(*at, now);
+                run_at = (state == TaskState::Scheduled).then_some(*at);
+                self.retry(&lease, state, *at, error, *crash, agent)?;
+                state
+            }
+            Next::Release => {
+                self.release(&lease)?;
+                TaskState::Queued
+            }
+        };
+        let claimable = self.claimable(lease.pool)? - claimable_before;
+        Ok(Ok(Settled { state, claimable: usize::try_from(claimable).unwrap_or(0), run_at }))
+    }
+
+    /// The lease of a task that runs under this epoch.
+    fn lease_of(&self, task: TaskId, epoch: LeaseEpoch) -> Option<Lease> {
+        let lease = self.cache.leases.get(&task)?;
+        (lease.epoch == epoch && epoch > self.void_epochs).then(|| lease.clone())
+    }
+
+    fn finish(&mut self, lease: &Lease, ended: &Ended<'_>, agent: Option<AgentId>) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = ?1, finished_at = ?2, error_kind = ?3, error = ?4, agent = ?5, \
+                   crashes = ?6 WHERE task = ?7";
+        let params = params![
+            ended.state as u8,
+            ended.finished_at.map(Timestamp::as_micros),
+            ended.error.map(|error| error.kind.as_str()),
+            ended.error.map(|error| error.message.as_str()),
+            agent.as_ref().map(|agent| agent.as_uuid().as_bytes()),
+            lease.crashes,
+            lease.row,
+        ];
+        run(self.connection, sql, params)?;
+        if let Some(output) = ended.output {
+            let sql = "INSERT OR REPLACE INTO outputs (task, output) VALUES (?1, ?2)";
+            run(self.connection, sql, params![lease.row, output.as_str()])?;
+        }
+        self.cache.count(lease.pool, Some(TaskState::Running), Some(ended.state))?;
+        let Some(context) = &lease.context else { return Ok(()) };
+        self.leave_line(&lease.spot(), context)?;
+        self.advance(lease.pool, context, None)
+    }
+
+    fn retry(
+        &mut self,
+        lease: &Lease,
+        state: TaskState,
+        run_at: Timestamp,
+        error: &TaskError,
+        crash: bool,
+        agent: Option<AgentId>,
+    ) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = ?1, run_at = ?2, error_kind = ?3, error = ?4, crashes = ?5, agent = ?6 \
+                   WHERE task = ?7";
+        let params = params![
+            state as u8,
+            run_at.as_micros(),
+            error.kind.as_str(),
+            error.message,
+            lease.crashes + u32::from(crash),
+            agent.as_ref().map(|agent| agent.as_uuid().as_bytes()),
+            lease.row,
+        ];
+        run(self.connection, sql, params)?;
+        self.wait_again(lease, state)
+    }
+
+    fn release(&mut self, lease: &Lease) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = 1, attempt = ?1, started_at = NULL, agent = NULL, node = NULL \
+                   WHERE task = ?2";
+        run(self.connection, sql, params![lease.attempt.saturating_sub(1), lease.row])?;
+        self.wait_again(lease, TaskState::Queued)
+    }
+
+    /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
+    fn wait_again(&mut self, lease: &Lease, state: TaskState) -> Sql<()> {
+        self.cache.count(lease.pool, Some(TaskState::Running), Some(state))?;
+        match &lease.context {
+            Some(context) => {
+                self.rerank(&lease.spot(), context, Rank::Running, Rank::Joined)?;
+                self.advance(lease.pool, context, None)
+            }
+            None if state == TaskState::Queued => self.make_ready(&lease.spot()),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes which agent runs a task: in memory, until the attempt ends.
+    pub fn assign(&mut self, assignments: &[(TaskId, LeaseEpoch, AgentId)]) {
+        let held = assignments.iter().filter(|(task, epoch, _)| self.lease_of(*task, *epoch).is_some());
+        let held: Vec<_> = held.map(|(task, epoch, agent)| (*task, (*epoch, *agent))).collect();
+        let mut agents = self.cache.agents.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        agents.extend(held);
+    }
+
+    pub fn rescue(&mut self, rescue: &Rescue) -> Sql<Rescued> {
+        let now = match rescue {
+            Rescue::AllBut { now, .. } | Rescue::Expired { now } => *now,
+        };
+        let is_lost = |lease: &Lease| match (rescue, lease.node) {
+            (_, None) => true,
+            (Rescue::AllBut { node, .. }, Some(holder)) => holder != *node,
+            (Rescue::Expired { now }, Some(holder)) => self.cache.nodes.get(&holder).is_none_or(|until| until < now),
+        };
+        let lost = self.cache.leases.iter().filter(|(_, lease)| is_lost(lease));
+        let mut lost: Vec<_> = lost.map(|(id, lease)| (lease.due, lease.row, *id)).collect();
+        lost.sort_unstable();
+        let mut rescued = Rescued::default();
+        for (_, _, id) in lost {
+            self.take_back(id, now, &mut rescued)?;
+        }
+        Ok(rescued)
+    }
+
+    fn take_back(&mut self, id: TaskId, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
+        let Some(mut lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
+        let agent = self.cache.end_lease(id);
+        lease.crashes += 1;
+        let error = node_lost();
+        if dies(&lease) {
+            let dead = Ended { state: TaskState::Dead, error: Some(&error), output: None, finished_at: Some(now) };
+            rescued.dead.push(id);
+            return self.finish(&lease, &dead, agent);
+        }
+        let sql = "UPDATE tasks SET state = 1, crashes = ?1, error_kind = ?2, error = ?3, agent = ?4 WHERE task = ?5";
+        let agent = agent.as_ref().map(|agent| agent.as_uuid().as_bytes());
+        run(self.connection, sql, params![lease.crashes, error.kind.as_str(), error.message, agent, lease.row])?;
+        rescued.requeued.push(id);
+        self.wait_again(&lease, TaskState::Queued)
+    }
+}
+
+/// Whether the crash that was just counted is one too many.
+fn dies(lease: &Lease) -> bool {
+    let retry = forerunner_core::RetryPolicy { max_crashes: lease.max_crashes, ..Default::default() };
+    dies_of_crash(lease.crashes, &retry)
+}

@@ -1,0 +1,205 @@
+//! Accepting and claiming.
+
+use forerunner_core::{ContextId, Task, TaskState, Timestamp};
+use rusqlite::params;
+
+use super::{
+    cache::Lease,
+    failure::Sql,
+    rows::{Stored, labels_text, micros, run, stored, task_columns},
+    tx::{Rank, Spot, Tx},
+};
+use crate::{Claim, Enqueued, Refusal, Submission, rules};
+
+impl Tx<'_> {
+    pub fn enqueue(&mut self, batch: &[Submission]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
+        batch.iter().map(|submission| self.accept(submission)).collect()
+    }
+
+    fn accept(&mut self, submission: &Submission) -> Sql<Result<Enqueued, Refusal>> {
+        let task = &submission.task;
+        let pool = self.pool_or_new(&task.pool)?;
+        if let Some(answer) = self.known_by_key(pool, submission)? {
+            return Ok(answer);
+        }
+        let state = rules::first_state(task);
+        let (mut due, mut claimable) = (rules::first_due(task), state == TaskState::Queued);
+        if claimable
+            && let Some(context) = &task.context
+            && let Some(last) = self.last_due(pool, context)?
+        {
+            // Somebody is ahead. A clock that went back must not let this one push in front.
+            (due, claimable) = (due.max(last), false);
+        }
+        let row = self.cache.next_row;
+        let deadline = task.deadline;
+        let spot = Spot { pool, row, priority: task.priority.get(), due, deadline };
+        if !self.insert_task(task, &spot, state)? {
+            let known = self.find(task.id)?;
+            return known.map(|known| Ok(Enqueued::Known(Box::new(known.task)))).ok_or(rusqlite::Error::QueryReturnedNoRows);
+        }
+        self.cache.next_row += 1;
+        self.insert_input(task, row)?;
+        self.insert_key(pool, submission, row)?;
+        if let Some(context) = &task.context {
+            self.enter_line(&spot, context, if state == TaskState::Queued { Rank::Joined } else { Rank::Delayed })?;
+        }
+        if claimable {
+            self.make_ready(&spot)?;
+        }
+        self.cache.count(pool, None, Some(state))?;
+        Ok(Ok(Enqueued::New { task: task.id, state, claimable }))
+    }
+
+    fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+        let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
+        let sql = "SELECT t.id, k.fingerprint FROM keys k CROSS JOIN tasks t ON t.task = k.task \
+                   WHERE k.pool = ?1 AND k.key = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![pool, key.as_str()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let id = forerunner_core::TaskId::from_uuid(super::rows::uuid(row, 0)?);
+        if row.get::<_, Option<[u8; 32]>>(1)? != submission.fingerprint {
+            return Ok(Some(Err(Refusal::KeyReused { key: key.clone(), task: id })));
+        }
+        Ok(self.find(id)?.map(|known| Ok(Enqueued::Known(Box::new(known.task)))))
+    }
+
+    /// Writes the narrow row, unless the id is known.
+    fn insert_task(&self, task: &Task, spot: &Spot, state: TaskState) -> Sql<bool> {
+        let sql = "INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
+                   epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING";
+        let params = params![
+            spot.row,
+            task.id.as_uuid().as_bytes(),
+            spot.pool,
+            state as u8,
+            task.context.as_ref().map(ContextId::as_str),
+            spot.priority,
+            spot.due.as_micros(),
+            task.run_at.as_micros(),
+            task.deadline.map(Timestamp::as_micros),
+            task.attempt,
+            task.crashes,
+            task.epoch.0 as i64,
+        ];
+        Ok(run(self.connection, sql, params)? > 0)
+    }
+
+    /// Writes the wide row, and the labels to find it by.
+    fn insert_input(&self, task: &Task, row: i64) -> Sql<()> {
+        let sql = "INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, \
+                   backoff_max, input, labels, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let params = params![
+            row,
+            task.submitted_at.as_micros(),
+            micros(task.timeout),
+            task.retry.max_attempts,
+            task.retry.max_crashes,
+            micros(task.retry.initial),
+            micros(task.retry.max),
+            task.input.as_str(),
+            labels_text(&task.labels),
+            task.idempotency_key.as_ref().map(|key| key.as_str()),
+        ];
+        run(self.connection, sql, params)?;
+        for (key, value) in &task.labels {
+            let sql = "INSERT INTO labels (key, value, id) VALUES (?1, ?2, ?3)";
+            run(self.connection, sql, params![key, value, task.id.as_uuid().as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    fn insert_key(&self, pool: i64, submission: &Submission, row: i64) -> Sql<()> {
+        let Some(key) = &submission.task.idempotency_key else { return Ok(()) };
+        let sql = "INSERT INTO keys (pool, key, task, fingerprint) VALUES (?1, ?2, ?3, ?4)";
+        run(self.connection, sql, params![pool, key.as_str(), row, submission.fingerprint]).map(drop)
+    }
+
+    pub fn claim(&mut self, claim: &Claim) -> Sql<Vec<Task>> {
+        let Some(pool) = self.cache.pool(&claim.pool).filter(|_| claim.limit > 0) else {
+            self.renew(claim, false)?;
+            return Ok(Vec::new());
+        };
+        let found = if self.claimable(pool)? > 0 { self.first_ready(pool, claim)? } else { Vec::new() };
+        self.renew(claim, !found.is_empty())?;
+        let Some(last) = found.last().map(Stored::spot) else { return Ok(Vec::new()) };
+        self.take_ready(pool, &last, found.len(), claim.now)?;
+        found.into_iter().map(|stored| self.lease(stored, claim)).collect()
+    }
+
+    /// Lets all leases of a node live on. It is written only along with new leases: after a restart all are void.
+    fn renew(&mut self, claim: &Claim, write: bool) -> Sql<()> {
+        let until = self.cache.nodes.entry(claim.node).or_default();
+        *until = claim.lease_until.max(*until);
+        if write {
+            let sql = "INSERT INTO nodes (node, lease_until) VALUES (?1, ?2) \
+                       ON CONFLICT (node) DO UPDATE SET lease_until = max(lease_until, excluded.lease_until)";
+            run(self.connection, sql, params![claim.node.as_uuid().as_bytes(), until.as_micros()])?;
+        }
+        Ok(())
+    }
+
+    fn first_ready(&self, pool: i64, claim: &Claim) -> Sql<Vec<Stored>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!("NULL"),
+            " FROM ready r CROSS JOIN tasks t ON t.task = r.task CROSS JOIN inputs i ON i.task = r.task",
+            " WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2)",
+            " ORDER BY r.urgency, r.due, r.task LIMIT ?3"
+        );
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![pool, claim.now.as_micros(), limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(stored(row, |_| Some(claim.pool.clone()))?);
+        }
+        Ok(found)
+    }
+
+    /// Removes from the claimable ones what [`first_ready`](Self::first_ready) found, in one statement.
+    fn take_ready(&mut self, pool: i64, last: &Spot, found: usize, now: Timestamp) -> Sql<()> {
+        let sql = "DELETE FROM ready WHERE pool = ?1 AND (urgency, due, task) <= (?2, ?3, ?4) \
+                   AND (deadline IS NULL OR deadline > ?5)";
+        let params = params![pool, 9 - last.priority, last.due.as_micros(), last.row, now.as_micros()];
+        let removed = run(self.connection, sql, params)?;
+        debug_assert_eq!(removed, found, "the same condition finds and removes");
+        self.cache.pool_at(pool)?.claimable -= removed as i64;
+        Ok(())
+    }
+
+    fn lease(&mut self, found: Stored, claim: &Claim) -> Sql<Task> {
+        let spot = found.spot();
+        let mut task = found.task;
+        task.state = TaskState::Running;
+        task.epoch.0 = task.epoch.0.max(self.epoch_floor) + 1;
+        task.attempt += 1;
+        task.started_at = Some(claim.now);
+        task.node = Some(claim.node);
+        task.agent = None;
+        let sql = "UPDATE tasks SET state = 2, epoch = ?1, attempt = ?2, started_at = ?3, node = ?4, agent = NULL \
+                   WHERE task = ?5";
+        let node = claim.node.as_uuid().as_bytes();
+        run(self.connection, sql, params![task.epoch.0 as i64, task.attempt, claim.now.as_micros(), node, spot.row])?;
+        if let Some(context) = &task.context {
+            self.rerank(&spot, context, Rank::Joined, Rank::Running)?;
+        }
+        self.cache.count(spot.pool, Some(TaskState::Queued), Some(TaskState::Running))?;
+        let lease = Lease {
+            row: spot.row,
+            pool: spot.pool,
+            epoch: task.epoch,
+            priority: spot.priority,
+            due: spot.due,
+            deadline: spot.deadline,
+            attempt: task.attempt,
+            crashes: task.crashes,
+            max_crashes: task.retry.max_crashes,
+            context: task.context.clone(),
+            node: task.node,
+        };
+        self.cache.leases.insert(task.id, lease);
+        Ok(task)
+    }
+}

@@ -1,0 +1,184 @@
+//! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
+
+use forerunner_core::{ContextId, Task, TaskId, TaskState, Timestamp};
+use rusqlite::params;
+
+use super::{
+    failure::Sql,
+    rows::{self, labels, optional_time, run, state, time, uuid, value},
+    tx::{Rank, Spot, Tx},
+};
+use crate::{Cancelled, Mismatch, Swept, rules};
+
+/// A waiting task that a sweep found.
+struct Waiting {
+    id: TaskId,
+    spot: Spot,
+    state: TaskState,
+    context: Option<ContextId>,
+    was_claimable: bool,
+}
+
+impl Tx<'_> {
+    pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
+        let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+        let (spot, mut task) = (found.spot(), Box::new(found.task));
+        if task.state == TaskState::Running {
+            return Ok(Ok(Cancelled::Running(task)));
+        }
+        if task.state.is_terminal() {
+            return Ok(Ok(Cancelled::Ended(task)));
+        }
+        let claimable_before = self.claimable(spot.pool)?;
+        let (error, states) = (rules::cancelled(), (task.state, TaskState::Cancelled));
+        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now)?;
+        (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
+        let claimable = self.claimable(spot.pool)? - claimable_before + i64::from(was_claimable);
+        Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
+    }
+
+    pub fn redrive(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
+        let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+        let (mut spot, mut task) = (found.spot(), found.task);
+        if !task.state.is_redrivable() {
+            return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
+        }
+        self.cache.count(spot.pool, Some(task.state), Some(TaskState::Queued))?;
+        (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
+        (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
+        (task.output, task.error) = (None, None);
+        task.deadline = rules::redriven_deadline(task.deadline, now);
+        let context = task.context.as_ref();
+        let last = context.map(|context| self.last_due(spot.pool, context)).transpose()?.flatten();
+        spot.due = last.map_or(now, |last| last.max(now));
+        spot.deadline = task.deadline;
+        let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = ?1, due = ?2, deadline = ?3, \
+                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
+                   WHERE task = ?4";
+        let deadline = spot.deadline.map(Timestamp::as_micros);
+        let before = context.map(|context| self.head(spot.pool, context)).transpose()?.flatten();
+        run(self.connection, sql, params![now.as_micros(), spot.due.as_micros(), deadline, spot.row])?;
+        run(self.connection, "DELETE FROM outputs WHERE task = ?1", [spot.row])?;
+        match context {
+            Some(context) => {
+                self.enter_line(&spot, context, Rank::Joined)?;
+                self.advance(spot.pool, context, before)?;
+            }
+            None => self.make_ready(&spot)?,
+        }
+        Ok(Ok(task))
+    }
+
+    pub fn sweep(&mut self, pool: i64, now: Timestamp) -> Sql<Swept> {
+        let claimable_before = self.claimable(pool)?;
+        let mut swept = Swept::default();
+        let mut left = 0;
+        for late in self.past_deadline(pool, now)? {
+            let states = (late.state, TaskState::Expired);
+            self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now)?;
+            left += i64::from(late.was_claimable);
+            swept.expired.push((late.id, late.was_claimable));
+        }
+        for due in self.due(pool, now)? {
+            self.promote(&due)?;
+            swept.promoted.push(due.id);
+        }
+        let claimable = self.claimable(pool)? + left - claimable_before;
+        swept.claimable = usize::try_from(claimable).unwrap_or(0);
+        swept.next_due = [self.next_run_at(pool)?, self.next_deadline(pool)?].into_iter().flatten().min();
+        Ok(swept)
+    }
+
+    fn past_deadline(&self, pool: i64, now: Timestamp) -> Sql<Vec<Waiting>> {
+        self.waiting(
+            "SELECT t.id, t.task, t.priority, t.due, t.deadline, t.state, t.context, EXISTS (SELECT 1 FROM ready r \
+             WHERE r.pool = t.pool AND r.urgency = 9 - t.priority AND r.due = t.due AND r.task = t.task) \
+             FROM tasks t WHERE t.pool = ?1 AND t.state < 2 AND t.deadline IS NOT NULL AND t.deadline <= ?2 \
+             ORDER BY t.deadline, t.task LIMIT ?3",
+            pool,
+            now,
+        )
+    }
+
+    fn due(&self, pool: i64, now: Timestamp) -> Sql<Vec<Waiting>> {
+        self.waiting(
+            "SELECT id, task, priority, due, deadline, state, context, 0 FROM tasks \
+             WHERE pool = ?1 AND state = 0 AND run_at <= ?2 ORDER BY run_at, task LIMIT ?3",
+            pool,
+            now,
+        )
+    }
+
+    fn waiting(&self, sql: &str, pool: i64, now: Timestamp) -> Sql<Vec<Waiting>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![pool, now.as_micros(), rules::SWEEP_LIMIT as i64])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
+            found.push(Waiting {
+                id: TaskId::from_uuid(uuid(row, 0)?),
+                spot: Spot { pool, row: row.get(1)?, priority: row.get(2)?, due, deadline },
+                state: state(row, 5)?,
+                context: rows::context(row, 6)?,
+                was_claimable: row.get(7)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
+    fn promote(&mut self, due: &Waiting) -> Sql<()> {
+        let before = due.context.as_ref().map(|context| self.head(due.spot.pool, context)).transpose()?.flatten();
+        run(self.connection, "UPDATE tasks SET state = 1 WHERE task = ?1", [due.spot.row])?;
+        self.cache.count(due.spot.pool, Some(TaskState::Scheduled), Some(TaskState::Queued))?;
+        let Some(context) = &due.context else { return self.make_ready(&due.spot) };
+        self.rerank(&due.spot, context, Rank::Delayed, Rank::Joined)?;
+        self.advance(due.spot.pool, context, before)
+    }
+
+    /// When the next delayed task is due.
+    pub fn next_run_at(&self, pool: i64) -> Sql<Option<Timestamp>> {
+        let sql = "SELECT min(run_at) FROM tasks WHERE pool = ?1 AND state = 0";
+        Ok(value::<Option<i64>>(self.connection, sql, [pool])?.flatten().map(Timestamp::from_micros))
+    }
+
+    fn next_deadline(&self, pool: i64) -> Sql<Option<Timestamp>> {
+        let sql = "SELECT min(deadline) FROM tasks WHERE pool = ?1 AND deadline IS NOT NULL AND state < 2";
+        Ok(value::<Option<i64>>(self.connection, sql, [pool])?.flatten().map(Timestamp::from_micros))
+    }
+
+    pub fn purge(&mut self, before: Timestamp, limit: usize) -> Sql<usize> {
+        let ended = self.ended_before(before, limit)?;
+        for (row, id, pool, state) in &ended {
+            self.purge_one(*row, *id, *pool)?;
+            self.cache.count(*pool, Some(*state), None)?;
+        }
+        Ok(ended.len())
+    }
+
+    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<(i64, TaskId, i64, TaskState)>> {
+        let sql = "SELECT task, id, pool, state FROM tasks WHERE finished_at IS NOT NULL AND finished_at < ?1 \
+                   ORDER BY finished_at LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![before.as_micros(), limit], |row| {
+            Ok((row.get(0)?, TaskId::from_uuid(uuid(row, 1)?), row.get(2)?, state(row, 3)?))
+        })?;
+        rows.collect()
+    }
+
+    fn purge_one(&self, row: i64, id: TaskId, pool: i64) -> Sql<()> {
+        let sql = "DELETE FROM inputs WHERE task = ?1 RETURNING labels, key";
+        let (text, key): (Option<String>, Option<String>) =
+            self.connection.prepare_cached(sql)?.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (key, value) in text.map(|text| labels(0, &text)).transpose()?.unwrap_or_default() {
+            let sql = "DELETE FROM labels WHERE key = ?1 AND value = ?2 AND id = ?3";
+            run(self.connection, sql, params![key, value, id.as_uuid().as_bytes()])?;
+        }
+        if let Some(key) = key {
+            run(self.connection, "DELETE FROM keys WHERE pool = ?1 AND key = ?2", params![pool, key])?;
+        }
+        run(self.connection, "DELETE FROM outputs WHERE task = ?1", [row])?;
+        run(self.connection, "DELETE FROM tasks WHERE task = ?1", [row]).map(drop)
+    }
+}

@@ -1,0 +1,332 @@
+//! The thread that owns the only connection that writes.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use forerunner_core::LeaseEpoch;
+use rusqlite::{Connection, Error};
+
+use super::{
+    cache::{Agents, Cache},
+    failure::{Reach, Sql, explain, reach, unavailable},
+    inbox::{Batch, Inbox},
+    jobs::{Job, Kind, Weight},
+    log::Log,
+    open,
+    reader::Readers,
+    rows::{run, value},
+    space::Space,
+    tx::Tx,
+};
+use crate::StoreError;
+
+/// Distance between epochs of one run and the next, or before and after a failed commit: more than the leases that one
+/// task can have had in between.
+const EPOCH_GAP: u64 = 1 << 32;
+
+/// What the thread works with.
+pub(super) struct Writer {
+    path: PathBuf,
+    inbox: Arc<Inbox>,
+    /// Absent after an error that makes the connection doubtful, until it is opened again.
+    connection: Option<Connection>,
+    cache: Cache,
+    space: Space,
+    log: Log,
+    readers: Option<Readers>,
+    reader_threads: Vec<JoinHandle<()>>,
+    /// Every epoch handed out is greater than this.
+    epoch_floor: u64,
+    /// Leases up to this epoch were handed out before a crash.
+    void_epochs: LeaseEpoch,
+    /// Whether leases were handed out that did not come to be: nothing more may be before the floor is raised.
+    owes_fence: bool,
+    _lock: File,
+}
+
+/// What the writer is made of.
+pub(super) struct Parts {
+    pub path: PathBuf,
+    pub inbox: Arc<Inbox>,
+    pub agents: Agents,
+    pub space: Space,
+    pub readers: Readers,
+    pub reader_threads: Vec<JoinHandle<()>>,
+    pub lock: File,
+}
+
+/// Why a group came to nothing.
+struct Trouble {
+    error: StoreError,
+    reach: Reach,
+    /// The job that met it; none if it was the commit.
+    culprit: Option<usize>,
+}
+
+impl Writer {
+    /// Opens the file, reads what must be known, and fences off whatever ran before.
+    pub fn open(parts: Parts) -> Result<Self, StoreError> {
+        let Parts { path, inbox, agents, mut space, readers, reader_threads, lock } = parts;
+        let explain = |error: Error| explain(&error, &path);
+        let connection = open::writer(&path).map_err(explain)?;
+        let cache = Cache::load(&connection, agents).map_err(explain)?;
+        let (floor, was_clean) = last_run(&connection).map_err(explain)?;
+        let epoch_floor = if was_clean { floor } else { floor + EPOCH_GAP };
+        if let Err(error) = space.hold(&connection) {
+            tracing::warn!(%error, "store: opened without a reserve, refusing new tasks");
+            space.release(&connection).map_err(explain)?;
+        }
+        raise_floor(&connection, epoch_floor).map_err(explain)?;
+        Ok(Self {
+            log: Log::new(open::beside(&path, "-wal")),
+            inbox,
+            connection: Some(connection),
+            cache,
+            space,
+            readers: Some(readers),
+            reader_threads,
+            epoch_floor,
+            void_epochs: LeaseEpoch(if was_clean { 0 } else { epoch_floor }),
+            owes_fence: false,
+            path,
+            _lock: lock,
+        })
+    }
+
+    /// Serves groups until asked to close. Never panics: whoever waits is told.
+    pub fn serve(mut self) {
+        let inbox = Arc::clone(&self.inbox);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve_all()));
+        let why = match outcome {
+            Ok(reply) => {
+                drop(self);
+                if let Some(reply) = reply {
+                    drop(reply.send(Ok(())));
+                }
+                super::failure::closed()
+            }
+            Err(_) => {
+                tracing::error!("store: the writer panicked; it takes nothing more");
+                unavailable("its writer stopped; start the node again")
+            }
+        };
+        inbox.abandon(&why);
+    }
+
+    fn serve_all(&mut self) -> super::inbox::Closing {
+        loop {
+            let mut batch = self.inbox.take();
+            self.group(&mut batch);
+            for query in batch.queries.drain(..) {
+                if let Some(readers) = &self.readers {
+                    readers.ask(query);
+                }
+            }
+            if let Some(reply) = batch.close {
+                self.finish();
+                return reply;
+            }
+            if let Some(connection) = &self.connection {
+                self.log.checkpoint_if_large(connection);
+            }
+        }
+    }
+
+    /// Runs a group until it is committed, or all of it is refused.
+    fn group(&mut self, batch: &mut Batch) {
+        let mut is_open = true;
+        while !batch.jobs.is_empty() {
+            let trouble = match self.sound().and_then(|()| self.attempt(batch, is_open)) {
+                Ok(()) => return answer_all(&mut batch.jobs, &Ok(())),
+                Err(trouble) => trouble,
+            };
+            self.roll_back();
+            match (trouble.reach, trouble.culprit) {
+                (Reach::Operation, Some(culprit)) => {
+                    tracing::error!(error = %trouble.error, "store: an operation failed; leaving it out");
+                    answer_one(&mut batch.jobs, culprit, trouble.error);
+                }
+                (Reach::Space, _) if is_open => self.make_room(&mut batch.jobs, &trouble.error),
+                _ => {
+                    tracing::error!(error = %trouble.error, "store: a group was not written");
+                    if trouble.reach == Reach::Engine {
+                        self.connection = None;
+                    }
+                    return answer_all(&mut batch.jobs, &Err(trouble.error));
+                }
+            }
+            is_open = is_open && trouble.reach != Reach::Space;
+            // What was handed out is void; nobody waits for it any more.
+            batch.jobs.retain(|job| !job.is_answered());
+        }
+    }
+
+    /// Runs all jobs in one transaction and commits it.
+    fn attempt(&mut self, batch: &mut Batch, takes_more: bool) -> Result<(), Trouble> {
+        let Some(connection) = &self.connection else { return Err(Trouble::of_engine(unavailable("it is not open"))) };
+        let path = &self.path;
+        let mut weight = Weight::default();
+        let mut tx = Tx {
+            connection,
+            cache: &mut self.cache,
+            epoch_floor: self.epoch_floor,
+            void_epochs: self.void_epochs,
+        };
+        let mut is_writing = false;
+        let mut next = 0;
+        loop {
+            while let Some(job) = batch.jobs.get_mut(next) {
+                if job.kind() == Kind::Admit
+                    && let Err(full) = self.space.hold(connection)
+                {
+                    job.answer(Err(full));
+                    batch.jobs.remove(next);
+                    continue;
+                }
+                if job.kind() != Kind::Look && !is_writing {
+                    run(connection, "BEGIN IMMEDIATE", []).map_err(|error| Trouble::of_commit(&error, path))?;
+                    is_writing = true;
+                }
+                match catch_unwind(AssertUnwindSafe(|| job.run(&mut tx))) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(Trouble::of_job(&error, path, next)),
+                    Err(_) => return Err(Trouble::of_panic(next)),
+                }
+                if job.kind() == Kind::HandOut {
+                    self.owes_fence |= !job.is_empty();
+                    job.answer(Ok(()));
+                }
+                weight.items += job.weight().items;
+                weight.bytes += job.weight().bytes;
+                next += 1;
+            }
+            let before = batch.jobs.len();
+            if takes_more {
+                self.inbox.take_more(batch, &mut weight);
+            }
+            if batch.jobs.len() == before {
+                break;
+            }
+        }
+        if is_writing {
+            run(connection, "COMMIT", []).map_err(|error| Trouble::of_commit(&error, path))?;
+            self.log.note(weight);
+        }
+        self.owes_fence = false;
+        Ok(())
+    }
+
+    /// Undoes what a group did, in the file and in memory.
+    fn roll_back(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        let undone = if connection.is_autocommit() { Ok(0) } else { run(connection, "ROLLBACK", []) };
+        let agents = Arc::clone(&self.cache.agents);
+        match undone.and_then(|_| Cache::load(connection, agents)) {
+            Ok(cache) => self.cache = self.cache.after_roll_back(cache),
+            Err(error) => {
+                tracing::error!(%error, "store: cannot roll back; opening the file again");
+                self.connection = None;
+            }
+        }
+    }
+
+    /// Makes sure that there is a connection, and that no epoch handed out in vain can come again.
+    fn sound(&mut self) -> Result<(), Trouble> {
+        if self.connection.is_none() {
+            let connection = open::writer(&self.path).map_err(|error| Trouble::of_commit(&error, &self.path))?;
+            let cache = Cache::load(&connection, Arc::clone(&self.cache.agents));
+            let cache = cache.map_err(|error| Trouble::of_commit(&error, &self.path))?;
+            self.cache = self.cache.after_roll_back(cache);
+            self.space.forget_connection();
+            self.space.apply(&connection).map_err(|error| Trouble::of_commit(&error, &self.path))?;
+            tracing::info!("store: opened again");
+            self.connection = Some(connection);
+        }
+        let Some(connection) = self.connection.as_ref().filter(|_| self.owes_fence) else { return Ok(()) };
+        // In memory first: even if the write fails halfway, the next try goes beyond.
+        self.epoch_floor += EPOCH_GAP;
+        raise_floor(connection, self.epoch_floor).map_err(|error| Trouble::of_commit(&error, &self.path))?;
+        self.owes_fence = false;
+        Ok(())
+    }
+
+    /// Lets go of the reserve and refuses what would take more space.
+    fn make_room(&mut self, jobs: &mut VecDeque<Box<dyn Job>>, full: &StoreError) {
+        if let Some(connection) = &self.connection
+            && let Err(error) = self.space.release(connection)
+        {
+            tracing::error!(%error, "store: the reserve could not be let go");
+        }
+        for job in jobs.iter_mut().filter(|job| job.kind() == Kind::Admit) {
+            job.answer(Err(full.clone()));
+        }
+    }
+
+    /// Leaves the file closed properly: one file, nothing in the log.
+    fn finish(&mut self) {
+        // The readers go first, since one that reads would keep the log from being emptied.
+        self.readers = None;
+        for thread in self.reader_threads.drain(..) {
+            drop(thread.join());
+        }
+        let Some(connection) = self.connection.take().filter(|_| !self.owes_fence) else { return };
+        let written = run(&connection, "UPDATE meta SET clean = 1", []);
+        let outcome = written.and_then(|_| self.log.empty(&connection));
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "store: not closed properly; the next start repairs it");
+        }
+    }
+}
+
+impl Trouble {
+    fn of_job(error: &Error, path: &std::path::Path, culprit: usize) -> Self {
+        Self { error: explain(error, path), reach: reach(error), culprit: Some(culprit) }
+    }
+
+    fn of_commit(error: &Error, path: &std::path::Path) -> Self {
+        let reach = match reach(error) {
+            Reach::Space => Reach::Space,
+            Reach::Operation | Reach::Engine => Reach::Engine,
+        };
+        Self { error: explain(error, path), reach, culprit: None }
+    }
+
+    fn of_panic(culprit: usize) -> Self {
+        let error = unavailable("an operation panicked, which is a bug; see the log");
+        Self { error, reach: Reach::Operation, culprit: Some(culprit) }
+    }
+
+    fn of_engine(error: StoreError) -> Self {
+        Self { error, reach: Reach::Engine, culprit: None }
+    }
+}
+
+fn answer_all(jobs: &mut VecDeque<Box<dyn Job>>, outcome: &Result<(), StoreError>) {
+    for mut job in jobs.drain(..) {
+        job.answer(outcome.clone());
+    }
+}
+
+fn answer_one(jobs: &mut VecDeque<Box<dyn Job>>, index: usize, error: StoreError) {
+    if let Some(mut job) = jobs.remove(index) {
+        job.answer(Err(error));
+    }
+}
+
+/// The epoch floor of the last run, and whether it closed properly.
+fn last_run(connection: &Connection) -> Sql<(u64, bool)> {
+    let floor = value::<i64>(connection, "SELECT epoch_floor FROM meta", [])?.unwrap_or(0);
+    let clean = value::<bool>(connection, "SELECT clean FROM meta", [])?.unwrap_or(false);
+    Ok((floor.unsigned_abs(), clean))
+}
+
+/// Writes the floor to disk, and that the store is open.
+fn raise_floor(connection: &Connection, floor: u64) -> Sql<()> {
+    run(connection, "UPDATE meta SET epoch_floor = ?1, clean = 0", [floor as i64]).map(drop)
+}
