@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
+use forerunner_http::DURATION_BUCKETS;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -39,11 +40,11 @@ pub fn log(config: &LogConfig) -> anyhow::Result<()> {
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BOUNDS_S)
-        .and_then(|builder| {
-            builder.set_buckets_for_metric(Matcher::Full("forerunner_decision_seconds".to_owned()), &DECISION_BOUNDS_S)
-        })
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Full("forerunner_decision_seconds".to_owned()), &DECISION_BOUNDS_S))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Prefix("forerunner_http_".to_owned()), &DURATION_BUCKETS))
         .context("the bucket bounds are constants that are not empty")?;
     let handle = builder.install_recorder().context("the metrics cannot be set up")?;
     forerunner_runtime::metrics::describe();
+    forerunner_http::describe_metrics();
     Ok(handle)
 }

@@ -6,9 +6,9 @@ mod completions;
 mod config;
 mod demo;
 mod explain;
-mod fields;
+pub mod fields;
 mod pool;
-mod serve;
+pub mod serve;
 mod submit;
 mod task;
 mod watch;
@@ -58,7 +58,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Explain(command) => explain::run(command, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,
-        Command::Agent(args) => agent::run(args).await,
+        Command::Agent(args) => agent::run(&args),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -54,7 +54,7 @@ pub struct ListArgs {
     /// At most this many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// The page behind this one: `cursor` of the answer before.
+    /// The page behind another: `next` of that one.
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -90,11 +90,12 @@ async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
 }
 
 fn list_path(args: &ListArgs) -> String {
+    let label = args.label.as_ref().map(|label| label.replacen('=', ":", 1));
     let filters = [
         ("pool", &args.pool),
         ("state", &args.state),
         ("context", &args.context),
-        ("label", &args.label),
+        ("label", &label),
         ("cursor", &args.cursor),
     ];
     let given = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encode(value.as_deref()?))));
@@ -115,6 +116,8 @@ pub fn render_one(task: &Value) -> String {
         ("due", fields::time(task, "run_at")),
         ("started", fields::time(task, "started_at")),
         ("finished", fields::time(task, "finished_at")),
+        ("wait", fields::secs(task, "wait_s")),
+        ("service", fields::secs(task, "service_s")),
         ("agent", fields::text(task, "agent")),
         ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
         ("output", fields::text(task, "output")),
@@ -133,7 +136,7 @@ fn render_page(page: &Value) -> String {
         return "no tasks match".to_owned();
     }
     let mut text = render(&table(["id", "pool", "state", "attempt", "submitted (UTC)", "error"], rows));
-    if let Some(cursor) = fields::at(page, "cursor").and_then(Value::as_str) {
+    if let Some(cursor) = fields::at(page, "next").and_then(Value::as_str) {
         text.push_str(&format!("\nolder ones: add --cursor {cursor}"));
     }
     text
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn a_page_is_a_table_and_says_how_to_go_on() {
         let task = json!({"id": "0199-x", "pool": "coder", "state": "queued", "attempt": 0, "submitted_at": "2026-01-31T12:00:00Z"});
-        let page = json!({"tasks": [task], "cursor": "abc"});
+        let page = json!({"tasks": [task], "next": "abc"});
         insta::assert_snapshot!(render_page(&page), @r"
         ID      POOL   STATE   ATTEMPT  SUBMITTED (UTC)      ERROR
         0199-x  coder  queued  0        2026-01-31 12:00:00

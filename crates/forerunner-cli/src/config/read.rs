@@ -19,13 +19,16 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
     let mut root = layers.table();
     let mut section = |name: &str| root.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
     let pools = section("pools");
-    Ok(Config {
+    let config = Config {
+        node: typed(layers, &["node"], section("node"))?,
         store: typed(layers, &["store"], section("store"))?,
         http: typed(layers, &["http"], section("http"))?,
         log: typed(layers, &["log"], section("log"))?,
         shutdown: typed(layers, &["shutdown"], section("shutdown"))?,
         pools: read_pools(layers, pools)?,
-    })
+    };
+    config.http.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
+    Ok(config)
 }
 
 fn refuse_unknown(layers: &Layers) -> anyhow::Result<()> {

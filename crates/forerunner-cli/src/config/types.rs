@@ -9,8 +9,8 @@ use forerunner_http::HttpSettings;
 use forerunner_runtime::{
     OnTime, PoolSettings, QueueSettings, TaskSettings,
     agent::{
+        SimulatedSpec,
         process::{ProcessLimits, ProcessSpec},
-        simulated::SimulatedSpec,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use super::schema::Node;
 /// Everything `forerunner serve` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Config {
+    /// The node as a whole.
+    pub node: NodeConfig,
     /// Where tasks, results and contexts live.
     pub store: StoreConfig,
     /// The HTTP service.
@@ -30,6 +32,23 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolConfig>,
+}
+
+/// The node as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Threads that pools are spread over; the actors of one pool share one.
+    pub threads: usize,
+    /// How long ended tasks are kept.
+    #[serde(with = "human_duration")]
+    pub retention: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { threads: 2, retention: Duration::from_secs(7 * 86_400) }
+    }
 }
 
 /// Where tasks, results and contexts live.
@@ -117,7 +136,7 @@ impl AgentConfig {
     pub fn validate(&self) -> Result<(), Error> {
         match self {
             Self::Process(spec) => spec.validate(),
-            Self::Simulated(_) => Ok(()),
+            Self::Simulated(spec) => spec.validate(),
         }
     }
 }
@@ -125,6 +144,7 @@ impl AgentConfig {
 /// Returns every key there is.
 pub fn schema() -> Node {
     Node::table([
+        ("node", Node::of::<NodeConfig>()),
         ("store", Node::of::<StoreConfig>()),
         ("http", Node::of::<HttpSettings>()),
         ("log", Node::of::<LogConfig>()),

@@ -68,5 +68,5 @@ pub async fn submit_all(client: &Client, pool: &str, tasks: &[TraceTask], begin:
 
 /// What the built-in agent is given: how long to be busy.
 fn input(service_s: f64) -> Value {
-    json!({ "input": { "work_s": service_s } })
+    json!({ "input": { "service_s": service_s } })
 }
