@@ -23,7 +23,7 @@ const TAKE_OVER: f64 = 0.95;
 /// Steps that the dispersion remembers.
 const DISPERSION_STEPS: f64 = 60.0;
 /// More dispersion than this does not widen margins further: one freak step would, for ten minutes.
-const MAX_DISPERSION: f64 = 20.0;
+const MAX_DISPERSION: f64 = 8.0;
 /// Half-width of the normal 80 % band, where calibration starts.
 const BAND_START: f64 = 1.2816;
 /// Share of steps that should fall outside each edge of the band.
@@ -75,7 +75,7 @@ pub struct RateForecast {
     /// Upper edge of the 80 % band of a ten-second rate.
     pub high: f64,
     /// Index of dispersion of ten-second counts about the forecast: 1 for Poisson arrivals and a perfect forecast,
-    /// more for bursts and for forecasts that miss. Between 1 and 20.
+    /// more for bursts and for forecasts that miss. From 0 to 8.
     pub dispersion: f64,
     /// The forecast in charge.
     pub rule: Rule,

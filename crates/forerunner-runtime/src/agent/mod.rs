@@ -8,8 +8,10 @@ mod error;
 mod memory;
 pub(crate) mod messages;
 pub mod process;
+mod simulated;
 
 pub(crate) use actor::AgentActor;
 pub use context::{AgentContext, ProgressSink};
 pub use driver::{Driver, DriverFactory, Job, Seat};
 pub use error::AgentError;
+pub use simulated::{SimulatedFactory, SimulatedSpec};

@@ -1,1 +1,36 @@
-//! Warm child processes.
+//! Warm child processes: agents in any language, behind JSON-RPC on standard input and output.
+//!
+//! `docs/agent-protocol.md` describes the messages. A child is started from an operator's [`ProcessSpec`] only, never
+//! from a task. Whatever it does — garbage, floods, silence, death — fails at most its own task, with an
+//! [`AgentError`](super::AgentError) that names what happened, and within a bound of time and memory:
+//!
+//! - `line` buffers one line of bounded length, `stderr` the end of what the child says to people;
+//! - `link` writes and reads at the same time and watches for the end of the process;
+//! - `group` kills the child with all its descendants and leaves no zombie; `sandbox` confines it before exec;
+//! - `held` decides what a child must be sent of a context, `driver` runs tasks, `factory` starts children.
+//!
+//! Linux only: it relies on process file descriptors and on the parent-death signal.
+
+mod builtin;
+mod driver;
+mod factory;
+mod group;
+mod held;
+mod line;
+mod link;
+mod load;
+mod os;
+mod protocol;
+mod refusal;
+mod sandbox;
+mod scratch;
+mod spec;
+mod stderr;
+#[cfg(test)]
+mod tests;
+
+pub use builtin::{BuiltinAgentOptions, serve_stdio};
+pub use driver::ProcessDriver;
+pub use factory::ProcessFactory;
+pub use protocol::{AgentInfo, AgentName, Capabilities, PROTOCOL_VERSION, code};
+pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};

@@ -1,0 +1,218 @@
+//! An agent process for demonstrations: the agent's side of the protocol, doing nothing but taking its time.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufRead, BufReader, Write},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::protocol::{PROTOCOL_VERSION, code};
+
+/// How the built-in agent behaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltinAgentOptions {
+    /// How long it takes to warm up.
+    pub cold_start: Duration,
+    /// How long a task takes whose input has no number `service_s`, in seconds.
+    pub service: Duration,
+    /// Time passes this many times faster: everything is divided by it. Above 0.
+    pub speed: f64,
+    /// By how much a task makes its context grow, in bytes; 0 leaves it as it is.
+    pub context_growth_bytes: usize,
+}
+
+impl Default for BuiltinAgentOptions {
+    fn default() -> Self {
+        Self { cold_start: Duration::ZERO, service: Duration::ZERO, speed: 1.0, context_growth_bytes: 256 }
+    }
+}
+
+impl BuiltinAgentOptions {
+    fn scaled(&self, seconds: f64) -> Duration {
+        Duration::try_from_secs_f64(seconds / self.speed).unwrap_or(Duration::ZERO)
+    }
+
+    fn service(&self, input: &Value) -> Duration {
+        self.scaled(input.get("service_s").and_then(Value::as_f64).unwrap_or(self.service.as_secs_f64()))
+    }
+}
+
+/// Serves tasks on standard input and output until `shutdown` or the end of the input. Blocks; costs two threads.
+///
+/// Warms up for `cold_start`, then takes `service_s` seconds (a field of the input) for each task and answers with
+/// `{"echo": input, "pid": …, "items": …}`. It keeps contexts, and stops a task at once when asked to.
+///
+/// # Errors
+/// When standard output cannot be written, as after the end of the node.
+pub fn serve_stdio(options: BuiltinAgentOptions) -> io::Result<()> {
+    serve(BufReader::new(io::stdin()), io::stdout(), options)
+}
+
+/// Serves tasks on any two pipes.
+pub(super) fn serve(
+    input: impl BufRead + Send + 'static,
+    output: impl Write,
+    options: BuiltinAgentOptions,
+) -> io::Result<()> {
+    let (sender, lines) = mpsc::channel();
+    // Reading has a thread of its own so that a cancellation is heard while a task sleeps.
+    thread::spawn(move || input.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    Server { output, options, contexts: HashMap::new(), running: None }.serve(&lines)
+}
+
+struct Server<W> {
+    output: W,
+    options: BuiltinAgentOptions,
+    contexts: HashMap<String, Held>,
+    running: Option<Running>,
+}
+
+/// A context: what the node calls its state, and how much there is.
+struct Held {
+    version: u64,
+    items: usize,
+}
+
+struct Running {
+    request: Value,
+    task: String,
+    input: Value,
+    context: Option<String>,
+    ends_at: Instant,
+}
+
+/// An error's code and message.
+type Refused = (i64, String);
+
+impl<W: Write> Server<W> {
+    fn serve(&mut self, lines: &Receiver<String>) -> io::Result<()> {
+        loop {
+            match self.next_line(lines) {
+                Ok(line) => match serde_json::from_str::<Value>(&line) {
+                    Ok(message) if message["method"] == "shutdown" => {
+                        return self.answer(&message["id"], Ok(json!({})));
+                    }
+                    Ok(message) => self.handle(&message)?,
+                    Err(error) => self.answer(&Value::Null, Err((code::PARSE, error.to_string())))?,
+                },
+                Err(RecvTimeoutError::Timeout) => self.finish()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for the next line, at most until the running task is done.
+    fn next_line(&self, lines: &Receiver<String>) -> Result<String, RecvTimeoutError> {
+        match &self.running {
+            Some(running) => lines.recv_timeout(running.ends_at.saturating_duration_since(now())),
+            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn handle(&mut self, message: &Value) -> io::Result<()> {
+        let (id, params) = (&message["id"], &message["params"]);
+        match message["method"].as_str().unwrap_or_default() {
+            "initialize" => {
+                thread::sleep(self.options.scaled(self.options.cold_start.as_secs_f64()));
+                self.answer(id, Ok(introduction()))
+            }
+            "ping" => self.answer(id, Ok(json!({}))),
+            "context/load" => {
+                let loaded = self.load(params);
+                self.answer(id, loaded)
+            }
+            "context/drop" => {
+                self.contexts.remove(params["id"].as_str().unwrap_or_default());
+                self.answer(id, Ok(json!({})))
+            }
+            "task/run" => self.begin(id, params),
+            "task/cancel" => self.cancel(id, params),
+            other => self.answer(id, Err((code::METHOD_NOT_FOUND, format!("unknown method `{other}`")))),
+        }
+    }
+
+    fn load(&mut self, params: &Value) -> Result<Value, Refused> {
+        let id = params["id"].as_str().unwrap_or_default();
+        let held = self.contexts.get(id);
+        let before = match (params["base"].as_u64(), held) {
+            (None, _) => 0,
+            (Some(base), Some(held)) if held.version == base => held.items,
+            (Some(base), _) => return Err((code::UNKNOWN_BASE, format!("context `{id}` is not held at {base}"))),
+        };
+        let items = before + params["items"].as_array().map_or(0, Vec::len);
+        let version = params["version"].as_u64().unwrap_or_default();
+        self.contexts.insert(id.to_owned(), Held { version, items });
+        Ok(json!({}))
+    }
+
+    fn begin(&mut self, id: &Value, params: &Value) -> io::Result<()> {
+        if self.running.is_some() {
+            return self.answer(id, Err((code::FAILED, "another task is running".to_owned())));
+        }
+        let context = params["context"]["id"].as_str().map(str::to_owned);
+        if let Some(held) = context.as_ref().and_then(|context| self.contexts.get_mut(context)) {
+            held.version = params["context"]["version"].as_u64().unwrap_or_default();
+        }
+        let input = params["input"].clone();
+        self.running = Some(Running {
+            request: id.clone(),
+            task: params["task"].as_str().unwrap_or_default().to_owned(),
+            context,
+            ends_at: now() + self.options.service(&input),
+            input,
+        });
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: &Value, params: &Value) -> io::Result<()> {
+        let named = self.running.take_if(|running| params["task"] == running.task.as_str());
+        if let Some(running) = &named {
+            self.answer(&running.request, Err((code::CANCELLED, "stopped as asked".to_owned())))?;
+        }
+        self.answer(id, Ok(json!({})))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let growth = self.options.context_growth_bytes;
+        let held = running.context.and_then(|context| self.contexts.get_mut(&context));
+        let mut result = json!({
+            "output": { "echo": running.input, "pid": std::process::id(), "items": held.as_ref().map(|held| held.items) },
+        });
+        if let Some(held) = held.filter(|_| growth > 0) {
+            held.items += 1;
+            result["context"] = json!({ "append": [{ "role": "agent", "text": "x".repeat(growth) }] });
+        }
+        self.answer(&running.request, Ok(result))
+    }
+
+    fn answer(&mut self, id: &Value, result: Result<Value, Refused>) -> io::Result<()> {
+        let mut line = match result {
+            Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+            Err((code, message)) => {
+                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+            }
+        }
+        .to_string();
+        line.push('\n');
+        self.output.write_all(line.as_bytes())?;
+        self.output.flush()
+    }
+}
+
+fn introduction() -> Value {
+    json!({
+        "protocol": PROTOCOL_VERSION,
+        "agent": { "name": "forerunner-builtin", "version": env!("CARGO_PKG_VERSION") },
+        "capabilities": { "contexts": 64, "streaming": false },
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a process of its own, without a runtime whose clock could be moved")]
+fn now() -> Instant {
+    Instant::now()
+}

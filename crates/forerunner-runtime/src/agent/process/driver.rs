@@ -1,0 +1,258 @@
+//! Drives one warm child process.
+
+use std::{sync::Arc, time::Duration};
+
+use forerunner_context::Item;
+use forerunner_core::{ContextId, ErrorKind, Payload};
+use futures_util::future::LocalBoxFuture;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    ProcessSpec,
+    held::{HeldContexts, Load},
+    link::{Link, Refusal},
+    load::pieces,
+    protocol::{
+        AgentInfo, ContextChange, ContextDrop, ContextLoad, ContextRef, Message, Nothing, RpcError, TaskCancel,
+        TaskResult, TaskRun, code,
+    },
+    refusal::task_error,
+};
+use crate::agent::{AgentContext, AgentError, Driver, Job};
+
+/// What a child may write between two tasks, in bytes: stragglers of the task before, but no flood.
+const IDLE_ALLOWANCE_BYTES: usize = 64 << 10;
+
+/// One warm child process that speaks the protocol of `docs/agent-protocol.md`.
+///
+/// Dropping it kills the process and its group at once; [`Driver::stop`] asks first.
+pub struct ProcessDriver {
+    spec: Arc<ProcessSpec>,
+    link: Link,
+    info: AgentInfo,
+    contexts: HeldContexts,
+    idle_since: Instant,
+    /// Set while a job runs. Stays set if the job's future was dropped: the child then still works on it.
+    is_busy: bool,
+}
+
+impl ProcessDriver {
+    pub(super) fn new(spec: Arc<ProcessSpec>, mut link: Link, info: AgentInfo) -> Self {
+        link.allow(IDLE_ALLOWANCE_BYTES, "though it had no task");
+        let contexts = HeldContexts::new(info.capabilities.contexts);
+        Self { spec, link, info, contexts, idle_since: Instant::now(), is_busy: false }
+    }
+
+    /// Returns what the child says about itself.
+    pub const fn info(&self) -> &AgentInfo {
+        &self.info
+    }
+
+    /// Checks that the idle child still answers. Done before the first job after an idle time of `ping_after`.
+    ///
+    /// # Errors
+    /// When it does not answer within `ping_timeout`, is gone, or broke the protocol. It is not usable then.
+    pub async fn check(&mut self) -> Result<(), AgentError> {
+        match self.link.ask("ping", &Nothing {}, self.spec.ping_timeout).await {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(self.refused("ping", self.spec.ping_timeout, refusal, false)),
+        }
+    }
+
+    async fn attempt(&mut self, job: &Job, cx: &mut AgentContext) -> Result<Payload, AgentError> {
+        if self.idle_since.elapsed() >= self.spec.ping_after {
+            self.check().await?;
+        }
+        let context = cx.id().filter(|_| self.contexts.is_supported()).cloned();
+        if let Some(id) = &context {
+            let stuck = stuck_after(cx, self.spec.cancel_grace);
+            tokio::select! {
+                loaded = self.bring_up_to_date(id, cx) => loaded?,
+                () = stuck => return Err(self.ignored_cancel()),
+            }
+        }
+        if cx.is_cancelled() {
+            return Err(AgentError::cancelled());
+        }
+        let answer = match self.run_task(job, context.as_ref(), cx).await? {
+            Ok(answer) => answer,
+            Err(error) => return Err(task_error(&error, cx.is_cancelled())),
+        };
+        let result: TaskResult = serde_json::from_str(answer.get())
+            .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
+        if let Some(id) = &context {
+            result.context.map_or(Ok(()), |change| apply(change, cx))?;
+            self.contexts.hold(id, cx.version(), cx.items());
+        }
+        Ok(result.output)
+    }
+
+    /// Makes the child hold the context exactly as it is in `cx`, sending only what it lacks.
+    async fn bring_up_to_date(&mut self, id: &ContextId, cx: &AgentContext) -> Result<(), AgentError> {
+        if let Some(oldest) = self.contexts.make_room(id) {
+            let drop = ContextDrop { id: oldest.as_str() };
+            if let Err(refusal) = self.link.ask("context/drop", &drop, self.spec.load_timeout).await {
+                return Err(self.refused("context/drop", self.spec.load_timeout, refusal, cx.is_cancelled()));
+            }
+        }
+        let loaded = match self.contexts.plan(id, cx.items()) {
+            Load::Nothing => Ok(()),
+            Load::Append { base, from } => match self.load(id, cx.version(), Some(base), &cx.items()[from..]).await {
+                // It dropped the context by itself, as it may.
+                Err(Refusal::Answer(RpcError { code: code::UNKNOWN_BASE, .. })) => {
+                    self.load(id, cx.version(), None, cx.items()).await
+                }
+                loaded => loaded,
+            },
+            Load::Full => self.load(id, cx.version(), None, cx.items()).await,
+        };
+        loaded.map_err(|refusal| self.refused("context/load", self.spec.load_timeout, refusal, cx.is_cancelled()))?;
+        self.contexts.hold(id, cx.version(), cx.items());
+        Ok(())
+    }
+
+    /// Sends items in as many lines as the limit of a line asks for.
+    async fn load(&mut self, id: &ContextId, version: u64, base: Option<u64>, items: &[Item]) -> Result<(), Refusal> {
+        let mut base = base;
+        for items in pieces(id, items, self.spec.max_line_bytes).map_err(Refusal::Broken)? {
+            let params = ContextLoad { id: id.as_str(), version, base, items: &items };
+            self.link.ask("context/load", &params, self.spec.load_timeout).await?;
+            base = Some(version);
+        }
+        Ok(())
+    }
+
+    /// Has the child do the task. The outer error means that the child is not usable any more.
+    async fn run_task(
+        &mut self,
+        job: &Job,
+        context: Option<&ContextId>,
+        cx: &AgentContext,
+    ) -> Result<Result<Box<RawValue>, RpcError>, AgentError> {
+        let params = TaskRun {
+            task: job.task.to_string(),
+            attempt: job.attempt,
+            input: &job.input,
+            context: context.map(|id| ContextRef { id: id.as_str(), version: cx.version() }),
+            deadline: job.deadline,
+        };
+        let request = self.link.send("task/run", &params)?;
+        let mut answer = None;
+        let mut cancel: Option<Cancel> = None;
+        // An answer to `task/cancel` is awaited as well, so that nothing is outstanding when the next task begins.
+        while answer.is_none() || cancel.as_ref().is_some_and(|cancel| self.link.is_unanswered(cancel.request)) {
+            let deadline = cancel.as_ref().map(|cancel| cancel.deadline);
+            tokio::select! {
+                message = self.link.next() => match message? {
+                    Message::Answer { id, result } if id == request => answer = Some(result),
+                    Message::Progress { task, text } if task == job.task && answer.is_none() => cx.progress(text),
+                    Message::Output { task, chunk } if task == job.task && answer.is_none() => cx.output(chunk),
+                    // The answer to `task/cancel`, stragglers of an earlier task, what a later version may say.
+                    _ => {}
+                },
+                () = cx.cancelled(), if cancel.is_none() && answer.is_none() => {
+                    let request = self.link.send("task/cancel", &TaskCancel { task: job.task.to_string() })?;
+                    cancel = Some(Cancel { request, deadline: Instant::now() + self.spec.cancel_grace });
+                }
+                () = reached(deadline) => return Err(self.ignored_cancel()),
+            }
+        }
+        answer.ok_or_else(|| self.link.protocol_error("did not answer"))
+    }
+
+    /// The child went on after it was asked to stop.
+    fn ignored_cancel(&self) -> AgentError {
+        let grace = self.spec.cancel_grace.as_secs_f64();
+        let message = format!("{} did not stop within cancel_grace = {grace} s and is stopped", self.link.name());
+        AgentError::new(ErrorKind::Cancelled, message, false, false)
+    }
+
+    /// What it means that the child did not do what `method` asks.
+    fn refused(&self, method: &str, patience: Duration, refusal: Refusal, was_cancelled: bool) -> AgentError {
+        match refusal {
+            Refusal::Answer(error) => task_error(&error, was_cancelled),
+            Refusal::Broken(error) => error,
+            Refusal::Late => {
+                let limit = patience.as_secs_f64();
+                self.link.protocol_error(&format!("did not answer `{method}` within {limit} s"))
+            }
+        }
+    }
+}
+
+struct Cancel {
+    request: u64,
+    deadline: Instant,
+}
+
+fn apply(change: ContextChange, cx: &mut AgentContext) -> Result<(), AgentError> {
+    let bytes = |item: Box<RawValue>| Box::<str>::from(item).into_string().into_bytes();
+    match change {
+        ContextChange::Append(items) => items.into_iter().try_for_each(|item| cx.push_bytes(bytes(item))),
+        ContextChange::Replace(items) => cx.replace(items.into_iter().map(bytes)),
+    }
+}
+
+/// Resolves when a cancellation has been ignored for `grace`.
+async fn stuck_after(cx: &AgentContext, grace: Duration) {
+    cx.cancelled().await;
+    sleep(grace).await;
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Driver for ProcessDriver {
+    fn run<'a>(
+        &'a mut self,
+        job: &'a Job,
+        cx: &'a mut AgentContext,
+    ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
+        Box::pin(async move {
+            self.is_busy = true;
+            self.link.allow(self.spec.max_output_bytes, "in one task (max_output_bytes)");
+            let result = self.attempt(job, cx).await;
+            if let (Err(_), Some(id)) = (&result, cx.id()) {
+                // Nothing of a failed attempt is kept here, but the child may have changed what it holds.
+                self.contexts.forget(id);
+            }
+            self.link.allow(IDLE_ALLOWANCE_BYTES, "though it had no task");
+            self.idle_since = Instant::now();
+            self.is_busy = false;
+            result
+        })
+    }
+
+    fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
+        Box::pin(async move {
+            loop {
+                // An answer would be one that nobody waits for, which is an error; notifications come too late.
+                if let Err(error) = self.link.next().await {
+                    return error;
+                }
+            }
+        })
+    }
+
+    fn stop(self: Box<Self>, grace: Duration) -> LocalBoxFuture<'static, ()> {
+        let Self { spec, mut link, is_busy, .. } = *self;
+        Box::pin(async move {
+            let grace = grace.min(spec.stop_grace);
+            let deadline = Instant::now() + grace;
+            // A child in the middle of a task may not read: it is told by a signal at once.
+            if !is_busy && !grace.is_zero() && link.send("shutdown", &Nothing {}).is_ok() {
+                link.linger(grace / 2).await;
+            }
+            link.terminate(deadline.saturating_duration_since(Instant::now())).await;
+        })
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.link.pid())
+    }
+}

@@ -1,0 +1,90 @@
+//! Starts child processes.
+
+use std::sync::Arc;
+
+use forerunner_core::Error;
+use futures_util::future::LocalBoxFuture;
+
+use super::{
+    ProcessDriver, ProcessSpec,
+    link::{Link, Refusal},
+    protocol::{AgentInfo, AnnouncedLimits, Initialize, PROTOCOL_VERSION, short},
+};
+use crate::agent::{AgentError, Driver, DriverFactory, Seat};
+
+/// Starts warm child processes of one kind.
+#[derive(Debug, Clone)]
+pub struct ProcessFactory {
+    spec: Arc<ProcessSpec>,
+}
+
+impl ProcessFactory {
+    /// Checks the settings and wraps them.
+    ///
+    /// # Errors
+    /// What [`ProcessSpec::validate`] refuses. Whether the program exists shows at the first start.
+    pub fn new(spec: ProcessSpec) -> Result<Self, Error> {
+        spec.validate()?;
+        Ok(Self { spec: Arc::new(spec) })
+    }
+
+    /// Starts a child and answers once it is warm. Dropping the future kills the child and its group.
+    ///
+    /// The child is killed as well when the thread that polls this future ends.
+    ///
+    /// # Errors
+    /// When the program cannot be started, ends, or does not answer `initialize` properly within `start_timeout`.
+    pub async fn launch(self, seat: Seat) -> Result<ProcessDriver, AgentError> {
+        let spec = self.spec;
+        let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string())
+            .map_err(|error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0])))?;
+        let params = Initialize {
+            protocol: PROTOCOL_VERSION,
+            pool: seat.pool.as_str(),
+            agent: seat.agent.to_string(),
+            limits: AnnouncedLimits {
+                max_line_bytes: spec.max_line_bytes,
+                max_output_bytes: spec.max_output_bytes,
+                cancel_grace_s: spec.cancel_grace.as_secs_f64(),
+                stop_grace_s: spec.stop_grace.as_secs_f64(),
+            },
+        };
+        let answer = match link.ask("initialize", &params, spec.start_timeout).await {
+            Ok(answer) => answer,
+            Err(refusal) => return Err(not_started(&link, &spec, refusal)),
+        };
+        let info: AgentInfo = serde_json::from_str(answer.get())
+            .map_err(|error| link.protocol_error(&format!("answered `initialize` with something else: {error}")))?;
+        if info.protocol != PROTOCOL_VERSION {
+            let what = format!("speaks protocol {}, this node speaks {PROTOCOL_VERSION}", info.protocol);
+            return Err(link.protocol_error(&what));
+        }
+        tracing::debug!(pid = link.pid(), agent = %seat.agent, name = info.agent.name, "agent process is warm");
+        Ok(ProcessDriver::new(spec, link, info))
+    }
+}
+
+fn not_started(link: &Link, spec: &ProcessSpec, refusal: Refusal) -> AgentError {
+    match refusal {
+        Refusal::Broken(error) => error,
+        Refusal::Late => {
+            let limit = spec.start_timeout.as_secs_f64();
+            link.protocol_error(&format!("did not answer `initialize` within start_timeout = {limit} s"))
+        }
+        Refusal::Answer(error) => {
+            let what = format!("refused to start: {} (code {})", short(&error.message), error.code);
+            link.protocol_error(&what)
+        }
+    }
+}
+
+impl DriverFactory for ProcessFactory {
+    fn kind(&self) -> &'static str {
+        "process"
+    }
+
+    fn start(&self, seat: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+        let factory = self.clone();
+        Box::pin(async move { Ok(Box::new(factory.launch(seat).await?) as Box<dyn Driver>) })
+    }
+}

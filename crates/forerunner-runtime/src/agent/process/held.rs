@@ -1,0 +1,127 @@
+//! What a child keeps of contexts, and the least that brings it up to date.
+
+use std::collections::HashMap;
+
+use forerunner_context::{Item, ItemHash};
+use forerunner_core::ContextId;
+
+/// Most contexts that a child is trusted with, whatever it says of itself: the node remembers what each one holds.
+const MAX_CONTEXTS: usize = 1_024;
+
+/// What must be sent before a child holds a context as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// It holds exactly this.
+    Nothing,
+    /// It holds the first `from` items and calls that state `base`: the others follow.
+    Append { base: u64, from: usize },
+    /// It holds none of it, or something else.
+    Full,
+}
+
+/// What one child holds, by the hashes of the items. Remembers 32 bytes an item.
+pub(super) struct HeldContexts {
+    capacity: usize,
+    held: HashMap<ContextId, Held>,
+    uses: u64,
+}
+
+struct Held {
+    /// The version that the child was last told for this context: both sides name the state so.
+    version: u64,
+    items: Vec<ItemHash>,
+    last_use: u64,
+}
+
+impl HeldContexts {
+    /// Nothing, for a child that keeps `capacity` contexts.
+    pub(super) fn new(capacity: u32) -> Self {
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).min(MAX_CONTEXTS);
+        Self { capacity, held: HashMap::new(), uses: 0 }
+    }
+
+    /// Returns whether the child keeps contexts at all.
+    pub(super) const fn is_supported(&self) -> bool {
+        self.capacity > 0
+    }
+
+    /// Decides what to send. By content, since versions are counted where contexts are stored: what a child appended
+    /// itself is in place already, whatever version it became.
+    pub(super) fn plan(&self, id: &ContextId, items: &[Item]) -> Load {
+        let Some(held) = self.held.get(id) else { return Load::Full };
+        let is_prefix =
+            held.items.len() <= items.len() && held.items.iter().zip(items).all(|(h, item)| h == item.hash());
+        match (is_prefix, held.items.len()) {
+            (false, _) => Load::Full,
+            (true, count) if count == items.len() => Load::Nothing,
+            (true, from) => Load::Append { base: held.version, from },
+        }
+    }
+
+    /// Forgets and returns the context used longest ago, if there is no room for `id`.
+    pub(super) fn make_room(&mut self, id: &ContextId) -> Option<ContextId> {
+        if self.held.contains_key(id) || self.held.len() < self.capacity {
+            return None;
+        }
+        let oldest = self.held.iter().min_by_key(|(_, held)| held.last_use).map(|(id, _)| id.clone())?;
+        self.held.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// Remembers that the child holds `items` and calls them `version`.
+    pub(super) fn hold(&mut self, id: &ContextId, version: u64, items: &[Item]) {
+        self.uses += 1;
+        let items = items.iter().map(|item| *item.hash()).collect();
+        self.held.insert(id.clone(), Held { version, items, last_use: self.uses });
+    }
+
+    /// Forgets what the child holds of a context: it changed in a way that was not kept.
+    pub(super) fn forget(&mut self, id: &ContextId) {
+        self.held.remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(texts: &[&str]) -> Vec<Item> {
+        texts.iter().map(|text| Item::new(text.as_bytes())).collect()
+    }
+
+    fn id(text: &str) -> ContextId {
+        ContextId::new(text).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_missing_is_sent() {
+        let mut held = HeldContexts::new(2);
+        held.hold(&id("c"), 7, &items(&["1", "2"]));
+        for (now, load) in [
+            (&["1", "2"][..], Load::Nothing),
+            (&["1", "2", "3"], Load::Append { base: 7, from: 2 }),
+            (&["1"], Load::Full),
+            (&["1", "3"], Load::Full),
+            (&["1", "x", "3"], Load::Full),
+            (&[], Load::Full),
+        ] {
+            assert_eq!(held.plan(&id("c"), &items(now)), load, "{now:?}");
+        }
+        assert_eq!(held.plan(&id("d"), &[]), Load::Full);
+        held.hold(&id("d"), 0, &[]);
+        assert_eq!(held.plan(&id("d"), &[]), Load::Nothing);
+        held.forget(&id("c"));
+        assert_eq!(held.plan(&id("c"), &items(&["1", "2"])), Load::Full);
+    }
+
+    #[test]
+    fn the_context_used_longest_ago_makes_room() {
+        let mut held = HeldContexts::new(2);
+        held.hold(&id("a"), 1, &[]);
+        held.hold(&id("b"), 1, &[]);
+        held.hold(&id("a"), 2, &[]);
+        assert_eq!(held.make_room(&id("a")), None);
+        assert_eq!(held.make_room(&id("c")), Some(id("b")));
+        assert_eq!(held.make_room(&id("c")), None);
+    }
+}

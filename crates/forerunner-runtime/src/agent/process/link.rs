@@ -1,0 +1,287 @@
+//! The line to one child: requests go out, messages come in, and its end is noticed.
+
+use std::{io, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::{
+    io::AsyncWriteExt,
+    process::{ChildStdin, ChildStdout},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    ProcessSpec,
+    group::ProcessGroup,
+    line::LineReader,
+    protocol::{Message, RpcError, parse_line, request_line},
+    stderr::StderrTail,
+};
+use crate::agent::AgentError;
+
+/// How long a child that ended is still listened to, if a descendant that escaped holds its output open.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long a child that closed a pipe may take to end: its status explains why.
+const LAST_STEPS: Duration = Duration::from_millis(250);
+/// Longest wait for the end of its standard error, which explains why it ended.
+const LAST_STDERR: Duration = Duration::from_millis(30);
+
+/// An answer that is no result.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The agent answered with an error.
+    Answer(RpcError),
+    /// The agent did not answer in time.
+    Late,
+    /// The agent is gone or cannot be trusted any more.
+    Broken(AgentError),
+}
+
+/// The line to one child. Owns its process group: dropping it kills them all.
+pub(super) struct Link {
+    spec: Arc<ProcessSpec>,
+    group: ProcessGroup,
+    stdin: Option<ChildStdin>,
+    stdout: LineReader<ChildStdout>,
+    stderr: StderrTail,
+    /// What the child has not taken yet.
+    outgoing: Vec<u8>,
+    sent: usize,
+    /// When the child last took something of it.
+    taken_at: Instant,
+    next_id: u64,
+    /// Requests without an answer: at most a task and its cancellation.
+    unanswered: Vec<u64>,
+    /// What the child may write before it counts as flooding.
+    allowance: Allowance,
+    /// Whether its standard output has ended.
+    is_silent: bool,
+    /// Until when it may go on though it closed a pipe or ended, and what it did.
+    closing: Option<(Instant, &'static str)>,
+}
+
+/// How much a child may write, and when.
+struct Allowance {
+    left_bytes: usize,
+    total_bytes: usize,
+    occasion: &'static str,
+}
+
+impl Link {
+    /// Starts the child. `name` is part of the name of its directory.
+    pub(super) fn open(spec: Arc<ProcessSpec>, name: &str) -> io::Result<Self> {
+        let (group, pipes) = ProcessGroup::spawn(&spec, name)?;
+        let allowed = spec.max_output_bytes;
+        Ok(Self {
+            stdin: Some(pipes.stdin),
+            stdout: LineReader::new(pipes.stdout, spec.max_line_bytes),
+            stderr: StderrTail::new(pipes.stderr, spec.stderr_ring_bytes, group.pid()),
+            spec,
+            group,
+            outgoing: Vec::new(),
+            sent: 0,
+            taken_at: Instant::now(),
+            next_id: 1,
+            unanswered: Vec::new(),
+            allowance: Allowance { left_bytes: allowed, total_bytes: allowed, occasion: "while it started" },
+            is_silent: false,
+            closing: None,
+        })
+    }
+
+    /// Returns the child's process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.group.pid()
+    }
+
+    /// Lets the child write this much from now on. `occasion` says when, for people.
+    pub(super) const fn allow(&mut self, bytes: usize, occasion: &'static str) {
+        self.allowance = Allowance { left_bytes: bytes, total_bytes: bytes, occasion };
+    }
+
+    /// Returns whether `request` waits for its answer.
+    pub(super) fn is_unanswered(&self, request: u64) -> bool {
+        self.unanswered.contains(&request)
+    }
+
+    /// Queues a request and returns its id. It is written while the answer is awaited, so that a child that writes
+    /// much before it reads cannot block both sides.
+    pub(super) fn send<P: Serialize>(&mut self, method: &str, params: &P) -> Result<u64, AgentError> {
+        let id = self.next_id;
+        let line = request_line(id, method, params)?;
+        self.next_id += 1;
+        self.unanswered.push(id);
+        if self.outgoing.is_empty() {
+            self.taken_at = Instant::now();
+        }
+        self.outgoing.extend_from_slice(&line);
+        Ok(id)
+    }
+
+    /// Sends a request and waits for its answer, at most for `patience`. Notifications meanwhile are ignored.
+    pub(super) async fn ask<P: Serialize>(
+        &mut self,
+        method: &str,
+        params: &P,
+        patience: Duration,
+    ) -> Result<Box<RawValue>, Refusal> {
+        let request = self.send(method, params).map_err(Refusal::Broken)?;
+        let answer = async {
+            loop {
+                match self.next().await {
+                    Ok(Message::Answer { id, result }) if id == request => return result.map_err(Refusal::Answer),
+                    Ok(_) => {}
+                    Err(error) => return Err(Refusal::Broken(error)),
+                }
+            }
+        };
+        timeout(patience, answer).await.unwrap_or(Err(Refusal::Late))
+    }
+
+    /// Waits for the child's next message, and writes what waits to be written. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// `lost` when the child ended, `protocol` when it broke a rule. The child is not usable afterwards.
+    pub(super) async fn next(&mut self) -> Result<Message, AgentError> {
+        loop {
+            if let Some(message) = self.buffered()? {
+                return Ok(message);
+            }
+            if self.is_silent && self.group.has_ended() {
+                return Err(self.lost().await);
+            }
+            let writing = self.stdin.is_some() && !self.outgoing.is_empty();
+            let deadline = match self.closing {
+                Some((until, _)) => Some(until),
+                None if writing => Some(self.taken_at + self.spec.write_timeout),
+                None => None,
+            };
+            tokio::select! {
+                read = self.stdout.fill(), if !self.is_silent => {
+                    if matches!(read, Ok(0) | Err(_)) {
+                        self.is_silent = true;
+                        self.close("closed its standard output", LAST_STEPS);
+                    }
+                }
+                wrote = write(&mut self.stdin, &self.outgoing[self.sent..]), if writing => self.advance(wrote),
+                () = self.group.exited(), if !self.group.has_ended() => self.close("ended", LAST_WORDS),
+                () = until(deadline), if deadline.is_some() => return Err(self.overdue().await),
+            }
+        }
+    }
+
+    /// Takes the next message that is here already.
+    fn buffered(&mut self) -> Result<Option<Message>, AgentError> {
+        let line = match self.stdout.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                let limit = self.spec.max_line_bytes;
+                return Err(self.protocol_error(&format!("wrote a line of more than max_line_bytes = {limit} bytes")));
+            }
+        };
+        self.spend(line.len() + 1)?;
+        let message = parse_line(self.stdout.bytes(line)).map_err(|what| self.protocol_error(&what))?;
+        if let Message::Answer { id, .. } = message {
+            self.settle(id)?;
+        }
+        Ok(Some(message))
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), AgentError> {
+        let Allowance { left_bytes, total_bytes, occasion } = &mut self.allowance;
+        let Some(left) = left_bytes.checked_sub(bytes) else {
+            let what = format!("wrote more than {total_bytes} bytes {occasion}");
+            return Err(self.protocol_error(&what));
+        };
+        *left_bytes = left;
+        Ok(())
+    }
+
+    fn settle(&mut self, id: u64) -> Result<(), AgentError> {
+        if let Some(index) = self.unanswered.iter().position(|request| *request == id) {
+            self.unanswered.swap_remove(index);
+            return Ok(());
+        }
+        match (1..self.next_id).contains(&id) {
+            true => Err(self.protocol_error(&format!("answered request {id} twice"))),
+            false => Err(self.protocol_error(&format!("answered request {id}, which was never sent"))),
+        }
+    }
+
+    fn advance(&mut self, wrote: io::Result<usize>) {
+        match wrote {
+            Ok(count) => {
+                self.sent += count;
+                self.taken_at = Instant::now();
+            }
+            Err(_) => self.close("closed its standard input", LAST_STEPS),
+        }
+        if self.sent == self.outgoing.len() {
+            // Large inputs are rare: their memory is given back.
+            (self.outgoing, self.sent) = (Vec::new(), 0);
+        }
+    }
+
+    /// Leaves the child a moment to end, and nothing more to read. A moment that has begun is not made longer.
+    fn close(&mut self, what: &'static str, moment: Duration) {
+        self.stdin = None;
+        let until = Instant::now() + moment;
+        self.closing = Some(self.closing.map_or((until, what), |(earlier, first)| (earlier.min(until), first)));
+    }
+
+    /// The time is up: to write, or for last words.
+    async fn overdue(&mut self) -> AgentError {
+        if self.closing.is_none() {
+            let limit = self.spec.write_timeout.as_secs_f64();
+            return self.protocol_error(&format!("did not read its standard input for write_timeout = {limit} s"));
+        }
+        self.lost().await
+    }
+
+    /// The child is gone, or as good as gone.
+    async fn lost(&mut self) -> AgentError {
+        let quote = self.stderr.last_words(LAST_STDERR).await;
+        let how = match (self.group.has_ended(), self.closing) {
+            (false, Some((_, what))) => format!("{what} but goes on"),
+            _ => self.group.how_it_ended(),
+        };
+        AgentError::lost(format!("{} {how}{quote}", self.name()))
+    }
+
+    /// The child broke a rule: `what` continues "the agent".
+    pub(super) fn protocol_error(&self, what: &str) -> AgentError {
+        AgentError::protocol(format!("{} {what}{}", self.name(), self.stderr.quote()))
+    }
+
+    /// Names the child in messages.
+    pub(super) fn name(&self) -> String {
+        format!("agent process {} ({})", self.pid(), self.spec.argv[0])
+    }
+
+    /// Waits until the child has ended by itself, or `patience` is over.
+    pub(super) async fn linger(&mut self, patience: Duration) {
+        let ended = async { while self.next().await.is_ok() {} };
+        let _over = timeout(patience, ended).await;
+    }
+
+    /// Ends the child and its group: SIGTERM, `grace`, SIGKILL.
+    pub(super) async fn terminate(mut self, grace: Duration) {
+        self.stdin = None;
+        self.group.terminate(grace).await;
+    }
+}
+
+async fn write(stdin: &mut Option<ChildStdin>, bytes: &[u8]) -> io::Result<usize> {
+    match stdin {
+        Some(pipe) => pipe.write(bytes).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

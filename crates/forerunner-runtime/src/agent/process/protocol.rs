@@ -1,0 +1,344 @@
+//! The messages between a node and a child: JSON-RPC 2.0, one message a line. `docs/agent-protocol.md` explains them.
+
+use std::borrow::Cow;
+
+use forerunner_core::{Payload, TaskId, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+/// The version of the protocol that this node speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Codes of the errors an agent answers with. Others mean [`code::FAILED`].
+pub mod code {
+    /// The line was no JSON. JSON-RPC's own.
+    pub const PARSE: i64 = -32_700;
+    /// The line was no request. JSON-RPC's own.
+    pub const INVALID_REQUEST: i64 = -32_600;
+    /// The method is unknown. JSON-RPC's own.
+    pub const METHOD_NOT_FOUND: i64 = -32_601;
+    /// The task's input does not fit. JSON-RPC's own.
+    pub const INVALID_PARAMS: i64 = -32_602;
+    /// The agent's code failed. JSON-RPC's own.
+    pub const INTERNAL: i64 = -32_603;
+    /// The task failed. `data.retryable` says whether another attempt may cure it: true unless said.
+    pub const FAILED: i64 = -32_000;
+    /// The task stopped because of `task/cancel`.
+    pub const CANCELLED: i64 = -32_001;
+    /// The output or the context would be over a limit.
+    pub const TOO_LARGE: i64 = -32_002;
+    /// `context/load` names a `base` that the agent does not hold.
+    pub const UNKNOWN_BASE: i64 = -32_003;
+}
+
+/// A request of the node.
+#[derive(Serialize)]
+pub(super) struct Request<'a, P> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: &'a P,
+}
+
+/// Writes a request as one line.
+pub(super) fn request_line<P: Serialize>(id: u64, method: &str, params: &P) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&Request { jsonrpc: "2.0", id, method, params })?;
+    // Inputs and items are passed on as they were written. A line break in them can only be white space between two
+    // tokens, since JSON forbids it inside of strings, and here it would end the message.
+    line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Parameters of `initialize`.
+#[derive(Serialize)]
+pub(super) struct Initialize<'a> {
+    pub protocol: u32,
+    pub pool: &'a str,
+    pub agent: String,
+    pub limits: AnnouncedLimits,
+}
+
+/// The bounds that an agent should know.
+#[derive(Serialize)]
+pub(super) struct AnnouncedLimits {
+    pub max_line_bytes: usize,
+    pub max_output_bytes: usize,
+    pub cancel_grace_s: f64,
+    pub stop_grace_s: f64,
+}
+
+/// The answer to `initialize`: what the child says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AgentInfo {
+    /// The protocol version it speaks.
+    pub protocol: u32,
+    /// Its name and version.
+    pub agent: AgentName,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+}
+
+/// Name and version of the program, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AgentName {
+    /// The name.
+    pub name: String,
+    /// The version.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// What a child can do. Absent means that it cannot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// How many contexts it keeps in memory at once. With 0 its tasks run without a context.
+    pub contexts: u32,
+    /// Whether it sends `task/output` while it works.
+    pub streaming: bool,
+}
+
+/// Names a context and what the agent calls the state of it.
+#[derive(Serialize)]
+pub(super) struct ContextRef<'a> {
+    pub id: &'a str,
+    pub version: u64,
+}
+
+/// Parameters of `context/load`.
+#[derive(Serialize)]
+pub(super) struct ContextLoad<'a> {
+    pub id: &'a str,
+    pub version: u64,
+    pub base: Option<u64>,
+    pub items: &'a [&'a RawValue],
+}
+
+/// Parameters of `context/drop`.
+#[derive(Serialize)]
+pub(super) struct ContextDrop<'a> {
+    pub id: &'a str,
+}
+
+/// Parameters of `task/run`.
+#[derive(Serialize)]
+pub(super) struct TaskRun<'a> {
+    pub task: String,
+    pub attempt: u32,
+    pub input: &'a Payload,
+    pub context: Option<ContextRef<'a>>,
+    pub deadline: Timestamp,
+}
+
+/// Parameters of `task/cancel`.
+#[derive(Serialize)]
+pub(super) struct TaskCancel {
+    pub task: String,
+}
+
+/// Parameters of `ping` and `shutdown`.
+#[derive(Serialize)]
+pub(super) struct Nothing {}
+
+/// The answer to `task/run`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TaskResult {
+    pub output: Payload,
+    #[serde(default)]
+    pub context: Option<ContextChange>,
+}
+
+/// How the agent changed its context.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ContextChange {
+    Append(Vec<Box<RawValue>>),
+    Replace(Vec<Box<RawValue>>),
+}
+
+/// The error object of an answer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct RpcError {
+    pub code: i64,
+    pub message: String,
+    #[serde(default)]
+    pub data: RpcErrorData,
+}
+
+impl RpcError {
+    /// Whether another attempt may cure it, as far as the agent said.
+    pub(super) fn retryable(&self) -> Option<bool> {
+        match &self.data {
+            RpcErrorData::Known { retryable } => Some(*retryable),
+            RpcErrorData::Other(_) => None,
+        }
+    }
+}
+
+/// What the error object carries besides code and message. JSON-RPC lets it be anything.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RpcErrorData {
+    Known { retryable: bool },
+    Other(serde::de::IgnoredAny),
+}
+
+impl Default for RpcErrorData {
+    fn default() -> Self {
+        Self::Other(serde::de::IgnoredAny)
+    }
+}
+
+/// What a child's line says.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// An answer to a request.
+    Answer { id: u64, result: Result<Box<RawValue>, RpcError> },
+    /// `task/progress`: a line for people.
+    Progress { task: TaskId, text: String },
+    /// `task/output`: a piece of the output.
+    Output { task: TaskId, chunk: String },
+    /// A notification that this version does not know.
+    Unknown,
+}
+
+/// Any line of a child, before it is known what it is. Fields that are `null` are not absent.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<RpcError>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+struct ProgressParams {
+    task: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct OutputParams {
+    task: String,
+    chunk: String,
+}
+
+/// Reads one line of a child. The error says what is wrong with it, to be continued after "the agent".
+pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
+    let line: Line<'_> =
+        serde_json::from_slice(bytes).map_err(|error| format!("wrote a line that is no message: {error}"))?;
+    if line.jsonrpc.as_deref() != Some("2.0") {
+        return Err("wrote a message without \"jsonrpc\": \"2.0\"".to_owned());
+    }
+    match (line.method, line.id, line.result, line.error) {
+        (Some(method), None, None, None) => notification(&method, line.params.map_or("null", RawValue::get)),
+        (Some(method), Some(_), None, None) => {
+            Err(format!("sent the request `{}`, but agents only answer", short(&method)))
+        }
+        (None, Some(id), Some(result), None) => Ok(Message::Answer { id: own_id(id)?, result: Ok(result.to_owned()) }),
+        // An agent that could not read a request answers with an id of null.
+        (None, Some(id), None | Some(_), Some(error)) if id.get() == "null" => {
+            Err(format!("could not read a request: {} (code {})", short(&error.message), error.code))
+        }
+        (None, Some(id), None, Some(error)) => Ok(Message::Answer { id: own_id(id)?, result: Err(error) }),
+        _ => Err("wrote a message that is neither an answer nor a notification".to_owned()),
+    }
+}
+
+fn own_id(id: &RawValue) -> Result<u64, String> {
+    id.get().parse().map_err(|_| format!("answered the request {}, which was never sent", short(id.get())))
+}
+
+fn notification(method: &str, params: &str) -> Result<Message, String> {
+    let broken = |error: serde_json::Error| format!("sent `{method}` with wrong parameters: {error}");
+    let task =
+        |text: &str| text.parse().map_err(|_| format!("sent `{method}` for `{}`, which is no task", short(text)));
+    match method {
+        "task/progress" => {
+            let ProgressParams { task: id, text } = serde_json::from_str(params).map_err(broken)?;
+            Ok(Message::Progress { task: task(&id)?, text })
+        }
+        "task/output" => {
+            let OutputParams { task: id, chunk } = serde_json::from_str(params).map_err(broken)?;
+            Ok(Message::Output { task: task(&id)?, chunk })
+        }
+        _ => Ok(Message::Unknown),
+    }
+}
+
+/// Keeps what a child wrote short enough for a message.
+pub(super) fn short(text: &str) -> Cow<'_, str> {
+    const KEPT: usize = 1_000;
+    match text.char_indices().nth(KEPT) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &str) -> String {
+        parse_line(line.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let answer = |line: &str| match parse_line(line.as_bytes()).unwrap() {
+            Message::Answer { id, result } => (id, result.map(|raw| raw.get().to_owned())),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(answer(r#"{"jsonrpc":"2.0","id":7,"result":null}"#), (7, Ok("null".into())));
+        assert_eq!(answer(r#"{"jsonrpc":"2.0","id":7,"result":{"a":1}}"#), (7, Ok(r#"{"a":1}"#.into())));
+        let (_, error) =
+            answer(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no","data":{"retryable":false}}}"#);
+        assert_eq!(error.unwrap_err().retryable(), Some(false));
+        let (_, error) = answer(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no","data":"text"}}"#);
+        assert_eq!(error.unwrap_err().retryable(), None);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_with_the_reason() {
+        for (line, reason) in [
+            ("hello", "is no message"),
+            ("", "is no message"),
+            ("[]", "is no message"),
+            (r#"{"id":1,"result":1}"#, "without \"jsonrpc\""),
+            (r#"{"jsonrpc":"2.0"}"#, "neither an answer nor a notification"),
+            (r#"{"jsonrpc":"2.0","id":1}"#, "neither an answer nor a notification"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":""}}"#, "neither an answer"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"fs/read"}"#, "the request `fs/read`"),
+            (r#"{"jsonrpc":"2.0","id":"one","result":1}"#, "which was never sent"),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"eh"}}"#, "could not read a request: eh"),
+            (r#"{"jsonrpc":"2.0","method":"task/output","params":{}}"#, "wrong parameters"),
+        ] {
+            assert!(refusal(line).contains(reason), "{line}: {}", refusal(line));
+        }
+    }
+
+    #[test]
+    fn a_request_is_one_line_whatever_its_input_holds() {
+        let params = serde_json::value::to_raw_value(&Payload::parse("{\n\"a\":\r\n\"b\\n\"}").unwrap()).unwrap();
+        let line = request_line(3, "x", &params).unwrap();
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"x\",\"params\":{ \"a\":  \"b\\n\"}}\n"
+        );
+    }
+}

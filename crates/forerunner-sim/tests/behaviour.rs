@@ -1,0 +1,115 @@
+//! What the policies promise, shown on made-up loads in virtual time.
+
+mod common;
+
+use common::Random;
+use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, UtilisationSettings, build};
+use forerunner_sim::{Outcome, Replay, Trace, TraceTask, replay};
+
+/// Poisson arrivals at `rate(t)` until `span_s`, by thinning; durations are `service(t)` times an exponential draw that
+/// is never far from its mean.
+fn load(
+    name: &str,
+    seed: u64,
+    span_s: f64,
+    most: f64,
+    rate: impl Fn(f64) -> f64,
+    service: impl Fn(f64) -> f64,
+) -> Trace {
+    let mut random = Random(seed);
+    let (mut t, mut tasks) = (0.0, Vec::new());
+    loop {
+        t += random.exponential(1.0 / most);
+        if t > span_s {
+            return Trace::new(name, tasks).expect("some tasks");
+        }
+        if random.uniform() * most <= rate(t) {
+            let service_s = service(t) * (0.5 + 0.5 * random.exponential(1.0));
+            tasks.push(TraceTask { arrival_s: t, service_s, context_tokens: None, output_tokens: None, session: None });
+        }
+    }
+}
+
+fn limits(cold_start_s: f64) -> PolicyLimits {
+    PolicyLimits { min: 1, max: 200, cold_start_s, tick_s: 1.0, objective: Objective::default() }
+}
+
+/// Replays from `initial` agents that suffice at the begin, so that what is seen is the change and not the start.
+fn run(trace: &Trace, kind: PolicyKind, limits: PolicyLimits, initial: u32) -> Outcome {
+    let mut policy = build(kind, limits).expect("valid");
+    replay(trace, policy.as_mut(), &Replay { initial, timeline: true, ..Replay::new(limits) })
+}
+
+/// When the pool first wanted more than ever in the quarter of an hour of constant load before `from_s`.
+fn first_growth(outcome: &Outcome, from_s: f64) -> f64 {
+    let settled = outcome.timeline.iter().filter(|p| (300.0..from_s).contains(&p.t)).map(|p| p.desired).max();
+    let grown = outcome.timeline.iter().find(|p| p.t >= from_s && Some(p.desired) > settled);
+    grown.map_or(f64::INFINITY, |p| p.t)
+}
+
+/// When tasks first waited at a tick from `from_s` on.
+fn first_queue(outcome: &Outcome, from_s: f64) -> f64 {
+    outcome.timeline.iter().find(|p| p.t >= from_s && p.depth > 0).map_or(f64::INFINITY, |p| p.t)
+}
+
+#[test]
+fn on_a_ramp_the_predictive_pool_grows_before_the_queue_does_and_the_utilisation_rule_is_late() {
+    // 2 tasks a second for 15 minutes, then rising to 20 a second within five; a new agent takes 20 s.
+    let ramp = |t: f64| 2.0 + ((t - 900.0) / 300.0).clamp(0.0, 1.0) * 18.0;
+    for seed in 1..=5 {
+        let trace = load("ramp", seed, 1500.0, 20.0, ramp, |_| 5.0);
+        let limits = limits(20.0);
+        let predictive = run(&trace, PolicyKind::default(), limits, 25);
+        let reactive = run(&trace, PolicyKind::Utilisation(UtilisationSettings::default()), limits, 25);
+
+        let (grew, queued) = (first_growth(&predictive, 900.0), first_queue(&predictive, 900.0));
+        assert!(grew < queued, "seed {seed}: grew at {grew}, queue at {queued}");
+        let (ours, theirs) = (predictive.report.late_share, reactive.report.late_share);
+        assert!(theirs > 0.1 && ours < 0.25 * theirs, "seed {seed}: late {ours} against {theirs}");
+    }
+}
+
+#[test]
+fn slower_completions_at_constant_arrivals_grow_the_pool_before_a_backlog_forms() {
+    // 3 tasks a second throughout; from minute 15 on each takes longer, 4 s to 12 s within 25 minutes.
+    let slower = |t: f64| 4.0 + ((t - 900.0) / 1500.0).clamp(0.0, 1.0) * 8.0;
+    for seed in 1..=5 {
+        let trace = load("slowdown", seed, 2700.0, 3.0, |_| 3.0, slower);
+        let outcome = run(&trace, PolicyKind::default(), limits(10.0), 20);
+        let mean_size = |from: f64, to: f64| {
+            let sizes: Vec<_> =
+                outcome.timeline.iter().filter(|p| (from..to).contains(&p.t)).map(|p| p.desired).collect();
+            sizes.iter().sum::<u32>() as f64 / sizes.len() as f64
+        };
+        let (before, after) = (mean_size(600.0, 900.0), mean_size(2400.0, 2700.0));
+        assert!(after > 2.0 * before, "seed {seed}: {before} agents before, {after} after");
+        assert!(first_growth(&outcome, 900.0) < 2400.0, "seed {seed}");
+        let deepest = outcome.timeline.iter().filter(|p| p.t >= 900.0).map(|p| p.depth).max();
+        assert!(deepest <= Some(8), "seed {seed}: depth {deepest:?}");
+        assert!(outcome.report.late_share < 0.015, "seed {seed}: {}", outcome.report.late_share);
+    }
+}
+
+#[test]
+fn a_burst_out_of_nothing_is_answered_within_a_tick_and_let_go_afterwards() {
+    let burst = |t: f64| if (900.0..930.0).contains(&t) { 20.0 } else { 1.0 };
+    let trace = load("burst", 7, 2400.0, 20.0, burst, |_| 4.0);
+    let outcome = run(&trace, PolicyKind::default(), limits(5.0), 10);
+    let at = |t: f64| outcome.timeline.iter().find(|p| p.t >= t).expect("within the trace").desired;
+    assert!(at(903.0) > 2 * at(899.0), "{} then {}", at(899.0), at(903.0));
+    assert!(at(1500.0) < at(930.0) / 2, "{} then {}", at(930.0), at(1500.0));
+}
+
+#[test]
+fn more_caution_costs_more_and_makes_fewer_tasks_late() {
+    let wave = |t: f64| 4.0 + 3.0 * (t / 600.0).sin();
+    let trace = load("wave", 3, 3600.0, 7.0, wave, |_| 5.0);
+    let reports: Vec<_> = ["0.0", "0.3", "0.6"]
+        .map(|caution| {
+            let kind = format!("predictive:adapt=false,caution={caution}").parse().expect("known settings");
+            run(&trace, kind, limits(10.0), 20).report
+        })
+        .to_vec();
+    assert!(reports.windows(2).all(|pair| pair[0].late_share >= pair[1].late_share));
+    assert!(reports.windows(2).all(|pair| pair[0].instance_s < pair[1].instance_s));
+}
