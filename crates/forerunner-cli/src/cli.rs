@@ -1,6 +1,8 @@
 //! The grammar of the command line.
 
-use clap::{Arg, ArgAction, Args, Command as Grammar, CommandFactory, FromArgMatches, Parser, builder::FalseyValueParser};
+use clap::{
+    Arg, ArgAction, Args, Command as Grammar, CommandFactory, FromArgMatches, Parser, builder::FalseyValueParser,
+};
 
 use crate::{commands::Command, output::Format};
 
@@ -65,7 +67,8 @@ fn arg_with_env(arg: Arg, prefix: &str) -> Arg {
         ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
         _ => arg,
     };
-    arg.env(name)
+    // Made once a process, and as long-lived as the grammar itself.
+    arg.env(&*name.leak())
 }
 
 fn shouted(name: &str) -> String {
@@ -98,7 +101,9 @@ mod tests {
 
     #[test]
     fn flags_may_stand_before_and_after_the_command() {
-        for line in [["forerunner", "--output", "json", "config", "show"], ["forerunner", "config", "show", "--output", "json"]] {
+        for line in
+            [["forerunner", "--output", "json", "config", "show"], ["forerunner", "config", "show", "--output", "json"]]
+        {
             let matches = Cli::grammar().try_get_matches_from(line).expect("valid");
             assert_eq!(Cli::from_arg_matches(&matches).expect("valid").output, Format::Json);
         }

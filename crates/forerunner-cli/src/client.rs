@@ -128,7 +128,9 @@ impl Client {
 
     fn unreachable(&self, error: &SendRequestError) -> anyhow::Error {
         match error {
-            SendRequestError::Url(reason) => Usage(format!("server `{}` is not an address: {reason}", self.base)).into(),
+            SendRequestError::Url(reason) => {
+                Usage(format!("server `{}` is not an address: {reason}", self.base)).into()
+            }
             other => NotReachable { server: self.base.clone(), reason: other.to_string() }.into(),
         }
     }

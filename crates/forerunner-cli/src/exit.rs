@@ -30,7 +30,10 @@ impl fmt::Display for Usage {
 impl fmt::Display for NotReachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, reason } = self;
-        write!(f, "no service answers at {server}: {reason}; start one with `forerunner serve`, or name it with --server URL or FORERUNNER_SERVER")
+        write!(
+            f,
+            "no service answers at {server}: {reason}; start one with `forerunner serve`, or name it with --server URL or FORERUNNER_SERVER"
+        )
     }
 }
 

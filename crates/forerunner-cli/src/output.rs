@@ -90,7 +90,8 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
 
 /// Writes a table without the padding at the ends of its lines.
 pub fn render(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    let lines: Vec<String> =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -103,7 +104,8 @@ pub fn right_from(table: &mut Table, first: usize) {
 pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let rows: Vec<(&str, String)> = rows.into_iter().collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:width$}  {value}").trim_end().to_owned()).collect();
+    let lines: Vec<String> =
+        rows.iter().map(|(name, value)| format!("{name:width$}  {value}").trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -143,7 +145,10 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        assert_eq!([0.0, 0.0124, 1.2, 59.999, 200.0, 7_300.0].map(seconds).join(" | "), "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 2 min");
+        assert_eq!(
+            [0.0, 0.0124, 1.2, 59.999, 200.0, 7_300.0].map(seconds).join(" | "),
+            "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 2 min"
+        );
         assert_eq!([0, 999, 1_000, 1_234_567].map(count).join(" "), "0 999 1,000 1,234,567");
         assert_eq!([1.0, 0.99999, 0.99, 0.0].map(percent).join(" "), "100.00 % 99.99 % 99.00 % 0.00 %");
     }

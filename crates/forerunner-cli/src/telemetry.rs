@@ -14,7 +14,8 @@ use crate::{
 
 /// Bucket bounds in seconds, from what an in-process agent needs up to an hour: waits, attempts, cold starts.
 const DURATION_BOUNDS_S: [f64; 19] = [
-    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3_600.0,
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0,
+    3_600.0,
 ];
 /// Bucket bounds in seconds of what a decision may take: the budget is 100 µs.
 const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1];
@@ -22,7 +23,10 @@ const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-
 /// Begins to log to standard error, as JSON unless that is a terminal.
 pub fn log(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.level).map_err(|error| {
-        let text = format!("log.level `{}` is no filter: {error}; write a level such as info, or info,forerunner_runtime=debug", config.level);
+        let text = format!(
+            "log.level `{}` is no filter: {error}; write a level such as info, or info,forerunner_runtime=debug",
+            config.level
+        );
         Usage(text)
     })?;
     let terminal = std::io::stderr().is_terminal();
@@ -40,7 +44,9 @@ pub fn log(config: &LogConfig) -> anyhow::Result<()> {
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BOUNDS_S)
-        .and_then(|b| b.set_buckets_for_metric(Matcher::Full("forerunner_decision_seconds".to_owned()), &DECISION_BOUNDS_S))
+        .and_then(|b| {
+            b.set_buckets_for_metric(Matcher::Full("forerunner_decision_seconds".to_owned()), &DECISION_BOUNDS_S)
+        })
         .and_then(|b| b.set_buckets_for_metric(Matcher::Prefix("forerunner_http_".to_owned()), &DURATION_BUCKETS))
         .context("the bucket bounds are constants that are not empty")?;
     let handle = builder.install_recorder().context("the metrics cannot be set up")?;

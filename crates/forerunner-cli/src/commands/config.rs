@@ -74,7 +74,10 @@ fn render_rows(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "every value is a default".to_owned();
     }
-    render(&table(["key", "value", "from"], rows.iter().map(|row| [row.key.clone(), row.value.to_string(), row.origin.clone()])))
+    render(&table(
+        ["key", "value", "from"],
+        rows.iter().map(|row| [row.key.clone(), row.value.to_string(), row.origin.clone()]),
+    ))
 }
 
 fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
@@ -87,7 +90,9 @@ fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
 pub fn plan(config: &Config) -> String {
     let head = format!("It would listen on {} and keep tasks in {}", config.http.listen, config.store.url);
     if config.pools.is_empty() {
-        return format!("{head}, but it has no pools, so `forerunner serve` would refuse to start.\n\n{HOW_TO_WRITE_A_POOL}");
+        return format!(
+            "{head}, but it has no pools, so `forerunner serve` would refuse to start.\n\n{HOW_TO_WRITE_A_POOL}"
+        );
     }
     let pools: Vec<String> = config
         .pools

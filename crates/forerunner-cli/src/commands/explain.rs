@@ -51,7 +51,14 @@ fn explain(decision: &Value, pool: &str) -> String {
         ("at", fields::time(decision, "at")),
         ("due to", fields::text(decision, "cause")),
         ("arrivals", format!("{} since the decision before", fields::text(decision, "inputs.arrivals"))),
-        ("completions", format!("{}, {} each", fields::text(decision, "inputs.completions"), fields::secs(decision, "inputs.mean_service_s"))),
+        (
+            "completions",
+            format!(
+                "{}, {} each",
+                fields::text(decision, "inputs.completions"),
+                fields::secs(decision, "inputs.mean_service_s")
+            ),
+        ),
         ("waiting", fields::text(decision, "inputs.depth")),
         ("agents", agents(decision)),
         ("cold start", fields::secs(decision, "inputs.cold_start_s")),
@@ -94,7 +101,9 @@ fn agents(decision: &Value) -> String {
 }
 
 fn forecast(decision: &Value) -> String {
-    let Some(forecast) = fields::at(decision, "forecast") else { return "none: the policy does not forecast".to_owned() };
+    let Some(forecast) = fields::at(decision, "forecast") else {
+        return "none: the policy does not forecast".to_owned();
+    };
     format!(
         "{} tasks/s in {} (band {} to {}), {} each, {} waiting then",
         fields::decimal(forecast, "rate_per_s", 1),

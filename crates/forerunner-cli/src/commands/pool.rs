@@ -93,13 +93,19 @@ async fn one(args: &OnePool, out: &Output, call: Call<'_>) -> anyhow::Result<()>
 
 async fn resize(args: ResizeArgs, out: &Output) -> anyhow::Result<()> {
     let mode = args.mode.map(|mode| format!("{mode:?}").to_lowercase());
-    let changes = [("min", args.min.map(Value::from)), ("max", args.max.map(Value::from)), ("mode", mode.map(Value::from))];
-    let patch: Map<String, Value> = changes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let changes =
+        [("min", args.min.map(Value::from)), ("max", args.max.map(Value::from)), ("mode", mode.map(Value::from))];
+    let patch: Map<String, Value> =
+        changes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     if patch.is_empty() {
-        let text = format!("nothing to change; say --min, --max or --mode, such as `forerunner pool resize {} --max 20`", args.pool);
+        let text = format!(
+            "nothing to change; say --min, --max or --mode, such as `forerunner pool resize {} --max 20`",
+            args.pool
+        );
         return Err(Usage(text).into());
     }
-    let pool = Client::new(&args.server.server)?.send(Call::patch(path(&args.pool, "")).body(&Value::Object(patch))).await?;
+    let pool =
+        Client::new(&args.server.server)?.send(Call::patch(path(&args.pool, "")).body(&Value::Object(patch))).await?;
     out.show(&pool, || render_one(&pool))
 }
 
@@ -109,7 +115,17 @@ fn render_list(answer: &Value) -> String {
         let size = format!("{}–{}", fields::text(pool, "min"), fields::text(pool, "max"));
         let counted = ["desired", "depth", "running"].map(|name| fields::text(pool, name));
         let [desired, depth, running] = counted;
-        [fields::text(pool, "name"), fields::text(pool, "kind"), fields::text(pool, "state"), size, desired, agents, depth, running, fields::percent(pool, "on_time_share")]
+        [
+            fields::text(pool, "name"),
+            fields::text(pool, "kind"),
+            fields::text(pool, "state"),
+            size,
+            desired,
+            agents,
+            depth,
+            running,
+            fields::percent(pool, "on_time_share"),
+        ]
     };
     let pools = fields::list(answer, "pools");
     if pools.is_empty() {
@@ -127,10 +143,24 @@ fn warm(pool: &Value) -> u64 {
 }
 
 fn render_one(pool: &Value) -> String {
-    let of = |names: &[&str]| names.iter().map(|name| format!("{} {name}", fields::text(pool, &format!("agents.{name}")))).collect::<Vec<_>>().join(", ");
-    let why = fields::at(pool, "decision").map_or_else(|| fields::NOTHING.to_owned(), |decision| {
-        format!("#{} {}: {}", fields::text(decision, "seq"), fields::text(decision, "reason"), fields::text(decision, "detail"))
-    });
+    let of = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| format!("{} {name}", fields::text(pool, &format!("agents.{name}"))))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let why = fields::at(pool, "decision").map_or_else(
+        || fields::NOTHING.to_owned(),
+        |decision| {
+            format!(
+                "#{} {}: {}",
+                fields::text(decision, "seq"),
+                fields::text(decision, "reason"),
+                fields::text(decision, "detail")
+            )
+        },
+    );
     let objective = format!(
         "{} within {}, {} so far",
         fields::percent(pool, "objective.share"),
@@ -140,28 +170,70 @@ fn render_one(pool: &Value) -> String {
     pairs([
         ("pool", format!("{} ({} agents)", fields::text(pool, "name"), fields::text(pool, "kind"))),
         ("state", state(pool)),
-        ("size", format!("{} wanted, {} to {}", fields::text(pool, "desired"), fields::text(pool, "min"), fields::text(pool, "max"))),
+        (
+            "size",
+            format!(
+                "{} wanted, {} to {}",
+                fields::text(pool, "desired"),
+                fields::text(pool, "min"),
+                fields::text(pool, "max")
+            ),
+        ),
         ("agents", of(&["ready", "busy", "starting", "cooldown"])),
         ("policy", format!("{} ({})", fields::text(pool, "policy"), fields::text(pool, "mode"))),
         ("decision", why),
         ("on time", objective),
-        ("tasks", format!("{} waiting, {} running, {} finished", fields::text(pool, "waiting"), fields::text(pool, "running"), fields::text(pool, "finished"))),
-        ("cold start", format!("{} median, {} at the 90th percentile", fields::secs(pool, "cold_start_s.p50"), fields::secs(pool, "cold_start_s.p90"))),
-        ("cost", format!("{} agent-seconds, {} scale-ups, {} scale-downs", fields::decimal(pool, "agent_seconds", 0), fields::text(pool, "scale_ups"), fields::text(pool, "scale_downs"))),
+        (
+            "tasks",
+            format!(
+                "{} waiting, {} running, {} finished",
+                fields::text(pool, "waiting"),
+                fields::text(pool, "running"),
+                fields::text(pool, "finished")
+            ),
+        ),
+        (
+            "cold start",
+            format!(
+                "{} median, {} at the 90th percentile",
+                fields::secs(pool, "cold_start_s.p50"),
+                fields::secs(pool, "cold_start_s.p90")
+            ),
+        ),
+        (
+            "cost",
+            format!(
+                "{} agent-seconds, {} scale-ups, {} scale-downs",
+                fields::decimal(pool, "agent_seconds", 0),
+                fields::text(pool, "scale_ups"),
+                fields::text(pool, "scale_downs")
+            ),
+        ),
     ])
 }
 
 fn state(pool: &Value) -> String {
     match fields::text(pool, "state").as_str() {
-        "circuit_open" => format!("circuit open until {}: {}", fields::time(pool, "until"), fields::text(pool, "reason")),
+        "circuit_open" => {
+            format!("circuit open until {}: {}", fields::time(pool, "until"), fields::text(pool, "reason"))
+        }
         other => other.to_owned(),
     }
 }
 
 fn render_agents(answer: &Value) -> String {
     let row = |agent: &Value| {
-        let [id, state, task, context, tasks] = ["id", "state", "task", "context", "tasks"].map(|name| fields::text(agent, name));
-        [id, state, task, context, tasks, fields::secs(agent, "cold_start_s"), fields::text(agent, "pid").replace(',', "")]
+        let [id, state, task, context, tasks] =
+            ["id", "state", "task", "context", "tasks"].map(|name| fields::text(agent, name));
+        [
+            id,
+            state,
+            task,
+            context,
+            tasks,
+            fields::secs(agent, "cold_start_s"),
+            fields::text(agent, "pid").replace(',', ""),
+        ]
     };
     let agents = fields::list(answer, "agents");
     if agents.is_empty() {

@@ -31,7 +31,10 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     let Loaded { config, file, .. } = Loaded::read(&args.config)?;
     if config.pools.is_empty() {
-        let place = file.map_or_else(|| "no configuration file was found".to_owned(), |path| format!("{} has none", path.display()));
+        let place = file.map_or_else(
+            || "no configuration file was found".to_owned(),
+            |path| format!("{} has none", path.display()),
+        );
         return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
     }
     telemetry::log(&config.log)?;
@@ -50,7 +53,9 @@ fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<
     let pools: Vec<&str> = config.pools.keys().map(|name| name.as_str()).collect();
     tracing::info!(listen = service.address, pools = pools.join(","), store = service.store, "serving");
     let told = serde_json::json!({ "listening": service.address, "pools": pools, "store": service.store });
-    out.show_line(&told, || format!("listening on {}  pools: {}  store: {}", service.address, pools.join(", "), service.store))
+    out.show_line(&told, || {
+        format!("listening on {}  pools: {}  store: {}", service.address, pools.join(", "), service.store)
+    })
 }
 
 /// A node and the HTTP service in front of it.

@@ -100,7 +100,9 @@ fn judge(args: &SubmitArgs, answer: &Value) -> anyhow::Result<()> {
             let id = fields::text(answer, "id");
             anyhow::bail!("task {id} is still {state} after {wait} s; follow it with `forerunner task watch {id}`")
         }
-        state => anyhow::bail!("task {} {state}: {}", fields::text(answer, "id"), fields::text(answer, "error.message")),
+        state => {
+            anyhow::bail!("task {} {state}: {}", fields::text(answer, "id"), fields::text(answer, "error.message"))
+        }
     }
 }
 
@@ -145,9 +147,8 @@ fn labels(pairs: &[String]) -> anyhow::Result<Option<Value>> {
 
 fn input(given: &str) -> anyhow::Result<Value> {
     let text = match given.strip_prefix('@') {
-        Some(path) => {
-            std::fs::read_to_string(path).map_err(|error| Usage(format!("--input {given}: {path} cannot be read: {error}")))?
-        }
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Usage(format!("--input {given}: {path} cannot be read: {error}")))?,
         None if given == "-" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
@@ -156,7 +157,10 @@ fn input(given: &str) -> anyhow::Result<Value> {
         None => given.to_owned(),
     };
     serde_json::from_str(&text).map_err(|error| {
-        Usage(format!("--input is not JSON: {error}; quote text as JSON, such as --input '\"hello\"' or --input '{{\"n\": 1}}'")).into()
+        Usage(format!(
+            "--input is not JSON: {error}; quote text as JSON, such as --input '\"hello\"' or --input '{{\"n\": 1}}'"
+        ))
+        .into()
     })
 }
 
@@ -175,7 +179,18 @@ mod tests {
 
     #[test]
     fn flags_become_the_body_and_what_is_not_said_is_left_out() {
-        let args = parsed(&["coder", "--input", "{\"n\":1}", "--priority", "9", "--timeout", "90s", "--label", "team=search", "--wait"]);
+        let args = parsed(&[
+            "coder",
+            "--input",
+            "{\"n\":1}",
+            "--priority",
+            "9",
+            "--timeout",
+            "90s",
+            "--label",
+            "team=search",
+            "--wait",
+        ]);
         assert_eq!(args.wait, Some(60));
         let body = body(&args).expect("valid");
         assert_eq!(body, json!({"input": {"n": 1}, "priority": 9, "timeout": "90s", "labels": {"team": "search"}}));

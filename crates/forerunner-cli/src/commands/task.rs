@@ -104,7 +104,8 @@ fn list_path(args: &ListArgs) -> String {
 
 /// Writes one task for people.
 pub fn render_one(task: &Value) -> String {
-    let error = fields::at(task, "error").map(|_| format!("{}: {}", fields::text(task, "error.kind"), fields::text(task, "error.message")));
+    let error = fields::at(task, "error")
+        .map(|_| format!("{}: {}", fields::text(task, "error.kind"), fields::text(task, "error.message")));
     let rows = [
         ("id", fields::text(task, "id")),
         ("pool", fields::text(task, "pool")),
@@ -129,7 +130,10 @@ fn render_page(page: &Value) -> String {
     let rows = fields::list(page, "tasks").iter().map(|task| {
         let error = fields::text(task, "error.kind");
         let note = if error == fields::NOTHING { String::new() } else { error };
-        ["id", "pool", "state", "attempt"].map(|name| fields::text(task, name)).into_iter().chain([fields::time(task, "submitted_at"), note])
+        ["id", "pool", "state", "attempt"]
+            .map(|name| fields::text(task, name))
+            .into_iter()
+            .chain([fields::time(task, "submitted_at"), note])
     });
     let rows: Vec<[String; 6]> = rows.filter_map(|row| row.collect::<Vec<_>>().try_into().ok()).collect();
     if rows.is_empty() {

@@ -102,7 +102,8 @@ mod tests {
         let mut watch = Watch::default();
         let first = b"id: 1\nevent: state\ndata: {\"event\":\"state\",\"state\":\"running\",\"attempt\":2,\"at\":\"2026-01-31T12:00:00Z\"}\n\nid: 2\nda";
         let second = b"ta: {\"event\":\"state\",\"state\":\"failed\",\"attempt\":2,\"at\":\"2026-01-31T12:00:01Z\",\"error\":{\"message\":\"no\"}}\n\n";
-        let events: Vec<String> = [first.as_slice(), second].iter().flat_map(|piece| watch.read(piece)).map(|event| render(&event)).collect();
+        let events: Vec<String> =
+            [first.as_slice(), second].iter().flat_map(|piece| watch.read(piece)).map(|event| render(&event)).collect();
         assert_eq!(events, ["2026-01-31 12:00:00  running (attempt 2)", "2026-01-31 12:00:01  failed: no (attempt 2)"]);
         assert_eq!(watch.last_id.as_deref(), Some("2"));
         assert_eq!(watch.end, Some(Err("the task failed: no".to_owned())));

@@ -47,10 +47,21 @@ mod tests {
 
     fn read_one(name: &str, value: &str) -> Entry {
         let mut below = Layers::default();
-        below.apply([Entry { key: vec!["pools".into(), "my-pool".into(), "max".into()], value: 1.into(), origin: Origin::Default }]);
-        read([(name.to_owned(), value.to_owned()), ("FORERUNNER_SERVER".into(), "http://x".into()), ("HOME".into(), "/".into())], &below)
-            .pop()
-            .expect("one variable of ours")
+        below.apply([Entry {
+            key: vec!["pools".into(), "my-pool".into(), "max".into()],
+            value: 1.into(),
+            origin: Origin::Default,
+        }]);
+        read(
+            [
+                (name.to_owned(), value.to_owned()),
+                ("FORERUNNER_SERVER".into(), "http://x".into()),
+                ("HOME".into(), "/".into()),
+            ],
+            &below,
+        )
+        .pop()
+        .expect("one variable of ours")
     }
 
     #[test]
@@ -59,13 +70,21 @@ mod tests {
             ("FORERUNNER__HTTP__LISTEN", "127.0.0.1:80", "http.listen", Value::from("127.0.0.1:80")),
             ("FORERUNNER__POOLS__CODER__MAX", "20", "pools.coder.max", Value::from(20)),
             ("FORERUNNER__POOLS__CODER__ON_TIME__SHARE", "0.99", "pools.coder.on_time.share", Value::from(0.99)),
-            ("FORERUNNER__POOLS__CODER__AGENT__COMMAND", r#"["a","b"]"#, "pools.coder.agent.command", Value::from(vec!["a", "b"])),
+            (
+                "FORERUNNER__POOLS__CODER__AGENT__COMMAND",
+                r#"["a","b"]"#,
+                "pools.coder.agent.command",
+                Value::from(vec!["a", "b"]),
+            ),
             ("FORERUNNER__SHUTDOWN__GRACE", "30s", "shutdown.grace", Value::from("30s")),
             ("FORERUNNER__POOLS__MY_POOL__MAX", "2", "pools.my-pool.max", Value::from(2)),
         ];
         for (name, text, key, value) in cases {
             let entry = read_one(name, text);
-            assert_eq!((entry.key.join("."), entry.value, entry.origin), (key.to_owned(), value, Origin::Env(name.to_owned())));
+            assert_eq!(
+                (entry.key.join("."), entry.value, entry.origin),
+                (key.to_owned(), value, Origin::Env(name.to_owned()))
+            );
         }
     }
 }

@@ -111,8 +111,10 @@ mod tests {
     fn every_value_knows_its_line() {
         let text = "# first\n[http]\nlisten = \"x\"\n\n[pools.coder]\nagent = { kind = \"process\", command = [\"a\", \"b\"] }\nmax = 1_000\n";
         let entries = parse(text, "f.toml").expect("valid");
-        let shown: Vec<String> =
-            entries.iter().map(|entry| format!("{} = {} ({})", entry.key.join("."), entry.value, entry.origin)).collect();
+        let shown: Vec<String> = entries
+            .iter()
+            .map(|entry| format!("{} = {} ({})", entry.key.join("."), entry.value, entry.origin))
+            .collect();
         insta::assert_snapshot!(shown.join("\n"), @r#"
         http.listen = "x" (file:f.toml:3)
         pools.coder.agent.command = ["a", "b"] (file:f.toml:6)

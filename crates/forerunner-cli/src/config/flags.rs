@@ -104,7 +104,8 @@ mod tests {
 
     fn shown(args: &ConfigArgs) -> String {
         let entries = args.entries().expect("valid");
-        let lines: Vec<String> = entries.iter().map(|e| format!("{} = {} ({})", e.key.join("."), e.value, e.origin)).collect();
+        let lines: Vec<String> =
+            entries.iter().map(|e| format!("{} = {} ({})", e.key.join("."), e.value, e.origin)).collect();
         lines.join("\n")
     }
 

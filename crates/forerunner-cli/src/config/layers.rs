@@ -61,7 +61,8 @@ impl Layers {
 
     /// Returns the names right below a key, such as those of the pools.
     pub fn names_below(&self, prefix: &[&str]) -> Vec<String> {
-        let below = self.values.keys().filter(|key| key.len() > prefix.len() && key.iter().zip(prefix).all(|(a, b)| a == b));
+        let below =
+            self.values.keys().filter(|key| key.len() > prefix.len() && key.iter().zip(prefix).all(|(a, b)| a == b));
         let mut names: Vec<String> = below.map(|key| key[prefix.len()].clone()).collect();
         names.dedup();
         names
@@ -101,7 +102,8 @@ fn insert(table: &mut Table, key: &[String], value: Value) {
 
 /// Writes a key the way a file would: `pools."my pool".max`.
 pub fn dotted(key: &[String]) -> String {
-    let bare = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let bare =
+        |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let quoted = |name: &String| if bare(name) { name.clone() } else { format!("{name:?}") };
     key.iter().map(quoted).collect::<Vec<_>>().join(".")
 }
@@ -121,7 +123,10 @@ mod tests {
     #[test]
     fn the_strongest_layer_wins_and_is_named() {
         let mut layers = Layers::default();
-        layers.apply([entry("http.listen", "a", Origin::File { path: "f".into(), line: 3 }), entry("log.level", "info", Origin::Default)]);
+        layers.apply([
+            entry("http.listen", "a", Origin::File { path: "f".into(), line: 3 }),
+            entry("log.level", "info", Origin::Default),
+        ]);
         layers.apply([entry("http.listen", "b", Origin::Env("FORERUNNER__HTTP__LISTEN".into()))]);
         assert_eq!(layers.origin(&key("http.listen")).to_string(), "env:FORERUNNER__HTTP__LISTEN");
         assert_eq!(layers.table()["http"]["listen"].as_str(), Some("b"));
@@ -138,7 +143,11 @@ mod tests {
         layers.apply([entry("pools.a.policy.kind", "predictive", file)]);
         layers.apply([entry("pools.a.policy", "utilisation", Origin::Env("X".into()))]);
         assert_eq!(layers.table()["pools"]["a"]["policy"].as_str(), Some("utilisation"));
-        assert_eq!(layers.origin(&key("pools.a.policy.kind")), Origin::Env("X".into()), "inside a value given as a whole");
+        assert_eq!(
+            layers.origin(&key("pools.a.policy.kind")),
+            Origin::Env("X".into()),
+            "inside a value given as a whole"
+        );
         layers.apply([entry("pools.a.policy.kind", "fixed", Origin::Flag("--set".into()))]);
         assert_eq!(layers.table()["pools"]["a"]["policy"]["kind"].as_str(), Some("fixed"));
     }
@@ -146,7 +155,11 @@ mod tests {
     #[test]
     fn names_below_a_prefix_are_listed_once() {
         let mut layers = Layers::default();
-        layers.apply([entry("pools.b.max", 1, Origin::Default), entry("pools.a.max", 1, Origin::Default), entry("pools.a.min", 1, Origin::Default)]);
+        layers.apply([
+            entry("pools.b.max", 1, Origin::Default),
+            entry("pools.a.max", 1, Origin::Default),
+            entry("pools.a.min", 1, Origin::Default),
+        ]);
         assert_eq!(layers.names_below(&["pools"]), ["a", "b"]);
     }
 

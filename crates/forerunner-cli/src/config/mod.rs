@@ -31,7 +31,10 @@ pub struct Loaded {
 impl Loaded {
     /// Reads file, environment and flags.
     pub fn read(args: &ConfigArgs) -> anyhow::Result<Self> {
-        Self::assemble(args, std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+        Self::assemble(
+            args,
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 
     /// Reads one file alone, as if nothing else were set.

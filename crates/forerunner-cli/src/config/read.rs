@@ -50,7 +50,8 @@ fn read_pools(layers: &Layers, pools: Value) -> anyhow::Result<BTreeMap<PoolName
 
 fn read_pool(layers: &Layers, name: &str, value: Value) -> anyhow::Result<(PoolName, PoolConfig)> {
     let path = ["pools", name];
-    let place = || layers.entries().find(|(key, ..)| starts_with(key, &path)).map_or(Origin::Default, |(.., at)| at.clone());
+    let place =
+        || layers.entries().find(|(key, ..)| starts_with(key, &path)).map_or(Origin::Default, |(.., at)| at.clone());
     let refuse = |key: &str, fault: &str| Usage(at(&place(), key, fault));
     let pool = PoolName::new(name).map_err(|error| refuse(&dotted(&owned(&path)), &error.to_string()))?;
     let Value::Table(mut table) = value else {

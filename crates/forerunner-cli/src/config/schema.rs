@@ -178,6 +178,9 @@ mod tests {
         let node = Node::of::<Limits>();
         assert_eq!(node.check(&key("maxx")), Err("there is no key `maxx`; did you mean `max`?".to_owned()));
         assert_eq!(node.check(&key("ontime")), Err("there is no key `ontime`; did you mean `on_time`?".to_owned()));
-        assert_eq!(node.check(&key("colour")), Err("there is no key `colour`; the keys here are max, min, on_time".to_owned()));
+        assert_eq!(
+            node.check(&key("colour")),
+            Err("there is no key `colour`; the keys here are max, min, on_time".to_owned())
+        );
     }
 }

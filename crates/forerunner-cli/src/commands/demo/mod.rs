@@ -80,7 +80,10 @@ fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
 }
 
 fn introduce(args: &DemoArgs, slice: &Slice, out: &Output) {
-    eprintln!("{}", out.strong(&format!("Replaying minutes {} to {} of {}", args.from, args.from + args.minutes, trace::NAME)));
+    eprintln!(
+        "{}",
+        out.strong(&format!("Replaying minutes {} to {} of {}", args.from, args.from + args.minutes, trace::NAME))
+    );
     eprintln!(
         "{} tasks, {} times as fast as recorded, so in {}. The service, its SQLite store and its HTTP interface are real;",
         count(slice.tasks.len() as u64),
@@ -113,7 +116,11 @@ fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> Str
 
 fn judge(live: &Figures, run: &Run) -> anyhow::Result<()> {
     let share = live.succeeded as f64 / live.tasks.max(1) as f64;
-    let reason = run.submissions.first_refusal.as_ref().map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
+    let reason = run
+        .submissions
+        .first_refusal
+        .as_ref()
+        .map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
     ensure!(share >= LEAST_SUCCESS, "only {} of the tasks succeeded{reason}", percent(share));
     Ok(())
 }

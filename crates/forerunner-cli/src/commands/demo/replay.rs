@@ -42,7 +42,13 @@ impl Submissions {
 ///
 /// Open loop: the schedule does not wait for answers. Only with [`IN_FLIGHT`] calls unanswered is a task sent later than
 /// due, and that is what `lateness_s` shows.
-pub async fn submit_all(client: &Client, pool: &str, tasks: &[TraceTask], begin: Instant, so_far: &Rc<RefCell<Submissions>>) {
+pub async fn submit_all(
+    client: &Client,
+    pool: &str,
+    tasks: &[TraceTask],
+    begin: Instant,
+    so_far: &Rc<RefCell<Submissions>>,
+) {
     let path = format!("/v1/pools/{pool}/tasks");
     let mut calls = FuturesUnordered::new();
     for task in tasks {

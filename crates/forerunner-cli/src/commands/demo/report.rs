@@ -135,12 +135,15 @@ pub fn to_json(live: &Figures, compared: &[Figures], run: &Run) -> Value {
     told["store"] = json!(run.store);
     told["agents_at_start"] = json!(run.agents_at_start);
     told["submit_late_s"] = json!({ "p99": round(late.p99), "max": round(late.max) });
-    told["compared"] = compared.iter().map(|figures| {
-        let mut told = figures_json(figures);
-        told["run"] = json!(figures.name);
-        told["simulated"] = json!(true);
-        told
-    }).collect();
+    told["compared"] = compared
+        .iter()
+        .map(|figures| {
+            let mut told = figures_json(figures);
+            told["run"] = json!(figures.name);
+            told["simulated"] = json!(true);
+            told
+        })
+        .collect();
     told
 }
 
@@ -204,9 +207,25 @@ mod tests {
 
     #[test]
     fn the_object_has_the_promised_fields() {
-        let run = Run { duration_s: 121.23456, store: "sqlite".into(), agents_at_start: 48, submissions: Submissions::default() };
+        let run = Run {
+            duration_s: 121.23456,
+            store: "sqlite".into(),
+            agents_at_start: 48,
+            submissions: Submissions::default(),
+        };
         let told = to_json(&live(), &[live()], &run);
-        for name in ["tasks", "succeeded", "failed", "on_time_share", "agent_seconds", "agents_peak", "scale_ups", "scale_downs", "duration_s", "store"] {
+        for name in [
+            "tasks",
+            "succeeded",
+            "failed",
+            "on_time_share",
+            "agent_seconds",
+            "agents_peak",
+            "scale_ups",
+            "scale_downs",
+            "duration_s",
+            "store",
+        ] {
             assert!(!told[name].is_null(), "{name}");
         }
         assert_eq!(told["wait_s"], json!({"p50": 0.5, "p95": 1.5, "p99": 1.5}));

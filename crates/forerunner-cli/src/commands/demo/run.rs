@@ -45,7 +45,10 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
     let warm = warm_up(&client, settings.cold_start + WARM_UP).await?;
     let agents_at_start = agents(&warm);
     let history = if slice.history.is_empty() { "no history" } else { "the minutes before, as after a restart" };
-    eprintln!("The forecast knows {history}: {agents_at_start} agents are warm at the start. {}\n", out.faint(&service.address));
+    eprintln!(
+        "The forecast knows {history}: {agents_at_start} agents are warm at the start. {}\n",
+        out.faint(&service.address)
+    );
     let begin = Instant::now();
     let submissions = Rc::new(RefCell::new(Submissions::default()));
     let (peak, ()) = tokio::join!(
@@ -85,7 +88,12 @@ async fn warm_up(client: &Client, limit: Duration) -> anyhow::Result<Value> {
 }
 
 /// Shows the run until the last task has ended; returns the most agents there were at once.
-async fn watch(client: &Client, slice: &Slice, begin: Instant, so_far: &Rc<RefCell<Submissions>>) -> anyhow::Result<u32> {
+async fn watch(
+    client: &Client,
+    slice: &Slice,
+    begin: Instant,
+    so_far: &Rc<RefCell<Submissions>>,
+) -> anyhow::Result<u32> {
     let due = slice.tasks.len() as u64;
     let mut view = View::new(due);
     let mut rhythm = interval(LOOK);

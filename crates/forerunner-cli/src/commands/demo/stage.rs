@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use forerunner_core::{Clock, PoolName, Timestamp};
-use forerunner_forecast::{Decision, Observation, Policy, PolicyKind, PolicyLimits, build};
+use forerunner_core::{Clock, PoolName};
+use forerunner_forecast::{Decision, Observation, Policy, build};
 use forerunner_runtime::{PoolSettings, SystemClock, agent::process::ProcessSpec};
 use forerunner_sim::{Replay, Trace, replay};
 use forerunner_store::Store;
@@ -90,7 +90,10 @@ fn learn(settings: &PoolSettings, slice: &Slice) -> anyhow::Result<Option<Learne
         return Ok(None);
     }
     // The tasks behind the history keep the pool busy to its end; what the policy makes of them is not kept.
-    let after = slice.tasks.iter().map(|task| forerunner_sim::TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
+    let after = slice
+        .tasks
+        .iter()
+        .map(|task| forerunner_sim::TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
     let seen = Trace::new("history", slice.history.iter().copied().chain(after).collect())?;
     let limits = settings.limits();
     let mut pupil = Pupil { policy: build(settings.policy.clone(), limits)?, until_s: slice.history_s, learned: None };

@@ -59,7 +59,10 @@ impl Moment {
             cooldown: whole("agents.cooldown"),
             on_time_share: number(pool, "on_time_share"),
             rate,
-            expected: forecast("rate_per_s").zip(forecast("rate_low")).zip(forecast("rate_high")).map(|((a, b), c)| (a, b, c)),
+            expected: forecast("rate_per_s")
+                .zip(forecast("rate_low"))
+                .zip(forecast("rate_high"))
+                .map(|((a, b), c)| (a, b, c)),
             why: why.join(": "),
         }
     }
@@ -94,7 +97,9 @@ impl View {
         };
         let lines = (0..LINES).map(line).collect();
         let bar = screen.add(ProgressBar::new(tasks));
-        bar.set_style(progress::style("finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  {elapsed_precise}"));
+        bar.set_style(progress::style(
+            "finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  {elapsed_precise}",
+        ));
         Self { lines, bar, screen, past: Vec::new(), next_plain_s: 0.0 }
     }
 
