@@ -1,0 +1,229 @@
+//! The service as its client sees it: JSON in, JSON out, problems as errors.
+
+use std::{fmt, time::Duration};
+
+use actix_web::http::{Method, StatusCode, header};
+use anyhow::Context;
+use awc::{ClientRequest, error::SendRequestError};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::exit::{NotReachable, Usage};
+
+/// A connection to one service.
+#[derive(Clone)]
+pub struct Client {
+    base: String,
+    http: awc::Client,
+}
+
+/// Largest answer that is read: a full page of tasks with inputs of the usual limit.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is asked of the service.
+pub struct Call<'a> {
+    method: Method,
+    path: String,
+    body: Option<&'a Value>,
+    headers: Vec<(&'static str, String)>,
+    timeout: Duration,
+}
+
+impl<'a> Call<'a> {
+    /// Asks for something.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), body: None, headers: Vec::new(), timeout: ANSWER_TIMEOUT }
+    }
+
+    /// Asks for something to be done.
+    pub fn post(path: impl Into<String>) -> Self {
+        Self { method: Method::POST, ..Self::get(path) }
+    }
+
+    /// Asks for something to be changed.
+    pub fn patch(path: impl Into<String>) -> Self {
+        Self { method: Method::PATCH, ..Self::get(path) }
+    }
+
+    /// Sends a JSON body.
+    pub fn body(mut self, body: &'a Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Allows the service this much time on top of the usual.
+    pub fn patient(mut self, wait: Duration) -> Self {
+        self.timeout = ANSWER_TIMEOUT.saturating_add(wait);
+        self
+    }
+}
+
+impl Client {
+    /// Builds a client for `http://host:port`.
+    pub fn new(server: &str) -> anyhow::Result<Self> {
+        let base = server.trim_end_matches('/').to_owned();
+        if !base.starts_with("http://") {
+            let text = format!("server `{server}` is not an http:// address; write it like http://127.0.0.1:7077");
+            return Err(Usage(text).into());
+        }
+        let connector = awc::Connector::new().timeout(CONNECT_TIMEOUT).limit(0);
+        let http = awc::Client::builder().connector(connector).disable_redirects().disable_timeout().finish();
+        Ok(Self { base, http })
+    }
+
+    /// Returns the address of the service.
+    pub fn server(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks for the JSON at a path.
+    pub async fn get(&self, path: impl Into<String>) -> anyhow::Result<Value> {
+        self.send(Call::get(path)).await
+    }
+
+    /// Makes a call and reads the answer.
+    ///
+    /// # Errors
+    /// [`NotReachable`] without an answer, [`Problem`] when the service refuses.
+    pub async fn send(&self, call: Call<'_>) -> anyhow::Result<Value> {
+        let mut request = self.request(call.method, &call.path).timeout(call.timeout);
+        for (name, value) in call.headers {
+            request = request.insert_header((name, value));
+        }
+        let sent = match call.body {
+            Some(body) => request.send_json(body),
+            None => request.send(),
+        };
+        let mut response = sent.await.map_err(|error| self.unreachable(&error))?.timeout(call.timeout);
+        let status = response.status();
+        let body = response.body().limit(MAX_ANSWER_BYTES).await.context("the answer could not be read to its end")?;
+        answer(status, &body)
+    }
+
+    /// Opens a stream of server-sent events, behind the event `after` if there was one.
+    pub async fn stream(&self, path: &str, after: Option<&str>) -> anyhow::Result<EventBody> {
+        let mut request = self.request(Method::GET, path).insert_header((header::ACCEPT, "text/event-stream"));
+        if let Some(after) = after {
+            request = request.insert_header(("Last-Event-ID", after));
+        }
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let body = response.body().limit(MAX_ANSWER_BYTES).await.context("the answer could not be read to its end")?;
+        Err(answer(response.status(), &body).err().unwrap_or_else(|| anyhow::anyhow!("the service sent no events")))
+    }
+
+    fn request(&self, method: Method, path: &str) -> ClientRequest {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    fn unreachable(&self, error: &SendRequestError) -> anyhow::Error {
+        match error {
+            SendRequestError::Url(reason) => {
+                Usage(format!("server `{}` is not an address: {reason}", self.base)).into()
+            }
+            other => NotReachable { server: self.base.clone(), reason: other.to_string() }.into(),
+        }
+    }
+}
+
+/// A stream of server-sent events, as bytes.
+pub type EventBody = awc::ClientResponse;
+
+fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
+    if !status.is_success() {
+        return Err(Problem::read(status, body).into());
+    }
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(body).context("the answer is not JSON; is this a forerunner service?")
+}
+
+/// A refusal: RFC 9457 `application/problem+json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// Names the kind of problem, for programs.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Names the kind of problem, for people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, and what to do.
+    pub detail: String,
+}
+
+impl Problem {
+    fn read(status: StatusCode, body: &[u8]) -> Self {
+        let mut problem: Self = serde_json::from_slice(body).unwrap_or_default();
+        problem.status = status.as_u16();
+        if problem.title.is_empty() {
+            problem.title = status.canonical_reason().unwrap_or("refused").to_lowercase();
+        }
+        problem
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = if self.detail.is_empty() { &self.title } else { &self.detail };
+        write!(f, "{told} ({}", self.status)?;
+        match self.kind.rsplit(['/', ':']).next() {
+            Some(kind) if !kind.is_empty() && self.kind != "about:blank" => write!(f, ", {kind})"),
+            _ => write!(f, ")"),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Writes text so that it is one segment of a path, or one value of a query.
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_shown_by_its_detail_status_and_kind() {
+        let body = br#"{"type":"https://forerunner.dev/problems/queue-full","title":"queue full","status":429,"detail":"pool `coder` is full: 10 tasks waiting, limit 10; retry later or raise queue.limit"}"#;
+        let error = answer(StatusCode::TOO_MANY_REQUESTS, body).expect_err("a problem");
+        insta::assert_snapshot!(error, @"pool `coder` is full: 10 tasks waiting, limit 10; retry later or raise queue.limit (429, queue-full)");
+    }
+
+    #[test]
+    fn a_refusal_without_a_problem_body_still_says_something() {
+        let error = answer(StatusCode::BAD_GATEWAY, b"<html>").expect_err("a problem");
+        insta::assert_snapshot!(error, @"bad gateway (502)");
+    }
+
+    #[test]
+    fn what_is_not_safe_in_a_path_is_encoded() {
+        assert_eq!(encode("repo/42?x=a b&c"), "repo%2F42%3Fx%3Da%20b%26c");
+    }
+
+    #[test]
+    fn addresses_without_http_are_refused() {
+        let error = Client::new("localhost:7077").err().expect("no scheme");
+        assert_eq!(crate::exit::code(&error), 2, "{error}");
+    }
+}

@@ -1,0 +1,32 @@
+//! `forerunner agent`: a small agent on standard input and output.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use forerunner_core::parse_duration;
+use forerunner_runtime::agent::process::{BuiltinAgentOptions, serve_stdio};
+
+/// How the agent behaves.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// How long it takes to become ready.
+    #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
+    cold_start: Duration,
+    /// How long a task takes that has no number `service_s` in its input.
+    #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "DURATION")]
+    service: Duration,
+    /// How many times faster time passes.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    speed: f64,
+}
+
+/// Serves tasks until it is told to stop, or standard input ends.
+pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
+    if !(args.speed > 0.0 && args.speed.is_finite()) {
+        return Err(crate::exit::Usage(format!("--speed {} is not valid; use a number above 0", args.speed)).into());
+    }
+    let AgentArgs { cold_start, service, speed } = *args;
+    let options = BuiltinAgentOptions { cold_start, service, speed, ..BuiltinAgentOptions::default() };
+    serve_stdio(options).context("the node that started this agent is gone")
+}

@@ -1,0 +1,152 @@
+//! `forerunner config`: what the service would do, and who said so.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted},
+    output::{Output, render, seconds, table},
+};
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show every effective value and where it came from: default, file, environment or flag.
+    Show(ShowArgs),
+    /// Check a file and say what would run; the environment is left aside.
+    Check(CheckArgs),
+}
+
+/// The same flags that `serve` takes.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Leave out the values that are defaults.
+    #[arg(long)]
+    changed: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Which file.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The file.
+    file: PathBuf,
+}
+
+/// Shows or checks.
+pub fn run(command: ConfigCommand, out: &Output) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Show(args) => show(&args, out),
+        ConfigCommand::Check(args) => check(&args, out),
+    }
+}
+
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    value: Value,
+    origin: String,
+}
+
+fn show(args: &ShowArgs, out: &Output) -> anyhow::Result<()> {
+    let loaded = Loaded::read(&args.config)?;
+    let entries = loaded.effective()?.into_iter().filter(|entry| !args.changed || entry.origin != Origin::Default);
+    let rows: Vec<Row> = entries.map(row).collect::<anyhow::Result<_>>()?;
+    out.show(&rows, || render_rows(&rows))
+}
+
+fn row(entry: Entry) -> anyhow::Result<Row> {
+    let value = serde_json::to_value(&entry.value)?;
+    let value = if is_secret(&entry.key) { Value::from("(hidden)") } else { value };
+    Ok(Row { key: dotted(&entry.key), value, origin: entry.origin.to_string() })
+}
+
+/// What agents are given as environment is where their secrets are.
+fn is_secret(key: &[String]) -> bool {
+    matches!(key, [pools, _, agent, env, _] if pools == "pools" && agent == "agent" && env == "env")
+}
+
+fn render_rows(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return "every value is a default".to_owned();
+    }
+    render(&table(
+        ["key", "value", "from"],
+        rows.iter().map(|row| [row.key.clone(), row.value.to_string(), row.origin.clone()]),
+    ))
+}
+
+fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
+    let loaded = Loaded::of_file(&args.file)?;
+    let told = json!({ "file": args.file, "valid": true, "pools": loaded.config.pools.keys().collect::<Vec<_>>() });
+    out.show(&told, || format!("{} is valid. {}", args.file.display(), plan(&loaded.config)))
+}
+
+/// Says what a configuration would run.
+pub fn plan(config: &Config) -> String {
+    let head = format!("It would listen on {} and keep tasks in {}", config.http.listen, config.store.url);
+    if config.pools.is_empty() {
+        return format!(
+            "{head}, but it has no pools, so `forerunner serve` would refuse to start.\n\n{HOW_TO_WRITE_A_POOL}"
+        );
+    }
+    let pools: Vec<String> = config
+        .pools
+        .iter()
+        .map(|(name, pool)| {
+            let on_time = &pool.settings.on_time;
+            format!(
+                "  {name}: {} to {} {}; {} % on time within {}, by the rule `{}`",
+                pool.settings.min,
+                pool.settings.max,
+                agents(&pool.agent),
+                on_time.share * 100.0,
+                seconds(on_time.within.as_secs_f64()),
+                pool.settings.policy.name(),
+            )
+        })
+        .collect();
+    format!("{head}, with these pools:\n{}", pools.join("\n"))
+}
+
+fn agents(agent: &AgentConfig) -> String {
+    match agent {
+        AgentConfig::Process(spec) => format!("processes `{}`", spec.argv.join(" ")),
+        AgentConfig::Simulated(_) => "simulated agents".to_owned(),
+    }
+}
+
+/// Shown where a pool is missing.
+pub const HOW_TO_WRITE_A_POOL: &str = "\
+Write one into forerunner.toml:
+
+  [pools.coder]
+  agent = { kind = \"process\", argv = [\"python3\", \"/srv/agent.py\"] }
+  min = 2
+  max = 40
+
+or name one on the command line:
+
+  forerunner serve --pool 'coder=process:python3 /srv/agent.py'
+  forerunner serve --pool 'trial=process:forerunner agent'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_without_pools_says_how_to_write_one() {
+        assert!(plan(&Config::default()).contains("[pools.coder]"));
+    }
+
+    #[test]
+    fn what_agents_are_given_as_environment_is_not_shown() {
+        let key = ["pools", "coder", "agent", "env", "API_KEY"].map(str::to_owned).to_vec();
+        let row = row(Entry { key, value: "s3cret".into(), origin: Origin::Default }).expect("a row");
+        assert_eq!(row.value, Value::from("(hidden)"));
+    }
+}

@@ -1,0 +1,126 @@
+//! `forerunner demo`: a production trace through the real service, live, beside other rules.
+
+mod compare;
+mod replay;
+mod report;
+mod run;
+mod stage;
+mod trace;
+mod view;
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::Args;
+use forerunner_core::{format_duration, parse_duration};
+
+use self::{
+    report::{Figures, Run},
+    run::Live,
+    stage::Stage,
+    trace::{Cut, Slice},
+};
+use crate::{
+    exit::{Interrupted, Usage},
+    output::{Output, count, percent, seconds},
+    signals::Signals,
+};
+
+/// What to replay, and how.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Minutes of the trace to replay.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=45))]
+    minutes: u32,
+    /// The minute of the trace to begin at.
+    #[arg(long, default_value_t = 20, value_name = "MINUTE", value_parser = clap::value_parser!(u32).range(0..45))]
+    from: u32,
+    /// How many times faster than recorded, arrivals and work alike.
+    #[arg(long, default_value_t = 10.0, value_name = "FACTOR")]
+    speed: f64,
+    /// Another number deals the work of each minute to its tasks anew; 0 replays it as recorded.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How long an agent takes to start, whatever the speed.
+    #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
+    cold_start: Duration,
+}
+
+/// Least share of tasks that must succeed for the demo to count as one.
+const LEAST_SUCCESS: f64 = 0.99;
+
+/// Runs the demo. Whatever happens, the service is stopped and its files are removed.
+pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
+    let slice = Slice::cut(cut(&args)?)?;
+    let settings = stage::settings(args.cold_start);
+    let mut signals = Signals::listen()?;
+    introduce(&args, &slice, out);
+    let stage = Stage::set(settings.clone(), &slice).await?;
+    let lived = tokio::select! {
+        lived = run::live(&stage.service, &slice, &settings, out) => lived,
+        () = signals.next() => Err(Interrupted.into()),
+    };
+    // Finished or failed, nothing is worth waiting for any more; a second signal skips the good-byes.
+    let cleared = tokio::select! {
+        cleared = stage.clear(Duration::from_secs(1)) => cleared,
+        () = signals.next() => Err(Interrupted.into()),
+    };
+    let Live { figures, run } = lived?;
+    cleared?;
+    let compared = compare::compare(&slice.as_trace()?, settings.limits(), run.agents_at_start, figures.agents_peak)?;
+    out.show(&report::to_json(&figures, &compared, &run), || closing(&figures, &compared, &run, out))?;
+    judge(&figures, &run)
+}
+
+fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
+    if !(0.1..=100.0).contains(&args.speed) {
+        return Err(Usage(format!("--speed {} is not valid; use 0.1 to 100", args.speed)).into());
+    }
+    Ok(Cut { from: args.from, minutes: args.minutes, speed: args.speed, seed: args.seed })
+}
+
+fn introduce(args: &DemoArgs, slice: &Slice, out: &Output) {
+    eprintln!(
+        "{}",
+        out.strong(&format!("Replaying minutes {} to {} of {}", args.from, args.from + args.minutes, trace::NAME))
+    );
+    eprintln!(
+        "{} tasks, {} times as fast as recorded, so in {}. The service, its SQLite store and its HTTP interface are real;",
+        count(slice.tasks.len() as u64),
+        args.speed,
+        seconds(slice.span_s),
+    );
+    eprintln!(
+        "the agents are child processes that take {} to start and then only wait as long as each task takes.",
+        format_duration(args.cold_start),
+    );
+}
+
+fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> String {
+    let late = report::lateness(&run.submissions);
+    let verdict = format!(
+        "{} of {} tasks started within 1 s; the objective is 99 %.",
+        percent(live.on_time_share),
+        count(live.tasks),
+    );
+    let notes = format!(
+        "live: real agents; waits from the tasks' own times, read back from the service; {} agents were warm at the start.\n\
+         sim.: the same tasks in virtual time, from the same start; `hindsight` is the smallest fixed pool that meets the objective.\n\
+         Tasks were submitted over HTTP on schedule, {} late at the 99th percentile and {} at most, not counted as waits.",
+        run.agents_at_start,
+        seconds(late.p99),
+        seconds(late.max),
+    );
+    format!("\n{}\n\n{}\n\n{}", report::render_table(live, compared), out.strong(&verdict), out.faint(&notes))
+}
+
+fn judge(live: &Figures, run: &Run) -> anyhow::Result<()> {
+    let share = live.succeeded as f64 / live.tasks.max(1) as f64;
+    let reason = run
+        .submissions
+        .first_refusal
+        .as_ref()
+        .map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
+    ensure!(share >= LEAST_SUCCESS, "only {} of the tasks succeeded{reason}", percent(share));
+    Ok(())
+}

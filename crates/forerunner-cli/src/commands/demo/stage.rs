@@ -1,0 +1,128 @@
+//! What the demo runs on: the real service on a temporary store, with real child processes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use forerunner_core::{Clock, PoolName};
+use forerunner_forecast::{Decision, Observation, Policy, build};
+use forerunner_runtime::{PoolSettings, SystemClock, agent::process::ProcessSpec};
+use forerunner_sim::{Replay, Trace, replay};
+use forerunner_store::Store;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::trace::Slice;
+use crate::{
+    commands::serve::Service,
+    config::{AgentConfig, Config, PoolConfig},
+};
+
+/// The pool of the demo.
+pub const POOL: &str = "demo";
+
+/// The running service and the directory that it lives in; both are gone after [`Stage::clear`].
+pub struct Stage {
+    /// The service.
+    pub service: Service,
+    directory: TempDir,
+}
+
+/// Returns the pool's settings: all defaults but the size, and how long an agent takes to start.
+pub fn settings(cold_start: Duration) -> PoolSettings {
+    PoolSettings { min: 1, max: 200, cold_start, ..PoolSettings::default() }
+}
+
+impl Stage {
+    /// Starts the service, its forecast knowing the history right before the slice, as after a restart.
+    pub async fn set(settings: PoolSettings, slice: &Slice) -> anyhow::Result<Self> {
+        let directory = TempDir::with_prefix("forerunner-demo-").context("no temporary directory can be made")?;
+        let config = config(settings.clone(), &directory)?;
+        let store = forerunner_store::open(&config.store.url)?;
+        remember(store.as_ref(), &settings, slice).await?;
+        let service = Service::start_on(store, &config).await?;
+        Ok(Self { service, directory })
+    }
+
+    /// Stops the service and removes what it kept.
+    pub async fn clear(self, grace: Duration) -> anyhow::Result<()> {
+        let stopped = self.service.shutdown(grace).await;
+        self.directory.close().context("the temporary directory cannot be removed")?;
+        stopped
+    }
+}
+
+fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config> {
+    let program = std::env::current_exe().context("this program's own path is not known")?;
+    let cold_start = forerunner_core::format_duration(settings.cold_start);
+    let argv = [program.display().to_string(), "agent".to_owned(), "--cold-start".to_owned(), cold_start];
+    let mut config = Config::default();
+    config.store.url = format!("sqlite:{}", directory.path().join("demo.db").display());
+    config.http.listen = "127.0.0.1:0".to_owned();
+    let pool = PoolConfig { agent: AgentConfig::Process(ProcessSpec::new(argv)), settings };
+    config.pools.insert(PoolName::new(POOL)?, pool);
+    Ok(config)
+}
+
+/// Writes what a node that had seen the history would have left behind when it stopped.
+async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> anyhow::Result<()> {
+    let Some(learned) = learn(settings, slice)? else { return Ok(()) };
+    let note = json!({
+        "at": SystemClock.now(),
+        "policy": learned.policy,
+        "text": learned.text,
+        "desired": learned.desired,
+        "seq": 0,
+    });
+    store.put_note(format!("pool/{POOL}/history"), Some(note.to_string())).await?;
+    Ok(())
+}
+
+/// What a policy has learned, and the size it wanted in the end.
+struct Learned {
+    policy: &'static str,
+    text: String,
+    desired: u32,
+}
+
+/// Lets the policy watch the history in virtual time. `None` without history, or for a policy that learns nothing.
+fn learn(settings: &PoolSettings, slice: &Slice) -> anyhow::Result<Option<Learned>> {
+    if slice.history.is_empty() {
+        return Ok(None);
+    }
+    // The tasks behind the history keep the pool busy to its end; what the policy makes of them is not kept.
+    let after = slice
+        .tasks
+        .iter()
+        .map(|task| forerunner_sim::TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
+    let seen = Trace::new("history", slice.history.iter().copied().chain(after).collect())?;
+    let limits = settings.limits();
+    let mut pupil = Pupil { policy: build(settings.policy.clone(), limits)?, until_s: slice.history_s, learned: None };
+    replay(&seen, &mut pupil, &Replay { warm_up_s: 0.0, ..Replay::new(limits) });
+    Ok(pupil.learned)
+}
+
+/// A policy whose learning is written down at a given time.
+struct Pupil {
+    policy: Box<dyn Policy>,
+    until_s: f64,
+    learned: Option<Learned>,
+}
+
+impl Policy for Pupil {
+    fn name(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    fn interval_s(&self) -> f64 {
+        self.policy.interval_s()
+    }
+
+    fn decide(&mut self, seen: &Observation) -> Decision {
+        let decision = self.policy.decide(seen);
+        if self.learned.is_none() && seen.t >= self.until_s {
+            let (policy, desired) = (self.policy.name(), decision.desired);
+            self.learned = self.policy.save().map(|text| Learned { policy, text, desired });
+        }
+        decision
+    }
+}

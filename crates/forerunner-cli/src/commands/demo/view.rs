@@ -1,0 +1,228 @@
+//! The live view: a few lines that are redrawn on a terminal, a plain line now and then elsewhere.
+
+use comfy_table::Table;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use serde_json::Value;
+
+use crate::{
+    commands::fields::number,
+    output::{count, percent},
+    progress,
+};
+
+/// How things stand at one moment of the run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Moment {
+    /// Seconds since the first task was due.
+    pub elapsed_s: f64,
+    /// Tasks submitted.
+    pub submitted: u64,
+    /// Tasks ended.
+    pub finished: u64,
+    /// Tasks waiting.
+    pub depth: u32,
+    /// Agents wanted.
+    pub desired: u32,
+    /// Agents warm and idle.
+    pub ready: u32,
+    /// Agents with a task.
+    pub busy: u32,
+    /// Agents warming up.
+    pub starting: u32,
+    /// Agents on their way out.
+    pub cooldown: u32,
+    /// Share of tasks that started on time.
+    pub on_time_share: Option<f64>,
+    /// Arrivals per second.
+    pub rate: f64,
+    /// What was expected for now or soon: (rate, low, high).
+    pub expected: Option<(f64, f64, f64)>,
+    /// Why the pool is as large as it is.
+    pub why: String,
+}
+
+impl Moment {
+    /// Reads the status of a pool, as the service tells it. `rate` is measured by the caller.
+    pub fn read(pool: &Value, elapsed_s: f64, submitted: u64, rate: f64) -> Self {
+        let whole = |path: &str| number(pool, path).unwrap_or(0.0) as u32;
+        let forecast = |name: &str| number(pool, &format!("decision.forecast.{name}"));
+        let why = ["reason", "detail"].map(|name| pool["decision"][name].as_str().unwrap_or_default());
+        Self {
+            elapsed_s,
+            submitted,
+            finished: number(pool, "finished").unwrap_or(0.0) as u64,
+            depth: whole("depth"),
+            desired: whole("desired"),
+            ready: whole("agents.ready"),
+            busy: whole("agents.busy"),
+            starting: whole("agents.starting"),
+            cooldown: whole("agents.cooldown"),
+            on_time_share: number(pool, "on_time_share"),
+            rate,
+            expected: forecast("rate_per_s")
+                .zip(forecast("rate_low"))
+                .zip(forecast("rate_high"))
+                .map(|((a, b), c)| (a, b, c)),
+            why: why.join(": "),
+        }
+    }
+
+    /// Agents there are, whatever they do.
+    pub fn agents(&self) -> u32 {
+        self.ready + self.busy + self.starting + self.cooldown
+    }
+}
+
+/// Shows the run while it lasts.
+pub struct View {
+    lines: Vec<ProgressBar>,
+    bar: ProgressBar,
+    screen: MultiProgress,
+    past: Vec<Moment>,
+    next_plain_s: f64,
+}
+
+/// Seconds between two plain lines.
+const PLAIN_PERIOD_S: f64 = 10.0;
+const LINES: usize = 5;
+
+impl View {
+    /// A view of a run of `tasks` tasks, on standard error.
+    pub fn new(tasks: u64) -> Self {
+        let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        let line = |_| {
+            let line = screen.add(ProgressBar::new_spinner());
+            line.set_style(progress::style("{msg}"));
+            line
+        };
+        let lines = (0..LINES).map(line).collect();
+        let bar = screen.add(ProgressBar::new(tasks));
+        bar.set_style(progress::style(
+            "finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  {elapsed_precise}",
+        ));
+        Self { lines, bar, screen, past: Vec::new(), next_plain_s: 0.0 }
+    }
+
+    /// Shows how things stand now.
+    pub fn show(&mut self, now: Moment) {
+        if self.screen.is_hidden() {
+            if now.elapsed_s >= self.next_plain_s {
+                self.next_plain_s += PLAIN_PERIOD_S;
+                eprintln!("{}", plain(&now));
+            }
+            return;
+        }
+        self.bar.set_position(now.finished);
+        self.past.push(now);
+        let width = Table::new().use_stderr().width().map_or(80, usize::from);
+        for (line, text) in self.lines.iter().zip(draw(&self.past, width)) {
+            line.set_message(text);
+        }
+    }
+
+    /// Takes the view off the screen.
+    pub fn clear(self) {
+        self.lines.iter().for_each(ProgressBar::finish_and_clear);
+        self.bar.finish_and_clear();
+    }
+}
+
+fn plain(now: &Moment) -> String {
+    format!(
+        "{:>4.0} s  {} submitted, {} finished, {} waiting  {}  agents: {}  on time {}",
+        now.elapsed_s,
+        count(now.submitted),
+        count(now.finished),
+        now.depth,
+        arrivals(now),
+        agents(now),
+        now.on_time_share.map_or_else(|| "–".to_owned(), percent),
+    )
+}
+
+/// Writes the lines above the progress bar, none of them wider than the terminal.
+fn draw(past: &[Moment], width: usize) -> [String; LINES] {
+    let Some(now) = past.last() else { return Default::default() };
+    let room = width.saturating_sub(58).clamp(8, 72);
+    let spark = |value: fn(&Moment) -> f64| sparkline(&past.iter().map(value).collect::<Vec<_>>(), room);
+    let on_time = now.on_time_share.map_or_else(|| "–".to_owned(), percent);
+    [
+        format!("arrivals  {}  {}", spark(|m| m.rate), arrivals(now)),
+        format!("agents    {}  {}", spark(|m| f64::from(m.agents())), agents(now)),
+        format!("queue     {}  {} waiting", spark(|m| f64::from(m.depth)), now.depth),
+        format!("on time   {}  {on_time} of the tasks started", spark(|m| m.on_time_share.unwrap_or(1.0))),
+        format!("why       {}", now.why),
+    ]
+    .map(|line| cut(&line, width.saturating_sub(1)))
+}
+
+fn arrivals(now: &Moment) -> String {
+    match now.expected {
+        Some((rate, low, high)) => format!("{:.0}/s now, {rate:.0}/s expected ({low:.0}–{high:.0})", now.rate),
+        None => format!("{:.0}/s now", now.rate),
+    }
+}
+
+fn agents(now: &Moment) -> String {
+    let Moment { desired, busy, ready, starting, .. } = now;
+    format!("{desired} wanted: {busy} busy, {ready} ready, {starting} starting")
+}
+
+/// Draws values as bars from 0 to the greatest: `width` of them, each the greatest of its stretch of time.
+fn sparkline(values: &[f64], width: usize) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let stretch = values.len().div_ceil(width).max(1);
+    let bar = |values: &[f64]| {
+        let value = values.iter().copied().fold(0.0, f64::max);
+        BARS[((value / most * 7.0).round() as usize).min(7)]
+    };
+    let drawn: String = values.chunks(stretch).map(bar).collect();
+    format!("{drawn:<width$}")
+}
+
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn moments() -> Vec<Moment> {
+        let pool = json!({
+            "finished": 4211, "depth": 3, "desired": 48, "agents": {"ready": 6, "busy": 41, "starting": 1, "cooldown": 0},
+            "on_time_share": 0.99713,
+            "decision": {
+                "reason": "hold", "forecast": {"rate_per_s": 64.2, "rate_low": 55.4, "rate_high": 73.1},
+                "detail": "64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed within the last 8 s",
+            },
+        });
+        (0..90).map(|i| Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0)).collect()
+    }
+
+    #[test]
+    fn the_view_fits_eighty_columns() {
+        let lines = draw(&moments(), 80);
+        assert!(lines.iter().all(|line| line.chars().count() < 80));
+        insta::assert_snapshot!(lines.join("\n"), @"");
+    }
+
+    #[test]
+    fn the_view_uses_a_wide_terminal() {
+        let lines = draw(&moments(), 120);
+        assert!(lines.iter().all(|line| line.chars().count() < 120));
+        insta::assert_snapshot!(lines.join("\n"), @"");
+    }
+
+    #[test]
+    fn off_a_terminal_a_moment_is_one_line() {
+        let now = moments().pop().expect("ninety of them");
+        insta::assert_snapshot!(plain(&now), @"");
+    }
+}

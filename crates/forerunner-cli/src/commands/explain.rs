@@ -1,0 +1,154 @@
+//! `forerunner explain`: why something is as it is.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::fields;
+use crate::{
+    cli::ServerArgs,
+    client::{Client, encode},
+    output::{Output, pairs, seconds},
+};
+
+/// What to explain.
+#[derive(Debug, Subcommand)]
+pub enum ExplainCommand {
+    /// A scaling decision: what it saw, what it expected, what it did and why.
+    Decision(DecisionArgs),
+}
+
+/// Which decision.
+#[derive(Debug, Args)]
+pub struct DecisionArgs {
+    /// The pool.
+    pool: String,
+    /// The decision's number; the newest unless said.
+    seq: Option<u64>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Explains.
+pub async fn run(command: ExplainCommand, out: &Output) -> anyhow::Result<()> {
+    let ExplainCommand::Decision(args) = command;
+    let client = Client::new(&args.server.server)?;
+    let base = format!("/v1/pools/{}/decisions", encode(&args.pool));
+    let decision = match args.seq {
+        Some(seq) => client.get(format!("{base}/{seq}")).await?,
+        None => newest(&client.get(format!("{base}?limit=1")).await?, &args.pool)?,
+    };
+    out.show(&decision, || explain(&decision, &args.pool))
+}
+
+fn newest(answer: &Value, pool: &str) -> anyhow::Result<Value> {
+    let first = fields::list(answer, "decisions").first().cloned();
+    first.ok_or_else(|| anyhow::anyhow!("pool `{pool}` has decided nothing yet; ask again in a second"))
+}
+
+/// Writes a paragraph and the numbers behind it.
+fn explain(decision: &Value, pool: &str) -> String {
+    let numbers = pairs([
+        ("at", fields::time(decision, "at")),
+        ("due to", fields::text(decision, "cause")),
+        ("arrivals", format!("{} since the decision before", fields::text(decision, "inputs.arrivals"))),
+        (
+            "completions",
+            format!(
+                "{}, {} each",
+                fields::text(decision, "inputs.completions"),
+                fields::secs(decision, "inputs.mean_service_s")
+            ),
+        ),
+        ("waiting", fields::text(decision, "inputs.depth")),
+        ("agents", agents(decision)),
+        ("cold start", fields::secs(decision, "inputs.cold_start_s")),
+        ("forecast", forecast(decision)),
+        ("need", format!("{} agents before bounds and holds", fields::decimal(decision, "need", 1))),
+        ("rule", fields::text(decision, "rule")),
+        ("reason", fields::text(decision, "reason")),
+    ]);
+    format!("{}\n\n{numbers}", paragraph(decision, pool))
+}
+
+fn paragraph(decision: &Value, pool: &str) -> String {
+    let [seq, before, desired] = ["seq", "before", "desired"].map(|name| fields::text(decision, name));
+    let act = match (fields::number(decision, "before"), fields::number(decision, "desired")) {
+        (Some(old), Some(new)) if new > old => format!("asked for {desired} agents instead of {before}"),
+        (Some(old), Some(new)) if new < old => format!("let the pool shrink from {before} to {desired} agents"),
+        _ => format!("kept {desired} agents"),
+    };
+    let mode = if fields::text(decision, "mode") == "advise" { " (advice only: nothing was changed)" } else { "" };
+    let why = match fields::text(decision, "reason").as_str() {
+        "steady" => "the size is right",
+        "forecast_up" => "the forecast needs more",
+        "forecast_down" => "the forecast has needed fewer for as long as the hold",
+        "hold" => "fewer would do, but not for long enough yet",
+        "surge" => "arrivals outran the forecast",
+        "backlog" => "tasks wait that the agents present and starting cannot take in time",
+        "utilisation" => "a threshold of utilisation was crossed",
+        "fixed" => "the size was set by hand or by configuration",
+        "bounded" => "a lower or upper bound is in the way",
+        "learning" => "there is too little history yet, so a safe size is kept",
+        _ => "of the reason below",
+    };
+    let detail = fields::text(decision, "detail");
+    format!("Decision {seq} of pool {pool} {act}{mode}, because {why}: {detail}.")
+}
+
+fn agents(decision: &Value) -> String {
+    let states = ["ready", "busy", "starting", "cooldown"];
+    states.map(|state| format!("{} {state}", fields::text(decision, &format!("inputs.agents.{state}")))).join(", ")
+}
+
+fn forecast(decision: &Value) -> String {
+    let Some(forecast) = fields::at(decision, "forecast") else {
+        return "none: the policy does not forecast".to_owned();
+    };
+    format!(
+        "{} tasks/s in {} (band {} to {}), {} each, {} waiting then",
+        fields::decimal(forecast, "rate_per_s", 1),
+        seconds(fields::number(forecast, "horizon_s").unwrap_or(f64::NAN)),
+        fields::decimal(forecast, "rate_low", 1),
+        fields::decimal(forecast, "rate_high", 1),
+        fields::secs(forecast, "service_s"),
+        fields::decimal(forecast, "depth", 0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_decision_is_a_paragraph_and_its_numbers() {
+        let decision = json!({
+            "seq": 88, "at": "2026-01-31T12:00:00Z", "cause": "tick", "before": 7, "desired": 9, "need": 8.4,
+            "reason": "forecast_up", "rule": "holt", "mode": "act",
+            "detail": "3.0 tasks/s expected in 3.4 s (band 2.2-3.9) x 2.1 s each: 9 needed; 7 now",
+            "inputs": {
+                "arrivals": 3, "completions": 2, "mean_service_s": 2.05, "depth": 0, "cold_start_s": 2.4,
+                "agents": {"starting": 0, "ready": 1, "busy": 6, "cooldown": 0},
+            },
+            "forecast": {
+                "horizon_s": 3.4, "rate_per_s": 3.0, "rate_low": 2.2, "rate_high": 3.9, "service_s": 2.1, "depth": 0.2,
+            },
+        });
+        insta::assert_snapshot!(explain(&decision, "coder"), @r"
+        Decision 88 of pool coder asked for 9 agents instead of 7, because the forecast needs more: 3.0 tasks/s expected in 3.4 s (band 2.2-3.9) x 2.1 s each: 9 needed; 7 now.
+
+        at           2026-01-31 12:00:00
+        due to       tick
+        arrivals     3 since the decision before
+        completions  2, 2.05 s each
+        waiting      0
+        agents       1 ready, 6 busy, 0 starting, 0 cooldown
+        cold start   2.40 s
+        forecast     3.0 tasks/s in 3.40 s (band 2.2 to 3.9), 2.10 s each, 0 waiting then
+        need         8.4 agents before bounds and holds
+        rule         holt
+        reason       forecast_up
+        ");
+    }
+}

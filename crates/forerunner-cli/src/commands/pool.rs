@@ -1,0 +1,287 @@
+//! `forerunner pool`: see and steer pools.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value};
+
+use super::fields;
+use crate::{
+    cli::ServerArgs,
+    client::{Call, Client, encode},
+    exit::Usage,
+    output::{Output, pairs, render, right_from, table},
+};
+
+/// What to do with pools.
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// List the pools.
+    List(ServerArgs),
+    /// Show how a pool stands.
+    Show(OnePool),
+    /// Change how many agents a pool may have.
+    Resize(ResizeArgs),
+    /// Stop giving out work; agents stay warm.
+    Pause(OnePool),
+    /// Give out work again.
+    Resume(OnePool),
+    /// List a pool's agents.
+    Agents(OnePool),
+}
+
+/// Which pool.
+#[derive(Debug, Args)]
+pub struct OnePool {
+    /// Its name.
+    pool: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// How many agents.
+#[derive(Debug, Args)]
+pub struct ResizeArgs {
+    /// The pool.
+    pool: String,
+    /// Fewest agents.
+    #[arg(long)]
+    min: Option<u32>,
+    /// Most agents.
+    #[arg(long)]
+    max: Option<u32>,
+    /// Whether decisions are carried out.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Whether decisions are carried out.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// They are.
+    Act,
+    /// They are only kept and shown.
+    Advise,
+}
+
+/// Sees and steers pools.
+pub async fn run(command: PoolCommand, out: &Output) -> anyhow::Result<()> {
+    match command {
+        PoolCommand::List(server) => {
+            let pools = Client::new(&server.server)?.get("/v1/pools").await?;
+            out.show(&pools, || render_list(&pools))
+        }
+        PoolCommand::Show(args) => one(&args, out, Call::get(path(&args.pool, ""))).await,
+        PoolCommand::Pause(args) => one(&args, out, Call::post(path(&args.pool, ":pause"))).await,
+        PoolCommand::Resume(args) => one(&args, out, Call::post(path(&args.pool, ":resume"))).await,
+        PoolCommand::Agents(args) => {
+            let agents = Client::new(&args.server.server)?.get(path(&args.pool, "/agents")).await?;
+            out.show(&agents, || render_agents(&agents))
+        }
+        PoolCommand::Resize(args) => resize(args, out).await,
+    }
+}
+
+fn path(pool: &str, rest: &str) -> String {
+    format!("/v1/pools/{}{rest}", encode(pool))
+}
+
+async fn one(args: &OnePool, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+    let pool = Client::new(&args.server.server)?.send(call).await?;
+    out.show(&pool, || render_one(&pool))
+}
+
+async fn resize(args: ResizeArgs, out: &Output) -> anyhow::Result<()> {
+    let mode = args.mode.map(|mode| format!("{mode:?}").to_lowercase());
+    let changes =
+        [("min", args.min.map(Value::from)), ("max", args.max.map(Value::from)), ("mode", mode.map(Value::from))];
+    let patch: Map<String, Value> =
+        changes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    if patch.is_empty() {
+        let text = format!(
+            "nothing to change; say --min, --max or --mode, such as `forerunner pool resize {} --max 20`",
+            args.pool
+        );
+        return Err(Usage(text).into());
+    }
+    let pool =
+        Client::new(&args.server.server)?.send(Call::patch(path(&args.pool, "")).body(&Value::Object(patch))).await?;
+    out.show(&pool, || render_one(&pool))
+}
+
+fn render_list(answer: &Value) -> String {
+    let row = |pool: &Value| {
+        let agents = format!("{}/{}", fields::text(pool, "agents.busy"), warm(pool));
+        let size = format!("{}–{}", fields::text(pool, "min"), fields::text(pool, "max"));
+        let counted = ["desired", "depth", "running"].map(|name| fields::text(pool, name));
+        let [desired, depth, running] = counted;
+        [
+            fields::text(pool, "name"),
+            fields::text(pool, "kind"),
+            fields::text(pool, "state"),
+            size,
+            desired,
+            agents,
+            depth,
+            running,
+            fields::percent(pool, "on_time_share"),
+        ]
+    };
+    let pools = fields::list(answer, "pools");
+    if pools.is_empty() {
+        return "no pools".to_owned();
+    }
+    let header = ["pool", "kind", "state", "size", "wanted", "busy/warm", "depth", "running", "on time"];
+    let mut table = table(header, pools.iter().map(row));
+    right_from(&mut table, 3);
+    render(&table)
+}
+
+fn warm(pool: &Value) -> u64 {
+    let count = |name| fields::number(pool, name).unwrap_or(0.0) as u64;
+    count("agents.ready") + count("agents.busy")
+}
+
+fn render_one(pool: &Value) -> String {
+    let of = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| format!("{} {name}", fields::text(pool, &format!("agents.{name}"))))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let why = fields::at(pool, "decision").map_or_else(
+        || fields::NOTHING.to_owned(),
+        |decision| {
+            format!(
+                "#{} {}: {}",
+                fields::text(decision, "seq"),
+                fields::text(decision, "reason"),
+                fields::text(decision, "detail")
+            )
+        },
+    );
+    let objective = format!(
+        "{} within {}, {} so far",
+        fields::percent(pool, "objective.share"),
+        fields::secs(pool, "objective.within_s"),
+        fields::percent(pool, "on_time_share"),
+    );
+    pairs([
+        ("pool", format!("{} ({} agents)", fields::text(pool, "name"), fields::text(pool, "kind"))),
+        ("state", state(pool)),
+        (
+            "size",
+            format!(
+                "{} wanted, {} to {}",
+                fields::text(pool, "desired"),
+                fields::text(pool, "min"),
+                fields::text(pool, "max")
+            ),
+        ),
+        ("agents", of(&["ready", "busy", "starting", "cooldown"])),
+        ("policy", format!("{} ({})", fields::text(pool, "policy"), fields::text(pool, "mode"))),
+        ("decision", why),
+        ("on time", objective),
+        (
+            "tasks",
+            format!(
+                "{} waiting, {} running, {} finished",
+                fields::text(pool, "waiting"),
+                fields::text(pool, "running"),
+                fields::text(pool, "finished")
+            ),
+        ),
+        (
+            "cold start",
+            format!(
+                "{} median, {} at the 90th percentile",
+                fields::secs(pool, "cold_start_s.p50"),
+                fields::secs(pool, "cold_start_s.p90")
+            ),
+        ),
+        (
+            "cost",
+            format!(
+                "{} agent-seconds, {} scale-ups, {} scale-downs",
+                fields::decimal(pool, "agent_seconds", 0),
+                fields::text(pool, "scale_ups"),
+                fields::text(pool, "scale_downs")
+            ),
+        ),
+    ])
+}
+
+fn state(pool: &Value) -> String {
+    match fields::text(pool, "state").as_str() {
+        "circuit_open" => {
+            format!("circuit open until {}: {}", fields::time(pool, "until"), fields::text(pool, "reason"))
+        }
+        other => other.to_owned(),
+    }
+}
+
+fn render_agents(answer: &Value) -> String {
+    let row = |agent: &Value| {
+        let [id, state, task, context, tasks] =
+            ["id", "state", "task", "context", "tasks"].map(|name| fields::text(agent, name));
+        [
+            id,
+            state,
+            task,
+            context,
+            tasks,
+            fields::secs(agent, "cold_start_s"),
+            fields::text(agent, "pid").replace(',', ""),
+        ]
+    };
+    let agents = fields::list(answer, "agents");
+    if agents.is_empty() {
+        return "no agents".to_owned();
+    }
+    let mut table = table(["agent", "state", "task", "context", "tasks", "cold start", "pid"], agents.iter().map(row));
+    right_from(&mut table, 4);
+    render(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn coder() -> Value {
+        json!({
+            "name": "coder", "kind": "process", "state": "running", "min": 2, "max": 40, "desired": 9, "policy": "predictive",
+            "mode": "act", "objective": {"share": 0.99, "within_s": 1.0},
+            "agents": {"starting": 1, "ready": 2, "busy": 6, "cooldown": 0},
+            "depth": 0, "waiting": 0, "running": 6, "cold_start_s": {"p50": 2.1, "p90": 2.4}, "on_time_share": 0.9963,
+            "finished": 1234, "scale_ups": 12, "scale_downs": 3, "agent_seconds": 5123.4,
+            "decision": {"seq": 88, "reason": "forecast_up", "detail": "3.0 tasks/s expected in 3.4 s"},
+        })
+    }
+
+    #[test]
+    fn a_pool_is_shown_with_its_newest_decision() {
+        insta::assert_snapshot!(render_one(&coder()), @r"
+        pool        coder (process agents)
+        state       running
+        size        9 wanted, 2 to 40
+        agents      2 ready, 6 busy, 1 starting, 0 cooldown
+        policy      predictive (act)
+        decision    #88 forecast_up: 3.0 tasks/s expected in 3.4 s
+        on time     99.00 % within 1.00 s, 99.63 % so far
+        tasks       0 waiting, 6 running, 1,234 finished
+        cold start  2.10 s median, 2.40 s at the 90th percentile
+        cost        5123 agent-seconds, 12 scale-ups, 3 scale-downs
+        ");
+    }
+
+    #[test]
+    fn pools_are_listed_as_a_table() {
+        insta::assert_snapshot!(render_list(&json!({"pools": [coder()]})), @r"
+        POOL   KIND     STATE    SIZE  WANTED  BUSY/WARM  DEPTH  RUNNING  ON TIME
+        coder  process  running  2–40       9        6/8      0        6  99.63 %
+        ");
+    }
+}

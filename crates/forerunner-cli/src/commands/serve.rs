@@ -1,0 +1,128 @@
+//! `forerunner serve`: the service.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use forerunner_http::{HttpControl, HttpServer};
+use forerunner_runtime::{
+    Node, NodeSpec, Placement, PoolSpec,
+    agent::{DriverFactory, SimulatedFactory, process::ProcessFactory},
+};
+use forerunner_store::Store;
+
+use super::config::HOW_TO_WRITE_A_POOL;
+use crate::{
+    config::{AgentConfig, Config, ConfigArgs, Loaded},
+    exit::Usage,
+    output::Output,
+    signals::Signals,
+    telemetry,
+};
+
+/// What to serve.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Serves until a signal, then lets running tasks finish; a second signal stops at once.
+pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
+    let Loaded { config, file, .. } = Loaded::read(&args.config)?;
+    if config.pools.is_empty() {
+        let place = file.map_or_else(
+            || "no configuration file was found".to_owned(),
+            |path| format!("{} has none", path.display()),
+        );
+        return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
+    }
+    telemetry::log(&config.log)?;
+    let mut signals = Signals::listen()?;
+    let service = Service::start(&config).await?;
+    announce(&service, &config, out)?;
+    signals.next().await;
+    tracing::info!(grace = ?config.shutdown.grace, "shutting down; a second signal stops at once");
+    tokio::select! {
+        clean = service.shutdown(config.shutdown.grace) => clean,
+        () = signals.next() => anyhow::bail!("stopped at once by a second signal; running tasks are taken back at the next start"),
+    }
+}
+
+fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<()> {
+    let pools: Vec<&str> = config.pools.keys().map(|name| name.as_str()).collect();
+    tracing::info!(listen = service.address, pools = pools.join(","), store = service.store, "serving");
+    let told = serde_json::json!({ "listening": service.address, "pools": pools, "store": service.store });
+    out.show_line(&told, || {
+        format!("listening on {}  pools: {}  store: {}", service.address, pools.join(", "), service.store)
+    })
+}
+
+/// A node and the HTTP service in front of it.
+pub struct Service {
+    /// Where it listens: `http://host:port`.
+    pub address: String,
+    /// The store's kind.
+    pub store: &'static str,
+    node: Node,
+    http: HttpControl,
+}
+
+impl Service {
+    /// Opens the store and starts pools and HTTP service.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_on(open(&config.store.url).await?, config).await
+    }
+
+    /// Starts pools and HTTP service on an open store. What was started is stopped again if something fails.
+    pub async fn start_on(store: Arc<dyn Store>, config: &Config) -> anyhow::Result<Self> {
+        let metrics = telemetry::metrics()?;
+        let kind = store.kind();
+        let mut spec = NodeSpec::new(store);
+        spec.placement = Placement::Spread(config.node.threads);
+        spec.retention = config.node.retention;
+        for (name, pool) in &config.pools {
+            let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
+            spec = spec.pool(PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?);
+        }
+        let node = Node::start(spec).await.context("the node cannot be started")?;
+        let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {
+            Ok(server) => server,
+            Err(error) => {
+                node.shutdown(std::time::Duration::ZERO).await;
+                return Err(error.into());
+            }
+        };
+        let bound = server.addrs().first().map_or_else(|| config.http.listen.clone(), ToString::to_string);
+        let http = server.control();
+        drop(server.spawn());
+        Ok(Self { address: format!("http://{bound}"), store: kind, node, http })
+    }
+
+    /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.
+    ///
+    /// The service answers until the node is down, so that who waits for a result gets it.
+    pub async fn shutdown(self, grace: std::time::Duration) -> anyhow::Result<()> {
+        self.http.drain();
+        let report = self.node.shutdown(grace).await;
+        self.http.stop(true).await;
+        tracing::info!(clean = report.clean, "stopped");
+        match (report.store, report.clean) {
+            (Some(reason), _) => anyhow::bail!("the store could not be closed: {reason}"),
+            (None, false) => anyhow::bail!("some agents did not stop in time; look for processes that are left"),
+            (None, true) => Ok(()),
+        }
+    }
+}
+
+async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    let url = url.to_owned();
+    Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open(&url)).await??)
+}
+
+fn agents(config: &AgentConfig) -> Result<Arc<dyn DriverFactory>, forerunner_core::Error> {
+    Ok(match config {
+        AgentConfig::Process(spec) => Arc::new(ProcessFactory::new(spec.clone())?),
+        AgentConfig::Simulated(spec) => Arc::new(SimulatedFactory::new(spec.clone())?),
+    })
+}

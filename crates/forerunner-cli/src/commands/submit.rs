@@ -1,0 +1,206 @@
+//! `forerunner submit`: tasks for a pool.
+
+use std::{io::Read, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use forerunner_core::parse_duration;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Map, Value, json};
+
+use super::{fields, task};
+use crate::{
+    cli::ServerArgs,
+    client::{Call, Client, encode},
+    exit::Usage,
+    output::{Output, count},
+    progress,
+};
+
+/// What to submit.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The pool whose agents can do it.
+    pool: String,
+    /// The input: JSON, @FILE, or - for standard input.
+    #[arg(long, default_value = "null", value_name = "JSON|@FILE|-")]
+    input: String,
+    /// The conversation it belongs to.
+    #[arg(long, value_name = "ID")]
+    context: Option<String>,
+    /// How urgent it is: 0 (last) to 9 (first) [pool default: 4].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// Not before this time, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    run_at: Option<String>,
+    /// Not after this time.
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
+    /// Longest run of one attempt, such as 30s.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// Attempts in all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: Option<u32>,
+    /// A pair to find it by; may be given again.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// Makes the submission repeatable.
+    #[arg(long, value_name = "KEY", conflicts_with = "count")]
+    idempotency_key: Option<String>,
+    /// Wait for the result, this many seconds at most.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", require_equals = true)]
+    wait: Option<u64>,
+    /// Submit it this many times.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Submissions under way at once.
+const IN_FLIGHT: usize = 32;
+
+/// Submits, and waits if asked to.
+pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
+    let client = Client::new(&args.server.server)?;
+    let body = body(&args)?;
+    if args.count == 1 {
+        let answer = submit(&client, &args, &body).await?;
+        out.show(&answer, || task::render_one(&answer))?;
+        return judge(&args, &answer);
+    }
+    let bar = progress::bar(u64::from(args.count), if args.wait.is_some() { "finished" } else { "accepted" });
+    let calls = (0..args.count).map(|_| submit(&client, &args, &body));
+    let answers: Vec<Value> =
+        stream::iter(calls).buffer_unordered(IN_FLIGHT).inspect(|_| bar.inc(1)).try_collect().await?;
+    bar.finish_and_clear();
+    out.show(&answers, || summary(&answers))?;
+    answers.iter().try_for_each(|answer| judge(&args, answer))
+}
+
+async fn submit(client: &Client, args: &SubmitArgs, body: &Value) -> anyhow::Result<Value> {
+    let mut call = Call::post(format!("/v1/pools/{}/tasks", encode(&args.pool))).body(body);
+    if let Some(key) = &args.idempotency_key {
+        call = call.header("Idempotency-Key", key);
+    }
+    if let Some(wait) = args.wait {
+        call = call.header("Prefer", format!("wait={wait}")).patient(Duration::from_secs(wait));
+    }
+    client.send(call).await
+}
+
+/// With `--wait`, a task that did not succeed in time is a failure of the command.
+fn judge(args: &SubmitArgs, answer: &Value) -> anyhow::Result<()> {
+    let Some(wait) = args.wait else { return Ok(()) };
+    match fields::text(answer, "state").as_str() {
+        "succeeded" => Ok(()),
+        state @ ("queued" | "running" | "scheduled") => {
+            let id = fields::text(answer, "id");
+            anyhow::bail!("task {id} is still {state} after {wait} s; follow it with `forerunner task watch {id}`")
+        }
+        state => {
+            anyhow::bail!("task {} {state}: {}", fields::text(answer, "id"), fields::text(answer, "error.message"))
+        }
+    }
+}
+
+fn summary(answers: &[Value]) -> String {
+    let mut by_state: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    for answer in answers {
+        *by_state.entry(fields::text(answer, "state")).or_default() += 1;
+    }
+    let states: Vec<String> = by_state.into_iter().map(|(state, n)| format!("{} {state}", count(n))).collect();
+    format!("{} tasks accepted: {}", count(answers.len() as u64), states.join(", "))
+}
+
+fn body(args: &SubmitArgs) -> anyhow::Result<Value> {
+    let optional = [
+        ("context", args.context.clone().map(Value::from)),
+        ("priority", args.priority.map(Value::from)),
+        ("run_at", args.run_at.clone().map(Value::from)),
+        ("deadline", args.deadline.clone().map(Value::from)),
+        ("timeout", args.timeout.map(|timeout| Value::from(forerunner_core::format_duration(timeout)))),
+        ("max_attempts", args.max_attempts.map(Value::from)),
+        ("labels", labels(&args.labels)?),
+    ];
+    let given = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let mut body: Map<String, Value> = given.collect();
+    body.insert("input".to_owned(), input(&args.input)?);
+    Ok(Value::Object(body))
+}
+
+fn labels(pairs: &[String]) -> anyhow::Result<Option<Value>> {
+    if pairs.is_empty() {
+        return Ok(None);
+    }
+    let mut labels = json!({});
+    for pair in pairs {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(Usage(format!("--label {pair}: write KEY=VALUE, such as --label team=search")).into());
+        };
+        labels[key] = Value::from(value);
+    }
+    Ok(Some(labels))
+}
+
+fn input(given: &str) -> anyhow::Result<Value> {
+    let text = match given.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Usage(format!("--input {given}: {path} cannot be read: {error}")))?,
+        None if given == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
+            text
+        }
+        None => given.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Usage(format!(
+            "--input is not JSON: {error}; quote text as JSON, such as --input '\"hello\"' or --input '{{\"n\": 1}}'"
+        ))
+        .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{cli::Cli, commands::Command};
+
+    fn parsed(line: &[&str]) -> SubmitArgs {
+        let cli = Cli::try_parse_from([&["forerunner", "submit"], line].concat()).expect("valid");
+        let Command::Submit(args) = cli.command else { panic!("not a submit") };
+        args
+    }
+
+    #[test]
+    fn flags_become_the_body_and_what_is_not_said_is_left_out() {
+        let args = parsed(&[
+            "coder",
+            "--input",
+            "{\"n\":1}",
+            "--priority",
+            "9",
+            "--timeout",
+            "90s",
+            "--label",
+            "team=search",
+            "--wait",
+        ]);
+        assert_eq!(args.wait, Some(60));
+        let body = body(&args).expect("valid");
+        assert_eq!(body, json!({"input": {"n": 1}, "priority": 9, "timeout": "90s", "labels": {"team": "search"}}));
+        assert_eq!(super::body(&parsed(&["coder"])).expect("valid"), json!({"input": null}));
+    }
+
+    #[test]
+    fn an_input_that_is_not_json_is_refused_with_an_example() {
+        let error = body(&parsed(&["coder", "--input", "hello"])).expect_err("not JSON");
+        assert_eq!(crate::exit::code(&error), 2);
+        assert!(error.to_string().contains("such as"), "{error}");
+    }
+}

@@ -1,0 +1,185 @@
+//! `forerunner task`: see and steer tasks.
+
+use clap::{Args, Subcommand};
+use forerunner_core::TaskState;
+use serde_json::Value;
+
+use super::{fields, watch};
+use crate::{
+    cli::ServerArgs,
+    client::{Call, Client, encode},
+    exit::Usage,
+    output::{Output, pairs, render, table},
+};
+
+/// What to do with tasks.
+#[derive(Debug, Subcommand)]
+pub enum TaskCommand {
+    /// Show one task.
+    Get(OneTask),
+    /// List tasks, newest first.
+    List(ListArgs),
+    /// Stop a task that has not ended.
+    Cancel(OneTask),
+    /// Send an ended task back to the queue.
+    Retry(OneTask),
+    /// Follow a task to its end.
+    Watch(OneTask),
+}
+
+/// Which task.
+#[derive(Debug, Args)]
+pub struct OneTask {
+    /// Its id.
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Which tasks.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Of this pool.
+    #[arg(long)]
+    pool: Option<String>,
+    /// In this state.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)))]
+    state: Option<String>,
+    /// Of this context.
+    #[arg(long, value_name = "ID")]
+    context: Option<String>,
+    /// With this label.
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Option<String>,
+    /// At most this many.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// The page behind another: `next` of that one.
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Sees and steers tasks.
+pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
+    match command {
+        TaskCommand::Get(args) => one(&args, out, Call::get(path(&args.id, "")?)).await,
+        TaskCommand::Cancel(args) => one(&args, out, Call::post(path(&args.id, ":cancel")?)).await,
+        TaskCommand::Retry(args) => one(&args, out, Call::post(path(&args.id, ":retry")?)).await,
+        TaskCommand::Watch(args) => {
+            watch::run(&Client::new(&args.server.server)?, &path(&args.id, "/events")?, out).await
+        }
+        TaskCommand::List(args) => list(&args, out).await,
+    }
+}
+
+fn path(id: &str, verb: &str) -> anyhow::Result<String> {
+    let id: forerunner_core::TaskId = id.parse().map_err(|error: forerunner_core::Error| Usage(error.to_string()))?;
+    Ok(format!("/v1/tasks/{id}{verb}"))
+}
+
+async fn one(args: &OneTask, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+    let task = Client::new(&args.server.server)?.send(call).await?;
+    out.show(&task, || render_one(&task))
+}
+
+async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
+    let page = Client::new(&args.server.server)?.get(list_path(args)).await?;
+    out.show(&page, || render_page(&page))
+}
+
+fn list_path(args: &ListArgs) -> String {
+    let label = args.label.as_ref().map(|label| label.replacen('=', ":", 1));
+    let filters = [
+        ("pool", &args.pool),
+        ("state", &args.state),
+        ("context", &args.context),
+        ("label", &label),
+        ("cursor", &args.cursor),
+    ];
+    let given = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encode(value.as_deref()?))));
+    format!("/v1/tasks?limit={}{}", args.limit, given.collect::<String>())
+}
+
+/// Writes one task for people.
+pub fn render_one(task: &Value) -> String {
+    let error = fields::at(task, "error")
+        .map(|_| format!("{}: {}", fields::text(task, "error.kind"), fields::text(task, "error.message")));
+    let rows = [
+        ("id", fields::text(task, "id")),
+        ("pool", fields::text(task, "pool")),
+        ("state", fields::text(task, "state")),
+        ("context", fields::text(task, "context")),
+        ("priority", fields::text(task, "priority")),
+        ("attempt", fields::text(task, "attempt")),
+        ("submitted", fields::time(task, "submitted_at")),
+        ("due", fields::time(task, "run_at")),
+        ("started", fields::time(task, "started_at")),
+        ("finished", fields::time(task, "finished_at")),
+        ("wait", fields::secs(task, "wait_s")),
+        ("service", fields::secs(task, "service_s")),
+        ("agent", fields::text(task, "agent")),
+        ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
+        ("output", fields::text(task, "output")),
+    ];
+    pairs(rows.into_iter().filter(|(_, value)| value != fields::NOTHING))
+}
+
+fn render_page(page: &Value) -> String {
+    let rows = fields::list(page, "tasks").iter().map(|task| {
+        let error = fields::text(task, "error.kind");
+        let note = if error == fields::NOTHING { String::new() } else { error };
+        ["id", "pool", "state", "attempt"]
+            .map(|name| fields::text(task, name))
+            .into_iter()
+            .chain([fields::time(task, "submitted_at"), note])
+    });
+    let rows: Vec<[String; 6]> = rows.filter_map(|row| row.collect::<Vec<_>>().try_into().ok()).collect();
+    if rows.is_empty() {
+        return "no tasks match".to_owned();
+    }
+    let mut text = render(&table(["id", "pool", "state", "attempt", "submitted (UTC)", "error"], rows));
+    if let Some(cursor) = fields::at(page, "next").and_then(Value::as_str) {
+        text.push_str(&format!("\nolder ones: add --cursor {cursor}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_task_is_shown_without_what_it_has_not() {
+        let task = json!({
+            "id": "0199-x", "pool": "coder", "state": "failed", "context": null, "priority": 4, "attempt": 2,
+            "submitted_at": "2026-01-31T12:00:00.5Z", "run_at": "2026-01-31T12:00:00.5Z",
+            "error": { "kind": "agent_error", "message": "no such repository" },
+        });
+        insta::assert_snapshot!(render_one(&task), @r"
+        id         0199-x
+        pool       coder
+        state      failed
+        priority   4
+        attempt    2
+        submitted  2026-01-31 12:00:00
+        due        2026-01-31 12:00:00
+        error      agent_error: no such repository
+        ");
+    }
+
+    #[test]
+    fn a_page_is_a_table_and_says_how_to_go_on() {
+        let task = json!({"id": "0199-x", "pool": "coder", "state": "queued", "attempt": 0, "submitted_at": "2026-01-31T12:00:00Z"});
+        let page = json!({"tasks": [task], "next": "abc"});
+        insta::assert_snapshot!(render_page(&page), @r"
+        ID      POOL   STATE   ATTEMPT  SUBMITTED (UTC)      ERROR
+        0199-x  coder  queued  0        2026-01-31 12:00:00
+        older ones: add --cursor abc
+        ");
+        assert_eq!(render_page(&json!({"tasks": []})), "no tasks match");
+    }
+}

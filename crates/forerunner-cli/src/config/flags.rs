@@ -1,0 +1,144 @@
+//! The layer that comes from the command line.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use toml::Value;
+
+use super::{Entry, LogFormat, Origin, env};
+use crate::exit::Usage;
+
+/// The heading of these flags in the help.
+pub const HEADING: &str = "Configuration";
+
+/// Flags that go over file and environment.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = HEADING)]
+pub struct ConfigArgs {
+    /// File to read; else ./forerunner.toml or /etc/forerunner/forerunner.toml if there.
+    #[arg(long, env = "FORERUNNER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on [env: FORERUNNER__HTTP__LISTEN].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where tasks live: sqlite:PATH or memory: [env: FORERUNNER__STORE__URL].
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// Level or filters of the log [env: FORERUNNER__LOG__LEVEL].
+    #[arg(long, value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// How log lines are written [env: FORERUNNER__LOG__FORMAT].
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// How long running tasks may go on after SIGTERM [env: FORERUNNER__SHUTDOWN__GRACE].
+    #[arg(long, value_name = "DURATION")]
+    pub grace: Option<String>,
+    /// A pool in short: NAME=process:COMMAND or NAME=simulated:SERVICE_TIME [env: FORERUNNER__POOLS__NAME__…].
+    #[arg(long = "pool", value_name = "NAME=KIND:…")]
+    pub pools: Vec<String>,
+    /// Any other key, such as pools.coder.max=20 [env: FORERUNNER__…].
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Returns what the flags say, as a layer.
+    pub fn entries(&self) -> anyhow::Result<Vec<Entry>> {
+        let format = self.log_format.map(|format| format!("{format:?}").to_lowercase());
+        let plain = [
+            ("http.listen", "--listen", &self.listen),
+            ("store.url", "--store", &self.store),
+            ("log.level", "--log-level", &self.log_level),
+            ("log.format", "--log-format", &format),
+            ("shutdown.grace", "--grace", &self.grace),
+        ];
+        let mut entries: Vec<Entry> = plain
+            .into_iter()
+            .filter_map(|(key, flag, value)| Some(entry(key, Value::String(value.clone()?), flag)))
+            .collect();
+        for text in &self.pools {
+            entries.extend(pool(text)?);
+        }
+        for text in &self.set {
+            entries.push(set(text)?);
+        }
+        Ok(entries)
+    }
+}
+
+fn entry(key: &str, value: Value, flag: &str) -> Entry {
+    Entry { key: key.split('.').map(str::to_owned).collect(), value, origin: Origin::Flag(flag.to_owned()) }
+}
+
+fn set(text: &str) -> anyhow::Result<Entry> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok(entry(key.trim(), env::value(value), "--set")),
+        _ => Err(Usage(format!("--set {text}: write KEY=VALUE, such as --set pools.coder.max=20")).into()),
+    }
+}
+
+fn pool(text: &str) -> anyhow::Result<Vec<Entry>> {
+    let refuse = || {
+        Usage(format!(
+            "--pool {text}: write NAME=process:COMMAND, such as --pool 'coder=process:python3 /srv/agent.py', or NAME=simulated:250ms"
+        ))
+    };
+    let (name, agent) = text.split_once('=').ok_or_else(refuse)?;
+    let (kind, rest) = agent.split_once(':').unwrap_or((agent, ""));
+    let (key, value) = match kind {
+        "process" if !rest.trim().is_empty() => {
+            ("argv", Value::from(rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>()))
+        }
+        "simulated" if !rest.is_empty() => ("service", Value::from(rest)),
+        "simulated" => ("kind", Value::from(kind)),
+        _ => return Err(refuse().into()),
+    };
+    let at = |key: &str| vec!["pools".to_owned(), name.to_owned(), "agent".to_owned(), key.to_owned()];
+    let entry = |key, value| Entry { key: at(key), value, origin: Origin::Flag("--pool".to_owned()) };
+    Ok(vec![entry("kind", Value::from(kind)), entry(key, value)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(args: &ConfigArgs) -> String {
+        let entries = args.entries().expect("valid");
+        let lines: Vec<String> =
+            entries.iter().map(|e| format!("{} = {} ({})", e.key.join("."), e.value, e.origin)).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn flags_become_values() {
+        let args = ConfigArgs {
+            listen: Some("0.0.0.0:80".into()),
+            log_format: Some(LogFormat::Json),
+            pools: vec!["coder=process:python3 /srv/agent.py".into(), "demo=simulated:250ms".into()],
+            set: vec!["pools.coder.max=20".into()],
+            ..ConfigArgs::default()
+        };
+        insta::assert_snapshot!(shown(&args), @r#"
+        http.listen = "0.0.0.0:80" (flag:--listen)
+        log.format = "json" (flag:--log-format)
+        pools.coder.agent.kind = "process" (flag:--pool)
+        pools.coder.agent.argv = ["python3", "/srv/agent.py"] (flag:--pool)
+        pools.demo.agent.kind = "simulated" (flag:--pool)
+        pools.demo.agent.service = "250ms" (flag:--pool)
+        pools.coder.max = 20 (flag:--set)
+        "#);
+    }
+
+    #[test]
+    fn short_forms_that_make_no_sense_are_answered_with_an_example() {
+        for args in [
+            ConfigArgs { pools: vec!["coder".into()], ..ConfigArgs::default() },
+            ConfigArgs { pools: vec!["coder=robot:x".into()], ..ConfigArgs::default() },
+            ConfigArgs { set: vec!["pools.coder.max".into()], ..ConfigArgs::default() },
+        ] {
+            let error = args.entries().expect_err("not valid");
+            assert_eq!(crate::exit::code(&error), 2);
+            assert!(error.to_string().contains("such as"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The configuration: default < file < environment < flags, and where each value came from.
+
+mod env;
+mod file;
+mod flags;
+mod layers;
+mod origin;
+mod read;
+mod schema;
+mod types;
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+pub use flags::{ConfigArgs, HEADING};
+pub use layers::{Entry, Layers, dotted};
+pub use origin::Origin;
+pub use types::{AgentConfig, Config, LogConfig, LogFormat, PoolConfig};
+
+/// A configuration and where it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    layers: Layers,
+}
+
+impl Loaded {
+    /// Reads file, environment and flags.
+    pub fn read(args: &ConfigArgs) -> anyhow::Result<Self> {
+        Self::assemble(
+            args,
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+    }
+
+    /// Reads one file alone, as if nothing else were set.
+    pub fn of_file(path: &Path) -> anyhow::Result<Self> {
+        let args = ConfigArgs { config: Some(path.to_path_buf()), ..ConfigArgs::default() };
+        Self::assemble(&args, [])
+    }
+
+    fn assemble(args: &ConfigArgs, variables: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
+        let file = file::find(args.config.as_deref());
+        let mut layers = Layers::default();
+        if let Some(path) = &file {
+            layers.apply(file::read(path)?);
+        }
+        let variables = env::read(variables, &layers);
+        layers.apply(variables);
+        layers.apply(args.entries()?);
+        Ok(Self { config: read::read(&layers)?, file, layers })
+    }
+
+    /// Returns every effective value with its key and origin.
+    pub fn effective(&self) -> anyhow::Result<Vec<Entry>> {
+        let table = Table::try_from(&self.config)?;
+        let entries = layers::flatten(&table).into_iter().map(|(key, value)| {
+            let origin = self.layers.origin(&key);
+            Entry { key, value, origin }
+        });
+        Ok(entries.collect())
+    }
+}
+
+/// Writes a value the way a file would.
+pub fn written(value: &Value) -> String {
+    value.to_string()
+}

@@ -1,0 +1,168 @@
+//! The configuration as values that are valid because they exist.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::ValueEnum;
+use forerunner_core::{Error, PoolName, human_duration};
+use forerunner_forecast::{PredictiveSettings, UtilisationSettings};
+use forerunner_http::HttpSettings;
+use forerunner_runtime::{
+    OnTime, PoolSettings, QueueSettings, TaskSettings,
+    agent::{
+        SimulatedSpec,
+        process::{ProcessLimits, ProcessSpec},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::schema::Node;
+
+/// Everything `forerunner serve` can be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Config {
+    /// The node as a whole.
+    pub node: NodeConfig,
+    /// Where tasks, results and contexts live.
+    pub store: StoreConfig,
+    /// The HTTP service.
+    pub http: HttpSettings,
+    /// What is logged.
+    pub log: LogConfig,
+    /// How the service ends.
+    pub shutdown: ShutdownConfig,
+    /// The pools by name.
+    pub pools: BTreeMap<PoolName, PoolConfig>,
+}
+
+/// The node as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Threads that pools are spread over; the actors of one pool share one.
+    pub threads: usize,
+    /// How long ended tasks are kept.
+    #[serde(with = "human_duration")]
+    pub retention: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { threads: 2, retention: Duration::from_secs(7 * 86_400) }
+    }
+}
+
+/// Where tasks, results and contexts live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `sqlite:PATH`, or `memory:` for a store that forgets.
+    pub url: String,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: "sqlite:forerunner.db".to_owned() }
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level, or filters such as `info,forerunner_runtime=debug`.
+    pub level: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How the service ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownConfig {
+    /// How long running tasks may go on after SIGTERM before they are handed back.
+    #[serde(with = "human_duration")]
+    pub grace: Duration,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(30) }
+    }
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolConfig {
+    /// What its agents are.
+    pub agent: AgentConfig,
+    /// Everything else.
+    #[serde(flatten)]
+    pub settings: PoolSettings,
+}
+
+/// What the agents of a pool are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum AgentConfig {
+    /// Warm child processes.
+    Process(ProcessSpec),
+    /// Agents that sleep instead of working.
+    Simulated(SimulatedSpec),
+}
+
+impl AgentConfig {
+    /// The kinds there are.
+    pub const KINDS: [&'static str; 2] = ["process", "simulated"];
+
+    /// Checks the settings together.
+    pub fn validate(&self) -> Result<(), Error> {
+        match self {
+            Self::Process(spec) => spec.validate(),
+            Self::Simulated(spec) => spec.validate(),
+        }
+    }
+}
+
+/// Returns every key there is.
+pub fn schema() -> Node {
+    Node::table([
+        ("node", Node::of::<NodeConfig>()),
+        ("store", Node::of::<StoreConfig>()),
+        ("http", Node::of::<HttpSettings>()),
+        ("log", Node::of::<LogConfig>()),
+        ("shutdown", Node::of::<ShutdownConfig>()),
+        ("pools", Node::Named(Box::new(pool_schema()))),
+    ])
+}
+
+fn pool_schema() -> Node {
+    let process = Node::of::<ProcessSpec>()
+        .with("env", Node::Named(Box::new(Node::Value)))
+        .with("limits", Node::of::<ProcessLimits>());
+    let policy = Node::of::<PredictiveSettings>().or(Node::of::<UtilisationSettings>()).with("size", Node::Value);
+    Node::of::<PoolSettings>()
+        .with("agent", process.or(Node::of::<SimulatedSpec>()).with("kind", Node::Value))
+        .with("policy", policy.with("kind", Node::Value))
+        .with("on_time", Node::of::<OnTime>())
+        .with("queue", Node::of::<QueueSettings>())
+        .with("task", Node::of::<TaskSettings>())
+        .with("restart", Node::of::<forerunner_core::RestartPolicy>())
+}

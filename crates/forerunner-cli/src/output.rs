@@ -1,0 +1,174 @@
+//! Answers on standard output: tables for people, JSON for programs.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
+use serde::Serialize;
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs: one JSON value.
+    Json,
+}
+
+/// Where answers go, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    format: Format,
+    colours: bool,
+}
+
+impl Output {
+    /// Colours only on a terminal, and never with `NO_COLOR`.
+    pub fn new(format: Format) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { format, colours: std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !refused }
+    }
+
+    /// Returns whether a program reads the answer.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Writes `value` as JSON, or what `text` makes of it.
+    pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => self.line(&serde_json::to_string_pretty(value)?),
+            Format::Table => self.line(text().trim_end()),
+        }
+    }
+
+    /// Writes one value on one line: for streams of JSON.
+    pub fn show_line<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => self.line(&serde_json::to_string(value)?),
+            Format::Table => self.line(&text()),
+        }
+    }
+
+    /// Writes a line. A reader that went away, such as `head`, is no error.
+    pub fn line(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks text that tells of a failure.
+    pub fn bad(&self, text: &str) -> String {
+        self.paint(text, "1;31")
+    }
+
+    /// Marks text that stands out.
+    pub fn strong(&self, text: &str) -> String {
+        self.paint(text, "1")
+    }
+
+    /// Marks text that stands back.
+    pub fn faint(&self, text: &str) -> String {
+        self.paint(text, "2")
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// A table without lines: a header and rows, as wide as the terminal allows.
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.map(str::to_uppercase));
+    table.add_rows(rows);
+    table
+}
+
+/// Writes a table without the padding at the ends of its lines.
+pub fn render(table: &Table) -> String {
+    let lines: Vec<String> =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Puts the columns from `first` on to the right: numbers.
+pub fn right_from(table: &mut Table, first: usize) {
+    table.column_iter_mut().skip(first).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+}
+
+/// Writes names and values below each other.
+pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let rows: Vec<(&str, String)> = rows.into_iter().collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        rows.iter().map(|(name, value)| format!("{name:width$}  {value}").trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Writes seconds with the digits that matter: `12 ms`, `1.20 s`, `3 min 20 s`.
+pub fn seconds(value: f64) -> String {
+    match value {
+        v if !v.is_finite() => "–".to_owned(),
+        v if v < 0.9995 => format!("{:.0} ms", v * 1_000.0),
+        v if v < 100.0 => format!("{v:.2} s"),
+        v if v < 3_600.0 => format!("{:.0} min {:.0} s", (v.round() / 60.0).floor(), v.round() % 60.0),
+        v => format!("{:.0} h {:.0} min", (v / 3_600.0).floor(), (v % 3_600.0) / 60.0),
+    }
+}
+
+/// Writes a count with thousands apart: `12,345`.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Writes a share as a percentage that never rounds up to 100 %.
+pub fn percent(share: f64) -> String {
+    let floored = (share * 10_000.0 + 1e-9).floor() / 100.0;
+    format!("{floored:.2} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(
+            [0.0, 0.0124, 1.2, 59.999, 200.0, 7_300.0].map(seconds).join(" | "),
+            "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 2 min"
+        );
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count).join(" "), "0 999 1,000 1,234,567");
+        assert_eq!([1.0, 0.99999, 0.99, 0.0].map(percent).join(" "), "100.00 % 99.99 % 99.00 % 0.00 %");
+    }
+
+    #[test]
+    fn a_table_has_no_lines_and_no_padding() {
+        let mut table = table(["pool", "agents"], [["coder".into(), "12".into()], ["x".into(), "3".into()]]);
+        right_from(&mut table, 1);
+        insta::assert_snapshot!(render(&table), @r"
+        POOL   AGENTS
+        coder      12
+        x           3
+        ");
+    }
+
+    #[test]
+    fn pairs_are_aligned() {
+        insta::assert_snapshot!(pairs([("id", "1".into()), ("state", "queued".into())]), @r"
+        id     1
+        state  queued
+        ");
+    }
+}
