@@ -49,7 +49,7 @@ pub use forerunner_runtime::agent::{AgentContext, AgentError, Driver, DriverFact
 #[cfg(feature = "test-util")]
 pub use forerunner_runtime::testkit;
 pub use forerunner_runtime::{
-    Error, EventStream, Handle, Placement, PoolSettings, SystemClock, VirtualClock, agent, metrics, status,
+    Error, EventStream, Handle, Placement, PoolSettings, SystemClock, VirtualClock, agent as agents, metrics, status,
 };
 pub use forerunner_sim as sim;
 pub use forerunner_store as store;

@@ -32,9 +32,11 @@ impl Pool {
     }
 
     /// A pool of warm child processes that speak the protocol of `docs/agent-protocol.md`.
-    pub fn process(name: impl Into<String>, argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let argv = argv.into_iter().map(Into::into).collect();
-        Self::of(name, Arc::new(ProcessFactory::new(ProcessSpec { argv, ..ProcessSpec::default() })))
+    ///
+    /// # Errors
+    /// When the spec is not valid, such as an empty `argv`.
+    pub fn process(name: impl Into<String>, spec: ProcessSpec) -> Result<Self, Error> {
+        Ok(Self::of(name, Arc::new(ProcessFactory::new(spec)?)))
     }
 
     /// A pool of agents of any kind.
