@@ -142,7 +142,7 @@ impl ForecastActor {
             ready: pool.counts.ready,
             starting: pool.counts.starting,
             mean_context_tokens: mean(queue.context_sum_bytes as f64 / BYTES_PER_TOKEN),
-            draining: pool.counts.cooldown,
+            draining: pool.draining,
             peak_concurrency: queue.peak_running,
             started: queue.starts,
             late: queue.late,
