@@ -64,9 +64,9 @@ impl ForecastActor {
     /// When the policy's settings are not valid.
     pub(crate) fn new(deps: Arc<PoolDeps>, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
         let now = deps.now();
-        let kind = deps.settings.policy.clone();
+        let kind = deps.settings.policy;
         let limits = deps.settings.limits();
-        let mut policy = build(kind.clone(), limits).map_err(|error| policy_error(&error))?;
+        let mut policy = build(kind, limits).map_err(|error| policy_error(&error))?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
@@ -124,7 +124,7 @@ impl ForecastActor {
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
-        self.tell_queue(queue, &decision);
+        self.tell_queue(&decision);
         self.show(now, span_s, queue, pool, &decision);
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
@@ -158,16 +158,10 @@ impl ForecastActor {
     }
 
     /// Tells the queue what is normal now, so that it can tell a surge.
-    fn tell_queue(&self, queue: &QueueSample, decision: &Decision) {
-        let Some(forecast) = decision.forecast else { return };
-        let count = queue.completions as f64;
-        let variance = (queue.service_square_sum / count - (queue.service_sum_s / count).powi(2)).max(0.0);
-        let service_sd_s = if queue.completions > 1 { variance.sqrt() } else { forecast.service_s };
-        self.links.expect.do_send(Expect {
-            rate_per_s: forecast.rate_per_s,
-            service_s: forecast.service_s,
-            service_sd_s: service_sd_s.max(0.5 * forecast.service_s),
-        });
+    fn tell_queue(&self, decision: &Decision) {
+        if let Some(forecast) = decision.forecast {
+            self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: forecast.service_s });
+        }
     }
 
     fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
@@ -266,7 +260,7 @@ impl ForecastActor {
         let limits = settings.limits();
         if limits != self.limits {
             let learned = self.policy.save();
-            let mut policy = build(self.kind.clone(), limits).map_err(|error| policy_error(&error))?;
+            let mut policy = build(self.kind, limits).map_err(|error| policy_error(&error))?;
             if let Some(learned) = learned {
                 policy.restore(&learned, 0.0);
             }
