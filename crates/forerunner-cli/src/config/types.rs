@@ -129,9 +129,6 @@ pub enum AgentConfig {
 }
 
 impl AgentConfig {
-    /// The kinds there are.
-    pub const KINDS: [&'static str; 2] = ["process", "simulated"];
-
     /// Checks the settings together.
     pub fn validate(&self) -> Result<(), Error> {
         match self {

@@ -98,7 +98,7 @@ impl View {
         let lines = (0..LINES).map(line).collect();
         let bar = screen.add(ProgressBar::new(tasks));
         bar.set_style(progress::style(
-            "finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  {elapsed_precise}",
+            "finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  on time {msg}",
         ));
         Self { lines, bar, screen, past: Vec::new(), next_plain_s: 0.0 }
     }
@@ -113,6 +113,7 @@ impl View {
             return;
         }
         self.bar.set_position(now.finished);
+        self.bar.set_message(on_time(&now));
         self.past.push(now);
         let width = Table::new().use_stderr().width().map_or(80, usize::from);
         for (line, text) in self.lines.iter().zip(draw(&self.past, width)) {
@@ -136,8 +137,12 @@ fn plain(now: &Moment) -> String {
         now.depth,
         arrivals(now),
         agents(now),
-        now.on_time_share.map_or_else(|| "–".to_owned(), percent),
+        on_time(now),
     )
+}
+
+fn on_time(now: &Moment) -> String {
+    now.on_time_share.map_or_else(|| "–".to_owned(), percent)
 }
 
 /// Writes the lines above the progress bar, none of them wider than the terminal.
@@ -145,12 +150,11 @@ fn draw(past: &[Moment], width: usize) -> [String; LINES] {
     let Some(now) = past.last() else { return Default::default() };
     let room = width.saturating_sub(58).clamp(8, 72);
     let spark = |value: fn(&Moment) -> f64| sparkline(&past.iter().map(value).collect::<Vec<_>>(), room);
-    let on_time = now.on_time_share.map_or_else(|| "–".to_owned(), percent);
     [
         format!("arrivals  {}  {}", spark(|m| m.rate), arrivals(now)),
         format!("agents    {}  {}", spark(|m| f64::from(m.agents())), agents(now)),
+        format!("busy      {}  {} of {} warm", spark(|m| f64::from(m.busy)), now.busy, now.busy + now.ready),
         format!("queue     {}  {} waiting", spark(|m| f64::from(m.depth)), now.depth),
-        format!("on time   {}  {on_time} of the tasks started", spark(|m| m.on_time_share.unwrap_or(1.0))),
         format!("why       {}", now.why),
     ]
     .map(|line| cut(&line, width.saturating_sub(1)))
@@ -168,16 +172,14 @@ fn agents(now: &Moment) -> String {
     format!("{desired} wanted: {busy} busy, {ready} ready, {starting} starting")
 }
 
-/// Draws values as bars from 0 to the greatest: `width` of them, each the greatest of its stretch of time.
+/// Draws values as bars from 0 to the greatest: at most `width` of them, each the greatest of its stretch of time.
 fn sparkline(values: &[f64], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let stretch = values.len().div_ceil(width).max(1);
-    let bar = |values: &[f64]| {
-        let value = values.iter().copied().fold(0.0, f64::max);
-        BARS[((value / most * 7.0).round() as usize).min(7)]
-    };
-    let drawn: String = values.chunks(stretch).map(bar).collect();
+    let greatest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    let most = greatest(values).max(f64::MIN_POSITIVE);
+    let bars = values.len().min(width);
+    let stretch = |bar: usize| &values[bar * values.len() / bars..(bar + 1) * values.len() / bars];
+    let drawn: String = (0..bars).map(|bar| BARS[(greatest(stretch(bar)) / most * 7.0).round() as usize]).collect();
     format!("{drawn:<width$}")
 }
 
