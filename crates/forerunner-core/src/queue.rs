@@ -99,7 +99,11 @@ impl QueueMachine {
     pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
         let mut actions = Vec::new();
         match event {
-            QueueEvent::Tick => {}
+            // The caller keeps only its earliest wake-up, so the others are asked for again.
+            QueueEvent::Tick => {
+                let pending = self.next_due.into_iter().chain(self.blocked_until);
+                actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
+            }
             QueueEvent::Claimable(count) => self.claimable += count as i64,
             QueueEvent::Gone(count) => self.claimable -= count as i64,
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
@@ -118,8 +122,9 @@ impl QueueMachine {
             }
             QueueEvent::Swept { next_due } => {
                 self.sweeping = false;
-                self.next_due = next_due;
-                actions.extend(next_due.map(QueueAction::Wake));
+                // Tasks that became known during the sweep may be due before what it saw.
+                self.next_due = self.next_due.into_iter().chain(next_due).min();
+                actions.extend(self.next_due.map(QueueAction::Wake));
             }
         }
         self.sweep_if_due(now, &mut actions);
@@ -240,11 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn what_becomes_due_during_a_sweep_is_not_forgotten() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Due(at(10)), at(1));
+        assert_eq!(queue.step(QueueEvent::Tick, at(10)), vec![QueueAction::Sweep]);
+        queue.step(QueueEvent::Due(at(20)), at(11));
+        assert_eq!(queue.step(QueueEvent::Swept { next_due: None }, at(12)), vec![QueueAction::Wake(at(20))]);
+        assert_eq!(queue.step(QueueEvent::Tick, at(20)), vec![QueueAction::Sweep]);
+    }
+
+    #[test]
     fn due_tasks_are_swept_once_and_in_time() {
         let mut queue = idle();
         assert_eq!(queue.step(QueueEvent::Due(at(500)), at(1)), vec![QueueAction::Wake(at(500))]);
         assert!(queue.step(QueueEvent::Due(at(900)), at(2)).is_empty());
-        assert!(queue.step(QueueEvent::Tick, at(499)).is_empty());
+        assert_eq!(queue.step(QueueEvent::Tick, at(499)), vec![QueueAction::Wake(at(500))], "woken too early");
         assert_eq!(queue.step(QueueEvent::Tick, at(500)), vec![QueueAction::Sweep]);
         assert!(queue.step(QueueEvent::Tick, at(501)).is_empty(), "one sweep at a time");
         let actions = queue.step(QueueEvent::Swept { next_due: Some(at(900)) }, at(502));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Objective, rate::sane};
 
 /// Aims a little below the share of late tasks that the objective allows, so that chance does not break it.
-const AIM: f64 = 0.75;
+const AIM: f64 = 0.7;
 
 /// Movement of the level per task, in shares of the allowed late share. Measured on recorded loads: a quarter of it
 /// learns too slowly for a short trace, four times as much swings and pays for it.
@@ -64,9 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn it_balances_at_three_quarters_of_the_late_share_allowed() {
+    fn it_balances_at_seven_tenths_of_the_late_share_allowed() {
         let mut caution = Caution::new(0.5);
-        caution.observe(2000, 15, 1.0, Objective::default());
+        caution.observe(1000, 7, 1.0, Objective::default());
         assert!((caution.level() - 0.5).abs() < 1e-9);
     }
 

@@ -12,7 +12,7 @@ use crate::{
     rate::sane,
     service::{ServiceForecast, ServiceModel},
     sizing::{Load, normal_quantile},
-    trend::Trend,
+    trend::{Trend, rising_rate},
     window::{DEFAULT_WINDOW_S, Sample, Window},
 };
 
@@ -67,7 +67,7 @@ impl Default for PredictiveSettings {
             margin_careful: 3.0,
             hold_bold_s: 5.0,
             hold_careful_s: 120.0,
-            caution: 0.25,
+            caution: 0.28,
             adapt: true,
         }
     }
@@ -252,10 +252,12 @@ impl Predictive {
         let rate = memory.rates.forecast(&memory.window, horizon_s).unwrap_or(RateForecast::NOTHING);
         let fast = memory.window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0);
         let surge = fast > rate.rate + SURGE_SIGMAS * (rate.rate.max(1.0 / FAST_S) / FAST_S).sqrt();
+        // Both layers only add: what they see has begun, and what the forecast sees is the long run.
+        let rising = rising_rate(&memory.window, horizon_s).unwrap_or(0.0);
         let service = memory.service.forecast(&memory.window, horizon_s);
         let load = Load {
             in_system: f64::from(seen.in_flight) + f64::from(seen.queue_depth),
-            rate: if surge { fast } else { rate.rate },
+            rate: if surge { fast.max(rising) } else { rate.rate.max(rising) },
             service_s: service.mean_s,
             still_there: memory.service.still_there(horizon_s, service.mean_s),
             dispersion: rate.dispersion.max(1.0),
@@ -294,7 +296,8 @@ impl Predictive {
 
 /// Agents that bring a backlog down: those there are, plus enough for what they cannot take.
 ///
-/// Within a cold start the idle and the starting agents take a task each, and the busy ones as many as they finish.
+/// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
+/// are ready half-way on average, half as many, but at least one.
 /// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
 fn backlog_need(seen: &Observation, picture: &Picture) -> f64 {
     if seen.queue_depth == 0 {
@@ -302,7 +305,8 @@ fn backlog_need(seen: &Observation, picture: &Picture) -> f64 {
     }
     let (cold_s, service_s) = (picture.cold_s, picture.service.mean_s);
     let busy = f64::from(seen.in_flight.saturating_sub(seen.draining));
-    let taken = f64::from(seen.ready) + f64::from(seen.starting) + busy * cold_s / service_s;
+    let rounds = cold_s / service_s;
+    let taken = f64::from(seen.ready) + f64::from(seen.starting) * (0.5 * rounds).max(1.0) + busy * rounds;
     let left = f64::from(seen.queue_depth) + picture.load.rate * cold_s - taken;
     if left <= 0.0 {
         return 0.0;

@@ -74,6 +74,32 @@ impl Trend {
     }
 }
 
+/// Steps of five seconds that a rise is looked for in.
+const RISE_STEPS: u64 = 12;
+const RISE_STEP_S: u32 = 5;
+/// Standard errors the slope must be above none, or chance would be taken for a rise every few minutes.
+const RISE_SIGMAS: f64 = 3.0;
+
+/// The arrival rate `ahead_s` seconds on if it goes on rising as in the last minute; `None` without a clear rise.
+///
+/// A line through complete steps of five seconds. Its error is taken as no smaller than that of Poisson counts, as evenly
+/// spaced arrivals would make any wobble clear. Averages lag a ramp by their time constant, and forecasts that know trends
+/// can be judged only a horizon later; this is what bridges that time.
+pub fn rising_rate(window: &Window, ahead_s: f64) -> Option<f64> {
+    let step = u64::from(RISE_STEP_S);
+    let end = (window.now() / f64::from(RISE_STEP_S)) as u64;
+    let points = (end.saturating_sub(RISE_STEPS)..end).filter_map(|k| {
+        let (sum, weight) = window.total(Sample::Arrivals, k * step, (k + 1) * step);
+        let t = (k as f64 + 0.5) * f64::from(RISE_STEP_S);
+        (weight > 0.0).then(|| Point { t, value: sum / weight, weight })
+    });
+    let trend = Trend::fit(points)?;
+    let spread = (f64::from(RISE_STEP_S) * trend.points as f64).powi(3) / 12.0;
+    let error = trend.stderr.max((trend.mean / spread).sqrt());
+    let clear = trend.points as u64 > RISE_STEPS / 2 && trend.slope > RISE_SIGMAS * error;
+    clear.then(|| sane(trend.mean + trend.slope * (window.now() + ahead_s - trend.mid)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +128,26 @@ mod tests {
     fn noise_is_not_a_trend() {
         let trend = Trend::fit(line(&[5.0, 1.0, 6.0, 2.0, 5.5, 1.5]).into_iter()).expect("six points");
         assert!(!trend.is_clear(2.0), "{trend:?}");
+    }
+
+    fn arrivals(seconds: u32, rate: impl Fn(f64) -> f64) -> Window {
+        let (mut window, mut sum) = (Window::new(300, 0.0), 0.0);
+        for t in 1..=seconds {
+            let before = sum as u64;
+            sum += rate(f64::from(t));
+            let seen = crate::Observation { arrivals: sum as u64 - before, ..Default::default() };
+            window.record(f64::from(t), 0.0, &seen);
+        }
+        window
+    }
+
+    #[test]
+    fn a_ramp_is_carried_on_and_constant_or_falling_rates_are_not() {
+        let ramp = arrivals(120, |t| 5.0 + (t - 60.0).max(0.0) * 0.2);
+        let ahead = rising_rate(&ramp, 20.0).expect("5 to 17 per second within a minute");
+        assert!((ahead - 21.0).abs() < 1.5, "17 now, 4 more in 20 s: {ahead}");
+        assert_eq!(rising_rate(&arrivals(120, |_| 5.0), 20.0), None);
+        assert_eq!(rising_rate(&arrivals(120, |t| 20.0 - t * 0.1), 20.0), None);
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Policy for Utilisation {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
             _ if share > self.settings.scale_up_threshold => total + 1,
-            _ if share < self.settings.scale_down_threshold => total.saturating_sub(1),
+            // While tasks wait, an agent that is still starting must not be given up for being idle.
+            _ if share < self.settings.scale_down_threshold && seen.queue_depth == 0 => total.saturating_sub(1),
             _ => total,
         };
         if due {
@@ -163,6 +164,7 @@ mod tests {
         let mut rule = Utilisation::new(UtilisationSettings::default(), limits).expect("in range");
         let waiting = Observation { queue_depth: 3, ..Observation::default() };
         assert_eq!(rule.decide(&waiting).desired, 1);
+        assert_eq!(rule.decide(&Observation { t: 1.0, starting: 1, ..waiting }).desired, 1, "kept while it starts");
     }
 
     #[test]

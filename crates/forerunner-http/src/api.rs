@@ -1,25 +1,19 @@
 //! What every handler can reach, and whether the service still takes new work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
-use actix_web::{HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use forerunner_core::{Task, TaskId};
 use forerunner_runtime::{Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use crate::{routes, settings::HttpSettings};
-
-/// How far the service is on its way down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// It takes everything.
-    Open,
-    /// It refuses new tasks and closes each connection after an answer, so that clients go elsewhere.
-    Draining,
-    /// It also ends waits and event streams.
-    Stopping,
-}
 
 /// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
 ///
@@ -31,13 +25,14 @@ struct Shared {
     handle: Handle,
     prometheus: PrometheusHandle,
     settings: HttpSettings,
-    phase: watch::Sender<Phase>,
+    /// Whether waits and event streams are to end.
+    stopping: watch::Sender<bool>,
 }
 
 impl Api {
     /// Prepares the calls on a node. `prometheus` renders `/metrics`.
     pub fn new(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> Self {
-        Self(Arc::new(Shared { handle, prometheus, settings, phase: watch::Sender::new(Phase::Open) }))
+        Self(Arc::new(Shared { handle, prometheus, settings, stopping: watch::Sender::new(false) }))
     }
 
     /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
@@ -51,18 +46,17 @@ impl Api {
     /// Refuses new tasks from now on, fails readiness, and closes each connection after its next answer.
     pub fn drain(&self) {
         self.0.handle.close_intake();
-        self.advance(Phase::Draining);
     }
 
     /// Also ends waits and event streams, which could outlast any grace.
     pub(crate) fn end_waits(&self) {
         self.drain();
-        self.advance(Phase::Stopping);
+        self.0.stopping.send_replace(true);
     }
 
-    /// Returns whether the service is on its way down.
+    /// Returns whether the node, and so the service, is on its way down.
     pub fn is_draining(&self) -> bool {
-        *self.0.phase.borrow() >= Phase::Draining
+        self.0.handle.is_closed()
     }
 
     pub(crate) fn of(request: &HttpRequest) -> &Self {
@@ -83,10 +77,10 @@ impl Api {
 
     /// Resolves when waits are to end.
     pub(crate) fn stopping(&self) -> impl Future<Output = ()> + 'static {
-        let mut phase = self.0.phase.subscribe();
+        let mut stopping = self.0.stopping.subscribe();
         async move {
-            // The sender lives as long as the API, so an error means that it is gone for good.
-            let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+            // An error means that the API is gone, and all that it served with it.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
         }
     }
 
@@ -97,12 +91,13 @@ impl Api {
             () = self.stopping() => self.handle().task(task).await,
         }
     }
+}
 
-    fn advance(&self, next: Phase) {
-        self.0.phase.send_if_modified(|phase| {
-            let moves = *phase < next;
-            *phase = next.max(*phase);
-            moves
-        });
+impl FromRequest for Api {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request).clone()))
     }
 }

@@ -19,6 +19,8 @@ use crate::{api::Api, error::Problem, problems};
 
 /// Slowest rate of a body that has not ended: far below any network worth the name.
 const MIN_BYTES_PER_SEC: f64 = 1024.0;
+/// Room for the fields around an input.
+const ENVELOPE_BYTES: usize = 16 << 10;
 
 /// The body of a request that is declared as JSON and not encoded.
 pub(crate) struct JsonBody(pub(crate) Bytes);
@@ -62,13 +64,15 @@ fn is_json(declared: &str) -> bool {
         || (kind.to_ascii_lowercase().starts_with("application/") && kind.to_ascii_lowercase().ends_with("+json"))
 }
 
+/// Every call with a body is one on a pool, whose settings bound it.
 fn bounds_of(request: &HttpRequest) -> Result<Bounds, Problem> {
-    let settings = Api::of(request).settings();
+    let api = Api::of(request);
+    let pool = request.match_info().get("pool").unwrap_or_default();
+    let limit = api.handle().max_input_bytes(pool)?.saturating_add(ENVELOPE_BYTES);
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let bounds = Bounds { announced, limit: settings.max_body_bytes, span: settings.body_timeout };
     match announced {
-        Some(size) if size > bounds.limit => Err(too_large(bounds.limit).with("size", size)),
-        _ => Ok(bounds),
+        Some(size) if size > limit => Err(too_large(limit).with("size", size)),
+        _ => Ok(Bounds { announced, limit, span: api.settings().body_timeout }),
     }
 }
 
@@ -127,7 +131,7 @@ impl Pace {
 }
 
 fn too_large(limit: usize) -> Problem {
-    let detail = format!("the body has more than {limit} bytes; send less or raise http.max_body_bytes");
+    let detail = format!("the body has more than {limit} bytes; send less or raise queue.max_input_bytes");
     Problem::new(problems::PAYLOAD_TOO_LARGE, detail).with("limit", limit).closing()
 }
 

@@ -5,21 +5,13 @@ use forerunner_core::ContextId;
 
 use crate::{api::Api, error::Problem, json, query, views::ContextQuery};
 
-pub(crate) async fn show(
-    api: web::ThinData<Api>,
-    id: web::Path<String>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let asked: ContextQuery = query::parse(&request)?;
     let context = api.handle().context(asked.pool.as_deref(), ContextId::new(id.as_str())?).await?;
     Ok(json::ok(&context))
 }
 
-pub(crate) async fn delete(
-    api: web::ThinData<Api>,
-    id: web::Path<String>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn delete(api: Api, id: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let asked: ContextQuery = query::parse(&request)?;
     api.handle().delete_context(asked.pool.as_deref(), ContextId::new(id.as_str())?).await?;
     Ok(HttpResponse::NoContent().finish())

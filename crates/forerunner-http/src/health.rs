@@ -14,7 +14,7 @@ use crate::{
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
-pub(crate) async fn metrics(api: web::ThinData<Api>) -> HttpResponse {
+pub(crate) async fn metrics(api: Api) -> HttpResponse {
     HttpResponse::Ok().content_type(PROMETHEUS_TEXT).body(api.prometheus().render())
 }
 
@@ -23,12 +23,9 @@ pub(crate) async fn live() -> HttpResponse {
     HttpResponse::Ok().content_type(PLAIN_TEXT).body("ok\n")
 }
 
-pub(crate) async fn ready(api: web::ThinData<Api>) -> Result<HttpResponse, Problem> {
-    let mut readiness = api.handle().readiness().await;
-    if api.is_draining() && readiness.reasons.is_empty() {
-        readiness.reasons.push("the node is shutting down".to_owned());
-    }
-    if readiness.ready && !api.is_draining() {
+pub(crate) async fn ready(api: Api) -> Result<HttpResponse, Problem> {
+    let readiness = api.handle().readiness().await;
+    if readiness.ready {
         return Ok(json::ok(&ReadyView { status: "ready", store: readiness.store }));
     }
     let detail = format!("the node takes no traffic: {}", readiness.reasons.join("; "));

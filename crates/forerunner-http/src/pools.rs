@@ -1,11 +1,12 @@
 //! See and steer pools.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
+    headers::SameSite,
     json, problems, query,
     views::{AgentsView, DecisionsQuery, DecisionsView, PoolsView},
 };
@@ -13,44 +14,44 @@ use crate::{
 type Answer = Result<HttpResponse, Problem>;
 type Pool = web::Path<String>;
 
-pub(crate) async fn list(api: web::ThinData<Api>) -> Answer {
+pub(crate) async fn list(api: Api) -> Answer {
     let pools = api.handle().pools().await?;
     Ok(json::ok(&PoolsView { pools }))
 }
 
-pub(crate) async fn show(api: web::ThinData<Api>, pool: Pool) -> Answer {
+pub(crate) async fn show(api: Api, pool: Pool) -> Answer {
     Ok(json::ok(&api.handle().pool(&pool).await?))
 }
 
-pub(crate) async fn configure(api: web::ThinData<Api>, pool: Pool, body: JsonBody) -> Answer {
+pub(crate) async fn configure(api: Api, pool: Pool, body: JsonBody) -> Answer {
     let patch = json::parse(&body.0)?;
     Ok(json::ok(&api.handle().configure(&pool, patch).await?))
 }
 
-pub(crate) async fn pause(api: web::ThinData<Api>, pool: Pool) -> Answer {
+pub(crate) async fn pause(api: Api, pool: Pool, _: SameSite) -> Answer {
     Ok(json::ok(&api.handle().pause(&pool).await?))
 }
 
-pub(crate) async fn resume(api: web::ThinData<Api>, pool: Pool) -> Answer {
+pub(crate) async fn resume(api: Api, pool: Pool, _: SameSite) -> Answer {
     Ok(json::ok(&api.handle().resume(&pool).await?))
 }
 
-pub(crate) async fn agents(api: web::ThinData<Api>, pool: Pool) -> Answer {
+pub(crate) async fn agents(api: Api, pool: Pool) -> Answer {
     let agents = api.handle().agents(&pool).await?;
     Ok(json::ok(&AgentsView { agents }))
 }
 
-pub(crate) async fn forecast(api: web::ThinData<Api>, pool: Pool) -> Answer {
+pub(crate) async fn forecast(api: Api, pool: Pool) -> Answer {
     Ok(json::ok(&api.handle().forecast(&pool).await?))
 }
 
-pub(crate) async fn decisions(api: web::ThinData<Api>, pool: Pool, request: actix_web::HttpRequest) -> Answer {
+pub(crate) async fn decisions(api: Api, pool: Pool, request: HttpRequest) -> Answer {
     let asked: DecisionsQuery = query::parse(&request)?;
     let decisions = api.handle().decisions(&pool, query::limit(asked.limit)?).await?;
     Ok(json::ok(&DecisionsView { decisions }))
 }
 
-pub(crate) async fn decision(api: web::ThinData<Api>, path: web::Path<(String, String)>) -> Answer {
+pub(crate) async fn decision(api: Api, path: web::Path<(String, String)>) -> Answer {
     let (pool, seq) = path.into_inner();
     let number = query::number("decision", &seq)?;
     match api.handle().decision(&pool, number).await? {

@@ -41,6 +41,8 @@ problem_table! {
         "Correct the parameter named; take cursors from `next` unchanged.";
     INVALID_HEADER 400 "invalid-header" "A header is not acceptable"
         "Correct the header named in `header`.";
+    CROSS_SITE 403 "cross-site" "A page of another site sent the call"
+        "Call the service from a program, or from a page that it serves itself.";
     NOT_FOUND 404 "not-found" "There is no such call"
         "Look the path up at `/`.";
     NO_POOL 404 "no-pool" "There is no such pool"

@@ -15,8 +15,6 @@ pub struct HttpSettings {
     pub workers: usize,
     /// Most open connections, all workers together.
     pub max_connections: usize,
-    /// Largest request body of any call, in bytes. A pool's own `queue.max_input_bytes` bounds the input within it.
-    pub max_body_bytes: usize,
     /// How long the head of a request may take.
     #[serde(with = "human_duration")]
     pub head_timeout: Duration,
@@ -41,8 +39,6 @@ impl Default for HttpSettings {
             listen: "127.0.0.1:7077".to_owned(),
             workers: 2,
             max_connections: 10_000,
-            // An input of the default size, and room for the fields around it.
-            max_body_bytes: (1 << 20) + (16 << 10),
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
             max_wait: Duration::from_secs(60),
@@ -60,7 +56,6 @@ impl HttpSettings {
     pub fn validate(&self) -> Result<(), Error> {
         in_range("http.workers", self.workers, 1, 1_024)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
-        in_range("http.max_body_bytes", self.max_body_bytes, 1 << 10, 1 << 30)?;
         lasts("http.head_timeout", self.head_timeout, Duration::from_millis(100), Duration::from_secs(60))?;
         lasts("http.body_timeout", self.body_timeout, Duration::from_millis(100), Duration::from_secs(600))?;
         lasts("http.max_wait", self.max_wait, Duration::ZERO, Duration::from_secs(600))?;

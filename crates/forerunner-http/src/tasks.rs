@@ -16,7 +16,8 @@ use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
-    headers, json, query,
+    headers::{self, SameSite},
+    json, query,
     views::{TaskBody, TaskView, TasksQuery, TasksView},
 };
 
@@ -25,25 +26,19 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 
 type Answer = Result<HttpResponse, Problem>;
 
-pub(crate) async fn submit(
-    api: web::ThinData<Api>,
-    pool: web::Path<String>,
-    request: HttpRequest,
-    body: JsonBody,
-) -> Answer {
+pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpRequest, body: JsonBody) -> Answer {
     let key = headers::idempotency_key(&request)?;
     let task = json::parse::<TaskBody<'_>>(&body.0)?.into_task(PoolName::new(pool.as_str())?, key);
     let Submitted { task, created } = api.handle().submit(task).await?;
     let (task, waited) = await_end(&api, &request, task).await?;
-    let status = if task.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut answer = json::answer(status, &TaskView::with_output(&task));
+    let mut answer = json::answer(status(&task), &TaskView::with_output(&task));
     answer.headers_mut().insert(LOCATION, location(task.id));
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
     note(&mut answer, IDEMPOTENCY_REPLAYED, (!created).then_some("true"));
     Ok(answer)
 }
 
-pub(crate) async fn show(api: web::ThinData<Api>, id: web::Path<String>, request: HttpRequest) -> Answer {
+pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) -> Answer {
     let task = api.handle().task(id.parse()?).await?;
     let (task, waited) = await_end(&api, &request, task).await?;
     let mut answer = json::ok(&TaskView::full(&task));
@@ -51,19 +46,19 @@ pub(crate) async fn show(api: web::ThinData<Api>, id: web::Path<String>, request
     Ok(answer)
 }
 
-pub(crate) async fn list(api: web::ThinData<Api>, request: HttpRequest) -> Answer {
+pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     let asked: TasksQuery = query::parse(&request)?;
     let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked)?).await?;
     let next = tasks.last().filter(|_| more).map(|last| query::cursor(last.id));
     Ok(json::ok(&TasksView { tasks: tasks.iter().map(TaskView::brief).collect(), next }))
 }
 
-pub(crate) async fn cancel(api: web::ThinData<Api>, id: web::Path<String>) -> Answer {
+pub(crate) async fn cancel(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
     let task = api.handle().cancel(id.parse()?).await?;
-    Ok(json::ok(&TaskView::full(&task)))
+    Ok(json::answer(status(&task), &TaskView::full(&task)))
 }
 
-pub(crate) async fn retry(api: web::ThinData<Api>, id: web::Path<String>) -> Answer {
+pub(crate) async fn retry(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
     let task = api.handle().retry(id.parse()?).await?;
     Ok(json::ok(&TaskView::full(&task)))
 }
@@ -74,6 +69,11 @@ async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<(Task
         Some(limit) if !task.state.is_terminal() => Ok((api.wait(task.id, limit).await?, true)),
         preference => Ok((task, preference.is_some())),
     }
+}
+
+/// 200 for a task that has ended; 202 for one of which more is to come.
+const fn status(task: &Task) -> StatusCode {
+    if task.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
 fn location(task: TaskId) -> HeaderValue {

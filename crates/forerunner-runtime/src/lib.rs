@@ -18,6 +18,8 @@ mod pool;
 mod queue;
 mod spec;
 pub mod status;
+#[cfg(feature = "test-util")]
+pub mod testkit;
 mod watch;
 
 pub use clock::{SystemClock, VirtualClock};

@@ -1,5 +1,7 @@
 //! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod error;
 mod memory;
 mod open;

@@ -67,7 +67,7 @@ impl PoolMachine {
             return true;
         }
         if let Some(agent) = self.idle.oldest() {
-            self.cool_down(agent, now, actions);
+            self.cool_down(agent, now);
             return true;
         }
         let Some(agent) = self.newest(AgentState::Busy) else { return false };
@@ -83,14 +83,13 @@ impl PoolMachine {
         staying.max_by_key(|(agent, record)| (record.asked_at, **agent)).map(|(agent, _)| *agent)
     }
 
-    fn cool_down(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
+    fn cool_down(&mut self, agent: AgentId, now: Timestamp) {
         self.change(agent, |record| {
             record.state = AgentState::Cooldown;
             record.task = None;
             record.draining = false;
             record.cooling_since = Some(now);
         });
-        actions.push(PoolAction::Wake(now + self.rules.cooldown));
     }
 
     /// Ends the work of an agent that was to stop after its task.
@@ -102,7 +101,7 @@ impl PoolMachine {
         });
         match self.stopping {
             true => self.stop(agent, actions),
-            false => self.cool_down(agent, now, actions),
+            false => self.cool_down(agent, now),
         }
     }
 
@@ -110,10 +109,13 @@ impl PoolMachine {
         if self.counts.cooldown == 0 {
             return;
         }
-        let cooldown = self.rules.cooldown;
-        let over = |record: &AgentRecord| record.cooling_since.is_some_and(|since| now.since(since) >= cooldown);
-        let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Cooldown && over(record));
-        for agent in idle.map(|(agent, _)| *agent).collect::<Vec<_>>() {
+        let end = |record: &AgentRecord| record.cooling_since.map_or(now, |since| since + self.rules.cooldown);
+        let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Cooldown);
+        let (over, cooling): (Vec<_>, Vec<_>) =
+            idle.map(|(agent, record)| (end(record), *agent)).partition(|(end, _)| *end <= now);
+        // The caller keeps only its earliest wake-up, so the next one is asked for again.
+        actions.extend(cooling.iter().min().map(|(end, _)| PoolAction::Wake(*end)));
+        for (_, agent) in over {
             self.stop(agent, actions);
         }
     }

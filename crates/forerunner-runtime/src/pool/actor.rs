@@ -175,7 +175,6 @@ impl Actor for PoolActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(usize::MAX >> 1);
         self.apply(PoolEvent::Tick, ctx);
     }
 }

@@ -55,8 +55,6 @@ impl Actor for QueueActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Bounded by admission, not by the mailbox.
-        ctx.set_mailbox_capacity(usize::MAX >> 1);
         self.apply(QueueEvent::Tick, ctx);
     }
 }

@@ -79,9 +79,12 @@ impl State {
         entry.task.agent = None;
         let pool = &mut self.pools[entry.pool as usize];
         pool.claimable -= 1;
-        if let Some(line) = entry.task.context.as_ref().and_then(|context| pool.lines.get_mut(context)) {
-            line.running = Some(slot);
-            line.head = None;
+        if let Some(context) = &entry.task.context {
+            entry.task.context_version = pool.contexts.get(context).map_or(0, |stored| stored.version);
+            if let Some(line) = pool.lines.get_mut(context) {
+                line.running = Some(slot);
+                line.head = None;
+            }
         }
         entry.task.clone()
     }

@@ -52,7 +52,10 @@ pub(super) fn explain(error: &Error, place: &Path) -> StoreError {
 
 /// A row was there, but its values cannot be what was written.
 fn is_unreadable(error: &Error) -> bool {
-    matches!(error, Error::FromSqlConversionFailure(..) | Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..))
+    matches!(
+        error,
+        Error::FromSqlConversionFailure(..) | Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..)
+    )
 }
 
 pub(super) fn damaged(place: &Path, reason: impl Into<String>) -> StoreError {

@@ -75,8 +75,7 @@ pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> 
     };
     let connection = reader(path).map_err(explain)?;
     let found = schema::version(&connection).map_err(explain)?;
-    let application: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(explain)?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(explain)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
     if application != APPLICATION_ID && (tables > 0 || application != 0) {
@@ -89,8 +88,7 @@ pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> 
     if !quick_check {
         return Ok(());
     }
-    let verdict: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
     if verdict == "ok" { Ok(()) } else { Err(damaged(path, verdict)) }
 }
 

@@ -41,8 +41,9 @@ mod tests {
         let broken = ["CREATE TABLE one (a INTEGER) STRICT;", "CREATE TABLE two (a INTEGER) STRICT; SELECT nonsense;"];
         assert!(migrate(&mut connection, &broken).is_err());
         assert_eq!(version(&connection).unwrap(), 1);
-        let tables: i64 =
-            connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'two'", [], |row| row.get(0)).unwrap();
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'two'", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(tables, 0);
         migrate(&mut connection, &[broken[0], "CREATE TABLE two (a INTEGER) STRICT;"]).unwrap();
         assert_eq!(version(&connection).unwrap(), 2);

@@ -45,8 +45,7 @@ impl Tx<'_> {
         let state = match &settlement.next {
             Next::Finish { state, output, error } => {
                 let state = rules::end_state(*state);
-                let ended =
-                    Ended { state, error: error.as_ref(), output: output.as_ref(), finished_at: Some(now) };
+                let ended = Ended { state, error: error.as_ref(), output: output.as_ref(), finished_at: Some(now) };
                 self.finish(&lease, &ended, agent)?;
                 state
             }

@@ -48,7 +48,9 @@ impl Space {
     pub fn hold(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let full = |reason: String| StoreError::Full { store: KIND, reason };
         if !self.is_held {
-            self.has_room(connection).map_err(|error| full(error.to_string()))?.map_or(Ok(()), |reason| Err(full(reason)))?;
+            self.has_room(connection)
+                .map_err(|error| full(error.to_string()))?
+                .map_or(Ok(()), |reason| Err(full(reason)))?;
             self.write_ballast().map_err(|error| full(format!("no room for a reserve of {RESERVE} bytes: {error}")))?;
             self.is_held = true;
         }

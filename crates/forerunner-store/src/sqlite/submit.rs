@@ -36,7 +36,9 @@ impl Tx<'_> {
         let spot = Spot { pool, row, priority: task.priority.get(), due, deadline };
         if !self.insert_task(task, &spot, state)? {
             let known = self.find(task.id)?;
-            return known.map(|known| Ok(Enqueued::Known(Box::new(known.task)))).ok_or(rusqlite::Error::QueryReturnedNoRows);
+            return known
+                .map(|known| Ok(Enqueued::Known(Box::new(known.task))))
+                .ok_or(rusqlite::Error::QueryReturnedNoRows);
         }
         self.cache.next_row += 1;
         self.insert_input(task, row)?;

@@ -172,12 +172,8 @@ impl Writer {
         let Some(connection) = &self.connection else { return Err(Trouble::of_engine(unavailable("it is not open"))) };
         let path = &self.path;
         let mut weight = Weight::default();
-        let mut tx = Tx {
-            connection,
-            cache: &mut self.cache,
-            epoch_floor: self.epoch_floor,
-            void_epochs: self.void_epochs,
-        };
+        let mut tx =
+            Tx { connection, cache: &mut self.cache, epoch_floor: self.epoch_floor, void_epochs: self.void_epochs };
         let mut is_writing = false;
         let mut next = 0;
         loop {
@@ -330,3 +326,6 @@ fn last_run(connection: &Connection) -> Sql<(u64, bool)> {
 fn raise_floor(connection: &Connection, floor: u64) -> Sql<()> {
     run(connection, "UPDATE meta SET epoch_floor = ?1, clean = 0", [floor as i64]).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,6 +228,10 @@ impl Driver for ProcessDriver {
         })
     }
 
+    fn can_die(&self) -> bool {
+        true
+    }
+
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
         Box::pin(async move {
             loop {

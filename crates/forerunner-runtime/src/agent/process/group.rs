@@ -38,7 +38,7 @@ pub(super) struct ProcessGroup {
     ended: bool,
     /// Known once it ended, unless the node ignores SIGCHLD and the kernel reaped it.
     status: Option<ExitStatus>,
-    _scratch: Option<ScratchDir>,
+    scratch: Option<ScratchDir>,
 }
 
 impl ProcessGroup {
@@ -59,7 +59,7 @@ impl ProcessGroup {
         let exit = os::watch_exit(pid).inspect_err(|_| {
             let _gone = kill_process_group(pid, Signal::KILL);
         })?;
-        let group = Self { leader, pid, exit, ended: false, status: None, _scratch: scratch };
+        let group = Self { leader, pid, exit, ended: false, status: None, scratch };
         Ok((group, Pipes { stdin, stdout, stderr }))
     }
 
@@ -92,8 +92,8 @@ impl ProcessGroup {
         }
     }
 
-    /// Asks all processes of the group to end, and forces them after `grace`.
-    pub(super) async fn terminate(&mut self, grace: Duration) {
+    /// Asks all processes of the group to end, forces them after `grace`, and removes the child's directory.
+    pub(super) async fn terminate(mut self, grace: Duration) {
         if !grace.is_zero() {
             self.signal(Signal::TERM);
             let _ended_by_itself = timeout(grace, self.exited()).await;
@@ -101,6 +101,9 @@ impl ProcessGroup {
         self.signal(Signal::KILL);
         if timeout(KILL_PATIENCE, self.exited()).await.is_err() {
             tracing::warn!(pid = self.pid(), "agent process does not end though it was killed; left to the kernel");
+        }
+        if let Some(scratch) = self.scratch.take() {
+            scratch.remove().await;
         }
     }
 

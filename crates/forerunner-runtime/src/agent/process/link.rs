@@ -266,9 +266,10 @@ impl Link {
     }
 
     /// Ends the child and its group: SIGTERM, `grace`, SIGKILL.
-    pub(super) async fn terminate(mut self, grace: Duration) {
-        self.stdin = None;
-        self.group.terminate(grace).await;
+    pub(super) async fn terminate(self, grace: Duration) {
+        let Self { group, stdin, .. } = self;
+        drop(stdin);
+        group.terminate(grace).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The messages between a node and a child: JSON-RPC 2.0, one message a line. `docs/agent-protocol.md` explains them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use forerunner_core::{Payload, TaskId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -240,8 +240,12 @@ struct OutputParams {
 
 /// Reads one line of a child. The error says what is wrong with it, to be continued after "the agent".
 pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
-    let line: Line<'_> =
-        serde_json::from_slice(bytes).map_err(|error| format!("wrote a line that is no message: {error}"))?;
+    let no_message = |error: &dyn fmt::Display| format!("wrote a line that is no message: {error}");
+    // A list would do for `serde` as well: its fields in the order of their declaration.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(no_message(&"it is no JSON object"));
+    }
+    let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| no_message(&error))?;
     if line.jsonrpc.as_deref() != Some("2.0") {
         return Err("wrote a message without \"jsonrpc\": \"2.0\"".to_owned());
     }

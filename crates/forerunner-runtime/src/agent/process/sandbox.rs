@@ -12,6 +12,7 @@ const LIMITS: usize = 5;
 ///
 /// - It is killed when the thread that spawned it ends, so no child outlives a node that was killed. Agents are
 ///   therefore spawned on the thread of their own actor, which lives as long as they do.
+/// - It inherits no open file but its three pipes: the node may have inherited some itself that are not marked.
 /// - It gains no privileges by running programs that are set-user-id.
 /// - It keeps to the limits of its [`ProcessLimits`].
 pub(super) struct Confinement {
@@ -40,6 +41,7 @@ impl Confinement {
         if getppid() != Some(self.parent) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        os::close_others_on_exec()?;
         os::set_no_new_privs()?;
         for (resource, limit) in self.limits.iter().flatten() {
             setrlimit(*resource, *limit)?;

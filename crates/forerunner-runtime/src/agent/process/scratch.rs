@@ -11,6 +11,8 @@ const REMOVE_ATTEMPTS: u32 = 4;
 const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// An empty directory that only the node's user can enter, removed with all it holds when dropped.
+///
+/// A node that is killed leaves the directories of its agents behind.
 pub(super) struct ScratchDir(PathBuf);
 
 impl ScratchDir {
@@ -26,15 +28,25 @@ impl ScratchDir {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Removes the directory without holding up this thread, and waits for it.
+    pub(super) async fn remove(mut self) {
+        let path = std::mem::take(&mut self.0);
+        let _removed = tokio::task::spawn_blocking(move || remove(&path)).await;
+    }
 }
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() || fs::remove_dir(&self.0).is_ok() {
+            return;
+        }
         let path = std::mem::take(&mut self.0);
-        // An agent may leave a checkout of a million files: the actors of this thread should not wait for it.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || remove(&path))),
-            Err(_) => remove(&path),
+        // An agent may leave a checkout of a million files: the actors of this thread should not wait for it. A
+        // runtime that shuts down drops what it has not begun, so this thread does not ask one.
+        let remover = std::thread::Builder::new().name("forerunner-tidy".to_owned());
+        if let Err(error) = remover.spawn(move || remove(&path)) {
+            tracing::warn!(%error, "an agent's directory was not removed: no thread for it");
         }
     }
 }

@@ -90,7 +90,8 @@ fn locked(ring: &Mutex<VecDeque<u8>>) -> MutexGuard<'_, VecDeque<u8>> {
 
 /// Makes a line safe to show: control characters could rewrite a terminal.
 fn printable(line: &str) -> String {
-    line.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim_end().to_owned()
 }
 
 /// Writes the lines to the log, at debug level and at a bounded rate.

@@ -1,0 +1,11 @@
+//! The service against a real node: memory store, scripted agents.
+
+mod agents;
+mod events;
+mod node;
+mod pools;
+mod problems;
+mod rig;
+mod store;
+mod tasks;
+mod wire;

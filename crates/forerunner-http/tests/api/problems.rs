@@ -1,0 +1,164 @@
+//! Every row of the table of problems, provoked.
+
+use std::collections::BTreeSet;
+
+use actix_web::test::TestRequest;
+use forerunner_http::{PROBLEMS, ProblemType};
+use forerunner_runtime::Placement;
+use forerunner_store::StoreError;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::{
+    rig::{Answer, Rig, hanging, submission},
+    wire,
+};
+
+const ABSENT: &str = "/v1/tasks/018bcfe5-6800-7000-8000-000000000000";
+
+/// The problems that were seen.
+#[derive(Default)]
+struct Seen(BTreeSet<&'static str>);
+
+impl Seen {
+    /// Checks that an answer is a well-formed problem of the kind named.
+    fn note(&mut self, name: &str, answer: &Answer) {
+        let body = answer.json();
+        let kind = ProblemType::named(name).unwrap();
+        assert_eq!(body["type"], format!("/problems/{name}"), "{body:#}");
+        assert_eq!(answer.status, kind.status, "{body:#}");
+        assert_eq!((&body["status"], &body["title"]), (&kind.status.into(), &kind.title.into()));
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body:#}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        let delayed = matches!(name, "queue-full" | "shutting-down" | "store-unavailable");
+        assert_eq!(answer.headers.contains_key("retry-after"), delayed, "{name}");
+        self.0.insert(kind.name);
+    }
+
+    fn note_wire(&mut self, name: &str, response: &str) {
+        assert!(response.contains(&format!("\"type\":\"/problems/{name}\"")), "{response}");
+        self.0.insert(ProblemType::named(name).unwrap().name);
+    }
+}
+
+#[actix_web::test]
+async fn every_row_of_the_table_is_provoked() {
+    let mut seen = Seen::default();
+    bad_requests(&mut seen).await;
+    absent_things(&mut seen).await;
+    conflicts(&mut seen).await;
+    bad_bodies_on_the_wire(&mut seen).await;
+    failing_stores(&mut seen).await;
+    nodes_on_their_way_down(&mut seen).await;
+    let all: BTreeSet<_> = PROBLEMS.iter().map(|problem| problem.name).collect();
+    assert_eq!(seen.0, all);
+}
+
+async fn bad_requests(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    let raw = |body: &'static str| {
+        let request =
+            TestRequest::post().uri("/v1/pools/coder/tasks").insert_header(("Content-Type", "application/json"));
+        rig.send(request.set_payload(body))
+    };
+    seen.note("invalid-json", &raw("{\"input\": ").await);
+    seen.note("invalid-body", &raw("{}").await);
+    seen.note("invalid-body", &raw(r#"{"input": 1, "priority": 12}"#).await);
+    seen.note("invalid-body", &raw(r#"{"input": 1, "timeout": "soon"}"#).await);
+    seen.note("unknown-field", &raw(r#"{"input": 1, "prioritty": 3}"#).await);
+    let plain = TestRequest::post().uri("/v1/pools/coder/tasks").set_payload("input=1");
+    seen.note("unsupported-media-type", &rig.send(plain).await);
+    let packed = submission("coder", &json!({ "input": 1 })).insert_header(("Content-Encoding", "gzip"));
+    seen.note("unsupported-encoding", &rig.send(packed).await);
+    let spaced = submission("coder", &json!({ "input": 1 })).insert_header(("Idempotency-Key", "a b"));
+    seen.note("invalid-header", &rig.send(spaced).await);
+    let unnumbered = TestRequest::get().uri(&format!("{ABSENT}/events")).insert_header(("Last-Event-ID", "x"));
+    seen.note("invalid-header", &rig.send(unnumbered).await);
+    seen.note("invalid-value", &rig.get("/v1/tasks/17").await);
+    seen.note("invalid-value", &rig.get("/v1/tasks?state=done").await);
+    seen.note("invalid-value", &rig.get("/v1/pools/coder/decisions/first").await);
+    let crossed = TestRequest::patch().uri("/v1/pools/coder").set_json(json!({ "min": 9, "max": 3 }));
+    seen.note("invalid-value", &rig.send(crossed).await);
+    for query in ["limit=0", "limit=many", "colour=red", "cursor=2", "label=team"] {
+        seen.note("invalid-query", &rig.get(&format!("/v1/tasks?{query}")).await);
+    }
+    let forged = TestRequest::post().uri("/v1/pools/coder:pause").insert_header(("Sec-Fetch-Site", "cross-site"));
+    seen.note("cross-site", &rig.send(forged).await);
+    seen.note("payload-too-large", &rig.send(submission("small", &json!({ "input": "x".repeat(2_000) }))).await);
+    seen.note("payload-too-large", &rig.send(submission("small", &json!({ "input": "x".repeat(20_000) }))).await);
+}
+
+async fn absent_things(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    seen.note("not-found", &rig.get("/v2/tasks").await);
+    seen.note("not-found", &rig.get("/problems/none").await);
+    seen.note("not-found", &rig.post(&format!("{ABSENT}:explode")).await);
+    seen.note("method-not-allowed", &rig.post("/v1/tasks").await);
+    seen.note("no-pool", &rig.get("/v1/pools/poet").await);
+    seen.note("no-pool", &rig.send(submission("poet", &json!({ "input": 1 }))).await);
+    seen.note("no-task", &rig.get(ABSENT).await);
+    seen.note("no-task", &rig.post(&format!("{ABSENT}:cancel")).await);
+    seen.note("no-task", &rig.get(&format!("{ABSENT}/events")).await);
+    seen.note("no-context", &rig.get("/v1/contexts/nobody").await);
+    seen.note("no-decision", &rig.get("/v1/pools/coder/decisions/4096").await);
+}
+
+async fn conflicts(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    let done = rig.finish(json!({ "input": { "do": "remember" }, "context": "chat" })).await.id();
+    seen.note("wrong-state", &rig.post(&format!("/v1/tasks/{done}:retry")).await);
+    rig.submit(json!({ "input": { "do": "hang" }, "context": "chat" })).await;
+    seen.note("context-in-use", &rig.delete("/v1/contexts/chat").await);
+    let keyed = |input: Value| submission("coder", &json!({ "input": input })).insert_header(("Idempotency-Key", "k"));
+    rig.send(keyed(json!(1))).await;
+    seen.note("idempotency-key-reused", &rig.send(keyed(json!(2))).await);
+    rig.post("/v1/pools/small:pause").await;
+    rig.send(submission("small", &hanging())).await;
+    let full = rig.send(submission("small", &hanging())).await;
+    assert_eq!((&full.json()["limit"], full.header("retry-after")), (&1.into(), Some("1")));
+    seen.note("queue-full", &full);
+}
+
+async fn bad_bodies_on_the_wire(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    let server = rig.server();
+    let (addr, control) = (server.addrs()[0], server.control());
+    server.spawn();
+    seen.note_wire("request-timeout", &wire::stalled_body(addr).await);
+    seen.note_wire("broken-body", &wire::broken_body(addr).await);
+    control.stop(false).await;
+}
+
+async fn failing_stores(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    rig.store.fail_with(StoreError::Unavailable { store: "memory", reason: "disk gone".to_owned() });
+    seen.note("store-unavailable", &rig.submit(json!({ "input": 1 })).await);
+    seen.note("not-ready", &rig.get("/readyz").await);
+    rig.store.fail_with(StoreError::Damaged { place: "here".to_owned(), reason: "bad page".to_owned() });
+    seen.note("internal", &rig.get(ABSENT).await);
+}
+
+async fn nodes_on_their_way_down(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    rig.api.drain();
+    seen.note("shutting-down", &rig.submit(json!({ "input": 1 })).await);
+    let mut rig = Rig::placed(Placement::Spread(1)).await;
+    assert_eq!(rig.get("/v1/pools/coder").await.status, 200);
+    rig.stop_node().await;
+    seen.note("outcome-unknown", &rig.get("/v1/pools/coder").await);
+}
+
+#[actix_web::test]
+async fn a_problem_says_what_is_wrong_where_and_what_would_do() {
+    let rig = Rig::start().await;
+    let request = TestRequest::post().uri("/v1/pools/coder/tasks").insert_header(("Content-Type", "application/json"));
+    let answer = rig.send(request.set_payload("{\n  \"input\": 1,\n  \"prioritty\": 3\n}")).await;
+    assert_snapshot!(answer.text(), @r#"{"type":"/problems/unknown-field","title":"The body has a field that the call does not know","status":400,"detail":"unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels` at line 3 column 13; did you mean `priority`?","column":13,"field":"prioritty","line":3,"nearest":"priority"}"#);
+    assert_snapshot!(rig.get("/v1/pools/poet").await.text(), @r#"{"type":"/problems/no-pool","title":"There is no such pool","status":404,"detail":"there is no pool `poet`; the pools are coder, small","pool":"poet"}"#);
+    assert_snapshot!(rig.get("/problems/queue-full").await.text(), @r"
+    queue-full (429)
+
+    The queue of the pool is at its limit.
+    Try again after `Retry-After`, or raise `queue.limit`.
+    ");
+}

@@ -1,0 +1,77 @@
+//! A store that can be told to fail.
+
+use std::sync::{Arc, Mutex};
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_store::{
+    Cancelled, Claim, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
+    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+};
+
+/// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
+pub struct FaultyStore {
+    inner: MemoryStore,
+    fault: Mutex<Option<StoreError>>,
+}
+
+impl FaultyStore {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { inner: MemoryStore::new(MemoryOptions::default()), fault: Mutex::default() })
+    }
+
+    pub fn fail_with(&self, fault: StoreError) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+
+    fn unless_faulty<T: Send + 'static>(&self, verb: impl FnOnce(&MemoryStore) -> StoreFuture<T>) -> StoreFuture<T> {
+        match self.fault.lock().unwrap().clone() {
+            Some(fault) => Box::pin(std::future::ready(Err(fault))),
+            None => verb(&self.inner),
+        }
+    }
+}
+
+macro_rules! pass_on {
+    ($($verb:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(fn $verb(&self, $($arg: $type),*) -> StoreFuture<$answer> { self.inner.$verb($($arg),*) })*
+    };
+}
+
+impl Store for FaultyStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        self.unless_faulty(|inner| inner.enqueue(batch))
+    }
+
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        self.unless_faulty(|inner| inner.task(task))
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.unless_faulty(Store::check)
+    }
+
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+        self.inner.assign(assignments);
+    }
+
+    pass_on! {
+        claim(claim: Claim) -> Vec<Task>;
+        settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
+        cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch>;
+        redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;
+        sweep(pool: PoolName, now: Timestamp) -> Swept;
+        rescue(rescue: Rescue) -> Rescued;
+        tasks(filter: TaskFilter) -> TaskPage;
+        counts(pool: PoolName) -> TaskCounts;
+        context(pool: PoolName, context: ContextId) -> Option<StoredContext>;
+        delete_context(pool: PoolName, context: ContextId) -> Result<(), Mismatch>;
+        put_note(key: String, text: Option<String>) -> ();
+        note(key: String) -> Option<String>;
+        purge(before: Timestamp, limit: usize) -> usize;
+        close() -> ();
+    }
+}

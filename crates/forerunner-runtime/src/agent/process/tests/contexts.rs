@@ -1,0 +1,166 @@
+//! Contexts: only what the agent lacks is sent.
+
+use super::*;
+
+/// Keeps contexts, writes what it is told of them to its notes, and does with its context what the input says.
+const KEEPER: &str = r#"
+held = {}
+def note(text):
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(text + "\n")
+def other(request):
+    params = request["params"]
+    if request["method"] == "context/load":
+        note("load %(id)s v%(version)s base %(base)s %(items)s" % params)
+        version, items = held.get(params["id"], (None, []))
+        if params["base"] is None:
+            items = []
+        elif params["base"] != version:
+            return refuse(request, -32003, "not held")
+        held[params["id"]] = (params["version"], items + params["items"])
+    elif request["method"] == "context/drop":
+        note("drop %(id)s" % params)
+        del held[params["id"]]
+    answer(request, {})
+def run(request):
+    params = request["params"]
+    change = params["input"]
+    if change == "fail":
+        return refuse(request, -32000, "failed")
+    if change == "forget":
+        held.clear()
+        change = None
+    items = []
+    if params["context"]:
+        id = params["context"]["id"]
+        items = list(held[id][1])
+        kept = items + change["append"] if change and "append" in change else items
+        kept = change["replace"] if change and "replace" in change else kept
+        held[id] = (params["context"]["version"], kept)
+    answer(request, {"output": items, "context": change} if change else {"output": items})
+"#;
+
+struct Keeper {
+    rig: Rig,
+    driver: ProcessDriver,
+}
+
+impl Keeper {
+    async fn start(contexts: u32, change: impl FnOnce(&mut ProcessSpec)) -> Self {
+        let rig = Rig::python(&format!("{KEEPER}\nhello({contexts})\nserve(run, other)")).with_notes().with(change);
+        let driver = rig.start().await;
+        Self { rig, driver }
+    }
+
+    /// Runs a task in a context and returns the context afterwards, what the agent saw, and what it was sent.
+    async fn turn(
+        &mut self,
+        id: &str,
+        version: u64,
+        items: &[&str],
+        input: &str,
+    ) -> (Vec<String>, String, Vec<String>) {
+        let before = self.rig.read_notes().len();
+        let job = job(input);
+        let mut cx = context(&job, id, version, items);
+        let seen = match self.driver.run(&job, &mut cx).await {
+            Ok(output) => output.as_str().replace(' ', ""),
+            Err(error) => error.message().to_owned(),
+        };
+        (texts(&cx), seen, self.rig.read_notes().split_off(before))
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_agent_is_sent_only_what_it_lacks() {
+    let mut keeper = Keeper::start(4, |_| ()).await;
+    let nothing: [&str; 0] = [];
+
+    let (after, seen, sent) = keeper.turn("c", 0, &[], r#"{"append": [1, {"two":2}]}"#).await;
+    assert_eq!(sent, ["load c v0 base None []"]);
+    assert_eq!((after.as_slice(), seen.as_str()), (&["1".to_owned(), r#"{"two": 2}"#.to_owned()][..], "[]"));
+
+    // What it appended itself it holds, whatever version it became.
+    let (_, seen, sent) = keeper.turn("c", 1, &["1", r#"{"two": 2}"#], "null").await;
+    assert_eq!((seen.as_str(), sent.as_slice()), (r#"[1,{"two":2}]"#, &nothing.map(str::to_owned)[..]));
+
+    // Another agent went on: the rest follows.
+    let (_, seen, sent) = keeper.turn("c", 5, &["1", r#"{"two": 2}"#, "3", "4"], "null").await;
+    assert_eq!(seen, r#"[1,{"two":2},3,4]"#);
+    assert_eq!(sent, ["load c v5 base 1 [3, 4]"]);
+
+    // Another agent compacted it: all of it follows.
+    let (_, seen, sent) = keeper.turn("c", 6, &["5"], r#"{"replace": [6, 7]}"#).await;
+    assert_eq!((seen.as_str(), sent.as_slice()), ("[5]", &["load c v6 base None [5]".to_owned()][..]));
+    let (after, seen, sent) = keeper.turn("c", 7, &["6", "7"], "null").await;
+    assert_eq!((after, seen.as_str(), sent.len()), (vec!["6".to_owned(), "7".to_owned()], "[6,7]", 0));
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_a_failed_task_the_context_is_sent_anew() {
+    let mut keeper = Keeper::start(4, |_| ()).await;
+    keeper.turn("c", 1, &["1"], "null").await;
+    let (after, error, sent) = keeper.turn("c", 1, &["1"], r#""fail""#).await;
+    assert_eq!((after, error.as_str(), sent.len()), (vec!["1".to_owned()], "failed", 0));
+    let (_, _, sent) = keeper.turn("c", 1, &["1"], "null").await;
+    assert_eq!(sent, ["load c v1 base None [1]"]);
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_agent_that_dropped_a_context_by_itself_gets_it_again() {
+    let mut keeper = Keeper::start(4, |_| ()).await;
+    keeper.turn("c", 1, &["1"], "null").await;
+    assert_eq!(run(&mut keeper.driver, r#""forget""#).await.unwrap(), "[]");
+    let (_, seen, sent) = keeper.turn("c", 2, &["1", "2"], "null").await;
+    assert_eq!(
+        (seen.as_str(), sent.as_slice()),
+        ("[1,2]", &["load c v2 base 1 [2]", "load c v2 base None [1, 2]"].map(str::to_owned)[..])
+    );
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_context_used_longest_ago_is_dropped_first() {
+    let mut keeper = Keeper::start(2, |_| ()).await;
+    for id in ["a", "b", "a"] {
+        keeper.turn(id, 1, &["1"], "null").await;
+    }
+    let (_, _, sent) = keeper.turn("c", 1, &["1"], "null").await;
+    assert_eq!(sent, ["drop b", "load c v1 base None [1]"]);
+    assert_eq!(keeper.turn("a", 1, &["1"], "null").await.2.len(), 0);
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_context_larger_than_a_line_comes_in_pieces() {
+    let mut keeper = Keeper::start(2, |spec| spec.max_line_bytes = 1_024).await;
+    let item = format!("\"{}\"", "x".repeat(300));
+    let (_, _, sent) = keeper.turn("c", 3, &[item.as_str(); 3], r#"{"append": [1]}"#).await;
+    let heads: Vec<&str> = sent.iter().map(|line| line.split_once(" [").unwrap().0).collect();
+    assert_eq!(heads, ["load c v3 base None", "load c v3 base 3", "load c v3 base 3"]);
+    // The answer with its three items is longer than a line may be.
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_agent_without_memory_hears_of_no_context() {
+    let mut keeper = Keeper::start(0, |_| ()).await;
+    let (after, seen, sent) = keeper.turn("c", 1, &["1"], r#"{"replace": []}"#).await;
+    assert_eq!((after, seen.as_str(), sent.len()), (vec!["1".to_owned()], "[]", 0));
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_context_change_that_makes_no_sense_is_a_named_error() {
+    for change in [r#"{"append": 1}"#, r#"{"apend": [1]}"#, r#"{"append": [1], "replace": []}"#] {
+        let rig = Rig::python(&format!(
+            r#"
+hello()
+serve(lambda request: answer(request, {{"output": 1, "context": json.loads('{change}')}}))
+"#
+        ));
+        let error = run_and_fail(&mut rig.start().await, "1").await;
+        assert_replaced(&error, ErrorKind::AgentProtocol, "answered `task/run` with something else");
+    }
+}

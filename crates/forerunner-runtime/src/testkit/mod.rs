@@ -1,0 +1,24 @@
+//! The test kit: a virtual clock, scripted agents, and a rig that runs a node's actors in a unit test.
+//!
+//! Everything runs on the test's own thread and on tokio's paused clock, so an hour passes in milliseconds and a test
+//! says exactly when what happens. First line of each test: `tokio::time::pause()`.
+//!
+//! ```
+//! use forerunner_runtime::testkit::{Rig, Script};
+//! use forerunner_core::TaskState;
+//!
+//! # actix_rt::System::new().block_on(async {
+//! tokio::time::pause();
+//! let rig = Rig::new().pool("coder", Script::answers("\"done\"").service("2s"), |pool| pool.min = 1).start().await;
+//! let task = rig.submit("coder", "{}").await;
+//! let task = rig.ended(task).await;
+//! assert_eq!(task.state, TaskState::Succeeded);
+//! rig.stop().await;
+//! # });
+//! ```
+
+mod rig;
+mod script;
+
+pub use rig::{Rig, Running};
+pub use script::{Act, Script, ScriptLog};

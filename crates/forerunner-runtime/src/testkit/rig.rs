@@ -1,0 +1,184 @@
+//! A node for a test: memory store, virtual clock, everything on the test's own thread.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use forerunner_core::{AgentState, NewTask, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_store::{MemoryOptions, MemoryStore, Store};
+
+use super::{Script, ScriptLog};
+use crate::{
+    Handle, Node, NodeSpec, Placement, PoolSettings, PoolSpec, VirtualClock, agent::DriverFactory, status::PoolStatus,
+};
+
+/// Builds a [`Running`] node.
+pub struct Rig {
+    pools: Vec<PoolSpec>,
+    logs: HashMap<String, ScriptLog>,
+    store: Option<Arc<dyn Store>>,
+}
+
+impl Default for Rig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Rig {
+    /// A node without pools.
+    pub fn new() -> Self {
+        Self { pools: Vec::new(), logs: HashMap::new(), store: None }
+    }
+
+    /// Adds a pool of scripted agents; `edit` changes its settings.
+    ///
+    /// # Panics
+    /// When the settings are not valid.
+    #[must_use]
+    pub fn pool(mut self, name: &str, script: Script, edit: impl FnOnce(&mut PoolSettings)) -> Self {
+        self.logs.insert(name.to_owned(), script.log());
+        self.pool_of(name, Arc::new(script), edit)
+    }
+
+    /// Adds a pool of agents of any kind; `edit` changes its settings.
+    ///
+    /// # Panics
+    /// When the settings are not valid.
+    #[must_use]
+    pub fn pool_of(mut self, name: &str, agents: Arc<dyn DriverFactory>, edit: impl FnOnce(&mut PoolSettings)) -> Self {
+        let mut settings = PoolSettings::default();
+        edit(&mut settings);
+        self.pools.push(PoolSpec::new(name, settings, agents).expect("valid settings"));
+        self
+    }
+
+    /// Uses this store rather than a fresh one in memory.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Starts the actors on the current thread.
+    ///
+    /// # Panics
+    /// When the node does not start.
+    pub async fn start(self) -> Running {
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryOptions::default())));
+        let clock = Arc::new(VirtualClock::starting_at(Timestamp::from_micros(1_700_000_000_000_000)));
+        let spec = NodeSpec {
+            pools: self.pools,
+            store: store.clone(),
+            clock,
+            placement: Placement::Current,
+            retention: Duration::from_secs(86_400),
+        };
+        let node = Node::start(spec).await.expect("the node starts");
+        Running { node, logs: self.logs, store }
+    }
+}
+
+/// A node under test.
+pub struct Running {
+    node: Node,
+    logs: HashMap<String, ScriptLog>,
+    store: Arc<dyn Store>,
+}
+
+impl Running {
+    /// Returns a handle to the node.
+    pub fn handle(&self) -> Handle {
+        self.node.handle()
+    }
+
+    /// Returns the node's store.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// Returns what a pool's scripted agents did.
+    ///
+    /// # Panics
+    /// When there is no pool of scripted agents with that name.
+    pub fn log(&self, pool: &str) -> ScriptLog {
+        self.logs[pool].clone()
+    }
+
+    /// Builds a task; for one that needs more than a pool and an input.
+    ///
+    /// # Panics
+    /// When the name or the JSON text is not valid.
+    pub fn task(pool: &str, input: &str) -> NewTask {
+        NewTask::new(PoolName::new(pool).expect("a pool name"), Payload::parse(input).expect("JSON"))
+    }
+
+    /// Submits a task.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn submit(&self, pool: &str, input: &str) -> TaskId {
+        self.handle().submit(Self::task(pool, input)).await.expect("accepted").task.id
+    }
+
+    /// Waits for a task to end, at most an hour.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(&self, task: TaskId) -> Task {
+        let task = self.handle().wait(task, Duration::from_secs(3_600)).await.expect("the task is known");
+        assert!(task.state.is_terminal(), "task {} is still {} after an hour", task.id, task.state);
+        task
+    }
+
+    /// Waits until the pool looks as wanted, at most an hour in steps of 10 ms.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub async fn until(&self, pool: &str, what: &str, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
+        for _ in 0..360_000 {
+            let status = self.handle().pool(pool).await.expect("the pool answers");
+            if wanted(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("pool {pool} never came to: {what}");
+    }
+
+    /// Waits until this many agents are warm and idle.
+    pub async fn until_ready(&self, pool: &str, count: u32) -> PoolStatus {
+        self.until(pool, &format!("{count} ready"), |status| status.agents.ready == count).await
+    }
+
+    /// Waits until a task is in a state.
+    ///
+    /// # Panics
+    /// When it never is.
+    pub async fn until_state(&self, task: TaskId, state: TaskState) -> Task {
+        for _ in 0..360_000 {
+            let found = self.handle().task(task).await.expect("the task is known");
+            if found.state == state {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("task {task} was never {state}");
+    }
+
+    /// Returns how many agents of a pool are in a state.
+    ///
+    /// # Panics
+    /// When the pool does not answer.
+    pub async fn count(&self, pool: &str, state: AgentState) -> usize {
+        let agents = self.handle().agents(pool).await.expect("the pool answers");
+        agents.iter().filter(|agent| agent.state == state).count()
+    }
+
+    /// Stops the node, and checks that nothing is left.
+    ///
+    /// # Panics
+    /// When an agent is left, or the store complains.
+    pub async fn stop(self) {
+        let report = self.node.shutdown(Duration::from_secs(5)).await;
+        assert!(report.clean && report.store.is_none(), "{report:?}");
+    }
+}

@@ -1,0 +1,212 @@
+//! Agents that do as they are told.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use forerunner_core::{AgentId, Payload, TaskId, parse_duration};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::Notify;
+
+use crate::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat};
+
+/// What a scripted agent does with one attempt.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Answers this JSON text.
+    Answer(String),
+    /// Answers the task's input.
+    Echo,
+    /// Appends the input to its context, and answers how many items it holds.
+    Remember,
+    /// Fails with an error that a retry may cure.
+    Fail(String),
+    /// Fails with an error that no retry cures.
+    Reject(String),
+    /// Panics.
+    Panic(String),
+    /// Dies: the attempt is lost and so is the agent.
+    Die(String),
+    /// Never answers; stops when it is told to.
+    Hang,
+    /// Never answers, whatever it is told.
+    HangDeaf,
+    /// Says this on the way, then goes on with the other act.
+    Say(String, Box<Self>),
+}
+
+type Choose = dyn Fn(&Job) -> Act + Send + Sync;
+
+/// Makes scripted agents, all with one script.
+#[derive(Clone)]
+pub struct Script {
+    choose: Arc<Choose>,
+    service: Arc<Mutex<Duration>>,
+    cold_start: Duration,
+    failing_starts: Arc<AtomicU64>,
+    log: ScriptLog,
+}
+
+/// What scripted agents did, in order.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptLog(Arc<Mutex<Vec<(AgentId, TaskId)>>>);
+
+impl ScriptLog {
+    /// Returns which agent began which task.
+    ///
+    /// # Panics
+    /// When a holder of the log panicked, which none does.
+    pub fn runs(&self) -> Vec<(AgentId, TaskId)> {
+        self.0.lock().expect("nothing panics while it holds the log").clone()
+    }
+}
+
+impl Script {
+    /// Agents that choose what to do by the job.
+    pub fn choosing(choose: impl Fn(&Job) -> Act + Send + Sync + 'static) -> Self {
+        Self {
+            choose: Arc::new(choose),
+            service: Arc::default(),
+            cold_start: Duration::ZERO,
+            failing_starts: Arc::default(),
+            log: ScriptLog::default(),
+        }
+    }
+
+    /// Agents that always do the same.
+    pub fn always(act: Act) -> Self {
+        Self::choosing(move |_| act.clone())
+    }
+
+    /// Agents that always answer the same JSON text.
+    pub fn answers(output: &str) -> Self {
+        Self::always(Act::Answer(output.to_owned()))
+    }
+
+    /// Sets how long an attempt takes, such as `2s`.
+    ///
+    /// # Panics
+    /// When the text is not a duration.
+    #[must_use]
+    pub fn service(self, duration: &str) -> Self {
+        self.set_service(parse_duration(duration).expect("a duration such as 2s"));
+        self
+    }
+
+    /// Changes how long an attempt takes, for attempts that begin from now on.
+    ///
+    /// # Panics
+    /// When a holder of the duration panicked, which none does.
+    pub fn set_service(&self, duration: Duration) {
+        *self.service.lock().expect("nothing panics while it holds the duration") = duration;
+    }
+
+    /// Sets how long an agent takes to be warm, such as `2s`.
+    ///
+    /// # Panics
+    /// When the text is not a duration.
+    #[must_use]
+    pub fn cold_start(mut self, duration: &str) -> Self {
+        self.cold_start = parse_duration(duration).expect("a duration such as 2s");
+        self
+    }
+
+    /// Makes this many starts fail before one succeeds.
+    #[must_use]
+    pub fn failing_starts(self, count: u64) -> Self {
+        self.failing_starts.store(count, Ordering::Relaxed);
+        self
+    }
+
+    /// Returns what the agents do, as they do it.
+    pub fn log(&self) -> ScriptLog {
+        self.log.clone()
+    }
+}
+
+impl DriverFactory for Script {
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn start(&self, seat: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+        let script = self.clone();
+        Box::pin(async move {
+            tokio::time::sleep(script.cold_start).await;
+            let take_one = |count: u64| count.checked_sub(1);
+            if script.failing_starts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok() {
+                return Err(AgentError::lost("the script lets this start fail"));
+            }
+            let driver =
+                Scripted { script, agent: seat.agent, death: Rc::new(Notify::new()), last_words: Rc::default() };
+            Ok(Box::new(driver) as Box<dyn Driver>)
+        })
+    }
+}
+
+struct Scripted {
+    script: Script,
+    agent: AgentId,
+    death: Rc<Notify>,
+    last_words: Rc<RefCell<Option<String>>>,
+}
+
+impl Scripted {
+    async fn act(&self, act: Act, job: &Job, cx: &mut AgentContext) -> Result<Payload, AgentError> {
+        match act {
+            Act::Answer(text) => Ok(Payload::parse(&text)?),
+            Act::Echo => Ok(job.input.clone()),
+            Act::Remember => {
+                cx.push_bytes(job.input.as_str().as_bytes().to_vec())?;
+                Ok(Payload::from_value(&cx.items().len())?)
+            }
+            Act::Fail(message) => Err(AgentError::retryable(message)),
+            Act::Reject(message) => Err(AgentError::fatal(message)),
+            Act::Panic(message) => std::panic::panic_any(message),
+            Act::Die(message) => Err(AgentError::lost(message)),
+            Act::Hang => {
+                cx.cancelled().await;
+                Err(AgentError::cancelled())
+            }
+            Act::HangDeaf => std::future::pending().await,
+            Act::Say(text, then) => {
+                cx.progress(text);
+                Box::pin(self.act(*then, job, cx)).await
+            }
+        }
+    }
+}
+
+impl Driver for Scripted {
+    fn run<'a>(
+        &'a mut self,
+        job: &'a Job,
+        cx: &'a mut AgentContext,
+    ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
+        Box::pin(async move {
+            self.script.log.0.lock().expect("nothing panics while it holds the log").push((self.agent, job.task));
+            let service = *self.script.service.lock().expect("nothing panics while it holds the duration");
+            if !service.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(service) => {}
+                    () = cx.cancelled() => return Err(AgentError::cancelled()),
+                }
+            }
+            let act = (self.script.choose)(job);
+            self.act(act, job, cx).await
+        })
+    }
+
+    fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
+        Box::pin(async move {
+            self.death.notified().await;
+            AgentError::lost(self.last_words.borrow().clone().unwrap_or_default())
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! A store that survives its node, so that a test can start the next node on it.
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_store::{
+    Cancelled, Claim, Enqueued, LeaseLost, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+};
+
+pub struct KeptOpen(pub MemoryStore);
+
+macro_rules! pass_on {
+    ($($verb:ident($($name:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(fn $verb(&self, $($name: $type),*) -> $answer { self.0.$verb($($name),*) })*
+    };
+}
+
+impl Store for KeptOpen {
+    pass_on! {
+        kind() -> &'static str;
+        enqueue(batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
+        claim(claim: Claim) -> StoreFuture<Vec<Task>>;
+        settle(batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
+        assign(assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) -> ();
+        cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
+        redrive(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
+        sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
+        rescue(rescue: Rescue) -> StoreFuture<Rescued>;
+        task(task: TaskId) -> StoreFuture<Option<Task>>;
+        tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;
+        counts(pool: PoolName) -> StoreFuture<TaskCounts>;
+        context(pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>>;
+        delete_context(pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>>;
+        put_note(key: String, text: Option<String>) -> StoreFuture<()>;
+        note(key: String) -> StoreFuture<Option<String>>;
+        purge(before: Timestamp, limit: usize) -> StoreFuture<usize>;
+        check() -> StoreFuture<()>;
+    }
+
+    fn close(&self) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

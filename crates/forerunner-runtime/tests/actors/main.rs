@@ -1,0 +1,7 @@
+//! The actors, driven by the test kit on a virtual clock.
+
+mod contexts;
+mod kept_open;
+mod queue;
+mod scaling;
+mod supervision;

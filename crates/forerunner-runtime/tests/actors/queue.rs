@@ -1,0 +1,230 @@
+//! Submitting, ordering, retrying, cancelling, bounding.
+
+use std::time::Duration;
+
+use forerunner_core::{ContextId, ErrorKind, IdempotencyKey, Priority, TaskState};
+use forerunner_runtime::{
+    Error,
+    testkit::{Act, Rig, Running, Script},
+};
+use forerunner_store::TaskFilter;
+
+#[actix_rt::test]
+async fn a_task_is_accepted_run_and_answered() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo).service("2s"), |_| {}).start().await;
+    let task = rig.submit("p", r#"{"n":1}"#).await;
+    let ended = rig.ended(task).await;
+    assert_eq!(ended.state, TaskState::Succeeded);
+    assert_eq!(ended.output.unwrap().as_str(), r#"{"n":1}"#);
+    assert_eq!(ended.attempt, 1);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn urgent_tasks_go_first_and_equals_in_order() {
+    tokio::time::pause();
+    let rig = Rig::new()
+        .pool("p", Script::always(Act::Echo).service("1s"), |pool| (pool.min, pool.max) = (1, 1))
+        .start()
+        .await;
+    rig.until_ready("p", 1).await;
+    rig.handle().pause("p").await.unwrap();
+    let mut wanted = Vec::new();
+    for (name, priority) in [("c", 1), ("b", 5), ("a", 9), ("d", 1)] {
+        let mut task = Running::task("p", &format!("\"{name}\""));
+        task.priority = Priority::new(priority).unwrap();
+        wanted.push((name, rig.handle().submit(task).await.unwrap().task.id));
+    }
+    rig.handle().resume("p").await.unwrap();
+    for (_, task) in &wanted {
+        rig.ended(*task).await;
+    }
+    wanted.sort_by_key(|(name, _)| *name);
+    let order: Vec<_> = rig.log("p").runs().into_iter().map(|(_, task)| task).collect();
+    assert_eq!(order, wanted.into_iter().map(|(_, task)| task).collect::<Vec<_>>());
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_failed_attempt_is_tried_again_with_backoff_and_then_dead_and_can_be_redriven() {
+    tokio::time::pause();
+    let script = Script::choosing(|job| if job.attempt < 3 { Act::Fail("busy".into()) } else { Act::Echo });
+    let rig = Rig::new().pool("p", script, |pool| pool.task.max_attempts = 2).start().await;
+    let task = rig.submit("p", "1").await;
+    let begun = tokio::time::Instant::now();
+    let dead = rig.ended(task).await;
+    assert_eq!((dead.state, dead.attempt), (TaskState::Dead, 2));
+    assert_eq!(dead.error.unwrap().kind, ErrorKind::AgentError);
+    assert!(begun.elapsed() >= Duration::from_millis(500), "half of the first delay at least");
+    let filter = TaskFilter { state: Some(TaskState::Dead), limit: 10, ..TaskFilter::default() };
+    assert_eq!(rig.handle().tasks(filter).await.unwrap().tasks.len(), 1);
+    assert_eq!(rig.handle().retry(task).await.unwrap().state, TaskState::Queued);
+    assert_eq!(rig.ended(task).await.attempt, 2, "redriven with fresh attempts");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn an_error_that_no_retry_cures_ends_the_task_at_once() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Reject("no such order".into())), |_| {}).start().await;
+    let task = rig.submit("p", "1").await;
+    let ended = rig.ended(task).await;
+    assert_eq!((ended.state, ended.attempt), (TaskState::Failed, 1));
+    assert_eq!(ended.error.unwrap().message, "no such order");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_delayed_task_starts_when_it_is_due() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo), |_| {}).start().await;
+    let mut new = Running::task("p", "1");
+    let now = rig.handle().submit(Running::task("p", "0")).await.unwrap().task.submitted_at;
+    new.run_at = Some(now + Duration::from_secs(60));
+    let task = rig.handle().submit(new).await.unwrap().task;
+    assert_eq!(task.state, TaskState::Scheduled);
+    let ended = rig.ended(task.id).await;
+    let late = ended.started_at.unwrap().since(now + Duration::from_secs(60));
+    assert!(ended.started_at.unwrap() >= task.run_at && late < Duration::from_millis(250), "{late:?}");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_task_past_its_deadline_expires_waiting_or_running() {
+    tokio::time::pause();
+    let rig = Rig::new()
+        .pool("p", Script::always(Act::Echo).service("10s"), |pool| (pool.min, pool.max) = (1, 1))
+        .start()
+        .await;
+    rig.until_ready("p", 1).await;
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let mut new = Running::task("p", "1");
+        let now = rig.handle().pool("p").await.unwrap().decision.map(|decision| decision.at);
+        new.deadline = now.map(|now| now + Duration::from_secs(5));
+        tasks.push(rig.handle().submit(new).await.unwrap().task.id);
+    }
+    for task in tasks {
+        assert_eq!(rig.ended(task).await.state, TaskState::Expired);
+    }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_waiting_task_is_cancelled_at_once_and_a_running_one_is_stopped() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Hang), |pool| (pool.min, pool.max) = (1, 1)).start().await;
+    let running = rig.submit("p", "1").await;
+    let waiting = rig.submit("p", "2").await;
+    rig.until_state(running, TaskState::Running).await;
+    assert_eq!(rig.handle().cancel(waiting).await.unwrap().state, TaskState::Cancelled);
+    assert_eq!(rig.handle().cancel(running).await.unwrap().state, TaskState::Running);
+    assert_eq!(rig.ended(running).await.state, TaskState::Cancelled);
+    assert_eq!(rig.handle().cancel(running).await.unwrap().state, TaskState::Cancelled, "unchanged");
+    rig.until_ready("p", 1).await;
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn the_same_key_and_body_is_the_same_task_and_another_body_is_refused() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo), |_| {}).start().await;
+    let keyed = |input| {
+        let mut task = Running::task("p", input);
+        task.idempotency_key = Some(IdempotencyKey::new("order-7").unwrap());
+        task
+    };
+    let first = rig.handle().submit(keyed("1")).await.unwrap();
+    let again = rig.handle().submit(keyed("1")).await.unwrap();
+    assert!(first.created && !again.created);
+    assert_eq!(first.task.id, again.task.id);
+    assert!(matches!(rig.handle().submit(keyed("2")).await, Err(Error::Refused(_))));
+    let (known, ending) = rig.handle().submit_watched(keyed("1")).await.unwrap();
+    assert!(!known.created);
+    assert_eq!(ending.task().await.unwrap().state, TaskState::Succeeded);
+    assert_eq!(rig.handle().pool("p").await.unwrap().waiting, 0);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_full_queue_refuses_and_loses_nothing() {
+    tokio::time::pause();
+    let rig = Rig::new()
+        .pool("p", Script::always(Act::Echo).service("1s"), |pool| {
+            (pool.min, pool.max) = (1, 1);
+            pool.queue.limit = 3;
+        })
+        .start()
+        .await;
+    rig.handle().pause("p").await.unwrap();
+    let mut accepted = Vec::new();
+    for _ in 0..10 {
+        match rig.handle().submit(Running::task("p", "1")).await {
+            Ok(submitted) => accepted.push(submitted.task.id),
+            Err(Error::QueueFull { depth, limit, retry_after, .. }) => {
+                assert_eq!((depth, limit), (3, 3));
+                assert!(retry_after >= Duration::from_secs(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(accepted.len(), 3);
+    rig.handle().resume("p").await.unwrap();
+    for task in accepted {
+        assert_eq!(rig.ended(task).await.state, TaskState::Succeeded);
+    }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn tasks_of_one_context_run_one_at_a_time_in_order() {
+    tokio::time::pause();
+    let rig = Rig::new()
+        .pool("p", Script::always(Act::Echo).service("1s"), |pool| (pool.min, pool.max) = (4, 4))
+        .start()
+        .await;
+    let mut tasks = Vec::new();
+    for _ in 0..6 {
+        let mut new = Running::task("p", "1");
+        new.context = Some(ContextId::new("repo-42").unwrap());
+        tasks.push(rig.handle().submit(new).await.unwrap().task.id);
+    }
+    let mut before = None;
+    for task in &tasks {
+        let ended = rig.ended(*task).await;
+        assert!(before <= ended.started_at, "the one before had ended");
+        before = ended.finished_at;
+    }
+    let order: Vec<_> = rig.log("p").runs().into_iter().map(|(_, task)| task).collect();
+    assert_eq!(order, tasks);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn events_tell_what_happened_and_end_with_the_task() {
+    use futures_util::StreamExt;
+    tokio::time::pause();
+    let act = Act::Say("reading".into(), Box::new(Act::Echo));
+    let rig = Rig::new().pool("p", Script::always(act).service("1s"), |_| {}).start().await;
+    let task = rig.submit("p", "1").await;
+    let events: Vec<_> = rig.handle().events(task, 0).await.unwrap().collect().await;
+    let shown: Vec<_> = events.iter().map(|event| serde_json::to_value(&event.kind).unwrap()).collect();
+    assert_eq!(shown.last().unwrap()["state"], "succeeded");
+    assert!(shown.iter().any(|event| event["text"] == "reading"));
+    let resumed: Vec<_> = rig.handle().events(task, events[0].seq).await.unwrap().collect().await;
+    assert_eq!(resumed, events[1..]);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_closed_node_takes_nothing_new_and_hands_back_what_does_not_end_in_time() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::HangDeaf), |_| {}).start().await;
+    let task = rig.submit("p", "1").await;
+    rig.until_state(task, TaskState::Running).await;
+    rig.handle().close_intake();
+    assert!(matches!(rig.handle().submit(Running::task("p", "1")).await, Err(Error::ShuttingDown)));
+    assert!(!rig.handle().readiness().await.ready);
+    rig.stop().await;
+}

@@ -1,0 +1,185 @@
+//! The pool follows the forecast.
+
+use std::time::Duration;
+
+use forerunner_core::TaskState;
+use forerunner_forecast::PolicyKind;
+use forerunner_runtime::{
+    Mode, PoolPatch,
+    testkit::{Act, Rig, Script},
+};
+
+/// What a ramp did to a pool.
+struct Ramp {
+    /// Seconds until the pool first asked for more than it began with.
+    first_up_s: f64,
+    /// Seconds until tasks first waited.
+    first_wait_s: f64,
+    /// Share of tasks that started on time.
+    on_time: f64,
+}
+
+/// Sends a ramp from 1 to 12 tasks a second over ten minutes of virtual time, each task 2 s long, cold start 5 s.
+async fn ramp(policy: &str) -> Ramp {
+    let policy: PolicyKind = policy.parse().unwrap();
+    let script = Script::always(Act::Echo).service("2s").cold_start("5s");
+    let rig = Rig::new()
+        .pool("p", script, |pool| {
+            (pool.min, pool.max) = (6, 64);
+            pool.policy = policy;
+        })
+        .start()
+        .await;
+    rig.until_ready("p", 6).await;
+    let begun = tokio::time::Instant::now();
+    let (mut first_up_s, mut first_wait_s) = (f64::INFINITY, f64::INFINITY);
+    let mut due = 0.0;
+    while due < 600.0 {
+        due += 1.0 / (1.0 + 11.0 * due / 600.0);
+        tokio::time::sleep_until(begun + Duration::from_secs_f64(due)).await;
+        rig.submit("p", "1").await;
+        let status = rig.handle().pool("p").await.unwrap();
+        let now = begun.elapsed().as_secs_f64();
+        if status.desired > 6 {
+            first_up_s = first_up_s.min(now);
+        }
+        if status.depth > 0 {
+            first_wait_s = first_wait_s.min(now);
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let on_time = rig.handle().pool("p").await.unwrap().on_time_share.unwrap();
+    rig.stop().await;
+    Ramp { first_up_s, first_wait_s, on_time }
+}
+
+#[actix_rt::test]
+async fn agents_are_started_before_the_queue_grows_and_the_threshold_rule_is_late() {
+    tokio::time::pause();
+    let predictive = ramp("predictive").await;
+    let threshold = ramp("utilisation").await;
+    assert!(
+        predictive.first_up_s + 5.0 < predictive.first_wait_s,
+        "asked for agents at {:.1} s, a cold start before tasks first waited at {:.1} s",
+        predictive.first_up_s,
+        predictive.first_wait_s
+    );
+    assert!(predictive.on_time >= 0.99, "{}", predictive.on_time);
+    assert!(threshold.on_time < predictive.on_time, "{} < {}", threshold.on_time, predictive.on_time);
+    assert!(threshold.first_wait_s < predictive.first_wait_s);
+}
+
+#[actix_rt::test]
+async fn slower_completions_at_constant_arrivals_grow_the_pool() {
+    tokio::time::pause();
+    let script = Script::always(Act::Echo).service("2s").cold_start("2s");
+    let rig = Rig::new().pool("p", script.clone(), |pool| (pool.min, pool.max) = (2, 64)).start().await;
+    let mut sizes = Vec::new();
+    for second in 0..900 {
+        if second >= 300 {
+            // From 2 s to 6 s over ten minutes, at two tasks a second.
+            script.set_service(Duration::from_secs_f64(2.0 + 4.0 * f64::from(second - 300) / 600.0));
+        }
+        for _ in 0..2 {
+            rig.submit("p", "1").await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        if second == 299 || second == 899 {
+            sizes.push(rig.handle().pool("p").await.unwrap().desired);
+        }
+    }
+    assert!(sizes[1] >= 2 * sizes[0], "{sizes:?}");
+    assert!(rig.handle().pool("p").await.unwrap().on_time_share.unwrap() > 0.97);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_backlog_without_a_ready_agent_is_answered_within_a_quarter_of_a_second() {
+    tokio::time::pause();
+    let script = Script::always(Act::Echo).service("30s").cold_start("1s");
+    let rig = Rig::new()
+        .pool("p", script, |pool| {
+            (pool.min, pool.max) = (1, 50);
+            // A slow rhythm, so that only the event can be the cause.
+            pool.tick = Duration::from_secs(30);
+        })
+        .start()
+        .await;
+    rig.until_ready("p", 1).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for _ in 0..20 {
+        rig.submit("p", "1").await;
+    }
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let status = rig.handle().pool("p").await.unwrap();
+    assert!(status.desired >= 10, "{status:?}");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn advice_is_kept_and_not_carried_out() {
+    tokio::time::pause();
+    let script = Script::always(Act::Echo).service("5s");
+    let rig = Rig::new()
+        .pool("p", script, |pool| {
+            (pool.min, pool.max) = (1, 10);
+            pool.mode = Mode::Advise;
+        })
+        .start()
+        .await;
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        tasks.push(rig.submit("p", "1").await);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let status = rig.handle().pool("p").await.unwrap();
+    assert_eq!((status.desired, status.agents.size()), (1, 1));
+    assert!(status.decision.unwrap().decision.desired > 1);
+    rig.handle().configure("p", PoolPatch { mode: Some(Mode::Act), ..PoolPatch::default() }).await.unwrap();
+    for task in tasks {
+        assert_eq!(rig.ended(task).await.state, TaskState::Succeeded);
+    }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn bounds_can_be_changed_while_the_pool_runs() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo), |pool| (pool.min, pool.max) = (1, 4)).start().await;
+    rig.until_ready("p", 1).await;
+    rig.handle().configure("p", PoolPatch { min: Some(3), ..PoolPatch::default() }).await.unwrap();
+    rig.until_ready("p", 3).await;
+    let refused = rig.handle().configure("p", PoolPatch { min: Some(9), ..PoolPatch::default() }).await;
+    assert!(refused.unwrap_err().to_string().contains("use at most max = 4"));
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_restart_does_not_shrink_the_pool_blindly() {
+    use std::sync::Arc;
+
+    use crate::kept_open::KeptOpen;
+
+    use forerunner_store::{MemoryOptions, MemoryStore, Store};
+
+    tokio::time::pause();
+    let store: Arc<dyn Store> = Arc::new(KeptOpen(MemoryStore::new(MemoryOptions::default())));
+    let start = || {
+        let script = Script::always(Act::Echo).service("4s").cold_start("5s");
+        Rig::new().store(store.clone()).pool("p", script, |pool| (pool.min, pool.max) = (1, 64)).start()
+    };
+    let rig = start().await;
+    for _ in 0..600 {
+        rig.submit("p", "1").await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let before = rig.handle().pool("p").await.unwrap().desired;
+    assert!(before > 16, "{before}");
+    rig.stop().await;
+    let rig = start().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = rig.handle().pool("p").await.unwrap().desired;
+    assert!(after * 10 >= before * 7, "{before} before the restart, {after} after");
+
+    rig.stop().await;
+}

@@ -1,0 +1,136 @@
+//! Life-cycles a second: enqueue, claim and settle of tasks with 512 bytes in and 256 bytes out.
+//!
+//! ```text
+//! cargo bench -p forerunner-store --bench lifecycle [-- DIRECTORY]
+//! ```
+//!
+//! SQLite runs in a new directory below DIRECTORY, else below the one for temporary files. Beside it runs a bare loop
+//! that commits groups of single inserts to one table: what the disk and the engine allow.
+
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use forerunner_core::{
+    LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+};
+use forerunner_store::{Claim, MemoryStore, Settlement, SqliteOptions, SqliteStore, Store, Submission};
+use futures_util::future::join_all;
+use rusqlite::Connection;
+use tokio::time::Instant;
+
+/// How long each line is measured.
+const TIME: Duration = Duration::from_secs(3);
+
+struct Bench {
+    store: Arc<dyn Store>,
+    pool: PoolName,
+    input: Payload,
+    output: Payload,
+    count: Cell<u64>,
+}
+
+impl Bench {
+    fn new(store: Arc<dyn Store>) -> Self {
+        let text = |bytes: usize| Payload::trusted(format!("\"{}\"", "x".repeat(bytes - 2)));
+        let pool = PoolName::new("bench").expect("the name is valid");
+        Self { store, pool, input: text(512), output: text(256), count: Cell::new(0) }
+    }
+
+    async fn life(&self) {
+        let number = self.count.get() + 1;
+        self.count.set(number);
+        let now = Timestamp::from_micros(1_700_000_000_000_000 + number as i64);
+        let task = Task {
+            id: TaskId::from_parts(now, u128::from(number) << 64),
+            pool: self.pool.clone(),
+            state: TaskState::Queued,
+            input: self.input.clone(),
+            context: None,
+            priority: Priority::default(),
+            submitted_at: now,
+            run_at: now,
+            deadline: None,
+            timeout: Duration::from_secs(60),
+            retry: RetryPolicy::default(),
+            labels: Default::default(),
+            idempotency_key: None,
+            attempt: 0,
+            crashes: 0,
+            epoch: LeaseEpoch::default(),
+            started_at: None,
+            finished_at: None,
+            agent: None,
+            node: None,
+            output: None,
+            error: None,
+        };
+        self.store.enqueue(vec![Submission { task, fingerprint: None }]).await.expect("the store works");
+        let node = NodeId::from_parts(Timestamp::from_micros(0), 0);
+        let claim = Claim { pool: self.pool.clone(), node, limit: 1, now, lease_until: now };
+        for task in self.store.claim(claim).await.expect("the store works") {
+            let next = Next::Finish { state: TaskState::Succeeded, output: Some(self.output.clone()), error: None };
+            let settlement = Settlement { task: task.id, epoch: task.epoch, now, next, context: None };
+            let settled = self.store.settle(vec![settlement]).await.expect("the store works");
+            assert!(settled[0].is_ok());
+        }
+    }
+
+    /// Runs lives, `in_flight` at a time; answers how many a second.
+    async fn rate(&self, in_flight: usize) -> f64 {
+        let start = Instant::now();
+        let before = self.count.get();
+        join_all((0..in_flight).map(|_| async {
+            while start.elapsed() < TIME {
+                self.life().await;
+            }
+        }))
+        .await;
+        (self.count.get() - before) as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+/// Commits groups of `group` inserts; answers inserts a second, and commits a second.
+fn bare(path: &Path, group: usize) -> rusqlite::Result<(f64, f64)> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS bare (task INTEGER PRIMARY KEY, input TEXT) STRICT;",
+    )?;
+    let input = "x".repeat(512);
+    let (start, mut commits) = (Instant::now(), 0);
+    while start.elapsed() < TIME {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for _ in 0..group {
+            connection.prepare_cached("INSERT INTO bare (input) VALUES (?1)")?.execute([&input])?;
+        }
+        connection.execute_batch("COMMIT")?;
+        commits += 1;
+    }
+    let commits = f64::from(commits) / start.elapsed().as_secs_f64();
+    Ok((commits * group as f64, commits))
+}
+
+fn main() {
+    let place = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let place = place.map_or_else(std::env::temp_dir, PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+
+    let memory = Bench::new(Arc::new(MemoryStore::default()));
+    println!("memory               1 in flight  {:>9.0} lives/s", runtime.block_on(memory.rate(1)));
+    for in_flight in [1, 64, 512, 1_024] {
+        let directory = tempfile::tempdir_in(&place).expect("the directory can be written");
+        let store = SqliteStore::open(directory.path().join("tasks.db"), SqliteOptions::default());
+        let bench = Bench::new(Arc::new(store.expect("the store opens")));
+        let rate = runtime.block_on(bench.rate(in_flight));
+        drop(bench);
+        let (inserts, commits) = bare(&directory.path().join("bare.db"), in_flight).expect("the disk works");
+        println!(
+            "sqlite           {in_flight:>5} in flight  {rate:>9.0} lives/s   \
+             (bare: {inserts:>9.0} inserts/s in {commits:>6.0} commits/s)"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! The suite that every store must pass.
+//!
+//! [`store_conformance!`](crate::store_conformance) makes one test of each case, so that a failure has a name. A case
+//! opens a store of its own through a factory; a bug found in one store becomes a case for all.
+//!
+//! ```ignore
+//! mod postgres {
+//!     forerunner_store::store_conformance!(|| async { Arc::new(open_a_fresh_one().await) as Arc<dyn Store> });
+//! }
+//! ```
+
+mod contexts;
+mod fencing;
+mod keys;
+mod lab;
+mod life;
+mod lines;
+mod listing;
+mod model;
+mod order;
+mod property;
+mod random;
+
+pub use contexts::*;
+pub use fencing::*;
+pub use keys::*;
+pub use life::*;
+pub use lines::*;
+pub use listing::*;
+pub use order::*;
+pub use random::*;
+
+/// Makes a test of each conformance case. Takes the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`, each call
+/// with a store of its own.
+///
+/// The crate that calls it needs `tokio` with `macros` and `rt`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($factory:expr) => {
+        $crate::store_conformance! { @cases $factory;
+            a_task_lives_from_enqueue_to_settle
+            a_failed_attempt_is_noted_and_tried_again_later
+            a_release_is_not_counted_and_goes_to_the_front
+            a_retry_keeps_its_place
+            a_waiting_task_is_cancelled_at_once_and_a_running_one_reported
+            a_redriven_task_starts_afresh
+            rescue_takes_back_what_other_nodes_ran
+            rescue_takes_back_what_outlived_its_node_s_lease
+            a_task_that_crashed_too_often_dies
+            purge_removes_the_oldest_ends_only
+            a_closed_store_says_so
+            priorities_come_first_and_then_the_first_due
+            a_claim_takes_no_more_than_it_may_and_only_from_its_pool
+            a_delayed_task_waits_for_its_time
+            a_deadline_ends_queued_and_scheduled_tasks
+            calls_take_effect_in_the_order_they_were_made
+            a_context_runs_one_task_at_a_time_in_order
+            a_context_waits_while_its_first_task_waits_for_a_retry
+            cancelling_in_a_line_lets_only_the_next_come
+            an_expired_head_lets_the_next_come
+            a_scheduled_task_joins_its_line_when_due
+            a_clock_that_went_back_lets_nobody_push_in
+            the_same_key_and_body_is_the_same_task
+            one_key_in_one_batch_is_one_task
+            one_key_at_once_from_many_is_one_task
+            a_purged_key_is_free_again
+            the_same_id_is_the_same_task
+            a_stale_epoch_settles_nothing
+            a_settle_after_cancel_or_rescue_is_lost
+            the_newest_epoch_alone_is_accepted
+            agents_are_noted_under_their_lease_only
+            a_context_grows_by_frames_and_is_replaced_by_a_full_one
+            a_context_of_another_version_loses_the_lease
+            a_context_in_use_is_not_deleted
+            notes_are_kept_replaced_and_removed
+            listings_filter_by_everything
+            pages_neither_skip_nor_repeat
+            random_operations_agree_with_a_simple_model
+        }
+    };
+    (@cases $factory:expr; $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::conformance::$case($factory).await;
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod memory {
+    use std::sync::Arc;
+
+    use crate::{MemoryStore, Store};
+
+    crate::store_conformance!(|| async { Arc::new(MemoryStore::default()) as Arc<dyn Store> });
+}
+
+#[cfg(test)]
+mod sqlite {
+    use std::{cell::RefCell, path::Path, sync::Arc};
+
+    use tempfile::TempDir;
+
+    use crate::{SqliteOptions, SqliteStore, Store};
+
+    thread_local! {
+        /// Keeps the directories of a test until its thread ends.
+        static DIRECTORIES: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };
+    }
+
+    fn fresh() -> Arc<dyn Store> {
+        // What is tested here is not the disk, so it may as well be in memory.
+        let shared = Path::new("/dev/shm");
+        let directory = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
+        let store = SqliteStore::open(directory.path().join("tasks.db"), SqliteOptions::default()).unwrap();
+        DIRECTORIES.with_borrow_mut(|directories| directories.push(directory));
+        Arc::new(store)
+    }
+
+    crate::store_conformance!(|| async { fresh() });
+}

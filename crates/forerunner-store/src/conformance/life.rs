@@ -1,0 +1,236 @@
+use std::{future::Future, sync::Arc};
+
+use forerunner_core::{ErrorKind, Next, RetryPolicy, TaskState};
+
+use super::lab::{Lab, at, failed, id, node, pool, retry, submission, succeeded, trouble};
+use crate::{Cancelled, Mismatch, Rescue, Store, StoreError, Submission, TaskFilter};
+
+/// Enqueue, claim and settle, each with everything it answers and everything that is read back.
+pub async fn a_task_lives_from_enqueue_to_settle<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let mut task = lab.task(10);
+    task.labels.insert("team".to_owned(), "a \"quoted\" ü".to_owned());
+    assert_eq!(lab.enqueue(task.clone()).await, (task.id, true));
+    assert_eq!(lab.get(task.id).await, task);
+    assert_eq!((lab.counts().await.of(TaskState::Queued), lab.counts().await.claimable), (1, 1));
+
+    let claimed = lab.claim(5, 20).await;
+    assert_eq!(claimed.len(), 1);
+    task.state = TaskState::Running;
+    task.epoch = claimed[0].epoch;
+    (task.attempt, task.started_at, task.node) = (1, Some(at(20)), Some(node(1)));
+    assert!(task.epoch.0 > 0);
+    assert_eq!(claimed[0], task);
+    assert_eq!(lab.get(task.id).await, task);
+    assert_eq!((lab.counts().await.of(TaskState::Running), lab.counts().await.claimable), (1, 0));
+
+    let settled = lab.settle(&task, 30, succeeded()).await.unwrap();
+    assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Succeeded, 0, None));
+    let Next::Finish { output, .. } = succeeded() else { unreachable!("it finishes") };
+    (task.state, task.output, task.finished_at) = (TaskState::Succeeded, output, Some(at(30)));
+    assert_eq!(lab.get(task.id).await, task);
+    assert_eq!(lab.counts().await.of(TaskState::Succeeded), 1);
+    assert!(lab.store.task(id(999)).await.unwrap().is_none());
+}
+
+/// A retry waits for its time, and then runs with a higher epoch.
+pub async fn a_failed_attempt_is_noted_and_tried_again_later<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    lab.enqueue(lab.task(1)).await;
+    let first = lab.claim(1, 2).await.remove(0);
+    let again = Next::Retry { run_at: at(50), error: trouble(), crash: true };
+    let settled = lab.settle(&first, 3, again).await.unwrap();
+    assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Scheduled, 0, Some(at(50))));
+    let waiting = lab.get(first.id).await;
+    assert_eq!((waiting.attempt, waiting.crashes, waiting.error), (1, 1, Some(trouble())));
+    assert_eq!((waiting.run_at, waiting.finished_at), (at(50), None));
+    assert_eq!(lab.counts().await.next_due, Some(at(50)));
+    assert!(lab.claim(1, 60).await.is_empty(), "only a sweep makes it claimable");
+    assert_eq!(lab.sweep(49).await.next_due, Some(at(50)));
+    let swept = lab.sweep(50).await;
+    assert_eq!((swept.promoted, swept.claimable, swept.next_due), (vec![first.id], 1, None));
+    let second = lab.claim(1, 51).await.remove(0);
+    assert!(second.epoch > first.epoch);
+    assert_eq!((second.attempt, second.error.clone()), (2, Some(trouble())));
+
+    let settled = lab.settle(&second, 60, retry(at(60))).await.unwrap();
+    assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Queued, 1, None));
+}
+
+/// A task that is handed back is next, and has its attempt back.
+pub async fn a_release_is_not_counted_and_goes_to_the_front<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let (first, _) = lab.enqueue(lab.task(1)).await;
+    let (second, _) = lab.enqueue(lab.task(2)).await;
+    let claimed = lab.claim(1, 3).await.remove(0);
+    let settled = lab.settle(&claimed, 4, Next::Release).await.unwrap();
+    assert_eq!((settled.state, settled.claimable), (TaskState::Queued, 1));
+    let released = lab.get(first).await;
+    assert_eq!((released.attempt, released.started_at, released.node), (0, None, None));
+    let again = lab.claim(5, 5).await;
+    assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(again[0].attempt, 1);
+    assert!(again[0].epoch > claimed.epoch);
+}
+
+/// A task that is tried again stands where it stood, not behind those that came later.
+pub async fn a_retry_keeps_its_place<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let (first, _) = lab.enqueue(lab.task(1)).await;
+    let (second, _) = lab.enqueue(lab.task(2)).await;
+    let claimed = lab.claim(1, 3).await.remove(0);
+    lab.settle(&claimed, 4, retry(at(10))).await.unwrap();
+    let (third, _) = lab.enqueue(lab.task(5)).await;
+    lab.sweep(10).await;
+    assert_eq!(lab.claim_ids(5, 11).await, [first, second, third]);
+}
+
+/// Cancelling, in every state.
+pub async fn a_waiting_task_is_cancelled_at_once_and_a_running_one_reported<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    let lab = Lab::new(open().await);
+    let (queued, _) = lab.enqueue(lab.task(1)).await;
+    let mut task = lab.task(1);
+    task.run_at = at(100);
+    let (scheduled, claimable) = lab.enqueue(task).await;
+    assert!(!claimable);
+    assert_eq!(lab.cancel(queued, 2).await, (true, 0));
+    assert_eq!(lab.cancel(scheduled, 2).await, (false, 0));
+    assert_eq!(lab.get(queued).await.error.unwrap().kind, ErrorKind::Cancelled);
+    let ended = lab.store.cancel(queued, at(3)).await.unwrap().unwrap();
+    assert_eq!(ended, Cancelled::Ended(Box::new(lab.get(queued).await)));
+    assert!(lab.claim(5, 200).await.is_empty());
+    assert_eq!((lab.sweep(200).await.promoted, lab.counts().await.next_due), (vec![], None));
+
+    lab.enqueue(lab.task(5)).await;
+    let running = lab.claim(1, 6).await.remove(0);
+    let reported = lab.store.cancel(running.id, at(7)).await.unwrap().unwrap();
+    assert_eq!(reported, Cancelled::Running(Box::new(running.clone())));
+    lab.settle(&running, 8, succeeded()).await.unwrap();
+    let missing = lab.store.cancel(id(999), at(9)).await.unwrap();
+    assert_eq!(missing, Err(Mismatch::NoTask { task: id(999) }));
+}
+
+/// Redriving makes a task new but for its epochs.
+pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let mut task = lab.task(1);
+    task.deadline = Some(at(50));
+    lab.enqueue(task).await;
+    let first = lab.claim(1, 2).await.remove(0);
+    let wrong = lab.store.redrive(first.id, at(3)).await.unwrap();
+    assert!(matches!(wrong, Err(Mismatch::WrongState { state: TaskState::Running, .. })), "{wrong:?}");
+    lab.settle(&first, 3, failed()).await.unwrap();
+    let (other, _) = lab.enqueue(lab.task(4)).await;
+
+    let redriven = lab.store.redrive(first.id, at(60)).await.unwrap().unwrap();
+    assert_eq!((redriven.state, redriven.attempt, redriven.crashes), (TaskState::Queued, 0, 0));
+    assert_eq!((redriven.run_at, redriven.finished_at, redriven.error.clone()), (at(60), None, None));
+    assert_eq!(redriven.deadline, None, "a deadline that has passed would end it at once");
+    assert_eq!(lab.get(first.id).await, redriven);
+    assert_eq!((lab.counts().await.claimable, lab.counts().await.of(TaskState::Failed)), (2, 0));
+    let again = lab.claim(5, 61).await;
+    assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [other, first.id]);
+    assert!(again[1].epoch > first.epoch);
+    lab.settle(&again[1], 62, succeeded()).await.unwrap();
+    let wrong = lab.store.redrive(first.id, at(63)).await.unwrap();
+    assert!(matches!(wrong, Err(Mismatch::WrongState { state: TaskState::Succeeded, .. })), "{wrong:?}");
+    let missing = lab.store.redrive(id(999), at(64)).await.unwrap();
+    assert_eq!(missing, Err(Mismatch::NoTask { task: id(999) }));
+}
+
+/// What a node ran that is no more goes back to the front.
+pub async fn rescue_takes_back_what_other_nodes_ran<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let mut ids = Vec::new();
+    for now in 1..=4 {
+        ids.push(lab.enqueue(lab.task(now)).await.0);
+    }
+    let lost = lab.claim_for(node(1), 2, 5).await;
+    let kept = lab.claim_for(node(2), 1, 5).await.remove(0);
+    let rescued = lab.rescue_all_but(node(2), 6).await;
+    assert_eq!((rescued.requeued, rescued.dead), (vec![ids[0], ids[1]], vec![]));
+    let waiting = lab.get(ids[0]).await;
+    assert_eq!((waiting.state, waiting.crashes, waiting.attempt), (TaskState::Queued, 1, 1));
+    assert_eq!(waiting.error.unwrap().kind, ErrorKind::NodeLost);
+    assert_eq!(lab.settle(&lost[0], 7, succeeded()).await.unwrap_err().task, ids[0]);
+    lab.settle(&kept, 7, succeeded()).await.unwrap();
+    assert_eq!(lab.claim_ids(5, 8).await, [ids[0], ids[1], ids[3]]);
+    assert_eq!(lab.rescue_all_but(node(1), 9).await.requeued, []);
+}
+
+/// A node's leases all live as long as the newest that it was given, or asked for.
+pub async fn rescue_takes_back_what_outlived_its_node_s_lease<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    let lab = Lab::new(open().await);
+    for now in 1..=2 {
+        lab.enqueue(lab.task(now)).await;
+    }
+    let first = lab.claim_for(node(1), 1, 10).await.remove(0);
+    let second = lab.claim_for(node(2), 1, 50).await.remove(0);
+    let expired = |now| lab.store.rescue(Rescue::Expired { now: at(now) });
+    assert_eq!(expired(110).await.unwrap().requeued, [], "a lease lasts to its very end");
+    lab.claim_for(node(1), 0, 30).await;
+    assert_eq!(expired(120).await.unwrap().requeued, [], "a claim of nothing renews");
+    assert_eq!(expired(131).await.unwrap().requeued, [first.id]);
+    assert_eq!(expired(151).await.unwrap().requeued, [second.id]);
+}
+
+/// A task that takes its nodes down is quarantined.
+pub async fn a_task_that_crashed_too_often_dies<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let mut task = lab.task(1);
+    task.retry = RetryPolicy { max_crashes: 2, ..task.retry };
+    let (id, _) = lab.enqueue(task).await;
+    lab.claim(1, 2).await;
+    assert_eq!(lab.rescue_all_but(node(9), 3).await.requeued, [id]);
+    lab.claim(1, 4).await;
+    let rescued = lab.rescue_all_but(node(9), 5).await;
+    assert_eq!((rescued.requeued, rescued.dead), (vec![], vec![id]));
+    let dead = lab.get(id).await;
+    assert_eq!((dead.state, dead.crashes, dead.finished_at), (TaskState::Dead, 2, Some(at(5))));
+    assert_eq!(dead.error.unwrap().kind, ErrorKind::NodeLost);
+    assert!(lab.claim(1, 6).await.is_empty());
+    assert_eq!(lab.store.redrive(id, at(7)).await.unwrap().unwrap().crashes, 0);
+}
+
+/// Purging goes by when tasks ended, and stops at its limit.
+pub async fn purge_removes_the_oldest_ends_only<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    for now in 1..=5 {
+        let mut task = lab.task(now);
+        task.labels.insert("n".to_owned(), now.to_string());
+        lab.enqueue(task).await;
+    }
+    for task in lab.claim(4, 6).await {
+        let ends = 10 + task.submitted_at.since(at(0)).as_micros() as i64;
+        lab.settle(&task, ends, succeeded()).await.unwrap();
+    }
+    assert_eq!(lab.store.purge(at(13), 1).await.unwrap(), 1);
+    assert_eq!(lab.store.purge(at(13), 100).await.unwrap(), 1);
+    assert_eq!(lab.store.purge(at(13), 100).await.unwrap(), 0);
+    let counts = lab.counts().await;
+    assert_eq!((counts.of(TaskState::Succeeded), counts.of(TaskState::Queued)), (2, 1));
+    assert!(lab.store.task(id(1)).await.unwrap().is_none());
+    let label = Some(("n".to_owned(), "1".to_owned()));
+    let listed = lab.store.tasks(TaskFilter { label, limit: 9, ..TaskFilter::default() }).await.unwrap();
+    assert!(listed.tasks.is_empty());
+}
+
+/// Whatever is called after closing is refused by name.
+pub async fn a_closed_store_says_so<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let Submission { task, .. } = submission(lab.task(1));
+    lab.store.check().await.unwrap();
+    lab.enqueue(task.clone()).await;
+    lab.store.close().await.unwrap();
+    let is_closed = |error: StoreError| matches!(error, StoreError::Closed { .. }) && !error.is_retryable();
+    assert!(is_closed(lab.store.enqueue(vec![submission(task.clone())]).await.unwrap_err()));
+    assert!(is_closed(lab.store.task(task.id).await.unwrap_err()));
+    assert!(is_closed(lab.store.counts(pool("coder")).await.unwrap_err()));
+    assert!(is_closed(lab.store.check().await.unwrap_err()));
+    assert!(is_closed(lab.store.close().await.unwrap_err()));
+    lab.store.assign(vec![]);
+}

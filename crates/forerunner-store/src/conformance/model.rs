@@ -1,0 +1,232 @@
+//! The semantics of a store in the plainest words: a list of tasks, scanned for everything.
+
+use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, TaskId, TaskState, Timestamp};
+
+use super::lab::pool;
+use crate::{Enqueued, Rescued, Settled, Swept, TaskCounts, node_lost};
+
+#[derive(Debug, Clone)]
+struct Row {
+    task: Task,
+    due: Timestamp,
+    body: Option<[u8; 32]>,
+    /// Whether it has a place in its context's line.
+    joined: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    rows: Vec<Row>,
+    leases: Vec<(NodeId, Timestamp)>,
+}
+
+impl Model {
+    /// What enqueueing answers; `None` for a refusal.
+    pub fn enqueue(&mut self, mut task: Task, body: Option<[u8; 32]>) -> Option<Enqueued> {
+        if let Some(key) = &task.idempotency_key
+            && let Some(row) = self.rows.iter().find(|row| row.task.idempotency_key.as_ref() == Some(key))
+        {
+            return (row.body == body).then(|| Enqueued::Known(Box::new(row.task.clone())));
+        }
+        let joined = task.run_at <= task.submitted_at;
+        task.state = if joined { TaskState::Queued } else { TaskState::Scheduled };
+        let (id, state, due) = (task.id, task.state, task.run_at.max(task.submitted_at));
+        self.rows.push(Row { task, due, body, joined });
+        Some(Enqueued::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1) })
+    }
+
+    fn is_claimable(&self, index: usize) -> bool {
+        let row = &self.rows[index];
+        if row.task.state != TaskState::Queued {
+            return false;
+        }
+        let others = self.rows.iter().enumerate().filter(|(other, _)| *other != index);
+        let mut line = others.filter(|(_, other)| {
+            row.task.context.is_some()
+                && other.task.context == row.task.context
+                && !other.task.state.is_terminal()
+                && other.joined
+        });
+        !line.any(|(other, ahead)| ahead.task.state == TaskState::Running || (ahead.due, other) < (row.due, index))
+    }
+
+    fn claimable(&self) -> usize {
+        (0..self.rows.len()).filter(|index| self.is_claimable(*index)).count()
+    }
+
+    pub fn claim(&mut self, node: NodeId, limit: usize, now: Timestamp, until: Timestamp) -> Vec<TaskId> {
+        match self.leases.iter_mut().find(|(holder, _)| *holder == node) {
+            Some((_, lease)) => *lease = until.max(*lease),
+            None => self.leases.push((node, until)),
+        }
+        let mut ready: Vec<_> = (0..self.rows.len()).filter(|index| self.is_claimable(*index)).collect();
+        ready.retain(|index| !self.rows[*index].task.is_past_deadline(now));
+        ready.sort_by_key(|index| (9 - self.rows[*index].task.priority.get(), self.rows[*index].due, *index));
+        ready.truncate(limit);
+        let mut claimed = Vec::new();
+        for index in ready {
+            let task = &mut self.rows[index].task;
+            (task.state, task.attempt, task.started_at) = (TaskState::Running, task.attempt + 1, Some(now));
+            (task.node, task.agent) = (Some(node), None);
+            task.epoch = task.epoch.next();
+            claimed.push(task.id);
+        }
+        claimed
+    }
+
+    /// What settling answers; `None` for a lost lease.
+    pub fn settle(&mut self, id: TaskId, epoch: LeaseEpoch, now: Timestamp, next: Next) -> Option<Settled> {
+        let before = self.claimable();
+        let index = self.rows.iter().position(|row| row.task.id == id)?;
+        let task = &mut self.rows[index].task;
+        if task.state != TaskState::Running || task.epoch != epoch {
+            return None;
+        }
+        match next {
+            Next::Finish { state, output, error } => {
+                (task.state, task.output, task.error, task.finished_at) = (state, output, error, Some(now));
+            }
+            Next::Retry { run_at, error, crash } => {
+                task.state = if run_at > now { TaskState::Scheduled } else { TaskState::Queued };
+                (task.run_at, task.error) = (run_at, Some(error));
+                task.crashes += u32::from(crash);
+            }
+            Next::Release => {
+                (task.state, task.attempt) = (TaskState::Queued, task.attempt - 1);
+                (task.started_at, task.node, task.agent) = (None, None, None);
+            }
+        }
+        let (state, run_at) = (task.state, task.run_at);
+        let run_at = (state == TaskState::Scheduled).then_some(run_at);
+        Some(Settled { state, claimable: self.claimable() - before, run_at })
+    }
+
+    /// Whether cancelling ends the task, whether it was claimable, and how many became so.
+    pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Option<(bool, usize)> {
+        let index = self.rows.iter().position(|row| row.task.id == id)?;
+        let state = self.rows[index].task.state;
+        if state.is_terminal() || state == TaskState::Running {
+            return None;
+        }
+        let (before, was_claimable) = (self.claimable(), self.is_claimable(index));
+        let error = TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request");
+        self.end(index, TaskState::Cancelled, error, now);
+        Some((was_claimable, self.claimable() + usize::from(was_claimable) - before))
+    }
+
+    fn end(&mut self, index: usize, state: TaskState, error: TaskError, now: Timestamp) {
+        let task = &mut self.rows[index].task;
+        (task.state, task.error, task.finished_at) = (state, Some(error), Some(now));
+    }
+
+    pub fn redrive(&mut self, id: TaskId, now: Timestamp) -> Option<Task> {
+        let row = self.rows.iter_mut().find(|row| row.task.id == id)?;
+        let task = &mut row.task;
+        if !task.state.is_redrivable() {
+            return None;
+        }
+        (task.state, task.run_at, task.attempt, task.crashes) = (TaskState::Queued, now, 0, 0);
+        (task.started_at, task.finished_at, task.node, task.agent) = (None, None, None, None);
+        (task.output, task.error) = (None, None);
+        task.deadline = task.deadline.filter(|deadline| *deadline > now);
+        (row.due, row.joined) = (now, true);
+        Some(row.task.clone())
+    }
+
+    pub fn sweep(&mut self, now: Timestamp) -> Swept {
+        let before = self.claimable();
+        let is_waiting = |row: &Row| matches!(row.task.state, TaskState::Scheduled | TaskState::Queued);
+        let mut late: Vec<_> = (0..self.rows.len()).collect();
+        late.retain(|index| is_waiting(&self.rows[*index]) && self.rows[*index].task.is_past_deadline(now));
+        late.sort_by_key(|index| (self.rows[*index].task.deadline, *index));
+        let expired: Vec<_> = late.iter().map(|index| (self.rows[*index].task.id, self.is_claimable(*index))).collect();
+        for index in late {
+            let error =
+                TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task");
+            self.end(index, TaskState::Expired, error, now);
+        }
+        let mut due: Vec<_> = (0..self.rows.len()).collect();
+        due.retain(|index| {
+            self.rows[*index].task.state == TaskState::Scheduled && self.rows[*index].task.run_at <= now
+        });
+        due.sort_by_key(|index| (self.rows[*index].task.run_at, *index));
+        for index in &due {
+            (self.rows[*index].task.state, self.rows[*index].joined) = (TaskState::Queued, true);
+        }
+        let left = expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
+        let waiting = self.rows.iter().filter(|row| is_waiting(row));
+        let next_due = waiting.flat_map(|row| {
+            let run_at = (row.task.state == TaskState::Scheduled).then_some(row.task.run_at);
+            [run_at, row.task.deadline]
+        });
+        Swept {
+            promoted: due.into_iter().map(|index| self.rows[index].task.id).collect(),
+            claimable: self.claimable() + left - before,
+            expired,
+            next_due: next_due.flatten().min(),
+        }
+    }
+
+    pub fn rescue(&mut self, is_lost: impl Fn(NodeId, Timestamp) -> bool, now: Timestamp) -> Rescued {
+        let mut lost: Vec<_> = (0..self.rows.len()).collect();
+        lost.retain(|index| {
+            let task = &self.rows[*index].task;
+            let lease = self.leases.iter().find(|(node, _)| Some(*node) == task.node);
+            task.state == TaskState::Running && lease.is_some_and(|(node, until)| is_lost(*node, *until))
+        });
+        lost.sort_by_key(|index| (self.rows[*index].due, *index));
+        let mut rescued = Rescued::default();
+        for index in lost {
+            let task = &mut self.rows[index].task;
+            task.crashes += 1;
+            (task.state, task.error) = (TaskState::Queued, Some(node_lost()));
+            if task.crashes < task.retry.max_crashes {
+                rescued.requeued.push(task.id);
+            } else {
+                rescued.dead.push(task.id);
+                self.end(index, TaskState::Dead, node_lost(), now);
+            }
+        }
+        rescued
+    }
+
+    /// How many ended before, all of which go.
+    pub fn purge(&mut self, before: Timestamp) -> usize {
+        let kept = self.rows.len();
+        self.rows.retain(|row| row.task.finished_at.is_none_or(|end| end >= before));
+        kept - self.rows.len()
+    }
+
+    pub fn counts(&self) -> TaskCounts {
+        let mut counts = TaskCounts { claimable: self.claimable() as u64, ..TaskCounts::default() };
+        for row in &self.rows {
+            debug_assert_eq!(row.task.pool, pool("coder"));
+            *counts.by_state.entry(row.task.state).or_default() += 1;
+        }
+        let scheduled = self.rows.iter().filter(|row| row.task.state == TaskState::Scheduled);
+        counts.next_due = scheduled.map(|row| row.task.run_at).min();
+        counts
+    }
+
+    /// All tasks, newest first.
+    pub fn tasks(&self) -> Vec<Task> {
+        let mut tasks: Vec<_> = self.rows.iter().map(|row| row.task.clone()).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
+        tasks
+    }
+
+    /// The task that was submitted at this place among those kept, if there are any.
+    pub fn pick(&self, place: usize) -> Option<&Task> {
+        let count = self.rows.len().max(1);
+        self.rows.get(place % count).map(|row| &row.task)
+    }
+
+    /// A running task, or else any.
+    pub fn pick_running(&self, place: usize) -> Option<&Task> {
+        let running: Vec<_> = self.rows.iter().filter(|row| row.task.state == TaskState::Running).collect();
+        match running.len() {
+            0 => self.pick(place),
+            count => Some(&running[place % count].task),
+        }
+    }
+}

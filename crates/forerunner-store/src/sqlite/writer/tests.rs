@@ -1,0 +1,180 @@
+//! Groups in which something goes wrong.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use forerunner_core::{
+    LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{Claim, Enqueued, LeaseLost, Refusal, Settled, Settlement, StoreFuture, Submission, sqlite::jobs::Work};
+
+/// A writer without its thread, so that a test says what is in which group.
+struct Rig {
+    writer: Writer,
+    _directory: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tasks.db");
+        let lock = open::lock(&path).unwrap();
+        let (readers, reader_threads) = Readers::start(&path, 1).unwrap();
+        let writer = Writer::open(Parts {
+            inbox: Arc::default(),
+            agents: Agents::default(),
+            space: Space::new(open::beside(&path, "-reserve"), Arc::default()),
+            readers,
+            reader_threads,
+            lock,
+            path,
+        });
+        Self { writer: writer.unwrap(), _directory: directory }
+    }
+
+    fn group(&mut self, jobs: Vec<Box<dyn Job>>) {
+        let mut batch = Batch { jobs: jobs.into(), ..Batch::default() };
+        self.writer.group(&mut batch);
+    }
+
+    async fn alone<T>(&mut self, (job, answer): (Box<dyn Job>, StoreFuture<T>)) -> Result<T, StoreError> {
+        self.group(vec![job]);
+        answer.await
+    }
+}
+
+fn job<I: Send + 'static, T: Send + 'static>(
+    kind: Kind,
+    input: I,
+    verb: fn(&mut Tx<'_>, &I) -> Sql<T>,
+) -> (Box<dyn Job>, StoreFuture<T>) {
+    let (work, answer) = Work::new(kind, Weight { items: 1, bytes: 0 }, input, verb);
+    (Box::new(work), answer)
+}
+
+fn enqueue(number: i64) -> (Box<dyn Job>, StoreFuture<Vec<Result<Enqueued, Refusal>>>) {
+    let now = Timestamp::from_micros(number * 1_000);
+    let task = Task {
+        id: TaskId::from_parts(now, 0),
+        pool: PoolName::new("coder").unwrap(),
+        state: TaskState::Queued,
+        input: Payload::null(),
+        context: None,
+        priority: Priority::default(),
+        submitted_at: now,
+        run_at: now,
+        deadline: None,
+        timeout: Duration::from_secs(1),
+        retry: RetryPolicy::default(),
+        labels: Default::default(),
+        idempotency_key: None,
+        attempt: 0,
+        crashes: 0,
+        epoch: LeaseEpoch(0),
+        started_at: None,
+        finished_at: None,
+        agent: None,
+        node: None,
+        output: None,
+        error: None,
+    };
+    job(Kind::Admit, vec![Submission { task, fingerprint: None }], |tx, batch| tx.enqueue(batch))
+}
+
+fn claim(limit: usize) -> (Box<dyn Job>, StoreFuture<Vec<Task>>) {
+    let now = Timestamp::from_micros(1_000_000);
+    let claim =
+        Claim { pool: PoolName::new("coder").unwrap(), node: NodeId::from_parts(now, 1), limit, now, lease_until: now };
+    let (mut work, answer) = Work::new(Kind::HandOut, Weight::default(), claim, |tx, claim| tx.claim(claim));
+    work.empty = Vec::is_empty;
+    (Box::new(work), answer)
+}
+
+fn settle(task: &Task) -> (Box<dyn Job>, StoreFuture<Vec<Result<Settled, LeaseLost>>>) {
+    let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
+    let now = Timestamp::from_micros(2_000_000);
+    let settlement = Settlement { task: task.id, epoch: task.epoch, now, next, context: None };
+    job(Kind::Change, vec![settlement], |tx, batch| tx.settle(batch))
+}
+
+/// A job that fails as the engine would, the first time or always.
+fn failing(code: i32, once: bool) -> (Box<dyn Job>, StoreFuture<()>) {
+    job(Kind::Change, (code, once, AtomicBool::new(false)), |tx, (code, once, failed)| {
+        tx.put_note("half", Some("written"))?;
+        if *once && failed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::SqliteFailure(rusqlite::ffi::Error::new(*code), Some("injected".to_owned())))
+    })
+}
+
+fn note() -> (Box<dyn Job>, StoreFuture<Option<String>>) {
+    job(Kind::Look, (), |tx, ()| super::super::listing::note(tx.connection, "half"))
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_or_panics_costs_the_others_nothing() {
+    let mut rig = Rig::new();
+    let panicking = || job(Kind::Change, (), |_, ()| -> Sql<()> { panic!("on purpose") });
+    let (first, second, third) = (enqueue(1), enqueue(2), enqueue(3));
+    let (constraint, panic) = (failing(rusqlite::ffi::SQLITE_CONSTRAINT, false), panicking());
+    rig.group(vec![first.0, constraint.0, second.0, panic.0, third.0]);
+    for answer in [first.1, second.1, third.1] {
+        assert!(matches!(answer.await.unwrap()[0], Ok(Enqueued::New { claimable: true, .. })));
+    }
+    assert!(matches!(constraint.1.await.unwrap_err(), StoreError::Unavailable { .. }));
+    assert!(matches!(panic.1.await.unwrap_err(), StoreError::Unavailable { .. }));
+    assert_eq!(rig.alone(note()).await.unwrap(), None);
+    assert_eq!(rig.alone(claim(9)).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn leases_of_a_group_that_failed_are_void_and_their_epochs_never_come_again() {
+    let mut rig = Rig::new();
+    rig.alone(enqueue(1)).await.unwrap();
+    let mut void: Vec<Task> = Vec::new();
+    for _ in 0..3 {
+        let (claim, broken, lost) = (claim(1), failing(rusqlite::ffi::SQLITE_IOERR_FSYNC, false), enqueue(2));
+        rig.group(vec![claim.0, broken.0, lost.0]);
+        void.extend(claim.1.await.unwrap());
+        assert!(matches!(broken.1.await.unwrap_err(), StoreError::Unavailable { .. }));
+        assert!(lost.1.await.unwrap_err().is_retryable());
+    }
+    assert_eq!(void.len(), 3, "the task was queued again each time");
+    assert!(void.is_sorted_by_key(|task| task.epoch) && void[0].epoch < void[1].epoch);
+    for stale in &void {
+        assert!(rig.alone(settle(stale)).await.unwrap()[0].is_err());
+    }
+    let lease = rig.alone(claim(9)).await.unwrap().remove(0);
+    assert!(lease.epoch > void[2].epoch);
+    for stale in &void {
+        assert!(rig.alone(settle(stale)).await.unwrap()[0].is_err());
+    }
+    assert!(rig.alone(settle(&lease)).await.unwrap()[0].is_ok());
+    assert!(matches!(rig.alone(enqueue(2)).await.unwrap()[0], Ok(Enqueued::New { .. })));
+}
+
+#[tokio::test]
+async fn a_settle_beside_the_claim_that_failed_is_not_accepted() {
+    let mut rig = Rig::new();
+    rig.alone(enqueue(1)).await.unwrap();
+    let earlier = rig.alone(claim(1)).await.unwrap().remove(0);
+    rig.alone(enqueue(2)).await.unwrap();
+    let (claim, full) = (claim(1), failing(rusqlite::ffi::SQLITE_FULL, true));
+    let (new, old) = (enqueue(3), settle(&earlier));
+    rig.group(vec![claim.0, full.0, new.0, old.0]);
+    let void = claim.1.await.unwrap().remove(0);
+    full.1.await.unwrap();
+    assert!(matches!(new.1.await.unwrap_err(), StoreError::Full { .. }));
+    assert!(old.1.await.unwrap()[0].is_ok(), "work that was done is kept when there is no room for more");
+    assert!(rig.alone(settle(&void)).await.unwrap()[0].is_err());
+    let again = rig.alone(super::tests::claim(9)).await.unwrap();
+    assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [void.id]);
+    assert!(again[0].epoch > void.epoch);
+    assert!(matches!(rig.alone(enqueue(3)).await.unwrap()[0], Ok(Enqueued::New { .. })), "it healed");
+}
