@@ -78,7 +78,20 @@ fn faults_name_their_place_the_key_and_what_would_do() {
         fault("[http]\nworkers = 0\n", &[]),
         fault(POOL, &[("FORERUNNER__POOLS__CODER__MAXIMUM", "3")]),
     ];
-    insta::assert_snapshot!(faults.join("\n"), @"");
+    insta::assert_snapshot!(faults.join("\n"), @r#"
+    f.toml:2: `http.listen_on`: there is no key `listen_on`; did you mean `listen`?
+    f.toml:3: `pools.coder.maxx`: there is no key `maxx`; did you mean `max`?
+    f.toml:3: `pools.coder.max`: invalid type: string "many", expected u32
+    f.toml:3: `pools.coder.min`: 20 is not valid; use at most max = 16
+    f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h or 7d
+    f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, fixed
+    f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
+    f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected `process` or `simulated`
+    f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `seed`
+    f.toml:2: `pools.Coder`: pool name `Coder` is not valid; use 1 to 64 of a-z, 0-9, _ and -
+    f.toml:2: `http.workers`: 0 is not valid; use 1 to 1024
+    FORERUNNER__POOLS__CODER__MAXIMUM: `pools.coder.maximum`: there is no key `maximum`; did you mean `max`?
+    "#);
 }
 
 #[test]

@@ -235,7 +235,20 @@ mod tests {
             ["utilisation", "fixed at 104", "fixed at 101"].map(|name| Figures { name: name.into(), ..live.clone() });
         let text = render_table(&live, &others);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+                       PREDICTIVE  UTILISATION  FIXED AT 104  FIXED AT 101
+        run                  live    simulated     simulated     simulated
+        tasks               8,191        8,191         8,191         8,191
+        failed                  1            1             1             1
+        on time           40.00 %      40.00 %       40.00 %       40.00 %
+        wait p50           500 ms       500 ms        500 ms        500 ms
+        wait p95           1.50 s       1.50 s        1.50 s        1.50 s
+        wait p99           1.50 s       1.50 s        1.50 s        1.50 s
+        agent-seconds      12,346       12,346        12,346        12,346
+        most agents            51           51            51            51
+        scale-ups             123          123           123           123
+        scale-downs           123          123           123           123
+        ");
     }
 
     #[test]

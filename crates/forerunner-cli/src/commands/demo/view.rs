@@ -97,9 +97,7 @@ impl View {
         };
         let lines = (0..LINES).map(line).collect();
         let bar = screen.add(ProgressBar::new(tasks));
-        bar.set_style(progress::style(
-            "finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  on time {msg}",
-        ));
+        bar.set_style(progress::style("finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  on time {msg}"));
         Self { lines, bar, screen, past: Vec::new(), next_plain_s: 0.0 }
     }
 
@@ -205,26 +203,39 @@ mod tests {
                 "detail": "64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed within the last 8 s",
             },
         });
-        (0..90).map(|i| Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0)).collect()
+        let at = |i: u32| Moment { busy: 30 + i / 8, ..Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0) };
+        (0..90).map(at).collect()
     }
 
     #[test]
     fn the_view_fits_eighty_columns() {
         let lines = draw(&moments(), 80);
         assert!(lines.iter().all(|line| line.chars().count() < 80));
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        arrivals  ▅▅▅▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇████  70/s now, 64/s expected (55–73)
+        agents    ▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇███████  48 wanted: 41 busy, 6 ready, 1 starting
+        busy      ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇█████  41 of 47 warm
+        queue     ██████████████████████  3 waiting
+        why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: …
+        ");
     }
 
     #[test]
     fn the_view_uses_a_wide_terminal() {
         let lines = draw(&moments(), 120);
         assert!(lines.iter().all(|line| line.chars().count() < 120));
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        arrivals  ▅▅▅▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████  70/s now, 64/s expected (55–73)
+        agents    ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████████████  48 wanted: 41 busy, 6 ready, 1 starting
+        busy      ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇████████████  41 of 47 warm
+        queue     ██████████████████████████████████████████████████████████████  3 waiting
+        why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed withi…
+        ");
     }
 
     #[test]
     fn off_a_terminal_a_moment_is_one_line() {
         let now = moments().pop().expect("ninety of them");
-        insta::assert_snapshot!(plain(&now), @"");
+        insta::assert_snapshot!(plain(&now), @"  89 s  4,300 submitted, 4,211 finished, 3 waiting  70/s now, 64/s expected (55–73)  agents: 48 wanted: 41 busy, 6 ready, 1 starting  on time 99.71 %");
     }
 }
