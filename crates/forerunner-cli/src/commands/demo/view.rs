@@ -203,7 +203,8 @@ mod tests {
                 "detail": "64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed within the last 8 s",
             },
         });
-        let at = |i: u32| Moment { busy: 30 + i / 8, ..Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0) };
+        let at =
+            |i: u32| Moment { busy: 30 + i / 8, ..Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0) };
         (0..90).map(at).collect()
     }
 
