@@ -73,7 +73,7 @@ def handle(method, params, request):
     elif method == "task/run":
         RUNNING = params["task"]
         CANCELLED.clear()
-        threading.Thread(target=run, args=(request, params), daemon=True).start()
+        threading.Thread(target=run, args=(request, params)).start()
         return None
     elif method == "task/cancel":
         if params["task"] == RUNNING:

@@ -10,7 +10,7 @@ pub const MAX_HOLD_S: f64 = 3600.0;
 /// A sliding maximum over time.
 ///
 /// Keeps only needs that a later, greater one has not made irrelevant (the monotonic queue), so adding and asking cost
-/// constant time on average. Needs within a twentieth of a hold of each other share an entry, which bounds the length.
+/// constant time on average. Of needs that fall within a second only the first is kept, which bounds the length.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
     /// Times and needs; times rise, needs fall.
@@ -18,7 +18,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Most entries kept; far more than a falling need produces at one entry a second within a normal hold.
+    /// More entries than the longest hold has seconds.
     const MAX_ENTRIES: usize = 4096;
 
     /// Adds the need at time `t`, which never decreases.
@@ -26,7 +26,9 @@ impl Hold {
         while self.peaks.back().is_some_and(|&(_, smaller)| smaller <= need) {
             self.peaks.pop_back();
         }
-        self.peaks.push_back((t, need));
+        if self.peaks.back().is_none_or(|&(at, _)| at <= t - 1.0) {
+            self.peaks.push_back((t, need));
+        }
         while self.peaks.len() > Self::MAX_ENTRIES || self.peaks.front().is_some_and(|&(at, _)| at < t - MAX_HOLD_S) {
             self.peaks.pop_front();
         }

@@ -1,26 +1,27 @@
 //! The policy that sizes a pool for what will arrive by the time a new agent is ready.
 
+mod clean;
+mod memory;
+mod picture;
+mod settings;
+
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
+use self::{
+    clean::{bounded, clean},
+    memory::Memory,
+    picture::{Needs, Picture, backlog_need, explain},
+};
 use crate::{
     Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode,
-    caution::Caution,
-    forecaster::{Forecaster, RateForecast},
-    hold::{Hold, MAX_HOLD_S},
-    rate::sane,
-    service::{ServiceForecast, ServiceModel},
+    forecaster::RateForecast,
     sizing::{Load, normal_quantile},
     trend::{Trend, rising_rate},
-    window::{DEFAULT_WINDOW_S, Sample, Window},
+    window::Sample,
 };
 
-/// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
-const SAVED_VERSION: u32 = 1;
-/// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
-const LEARN_COMPLETIONS: f64 = 20.0;
-const LEARN_S: f64 = 30.0;
+pub use self::settings::PredictiveSettings;
+
 /// Seconds that the fast rate is taken over, and standard deviations by which it must exceed the forecast.
 const FAST_S: f64 = 5.0;
 const SURGE_SIGMAS: f64 = 3.0;
@@ -36,118 +37,6 @@ const RECENT_S: f64 = 60.0;
 const LEAST_QUANTILE: f64 = 0.5;
 /// A need this little above a whole number does not take one agent more.
 const ROUNDING: f64 = 1e-6;
-/// Greatest time, duration or token count taken for real; some thirty thousand years of seconds.
-const MOST: f64 = 1e12;
-
-/// Settings of [`Predictive`]. The defaults are meant to be left alone: the objective is what an operator sets.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PredictiveSettings {
-    /// Seconds of history, at least 300.
-    pub window_s: u32,
-    /// Safety margin when bold, as a share of the normal quantile of the objective; above 0, at most 10.
-    pub margin_bold: f64,
-    /// The same when careful.
-    pub margin_careful: f64,
-    /// Seconds a need is held before the pool shrinks, when bold; above 0, at most 3600.
-    pub hold_bold_s: f64,
-    /// The same when careful.
-    pub hold_careful_s: f64,
-    /// Caution at the start, 0 (bold) to 1 (careful).
-    pub caution: f64,
-    /// Whether caution follows the share of tasks that were late, where observations tell it.
-    pub adapt: bool,
-}
-
-impl Default for PredictiveSettings {
-    fn default() -> Self {
-        Self {
-            window_s: DEFAULT_WINDOW_S,
-            margin_bold: 0.7,
-            margin_careful: 3.0,
-            hold_bold_s: 5.0,
-            hold_careful_s: 120.0,
-            caution: 0.28,
-            adapt: true,
-        }
-    }
-}
-
-impl PredictiveSettings {
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] names the first setting out of its range.
-    pub fn check(&self) -> Result<(), Error> {
-        let wrong = |key, value, allowed| Err(Error::Setting { policy: "predictive", key, value, allowed });
-        if self.window_s < DEFAULT_WINDOW_S {
-            return wrong("window_s", f64::from(self.window_s), "at least 300");
-        }
-        for (key, margin) in [("margin_bold", self.margin_bold), ("margin_careful", self.margin_careful)] {
-            if !(margin > 0.0 && margin <= 10.0) {
-                return wrong(key, margin, "above 0 and at most 10");
-            }
-        }
-        for (key, hold_s) in [("hold_bold_s", self.hold_bold_s), ("hold_careful_s", self.hold_careful_s)] {
-            if !(hold_s > 0.0 && hold_s <= MAX_HOLD_S) {
-                return wrong(key, hold_s, "above 0 and at most 3600");
-            }
-        }
-        if !(0.0..=1.0).contains(&self.caution) {
-            return wrong("caution", self.caution, "0 to 1");
-        }
-        Ok(())
-    }
-}
-
-/// What survives a restart.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Memory {
-    version: u32,
-    window: Window,
-    rates: Forecaster,
-    service: ServiceModel,
-    caution: Caution,
-    hold: Hold,
-    /// Seconds observed in all.
-    observed_s: f64,
-    desired: u32,
-}
-
-impl Memory {
-    fn new(settings: &PredictiveSettings) -> Self {
-        Self {
-            version: SAVED_VERSION,
-            window: Window::new(settings.window_s, 0.0),
-            rates: Forecaster::new(0.0),
-            service: ServiceModel::new(),
-            caution: Caution::new(settings.caution),
-            hold: Hold::default(),
-            observed_s: 0.0,
-            desired: 0,
-        }
-    }
-
-    fn is_sound(&self) -> bool {
-        self.version == SAVED_VERSION
-            && self.window.is_sound()
-            && self.rates.is_sound()
-            && self.service.is_sound()
-            && self.hold.is_sound()
-            && (0.0..=1.0).contains(&self.caution.level())
-            && self.observed_s.is_finite()
-    }
-
-    /// Lets time pass that nobody observed.
-    fn skip_to(&mut self, t: f64) {
-        self.window.skip_to(t);
-        self.rates.skip_to(t);
-    }
-
-    fn has_learned(&self) -> bool {
-        self.service.completed() >= LEARN_COMPLETIONS && self.observed_s >= LEARN_S
-    }
-}
 
 /// Forecasts arrivals and durations at the horizon and keeps the agents that the load there needs.
 ///
@@ -166,35 +55,6 @@ pub struct Predictive {
     shift_s: f64,
     /// Whether nothing was observed since the start or the restore.
     fresh: bool,
-}
-
-/// What one decision is made from.
-struct Picture {
-    cold_s: f64,
-    horizon_s: f64,
-    rate: RateForecast,
-    surge: bool,
-    service: ServiceForecast,
-    /// The load at the horizon.
-    load: Load,
-    z: f64,
-    hold_s: f64,
-}
-
-/// Sizes that different layers ask for, in agents.
-struct Needs {
-    /// Of the forecast, or of the surge that overrides it.
-    forecast: f64,
-    /// Of the backlog; 0 without one.
-    backlog: f64,
-    /// Greatest between now and the horizon: below this the pool must not shrink.
-    on_the_way: f64,
-}
-
-impl Needs {
-    fn greatest(&self) -> f64 {
-        self.forecast.max(self.backlog)
-    }
 }
 
 impl Predictive {
@@ -294,26 +154,6 @@ impl Predictive {
     }
 }
 
-/// Agents that bring a backlog down: those there are, plus enough for what they cannot take.
-///
-/// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
-/// are ready half-way on average, half as many, but at least one.
-/// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
-fn backlog_need(seen: &Observation, picture: &Picture) -> f64 {
-    if seen.queue_depth == 0 {
-        return 0.0;
-    }
-    let (cold_s, service_s) = (picture.cold_s, picture.service.mean_s);
-    let busy = f64::from(seen.in_flight.saturating_sub(seen.draining));
-    let rounds = cold_s / service_s;
-    let taken = f64::from(seen.ready) + f64::from(seen.starting) * (0.5 * rounds).max(1.0) + busy * rounds;
-    let left = f64::from(seen.queue_depth) + picture.load.rate * cold_s - taken;
-    if left <= 0.0 {
-        return 0.0;
-    }
-    f64::from(seen.size()) + left * service_s / cold_s.max(service_s)
-}
-
 impl Policy for Predictive {
     fn name(&self) -> &'static str {
         "predictive"
@@ -380,58 +220,6 @@ impl Policy for Predictive {
         self.fresh = true;
         true
     }
-}
-
-/// The numbers that decided, in words.
-fn explain(seen: &Observation, picture: &Picture, need: f64, desired: u32, reason: ReasonCode) -> String {
-    let Picture { rate, load, service, horizon_s, hold_s, .. } = picture;
-    let need = need.ceil();
-    let mut text = format!(
-        "{:.1} tasks/s expected in {horizon_s:.1} s (band {:.1}-{:.1}) x {:.1} s each: {need:.0} needed; {} now",
-        load.rate,
-        rate.low,
-        rate.high,
-        service.mean_s,
-        seen.size(),
-    );
-    let more = match reason {
-        ReasonCode::Surge => format!("; arrivals outran the forecast of {:.1}/s", rate.rate),
-        ReasonCode::Backlog => format!("; {} waiting", seen.queue_depth),
-        ReasonCode::Hold => format!("; {desired} kept, needed within the last {hold_s:.0} s"),
-        ReasonCode::ForecastDown => format!("; not more than {desired} needed for {hold_s:.0} s"),
-        ReasonCode::Bounded => format!("; the limit is {desired}"),
-        ReasonCode::Learning => "; too little history to shrink by".to_owned(),
-        _ => return text,
-    };
-    text.push_str(&more);
-    text
-}
-
-/// The observation, or a copy without what cannot be: times that are not finite or run backwards, negative or absurd
-/// durations and sizes.
-fn clean(seen: &Observation, before: f64) -> Cow<'_, Observation> {
-    let fits = |x: f64| (0.0..=MOST).contains(&x);
-    let given = |x: Option<f64>| x.is_none_or(fits);
-    if fits(seen.t)
-        && given(seen.mean_service_s)
-        && given(seen.mean_context_tokens)
-        && given(seen.cold_start_s)
-        && seen.completed.iter().all(|&(_, s)| fits(s))
-    {
-        return Cow::Borrowed(seen);
-    }
-    let mut seen = seen.clone();
-    seen.t = if fits(seen.t) { seen.t } else { before.max(0.0) };
-    for value in [&mut seen.mean_service_s, &mut seen.mean_context_tokens, &mut seen.cold_start_s] {
-        *value = value.filter(|x| fits(*x));
-    }
-    seen.completed.retain(|&(_, s)| fits(s));
-    Cow::Owned(seen)
-}
-
-/// A size that arithmetic on any input left in range.
-fn bounded(size: f64) -> f64 {
-    sane(size).clamp(0.0, f64::from(u32::MAX))
 }
 
 #[cfg(test)]

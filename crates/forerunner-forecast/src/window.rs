@@ -83,7 +83,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Makes an empty window over `seconds`, at least [`MIN_WINDOW_S`], that starts at `now`.
+    /// Makes an empty window over `seconds`, at least 60, that starts at `now`.
     pub fn new(seconds: u32, now: f64) -> Self {
         let now = now.max(0.0);
         Self { buckets: vec![Bucket::default(); seconds.max(MIN_WINDOW_S) as usize], head: number(now), now }

@@ -77,7 +77,8 @@ fn bounds_of(request: &HttpRequest) -> Result<Bounds, Problem> {
 }
 
 async fn read(mut payload: Payload, bounds: Bounds) -> Result<Bytes, Problem> {
-    let mut body = BytesMut::with_capacity(bounds.announced.unwrap_or(0));
+    // Nothing is set aside for what was only announced, and nothing copied of a body that comes in one piece.
+    let mut body = BytesMut::new();
     let mut pace = Pace::new(bounds.span);
     while let Some(chunk) = pace.next(&mut payload).await? {
         if body.len() + chunk.len() > bounds.limit {

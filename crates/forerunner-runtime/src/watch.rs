@@ -40,6 +40,8 @@ struct EventLog {
 pub(crate) struct Subscription {
     pub(crate) kept: Vec<TaskEvent>,
     pub(crate) live: broadcast::Receiver<TaskEvent>,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
 }
 
 impl WatchBoard {
@@ -110,7 +112,7 @@ impl WatchBoard {
             log
         });
         let kept = log.kept.iter().filter(|event| event.seq > after).cloned().collect();
-        Subscription { kept, live: log.live.subscribe() }
+        Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some() }
     }
 
     /// Forgets what nobody can want any more. Called now and then.

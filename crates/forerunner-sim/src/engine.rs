@@ -9,7 +9,8 @@ use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits};
 
 use crate::{
     pool::Agents,
-    report::{Report, TimelinePoint, WaitSummary},
+    report::{Report, TimelinePoint},
+    tally::Tally,
     trace::{Trace, TraceTask},
 };
 
@@ -111,35 +112,6 @@ struct Engine<'a> {
     timeline: Vec<TimelinePoint>,
 }
 
-/// Figures as they add up.
-#[derive(Debug, Default)]
-struct Tally {
-    waits: Vec<f64>,
-    late: u64,
-    instance_s: f64,
-    busy_s: f64,
-    peak_pool: u32,
-    ups: u64,
-    downs: u64,
-    reversals: u64,
-    last_went_up: Option<bool>,
-    first_up_s: Option<f64>,
-    first_queued_s: Option<f64>,
-}
-
-impl Tally {
-    fn changed(&mut self, t: f64, before: u32, after: u32) {
-        let up = after > before;
-        self.ups += u64::from(up);
-        self.downs += u64::from(!up);
-        self.reversals += u64::from(self.last_went_up == Some(!up));
-        self.last_went_up = Some(up);
-        if up {
-            self.first_up_s.get_or_insert(t);
-        }
-    }
-}
-
 impl<'a> Engine<'a> {
     fn new(tasks: &'a [TraceTask], settings: &'a Replay) -> Self {
         let begin = settings.limits.clamp(settings.limits.min + settings.initial);
@@ -156,7 +128,7 @@ impl<'a> Engine<'a> {
             service_sum: 0.0,
             desired: begin,
             now: 0.0,
-            tally: Tally { waits: Vec::with_capacity(tasks.len()), peak_pool: begin, ..Tally::default() },
+            tally: Tally::new(tasks.len(), begin),
             timeline: Vec::new(),
         }
     }
@@ -213,8 +185,7 @@ impl<'a> Engine<'a> {
     fn advance(&mut self, at: f64) {
         let counted = at - self.now.max(self.settings.warm_up_s);
         if counted > 0.0 {
-            self.tally.instance_s += counted * f64::from(self.agents.total());
-            self.tally.busy_s += counted * f64::from(self.agents.busy);
+            self.tally.cost(counted, self.agents.total(), self.agents.busy);
         }
         self.now = at;
     }
@@ -254,16 +225,8 @@ impl<'a> Engine<'a> {
 
     /// Counts the wait of a task that arrived at `arrival_s` and starts now.
     fn count_wait(&mut self, arrival_s: f64) {
-        let wait_s = self.now - arrival_s;
-        let late = wait_s > self.settings.limits.objective.within_s;
+        let late = self.tally.waited(arrival_s, self.now, self.settings);
         self.seen.late += u64::from(late);
-        if wait_s > 0.0 {
-            self.tally.first_queued_s.get_or_insert(arrival_s);
-        }
-        if arrival_s >= self.settings.warm_up_s {
-            self.tally.waits.push(wait_s);
-            self.tally.late += u64::from(late);
-        }
     }
 
     fn tick(&mut self, decide: &mut impl FnMut(&Observation) -> Decision) {
@@ -275,7 +238,7 @@ impl<'a> Engine<'a> {
             self.desired = desired;
         }
         self.agents.resize(desired, self.now + self.settings.limits.cold_start_s);
-        self.tally.peak_pool = self.tally.peak_pool.max(self.agents.total());
+        self.tally.holds(self.agents.total());
         if self.settings.timeline {
             self.timeline.push(self.point(&decision));
         }
@@ -318,28 +281,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn outcome(mut self, trace: &str, policy: &str) -> Outcome {
-        let tally = &mut self.tally;
-        let tasks = tally.waits.len() as u64;
-        let report = Report {
-            trace: trace.to_owned(),
-            policy: policy.to_owned(),
-            params: self.settings.params.clone(),
-            cold_start_s: self.settings.limits.cold_start_s,
-            objective: self.settings.limits.objective,
-            tasks,
-            late_share: if tasks == 0 { 0.0 } else { tally.late as f64 / tasks as f64 },
-            wait_s: WaitSummary::of(&mut tally.waits),
-            instance_s: tally.instance_s,
-            busy_s: tally.busy_s,
-            peak_pool: tally.peak_pool,
-            scale_actions: tally.ups + tally.downs,
-            reversals: tally.reversals,
-            scale_ups: tally.ups,
-            scale_downs: tally.downs,
-            first_scale_up_s: tally.first_up_s,
-            first_queued_s: tally.first_queued_s,
-        };
-        Outcome { report, timeline: self.timeline }
+    fn outcome(self, trace: &str, policy: &str) -> Outcome {
+        Outcome { report: self.tally.report(trace, policy, self.settings), timeline: self.timeline }
     }
 }

@@ -32,6 +32,7 @@ mod error;
 mod pool;
 mod report;
 mod search;
+mod tally;
 mod trace;
 
 pub use engine::{Outcome, Replay, replay};

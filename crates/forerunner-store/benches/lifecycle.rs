@@ -51,6 +51,7 @@ impl Bench {
             input: self.input.clone(),
             context: None,
             priority: Priority::default(),
+            context_version: 0,
             submitted_at: now,
             run_at: now,
             deadline: None,

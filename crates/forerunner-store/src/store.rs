@@ -35,7 +35,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///
-    /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at`, `node` set.
+    /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at` and `node` set, and the
+    /// stored version of their context.
     /// Tasks past their deadline at `claim.now` are not handed out; [`Store::sweep`] expires them.
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
 

@@ -41,6 +41,7 @@ fn task(number: i64, input: &str) -> Submission {
         input: Payload::trusted(format!("{input:?}")),
         context: None,
         priority: Priority::default(),
+        context_version: 0,
         submitted_at: at(number),
         run_at: at(number),
         deadline: None,

@@ -1,1 +1,63 @@
-//! Pools of warm agents.
+//! Pools of warm agents that are ready before the queue spikes.
+//!
+//! Agents are stateful and slow to start. A [`Runtime`] keeps pools of them warm, forecasts the load one cold start
+//! ahead, and starts or stops agents before the queue grows. Tasks are kept in a store, run at least once, and give
+//! exactly one result.
+//!
+//! ```
+//! use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime};
+//!
+//! struct Adder;
+//!
+//! impl Agent for Adder {
+//!     type Input = (i64, i64);
+//!     type Output = i64;
+//!
+//!     async fn run(&mut self, (a, b): (i64, i64), _cx: &mut AgentContext) -> Result<i64, AgentError> {
+//!         Ok(a + b)
+//!     }
+//! }
+//!
+//! # actix_rt::System::new().block_on(async {
+//! let runtime = Runtime::builder().pool(Pool::new("adder", || async { Ok(Adder) }).size(1..=4)).start().await?;
+//! let sum: i64 = runtime.submit("adder", (2, 3)).await?.result().await?;
+//! assert_eq!(sum, 5);
+//! runtime.shutdown().await;
+//! # Ok::<(), forerunner::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! A runtime runs inside an actix `System`: `#[actix_rt::main]`, or `actix_rt::System::new().block_on(…)`. Its handles
+//! work from any thread.
+//!
+//! What it is not: a scheduler of containers or machines (give those the `scaler` signal of the service), a model
+//! client, or a workflow engine.
+
+mod agent;
+mod pool;
+mod runtime;
+mod task;
+
+pub use agent::Agent;
+pub use forerunner_context as context;
+pub use forerunner_core as core;
+pub use forerunner_core::{ContextId, IdempotencyKey, Labels, Payload, PoolName, Priority, Task, TaskId, TaskState};
+pub use forerunner_forecast as forecast;
+#[cfg(feature = "http")]
+pub use forerunner_http as http;
+pub use forerunner_runtime::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, ProgressSink, Seat};
+#[cfg(feature = "test-util")]
+pub use forerunner_runtime::testkit;
+pub use forerunner_runtime::{
+    Error, EventStream, Handle, Placement, PoolSettings, SystemClock, VirtualClock, agent as agents, metrics, status,
+};
+pub use forerunner_sim as sim;
+pub use forerunner_store as store;
+pub use pool::Pool;
+pub use runtime::{Runtime, RuntimeBuilder};
+pub use task::{Submit, TaskHandle};
+
+/// The actors behind [`Runtime`], for a program that wires a node by hand.
+pub mod node {
+    pub use forerunner_runtime::{Node, NodeSpec, PoolSpec, ShutdownReport};
+}

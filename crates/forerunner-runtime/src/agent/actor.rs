@@ -158,7 +158,7 @@ impl AgentActor {
             epoch: current.task.epoch,
             outcome: finished.outcome,
             context: finished.commit,
-            ran: Some(Ran { service_s: finished.service_s, context_bytes }),
+            ran: Some(Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes }),
             reply: Some(ctx.address().recipient()),
         };
         self.guard.links.settle.do_send(settle);

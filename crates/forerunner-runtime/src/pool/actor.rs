@@ -77,10 +77,14 @@ impl PoolActor {
 
     /// The only place where this actor's choices become effects.
     fn apply(&mut self, event: PoolEvent, ctx: &mut Context<Self>) {
+        let mut assignments = Vec::new();
         for action in self.machine.step(event, self.deps.now()) {
             match action {
                 PoolAction::Spawn(agent) => self.spawn_agent(agent, ctx),
-                PoolAction::Run { agent, task } => self.run(agent, task),
+                PoolAction::Run { agent, task } => {
+                    assignments.push((task.id, task.epoch, agent));
+                    self.run(agent, task);
+                }
                 PoolAction::Stop(agent) => self.stop_agent(agent),
                 PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
                 PoolAction::Lost { task, reason } => self.settle_lost(task, reason),
@@ -93,6 +97,9 @@ impl PoolActor {
                     "agents fail too often: none is started for a while; see `restart` in the configuration"
                 ),
             }
+        }
+        if !assignments.is_empty() {
+            self.deps.node.store.assign(assignments);
         }
     }
 

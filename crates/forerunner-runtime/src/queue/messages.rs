@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
-use forerunner_core::{LeaseEpoch, Outcome, Task, TaskId};
+use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId};
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
@@ -48,7 +48,7 @@ pub(crate) struct Settle {
     pub(crate) epoch: LeaseEpoch,
     pub(crate) outcome: Outcome,
     pub(crate) context: Option<ContextCommit>,
-    /// Seconds on the agent, and bytes of context it held at the end; absent if it never began.
+    /// On which agent and for how long; absent if it never began.
     pub(crate) ran: Option<Ran>,
     /// Hears when the end is durable.
     pub(crate) reply: Option<Recipient<SettleDone>>,
@@ -57,6 +57,7 @@ pub(crate) struct Settle {
 /// How an attempt ran.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ran {
+    pub(crate) agent: AgentId,
     pub(crate) service_s: f64,
     pub(crate) context_bytes: u64,
 }

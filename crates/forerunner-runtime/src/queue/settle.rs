@@ -1,7 +1,7 @@
 //! Ending attempts: gathered, settled in one store call, and answered once durable.
 
 use actix::{AsyncContext, Context, Handler, Recipient};
-use forerunner_core::{Next, QueueEvent, Task, TaskId, TaskState, after_attempt};
+use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, after_attempt};
 use forerunner_store::{LeaseLost, Settled, Settlement, StoreError};
 use tokio::sync::oneshot;
 
@@ -22,6 +22,7 @@ pub(super) struct Settling {
 /// An end that waits for the store.
 struct Pending {
     settlement: Settlement,
+    agent: Option<AgentId>,
     reply: Option<Recipient<SettleDone>>,
 }
 
@@ -51,7 +52,7 @@ impl QueueActor {
                 (Ok(settled), task) => {
                     claimable += settled.claimable;
                     if let Some(task) = task {
-                        self.on_settled_one(&task, &one.settlement, &settled, ctx);
+                        self.on_settled_one(&task, &one, &settled, ctx);
                     }
                     Ok(())
                 }
@@ -70,8 +71,8 @@ impl QueueActor {
         self.answer_drains();
     }
 
-    fn on_settled_one(&mut self, task: &Task, settlement: &Settlement, settled: &Settled, ctx: &mut Context<Self>) {
-        match settlement.next {
+    fn on_settled_one(&mut self, task: &Task, one: &Pending, settled: &Settled, ctx: &mut Context<Self>) {
+        match one.settlement.next {
             Next::Finish { state, .. } => {
                 self.metrics.finished(state);
                 self.tally.finished();
@@ -86,8 +87,8 @@ impl QueueActor {
             self.apply(QueueEvent::Due(due), ctx);
         }
         if self.deps.node.watch.is_watched(task.id) {
-            let mut task = task.clone();
-            task.apply(&settlement.next, settlement.now);
+            let mut task = Task { agent: one.agent, ..task.clone() };
+            task.apply(&one.settlement.next, one.settlement.now);
             self.tell(task);
         }
     }
@@ -153,7 +154,7 @@ impl Handler<Settle> for QueueActor {
         }
         let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
-        self.settling.pending.push(Pending { settlement, reply: msg.reply });
+        self.settling.pending.push(Pending { settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
         self.flush_soon(ctx);
     }
 }

@@ -214,6 +214,8 @@ async fn events_tell_what_happened_and_end_with_the_task() {
     assert!(shown.iter().any(|event| event["text"] == "reading"));
     let resumed: Vec<_> = rig.handle().events(task, events[0].seq).await.unwrap().collect().await;
     assert_eq!(resumed, events[1..]);
+    let heard_all: Vec<_> = rig.handle().events(task, events.last().unwrap().seq).await.unwrap().collect().await;
+    assert_eq!(heard_all, []);
     rig.stop().await;
 }
 

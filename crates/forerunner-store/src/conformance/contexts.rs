@@ -33,6 +33,7 @@ pub async fn a_context_grows_by_frames_and_is_replaced_by_a_full_one<F: Future<O
         let (turn, now) = (turn as u64, 10 * turn as i64);
         lab.enqueue(lab.task_of(now, "a")).await;
         let task = lab.claim(1, now + 1).await.remove(0);
+        assert_eq!(task.context_version, turn);
         settle(&lab, &task, now + 2, succeeded(), commit(turn, frame, full)).await.unwrap();
         let stored = lab.store.context(pool("coder"), context("a")).await.unwrap().unwrap();
         let expected = StoredContext {

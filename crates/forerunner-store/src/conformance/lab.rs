@@ -78,6 +78,7 @@ impl Lab {
             input: Payload::trusted(format!("{{\"n\":{number}}}")),
             context: None,
             priority: Priority::default(),
+            context_version: 0,
             submitted_at: at(now),
             run_at: at(now),
             deadline: None,

@@ -33,6 +33,13 @@ impl Tx<'_> {
         Ok(true)
     }
 
+    /// The version of a context that is stored, 0 for none.
+    pub fn context_version(&self, pool: i64, context: &ContextId) -> Sql<u64> {
+        let sql = "SELECT version FROM contexts WHERE pool = ?1 AND name = ?2";
+        let version = value::<i64>(self.connection, sql, params![pool, context.as_str()])?;
+        Ok(version.map_or(0, |version| version as u64))
+    }
+
     fn write_context(&self, pool: i64, known: Option<i64>, commit: &ContextCommit, now: Timestamp) -> Sql<i64> {
         let version = commit.parent_version as i64 + 1;
         let (size, items, now) = (commit.size_bytes as i64, commit.items as i64, now.as_micros());

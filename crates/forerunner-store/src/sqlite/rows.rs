@@ -48,6 +48,7 @@ pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolNa
         input: Payload::trusted(text(row, 24)?),
         context: context(row, 4)?,
         priority: name_of(5, Priority::new(u64::from(row.get::<_, u8>(5)?)))?,
+        context_version: 0,
         submitted_at: time(row, 18)?,
         run_at: time(row, 7)?,
         deadline: optional_time(row, 8)?,

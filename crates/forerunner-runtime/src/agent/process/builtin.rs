@@ -141,7 +141,7 @@ impl<W: Write> Server<W> {
         let before = match (params["base"].as_u64(), held) {
             (None, _) => 0,
             (Some(base), Some(held)) if held.version == base => held.items,
-            (Some(base), _) => return Err((code::UNKNOWN_BASE, format!("context `{id}` is not held at {base}"))),
+            (Some(base), _) => return Err((code::NOT_HELD, format!("context `{id}` is not held at {base}"))),
         };
         let items = before + params["items"].as_array().map_or(0, Vec::len);
         let version = params["version"].as_u64().unwrap_or_default();

@@ -65,7 +65,30 @@ impl ProcessDriver {
             self.check().await?;
         }
         let context = cx.id().filter(|_| self.contexts.is_supported()).cloned();
+        let mut answer = self.load_and_run(job, context.as_ref(), cx).await?;
+        if let (Err(RpcError { code: code::NOT_HELD, .. }), Some(id)) = (&answer, &context) {
+            // It dropped the context by itself, as it may. Once more, with all of it.
+            self.contexts.forget(id);
+            answer = self.load_and_run(job, Some(id), cx).await?;
+        }
+        let answer = answer.map_err(|error| task_error(&error, cx.is_cancelled()))?;
+        let result: TaskResult = serde_json::from_str(answer.get())
+            .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
         if let Some(id) = &context {
+            result.context.map_or(Ok(()), |change| apply(change, cx))?;
+            self.contexts.hold(id, cx.version(), cx.items());
+        }
+        Ok(result.output)
+    }
+
+    /// Has the child do the task, once it holds the context. The inner error is its answer.
+    async fn load_and_run(
+        &mut self,
+        job: &Job,
+        context: Option<&ContextId>,
+        cx: &AgentContext,
+    ) -> Result<Result<Box<RawValue>, RpcError>, AgentError> {
+        if let Some(id) = context {
             let stuck = stuck_after(cx, self.spec.cancel_grace);
             tokio::select! {
                 loaded = self.bring_up_to_date(id, cx) => loaded?,
@@ -75,17 +98,7 @@ impl ProcessDriver {
         if cx.is_cancelled() {
             return Err(AgentError::cancelled());
         }
-        let answer = match self.run_task(job, context.as_ref(), cx).await? {
-            Ok(answer) => answer,
-            Err(error) => return Err(task_error(&error, cx.is_cancelled())),
-        };
-        let result: TaskResult = serde_json::from_str(answer.get())
-            .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
-        if let Some(id) = &context {
-            result.context.map_or(Ok(()), |change| apply(change, cx))?;
-            self.contexts.hold(id, cx.version(), cx.items());
-        }
-        Ok(result.output)
+        self.run_task(job, context, cx).await
     }
 
     /// Makes the child hold the context exactly as it is in `cx`, sending only what it lacks.
@@ -100,7 +113,7 @@ impl ProcessDriver {
             Load::Nothing => Ok(()),
             Load::Append { base, from } => match self.load(id, cx.version(), Some(base), &cx.items()[from..]).await {
                 // It dropped the context by itself, as it may.
-                Err(Refusal::Answer(RpcError { code: code::UNKNOWN_BASE, .. })) => {
+                Err(Refusal::Answer(RpcError { code: code::NOT_HELD, .. })) => {
                     self.load(id, cx.version(), None, cx.items()).await
                 }
                 loaded => loaded,
@@ -123,7 +136,7 @@ impl ProcessDriver {
         Ok(())
     }
 
-    /// Has the child do the task. The outer error means that the child is not usable any more.
+    /// Has the child do the task, and cancels it when asked to.
     async fn run_task(
         &mut self,
         job: &Job,

@@ -27,8 +27,8 @@ pub mod code {
     pub const CANCELLED: i64 = -32_001;
     /// The output or the context would be over a limit.
     pub const TOO_LARGE: i64 = -32_002;
-    /// `context/load` names a `base` that the agent does not hold.
-    pub const UNKNOWN_BASE: i64 = -32_003;
+    /// `context/load` or `task/run` builds on a context that the agent does not hold, or not in that version.
+    pub const NOT_HELD: i64 = -32_003;
 }
 
 /// A request of the node.

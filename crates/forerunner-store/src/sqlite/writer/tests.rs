@@ -66,6 +66,7 @@ fn enqueue(number: i64) -> (Box<dyn Job>, StoreFuture<Vec<Result<Enqueued, Refus
         input: Payload::null(),
         context: None,
         priority: Priority::default(),
+        context_version: 0,
         submitted_at: now,
         run_at: now,
         deadline: None,

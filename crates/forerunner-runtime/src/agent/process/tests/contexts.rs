@@ -33,6 +33,8 @@ def run(request):
     items = []
     if params["context"]:
         id = params["context"]["id"]
+        if id not in held:
+            return refuse(request, -32003, "not held")
         items = list(held[id][1])
         kept = items + change["append"] if change and "append" in change else items
         kept = change["replace"] if change and "replace" in change else kept
@@ -118,6 +120,10 @@ async fn an_agent_that_dropped_a_context_by_itself_gets_it_again() {
         (seen.as_str(), sent.as_slice()),
         ("[1,2]", &["load c v2 base 1 [2]", "load c v2 base None [1, 2]"].map(str::to_owned)[..])
     );
+    // With nothing to load, only the task can tell.
+    assert_eq!(run(&mut keeper.driver, r#""forget""#).await.unwrap(), "[]");
+    let (_, seen, sent) = keeper.turn("c", 2, &["1", "2"], "null").await;
+    assert_eq!((seen.as_str(), sent.as_slice()), ("[1,2]", &["load c v2 base None [1, 2]".to_owned()][..]));
     stop(keeper.driver).await;
 }
 

@@ -59,23 +59,25 @@ os._exit(4)
 
 #[tokio::test(flavor = "current_thread")]
 async fn each_of_two_hundred_kills_is_noticed_at_once() {
-    let rig = Rig::python(
-        "hello()\nserve(lambda request: notify('task/progress', task=request['params']['task'], text='begun'))",
-    );
+    // A shell starts fast enough for two hundred; its `sleep` is a grandchild that holds all pipes.
+    let hello = r#"{"jsonrpc":"2.0","id":1,"result":{"protocol":1,"agent":{"name":"sh"}}}"#;
+    let script = format!("read request; echo '{hello}'; read request; : > \"$NOTES\"; sleep 1000; exit 1");
+    let rig = Rig::python("").with_notes().with(|spec| spec.argv = vec!["sh".into(), "-c".into(), script]);
     let mut delays = Vec::new();
     for _ in 0..200 {
         let mut driver = rig.start().await;
-        let (pid, job, heard) = (driver.pid().unwrap(), job("1"), Heard::default());
-        let mut cx = heard.context(&job);
+        let pid = driver.pid().unwrap();
         let killer = async {
-            eventually("the task has begun", || !heard.all().is_empty()).await;
+            eventually("the task has begun", || rig.notes().exists()).await;
             kill(pid);
             Instant::now()
         };
-        let (result, killed_at) = tokio::join!(async { (driver.run(&job, &mut cx).await, Instant::now()) }, killer);
-        delays.push(result.1.saturating_duration_since(killed_at));
-        assert_replaced(&result.0.unwrap_err(), ErrorKind::AgentLost, "signal: 9 (SIGKILL)");
+        let failing = async { (run_and_fail(&mut driver, "1").await, Instant::now()) };
+        let ((error, noticed_at), killed_at) = tokio::join!(failing, killer);
+        delays.push(noticed_at.saturating_duration_since(killed_at));
+        assert_replaced(&error, ErrorKind::AgentLost, "signal: 9 (SIGKILL)");
         assert!(!exists(pid), "a zombie was left");
+        fs::remove_file(rig.notes()).unwrap();
     }
     delays.sort();
     let (median, p99, max) = (delays[100], delays[198], delays[199]);

@@ -1,6 +1,7 @@
 //! Stopping: asked, told, forced; and nothing is left behind.
 
 use super::*;
+use crate::agent::DriverFactory;
 
 /// Starts a grandchild and writes both process ids to its notes, before and after it is warm.
 const FAMILY: &str = r#"
@@ -125,4 +126,26 @@ async fn fifty_agents_leave_nothing_behind() {
     }
     // Other tests open files meanwhile, but not hundreds.
     assert!(open_files() < before + 200, "{before} open files became {}", open_files());
+}
+
+#[test]
+fn an_agent_lives_on_an_arbiter() {
+    let rig = Rig::python("hello()\nserve(echo)");
+    let factory = ProcessFactory::new(rig.spec.clone()).unwrap();
+    assert_eq!(factory.kind(), "process");
+    actix_rt::System::new().block_on(async move {
+        let done = actix_rt::spawn(async move {
+            let mut driver = factory.start(seat()).await.unwrap();
+            assert!(driver.can_die());
+            let job = job("[1]");
+            let output = driver.run(&job, &mut no_context(&job)).await.unwrap();
+            let idle = timeout(Duration::from_millis(50), driver.died()).await;
+            assert!(idle.is_err(), "{idle:?}");
+            let again = driver.run(&job, &mut no_context(&job)).await.unwrap();
+            driver.stop(Duration::from_secs(5)).await;
+            (output, again)
+        });
+        let (output, again) = done.await.unwrap();
+        assert_eq!((output.as_str(), again.as_str()), ("[1]", "[1]"));
+    });
 }

@@ -4,6 +4,7 @@ mod builtin;
 mod confinement;
 mod contexts;
 mod death;
+mod document;
 mod example;
 mod lifecycle;
 mod misbehaviour;

@@ -116,6 +116,7 @@ serve(run, other)
 
 #[tokio::test(flavor = "current_thread")]
 async fn an_agent_that_ignores_the_cancellation_is_given_up() {
+    const GRACE: Duration = Duration::from_millis(200);
     let deaf = "hello()\nrequest = receive()\n";
     let begun = r#"notify("task/progress", task=request["params"]["task"], text="begun")"#;
     for rest in [
@@ -129,13 +130,13 @@ async fn an_agent_that_ignores_the_cancellation_is_given_up() {
         "cancel = receive()\ntime.sleep(2)\nanswer(cancel, {})\necho(request)\ntime.sleep(1000)",
     ] {
         let rig = Rig::python(&format!("{deaf}{begun}\n{rest}"));
-        let rig = rig.with(|spec| spec.cancel_grace = Duration::from_millis(200));
+        let rig = rig.with(|spec| (spec.cancel_grace, spec.stop_grace) = (GRACE, GRACE));
         let mut driver = rig.start().await;
         let begin = Instant::now();
         let error = run_cancelled(&mut driver).await.unwrap_err();
         assert_eq!((error.kind(), error.is_agent_usable()), (ErrorKind::Cancelled, false), "{rest}: {error}");
         assert!(error.message().contains("cancel_grace = 0.2 s"), "{error}");
-        assert!((Duration::from_millis(200)..Duration::from_millis(1_500)).contains(&begin.elapsed()), "{rest}");
+        assert!((GRACE..Duration::from_millis(1_500)).contains(&begin.elapsed()), "{rest}");
         let pid = driver.pid().unwrap();
         stop(driver).await;
         assert!(!exists(pid));

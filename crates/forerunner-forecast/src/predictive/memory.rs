@@ -1,0 +1,61 @@
+//! What the predictive policy has learned, and how it survives a restart.
+
+use serde::{Deserialize, Serialize};
+
+use super::PredictiveSettings;
+use crate::{caution::Caution, forecaster::Forecaster, hold::Hold, service::ServiceModel, window::Window};
+
+/// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
+const SAVED_VERSION: u32 = 1;
+/// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
+const LEARN_COMPLETIONS: f64 = 20.0;
+const LEARN_S: f64 = 30.0;
+
+/// What survives a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Memory {
+    pub version: u32,
+    pub window: Window,
+    pub rates: Forecaster,
+    pub service: ServiceModel,
+    pub caution: Caution,
+    pub hold: Hold,
+    /// Seconds observed in all.
+    pub observed_s: f64,
+    pub desired: u32,
+}
+
+impl Memory {
+    pub fn new(settings: &PredictiveSettings) -> Self {
+        Self {
+            version: SAVED_VERSION,
+            window: Window::new(settings.window_s, 0.0),
+            rates: Forecaster::new(0.0),
+            service: ServiceModel::new(),
+            caution: Caution::new(settings.caution),
+            hold: Hold::default(),
+            observed_s: 0.0,
+            desired: 0,
+        }
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.version == SAVED_VERSION
+            && self.window.is_sound()
+            && self.rates.is_sound()
+            && self.service.is_sound()
+            && self.hold.is_sound()
+            && (0.0..=1.0).contains(&self.caution.level())
+            && self.observed_s.is_finite()
+    }
+
+    /// Lets time pass that nobody observed.
+    pub fn skip_to(&mut self, t: f64) {
+        self.window.skip_to(t);
+        self.rates.skip_to(t);
+    }
+
+    pub fn has_learned(&self) -> bool {
+        self.service.completed() >= LEARN_COMPLETIONS && self.observed_s >= LEARN_S
+    }
+}

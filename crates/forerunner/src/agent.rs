@@ -1,0 +1,76 @@
+//! Agents written in Rust.
+
+use std::{future::Future, marker::PhantomData};
+
+use forerunner_core::Payload;
+use forerunner_runtime::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat};
+use serde::{Serialize, de::DeserializeOwned};
+
+use futures_util::future::LocalBoxFuture;
+
+/// A warm agent: made once, then given one task after another.
+///
+/// Neither the agent nor its futures need to be `Send`: an agent stays on the thread it was made on. Code that blocks
+/// goes to `tokio::task::spawn_blocking`, since the pool's other agents share that thread.
+///
+/// A panic costs the agent, not the pool: another one is made, and the task is tried again.
+pub trait Agent: 'static {
+    /// What a task brings.
+    type Input: DeserializeOwned;
+    /// What a task gives.
+    type Output: Serialize;
+
+    /// Does one task. What was pushed to `cx` is stored with the result, in one transaction; after an error nothing is.
+    ///
+    /// # Errors
+    /// Any error ends the attempt. `?` works on all of them; see [`AgentError`] for which are tried again.
+    fn run(
+        &mut self,
+        input: Self::Input,
+        cx: &mut AgentContext,
+    ) -> impl Future<Output = Result<Self::Output, AgentError>>;
+}
+
+/// Makes agents of one type.
+pub(crate) struct RustFactory<F, A> {
+    make: F,
+    agent: PhantomData<fn() -> A>,
+}
+
+impl<F, A> RustFactory<F, A> {
+    pub(crate) const fn new(make: F) -> Self {
+        Self { make, agent: PhantomData }
+    }
+}
+
+impl<F, Fut, A> DriverFactory for RustFactory<F, A>
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<A, AgentError>> + 'static,
+    A: Agent,
+{
+    fn kind(&self) -> &'static str {
+        "rust"
+    }
+
+    fn start(&self, _: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+        let made = (self.make)();
+        Box::pin(async move { Ok(Box::new(RustDriver(made.await?)) as Box<dyn Driver>) })
+    }
+}
+
+struct RustDriver<A>(A);
+
+impl<A: Agent> Driver for RustDriver<A> {
+    fn run<'a>(
+        &'a mut self,
+        job: &'a Job,
+        cx: &'a mut AgentContext,
+    ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
+        Box::pin(async move {
+            let input = job.input.read().map_err(|error| AgentError::invalid_input(error.to_string()))?;
+            let output = self.0.run(input, cx).await?;
+            Payload::from_value(&output).map_err(|error| AgentError::fatal(error.to_string()))
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Submissions and their results.
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    time::Duration,
+};
+
+use forerunner_core::{
+    ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, Task, TaskError, TaskId, TaskState, Timestamp,
+};
+use forerunner_runtime::{Ending, Error, Handle};
+use serde::de::DeserializeOwned;
+
+/// A submission in the making. `.await` sends it and answers once the task is durable.
+#[must_use = "a submission is sent by `.await`"]
+pub struct Submit {
+    handle: Handle,
+    new: Result<NewTask, Error>,
+}
+
+impl Submit {
+    pub(crate) const fn new(handle: Handle, new: Result<NewTask, Error>) -> Self {
+        Self { handle, new }
+    }
+
+    fn with(mut self, edit: impl FnOnce(&mut NewTask) -> Result<(), forerunner_core::Error>) -> Self {
+        if let Ok(new) = &mut self.new
+            && let Err(error) = edit(new)
+        {
+            self.new = Err(error.into());
+        }
+        self
+    }
+
+    /// Sets the conversation it belongs to: tasks of one context run one at a time, in order.
+    pub fn context(self, id: &str) -> Self {
+        self.with(|new| Ok(new.context = Some(ContextId::new(id)?)))
+    }
+
+    /// Sets how urgent it is: 0 (last) to 9 (first), 4 unless said.
+    pub fn priority(self, priority: u8) -> Self {
+        self.with(|new| Ok(new.priority = Priority::new(u64::from(priority))?))
+    }
+
+    /// Makes the submission repeatable: the same key and body are the same task.
+    pub fn idempotency_key(self, key: &str) -> Self {
+        self.with(|new| Ok(new.idempotency_key = Some(IdempotencyKey::new(key)?)))
+    }
+
+    /// Not before this time.
+    pub fn run_at(self, at: Timestamp) -> Self {
+        self.with(|new| Ok(new.run_at = Some(at)))
+    }
+
+    /// Not after this time.
+    pub fn deadline(self, at: Timestamp) -> Self {
+        self.with(|new| Ok(new.deadline = Some(at)))
+    }
+
+    /// Longest run of one attempt.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|new| Ok(new.timeout = Some(timeout)))
+    }
+
+    /// Attempts in all.
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.with(|new| Ok(new.max_attempts = Some(attempts)))
+    }
+
+    /// Adds a label to filter by.
+    pub fn label(self, key: &str, value: &str) -> Self {
+        self.with(|new| {
+            new.labels.insert(key.to_owned(), value.to_owned());
+            Ok(())
+        })
+    }
+}
+
+impl IntoFuture for Submit {
+    type Output = Result<TaskHandle, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (submitted, ending) = self.handle.submit_watched(self.new?).await?;
+            Ok(TaskHandle { id: submitted.task.id, created: submitted.created, handle: self.handle, ending })
+        })
+    }
+}
+
+/// A task that was accepted.
+pub struct TaskHandle {
+    id: TaskId,
+    created: bool,
+    handle: Handle,
+    ending: Ending,
+}
+
+impl TaskHandle {
+    /// Returns the task's id.
+    pub const fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Returns false if the same submission had been accepted before.
+    pub const fn is_new(&self) -> bool {
+        self.created
+    }
+
+    /// Waits for the task to end and reads its output.
+    ///
+    /// # Errors
+    /// [`Error::Task`] when it ended without an output, [`Error::Invalid`] when the output is no `T`.
+    pub async fn result<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let task = self.ending.task().await?;
+        match (task.state, &task.output) {
+            (TaskState::Succeeded, Some(output)) => Ok(output.read()?),
+            _ => Err(Error::Task { task: task.id, error: why(&task) }),
+        }
+    }
+
+    /// Waits for the task to end, however that may be.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn ended(self) -> Result<Task, Error> {
+        self.ending.task().await
+    }
+
+    /// Cancels the task: at once if it waits; one that runs is asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Unknown`].
+    pub async fn cancel(&self) -> Result<Task, Error> {
+        self.handle.cancel(self.id).await
+    }
+}
+
+fn why(task: &Task) -> TaskError {
+    let said_nothing = || TaskError::new(ErrorKind::AgentError, format!("the task is {}", task.state));
+    task.error.clone().unwrap_or_else(said_nothing)
+}
