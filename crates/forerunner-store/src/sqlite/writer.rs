@@ -194,13 +194,14 @@ impl Writer {
                     Ok(Err(error)) => return Err(Trouble::of_job(&error, path, next)),
                     Err(_) => return Err(Trouble::of_panic(next)),
                 }
-                if job.kind() == Kind::HandOut {
-                    self.owes_fence |= !job.is_empty();
-                    job.answer(Ok(()));
-                }
                 weight.items += job.weight().items;
                 weight.bytes += job.weight().bytes;
                 next += 1;
+            }
+            // Together, since each answer may wake a thread that wants this one's processor.
+            for job in batch.jobs.iter_mut().filter(|job| job.kind() == Kind::HandOut && !job.is_answered()) {
+                self.owes_fence |= !job.is_empty();
+                job.answer(Ok(()));
             }
             let before = batch.jobs.len();
             if takes_more {
