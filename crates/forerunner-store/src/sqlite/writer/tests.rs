@@ -183,3 +183,22 @@ async fn a_settle_beside_the_claim_that_failed_is_not_accepted() {
     assert!(again[0].epoch > void.epoch);
     assert!(matches!(rig.alone(enqueue(3)).await.unwrap()[0], Ok(Enqueued::New { .. })), "it healed");
 }
+
+#[tokio::test]
+async fn only_a_group_of_claims_is_spared_the_sync() {
+    let mut rig = Rig::new();
+    let level = |rig: &Rig| -> i64 {
+        let connection = rig.writer.connection.as_ref().unwrap();
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+    };
+    const NORMAL: i64 = 1;
+    const FULL: i64 = 2;
+    for number in 1..4 {
+        rig.alone(enqueue(number)).await.unwrap();
+        assert_eq!(level(&rig), FULL);
+        let task = rig.alone(claim(1)).await.unwrap().remove(0);
+        assert_eq!(level(&rig), NORMAL);
+        rig.alone(settle(&task)).await.unwrap();
+        assert_eq!(level(&rig), FULL);
+    }
+}
