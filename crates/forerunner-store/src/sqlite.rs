@@ -131,7 +131,7 @@ impl SqliteStore {
         verb: fn(&mut Tx<'_>, &I) -> Sql<T>,
     ) -> StoreFuture<T> {
         let (work, answer) = Work::new(kind, weight, input, verb);
-        self.inbox.push(work);
+        self.inbox.push(Box::new(work));
         answer
     }
 
@@ -172,7 +172,7 @@ impl Store for SqliteStore {
         let weight = Weight { items: 1, bytes: 0 };
         let (mut work, answer) = Work::new(Kind::HandOut, weight, claim, |tx, claim| tx.claim(claim));
         work.empty = Vec::is_empty;
-        self.inbox.push(work);
+        self.inbox.push(Box::new(work));
         answer
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Entry {
 pub(super) struct Slots {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_id: HashMap<TaskId, u32, BuildHasherDefault<IdHasher>>,
+    by_id: QuickMap<TaskId, u32>,
     /// Ids in the order they came, for listings; those of removed tasks stay for a while.
     ids: Vec<TaskId>,
     sorted: bool,
@@ -110,7 +110,10 @@ impl Slots {
     }
 }
 
-/// Hashes task ids, which are unique and come from the nodes themselves, by one multiplication.
+/// A map by something that no stranger chooses: ids made by nodes, names of configured pools.
+pub(super) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Hashes ids and short names by one multiplication for eight bytes.
 #[derive(Debug, Default)]
 pub(super) struct IdHasher(u64);
 
