@@ -64,16 +64,19 @@ cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 step "documentation"
 RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 
+# The same features in all that follows, so that little is built twice.
+features=forerunner/http,forerunner/test-util
+
 step "examples in the documentation"
-cargo test --locked --workspace --doc
+cargo test --locked --workspace --features "$features" --doc
 
-# Benchmarks are left out: they are programs of their own, not tests. The features are those that the end-to-end tests
-# switch on, so that nothing is built twice.
+# Benchmarks are left out: they are programs of their own, not tests.
 step "unit, property and integration tests"
-cargo test --locked --workspace --exclude forerunner-e2e --features forerunner/http,forerunner/test-util \
-    --lib --bins --tests --examples
+cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests --examples
 
-# They start the program itself, so it is built first.
+# They start the program, so it is built first, and seen to be.
+step "the program"
+cargo build --locked -p forerunner-cli
+
 step "end-to-end tests"
-cargo build --locked --workspace --bins
 cargo test --locked -p forerunner-e2e
