@@ -45,7 +45,7 @@ component() {
 }
 
 step "what the tests need"
-[ -r "$HOME/.cargo/env" ] && ! have cargo && . "$HOME/.cargo/env"
+if ! have cargo && [ -r "${HOME:-}/.cargo/env" ]; then . "$HOME/.cargo/env"; fi
 have cargo || fail "cargo is missing; install Rust 1.89 or later"
 missing=()
 have python3 || missing+=(python3)
