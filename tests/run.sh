@@ -2,7 +2,8 @@
 # Installs what the tests need, if it is missing, and runs all of them. Asks nothing; works as root or not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" RUST_BACKTRACE="${RUST_BACKTRACE:-1}"
+# A snapshot that differs is a failure, not a file to review.
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" INSTA_UPDATE="${INSTA_UPDATE:-no}"
 
 step() { printf '\n== %s (%d s) ==\n' "$*" "$SECONDS"; }
 fail() {
