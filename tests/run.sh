@@ -2,7 +2,8 @@
 # Installs what the tests need, if it is missing, and runs all of them. Asks nothing; works as root or not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" RUST_BACKTRACE="${RUST_BACKTRACE:-1}"
+# A snapshot that differs is a failure, not a file to review.
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" INSTA_UPDATE="${INSTA_UPDATE:-no}"
 
 step() { printf '\n== %s (%d s) ==\n' "$*" "$SECONDS"; }
 fail() {
@@ -45,7 +46,7 @@ component() {
 }
 
 step "what the tests need"
-[ -r "$HOME/.cargo/env" ] && ! have cargo && . "$HOME/.cargo/env"
+if ! have cargo && [ -r "${HOME:-}/.cargo/env" ]; then . "$HOME/.cargo/env"; fi
 have cargo || fail "cargo is missing; install Rust 1.89 or later"
 missing=()
 have python3 || missing+=(python3)

@@ -118,12 +118,17 @@ fn the_readme_tells_of_problems_what_the_service_does() {
 }
 
 #[test]
-fn the_rust_code_of_the_readme_is_that_of_an_example() {
+fn the_code_of_the_readme_is_that_of_the_examples() {
     let readme = read("README.md");
-    let example = read("crates/forerunner/examples/growing_context.rs");
-    let blocks: Vec<_> = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty(), "the README shows no Rust code");
-    for block in blocks {
-        assert!(example.contains(block), "no part of the example growing_context:\n{block}");
+    for (language, path) in
+        [("rust", "crates/forerunner/examples/growing_context.rs"), ("python", "docs/examples/echo_agent.py")]
+    {
+        let example = read(path);
+        let fence = format!("```{language}\n");
+        let blocks: Vec<_> = readme.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty(), "the README shows no {language}");
+        for block in blocks {
+            assert!(example.contains(block), "no part of {path}:\n{block}");
+        }
     }
 }
