@@ -2,7 +2,11 @@
 
 mod architecture;
 mod child_kills;
+mod command_line;
 mod crashes;
+mod demo;
 mod drain;
+mod echo_agent;
+mod refusals;
 mod restart;
 mod store_file;
