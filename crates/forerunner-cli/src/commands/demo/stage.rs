@@ -136,3 +136,28 @@ impl Policy for Pupil {
         decision
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use forerunner_runtime::{Node, NodeSpec, PoolSpec, agent::SimulatedFactory};
+
+    use super::*;
+    use crate::commands::demo::trace::Cut;
+
+    #[actix_rt::test]
+    async fn a_node_takes_up_the_history_it_is_given() {
+        let slice = Slice::cut(Cut { from: 22, minutes: 20, speed: 10.0, seed: 0 }).expect("inside the trace");
+        let settings = settings(Duration::from_secs(2));
+        let wanted = learn(&settings, &slice).expect("valid").expect("there is history").desired;
+        assert!((35..120).contains(&wanted), "about 40 agents are busy in the minutes before: {wanted}");
+
+        let store = forerunner_store::open("memory:").expect("a store");
+        remember(store.as_ref(), &settings, &slice).await.expect("a store that takes notes");
+        let agents = std::sync::Arc::new(SimulatedFactory::new(Default::default()).expect("valid"));
+        let pool = PoolSpec::new(POOL, settings, agents).expect("valid");
+        let node = Node::start(NodeSpec::new(store).pool(pool)).await.expect("a node");
+        let status = node.handle().pool(POOL).await.expect("the pool");
+        node.shutdown(Duration::ZERO).await;
+        assert_eq!(status.agents.size(), wanted);
+    }
+}
