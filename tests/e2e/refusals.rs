@@ -22,16 +22,17 @@ fn refusals() -> Vec<(Call, u16, &'static str)> {
     vec![
         (post(TASKS, "{\"input\":"), 400, "invalid-json"),
         (post(TASKS, ""), 400, "invalid-json"),
-        (post(TASKS, &deep), 400, "invalid-json"),
+        (post(TASKS, &deep), 400, "invalid-body"),
         (post(TASKS, "[]"), 400, "invalid-body"),
         (post(TASKS, "{}"), 400, "invalid-body"),
         (post(TASKS, "{\"input\":1,\"prioritty\":3}"), 400, "unknown-field"),
-        (post(TASKS, "{\"input\":1,\"priority\":11}"), 400, "invalid-value"),
-        (post(TASKS, "{\"input\":1,\"context\":\"a b\"}"), 400, "invalid-value"),
+        (post(TASKS, "{\"input\":1,\"priority\":11}"), 400, "invalid-body"),
+        (post(TASKS, "{\"input\":1,\"context\":\"a b\"}"), 400, "invalid-body"),
         (Call::submit("work", &task).header("Idempotency-Key", ""), 400, "invalid-header"),
         (Call::get("/v1/tasks?limit=0"), 400, "invalid-query"),
         (Call::get("/v1/tasks?cursor=nonsense"), 400, "invalid-query"),
         (Call::get("/v1/tasks?colour=red"), 400, "invalid-query"),
+        (Call::submit("No%20Pool", &task), 404, "no-pool"),
         (Call::submit("nobody", &task), 404, "no-pool"),
         (Call::get("/v1/pools/nobody"), 404, "no-pool"),
         (Call::get(NO_TASK), 404, "no-task"),
@@ -54,15 +55,18 @@ async fn every_refusal_says_what_is_wrong_and_the_next_task_works() {
     let site = Site::new().with("", &[pool]);
     let service = site.serve().await;
     let client = service.client();
+    let mut faults = Vec::new();
     for (call, status, problem) in refusals() {
-        let asked = format!("{call:?}").chars().take(300).collect::<String>();
+        let asked: String = format!("{call:?}").chars().take(200).collect();
         let answer = client.ask(call).await;
-        assert_eq!((answer.status, answer.problem()), (status, problem), "{asked}: {}", answer.body);
-        assert_eq!(answer.header("content-type"), "application/problem+json", "{asked}");
-        assert_eq!(answer.body["status"], status, "{asked}");
-        assert!(answer.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{asked}: {}", answer.body);
+        let detail = answer.body["detail"].as_str().unwrap_or_default();
+        let is_whole = answer.header("content-type") == "application/problem+json" && !detail.is_empty();
+        if (answer.status, answer.problem()) != (status, problem) || answer.body["status"] != status || !is_whole {
+            faults.push(format!("{asked}: not {status} {problem}, but {} {}", answer.status, answer.body));
+        }
         assert_eq!(client.ask(Call::get(format!("/problems/{problem}"))).await.status, 200, "explained: {problem}");
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_bad_ids_are_refused(&client).await;
     assert_works(&client).await;
     assert_eq!(client.tasks("pool=work").await.len(), 1, "nothing that was refused was kept");
