@@ -30,7 +30,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -201,6 +201,10 @@ impl Store for SqliteStore {
         self.change((pool, now), |tx, (pool, now)| {
             tx.cache.pool(pool).map_or_else(|| Ok(Swept::default()), |pool| tx.sweep(pool, *now))
         })
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.write(Kind::Look, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
