@@ -3,13 +3,14 @@
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use forerunner_core::{
     ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, Task, TaskError, TaskId, TaskState, Timestamp,
 };
-use forerunner_runtime::{Ending, Error, Handle};
+use forerunner_runtime::{Ending, Error, Handle, Submitting as Accepting};
 use serde::de::DeserializeOwned;
 
 /// A submission in the making. `.await` sends it and answers once the task is durable.
@@ -79,13 +80,32 @@ impl Submit {
 
 impl IntoFuture for Submit {
     type Output = Result<TaskHandle, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = Submitting;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let (submitted, ending) = self.handle.submit_watched(self.new?).await?;
-            Ok(TaskHandle { id: submitted.task.id, created: submitted.created, handle: self.handle, ending })
-        })
+    /// Sends the task at once; the future is the answer.
+    fn into_future(self) -> Submitting {
+        let submission = match self.new {
+            Ok(new) => self.handle.submit_watched(new),
+            Err(error) => Accepting::refused(error),
+        };
+        Submitting { submission, handle: self.handle }
+    }
+}
+
+/// A task on its way. Answers once it is durable.
+#[must_use = "a submission may be refused"]
+pub struct Submitting {
+    submission: Accepting,
+    handle: Handle,
+}
+
+impl Future for Submitting {
+    type Output = Result<TaskHandle, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (submitted, ending) = ready!(Pin::new(&mut self.submission).poll(cx))?;
+        let handle = self.handle.clone();
+        Poll::Ready(Ok(TaskHandle { id: submitted.task.id, created: submitted.created, handle, ending }))
     }
 }
 
