@@ -15,6 +15,7 @@
 mod agent;
 mod duration;
 mod error;
+mod id_map;
 mod ids;
 mod placement;
 mod pool;
@@ -27,6 +28,7 @@ mod time;
 pub use agent::{AgentCounts, AgentState};
 pub use duration::{format_duration, human_duration, parse_duration};
 pub use error::Error;
+pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
 pub use placement::IdleAgents;
 pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally};

@@ -32,7 +32,7 @@ use crate::{
     },
     queue::{
         QueueActor,
-        messages::{Cancel, Enqueue, GetQueueStatus, Redrive},
+        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive},
     },
     status::{
         AgentStatus, ContextStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted,
@@ -80,7 +80,11 @@ impl Handle {
     /// [`Error::ShuttingDown`], [`Error::Store`].
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let (entry, submission) = self.admit(new)?;
-        Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())?
+        let task = submission.task.clone();
+        Ok(match Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())?? {
+            Accepted::New { state } => Submitted { task: Task { state, ..task }, created: true },
+            Accepted::Known(known) => Submitted { task: *known, created: false },
+        })
     }
 
     /// Submits a task and registers for its end, with no gap between the two.
@@ -118,7 +122,7 @@ impl Handle {
         Ok((entry, Submission { task, fingerprint }))
     }
 
-    fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Submitted, Error>> {
+    fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
         let (reply, answer) = oneshot::channel();
         entry.queue.do_send(Enqueue { submission, reply });
         answer
@@ -184,7 +188,7 @@ impl Handle {
             return task;
         }
         match tokio::time::timeout(limit, ended).await {
-            Ok(Ok(task)) => Ok(task),
+            Ok(Ok(task)) => Ok(Arc::unwrap_or_clone(task)),
             _ => {
                 self.shared.deps.watch.forget_gone(id);
                 self.task(id).await
@@ -228,7 +232,7 @@ impl Handle {
         // It may have ended between the look and the subscription.
         let again = self.task(id).await?;
         if again.state.is_terminal() {
-            watch.finish(again, self.now());
+            watch.finish(Arc::new(again), self.now());
         }
         Ok(events::stream(subscription, after))
     }

@@ -3,13 +3,14 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use forerunner_core::{PoolName, Task, TaskId};
 use tokio::sync::oneshot;
 
-use crate::{Error, Handle, status::Submitted};
+use crate::{Error, Handle, queue::messages::Accepted};
 
 /// A task on its way to the store. Answers once it is durable, with the way to its end.
 ///
@@ -20,12 +21,12 @@ pub struct Submitting {
 }
 
 struct UnderWay {
-    answer: oneshot::Receiver<Result<Submitted, Error>>,
+    answer: oneshot::Receiver<Result<Accepted, Error>>,
     ending: Option<Ending>,
 }
 
 impl Submitting {
-    pub(crate) const fn sent(answer: oneshot::Receiver<Result<Submitted, Error>>, ending: Ending) -> Self {
+    pub(crate) const fn sent(answer: oneshot::Receiver<Result<Accepted, Error>>, ending: Ending) -> Self {
         Self { state: Ok(UnderWay { answer, ending: Some(ending) }) }
     }
 
@@ -36,7 +37,7 @@ impl Submitting {
 }
 
 impl Future for Submitting {
-    type Output = Result<(Submitted, Ending), Error>;
+    type Output = Result<Ending, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         const ONCE: &str = "a future is not polled after it was ready";
@@ -49,17 +50,15 @@ impl Future for Submitting {
         Poll::Ready(match answer {
             Err(_) => Err(Error::Unknown { pool: ending.pool }),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(submitted)) => {
-                let ending = if submitted.created { ending } else { ending.of_known(submitted.task.id) };
-                Ok((submitted, ending))
-            }
+            Ok(Ok(Accepted::New { .. })) => Ok(ending),
+            Ok(Ok(Accepted::Known(task))) => Ok(ending.of_known(task.id)),
         })
     }
 }
 
 /// The end of a task that was submitted with [`Handle::submit_watched`].
 pub struct Ending {
-    receiver: oneshot::Receiver<Task>,
+    receiver: oneshot::Receiver<Arc<Task>>,
     id: TaskId,
     pool: PoolName,
     /// Whether it was accepted before: then it may have ended before the wait was registered.
@@ -77,18 +76,28 @@ impl Ending {
         Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: true, handle }
     }
 
+    /// Returns the task's id.
+    pub const fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Returns false if the same submission had been accepted before.
+    pub const fn is_new(&self) -> bool {
+        !self.known
+    }
+
     /// Waits for the task to end.
     ///
     /// # Errors
     /// As [`Handle::task`].
-    pub async fn task(self) -> Result<Task, Error> {
+    pub async fn task(self) -> Result<Arc<Task>, Error> {
         if self.known {
             let task = self.handle.task(self.id).await?;
             if task.state.is_terminal() {
                 let Self { receiver, id, handle, .. } = self;
                 drop(receiver);
                 handle.shared.deps.watch.forget_gone(id);
-                return Ok(task);
+                return Ok(Arc::new(task));
             }
         }
         self.receiver.await.map_err(|_| Error::Unknown { pool: self.pool })

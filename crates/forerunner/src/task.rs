@@ -3,6 +3,7 @@
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -103,16 +104,13 @@ impl Future for Submitting {
     type Output = Result<TaskHandle, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (submitted, ending) = ready!(Pin::new(&mut self.submission).poll(cx))?;
-        let handle = self.handle.clone();
-        Poll::Ready(Ok(TaskHandle { id: submitted.task.id, created: submitted.created, handle, ending }))
+        let ending = ready!(Pin::new(&mut self.submission).poll(cx))?;
+        Poll::Ready(Ok(TaskHandle { handle: self.handle.clone(), ending }))
     }
 }
 
 /// A task that was accepted.
 pub struct TaskHandle {
-    id: TaskId,
-    created: bool,
     handle: Handle,
     ending: Ending,
 }
@@ -120,12 +118,12 @@ pub struct TaskHandle {
 impl TaskHandle {
     /// Returns the task's id.
     pub const fn id(&self) -> TaskId {
-        self.id
+        self.ending.id()
     }
 
     /// Returns false if the same submission had been accepted before.
     pub const fn is_new(&self) -> bool {
-        self.created
+        self.ending.is_new()
     }
 
     /// Waits for the task to end and reads its output.
@@ -145,7 +143,7 @@ impl TaskHandle {
     /// # Errors
     /// [`Error::Store`].
     pub async fn ended(self) -> Result<Task, Error> {
-        self.ending.task().await
+        self.ending.task().await.map(Arc::unwrap_or_clone)
     }
 
     /// Cancels the task: at once if it waits; one that runs is asked to stop.
@@ -153,7 +151,7 @@ impl TaskHandle {
     /// # Errors
     /// [`Error::Store`], [`Error::Unknown`].
     pub async fn cancel(&self) -> Result<Task, Error> {
-        self.handle.cancel(self.id).await
+        self.handle.cancel(self.ending.id()).await
     }
 }
 
