@@ -1,1 +1,32 @@
-//! Reference implementations that Forerunner is measured against.
+//! Measurements of Forerunner beside reference implementations of the same work, taken in one run.
+//!
+//! A figure of one machine says little; a ratio to something well known, measured a moment before and after on the same
+//! machine, says more. Each function here runs the product and its references in turns, several times, and reports
+//! medians, ratios and spreads, with the budgets of the project beside them.
+//!
+//! These are measurements, not tests: they fail when something does not work, never because it is slow.
+//!
+//! ```
+//! let report = forerunner_bench::in_process(&forerunner_bench::Options::quick(), &mut |_| {})?;
+//! assert!(report.rows.iter().all(|row| row.ours > 0.0));
+//! # Ok::<(), forerunner_bench::Error>(())
+//! ```
+
+mod durable;
+mod error;
+mod http;
+mod in_process;
+mod options;
+mod ours;
+mod reference;
+mod report;
+mod rounds;
+mod service;
+
+pub use durable::durable;
+pub use error::Error;
+pub use http::http;
+pub use in_process::in_process;
+pub use options::Options;
+pub use report::{Budget, Report, Row, Unit};
+pub use rounds::Progress;

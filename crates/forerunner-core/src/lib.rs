@@ -15,6 +15,7 @@
 mod agent;
 mod duration;
 mod error;
+mod id_map;
 mod ids;
 mod payload;
 mod placement;
@@ -28,6 +29,7 @@ mod time;
 pub use agent::{AgentCounts, AgentState};
 pub use duration::{format_duration, human_duration, parse_duration};
 pub use error::Error;
+pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
 pub use payload::Payload;
 pub use placement::IdleAgents;

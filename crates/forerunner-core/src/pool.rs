@@ -7,13 +7,14 @@ mod scaling;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 pub use event::{PoolAction, PoolEvent};
 pub use record::AgentRecord;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, RestartBudget, RestartPolicy, Task, TaskId, Timestamp, placement::IdleAgents,
+    AgentCounts, AgentId, AgentState, IdMap, RestartBudget, RestartPolicy, Task, TaskId, Timestamp,
+    placement::IdleAgents,
 };
 
 /// What a [`PoolMachine`] is made with.
@@ -57,7 +58,7 @@ pub struct PoolMachine {
     desired: u32,
     paused: bool,
     stopping: bool,
-    agents: HashMap<AgentId, AgentRecord>,
+    agents: IdMap<AgentId, AgentRecord>,
     idle: IdleAgents,
     counts: AgentCounts,
     budget: RestartBudget,
@@ -78,7 +79,7 @@ impl PoolMachine {
             desired: desired.clamp(rules.min, rules.max),
             paused: false,
             stopping: false,
-            agents: HashMap::new(),
+            agents: IdMap::default(),
             idle: IdleAgents::default(),
             counts: AgentCounts::default(),
             budget: RestartBudget::new(rules.restart),

@@ -1,6 +1,6 @@
 //! What all actors of a node share.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
 use forerunner_store::Store;
@@ -27,6 +27,8 @@ pub(crate) struct PoolDeps {
     pub(crate) name: PoolName,
     pub(crate) settings: PoolSettings,
     pub(crate) admission: Admission,
+    /// Attempts that ended and whose end is not durable yet. Written by the queue, read by agents.
+    pub(crate) unsettled: AtomicUsize,
     /// Any number, different for each pool and process.
     pub(crate) seed: u64,
 }

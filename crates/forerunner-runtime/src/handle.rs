@@ -32,12 +32,13 @@ use crate::{
     },
     queue::{
         QueueActor,
-        messages::{Cancel, Enqueue, GetQueueStatus, Redrive},
+        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive},
     },
     status::{
         AgentStatus, ContextStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted,
         TaskEvent,
     },
+    submitting::{Ending, Submitting},
 };
 
 /// What happens to a task, as it happens. Ends after the event of a terminal state.
@@ -79,24 +80,24 @@ impl Handle {
     /// [`Error::ShuttingDown`], [`Error::Store`].
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let (entry, submission) = self.admit(new)?;
-        self.enqueue(entry, submission).await
+        let task = submission.task.clone();
+        Ok(match Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())?? {
+            Accepted::New { state } => Submitted { task: Task { state, ..task }, created: true },
+            Accepted::Known(known) => Submitted { task: *known, created: false },
+        })
     }
 
     /// Submits a task and registers for its end, with no gap between the two.
     ///
-    /// # Errors
-    /// As [`Handle::submit`].
-    pub async fn submit_watched(&self, new: NewTask) -> Result<(Submitted, Ending), Error> {
-        let (entry, submission) = self.admit(new)?;
-        let id = submission.task.id;
-        let ending = Ending { receiver: self.shared.deps.watch.wait(id), id, handle: self.clone() };
-        let submitted = self.enqueue(entry, submission).await?;
-        if submitted.created {
-            return Ok((submitted, ending));
+    /// The task is on its way when this returns, whether or not the future is polled.
+    pub fn submit_watched(&self, new: NewTask) -> Submitting {
+        match self.admit(new) {
+            Ok((entry, submission)) => {
+                let ending = Ending::of_new(self.clone(), submission.task.id, submission.task.pool.clone());
+                Submitting::sent(Self::enqueue(entry, submission), ending)
+            }
+            Err(error) => Submitting::refused(error),
         }
-        let known = submitted.task.id;
-        let receiver = self.shared.deps.watch.wait(known);
-        Ok((submitted, Ending { receiver, id: known, handle: self.clone() }))
     }
 
     fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Submission), Error> {
@@ -121,10 +122,10 @@ impl Handle {
         Ok((entry, Submission { task, fingerprint }))
     }
 
-    async fn enqueue(&self, entry: &PoolEntry, submission: Submission) -> Result<Submitted, Error> {
+    fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
         let (reply, answer) = oneshot::channel();
         entry.queue.do_send(Enqueue { submission, reply });
-        answer.await.map_err(|_| entry.unknown())?
+        answer
     }
 
     fn task_from(&self, new: NewTask, entry: &PoolEntry) -> Task {
@@ -187,7 +188,7 @@ impl Handle {
             return task;
         }
         match tokio::time::timeout(limit, ended).await {
-            Ok(Ok(task)) => Ok(task),
+            Ok(Ok(task)) => Ok(Arc::unwrap_or_clone(task)),
             _ => {
                 self.shared.deps.watch.forget_gone(id);
                 self.task(id).await
@@ -231,7 +232,7 @@ impl Handle {
         // It may have ended between the look and the subscription.
         let again = self.task(id).await?;
         if again.state.is_terminal() {
-            watch.finish(again, self.now());
+            watch.finish(Arc::new(again), self.now());
         }
         Ok(events::stream(subscription, after))
     }
@@ -475,32 +476,6 @@ impl PoolEntry {
         M::Result: Send,
     {
         actor.send(message).await.map_err(|_| self.unknown())
-    }
-}
-
-/// The end of a task that was submitted with [`Handle::submit_watched`].
-pub struct Ending {
-    receiver: oneshot::Receiver<Task>,
-    id: TaskId,
-    handle: Handle,
-}
-
-impl Ending {
-    /// Waits for the task to end.
-    ///
-    /// # Errors
-    /// As [`Handle::task`].
-    pub async fn task(mut self) -> Result<Task, Error> {
-        // A known task may have ended before the wait was registered; a new one cannot.
-        if let Ok(task) = self.receiver.try_recv() {
-            return Ok(task);
-        }
-        let task = self.handle.task(self.id).await?;
-        if task.state.is_terminal() {
-            self.handle.shared.deps.watch.forget_gone(self.id);
-            return Ok(task);
-        }
-        (&mut self.receiver).await.map_err(|_| Error::Unknown { pool: task.pool })
     }
 }
 

@@ -18,16 +18,18 @@ mod pool;
 mod queue;
 mod spec;
 pub mod status;
+mod submitting;
 #[cfg(feature = "test-util")]
 pub mod testkit;
 mod watch;
 
 pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
-pub use handle::{Ending, EventStream, Handle};
+pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, Placement, ShutdownReport};
 pub use spec::{OnTime, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode,
     PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
 };
+pub use submitting::{Ending, Submitting};

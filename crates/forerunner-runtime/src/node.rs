@@ -1,6 +1,13 @@
 //! A running node: wiring, start order, shutdown order.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicBool, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+    time::Duration,
+};
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -188,6 +195,7 @@ async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &Arbite
         node,
         name: spec.name,
         settings: spec.settings,
+        unsettled: AtomicUsize::new(0),
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);

@@ -1,9 +1,16 @@
 //! Who waits for which task: results and event streams, shared by all threads of a node.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use dashmap::{DashMap, Entry};
-use forerunner_core::{Task, TaskId, Timestamp};
+use forerunner_core::{IdState, Task, TaskId, Timestamp};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::status::{TaskEvent, TaskEventKind};
@@ -18,12 +25,14 @@ const LAG: usize = 256;
 /// Results and events of the tasks that somebody waits for or that have said something.
 #[derive(Debug, Default)]
 pub(crate) struct WatchBoard {
-    tasks: DashMap<TaskId, Watched>,
+    tasks: DashMap<TaskId, Watched, IdState>,
+    /// Logs that were begun and not forgotten: while there are none, nobody looks for one.
+    logs: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Watched {
-    waiters: Vec<oneshot::Sender<Task>>,
+    waiters: Vec<oneshot::Sender<Arc<Task>>>,
     log: Option<EventLog>,
 }
 
@@ -46,7 +55,7 @@ pub(crate) struct Subscription {
 
 impl WatchBoard {
     /// Registers a wait for the end of a task.
-    pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Task> {
+    pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Arc<Task>> {
         let (sender, receiver) = oneshot::channel();
         self.tasks.entry(task).or_default().waiters.push(sender);
         receiver
@@ -68,7 +77,7 @@ impl WatchBoard {
     }
 
     /// Tells waiters and readers that a task ended.
-    pub(crate) fn finish(&self, task: Task, now: Timestamp) {
+    pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
         let Entry::Occupied(mut entry) = self.tasks.entry(task.id) else { return };
         let waiters = std::mem::take(&mut entry.get_mut().waiters);
         match &mut entry.get_mut().log {
@@ -88,7 +97,8 @@ impl WatchBoard {
 
     /// Tells readers, if there are any, that a task went to another state.
     pub(crate) fn note_state(&self, task: &Task, now: Timestamp) {
-        if let Some(mut watched) = self.tasks.get_mut(&task.id)
+        if self.logs.load(Ordering::Relaxed) > 0
+            && let Some(mut watched) = self.tasks.get_mut(&task.id)
             && let Some(log) = &mut watched.log
         {
             log.push(state_of(task), now);
@@ -97,7 +107,7 @@ impl WatchBoard {
 
     /// Keeps what a task's agent said, for readers that are there or yet to come.
     pub(crate) fn say(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
-        self.tasks.entry(task).or_default().log.get_or_insert_with(EventLog::new).push(kind, now);
+        self.tasks.entry(task).or_default().log.get_or_insert_with(|| self.new_log()).push(kind, now);
     }
 
     /// Subscribes to a task's events after number `after`. `task` is the task as it stands.
@@ -105,7 +115,7 @@ impl WatchBoard {
         let mut watched = self.tasks.entry(task.id).or_default();
         let log = watched.log.get_or_insert_with(|| {
             // Nothing was kept: the stream begins, or goes on, with where the task stands.
-            let mut log = EventLog::new();
+            let mut log = self.new_log();
             log.newest = after;
             log.push(state_of(task), now);
             log.ended_at = task.state.is_terminal().then_some(now);
@@ -115,6 +125,11 @@ impl WatchBoard {
         Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some() }
     }
 
+    fn new_log(&self) -> EventLog {
+        self.logs.fetch_add(1, Ordering::Relaxed);
+        EventLog::new()
+    }
+
     /// Forgets what nobody can want any more. Called now and then.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
@@ -122,6 +137,7 @@ impl WatchBoard {
             let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > LINGER);
             if watched.log.as_ref().is_some_and(ended) {
                 watched.log = None;
+                self.logs.fetch_sub(1, Ordering::Relaxed);
             }
             !watched.waiters.is_empty() || watched.log.is_some()
         });

@@ -55,7 +55,7 @@ pub use forerunner_sim as sim;
 pub use forerunner_store as store;
 pub use pool::Pool;
 pub use runtime::{Runtime, RuntimeBuilder};
-pub use task::{Submit, TaskHandle};
+pub use task::{Submit, Submitting, TaskHandle};
 
 /// The actors behind [`Runtime`], for a program that wires a node by hand.
 pub mod node {

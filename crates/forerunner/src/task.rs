@@ -3,13 +3,15 @@
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use forerunner_core::{
     ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, Task, TaskError, TaskId, TaskState, Timestamp,
 };
-use forerunner_runtime::{Ending, Error, Handle};
+use forerunner_runtime::{Ending, Error, Handle, Submitting as Accepting};
 use serde::de::DeserializeOwned;
 
 /// A submission in the making. `.await` sends it and answers once the task is durable.
@@ -100,20 +102,36 @@ impl Submit {
 
 impl IntoFuture for Submit {
     type Output = Result<TaskHandle, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = Submitting;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let (submitted, ending) = self.handle.submit_watched(self.new?).await?;
-            Ok(TaskHandle { id: submitted.task.id, created: submitted.created, handle: self.handle, ending })
-        })
+    /// Sends the task at once; the future is the answer.
+    fn into_future(self) -> Submitting {
+        let submission = match self.new {
+            Ok(new) => self.handle.submit_watched(new),
+            Err(error) => Accepting::refused(error),
+        };
+        Submitting { submission, handle: self.handle }
+    }
+}
+
+/// A task on its way. Answers once it is durable.
+#[must_use = "a submission may be refused"]
+pub struct Submitting {
+    submission: Accepting,
+    handle: Handle,
+}
+
+impl Future for Submitting {
+    type Output = Result<TaskHandle, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ending = ready!(Pin::new(&mut self.submission).poll(cx))?;
+        Poll::Ready(Ok(TaskHandle { handle: self.handle.clone(), ending }))
     }
 }
 
 /// A task that was accepted.
 pub struct TaskHandle {
-    id: TaskId,
-    created: bool,
     handle: Handle,
     ending: Ending,
 }
@@ -121,12 +139,12 @@ pub struct TaskHandle {
 impl TaskHandle {
     /// Returns the task's id.
     pub const fn id(&self) -> TaskId {
-        self.id
+        self.ending.id()
     }
 
     /// Returns false if the same submission had been accepted before.
     pub const fn is_new(&self) -> bool {
-        self.created
+        self.ending.is_new()
     }
 
     /// Waits for the task to end and reads its output.
@@ -146,7 +164,7 @@ impl TaskHandle {
     /// # Errors
     /// [`Error::Store`].
     pub async fn ended(self) -> Result<Task, Error> {
-        self.ending.task().await
+        self.ending.task().await.map(Arc::unwrap_or_clone)
     }
 
     /// Cancels the task: at once if it waits; one that runs is asked to stop.
@@ -154,7 +172,7 @@ impl TaskHandle {
     /// # Errors
     /// [`Error::Store`], [`Error::Unknown`].
     pub async fn cancel(&self) -> Result<Task, Error> {
-        self.handle.cancel(self.id).await
+        self.handle.cancel(self.ending.id()).await
     }
 }
 

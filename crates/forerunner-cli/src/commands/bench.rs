@@ -1,34 +1,74 @@
 //! `forerunner bench`: measurements of this machine.
 
-use clap::{Args, Subcommand};
+use std::{path::PathBuf, time::Duration};
 
-use crate::output::Output;
+use clap::{Args, Subcommand};
+use forerunner_bench::{Error, Options, Progress, Report};
+
+use crate::{output::Output, progress};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Tasks through a pool in process, memory store.
     InProcess(BenchArgs),
-    /// Tasks over HTTP, memory store.
+    /// Tasks over HTTP, memory store and disk.
     Http(BenchArgs),
     /// Tasks through a pool on disk.
     Durable(BenchArgs),
 }
 
-/// How long to measure.
+/// How long and how often to measure.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Seconds of measuring.
-    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
-    pub seconds: u32,
+    /// Seconds of one sample.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+    pub seconds: f64,
+    /// Samples of each contender; medians are shown.
+    #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub repetitions: u32,
+    /// Where files go that measure the disk; removed afterwards.
+    #[arg(long, default_value = ".", value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+    /// See only that everything works: one short sample each.
+    #[arg(long, conflicts_with_all = ["seconds", "repetitions"])]
+    pub quick: bool,
 }
 
+type Measurement = fn(&Options, &mut dyn FnMut(Progress)) -> Result<Report, Error>;
+
 /// Measures and shows the figures.
-pub async fn run(command: BenchCommand, _out: &Output) -> anyhow::Result<()> {
-    let (name, _args) = match command {
-        BenchCommand::InProcess(args) => ("in-process", args),
-        BenchCommand::Http(args) => ("http", args),
-        BenchCommand::Durable(args) => ("durable", args),
+pub async fn run(command: BenchCommand, out: &Output) -> anyhow::Result<()> {
+    let (measure, args): (Measurement, _) = match command {
+        BenchCommand::InProcess(args) => (forerunner_bench::in_process, args),
+        BenchCommand::Http(args) => (forerunner_bench::http, args),
+        BenchCommand::Durable(args) => (forerunner_bench::durable, args),
     };
-    anyhow::bail!("the measurement `{name}` is not built into this program")
+    let options = options(args);
+    let report = actix_rt::task::spawn_blocking(move || {
+        let bar = progress::bar(0, "samples");
+        let report = measure(&options, &mut |progress| {
+            bar.set_length(progress.total as u64);
+            bar.set_position(progress.done as u64);
+        });
+        bar.finish_and_clear();
+        report
+    });
+    let report = report.await??;
+    out.show(&report, || report.table())
+}
+
+fn options(args: BenchArgs) -> Options {
+    if args.quick {
+        return Options { directory: args.directory, ..Options::quick() };
+    }
+    let sample = Duration::from_secs_f64(args.seconds);
+    Options { repetitions: args.repetitions as usize, sample, directory: args.directory }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("use 0.01 to 600".to_owned()),
+    }
 }

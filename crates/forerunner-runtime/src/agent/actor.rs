@@ -1,9 +1,15 @@
 //! One warm agent: starts its driver, runs one task at a time, reports how each ended.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use forerunner_core::{AgentId, Task, TaskId};
+use forerunner_core::{AgentId, Outcome, Task, TaskId};
+use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
@@ -18,15 +24,20 @@ use crate::{
     queue::messages::{Ran, Settle, SettleDone},
 };
 
+/// Most ends of a pool that may wait for the store before its agents wait with them.
+const MAX_UNSETTLED: usize = 1_024;
+
 /// Owns one warm instance and the context it holds.
 ///
-/// The pool sees a task only after it was settled: `Run` → attempt → `Settle` → `SettleDone` → `AgentReady`. However
-/// the actor ends, its guard tells the pool.
+/// `Run` → attempt → `Settle` → `SettleDone` → `AgentReady`: an agent that holds a context takes the next task only
+/// after the last one was settled, since the next may build on it. One that holds none is ready once the queue has the
+/// end of its task, so that a durable store makes the ends of many tasks durable at once; whoever waits for the result
+/// hears of it when it is durable, as ever. However the actor ends, its guard tells the pool.
 pub(crate) struct AgentActor {
     guard: DownGuard,
     factory: Arc<dyn DriverFactory>,
     deps: Arc<PoolDeps>,
-    metrics: PoolMetrics,
+    metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
     held: Option<Memory>,
     current: Option<Current>,
@@ -64,7 +75,7 @@ impl AgentActor {
         links: AgentLinks,
         factory: Arc<dyn DriverFactory>,
         deps: Arc<PoolDeps>,
-        metrics: PoolMetrics,
+        metrics: Arc<PoolMetrics>,
     ) -> Self {
         let reason = Some("its actor panicked".to_owned());
         Self {
@@ -145,13 +156,25 @@ impl AgentActor {
             deps: self.deps.clone(),
             metrics: self.metrics.clone(),
         };
-        ctx.spawn(attempt.run().into_actor(self).map(|finished, agent, ctx| agent.on_finished(finished, ctx)));
+        // An attempt that does not wait for anything is over at the first poll, and needs no future of the actor's.
+        let mut attempt = Box::pin(attempt.run());
+        match attempt.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref())) {
+            Poll::Ready(finished) => self.on_finished(finished, ctx),
+            Poll::Pending => {
+                ctx.spawn(attempt.into_actor(self).map(|finished, agent, ctx| agent.on_finished(finished, ctx)));
+            }
+        }
     }
 
     fn on_finished(&mut self, finished: Finished, ctx: &mut Context<Self>) {
         self.driver = Some(finished.driver);
         let Some(current) = &mut self.current else { return };
         let context_bytes = finished.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
+        let builds_on_it = finished.held.is_some() || finished.broken.is_some() || self.stopping.is_some();
+        let backlog = self.deps.unsettled.load(Ordering::Relaxed);
+        if !builds_on_it && finished.commit.is_none() && backlog < MAX_UNSETTLED {
+            return self.settle_and_go_on(finished.outcome, finished.service_s, ctx);
+        }
         current.after = Some((finished.held, finished.broken));
         let settle = Settle {
             task: current.task.id,
@@ -164,11 +187,33 @@ impl AgentActor {
         self.guard.links.settle.do_send(settle);
     }
 
+    /// Hands the end of a task without a context to the queue, and is ready for the next.
+    fn settle_and_go_on(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
+        let Some(Current { task, .. }) = self.current.take() else { return };
+        self.guard.links.settle.do_send(Settle {
+            task: task.id,
+            epoch: task.epoch,
+            outcome,
+            context: None,
+            ran: Some(Ran { agent: self.guard.agent, service_s, context_bytes: 0 }),
+            reply: None,
+        });
+        self.be_ready(ctx);
+    }
+
+    /// Tells the pool that another task can come.
+    fn be_ready(&mut self, ctx: &mut Context<Self>) {
+        let context = self.held.as_ref().map(|held| held.context.clone());
+        let context_bytes = self.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
+        self.guard.links.ready.do_send(AgentReady { agent: self.guard.agent, context, context_bytes });
+        self.watch_idle(ctx);
+    }
+
     fn settle_unbegun(&self, task: &Task) {
         self.guard.links.settle.do_send(Settle {
             task: task.id,
             epoch: task.epoch,
-            outcome: forerunner_core::Outcome::Released,
+            outcome: Outcome::Released,
             context: None,
             ran: None,
             reply: None,
@@ -263,10 +308,7 @@ impl Handler<SettleDone> for AgentActor {
         if let Some(grace) = self.stopping {
             return self.end(None, grace, ctx);
         }
-        let context = self.held.as_ref().map(|held| held.context.clone());
-        let context_bytes = self.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
-        self.guard.links.ready.do_send(AgentReady { agent: self.guard.agent, context, context_bytes });
-        self.watch_idle(ctx);
+        self.be_ready(ctx);
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) struct Attempt {
     pub(crate) held: Option<Memory>,
     pub(crate) rein: Rein,
     pub(crate) deps: Arc<PoolDeps>,
-    pub(crate) metrics: PoolMetrics,
+    pub(crate) metrics: Arc<PoolMetrics>,
 }
 
 impl Attempt {
@@ -131,9 +131,12 @@ impl Attempt {
             input: self.task.input.clone(),
             deadline: now + limit,
         };
-        let stalls = self.metrics.stalls.clone();
-        let watched = Watched { inner: self.driver.run(&job, cx), task: self.task.id, stalls };
+        let watched = Watched { inner: self.driver.run(&job, cx), task: self.task.id, metrics: &self.metrics };
         let mut run = AssertUnwindSafe(watched).catch_unwind();
+        // Many attempts are over at their first poll: they need neither a timer nor a line to be stopped by.
+        if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
+            return answer.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        }
         let timed_out = tokio::select! {
             biased;
             answer = &mut run => return answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
@@ -247,13 +250,13 @@ fn panicked(panic: &(dyn Any + Send)) -> AgentError {
 }
 
 /// Names an agent whose code held its thread too long: everything else on the thread waited.
-struct Watched<F> {
+struct Watched<'a, F> {
     inner: F,
     task: TaskId,
-    stalls: metrics::Counter,
+    metrics: &'a PoolMetrics,
 }
 
-impl<F: Future + Unpin> Future for Watched<F> {
+impl<F: Future + Unpin> Future for Watched<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -261,7 +264,7 @@ impl<F: Future + Unpin> Future for Watched<F> {
         let answer = Pin::new(&mut self.inner).poll(cx);
         let held = begun.elapsed();
         if held > STALL {
-            self.stalls.increment(1);
+            self.metrics.stalls.increment(1);
             tracing::warn!(
                 task = %self.task,
                 held_ms = held.as_millis() as u64,

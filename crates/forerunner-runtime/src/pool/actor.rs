@@ -1,14 +1,10 @@
 //! Turns messages into events for [`PoolMachine`] and its actions into agents.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{
-    AgentId, AgentState, ErrorKind, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task,
+    AgentId, AgentState, ErrorKind, IdMap, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task,
     TaskError, TaskId, Timestamp,
 };
 use tokio::sync::oneshot;
@@ -36,11 +32,13 @@ pub(crate) struct PoolActor {
     machine: PoolMachine,
     links: PoolLinks,
     factory: Arc<dyn DriverFactory>,
-    agents: HashMap<AgentId, Addr<AgentActor>>,
+    agents: IdMap<AgentId, Addr<AgentActor>>,
     /// Leases by the task's id, to settle those of agents that vanish.
-    leases: HashMap<TaskId, LeaseEpoch>,
+    leases: IdMap<TaskId, LeaseEpoch>,
     cold_starts: VecDeque<f64>,
-    metrics: PoolMetrics,
+    metrics: Arc<PoolMetrics>,
+    /// Slots that the queue is yet to be told of.
+    demand: usize,
     wake: Option<(Timestamp, SpawnHandle)>,
     stopped: Option<oneshot::Sender<()>>,
 }
@@ -63,12 +61,13 @@ impl PoolActor {
         };
         Self {
             machine: PoolMachine::new(rules, first_size.unwrap_or(settings.min)),
-            metrics: PoolMetrics::new(&deps.name),
+            metrics: Arc::new(PoolMetrics::new(&deps.name)),
             deps,
             links,
             factory,
-            agents: HashMap::new(),
-            leases: HashMap::new(),
+            agents: IdMap::default(),
+            leases: IdMap::default(),
+            demand: 0,
             cold_starts: VecDeque::new(),
             wake: None,
             stopped: None,
@@ -88,8 +87,11 @@ impl PoolActor {
                 PoolAction::Stop(agent) => self.stop_agent(agent),
                 PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
                 PoolAction::Lost { task, reason } => self.settle_lost(task, reason),
-                PoolAction::Demand(slots) => self.links.demand.do_send(Demand(slots)),
-                PoolAction::Withdraw(slots) => self.links.withdraw.do_send(Withdraw(slots)),
+                PoolAction::Demand(slots) => self.demand_soon(slots, ctx),
+                PoolAction::Withdraw(slots) => {
+                    self.demand_now();
+                    self.links.withdraw.do_send(Withdraw(slots));
+                }
                 PoolAction::Wake(at) => self.wake_at(at, ctx),
                 PoolAction::CircuitOpened { reason } => tracing::error!(
                     pool = %self.deps.name,
@@ -100,6 +102,22 @@ impl PoolActor {
         }
         if !assignments.is_empty() {
             self.deps.node.store.assign(assignments);
+        }
+    }
+
+    /// Asks for work once the mail that is there has been read: agents that became ready together are asked for in one
+    /// message, and filled by one claim.
+    fn demand_soon(&mut self, slots: usize, ctx: &mut Context<Self>) {
+        if self.demand == 0 {
+            ctx.notify(AskForWork);
+        }
+        self.demand += slots;
+    }
+
+    fn demand_now(&mut self) {
+        match std::mem::take(&mut self.demand) {
+            0 => {}
+            slots => self.links.demand.do_send(Demand(slots)),
         }
     }
 
@@ -183,6 +201,19 @@ impl Actor for PoolActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.apply(PoolEvent::Tick, ctx);
+    }
+}
+
+/// Sent to itself: runs after the mail that was there when it was sent.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct AskForWork;
+
+impl Handler<AskForWork> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AskForWork, _: &mut Self::Context) {
+        self.demand_now();
     }
 }
 

@@ -1,9 +1,9 @@
 //! Turns messages into events for [`QueueMachine`] and its actions into store calls.
 
-use std::{collections::HashMap, sync::Arc, task::Poll, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use forerunner_core::{QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
+use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
 use forerunner_forecast::Trigger;
 use forerunner_store::{Claim, Enqueued, LEASE, Refusal, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
@@ -11,19 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{
     messages::{
-        Assign, AttachQueue, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample, QueueStatus, TakeSample,
-        Withdraw, Withdrawn,
+        Accepted, Assign, AttachQueue, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample, QueueStatus,
+        TakeSample, Withdraw, Withdrawn,
     },
     settle::Settling,
     tally::Tally,
 };
-use crate::{
-    Error,
-    clock::Jitter,
-    deps::PoolDeps,
-    metrics::QueueMetrics,
-    status::{Cause, Submitted},
-};
+use crate::{Error, clock::Jitter, deps::PoolDeps, metrics::QueueMetrics, status::Cause};
 
 /// How long a store that failed is left alone before the same call is made again.
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
@@ -31,7 +25,16 @@ pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
 /// How long the wiring of a pool's actors may take before the queue looks again.
 const WIRING: Duration = Duration::from_millis(5);
 
-type Reply = oneshot::Sender<Result<Submitted, Error>>;
+type Reply = oneshot::Sender<Result<Accepted, Error>>;
+
+/// What must be known of a task once the store has it.
+struct Arriving {
+    task: TaskId,
+    submitted_at: Timestamp,
+    run_at: Timestamp,
+    deadline: Option<Timestamp>,
+    reply: Reply,
+}
 
 /// Owns the tasks of one pool: what waits, what is leased, what is being settled.
 ///
@@ -41,8 +44,10 @@ pub(crate) struct QueueActor {
     pub(super) deps: Arc<PoolDeps>,
     pub(super) machine: QueueMachine,
     pub(super) links: Option<AttachQueue>,
-    incoming: Vec<(Submission, Reply)>,
-    pub(super) leased: HashMap<TaskId, Arc<Task>>,
+    incoming: Vec<Submission>,
+    /// The same tasks, for when they have been accepted.
+    arriving: Vec<Arriving>,
+    pub(super) leased: IdMap<TaskId, Arc<Task>>,
     pub(super) settling: Settling,
     flush_due: bool,
     wake: Option<(Timestamp, SpawnHandle)>,
@@ -66,7 +71,8 @@ impl QueueActor {
             machine: QueueMachine::new(claimable, next_due),
             links: None,
             incoming: Vec::new(),
-            leased: HashMap::new(),
+            arriving: Vec::new(),
+            leased: IdMap::default(),
             settling: Settling::default(),
             flush_due: false,
             wake: None,
@@ -120,27 +126,27 @@ impl QueueActor {
         if self.incoming.is_empty() {
             return;
         }
-        let (batch, replies): (Vec<_>, Vec<_>) =
-            self.incoming.drain(..).map(|(submission, reply)| (submission.clone(), (submission.task, reply))).unzip();
+        let batch = std::mem::take(&mut self.incoming);
+        let arriving = std::mem::take(&mut self.arriving);
         let call = self.deps.node.store.enqueue(batch);
-        self.call(call, ctx, |queue, answer, ctx| queue.on_accepted(answer, replies, ctx));
+        self.call(call, ctx, |queue, answer, ctx| queue.on_accepted(answer, arriving, ctx));
     }
 
     fn on_accepted(
         &mut self,
         answer: Result<Vec<Result<Enqueued, Refusal>>, StoreError>,
-        replies: Vec<(Task, Reply)>,
+        arriving: Vec<Arriving>,
         ctx: &mut Context<Self>,
     ) {
         let answers = match answer {
             Ok(answers) => answers,
-            Err(error) => return self.on_not_accepted(&error, replies),
+            Err(error) => return self.on_not_accepted(&error, arriving),
         };
         let mut claimable = 0;
-        for (answer, (task, reply)) in answers.into_iter().zip(replies) {
+        for (answer, one) in answers.into_iter().zip(arriving) {
             claimable += usize::from(matches!(answer, Ok(Enqueued::New { claimable: true, .. })));
-            let answer = self.on_accepted_one(answer, task, ctx);
-            let _ = reply.send(answer);
+            let answer = self.on_accepted_one(answer, &one, ctx);
+            let _ = one.reply.send(answer);
         }
         self.apply(QueueEvent::Claimable(claimable), ctx);
         self.look_at_depth(ctx);
@@ -149,9 +155,9 @@ impl QueueActor {
     fn on_accepted_one(
         &mut self,
         answer: Result<Enqueued, Refusal>,
-        task: Task,
+        task: &Arriving,
         ctx: &mut Context<Self>,
-    ) -> Result<Submitted, Error> {
+    ) -> Result<Accepted, Error> {
         match answer {
             Ok(Enqueued::New { state, .. }) => {
                 self.metrics.submitted.increment(1);
@@ -160,13 +166,13 @@ impl QueueActor {
                 for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
                     self.apply(QueueEvent::Due(due), ctx);
                 }
-                let trigger = if delayed { None } else { self.tally.arrived(task.id, t) };
+                let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
                 self.nudge(trigger);
-                Ok(Submitted { task: Task { state, ..task }, created: true })
+                Ok(Accepted::New { state })
             }
             Ok(Enqueued::Known(known)) => {
                 self.deps.admission.leave(1);
-                Ok(Submitted { task: *known, created: false })
+                Ok(Accepted::Known(known))
             }
             Err(refusal) => {
                 self.deps.admission.leave(1);
@@ -176,12 +182,12 @@ impl QueueActor {
         }
     }
 
-    fn on_not_accepted(&self, error: &StoreError, replies: Vec<(Task, Reply)>) {
-        tracing::error!(pool = %self.deps.name, tasks = replies.len(), %error, "tasks could not be stored");
-        self.deps.admission.leave(replies.len());
-        for (_, reply) in replies {
+    fn on_not_accepted(&self, error: &StoreError, refused: Vec<Arriving>) {
+        tracing::error!(pool = %self.deps.name, tasks = refused.len(), %error, "tasks could not be stored");
+        self.deps.admission.leave(refused.len());
+        for one in refused {
             self.metrics.refused("store");
-            let _ = reply.send(Err(error.clone().into()));
+            let _ = one.reply.send(Err(error.clone().into()));
         }
     }
 
@@ -332,7 +338,15 @@ impl Handler<Enqueue> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, msg: Enqueue, ctx: &mut Self::Context) {
-        self.incoming.push((msg.submission, msg.reply));
+        let task = &msg.submission.task;
+        self.arriving.push(Arriving {
+            task: task.id,
+            submitted_at: task.submitted_at,
+            run_at: task.run_at,
+            deadline: task.deadline,
+            reply: msg.reply,
+        });
+        self.incoming.push(msg.submission);
         self.flush_soon(ctx);
     }
 }

@@ -1,5 +1,7 @@
 //! Cancelling and redriving.
 
+use std::sync::Arc;
+
 use actix::{Context, Handler};
 use forerunner_core::{QueueEvent, TaskState};
 use forerunner_store::Cancelled;
@@ -34,7 +36,7 @@ impl QueueActor {
                 self.tally.finished();
                 self.apply(QueueEvent::Gone(usize::from(was_claimable)), ctx);
                 self.apply(QueueEvent::Claimable(claimable), ctx);
-                self.tell((*task).clone());
+                self.tell(Arc::new((*task).clone()));
                 *task
             }
             Cancelled::Running(task) => {
@@ -59,7 +61,7 @@ impl Handler<Redrive> for QueueActor {
                     queue.deps.admission.reenter(1);
                     // It may wait behind another of its context: the next claim finds out.
                     queue.apply(QueueEvent::Claimable(1), ctx);
-                    queue.tell(task.clone());
+                    queue.tell(Arc::new(task.clone()));
                     Ok(task)
                 }
                 Ok(Err(mismatch)) => Err(mismatch.into()),

@@ -3,18 +3,29 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId};
+use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId, TaskState};
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
-use crate::{Error, status::Cause, status::Submitted};
+use crate::{Error, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
-    pub(crate) reply: oneshot::Sender<Result<Submitted, Error>>,
+    pub(crate) reply: oneshot::Sender<Result<Accepted, Error>>,
+}
+
+/// What became of a submission.
+pub(crate) enum Accepted {
+    /// Stored now, in this state.
+    New {
+        /// `scheduled` or `queued`.
+        state: TaskState,
+    },
+    /// The same key and body were accepted before.
+    Known(Box<Task>),
 }
 
 /// The pool can take this many tasks more. Sent by the `PoolActor`.

@@ -1,5 +1,7 @@
 //! Ending attempts: gathered, settled in one store call, and answered once durable.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, after_attempt};
 use forerunner_store::{LeaseLost, Settled, Settlement, StoreError};
@@ -45,6 +47,7 @@ impl QueueActor {
     }
 
     fn on_settled(&mut self, answers: Vec<Result<Settled, LeaseLost>>, pending: Vec<Pending>, ctx: &mut Context<Self>) {
+        self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
         let mut claimable = 0;
         for (answer, one) in answers.into_iter().zip(pending) {
             let task = self.leased.remove(&one.settlement.task);
@@ -52,7 +55,7 @@ impl QueueActor {
                 (Ok(settled), task) => {
                     claimable += settled.claimable;
                     if let Some(task) = task {
-                        self.on_settled_one(&task, &one, &settled, ctx);
+                        self.on_settled_one(task, &one, &settled, ctx);
                     }
                     Ok(())
                 }
@@ -71,7 +74,7 @@ impl QueueActor {
         self.answer_drains();
     }
 
-    fn on_settled_one(&mut self, task: &Task, one: &Pending, settled: &Settled, ctx: &mut Context<Self>) {
+    fn on_settled_one(&mut self, mut task: Arc<Task>, one: &Pending, settled: &Settled, ctx: &mut Context<Self>) {
         match one.settlement.next {
             Next::Finish { state, .. } => {
                 self.metrics.finished(state);
@@ -87,14 +90,16 @@ impl QueueActor {
             self.apply(QueueEvent::Due(due), ctx);
         }
         if self.deps.node.watch.is_watched(task.id) {
-            let mut task = Task { agent: one.agent, ..task.clone() };
-            task.apply(&one.settlement.next, one.settlement.now);
+            // Nobody else holds it by now, as a rule: then nothing is copied.
+            let ended = Arc::make_mut(&mut task);
+            ended.agent = one.agent;
+            ended.apply(&one.settlement.next, one.settlement.now);
             self.tell(task);
         }
     }
 
     /// Tells whoever waits for a task where it stands now.
-    pub(super) fn tell(&self, task: Task) {
+    pub(super) fn tell(&self, task: Arc<Task>) {
         let now = self.deps.now();
         match task.state.is_terminal() {
             true => self.deps.node.watch.finish(task, now),
@@ -106,6 +111,7 @@ impl QueueActor {
     fn on_not_settled(&mut self, error: &StoreError, pending: Vec<Pending>, ctx: &mut Context<Self>) {
         tracing::error!(pool = %self.deps.name, tasks = pending.len(), %error, "results could not be stored");
         if !error.is_retryable() {
+            self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
             return self.answer_drains();
         }
         self.settling.pending.extend(pending);
@@ -120,7 +126,7 @@ impl QueueActor {
             let call = self.deps.node.store.task(task);
             self.call(call, ctx, |queue, answer, _| {
                 if let Ok(Some(task)) = answer {
-                    queue.tell(task);
+                    queue.tell(Arc::new(task));
                 }
             });
         }
@@ -154,6 +160,7 @@ impl Handler<Settle> for QueueActor {
         }
         let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
+        self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.pending.push(Pending { settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
         self.flush_soon(ctx);
     }

@@ -140,8 +140,8 @@ async fn the_same_key_and_body_is_the_same_task_and_another_body_is_refused() {
     assert!(first.created && !again.created);
     assert_eq!(first.task.id, again.task.id);
     assert!(matches!(rig.handle().submit(keyed("2")).await, Err(Error::Refused(_))));
-    let (known, ending) = rig.handle().submit_watched(keyed("1")).await.unwrap();
-    assert!(!known.created);
+    let ending = rig.handle().submit_watched(keyed("1")).await.unwrap();
+    assert!(!ending.is_new());
     assert_eq!(ending.task().await.unwrap().state, TaskState::Succeeded);
     assert_eq!(rig.handle().pool("p").await.unwrap().waiting, 0);
     rig.stop().await;

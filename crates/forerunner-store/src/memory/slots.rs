@@ -1,11 +1,6 @@
 //! Where the tasks themselves are kept, and how they are found.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
-
-use forerunner_core::{Task, TaskId, Timestamp};
+use forerunner_core::{IdMap, Task, TaskId, Timestamp};
 
 use super::lane::Spot;
 
@@ -29,7 +24,7 @@ pub(super) struct Entry {
 pub(super) struct Slots {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_id: QuickMap<TaskId, u32>,
+    by_id: IdMap<TaskId, u32>,
     /// Ids in the order they came, for listings; those of removed tasks stay for a while.
     ids: Vec<TaskId>,
     sorted: bool,
@@ -107,33 +102,5 @@ impl Slots {
         }
         let end = before.map_or(self.ids.len(), |before| self.ids.partition_point(|id| *id < before));
         self.ids[..end].iter().rev().filter_map(|id| self.get(self.find(*id)?))
-    }
-}
-
-/// A map by something that no stranger chooses: ids made by nodes, names of configured pools.
-pub(super) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
-
-/// Hashes ids and short names by one multiplication for eight bytes.
-#[derive(Debug, Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        /// Odd, with its ones well spread: 2^64 divided by the golden ratio (Knuth, TAOCP 3, §6.4).
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let product = u128::from(self.0 ^ u64::from_le_bytes(word)) * u128::from(SPREAD);
-            self.0 = product as u64 ^ (product >> 64) as u64;
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {
-        // The length of an id never differs, so it adds nothing.
     }
 }

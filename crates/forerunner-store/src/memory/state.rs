@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use forerunner_core::{ContextId, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdMap, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskState, Timestamp};
 
 use super::{
     lane::{Lane, Line, Spot},
-    slots::{Entry, QuickMap, Slots},
+    slots::{Entry, Slots},
 };
 use crate::{StoredContext, rules};
 
@@ -42,8 +42,8 @@ pub(super) struct Node {
 pub(super) struct State {
     pub slots: Slots,
     pub pools: Vec<Pool>,
-    pub by_name: QuickMap<PoolName, u32>,
-    pub nodes: QuickMap<NodeId, Node>,
+    pub by_name: IdMap<PoolName, u32>,
+    pub nodes: IdMap<NodeId, Node>,
     pub notes: HashMap<String, String>,
     pub closed: bool,
     /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.

@@ -1,0 +1,177 @@
+//! Tasks through a pool on disk.
+
+use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
+
+use forerunner::{
+    Payload, Placement, PoolName, Runtime, Task,
+    core::{LeaseEpoch, Next, NodeId, Priority, RetryPolicy, TaskId, TaskState, Timestamp},
+    store::{Claim, Settlement, SqliteOptions, SqliteStore, Store, Submission},
+};
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
+
+use crate::{
+    Error, Options,
+    ours::{self, POOL},
+    report::{Budget, Report, Row, Unit},
+    rounds::{self, Contender, Progress},
+    service,
+};
+
+const OURS_512: &str = "forerunner, 512 in flight";
+const OURS_1024: &str = "forerunner, 1,024 in flight";
+const STORE_512: &str = "its store alone, 512 in flight";
+const STORE_1024: &str = "its store alone, 1,024 in flight";
+const DISK: &str = "append and fdatasync, 1,024 a group";
+
+/// Callers of the store alone: each has its share of what is in flight in one batch, so that one batch is made durable
+/// while the others are gathered.
+const CALLERS: usize = 4;
+/// Size of a record of the bare disk loop, in bytes: about what a small task and its result take.
+const RECORD: usize = 256;
+
+/// Measures tasks from submission to result, both durable, beside the store by itself and beside the disk by itself.
+///
+/// # Errors
+/// When something does not work; never because it is slow.
+pub fn durable(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
+    let contenders = [
+        contender(options, OURS_512, |options, file| ours(options, file, 512)),
+        contender(options, STORE_512, |options, file| store(options, file, 512)),
+        contender(options, OURS_1024, |options, file| ours(options, file, 1_024)),
+        contender(options, STORE_1024, |options, file| store(options, file, 1_024)),
+        contender(options, DISK, disk),
+    ];
+    let samples = rounds::measure(&contenders, options.repetitions, progress)?;
+    let figure = |name: &str| rounds::of(&samples, name).figure(0);
+    let compare = |what: &str, ours: &str, reference: &str| {
+        Row::compare(what, Unit::TasksPerS, &figure(ours), reference, &figure(reference))
+    };
+    let rows = vec![
+        compare("tasks, 512 in flight", OURS_512, STORE_512).with_budget(Budget::RatioAtLeast(0.5)),
+        compare("tasks, 1,024 in flight", OURS_1024, STORE_1024).with_budget(Budget::RatioAtLeast(0.5)),
+        Row::alone("tasks, 1,024 in flight", Unit::TasksPerS, &figure(OURS_1024), "")
+            .with_budget(Budget::AtLeast(35_000.0)),
+        compare("tasks, 1,024 in flight", OURS_1024, DISK),
+        compare("store alone, 1,024 in flight", STORE_1024, DISK),
+    ];
+    let notes = vec![
+        format!("SQLite; submission and result each on disk before they are answered; pool of {}.", ours::AGENTS),
+        format!("The store alone: {CALLERS} callers that submit, claim and settle their share in batches."),
+        format!("The disk alone: two records of {RECORD} B a task, one group for each half, one fdatasync a group."),
+    ];
+    Ok(Report::new("durable", options, rows, notes))
+}
+
+/// A contender with a directory of its own, gone after the sample.
+fn contender(
+    options: &Options,
+    name: &'static str,
+    sample: impl Fn(&Options, &Path) -> Result<f64, Error> + Clone + Send + 'static,
+) -> Contender {
+    let options = options.clone();
+    Contender::new(name, move || {
+        let files = tempfile::tempdir_in(&options.directory)?;
+        Ok(vec![sample(&options, &files.path().join("tasks.db"))?])
+    })
+}
+
+fn ours(options: &Options, file: &Path, in_flight: usize) -> Result<f64, Error> {
+    actix_rt::System::new().block_on(async {
+        let ours = ours::start_with(Runtime::builder().placement(Placement::Spread(1)).sqlite(file)).await?;
+        let rate = service::throughput(&ours, 1, in_flight, options.warm_up(), options.sample).await;
+        ours.runtime.shutdown().await;
+        rate
+    })
+}
+
+fn store(options: &Options, file: &Path, in_flight: usize) -> Result<f64, Error> {
+    let thread = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file, SqliteOptions::default())?);
+    thread.block_on(async {
+        let mut rate = 0.0;
+        for duration in [options.warm_up(), options.sample] {
+            let begun = Instant::now();
+            let until = begun + duration;
+            let callers = (0..CALLERS).map(|caller| cycle(&*store, caller, in_flight / CALLERS, until));
+            let done: u64 = try_join_all(callers).await?.iter().sum();
+            rate = done as f64 / begun.elapsed().as_secs_f64();
+        }
+        store.close().await?;
+        Ok(rate)
+    })
+}
+
+/// Submits, claims and settles batches until the time given; counts tasks.
+async fn cycle(store: &dyn Store, caller: usize, batch: usize, until: Instant) -> Result<u64, Error> {
+    let pool = PoolName::new(POOL).map_err(forerunner::Error::from)?;
+    let node = NodeId::from_parts(now(), 1);
+    let mut done = 0;
+    while Instant::now() < until {
+        let first = (caller as u128) << 40 | u128::from(done);
+        let tasks = (0..batch as u128).map(|index| Submission { task: task(&pool, first + index), fingerprint: None });
+        store.enqueue(tasks.collect()).await?;
+        let lease_until = now() + Duration::from_secs(15);
+        let claim = Claim { pool: pool.clone(), node, limit: batch, now: now(), lease_until };
+        let claimed = store.claim(claim).await?;
+        let settled = claimed.into_iter().map(|task| Settlement {
+            task: task.id,
+            epoch: task.epoch,
+            now: now(),
+            next: Next::Finish { state: TaskState::Succeeded, output: Some(task.input), error: None },
+            context: None,
+        });
+        let answers = store.settle(settled.collect()).await?;
+        done += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    }
+    Ok(done)
+}
+
+fn task(pool: &PoolName, number: u128) -> Task {
+    let now = now();
+    Task {
+        id: TaskId::from_parts(now, number),
+        pool: pool.clone(),
+        state: TaskState::Queued,
+        input: Payload::trusted(number.to_string()),
+        context: None,
+        priority: Priority::default(),
+        context_version: 0,
+        submitted_at: now,
+        run_at: now,
+        deadline: None,
+        timeout: Duration::from_secs(600),
+        retry: RetryPolicy::default(),
+        labels: forerunner::Labels::new(),
+        idempotency_key: None,
+        attempt: 0,
+        crashes: 0,
+        epoch: LeaseEpoch::default(),
+        started_at: None,
+        finished_at: None,
+        agent: None,
+        node: None,
+        output: None,
+        error: None,
+    }
+}
+
+fn now() -> Timestamp {
+    forerunner::core::Clock::now(&forerunner::SystemClock)
+}
+
+/// Appends groups of records and waits for the disk after each.
+fn disk(options: &Options, file: &Path) -> Result<f64, Error> {
+    const GROUP: usize = 1_024;
+    let mut file = File::create_new(file)?;
+    let group = vec![b'x'; RECORD * GROUP];
+    let begun = Instant::now();
+    let mut groups = 0_u64;
+    while begun.elapsed() < options.sample {
+        file.write_all(&group)?;
+        file.sync_data()?;
+        groups += 1;
+    }
+    // One record when a task is accepted, one when it ends.
+    Ok((groups * GROUP as u64) as f64 / 2.0 / begun.elapsed().as_secs_f64())
+}

@@ -1,0 +1,35 @@
+//! What can go wrong with a measurement.
+
+use std::io;
+
+/// Why a measurement could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The product refused, or failed.
+    #[error("forerunner failed while it was measured: {0}")]
+    Runtime(#[from] forerunner::Error),
+    /// The store failed.
+    #[error("the store failed while it was measured: {0}")]
+    Store(#[from] forerunner::store::StoreError),
+    /// A file or a socket failed.
+    #[error("the measurement could not use a file or a socket: {0}")]
+    Io(#[from] io::Error),
+    /// A reference went away before it answered.
+    #[error("the reference `{reference}` went away before it answered")]
+    Reference {
+        /// Which one.
+        reference: &'static str,
+    },
+    /// Something answered, but not with what was expected.
+    #[error("{who} gave a wrong answer: {what}")]
+    Wrong {
+        /// Who answered.
+        who: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A thread that measured panicked.
+    #[error("a thread that measured panicked; its message is above")]
+    Panicked,
+}

@@ -1,0 +1,121 @@
+//! The servers that are asked: each on threads of its own, beside the client's.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{OnceLock, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use actix_web::{App, HttpServer as ActixServer, web};
+use forerunner::{
+    Placement, Runtime,
+    http::{DURATION_BUCKETS, HttpServer, HttpSettings},
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{Error, ours};
+
+/// Threads that serve.
+pub(super) const WORKERS: usize = 2;
+
+/// A server that runs until it is dropped.
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Runs `serve` in an actix system of its own; it tells its address, and returns when it is told to stop.
+    fn start<F: Future<Output = Result<(), Error>>>(
+        serve: impl FnOnce(mpsc::Sender<SocketAddr>, oneshot::Receiver<()>) -> F + Send + 'static,
+    ) -> Result<Self, Error> {
+        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let (fail, failure) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            if let Err(error) = actix_rt::System::new().block_on(serve(tell, stopped)) {
+                let _ = fail.send(error);
+            }
+        });
+        match told.recv() {
+            Ok(address) => Ok(Self { address, stop: Some(stop), thread: Some(thread) }),
+            Err(_) => Err(failure.recv().unwrap_or(Error::Panicked)),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the bare handler takes and gives back.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    input: u64,
+}
+
+/// A handler that reads JSON and writes it back: what the framework costs by itself.
+pub(super) fn echo() -> Result<Running, Error> {
+    Running::start(|tell, stopped| async move {
+        let app = || App::new().route("/", web::post().to(async |body: web::Json<Body>| body));
+        let server = ActixServer::new(app).workers(WORKERS).disable_signals().bind("127.0.0.1:0")?;
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        let serving = actix_rt::spawn(server);
+        let _ = tell.send(address);
+        let _ = stopped.await;
+        handle.stop(false).await;
+        let _ = serving.await;
+        Ok(())
+    })
+}
+
+/// The product's service over a pool of agents that give back what they get; on disk if a file is named.
+pub(super) fn forerunner(file: Option<PathBuf>) -> Result<Running, Error> {
+    Running::start(|tell, stopped| async move {
+        let builder = Runtime::builder().placement(Placement::Spread(1));
+        let builder = match file {
+            Some(file) => builder.sqlite(file),
+            None => builder,
+        };
+        let ours = ours::start_with(builder).await?;
+        let settings = HttpSettings { listen: "127.0.0.1:0".to_owned(), workers: WORKERS, ..HttpSettings::default() };
+        let server = HttpServer::bind(settings, ours.runtime.handle(), recorder())?;
+        let address = server.addrs()[0];
+        let control = server.control();
+        let serving = server.spawn();
+        let _ = tell.send(address);
+        let _ = stopped.await;
+        ours.runtime.shutdown().await;
+        control.stop(false).await;
+        let _ = serving.await;
+        Ok(())
+    })
+}
+
+/// Counts as the service counts: what metrics cost is part of the figure.
+fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)
+            .expect("the bounds are a constant that is not empty");
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        // A program that counts already goes on with its own recorder.
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    };
+    RECORDER.get_or_init(install).clone()
+}

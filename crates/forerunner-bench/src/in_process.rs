@@ -1,0 +1,138 @@
+//! Tasks through a pool in this process.
+
+use forerunner::Placement;
+
+use crate::{
+    Error, Options,
+    ours::{self, AGENTS, IN_FLIGHT},
+    reference::{Dispatcher, RoundRobin},
+    report::{Budget, Report, Row, Unit},
+    rounds::{self, Contender, Progress, Samples},
+    service::{self, Service},
+};
+
+const OURS: &str = "forerunner";
+const OURS_ONE: &str = "forerunner, one thread";
+const DISPATCHER: &str = "dispatcher with an idle list";
+const DISPATCHER_ONE: &str = "dispatcher, one thread";
+const ROUND_ROBIN: &str = "mpsc per worker, round robin";
+#[cfg(feature = "peers")]
+const FACTORY: &str = "ractor factory";
+#[cfg(not(feature = "peers"))]
+const FACTORY: &str = "ractor factory (build with --features peers)";
+
+/// Figures of a sample, in order.
+const ONE_SUBMITTER: usize = 0;
+const FOUR_SUBMITTERS: usize = 1;
+const P50: usize = 2;
+const P99: usize = 3;
+
+/// Measures tasks that do nothing: a number in, the same number out, through a pool of eight, nothing kept on disk.
+///
+/// # Errors
+/// When something does not work; never because it is slow.
+pub fn in_process(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
+    let samples = rounds::measure(&contenders(options), options.repetitions, progress)?;
+    let notes = vec![
+        format!("Tasks that do nothing through {AGENTS} workers, {IN_FLIGHT} in flight, result returned."),
+        "The references store nothing: no state, no lease, no retry, no answer for who asks later.".to_owned(),
+    ];
+    Ok(Report::new("in-process", options, rows(&samples), notes))
+}
+
+fn contenders(options: &Options) -> Vec<Contender> {
+    let mut contenders = Vec::new();
+    let ours = |placement| {
+        let options = options.clone();
+        move || {
+            actix_rt::System::new().block_on(async {
+                let ours = ours::start(placement).await?;
+                let figures = figures(&ours, &options).await;
+                ours.runtime.shutdown().await;
+                figures
+            })
+        }
+    };
+    contenders.push(Contender::new(OURS, ours(Placement::Spread(1))));
+    contenders
+        .push(Contender::new(DISPATCHER, on_two_threads(options, async || Ok(Dispatcher::start(AGENTS as usize)))));
+    #[cfg(feature = "peers")]
+    contenders.push(Contender::new(
+        FACTORY,
+        on_two_threads(options, async || crate::reference::FactoryPool::start(AGENTS as usize).await),
+    ));
+    contenders
+        .push(Contender::new(ROUND_ROBIN, on_two_threads(options, async || Ok(RoundRobin::start(AGENTS as usize)))));
+    contenders.push(Contender::new(OURS_ONE, ours(Placement::Current)));
+    contenders
+        .push(Contender::new(DISPATCHER_ONE, on_one_thread(options, async || Ok(Dispatcher::start(AGENTS as usize)))));
+    contenders
+}
+
+/// A reference whose workers run on one thread while the submitters run on another: as the product is spread.
+fn on_two_threads<S: Service>(
+    options: &Options,
+    start: impl AsyncFn() -> Result<S, Error> + Clone + Send + 'static,
+) -> impl Fn() -> Result<Vec<f64>, Error> + Clone + Send + 'static {
+    let options = options.clone();
+    move || {
+        let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        workers.block_on(async { figures(&start().await?, &options).await })
+    }
+}
+
+/// A reference whose workers share their thread with the submitters.
+fn on_one_thread<S: Service>(
+    options: &Options,
+    start: impl AsyncFn() -> Result<S, Error> + Clone + Send + 'static,
+) -> impl Fn() -> Result<Vec<f64>, Error> + Clone + Send + 'static {
+    let options = options.clone();
+    move || {
+        let thread = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread.block_on(async { figures(&start().await?, &options).await })
+    }
+}
+
+async fn figures<S: Service>(service: &S, options: &Options) -> Result<Vec<f64>, Error> {
+    let (warm_up, sample) = (options.warm_up(), options.sample);
+    let one = service::throughput(service, 1, IN_FLIGHT, warm_up, sample).await?;
+    let four = service::throughput(service, 4, IN_FLIGHT, warm_up, sample).await?;
+    let [p50, p99] = service::round_trips(service, warm_up, sample / 4).await?;
+    Ok(vec![one, four, p50, p99])
+}
+
+fn rows(samples: &[Samples]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, figure) in [("tasks, 1 submitter", ONE_SUBMITTER), ("tasks, 4 submitters", FOUR_SUBMITTERS)] {
+        let compare = |reference| compare(samples, what, Unit::TasksPerS, OURS, reference, figure);
+        rows.push(factory_row(samples, what, figure).with_budget(Budget::RatioAtLeast(2.0)));
+        rows.push(compare(DISPATCHER).with_budget(Budget::RatioAtLeast(0.6)));
+        rows.push(compare(ROUND_ROBIN));
+        let what = format!("{what}, one thread");
+        let one_thread = self::compare(samples, &what, Unit::TasksPerS, OURS_ONE, DISPATCHER_ONE, figure);
+        rows.push(one_thread.with_budget(Budget::RatioAtLeast(0.6)));
+    }
+    for (what, ours, reference) in
+        [("round trip", OURS, DISPATCHER), ("round trip, one thread", OURS_ONE, DISPATCHER_ONE)]
+    {
+        let p50 = compare(samples, &format!("{what}, p50"), Unit::Micros, ours, reference, P50);
+        rows.push(p50.with_budget(Budget::AtMost(20.0)));
+        rows.push(compare(samples, &format!("{what}, p99"), Unit::Micros, ours, reference, P99));
+    }
+    rows
+}
+
+fn compare(samples: &[Samples], what: &str, unit: Unit, ours: &str, reference: &str, figure: usize) -> Row {
+    let theirs = rounds::of(samples, reference).figure(figure);
+    Row::compare(what, unit, &rounds::of(samples, ours).figure(figure), reference, &theirs)
+}
+
+#[cfg(feature = "peers")]
+fn factory_row(samples: &[Samples], what: &str, figure: usize) -> Row {
+    compare(samples, what, Unit::TasksPerS, OURS, FACTORY, figure)
+}
+
+#[cfg(not(feature = "peers"))]
+fn factory_row(samples: &[Samples], what: &str, figure: usize) -> Row {
+    Row::alone(what, Unit::TasksPerS, &rounds::of(samples, OURS).figure(figure), FACTORY)
+}

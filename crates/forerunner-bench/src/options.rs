@@ -1,0 +1,37 @@
+//! How long and how often to measure.
+
+use std::{path::PathBuf, time::Duration};
+
+/// How long and how often to measure, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// How often each contender is measured. Odd, so that the median is a figure that was measured.
+    pub repetitions: usize,
+    /// How long one sample takes. Before it, a tenth of it is run and thrown away.
+    pub sample: Duration,
+    /// Where durable measurements put their files; removed afterwards. On the disk that is to be measured.
+    pub directory: PathBuf,
+}
+
+impl Options {
+    /// Enough to tell a ratio of 1.1 from 1 on a quiet machine.
+    pub fn thorough() -> Self {
+        Self { repetitions: 5, sample: Duration::from_secs(1), directory: PathBuf::from(".") }
+    }
+
+    /// Just enough to see that everything works. The figures mean nothing.
+    pub fn quick() -> Self {
+        Self { repetitions: 1, sample: Duration::from_millis(20), directory: std::env::temp_dir() }
+    }
+
+    /// How long a contender warms up before a sample.
+    pub(crate) fn warm_up(&self) -> Duration {
+        self.sample / 10
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::thorough()
+    }
+}

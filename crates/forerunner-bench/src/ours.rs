@@ -1,0 +1,58 @@
+//! The product as the references are measured.
+
+use std::future::Future;
+
+use forerunner::{Agent, AgentContext, AgentError, Placement, Pool, Runtime, RuntimeBuilder};
+
+use crate::{Error, service::Service};
+
+/// Agents in the pool, and workers in each reference.
+pub(crate) const AGENTS: u32 = 8;
+/// Tasks under way unless a row says otherwise.
+pub(crate) const IN_FLIGHT: usize = 1_024;
+/// The pool's name.
+pub(crate) const POOL: &str = "echo";
+
+/// Gives back what it gets.
+struct Echo;
+
+impl Agent for Echo {
+    type Input = u64;
+    type Output = u64;
+
+    async fn run(&mut self, number: u64, _: &mut AgentContext) -> Result<u64, AgentError> {
+        Ok(number)
+    }
+}
+
+/// A pool of warm agents that give back what they get.
+pub(crate) fn pool() -> Pool {
+    Pool::new(POOL, || async { Ok(Echo) }).size(AGENTS..=AGENTS)
+}
+
+/// A runtime that keeps nothing, placed as said.
+pub(crate) async fn start(placement: Placement) -> Result<Ours, Error> {
+    start_with(Runtime::builder().placement(placement)).await
+}
+
+/// Starts a runtime with the pool, and waits until all agents are warm.
+pub(crate) async fn start_with(builder: RuntimeBuilder) -> Result<Ours, Error> {
+    let runtime = builder.pool(pool()).start().await?;
+    let handle = runtime.handle();
+    while handle.pool(POOL).await?.agents.ready < AGENTS {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    Ok(Ours { runtime })
+}
+
+/// A running pool.
+pub(crate) struct Ours {
+    pub(crate) runtime: Runtime,
+}
+
+impl Service for Ours {
+    fn send(&self, number: u64) -> impl Future<Output = Result<u64, Error>> {
+        let submitted = IntoFuture::into_future(self.runtime.submit(POOL, number));
+        async { Ok(submitted.await?.result().await?) }
+    }
+}

@@ -1,0 +1,105 @@
+//! Tasks on their way: to the store, then to their end.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use forerunner_core::{PoolName, Task, TaskId};
+use tokio::sync::oneshot;
+
+use crate::{Error, Handle, queue::messages::Accepted};
+
+/// A task on its way to the store. Answers once it is durable, with the way to its end.
+///
+/// Answers with the errors of [`Handle::submit`].
+#[must_use = "a submission may be refused"]
+pub struct Submitting {
+    state: Result<UnderWay, Option<Error>>,
+}
+
+struct UnderWay {
+    answer: oneshot::Receiver<Result<Accepted, Error>>,
+    ending: Option<Ending>,
+}
+
+impl Submitting {
+    pub(crate) const fn sent(answer: oneshot::Receiver<Result<Accepted, Error>>, ending: Ending) -> Self {
+        Self { state: Ok(UnderWay { answer, ending: Some(ending) }) }
+    }
+
+    /// A submission that was refused before it was sent.
+    pub const fn refused(error: Error) -> Self {
+        Self { state: Err(Some(error)) }
+    }
+}
+
+impl Future for Submitting {
+    type Output = Result<Ending, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        const ONCE: &str = "a future is not polled after it was ready";
+        let under_way = match &mut self.state {
+            Ok(under_way) => under_way,
+            Err(refusal) => return Poll::Ready(Err(refusal.take().expect(ONCE))),
+        };
+        let answer = ready!(Pin::new(&mut under_way.answer).poll(cx));
+        let ending = under_way.ending.take().expect(ONCE);
+        Poll::Ready(match answer {
+            Err(_) => Err(Error::Unknown { pool: ending.pool }),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(Accepted::New { .. })) => Ok(ending),
+            Ok(Ok(Accepted::Known(task))) => Ok(ending.of_known(task.id)),
+        })
+    }
+}
+
+/// The end of a task that was submitted with [`Handle::submit_watched`].
+pub struct Ending {
+    receiver: oneshot::Receiver<Arc<Task>>,
+    id: TaskId,
+    pool: PoolName,
+    /// Whether it was accepted before: then it may have ended before the wait was registered.
+    known: bool,
+    handle: Handle,
+}
+
+impl Ending {
+    pub(crate) fn of_new(handle: Handle, id: TaskId, pool: PoolName) -> Self {
+        Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: false, handle }
+    }
+
+    fn of_known(self, id: TaskId) -> Self {
+        let Self { pool, handle, .. } = self;
+        Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: true, handle }
+    }
+
+    /// Returns the task's id.
+    pub const fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Returns false if the same submission had been accepted before.
+    pub const fn is_new(&self) -> bool {
+        !self.known
+    }
+
+    /// Waits for the task to end.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn task(self) -> Result<Arc<Task>, Error> {
+        if self.known {
+            let task = self.handle.task(self.id).await?;
+            if task.state.is_terminal() {
+                let Self { receiver, id, handle, .. } = self;
+                drop(receiver);
+                handle.shared.deps.watch.forget_gone(id);
+                return Ok(Arc::new(task));
+            }
+        }
+        self.receiver.await.map_err(|_| Error::Unknown { pool: self.pool })
+    }
+}
