@@ -14,24 +14,46 @@ use crate::{
 pub struct Payload(Arc<str>);
 
 impl Payload {
-    /// Checks that `text` is one JSON value (nesting at most 128 deep) and wraps it.
+    /// Deepest nesting of arrays and objects.
+    ///
+    /// Common parsers stop at 127 levels or a few hundred, and a message to an agent puts two around its input. One that
+    /// stops would take each agent down that is given the task.
+    pub const MAX_NESTING: usize = 100;
+
+    /// Checks that `text` is one JSON value (nesting at most [`Self::MAX_NESTING`] deep) and wraps it.
     ///
     /// # Errors
-    /// [`Error::Payload`] with the parser's message.
+    /// [`Error::Payload`] with the parser's message, [`Error::Nesting`].
     pub fn parse(text: &str) -> Result<Self, Error> {
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(value) => Ok(Self(Arc::from(value.get()))),
+            Ok(value) => Self::from_raw(value),
             Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        }
+    }
+
+    /// Wraps JSON text that a parser has skipped, which it does however deep it is nested.
+    ///
+    /// # Errors
+    /// [`Error::Nesting`].
+    pub fn from_raw(value: &RawValue) -> Result<Self, Error> {
+        Self::bounded(value.get())
+    }
+
+    fn bounded(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
+        match nesting(text.as_ref()) {
+            depth if depth <= Self::MAX_NESTING => Ok(Self(text.into())),
+            depth => Err(Error::Nesting { depth }),
         }
     }
 
     /// Writes a value as JSON.
     ///
     /// # Errors
-    /// [`Error::Payload`] when the value has no JSON form, such as a map with keys that are not strings.
+    /// [`Error::Payload`] when the value has no JSON form, such as a map with keys that are not strings;
+    /// [`Error::Nesting`].
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         match serde_json::to_string(value) {
-            Ok(text) => Ok(Self(Arc::from(text))),
+            Ok(text) => Self::bounded(text),
             Err(error) => Err(Error::Payload { reason: error.to_string() }),
         }
     }
@@ -88,7 +110,35 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Arc::from(raw.get())))
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_raw(&raw).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Returns how deep the arrays and objects of a JSON text are nested.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Goes on behind the closing quote of a string, in which brackets mean nothing.
+fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
     }
 }
 
@@ -483,6 +533,23 @@ mod tests {
         for state in TaskState::ALL {
             assert_eq!(state.as_str().parse::<TaskState>().unwrap(), state);
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+    }
+
+    #[test]
+    fn payloads_are_not_nested_deeper_than_agents_can_read() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for (text, accepted) in [
+            (nested(Payload::MAX_NESTING), true),
+            (nested(Payload::MAX_NESTING + 1), false),
+            (nested(100_000), false),
+            (format!("{:?}", "[{".repeat(1_000)), true),
+            (r#"["\"[[", {"]": []}]"#.to_owned(), true),
+            (format!("[{}0]", "[],{},".repeat(1_000)), true),
+        ] {
+            let shown: String = text.chars().take(40).collect();
+            assert_eq!(Payload::parse(&text).is_ok(), accepted, "parsed: {shown}");
+            assert_eq!(serde_json::from_str::<Payload>(&text).is_ok(), accepted, "read: {shown}");
         }
     }
 

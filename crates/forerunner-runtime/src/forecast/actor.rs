@@ -24,6 +24,8 @@ use crate::{
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Completions that the recent pace is averaged over.
+const PACE_TASKS: f64 = 64.0;
 /// Bytes of context per token, for rules that think in tokens.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
@@ -51,6 +53,8 @@ pub(crate) struct ForecastActor {
     nudged: Option<Cause>,
     desired: Option<u32>,
     forecast: Option<Forecast>,
+    /// Seconds on an agent, lately.
+    pace_s: Option<f64>,
     history: History,
     saved_at: Timestamp,
     retired: bool,
@@ -86,6 +90,7 @@ impl ForecastActor {
             nudged: None,
             desired: None,
             forecast: None,
+            pace_s: None,
             saved_at: now,
             retired: false,
         })
@@ -124,7 +129,7 @@ impl ForecastActor {
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
-        self.tell_queue(&decision);
+        self.tell_queue(queue, &decision);
         self.show(now, span_s, queue, pool, &decision);
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
@@ -157,11 +162,16 @@ impl ForecastActor {
         arrived.iter().map(|(task, at)| (*task, (at - begun).max(0.0))).collect()
     }
 
-    /// Tells the queue what is normal now, so that it can tell a surge.
-    fn tell_queue(&self, decision: &Decision) {
-        if let Some(forecast) = decision.forecast {
-            self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: forecast.service_s });
+    /// Tells the queue what is normal now, so that it can tell a surge, or a change of pace.
+    fn tell_queue(&mut self, queue: &QueueSample, decision: &Decision) {
+        let Some(forecast) = decision.forecast else { return };
+        // The pace is the recent one, not the forecast's: a trend that goes on as expected is no sharp change.
+        let pace_s = self.pace_s.get_or_insert(forecast.service_s);
+        if queue.completions > 0 {
+            let mean_s = queue.service_sum_s / queue.completions as f64;
+            *pace_s += (mean_s - *pace_s) * (queue.completions as f64 / PACE_TASKS).min(1.0);
         }
+        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: *pace_s });
     }
 
     fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
