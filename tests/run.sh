@@ -87,4 +87,5 @@ step "the program"
 cargo build --locked -p forerunner-cli
 
 step "end-to-end tests"
-cargo test --locked -p forerunner-e2e
+# The library first, the end-to-end tests last: their summary is the last line.
+cargo test --locked -p forerunner-e2e --lib --tests
