@@ -73,11 +73,19 @@ cargo test --locked --workspace --features "$features" --doc
 
 # Benchmarks are left out: they are programs of their own, not tests.
 step "unit, property and integration tests"
-cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests --examples
+cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests
+
+# They assert what they show.
+step "examples"
+cargo build --locked --workspace --exclude forerunner-e2e --features "$features" --examples
+for example in durable_restart growing_context; do
+    "${CARGO_TARGET_DIR:-target}/debug/examples/$example"
+done
 
 # They start the program, so it is built first, and seen to be.
 step "the program"
 cargo build --locked -p forerunner-cli
 
 step "end-to-end tests"
-cargo test --locked -p forerunner-e2e
+# The library first, the end-to-end tests last: their summary is the last line.
+cargo test --locked -p forerunner-e2e --lib --tests
