@@ -23,6 +23,8 @@ pub(super) struct Settling {
 
 /// An end that waits for the store.
 struct Pending {
+    /// The task as leased. It left the leases when its end was heard of, so that nothing can end the attempt twice.
+    task: Arc<Task>,
     settlement: Settlement,
     agent: Option<AgentId>,
     reply: Option<Recipient<SettleDone>>,
@@ -50,16 +52,13 @@ impl QueueActor {
         self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
         let mut claimable = 0;
         for (answer, one) in answers.into_iter().zip(pending) {
-            let task = self.leased.remove(&one.settlement.task);
-            let result = match (answer, task) {
-                (Ok(settled), task) => {
+            let result = match answer {
+                Ok(settled) => {
                     claimable += settled.claimable;
-                    if let Some(task) = task {
-                        self.on_settled_one(task, &one, &settled, ctx);
-                    }
+                    self.on_settled_one(one.task, one.agent, &one.settlement, &settled, ctx);
                     Ok(())
                 }
-                (Err(lost), _) => {
+                Err(lost) => {
                     tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
                     self.metrics.leases_lost.increment(1);
                     Err(lost)
@@ -74,8 +73,15 @@ impl QueueActor {
         self.answer_drains();
     }
 
-    fn on_settled_one(&mut self, mut task: Arc<Task>, one: &Pending, settled: &Settled, ctx: &mut Context<Self>) {
-        match one.settlement.next {
+    fn on_settled_one(
+        &mut self,
+        mut task: Arc<Task>,
+        agent: Option<AgentId>,
+        settlement: &Settlement,
+        settled: &Settled,
+        ctx: &mut Context<Self>,
+    ) {
+        match settlement.next {
             Next::Finish { state, .. } => {
                 self.metrics.finished(state);
                 self.tally.finished();
@@ -92,8 +98,8 @@ impl QueueActor {
         if self.deps.node.watch.is_watched(task.id) {
             // Nobody else holds it by now, as a rule: then nothing is copied.
             let ended = Arc::make_mut(&mut task);
-            ended.agent = one.agent;
-            ended.apply(&one.settlement.next, one.settlement.now);
+            ended.agent = agent;
+            ended.apply(&settlement.next, settlement.now);
             self.tell(task);
         }
     }
@@ -146,7 +152,9 @@ impl Handler<Settle> for QueueActor {
 
     fn handle(&mut self, msg: Settle, ctx: &mut Self::Context) {
         let now = self.deps.now();
-        let Some(task) = self.leased.get(&msg.task).filter(|task| task.epoch == msg.epoch).cloned() else {
+        let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
+        let task = if leased { self.leased.remove(&msg.task) } else { None };
+        let Some(task) = task else {
             if let Some(reply) = msg.reply {
                 let lost = LeaseLost { task: msg.task, epoch: msg.epoch };
                 reply.do_send(SettleDone { task: msg.task, result: Err(lost) });
@@ -161,7 +169,7 @@ impl Handler<Settle> for QueueActor {
         let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
-        self.settling.pending.push(Pending { settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
+        self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
         self.flush_soon(ctx);
     }
 }
