@@ -46,6 +46,7 @@ async fn a_client_that_prefers_to_wait_gets_the_result() {
     assert_snapshot!(answer.redacted(), @r#"
     200 OK
     {
+      "agent": "[id]",
       "attempt": 1,
       "finished_at": "[time]",
       "id": "[id]",
@@ -85,6 +86,7 @@ async fn a_task_is_shown_with_its_payloads_and_why_it_failed() {
     assert_snapshot!(rig.get(&format!("/v1/tasks/{id}")).await.redacted(), @r#"
     200 OK
     {
+      "agent": "[id]",
       "attempt": 1,
       "error": {
         "kind": "agent_error",
