@@ -1,1 +1,34 @@
-//! The rig of the end-to-end tests.
+//! The rig of the end-to-end tests: the real `forerunner` program, from outside.
+//!
+//! A [`Site`] is a directory with a configuration and a store, which outlives the [`Service`]s that are started on it,
+//! killed and started again. [`Client`] speaks to a service as any other program would, [`Program`] runs the other
+//! subcommands. What agents did is known from their own [`Effects`] file, so that a run that the store knows nothing of
+//! is seen all the same; [`History`] compares the two. [`Marker`] finds every process that belongs to a site.
+//!
+//! What is started is stopped, also when a test panics: each guard kills what it owns when it is dropped. Everything
+//! stays on the loopback interface and in temporary directories, and every wait has an end.
+
+mod binary;
+mod client;
+mod effects;
+mod history;
+mod patience;
+mod pool;
+mod processes;
+mod program;
+mod seeded;
+mod service;
+mod site;
+
+pub use binary::binary;
+pub use client::{Answer, Call, Client, NoAnswer};
+pub use effects::{Effect, Effects};
+pub use history::{Counts, History};
+pub use patience::{eventually, holds};
+pub use pool::Pool;
+pub use processes::{Marker, is_alive, send};
+pub use program::{Finished, Program};
+pub use rustix::process::Signal;
+pub use seeded::Seeded;
+pub use service::Service;
+pub use site::Site;

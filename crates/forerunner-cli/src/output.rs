@@ -29,11 +29,6 @@ impl Output {
         Self { format, colours: std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !refused }
     }
 
-    /// Returns whether a program reads the answer.
-    pub fn is_json(&self) -> bool {
-        self.format == Format::Json
-    }
-
     /// Writes `value` as JSON, or what `text` makes of it.
     pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.format {
@@ -81,10 +76,16 @@ impl Output {
 
 /// A table without lines: a header and rows, as wide as the terminal allows.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = lineless();
     table.set_header(header.map(str::to_uppercase));
     table.add_rows(rows);
+    table
+}
+
+/// An empty table without lines.
+pub fn lineless() -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 

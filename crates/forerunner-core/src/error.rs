@@ -42,6 +42,12 @@ pub enum Error {
         /// What the parser said.
         reason: String,
     },
+    /// A payload is nested too deep.
+    #[error("payload is nested {depth} levels deep; use {} at most", crate::Payload::MAX_NESTING)]
+    Nesting {
+        /// How deep it is.
+        depth: usize,
+    },
     /// A state name is unknown.
     #[error(
         "task state `{value}` is unknown; use one of scheduled, queued, running, succeeded, failed, cancelled, expired, dead"

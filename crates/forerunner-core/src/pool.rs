@@ -154,6 +154,14 @@ impl PoolMachine {
         self.counts
     }
 
+    /// Returns how many busy agents stop after their task.
+    pub fn draining(&self) -> u32 {
+        if self.counts.cooldown == 0 {
+            return 0;
+        }
+        self.agents.values().filter(|record| record.draining && record.state == AgentState::Busy).count() as u32
+    }
+
     /// Returns what the pool did so far.
     pub const fn tally(&self) -> PoolTally {
         self.tally

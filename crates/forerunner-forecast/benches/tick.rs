@@ -41,7 +41,7 @@ fn tick(per_second: u64) {
 fn events() {
     const EVENTS: u32 = 10_000_000;
     let mut detector = EventDetector::new();
-    detector.expect(1e6, 1e-5, 1e-5);
+    detector.expect(1e6, 1e-5);
     let arrivals = timed(|| (0..EVENTS).for_each(|i| _ = black_box(detector.on_arrival(f64::from(i) * 1e-6))));
     let completions =
         timed(|| (0..EVENTS).for_each(|i| _ = black_box(detector.on_completion(f64::from(i) * 1e-6, 1e-5))));

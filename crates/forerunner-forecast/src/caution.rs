@@ -7,8 +7,8 @@ use crate::{Objective, rate::sane};
 /// Aims a little below the share of late tasks that the objective allows, so that chance does not break it.
 const AIM: f64 = 0.7;
 
-/// Movement of the level per task, in shares of the allowed late share. Measured on recorded loads: a quarter of it
-/// learns too slowly for a short trace, four times as much swings and pays for it.
+/// Movement of the level per task, in shares of the allowed late share. Measured on recorded loads: half and twice as much
+/// do about as well; more swings, and pays for it.
 const STEP_PER_TASK: f64 = 4e-5;
 
 /// A level in [0, 1] that rises with each late task and falls with each one on time, in balance at the objective.

@@ -84,7 +84,7 @@ pub struct Observation {
 impl Observation {
     /// Agents that exist or are on their way and may take tasks.
     pub fn size(&self) -> u32 {
-        self.in_flight.saturating_sub(self.draining) + self.ready + self.starting
+        self.in_flight.saturating_sub(self.draining).saturating_add(self.ready).saturating_add(self.starting)
     }
 }
 

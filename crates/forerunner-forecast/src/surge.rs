@@ -58,6 +58,9 @@ pub struct EventDetector {
     next: usize,
     filled: usize,
     sum: f64,
+    /// Decayed mean and variance of the durations; `None` before the first.
+    mean: f64,
+    variance: Option<f64>,
     /// Bounds of the mean of the last durations that still fit.
     pace: (f64, f64),
     /// Depth at which a backlog is news: 1, then twice the depth last reported.
@@ -78,6 +81,8 @@ impl EventDetector {
             next: 0,
             filled: 0,
             sum: 0.0,
+            mean: 0.0,
+            variance: None,
             pace: (f64::NEG_INFINITY, f64::INFINITY),
             backlog_at: 1,
             quiet_until: f64::NEG_INFINITY,
@@ -85,13 +90,14 @@ impl EventDetector {
         }
     }
 
-    /// Sets what is normal now: arrivals per second, and mean and standard deviation of seconds on an agent.
+    /// Sets what is normal now: arrivals per second and mean seconds on an agent, as in a [`Forecast`](crate::Forecast).
     ///
     /// Call after each decision, with its forecast. Values that are not finite switch the check off.
-    pub fn expect(&mut self, rate_per_s: f64, service_s: f64, service_sd_s: f64) {
+    pub fn expect(&mut self, rate_per_s: f64, service_s: f64) {
         let mean = (rate_per_s * 2.0 * SLOT_S).max(0.0);
         self.improbable = improbable_count(mean);
-        let margin = (PACE_SIGMAS * service_sd_s / (PACE_TASKS as f64).sqrt()).max(PACE_SHARE * service_s);
+        let sd_s = self.variance.map_or(service_s, f64::sqrt);
+        let margin = (PACE_SIGMAS * sd_s / (PACE_TASKS as f64).sqrt()).max(PACE_SHARE * service_s);
         self.pace = if margin.is_finite() {
             (service_s - margin, service_s + margin)
         } else {
@@ -121,6 +127,7 @@ impl EventDetector {
         if !service_s.is_finite() {
             return None;
         }
+        self.learn_spread(service_s);
         self.sum += service_s - self.durations[self.next];
         self.durations[self.next] = service_s;
         self.next = (self.next + 1) % PACE_TASKS;
@@ -180,6 +187,20 @@ impl EventDetector {
         self.poll(t)
     }
 
+    /// Exponentially weighted mean and variance over some hundred tasks (Finch 2009, "Incremental calculation of weighted
+    /// mean and variance", §9).
+    fn learn_spread(&mut self, service_s: f64) {
+        const WEIGHT: f64 = 0.01;
+        let Some(variance) = self.variance else {
+            // One duration says nothing about the spread; as much as the mean is that of exponential durations.
+            (self.mean, self.variance) = (service_s, Some(service_s * service_s));
+            return;
+        };
+        let off = service_s - self.mean;
+        self.mean += WEIGHT * off;
+        self.variance = Some((1.0 - WEIGHT) * (variance + WEIGHT * off * off));
+    }
+
     #[cold]
     fn turn_slot(&mut self, t: f64) {
         let adjacent = t < self.slot_end + SLOT_S;
@@ -234,17 +255,17 @@ mod tests {
     #[test]
     fn a_surge_is_told_once_until_a_new_expectation() {
         let mut detector = EventDetector::new();
-        detector.expect(2.0, 1.0, 1.0);
+        detector.expect(2.0, 1.0);
         let burst: Vec<_> = (0..50).filter_map(|i| detector.on_arrival(10.0 + f64::from(i) * 0.004)).collect();
         assert_eq!(burst, [Trigger::Surge]);
-        detector.expect(2.0, 1.0, 1.0);
+        detector.expect(2.0, 1.0);
         assert!((0..50).any(|i| detector.on_arrival(11.0 + f64::from(i) * 0.004).is_some()));
     }
 
     #[test]
     fn arrivals_at_the_expected_rate_are_no_surge() {
         let mut detector = EventDetector::new();
-        detector.expect(100.0, 1.0, 1.0);
+        detector.expect(100.0, 1.0);
         assert!((0..10_000).all(|i| detector.on_arrival(f64::from(i) * 0.01).is_none()));
     }
 
@@ -282,9 +303,10 @@ mod tests {
     #[test]
     fn slower_tasks_are_told_and_equal_ones_are_not() {
         let mut detector = EventDetector::new();
-        detector.expect(1.0, 4.0, 1.0);
-        assert!((0..100).all(|i| detector.on_completion(f64::from(i), 4.0 + f64::from(i % 3) * 0.2).is_none()));
-        let told: Vec<_> = (0..100).filter_map(|i| detector.on_completion(200.0 + f64::from(i), 6.0)).collect();
+        detector.expect(1.0, 4.0);
+        assert!((0..500).all(|i| detector.on_completion(f64::from(i), 4.0 + f64::from(i % 3) * 0.2).is_none()));
+        detector.expect(1.0, 4.0);
+        let told: Vec<_> = (0..100).filter_map(|i| detector.on_completion(600.0 + f64::from(i), 6.0)).collect();
         assert_eq!(told, [Trigger::Pace]);
     }
 }

@@ -87,7 +87,7 @@ impl Policy for Utilisation {
         let wanted = match self.desired {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
-            _ if share > self.settings.scale_up_threshold => total + 1,
+            _ if share > self.settings.scale_up_threshold => total.saturating_add(1),
             // While tasks wait, an agent that is still starting must not be given up for being idle.
             _ if share < self.settings.scale_down_threshold && seen.queue_depth == 0 => total.saturating_sub(1),
             _ => total,

@@ -28,7 +28,7 @@ type Answer = Result<HttpResponse, Problem>;
 
 pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpRequest, body: JsonBody) -> Answer {
     let key = headers::idempotency_key(&request)?;
-    let task = json::parse::<TaskBody<'_>>(&body.0)?.into_task(PoolName::new(pool.as_str())?, key);
+    let task = json::parse::<TaskBody>(&body.0)?.into_task(PoolName::new(pool.as_str())?, key);
     let Submitted { task, created } = api.handle().submit(task).await?;
     let (task, waited) = await_end(&api, &request, task).await?;
     let mut answer = json::answer(status(&task), &TaskView::with_output(&task));

@@ -12,12 +12,12 @@ use forerunner_runtime::{AgentStatus, DecisionRecord, PoolStatus};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
-/// Body of a submission. Borrows from the bytes of the request; the input is checked but not built up.
+/// Body of a submission. The input is checked but not built up.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TaskBody<'a> {
-    #[serde(borrow)]
-    input: &'a RawValue,
+pub(crate) struct TaskBody {
+    #[serde(deserialize_with = "input")]
+    input: Payload,
     context: Option<ContextId>,
     #[serde(default)]
     priority: Priority,
@@ -30,12 +30,12 @@ pub(crate) struct TaskBody<'a> {
     labels: Labels,
 }
 
-impl TaskBody<'_> {
+impl TaskBody {
     /// Builds what the runtime is asked for.
     pub(crate) fn into_task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
         NewTask {
             pool,
-            input: Payload::trusted(self.input.get()),
+            input: self.input,
             context: self.context,
             priority: self.priority,
             run_at: self.run_at,
@@ -46,6 +46,11 @@ impl TaskBody<'_> {
             idempotency_key,
         }
     }
+}
+
+/// Copies the input once, from the bytes of the request.
+fn input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
+    Payload::from_raw(<&RawValue>::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

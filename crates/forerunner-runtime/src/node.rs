@@ -12,7 +12,7 @@ use std::{
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forerunner_core::Clock;
-use forerunner_store::{Rescue, Store, StoreError};
+use forerunner_store::{LEASE, Rescue, Store, StoreError};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
@@ -34,6 +34,8 @@ use crate::{
     watch::WatchBoard,
 };
 
+/// How often the node renews its leases: often enough for two failures in a row.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often the node forgets what nobody can want any more.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// Ended tasks removed in one go.
@@ -88,7 +90,7 @@ impl NodeSpec {
 pub struct Node {
     handle: Handle,
     arbiters: Vec<Arbiter>,
-    housekeeping: JoinHandle<()>,
+    upkeep: [JoinHandle<()>; 2],
 }
 
 /// How a shutdown went.
@@ -136,9 +138,9 @@ impl Node {
             let seed = ids.random_u64(index as u64 + 16);
             pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
-        let housekeeping = tokio::spawn(keep_house(deps.clone(), spec.retention));
+        let upkeep = [tokio::spawn(keep_house(deps.clone(), spec.retention)), tokio::spawn(renew_leases(deps.clone()))];
         let shared = Shared { deps, ids, pools, closed: AtomicBool::new(false) };
-        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping })
+        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, upkeep })
     }
 
     /// Returns a handle to talk to the node.
@@ -150,7 +152,8 @@ impl Node {
     /// saves what was learned, and closes the store.
     pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
         self.handle.close_intake();
-        self.housekeeping.abort();
+        let [housekeeping, heartbeat] = self.upkeep;
+        housekeeping.abort();
         let deps = &self.handle.shared.deps;
         let kill_at = deps.now() + grace;
         let mut gone = Vec::new();
@@ -165,6 +168,7 @@ impl Node {
         for entry in self.handle.shared.pools.values() {
             ask(|reply| entry.queue.do_send(Drain { reply })).await;
         }
+        heartbeat.abort();
         let store = deps.store.close().await.err().filter(|error| !matches!(error, StoreError::Closed { .. }));
         for arbiter in self.arbiters {
             arbiter.stop();
@@ -255,6 +259,16 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+        }
+    }
+}
+
+async fn renew_leases(deps: Arc<Deps>) {
+    let mut interval = tokio::time::interval(HEARTBEAT);
+    loop {
+        interval.tick().await;
+        if let Err(error) = deps.store.renew(deps.node, deps.now() + LEASE).await {
+            tracing::warn!(%error, "the node's leases could not be renewed");
         }
     }
 }

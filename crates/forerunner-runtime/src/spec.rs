@@ -31,9 +31,6 @@ pub struct PoolSettings {
     /// How long an idle agent that is not needed waits to be taken back before it stops.
     #[serde(with = "human_duration")]
     pub cooldown: Duration,
-    /// How long a running task may go on when its agent, or the node, is to stop.
-    #[serde(with = "human_duration")]
-    pub stop_grace: Duration,
     /// Bounds of the queue.
     pub queue: QueueSettings,
     /// What holds for a task that does not say otherwise.
@@ -53,7 +50,6 @@ impl Default for PoolSettings {
             tick: Duration::from_secs(1),
             cold_start: Duration::from_secs(5),
             cooldown: Duration::from_secs(5),
-            stop_grace: Duration::from_secs(30),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             restart: RestartPolicy::default(),

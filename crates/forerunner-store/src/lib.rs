@@ -1,4 +1,17 @@
 //! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
+//!
+//! It knows nothing of actors or agents, and never reads a clock: every call says what time it is. What all stores
+//! promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that holds them to it.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), forerunner_store::StoreError> {
+//! let store = forerunner_store::open("memory:")?;
+//! store.put_note("greeting".to_owned(), Some("hello".to_owned())).await?;
+//! assert_eq!(store.note("greeting".to_owned()).await?.as_deref(), Some("hello"));
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

@@ -11,7 +11,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
 use self::state::State;
 use crate::{
@@ -111,6 +111,10 @@ impl Store for MemoryStore {
             state.trim();
             swept
         })
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.run(|state| state.renew(node, until))
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {

@@ -30,7 +30,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -131,7 +131,7 @@ impl SqliteStore {
         verb: fn(&mut Tx<'_>, &I) -> Sql<T>,
     ) -> StoreFuture<T> {
         let (work, answer) = Work::new(kind, weight, input, verb);
-        self.inbox.push(work);
+        self.inbox.push(Box::new(work));
         answer
     }
 
@@ -172,7 +172,7 @@ impl Store for SqliteStore {
         let weight = Weight { items: 1, bytes: 0 };
         let (mut work, answer) = Work::new(Kind::HandOut, weight, claim, |tx, claim| tx.claim(claim));
         work.empty = Vec::is_empty;
-        self.inbox.push(work);
+        self.inbox.push(Box::new(work));
         answer
     }
 
@@ -201,6 +201,10 @@ impl Store for SqliteStore {
         self.change((pool, now), |tx, (pool, now)| {
             tx.cache.pool(pool).map_or_else(|| Ok(Swept::default()), |pool| tx.sweep(pool, *now))
         })
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.write(Kind::Look, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {

@@ -55,6 +55,10 @@ pub trait Store: Send + Sync + 'static {
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
 
+    /// Lets all leases of a node live until `until`, or as long as they do already: the node's heartbeat. A claim does
+    /// the same with its `lease_until`.
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()>;
+
     /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
     /// or dies of too many (see [`RetryPolicy::max_crashes`]).
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
@@ -127,7 +131,7 @@ pub struct Claim {
     pub limit: usize,
     /// Stored as the start of the attempts.
     pub now: Timestamp,
-    /// When the leases end unless the node renews them.
+    /// When the leases end unless the node renews them; see [`Store::renew`].
     pub lease_until: Timestamp,
 }
 

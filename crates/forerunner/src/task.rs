@@ -37,37 +37,58 @@ impl Submit {
 
     /// Sets the conversation it belongs to: tasks of one context run one at a time, in order.
     pub fn context(self, id: &str) -> Self {
-        self.with(|new| Ok(new.context = Some(ContextId::new(id)?)))
+        self.with(|new| {
+            new.context = Some(ContextId::new(id)?);
+            Ok(())
+        })
     }
 
     /// Sets how urgent it is: 0 (last) to 9 (first), 4 unless said.
     pub fn priority(self, priority: u8) -> Self {
-        self.with(|new| Ok(new.priority = Priority::new(u64::from(priority))?))
+        self.with(|new| {
+            new.priority = Priority::new(u64::from(priority))?;
+            Ok(())
+        })
     }
 
     /// Makes the submission repeatable: the same key and body are the same task.
     pub fn idempotency_key(self, key: &str) -> Self {
-        self.with(|new| Ok(new.idempotency_key = Some(IdempotencyKey::new(key)?)))
+        self.with(|new| {
+            new.idempotency_key = Some(IdempotencyKey::new(key)?);
+            Ok(())
+        })
     }
 
     /// Not before this time.
     pub fn run_at(self, at: Timestamp) -> Self {
-        self.with(|new| Ok(new.run_at = Some(at)))
+        self.with(|new| {
+            new.run_at = Some(at);
+            Ok(())
+        })
     }
 
     /// Not after this time.
     pub fn deadline(self, at: Timestamp) -> Self {
-        self.with(|new| Ok(new.deadline = Some(at)))
+        self.with(|new| {
+            new.deadline = Some(at);
+            Ok(())
+        })
     }
 
     /// Longest run of one attempt.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.with(|new| Ok(new.timeout = Some(timeout)))
+        self.with(|new| {
+            new.timeout = Some(timeout);
+            Ok(())
+        })
     }
 
     /// Attempts in all.
     pub fn max_attempts(self, attempts: u32) -> Self {
-        self.with(|new| Ok(new.max_attempts = Some(attempts)))
+        self.with(|new| {
+            new.max_attempts = Some(attempts);
+            Ok(())
+        })
     }
 
     /// Adds a label to filter by.

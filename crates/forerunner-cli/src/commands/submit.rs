@@ -101,7 +101,11 @@ fn judge(args: &SubmitArgs, answer: &Value) -> anyhow::Result<()> {
             anyhow::bail!("task {id} is still {state} after {wait} s; follow it with `forerunner task watch {id}`")
         }
         state => {
-            anyhow::bail!("task {} {state}: {}", fields::text(answer, "id"), fields::text(answer, "error.message"))
+            anyhow::bail!(
+                "task {} ended as {state}: {}",
+                fields::text(answer, "id"),
+                fields::text(answer, "error.message")
+            )
         }
     }
 }

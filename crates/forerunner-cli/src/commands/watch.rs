@@ -68,7 +68,7 @@ impl Watch {
         let Ok(known) = state.parse::<forerunner_core::TaskState>() else { return };
         if known.is_terminal() {
             let succeeded = known == forerunner_core::TaskState::Succeeded;
-            self.end = Some(if succeeded { Ok(()) } else { Err(format!("the task {}", told(event))) });
+            self.end = Some(if succeeded { Ok(()) } else { Err(format!("the task ended as {}", told(event))) });
         }
     }
 }
@@ -106,6 +106,6 @@ mod tests {
             [first.as_slice(), second].iter().flat_map(|piece| watch.read(piece)).map(|event| render(&event)).collect();
         assert_eq!(events, ["2026-01-31 12:00:00  running (attempt 2)", "2026-01-31 12:00:01  failed: no (attempt 2)"]);
         assert_eq!(watch.last_id.as_deref(), Some("2"));
-        assert_eq!(watch.end, Some(Err("the task failed: no".to_owned())));
+        assert_eq!(watch.end, Some(Err("the task ended as failed: no".to_owned())));
     }
 }

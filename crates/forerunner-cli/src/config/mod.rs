@@ -11,7 +11,7 @@ mod types;
 
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 
 pub use flags::{ConfigArgs, HEADING};
 pub use layers::{Entry, Layers, dotted};
@@ -66,7 +66,5 @@ impl Loaded {
     }
 }
 
-/// Writes a value the way a file would.
-pub fn written(value: &Value) -> String {
-    value.to_string()
-}
+#[cfg(test)]
+mod tests;

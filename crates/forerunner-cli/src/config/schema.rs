@@ -41,17 +41,6 @@ impl Node {
         }
     }
 
-    /// The same table without a key.
-    pub fn without(self, name: &str) -> Self {
-        match self {
-            Self::Table(mut keys) => {
-                keys.remove(name);
-                Self::Table(keys)
-            }
-            other => other,
-        }
-    }
-
     /// The keys of both tables.
     pub fn or(self, other: Node) -> Self {
         match (self, other) {
@@ -75,21 +64,6 @@ impl Node {
                 Some(node) => node.check(rest),
                 None => Err(unknown(name, keys.keys())),
             },
-        }
-    }
-
-    /// Returns the keys of all values; a chosen name is written as `*`.
-    pub fn leaves(&self) -> Vec<String> {
-        let below = |name: &str, node: &Node| -> Vec<String> {
-            match node {
-                Self::Value => vec![name.to_owned()],
-                node => node.leaves().into_iter().map(|leaf| format!("{name}.{leaf}")).collect(),
-            }
-        };
-        match self {
-            Self::Value => Vec::new(),
-            Self::Named(node) => below("*", node),
-            Self::Table(keys) => keys.iter().flat_map(|(name, node)| below(name, node)).collect(),
         }
     }
 }
@@ -147,6 +121,24 @@ struct NotAStruct;
 impl fmt::Display for NotAStruct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("only structs have fields")
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// Returns the keys of all values; a chosen name is written as `*`.
+    pub fn leaves(&self) -> Vec<String> {
+        let below = |name: &str, node: &Node| -> Vec<String> {
+            match node {
+                Self::Value => vec![name.to_owned()],
+                node => node.leaves().into_iter().map(|leaf| format!("{name}.{leaf}")).collect(),
+            }
+        };
+        match self {
+            Self::Value => Vec::new(),
+            Self::Named(node) => below("*", node),
+            Self::Table(keys) => keys.iter().flat_map(|(name, node)| below(name, node)).collect(),
+        }
     }
 }
 

@@ -121,6 +121,7 @@ pub struct PoolConfig {
 /// What the agents of a pool are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "there is one a pool, and it is read once")]
 pub enum AgentConfig {
     /// Warm child processes.
     Process(ProcessSpec),
@@ -129,9 +130,6 @@ pub enum AgentConfig {
 }
 
 impl AgentConfig {
-    /// The kinds there are.
-    pub const KINDS: [&'static str; 2] = ["process", "simulated"];
-
     /// Checks the settings together.
     pub fn validate(&self) -> Result<(), Error> {
         match self {

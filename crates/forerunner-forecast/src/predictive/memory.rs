@@ -10,6 +10,7 @@ const SAVED_VERSION: u32 = 1;
 /// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
 const LEARN_COMPLETIONS: f64 = 20.0;
 const LEARN_S: f64 = 30.0;
+const LEARN_AT_MOST_S: f64 = 300.0;
 
 /// What survives a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ impl Memory {
     }
 
     pub fn has_learned(&self) -> bool {
-        self.service.completed() >= LEARN_COMPLETIONS && self.observed_s >= LEARN_S
+        let enough = self.service.completed() >= LEARN_COMPLETIONS && self.observed_s >= LEARN_S;
+        // A pool that hardly ever has a task must be able to shrink as well.
+        enough || self.observed_s >= LEARN_AT_MOST_S
     }
 }

@@ -4,7 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, hold::MAX_HOLD_S, window::DEFAULT_WINDOW_S};
 
-/// Settings of [`Predictive`]. The defaults are meant to be left alone: the objective is what an operator sets.
+/// Settings of [`Predictive`](crate::Predictive). The defaults are meant to be left alone: the objective is what an operator sets.
+///
+/// Margin and hold are two ways to buy punctuality. Measured on recorded loads without bursts, at cold starts of 2 to 30 s,
+/// margin is the cheaper one: 0.9 times the quantile held for 5 s has 0.7 % late tasks, 0.6 times held for 90 s has 1.1 %
+/// and costs a tenth more. So the hold is short, and grows only with caution: on bursts it is what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PredictiveSettings {

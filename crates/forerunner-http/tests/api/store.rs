@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
     Cancelled, Claim, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
     Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
@@ -64,6 +64,7 @@ impl Store for FaultyStore {
         cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch>;
         redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
+        renew(node: NodeId, until: Timestamp) -> ();
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
         counts(pool: PoolName) -> TaskCounts;

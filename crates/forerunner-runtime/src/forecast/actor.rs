@@ -24,6 +24,8 @@ use crate::{
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Completions that the recent pace is averaged over.
+const PACE_TASKS: f64 = 64.0;
 /// Bytes of context per token, for rules that think in tokens.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
@@ -51,6 +53,8 @@ pub(crate) struct ForecastActor {
     nudged: Option<Cause>,
     desired: Option<u32>,
     forecast: Option<Forecast>,
+    /// Seconds on an agent, lately.
+    pace_s: Option<f64>,
     history: History,
     saved_at: Timestamp,
     retired: bool,
@@ -64,9 +68,9 @@ impl ForecastActor {
     /// When the policy's settings are not valid.
     pub(crate) fn new(deps: Arc<PoolDeps>, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
         let now = deps.now();
-        let kind = deps.settings.policy.clone();
+        let kind = deps.settings.policy;
         let limits = deps.settings.limits();
-        let mut policy = build(kind.clone(), limits).map_err(|error| policy_error(&error))?;
+        let mut policy = build(kind, limits).map_err(|error| policy_error(&error))?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
@@ -86,6 +90,7 @@ impl ForecastActor {
             nudged: None,
             desired: None,
             forecast: None,
+            pace_s: None,
             saved_at: now,
             retired: false,
         })
@@ -142,7 +147,7 @@ impl ForecastActor {
             ready: pool.counts.ready,
             starting: pool.counts.starting,
             mean_context_tokens: mean(queue.context_sum_bytes as f64 / BYTES_PER_TOKEN),
-            draining: pool.counts.cooldown,
+            draining: pool.draining,
             peak_concurrency: queue.peak_running,
             started: queue.starts,
             late: queue.late,
@@ -157,17 +162,16 @@ impl ForecastActor {
         arrived.iter().map(|(task, at)| (*task, (at - begun).max(0.0))).collect()
     }
 
-    /// Tells the queue what is normal now, so that it can tell a surge.
-    fn tell_queue(&self, queue: &QueueSample, decision: &Decision) {
+    /// Tells the queue what is normal now, so that it can tell a surge, or a change of pace.
+    fn tell_queue(&mut self, queue: &QueueSample, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
-        let count = queue.completions as f64;
-        let variance = (queue.service_square_sum / count - (queue.service_sum_s / count).powi(2)).max(0.0);
-        let service_sd_s = if queue.completions > 1 { variance.sqrt() } else { forecast.service_s };
-        self.links.expect.do_send(Expect {
-            rate_per_s: forecast.rate_per_s,
-            service_s: forecast.service_s,
-            service_sd_s: service_sd_s.max(0.5 * forecast.service_s),
-        });
+        // The pace is the recent one, not the forecast's: a trend that goes on as expected is no sharp change.
+        let pace_s = self.pace_s.get_or_insert(forecast.service_s);
+        if queue.completions > 0 {
+            let mean_s = queue.service_sum_s / queue.completions as f64;
+            *pace_s += (mean_s - *pace_s) * (queue.completions as f64 / PACE_TASKS).min(1.0);
+        }
+        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: *pace_s });
     }
 
     fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
@@ -266,7 +270,7 @@ impl ForecastActor {
         let limits = settings.limits();
         if limits != self.limits {
             let learned = self.policy.save();
-            let mut policy = build(self.kind.clone(), limits).map_err(|error| policy_error(&error))?;
+            let mut policy = build(self.kind, limits).map_err(|error| policy_error(&error))?;
             if let Some(learned) = learned {
                 policy.restore(&learned, 0.0);
             }

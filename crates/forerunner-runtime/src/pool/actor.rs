@@ -332,6 +332,7 @@ impl Handler<GetPool> for PoolActor {
         let (min, max) = self.machine.bounds();
         let sample = PoolSample {
             counts: self.machine.counts(),
+            draining: self.machine.draining(),
             desired: self.machine.desired(),
             min,
             max,

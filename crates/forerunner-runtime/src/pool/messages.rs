@@ -33,6 +33,8 @@ pub(crate) struct GetPool;
 #[derive(Debug, Clone, PartialEq, MessageResponse)]
 pub(crate) struct PoolSample {
     pub(crate) counts: AgentCounts,
+    /// Busy agents that stop after their task; `counts` has them under `cooldown`.
+    pub(crate) draining: u32,
     pub(crate) desired: u32,
     pub(crate) min: u32,
     pub(crate) max: u32,

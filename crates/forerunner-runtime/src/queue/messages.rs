@@ -115,7 +115,6 @@ pub(crate) struct QueueSample {
     pub(crate) late: u64,
     pub(crate) completions: u64,
     pub(crate) service_sum_s: f64,
-    pub(crate) service_square_sum: f64,
     pub(crate) context_sum_bytes: u64,
     pub(crate) peak_running: u32,
     pub(crate) running: u32,
@@ -150,7 +149,6 @@ pub(crate) struct QueueStatus {
 pub(crate) struct Expect {
     pub(crate) rate_per_s: f64,
     pub(crate) service_s: f64,
-    pub(crate) service_sd_s: f64,
 }
 
 /// The picture has changed: decide now. Sent to the `ForecastActor` by the queue and the pool.

@@ -52,7 +52,6 @@ impl Tally {
         let ran = ran?;
         self.sample.completions += 1;
         self.sample.service_sum_s += ran.service_s;
-        self.sample.service_square_sum += ran.service_s * ran.service_s;
         self.sample.context_sum_bytes += ran.context_bytes;
         if self.sample.completed.len() < SAMPLES {
             self.sample.completed.push((number(task), ran.service_s));
@@ -75,7 +74,7 @@ impl Tally {
     }
 
     pub(crate) fn expect(&mut self, expected: &Expect) {
-        self.detector.expect(expected.rate_per_s, expected.service_s, expected.service_sd_s);
+        self.detector.expect(expected.rate_per_s, expected.service_s);
     }
 
     pub(crate) fn take(&mut self, depth: u64) -> QueueSample {

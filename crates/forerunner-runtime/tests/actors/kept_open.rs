@@ -1,6 +1,6 @@
 //! A store that survives its node, so that a test can start the next node on it.
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
     Cancelled, Claim, Enqueued, LeaseLost, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store,
     StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
@@ -24,6 +24,7 @@ impl Store for KeptOpen {
         cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
         redrive(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
+        renew(node: NodeId, until: Timestamp) -> StoreFuture<()>;
         rescue(rescue: Rescue) -> StoreFuture<Rescued>;
         task(task: TaskId) -> StoreFuture<Option<Task>>;
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;

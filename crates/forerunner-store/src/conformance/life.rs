@@ -174,7 +174,9 @@ pub async fn rescue_takes_back_what_outlived_its_node_s_lease<F: Future<Output =
     assert_eq!(expired(110).await.unwrap().requeued, [], "a lease lasts to its very end");
     lab.claim_for(node(1), 0, 30).await;
     assert_eq!(expired(120).await.unwrap().requeued, [], "a claim of nothing renews");
-    assert_eq!(expired(131).await.unwrap().requeued, [first.id]);
+    lab.store.renew(node(1), at(140)).await.unwrap();
+    assert_eq!(expired(140).await.unwrap().requeued, [], "so does a heartbeat");
+    assert_eq!(expired(141).await.unwrap().requeued, [first.id]);
     assert_eq!(expired(151).await.unwrap().requeued, [second.id]);
 }
 

@@ -1,6 +1,8 @@
 //! Where the tasks themselves are kept, and how they are found.
 
-use forerunner_core::{IdMap, Task, TaskId, Timestamp};
+use std::collections::HashMap;
+
+use forerunner_core::{IdState, Task, TaskId, Timestamp};
 
 use super::lane::Spot;
 
@@ -24,7 +26,7 @@ pub(super) struct Entry {
 pub(super) struct Slots {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_id: IdMap<TaskId, u32>,
+    by_id: QuickMap<TaskId, u32>,
     /// Ids in the order they came, for listings; those of removed tasks stay for a while.
     ids: Vec<TaskId>,
     sorted: bool,
@@ -104,3 +106,6 @@ impl Slots {
         self.ids[..end].iter().rev().filter_map(|id| self.get(self.find(*id)?))
     }
 }
+
+/// A map by something that no stranger chooses: ids made by nodes, names of configured pools.
+pub(super) type QuickMap<K, V> = HashMap<K, V, IdState>;

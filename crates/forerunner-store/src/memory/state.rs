@@ -6,7 +6,7 @@ use forerunner_core::{ContextId, IdempotencyKey, NodeId, PoolName, Task, TaskErr
 
 use super::{
     lane::{Lane, Line, Spot},
-    slots::{Entry, Slots},
+    slots::{Entry, QuickMap, Slots},
 };
 use crate::{StoredContext, rules};
 
@@ -42,8 +42,8 @@ pub(super) struct Node {
 pub(super) struct State {
     pub slots: Slots,
     pub pools: Vec<Pool>,
-    pub by_name: HashMap<PoolName, u32>,
-    pub nodes: HashMap<NodeId, Node>,
+    pub by_name: QuickMap<PoolName, u32>,
+    pub nodes: QuickMap<NodeId, Node>,
     pub notes: HashMap<String, String>,
     pub closed: bool,
     /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.

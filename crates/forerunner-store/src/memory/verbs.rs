@@ -1,6 +1,6 @@
 //! The verbs of the memory store that change tasks.
 
-use forerunner_core::{AgentId, LeaseEpoch, Next, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, Task, TaskId, TaskState, Timestamp};
 
 use super::{lane::Spot, state::State};
 use crate::{
@@ -34,8 +34,7 @@ impl State {
     }
 
     pub fn claim(&mut self, claim: &Claim) -> Vec<Task> {
-        let node = self.nodes.entry(claim.node).or_default();
-        node.lease_until = node.lease_until.max(claim.lease_until);
+        self.renew(claim.node, claim.lease_until);
         let Some(pool) = self.pool(&claim.pool) else { return Vec::new() };
         let mut tasks = Vec::with_capacity(claim.limit.min(self.pools[pool as usize].claimable));
         let mut too_late = Vec::new();
@@ -56,6 +55,11 @@ impl State {
             node.running += tasks.len();
         }
         tasks
+    }
+
+    pub fn renew(&mut self, node: NodeId, until: Timestamp) {
+        let node = self.nodes.entry(node).or_default();
+        node.lease_until = node.lease_until.max(until);
     }
 
     fn first_ready(&mut self, pool: u32) -> Option<Spot> {

@@ -59,7 +59,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Adds a job, or answers it with the reason why not.
-    pub fn push(&self, mut job: impl Job + 'static) {
+    pub fn push(&self, mut job: Box<dyn Job>) {
         let mut waiting = self.lock();
         let bytes = job.weight().bytes;
         let refusal = waiting.refuses.clone().or_else(|| waiting.over_bound(job.kind(), bytes));
@@ -68,7 +68,7 @@ impl Inbox {
             return job.answer(Err(refusal));
         }
         waiting.bytes += bytes;
-        waiting.items.push_back(Item::Job(Box::new(job)));
+        waiting.items.push_back(Item::Job(job));
         self.announce(waiting);
     }
 

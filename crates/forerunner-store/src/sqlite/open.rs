@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
@@ -98,6 +98,8 @@ pub(super) fn writer(path: &Path) -> Sql<Connection> {
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else each new value bound where a partial index might serve makes SQLite parse and plan the statement again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let journal: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if !journal.eq_ignore_ascii_case("wal") {
         // A network disk without shared memory, for one.

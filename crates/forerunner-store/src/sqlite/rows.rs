@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::failure::Sql;
 
-/// The columns that [`task`] reads, for `tasks t` and `inputs i`; the output comes last.
+/// The columns that [`stored`] reads, for `tasks t` and `inputs i`; the output comes last.
 macro_rules! task_columns {
     ($output:literal) => {
         concat!(
@@ -37,7 +37,7 @@ pub(super) struct Stored {
     pub task: Task,
 }
 
-/// Reads a task from the columns of [`task_columns`]; its pool's name is looked up by `pool_name`.
+/// Reads a task from the columns of `task_columns!`; its pool's name is looked up by `pool_name`.
 pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>) -> Sql<Stored> {
     let pool: i64 = row.get(2)?;
     let name = pool_name(pool).ok_or(Error::IntegralValueOutOfRange(2, pool))?;

@@ -1,6 +1,6 @@
 //! Accepting and claiming.
 
-use forerunner_core::{ContextId, Task, TaskState, Timestamp};
+use forerunner_core::{ContextId, NodeId, Task, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
@@ -120,24 +120,24 @@ impl Tx<'_> {
 
     pub fn claim(&mut self, claim: &Claim) -> Sql<Vec<Task>> {
         let Some(pool) = self.cache.pool(&claim.pool).filter(|_| claim.limit > 0) else {
-            self.renew(claim, false)?;
+            self.renew(claim.node, claim.lease_until, false)?;
             return Ok(Vec::new());
         };
         let found = if self.claimable(pool)? > 0 { self.first_ready(pool, claim)? } else { Vec::new() };
-        self.renew(claim, !found.is_empty())?;
+        self.renew(claim.node, claim.lease_until, !found.is_empty())?;
         let Some(last) = found.last().map(Stored::spot) else { return Ok(Vec::new()) };
         self.take_ready(pool, &last, found.len(), claim.now)?;
         found.into_iter().map(|stored| self.lease(stored, claim)).collect()
     }
 
     /// Lets all leases of a node live on. It is written only along with new leases: after a restart all are void.
-    fn renew(&mut self, claim: &Claim, write: bool) -> Sql<()> {
-        let until = self.cache.nodes.entry(claim.node).or_default();
-        *until = claim.lease_until.max(*until);
+    pub fn renew(&mut self, node: NodeId, lease_until: Timestamp, write: bool) -> Sql<()> {
+        let until = self.cache.nodes.entry(node).or_default();
+        *until = lease_until.max(*until);
         if write {
             let sql = "INSERT INTO nodes (node, lease_until) VALUES (?1, ?2) \
                        ON CONFLICT (node) DO UPDATE SET lease_until = max(lease_until, excluded.lease_until)";
-            run(self.connection, sql, params![claim.node.as_uuid().as_bytes(), until.as_micros()])?;
+            run(self.connection, sql, params![node.as_uuid().as_bytes(), until.as_micros()])?;
         }
         Ok(())
     }

@@ -171,6 +171,11 @@ impl Writer {
     fn attempt(&mut self, batch: &mut Batch, takes_more: bool) -> Result<(), Trouble> {
         let Some(connection) = &self.connection else { return Err(Trouble::of_engine(unavailable("it is not open"))) };
         let path = &self.path;
+        // A claim need not be on disk, so a group of nothing else is spared the sync; the next one brings it along.
+        let is_volatile = batch.jobs.iter().all(|job| matches!(job.kind(), Kind::HandOut | Kind::Look));
+        let takes_more = takes_more && !is_volatile;
+        let sync = if is_volatile { Sync::Later } else { Sync::Commit };
+        set_sync(connection, sync).map_err(|error| Trouble::of_commit(&error, path))?;
         let mut weight = Weight::default();
         let mut tx =
             Tx { connection, cache: &mut self.cache, epoch_floor: self.epoch_floor, void_epochs: self.void_epochs };
@@ -194,13 +199,14 @@ impl Writer {
                     Ok(Err(error)) => return Err(Trouble::of_job(&error, path, next)),
                     Err(_) => return Err(Trouble::of_panic(next)),
                 }
-                if job.kind() == Kind::HandOut {
-                    self.owes_fence |= !job.is_empty();
-                    job.answer(Ok(()));
-                }
                 weight.items += job.weight().items;
                 weight.bytes += job.weight().bytes;
                 next += 1;
+            }
+            // Together, since each answer may wake a thread that wants this one's processor.
+            for job in batch.jobs.iter_mut().filter(|job| job.kind() == Kind::HandOut && !job.is_answered()) {
+                self.owes_fence |= !job.is_empty();
+                job.answer(Ok(()));
             }
             let before = batch.jobs.len();
             if takes_more {
@@ -247,6 +253,7 @@ impl Writer {
         let Some(connection) = self.connection.as_ref().filter(|_| self.owes_fence) else { return Ok(()) };
         // In memory first: even if the write fails halfway, the next try goes beyond.
         self.epoch_floor += EPOCH_GAP;
+        set_sync(connection, Sync::Commit).map_err(|error| Trouble::of_commit(&error, &self.path))?;
         raise_floor(connection, self.epoch_floor).map_err(|error| Trouble::of_commit(&error, &self.path))?;
         self.owes_fence = false;
         Ok(())
@@ -272,7 +279,8 @@ impl Writer {
             drop(thread.join());
         }
         let Some(connection) = self.connection.take().filter(|_| !self.owes_fence) else { return };
-        let written = run(&connection, "UPDATE meta SET clean = 1", []);
+        let written = set_sync(&connection, Sync::Commit);
+        let written = written.and_then(|()| run(&connection, "UPDATE meta SET clean = 1", []));
         let outcome = written.and_then(|_| self.log.empty(&connection));
         if let Err(error) = outcome {
             tracing::warn!(%error, "store: not closed properly; the next start repairs it");
@@ -313,6 +321,25 @@ fn answer_one(jobs: &mut VecDeque<Box<dyn Job>>, index: usize, error: StoreError
     if let Some(mut job) = jobs.remove(index) {
         job.answer(Err(error));
     }
+}
+
+/// When what is committed reaches the disk.
+#[derive(Debug, Clone, Copy)]
+enum Sync {
+    /// With its commit.
+    Commit,
+    /// With the next commit that is synced, in order.
+    Later,
+}
+
+/// Says when the commits to come reach the disk. Not to be called inside a transaction.
+fn set_sync(connection: &Connection, sync: Sync) -> Sql<()> {
+    let sql = match sync {
+        Sync::Commit => "PRAGMA synchronous = FULL",
+        Sync::Later => "PRAGMA synchronous = NORMAL",
+    };
+    // Takes effect when it is prepared, not when it is run: a cached statement would do nothing the second time.
+    connection.execute_batch(sql)
 }
 
 /// The epoch floor of the last run, and whether it closed properly.

@@ -15,9 +15,9 @@ pub fn compare(trace: &Trace, limits: PolicyLimits, begin: u32, live_peak: u32) 
     let at_peak = fixed(trace, limits, live_peak.max(1));
     let (least, enough) = least_fixed(trace, limits, live_peak.max(1));
     Ok(vec![
-        Figures::simulated("utilisation rule", &reactive),
-        Figures::simulated(format!("fixed at {live_peak} (the live peak)"), &at_peak),
-        Figures::simulated(format!("fixed at {least} (hindsight)"), &enough),
+        Figures::simulated("utilisation", &reactive),
+        Figures::simulated(format!("fixed at {live_peak}"), &at_peak),
+        Figures::simulated(format!("fixed at {least}"), &enough),
     ])
 }
 

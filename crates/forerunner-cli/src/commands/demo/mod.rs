@@ -30,10 +30,10 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Minutes of the trace to replay.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=45))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=57))]
     minutes: u32,
     /// The minute of the trace to begin at.
-    #[arg(long, default_value_t = 20, value_name = "MINUTE", value_parser = clap::value_parser!(u32).range(0..45))]
+    #[arg(long, default_value_t = 22, value_name = "MINUTE", value_parser = clap::value_parser!(u32).range(0..57))]
     from: u32,
     /// How many times faster than recorded, arrivals and work alike.
     #[arg(long, default_value_t = 10.0, value_name = "FACTOR")]
@@ -80,20 +80,25 @@ fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
 }
 
 fn introduce(args: &DemoArgs, slice: &Slice, out: &Output) {
-    eprintln!(
-        "{}",
-        out.strong(&format!("Replaying minutes {} to {} of {}", args.from, args.from + args.minutes, trace::NAME))
-    );
-    eprintln!(
-        "{} tasks, {} times as fast as recorded, so in {}. The service, its SQLite store and its HTTP interface are real;",
-        count(slice.tasks.len() as u64),
-        args.speed,
-        seconds(slice.span_s),
-    );
-    eprintln!(
-        "the agents are child processes that take {} to start and then only wait as long as each task takes.",
-        format_duration(args.cold_start),
-    );
+    let lines = [
+        out.strong(&format!(
+            "Replaying minutes {} to {} of a production trace, {} times as fast.",
+            args.from,
+            args.from + args.minutes,
+            args.speed
+        )),
+        trace::NAME.to_owned(),
+        format!(
+            "{} tasks in {}, submitted over HTTP. Service and SQLite store are real;",
+            count(slice.tasks.len() as u64),
+            seconds(slice.span_s)
+        ),
+        format!(
+            "agents are child processes that take {} to start and as long as recorded to work.",
+            format_duration(args.cold_start)
+        ),
+    ];
+    eprintln!("{}", lines.join("\n"));
 }
 
 fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> String {
@@ -104,14 +109,15 @@ fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> Str
         count(live.tasks),
     );
     let notes = format!(
-        "live: real agents; waits from the tasks' own times, read back from the service; {} agents were warm at the start.\n\
-         sim.: the same tasks in virtual time, from the same start; `hindsight` is the smallest fixed pool that meets the objective.\n\
-         Tasks were submitted over HTTP on schedule, {} late at the 99th percentile and {} at most, not counted as waits.",
+        "live: real agents; waits from the tasks' own times, read back from the service.\n\
+         simulated: the same tasks in virtual time, from the same {} agents: the rule of\n\
+         thresholds, the live peak, and the least fixed pool that hindsight would allow.\n\
+         Tasks were sent on schedule: {} late at the 99th percentile, {} at most.",
         run.agents_at_start,
         seconds(late.p99),
         seconds(late.max),
     );
-    format!("\n{}\n\n{}\n\n{}", report::render_table(live, compared), out.strong(&verdict), out.faint(&notes))
+    format!("\n{}\n\n{}\n{}", report::render_table(live, compared), out.strong(&verdict), out.faint(&notes))
 }
 
 fn judge(live: &Figures, run: &Run) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::replay::Submissions;
-use crate::output::{count, percent, render, right_from, seconds, table};
+use crate::output::{count, lineless, percent, render, right_from, seconds};
 
 /// Figures of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +62,7 @@ pub fn count_live(tasks: &[Value], due: u64, objective: Objective, pool: &Value,
     let on_time = waits.iter().filter(|wait| **wait <= objective.within_s).count();
     let number = |name: &str| pool.get(name).and_then(Value::as_u64).unwrap_or(0);
     Figures {
-        name: "predictive, live".to_owned(),
+        name: "predictive".to_owned(),
         tasks: due,
         succeeded,
         on_time_share: on_time as f64 / due.max(1) as f64,
@@ -90,9 +90,9 @@ impl Figures {
         }
     }
 
-    fn row(&self) -> [String; 10] {
+    fn column(&self, how: &str) -> [String; ROWS.len()] {
         [
-            self.name.clone(),
+            how.to_owned(),
             count(self.tasks),
             count(self.tasks - self.succeeded),
             percent(self.on_time_share),
@@ -101,15 +101,39 @@ impl Figures {
             seconds(self.wait_s.p99),
             count(self.agent_seconds.round() as u64),
             self.agents_peak.to_string(),
-            format!("{}+ {}−", self.scale_ups, self.scale_downs),
+            count(self.scale_ups),
+            count(self.scale_downs),
         ]
     }
 }
 
-/// Writes the closing table.
+const ROWS: [&str; 11] = [
+    "run",
+    "tasks",
+    "failed",
+    "on time",
+    "wait p50",
+    "wait p95",
+    "wait p99",
+    "agent-seconds",
+    "most agents",
+    "scale-ups",
+    "scale-downs",
+];
+
+/// Writes the closing table: a run a column.
 pub fn render_table(live: &Figures, compared: &[Figures]) -> String {
-    let header = ["run", "tasks", "failed", "on time", "p50", "p95", "p99", "agent-s", "peak", "moves"];
-    let mut table = table(header, std::iter::once(live).chain(compared).map(Figures::row));
+    let columns: Vec<_> =
+        std::iter::once(live.column("live")).chain(compared.iter().map(|run| run.column("simulated"))).collect();
+    let names = std::iter::once(live).chain(compared).map(|run| run.name.to_uppercase());
+    let row = |(index, name): (usize, &&str)| {
+        std::iter::once((*name).to_owned())
+            .chain(columns.iter().map(|column| column[index].clone()))
+            .collect::<Vec<_>>()
+    };
+    let mut table = lineless();
+    table.set_header(std::iter::once(String::new()).chain(names).collect::<Vec<_>>());
+    table.add_rows(ROWS.iter().enumerate().map(row));
     right_from(&mut table, 1);
     render(&table)
 }
@@ -199,10 +223,32 @@ mod tests {
 
     #[test]
     fn the_table_fits_eighty_columns() {
-        let live = Figures { tasks: 8_191, succeeded: 8_190, ..live() };
-        let text = render_table(&live, &[Figures { name: "utilisation rule, simulated".into(), ..live.clone() }]);
-        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-        insta::assert_snapshot!(text, @"");
+        let live = Figures {
+            tasks: 8_191,
+            succeeded: 8_190,
+            agent_seconds: 12_345.6,
+            scale_ups: 123,
+            scale_downs: 123,
+            ..live()
+        };
+        let others =
+            ["utilisation", "fixed at 104", "fixed at 101"].map(|name| Figures { name: name.into(), ..live.clone() });
+        let text = render_table(&live, &others);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        insta::assert_snapshot!(text, @r"
+                       PREDICTIVE  UTILISATION  FIXED AT 104  FIXED AT 101
+        run                  live    simulated     simulated     simulated
+        tasks               8,191        8,191         8,191         8,191
+        failed                  1            1             1             1
+        on time           40.00 %      40.00 %       40.00 %       40.00 %
+        wait p50           500 ms       500 ms        500 ms        500 ms
+        wait p95           1.50 s       1.50 s        1.50 s        1.50 s
+        wait p99           1.50 s       1.50 s        1.50 s        1.50 s
+        agent-seconds      12,346       12,346        12,346        12,346
+        most agents            51           51            51            51
+        scale-ups             123          123           123           123
+        scale-downs           123          123           123           123
+        ");
     }
 
     #[test]

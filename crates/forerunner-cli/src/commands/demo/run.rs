@@ -44,7 +44,11 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
     let client = Client::new(&service.address)?;
     let warm = warm_up(&client, settings.cold_start + WARM_UP).await?;
     let agents_at_start = agents(&warm);
-    let history = if slice.history.is_empty() { "no history" } else { "the minutes before, as after a restart" };
+    let history = if slice.history.is_empty() || agents_at_start <= settings.min {
+        "no history"
+    } else {
+        "the minutes before, as after a restart"
+    };
     eprintln!(
         "The forecast knows {history}: {agents_at_start} agents are warm at the start. {}\n",
         out.faint(&service.address)

@@ -58,7 +58,9 @@ fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config>
     let mut config = Config::default();
     config.store.url = format!("sqlite:{}", directory.path().join("demo.db").display());
     config.http.listen = "127.0.0.1:0".to_owned();
-    let pool = PoolConfig { agent: AgentConfig::Process(ProcessSpec::new(argv)), settings };
+    // Everything in one directory: it is removed even when there is no time left to stop the agents one by one.
+    let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
+    let pool = PoolConfig { agent: AgentConfig::Process(agent), settings };
     config.pools.insert(PoolName::new(POOL)?, pool);
     Ok(config)
 }
@@ -96,9 +98,17 @@ fn learn(settings: &PoolSettings, slice: &Slice) -> anyhow::Result<Option<Learne
         .map(|task| forerunner_sim::TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
     let seen = Trace::new("history", slice.history.iter().copied().chain(after).collect())?;
     let limits = settings.limits();
-    let mut pupil = Pupil { policy: build(settings.policy.clone(), limits)?, until_s: slice.history_s, learned: None };
-    replay(&seen, &mut pupil, &Replay { warm_up_s: 0.0, ..Replay::new(limits) });
+    let begin = Replay { initial: offered_load(slice), warm_up_s: 0.0, ..Replay::new(limits) };
+    let mut pupil = Pupil { policy: build(settings.policy, limits)?, until_s: slice.history_s, learned: None };
+    replay(&seen, &mut pupil, &begin);
     Ok(pupil.learned)
+}
+
+/// Agents that the history keeps busy on average: about what a pool would have had when it began, so that the policy
+/// does not learn from a backlog that never was.
+fn offered_load(slice: &Slice) -> u32 {
+    let busy_s: f64 = slice.history.iter().map(|task| task.service_s).sum();
+    (busy_s / slice.history_s).ceil() as u32
 }
 
 /// A policy whose learning is written down at a given time.
@@ -124,5 +134,30 @@ impl Policy for Pupil {
             self.learned = self.policy.save().map(|text| Learned { policy, text, desired });
         }
         decision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_runtime::{Node, NodeSpec, PoolSpec, agent::SimulatedFactory};
+
+    use super::*;
+    use crate::commands::demo::trace::Cut;
+
+    #[actix_rt::test]
+    async fn a_node_takes_up_the_history_it_is_given() {
+        let slice = Slice::cut(Cut { from: 22, minutes: 20, speed: 10.0, seed: 0 }).expect("inside the trace");
+        let settings = settings(Duration::from_secs(2));
+        let wanted = learn(&settings, &slice).expect("valid").expect("there is history").desired;
+        assert!((35..120).contains(&wanted), "about 40 agents are busy in the minutes before: {wanted}");
+
+        let store = forerunner_store::open("memory:").expect("a store");
+        remember(store.as_ref(), &settings, &slice).await.expect("a store that takes notes");
+        let agents = std::sync::Arc::new(SimulatedFactory::new(Default::default()).expect("valid"));
+        let pool = PoolSpec::new(POOL, settings, agents).expect("valid");
+        let node = Node::start(NodeSpec::new(store).pool(pool)).await.expect("a node");
+        let status = node.handle().pool(POOL).await.expect("the pool");
+        node.shutdown(Duration::ZERO).await;
+        assert_eq!(status.agents.size(), wanted);
     }
 }

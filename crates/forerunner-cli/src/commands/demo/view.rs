@@ -97,9 +97,7 @@ impl View {
         };
         let lines = (0..LINES).map(line).collect();
         let bar = screen.add(ProgressBar::new(tasks));
-        bar.set_style(progress::style(
-            "finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  {elapsed_precise}",
-        ));
+        bar.set_style(progress::style("finished  {bar:24} {percent:>3} %  {human_pos} of {human_len}  on time {msg}"));
         Self { lines, bar, screen, past: Vec::new(), next_plain_s: 0.0 }
     }
 
@@ -113,6 +111,7 @@ impl View {
             return;
         }
         self.bar.set_position(now.finished);
+        self.bar.set_message(on_time(&now));
         self.past.push(now);
         let width = Table::new().use_stderr().width().map_or(80, usize::from);
         for (line, text) in self.lines.iter().zip(draw(&self.past, width)) {
@@ -136,8 +135,12 @@ fn plain(now: &Moment) -> String {
         now.depth,
         arrivals(now),
         agents(now),
-        now.on_time_share.map_or_else(|| "–".to_owned(), percent),
+        on_time(now),
     )
+}
+
+fn on_time(now: &Moment) -> String {
+    now.on_time_share.map_or_else(|| "–".to_owned(), percent)
 }
 
 /// Writes the lines above the progress bar, none of them wider than the terminal.
@@ -145,12 +148,11 @@ fn draw(past: &[Moment], width: usize) -> [String; LINES] {
     let Some(now) = past.last() else { return Default::default() };
     let room = width.saturating_sub(58).clamp(8, 72);
     let spark = |value: fn(&Moment) -> f64| sparkline(&past.iter().map(value).collect::<Vec<_>>(), room);
-    let on_time = now.on_time_share.map_or_else(|| "–".to_owned(), percent);
     [
         format!("arrivals  {}  {}", spark(|m| m.rate), arrivals(now)),
         format!("agents    {}  {}", spark(|m| f64::from(m.agents())), agents(now)),
+        format!("busy      {}  {} of {} warm", spark(|m| f64::from(m.busy)), now.busy, now.busy + now.ready),
         format!("queue     {}  {} waiting", spark(|m| f64::from(m.depth)), now.depth),
-        format!("on time   {}  {on_time} of the tasks started", spark(|m| m.on_time_share.unwrap_or(1.0))),
         format!("why       {}", now.why),
     ]
     .map(|line| cut(&line, width.saturating_sub(1)))
@@ -168,16 +170,14 @@ fn agents(now: &Moment) -> String {
     format!("{desired} wanted: {busy} busy, {ready} ready, {starting} starting")
 }
 
-/// Draws values as bars from 0 to the greatest: `width` of them, each the greatest of its stretch of time.
+/// Draws values as bars from 0 to the greatest: at most `width` of them, each the greatest of its stretch of time.
 fn sparkline(values: &[f64], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let stretch = values.len().div_ceil(width).max(1);
-    let bar = |values: &[f64]| {
-        let value = values.iter().copied().fold(0.0, f64::max);
-        BARS[((value / most * 7.0).round() as usize).min(7)]
-    };
-    let drawn: String = values.chunks(stretch).map(bar).collect();
+    let greatest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    let most = greatest(values).max(f64::MIN_POSITIVE);
+    let bars = values.len().min(width);
+    let stretch = |bar: usize| &values[bar * values.len() / bars..(bar + 1) * values.len() / bars];
+    let drawn: String = (0..bars).map(|bar| BARS[(greatest(stretch(bar)) / most * 7.0).round() as usize]).collect();
     format!("{drawn:<width$}")
 }
 
@@ -203,26 +203,40 @@ mod tests {
                 "detail": "64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed within the last 8 s",
             },
         });
-        (0..90).map(|i| Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0)).collect()
+        let at =
+            |i: u32| Moment { busy: 30 + i / 8, ..Moment::read(&pool, f64::from(i), 4300, 40.0 + f64::from(i) / 3.0) };
+        (0..90).map(at).collect()
     }
 
     #[test]
     fn the_view_fits_eighty_columns() {
         let lines = draw(&moments(), 80);
         assert!(lines.iter().all(|line| line.chars().count() < 80));
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        arrivals  ▅▅▅▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇████  70/s now, 64/s expected (55–73)
+        agents    ▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇███████  48 wanted: 41 busy, 6 ready, 1 starting
+        busy      ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇█████  41 of 47 warm
+        queue     ██████████████████████  3 waiting
+        why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: …
+        ");
     }
 
     #[test]
     fn the_view_uses_a_wide_terminal() {
         let lines = draw(&moments(), 120);
         assert!(lines.iter().all(|line| line.chars().count() < 120));
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        arrivals  ▅▅▅▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████  70/s now, 64/s expected (55–73)
+        agents    ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████████████  48 wanted: 41 busy, 6 ready, 1 starting
+        busy      ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇████████████  41 of 47 warm
+        queue     ██████████████████████████████████████████████████████████████  3 waiting
+        why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed withi…
+        ");
     }
 
     #[test]
     fn off_a_terminal_a_moment_is_one_line() {
         let now = moments().pop().expect("ninety of them");
-        insta::assert_snapshot!(plain(&now), @"");
+        insta::assert_snapshot!(plain(&now), @"  89 s  4,300 submitted, 4,211 finished, 3 waiting  70/s now, 64/s expected (55–73)  agents: 48 wanted: 41 busy, 6 ready, 1 starting  on time 99.71 %");
     }
 }

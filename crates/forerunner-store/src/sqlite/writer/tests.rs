@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::{Claim, Enqueued, LeaseLost, Refusal, Settled, Settlement, StoreFuture, Submission, sqlite::jobs::Work};
 
+/// A job, and the future of its answer.
+type Sent<T> = (Box<dyn Job>, StoreFuture<T>);
+
 /// A writer without its thread, so that a test says what is in which group.
 struct Rig {
     writer: Writer,
@@ -42,22 +45,24 @@ impl Rig {
         self.writer.group(&mut batch);
     }
 
-    async fn alone<T>(&mut self, (job, answer): (Box<dyn Job>, StoreFuture<T>)) -> Result<T, StoreError> {
+    /// Lets `later` arrive while the group runs, after its claims were answered.
+    fn group_and(&mut self, jobs: Vec<Box<dyn Job>>, later: Box<dyn Job>) {
+        self.writer.inbox.push(later);
+        self.group(jobs);
+    }
+
+    async fn alone<T>(&mut self, (job, answer): Sent<T>) -> Result<T, StoreError> {
         self.group(vec![job]);
         answer.await
     }
 }
 
-fn job<I: Send + 'static, T: Send + 'static>(
-    kind: Kind,
-    input: I,
-    verb: fn(&mut Tx<'_>, &I) -> Sql<T>,
-) -> (Box<dyn Job>, StoreFuture<T>) {
+fn job<I: Send + 'static, T: Send + 'static>(kind: Kind, input: I, verb: fn(&mut Tx<'_>, &I) -> Sql<T>) -> Sent<T> {
     let (work, answer) = Work::new(kind, Weight { items: 1, bytes: 0 }, input, verb);
     (Box::new(work), answer)
 }
 
-fn enqueue(number: i64) -> (Box<dyn Job>, StoreFuture<Vec<Result<Enqueued, Refusal>>>) {
+fn enqueue(number: i64) -> Sent<Vec<Result<Enqueued, Refusal>>> {
     let now = Timestamp::from_micros(number * 1_000);
     let task = Task {
         id: TaskId::from_parts(now, 0),
@@ -87,7 +92,7 @@ fn enqueue(number: i64) -> (Box<dyn Job>, StoreFuture<Vec<Result<Enqueued, Refus
     job(Kind::Admit, vec![Submission { task, fingerprint: None }], |tx, batch| tx.enqueue(batch))
 }
 
-fn claim(limit: usize) -> (Box<dyn Job>, StoreFuture<Vec<Task>>) {
+fn claim(limit: usize) -> Sent<Vec<Task>> {
     let now = Timestamp::from_micros(1_000_000);
     let claim =
         Claim { pool: PoolName::new("coder").unwrap(), node: NodeId::from_parts(now, 1), limit, now, lease_until: now };
@@ -96,7 +101,7 @@ fn claim(limit: usize) -> (Box<dyn Job>, StoreFuture<Vec<Task>>) {
     (Box::new(work), answer)
 }
 
-fn settle(task: &Task) -> (Box<dyn Job>, StoreFuture<Vec<Result<Settled, LeaseLost>>>) {
+fn settle(task: &Task) -> Sent<Vec<Result<Settled, LeaseLost>>> {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
     let now = Timestamp::from_micros(2_000_000);
     let settlement = Settlement { task: task.id, epoch: task.epoch, now, next, context: None };
@@ -104,7 +109,7 @@ fn settle(task: &Task) -> (Box<dyn Job>, StoreFuture<Vec<Result<Settled, LeaseLo
 }
 
 /// A job that fails as the engine would, the first time or always.
-fn failing(code: i32, once: bool) -> (Box<dyn Job>, StoreFuture<()>) {
+fn failing(code: i32, once: bool) -> Sent<()> {
     job(Kind::Change, (code, once, AtomicBool::new(false)), |tx, (code, once, failed)| {
         tx.put_note("half", Some("written"))?;
         if *once && failed.swap(true, Ordering::Relaxed) {
@@ -114,7 +119,7 @@ fn failing(code: i32, once: bool) -> (Box<dyn Job>, StoreFuture<()>) {
     })
 }
 
-fn note() -> (Box<dyn Job>, StoreFuture<Option<String>>) {
+fn note() -> Sent<Option<String>> {
     job(Kind::Look, (), |tx, ()| super::super::listing::note(tx.connection, "half"))
 }
 
@@ -141,7 +146,7 @@ async fn leases_of_a_group_that_failed_are_void_and_their_epochs_never_come_agai
     let mut void: Vec<Task> = Vec::new();
     for _ in 0..3 {
         let (claim, broken, lost) = (claim(1), failing(rusqlite::ffi::SQLITE_IOERR_FSYNC, false), enqueue(2));
-        rig.group(vec![claim.0, broken.0, lost.0]);
+        rig.group_and(vec![claim.0, lost.0], broken.0);
         void.extend(claim.1.await.unwrap());
         assert!(matches!(broken.1.await.unwrap_err(), StoreError::Unavailable { .. }));
         assert!(lost.1.await.unwrap_err().is_retryable());
@@ -168,7 +173,7 @@ async fn a_settle_beside_the_claim_that_failed_is_not_accepted() {
     rig.alone(enqueue(2)).await.unwrap();
     let (claim, full) = (claim(1), failing(rusqlite::ffi::SQLITE_FULL, true));
     let (new, old) = (enqueue(3), settle(&earlier));
-    rig.group(vec![claim.0, full.0, new.0, old.0]);
+    rig.group_and(vec![claim.0, new.0, old.0], full.0);
     let void = claim.1.await.unwrap().remove(0);
     full.1.await.unwrap();
     assert!(matches!(new.1.await.unwrap_err(), StoreError::Full { .. }));
@@ -178,4 +183,23 @@ async fn a_settle_beside_the_claim_that_failed_is_not_accepted() {
     assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [void.id]);
     assert!(again[0].epoch > void.epoch);
     assert!(matches!(rig.alone(enqueue(3)).await.unwrap()[0], Ok(Enqueued::New { .. })), "it healed");
+}
+
+#[tokio::test]
+async fn only_a_group_of_claims_is_spared_the_sync() {
+    let mut rig = Rig::new();
+    let level = |rig: &Rig| -> i64 {
+        let connection = rig.writer.connection.as_ref().unwrap();
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+    };
+    const NORMAL: i64 = 1;
+    const FULL: i64 = 2;
+    for number in 1..4 {
+        rig.alone(enqueue(number)).await.unwrap();
+        assert_eq!(level(&rig), FULL);
+        let task = rig.alone(claim(1)).await.unwrap().remove(0);
+        assert_eq!(level(&rig), NORMAL);
+        rig.alone(settle(&task)).await.unwrap();
+        assert_eq!(level(&rig), FULL);
+    }
 }

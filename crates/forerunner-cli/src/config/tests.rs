@@ -1,0 +1,137 @@
+//! The layers together, and the documented file.
+
+use super::*;
+
+const DOCUMENTED: &str = include_str!("../../../../config/forerunner.toml");
+const POOL: &str = "[pools.coder]\nagent = { kind = \"process\", argv = [\"a\"] }\n";
+
+fn loaded(file: &str, variables: &[(&str, &str)], args: ConfigArgs) -> anyhow::Result<Loaded> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("f.toml");
+    std::fs::write(&path, file).expect("a file");
+    let args = ConfigArgs { config: Some(path), ..args };
+    Loaded::assemble(&args, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn fault(file: &str, variables: &[(&str, &str)]) -> String {
+    let error = loaded(file, variables, ConfigArgs::default()).expect_err("not valid");
+    assert_eq!(crate::exit::code(&error), 2);
+    // The file lies in a directory of its own on every run.
+    error.to_string().split('/').next_back().unwrap_or_default().to_owned()
+}
+
+fn origin_of(loaded: &Loaded, key: &str) -> String {
+    let entries = loaded.effective().expect("serialisable");
+    let entry = entries.iter().find(|entry| dotted(&entry.key) == key).expect("a key of the configuration");
+    format!("{} {}", entry.value, entry.origin.to_string().split('/').next_back().unwrap_or_default())
+}
+
+/// The documented file with its examples uncommented: lines that are `# ` and TOML, not prose.
+fn uncommented(levels: usize) -> String {
+    let is_toml = |line: &str| {
+        let key = line.split(['=', '.', ' ']).next().unwrap_or_default();
+        let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && line.contains(" = ");
+        line.starts_with("[pools") || is_key || line.starts_with("API_KEY = ")
+    };
+    let uncomment = |line: &str| {
+        let stripped = (0..levels).fold(line, |line, _| line.strip_prefix("# ").unwrap_or(line));
+        if is_toml(stripped) { stripped.to_owned() } else { line.to_owned() }
+    };
+    DOCUMENTED.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = format!("[http]\nlisten = \"file:1\"\n{POOL}max = 10\nmin = 3\n");
+    let variables = [("FORERUNNER__HTTP__LISTEN", "env:1"), ("FORERUNNER__POOLS__CODER__MAX", "20")];
+    let args = ConfigArgs { listen: Some("flag:1".into()), ..ConfigArgs::default() };
+    let loaded = loaded(&file, &variables, args).expect("valid");
+    assert_eq!(origin_of(&loaded, "http.listen"), "\"flag:1\" flag:--listen");
+    assert_eq!(origin_of(&loaded, "pools.coder.max"), "20 env:FORERUNNER__POOLS__CODER__MAX");
+    assert_eq!(origin_of(&loaded, "pools.coder.min"), "3 f.toml:6");
+    assert_eq!(origin_of(&loaded, "pools.coder.on_time.share"), "0.99 default");
+    assert_eq!(origin_of(&loaded, "store.url"), "\"sqlite:forerunner.db\" default");
+}
+
+#[test]
+fn a_policy_by_its_bare_name_replaces_one_given_as_a_table() {
+    let file = format!("{POOL}policy = {{ kind = \"predictive\", caution = 0.5 }}\n");
+    let loaded =
+        loaded(&file, &[("FORERUNNER__POOLS__CODER__POLICY", "fixed:4")], ConfigArgs::default()).expect("valid");
+    assert_eq!(origin_of(&loaded, "pools.coder.policy.size"), "4 env:FORERUNNER__POOLS__CODER__POLICY");
+}
+
+#[test]
+fn faults_name_their_place_the_key_and_what_would_do() {
+    let pool = |line: &str| format!("{POOL}{line}\n");
+    let faults = [
+        fault("[http]\nlisten_on = \"x\"\n", &[]),
+        fault(&pool("maxx = 3"), &[]),
+        fault(&pool("max = \"many\""), &[]),
+        fault(&pool("min = 20"), &[]),
+        fault(&pool("tick = \"5\""), &[]),
+        fault(&pool("policy = \"clairvoyant\""), &[]),
+        fault("[pools.coder]\nmax = 3\n", &[]),
+        fault("[pools.coder]\nagent = { kind = \"robot\" }\n", &[]),
+        fault("[pools.coder]\nagent = { kind = \"simulated\", argv = [\"a\"] }\n", &[]),
+        fault("[pools.Coder]\nagent = { kind = \"simulated\" }\n", &[]),
+        fault("[http]\nworkers = 0\n", &[]),
+        fault(POOL, &[("FORERUNNER__POOLS__CODER__MAXIMUM", "3")]),
+    ];
+    insta::assert_snapshot!(faults.join("\n"), @r#"
+    f.toml:2: `http.listen_on`: there is no key `listen_on`; did you mean `listen`?
+    f.toml:3: `pools.coder.maxx`: there is no key `maxx`; did you mean `max`?
+    f.toml:3: `pools.coder.max`: invalid type: string "many", expected u32
+    f.toml:3: `pools.coder.min`: 20 is not valid; use at most max = 16
+    f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h or 7d
+    f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, fixed
+    f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
+    f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected `process` or `simulated`
+    f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `seed`
+    f.toml:2: `pools.Coder`: pool name `Coder` is not valid; use 1 to 64 of a-z, 0-9, _ and -
+    f.toml:2: `http.workers`: 0 is not valid; use 1 to 1024
+    FORERUNNER__POOLS__CODER__MAXIMUM: `pools.coder.maximum`: there is no key `maximum`; did you mean `max`?
+    "#);
+}
+
+#[test]
+fn the_documented_file_changes_nothing() {
+    let documented = loaded(DOCUMENTED, &[], ConfigArgs::default()).expect("valid");
+    assert_eq!(documented.config, Config::default());
+}
+
+#[test]
+fn the_documented_pool_has_the_defaults() {
+    let with_defaults = loaded(POOL, &[], ConfigArgs::default()).expect("valid");
+    let documented = loaded(&uncommented(1), &[], ConfigArgs::default()).expect("valid");
+    let pool = |loaded: &Loaded, name: &str| {
+        loaded
+            .config
+            .pools
+            .iter()
+            .find(|(pool, _)| pool.as_str() == name)
+            .map(|(_, pool)| pool.clone())
+            .expect("a pool")
+    };
+    assert_eq!(pool(&documented, "coder").settings, pool(&with_defaults, "coder").settings);
+    let AgentConfig::Process(process) = pool(&documented, "coder").agent else { panic!("a process") };
+    let argv = process.argv.clone();
+    assert_eq!(process, forerunner_runtime::agent::process::ProcessSpec::new(argv));
+    let AgentConfig::Simulated(simulated) = pool(&documented, "trial").agent else { panic!("simulated") };
+    assert_eq!(simulated, forerunner_runtime::agent::SimulatedSpec::default());
+}
+
+#[test]
+fn every_known_key_is_documented() {
+    let entries = file::parse(&uncommented(2), "forerunner.toml").expect("valid TOML, all examples uncommented");
+    let named = |key: &[String]| match key {
+        [pools, _, agent, env, _] if pools == "pools" && agent == "agent" && env == "env" => {
+            "pools.*.agent.env.*".to_owned()
+        }
+        [pools, _, rest @ ..] if pools == "pools" => format!("pools.*.{}", rest.join(".")),
+        key => key.join("."),
+    };
+    let documented: std::collections::BTreeSet<String> = entries.iter().map(|entry| named(&entry.key)).collect();
+    let missing: Vec<String> = types::schema().leaves().into_iter().filter(|key| !documented.contains(key)).collect();
+    assert!(missing.is_empty(), "config/forerunner.toml does not mention {missing:?}");
+}

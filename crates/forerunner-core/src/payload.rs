@@ -1,0 +1,156 @@
+//! JSON texts that are passed along unparsed.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::Error;
+
+/// A JSON text, checked once and then passed along unparsed. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Payload(Arc<str>);
+
+impl Payload {
+    /// Deepest nesting of arrays and objects.
+    ///
+    /// Common parsers stop at 127 levels or a few hundred, and a message to an agent puts two around its input. One that
+    /// stops would take each agent down that is given the task.
+    pub const MAX_NESTING: usize = 100;
+
+    /// Checks that `text` is one JSON value (nesting at most [`Self::MAX_NESTING`] deep) and wraps it.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] with the parser's message, [`Error::Nesting`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(value) => Self::from_raw(value),
+            Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        }
+    }
+
+    /// Wraps JSON text that a parser has skipped, which it does however deep it is nested.
+    ///
+    /// # Errors
+    /// [`Error::Nesting`].
+    pub fn from_raw(value: &RawValue) -> Result<Self, Error> {
+        Self::bounded(value.get())
+    }
+
+    fn bounded(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
+        match nesting(text.as_ref()) {
+            depth if depth <= Self::MAX_NESTING => Ok(Self(text.into())),
+            depth => Err(Error::Nesting { depth }),
+        }
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] when the value has no JSON form, such as a map with keys that are not strings;
+    /// [`Error::Nesting`].
+    pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        match serde_json::to_string(value) {
+            Ok(text) => Self::bounded(text),
+            Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        }
+    }
+
+    /// Wraps text that is known to be JSON, such as text that a store once accepted.
+    pub fn trusted(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The JSON value `null`.
+    pub fn null() -> Self {
+        Self(Arc::from("null"))
+    }
+
+    /// Reads the JSON text as a value of type `T`.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] when the text does not describe a `T`.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_str(&self.0).map_err(|error| Error::Payload { reason: error.to_string() })
+    }
+
+    /// Returns the JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the size of the JSON text, in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether the text is empty, which no accepted payload is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Payload {
+    /// Payloads may hold secrets, so only the size is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.len())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(error) => Err(serde::ser::Error::custom(error)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_raw(&raw).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Returns how deep the arrays and objects of a JSON text are nested.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Goes on behind the closing quote of a string, in which brackets mean nothing.
+fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_json_and_never_printed() {
+        let payload = Payload::parse(r#" {"password": "secret"} "#).unwrap();
+        assert_eq!(payload.as_str(), r#"{"password": "secret"}"#);
+        assert!(!format!("{payload:?}").contains("secret"));
+        assert!(Payload::parse("{").is_err());
+        assert!(Payload::parse(&"[".repeat(100_000)).is_err());
+        assert_eq!(serde_json::to_string(&payload).unwrap(), payload.as_str());
+    }
+}

@@ -1,0 +1,95 @@
+//! Agents are killed, a thousand times, while they work.
+
+use std::time::Duration;
+
+use forerunner_e2e::{Client, Pool, Service, Signal, Site, eventually, holds, send};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+const KILLS: usize = 1_000;
+const AGENTS: u32 = 16;
+/// Tasks that wait or run at any time, so that no agent is ever idle for long.
+const UNDER_WAY: usize = 64;
+const LIMIT: Duration = Duration::from_secs(100);
+
+#[actix_rt::test]
+async fn a_thousand_kills_of_working_agents_harm_no_task_and_leave_the_pool_whole() {
+    let site = Site::new();
+    let pool = Pool::builtin("work").fixed(AGENTS);
+    // Kills are no news here: nothing slows replacement down, and no task is given up.
+    let site = site.with(
+        "log.level = \"error\"",
+        &[pool
+            .set("restart = { intensity = 100000, window = \"1s\", backoff = \"1ms\", max_backoff = \"5ms\" }")
+            .set("task = { max_crashes = 1000, max_attempts = 1000, retry_initial = \"10ms\", retry_max = \"50ms\" }")],
+    );
+    let mut service = site.serve().await;
+    let client = service.client();
+    let killed = kill_working_agents(&client).await;
+    eventually("all tasks end, and all agents are back", LIMIT, async || {
+        let pool = client.get("/v1/pools/work").await;
+        holds(pool["waiting"] == 0 && pool["running"] == 0 && pool["agents"]["ready"] == AGENTS)
+    })
+    .await;
+
+    let tasks = client.tasks("pool=work").await;
+    let crashes: u64 = tasks.iter().map(crashes).sum();
+    for task in &tasks {
+        assert_eq!(task["state"], "succeeded", "{task}");
+        // Each attempt but the last one ended with a crash of its own agent: no neighbour's crash cost one.
+        assert_eq!(task["attempt"].as_u64(), Some(crashes_and_one(task)), "{task}");
+    }
+    // An agent may finish its task, or take another one, between the look at it and the kill; so not each kill costs an
+    // attempt. None costs two.
+    assert!(crashes <= killed as u64, "{crashes} crashes of {killed} kills");
+    assert!(crashes >= killed as u64 / 2, "most kills are to hit a task: {crashes} of {killed}");
+    assert!(service.is_running());
+    assert_eq!(pids(&client).await.len(), AGENTS as usize);
+    assert_eq!(stop(service).await, 0);
+    site.empty(Duration::from_secs(2)).await;
+    println!("{killed} kills, {crashes} of them cost an attempt, {} tasks, all succeeded", tasks.len());
+}
+
+fn crashes(task: &Value) -> u64 {
+    task["crashes"].as_u64().unwrap_or(0)
+}
+
+fn crashes_and_one(task: &Value) -> u64 {
+    crashes(task) + 1
+}
+
+/// Keeps the pool busy and kills every agent that is seen at work, until there were enough.
+async fn kill_working_agents(client: &Client) -> usize {
+    let mut killed = 0;
+    let kill = eventually("enough agents are killed", LIMIT, async || {
+        let waiting = client.get("/v1/pools/work").await["waiting"].as_u64().unwrap_or(0) as usize;
+        let missing = UNDER_WAY.saturating_sub(waiting);
+        join_all((0..missing).map(|_| client.submit("work", json!({ "service_s": 0.3 })))).await;
+        let busy = busy_pids(client).await;
+        let hit = busy.into_iter().take(KILLS - killed).filter(|pid| send(*pid, Signal::KILL));
+        killed += hit.count();
+        holds(killed == KILLS)
+    });
+    kill.await;
+    killed
+}
+
+async fn agents(client: &Client) -> Vec<Value> {
+    client.get("/v1/pools/work/agents").await["agents"].as_array().cloned().unwrap_or_default()
+}
+
+fn pid(agent: &Value) -> Option<u32> {
+    u32::try_from(agent["pid"].as_u64()?).ok()
+}
+
+async fn pids(client: &Client) -> Vec<u32> {
+    agents(client).await.iter().filter_map(pid).collect()
+}
+
+async fn busy_pids(client: &Client) -> Vec<u32> {
+    agents(client).await.iter().filter(|agent| agent["state"] == "busy").filter_map(pid).collect()
+}
+
+async fn stop(service: Service) -> i32 {
+    service.stop(Duration::from_secs(30)).await
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs what the tests need, if it is missing, and runs all of them. Asks nothing; works as root or not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# A snapshot that differs is a failure, not a file to review.
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" INSTA_UPDATE="${INSTA_UPDATE:-no}"
+
+step() { printf '\n== %s (%d s) ==\n' "$*" "$SECONDS"; }
+fail() {
+    printf 'tests/run.sh: %s\n' "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# A compiler without headers cannot build SQLite: try the two together.
+compiles_c() {
+    local compiler object
+    for compiler in ${CC:-} cc gcc clang; do
+        have "$compiler" || continue
+        object=$(mktemp)
+        if printf '#include <stdio.h>\nint main(void) { return 0; }\n' | "$compiler" -x c -o "$object" - 2>/dev/null; then
+            rm -f "$object"
+            return 0
+        fi
+        rm -f "$object"
+    done
+    return 1
+}
+
+install_packages() {
+    local -a as_root=()
+    have apt-get || fail "missing: $*; install them with the package manager of this system"
+    if [ "$(id -u)" -ne 0 ]; then
+        have sudo && sudo -n true 2>/dev/null || fail "missing: $*; install them as root: apt-get install $*"
+        as_root=(sudo -n)
+    fi
+    "${as_root[@]}" apt-get -qq update || echo "the package lists could not be updated: trying with those that are there"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$@" ||
+        fail "could not install: $*; install them by hand and start again"
+}
+
+component() {
+    cargo "$1" --version >/dev/null 2>&1 && return
+    have rustup || fail "cargo $1 is missing and there is no rustup; install the component \`$2\` of your Rust"
+    rustup component add "$2" || fail "could not install \`$2\`; run: rustup component add $2"
+}
+
+step "what the tests need"
+if ! have cargo && [ -r "${HOME:-}/.cargo/env" ]; then . "$HOME/.cargo/env"; fi
+have cargo || fail "cargo is missing; install Rust 1.89 or later"
+missing=()
+have python3 || missing+=(python3)
+compiles_c || missing+=(gcc libc6-dev)
+[ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+component fmt rustfmt
+component clippy clippy
+printf '%s\n' "$(cargo --version)" "$(python3 --version)"
+
+step "formatting"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
+
+# The same features in all that follows, so that little is built twice.
+features=forerunner/http,forerunner/test-util
+
+step "examples in the documentation"
+cargo test --locked --workspace --features "$features" --doc
+
+# Benchmarks are left out: they are programs of their own, not tests.
+step "unit, property and integration tests"
+cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests --examples
+
+# They start the program, so it is built first, and seen to be.
+step "the program"
+cargo build --locked -p forerunner-cli
+
+step "end-to-end tests"
+cargo test --locked -p forerunner-e2e

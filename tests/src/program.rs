@@ -1,0 +1,106 @@
+//! The other subcommands, run to their end.
+
+use std::{
+    ffi::OsStr,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{process::Command, time::timeout};
+
+use crate::{Marker, Site, binary};
+
+/// Longest run of a command, unless said otherwise.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A run of `forerunner`, to be given arguments.
+pub struct Program {
+    command: Command,
+    limit: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Program {
+    /// A run in the directory of a site, with nothing of this process's environment but what finds programs.
+    pub(crate) fn at(site: &Site) -> Self {
+        let mut command = Command::from(bare(site));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Self { command, limit: LIMIT }
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Allows the run this long.
+    #[must_use]
+    pub const fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started, or does not end in time; then it is killed.
+    pub async fn run(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Finished {
+        self.command.args(arguments);
+        match timeout(self.limit, self.command.output()).await {
+            Ok(output) => Finished::of(output.expect("the program can be started")),
+            Err(_) => panic!("{:?} has not ended after {:?}", self.command.as_std(), self.limit),
+        }
+    }
+}
+
+impl Finished {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Asserts an exit code.
+    ///
+    /// # Panics
+    /// If it was another one.
+    #[track_caller]
+    #[must_use]
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code; stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Reads standard output as JSON.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+/// The program with a marked and otherwise clean environment: no `FORERUNNER_…` of the caller's reaches it.
+pub(crate) fn bare(site: &Site) -> std::process::Command {
+    let mut command = std::process::Command::new(binary());
+    let kept = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
+    command
+        .env_clear()
+        .envs(kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .env(Marker::VARIABLE, site.marker().value())
+        .current_dir(site.directory());
+    command
+}

@@ -1,0 +1,144 @@
+//! A running `forerunner serve`.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdout, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{Client, Marker, Site, eventually, processes::send, program::bare};
+
+/// How long a service may take until it listens.
+const START: Duration = Duration::from_secs(60);
+/// Lines of the log that are shown when a test fails.
+const LAST_LINES: usize = 40;
+
+/// A service in a process group of its own. Dropping it kills it.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    address: String,
+    log: std::path::PathBuf,
+    marker: Marker,
+}
+
+impl Service {
+    /// Starts it on the store and configuration of a site and waits for the line that says where it listens.
+    pub(crate) async fn start(site: &Site) -> Self {
+        let log = site.path("log");
+        let mut child = bare(site)
+            .args(["serve", "--output", "json", "--log-format", "text", "--store"])
+            .arg(format!("sqlite:{}", site.store().display()))
+            .arg("--config")
+            .arg(site.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(append(&log))
+            .process_group(0)
+            .spawn()
+            .expect("the program can be started");
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        let mut service = Self { child, address: String::new(), log, marker: site.marker().clone() };
+        let told = timeout(START, first_line(stdout)).await.ok().and_then(Result::ok).unwrap_or_default();
+        let told: Value = serde_json::from_str(&told).unwrap_or_default();
+        let address = told["listening"].as_str().expect("a service that starts says where it listens; see its log");
+        address.clone_into(&mut service.address);
+        service
+    }
+
+    /// Returns where it listens: `http://127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        Client::of(&self.address)
+    }
+
+    /// Returns its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        assert!(send(self.pid(), signal), "the service is there to get {signal:?}");
+    }
+
+    /// Returns whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Kills it as a loss of power would, and reaps it.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Waits for its end and returns its exit code; -1 if a signal ended it.
+    ///
+    /// # Panics
+    /// After `limit`.
+    pub async fn exit(mut self, limit: Duration) -> i32 {
+        let status =
+            eventually("the service ends", limit, async || self.child.try_wait().expect("a child can be waited for"));
+        status.await.code().unwrap_or(-1)
+    }
+
+    /// Asks it to stop and waits for its end; returns the exit code.
+    ///
+    /// # Panics
+    /// After `limit`.
+    pub async fn stop(self, limit: Duration) -> i32 {
+        self.signal(Signal::TERM);
+        self.exit(limit).await
+    }
+
+    fn end(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.end();
+        if !thread::panicking() {
+            return;
+        }
+        // A test that fails because children outlive their node leaves none behind all the same.
+        for (pid, _) in self.marker.processes() {
+            send(pid, Signal::KILL);
+        }
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(LAST_LINES).collect();
+        eprintln!("the end of the service's log:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    }
+}
+
+fn append(path: &std::path::Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).expect("the log can be written")
+}
+
+/// Resolves with the first line; a thread reads on to the end so that the service never blocks on a full pipe.
+fn first_line(stdout: ChildStdout) -> oneshot::Receiver<String> {
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        if let Some(first) = lines.next() {
+            // Nobody waits any more if the start took too long.
+            let _ = sender.send(first);
+        }
+        lines.for_each(drop);
+    });
+    receiver
+}

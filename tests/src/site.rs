@@ -1,0 +1,105 @@
+//! What survives a restart: a directory with configuration, store, log and effects.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{Effects, Marker, Pool, Program, Service, eventually, holds};
+
+/// A place to serve from. Its directory goes when it is dropped.
+#[derive(Debug)]
+pub struct Site {
+    directory: TempDir,
+    marker: Marker,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Site {
+    /// An empty place without pools.
+    ///
+    /// # Panics
+    /// If no temporary directory can be made.
+    pub fn new() -> Self {
+        let directory = TempDir::with_prefix("forerunner-e2e-").expect("a temporary directory can be made");
+        Self { directory, marker: Marker::unique() }
+    }
+
+    /// A place whose configuration has these pools and, before them, these lines of TOML.
+    ///
+    /// # Panics
+    /// If the configuration cannot be written.
+    #[must_use]
+    pub fn with(self, lines: &str, pools: &[Pool]) -> Self {
+        let tables: Vec<String> = pools.iter().map(|pool| pool.render(&self.marker)).collect();
+        let text = format!("http.listen = \"127.0.0.1:0\"\n{lines}\n{}", tables.join("\n"));
+        fs::write(self.config(), text).expect("a fresh directory can be written to");
+        self
+    }
+
+    /// Returns a path in its directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Returns its directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.path("forerunner.toml")
+    }
+
+    /// Returns the SQLite file.
+    pub fn store(&self) -> PathBuf {
+        self.path("tasks.db")
+    }
+
+    /// Returns the file that writing agents write to.
+    pub fn effects(&self) -> Effects {
+        Effects::at(self.path("effects"))
+    }
+
+    /// Returns what marks its processes.
+    pub const fn marker(&self) -> &Marker {
+        &self.marker
+    }
+
+    /// The program, to be run here.
+    pub fn program(&self) -> Program {
+        Program::at(self)
+    }
+
+    /// Starts a service and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn serve(&self) -> Service {
+        Service::start(self).await
+    }
+
+    /// Waits until no process of this place is left.
+    ///
+    /// # Panics
+    /// After `limit`, naming those that are left.
+    pub async fn empty(&self, limit: Duration) {
+        let mut left = Vec::new();
+        let begun = tokio::time::Instant::now();
+        eventually("no process is left behind", limit + Duration::from_secs(1), async || {
+            left = self.marker.processes();
+            assert!(left.is_empty() || begun.elapsed() < limit, "left behind after {limit:?}: {left:?}");
+            holds(left.is_empty())
+        })
+        .await;
+    }
+}
