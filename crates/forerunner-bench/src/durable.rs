@@ -1,12 +1,6 @@
 //! Tasks through a pool on disk.
 
-use std::{
-    fs::File,
-    io::Write,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
 
 use forerunner::{
     Payload, Placement, PoolName, Runtime, Task,

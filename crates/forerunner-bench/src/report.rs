@@ -169,7 +169,8 @@ impl Report {
             let _ = writeln!(text, "{}", line.trim_end());
         }
         let (count, secs) = (self.repetitions, self.sample_s);
-        let _ = writeln!(text, "\nMedians of {count} samples of {secs} s, in turns, on {} processors.", self.processors);
+        let _ =
+            writeln!(text, "\nMedians of {count} samples of {secs} s, in turns, on {} processors.", self.processors);
         for note in &self.notes {
             let _ = writeln!(text, "{note}");
         }

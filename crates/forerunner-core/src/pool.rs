@@ -13,7 +13,8 @@ pub use event::{PoolAction, PoolEvent};
 pub use record::AgentRecord;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, IdMap, RestartBudget, RestartPolicy, Task, TaskId, Timestamp, placement::IdleAgents,
+    AgentCounts, AgentId, AgentState, IdMap, RestartBudget, RestartPolicy, Task, TaskId, Timestamp,
+    placement::IdleAgents,
 };
 
 /// What a [`PoolMachine`] is made with.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use futures_util::task::noop_waker_ref;
 use forerunner_core::{AgentId, Outcome, Task, TaskId};
+use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{

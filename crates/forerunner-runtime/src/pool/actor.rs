@@ -1,10 +1,6 @@
 //! Turns messages into events for [`PoolMachine`] and its actions into agents.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{

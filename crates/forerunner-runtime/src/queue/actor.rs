@@ -11,19 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{
     messages::{
-        Accepted, Assign, AttachQueue, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample, QueueStatus, TakeSample,
-        Withdraw, Withdrawn,
+        Accepted, Assign, AttachQueue, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample, QueueStatus,
+        TakeSample, Withdraw, Withdrawn,
     },
     settle::Settling,
     tally::Tally,
 };
-use crate::{
-    Error,
-    clock::Jitter,
-    deps::PoolDeps,
-    metrics::QueueMetrics,
-    status::Cause,
-};
+use crate::{Error, clock::Jitter, deps::PoolDeps, metrics::QueueMetrics, status::Cause};
 
 /// How long a store that failed is left alone before the same call is made again.
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
