@@ -114,7 +114,7 @@ async fn a_task_that_outlasts_the_grace_runs_again_after_the_restart() {
 
 #[actix_rt::test]
 async fn a_second_sigterm_stops_at_once() {
-    let site = Site::new().with("shutdown.grace = \"10m\"", &[Pool::builtin("work").set("stop_grace = \"10m\"")]);
+    let site = Site::new().with("shutdown.grace = \"10m\"", &[Pool::builtin("work")]);
     let service = site.serve().await;
     let client = service.client();
     let task = client.submit("work", json!({ "service_s": 300 })).await;

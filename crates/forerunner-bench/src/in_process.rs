@@ -2,6 +2,8 @@
 
 use forerunner::Placement;
 
+#[cfg(feature = "peers")]
+use crate::reference::FactoryPool;
 use crate::{
     Error, Options,
     ours::{self, AGENTS, IN_FLIGHT},
@@ -20,6 +22,9 @@ const ROUND_ROBIN: &str = "mpsc per worker, round robin";
 const FACTORY: &str = "ractor factory";
 #[cfg(not(feature = "peers"))]
 const FACTORY: &str = "ractor factory (build with --features peers)";
+
+/// Workers of each reference: as many as the pool has agents.
+const WORKERS: usize = AGENTS as usize;
 
 /// Figures of a sample, in order.
 const ONE_SUBMITTER: usize = 0;
@@ -54,18 +59,13 @@ fn contenders(options: &Options) -> Vec<Contender> {
         }
     };
     contenders.push(Contender::new(OURS, ours(Placement::Spread(1))));
-    contenders
-        .push(Contender::new(DISPATCHER, on_two_threads(options, async || Ok(Dispatcher::start(AGENTS as usize)))));
+    let dispatcher = async || Ok(Dispatcher::start(WORKERS));
+    contenders.push(Contender::new(DISPATCHER, on_two_threads(options, dispatcher)));
     #[cfg(feature = "peers")]
-    contenders.push(Contender::new(
-        FACTORY,
-        on_two_threads(options, async || crate::reference::FactoryPool::start(AGENTS as usize).await),
-    ));
-    contenders
-        .push(Contender::new(ROUND_ROBIN, on_two_threads(options, async || Ok(RoundRobin::start(AGENTS as usize)))));
+    contenders.push(Contender::new(FACTORY, on_two_threads(options, async || FactoryPool::start(WORKERS).await)));
+    contenders.push(Contender::new(ROUND_ROBIN, on_two_threads(options, async || Ok(RoundRobin::start(WORKERS)))));
     contenders.push(Contender::new(OURS_ONE, ours(Placement::Current)));
-    contenders
-        .push(Contender::new(DISPATCHER_ONE, on_one_thread(options, async || Ok(Dispatcher::start(AGENTS as usize)))));
+    contenders.push(Contender::new(DISPATCHER_ONE, on_one_thread(options, dispatcher)));
     contenders
 }
 

@@ -12,7 +12,7 @@ pub type IdMap<K, V> = HashMap<K, V, IdState>;
 /// Builds [`IdHasher`]s.
 pub type IdState = BuildHasherDefault<IdHasher>;
 
-/// Hashes ids.
+/// Hashes ids and other short keys that no stranger chooses, eight bytes a multiplication.
 #[derive(Debug, Default, Clone)]
 pub struct IdHasher(u64);
 
