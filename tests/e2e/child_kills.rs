@@ -26,13 +26,11 @@ async fn a_thousand_kills_of_working_agents_harm_no_task_and_leave_the_pool_whol
     let mut service = site.serve().await;
     let client = service.client();
     let killed = kill_working_agents(&client).await;
-    eventually("all tasks end, and all agents are back", LIMIT, async || {
-        let pool = client.get("/v1/pools/work").await;
-        holds(pool["waiting"] == 0 && pool["running"] == 0 && pool["agents"]["ready"] == AGENTS)
+    let tasks = client.settled("work", LIMIT).await;
+    eventually("all agents are back", LIMIT, async || {
+        holds(client.get("/v1/pools/work").await["agents"]["ready"] == AGENTS)
     })
     .await;
-
-    let tasks = client.tasks("pool=work").await;
     let crashes: u64 = tasks.iter().map(crashes).sum();
     for task in &tasks {
         assert_eq!(task["state"], "succeeded", "{task}");

@@ -48,12 +48,8 @@ async fn nothing_that_was_acknowledged_is_lost_by_twenty_kills_of_the_node() {
     let submitters = join_all((0..CONNECTIONS).map(|_| submit(&shared)));
     let (service, _) = futures_util::join!(kill_repeatedly(&site, service, &shared), submitters);
     let client = service.client();
-    eventually("all tasks end", RECOVERY * 2, async || {
-        let pool = client.get("/v1/pools/work").await;
-        holds(pool["waiting"] == 0 && pool["running"] == 0)
-    })
-    .await;
-    let tasks = with_outputs(&client).await;
+    let listed = client.settled("work", RECOVERY * 2).await;
+    let tasks = with_outputs(&client, &listed).await;
     assert_eq!(service.stop(RECOVERY).await, 0);
     site.empty(CHILDREN_GONE).await;
 
@@ -120,8 +116,7 @@ async fn observe(shared: &Shared) {
 }
 
 /// Reads all tasks one by one: only so they come with their output.
-async fn with_outputs(client: &Client) -> Vec<Value> {
-    let listed = client.tasks("pool=work").await;
+async fn with_outputs(client: &Client, listed: &[Value]) -> Vec<Value> {
     let ids: Vec<&str> = listed.iter().filter_map(|task| task["id"].as_str()).collect();
     let mut tasks = Vec::with_capacity(ids.len());
     for some in ids.chunks(16) {

@@ -6,6 +6,8 @@ use awc::http::{Method, header::HeaderMap};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::eventually;
+
 /// Longest wait for an answer.
 const LIMIT: Duration = Duration::from_secs(90);
 /// Largest answer that is read.
@@ -194,6 +196,25 @@ impl Client {
                 None => return tasks,
             }
         }
+    }
+
+    /// Waits until all tasks of a pool have ended and returns them.
+    ///
+    /// The pool's counters only say when it is worth a look: a task on its way from the queue to an agent is in neither.
+    ///
+    /// # Panics
+    /// If some have not ended after `limit`.
+    pub async fn settled(&self, pool: &str, limit: Duration) -> Vec<Value> {
+        let path = format!("/v1/pools/{pool}");
+        eventually("all tasks end", limit, async || {
+            let counters = self.get(&path).await;
+            if counters["waiting"] != 0 || counters["running"] != 0 {
+                return None;
+            }
+            let tasks = self.tasks(&format!("pool={pool}")).await;
+            tasks.iter().all(|task| !task["finished_at"].is_null()).then_some(tasks)
+        })
+        .await
     }
 
     /// Follows a task to its end and returns the data of its events.
