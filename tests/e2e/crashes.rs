@@ -101,6 +101,7 @@ async fn kill_repeatedly(site: &Site, mut service: Service, shared: &Shared) -> 
         tokio::time::sleep(Duration::from_micros(chance.below(40_000))).await;
         service.kill();
         site.empty(CHILDREN_GONE).await;
+        shared.history.borrow_mut().life_ended(site.effects().read().len());
         service = site.serve().await;
         *shared.client.borrow_mut() = service.client();
         observe(shared).await;

@@ -12,6 +12,8 @@ pub struct History {
     /// Which task a key was acknowledged as.
     acknowledged: BTreeMap<String, String>,
     ends: HashMap<String, Value>,
+    /// How many runs there had been when each life of the service ended.
+    lives: Vec<usize>,
 }
 
 /// What a history without a fault amounts to.
@@ -25,6 +27,8 @@ pub struct Counts {
     pub dead: usize,
     /// Runs by agents, results that were lost with their node included.
     pub runs: usize,
+    /// Runs that the store never heard of: the node died before the claim was written, and the attempt began anew.
+    pub forgotten: usize,
 }
 
 impl History {
@@ -40,6 +44,11 @@ impl History {
     /// Returns how many tasks were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.len()
+    }
+
+    /// Notes that the service and all its agents are dead, after this many runs.
+    pub fn life_ended(&mut self, runs: usize) {
+        self.lives.push(runs);
     }
 
     /// Notes how a task stands.
@@ -60,8 +69,9 @@ impl History {
     ///
     /// - each key made one task, and the store has no other ones;
     /// - each task has ended, and as it was seen to end before;
-    /// - a task that succeeded has the result of one run, that of its newest attempt, and the run took place;
-    /// - no attempt was run twice.
+    /// - a task that succeeded has the result of one run, that of its newest attempt, and none came after it;
+    /// - no attempt was run twice in one life of the service. In two it may be: a claim is handed out before it is on
+    ///   disk, and the next life knows nothing of it.
     ///
     /// # Panics
     /// If one of these does not hold.
@@ -75,19 +85,43 @@ impl History {
         assert!(missing.is_empty(), "acknowledged and lost: {missing:?}");
         let surplus: Vec<_> = found.difference(&promised).collect();
         assert!(surplus.is_empty(), "nobody was told of these, or a key made two: {surplus:?}");
-        let runs: HashSet<&Effect> = effects.iter().collect();
-        let attempts: HashSet<(&str, u64)> = effects.iter().map(|run| (run.task.as_str(), run.attempt)).collect();
-        assert_eq!(attempts.len(), effects.len(), "an attempt was run twice");
+        for life in self.split(effects) {
+            assert_eq!(attempts(life).len(), life.len(), "an attempt was run twice in one life: {:?}", twice(life));
+        }
+        let newest: HashMap<&str, &Effect> = effects.iter().map(|run| (run.task.as_str(), run)).collect();
         for task in tasks {
             assert!(!task["finished_at"].is_null(), "has not ended: {task}");
             if task["state"] == "succeeded" {
                 let run = accepted(task);
-                assert!(runs.contains(&run), "{run:?} was accepted and never took place: {task}");
+                assert_eq!(newest.get(run.task.as_str()), Some(&&run), "the newest run, and the one accepted: {task}");
             }
         }
         let count = |state: &str| tasks.iter().filter(|task| task["state"] == state).count();
-        Counts { acknowledged: promised.len(), succeeded: count("succeeded"), dead: count("dead"), runs: effects.len() }
+        Counts {
+            acknowledged: promised.len(),
+            succeeded: count("succeeded"),
+            dead: count("dead"),
+            runs: effects.len(),
+            forgotten: effects.len() - attempts(effects).len(),
+        }
     }
+
+    /// Splits runs into those of each life; what came after the last noted end is one more.
+    fn split<'a>(&self, effects: &'a [Effect]) -> Vec<&'a [Effect]> {
+        let ends = self.lives.iter().copied().chain([effects.len()]);
+        let begins = std::iter::once(0).chain(self.lives.iter().copied());
+        begins.zip(ends).map(|(begin, end)| &effects[begin..end]).collect()
+    }
+}
+
+fn attempts(runs: &[Effect]) -> HashSet<(&str, u64)> {
+    runs.iter().map(|run| (run.task.as_str(), run.attempt)).collect()
+}
+
+/// Those runs whose attempt has another one.
+fn twice(runs: &[Effect]) -> Vec<&Effect> {
+    let same = |one: &Effect, other: &Effect| (&one.task, one.attempt) == (&other.task, other.attempt);
+    runs.iter().filter(|run| runs.iter().filter(|other| same(run, other)).count() > 1).collect()
 }
 
 /// Returns the run whose result a task has: agents put into their output who they are.
@@ -128,7 +162,17 @@ mod tests {
     #[test]
     fn a_faultless_history_is_counted_also_with_runs_that_were_lost() {
         let counts = verdict(&[("k", "a")], &[succeeded("a", 2, 8)], &[run("a", 1, 7), run("a", 2, 8)]);
-        assert_eq!(counts, Some(Counts { acknowledged: 1, succeeded: 1, dead: 0, runs: 2 }));
+        assert_eq!(counts, Some(Counts { acknowledged: 1, succeeded: 1, dead: 0, runs: 2, forgotten: 0 }));
+    }
+
+    #[test]
+    fn a_claim_that_died_with_its_node_may_be_repeated_in_the_next_life_only() {
+        let effects = [run("a", 1, 7), run("a", 1, 8)];
+        assert_eq!(verdict(&[("k", "a")], &[succeeded("a", 1, 8)], &effects), None, "in one life");
+        let mut history = History::default();
+        history.acknowledge("k", "a");
+        history.life_ended(1);
+        assert_eq!(history.check(&[succeeded("a", 1, 8)], &effects).forgotten, 1);
     }
 
     #[test]
@@ -138,7 +182,11 @@ mod tests {
         assert_eq!(verdict(&one, &[succeeded("a", 1, 7), succeeded("b", 1, 7)], &ran), None, "one too many");
         assert_eq!(verdict(&one, &[json!({"id": "a", "state": "queued"})], &ran), None, "not ended");
         assert_eq!(verdict(&one, &[succeeded("a", 1, 9)], &ran), None, "the result of a run that never was");
-        assert_eq!(verdict(&one, &[succeeded("a", 1, 7)], &[run("a", 1, 7), run("a", 1, 8)]), None, "run twice");
+        assert_eq!(
+            verdict(&one, &[succeeded("a", 1, 7)], &[run("a", 1, 7), run("a", 2, 8)]),
+            None,
+            "run after its end"
+        );
         assert_eq!(verdict(&[("k", "a"), ("k", "b")], &[], &[]), None, "a key made two tasks");
         let mut stale = succeeded("a", 2, 7);
         stale["output"]["attempt"] = json!(1);
