@@ -3,9 +3,15 @@
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
+use forerunner_forecast::{Policy, PolicyLimits, build};
 use forerunner_store::Store;
 
-use crate::{admission::Admission, spec::PoolSettings, watch::WatchBoard};
+use crate::{
+    Error,
+    admission::Admission,
+    spec::{PolicyMaker, PoolSettings},
+    watch::WatchBoard,
+};
 
 /// What all actors of a node share.
 pub(crate) struct Deps {
@@ -26,6 +32,8 @@ pub(crate) struct PoolDeps {
     pub(crate) node: Arc<Deps>,
     pub(crate) name: PoolName,
     pub(crate) settings: PoolSettings,
+    /// What makes the pool's policy, if it is not the one that the settings name.
+    pub(crate) policy: Option<Arc<PolicyMaker>>,
     pub(crate) admission: Admission,
     /// Attempts that ended and whose end is not durable yet. Written by the queue, read by agents.
     pub(crate) unsettled: AtomicUsize,
@@ -34,6 +42,19 @@ pub(crate) struct PoolDeps {
 }
 
 impl PoolDeps {
+    /// Makes the pool's policy.
+    pub(crate) fn make_policy(&self, limits: PolicyLimits) -> Result<Box<dyn Policy>, Error> {
+        let refuse = |error: forerunner_forecast::Error| forerunner_core::Error::Setting {
+            key: "policy",
+            value: self.settings.policy.to_string(),
+            rule: error.to_string(),
+        };
+        match &self.policy {
+            Some(make) => Ok(make(limits)),
+            None => Ok(build(self.settings.policy, limits).map_err(refuse)?),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.node.now()
     }

@@ -27,7 +27,7 @@ pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
 pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, Placement, ShutdownReport};
-pub use spec::{OnTime, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
+pub use spec::{OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode,
     PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,

@@ -195,6 +195,7 @@ async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &Arbite
         node,
         name: spec.name,
         settings: spec.settings,
+        policy: spec.policy,
         unsettled: AtomicUsize::new(0),
         seed,
     });

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, human_duration};
-use forerunner_forecast::{Objective, PolicyKind, PolicyLimits};
+use forerunner_forecast::{Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
 
 use crate::{agent::DriverFactory, status::Mode};
@@ -195,7 +195,12 @@ pub struct PoolSpec {
     pub settings: PoolSettings,
     /// What makes its agents.
     pub agents: Arc<dyn DriverFactory>,
+    /// What makes its policy, instead of the one that the settings name.
+    pub policy: Option<Arc<PolicyMaker>>,
 }
+
+/// Makes a policy for a pool's bounds; called again when they change.
+pub type PolicyMaker = dyn Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync;
 
 impl PoolSpec {
     /// Checks and builds.
@@ -204,7 +209,14 @@ impl PoolSpec {
     /// [`Error::Name`] or [`Error::Setting`].
     pub fn new(name: &str, settings: PoolSettings, agents: Arc<dyn DriverFactory>) -> Result<Self, Error> {
         settings.validate()?;
-        Ok(Self { name: PoolName::new(name)?, settings, agents })
+        Ok(Self { name: PoolName::new(name)?, settings, agents, policy: None })
+    }
+
+    /// Lets a policy of one's own size the pool.
+    #[must_use]
+    pub fn policy(mut self, make: impl Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync + 'static) -> Self {
+        self.policy = Some(Arc::new(make));
+        self
     }
 }
 

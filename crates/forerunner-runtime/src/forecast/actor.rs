@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use forerunner_core::Timestamp;
-use forerunner_forecast::{Decision, Forecast, Observation, Policy, PolicyKind, PolicyLimits, build};
+use forerunner_forecast::{Decision, Forecast, Observation, Policy, PolicyLimits};
 use tokio::time::Instant;
 
 use super::{
@@ -42,7 +42,6 @@ pub(crate) struct ForecastLinks {
 pub(crate) struct ForecastActor {
     deps: Arc<PoolDeps>,
     links: ForecastLinks,
-    kind: PolicyKind,
     policy: Box<dyn Policy>,
     limits: PolicyLimits,
     mode: Mode,
@@ -68,9 +67,8 @@ impl ForecastActor {
     /// When the policy's settings are not valid.
     pub(crate) fn new(deps: Arc<PoolDeps>, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
         let now = deps.now();
-        let kind = deps.settings.policy;
         let limits = deps.settings.limits();
-        let mut policy = build(kind, limits).map_err(|error| policy_error(&error))?;
+        let mut policy = deps.make_policy(limits)?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
@@ -81,7 +79,6 @@ impl ForecastActor {
             history: History::after(saved.as_ref()),
             deps,
             links,
-            kind,
             policy,
             limits,
             begun: now,
@@ -270,7 +267,7 @@ impl ForecastActor {
         let limits = settings.limits();
         if limits != self.limits {
             let learned = self.policy.save();
-            let mut policy = build(self.kind, limits).map_err(|error| policy_error(&error))?;
+            let mut policy = self.deps.make_policy(limits)?;
             if let Some(learned) = learned {
                 policy.restore(&learned, 0.0);
             }
@@ -283,10 +280,6 @@ impl ForecastActor {
         self.links.configure.do_send(Configure(patch));
         Ok(())
     }
-}
-
-fn policy_error(error: &forerunner_forecast::Error) -> Error {
-    Error::Invalid(forerunner_core::Error::Setting { key: "policy", value: String::new(), rule: error.to_string() })
 }
 
 impl Actor for ForecastActor {

@@ -68,6 +68,7 @@ impl Bench {
             node: Arc::new(node),
             name: name(),
             settings: PoolSettings::default(),
+            policy: None,
             admission: Admission::new(0, 100),
             unsettled: AtomicUsize::new(0),
             seed: 1,

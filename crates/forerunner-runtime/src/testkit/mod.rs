@@ -1,4 +1,4 @@
-//! The test kit: a virtual clock, scripted agents, and a rig that runs a node's actors in a unit test.
+//! The test kit: a virtual clock, scripted agents, a scripted forecast, and a rig that runs a node's actors in a unit test.
 //!
 //! Everything runs on the test's own thread and on tokio's paused clock, so an hour passes in milliseconds and a test
 //! says exactly when what happens. First line of each test: `tokio::time::pause()`.
@@ -17,8 +17,10 @@
 //! # });
 //! ```
 
+mod forecast;
 mod rig;
 mod script;
 
+pub use forecast::ScriptedForecast;
 pub use rig::{Rig, Running};
 pub use script::{Act, Script, ScriptLog};

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use forerunner_core::{AgentState, NewTask, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{MemoryOptions, MemoryStore, Store};
 
-use super::{Script, ScriptLog};
+use super::{Script, ScriptLog, ScriptedForecast};
 use crate::{
     Handle, Node, NodeSpec, Placement, PoolSettings, PoolSpec, VirtualClock, agent::DriverFactory, status::PoolStatus,
 };
@@ -15,6 +15,7 @@ pub struct Rig {
     pools: Vec<PoolSpec>,
     logs: HashMap<String, ScriptLog>,
     store: Option<Arc<dyn Store>>,
+    forecast: Option<ScriptedForecast>,
 }
 
 impl Default for Rig {
@@ -26,7 +27,14 @@ impl Default for Rig {
 impl Rig {
     /// A node without pools.
     pub fn new() -> Self {
-        Self { pools: Vec::new(), logs: HashMap::new(), store: None }
+        Self { pools: Vec::new(), logs: HashMap::new(), store: None, forecast: None }
+    }
+
+    /// Sizes the pools that are added from now on as a script says.
+    #[must_use]
+    pub fn forecast(mut self, forecast: &ScriptedForecast) -> Self {
+        self.forecast = Some(forecast.clone());
+        self
     }
 
     /// Adds a pool of scripted agents; `edit` changes its settings.
@@ -47,7 +55,11 @@ impl Rig {
     pub fn pool_of(mut self, name: &str, agents: Arc<dyn DriverFactory>, edit: impl FnOnce(&mut PoolSettings)) -> Self {
         let mut settings = PoolSettings::default();
         edit(&mut settings);
-        self.pools.push(PoolSpec::new(name, settings, agents).expect("valid settings"));
+        let spec = PoolSpec::new(name, settings, agents).expect("valid settings");
+        self.pools.push(match self.forecast.clone() {
+            Some(forecast) => spec.policy(move |limits| forecast.policy(limits)),
+            None => spec,
+        });
         self
     }
 

@@ -6,7 +6,7 @@ use forerunner_core::TaskState;
 use forerunner_forecast::PolicyKind;
 use forerunner_runtime::{
     Mode, PoolPatch,
-    testkit::{Act, Rig, Script},
+    testkit::{Act, Rig, Script, ScriptedForecast},
 };
 
 /// What a ramp did to a pool.
@@ -183,5 +183,30 @@ async fn a_restart_does_not_shrink_the_pool_blindly() {
     let after = rig.handle().pool("p").await.unwrap().desired;
     assert!(after * 10 >= before * 7, "{before} before the restart, {after} after");
 
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn the_pool_does_what_the_forecast_says_and_sends_the_longest_idle_away_first() {
+    tokio::time::pause();
+    let forecast = ScriptedForecast::wanting(3);
+    let script = Script::always(Act::Echo).service("1s").cold_start("4s");
+    let rig = Rig::new().forecast(&forecast).pool("p", script, |pool| (pool.min, pool.max) = (1, 8)).start().await;
+    rig.until_ready("p", 3).await;
+    for _ in 0..2 {
+        let task = rig.submit("p", "1").await;
+        rig.ended(task).await;
+    }
+    let used = rig.log("p").runs()[0].0;
+    forecast.want(1);
+    rig.until("p", "one agent", |status| status.agents.size() == 1 && status.agents.cooldown == 0).await;
+    let left = rig.handle().agents("p").await.unwrap();
+    assert_eq!(left.iter().map(|agent| agent.id).collect::<Vec<_>>(), [used], "the one used last stays");
+    let seen = forecast.seen();
+    assert_eq!(seen.iter().map(|seen| seen.arrivals).sum::<u64>(), 2);
+    assert!(
+        seen.iter().any(|seen| seen.cold_start_s.is_some_and(|cold| (4.0..4.1).contains(&cold))),
+        "the cold start was measured"
+    );
     rig.stop().await;
 }
