@@ -78,7 +78,9 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
 
 /// Returns the known name that a misspelt one most likely means, if any is near.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let likeness = |other: &str| strsim::jaro_winkler(name, other);
+    // Jaro-Winkler thinks little of a slip in a short name, such as `mni`.
+    let one_slip = |other: &str| strsim::osa_distance(name, other) == 1;
+    let likeness = |other: &str| if one_slip(other) { 1.0 } else { strsim::jaro_winkler(name, other) };
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) >= 0.8 || best.split('_').any(|part| part == name)).then_some(best)
 }
@@ -168,6 +170,8 @@ mod tests {
     #[test]
     fn an_unknown_key_is_answered_with_the_nearest_one() {
         let node = Node::of::<Limits>();
+        assert_eq!(nearest("mni", &["max", "min", "on_time"]), Some("min"));
+        assert_eq!(nearest("colour", &["max", "min", "on_time"]), None);
         assert_eq!(node.check(&key("maxx")), Err("there is no key `maxx`; did you mean `max`?".to_owned()));
         assert_eq!(node.check(&key("ontime")), Err("there is no key `ontime`; did you mean `on_time`?".to_owned()));
         assert_eq!(
