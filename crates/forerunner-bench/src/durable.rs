@@ -4,7 +4,7 @@ use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
 
 use forerunner::{
     Payload, Placement, PoolName, Runtime, Task,
-    core::{LeaseEpoch, Next, NodeId, Priority, RetryPolicy, TaskId, TaskState, Timestamp},
+    core::{NewTask, Next, NodeId, RetryPolicy, TaskId, TaskState, Timestamp},
     store::{Claim, Settlement, SqliteOptions, SqliteStore, Store, Submission},
 };
 use futures_util::future::try_join_all;
@@ -129,31 +129,13 @@ async fn cycle(store: &dyn Store, caller: usize, batch: usize, until: Instant) -
 
 fn task(pool: &PoolName, number: u128) -> Task {
     let now = now();
-    Task {
-        id: TaskId::from_parts(now, number),
-        pool: pool.clone(),
-        state: TaskState::Queued,
-        input: Payload::trusted(number.to_string()),
-        context: None,
-        priority: Priority::default(),
-        context_version: 0,
-        submitted_at: now,
-        run_at: now,
-        deadline: None,
-        timeout: Duration::from_secs(600),
-        retry: RetryPolicy::default(),
-        labels: forerunner::Labels::new(),
-        idempotency_key: None,
-        attempt: 0,
-        crashes: 0,
-        epoch: LeaseEpoch::default(),
-        started_at: None,
-        finished_at: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    }
+    Task::accepted(
+        TaskId::from_parts(now, number),
+        NewTask::new(pool.clone(), Payload::trusted(number.to_string())),
+        now,
+        Duration::from_secs(600),
+        RetryPolicy::default(),
+    )
 }
 
 fn now() -> Timestamp {

@@ -331,6 +331,38 @@ pub struct Task {
 }
 
 impl Task {
+    /// A task as accepted at `now`: `scheduled` if it is to wait, else `queued`, and not tried yet.
+    ///
+    /// `timeout` and `retry` are the pool's own, for what the submitter left open.
+    pub fn accepted(id: TaskId, new: NewTask, now: Timestamp, timeout: Duration, retry: RetryPolicy) -> Self {
+        let run_at = new.run_at.unwrap_or(now).max(now);
+        Self {
+            id,
+            pool: new.pool,
+            state: if run_at > now { TaskState::Scheduled } else { TaskState::Queued },
+            input: new.input,
+            context: new.context,
+            priority: new.priority,
+            context_version: 0,
+            submitted_at: now,
+            run_at,
+            deadline: new.deadline,
+            timeout: new.timeout.unwrap_or(timeout),
+            retry: RetryPolicy { max_attempts: new.max_attempts.unwrap_or(retry.max_attempts).max(1), ..retry },
+            labels: new.labels,
+            idempotency_key: new.idempotency_key,
+            attempt: 0,
+            crashes: 0,
+            epoch: LeaseEpoch::default(),
+            started_at: None,
+            finished_at: None,
+            agent: None,
+            node: None,
+            output: None,
+            error: None,
+        }
+    }
+
     /// Seconds from being due to the start of the newest attempt, if there was one.
     pub fn wait(&self) -> Option<Duration> {
         self.started_at.map(|started| started.since(self.run_at.max(self.submitted_at)))
@@ -401,6 +433,20 @@ mod tests {
             assert_eq!(state.as_str().parse::<TaskState>().unwrap(), state);
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
         }
+    }
+
+    #[test]
+    fn a_task_takes_what_its_submitter_left_open_from_the_pool() {
+        let (now, id) = (Timestamp::from_micros(5), TaskId::from_parts(Timestamp::default(), 1));
+        let new = NewTask::new(PoolName::new("p").unwrap(), Payload::null());
+        let pool = (Duration::from_secs(60), RetryPolicy::default());
+        let task = Task::accepted(id, new.clone(), now, pool.0, pool.1);
+        assert_eq!((task.state, task.run_at, task.timeout, task.retry), (TaskState::Queued, now, pool.0, pool.1));
+        let later = Timestamp::from_micros(9);
+        let own = NewTask { run_at: Some(later), timeout: Some(Duration::from_secs(1)), max_attempts: Some(0), ..new };
+        let task = Task::accepted(id, own, now, pool.0, pool.1);
+        assert_eq!((task.state, task.run_at, task.submitted_at), (TaskState::Scheduled, later, now));
+        assert_eq!((task.timeout, task.retry.max_attempts), (Duration::from_secs(1), 1));
     }
 
     #[test]

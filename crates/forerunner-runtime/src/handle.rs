@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use forerunner_core::{ContextId, LeaseEpoch, NewTask, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ContextId, NewTask, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{Mismatch, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
@@ -131,32 +131,7 @@ impl Handle {
     fn task_from(&self, new: NewTask, entry: &PoolEntry) -> Task {
         let now = self.shared.deps.now();
         let defaults = &entry.deps.settings.task;
-        let delayed = new.run_at.is_some_and(|at| at > now);
-        Task {
-            id: self.shared.ids.task(now),
-            pool: entry.deps.name.clone(),
-            state: if delayed { TaskState::Scheduled } else { TaskState::Queued },
-            input: new.input,
-            context: new.context,
-            priority: new.priority,
-            context_version: 0,
-            submitted_at: now,
-            run_at: new.run_at.unwrap_or(now).max(now),
-            deadline: new.deadline,
-            timeout: new.timeout.unwrap_or(defaults.timeout),
-            retry: defaults.retry(new.max_attempts),
-            labels: new.labels,
-            idempotency_key: new.idempotency_key,
-            attempt: 0,
-            crashes: 0,
-            epoch: LeaseEpoch::default(),
-            started_at: None,
-            finished_at: None,
-            agent: None,
-            node: None,
-            output: None,
-            error: None,
-        }
+        Task::accepted(self.shared.ids.task(now), new, now, defaults.timeout, defaults.retry())
     }
 
     /// Reads a task.

@@ -129,10 +129,10 @@ impl Default for TaskSettings {
 }
 
 impl TaskSettings {
-    /// Returns the retry policy of a task that asks for `max_attempts`, or for the default.
-    pub fn retry(&self, max_attempts: Option<u32>) -> RetryPolicy {
+    /// Returns the retry policy of a task that does not ask for another number of attempts.
+    pub fn retry(&self) -> RetryPolicy {
         RetryPolicy {
-            max_attempts: max_attempts.unwrap_or(self.max_attempts).max(1),
+            max_attempts: self.max_attempts.max(1),
             max_crashes: self.max_crashes.max(1),
             initial: self.retry_initial,
             max: self.retry_max,

@@ -14,9 +14,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{
-    LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
-};
+use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{Claim, MemoryStore, Settlement, SqliteOptions, SqliteStore, Store, Submission};
 use futures_util::future::join_all;
 use rusqlite::Connection;
@@ -44,31 +42,13 @@ impl Bench {
         let number = self.count.get() + 1;
         self.count.set(number);
         let now = Timestamp::from_micros(1_700_000_000_000_000 + number as i64);
-        let task = Task {
-            id: TaskId::from_parts(now, u128::from(number) << 64),
-            pool: self.pool.clone(),
-            state: TaskState::Queued,
-            input: self.input.clone(),
-            context: None,
-            priority: Priority::default(),
-            context_version: 0,
-            submitted_at: now,
-            run_at: now,
-            deadline: None,
-            timeout: Duration::from_secs(60),
-            retry: RetryPolicy::default(),
-            labels: Default::default(),
-            idempotency_key: None,
-            attempt: 0,
-            crashes: 0,
-            epoch: LeaseEpoch::default(),
-            started_at: None,
-            finished_at: None,
-            agent: None,
-            node: None,
-            output: None,
-            error: None,
-        };
+        let task = Task::accepted(
+            TaskId::from_parts(now, u128::from(number) << 64),
+            NewTask::new(self.pool.clone(), self.input.clone()),
+            now,
+            Duration::from_secs(60),
+            RetryPolicy::default(),
+        );
         self.store.enqueue(vec![Submission { task, fingerprint: None }]).await.expect("the store works");
         let node = NodeId::from_parts(Timestamp::from_micros(0), 0);
         let claim = Claim { pool: self.pool.clone(), node, limit: 1, now, lease_until: now };

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{ContextId, LeaseEpoch, NewTask, Payload, PoolName, Priority, RetryPolicy, TaskState};
+use crate::{ContextId, LeaseEpoch, NewTask, Payload, PoolName, RetryPolicy, TaskState};
 
 const COOLDOWN: Duration = Duration::from_secs(5);
 
@@ -14,32 +14,12 @@ fn machine(min: u32, max: u32) -> PoolMachine {
 }
 
 fn task(n: u128, context: Option<&str>) -> Arc<Task> {
-    let new = NewTask::new(PoolName::new("p").unwrap(), Payload::null());
-    Arc::new(Task {
-        id: TaskId::from_parts(at(0), n << 64),
-        pool: new.pool,
-        state: TaskState::Running,
-        input: new.input,
-        context: context.map(|name| ContextId::new(name).unwrap()),
-        priority: Priority::default(),
-        context_version: 0,
-        submitted_at: at(0),
-        run_at: at(0),
-        deadline: None,
-        timeout: Duration::from_secs(60),
-        retry: RetryPolicy::default(),
-        labels: new.labels,
-        idempotency_key: None,
-        attempt: 1,
-        crashes: 0,
-        epoch: LeaseEpoch(1),
-        started_at: Some(at(0)),
-        finished_at: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    })
+    let mut new = NewTask::new(PoolName::new("p").unwrap(), Payload::null());
+    new.context = context.map(|name| ContextId::new(name).unwrap());
+    let id = TaskId::from_parts(at(0), n << 64);
+    let mut task = Task::accepted(id, new, at(0), Duration::from_secs(60), RetryPolicy::default());
+    (task.state, task.attempt, task.epoch) = (TaskState::Running, 1, LeaseEpoch(1));
+    Arc::new(task)
 }
 
 fn spawned(actions: &[PoolAction]) -> Vec<AgentId> {

@@ -5,7 +5,5 @@ mod control;
 pub(crate) mod messages;
 mod settle;
 mod tally;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use actor::QueueActor;

@@ -1,5 +1,8 @@
 //! The test kit: a virtual clock, scripted agents, a scripted forecast, and a rig that runs a node's actors in a unit test.
 //!
+//! [`Rig`] runs all actors of its pools. [`QueueAlone`], [`PoolAlone`] and [`ForecastAlone`] run one of them, and the test
+//! plays the others: it sends what they would send and reads what they would get.
+//!
 //! Everything runs on the test's own thread and on tokio's paused clock, so an hour passes in milliseconds and a test
 //! says exactly when what happens. First line of each test: `tokio::time::pause()`.
 //!
@@ -17,10 +20,12 @@
 //! # });
 //! ```
 
+mod alone;
 mod forecast;
 mod rig;
 mod script;
 
+pub use alone::{ForecastAlone, Letter, PoolAlone, QueueAlone, Shown};
 pub use forecast::ScriptedForecast;
 pub use rig::{Rig, Running};
 pub use script::{Act, Script, ScriptLog};

@@ -1,5 +1,6 @@
 //! The actors, driven by the test kit on a virtual clock.
 
+mod alone;
 mod contexts;
 mod kept_open;
 mod queue;

@@ -3,8 +3,8 @@
 use std::{cell::Cell, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy,
-    Task, TaskError, TaskId, TaskState, Timestamp,
+    ContextId, ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError,
+    TaskId, TaskState, Timestamp,
 };
 
 use crate::{
@@ -71,31 +71,8 @@ impl Lab {
     pub fn task(&self, now: i64) -> Task {
         let number = self.ids.get() + 1;
         self.ids.set(number);
-        Task {
-            id: id(number),
-            pool: pool("coder"),
-            state: TaskState::Queued,
-            input: Payload::trusted(format!("{{\"n\":{number}}}")),
-            context: None,
-            priority: Priority::default(),
-            context_version: 0,
-            submitted_at: at(now),
-            run_at: at(now),
-            deadline: None,
-            timeout: Duration::from_secs(60),
-            retry: RetryPolicy::default(),
-            labels: Labels::new(),
-            idempotency_key: None,
-            attempt: 0,
-            crashes: 0,
-            epoch: LeaseEpoch::default(),
-            started_at: None,
-            finished_at: None,
-            agent: None,
-            node: None,
-            output: None,
-            error: None,
-        }
+        let new = NewTask::new(pool("coder"), Payload::trusted(format!("{{\"n\":{number}}}")));
+        Task::accepted(id(number), new, at(now), Duration::from_secs(60), RetryPolicy::default())
     }
 
     pub fn task_of(&self, now: i64, name: &str) -> Task {

@@ -5,9 +5,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{
-    LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
-};
+use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
@@ -64,31 +62,13 @@ fn job<I: Send + 'static, T: Send + 'static>(kind: Kind, input: I, verb: fn(&mut
 
 fn enqueue(number: i64) -> Sent<Vec<Result<Enqueued, Refusal>>> {
     let now = Timestamp::from_micros(number * 1_000);
-    let task = Task {
-        id: TaskId::from_parts(now, 0),
-        pool: PoolName::new("coder").unwrap(),
-        state: TaskState::Queued,
-        input: Payload::null(),
-        context: None,
-        priority: Priority::default(),
-        context_version: 0,
-        submitted_at: now,
-        run_at: now,
-        deadline: None,
-        timeout: Duration::from_secs(1),
-        retry: RetryPolicy::default(),
-        labels: Default::default(),
-        idempotency_key: None,
-        attempt: 0,
-        crashes: 0,
-        epoch: LeaseEpoch(0),
-        started_at: None,
-        finished_at: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    };
+    let task = Task::accepted(
+        TaskId::from_parts(now, 0),
+        NewTask::new(PoolName::new("coder").unwrap(), Payload::null()),
+        now,
+        Duration::from_secs(1),
+        RetryPolicy::default(),
+    );
     job(Kind::Admit, vec![Submission { task, fingerprint: None }], |tx, batch| tx.enqueue(batch))
 }
 

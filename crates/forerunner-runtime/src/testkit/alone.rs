@@ -1,0 +1,63 @@
+//! Single actors of a pool, with everything around them played by the test.
+
+mod forecast;
+mod neighbour;
+mod pool;
+mod queue;
+
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use forerunner_core::{NewTask, NodeId, Payload, PoolName, Task, Timestamp};
+use forerunner_store::{MemoryOptions, MemoryStore, Store};
+
+pub use self::{
+    forecast::{ForecastAlone, Shown},
+    neighbour::Letter,
+    pool::PoolAlone,
+    queue::QueueAlone,
+};
+use crate::{
+    PoolSettings, VirtualClock,
+    admission::Admission,
+    clock::IdMaker,
+    deps::{Deps, PoolDeps},
+    spec::PolicyMaker,
+    watch::WatchBoard,
+};
+
+/// How long a test waits for a letter before it is told that none came.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// What the actors of a pool called `alone` share: a store in memory, the virtual clock, and these settings.
+fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) -> Arc<PoolDeps> {
+    let mut settings = PoolSettings::default();
+    edit(&mut settings);
+    settings.validate().expect("valid settings");
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(MemoryOptions::default()));
+    let begin = Timestamp::from_micros(1_700_000_000_000_000);
+    let node = Deps {
+        store,
+        clock: Arc::new(VirtualClock::starting_at(begin)),
+        node: NodeId::from_parts(begin, 1),
+        watch: WatchBoard::default(),
+    };
+    Arc::new(PoolDeps {
+        node: Arc::new(node),
+        name: PoolName::new("alone").expect("a pool name"),
+        admission: Admission::new(0, settings.queue.limit),
+        settings,
+        policy,
+        unsettled: AtomicUsize::new(0),
+        seed: 1,
+    })
+}
+
+/// A task as a handle would make it from this input.
+fn task(ids: &IdMaker, deps: &PoolDeps, input: &str) -> Task {
+    let new = NewTask::new(deps.name.clone(), Payload::parse(input).expect("JSON"));
+    let (now, settings) = (deps.now(), &deps.settings.task);
+    Task::accepted(ids.task(now), new, now, settings.timeout, settings.retry())
+}

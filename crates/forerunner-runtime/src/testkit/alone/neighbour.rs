@@ -1,0 +1,187 @@
+//! What stands beside an actor that runs alone: it keeps the letters that the actor sends.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Context, Handler};
+use forerunner_core::{LeaseEpoch, Outcome, Task, TaskId};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::PATIENCE;
+use crate::{
+    pool::messages::{Configure, Resize},
+    queue::messages::{Assign, Demand, Expect, Nudge, Settle, StopTask, Withdraw, Withdrawn},
+    status::{Cause, PoolPatch},
+};
+
+/// A message that an actor sent to a neighbour.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Letter {
+    /// The queue gives tasks to the pool.
+    Assigned(Vec<Arc<Task>>),
+    /// The queue has forgotten `got` of the `asked` slots.
+    Withdrawn {
+        /// Slots that the pool wanted back.
+        asked: usize,
+        /// Slots that were still open.
+        got: usize,
+    },
+    /// The queue wants a running task stopped.
+    StopTask(TaskId),
+    /// The pool can take this many tasks more.
+    Demand(usize),
+    /// The pool can take this many tasks less.
+    Withdraw(usize),
+    /// An attempt ended.
+    Settled {
+        /// Which task.
+        task: TaskId,
+        /// Under which lease.
+        epoch: LeaseEpoch,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The picture has changed.
+    Nudge(Cause),
+    /// The forecast wants this many agents.
+    Resize(u32),
+    /// The forecast passes on new bounds.
+    Configured(PoolPatch),
+    /// The forecast says what is normal now.
+    Expected {
+        /// Arrivals per second.
+        rate_per_s: f64,
+        /// Seconds on an agent.
+        service_s: f64,
+    },
+}
+
+/// The letters that an actor has sent, in order.
+#[derive(Debug)]
+pub(super) struct Letters(UnboundedReceiver<Letter>);
+
+impl Letters {
+    /// Waits for the next letter that `pick` takes; others before it are dropped.
+    ///
+    /// # Panics
+    /// When none comes within an hour.
+    pub(super) async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(Letter) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let letter = self.0.recv().await.expect("the neighbour lives as long as the actor");
+                if let Some(found) = pick(letter) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("an hour passed without {what}"))
+    }
+
+    /// Takes the letters that have come so far.
+    pub(super) fn take(&mut self) -> Vec<Letter> {
+        std::iter::from_fn(|| self.0.try_recv().ok()).collect()
+    }
+}
+
+/// Plays all neighbours of an actor.
+pub(super) struct Neighbour(UnboundedSender<Letter>);
+
+impl Neighbour {
+    pub(super) fn start() -> (Addr<Self>, Letters) {
+        let (sender, letters) = unbounded_channel();
+        (Actor::start(Self(sender)), Letters(letters))
+    }
+
+    fn keep(&self, letter: Letter) {
+        // A test that has ended reads no more.
+        let _ = self.0.send(letter);
+    }
+}
+
+impl Actor for Neighbour {
+    type Context = Context<Self>;
+}
+
+impl Handler<Assign> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, Assign(tasks): Assign, _: &mut Self::Context) {
+        self.keep(Letter::Assigned(tasks));
+    }
+}
+
+impl Handler<Withdrawn> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, msg: Withdrawn, _: &mut Self::Context) {
+        self.keep(Letter::Withdrawn { asked: msg.asked, got: msg.got });
+    }
+}
+
+impl Handler<StopTask> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, StopTask(task): StopTask, _: &mut Self::Context) {
+        self.keep(Letter::StopTask(task));
+    }
+}
+
+impl Handler<Demand> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, Demand(slots): Demand, _: &mut Self::Context) {
+        self.keep(Letter::Demand(slots));
+    }
+}
+
+impl Handler<Withdraw> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, Withdraw(slots): Withdraw, _: &mut Self::Context) {
+        self.keep(Letter::Withdraw(slots));
+    }
+}
+
+impl Handler<Settle> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, msg: Settle, _: &mut Self::Context) {
+        let Settle { task, epoch, outcome, reply, .. } = msg;
+        if let Some(reply) = reply {
+            reply.do_send(crate::queue::messages::SettleDone { task, result: Ok(()) });
+        }
+        self.keep(Letter::Settled { task, epoch, outcome });
+    }
+}
+
+impl Handler<Nudge> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, Nudge(cause): Nudge, _: &mut Self::Context) {
+        self.keep(Letter::Nudge(cause));
+    }
+}
+
+impl Handler<Resize> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, Resize(agents): Resize, _: &mut Self::Context) {
+        self.keep(Letter::Resize(agents));
+    }
+}
+
+impl Handler<Configure> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, Configure(patch): Configure, _: &mut Self::Context) {
+        self.keep(Letter::Configured(patch));
+    }
+}
+
+impl Handler<Expect> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, msg: Expect, _: &mut Self::Context) {
+        self.keep(Letter::Expected { rate_per_s: msg.rate_per_s, service_s: msg.service_s });
+    }
+}

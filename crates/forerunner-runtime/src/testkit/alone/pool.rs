@@ -1,0 +1,136 @@
+//! A pool and its agents, without a queue and a forecast.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{Actor, Addr};
+use forerunner_core::{AgentCounts, LeaseEpoch, Outcome, Task, TaskId, TaskState};
+
+use super::{
+    Letter,
+    neighbour::{Letters, Neighbour},
+};
+use crate::{
+    AgentStatus, PoolSettings,
+    agent::DriverFactory,
+    clock::IdMaker,
+    deps::PoolDeps,
+    pool::{
+        PoolActor,
+        messages::{GetPool, ListAgents, PoolLinks, Resize},
+    },
+    queue::messages::{Assign, StopTask},
+};
+
+/// The actor that supervises a pool's agents, with its agents; the test plays queue and forecast.
+///
+/// ```
+/// use forerunner_core::Outcome;
+/// use forerunner_runtime::testkit::{PoolAlone, Script};
+///
+/// # actix_rt::System::new().block_on(async {
+/// tokio::time::pause();
+/// let mut pool = PoolAlone::start(Script::answers("1"), |pool| pool.max = 9);
+/// pool.resize(3);
+/// pool.until("three ready", |agents| agents.ready == 3).await;
+/// let task = pool.assign("{}");
+/// let (settled, _, outcome) = pool.settled().await;
+/// assert_eq!(settled, task);
+/// assert!(matches!(outcome, Outcome::Succeeded(_)));
+/// # });
+/// ```
+pub struct PoolAlone {
+    pool: Addr<PoolActor>,
+    letters: Letters,
+    deps: Arc<PoolDeps>,
+    ids: IdMaker,
+}
+
+impl PoolAlone {
+    /// Starts the actor on the current thread; `edit` changes its settings.
+    ///
+    /// # Panics
+    /// When the settings are not valid.
+    pub fn start(agents: impl DriverFactory + 'static, edit: impl FnOnce(&mut PoolSettings)) -> Self {
+        let deps = super::deps(edit, None);
+        let (queue, letters) = Neighbour::start();
+        let links = PoolLinks {
+            demand: queue.clone().recipient(),
+            withdraw: queue.clone().recipient(),
+            settle: queue.clone().recipient(),
+            nudge: Some(queue.recipient()),
+        };
+        let pool = PoolActor::new(deps.clone(), links, Arc::new(agents), None).start();
+        Self { pool, letters, deps, ids: IdMaker::new() }
+    }
+
+    /// Wants this many agents, as a forecast does.
+    pub fn resize(&self, agents: u32) {
+        self.pool.do_send(Resize(agents));
+    }
+
+    /// Gives the pool a task with this JSON text as its input, as a queue does for an open slot.
+    ///
+    /// # Panics
+    /// When the text is not JSON.
+    pub fn assign(&self, input: &str) -> TaskId {
+        let mut task = super::task(&self.ids, &self.deps, input);
+        (task.state, task.attempt, task.epoch) = (TaskState::Running, 1, LeaseEpoch(1));
+        task.started_at = Some(self.deps.now());
+        let id = task.id;
+        self.pool.do_send(Assign(vec![Arc::<Task>::new(task)]));
+        id
+    }
+
+    /// Asks for a running task to be stopped, as a queue does for one that was cancelled.
+    pub fn stop_task(&self, task: TaskId) {
+        self.pool.do_send(StopTask(task));
+    }
+
+    /// Waits for the next attempt to end.
+    ///
+    /// # Panics
+    /// When an hour passes without one.
+    pub async fn settled(&mut self) -> (TaskId, LeaseEpoch, Outcome) {
+        let pick = |letter| match letter {
+            Letter::Settled { task, epoch, outcome } => Some((task, epoch, outcome)),
+            _ => None,
+        };
+        self.letters.next("the end of an attempt", pick).await
+    }
+
+    /// Takes what pool and agents have sent so far.
+    pub fn letters(&mut self) -> Vec<Letter> {
+        self.letters.take()
+    }
+
+    /// Counts the agents by state.
+    ///
+    /// # Panics
+    /// When the actor is gone.
+    pub async fn counts(&self) -> AgentCounts {
+        self.pool.send(GetPool).await.expect("the pool answers").counts
+    }
+
+    /// Lists the agents, oldest first.
+    ///
+    /// # Panics
+    /// When the actor is gone.
+    pub async fn agents(&self) -> Vec<AgentStatus> {
+        self.pool.send(ListAgents).await.expect("the pool answers").0
+    }
+
+    /// Waits until the agents stand as wanted, at most an hour in steps of 10 ms.
+    ///
+    /// # Panics
+    /// When they never do.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&AgentCounts) -> bool) -> AgentCounts {
+        for _ in 0..360_000 {
+            let counts = self.counts().await;
+            if wanted(&counts) {
+                return counts;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the pool never came to: {what}");
+    }
+}

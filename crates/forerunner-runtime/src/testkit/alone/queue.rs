@@ -1,0 +1,127 @@
+//! A queue without a pool.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr};
+use forerunner_core::{LeaseEpoch, Outcome, Task, TaskId};
+use forerunner_store::{Store, Submission};
+use tokio::sync::oneshot;
+
+use super::{
+    Letter,
+    neighbour::{Letters, Neighbour},
+};
+use crate::{
+    Error, PoolSettings,
+    clock::IdMaker,
+    deps::PoolDeps,
+    queue::{
+        QueueActor,
+        messages::{AttachQueue, Demand, Drain, Enqueue, Settle},
+    },
+};
+
+/// The actor that owns a pool's tasks, over an empty store in memory; the test plays the pool.
+///
+/// ```
+/// use forerunner_core::{Outcome, Payload, TaskState};
+/// use forerunner_runtime::testkit::QueueAlone;
+///
+/// # actix_rt::System::new().block_on(async {
+/// tokio::time::pause();
+/// let mut queue = QueueAlone::start(|pool| pool.queue.limit = 10);
+/// let id = queue.submit("1").await.unwrap();
+/// queue.demand(1);
+/// let task = queue.assigned().await;
+/// queue.settle(task.id, task.epoch, Outcome::Succeeded(Payload::null()));
+/// queue.drain().await;
+/// assert_eq!(queue.task(id).await.state, TaskState::Succeeded);
+/// # });
+/// ```
+pub struct QueueAlone {
+    queue: Addr<QueueActor>,
+    letters: Letters,
+    deps: Arc<PoolDeps>,
+    ids: IdMaker,
+}
+
+impl QueueAlone {
+    /// Starts the actor on the current thread; `edit` changes the settings of its pool.
+    ///
+    /// # Panics
+    /// When the settings are not valid.
+    pub fn start(edit: impl FnOnce(&mut PoolSettings)) -> Self {
+        let deps = super::deps(edit, None);
+        let queue = QueueActor::new(deps.clone(), 0, None).start();
+        let (pool, letters) = Neighbour::start();
+        queue.do_send(AttachQueue {
+            assign: pool.clone().recipient(),
+            withdrawn: pool.clone().recipient(),
+            stop_task: pool.clone().recipient(),
+            nudge: Some(pool.recipient()),
+        });
+        Self { queue, letters, deps, ids: IdMaker::new() }
+    }
+
+    /// Submits a task with this JSON text as its input.
+    ///
+    /// # Errors
+    /// When the store refuses it. The queue's limit is kept in front of the actor, by the handle: it is not checked here.
+    ///
+    /// # Panics
+    /// When the text is not JSON, or the actor is gone.
+    pub async fn submit(&self, input: &str) -> Result<TaskId, Error> {
+        let task = super::task(&self.ids, &self.deps, input);
+        let id = task.id;
+        let (reply, answer) = oneshot::channel();
+        self.queue.do_send(Enqueue { submission: Submission { task, fingerprint: None }, reply });
+        answer.await.expect("the queue answers").map(|_| id)
+    }
+
+    /// Opens this many slots, as a pool does whose agents are idle.
+    pub fn demand(&self, slots: usize) {
+        self.queue.do_send(Demand(slots));
+    }
+
+    /// Waits for the next tasks that the queue gives out, and takes the first of them.
+    ///
+    /// # Panics
+    /// When an hour passes without one.
+    pub async fn assigned(&mut self) -> Arc<Task> {
+        let pick = |letter| if let Letter::Assigned(tasks) = letter { tasks.into_iter().next() } else { None };
+        self.letters.next("an assignment", pick).await
+    }
+
+    /// Ends an attempt, as the agent does that ran it.
+    pub fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
+        self.queue.do_send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+    }
+
+    /// Waits until all that was settled is durable.
+    ///
+    /// # Panics
+    /// When the actor is gone.
+    pub async fn drain(&self) {
+        let (reply, drained) = oneshot::channel();
+        self.queue.do_send(Drain { reply });
+        drained.await.expect("the queue answers");
+    }
+
+    /// Takes what the queue has sent so far.
+    pub fn letters(&mut self) -> Vec<Letter> {
+        self.letters.take()
+    }
+
+    /// Reads a task as it is stored.
+    ///
+    /// # Panics
+    /// When there is no such task.
+    pub async fn task(&self, id: TaskId) -> Task {
+        self.store().task(id).await.expect("the store answers").expect("the task is known")
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.deps.node.store.clone()
+    }
+}

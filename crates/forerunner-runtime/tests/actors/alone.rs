@@ -1,0 +1,94 @@
+//! One actor at a time, the others played by the test.
+
+use std::time::Duration;
+
+use forerunner_core::{ErrorKind, Outcome, Payload, TaskError, TaskState};
+use forerunner_runtime::{
+    Cause,
+    testkit::{Act, ForecastAlone, Letter, PoolAlone, QueueAlone, Script},
+};
+
+fn lost() -> Outcome {
+    Outcome::Failed(TaskError::new(ErrorKind::AgentLost, "it died"))
+}
+
+/// As when an agent dies just as a task reaches it: it hands the task back, and the pool reports the agent lost.
+#[actix_rt::test]
+async fn an_attempt_is_ended_once_and_the_next_one_is_not_harmed() {
+    tokio::time::pause();
+    let mut queue = QueueAlone::start(|_| {});
+    let id = queue.submit("null").await.unwrap();
+    queue.demand(1);
+    let first = queue.assigned().await;
+    queue.settle(id, first.epoch, Outcome::Released);
+    queue.demand(1);
+    let second = queue.assigned().await;
+    assert!(second.epoch > first.epoch);
+    queue.settle(id, first.epoch, lost());
+    queue.settle(id, second.epoch, Outcome::Succeeded(Payload::null()));
+    queue.settle(id, second.epoch, lost());
+    queue.drain().await;
+    let ended = queue.task(id).await;
+    assert_eq!((ended.state, ended.attempt, ended.crashes), (TaskState::Succeeded, 1, 0));
+}
+
+#[actix_rt::test]
+async fn a_queue_gives_out_no_more_than_the_open_slots_and_tells_of_a_backlog() {
+    tokio::time::pause();
+    let mut queue = QueueAlone::start(|_| {});
+    for _ in 0..3 {
+        queue.submit("1").await.unwrap();
+    }
+    queue.demand(2);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let letters = queue.letters();
+    let given = letters.iter().map(|letter| if let Letter::Assigned(tasks) = letter { tasks.len() } else { 0 });
+    assert_eq!(given.sum::<usize>(), 2, "{letters:?}");
+    assert!(letters.iter().any(|letter| matches!(letter, Letter::Nudge(Cause::Backlog))), "{letters:?}");
+}
+
+#[actix_rt::test]
+async fn a_pool_replaces_an_agent_that_died_and_gives_its_task_back() {
+    tokio::time::pause();
+    let mut pool = PoolAlone::start(Script::always(Act::Die("segmentation fault".into())), |_| {});
+    pool.until("one ready", |agents| agents.ready == 1).await;
+    let before = pool.agents().await[0].id;
+    let task = pool.assign("1");
+    let (settled, _, outcome) = pool.settled().await;
+    assert_eq!(settled, task);
+    assert!(matches!(&outcome, Outcome::Failed(error) if error.kind == ErrorKind::AgentLost), "{outcome:?}");
+    pool.until("one ready again", |agents| agents.ready == 1).await;
+    assert_ne!(pool.agents().await[0].id, before);
+}
+
+#[actix_rt::test]
+async fn a_pool_that_shrinks_leaves_the_busy_agent_alone() {
+    tokio::time::pause();
+    let mut pool = PoolAlone::start(Script::answers("1").service("60s"), |pool| pool.min = 0);
+    pool.resize(3);
+    pool.until("three ready", |agents| agents.ready == 3).await;
+    let task = pool.assign("1");
+    pool.until("one busy", |agents| agents.busy == 1).await;
+    pool.resize(0);
+    let (settled, _, outcome) = pool.settled().await;
+    assert_eq!(settled, task);
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?}");
+    let left = |agents: &forerunner_core::AgentCounts| agents.ready + agents.busy + agents.cooldown;
+    pool.until("no agent", |agents| left(agents) == 0).await;
+}
+
+#[actix_rt::test]
+async fn a_forecast_that_is_nudged_decides_within_a_quarter_of_a_second() {
+    tokio::time::pause();
+    let mut forecast = ForecastAlone::start(|pool| (pool.min, pool.max, pool.tick) = (1, 40, Duration::from_secs(60)));
+    forecast.show(|now| (now.agents.ready, now.desired) = (1, 1));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(forecast.decisions(9).await.len(), 1, "the tick is a minute");
+    forecast.show(|now| (now.arrivals, now.depth, now.agents.ready) = (8, 8, 0));
+    let nudged = tokio::time::Instant::now();
+    forecast.nudge(Cause::Backlog);
+    assert!(forecast.resized().await > 1);
+    assert!(nudged.elapsed() <= Duration::from_millis(250), "{:?}", nudged.elapsed());
+    let newest = &forecast.decisions(1).await[0];
+    assert_eq!((newest.cause, newest.inputs.depth), (Cause::Backlog, 8));
+}
