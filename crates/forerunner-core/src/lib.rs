@@ -23,6 +23,7 @@ mod pool;
 mod queue;
 mod restart;
 mod retry;
+mod shares;
 mod task;
 mod time;
 
@@ -37,5 +38,6 @@ pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolT
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Allowance, RestartBudget, RestartPolicy};
 pub use retry::{Next, RetryPolicy, after_attempt};
+pub use shares::{Member, shares};
 pub use task::{ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
 pub use time::{Clock, Timestamp};

@@ -17,6 +17,7 @@ mod life;
 mod lines;
 mod listing;
 mod model;
+mod nodes;
 mod order;
 mod property;
 mod random;
@@ -27,6 +28,7 @@ pub use keys::*;
 pub use life::*;
 pub use lines::*;
 pub use listing::*;
+pub use nodes::*;
 pub use order::*;
 pub use random::*;
 
@@ -75,6 +77,10 @@ macro_rules! store_conformance {
             notes_are_kept_replaced_and_removed
             listings_filter_by_everything
             pages_neither_skip_nor_repeat
+            nodes_that_beat_are_known_until_their_lease_ends
+            one_node_leads_under_a_term_that_only_grows
+            a_plan_is_the_leader_s_under_its_term
+            a_beat_renews_the_leases_of_the_node
             random_operations_agree_with_a_simple_model
         }
     };

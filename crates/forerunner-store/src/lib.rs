@@ -16,6 +16,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
+mod membership;
 mod memory;
 mod open;
 mod rules;
@@ -27,6 +28,7 @@ pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Cancelled, Claim, ContextCommit, Enqueued, LEASE, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
+    Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,
+    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
+    node_lost,
 };

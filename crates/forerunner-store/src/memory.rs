@@ -15,8 +15,8 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 
 use self::state::State;
 use crate::{
-    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 const KIND: &str = "memory";
@@ -115,6 +115,17 @@ impl Store for MemoryStore {
 
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
         self.run(|state| state.renew(node, until))
+    }
+
+    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+        self.run(|state| {
+            state.renew(beat.node, beat.now + beat.lease);
+            state.membership.beat(beat)
+        })
+    }
+
+    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+        self.run(|state| state.membership.leave(node))
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {

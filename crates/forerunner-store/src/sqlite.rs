@@ -45,8 +45,9 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -86,6 +87,7 @@ pub struct SqliteStore {
     readers: Mutex<Option<Readers>>,
     agents: Agents,
     max_size: MaxSize,
+    membership: Mutex<Membership>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -115,7 +117,7 @@ impl SqliteStore {
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
         let (readers, writer) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)));
-        Ok(Self { path, inbox, readers, agents, max_size, writer })
+        Ok(Self { path, inbox, readers, agents, max_size, membership: Mutex::default(), writer })
     }
 
     /// Changes the largest size of the database, in bytes, while it runs. `None` leaves it to the disk.
@@ -205,6 +207,18 @@ impl Store for SqliteStore {
 
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
         self.write(Kind::Look, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
+    }
+
+    /// The file is one process's, and so are its nodes: what is known of them is kept in memory.
+    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+        let renewed = self.renew(beat.node, beat.now + beat.lease);
+        let beaten = self.membership.lock().unwrap_or_else(PoisonError::into_inner).beat(beat);
+        Box::pin(async move { renewed.await.map(|()| beaten) })
+    }
+
+    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner).leave(node);
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {

@@ -59,6 +59,13 @@ pub trait Store: Send + Sync + 'static {
     /// the same with its `lease_until`.
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()>;
 
+    /// Says that a node lives and what it has to tell, renews its leases, takes the lead if nobody has it, and answers how
+    /// things stand. What a node calls once a second.
+    fn beat(&self, beat: Beat) -> StoreFuture<Beaten>;
+
+    /// Forgets a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
+    fn leave(&self, node: NodeId) -> StoreFuture<()>;
+
     /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
     /// or dies of too many (see [`RetryPolicy::max_crashes`]).
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
@@ -312,6 +319,59 @@ pub fn node_lost() -> TaskError {
 /// Whether a task that crashed once more is to die of it.
 pub fn dies_of_crash(crashes: u32, retry: &RetryPolicy) -> bool {
     crashes >= retry.max_crashes
+}
+
+/// A sign of life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// Whose.
+    pub node: NodeId,
+    /// When, for a store that has no clock of its own.
+    pub now: Timestamp,
+    /// How long the node counts as alive from now on, with the leases of its tasks.
+    pub lease: Duration,
+    /// What the other nodes are to know of it: JSON.
+    pub report: String,
+    /// What it plans for all of them. Kept only if it leads under the plan's term.
+    pub plan: Option<Plan>,
+}
+
+/// How the nodes stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beaten {
+    /// Those that live, also the one that asked; oldest first.
+    pub nodes: Vec<LiveNode>,
+    /// Which of them leads.
+    pub leader: Leader,
+    /// The newest plan; it may be from an earlier leader.
+    pub plan: Option<Plan>,
+}
+
+/// A node that lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveNode {
+    /// Its id.
+    pub node: NodeId,
+    /// What it told with its newest beat.
+    pub report: String,
+}
+
+/// The node that plans for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// Its id.
+    pub node: NodeId,
+    /// Grows with each change of the lead, so that plans of an earlier leader can be told and refused.
+    pub term: u64,
+}
+
+/// What a leader plans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Under which term it was made.
+    pub term: u64,
+    /// What is planned: JSON.
+    pub text: String,
 }
 
 /// How long a lease lasts unless renewed.

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Cancelled, Claim, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
-    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
+    Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts,
+    TaskFilter, TaskPage,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -65,6 +66,8 @@ impl Store for FaultyStore {
         redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
         renew(node: NodeId, until: Timestamp) -> ();
+        beat(beat: Beat) -> Beaten;
+        leave(node: NodeId) -> ();
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
         counts(pool: PoolName) -> TaskCounts;

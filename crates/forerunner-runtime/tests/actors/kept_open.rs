@@ -2,8 +2,8 @@
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Cancelled, Claim, Enqueued, LeaseLost, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
+    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 pub struct KeptOpen(pub MemoryStore);
@@ -25,6 +25,8 @@ impl Store for KeptOpen {
         redrive(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
         renew(node: NodeId, until: Timestamp) -> StoreFuture<()>;
+        beat(beat: Beat) -> StoreFuture<Beaten>;
+        leave(node: NodeId) -> StoreFuture<()>;
         rescue(rescue: Rescue) -> StoreFuture<Rescued>;
         task(task: TaskId) -> StoreFuture<Option<Task>>;
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;

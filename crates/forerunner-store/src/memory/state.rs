@@ -8,7 +8,7 @@ use super::{
     lane::{Lane, Line, Spot},
     slots::{Entry, Slots},
 };
-use crate::{StoredContext, rules};
+use crate::{StoredContext, membership::Membership, rules};
 
 const STATES: usize = TaskState::ALL.len();
 const PRIORITIES: usize = 10;
@@ -44,6 +44,7 @@ pub(super) struct State {
     pub pools: Vec<Pool>,
     pub by_name: IdMap<PoolName, u32>,
     pub nodes: IdMap<NodeId, Node>,
+    pub membership: Membership,
     pub notes: HashMap<String, String>,
     pub closed: bool,
     /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.

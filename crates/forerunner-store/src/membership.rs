@@ -1,0 +1,58 @@
+//! Which nodes live, and which of them leads: for stores that keep it in the process.
+
+use std::collections::BTreeMap;
+
+use forerunner_core::{NodeId, Timestamp};
+
+use crate::{Beat, Beaten, Leader, LiveNode, Plan};
+
+/// The nodes that share a store, as far as they said so.
+///
+/// A node lives until its lease ends. One of them leads: whoever asks first when nobody does, under a term greater than all
+/// before, until its own lease ends.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    nodes: BTreeMap<NodeId, (Timestamp, String)>,
+    leader: Option<(NodeId, Timestamp)>,
+    term: u64,
+    plan: Option<Plan>,
+}
+
+impl Membership {
+    /// Takes in that a node lives, and answers how things stand.
+    pub(crate) fn beat(&mut self, beat: Beat) -> Beaten {
+        let until = beat.now + beat.lease;
+        self.nodes.retain(|_, (until, _)| *until >= beat.now);
+        self.nodes.insert(beat.node, (until, beat.report));
+        let leader = self.lead(beat.node, beat.now, until);
+        if let Some(plan) = beat.plan
+            && plan.term == self.term
+            && leader == beat.node
+        {
+            self.plan = Some(plan);
+        }
+        let nodes = self.nodes.iter().map(|(node, (_, report))| LiveNode { node: *node, report: report.clone() });
+        Beaten { nodes: nodes.collect(), leader: Leader { node: leader, term: self.term }, plan: self.plan.clone() }
+    }
+
+    /// Forgets a node, and that it led.
+    pub(crate) fn leave(&mut self, node: NodeId) {
+        self.nodes.remove(&node);
+        self.leader.take_if(|(leader, _)| *leader == node);
+    }
+
+    fn lead(&mut self, node: NodeId, now: Timestamp, until: Timestamp) -> NodeId {
+        match self.leader {
+            Some((leader, lease)) if leader != node && lease >= now => leader,
+            Some((leader, lease)) if leader == node && lease >= now => {
+                self.leader = Some((node, lease.max(until)));
+                node
+            }
+            _ => {
+                self.term += 1;
+                self.leader = Some((node, until));
+                node
+            }
+        }
+    }
+}
