@@ -20,6 +20,8 @@ pub enum QueueEvent {
     Claimable(usize),
     /// Claimable tasks went without being claimed: cancelled, expired.
     Gone(usize),
+    /// The store has counted: so many tasks can be claimed. Other nodes submit and claim too.
+    Counted(u64),
     /// A task waits for this time: its `run_at` or its deadline.
     Due(Timestamp),
     /// The pool can take this many tasks more.
@@ -106,6 +108,7 @@ impl QueueMachine {
             }
             QueueEvent::Claimable(count) => self.claimable += count as i64,
             QueueEvent::Gone(count) => self.claimable -= count as i64,
+            QueueEvent::Counted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
             QueueEvent::Demand(slots) => self.slots += slots,
             QueueEvent::Withdraw(asked) => {

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn agents_are_divided_by_capacity() {
-        let table: [(u32, &[(u32, u32)], &[u32]); 7] = [
+        type Case = (u32, &'static [(u32, u32)], &'static [u32]);
+        let table: [Case; 7] = [
             (6, &[(10, 0), (10, 0), (10, 0)], &[2, 2, 2]),
             (7, &[(10, 0), (10, 0), (10, 0)], &[3, 2, 2]),
             (9, &[(20, 0), (10, 0)], &[6, 3]),

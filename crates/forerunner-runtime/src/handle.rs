@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error,
     clock::IdMaker,
+    cluster::{ClusterActor, ShareActor},
     deps::{Deps, PoolDeps},
     events,
     forecast::{
@@ -60,6 +61,9 @@ pub(crate) struct Shared {
     pub(crate) deps: Arc<Deps>,
     pub(crate) ids: IdMaker,
     pub(crate) pools: BTreeMap<PoolName, PoolEntry>,
+    /// Speaks with the other nodes, if the store is shared.
+    pub(crate) cluster: Option<Addr<ClusterActor>>,
+    pub(crate) started_at: Timestamp,
     pub(crate) closed: AtomicBool,
 }
 
@@ -70,6 +74,8 @@ pub(crate) struct PoolEntry {
     pub(crate) queue: Addr<QueueActor>,
     pub(crate) pool: Addr<PoolActor>,
     pub(crate) forecast: Addr<ForecastActor>,
+    /// Between the forecast and this node's part, if the store is shared.
+    pub(crate) share: Option<Addr<ShareActor>>,
 }
 
 impl Handle {
@@ -162,8 +168,14 @@ impl Handle {
             self.shared.deps.watch.forget_gone(id);
             return task;
         }
-        match tokio::time::timeout(limit, ended).await {
-            Ok(Ok(task)) => Ok(Arc::unwrap_or_clone(task)),
+        let ended = async { ended.await.ok().map(Arc::unwrap_or_clone) };
+        let found = match self.shared.cluster {
+            // It may end on another node, which only the store tells.
+            Some(_) => tokio::time::timeout(limit, self.ended_anywhere(id, ended)).await,
+            None => tokio::time::timeout(limit, ended).await,
+        };
+        match found {
+            Ok(Some(task)) => Ok(task),
             _ => {
                 self.shared.deps.watch.forget_gone(id);
                 self.task(id).await
@@ -239,7 +251,10 @@ impl Handle {
 
     async fn status(&self, entry: &PoolEntry) -> Result<PoolStatus, Error> {
         let queue = entry.ask(&entry.queue, GetQueueStatus).await?;
-        let pool = entry.ask(&entry.pool, GetPool).await?;
+        let pool = match &entry.share {
+            Some(share) => entry.ask(share, GetPool).await?,
+            None => entry.ask(&entry.pool, GetPool).await?,
+        };
         let mode = entry.ask(&entry.forecast, GetMode).await?;
         Ok(PoolStatus {
             name: entry.deps.name.clone(),

@@ -7,6 +7,7 @@
 mod admission;
 pub mod agent;
 mod clock;
+mod cluster;
 mod deps;
 mod error;
 mod events;
@@ -30,6 +31,6 @@ pub use node::{Node, NodeSpec, Placement, ShutdownReport};
 pub use spec::{OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode,
-    PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
+    NodeStatus, PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
 };
 pub use submitting::{Ending, Submitting};

@@ -11,7 +11,7 @@ use std::{
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forerunner_core::Clock;
+use forerunner_core::{Clock, PoolName};
 use forerunner_store::{LEASE, Rescue, Store, StoreError};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -19,6 +19,7 @@ use crate::{
     Error, Handle, SystemClock,
     admission::Admission,
     clock::IdMaker,
+    cluster::{ClusterActor, ClusterPool, ShareActor, ShareLinks, messages::Leave},
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
     handle::{PoolEntry, Shared},
@@ -64,6 +65,8 @@ pub struct NodeSpec {
     pub placement: Placement,
     /// How long ended tasks are kept.
     pub retention: Duration,
+    /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all.
+    pub shared: bool,
 }
 
 impl NodeSpec {
@@ -75,6 +78,7 @@ impl NodeSpec {
             clock: Arc::new(SystemClock),
             placement: Placement::Spread(2),
             retention: Duration::from_secs(7 * 86_400),
+            shared: false,
         }
     }
 
@@ -90,7 +94,8 @@ impl NodeSpec {
 pub struct Node {
     handle: Handle,
     arbiters: Vec<Arbiter>,
-    upkeep: [JoinHandle<()>; 2],
+    /// Housekeeping, then the heartbeat if no actor beats.
+    upkeep: Vec<JoinHandle<()>>,
 }
 
 /// How a shutdown went.
@@ -113,7 +118,8 @@ impl Node {
         let ids = IdMaker::new();
         let now = spec.clock.now();
         let node = ids.node(now);
-        let rescued = spec.store.rescue(Rescue::AllBut { node, now }).await?;
+        let whose = if spec.shared { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
+        let rescued = spec.store.rescue(whose).await?;
         if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
             tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
@@ -136,10 +142,14 @@ impl Node {
                 return Err(named_twice(name.as_str()));
             }
             let seed = ids.random_u64(index as u64 + 16);
-            pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
+            pools.insert(name, start_pool(pool, deps.clone(), seed, spec.shared, &arbiter).await?);
         }
-        let upkeep = [tokio::spawn(keep_house(deps.clone(), spec.retention)), tokio::spawn(renew_leases(deps.clone()))];
-        let shared = Shared { deps, ids, pools, closed: AtomicBool::new(false) };
+        let cluster = spec.shared.then(|| start_cluster(&deps, &pools, arbiters.first()));
+        let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention))];
+        if cluster.is_none() {
+            upkeep.push(tokio::spawn(renew_leases(deps.clone())));
+        }
+        let shared = Shared { deps, ids, pools, cluster, started_at: now, closed: AtomicBool::new(false) };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, upkeep })
     }
 
@@ -152,7 +162,7 @@ impl Node {
     /// saves what was learned, and closes the store.
     pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
         self.handle.close_intake();
-        let [housekeeping, heartbeat] = self.upkeep;
+        let [housekeeping, heartbeat @ ..] = self.upkeep.as_slice() else { unreachable!("a node keeps house") };
         housekeeping.abort();
         let deps = &self.handle.shared.deps;
         let kill_at = deps.now() + grace;
@@ -168,7 +178,10 @@ impl Node {
         for entry in self.handle.shared.pools.values() {
             ask(|reply| entry.queue.do_send(Drain { reply })).await;
         }
-        heartbeat.abort();
+        if let Some(cluster) = &self.handle.shared.cluster {
+            ask(|reply| cluster.do_send(Leave { reply })).await;
+        }
+        heartbeat.iter().for_each(JoinHandle::abort);
         let store = deps.store.close().await.err().filter(|error| !matches!(error, StoreError::Closed { .. }));
         for arbiter in self.arbiters {
             arbiter.stop();
@@ -186,7 +199,13 @@ async fn ask(send: impl FnOnce(oneshot::Sender<()>)) {
 }
 
 /// Starts the actors of a pool: the queue first, then the pool that asks it for work, then the forecast over both.
-async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &ArbiterHandle) -> Result<PoolEntry, Error> {
+async fn start_pool(
+    spec: PoolSpec,
+    node: Arc<Deps>,
+    seed: u64,
+    shared: bool,
+    arbiter: &ArbiterHandle,
+) -> Result<PoolEntry, Error> {
     let counts = node.store.counts(spec.name.clone()).await?;
     let saved = load_history(&node, &spec).await?;
     let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
@@ -208,9 +227,12 @@ async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &Arbite
         nudge: None,
     };
     let (pool_deps, agents) = (deps.clone(), spec.agents.clone());
-    let first_size = saved.as_ref().map(|saved| saved.desired);
-    let pool = PoolActor::start_in_arbiter(arbiter, move |_| PoolActor::new(pool_deps, links, agents, first_size));
-    let forecast = start_forecast(&deps, &queue, &pool, saved, arbiter)?;
+    let desired = saved.as_ref().map_or(deps.settings.min, |saved| saved.desired);
+    // A part of a shared pool has no agent until it is given a share.
+    let (min, first) = if shared { (0, 0) } else { (deps.settings.min, desired) };
+    let pool = PoolActor::start_in_arbiter(arbiter, move |_| PoolActor::new(pool_deps, links, agents, min, first));
+    let share = shared.then(|| start_share(&deps, &queue, &pool, desired, arbiter));
+    let forecast = start_forecast(&deps, &queue, &pool, share.as_ref(), saved, arbiter)?;
     queue.do_send(AttachQueue {
         assign: pool.clone().recipient(),
         withdrawn: pool.clone().recipient(),
@@ -218,22 +240,71 @@ async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &Arbite
         nudge: Some(forecast.clone().recipient()),
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
-    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, pool, forecast })
+    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, pool, forecast, share })
 }
 
+fn start_share(
+    deps: &Arc<PoolDeps>,
+    queue: &Addr<QueueActor>,
+    pool: &Addr<PoolActor>,
+    desired: u32,
+    arbiter: &ArbiterHandle,
+) -> Addr<ShareActor> {
+    let links = ShareLinks {
+        queue: queue.clone().recipient(),
+        pool: pool.clone().recipient(),
+        resize: pool.clone().recipient(),
+        configure: pool.clone().recipient(),
+    };
+    let share = ShareActor::new(deps.clone(), links, desired);
+    ShareActor::start_in_arbiter(arbiter, |_| share)
+}
+
+fn start_cluster(
+    deps: &Arc<Deps>,
+    pools: &BTreeMap<PoolName, PoolEntry>,
+    arbiter: Option<&Arbiter>,
+) -> Addr<ClusterActor> {
+    let part = |entry: &PoolEntry| {
+        let share = entry.share.as_ref()?;
+        Some(ClusterPool {
+            report: share.clone().recipient(),
+            standing: share.clone().recipient(),
+            counted: entry.queue.clone().recipient(),
+            stop_all: entry.queue.clone().recipient(),
+        })
+    };
+    let parts = pools.iter().filter_map(|(name, entry)| Some((name.clone(), part(entry)?))).collect();
+    let cluster = ClusterActor::new(deps.clone(), parts);
+    let arbiter = arbiter.map_or_else(Arbiter::current, Arbiter::handle);
+    ClusterActor::start_in_arbiter(&arbiter, |_| cluster)
+}
+
+/// Starts the forecast over this node's queue and pool, or over those of all nodes.
 fn start_forecast(
     deps: &Arc<PoolDeps>,
     queue: &Addr<QueueActor>,
     pool: &Addr<PoolActor>,
+    share: Option<&Addr<ShareActor>>,
     saved: Option<SavedHistory>,
     arbiter: &ArbiterHandle,
 ) -> Result<Addr<ForecastActor>, Error> {
-    let links = ForecastLinks {
-        queue: queue.clone().recipient(),
-        expect: queue.clone().recipient(),
-        pool: pool.clone().recipient(),
-        resize: pool.clone().recipient(),
-        configure: pool.clone().recipient(),
+    let expect = queue.clone().recipient();
+    let links = match share {
+        Some(share) => ForecastLinks {
+            queue: share.clone().recipient(),
+            expect,
+            pool: share.clone().recipient(),
+            resize: share.clone().recipient(),
+            configure: share.clone().recipient(),
+        },
+        None => ForecastLinks {
+            queue: queue.clone().recipient(),
+            expect,
+            pool: pool.clone().recipient(),
+            resize: pool.clone().recipient(),
+            configure: pool.clone().recipient(),
+        },
     };
     let forecast = ForecastActor::new(deps.clone(), links, saved)?;
     Ok(ForecastActor::start_in_arbiter(arbiter, |_| forecast))

@@ -1,7 +1,9 @@
 //! How things stand: what a handle answers about tasks, agents, pools and decisions.
 
+use std::collections::BTreeMap;
+
 use forerunner_core::{
-    AgentCounts, AgentId, AgentState, ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 use forerunner_forecast::{Decision, Forecast, Objective};
 use serde::{Deserialize, Serialize};
@@ -306,6 +308,23 @@ pub struct ContextStatus {
     pub updated_at: Timestamp,
     /// Agents that hold it warm.
     pub warm_on: Vec<AgentId>,
+}
+
+/// A node that shares the store.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: NodeId,
+    /// The version of the program.
+    pub version: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// It plans for all.
+    pub leads: bool,
+    /// It is the node that was asked.
+    pub this: bool,
+    /// Its agents, by pool.
+    pub pools: BTreeMap<PoolName, AgentCounts>,
 }
 
 /// Whether a node can take traffic.

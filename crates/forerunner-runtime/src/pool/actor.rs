@@ -44,23 +44,25 @@ pub(crate) struct PoolActor {
 }
 
 impl PoolActor {
-    /// A pool without agents. It begins with the minimum, or with as many agents as were wanted before a restart.
+    /// A pool that has no agent yet and is to begin with so many, but `min` at least. The least is the settings', or none
+    /// for a node's part of a pool that several nodes share.
     pub(crate) fn new(
         deps: Arc<PoolDeps>,
         links: PoolLinks,
         factory: Arc<dyn DriverFactory>,
-        first_size: Option<u32>,
+        min: u32,
+        first_size: u32,
     ) -> Self {
         let settings = &deps.settings;
         let rules = PoolRules {
-            min: settings.min,
+            min,
             max: settings.max,
             cooldown: settings.cooldown,
             restart: settings.restart,
             id_seed: deps.seed,
         };
         Self {
-            machine: PoolMachine::new(rules, first_size.unwrap_or(settings.min)),
+            machine: PoolMachine::new(rules, first_size),
             metrics: Arc::new(PoolMetrics::new(&deps.name)),
             deps,
             links,

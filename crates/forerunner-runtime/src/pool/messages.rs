@@ -5,6 +5,7 @@ use forerunner_core::{AgentCounts, PoolTally, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
+    PoolSettings,
     queue::messages::{Demand, Nudge, Settle, Withdraw},
     status::{AgentStatus, ColdStart, PoolPatch, PoolState},
 };
@@ -42,6 +43,23 @@ pub(crate) struct PoolSample {
     pub(crate) cold_start: Option<ColdStart>,
     pub(crate) tally: PoolTally,
     pub(crate) agent_seconds: f64,
+}
+
+impl PoolSample {
+    /// A pool without agents.
+    pub(crate) fn empty(settings: &PoolSettings) -> Self {
+        Self {
+            counts: AgentCounts::default(),
+            draining: 0,
+            desired: 0,
+            min: settings.min,
+            max: settings.max,
+            state: PoolState::Running,
+            cold_start: None,
+            tally: PoolTally::default(),
+            agent_seconds: 0.0,
+        }
+    }
 }
 
 /// List your agents. Sent by a `Handle`.

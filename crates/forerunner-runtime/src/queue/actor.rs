@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use super::{
     messages::{
-        Accepted, Assign, AttachQueue, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample, QueueStatus,
-        TakeSample, Withdraw, Withdrawn,
+        Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample,
+        QueueStatus, StopAll, StopTask, TakeSample, Withdraw, Withdrawn,
     },
     settle::Settling,
     tally::Tally,
@@ -390,6 +390,30 @@ impl Handler<TakeSample> for QueueActor {
     fn handle(&mut self, _: TakeSample, _: &mut Self::Context) -> QueueSample {
         self.show();
         self.tally.take(self.machine.depth())
+    }
+}
+
+impl Handler<Counted> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Counted, ctx: &mut Self::Context) {
+        if let Some(due) = msg.next_due {
+            self.apply(QueueEvent::Due(due), ctx);
+        }
+        self.apply(QueueEvent::Counted(msg.claimable), ctx);
+        self.look_at_depth(ctx);
+    }
+}
+
+impl Handler<StopAll> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
+        if let Some(links) = &self.links {
+            for task in self.leased.keys() {
+                links.stop_task.do_send(StopTask(*task));
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId, TaskState};
+use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
@@ -124,6 +124,38 @@ pub(crate) struct QueueSample {
     /// Task numbers and seconds on an agent of completions; at most [`SAMPLES`].
     pub(crate) completed: Vec<(u64, f64)>,
 }
+
+impl QueueSample {
+    /// Adds a later sample of the same queue, whose counts of the moment take the place of these.
+    pub(crate) fn absorb(&mut self, later: Self) {
+        let Self { mut arrived, mut completed, running, depth, peak_running, .. } = later;
+        self.arrivals += later.arrivals;
+        self.starts += later.starts;
+        self.late += later.late;
+        self.completions += later.completions;
+        self.service_sum_s += later.service_sum_s;
+        self.context_sum_bytes += later.context_sum_bytes;
+        (self.running, self.depth) = (running, depth);
+        self.peak_running = self.peak_running.max(peak_running);
+        self.arrived.append(&mut arrived);
+        self.completed.append(&mut completed);
+        self.arrived.truncate(SAMPLES);
+        self.completed.truncate(SAMPLES);
+    }
+}
+
+/// The store has counted this many claimable tasks. Sent by the `ClusterActor`, since other nodes submit and claim too.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Counted {
+    pub(crate) claimable: u64,
+    pub(crate) next_due: Option<Timestamp>,
+}
+
+/// This node has lost its leases: stop what runs under them. Sent by the `ClusterActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopAll;
 
 /// Most single events kept for a sample: what comes on top is only counted.
 pub(crate) const SAMPLES: usize = 4_096;

@@ -15,6 +15,7 @@ pub struct Rig {
     pools: Vec<PoolSpec>,
     logs: HashMap<String, ScriptLog>,
     store: Option<Arc<dyn Store>>,
+    shared: Option<Arc<VirtualClock>>,
     forecast: Option<ScriptedForecast>,
 }
 
@@ -27,7 +28,7 @@ impl Default for Rig {
 impl Rig {
     /// A node without pools.
     pub fn new() -> Self {
-        Self { pools: Vec::new(), logs: HashMap::new(), store: None, forecast: None }
+        Self { pools: Vec::new(), logs: HashMap::new(), store: None, shared: None, forecast: None }
     }
 
     /// Sizes the pools that are added from now on as a script says.
@@ -70,19 +71,29 @@ impl Rig {
         self
     }
 
+    /// Makes it one of several nodes on one store, which also share a clock.
+    #[must_use]
+    pub fn shared(mut self, store: Arc<dyn Store>, clock: &Arc<VirtualClock>) -> Self {
+        (self.store, self.shared) = (Some(store), Some(clock.clone()));
+        self
+    }
+
     /// Starts the actors on the current thread.
     ///
     /// # Panics
     /// When the node does not start.
     pub async fn start(self) -> Running {
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryOptions::default())));
-        let clock = Arc::new(VirtualClock::starting_at(Timestamp::from_micros(1_700_000_000_000_000)));
+        let shared = self.shared.is_some();
+        let begin = Timestamp::from_micros(1_700_000_000_000_000);
+        let clock = self.shared.unwrap_or_else(|| Arc::new(VirtualClock::starting_at(begin)));
         let spec = NodeSpec {
             pools: self.pools,
             store: store.clone(),
             clock,
             placement: Placement::Current,
             retention: Duration::from_secs(86_400),
+            shared,
         };
         let node = Node::start(spec).await.expect("the node starts");
         Running { node, logs: self.logs, store }

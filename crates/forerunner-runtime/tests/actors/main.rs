@@ -1,6 +1,7 @@
 //! The actors, driven by the test kit on a virtual clock.
 
 mod alone;
+mod cluster;
 mod contexts;
 mod kept_open;
 mod queue;

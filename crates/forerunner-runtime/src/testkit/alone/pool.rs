@@ -59,7 +59,8 @@ impl PoolAlone {
             settle: queue.clone().recipient(),
             nudge: Some(queue.recipient()),
         };
-        let pool = PoolActor::new(deps.clone(), links, Arc::new(agents), None).start();
+        let min = deps.settings.min;
+        let pool = PoolActor::new(deps.clone(), links, Arc::new(agents), min, min).start();
         Self { pool, letters, deps, ids: IdMaker::new() }
     }
 

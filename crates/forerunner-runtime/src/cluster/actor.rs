@@ -1,0 +1,227 @@
+//! Beats for the node, and tells its pools how the others stand.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use forerunner_core::{NodeId, PoolName, Timestamp};
+use forerunner_store::{Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
+
+use super::{
+    messages::{Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
+    report::{NodeReport, PlanText, PoolReport},
+};
+use crate::{
+    deps::Deps,
+    queue::messages::{Counted, StopAll},
+    status::NodeStatus,
+};
+
+/// How often a node beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often the leader takes back the tasks of nodes whose lease has ended.
+const RESCUE: Duration = Duration::from_secs(1);
+/// How long before the end of its leases a node that cannot beat stops what runs under them: others will run it.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// One pool of this node.
+pub(crate) struct ClusterPool {
+    pub(crate) report: Recipient<MakeReport>,
+    pub(crate) standing: Recipient<Standing>,
+    pub(crate) counted: Recipient<Counted>,
+    pub(crate) stop_all: Recipient<StopAll>,
+}
+
+/// Speaks for the node with the others, through the store.
+pub(crate) struct ClusterActor {
+    deps: Arc<Deps>,
+    pools: BTreeMap<PoolName, ClusterPool>,
+    started_at: Timestamp,
+    /// The term that this node leads under, if it does.
+    leads: Option<u64>,
+    nodes: Vec<NodeStatus>,
+    /// A beat is under way.
+    beating: bool,
+    beaten_at: Timestamp,
+    rescued_at: Timestamp,
+    /// The leases are given up until the next beat succeeds.
+    lost: bool,
+    left: bool,
+}
+
+impl ClusterActor {
+    pub(crate) fn new(deps: Arc<Deps>, pools: BTreeMap<PoolName, ClusterPool>) -> Self {
+        let now = deps.now();
+        Self {
+            deps,
+            pools,
+            started_at: now,
+            leads: None,
+            nodes: Vec::new(),
+            beating: false,
+            beaten_at: now,
+            rescued_at: now,
+            lost: false,
+            left: false,
+        }
+    }
+
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        self.give_up_if_late();
+        if self.beating || self.left {
+            return;
+        }
+        self.beating = true;
+        let asked: Vec<_> =
+            self.pools.iter().map(|(name, pool)| (name.clone(), pool.report.send(MakeReport))).collect();
+        let reports =
+            futures_util::future::join_all(asked.into_iter().map(async |(name, report)| (name, report.await)));
+        let (deps, begun) = (self.deps.clone(), self.deps.now());
+        let (started_at, term) = (self.started_at, self.leads);
+        let call = async move {
+            let (report, plan) = gather(started_at, reports.await);
+            let plan = term.map(|term| Plan { term, text: text(&plan) });
+            deps.store.beat(Beat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan }).await
+        };
+        ctx.spawn(call.into_actor(self).map(move |answer, cluster, ctx| {
+            cluster.beating = false;
+            match answer {
+                // The lease counts from before the call, since nobody knows when the store had it.
+                Ok(beaten) => cluster.on_beaten(begun, beaten, ctx),
+                Err(error) => tracing::warn!(%error, "the node could not beat"),
+            }
+        }));
+    }
+
+    fn on_beaten(&mut self, begun: Timestamp, beaten: Beaten, ctx: &mut Context<Self>) {
+        self.beaten_at = begun;
+        self.lost = false;
+        let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
+        if leads != self.leads {
+            tracing::info!(leader = %beaten.leader.node, term = beaten.leader.term, "the lead has changed");
+        }
+        self.leads = leads;
+        let reports: Vec<(NodeId, NodeReport)> =
+            beaten.nodes.iter().map(|one| (one.node, serde_json::from_str(&one.report).unwrap_or_default())).collect();
+        self.nodes = reports.iter().map(|(node, report)| self.status(*node, report, beaten.leader.node)).collect();
+        let mut plan: PlanText = beaten.plan.and_then(|plan| serde_json::from_str(&plan.text).ok()).unwrap_or_default();
+        for (name, pool) in &self.pools {
+            let others = reports.iter().filter(|(node, _)| *node != self.deps.node);
+            let others = others.filter_map(|(node, report)| report.pools.get(name).map(|pool| (*node, *pool)));
+            pool.standing.do_send(Standing {
+                leads: leads.is_some(),
+                others: others.collect(),
+                plan: plan.remove(name),
+            });
+        }
+        self.count(ctx);
+        self.rescue_if_due(ctx);
+    }
+
+    fn status(&self, node: NodeId, report: &NodeReport, leader: NodeId) -> NodeStatus {
+        let pools = report.pools.iter().map(|(name, pool)| (name.clone(), pool.counts)).collect();
+        NodeStatus {
+            id: node,
+            version: report.version.clone(),
+            started_at: report.started_at,
+            leads: node == leader,
+            this: node == self.deps.node,
+            pools,
+        }
+    }
+
+    /// Tells each queue how much work there is: other nodes submit and claim too.
+    fn count(&self, ctx: &mut Context<Self>) {
+        for name in self.pools.keys() {
+            let (name, call) = (name.clone(), self.deps.store.counts(name.clone()));
+            ctx.spawn(call.into_actor(self).map(move |counts: Result<TaskCounts, StoreError>, cluster, _| {
+                if let (Ok(counts), Some(pool)) = (counts, cluster.pools.get(&name)) {
+                    pool.counted.do_send(Counted { claimable: counts.claimable, next_due: counts.next_due });
+                }
+            }));
+        }
+    }
+
+    /// Takes back the tasks of nodes that have fallen silent.
+    fn rescue_if_due(&mut self, ctx: &mut Context<Self>) {
+        let now = self.deps.now();
+        if self.leads.is_none() || now.since(self.rescued_at) < RESCUE {
+            return;
+        }
+        self.rescued_at = now;
+        let call = self.deps.store.rescue(Rescue::Expired { now });
+        ctx.spawn(call.into_actor(self).map(|rescued, _, _| match rescued {
+            Ok(rescued) if rescued.requeued.is_empty() && rescued.dead.is_empty() => {}
+            Ok(rescued) => {
+                let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
+                tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
+            }
+            Err(error) => tracing::warn!(%error, "the tasks of lost nodes could not be looked for"),
+        }));
+    }
+
+    /// Stops what runs under leases that are about to end: the others will not wait.
+    fn give_up_if_late(&mut self) {
+        let late = self.deps.now().since(self.beaten_at) >= LEASE - MARGIN;
+        if late && !self.lost && !self.left {
+            self.lost = true;
+            self.leads = None;
+            tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
+            for pool in self.pools.values() {
+                pool.stop_all.do_send(StopAll);
+                pool.standing.do_send(Standing { leads: false, others: Vec::new(), plan: None });
+            }
+        }
+    }
+}
+
+/// What the pools report, for the other nodes, and what their forecasts plan.
+fn gather(
+    started_at: Timestamp,
+    reports: Vec<(PoolName, Result<Reported, actix::MailboxError>)>,
+) -> (NodeReport, PlanText) {
+    let mut pools = BTreeMap::<PoolName, PoolReport>::new();
+    let mut plans = PlanText::new();
+    for (name, reported) in reports {
+        let Ok(Reported { report, plan }) = reported else { continue };
+        plans.extend(plan.map(|plan| (name.clone(), plan)));
+        pools.insert(name, report);
+    }
+    (NodeReport { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, pools }, plans)
+}
+
+fn text(what: &impl serde::Serialize) -> String {
+    serde_json::to_string(what).expect("reports and plans are maps with text keys")
+}
+
+impl Actor for ClusterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.beat(ctx);
+        ctx.run_interval(BEAT, Self::beat);
+    }
+}
+
+impl Handler<ListNodes> for ClusterActor {
+    type Result = Nodes;
+
+    fn handle(&mut self, _: ListNodes, _: &mut Self::Context) -> Nodes {
+        Nodes(self.nodes.clone())
+    }
+}
+
+impl Handler<Leave> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Leave, ctx: &mut Self::Context) {
+        self.left = true;
+        let call = self.deps.store.leave(self.deps.node);
+        let left = async move {
+            if let Err(error) = call.await {
+                tracing::warn!(%error, "the node could not take its leave: the others wait for its lease to end");
+            }
+            let _ = msg.reply.send(());
+        };
+        ctx.spawn(left.into_actor(self));
+    }
+}

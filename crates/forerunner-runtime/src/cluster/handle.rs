@@ -1,0 +1,60 @@
+//! What a handle knows of other nodes.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use forerunner_core::{Task, TaskId};
+
+use super::messages::ListNodes;
+use crate::{Error, Handle, NodeStatus};
+
+/// How long to wait before the store is asked again whether a task has ended on another node: at first, and at most.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+impl Handle {
+    /// Lists the nodes that share the store, oldest first: this one alone if the store is not shared.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when the node is stopping.
+    pub async fn nodes(&self) -> Result<Vec<NodeStatus>, Error> {
+        match &self.shared.cluster {
+            Some(cluster) => Ok(cluster.send(ListNodes).await.map_err(|_| Error::ShuttingDown)?.0),
+            None => Ok(vec![self.this_node().await?]),
+        }
+    }
+
+    async fn this_node(&self) -> Result<NodeStatus, Error> {
+        let mut pools = BTreeMap::new();
+        for pool in self.pools().await? {
+            pools.insert(pool.name, pool.agents);
+        }
+        Ok(NodeStatus {
+            id: self.shared.deps.node,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.shared.started_at,
+            leads: true,
+            this: true,
+            pools,
+        })
+    }
+
+    /// Waits for a task to end here, as `here` tells, or on another node; `None` when the store fails.
+    pub(crate) async fn ended_anywhere(&self, id: TaskId, here: impl Future<Output = Option<Task>>) -> Option<Task> {
+        let elsewhere = async {
+            let mut pause = FIRST_LOOK;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_LOOK);
+                match self.task(id).await {
+                    Ok(task) if task.state.is_terminal() => return Some(task),
+                    Ok(_) => {}
+                    Err(_) => return None,
+                }
+            }
+        };
+        tokio::select! {
+            task = here => task,
+            task = elsewhere => task,
+        }
+    }
+}

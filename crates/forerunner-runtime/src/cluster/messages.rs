@@ -1,0 +1,46 @@
+//! What the actors of a cluster hear and answer.
+
+use actix::{Message, MessageResponse};
+use forerunner_core::NodeId;
+
+use super::report::{PoolPlan, PoolReport};
+use crate::status::NodeStatus;
+
+/// Say how your part of the pool stands. Sent by the `ClusterActor` before each beat.
+#[derive(Message)]
+#[rtype(result = "Reported")]
+pub(crate) struct MakeReport;
+
+/// How a node's part of a pool stands, and what its forecast wants of all nodes.
+#[derive(Debug, MessageResponse)]
+pub(crate) struct Reported {
+    pub(crate) report: PoolReport,
+    pub(crate) plan: Option<PoolPlan>,
+}
+
+/// How the other nodes stand. Sent by the `ClusterActor` after each beat.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Standing {
+    /// This node plans for all.
+    pub(crate) leads: bool,
+    pub(crate) others: Vec<(NodeId, PoolReport)>,
+    /// The newest plan, whoever made it.
+    pub(crate) plan: Option<PoolPlan>,
+}
+
+/// List the nodes. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "Nodes")]
+pub(crate) struct ListNodes;
+
+/// The nodes that live, oldest first.
+#[derive(Debug, MessageResponse)]
+pub(crate) struct Nodes(pub(crate) Vec<NodeStatus>);
+
+/// Beat no more, and tell the others that this node goes. Sent by the wiring when the node stops.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Leave {
+    pub(crate) reply: tokio::sync::oneshot::Sender<()>,
+}

@@ -1,0 +1,20 @@
+//! Several nodes on one store: one of them plans for all, and each holds its share of every pool.
+//!
+//! ```text
+//! ForecastActor ──TakeSample, GetPool──▶ ShareActor ──▶ QueueActor, PoolActor of this node
+//!       └────────Resize(total)─────────▶     │ Resize(share)
+//!                                            ▼
+//!                                      ClusterActor ◀──a beat a second──▶ store ◀──▶ other nodes
+//! ```
+//!
+//! Every node forecasts, from what all of them saw, so that whoever comes to lead goes on where the leader before it ended.
+//! Only the leader's wish counts.
+
+mod actor;
+mod handle;
+pub(crate) mod messages;
+mod report;
+mod share;
+
+pub(crate) use actor::{ClusterActor, ClusterPool};
+pub(crate) use share::{ShareActor, ShareLinks};

@@ -1,0 +1,100 @@
+//! Several nodes on one store.
+
+use std::{sync::Arc, time::Duration};
+
+use forerunner_core::{TaskState, Timestamp};
+use forerunner_runtime::{
+    NodeStatus, VirtualClock,
+    testkit::{Rig, Running, Script, ScriptedForecast},
+};
+use forerunner_store::{MemoryStore, Store};
+
+use crate::kept_open::KeptOpen;
+
+/// What nodes of one cluster share.
+struct Site {
+    store: Arc<dyn Store>,
+    clock: Arc<VirtualClock>,
+    forecast: ScriptedForecast,
+}
+
+impl Site {
+    fn new(agents: u32) -> Self {
+        Self {
+            store: Arc::new(KeptOpen(MemoryStore::default())),
+            clock: Arc::new(VirtualClock::starting_at(Timestamp::from_micros(1_700_000_000_000_000))),
+            forecast: ScriptedForecast::wanting(agents),
+        }
+    }
+
+    async fn node(&self, script: Script) -> Running {
+        let rig = Rig::new().forecast(&self.forecast).pool("p", script, |pool| (pool.min, pool.max) = (1, 12));
+        rig.shared(self.store.clone(), &self.clock).start().await
+    }
+}
+
+fn script() -> Script {
+    Script::answers("1").service("1s").cold_start("2s")
+}
+
+async fn sleep(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// The node as it sees itself.
+async fn itself(node: &Running) -> NodeStatus {
+    let nodes = node.handle().nodes().await.unwrap();
+    nodes.into_iter().find(|node| node.this).expect("it knows itself")
+}
+
+/// Agents of pool `p` that a node has, of whatever state.
+async fn agents(node: &Running) -> usize {
+    node.handle().agents("p").await.unwrap().len()
+}
+
+#[actix_rt::test]
+async fn nodes_share_a_pool_and_never_hold_more_than_is_wanted() {
+    tokio::time::pause();
+    let site = Site::new(6);
+    let first = site.node(script()).await;
+    sleep(10).await;
+    assert_eq!(agents(&first).await, 6);
+    assert!(itself(&first).await.leads);
+    let second = site.node(script()).await;
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(agents(&first).await + agents(&second).await <= 6, "a node that joins adds none");
+    }
+    assert_eq!((agents(&first).await, agents(&second).await), (3, 3));
+    assert!(!itself(&second).await.leads, "one leads");
+    site.forecast.want(9);
+    sleep(10).await;
+    assert_eq!(agents(&first).await + agents(&second).await, 9);
+    assert_eq!(second.handle().pool("p").await.unwrap().agents.ready, 9, "each node answers for all");
+    first.stop().await;
+    sleep(10).await;
+    assert_eq!(agents(&second).await, 9, "who stays takes over");
+    assert!(itself(&second).await.leads);
+    second.stop().await;
+}
+
+#[actix_rt::test]
+async fn tasks_run_on_whichever_node_has_an_agent_and_any_node_can_be_asked() {
+    tokio::time::pause();
+    let site = Site::new(4);
+    let (first, second) = (site.node(script()).await, site.node(script()).await);
+    sleep(20).await;
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        tasks.push(first.submit("p", "1").await);
+    }
+    for task in &tasks {
+        let ended = second.handle().wait(*task, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(ended.state, TaskState::Succeeded);
+    }
+    let (here, there) = (first.log("p").runs(), second.log("p").runs());
+    assert_eq!(here.len() + there.len(), 20, "each ran once");
+    assert!(!here.is_empty() && !there.is_empty(), "{} here, {} there", here.len(), there.len());
+    first.stop().await;
+    second.stop().await;
+}
