@@ -20,6 +20,7 @@ mod events;
 mod headers;
 mod health;
 mod json;
+mod nodes;
 mod observe;
 mod pools;
 mod problems;

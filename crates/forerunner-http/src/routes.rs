@@ -8,7 +8,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use crate::{api::Api, contexts, error::Problem, events, health, observe::Observe, pools, problems, tasks};
+use crate::{api::Api, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks};
 
 /// One call.
 pub(crate) struct Call {
@@ -44,9 +44,11 @@ calls! {
     "GET" "/v1/pools/{pool}/forecast" => pools::forecast, "show what a pool expects";
     "GET" "/v1/pools/{pool}/decisions" => pools::decisions, "list scaling decisions, newest first";
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
+    "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";
     "GET" "/v1/contexts/{context}" => contexts::show, "show a context";
     "DELETE" "/v1/contexts/{context}" => contexts::delete, "remove a context";
     // For those who run the node.
+    "GET" "/v1/nodes" => nodes::list, "list the nodes that share the store";
     "GET" "/metrics" => health::metrics, "metrics for Prometheus";
     "GET" "/livez" => health::live, "whether the process serves at all";
     "GET" "/readyz" => health::ready, "whether the node takes traffic";

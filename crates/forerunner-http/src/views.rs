@@ -8,7 +8,7 @@ use forerunner_core::{
     ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError, TaskId,
     TaskState, Timestamp, human_duration, parse_duration,
 };
-use forerunner_runtime::{AgentStatus, DecisionRecord, PoolStatus};
+use forerunner_runtime::{AgentStatus, DecisionRecord, NodeStatus, PoolStatus};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
@@ -174,6 +174,22 @@ pub(crate) struct TasksView<'a> {
     pub(crate) tasks: Vec<TaskView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
+}
+
+/// The nodes that share the store.
+#[derive(Serialize)]
+pub(crate) struct NodesView {
+    pub(crate) nodes: Vec<NodeStatus>,
+}
+
+/// How many agents of a pool nodes should make room for, and what that follows from.
+#[derive(Serialize)]
+pub(crate) struct ScalerView {
+    /// The greater of the tasks that run or wait and the agents that the forecast wants, within the pool's bounds.
+    pub(crate) agents: u64,
+    pub(crate) running: u64,
+    pub(crate) queued: u64,
+    pub(crate) forecast: u32,
 }
 
 #[derive(Serialize)]

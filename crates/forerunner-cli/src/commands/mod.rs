@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod explain;
 pub mod fields;
+mod node;
 mod pool;
 pub mod serve;
 mod submit;
@@ -32,6 +33,9 @@ pub enum Command {
     /// See and steer pools.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
+    /// See the nodes that share a store.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Say why something is as it is.
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
@@ -55,6 +59,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Submit(args) => submit::run(args, out).await,
         Command::Task(command) => task::run(command, out).await,
         Command::Pool(command) => pool::run(command, out).await,
+        Command::Node(command) => node::run(command, out).await,
         Command::Explain(command) => explain::run(command, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,

@@ -92,3 +92,12 @@ async fn a_pool_with_a_small_limit_takes_an_input_up_to_it() {
     let refused = rig.send(submission("small", &text(1_025))).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["limit"]), (413, &1_024.into()));
 }
+
+#[actix_web::test]
+async fn a_node_that_shares_its_store_with_no_other_lists_itself() {
+    let rig = Rig::start().await;
+    let nodes = rig.get("/v1/nodes").await.json();
+    let [node] = nodes["nodes"].as_array().unwrap().as_slice() else { panic!("one node: {nodes}") };
+    assert_eq!((&node["leads"], &node["this"]), (&true.into(), &true.into()));
+    assert!(node["pools"]["coder"]["ready"].is_u64(), "{node}");
+}

@@ -80,3 +80,12 @@ async fn a_pool_tells_what_it_expects_and_what_it_decided() {
     let forecast = rig.get("/v1/pools/coder/forecast").await.json();
     assert!(forecast["policy"].is_string() && forecast["history"].is_array(), "{forecast:#}");
 }
+
+#[actix_web::test]
+async fn an_autoscaler_is_told_of_running_waiting_and_expected_work() {
+    let rig = Rig::start().await;
+    let scaler = rig.get("/v1/pools/coder/scaler").await.json();
+    assert_eq!((&scaler["running"], &scaler["queued"]), (&0.into(), &0.into()));
+    assert_eq!(scaler["agents"], scaler["forecast"]);
+    assert_eq!(rig.get("/v1/pools/none/scaler").await.json()["type"], "/problems/no-pool");
+}
