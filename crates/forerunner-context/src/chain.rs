@@ -1,7 +1,8 @@
 //! A base and the deltas on it.
 
 use crate::{
-    Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, Rebase, Root, Snapshot, Turn,
+    Codec, Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, Rebase, RootTag, Snapshot, Turn,
+    delta::check_parent,
     frame::Packed,
     rebase::{debt_is_due, rent},
 };
@@ -26,7 +27,7 @@ use crate::{
 ///     None => chain.append(&turn)?,
 ///     Some(_reason) => chain = Chain::start(&Frame::full(&next)?, next.limits())?,
 /// }
-/// assert_eq!((chain.len(), chain.tip()), (2, next.root()));
+/// assert_eq!((chain.len(), chain.tip()), (2, next.root().tag()));
 /// # Ok::<(), forerunner_context::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ pub struct Chain {
     frames: usize,
     encoded_bytes: usize,
     decoded_bytes: usize,
-    tip: Root,
+    tip: RootTag,
     /// What reading the chain has cost beyond reading a fresh base, in bytes.
     debt_bytes: f64,
 }
@@ -46,42 +47,67 @@ impl Chain {
     /// The snapshot takes over `limits`.
     ///
     /// # Errors
-    /// As [`Chain::resume`].
+    /// As [`Chain::resume_with`].
     pub fn restore<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<Snapshot, Error> {
-        Self::resume(frames, limits).map(|(_, snapshot)| snapshot)
+        Self::restore_with(&Codec::default(), frames, limits)
+    }
+
+    /// As [`Chain::restore`], for frames that name dictionaries or base items.
+    ///
+    /// # Errors
+    /// As [`Chain::resume_with`].
+    pub fn restore_with<'a>(
+        codec: &Codec,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+        limits: &Limits,
+    ) -> Result<Snapshot, Error> {
+        Self::resume_with(codec, frames, limits).map(|(_, snapshot)| snapshot)
     }
 
     /// Restores the snapshot at the end of a chain, and the chain's account so that it can grow. Its debt starts at 0.
+    ///
+    /// # Errors
+    /// As [`Chain::resume_with`].
+    pub fn resume<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<(Self, Snapshot), Error> {
+        Self::resume_with(&Codec::default(), frames, limits)
+    }
+
+    /// As [`Chain::resume`], for frames that name dictionaries or base items.
     ///
     /// Each frame must name the one before as its parent; the list of items is compared with its root once, at the end.
     ///
     /// # Errors
     /// [`Error::EmptyChain`], [`Error::Root`] when the result is not what the last frame names, or
     /// [`Error::InChain`] with the index of the first frame that is refused and the reason.
-    pub fn resume<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<(Self, Snapshot), Error> {
+    pub fn resume_with<'a>(
+        codec: &Codec,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+        limits: &Limits,
+    ) -> Result<(Self, Snapshot), Error> {
         let in_chain = |index| move |cause| Error::InChain { index, cause: Box::new(cause) };
         let mut frames = frames.into_iter();
         let base = frames.next().ok_or(Error::EmptyChain)?;
-        let (mut chain, mut snapshot) = Self::open(base, limits).map_err(in_chain(0))?;
+        let (mut chain, mut snapshot) = Self::open(codec, base, limits).map_err(in_chain(0))?;
         for (index, delta) in (1..).zip(frames) {
-            snapshot = chain.follow(delta, &snapshot).map_err(in_chain(index))?;
+            snapshot = chain.follow(codec, delta, &snapshot).map_err(in_chain(index))?;
         }
         snapshot.verify(chain.tip)?;
         Ok((chain, snapshot))
     }
 
-    fn open(base: &[u8], limits: &Limits) -> Result<(Self, Snapshot), Error> {
-        let base = Packed::parse(base, limits)?;
+    fn open(codec: &Codec, base: &[u8], limits: &Limits) -> Result<(Self, Snapshot), Error> {
+        let base = Packed::parse(base, codec, limits)?;
         let chain = Self::begin(&base.header, base.encoded_bytes, limits)?;
-        let snapshot = base.unpack()?.replay(&Snapshot::with_limits(*limits))?;
+        let nothing = Snapshot::with_limits(*limits);
+        let snapshot = base.unpack(&nothing)?.replay(&nothing)?;
         Ok((chain, snapshot))
     }
 
     /// Admits the frame before its payload is unpacked, so that a chain over its limits costs nothing more.
-    fn follow(&mut self, delta: &[u8], parent: &Snapshot) -> Result<Snapshot, Error> {
-        let delta = Packed::parse(delta, &self.limits)?;
+    fn follow(&mut self, codec: &Codec, delta: &[u8], parent: &Snapshot) -> Result<Snapshot, Error> {
+        let delta = Packed::parse(delta, codec, &self.limits)?;
         self.admit(&delta.header, delta.encoded_bytes)?;
-        delta.unpack()?.replay(parent)
+        delta.unpack(parent)?.replay(parent)
     }
 
     /// Starts a chain with a full frame.
@@ -117,9 +143,7 @@ impl Chain {
 
     fn admit(&mut self, header: &Header, encoded_bytes: usize) -> Result<(), Error> {
         let expected = header.parent.ok_or(Error::SecondBase)?;
-        if expected != self.tip.tag() {
-            return Err(Error::Parent { expected, found: self.tip.tag() });
-        }
+        check_parent(expected, self.tip)?;
         let decoded_bytes = self.decoded_bytes.saturating_add(header.decoded_bytes);
         self.limits.check_chain(self.frames + 1)?;
         self.limits.check_restored(decoded_bytes)?;
@@ -175,7 +199,7 @@ impl Chain {
     }
 
     /// Returns the snapshot that the chain ends with.
-    pub fn tip(&self) -> Root {
+    pub fn tip(&self) -> RootTag {
         self.tip
     }
 }
@@ -214,7 +238,8 @@ mod tests {
         assert_eq!(restore(&[]), Err(Error::EmptyChain));
         assert_eq!(restore(&[&first]), in_chain(0, Error::NoBase));
         assert_eq!(restore(&[&base, &base]), in_chain(1, Error::SecondBase));
-        let wrong = Error::Parent { expected: b.root().tag(), found: a.root().tag() };
+        let [expected, found] = [&b, &a].map(|snapshot| snapshot.root().tag().parent());
+        let wrong = Error::Parent { expected, found };
         assert_eq!(restore(&[&base, &second]), in_chain(1, wrong));
     }
 
