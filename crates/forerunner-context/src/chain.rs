@@ -7,6 +7,9 @@ use crate::{
     rebase::{debt_is_due, rent},
 };
 
+/// Unpacking so much for nothing takes about a millisecond: no reason to replace a chain of short deltas.
+const FREE_DEAD_BYTES: usize = 1024 * 1024;
+
 /// The account of a stored chain: how long it is, what it costs to read, where it ends.
 ///
 /// Holds no frames: those are in the store. Whoever writes a context keeps its chain, asks [`Chain::should_rebase`] at
@@ -156,7 +159,7 @@ impl Chain {
 
     /// Decides whether the turn should be stored as a fresh base, and says why.
     ///
-    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes dead. Then rent or buy:
+    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes and 1 MiB dead. Then rent or buy:
     /// each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt reaches F − d. C is the
     /// chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn. With F well estimated
     /// the cost in bytes written and read stays near that of the best plan in hindsight.
@@ -174,7 +177,7 @@ impl Chain {
             return Some(Rebase::RestoredSize { bytes: decoded, limit: self.limits.restored_bytes });
         }
         let dead = decoded.saturating_sub(turn.next.size_bytes());
-        (dead > decoded / 2).then_some(Rebase::DeadBytes { dead, decoded })
+        (dead > decoded / 2 && dead > FREE_DEAD_BYTES).then_some(Rebase::DeadBytes { dead, decoded })
     }
 
     /// What one restore reads, with the overhead of each frame.
@@ -320,11 +323,15 @@ mod tests {
 
     #[test]
     fn mostly_dead_bytes_are_dropped_at_once() {
-        let long = snapshot(&["x", &"long ago ".repeat(100)]);
-        let short = snapshot(&["x", "a summary"]);
-        let chain = Chain::start(&Frame::full(&long).unwrap(), long.limits()).unwrap();
-        let delta = Frame::delta(&long, &short).unwrap();
-        let turn = Turn { delta: &delta, next: &short, restores_per_turn: 0.0, fresh_base_bytes: 10_000 };
-        assert_eq!(chain.should_rebase(&turn), Some(Rebase::DeadBytes { dead: 900, decoded: 910 }));
+        let reason = |dead: usize| {
+            let long = snapshot(&["x", &"o".repeat(dead)]);
+            let short = snapshot(&["x", "a summary"]);
+            let chain = Chain::start(&Frame::full(&long).unwrap(), long.limits()).unwrap();
+            let delta = Frame::delta(&long, &short).unwrap();
+            chain.should_rebase(&Turn { delta: &delta, next: &short, restores_per_turn: 0.0, fresh_base_bytes: 10_000 })
+        };
+        let (dead, decoded) = (FREE_DEAD_BYTES + 1, FREE_DEAD_BYTES + 11);
+        assert_eq!(reason(dead), Some(Rebase::DeadBytes { dead, decoded }));
+        assert_eq!(reason(FREE_DEAD_BYTES), None, "a millisecond of work is no reason");
     }
 }

@@ -90,6 +90,12 @@ impl Delta {
         self.parent.is_none()
     }
 
+    /// Tells whether an item of the parent is missing in the result, judged by how many it copies.
+    pub(crate) fn drops_items(&self, parent: &Snapshot) -> bool {
+        let copied = self.ops.iter().map(|op| if let Op::Copy { len, .. } = op { *len } else { 0 });
+        copied.sum::<usize>() < parent.len()
+    }
+
     /// Returns the name of the parent, absent for a full delta.
     pub fn parent(&self) -> Option<ParentTag> {
         self.parent

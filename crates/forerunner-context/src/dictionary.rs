@@ -1,5 +1,7 @@
 //! Text that both sides hold before a payload arrives.
 
+mod layout;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use zstd::zstd_safe::{CDict, DDict, get_dict_id_from_dict};
@@ -18,6 +20,7 @@ pub struct Dictionary(Arc<Loaded>);
 struct Loaded {
     id: DictionaryId,
     bytes: Vec<u8>,
+    content_at: usize,
     packer: CDict<'static>,
     unpacker: DDict<'static>,
 }
@@ -35,8 +38,10 @@ impl Dictionary {
         }
         let packer = CDict::try_create(&bytes, LEVEL);
         let unpacker = DDict::try_create(&bytes);
-        let (Some(packer), Some(unpacker)) = (packer, unpacker) else { return Err(bad) };
-        Ok(Self(Arc::new(Loaded { id: DictionaryId::of(&bytes), bytes, packer, unpacker })))
+        let (Some(packer), Some(unpacker), Some(content_at)) = (packer, unpacker, layout::content_at(&bytes)) else {
+            return Err(bad);
+        };
+        Ok(Self(Arc::new(Loaded { id: DictionaryId::of(&bytes), bytes, content_at, packer, unpacker })))
     }
 
     /// Returns the name that frames carry.
@@ -47,6 +52,12 @@ impl Dictionary {
     /// Returns the trained bytes, to be stored or sent.
     pub fn bytes(&self) -> &[u8] {
         &self.0.bytes
+    }
+
+    /// Returns the entropy tables, and the end of the text, at most `limit` bytes of it: together a dictionary, too.
+    pub(crate) fn tables_and_tail(&self, limit: usize) -> (&[u8], &[u8]) {
+        let (tables, content) = self.bytes().split_at(self.0.content_at);
+        (tables, &content[content.len().saturating_sub(limit)..])
     }
 
     pub(crate) fn packer(&self) -> &CDict<'static> {

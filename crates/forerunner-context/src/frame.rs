@@ -35,17 +35,18 @@ const CHECKSUM_BYTES: usize = 4;
 ///                  bit 2     a dictionary id follows
 ///                  bit 3     prefix: the payload refers to the parent's text
 ///                  bit 4     keep: the first operation, copying the whole parent, is left out
-///                  bits 5–7  how many operations follow, 7 when a number tells
+///                  bit 5     one block: the payload is one block of zstd, and its header is left out
+///                  bits 6–7  how many operations follow, 3 when a number tells
 /// 2       8      root tag of the snapshot that the frame yields
 /// 10      4      parent: the first 4 bytes of the parent's root           only if bit 0 is set
 ///         4      dictionary: the first 4 bytes of the BLAKE3-256 of it    only if bit 2 is set
-///         n      number: how many operations follow                       only if bits 5–7 are 7
+///         n      number: how many operations follow                       only if bits 6–7 are 3
 ///         …      operations
 ///         …      payload, up to the checksum
 /// end−4   4      checksum: the first 4 bytes of the BLAKE3-256 of all bytes before
 /// ```
 ///
-/// Bits 3 and 4 need bit 0, bits 2 and 3 need bit 1. A *number* is unsigned LEB128 in its shortest form, less than 2⁶⁴.
+/// Bits 3 and 4 need bit 0; bits 2, 3 and 5 need bit 1. A *number* is unsigned LEB128 in its shortest form, less than 2⁶⁴.
 /// An *operation* starts with the number `3·n + k`, `n` at least 1:
 ///
 /// - `k` = 0 copies `n` items of the parent; the number of the first follows, counted from 0.
@@ -57,13 +58,16 @@ const CHECKSUM_BYTES: usize = 4;
 /// BLAKE3-256 and the concatenated hashes with BLAKE3 in derive-key mode, context `forerunner-context snapshot root v1`,
 /// gives the root, whose first 8 bytes must be the frame's.
 ///
-/// A packed payload is the blocks of one zstd frame (RFC 8878 §3.1.1.2), without the frame's header and checksum. A
-/// reader puts the header of a single-segment frame before it, with the sum of all inserted sizes as content size and no
-/// dictionary id. Without bit 3, the dictionary is a trained one (RFC 8878 §5). With bit 3, the bytes of the dictionary,
-/// if bit 2 is set, then up to 32 KiB of removed items, then up to 32 KiB of the parent are one dictionary: the
-/// trained one with more content behind it, or else plain content. Both ends are those of the concatenated items: of
-/// the items that no operation copies and that the second part does not touch, in the order of the parent; and of all
-/// items of the parent.
+/// A packed payload is the blocks of one zstd frame (RFC 8878 §3.1.1.2), without the frame's header and checksum; with
+/// bit 5 it is the content of the one block, a compressed one. A reader puts the header of a single-segment frame before
+/// them, with the sum of all inserted sizes as content size and no dictionary id. Without bit 3, the dictionary is a
+/// trained one (RFC 8878 §5), or none without bit 2. With bit 3 it is made of
+///
+/// 1. with bit 2 set, the trained dictionary up to where its content starts, and the last 8 KiB of its content;
+/// 2. the last 32 KiB of the removed items: those that no operation copies and that part 3 has nothing of;
+/// 3. the last 32 KiB of all items of the parent;
+///
+/// each or what there is of it, items one after the other in the order of the parent. Without bit 2 it is plain content.
 ///
 /// A writer takes the raw payload when packing does not make the frame shorter. A reader checks, in this order: size,
 /// magic, checksum, flags, then each number against its limit and the bytes left, before it allocates what the number

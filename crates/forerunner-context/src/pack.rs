@@ -6,11 +6,13 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound, get_error_name};
 
 use crate::{Dictionary, Error};
 
-/// Level 9 saves 5 to 13 % of the bytes for two to five times the work: not worth it every turn. Up to level 4 the same
+/// Level 9 saves 5 to 13 % of the bytes for two to five times the work: not worth it every turn. Up to level 3 the same
 /// bytes are packed the same way whatever a context packed before; the row hashes of higher levels are salted anew.
 pub(crate) const LEVEL: i32 = 3;
 /// What every zstd frame starts with (RFC 8878 §3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const BLOCK_HEADER_BYTES: usize = 3;
+const MAX_BLOCK_BYTES: u32 = 128 * 1024;
 /// Magic, descriptor, window or not, dictionary id, content size: what precedes the blocks at most.
 const MAX_HEADER_BYTES: usize = 4 + 1 + 1 + 4 + 8;
 
@@ -24,8 +26,12 @@ thread_local! {
 pub(crate) enum Reference<'a> {
     Nothing,
     Dictionary(&'a Dictionary),
-    /// Bytes that precede the payload. When they start as a trained dictionary does, its tables count too.
-    Prefix(&'a [u8]),
+    Prefix {
+        /// Precede the payload. When they start as a trained dictionary does, its tables count too.
+        bytes: &'a [u8],
+        /// What packing takes; unpacking is the same at all levels.
+        level: i32,
+    },
 }
 
 /// Packs `raw` into the blocks of one zstd frame, without the frame's header. The same arguments give the same bytes.
@@ -36,12 +42,39 @@ pub(crate) fn pack(raw: &[u8], reference: Reference<'_>) -> Option<Vec<u8>> {
     let written = CONTEXTS.with_borrow_mut(|(context, _)| match reference {
         Reference::Nothing => context.compress(&mut frame, raw, LEVEL),
         Reference::Dictionary(dictionary) => context.compress_using_cdict(&mut frame, raw, dictionary.packer()),
-        Reference::Prefix(prefix) => context.compress_using_dict(&mut frame, raw, prefix, LEVEL),
+        Reference::Prefix { bytes, level } => context.compress_using_dict(&mut frame, raw, bytes, level),
     });
     written.ok()?;
     let blocks_at = header_bytes(&frame)?;
     frame.drain(..blocks_at);
     Some(frame)
+}
+
+/// Cuts off the header of a block that is compressed and the only one, three bytes; tells whether it was.
+pub(crate) fn strip_only_block(blocks: &mut Vec<u8>) -> bool {
+    let is_only =
+        only_block(blocks.len().saturating_sub(BLOCK_HEADER_BYTES)).is_some_and(|header| blocks.starts_with(&header));
+    if is_only {
+        blocks.drain(..BLOCK_HEADER_BYTES);
+    }
+    is_only
+}
+
+/// The header of the last block of a frame, compressed (RFC 8878 §3.1.1.2); `None` for what no block can be.
+fn only_block(block_bytes: usize) -> Option<[u8; BLOCK_HEADER_BYTES]> {
+    const LAST_AND_COMPRESSED: u32 = 1 | 2 << 1;
+    let size = u32::try_from(block_bytes).ok().filter(|&size| size <= MAX_BLOCK_BYTES)?;
+    let [a, b, c, _] = (size << 3 | LAST_AND_COMPRESSED).to_le_bytes();
+    Some([a, b, c])
+}
+
+/// Unpacks a block whose header was cut off.
+///
+/// # Errors
+/// As [`unpack`].
+pub(crate) fn unpack_only_block(block: &[u8], raw_bytes: usize, reference: Reference<'_>) -> Result<Vec<u8>, Error> {
+    let header = only_block(block.len()).ok_or_else(|| refused(raw_bytes, "it is larger than a block"))?;
+    unpack(&[&header, block].concat(), raw_bytes, reference)
 }
 
 /// Unpacks blocks that must yield exactly `raw_bytes`, which the caller has checked against its limits.
@@ -71,7 +104,7 @@ fn unpack_frame(frame: &[u8], raw_bytes: usize, reference: Reference<'_>) -> Res
     let read = CONTEXTS.with_borrow_mut(|(_, context)| match reference {
         Reference::Nothing => context.decompress(&mut raw, frame),
         Reference::Dictionary(dictionary) => context.decompress_using_ddict(&mut raw, frame, dictionary.unpacker()),
-        Reference::Prefix(prefix) => context.decompress_using_dict(&mut raw, frame, prefix),
+        Reference::Prefix { bytes, .. } => context.decompress_using_dict(&mut raw, frame, bytes),
     });
     read.map_err(|code| refused(raw_bytes, get_error_name(code)))?;
     check_size(&raw, raw_bytes)?;
@@ -140,6 +173,10 @@ mod tests {
         noise.into_iter().map(|byte| b'a' + byte % 16).collect()
     }
 
+    fn prefixed(bytes: &[u8]) -> Reference<'_> {
+        Reference::Prefix { bytes, level: LEVEL }
+    }
+
     #[test]
     fn blocks_come_back_at_every_width_of_the_content_size() {
         for bytes in [0, 1, 255, 256, 257, 65_791, 65_792, 300_000, 3_000_000] {
@@ -153,10 +190,10 @@ mod tests {
     fn a_prefix_makes_its_own_text_almost_free() {
         let (prefix, raw) = (text(40_000), text(4_000));
         let alone = pack(&raw, Reference::Nothing).unwrap();
-        let blocks = pack(&raw, Reference::Prefix(&prefix)).unwrap();
+        let blocks = pack(&raw, prefixed(&prefix)).unwrap();
         assert!(blocks.len() < 30 && blocks.len() < alone.len() / 10, "{} of {}", blocks.len(), alone.len());
-        assert_eq!(unpack(&blocks, raw.len(), Reference::Prefix(&prefix)).unwrap(), raw);
-        let other = unpack(&blocks, raw.len(), Reference::Prefix(&prefix[1..]));
+        assert_eq!(unpack(&blocks, raw.len(), prefixed(&prefix)).unwrap(), raw);
+        let other = unpack(&blocks, raw.len(), prefixed(&prefix[1..]));
         assert_ne!(other.as_deref(), Ok(raw.as_slice()));
     }
 
@@ -175,10 +212,10 @@ mod tests {
     #[test]
     fn the_same_bytes_are_packed_the_same_way_whatever_came_before() {
         let (raw, prefix) = (text(900), text(20_000));
-        let first = [Reference::Nothing, Reference::Prefix(&prefix)].map(|reference| pack(&raw, reference));
+        let first = [Reference::Nothing, prefixed(&prefix)].map(|reference| pack(&raw, reference));
         for bytes in [10, 50_000, 400_000] {
-            pack(&text(bytes), Reference::Prefix(&text(bytes / 2)));
-            let again = [Reference::Nothing, Reference::Prefix(&prefix)].map(|reference| pack(&raw, reference));
+            pack(&text(bytes), prefixed(&text(bytes / 2)));
+            let again = [Reference::Nothing, prefixed(&prefix)].map(|reference| pack(&raw, reference));
             assert_eq!(again, first);
         }
     }

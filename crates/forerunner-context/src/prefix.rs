@@ -1,26 +1,31 @@
 //! The text right before a payload, which both sides rebuild from what they hold.
 
-use crate::{Item, Op, Snapshot};
+use crate::{Dictionary, Item, Op, Snapshot};
 
+/// How much of the end of the dictionary's text is referred to. Its tables are what helps; 32 KiB would save 1 % more
+/// for half as much time again.
+pub const DICTIONARY_BYTES: usize = 8 * 1024;
 /// How much of the end of the parent is referred to.
 pub const LOG_BYTES: usize = 32 * 1024;
 /// How much of what the edit removed is referred to.
 pub const REMOVED_BYTES: usize = 32 * 1024;
 
-/// Builds the reference for a delta on `parent`: the dictionary if any, then the end of what the edit removed, then the
+/// Builds the reference for a delta on `parent`: tables and end of the dictionary if any, then the end of what the edit removed, then the
 /// end of the parent.
 ///
 /// The nearer to the payload, the cheaper to refer to, so what is likely to recur stands last. An item that the end of
 /// the parent holds, if only in part, is not repeated among the removed ones.
-pub(crate) fn reference(dictionary: Option<&[u8]>, parent: &Snapshot, ops: &[Op]) -> Vec<u8> {
+pub(crate) fn reference(dictionary: Option<&Dictionary>, parent: &Snapshot, ops: &[Op]) -> Vec<u8> {
     let items = parent.items();
     let log = tail(items, LOG_BYTES);
     let before_log = &items[..log.first_item];
     let gone = removed(before_log, ops);
     let gone = tail(&gone, REMOVED_BYTES);
-    let dictionary = dictionary.unwrap_or_default();
-    let mut reference = Vec::with_capacity(dictionary.len() + gone.bytes + log.bytes);
-    reference.extend_from_slice(dictionary);
+    let (tables, text) =
+        dictionary.map_or((&[][..], &[][..]), |dictionary| dictionary.tables_and_tail(DICTIONARY_BYTES));
+    let mut reference = Vec::with_capacity(tables.len() + text.len() + gone.bytes + log.bytes);
+    reference.extend_from_slice(tables);
+    reference.extend_from_slice(text);
     gone.put(&mut reference);
     log.put(&mut reference);
     reference
@@ -76,7 +81,7 @@ fn removed<'a>(items: &'a [Item], ops: &[Op]) -> Vec<&'a Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
+    use crate::{Limits, train::tests::dictionary};
 
     fn snapshot(items: &[String]) -> Snapshot {
         Snapshot::from_items(items.iter().map(|text| Item::new(text.as_bytes())), Limits::default()).unwrap()
@@ -90,7 +95,10 @@ mod tests {
     fn a_short_parent_is_the_reference_and_nothing_is_in_it_twice() {
         let parent = snapshot(&["one".into(), "two".into()]);
         assert_eq!(reference(None, &parent, &[]), b"onetwo");
-        assert_eq!(reference(Some(b"dictionary "), &parent, &[copy(0, 2)]), b"dictionary onetwo");
+        let dictionary = dictionary();
+        let built = reference(Some(&dictionary), &parent, &[copy(0, 2)]);
+        assert!(built.ends_with(b"onetwo") && built.starts_with(&dictionary.bytes()[..8]));
+        assert!(built.len() <= dictionary.bytes().len() + 6);
     }
 
     #[test]

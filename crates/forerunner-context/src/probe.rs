@@ -61,9 +61,8 @@ mod tests {
         let written = BaseProbe::new(&codec.full(&first).unwrap(), &first);
         // A probe that is off by half shows whether it was replaced.
         let stale = BaseProbe { frame_bytes: written.frame_bytes / 2, ..written };
-        let estimate = |bytes: usize, turns: u32| {
-            BaseProbe { turns, ..stale }.fresh_base_bytes(&codec, &snapshot(bytes)).unwrap()
-        };
+        let estimate =
+            |bytes: usize, turns: u32| BaseProbe { turns, ..stale }.fresh_base_bytes(&codec, &snapshot(bytes)).unwrap();
         assert!(estimate(9_900, 0) < 5_000);
         assert!(estimate(6_100, 14) < 5_000);
         assert!(estimate(10_100, 0) > 10_000);

@@ -18,6 +18,8 @@ pub(super) enum Packing {
     Zstd {
         dictionary: Option<Dictionary>,
         prefix: bool,
+        /// There is one, and its header is left out.
+        one_block: bool,
     },
 }
 
@@ -56,13 +58,15 @@ impl<'a> Packed<'a> {
         let payload = match packing {
             Packing::Raw => pack::unpack_raw(payload, size),
             Packing::ZstdFrame => pack::unpack_without_magic(payload, size),
-            Packing::Zstd { dictionary: None, prefix: false } => pack::unpack(payload, size, Reference::Nothing),
-            Packing::Zstd { dictionary: Some(dictionary), prefix: false } => {
-                pack::unpack(payload, size, Reference::Dictionary(&dictionary))
-            }
-            Packing::Zstd { dictionary, prefix: true } => {
-                let prefix = prefix::reference(dictionary.as_ref().map(Dictionary::bytes), parent, &ops);
-                pack::unpack(payload, size, Reference::Prefix(&prefix))
+            Packing::Zstd { dictionary, prefix, one_block } => {
+                let unpack = if one_block { pack::unpack_only_block } else { pack::unpack };
+                let bytes = if prefix { prefix::reference(dictionary.as_ref(), parent, &ops) } else { Vec::new() };
+                let reference = match &dictionary {
+                    _ if prefix => Reference::Prefix { bytes: &bytes, level: pack::LEVEL },
+                    Some(dictionary) => Reference::Dictionary(dictionary),
+                    None => Reference::Nothing,
+                };
+                unpack(payload, size, reference)
             }
         };
         Ok(Delta { parent: header.parent, root: header.root, ops, payload: payload? })

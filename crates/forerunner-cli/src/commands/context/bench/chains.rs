@@ -131,7 +131,8 @@ mod tests {
                 let (mut chain, mut frames) = (0, 0);
                 for turn in 0..8 {
                     let is_base = turn == 0 || bases & 1 << turn != 0;
-                    let written = if is_base { turns.full_bytes[turn] } else { turns.deltas[turn - 1].as_bytes().len() };
+                    let written =
+                        if is_base { turns.full_bytes[turn] } else { turns.deltas[turn - 1].as_bytes().len() };
                     (chain, frames) = if is_base { (written, 1) } else { (chain + written, frames + 1) };
                     account.turn(written, chain, frames);
                 }

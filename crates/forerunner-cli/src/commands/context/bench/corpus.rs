@@ -46,7 +46,7 @@ pub struct Message {
 /// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The agent: its message ends a turn.
+    /// An agent: its message ends a turn.
     Agent,
     /// What the agent was told to be.
     System,
@@ -66,10 +66,12 @@ struct Line<'a> {
     messages: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Speaker {
     #[serde(default, alias = "from", alias = "author", alias = "type")]
     role: Value,
+    #[serde(default)]
+    name: Value,
 }
 
 impl Corpus {
@@ -84,9 +86,10 @@ impl Corpus {
                 break;
             }
             if !text.trim().is_empty() {
-                sessions.push(session(&text, number).map_err(|reason| {
-                    Usage(format!("corpus {}, line {number}: {reason}", path.display()))
-                })?);
+                sessions.push(
+                    session(&text, number)
+                        .map_err(|reason| Usage(format!("corpus {}, line {number}: {reason}", path.display())))?,
+                );
             }
         }
         if sessions.is_empty() {
@@ -113,8 +116,8 @@ fn name(path: &Path) -> String {
 }
 
 fn session(text: &str, number: usize) -> Result<Session, String> {
-    let line: Line<'_> = serde_json::from_str(text)
-        .map_err(|error| format!("{error}; give an object with the array `messages`"))?;
+    let line: Line<'_> =
+        serde_json::from_str(text).map_err(|error| format!("{error}; give an object with the array `messages`"))?;
     if line.messages.is_empty() {
         return Err("`messages` is empty; leave the session out".to_owned());
     }
@@ -125,8 +128,13 @@ fn session(text: &str, number: usize) -> Result<Session, String> {
 
 fn message(raw: &str) -> Message {
     // A message may be any JSON value; one without a role is someone else's.
-    let speaker = serde_json::from_str::<Speaker>(raw).ok().and_then(|speaker| word(&speaker.role));
-    Message { role: role(&speaker.unwrap_or_default()), item: Item::new(raw.as_bytes()) }
+    let speaker = serde_json::from_str::<Speaker>(raw).unwrap_or_default();
+    let role = match role(&word(&speaker.role).unwrap_or_default()) {
+        // Agents that talk to each other are users to one another, and each has a name.
+        Role::User if word(&speaker.name).is_some() => Role::Agent,
+        role => role,
+    };
+    Message { role, item: Item::new(raw.as_bytes()) }
 }
 
 /// Text or a number as text.

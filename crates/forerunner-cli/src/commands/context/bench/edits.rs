@@ -65,11 +65,11 @@ fn windowed(messages: &[Message]) -> Vec<Item> {
     items
 }
 
-/// A tool's message; in a session that has none, any answer to the agent.
+/// A tool's message; in a session that has none, an answer to the agent; among agents alone, any message.
 fn is_output(messages: &[Message], at: usize) -> bool {
-    let has_tools = messages.iter().any(|message| message.role == Role::Tool);
-    let wanted = if has_tools { Role::Tool } else { Role::User };
-    at >= HEAD && messages[at].role == wanted
+    let has = |role: Role| messages.iter().skip(HEAD).any(|message| message.role == role);
+    let wanted = [Role::Tool, Role::User].into_iter().find(|role| has(*role));
+    at >= HEAD && wanted.is_none_or(|role| messages[at].role == role)
 }
 
 fn marked(messages: &[Message]) -> Vec<Item> {

@@ -139,8 +139,17 @@ mod tests {
         let json = serde_json::to_value(report()).unwrap();
         let fields: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
         let mut expected = [
-            "corpus", "turns", "full_json_bytes", "zstd3_full_bytes", "delta_bytes", "cold_bytes", "edit_ratio",
-            "encode_us", "zstd3_full_us", "decode_us", "rebase_cost_ratio",
+            "corpus",
+            "turns",
+            "full_json_bytes",
+            "zstd3_full_bytes",
+            "delta_bytes",
+            "cold_bytes",
+            "edit_ratio",
+            "encode_us",
+            "zstd3_full_us",
+            "decode_us",
+            "rebase_cost_ratio",
         ];
         expected.sort_unstable();
         let mut fields = fields;

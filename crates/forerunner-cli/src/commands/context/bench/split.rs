@@ -32,7 +32,10 @@ pub fn halves(corpus: &Corpus) -> Result<Parts<'_>, Usage> {
         part.1.extend_from_slice(group);
     }
     if train.1.is_empty() {
-        let text = format!("corpus {} has one group of sessions, two are needed: one to learn from, one to measure", corpus.name);
+        let text = format!(
+            "corpus {} has one group of sessions, two are needed: one to learn from, one to measure",
+            corpus.name
+        );
         return Err(Usage(text));
     }
     let sessions = |mut part: Vec<usize>| {
@@ -87,7 +90,8 @@ fn keys(session: &Session) -> Vec<Key> {
 /// `task7-trial2` is `task7`.
 fn without_trial(id: &str) -> &str {
     let stem = id.trim_end_matches(|letter: char| letter.is_ascii_digit()).trim_end_matches(['-', '_', '.']);
-    let cut = ["trial", "run", "attempt", "sample", "seed", "rollout", "try"].iter().find_map(|word| stem.strip_suffix(word));
+    let cut =
+        ["trial", "run", "attempt", "sample", "seed", "rollout", "try"].iter().find_map(|word| stem.strip_suffix(word));
     match cut {
         Some(task) if stem.len() < id.len() => task.trim_end_matches(['-', '_', '.']),
         _ => id,
