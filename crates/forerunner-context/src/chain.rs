@@ -7,8 +7,8 @@ use crate::{
     rebase::{debt_is_due, rent},
 };
 
-/// Unpacking so much for nothing takes about a millisecond: no reason to replace a chain of short deltas.
-const FREE_DEAD_BYTES: usize = 1024 * 1024;
+/// Unpacking so much for nothing takes a fraction of a millisecond: no reason to replace a chain of short deltas.
+const FREE_DEAD_BYTES: usize = 256 * 1024;
 
 /// The account of a stored chain: how long it is, what it costs to read, where it ends.
 ///
@@ -159,7 +159,7 @@ impl Chain {
 
     /// Decides whether the turn should be stored as a fresh base, and says why.
     ///
-    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes and 1 MiB dead. Then rent or buy:
+    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes and 256 KiB dead. Then rent or buy:
     /// each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt reaches F − d. C is the
     /// chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn. With F well estimated
     /// the cost in bytes written and read stays near that of the best plan in hindsight.
@@ -332,6 +332,6 @@ mod tests {
         };
         let (dead, decoded) = (FREE_DEAD_BYTES + 1, FREE_DEAD_BYTES + 11);
         assert_eq!(reason(dead), Some(Rebase::DeadBytes { dead, decoded }));
-        assert_eq!(reason(FREE_DEAD_BYTES), None, "a millisecond of work is no reason");
+        assert_eq!(reason(FREE_DEAD_BYTES), None, "so little work is no reason");
     }
 }

@@ -10,7 +10,7 @@ use crate::{Chain, Codec, Delta, Error, Frame, Item, Limits, Snapshot};
 
 /// What a turn may do to a context.
 #[derive(Debug, Clone)]
-enum Edit {
+pub(crate) enum Edit {
     Append(Vec<Vec<u8>>),
     Replace(Index, Vec<u8>),
     Compact(Index, Index, Vec<u8>),
@@ -24,11 +24,11 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![8 => vec(0u8..3, 0..4), 1 => (any::<u8>(), 1usize..400).prop_map(|(byte, len)| vec![byte; len])]
 }
 
-fn contents() -> impl Strategy<Value = Vec<Vec<u8>>> {
+pub(crate) fn contents() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(content(), 0..12)
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(crate) fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         3 => contents().prop_map(Edit::Append),
         2 => (any::<Index>(), content()).prop_map(|(at, new)| Edit::Replace(at, new)),
@@ -39,12 +39,12 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-fn snapshot(contents: Vec<Vec<u8>>) -> Snapshot {
+pub(crate) fn snapshot(contents: Vec<Vec<u8>>) -> Snapshot {
     Snapshot::from_items(contents.into_iter().map(Item::new), Limits::default()).unwrap()
 }
 
 impl Edit {
-    fn of(self, before: &Snapshot) -> Snapshot {
+    pub(crate) fn of(self, before: &Snapshot) -> Snapshot {
         let mut items = before.items().to_vec();
         let len = items.len();
         match self {

@@ -45,6 +45,8 @@ mod train;
 mod wire;
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod laws;
 
 pub use base::{BaseItems, MIN_BASE_BYTES};

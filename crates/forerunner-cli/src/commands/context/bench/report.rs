@@ -131,13 +131,16 @@ mod tests {
 
     #[test]
     fn the_table_has_shares_and_ratios() {
-        insta::assert_snapshot!(table(&[report()]));
+        let table = table(&[report()]);
+        for part in ["12,345", "4,000 (32.40 %)", "1,100 (8.91 %)", "170 (1.38 %)", "1.20", "12 / 80", "1.031"] {
+            assert!(table.contains(part), "{part} in\n{table}");
+        }
     }
 
     #[test]
     fn the_fields_are_the_documented_ones() {
         let json = serde_json::to_value(report()).unwrap();
-        let fields: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+        let mut fields: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
         let mut expected = [
             "corpus",
             "turns",
@@ -152,7 +155,6 @@ mod tests {
             "rebase_cost_ratio",
         ];
         expected.sort_unstable();
-        let mut fields = fields;
         fields.sort_unstable();
         assert_eq!(fields, expected);
     }
