@@ -1,10 +1,14 @@
 //! A base and the deltas on it.
 
 use crate::{
-    Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, Rebase, Root, Snapshot, Turn,
+    Codec, Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, Rebase, RootTag, Snapshot, Turn,
+    delta::check_parent,
     frame::Packed,
     rebase::{debt_is_due, rent},
 };
+
+/// Unpacking so much for nothing takes a fraction of a millisecond: no reason to replace a chain of short deltas.
+const FREE_DEAD_BYTES: usize = 256 * 1024;
 
 /// The account of a stored chain: how long it is, what it costs to read, where it ends.
 ///
@@ -26,7 +30,7 @@ use crate::{
 ///     None => chain.append(&turn)?,
 ///     Some(_reason) => chain = Chain::start(&Frame::full(&next)?, next.limits())?,
 /// }
-/// assert_eq!((chain.len(), chain.tip()), (2, next.root()));
+/// assert_eq!((chain.len(), chain.tip()), (2, next.root().tag()));
 /// # Ok::<(), forerunner_context::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +39,7 @@ pub struct Chain {
     frames: usize,
     encoded_bytes: usize,
     decoded_bytes: usize,
-    tip: Root,
+    tip: RootTag,
     /// What reading the chain has cost beyond reading a fresh base, in bytes.
     debt_bytes: f64,
 }
@@ -46,42 +50,67 @@ impl Chain {
     /// The snapshot takes over `limits`.
     ///
     /// # Errors
-    /// As [`Chain::resume`].
+    /// As [`Chain::resume_with`].
     pub fn restore<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<Snapshot, Error> {
-        Self::resume(frames, limits).map(|(_, snapshot)| snapshot)
+        Self::restore_with(&Codec::default(), frames, limits)
+    }
+
+    /// As [`Chain::restore`], for frames that name dictionaries or base items.
+    ///
+    /// # Errors
+    /// As [`Chain::resume_with`].
+    pub fn restore_with<'a>(
+        codec: &Codec,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+        limits: &Limits,
+    ) -> Result<Snapshot, Error> {
+        Self::resume_with(codec, frames, limits).map(|(_, snapshot)| snapshot)
     }
 
     /// Restores the snapshot at the end of a chain, and the chain's account so that it can grow. Its debt starts at 0.
+    ///
+    /// # Errors
+    /// As [`Chain::resume_with`].
+    pub fn resume<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<(Self, Snapshot), Error> {
+        Self::resume_with(&Codec::default(), frames, limits)
+    }
+
+    /// As [`Chain::resume`], for frames that name dictionaries or base items.
     ///
     /// Each frame must name the one before as its parent; the list of items is compared with its root once, at the end.
     ///
     /// # Errors
     /// [`Error::EmptyChain`], [`Error::Root`] when the result is not what the last frame names, or
     /// [`Error::InChain`] with the index of the first frame that is refused and the reason.
-    pub fn resume<'a>(frames: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Result<(Self, Snapshot), Error> {
+    pub fn resume_with<'a>(
+        codec: &Codec,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+        limits: &Limits,
+    ) -> Result<(Self, Snapshot), Error> {
         let in_chain = |index| move |cause| Error::InChain { index, cause: Box::new(cause) };
         let mut frames = frames.into_iter();
         let base = frames.next().ok_or(Error::EmptyChain)?;
-        let (mut chain, mut snapshot) = Self::open(base, limits).map_err(in_chain(0))?;
+        let (mut chain, mut snapshot) = Self::open(codec, base, limits).map_err(in_chain(0))?;
         for (index, delta) in (1..).zip(frames) {
-            snapshot = chain.follow(delta, &snapshot).map_err(in_chain(index))?;
+            snapshot = chain.follow(codec, delta, &snapshot).map_err(in_chain(index))?;
         }
         snapshot.verify(chain.tip)?;
         Ok((chain, snapshot))
     }
 
-    fn open(base: &[u8], limits: &Limits) -> Result<(Self, Snapshot), Error> {
-        let base = Packed::parse(base, limits)?;
+    fn open(codec: &Codec, base: &[u8], limits: &Limits) -> Result<(Self, Snapshot), Error> {
+        let base = Packed::parse(base, codec, limits)?;
         let chain = Self::begin(&base.header, base.encoded_bytes, limits)?;
-        let snapshot = base.unpack()?.replay(&Snapshot::with_limits(*limits))?;
+        let nothing = Snapshot::with_limits(*limits);
+        let snapshot = base.unpack(&nothing)?.replay(&nothing)?;
         Ok((chain, snapshot))
     }
 
     /// Admits the frame before its payload is unpacked, so that a chain over its limits costs nothing more.
-    fn follow(&mut self, delta: &[u8], parent: &Snapshot) -> Result<Snapshot, Error> {
-        let delta = Packed::parse(delta, &self.limits)?;
+    fn follow(&mut self, codec: &Codec, delta: &[u8], parent: &Snapshot) -> Result<Snapshot, Error> {
+        let delta = Packed::parse(delta, codec, &self.limits)?;
         self.admit(&delta.header, delta.encoded_bytes)?;
-        delta.unpack()?.replay(parent)
+        delta.unpack(parent)?.replay(parent)
     }
 
     /// Starts a chain with a full frame.
@@ -117,9 +146,7 @@ impl Chain {
 
     fn admit(&mut self, header: &Header, encoded_bytes: usize) -> Result<(), Error> {
         let expected = header.parent.ok_or(Error::SecondBase)?;
-        if expected != self.tip.tag() {
-            return Err(Error::Parent { expected, found: self.tip.tag() });
-        }
+        check_parent(expected, self.tip)?;
         let decoded_bytes = self.decoded_bytes.saturating_add(header.decoded_bytes);
         self.limits.check_chain(self.frames + 1)?;
         self.limits.check_restored(decoded_bytes)?;
@@ -132,7 +159,7 @@ impl Chain {
 
     /// Decides whether the turn should be stored as a fresh base, and says why.
     ///
-    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes dead. Then rent or buy:
+    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes and 256 KiB dead. Then rent or buy:
     /// each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt reaches F − d. C is the
     /// chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn. With F well estimated
     /// the cost in bytes written and read stays near that of the best plan in hindsight.
@@ -150,7 +177,7 @@ impl Chain {
             return Some(Rebase::RestoredSize { bytes: decoded, limit: self.limits.restored_bytes });
         }
         let dead = decoded.saturating_sub(turn.next.size_bytes());
-        (dead > decoded / 2).then_some(Rebase::DeadBytes { dead, decoded })
+        (dead > decoded / 2 && dead > FREE_DEAD_BYTES).then_some(Rebase::DeadBytes { dead, decoded })
     }
 
     /// What one restore reads, with the overhead of each frame.
@@ -175,7 +202,7 @@ impl Chain {
     }
 
     /// Returns the snapshot that the chain ends with.
-    pub fn tip(&self) -> Root {
+    pub fn tip(&self) -> RootTag {
         self.tip
     }
 }
@@ -214,7 +241,8 @@ mod tests {
         assert_eq!(restore(&[]), Err(Error::EmptyChain));
         assert_eq!(restore(&[&first]), in_chain(0, Error::NoBase));
         assert_eq!(restore(&[&base, &base]), in_chain(1, Error::SecondBase));
-        let wrong = Error::Parent { expected: b.root().tag(), found: a.root().tag() };
+        let [expected, found] = [&b, &a].map(|snapshot| snapshot.root().tag().parent());
+        let wrong = Error::Parent { expected, found };
         assert_eq!(restore(&[&base, &second]), in_chain(1, wrong));
     }
 
@@ -295,11 +323,15 @@ mod tests {
 
     #[test]
     fn mostly_dead_bytes_are_dropped_at_once() {
-        let long = snapshot(&["x", &"long ago ".repeat(100)]);
-        let short = snapshot(&["x", "a summary"]);
-        let chain = Chain::start(&Frame::full(&long).unwrap(), long.limits()).unwrap();
-        let delta = Frame::delta(&long, &short).unwrap();
-        let turn = Turn { delta: &delta, next: &short, restores_per_turn: 0.0, fresh_base_bytes: 10_000 };
-        assert_eq!(chain.should_rebase(&turn), Some(Rebase::DeadBytes { dead: 900, decoded: 910 }));
+        let reason = |dead: usize| {
+            let long = snapshot(&["x", &"o".repeat(dead)]);
+            let short = snapshot(&["x", "a summary"]);
+            let chain = Chain::start(&Frame::full(&long).unwrap(), long.limits()).unwrap();
+            let delta = Frame::delta(&long, &short).unwrap();
+            chain.should_rebase(&Turn { delta: &delta, next: &short, restores_per_turn: 0.0, fresh_base_bytes: 10_000 })
+        };
+        let (dead, decoded) = (FREE_DEAD_BYTES + 1, FREE_DEAD_BYTES + 11);
+        assert_eq!(reason(dead), Some(Rebase::DeadBytes { dead, decoded }));
+        assert_eq!(reason(FREE_DEAD_BYTES), None, "so little work is no reason");
     }
 }

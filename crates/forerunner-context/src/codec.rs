@@ -1,86 +1,122 @@
-//! Packing the payload of a frame.
+//! What a writer may use to make frames short, and what a reader has at hand.
 
-use std::borrow::Cow;
+use crate::{
+    BaseItems, Delta, Dictionaries, Dictionary, DictionaryId, Error, Frame, Snapshot,
+    delta::check_parent,
+    frame::{Packed, write},
+};
 
-use crate::Error;
-
-/// Level 9 saves 5 to 13 % of the bytes for two to five times the work: not worth it every turn.
-const LEVEL: i32 = 3;
-/// What every zstd frame starts with (RFC 8878 §3.1.1), left out of ours.
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-
-/// How a payload is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
-    /// As it is.
-    Raw,
-    /// One zstd frame without its magic number.
-    Zstd,
-}
-
-/// Packs `raw` in whichever way is shorter. The same bytes are always packed the same way.
-pub(crate) fn pack(raw: &[u8]) -> (Codec, Cow<'_, [u8]>) {
-    match zstd::bulk::compress(raw, LEVEL) {
-        Ok(mut packed) if packed.starts_with(&ZSTD_MAGIC) && packed.len() < raw.len() + ZSTD_MAGIC.len() => {
-            packed.drain(..ZSTD_MAGIC.len());
-            (Codec::Zstd, Cow::Owned(packed))
-        }
-        // Not shorter, or no memory to try: the raw bytes are right in either case.
-        _ => (Codec::Raw, Cow::Borrowed(raw)),
-    }
-}
-
-/// Unpacks a payload that must yield exactly `raw_bytes`, which the caller has checked against its limits.
+/// Writes and reads frames with what both sides share: dictionaries, base items, the parent's text.
 ///
-/// Decodes in one call into a buffer of that size. The buffer is then its own window, so the window that the payload
-/// asks for allocates nothing, and zstd fails rather than write beyond the end.
+/// The default uses none of them, so its frames can be read anywhere. Cloning is cheap. Whatever a codec writes, a
+/// codec that knows the same dictionaries and base items reads; others answer which one they lack.
 ///
-/// # Errors
-/// [`Error::Payload`] when the payload is damaged, or yields more or fewer bytes.
-pub(crate) fn unpack(codec: Codec, packed: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Error> {
-    let raw = match codec {
-        Codec::Raw if packed.len() == raw_bytes => packed.to_vec(),
-        Codec::Raw => return Err(other_size(packed.len(), raw_bytes)),
-        Codec::Zstd => zstd::bulk::decompress(&[&ZSTD_MAGIC, packed].concat(), raw_bytes)
-            .map_err(|error| refused(raw_bytes, error))?,
-    };
-    if raw.len() != raw_bytes {
-        return Err(other_size(raw.len(), raw_bytes));
-    }
-    Ok(raw)
+/// ```
+/// use forerunner_context::{BaseItems, Codec, Item, Snapshot};
+///
+/// let prompt = Item::new("you are a careful reviewer ".repeat(40).into_bytes());
+/// let codec = Codec::default().with_bases(BaseItems::new([prompt.clone()])).with_prefix();
+/// let mut snapshot = Snapshot::new();
+/// snapshot.push_item(prompt)?;
+/// let frame = codec.full(&snapshot)?;
+/// assert!(frame.as_bytes().len() < 30);
+/// assert_eq!(codec.apply(frame.as_bytes(), &Snapshot::new())?, snapshot);
+/// # Ok::<(), forerunner_context::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Codec {
+    dictionary: Option<Dictionary>,
+    known: Dictionaries,
+    bases: BaseItems,
+    prefix: bool,
 }
 
-fn other_size(found: usize, declared_bytes: usize) -> Error {
-    refused(declared_bytes, format_args!("it has {found} bytes"))
-}
-
-fn refused(declared_bytes: usize, reason: impl ToString) -> Error {
-    Error::Payload { declared_bytes, reason: reason.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shorter_form_wins_and_both_come_back() {
-        let text = "to be or not to be ".repeat(20).into_bytes();
-        for (raw, expected) in [(&b""[..], Codec::Raw), (b"short", Codec::Raw), (&text, Codec::Zstd)] {
-            let (codec, packed) = pack(raw);
-            assert_eq!(codec, expected);
-            assert!(packed.len() <= raw.len());
-            assert_eq!(unpack(codec, &packed, raw.len()).unwrap(), raw);
-        }
+impl Codec {
+    /// Writes with this dictionary, and reads frames that name it.
+    ///
+    /// # Errors
+    /// [`Error::DictionaryClash`] when another one known has the same name.
+    pub fn with_dictionary(mut self, dictionary: Dictionary) -> Result<Self, Error> {
+        self.known.insert(dictionary.clone())?;
+        self.dictionary = Some(dictionary);
+        Ok(self)
     }
 
-    #[test]
-    fn a_payload_of_another_size_is_refused() {
-        let text = vec![b'x'; 10_000];
-        let (codec, packed) = pack(&text);
-        for declared in [0, 1, 9_999, 10_001, 20_000] {
-            assert!(matches!(unpack(codec, &packed, declared), Err(Error::Payload { .. })), "{declared}");
+    /// Reads frames that name this dictionary, an older one, without writing with it.
+    ///
+    /// # Errors
+    /// [`Error::DictionaryClash`] when another one known has the same name.
+    pub fn knowing(mut self, dictionary: Dictionary) -> Result<Self, Error> {
+        self.known.insert(dictionary)?;
+        Ok(self)
+    }
+
+    /// Names these items instead of sending them.
+    #[must_use]
+    pub fn with_bases(mut self, bases: BaseItems) -> Self {
+        self.bases = bases;
+        self
+    }
+
+    /// Lets a delta of more than 256 bytes refer to the text of its parent where that makes it shorter.
+    #[must_use]
+    pub fn with_prefix(mut self) -> Self {
+        self.prefix = true;
+        self
+    }
+
+    /// Encodes a whole snapshot: the base of a new chain. The same snapshot always gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`] when the frame is larger than the limits of `snapshot` allow.
+    pub fn full(&self, snapshot: &Snapshot) -> Result<Frame, Error> {
+        write(&Delta::full_with(snapshot, &self.bases), None, self, snapshot.limits())
+    }
+
+    /// Encodes what turns `parent` into `next`. The same snapshots always give the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`] or [`Error::DecodedSize`] when the change is larger than the limits of `next` allow.
+    pub fn delta(&self, parent: &Snapshot, next: &Snapshot) -> Result<Frame, Error> {
+        write(&Delta::diff_with(parent, next, &self.bases), Some(parent), self, next.limits())
+    }
+
+    /// Reads a frame back, under the limits of `parent`. A full frame uses nothing else of it.
+    ///
+    /// # Errors
+    /// Any error about a frame: its bytes are never trusted, and never make this panic. [`Error::Parent`] when it was
+    /// made from another snapshot, [`Error::Dictionary`] or [`Error::BaseItem`] when something it names is not at hand.
+    pub fn decode(&self, bytes: &[u8], parent: &Snapshot) -> Result<Delta, Error> {
+        let packed = Packed::parse(bytes, self, parent.limits())?;
+        if let Some(expected) = packed.header.parent {
+            check_parent(expected, parent.root().tag())?;
         }
-        assert!(matches!(unpack(Codec::Raw, b"abc", 2), Err(Error::Payload { .. })));
-        assert!(matches!(unpack(Codec::Zstd, b"nonsense", 8), Err(Error::Payload { .. })));
+        packed.unpack(parent)
+    }
+
+    /// Reads a frame and applies it to its parent.
+    ///
+    /// # Errors
+    /// Those of [`Codec::decode`] and [`Delta::apply`].
+    pub fn apply(&self, bytes: &[u8], parent: &Snapshot) -> Result<Snapshot, Error> {
+        self.decode(bytes, parent)?.apply(parent)
+    }
+
+    /// Returns the dictionary that frames are written with.
+    pub fn dictionary(&self) -> Option<&Dictionary> {
+        self.dictionary.as_ref()
+    }
+
+    /// Returns the base items that frames may name.
+    pub fn bases(&self) -> &BaseItems {
+        &self.bases
+    }
+
+    pub(crate) fn known(&self, id: DictionaryId) -> Result<&Dictionary, Error> {
+        self.known.get(id)
+    }
+
+    pub(crate) fn refers_to_parent(&self) -> bool {
+        self.prefix
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use crate::{Error, Item, ItemHash, Op, ParentTag, Root, Snapshot};
+use crate::{BaseItems, Error, Item, ItemHash, Op, ParentTag, RootTag, Snapshot};
 
 /// What turns one snapshot into the next, or nothing into a first one.
 ///
@@ -11,7 +11,7 @@ use crate::{Error, Item, ItemHash, Op, ParentTag, Root, Snapshot};
 pub struct Delta {
     /// Absent when the delta starts from nothing.
     pub(crate) parent: Option<ParentTag>,
-    pub(crate) root: Root,
+    pub(crate) root: RootTag,
     pub(crate) ops: Vec<Op>,
     pub(crate) payload: Vec<u8>,
 }
@@ -22,23 +22,34 @@ impl Delta {
     /// Linear in the items of both: common start, common end, and in between runs of items that occur anywhere in the
     /// parent, found by hash. The result is the same for the same snapshots; it need not be the shortest.
     pub fn diff(parent: &Snapshot, next: &Snapshot) -> Self {
+        Self::diff_with(parent, next, &BaseItems::default())
+    }
+
+    /// As [`Delta::diff`]; names those items that are in `bases` instead of inserting them.
+    pub fn diff_with(parent: &Snapshot, next: &Snapshot, bases: &BaseItems) -> Self {
         let (old, new) = (parent.items(), next.items());
         let prefix = common(old.iter(), new.iter());
         let suffix = common(old[prefix..].iter().rev(), new[prefix..].iter().rev());
         let edited = &new[prefix..new.len() - suffix];
 
-        let mut script = Script::default();
+        let mut script = Script::new(bases);
         script.copy(0, prefix);
         script.edit(old, edited);
         script.copy(old.len() - suffix, suffix);
-        Self { parent: Some(parent.root().tag()), root: next.root(), ops: script.ops, payload: script.payload }
+        let parent = Some(parent.root().tag().parent());
+        Self { parent, root: next.root().tag(), ops: script.ops, payload: script.payload }
     }
 
     /// Builds `snapshot` from nothing.
     pub fn full(snapshot: &Snapshot) -> Self {
-        let mut script = Script::default();
-        snapshot.items().iter().for_each(|item| script.insert(item));
-        Self { parent: None, root: snapshot.root(), ops: script.ops, payload: script.payload }
+        Self::full_with(snapshot, &BaseItems::default())
+    }
+
+    /// As [`Delta::full`]; names those items that are in `bases` instead of inserting them.
+    pub fn full_with(snapshot: &Snapshot, bases: &BaseItems) -> Self {
+        let mut script = Script::new(bases);
+        snapshot.items().iter().for_each(|item| script.add(item));
+        Self { parent: None, root: snapshot.root().tag(), ops: script.ops, payload: script.payload }
     }
 
     /// Builds the next snapshot, which takes over the limits of `parent` and shares its items.
@@ -49,17 +60,14 @@ impl Delta {
     /// [`Error::Parent`] when made from another snapshot, [`Error::CopyRange`] or [`Error::Root`] when the delta
     /// contradicts itself, [`Error::Items`] or [`Error::DecodedSize`] when the result is over the limits.
     pub fn apply(&self, parent: &Snapshot) -> Result<Snapshot, Error> {
-        self.check_parent(parent.root())?;
+        self.check_parent(parent)?;
         let next = self.replay(parent)?;
         next.verify(self.root)?;
         Ok(next)
     }
 
-    fn check_parent(&self, parent: Root) -> Result<(), Error> {
-        match self.parent {
-            Some(expected) if expected != parent.tag() => Err(Error::Parent { expected, found: parent.tag() }),
-            _ => Ok(()),
-        }
+    fn check_parent(&self, parent: &Snapshot) -> Result<(), Error> {
+        self.parent.map_or(Ok(()), |expected| check_parent(expected, parent.root().tag()))
     }
 
     /// Builds the next snapshot without comparing roots: a chain does that once, at its end.
@@ -71,6 +79,7 @@ impl Delta {
             match op {
                 Op::Copy { start, len } => copy(old, *start, *len, &mut next)?,
                 Op::Insert { lens } => payload = insert(payload, lens, &mut next)?,
+                Op::Base { items } => items.iter().try_for_each(|item| next.push_item(item.clone()))?,
             }
         }
         Ok(next)
@@ -81,13 +90,19 @@ impl Delta {
         self.parent.is_none()
     }
 
+    /// Tells whether an item of the parent is missing in the result, judged by how many it copies.
+    pub(crate) fn drops_items(&self, parent: &Snapshot) -> bool {
+        let copied = self.ops.iter().map(|op| if let Op::Copy { len, .. } = op { *len } else { 0 });
+        copied.sum::<usize>() < parent.len()
+    }
+
     /// Returns the name of the parent, absent for a full delta.
     pub fn parent(&self) -> Option<ParentTag> {
         self.parent
     }
 
     /// Returns the name of the result.
-    pub fn root(&self) -> Root {
+    pub fn root(&self) -> RootTag {
         self.root
     }
 
@@ -109,6 +124,15 @@ impl fmt::Debug for Delta {
         shown.field("parent", &self.parent).field("root", &self.root).field("ops", &self.ops);
         shown.field("payload_bytes", &self.payload.len()).finish()
     }
+}
+
+/// # Errors
+/// [`Error::Parent`] when `found` is not the snapshot that a delta names.
+pub(crate) fn check_parent(expected: ParentTag, found: RootTag) -> Result<(), Error> {
+    if expected != found.parent() {
+        return Err(Error::Parent { expected, found: found.parent() });
+    }
+    Ok(())
 }
 
 /// Counts how many items two lists have in common before they differ.
@@ -135,13 +159,17 @@ fn insert<'a>(mut payload: &'a [u8], lens: &[usize], next: &mut Snapshot) -> Res
 }
 
 /// Collects steps, joining those that continue the one before.
-#[derive(Default)]
-struct Script {
+struct Script<'a> {
+    bases: &'a BaseItems,
     ops: Vec<Op>,
     payload: Vec<u8>,
 }
 
-impl Script {
+impl<'a> Script<'a> {
+    fn new(bases: &'a BaseItems) -> Self {
+        Self { bases, ops: Vec::new(), payload: Vec::new() }
+    }
+
     /// Writes `edited` as runs of `old` where they occur there, else as inserts.
     fn edit(&mut self, old: &[Item], edited: &[Item]) {
         let first = first_positions(old, edited);
@@ -154,8 +182,19 @@ impl Script {
                     self.copy(at, 1);
                     run_end = Some(at + 1);
                 }
-                None => self.insert(item),
+                None => self.add(item),
             }
+        }
+    }
+
+    fn add(&mut self, item: &Item) {
+        if self.bases.contains(item) { self.name(item) } else { self.insert(item) }
+    }
+
+    fn name(&mut self, item: &Item) {
+        match self.ops.last_mut() {
+            Some(Op::Base { items }) => items.push(item.clone()),
+            _ => self.ops.push(Op::Base { items: vec![item.clone()] }),
         }
     }
 
@@ -214,6 +253,7 @@ mod tests {
                 payload = rest;
                 String::from_utf8_lossy(inserted).into_owned()
             }
+            Op::Base { items } => format!("base {}", items.len()),
         };
         delta.ops().iter().map(&mut show).collect::<Vec<_>>().join(" ")
     }
@@ -247,9 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn base_items_are_named_and_the_parent_comes_first() {
+        let (old, new) = (snapshot("ab"), snapshot("abxybz"));
+        let bases = BaseItems::new(snapshot("bxy").items().iter().cloned());
+        let delta = Delta::diff_with(&old, &new, &bases);
+        let [x, y] = [&new.items()[2], &new.items()[3]].map(Item::clone);
+        let expected = [
+            Op::Copy { start: 0, len: 2 },
+            Op::Base { items: vec![x, y] },
+            Op::Copy { start: 1, len: 1 },
+            Op::Insert { lens: vec![1] },
+        ];
+        assert_eq!((delta.ops(), delta.payload()), (&expected[..], &b"z"[..]));
+        assert_eq!(delta.apply(&old).unwrap(), new);
+        assert_eq!(Delta::full_with(&new, &bases).apply(&old).unwrap(), new);
+    }
+
+    #[test]
     fn a_wrong_parent_is_an_error() {
         let delta = Delta::diff(&snapshot("abc"), &snapshot("abcd"));
-        let (expected, found) = (snapshot("abc").root().tag(), snapshot("abx").root().tag());
+        let [expected, found] = ["abc", "abx"].map(|text| snapshot(text).root().tag().parent());
         assert_eq!(delta.apply(&snapshot("abx")), Err(Error::Parent { expected, found }));
     }
 

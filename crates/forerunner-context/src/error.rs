@@ -1,6 +1,6 @@
 //! What can be wrong with a context or its bytes.
 
-use crate::{ParentTag, Root, VERSION};
+use crate::{DictionaryId, ItemHash, ItemTag, ParentTag, RootTag, VERSION};
 
 /// A context, a frame or a chain that is refused.
 ///
@@ -9,14 +9,14 @@ use crate::{ParentTag, Root, VERSION};
 #[non_exhaustive]
 pub enum Error {
     /// The bytes are not a frame.
-    #[error("bytes start with {found:02x?} where a frame starts with `FCX`; pass a context frame")]
+    #[error("bytes start with {found:#04x} where a frame starts with 0xfc, or 0x46 in version 1; pass a context frame")]
     Magic {
-        /// The first three bytes.
-        found: [u8; 3],
+        /// The first byte.
+        found: u8,
     },
     /// The frame was written by another version of the format.
     #[error(
-        "frame has version {found}, this program reads version {VERSION}; use a program that reads version {found}"
+        "frame has version {found}, this program reads versions 1 to {VERSION}; use a program that reads version {found}"
     )]
     Version {
         /// The frame's version.
@@ -47,10 +47,30 @@ pub enum Error {
         found: u8,
     },
     /// The frame needs a dictionary that is not at hand.
-    #[error("frame needs dictionary {id:016x}, which is not loaded; restore it where the dictionary is, then re-base")]
+    #[error("frame needs dictionary {id}, which is not loaded; load it, or restore where it is and re-base there")]
     Dictionary {
-        /// The dictionary's id, big endian.
-        id: u64,
+        /// The dictionary's name.
+        id: DictionaryId,
+    },
+    /// Bytes are not a dictionary that can be used.
+    #[error("{bytes} bytes are no trained zstd dictionary of at most {limit} bytes; train one on deltas")]
+    BadDictionary {
+        /// How many.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Two different dictionaries have the same name.
+    #[error("another dictionary has the name {id}; train the new one on one session more")]
+    DictionaryClash {
+        /// The name.
+        id: DictionaryId,
+    },
+    /// The frame names a base item that is not at hand.
+    #[error("frame needs base item {tag}, which is not held; ask the sender for it and add it to the base items")]
+    BaseItem {
+        /// The item's name.
+        tag: ItemTag,
     },
     /// A number is not written in its shortest form, or does not fit.
     #[error("number at byte {offset} of the frame is longer than its shortest form or does not fit; rewrite the frame")]
@@ -104,9 +124,9 @@ pub enum Error {
     #[error("restored snapshot has root {found}, its frame names {expected}; restore from another base")]
     Root {
         /// What the frame names.
-        expected: Root,
+        expected: RootTag,
         /// What came out.
-        found: Root,
+        found: RootTag,
     },
     /// A frame is larger than allowed.
     #[error("frame has {bytes} bytes, limit {limit}; shorten or compact the context, or raise frame_bytes")]
@@ -147,6 +167,24 @@ pub enum Error {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// An item does not fit into a store of items, all of which are in use.
+    #[error(
+        "item store holds {used_bytes} bytes in use, no room for {bytes} more, limit {limit}; release contexts, or raise the limit"
+    )]
+    StoreFull {
+        /// Size of the new items.
+        bytes: usize,
+        /// Bytes of the items in use.
+        used_bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// An item was given back to a store that does not hold it for anyone.
+    #[error("item {hash} is not in use; give back what was taken, once")]
+    NotInUse {
+        /// The item.
+        hash: ItemHash,
     },
     /// A chain has no frame.
     #[error("chain has no frame; start it with a full frame")]

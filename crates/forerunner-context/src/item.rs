@@ -40,6 +40,12 @@ impl Item {
     }
 }
 
+impl AsRef<Item> for Item {
+    fn as_ref(&self) -> &Item {
+        self
+    }
+}
+
 impl PartialEq for Item {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
@@ -68,6 +74,30 @@ impl ItemHash {
     /// Returns the 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Returns the part by which a frame names a base item.
+    pub const fn tag(&self) -> ItemTag {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        ItemTag([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// The first 8 bytes of an [`ItemHash`].
+///
+/// Enough to find an item in a set of base items. What proves it is the root of the result.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ItemTag(pub(crate) [u8; 8]);
+
+impl fmt::Display for ItemTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for ItemTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
     }
 }
 

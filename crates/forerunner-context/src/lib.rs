@@ -24,27 +24,45 @@
 //! # Ok::<(), forerunner_context::Error>(())
 //! ```
 
+mod base;
 mod chain;
 mod codec;
 mod delta;
+mod dictionary;
 mod error;
 mod frame;
 mod item;
 mod limits;
 mod op;
+mod pack;
+mod prefix;
+mod probe;
 mod rebase;
+mod root;
 mod snapshot;
+mod store;
+mod train;
 mod wire;
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod laws;
 
+pub use base::{BaseItems, MIN_BASE_BYTES};
 pub use chain::Chain;
+pub use codec::Codec;
 pub use delta::Delta;
+pub use dictionary::{Dictionaries, Dictionary, DictionaryId, MAX_DICTIONARY_BYTES};
 pub use error::Error;
 pub use frame::{Frame, Header, MAGIC, VERSION};
-pub use item::{Item, ItemHash};
+pub use item::{Item, ItemHash, ItemTag};
 pub use limits::Limits;
 pub use op::Op;
+pub use prefix::{DICTIONARY_BYTES, LOG_BYTES, REMOVED_BYTES};
+pub use probe::BaseProbe;
 pub use rebase::{FRAME_OVERHEAD_BYTES, Rebase, Turn};
-pub use snapshot::{ParentTag, Root, Snapshot};
+pub use root::{ParentTag, Root, RootTag};
+pub use snapshot::Snapshot;
+pub use store::ItemStore;
+pub use train::{CANDIDATE_BYTES, MIN_WIN, Payloads, train};

@@ -38,7 +38,7 @@ pub enum Rebase {
         /// The limit.
         limit: usize,
     },
-    /// More than half of what the frames unpack to is no longer in the context.
+    /// More than half of what the frames unpack to is no longer in the context, and more than 256 KiB.
     DeadBytes {
         /// Bytes that a restore unpacks and drops.
         dead: usize,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::OnceLock};
 
-use crate::{Error, Item, Limits, item::write_hex};
+use crate::{Error, Item, Limits, Root, RootTag};
 
 /// A whole context at one moment: items in order, within its [`Limits`].
 ///
@@ -100,8 +100,8 @@ impl Snapshot {
     }
 
     /// Checks that this is the snapshot that a frame names.
-    pub(crate) fn verify(&self, expected: Root) -> Result<(), Error> {
-        let found = self.root();
+    pub(crate) fn verify(&self, expected: RootTag) -> Result<(), Error> {
+        let found = self.root().tag();
         if found != expected {
             return Err(Error::Root { expected, found });
         }
@@ -125,75 +125,6 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Names a list of items: 16 bytes of BLAKE3 over their hashes in order.
-///
-/// In derive-key mode with the context string [`Root::DOMAIN`], so that no item can pass for a snapshot. 128 bits, not
-/// 256, since every frame carries one and a delta is often under 200 bytes: forging a given root takes 2¹²⁸ steps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Root([u8; 16]);
-
-impl Root {
-    /// The context string of the derive-key mode.
-    pub const DOMAIN: &'static str = "forerunner-context snapshot root v1";
-
-    /// Wraps a root read from a store.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Returns the 16 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// Returns the part by which a delta names its parent.
-    pub const fn tag(&self) -> ParentTag {
-        let [a, b, c, d, ..] = self.0;
-        ParentTag([a, b, c, d])
-    }
-
-    fn of(items: &[Item]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key(Self::DOMAIN);
-        for item in items {
-            hasher.update(item.hash().as_bytes());
-        }
-        let mut root = [0; 16];
-        hasher.finalize_xof().fill(&mut root);
-        Self(root)
-    }
-}
-
-impl fmt::Display for Root {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
-    }
-}
-
-impl fmt::Debug for Root {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
-    }
-}
-
-/// The first 4 bytes of a parent's [`Root`].
-///
-/// Enough to tell a wrong parent early and by name. What makes it impossible is the root of the result: a parent that
-/// shares the tag by chance (1 in 4·10⁹) yields [`Error::Root`] instead of [`Error::Parent`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ParentTag(pub(crate) [u8; 4]);
-
-impl fmt::Display for ParentTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
-    }
-}
-
-impl fmt::Debug for ParentTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,16 +142,6 @@ mod tests {
         for other in [&["b", "a"][..], &["ab"], &["a"], &["a", "b", ""], &[]] {
             assert_ne!(root, snapshot(other).root(), "{other:?}");
         }
-    }
-
-    #[test]
-    fn the_root_is_the_documented_one() {
-        let mut hashes = Vec::new();
-        for text in ["a", "b"] {
-            hashes.extend_from_slice(blake3::hash(text.as_bytes()).as_bytes());
-        }
-        let expected = blake3::derive_key("forerunner-context snapshot root v1", &hashes);
-        assert_eq!(snapshot(&["a", "b"]).root().as_bytes(), &expected[..16]);
     }
 
     #[test]

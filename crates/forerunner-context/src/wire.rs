@@ -31,6 +31,11 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.offset
     }
 
+    /// Goes on reading up to `end` only, which is not before what was read.
+    pub(crate) fn up_to(self, end: usize) -> Self {
+        Self { bytes: &self.bytes[..end], ..self }
+    }
+
     /// Everything not yet read.
     pub(crate) fn rest(self) -> &'a [u8] {
         &self.bytes[self.offset..]
@@ -68,16 +73,6 @@ impl<'a> Reader<'a> {
             }
         }
         Err(Error::Number { offset })
-    }
-
-    /// Reads how many entries follow, each of at least `entry_bytes`, so that no list is longer than its frame.
-    ///
-    /// # Errors
-    /// Those of [`Reader::number`], and [`Error::Cut`] when the frame cannot hold them.
-    pub(crate) fn count(&mut self, entry_bytes: usize) -> Result<usize, Error> {
-        let count = self.number()?;
-        self.check_left(count.saturating_mul(entry_bytes))?;
-        Ok(count)
     }
 
     /// # Errors
@@ -123,9 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn a_list_cannot_be_longer_than_its_frame() {
-        assert_eq!(Reader::new(&[2, 0, 0, 0, 0]).count(2), Ok(2));
-        let cut = Error::Cut { offset: 1, needed_bytes: 6, frame_bytes: 5 };
-        assert_eq!(Reader::new(&[3, 0, 0, 0, 0]).count(2), Err(cut));
+    fn nothing_is_read_beyond_the_end_that_was_set() {
+        let mut reader = Reader::new(&[1, 2, 3, 4]);
+        assert_eq!(reader.byte(), Ok(1));
+        let mut reader = reader.up_to(2);
+        assert_eq!((reader.check_left(2).is_err(), reader.byte()), (true, Ok(2)));
+        assert_eq!(reader.byte(), Err(Error::Cut { offset: 2, needed_bytes: 1, frame_bytes: 2 }));
     }
 }

@@ -4,6 +4,7 @@ mod agent;
 mod bench;
 mod completions;
 mod config;
+mod context;
 mod demo;
 mod explain;
 pub mod fields;
@@ -45,6 +46,9 @@ pub enum Command {
     /// Measure this machine.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// See what moving contexts costs.
+    #[command(subcommand)]
+    Context(context::ContextCommand),
     /// Be a small agent on standard input and output: for demos and for trying out a configuration.
     Agent(agent::AgentArgs),
     /// Write a completion script for a shell.
@@ -63,6 +67,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Explain(command) => explain::run(command, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,
+        Command::Context(command) => context::run(command, out).await,
         Command::Agent(args) => agent::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

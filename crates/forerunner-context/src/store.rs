@@ -1,0 +1,241 @@
+//! The items of all contexts on a node, each held once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{Error, Item, ItemHash, Snapshot};
+
+/// The items of all contexts that a node's agents hold: one copy of each, counted, within a bound in bytes.
+///
+/// A context is taken in when an agent starts to hold it and given back when the agent drops it. Items that nobody holds
+/// any more stay while there is room, those given back last for longest, so that a context that returns is at hand. Not
+/// a lock and not a cache of frames: whoever shares it between threads puts it behind a lock.
+///
+/// ```
+/// use forerunner_context::{ItemStore, Snapshot};
+///
+/// let mut store = ItemStore::new(1_000);
+/// let [mut one, mut other] = [Snapshot::new(), Snapshot::new()];
+/// one.push("the system prompt")?;
+/// other.push("the system prompt")?;
+/// let one = store.take(&one)?;
+/// let other = store.take(&other)?;
+/// assert_eq!(store.size_bytes(), 17);
+/// assert!(std::ptr::eq(one.items()[0].bytes(), other.items()[0].bytes()));
+/// # Ok::<(), forerunner_context::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ItemStore {
+    limit_bytes: usize,
+    held: HashMap<ItemHash, Held>,
+    /// Items that nobody holds, by when they were given back.
+    idle: BTreeMap<u64, ItemHash>,
+    size_bytes: usize,
+    idle_bytes: usize,
+    /// Counts what is given back: later is larger.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    item: Item,
+    /// How often contexts in use have it.
+    uses: usize,
+    /// Its place among the idle ones, while there are no uses.
+    idle_since: u64,
+}
+
+impl ItemStore {
+    /// Makes an empty store that holds at most `limit_bytes` of items.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { limit_bytes, held: HashMap::new(), idle: BTreeMap::new(), size_bytes: 0, idle_bytes: 0, clock: 0 }
+    }
+
+    /// Takes a context in, and answers it with its items shared with all others that have them.
+    ///
+    /// Drops idle items for room, those given back first first. Give the answer back with [`ItemStore::give_back`].
+    ///
+    /// # Errors
+    /// [`Error::StoreFull`] when the items in use leave no room; the store is then unchanged.
+    pub fn take(&mut self, snapshot: &Snapshot) -> Result<Snapshot, Error> {
+        self.make_room(snapshot)?;
+        let items: Vec<Item> = snapshot.items().iter().map(|item| self.take_item(item)).collect();
+        Snapshot::from_items(items, *snapshot.limits())
+    }
+
+    /// Gives a context back that was taken, once.
+    ///
+    /// # Errors
+    /// [`Error::NotInUse`] for an item that no context in use has; the store is then unchanged.
+    pub fn give_back(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let mut given: HashMap<&ItemHash, usize> = HashMap::new();
+        snapshot.items().iter().for_each(|item| *given.entry(item.hash()).or_default() += 1);
+        let lacks = |(hash, uses): &(&&ItemHash, &usize)| self.held.get(**hash).is_none_or(|held| held.uses < **uses);
+        if let Some((hash, _)) = given.iter().find(lacks) {
+            return Err(Error::NotInUse { hash: **hash });
+        }
+        snapshot.items().iter().for_each(|item| self.give_item_back(item.hash()));
+        Ok(())
+    }
+
+    /// Finds an item that is at hand, in use or idle.
+    pub fn get(&self, hash: &ItemHash) -> Option<&Item> {
+        self.held.get(hash).map(|held| &held.item)
+    }
+
+    /// Returns the bytes of all items at hand: never more than the limit.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Returns the bytes of the items that nobody holds: what can be dropped.
+    pub fn idle_bytes(&self) -> usize {
+        self.idle_bytes
+    }
+
+    /// Returns how many items are at hand.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Tells whether no item is at hand.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Drops idle items until those of `snapshot` fit. Its own idle items stay.
+    fn make_room(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let mut wanted: HashMap<&ItemHash, usize> = HashMap::new();
+        snapshot.items().iter().for_each(|item| {
+            wanted.insert(item.hash(), item.size_bytes());
+        });
+        let is_used = |hash: &ItemHash| self.held.get(hash).is_some_and(|held| held.uses > 0);
+        let used_bytes = self.size_bytes - self.idle_bytes;
+        let more_bytes: usize = wanted.iter().filter(|(hash, _)| !is_used(hash)).map(|(_, bytes)| bytes).sum();
+        if used_bytes.saturating_add(more_bytes) > self.limit_bytes {
+            return Err(Error::StoreFull { bytes: more_bytes, used_bytes, limit: self.limit_bytes });
+        }
+        let new = wanted.iter().filter(|(hash, _)| !self.held.contains_key(**hash));
+        let new_bytes: usize = new.map(|(_, bytes)| bytes).sum();
+        while self.size_bytes + new_bytes > self.limit_bytes {
+            let Some((&since, _)) = self.idle.iter().find(|(_, hash)| !wanted.contains_key(hash)) else { break };
+            self.drop_idle(since);
+        }
+        Ok(())
+    }
+
+    fn drop_idle(&mut self, since: u64) {
+        if let Some(dropped) = self.idle.remove(&since).and_then(|hash| self.held.remove(&hash)) {
+            self.size_bytes -= dropped.item.size_bytes();
+            self.idle_bytes -= dropped.item.size_bytes();
+        }
+    }
+
+    fn take_item(&mut self, item: &Item) -> Item {
+        let held = self.held.entry(*item.hash()).or_insert_with(|| {
+            self.size_bytes += item.size_bytes();
+            self.idle_bytes += item.size_bytes();
+            Held { item: item.clone(), uses: 0, idle_since: u64::MAX }
+        });
+        if held.uses == 0 {
+            self.idle.remove(&held.idle_since);
+            self.idle_bytes -= item.size_bytes();
+        }
+        held.uses += 1;
+        held.item.clone()
+    }
+
+    fn give_item_back(&mut self, hash: &ItemHash) {
+        let Some(held) = self.held.get_mut(hash) else { return };
+        held.uses -= 1;
+        if held.uses == 0 {
+            held.idle_since = self.clock;
+            self.idle.insert(self.clock, *hash);
+            self.idle_bytes += held.item.size_bytes();
+            self.clock += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// One item of ten bytes a letter.
+    fn context(letters: &str) -> Snapshot {
+        let mut snapshot = Snapshot::new();
+        letters.chars().for_each(|letter| snapshot.push(letter.to_string().repeat(10)).unwrap());
+        snapshot
+    }
+
+    fn at_hand(store: &ItemStore, letter: &str) -> bool {
+        store.get(context(letter).items()[0].hash()).is_some()
+    }
+
+    #[test]
+    fn items_are_held_once_and_as_long_as_someone_has_them() {
+        let mut store = ItemStore::new(40);
+        let (one, other) = (store.take(&context("abb")).unwrap(), store.take(&context("bc")).unwrap());
+        assert_eq!((store.len(), store.size_bytes(), store.idle_bytes()), (3, 30, 0));
+        assert!(std::ptr::eq(one.items()[1].bytes(), other.items()[0].bytes()));
+        store.give_back(&one).unwrap();
+        assert_eq!((store.size_bytes(), store.idle_bytes()), (30, 10), "b is still in use");
+    }
+
+    #[test]
+    fn what_was_given_back_first_makes_room_first() {
+        let mut store = ItemStore::new(30);
+        for letter in ["a", "b", "c"] {
+            let taken = store.take(&context(letter)).unwrap();
+            store.give_back(&taken).unwrap();
+        }
+        let again = store.take(&context("a")).unwrap();
+        store.give_back(&again).unwrap();
+        store.take(&context("de")).unwrap();
+        assert_eq!(["a", "b", "c", "d", "e"].map(|letter| at_hand(&store, letter)), [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn items_in_use_are_not_dropped_and_a_full_store_says_so() {
+        let mut store = ItemStore::new(30);
+        let taken = store.take(&context("ab")).unwrap();
+        let refused = Error::StoreFull { bytes: 20, used_bytes: 20, limit: 30 };
+        assert_eq!(store.take(&context("acd")), Err(refused));
+        assert_eq!((store.len(), store.size_bytes()), (2, 20));
+        store.give_back(&taken).unwrap();
+        assert!(store.take(&context("acd")).is_ok());
+        assert!(!at_hand(&store, "b"));
+    }
+
+    #[test]
+    fn giving_back_more_than_was_taken_is_an_error() {
+        let mut store = ItemStore::new(100);
+        store.take(&context("ab")).unwrap();
+        let hash = *context("b").items()[0].hash();
+        assert_eq!(store.give_back(&context("bb")), Err(Error::NotInUse { hash }));
+        assert_eq!(store.give_back(&context("ab")), Ok(()));
+        assert!(matches!(store.give_back(&context("a")), Err(Error::NotInUse { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn the_account_is_right_after_any_moves(moves in vec((any::<bool>(), "[a-f]{0,5}"), 0..60)) {
+            let mut store = ItemStore::new(50);
+            let mut taken = Vec::new();
+            for (gives_back, letters) in moves {
+                if gives_back && !taken.is_empty() {
+                    store.give_back(&taken.remove(0)).unwrap();
+                } else if let Ok(snapshot) = store.take(&context(&letters)) {
+                    taken.push(snapshot);
+                }
+                let used: std::collections::HashSet<_> =
+                    taken.iter().flat_map(|snapshot| snapshot.items()).map(|item| *item.hash()).collect();
+                prop_assert!(store.size_bytes() <= 50);
+                prop_assert_eq!(store.size_bytes(), store.len() * 10);
+                prop_assert_eq!(store.size_bytes() - store.idle_bytes(), used.len() * 10);
+                prop_assert!(used.iter().all(|hash| store.get(hash).is_some()));
+            }
+        }
+    }
+}
