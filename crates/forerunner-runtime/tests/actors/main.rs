@@ -2,6 +2,7 @@
 
 mod alone;
 mod contexts;
+mod faults;
 mod kept_open;
 mod queue;
 mod scaling;
