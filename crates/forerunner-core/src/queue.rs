@@ -75,6 +75,8 @@ pub struct QueueMachine {
     /// No claim before this time.
     blocked_until: Option<Timestamp>,
     polled_at: Timestamp,
+    /// The wake-up that was asked for to look again.
+    poll_due: Option<Timestamp>,
     sweeping: bool,
     next_due: Option<Timestamp>,
 }
@@ -102,6 +104,7 @@ impl QueueMachine {
             // The caller keeps only its earliest wake-up, so the others are asked for again.
             QueueEvent::Tick => {
                 let pending = self.next_due.into_iter().chain(self.blocked_until);
+                self.poll_due = None;
                 actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
             }
             QueueEvent::Claimable(count) => self.claimable += count as i64,
@@ -129,6 +132,7 @@ impl QueueMachine {
         }
         self.sweep_if_due(now, &mut actions);
         self.claim_if_useful(now, &mut actions);
+        self.poll_later(now, &mut actions);
         actions
     }
 
@@ -145,6 +149,11 @@ impl QueueMachine {
         // What was believed to be there and did not come is not there: it expired, or another node took it.
         let phantoms = believed.min(asked).saturating_sub(got);
         self.claimable -= (got + phantoms) as i64;
+        if got < asked {
+            // Then nothing is left. A count below zero would hide that many tasks to come, were it from tasks that the
+            // queue never heard of; one too high, of tasks it has not heard of yet, costs a claim in vain.
+            self.claimable = self.claimable.max(0);
+        }
     }
 
     fn sweep_if_due(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
@@ -170,6 +179,17 @@ impl QueueMachine {
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));
+    }
+
+    /// With slots open and nothing else to come, only a timer makes the queue look for what it was not told of.
+    fn poll_later(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        let due = self.polled_at + POLL;
+        let blocked = self.blocked_until.is_some_and(|until| now < until);
+        if self.slots == 0 || self.claiming.is_some() || blocked || self.poll_due == Some(due) {
+            return;
+        }
+        self.poll_due = Some(due);
+        actions.push(QueueAction::Wake(due));
     }
 }
 
@@ -197,8 +217,18 @@ mod tests {
         assert_eq!(queue.step(QueueEvent::Demand(2), at(1)), vec![QueueAction::Claim(2)]);
         assert!(queue.step(QueueEvent::Demand(5), at(1)).is_empty(), "one claim at a time");
         assert_eq!(queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(2)), vec![QueueAction::Claim(1)]);
-        assert!(queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2)).is_empty());
+        let actions = queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(actions, vec![QueueAction::Wake(at(1_002))], "nothing is known of: it looks again later");
         assert_eq!((queue.depth(), queue.open_slots()), (0, 4));
+    }
+
+    #[test]
+    fn tasks_that_it_was_not_told_of_are_found_and_hide_none_that_come_later() {
+        let mut queue = idle();
+        assert!(queue.step(QueueEvent::Demand(3), at(10)).is_empty(), "it has asked to be woken when it last looked");
+        assert_eq!(queue.step(QueueEvent::Tick, at(1_000)), vec![QueueAction::Claim(3)]);
+        queue.step(QueueEvent::Claimed { asked: 3, got: 2 }, at(1_001));
+        assert_eq!(queue.step(QueueEvent::Claimable(1), at(1_002)), vec![QueueAction::Claim(1)], "at once, not later");
     }
 
     #[test]

@@ -75,10 +75,11 @@ impl<S: Store + ?Sized> FaultyStore<S> {
                 Box::pin(async move { Err(error) })
             }
             Some(Fault::Slow(delay)) => {
-                let answer = call(&self.inner);
+                let call = call(&self.inner);
                 Box::pin(async move {
+                    let answer = call.await;
                     tokio::time::sleep(delay).await;
-                    answer.await
+                    answer
                 })
             }
             Some(Fault::After) => {
