@@ -72,6 +72,8 @@ pub struct QueueMachine {
     slots: usize,
     /// The claim under way: how many it asked for, and how many were believed to be there.
     claiming: Option<(usize, usize)>,
+    /// Slots to be withdrawn that the claim under way may fill.
+    owed: usize,
     /// No claim before this time.
     blocked_until: Option<Timestamp>,
     polled_at: Timestamp,
@@ -114,12 +116,18 @@ impl QueueMachine {
             QueueEvent::Withdraw(asked) => {
                 let reserved = self.claiming.map_or(0, |(asked, _)| asked);
                 let got = asked.min(self.slots.saturating_sub(reserved));
-                self.slots -= got;
-                actions.push(QueueAction::Withdrawn { asked, got });
+                // Those under a claim are spoken of once it is answered: a pool told `not now` would ask again at once.
+                let later = if self.claiming.is_some() { asked - got } else { 0 };
+                self.owed += later;
+                self.withdrawn(asked - later, got, &mut actions);
             }
-            QueueEvent::Claimed { asked, got } => self.on_claimed(asked, got),
+            QueueEvent::Claimed { asked, got } => {
+                self.on_claimed(asked, got);
+                self.answer_owed(&mut actions);
+            }
             QueueEvent::ClaimFailed { retry_at } => {
                 self.claiming = None;
+                self.answer_owed(&mut actions);
                 self.blocked_until = Some(retry_at);
                 actions.push(QueueAction::Wake(retry_at));
             }
@@ -154,6 +162,18 @@ impl QueueMachine {
             // queue never heard of; one too high, of tasks it has not heard of yet, costs a claim in vain.
             self.claimable = self.claimable.max(0);
         }
+    }
+
+    fn withdrawn(&mut self, asked: usize, got: usize, actions: &mut Vec<QueueAction>) {
+        self.slots -= got;
+        if asked > 0 {
+            actions.push(QueueAction::Withdrawn { asked, got });
+        }
+    }
+
+    fn answer_owed(&mut self, actions: &mut Vec<QueueAction>) {
+        let asked = std::mem::take(&mut self.owed);
+        self.withdrawn(asked, asked.min(self.slots), actions);
     }
 
     fn sweep_if_due(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
@@ -258,9 +278,15 @@ mod tests {
         queue.step(QueueEvent::Claimable(1), at(1));
         queue.step(QueueEvent::Demand(3), at(1));
         let actions = queue.step(QueueEvent::Withdraw(3), at(1));
-        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 3, got: 2 }]);
-        queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 2, got: 2 }]);
+        let actions = queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 1, got: 0 }], "said once it is known");
         assert_eq!(queue.open_slots(), 0);
+        queue.step(QueueEvent::Claimable(1), at(3));
+        queue.step(QueueEvent::Demand(1), at(3));
+        assert!(queue.step(QueueEvent::Withdraw(1), at(3)).is_empty());
+        let actions = queue.step(QueueEvent::ClaimFailed { retry_at: at(9) }, at(4));
+        assert!(actions.contains(&QueueAction::Withdrawn { asked: 1, got: 1 }), "{actions:?}");
     }
 
     #[test]

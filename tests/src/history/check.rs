@@ -78,7 +78,7 @@ impl<'a> Story<'a> {
                 found.push(violation(Invariant::OneEnd, why, self.acked.iter().chain(&self.open).copied()));
             }
             0 | 1 => {}
-            _ => found.extend(self.two_ends(task)),
+            _ => found.push(self.two_ends(task)),
         }
         found.extend(self.ended.last().and_then(|end| self.stale_result(task, end)));
         found

@@ -134,10 +134,7 @@ async fn nothing_is_lost_settled_twice_or_stuck_while_the_store_fails_at_random(
         for task in &accepted {
             assert_eq!(store.task(*task).await.unwrap().unwrap().state, TaskState::Succeeded);
         }
-        let whole = rig.until_ready("p", 4);
-        if tokio::time::timeout(Duration::from_secs(120), whole).await.is_err() {
-            panic!("seed {seed}: the pool is not whole: {:?} {:?}\n{:?}", rig.handle().pool("p").await.unwrap().agents, rig.handle().agents("p").await, &store.deeds());
-        }
+        rig.until_ready("p", 4).await;
         check(&store.deeds(), &accepted);
         injected += store.injected();
         rig.stop().await;
