@@ -22,7 +22,8 @@ impl Nodes {
         let first = Site::new();
         let effects = first.effects();
         let rest = (1..count).map(|_| Site::new());
-        let sites: Vec<Site> = std::iter::once(first).chain(rest).map(|site| site.with(lines, &pools(&effects))).collect();
+        let sites: Vec<Site> =
+            std::iter::once(first).chain(rest).map(|site| site.with(lines, &pools(&effects))).collect();
         let mut nodes = Self { store: store.to_owned(), services: sites.iter().map(|_| None).collect(), sites };
         for node in 0..count {
             nodes.restart(node).await;

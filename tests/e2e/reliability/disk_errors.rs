@@ -1,6 +1,9 @@
 //! A6: the disk says that it could not sync.
 
-use std::{process::Command, time::{Duration, Instant}};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use forerunner_e2e::{Call, Pool, Site, count, eventually, holds};
 
@@ -40,7 +43,9 @@ async fn what_could_not_be_synced_is_not_acknowledged_and_nothing_acknowledged_i
         slowest = slowest.max(told);
     }
     assert!(refused >= positions, "each position met a submission: {refused}");
-    println!("A6: {positions} positions, {refused} submissions refused and repeated; readiness failed after {slowest:.0?} at most");
+    println!(
+        "A6: {positions} positions, {refused} submissions refused and repeated; readiness failed after {slowest:.0?} at most"
+    );
 }
 
 /// Lets syncs fail from one position on: a few, or all until the node is killed. Answers how many submissions were
@@ -53,7 +58,8 @@ async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
     assert_eq!(site.serve().await.stop(SOON).await, 0);
     let when = if heals { format!("{first}..{}", first + 3) } else { format!("{first}+") };
     let inject = format!("inject=fsync,fdatasync:error=EIO:when={when}");
-    let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
+    let strace =
+        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
     let mut service = site.serve_under(&strace).await;
     let load = Load::new(&site, &service);
     let breaking = async {

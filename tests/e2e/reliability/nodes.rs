@@ -10,7 +10,8 @@ const SOON: Duration = Duration::from_secs(30);
 #[actix_rt::test]
 async fn nodes_are_killed_paused_and_resumed_one_by_one() {
     let mut nodes =
-        Nodes::start("memory:", 3, "log.level = \"error\"", |effects| vec![Pool::writing("work", effects).fixed(1)]).await;
+        Nodes::start("memory:", 3, "log.level = \"error\"", |effects| vec![Pool::writing("work", effects).fixed(1)])
+            .await;
     nodes.pause(1);
     nodes.kill(2);
     assert!(!nodes.lives(2));

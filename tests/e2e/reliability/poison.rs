@@ -26,7 +26,11 @@ async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
     let together = slowest(&client, &beside).await;
     for task in &poisoned {
         let task = client.ended(task).await;
-        assert_eq!((&task["state"], &task["crashes"], &task["error"]["kind"]), (&json!("dead"), &json!(3), &json!("agent_lost")), "{task}");
+        assert_eq!(
+            (&task["state"], &task["crashes"], &task["error"]["kind"]),
+            (&json!("dead"), &json!(3), &json!("agent_lost")),
+            "{task}"
+        );
     }
     assert!(client.tasks("pool=work&state=succeeded").await.len() == 2 * neighbours, "all neighbours succeeded");
     assert_eq!(service.stop(SOON).await, 0);

@@ -1,6 +1,9 @@
 //! D12: SIGTERM under load, again and again.
 
-use std::{cell::RefCell, time::{Duration, Instant}};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use forerunner_e2e::{Call, Client, Event, History, Pool, Seeded, Signal, Site, count};
 use futures_util::future::join_all;

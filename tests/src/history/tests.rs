@@ -87,10 +87,8 @@ fn i3_a_result_of_a_lease_that_was_given_up() {
 
 #[test]
 fn i4_results_of_two_leases() {
-    let (first, second) =
-        (ended("a", "succeeded", Some(epoch(1, 7))), ended("a", "succeeded", Some(epoch(2, 8))));
-    let events =
-        [acked("k", "a"), started("a", epoch(1, 7)), first.clone(), started("a", epoch(2, 8)), second.clone()];
+    let (first, second) = (ended("a", "succeeded", Some(epoch(1, 7))), ended("a", "succeeded", Some(epoch(2, 8))));
+    let events = [acked("k", "a"), started("a", epoch(1, 7)), first.clone(), started("a", epoch(2, 8)), second.clone()];
     assert_eq!(broken(&events, Invariant::OneLease), [first, second]);
 }
 

@@ -115,10 +115,8 @@ async fn nothing_is_lost_settled_twice_or_stuck_while_the_store_fails_at_random(
         // A claim whose answer is lost is a case of its own.
         let verbs = [Verb::Claim, Verb::Sweep, Verb::Renew, Verb::Purge, Verb::Counts];
         let writes = [Verb::Enqueue, Verb::Settle];
-        let (reads, changes) = (
-            Schedule::seeded(seed, 200, &verbs, &faults),
-            Schedule::seeded(seed ^ 0xfa, 200, &writes, &unsure),
-        );
+        let (reads, changes) =
+            (Schedule::seeded(seed, 200, &verbs, &faults), Schedule::seeded(seed ^ 0xfa, 200, &writes, &unsure));
         store.reschedule(Schedule::both(reads, changes));
         let mut accepted = Vec::new();
         for number in 0..TASKS {
