@@ -50,6 +50,8 @@ if ! have cargo && [ -r "${HOME:-}/.cargo/env" ]; then . "$HOME/.cargo/env"; fi
 have cargo || fail "cargo is missing; install Rust 1.89 or later"
 missing=()
 have python3 || missing+=(python3)
+# It lets syncs of the disk fail in one of the end-to-end tests.
+have strace || missing+=(strace)
 compiles_c || missing+=(gcc libc6-dev)
 [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
 component fmt rustfmt

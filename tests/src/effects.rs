@@ -16,7 +16,17 @@ pub struct Effect {
     pub pid: u64,
 }
 
-/// The file that the agents of [`Pool::writing`](crate::Pool::writing) append a line to for each run, before they answer.
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It has begun.
+    Started,
+    /// It has done what it was asked to, and will answer now.
+    Effect,
+}
+
+/// The file that the agents of [`Pool::writing`](crate::Pool::writing) append two lines to for each run: when they begin,
+/// and before they answer.
 #[derive(Debug, Clone)]
 pub struct Effects(PathBuf);
 
@@ -31,18 +41,28 @@ impl Effects {
         &self.0
     }
 
-    /// Reads all of them; none if the file is not there yet.
+    /// Reads all runs that came to their end; none if the file is not there yet.
     ///
     /// # Panics
     /// If a line is torn: each is one `write` in append mode, which the kernel does not interleave.
     pub fn read(&self) -> Vec<Effect> {
+        self.steps().into_iter().filter(|(step, _)| *step == Step::Effect).map(|(_, effect)| effect).collect()
+    }
+
+    /// Reads all lines, in order.
+    pub(crate) fn steps(&self) -> Vec<(Step, Effect)> {
         fs::read_to_string(&self.0).unwrap_or_default().lines().map(parse).collect()
     }
 }
 
-fn parse(line: &str) -> Effect {
+fn parse(line: &str) -> (Step, Effect) {
     let fields: Vec<&str> = line.split(' ').collect();
-    let [task, attempt, pid] = fields[..] else { panic!("an effect is `task attempt pid`, not `{line}`") };
+    let [step, task, attempt, pid] = fields[..] else { panic!("a step is `step task attempt pid`, not `{line}`") };
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("`{text}` of `{line}` is no number"));
-    Effect { task: task.to_owned(), attempt: number(attempt), pid: number(pid) }
+    let step = match step {
+        "started" => Step::Started,
+        "effect" => Step::Effect,
+        other => panic!("`{other}` of `{line}` is no step"),
+    };
+    (step, Effect { task: task.to_owned(), attempt: number(attempt), pid: number(pid) })
 }

@@ -3,7 +3,8 @@
 //! A [`Site`] is a directory with a configuration and a store, which outlives the [`Service`]s that are started on it,
 //! killed and started again. [`Client`] speaks to a service as any other program would, [`Program`] runs the other
 //! subcommands. What agents did is known from their own [`Effects`] file, so that a run that the store knows nothing of
-//! is seen all the same; [`History`] compares the two. [`Marker`] finds every process that belongs to a site.
+//! is seen all the same; [`History`] compares the two and names what was broken. [`Nodes`] are several services on one
+//! store, [`Proxy`] is a network that fails, and [`Site::serve_under`] a disk that does. [`Marker`] finds every process that belongs to a site.
 //!
 //! What is started is stopped, also when a test panics: each guard kills what it owns when it is dropped. Everything
 //! stays on the loopback interface and in temporary directories, and every wait has an end.
@@ -12,10 +13,13 @@ mod binary;
 mod client;
 mod effects;
 mod history;
+mod nodes;
 mod patience;
 mod pool;
 mod processes;
 mod program;
+mod proxy;
+mod scale;
 mod seeded;
 mod service;
 mod site;
@@ -23,12 +27,15 @@ mod site;
 pub use binary::binary;
 pub use client::{Answer, Call, Client, NoAnswer};
 pub use effects::{Effect, Effects};
-pub use history::{Counts, History};
+pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};
+pub use nodes::Nodes;
 pub use patience::{eventually, holds};
 pub use pool::Pool;
 pub use processes::{Marker, is_alive, send};
 pub use program::{Finished, Program};
+pub use proxy::Proxy;
 pub use rustix::process::Signal;
+pub use scale::count;
 pub use seeded::Seeded;
 pub use service::Service;
 pub use site::Site;

@@ -94,8 +94,15 @@ impl Finished {
 }
 
 /// The program with a marked and otherwise clean environment: no `FORERUNNER_…` of the caller's reaches it.
-pub(crate) fn bare(site: &Site) -> std::process::Command {
-    let mut command = std::process::Command::new(binary());
+fn bare(site: &Site) -> std::process::Command {
+    wrapped(site, &[])
+}
+
+/// The same, started by another program that is given its path and what follows.
+pub(crate) fn wrapped(site: &Site, wrapper: &[&str]) -> std::process::Command {
+    let mut line = wrapper.iter().map(OsStr::new).chain([binary().as_os_str()]);
+    let mut command = std::process::Command::new(line.next().unwrap_or_default());
+    command.args(line);
     let kept = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
     command
         .env_clear()

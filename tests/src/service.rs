@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{Client, Marker, Site, eventually, processes::send, program::bare};
+use crate::{Client, Marker, Site, eventually, processes::send, program::wrapped};
 
 /// How long a service may take until it listens.
 const START: Duration = Duration::from_secs(60);
@@ -30,12 +30,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it on the store and configuration of a site and waits for the line that says where it listens.
-    pub(crate) async fn start(site: &Site) -> Self {
+    /// Starts it on a store and the configuration of a site, through the programs of `wrapper` if there are any, and waits
+    /// for the line that says where it listens.
+    pub(crate) async fn start(site: &Site, store: &str, wrapper: &[&str]) -> Self {
         let log = site.path("log");
-        let mut child = bare(site)
-            .args(["serve", "--output", "json", "--log-format", "text", "--store"])
-            .arg(format!("sqlite:{}", site.store().display()))
+        let mut child = wrapped(site, wrapper)
+            .args(["serve", "--output", "json", "--log-format", "text", "--store", store])
             .arg("--config")
             .arg(site.config())
             .stdin(Stdio::null())
@@ -71,6 +71,16 @@ impl Service {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         assert!(send(self.pid(), signal), "the service is there to get {signal:?}");
+    }
+
+    /// Limits the size of files that it may write, in bytes; `None` lifts the limit.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(pid, Resource::Fsize, limit).expect("the service is there, and its hard limit was never lowered");
     }
 
     /// Returns whether it has not ended yet.

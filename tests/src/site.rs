@@ -33,6 +33,15 @@ impl Site {
         Self { directory, marker: Marker::unique() }
     }
 
+    /// An empty place in this directory, such as one on a small disk.
+    ///
+    /// # Panics
+    /// If no directory can be made in it.
+    pub fn within(directory: &Path) -> Self {
+        let directory = TempDir::with_prefix_in("forerunner-e2e-", directory).expect("a directory can be made in it");
+        Self { directory, marker: Marker::unique() }
+    }
+
     /// A place whose configuration has these pools and, before them, these lines of TOML.
     ///
     /// # Panics
@@ -85,7 +94,28 @@ impl Site {
     /// # Panics
     /// If it does not come up.
     pub async fn serve(&self) -> Service {
-        Service::start(self).await
+        self.serve_on(&self.store_url()).await
+    }
+
+    /// Starts a service on the store with this address and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn serve_on(&self, store: &str) -> Service {
+        Service::start(self, store, &[]).await
+    }
+
+    /// Starts a service through another program, such as `strace -D …`, which is given the command line and must become
+    /// the service, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn serve_under(&self, wrapper: &[&str]) -> Service {
+        Service::start(self, &self.store_url(), wrapper).await
+    }
+
+    fn store_url(&self) -> String {
+        format!("sqlite:{}", self.store().display())
     }
 
     /// Waits until no process of this place is left.

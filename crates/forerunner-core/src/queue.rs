@@ -74,9 +74,13 @@ pub struct QueueMachine {
     slots: usize,
     /// The claim under way: how many it asked for, and how many were believed to be there.
     claiming: Option<(usize, usize)>,
+    /// Slots to be withdrawn that the claim under way may fill.
+    owed: usize,
     /// No claim before this time.
     blocked_until: Option<Timestamp>,
     polled_at: Timestamp,
+    /// The wake-up that was asked for to look again.
+    poll_due: Option<Timestamp>,
     sweeping: bool,
     next_due: Option<Timestamp>,
 }
@@ -104,6 +108,7 @@ impl QueueMachine {
             // The caller keeps only its earliest wake-up, so the others are asked for again.
             QueueEvent::Tick => {
                 let pending = self.next_due.into_iter().chain(self.blocked_until);
+                self.poll_due = None;
                 actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
             }
             QueueEvent::Claimable(count) => self.claimable += count as i64,
@@ -114,12 +119,18 @@ impl QueueMachine {
             QueueEvent::Withdraw(asked) => {
                 let reserved = self.claiming.map_or(0, |(asked, _)| asked);
                 let got = asked.min(self.slots.saturating_sub(reserved));
-                self.slots -= got;
-                actions.push(QueueAction::Withdrawn { asked, got });
+                // Those under a claim are spoken of once it is answered: a pool told `not now` would ask again at once.
+                let later = if self.claiming.is_some() { asked - got } else { 0 };
+                self.owed += later;
+                self.withdrawn(asked - later, got, &mut actions);
             }
-            QueueEvent::Claimed { asked, got } => self.on_claimed(asked, got),
+            QueueEvent::Claimed { asked, got } => {
+                self.on_claimed(asked, got);
+                self.answer_owed(&mut actions);
+            }
             QueueEvent::ClaimFailed { retry_at } => {
                 self.claiming = None;
+                self.answer_owed(&mut actions);
                 self.blocked_until = Some(retry_at);
                 actions.push(QueueAction::Wake(retry_at));
             }
@@ -132,6 +143,7 @@ impl QueueMachine {
         }
         self.sweep_if_due(now, &mut actions);
         self.claim_if_useful(now, &mut actions);
+        self.poll_later(now, &mut actions);
         actions
     }
 
@@ -148,6 +160,23 @@ impl QueueMachine {
         // What was believed to be there and did not come is not there: it expired, or another node took it.
         let phantoms = believed.min(asked).saturating_sub(got);
         self.claimable -= (got + phantoms) as i64;
+        if got < asked {
+            // Then nothing is left. A count below zero would hide that many tasks to come, were it from tasks that the
+            // queue never heard of; one too high, of tasks it has not heard of yet, costs a claim in vain.
+            self.claimable = self.claimable.max(0);
+        }
+    }
+
+    fn withdrawn(&mut self, asked: usize, got: usize, actions: &mut Vec<QueueAction>) {
+        self.slots -= got;
+        if asked > 0 {
+            actions.push(QueueAction::Withdrawn { asked, got });
+        }
+    }
+
+    fn answer_owed(&mut self, actions: &mut Vec<QueueAction>) {
+        let asked = std::mem::take(&mut self.owed);
+        self.withdrawn(asked, asked.min(self.slots), actions);
     }
 
     fn sweep_if_due(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
@@ -173,6 +202,17 @@ impl QueueMachine {
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));
+    }
+
+    /// With slots open and nothing else to come, only a timer makes the queue look for what it was not told of.
+    fn poll_later(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        let due = self.polled_at + POLL;
+        let blocked = self.blocked_until.is_some_and(|until| now < until);
+        if self.slots == 0 || self.claiming.is_some() || blocked || self.poll_due == Some(due) {
+            return;
+        }
+        self.poll_due = Some(due);
+        actions.push(QueueAction::Wake(due));
     }
 }
 
@@ -200,8 +240,18 @@ mod tests {
         assert_eq!(queue.step(QueueEvent::Demand(2), at(1)), vec![QueueAction::Claim(2)]);
         assert!(queue.step(QueueEvent::Demand(5), at(1)).is_empty(), "one claim at a time");
         assert_eq!(queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(2)), vec![QueueAction::Claim(1)]);
-        assert!(queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2)).is_empty());
+        let actions = queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(actions, vec![QueueAction::Wake(at(1_002))], "nothing is known of: it looks again later");
         assert_eq!((queue.depth(), queue.open_slots()), (0, 4));
+    }
+
+    #[test]
+    fn tasks_that_it_was_not_told_of_are_found_and_hide_none_that_come_later() {
+        let mut queue = idle();
+        assert!(queue.step(QueueEvent::Demand(3), at(10)).is_empty(), "it has asked to be woken when it last looked");
+        assert_eq!(queue.step(QueueEvent::Tick, at(1_000)), vec![QueueAction::Claim(3)]);
+        queue.step(QueueEvent::Claimed { asked: 3, got: 2 }, at(1_001));
+        assert_eq!(queue.step(QueueEvent::Claimable(1), at(1_002)), vec![QueueAction::Claim(1)], "at once, not later");
     }
 
     #[test]
@@ -231,9 +281,15 @@ mod tests {
         queue.step(QueueEvent::Claimable(1), at(1));
         queue.step(QueueEvent::Demand(3), at(1));
         let actions = queue.step(QueueEvent::Withdraw(3), at(1));
-        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 3, got: 2 }]);
-        queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 2, got: 2 }]);
+        let actions = queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
+        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 1, got: 0 }], "said once it is known");
         assert_eq!(queue.open_slots(), 0);
+        queue.step(QueueEvent::Claimable(1), at(3));
+        queue.step(QueueEvent::Demand(1), at(3));
+        assert!(queue.step(QueueEvent::Withdraw(1), at(3)).is_empty());
+        let actions = queue.step(QueueEvent::ClaimFailed { retry_at: at(9) }, at(4));
+        assert!(actions.contains(&QueueAction::Withdrawn { asked: 1, got: 1 }), "{actions:?}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
 //!
 //! It knows nothing of actors or agents, and never reads a clock: every call says what time it is. What all stores
-//! promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that holds them to it.
+//! promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that holds them to it, and `faulty`, behind the feature `faults`, a
+//! store that fails when it is told to.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -16,6 +17,8 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
+#[cfg(any(test, feature = "faults"))]
+pub mod faulty;
 mod membership;
 mod memory;
 mod open;

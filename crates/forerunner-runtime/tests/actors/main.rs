@@ -3,6 +3,7 @@
 mod alone;
 mod cluster;
 mod contexts;
+mod faults;
 mod kept_open;
 mod queue;
 mod scaling;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     lab::{Lab, at, node, retry, succeeded},
-    property::{check, ensure},
+    property::{cases, check, ensure},
 };
 use crate::{Store, TaskFilter};
 
@@ -51,7 +51,7 @@ pub async fn the_newest_epoch_alone_is_accepted<F: Future<Output = Arc<dyn Store
     let lab = Lab::new(open().await);
     let leases = 2..6_usize;
     let plan = leases.prop_flat_map(|leases| (Just(leases), prop::collection::vec(0..leases, 1..20)));
-    check(200, plan, async |(leases, order)| {
+    check(cases(200, 10_000), plan, async |(leases, order)| {
         lab.enqueue(lab.task(1)).await;
         let mut held = Vec::new();
         for _ in 0..leases {

@@ -1,6 +1,6 @@
 use std::{future::Future, sync::Arc};
 
-use forerunner_core::{ErrorKind, Next, RetryPolicy, TaskState};
+use forerunner_core::{ErrorKind, Next, RetryPolicy, TaskError, TaskState};
 
 use super::lab::{Lab, at, failed, id, node, pool, retry, submission, succeeded, trouble};
 use crate::{Cancelled, Mismatch, Rescue, Store, StoreError, Submission, TaskFilter};
@@ -196,6 +196,12 @@ pub async fn a_task_that_crashed_too_often_dies<F: Future<Output = Arc<dyn Store
     assert_eq!(dead.error.unwrap().kind, ErrorKind::NodeLost);
     assert!(lab.claim(1, 6).await.is_empty());
     assert_eq!(lab.store.redrive(id, at(7)).await.unwrap().unwrap().crashes, 0);
+    // The crash that an attempt ends with counts as well, as in the task that its holder has.
+    let task = lab.claim(1, 8).await.remove(0);
+    let error = TaskError::new(ErrorKind::AgentLost, "it is gone");
+    let dead = Next::Finish { state: TaskState::Dead, output: None, error: Some(error) };
+    lab.settle(&task, 9, dead).await.unwrap();
+    assert_eq!(lab.get(id).await.crashes, 1);
 }
 
 /// Purging goes by when tasks ended, and stops at its limit.

@@ -17,6 +17,14 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
+/// How many cases: the bounded count, or the full one if `FORERUNNER_FULL` is set to anything but `0`.
+pub(super) fn cases(bounded: u32, full: u32) -> u32 {
+    match std::env::var_os("FORERUNNER_FULL") {
+        Some(value) if value != "0" => full,
+        _ => bounded,
+    }
+}
+
 /// Tries a property on `cases` random values; on failure looks for a smaller one that fails too, and shows it.
 pub(super) async fn check<S: Strategy>(cases: u32, strategy: S, property: impl AsyncFn(S::Value) -> Result<(), String>)
 where

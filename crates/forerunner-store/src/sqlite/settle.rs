@@ -33,7 +33,7 @@ impl Tx<'_> {
     fn settle_one(&mut self, settlement: &Settlement) -> Sql<Result<Settled, LeaseLost>> {
         let Settlement { task, epoch, now, .. } = *settlement;
         let lost = Ok(Err(LeaseLost { task, epoch }));
-        let Some(lease) = self.lease_of(task, epoch) else { return lost };
+        let Some(mut lease) = self.lease_of(task, epoch) else { return lost };
         if let Some(commit) = &settlement.context
             && !self.commit_context(lease.pool, commit, now)?
         {
@@ -45,6 +45,7 @@ impl Tx<'_> {
         let state = match &settlement.next {
             Next::Finish { state, output, error } => {
                 let state = rules::end_state(*state);
+                lease.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
                 let ended = Ended { state, error: error.as_ref(), output: output.as_ref(), finished_at: Some(now) };
                 self.finish(&lease, &ended, agent)?;
                 state

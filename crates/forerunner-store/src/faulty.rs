@@ -1,0 +1,28 @@
+//! A store that fails when it is told to, around one that works.
+//!
+//! Behind the feature `faults`, for tests of what stands above a store:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! use std::sync::Arc;
+//! use forerunner_store::{MemoryStore, Store, faulty::{Fault, FaultyStore, Schedule, Verb}};
+//!
+//! let second_note_is_lost = Schedule::script([(Verb::PutNote, 2, Fault::After)]);
+//! let store = FaultyStore::new(Arc::new(MemoryStore::default()), second_note_is_lost);
+//! assert!(store.put_note("a".to_owned(), Some("1".to_owned())).await.is_ok());
+//! assert!(store.put_note("a".to_owned(), Some("2".to_owned())).await.is_err());
+//! // The caller was told of an error, and yet it was done: the outcome was unknown.
+//! assert_eq!(store.note("a".to_owned()).await.unwrap().as_deref(), Some("2"));
+//! # }
+//! ```
+
+mod journal;
+mod schedule;
+mod store;
+mod verb;
+
+pub use journal::Deed;
+pub use schedule::{Fault, Schedule};
+pub use store::FaultyStore;
+pub use verb::Verb;

@@ -1,0 +1,32 @@
+//! What took effect inside, whatever the callers were told.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forerunner_core::{LeaseEpoch, TaskId, TaskState};
+
+/// Something that took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// A task was accepted as new.
+    Accepted(TaskId),
+    /// A task was leased.
+    Claimed(TaskId, LeaseEpoch),
+    /// The end of an attempt was accepted, and the task is in this state since.
+    Settled(TaskId, LeaseEpoch, TaskState),
+    /// The end of an attempt was refused, because its lease was gone.
+    Refused(TaskId, LeaseEpoch),
+}
+
+/// Deeds in the order in which they took effect.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Journal(Arc<Mutex<Vec<Deed>>>);
+
+impl Journal {
+    pub fn note(&self, deeds: impl IntoIterator<Item = Deed>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(deeds);
+    }
+
+    pub fn read(&self) -> Vec<Deed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

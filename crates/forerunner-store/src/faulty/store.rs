@@ -1,0 +1,296 @@
+//! The wrapper itself.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+
+use super::{Deed, Fault, Schedule, Verb, journal::Journal};
+use crate::{
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+};
+
+/// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
+///
+/// What reaches the store inside does so when it is called, in order, as [`Store`] promises; only answers are delayed.
+pub struct FaultyStore<S: ?Sized> {
+    inner: Arc<S>,
+    schedule: Mutex<Schedule>,
+    calls: [AtomicU64; Verb::COUNT],
+    injected: AtomicU64,
+    journal: Journal,
+}
+
+impl<S: Store + ?Sized> FaultyStore<S> {
+    /// Wraps a store.
+    pub fn new(inner: Arc<S>, schedule: Schedule) -> Self {
+        let calls = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { inner, schedule: Mutex::new(schedule), calls, injected: AtomicU64::new(0), journal: Journal::default() }
+    }
+
+    /// Goes on by another schedule. Calls are counted on, so a script speaks of all calls that were ever made.
+    pub fn reschedule(&self, schedule: Schedule) {
+        *self.schedule.lock().unwrap_or_else(PoisonError::into_inner) = schedule;
+    }
+
+    /// Lets nothing fail from now on.
+    pub fn heal(&self) {
+        self.reschedule(Schedule::calm());
+    }
+
+    /// Returns how many calls of a verb there were.
+    pub fn calls(&self, verb: Verb) -> u64 {
+        self.calls[verb as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns how many calls met a fault.
+    pub fn injected(&self) -> u64 {
+        self.injected.load(Ordering::Relaxed)
+    }
+
+    /// Returns what took effect so far, of what [`Deed`] knows, in order.
+    pub fn deeds(&self) -> Vec<Deed> {
+        self.journal.read()
+    }
+
+    fn next_fault(&self, verb: Verb) -> Option<Fault> {
+        let number = self.calls[verb as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let fault = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).fault(verb, number);
+        self.injected.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
+        fault
+    }
+
+    fn through<T: Send + 'static>(&self, verb: Verb, call: impl FnOnce(&S) -> StoreFuture<T>) -> StoreFuture<T> {
+        let failed = |reason: &str| StoreError::Unavailable { store: self.inner.kind(), reason: reason.to_owned() };
+        match self.next_fault(verb) {
+            None => call(&self.inner),
+            Some(Fault::Before) => {
+                let error = failed("a fault was injected before the call");
+                Box::pin(async move { Err(error) })
+            }
+            Some(Fault::Slow(delay)) => {
+                let call = call(&self.inner);
+                Box::pin(async move {
+                    let answer = call.await;
+                    tokio::time::sleep(delay).await;
+                    answer
+                })
+            }
+            Some(Fault::After) => {
+                let error = failed("a fault was injected after the call; its outcome is unknown");
+                instead(call(&self.inner), async move { error })
+            }
+            Some(Fault::Lost(patience)) => {
+                let error = failed("the answer was lost; the outcome is unknown");
+                instead(call(&self.inner), async move {
+                    tokio::time::sleep(patience).await;
+                    error
+                })
+            }
+            Some(Fault::Silent) => instead(call(&self.inner), std::future::pending()),
+        }
+    }
+}
+
+/// Notes what an answer says took effect, before anybody else sees it.
+fn noting<T: Send + 'static, I: IntoIterator<Item = Deed>>(
+    journal: &Journal,
+    call: StoreFuture<T>,
+    deeds: impl FnOnce(&T) -> I + Send + 'static,
+) -> StoreFuture<T> {
+    let journal = journal.clone();
+    Box::pin(async move {
+        let answer = call.await?;
+        journal.note(deeds(&answer));
+        Ok(answer)
+    })
+}
+
+/// Lets a call come to its end, and answers something else.
+fn instead<T: Send + 'static>(
+    call: StoreFuture<T>,
+    error: impl Future<Output = StoreError> + Send + 'static,
+) -> StoreFuture<T> {
+    Box::pin(async move {
+        drop(call.await);
+        Err(error.await)
+    })
+}
+
+impl<S: Store + ?Sized> Store for FaultyStore<S> {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        self.through(Verb::Enqueue, |store| {
+            noting(&self.journal, store.enqueue(batch), |answers| {
+                let accepted = answers.iter().filter_map(|answer| match answer {
+                    Ok(Enqueued::New { task, .. }) => Some(Deed::Accepted(*task)),
+                    _ => None,
+                });
+                accepted.collect::<Vec<_>>()
+            })
+        })
+    }
+
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
+        self.through(Verb::Claim, |store| {
+            noting(&self.journal, store.claim(claim), |tasks| {
+                tasks.iter().map(|task| Deed::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
+            })
+        })
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
+        let asked: Vec<_> = batch.iter().map(|one| (one.task, one.epoch)).collect();
+        self.through(Verb::Settle, |store| {
+            noting(&self.journal, store.settle(batch), |answers| {
+                let deeds = answers.iter().zip(asked).map(|(answer, (task, epoch))| match answer {
+                    Ok(settled) => Deed::Settled(task, epoch, settled.state),
+                    Err(_) => Deed::Refused(task, epoch),
+                });
+                deeds.collect::<Vec<_>>()
+            })
+        })
+    }
+
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+        self.inner.assign(assignments);
+    }
+
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+        self.through(Verb::Cancel, |store| store.cancel(task, now))
+    }
+
+    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
+        self.through(Verb::Redrive, |store| store.redrive(task, now))
+    }
+
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
+        self.through(Verb::Sweep, |store| store.sweep(pool, now))
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.through(Verb::Renew, |store| store.renew(node, until))
+    }
+
+    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+        self.through(Verb::Beat, |store| store.beat(beat))
+    }
+
+    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+        self.through(Verb::Leave, |store| store.leave(node))
+    }
+
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
+        self.through(Verb::Rescue, |store| store.rescue(rescue))
+    }
+
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        self.through(Verb::Task, |store| store.task(task))
+    }
+
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
+        self.through(Verb::Tasks, |store| store.tasks(filter))
+    }
+
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
+        self.through(Verb::Counts, |store| store.counts(pool))
+    }
+
+    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
+        self.through(Verb::Context, |store| store.context(pool, context))
+    }
+
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+        self.through(Verb::DeleteContext, |store| store.delete_context(pool, context))
+    }
+
+    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.through(Verb::PutNote, |store| store.put_note(key, text))
+    }
+
+    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+        self.through(Verb::Note, |store| store.note(key))
+    }
+
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.through(Verb::Purge, |store| store.purge(before, limit))
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.through(Verb::Check, |store| store.check())
+    }
+
+    fn close(&self) -> StoreFuture<()> {
+        self.through(Verb::Close, |store| store.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::MemoryStore;
+
+    fn faulty(faults: &[(u64, Fault)]) -> FaultyStore<MemoryStore> {
+        let script = faults.iter().map(|(number, fault)| (Verb::PutNote, *number, *fault));
+        FaultyStore::new(Arc::new(MemoryStore::default()), Schedule::script(script))
+    }
+
+    async fn put(store: &FaultyStore<MemoryStore>, text: &str) -> Result<(), StoreError> {
+        store.put_note("key".to_owned(), Some(text.to_owned())).await
+    }
+
+    async fn note(store: &FaultyStore<MemoryStore>) -> Option<String> {
+        store.note("key".to_owned()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_fault_does_and_answers_what_it_says() {
+        let store = faulty(&[(2, Fault::Before), (3, Fault::After), (4, Fault::Lost(Duration::from_millis(20)))]);
+        put(&store, "1").await.unwrap();
+        assert!(put(&store, "2").await.unwrap_err().is_retryable());
+        assert_eq!(note(&store).await.as_deref(), Some("1"));
+        assert!(put(&store, "3").await.unwrap_err().is_retryable());
+        assert_eq!(note(&store).await.as_deref(), Some("3"));
+        assert!(put(&store, "4").await.unwrap_err().to_string().contains("answer was lost"));
+        assert_eq!(note(&store).await.as_deref(), Some("4"));
+        assert_eq!((store.calls(Verb::PutNote), store.injected()), (4, 3));
+    }
+
+    #[tokio::test]
+    async fn what_is_slow_or_silent_has_been_done_all_the_same() {
+        let store = faulty(&[(1, Fault::Slow(Duration::from_millis(30))), (2, Fault::Silent)]);
+        let slow = put(&store, "1");
+        let mut slow = std::pin::pin!(slow);
+        assert!(tokio::time::timeout(Duration::from_millis(5), &mut slow).await.is_err());
+        assert_eq!(note(&store).await.as_deref(), Some("1"));
+        slow.await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(50), put(&store, "2")).await.is_err());
+        assert_eq!(note(&store).await.as_deref(), Some("2"));
+        store.heal();
+        put(&store, "3").await.unwrap();
+    }
+
+    mod calm {
+        use std::sync::Arc;
+
+        use crate::{
+            MemoryStore, Store,
+            faulty::{FaultyStore, Schedule},
+        };
+
+        crate::store_conformance!(|| async {
+            Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), Schedule::calm())) as Arc<dyn Store>
+        });
+    }
+}

@@ -1,0 +1,49 @@
+/// A verb of [`Store`](crate::Store) whose answer can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verb {
+    /// [`Store::enqueue`](crate::Store::enqueue).
+    Enqueue,
+    /// [`Store::claim`](crate::Store::claim).
+    Claim,
+    /// [`Store::settle`](crate::Store::settle).
+    Settle,
+    /// [`Store::cancel`](crate::Store::cancel).
+    Cancel,
+    /// [`Store::redrive`](crate::Store::redrive).
+    Redrive,
+    /// [`Store::sweep`](crate::Store::sweep).
+    Sweep,
+    /// [`Store::renew`](crate::Store::renew).
+    Renew,
+    /// [`Store::beat`](crate::Store::beat).
+    Beat,
+    /// [`Store::leave`](crate::Store::leave).
+    Leave,
+    /// [`Store::rescue`](crate::Store::rescue).
+    Rescue,
+    /// [`Store::task`](crate::Store::task).
+    Task,
+    /// [`Store::tasks`](crate::Store::tasks).
+    Tasks,
+    /// [`Store::counts`](crate::Store::counts).
+    Counts,
+    /// [`Store::context`](crate::Store::context).
+    Context,
+    /// [`Store::delete_context`](crate::Store::delete_context).
+    DeleteContext,
+    /// [`Store::put_note`](crate::Store::put_note).
+    PutNote,
+    /// [`Store::note`](crate::Store::note).
+    Note,
+    /// [`Store::purge`](crate::Store::purge).
+    Purge,
+    /// [`Store::check`](crate::Store::check).
+    Check,
+    /// [`Store::close`](crate::Store::close).
+    Close,
+}
+
+impl Verb {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Close as usize + 1;
+}

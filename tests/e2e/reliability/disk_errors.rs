@@ -1,0 +1,96 @@
+//! A6: the disk says that it could not sync.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use forerunner_e2e::{Call, Pool, Site, count, eventually, holds};
+
+use super::load::Load;
+
+const SOON: Duration = Duration::from_secs(60);
+/// Syncs of the opening, which are left alone: a node that cannot open its store does not start.
+const OPENING: u64 = 8;
+const TASKS: u64 = 60;
+
+/// Whether this process may trace others; says why not.
+fn can_trace() -> bool {
+    let probe = Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "-e", "trace=fsync", "true"]).output();
+    match probe {
+        Ok(output) if output.status.success() => true,
+        Ok(output) => {
+            println!("A6: skipped, this process may not trace: {}", String::from_utf8_lossy(&output.stderr).trim());
+            false
+        }
+        Err(error) => {
+            println!("A6: skipped, no strace: {error}");
+            false
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn what_could_not_be_synced_is_not_acknowledged_and_nothing_acknowledged_is_missing() {
+    if !can_trace() {
+        return;
+    }
+    let positions = count(4, 50);
+    let (mut refused, mut slowest) = (0, Duration::ZERO);
+    for position in 0..positions {
+        let (repeated, told) = one_position(OPENING + 2 * position, position % 2 == 0).await;
+        refused += repeated;
+        slowest = slowest.max(told);
+    }
+    assert!(refused >= positions, "each position met a submission: {refused}");
+    println!(
+        "A6: {positions} positions, {refused} submissions refused and repeated; readiness failed after {slowest:.0?} at most"
+    );
+}
+
+/// Lets syncs fail from one position on: a few, or all until the node is killed. Answers how many submissions were
+/// refused, and how long readiness took to tell.
+async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
+    let site = Site::new();
+    let pool = Pool::writing("work", &site.effects()).fixed(2).set("task.retry_initial = \"20ms\"");
+    let site = site.with("log.level = \"error\"", &[pool]);
+    // The file is made first, so that only what it takes to open it comes before the faults.
+    assert_eq!(site.serve().await.stop(SOON).await, 0);
+    let when = if heals { format!("{first}..{}", first + 3) } else { format!("{first}+") };
+    let inject = format!("inject=fsync,fdatasync:error=EIO:when={when}");
+    let strace =
+        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
+    let mut service = site.serve_under(&strace).await;
+    let load = Load::new(&site, &service);
+    let breaking = async {
+        let mut told = Duration::ZERO;
+        if !heals {
+            eventually("a submission is refused", SOON, async || holds(load.repeated.get() > 0)).await;
+            let begun = Instant::now();
+            eventually("readiness fails", SOON, async || {
+                let answer = load.client().call(Call::get("/readyz")).await;
+                holds(answer.is_ok_and(|answer| answer.status == 503))
+            })
+            .await;
+            told = begun.elapsed();
+        } else {
+            eventually("the load goes on", SOON, async || holds(load.acknowledged() >= TASKS)).await;
+        }
+        assert!(service.is_running(), "a disk that fails is no reason to end");
+        service.kill();
+        site.empty(SOON).await;
+        let service = site.serve().await;
+        load.turn_to(&service);
+        (service, told)
+    };
+    let ((service, told), ()) = futures_util::join!(breaking, load.submit_all(4, TASKS, 0.0));
+    load.see_all_ended(SOON).await;
+    assert_eq!(service.stop(SOON).await, 0);
+    // A claim that could not be written is void, and its attempt may be run once more in the same life.
+    let mut history = load.history.borrow_mut();
+    history.orphans(&site);
+    let counts = history.check_clients();
+    assert_eq!(counts.acknowledged as u64, TASKS);
+    assert_eq!(counts.ended, counts.acknowledged, "{counts:?}");
+    (load.repeated.get(), told)
+}

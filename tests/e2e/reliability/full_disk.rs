@@ -1,0 +1,124 @@
+//! A7: no space left.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use forerunner_e2e::{Call, Pool, Service, Site, eventually, holds};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(60);
+const PAYLOAD: usize = 60_000;
+
+/// A file system of its own for a site, unmounted when it is dropped.
+struct Mount<'a>(&'a Path);
+
+impl<'a> Mount<'a> {
+    /// Says why not, if that is not allowed.
+    fn small(directory: &'a Path) -> Option<Self> {
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"]).arg(directory).output();
+        match mount {
+            Ok(output) if output.status.success() => Some(Self(directory)),
+            Ok(output) => {
+                println!("A7: no small file system: {}", String::from_utf8_lossy(&output.stderr).trim());
+                None
+            }
+            Err(error) => {
+                println!("A7: no small file system: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        // It goes for good once the last file in it is closed.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+/// Submits until it is refused as something that passes; answers the accepted tasks.
+async fn fill(service: &Service) -> Vec<String> {
+    let mut accepted = Vec::new();
+    let body = json!({ "input": "x".repeat(PAYLOAD) });
+    for _ in 0..2_000 {
+        let answer = service.client().ask(Call::submit("work", &body)).await;
+        match answer.status {
+            202 => accepted.push(answer.body["id"].as_str().unwrap_or_default().to_owned()),
+            503 | 507 => {
+                assert_eq!(answer.problem(), "store-unavailable", "{answer:?}");
+                assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{answer:?}");
+                return accepted;
+            }
+            _ => panic!("{answer:?}"),
+        }
+    }
+    panic!("it is never full");
+}
+
+async fn is_ready(service: &Service) -> bool {
+    service.client().call(Call::get("/readyz")).await.is_ok_and(|answer| answer.status == 200)
+}
+
+/// Checks the file as another program sees it.
+fn quick_check(site: &Site) -> Value {
+    let check = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA quick_check').fetchone()[0])";
+    let output = Command::new("python3").args(["-c", check]).arg(site.store()).output().expect("python3 is there");
+    String::from_utf8_lossy(&output.stdout).trim().into()
+}
+
+/// Everything that was accepted ends, after space came back, and the file is sound.
+async fn heals(site: &Site, service: Service, mut accepted: Vec<String>) -> Duration {
+    let begun = std::time::Instant::now();
+    eventually("it is ready again, without a restart", SOON, async || holds(is_ready(&service).await)).await;
+    let healed = begun.elapsed();
+    let client = service.client();
+    accepted.push(client.submit("work", json!("there is room again")).await);
+    client.ask(Call::new("POST", "/v1/pools/work:resume")).await;
+    for task in &accepted {
+        assert_eq!(client.ended(task).await["state"], "succeeded");
+    }
+    assert_eq!(service.stop(SOON).await, 0);
+    assert_eq!(quick_check(site), "ok");
+    healed
+}
+
+#[actix_rt::test]
+async fn a_full_disk_refuses_submissions_lets_running_tasks_finish_and_heals() {
+    let outer = tempfile::tempdir().expect("a temporary directory");
+    let Some(_mount) = Mount::small(outer.path()) else { return };
+    let site = Site::within(outer.path()).with("log.level = \"error\"", &[Pool::builtin("work").fixed(2)]);
+    let ballast = site.path("ballast");
+    std::fs::write(&ballast, vec![7; 4 << 20]).expect("there is room for ballast");
+    let service = site.serve().await;
+    let client = service.client();
+    let running = client.submit("work", json!({ "service_s": 3 })).await;
+    let path = format!("/v1/tasks/{running}");
+    eventually("it runs", SOON, async || holds(client.get(&path).await["state"] == "running")).await;
+    client.ask(Call::new("POST", "/v1/pools/work:pause")).await;
+    let accepted = fill(&service).await;
+    assert!(!is_ready(&service).await, "readiness tells");
+    assert_eq!(client.ended(&running).await["state"], "succeeded", "what runs can finish");
+    std::fs::remove_file(&ballast).expect("ballast can be dropped");
+    let tasks = accepted.len();
+    let healed = heals(&site, service, accepted).await;
+    println!("A7: full after {tasks} tasks of {PAYLOAD} bytes; healed {healed:.1?} after space was back");
+}
+
+/// A limit on the size of files, which any user may set. The system has another word for it, so the store cannot tell that
+/// it is full; it must hold all the same.
+#[actix_rt::test]
+async fn files_that_may_not_grow_refuse_submissions_and_heal() {
+    let site = Site::new().with("log.level = \"error\"", &[Pool::builtin("work").fixed(2)]);
+    // The signal that goes with the limit would end the process.
+    let limited = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+    let service = site.serve_under(&limited).await;
+    service.client().ask(Call::new("POST", "/v1/pools/work:pause")).await;
+    service.limit_files(Some(3 << 20));
+    let accepted = fill(&service).await;
+    assert!(!accepted.is_empty());
+    service.limit_files(None);
+    let tasks = accepted.len();
+    let healed = heals(&site, service, accepted).await;
+    println!("A7: files of 3 MiB at most, full after {tasks} tasks; healed {healed:.1?} after the limit was lifted");
+}

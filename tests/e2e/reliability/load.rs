@@ -1,0 +1,100 @@
+//! Clients that submit with keys and repeat themselves until they are answered, and write down what they are told.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+use forerunner_e2e::{Answer, Call, Client, History, NoAnswer, Service, Site, eventually};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+/// Longest time until a submission is acknowledged, a start of the node included.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What clients and the one that breaks things share. A service that is being replaced leaves a client behind that gets
+/// no answers.
+pub struct Load {
+    client: RefCell<Client>,
+    pub history: RefCell<History>,
+    submitted: Cell<u64>,
+    acknowledged: Cell<u64>,
+    /// Submissions that got no answer, or were told to come back.
+    pub repeated: Cell<u64>,
+}
+
+impl Load {
+    pub fn new(site: &Site, service: &Service) -> Self {
+        Self {
+            client: RefCell::new(service.client()),
+            history: RefCell::new(History::of(site)),
+            submitted: Cell::new(0),
+            acknowledged: Cell::new(0),
+            repeated: Cell::new(0),
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.borrow().clone()
+    }
+
+    /// Speaks to another life of the service from now on.
+    pub fn turn_to(&self, service: &Service) {
+        *self.client.borrow_mut() = service.client();
+    }
+
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.get()
+    }
+
+    /// Submits numbers below `until` over this many connections, each with its own key, until all are acknowledged.
+    pub async fn submit_all(&self, connections: u64, until: u64, service_s: f64) {
+        join_all((0..connections).map(|_| self.submit(until, service_s))).await;
+    }
+
+    async fn submit(&self, until: u64, service_s: f64) {
+        while self.submitted.get() < until {
+            let number = self.submitted.replace(self.submitted.get() + 1);
+            let key = format!("task-{number}");
+            let task = eventually("a submission is acknowledged", PATIENCE, async || {
+                let body = json!({ "input": { "number": number, "service_s": service_s } });
+                let call = Call::submit("work", &body).header("Idempotency-Key", &key);
+                let task = accepted(self.client().call(call).await);
+                self.repeated.set(self.repeated.get() + u64::from(task.is_none()));
+                task
+            })
+            .await;
+            let mut history = self.history.borrow_mut();
+            history.acked(&key, task["id"].as_str().expect("an accepted task has an id"));
+            history.saw(&task);
+            self.acknowledged.set(self.acknowledged.get() + 1);
+        }
+    }
+
+    /// Waits for the end of all tasks and notes how they stand, results included.
+    pub async fn see_all_ended(&self, limit: Duration) -> Vec<Value> {
+        let client = self.client();
+        let listed = client.settled("work", limit).await;
+        let tasks = with_outputs(&client, &listed).await;
+        self.history.borrow_mut().saw_all(&tasks);
+        tasks
+    }
+}
+
+/// An accepted task; `None` when the outcome is unknown or the node says to come back.
+fn accepted(outcome: Result<Answer, NoAnswer>) -> Option<Value> {
+    let answer = outcome.ok()?;
+    let may_repeat = matches!(answer.status, 500 | 503 | 507);
+    assert!(matches!(answer.status, 200 | 202) || may_repeat, "{answer:?}");
+    (!may_repeat).then_some(answer.body)
+}
+
+/// Reads all tasks one by one: only so they come with their output.
+async fn with_outputs(client: &Client, listed: &[Value]) -> Vec<Value> {
+    let ids: Vec<&str> = listed.iter().filter_map(|task| task["id"].as_str()).collect();
+    let mut tasks = Vec::with_capacity(ids.len());
+    for some in ids.chunks(16) {
+        tasks.extend(join_all(some.iter().map(|id| client.get(format!("/v1/tasks/{id}")))).await);
+    }
+    tasks
+}

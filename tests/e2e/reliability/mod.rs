@@ -1,0 +1,11 @@
+//! Faults, and what holds all the same. `FORERUNNER_FULL=1` asks for the full counts; `docs/reliability.md` has the list.
+
+mod agent_kills;
+mod cancels;
+mod disk_errors;
+mod full_disk;
+mod load;
+mod node_kills;
+mod nodes;
+mod poison;
+mod terminations;

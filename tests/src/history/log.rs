@@ -1,0 +1,166 @@
+//! The file that events are appended to.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{Counts, Epoch, Event, Violation, check};
+use crate::{Effect, Effects, Site, effects::Step};
+
+/// An append-only log of a run, over any number of lives of a service.
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    file: File,
+    /// How many lines of the agents' file were taken over.
+    taken: usize,
+    /// Ends that are noted already: most are seen many times.
+    seen: HashSet<Event>,
+}
+
+impl History {
+    /// A history that is kept in this file, and goes on with what is there.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let file = OpenOptions::new().create(true).append(true).open(&path).expect("the history can be written");
+        Self { path, file, taken: 0, seen: HashSet::new() }
+    }
+
+    /// The history of a site.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn of(site: &Site) -> Self {
+        Self::at(site.path("history.jsonl"))
+    }
+
+    /// Returns where it is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends an event.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn note(&mut self, event: Event) {
+        self.file.write_all(format!("{event}\n").as_bytes()).expect("the history can be written");
+    }
+
+    /// Notes that a submission with this key was acknowledged as this task.
+    pub fn acked(&mut self, key: &str, task: &str) {
+        self.note(Event::Acked { key: key.to_owned(), task: task.to_owned() });
+    }
+
+    /// Notes how a task stands, if it has ended. Without its output, that it succeeded is not noted: nothing would say
+    /// whose result it has.
+    ///
+    /// # Panics
+    /// If it is no task.
+    pub fn saw(&mut self, task: &Value) {
+        let text = |name: &str| task[name].as_str().unwrap_or_default().to_owned();
+        if task["finished_at"].is_null() || (task["state"] == "succeeded" && task["output"].is_null()) {
+            return;
+        }
+        let number = |name: &str| task["output"][name].as_u64();
+        let epoch = number("attempt").zip(number("pid")).map(|(number, holder)| Epoch { number, holder });
+        let event = Event::Ended { task: text("id"), state: text("state"), at: text("finished_at"), epoch };
+        if self.seen.insert(event.clone()) {
+            self.note(event);
+        }
+    }
+
+    /// Notes how all tasks stand when all is over.
+    pub fn saw_all(&mut self, tasks: &[Value]) {
+        for task in tasks {
+            self.saw(task);
+            if task["finished_at"].is_null() {
+                let text = |name: &str| task[name].as_str().unwrap_or_default().to_owned();
+                self.note(Event::Open { task: text("id"), state: text("state") });
+            }
+        }
+    }
+
+    /// Takes over what agents have written down since the last time.
+    pub fn take(&mut self, effects: &Effects, node: &str) {
+        let all = effects.steps();
+        for (step, Effect { task, attempt, pid }) in all.iter().skip(self.taken).cloned() {
+            let epoch = Epoch { number: attempt, holder: pid };
+            self.note(match step {
+                Step::Started => Event::Started { task, epoch, node: node.to_owned() },
+                Step::Effect => Event::Effect { task, epoch },
+            });
+        }
+        self.taken = all.len();
+    }
+
+    /// Notes that a node and all its agents are dead, after what these have written down.
+    pub fn node_down(&mut self, effects: &Effects, node: &str) {
+        self.take(effects, node);
+        self.note(Event::NodeDown { node: node.to_owned() });
+    }
+
+    /// Notes those processes of a site that are there after its nodes have ended.
+    pub fn orphans(&mut self, site: &Site) {
+        for (pid, command) in site.marker().processes() {
+            self.note(Event::Orphan { pid, command });
+        }
+    }
+
+    /// Holds what clients saw against the invariants, and leaves agents out of it: ends are taken without whose result they
+    /// have. For runs in which a lease may be void without its node's death.
+    ///
+    /// # Panics
+    /// As [`History::check`].
+    #[track_caller]
+    pub fn check_clients(&self) -> Counts {
+        let clients = self.events().into_iter().filter(|event| !matches!(event, Event::Started { .. }));
+        let nameless = clients.map(|event| match event {
+            Event::Ended { task, state, at, .. } => Event::Ended { task, state, at, epoch: None },
+            other => other,
+        });
+        judged(check(&nameless.collect::<Vec<_>>()))
+    }
+
+    /// Reads all events.
+    ///
+    /// # Panics
+    /// If a line is torn.
+    pub fn events(&self) -> Vec<Event> {
+        let text = fs::read_to_string(&self.path).expect("the history can be read");
+        text.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
+    }
+
+    /// Holds the history against the invariants.
+    ///
+    /// # Errors
+    /// Every violation.
+    pub fn verdict(&self) -> Result<Counts, Vec<Violation>> {
+        check(&self.events())
+    }
+
+    /// Holds the history against the invariants.
+    ///
+    /// # Panics
+    /// If one does not hold; says which one, and the events that show it.
+    #[track_caller]
+    pub fn check(&self) -> Counts {
+        judged(self.verdict())
+    }
+}
+
+#[track_caller]
+fn judged(verdict: Result<Counts, Vec<Violation>>) -> Counts {
+    verdict.unwrap_or_else(|found| {
+        let shown: Vec<_> = found.iter().take(20).map(ToString::to_string).collect();
+        panic!("{} violations:\n{}", found.len(), shown.join("\n"))
+    })
+}

@@ -1,0 +1,107 @@
+//! Several nodes, each with a configuration, a port and processes of its own, on a store that they share.
+
+use crate::{Effects, Pool, Service, Signal, Site};
+
+/// Nodes that can be killed, stopped, let go on and started again one by one.
+///
+/// Their agents write into one file, that of the first node's site.
+#[derive(Debug)]
+pub struct Nodes {
+    store: String,
+    sites: Vec<Site>,
+    services: Vec<Option<Service>>,
+}
+
+impl Nodes {
+    /// Starts `count` nodes on the store with this address, such as `postgres://…`, each with these lines of TOML and the
+    /// pools that `pools` makes for writing agents.
+    ///
+    /// # Panics
+    /// If one does not come up.
+    pub async fn start(store: &str, count: usize, lines: &str, pools: impl Fn(&Effects) -> Vec<Pool>) -> Self {
+        let first = Site::new();
+        let effects = first.effects();
+        let rest = (1..count).map(|_| Site::new());
+        let sites: Vec<Site> =
+            std::iter::once(first).chain(rest).map(|site| site.with(lines, &pools(&effects))).collect();
+        let mut nodes = Self { store: store.to_owned(), services: sites.iter().map(|_| None).collect(), sites };
+        for node in 0..count {
+            nodes.restart(node).await;
+        }
+        nodes
+    }
+
+    /// Returns how many there are, dead ones included.
+    pub const fn count(&self) -> usize {
+        self.sites.len()
+    }
+
+    /// Returns the site of a node.
+    pub fn site(&self, node: usize) -> &Site {
+        &self.sites[node]
+    }
+
+    /// Returns what all agents have written.
+    pub fn effects(&self) -> Effects {
+        self.sites[0].effects()
+    }
+
+    /// Returns a node.
+    ///
+    /// # Panics
+    /// If it is dead.
+    pub fn node(&self, node: usize) -> &Service {
+        self.services[node].as_ref().expect("this node lives")
+    }
+
+    /// Returns whether a node was started and neither killed nor taken since.
+    pub fn lives(&self, node: usize) -> bool {
+        self.services[node].is_some()
+    }
+
+    /// Starts a node, killing it first if it lives.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn restart(&mut self, node: usize) {
+        self.kill(node);
+        self.services[node] = Some(self.sites[node].serve_on(&self.store).await);
+    }
+
+    /// Kills a node as a loss of power would, its agents included.
+    pub fn kill(&mut self, node: usize) {
+        self.services[node].take().into_iter().for_each(Service::kill);
+        self.signal_rest(node, Signal::KILL);
+    }
+
+    /// Takes a node out, to be waited for.
+    ///
+    /// # Panics
+    /// If it is dead.
+    pub fn take(&mut self, node: usize) -> Service {
+        self.services[node].take().expect("this node lives")
+    }
+
+    /// Stops a node and its agents where they are: a machine that hangs.
+    pub fn pause(&self, node: usize) {
+        self.signal_rest(node, Signal::STOP);
+    }
+
+    /// Lets a node and its agents go on.
+    pub fn resume(&self, node: usize) {
+        self.signal_rest(node, Signal::CONT);
+    }
+
+    /// Sends a signal to every process of a node.
+    fn signal_rest(&self, node: usize, signal: Signal) {
+        for (pid, _) in self.sites[node].marker().processes() {
+            crate::send(pid, signal);
+        }
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        (0..self.count()).for_each(|node| self.kill(node));
+    }
+}
