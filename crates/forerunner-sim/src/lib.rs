@@ -38,5 +38,5 @@ mod trace;
 pub use engine::{Outcome, Replay, replay};
 pub use error::Error;
 pub use report::{Report, TimelinePoint, WaitSummary};
-pub use search::least_fixed;
+pub use search::{least_fixed, least_fixed_in};
 pub use trace::{Trace, TraceTask};

@@ -8,6 +8,7 @@ mod demo;
 mod explain;
 pub mod fields;
 mod pool;
+mod replay;
 pub mod serve;
 mod submit;
 mod task;
@@ -35,6 +36,8 @@ pub enum Command {
     /// Say why something is as it is.
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
+    /// Replay traces under every policy: late tasks and cost, beside those of other rules.
+    Replay(replay::ReplayArgs),
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -56,6 +59,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Task(command) => task::run(command, out).await,
         Command::Pool(command) => pool::run(command, out).await,
         Command::Explain(command) => explain::run(command, out).await,
+        Command::Replay(args) => replay::run(args, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,
         Command::Agent(args) => agent::run(&args),
