@@ -29,6 +29,7 @@
 
 mod engine;
 mod error;
+mod perfect;
 mod pool;
 mod report;
 mod search;
@@ -37,6 +38,7 @@ mod trace;
 
 pub use engine::{Outcome, Replay, replay};
 pub use error::Error;
+pub use perfect::{perfect, service_sum_s};
 pub use report::{Report, TimelinePoint, WaitSummary};
 pub use search::{least_fixed, least_fixed_in};
 pub use trace::{Trace, TraceTask};
