@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod advise;
 mod agent;
 mod bench;
 mod completions;
@@ -38,6 +39,8 @@ pub enum Command {
     Explain(explain::ExplainCommand),
     /// Replay traces under every policy: late tasks and cost, beside those of other rules.
     Replay(replay::ReplayArgs),
+    /// Ask a policy over a pipe: an observation a line in, a decision a line out.
+    Advise(advise::AdviseArgs),
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -60,6 +63,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Pool(command) => pool::run(command, out).await,
         Command::Explain(command) => explain::run(command, out).await,
         Command::Replay(args) => replay::run(args, out).await,
+        Command::Advise(args) => advise::run(args, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,
         Command::Agent(args) => agent::run(&args),

@@ -1,8 +1,8 @@
-//! What no policy can be below.
+//! The work alone: what no policy can be below.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use forerunner_sim::{Replay, Report, Trace, WaitSummary};
+use forerunner_sim::{Replay, Report, Trace, WaitSummary, service_sum_s};
 
 /// Name of the bound in tables and JSON.
 const WORK: &str = "service-times";
@@ -12,9 +12,7 @@ const WORK: &str = "service-times";
 /// Work before the end of the warm-up does not count; the peak is the most tasks at work at once.
 pub fn work(trace: &Trace, settings: &Replay) -> Report {
     let counted = trace.tasks().iter().filter(|task| task.arrival_s >= settings.warm_up_s).count();
-    let after = |t: f64| t.max(settings.warm_up_s);
-    let busy_s: f64 =
-        trace.tasks().iter().map(|task| after(task.arrival_s + task.service_s) - after(task.arrival_s)).sum();
+    let busy_s = service_sum_s(trace, settings.warm_up_s);
     Report {
         trace: trace.name().to_owned(),
         policy: WORK.to_owned(),
@@ -49,11 +47,6 @@ fn most_at_once(trace: &Trace) -> u32 {
         most = most.max(ends.len());
     }
     u32::try_from(most).unwrap_or(u32::MAX)
-}
-
-/// Stand-in until merged.
-pub fn perfect(trace: &Trace, settings: &Replay) -> Report {
-    Report { policy: "perfect".to_owned(), ..work(trace, settings) }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod traces;
 mod watch;
 mod workers;
 
-pub use args::ReplayArgs;
+pub use args::{ReplayArgs, seconds, share};
 
 use self::study::{Row, Study};
 use crate::{exit::Usage, output::Output};

@@ -4,7 +4,7 @@ use std::{fs::File, io::BufWriter, path::Path, thread};
 
 use anyhow::Context;
 use forerunner_forecast::{PolicyLimits, build};
-use forerunner_sim::{Replay, TimelinePoint, least_fixed_in, replay};
+use forerunner_sim::{Replay, TimelinePoint, least_fixed_in, perfect, replay};
 use indicatif::ProgressBar;
 
 use super::{
@@ -101,7 +101,7 @@ impl Wanted {
             source: self.source,
             trace: trace.name().to_owned(),
             span_s: trace.span_s(),
-            perfect: bounds::perfect(trace, &settings),
+            perfect: perfect(trace, &settings),
             work: bounds::work(trace, &settings),
             replay: settings,
             least_fixed,

@@ -1,5 +1,9 @@
 //! Answers for people.
 
+use std::time::Duration;
+
+use forerunner_core::format_duration;
+
 use super::study::{Cell, Row, Study};
 use crate::output::{Output, count, lineless, percent, render, right_from, seconds, table};
 
@@ -41,7 +45,7 @@ fn title(cell: &Cell, rows: &[Row]) -> String {
     format!(
         "{}, cold start {}: {} tasks, {} to {} agents",
         cell.trace,
-        seconds(limits.cold_start_s),
+        duration(limits.cold_start_s),
         count(tasks),
         limits.min,
         limits.max,
@@ -60,9 +64,14 @@ fn line(row: &Row) -> [String; 6] {
     ]
 }
 
+/// Writes a setting as a person would: `10s`.
+fn duration(seconds: f64) -> String {
+    format_duration(Duration::from_secs_f64(seconds))
+}
+
 /// Writes a share of late tasks, which never rounds down to none.
 fn late(share: f64) -> String {
-    format!("{:.2} %", (share * 10_000.0 - 1e-9).ceil() / 100.0)
+    format!("{:.2} %", (share * 10_000.0 - 1e-9).ceil().max(0.0) / 100.0)
 }
 
 fn settings(row: &Row) -> String {
@@ -80,7 +89,7 @@ fn legend(study: &Study) -> String {
         "MET: at least {} of the tasks started within {}. COST: agent-seconds relative to\n\
          `perfect`, which knows the arrivals one cold start ahead and all service times.",
         percent(objective.share),
-        seconds(objective.within_s),
+        duration(objective.within_s),
     )
 }
 
@@ -97,7 +106,7 @@ pub fn what_if(study: &Study, out: &Output) -> String {
         let title = format!(
             "{}, cold start {}, {}: {} tasks, up to {} agents",
             cell.trace,
-            seconds(cell.replay.limits.cold_start_s),
+            duration(cell.replay.limits.cold_start_s),
             group[0].1.report.policy,
             count(group[0].1.report.tasks),
             cell.replay.limits.max,
@@ -108,7 +117,7 @@ pub fn what_if(study: &Study, out: &Output) -> String {
     let legend = format!(
         "ON TIME: share of tasks asked to start within {}. COST: agent-hours relative to the first row.\n\
          FIXED POOL: the least constant number of agents that would have met it.",
-        seconds(within)
+        duration(within)
     );
     format!("{}\n\n{}", tables.join("\n\n"), out.faint(&legend))
 }

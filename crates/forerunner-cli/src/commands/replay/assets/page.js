@@ -42,7 +42,6 @@
     for (let v = 0; v <= most; v += step) {
       out += line(LEFT, y(v), W - RIGHT, y(v), v === 0 ? "axis" : "grid") + text(LEFT - 8, y(v) + 4, number(v), "end");
     }
-    out += text(0, 10, unit);
     const timeStep = timeSteps.find((s) => span / s <= 12) || span;
     for (let t = 0; t <= span; t += timeStep) {
       if (t > 0) out += line(x(t), 8, x(t), height, "grid");
@@ -62,7 +61,7 @@
     if (extra) out += extra(middle, y, x);
     out += `<line class="cursor" y1="8" y2="${height}" visibility="hidden"/></svg>`;
     const keys = series.filter((s) => s.name).map((s) => `<span><i class="${s.dot ? "dot" : s.line ? "" : "area"}" style="background:var(--${s.colour})"></i>${s.name}</span>`).join("");
-    return `<div class="plot"><div class="head"><strong>${title}</strong><span class="keys">${keys}</span></div>${out}</div>`;
+    return `<div class="plot"><div class="head"><strong>${title} <small class="soft">${unit}</small></strong><span class="keys">${keys}</span></div>${out}</div>`;
   }
   function path(values, x, y, colour, width, steps) {
     let d = "", pen = false, before = 0;
@@ -133,7 +132,7 @@
     const plot = cell.shown.plot, span = plot.width_s * plot.buckets, x = (t) => LEFT + (W - LEFT - RIGHT) * t / span;
     const most = plot.changes.reduce((m, c) => Math.max(m, Math.abs(c.desired - c.before)), 1);
     const zero = (height + 8) / 2, y = (v) => zero - Math.sign(v) * (zero - 10) * Math.sqrt(Math.abs(v) / most);
-    let out = `<svg viewBox="0 0 ${W} ${height + 22}" data-span="${span}">` + text(0, 10, unit);
+    let out = `<svg viewBox="0 0 ${W} ${height + 22}" data-span="${span}">`;
     for (const v of [most, 0, -most]) out += line(LEFT, y(v), W - RIGHT, y(v), v ? "grid" : "axis") + text(LEFT - 8, y(v) + 4, (v > 0 ? "+" : "") + v, "end");
     const step = timeSteps.find((s) => span / s <= 12) || span;
     for (let t = 0; t <= span; t += step) out += (t ? line(x(t), 8, x(t), height, "grid") : "") + text(x(t), height + 16, timeLabel(t, step), t === 0 ? "start" : "middle");
@@ -144,7 +143,7 @@
     const reasons = [...new Set(plot.changes.map((c) => c.reason))];
     const keys = reasons.map((r) => `<span><i class="dot" style="background:var(--${colour(r)})"></i>${escape(r.replace("_", " "))}</span>`).join("");
     out += `<line class="cursor" y1="8" y2="${height}" visibility="hidden"/></svg>`;
-    return `<div class="plot" data-decisions="1"><div class="head"><strong>${title}</strong><span class="keys">${keys}</span></div>${out}</div>`;
+    return `<div class="plot" data-decisions="1"><div class="head"><strong>${title} <small class="soft">${unit}</small></strong><span class="keys">${keys}</span></div>${out}</div>`;
   }
 
   // ---- one cursor for all plots over time ---------------------------------------------------
@@ -194,7 +193,7 @@
     const points = cell.points.filter((p) => p.cost != null);
     const H = 360, B = H - 40, allowed = 1 - cell.share;
     // Lateness on a square-root scale: what matters is near the objective, and zero must be on it.
-    const late = (v) => LEFT + (W - LEFT - 150) * Math.sqrt(v / Math.max(greatest(points.map((p) => p.late)) * 1.05, 4 * allowed));
+    const late = (v) => LEFT + (W - LEFT - 150) * Math.sqrt(v / Math.max(greatest(points.map((p) => p.late)) * 1.05, 1.6 * allowed));
     const costs = points.map((p) => p.cost).sort((a, b) => a - b);
     const cap = Math.max(costs[Math.floor(costs.length * 0.92)] * 1.25 || 2, 1.5), low = Math.min(1, costs[0] || 1) * 0.95;
     const y = (v) => B - (B - 14) * (Math.log(Math.min(v, cap)) - Math.log(low)) / (Math.log(cap) - Math.log(low));
@@ -203,7 +202,7 @@
     const step = nice(cap - low, 6);
     for (let v = Math.ceil(low / step) * step; v <= cap; v += step) out += line(LEFT, y(v), W - 150, y(v), "grid") + text(LEFT - 8, y(v) + 4, ratio(v), "end");
     if (low < 1) out += line(LEFT, y(1), W - 150, y(1), "axis");
-    const end = Math.max(greatest(points.map((p) => p.late)) * 1.05, 4 * allowed);
+    const end = Math.max(greatest(points.map((p) => p.late)) * 1.05, 1.6 * allowed);
     for (const v of [0, .001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, .7, 1]) if (v <= end) {
       out += line(late(v), 14, late(v), B, "grid") + text(late(v), B + 16, digits(100 * v, v > 0 && v < .01 ? 2 : 0).replace(/0$/, (z) => v > 0 && v < .01 ? "" : z), "middle");
     }
