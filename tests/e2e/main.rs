@@ -8,5 +8,6 @@ mod demo;
 mod drain;
 mod echo_agent;
 mod refusals;
+mod replay;
 mod restart;
 mod store_file;

@@ -229,7 +229,10 @@ mod tests {
             let error = parsed(text).expect_err(text).to_string();
             assert!(error.contains(message), "{error}");
         }
-        assert_eq!(parsed("").expect("no header, no tasks").len() + parsed("arrival_s,service_s\n").expect("none").len(), 0);
+        assert_eq!(
+            parsed("").expect("no header, no tasks").len() + parsed("arrival_s,service_s\n").expect("none").len(),
+            0
+        );
         let error = Trace::read("no/such.csv").expect_err("missing").to_string();
         assert!(error.starts_with("cannot read trace `no/such.csv`"), "{error}");
     }

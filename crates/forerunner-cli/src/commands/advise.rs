@@ -136,7 +136,11 @@ impl Advisor {
     fn answer(&mut self, text: &[u8]) -> Result<Decision, String> {
         let line: Line = serde_json::from_slice(text).map_err(|error| line::explain(&error))?;
         if line.t() < self.last_s {
-            return Err(format!("`t` is {}, before the {} of an earlier line; it must not decrease", line.t(), self.last_s));
+            return Err(format!(
+                "`t` is {}, before the {} of an earlier line; it must not decrease",
+                line.t(),
+                self.last_s
+            ));
         }
         self.last_s = line.t();
         Ok(self.policy.decide(&line.into()))
@@ -169,8 +173,7 @@ mod tests {
     const FULL: &str = r#"{"t":1,"arrivals":10,"completions":0,"mean_service_s":null,"queue_depth":10,"in_flight":0,"ready":0,"starting":1,"new":1}"#;
 
     fn advise(input: &str, keep_going: bool) -> (anyhow::Result<()>, String) {
-        let limits =
-            PolicyLimits { min: 1, max: 40, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
+        let limits = PolicyLimits { min: 1, max: 40, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
         let policy = build(PolicyKind::default(), limits).expect("defaults");
         let mut output = Vec::new();
         let mut advisor = Advisor { policy, keep_going, last_s: f64::NEG_INFINITY };

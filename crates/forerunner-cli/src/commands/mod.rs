@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod explain;
 pub mod fields;
+mod history;
 mod pool;
 mod replay;
 pub mod serve;
@@ -41,6 +42,9 @@ pub enum Command {
     Replay(replay::ReplayArgs),
     /// Ask a policy over a pipe: an observation a line in, a decision a line out.
     Advise(advise::AdviseArgs),
+    /// Take what a service has done out of it, to be replayed.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -64,6 +68,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Explain(command) => explain::run(command, out).await,
         Command::Replay(args) => replay::run(args, out).await,
         Command::Advise(args) => advise::run(args, out).await,
+        Command::History(command) => history::run(command, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,
         Command::Agent(args) => agent::run(&args),

@@ -88,7 +88,9 @@ pub fn explain(error: &serde_json::Error) -> String {
     let column = place.split_once("column ").map(|(_, column)| format!(", at column {column}")).unwrap_or_default();
     match said.strip_prefix("missing field ") {
         Some(field) => format!("{field} is missing; see `forerunner advise --help` for what a line needs"),
-        None if error.is_data() => format!("{said}{column}; write one JSON object a line, as `forerunner advise --help` shows"),
+        None if error.is_data() => {
+            format!("{said}{column}; write one JSON object a line, as `forerunner advise --help` shows")
+        }
         None => format!("not JSON: {said}{column}; write one JSON object a line"),
     }
 }

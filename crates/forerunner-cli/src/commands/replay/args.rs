@@ -117,9 +117,9 @@ impl ReplayArgs {
         let single = [("--timeline", &self.timeline), ("--observations", &self.observations)];
         let named = single.into_iter().find(|(_, file)| file.is_some()).map(|(flag, _)| flag);
         match named {
-            Some(flag) if self.cold_start.len() != 1 || !self.what_if.is_empty() => {
-                wrong(format!("{flag} is of one replay; name one cold start, such as --cold-start 10s, and no --what-if"))
-            }
+            Some(flag) if self.cold_start.len() != 1 || !self.what_if.is_empty() => wrong(format!(
+                "{flag} is of one replay; name one cold start, such as --cold-start 10s, and no --what-if"
+            )),
             _ => Ok(()),
         }
     }
@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn policies_keep_their_settings_as_written() {
-        let asked = read(&["--policy", "utilisation:scale_up_threshold=0.8,interval_s=2", "--policy", "fixed:4"]).policy;
+        let asked =
+            read(&["--policy", "utilisation:scale_up_threshold=0.8,interval_s=2", "--policy", "fixed:4"]).policy;
         assert_eq!((asked[0].params.as_str(), asked[1].params.as_str()), ("scale_up_threshold=0.8,interval_s=2", "4"));
         assert_eq!(asked[1].kind, PolicyKind::Fixed { size: 4 });
     }

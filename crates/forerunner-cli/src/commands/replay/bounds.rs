@@ -65,7 +65,8 @@ mod tests {
             output_tokens: None,
             session: None,
         };
-        let trace = Trace::new("t", [(0.0, 5.0), (8.0, 4.0), (11.0, 2.0), (12.0, 1.0)].map(task).to_vec()).expect("tasks");
+        let trace =
+            Trace::new("t", [(0.0, 5.0), (8.0, 4.0), (11.0, 2.0), (12.0, 1.0)].map(task).to_vec()).expect("tasks");
         let limits = PolicyLimits { min: 1, max: 9, cold_start_s: 1.0, tick_s: 1.0, objective: Objective::default() };
         let report = work(&trace, &Replay { warm_up_s: 10.0, ..Replay::new(limits) });
         assert_eq!((report.tasks, report.busy_s, report.peak_pool), (2, 5.0, 2));

@@ -8,6 +8,7 @@ mod plot;
 mod rules;
 mod run;
 mod study;
+mod summary;
 mod table;
 mod traces;
 mod watch;
@@ -37,6 +38,9 @@ pub async fn run(args: ReplayArgs, out: &Output) -> anyhow::Result<()> {
     }
     if let Some(path) = &args.report {
         files::write(path, &html::page(&study))?;
+    }
+    if let Some(path) = &args.table {
+        summary::write(path, &study)?;
     }
     show(&args, &study, out)
 }

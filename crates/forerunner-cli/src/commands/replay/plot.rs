@@ -233,7 +233,10 @@ mod tests {
         let series = grid.series([(0.0, 1.0), (9.0, 5.0), (29.0, 2.0), (35.0, 4.0)].into_iter());
         assert_eq!((series.low[0], series.mid[0], series.high[0]), (1.0, 3.0, 5.0));
         assert_eq!((series.low[2], series.high[2]), (2.0, 4.0), "what is past the end falls into the last");
-        assert_eq!(serde_json::to_string(&series).expect("numbers"), r#"{"low":[1,null,2],"mid":[3,null,3],"high":[5,null,4]}"#);
+        assert_eq!(
+            serde_json::to_string(&series).expect("numbers"),
+            r#"{"low":[1,null,2],"mid":[3,null,3],"high":[5,null,4]}"#
+        );
     }
 
     #[test]
@@ -246,7 +249,8 @@ mod tests {
 
     #[test]
     fn the_greatest_changes_are_kept_in_order() {
-        let change = |t: f64, before, desired| Change { t, before, desired, reason: ReasonCode::Surge, detail: String::new() };
+        let change =
+            |t: f64, before, desired| Change { t, before, desired, reason: ReasonCode::Surge, detail: String::new() };
         let marks = largest(vec![change(1.0, 1, 9), change(2.0, 9, 8), change(3.0, 8, 2)], 2);
         assert_eq!(marks.iter().map(|mark| mark.t).collect::<Vec<_>>(), [1.0, 3.0]);
         assert!(Room::shared_by(1).buckets == MOST_BUCKETS && Room::shared_by(100).buckets >= 100);

@@ -7,7 +7,8 @@ use super::args::Asked;
 /// Every policy with its defaults. A fixed pool has none: it is given the least size that meets the objective, which
 /// only hindsight knows.
 pub fn all(least_fixed: u32) -> Vec<Asked> {
-    let read = |name: &&str| name.parse().unwrap_or(Asked { kind: fixed(least_fixed), params: least_fixed.to_string() });
+    let read =
+        |name: &&str| name.parse().unwrap_or(Asked { kind: fixed(least_fixed), params: least_fixed.to_string() });
     PolicyKind::NAMES.iter().map(read).collect()
 }
 

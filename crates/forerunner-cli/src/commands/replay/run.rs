@@ -9,8 +9,7 @@ use indicatif::ProgressBar;
 
 use super::{
     args::{Asked, ReplayArgs},
-    bounds, plot,
-    rules,
+    bounds, plot, rules,
     study::{Cell, Run, Study},
     traces::Source,
     watch::Watched,
@@ -75,9 +74,9 @@ fn wanted(args: &ReplayArgs, sources: &[Source]) -> Vec<Wanted> {
     let shares = if args.what_if.is_empty() { vec![args.share] } else { args.what_if.clone() };
     let of_source = |source| {
         let shares = &shares;
-        args.cold_start.iter().flat_map(move |&cold_start_s| {
-            shares.iter().map(move |&share| Wanted { source, cold_start_s, share })
-        })
+        args.cold_start
+            .iter()
+            .flat_map(move |&cold_start_s| shares.iter().map(move |&share| Wanted { source, cold_start_s, share }))
     };
     (0..sources.len()).flat_map(of_source).collect()
 }
@@ -114,7 +113,9 @@ fn share_bounds(cells: &mut [Cell], args: &ReplayArgs) {
     if args.what_if.is_empty() {
         return;
     }
-    for group in cells.chunk_by_mut(|a, b| a.source == b.source && a.replay.limits.cold_start_s == b.replay.limits.cold_start_s) {
+    for group in
+        cells.chunk_by_mut(|a, b| a.source == b.source && a.replay.limits.cold_start_s == b.replay.limits.cold_start_s)
+    {
         let most = group.iter().map(|cell| cell.replay.limits.max).max().unwrap_or(1);
         group.iter_mut().for_each(|cell| cell.replay.limits.max = most);
     }

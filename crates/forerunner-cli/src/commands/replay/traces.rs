@@ -41,7 +41,10 @@ pub fn read(paths: &[PathBuf], warm_up_s: Option<f64>) -> anyhow::Result<(Vec<So
                 return Err(Usage(text).into());
             }
             None if span_s < WARM_UP_S => {
-                notes.push(format!("trace `{}` ends after {span_s:.0} s: every task counts, without a warm-up", trace.name()));
+                notes.push(format!(
+                    "trace `{}` ends after {span_s:.0} s: every task counts, without a warm-up",
+                    trace.name()
+                ));
                 0.0
             }
             asked => asked.unwrap_or(WARM_UP_S),
