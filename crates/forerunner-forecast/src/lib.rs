@@ -38,7 +38,6 @@
 //! # Ok::<(), forerunner_forecast::Error>(())
 //! ```
 
-mod caution;
 mod error;
 mod fixed;
 mod forecaster;
@@ -50,6 +49,7 @@ mod rate;
 mod service;
 mod sizing;
 mod surge;
+mod tournament;
 mod trend;
 mod utilisation;
 mod window;

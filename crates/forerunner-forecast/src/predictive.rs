@@ -5,40 +5,29 @@ mod memory;
 mod picture;
 mod settings;
 
-use std::borrow::Cow;
-
 use self::{
     clean::{bounded, clean},
     memory::Memory,
-    picture::{Needs, Picture, backlog_need, explain},
+    picture::{Told, explain},
 };
 use crate::{
     Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode,
     forecaster::RateForecast,
-    sizing::{Load, normal_quantile},
+    sizing::Load,
+    tournament::{EWMA_60, FAST_S, Needs, Outlook, RATES, Standing, Tournament, whole},
     trend::{Trend, rising_rate},
     window::Sample,
 };
 
 pub use self::settings::PredictiveSettings;
 
-/// Seconds that the fast rate is taken over, and standard deviations by which it must exceed the forecast.
-const FAST_S: f64 = 5.0;
-const SURGE_SIGMAS: f64 = 3.0;
-/// Part of the margin that a load of which everything stays until the horizon can do without. A shortage that a new agent
-/// mends within a fraction of a task makes few tasks late, one that outlasts a task makes many. Measured: at equal late
-/// share the recorded loads need 0.6 times the margin at a cold start of 2 s that they need at 30 s.
-const MENDED_SOON: f64 = 0.6;
-/// Seconds before late tasks teach caution: a start from too few agents says nothing about the margin.
-const ADAPT_AFTER_S: f64 = 300.0;
 /// Seconds after a restore in which the pool does not shrink: the time constant of the forecast that is in charge at first.
 const SETTLE_S: f64 = 60.0;
 /// Seconds that the completion rate reported with a forecast is averaged over.
 const RECENT_S: f64 = 60.0;
-/// Objectives below 70 % still get this margin: the normal quantile of a half is none at all.
-const LEAST_QUANTILE: f64 = 0.5;
-/// A need this little above a whole number does not take one agent more.
-const ROUNDING: f64 = 1e-6;
+/// Shadow pools replay this many mean service times late, so that most true durations are known, within these seconds.
+const DELAY_SERVICES: f64 = 4.0;
+const DELAY_S: (f64, f64) = (20.0, 120.0);
 
 /// Forecasts arrivals and durations at the horizon and keeps the agents that the load there needs.
 ///
@@ -50,9 +39,8 @@ const ROUNDING: f64 = 1e-6;
 pub struct Predictive {
     settings: PredictiveSettings,
     limits: PolicyLimits,
-    /// Normal quantile of the objective's share.
-    quantile: f64,
     memory: Memory,
+    tournament: Tournament,
     /// Seconds to add to an observation's time to get the window's. A tick at least, so that time 0 has one before it.
     shift_s: f64,
     /// Whether nothing was observed since the start or the restore.
@@ -68,12 +56,11 @@ impl Predictive {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: PredictiveSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        let quantile = normal_quantile(limits.objective.share).max(LEAST_QUANTILE);
         Ok(Self {
             settings,
             limits,
-            quantile,
             memory: Memory::new(&settings),
+            tournament: Tournament::new(limits),
             shift_s: limits.tick_s,
             fresh: true,
             settles_at: 0.0,
@@ -83,11 +70,6 @@ impl Predictive {
     /// Share of ten-second rates that fell inside their 80 % band so far; `None` before the first was judged.
     pub fn band_coverage(&self) -> Option<f64> {
         self.memory.rates.coverage()
-    }
-
-    /// How careful the policy is now, from 0 (bold) to 1 (careful).
-    pub fn caution(&self) -> f64 {
-        self.memory.caution.level()
     }
 
     /// Seconds until an agent asked for now is ready.
@@ -110,59 +92,74 @@ impl Predictive {
         memory.rates.observe(&memory.window, seen.arrivals as f64, now - before, horizon_s);
         memory.service.observe(now - before, seen);
         memory.observed_s += now - before;
-        if self.settings.adapt && memory.observed_s > ADAPT_AFTER_S {
-            let rate = memory.window.rate(Sample::Starts, memory.window.span_s()).unwrap_or(0.0);
-            memory.caution.observe(seen.started, seen.late, rate, self.limits.objective);
-        }
+        self.tournament.observe(before, now, self.shift_s, seen);
         now
     }
 
-    fn picture(&self, seen: &Observation) -> Picture {
+    /// What is expected now, by every forecast.
+    fn outlook(&self, seen: &Observation) -> Outlook {
         let memory = &self.memory;
+        let window = &memory.window;
         let cold_s = self.cold_start_s(seen);
         let horizon_s = cold_s + self.limits.tick_s;
-        let rate = memory.rates.forecast(&memory.window, horizon_s).unwrap_or(RateForecast::NOTHING);
-        let fast = memory.window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0);
-        let surge = fast > rate.rate + SURGE_SIGMAS * (rate.rate.max(1.0 / FAST_S) / FAST_S).sqrt();
-        // Both layers only add: what they see has begun, and what the forecast sees is the long run.
-        let rising = rising_rate(&memory.window, horizon_s).unwrap_or(0.0);
-        let service = memory.service.forecast(&memory.window, horizon_s);
+        let service_s = memory.service.forecast(window, horizon_s).mean_s;
+        let mut rates = [0.0; RATES];
+        if let Some(members) = memory.rates.members(window.now(), horizon_s) {
+            rates[..members.len()].copy_from_slice(&members);
+            rates[RATES - 1] = members[EWMA_60];
+        }
+        Outlook {
+            t: window.now(),
+            cold_s,
+            rates,
+            fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
+            rising: rising_rate(window, horizon_s).unwrap_or(0.0),
+            service_s,
+            still_half: memory.service.still_there(0.5 * horizon_s, service_s),
+            still_there: memory.service.still_there(horizon_s, service_s),
+            dispersion: memory.rates.dispersion(),
+        }
+    }
+
+    fn expectation(&self, seen: &Observation, outlook: &Outlook, rate: f64) -> Forecast {
+        let memory = &self.memory;
+        let window = &memory.window;
+        let horizon_s = outlook.cold_s + self.limits.tick_s;
+        let band = memory.rates.forecast(window, horizon_s).unwrap_or(RateForecast::NOTHING);
         let load = Load {
             in_system: f64::from(seen.in_flight) + f64::from(seen.queue_depth),
-            rate: if surge { fast.max(rising) } else { rate.rate.max(rising) },
-            service_s: service.mean_s,
-            still_there: memory.service.still_there(horizon_s, service.mean_s),
-            dispersion: rate.dispersion.max(1.0),
+            rate,
+            service_s: outlook.service_s,
+            still_there: outlook.still_there,
+            dispersion: outlook.dispersion,
         };
-        let margin = memory.caution.between(self.settings.margin_bold, self.settings.margin_careful);
-        let z = self.quantile * margin * (1.0 - MENDED_SOON * load.still_there);
-        let hold_s = memory.caution.between(self.settings.hold_bold_s, self.settings.hold_careful_s);
-        Picture { cold_s, horizon_s, rate, surge, service, load, z, hold_s }
-    }
-
-    fn needs(&self, seen: &Observation, picture: &Picture) -> Needs {
-        let at = |ahead_s: f64| {
-            let still_there = self.memory.service.still_there(ahead_s, picture.service.mean_s);
-            bounded(Load { still_there, ..picture.load }.need(picture.z))
-        };
-        let forecast = bounded(picture.load.need(picture.z));
-        let on_the_way = forecast.max(at(0.5 * picture.horizon_s)).max(picture.load.in_system);
-        Needs { forecast, backlog: bounded(backlog_need(seen, picture)), on_the_way }
-    }
-
-    fn expectation(&self, seen: &Observation, picture: &Picture) -> Forecast {
-        let window = &self.memory.window;
         Forecast {
-            horizon_s: picture.horizon_s,
-            rate_per_s: picture.load.rate,
-            rate_low: picture.rate.low,
-            rate_high: picture.rate.high.max(picture.load.rate),
-            service_s: picture.service.mean_s,
-            depth: bounded(picture.load.waiting(f64::from(seen.size()))),
+            horizon_s,
+            rate_per_s: rate,
+            rate_low: band.low.min(rate),
+            rate_high: band.high.max(rate),
+            service_s: outlook.service_s,
+            depth: bounded(load.waiting(f64::from(seen.size()))),
             completion_rate_per_s: window.rate(Sample::Completions, RECENT_S).unwrap_or(0.0),
             completion_trend: Trend::of(window, Sample::Completions).map_or(0.0, |trend| trend.slope),
             service_trend: Trend::of(window, Sample::Service).map_or(0.0, |trend| trend.slope),
         }
+    }
+
+    /// Seconds that shadow pools are behind.
+    fn delay_s(&self) -> f64 {
+        (DELAY_SERVICES * self.memory.service.mean_s()).clamp(DELAY_S.0, DELAY_S.1)
+    }
+}
+
+/// How the real pool stands.
+fn standing(seen: &Observation) -> Standing {
+    Standing {
+        waiting: f64::from(seen.queue_depth),
+        in_flight: f64::from(seen.in_flight),
+        draining: f64::from(seen.draining),
+        ready: f64::from(seen.ready),
+        starting: f64::from(seen.starting),
     }
 }
 
@@ -178,37 +175,46 @@ impl Policy for Predictive {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let seen = &*clean(seen, self.memory.window.now() - self.shift_s);
         let now = self.observe(seen);
-        let picture = self.picture(seen);
-        let needs = self.needs(seen, &picture);
-        let need = needs.greatest();
+        let outlook = self.outlook(seen);
+        self.tournament.play(outlook, self.delay_s(), self.memory.service.recent());
+        let rule = *self.tournament.rule();
+        let standing = standing(seen);
+        let needs = rule.needs(&standing, &outlook);
+        let need = bounded(needs.greatest());
         self.memory.hold.push(now, need);
-        let held = self.memory.hold.greatest_since(now - picture.hold_s).map_or(need, |(_, held)| held);
-        let size = f64::from(seen.size());
-        let mut wanted = held.max(needs.on_the_way.min(size));
+        let held = self.memory.hold.greatest_since(now - rule.hold_s).map_or(need, |(_, held)| held);
+        let mut wanted = bounded(needs.wanted(held, standing.size()));
         let learning = !self.memory.has_learned() || now < self.settles_at;
         if learning {
             wanted = wanted.max(f64::from(self.memory.desired));
         }
-        let unbounded = (wanted - ROUNDING).ceil().max(0.0) as u32;
+        let unbounded = whole(wanted);
         let desired = self.limits.clamp(unbounded);
         let before = std::mem::replace(&mut self.memory.desired, desired);
+        let Needs { forecast: ahead, backlog, surge, .. } = needs;
         let reason = match () {
             () if desired < unbounded => ReasonCode::Bounded,
-            () if desired > before && needs.backlog > needs.forecast => ReasonCode::Backlog,
-            () if desired > before && picture.surge => ReasonCode::Surge,
+            () if desired > before && backlog > ahead => ReasonCode::Backlog,
+            () if desired > before && surge => ReasonCode::Surge,
             () if desired > before => ReasonCode::ForecastUp,
             () if learning => ReasonCode::Learning,
             () if desired < before => ReasonCode::ForecastDown,
             () if f64::from(desired) > need.ceil() && desired > self.limits.min => ReasonCode::Hold,
             () => ReasonCode::Steady,
         };
+        let rate = match rule.rate(&outlook) {
+            (rate, _) if rate > 0.0 => rate,
+            _ => outlook.rates[EWMA_60],
+        };
+        let forecast = self.expectation(seen, &outlook, bounded(rate));
+        let told = Told { seen, forecast: &forecast, rule: &rule, rate, need, desired, reason };
         Decision {
             desired,
             need,
             reason,
-            detail: explain(seen, &picture, need, desired, reason),
-            rule: Cow::Borrowed(picture.rate.rule.as_str()),
-            forecast: Some(self.expectation(seen, &picture)),
+            detail: explain(&told),
+            rule: rule.words().into(),
+            forecast: Some(forecast),
         }
     }
 
