@@ -188,6 +188,12 @@ async fn the_history_of_a_service_can_be_replayed() {
     let none = client(&["history", "export", "--pool", "spare"]).await.ended(1);
     assert!(none.stderr.contains("no finished tasks"), "{}", none.stderr);
 
+    let prices = client(&["pool", "what-if", "work", "--share", "0.9,0.99", "--output", "json"]).await.ended(0).json();
+    assert_eq!((&prices["tasks"], &prices["prices"][1]["share"]), (&31.into(), &0.99.into()), "{prices}");
+    assert!(prices["prices"][0]["agent_seconds"].is_number() && prices["truncated"] == false, "{prices}");
+    let no_history = client(&["pool", "what-if", "spare"]).await.ended(1);
+    assert!(no_history.stderr.contains("no-history"), "{}", no_history.stderr);
+
     let rows = client(&["replay", "past.csv.gz", "--cold-start", "1s", "--output", "json"]).await.ended(0).json();
     assert_eq!(row(&rows, "predictive")["tasks"], 31);
     assert_eq!(service.stop(SOON).await, 0);

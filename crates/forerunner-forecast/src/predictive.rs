@@ -208,14 +208,7 @@ impl Policy for Predictive {
         };
         let forecast = self.expectation(seen, &outlook, bounded(rate));
         let told = Told { seen, forecast: &forecast, rule: &rule, rate, need, desired, reason };
-        Decision {
-            desired,
-            need,
-            reason,
-            detail: explain(&told),
-            rule: rule.words().into(),
-            forecast: Some(forecast),
-        }
+        Decision { desired, need, reason, detail: explain(&told), rule: rule.words().into(), forecast: Some(forecast) }
     }
 
     fn save(&self) -> Option<String> {

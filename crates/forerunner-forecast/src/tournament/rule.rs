@@ -189,7 +189,9 @@ pub(crate) fn rules() -> Vec<Rule> {
     let prior = Rule { source: Source::Rate(EWMA_60), margin: 2.6, hold_s: 30.0 };
     let mut rules = vec![prior];
     let mut add = |source, margins: &[f64], holds: &[f64]| {
-        rules.extend(holds.iter().flat_map(|&hold_s| margins.iter().map(move |&margin| Rule { source, margin, hold_s })));
+        rules.extend(
+            holds.iter().flat_map(|&hold_s| margins.iter().map(move |&margin| Rule { source, margin, hold_s })),
+        );
     };
     add(Source::Rate(EWMA_60), &FINE.0, &FINE.1);
     for at in [EWMA_15, EWMA_300, HOLT, PEAK, RECALL] {
