@@ -16,11 +16,13 @@ pub struct UtilisationSettings {
     pub scale_down_threshold: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,
+    /// Whether nothing is looked at while an agent starts, so that there is at most one new agent a cold start.
+    pub await_start: bool,
 }
 
 impl Default for UtilisationSettings {
     fn default() -> Self {
-        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0 }
+        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0, await_start: false }
     }
 }
 
@@ -83,7 +85,8 @@ impl Policy for Utilisation {
         let share = if total == 0 { 0.0 } else { f64::from(busy) / f64::from(total) };
         // An evaluation asked for by an event must not make the steps come faster than the interval. Half of one
         // allows for a timer that fires a little early.
-        let due = seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
+        let free = !self.settings.await_start || seen.starting == 0;
+        let due = free && seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
         let wanted = match self.desired {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
