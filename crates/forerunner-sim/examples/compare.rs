@@ -31,7 +31,7 @@ const REFERENCE: &str = include_str!("../testdata/reference_defaults.csv");
 /// The rules of the table as we write them, each at its defaults.
 const RULES: [(&str, &str); 11] = [
     ("seed", "utilisation:await_start=true"),
-    ("seed+", "utilisation"),
+    ("seed+", "utilisation:count_starting=false"),
     ("hpa", "hpa"),
     ("kpa", "knative"),
     ("keda30", "keda:polling_interval_s=30"),

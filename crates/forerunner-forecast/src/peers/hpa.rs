@@ -68,6 +68,9 @@ impl HpaSettings {
     }
 }
 
+/// Seconds between two samples of use.
+const SAMPLE_S: f64 = 1.0;
+
 /// Keeps the share of busy agents near a target.
 ///
 /// `ceil(ready x use / target)`, unchanged within the tolerance. Agents that are starting count as unused when more are
@@ -122,17 +125,17 @@ impl Policy for Hpa {
     }
 
     fn interval_s(&self) -> f64 {
-        self.settings.interval_s
+        SAMPLE_S.min(self.settings.interval_s)
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
         let (size, busy) = (seen.size(), seen.in_flight.saturating_sub(seen.draining));
+        self.busy.push(seen.t, f64::from(busy));
+        self.ready.push(seen.t, f64::from(busy + seen.ready));
         if let Some(last) = self.last.filter(|_| !self.rhythm.due(seen.t)) {
             let detail = format!("{last} wanted until the next look");
             return decision("hpa", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
-        self.busy.push(seen.t, f64::from(busy));
-        self.ready.push(seen.t, f64::from(busy + seen.ready));
         let ready = f64::from(busy + seen.ready);
         let share = if self.ready.mean() > 0.0 { self.busy.mean() / self.ready.mean() } else { 0.0 };
         let proposed = match size {

@@ -16,6 +16,8 @@ pub struct KedaSettings {
     pub target: f64,
     /// Seconds between two polls of the queue, above 0: KEDA's `pollingInterval`.
     pub polling_interval_s: f64,
+    /// Seconds between two looks of the autoscaler, above 0; a shorter polling interval shortens it.
+    pub sync_interval_s: f64,
     /// Deviation from the target, as a share of it, that is left alone.
     pub tolerance: f64,
     /// Most agents to add in 15 s, unless the percentage allows more.
@@ -31,6 +33,7 @@ impl Default for KedaSettings {
         Self {
             target: 1.0,
             polling_interval_s: 30.0,
+            sync_interval_s: 15.0,
             tolerance: 0.1,
             scale_up_pods: 4.0,
             scale_up_percent: 100.0,
@@ -48,6 +51,7 @@ impl KedaSettings {
         let check = Check("keda");
         check.target("target", self.target)?;
         check.seconds("polling_interval_s", self.polling_interval_s)?;
+        check.seconds("sync_interval_s", self.sync_interval_s)?;
         check.factor("tolerance", self.tolerance)?;
         check.factor("scale_up_pods", self.scale_up_pods)?;
         check.factor("scale_up_percent", self.scale_up_percent)?;
@@ -65,8 +69,11 @@ impl KedaSettings {
 pub struct Keda {
     settings: KedaSettings,
     limits: PolicyLimits,
-    rhythm: Rhythm,
+    polling: Rhythm,
+    sync: Rhythm,
     replicas: Replicas,
+    /// Tasks at the last poll.
+    tasks: u32,
     last: Option<u32>,
 }
 
@@ -79,8 +86,15 @@ impl Keda {
         settings.check()?;
         let KedaSettings { scale_up_pods, scale_up_percent, scale_down_window_s, .. } = settings;
         let behaviour = Behaviour { scale_up_pods, scale_up_percent, scale_down_window_s };
-        let rhythm = Rhythm::new(settings.polling_interval_s);
-        Ok(Self { settings, limits, rhythm, replicas: Replicas::new(behaviour), last: None })
+        Ok(Self {
+            settings,
+            limits,
+            polling: Rhythm::new(settings.polling_interval_s),
+            sync: Rhythm::new(settings.sync_interval_s.min(settings.polling_interval_s)),
+            replicas: Replicas::new(behaviour),
+            tasks: 0,
+            last: None,
+        })
     }
 }
 
@@ -90,15 +104,18 @@ impl Policy for Keda {
     }
 
     fn interval_s(&self) -> f64 {
-        self.settings.polling_interval_s
+        self.settings.sync_interval_s.min(self.settings.polling_interval_s)
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
-        if let Some(last) = self.last.filter(|_| !self.rhythm.due(seen.t)) {
-            let detail = format!("{last} wanted until the next poll");
+        if let Some(last) = self.last.filter(|_| !self.sync.due(seen.t)) {
+            let detail = format!("{last} wanted until the next look");
             return decision("keda", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
-        let (size, tasks) = (seen.size(), seen.queue_depth.saturating_add(seen.in_flight));
+        if self.polling.due(seen.t) {
+            self.tasks = seen.queue_depth.saturating_add(seen.in_flight);
+        }
+        let (size, tasks) = (seen.size(), self.tasks);
         let need = f64::from(tasks) / self.settings.target;
         let close = size > 0 && within_tolerance(need / f64::from(size), self.settings.tolerance);
         let proposed = if close { size } else { whole(need) };
