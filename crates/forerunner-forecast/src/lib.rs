@@ -2,11 +2,12 @@
 //!
 //! A [`Policy`] takes [`Observation`]s, what happened since the one before and how things stand, and answers each with
 //! a [`Decision`]: how many agents are wanted, and why. The same code decides for the running pool, in the simulator
-//! and behind a pipe. There are three:
+//! and behind a pipe. There are:
 //!
 //! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
-//! - [`Fixed`] keeps one size.
+//! - [`Fixed`] keeps one size;
+//! - [`Knative`], [`Hpa`], [`Keda`], [`RayServe`], [`KeepAlive`], [`SqrtStaffing`] and [`Holt`] are rules others scale by.
 //!
 //! Beside them [`EventDetector`] says when a decision should not wait for the next tick.
 //!
@@ -43,6 +44,7 @@ mod fixed;
 mod forecaster;
 mod hold;
 mod kind;
+mod peers;
 mod policy;
 mod predictive;
 mod rate;
@@ -58,6 +60,10 @@ pub use error::Error;
 pub use fixed::Fixed;
 pub use forecaster::{Forecaster, RateForecast, Rule};
 pub use kind::{PolicyKind, build};
+pub use peers::{
+    Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative, KnativeSettings,
+    RayServe, RayServeSettings, SqrtStaffing, SqrtStaffingSettings,
+};
 pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};

@@ -16,11 +16,15 @@ pub struct UtilisationSettings {
     pub scale_down_threshold: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,
+    /// Whether nothing is looked at while an agent starts, so that there is at most one new agent a cold start.
+    pub await_start: bool,
+    /// Whether agents that are starting count as agents when the share of busy ones is taken.
+    pub count_starting: bool,
 }
 
 impl Default for UtilisationSettings {
     fn default() -> Self {
-        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0 }
+        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0, await_start: false, count_starting: true }
     }
 }
 
@@ -55,6 +59,8 @@ pub struct Utilisation {
     limits: PolicyLimits,
     desired: Option<u32>,
     looked_at: f64,
+    /// Whether an agent was starting when last asked.
+    awaited: bool,
 }
 
 impl Utilisation {
@@ -64,7 +70,7 @@ impl Utilisation {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: UtilisationSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        Ok(Self { settings, limits, desired: None, looked_at: f64::NEG_INFINITY })
+        Ok(Self { settings, limits, desired: None, looked_at: f64::NEG_INFINITY, awaited: false })
     }
 }
 
@@ -80,9 +86,15 @@ impl Policy for Utilisation {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let total = seen.size();
         let busy = seen.in_flight.saturating_sub(seen.draining);
-        let share = if total == 0 { 0.0 } else { f64::from(busy) / f64::from(total) };
+        let counted = if self.settings.count_starting { total } else { total - seen.starting };
+        let share = if counted == 0 { 0.0 } else { f64::from(busy) / f64::from(counted) };
         // An evaluation asked for by an event must not make the steps come faster than the interval. Half of one
         // allows for a timer that fires a little early.
+        // The loop that awaits a start sleeps its interval after it.
+        if self.settings.await_start && (seen.starting > 0 || std::mem::take(&mut self.awaited)) {
+            self.awaited = seen.starting > 0;
+            self.looked_at = seen.t;
+        }
         let due = seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
         let wanted = match self.desired {
             Some(desired) if !due => desired,

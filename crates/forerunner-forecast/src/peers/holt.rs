@@ -1,0 +1,119 @@
+//! Damped trend and a Poisson quantile.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    common::{Check, decision, whole},
+    load::MeanService,
+};
+use crate::{DampedHolt, Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold};
+
+/// Settings of [`Holt`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HoltSettings {
+    /// Agents beyond the load, in standard deviations of a Poisson count; at least 0.
+    pub z: f64,
+    /// Seconds that a need keeps the pool from shrinking below it, 0 to 3600.
+    pub hold_s: f64,
+    /// Time constant of the mean time on an agent in seconds, above 0.
+    pub service_tau_s: f64,
+    /// Seconds between two looks, above 0.
+    pub interval_s: f64,
+}
+
+impl Default for HoltSettings {
+    fn default() -> Self {
+        Self { z: 2.326, hold_s: 0.0, service_tau_s: 180.0, interval_s: 1.0 }
+    }
+}
+
+impl HoltSettings {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let check = Check("holt");
+        check.factor("z", self.z)?;
+        check.delay("hold_s", self.hold_s)?;
+        check.seconds("service_tau_s", self.service_tau_s)?;
+        check.seconds("interval_s", self.interval_s)
+    }
+}
+
+/// Seconds of arrivals in one step of the trend.
+const BUCKET_S: f64 = 10.0;
+
+/// Wants the normal approximation of a Poisson quantile of the load that a damped trend of the arrivals foresees.
+///
+/// The rate at now + cold start + interval by [`DampedHolt`] on steps of 10 s, times the mean time on an agent.
+#[derive(Debug, Clone)]
+pub struct Holt {
+    settings: HoltSettings,
+    limits: PolicyLimits,
+    trend: DampedHolt,
+    service: MeanService,
+    bucket_end: Option<f64>,
+    arrivals: u64,
+    hold: Hold,
+}
+
+impl Holt {
+    /// Makes the rule from checked settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a setting is out of its range.
+    pub fn new(settings: HoltSettings, limits: PolicyLimits) -> Result<Self, Error> {
+        settings.check()?;
+        Ok(Self {
+            settings,
+            limits,
+            trend: DampedHolt::new(),
+            service: MeanService::new(settings.service_tau_s),
+            bucket_end: None,
+            arrivals: 0,
+            hold: Hold::default(),
+        })
+    }
+
+    /// Closes the buckets that end by `t`. After a long silence no more than an hour of empty ones.
+    fn count(&mut self, t: f64, arrivals: u64) {
+        self.arrivals += arrivals;
+        let end = *self.bucket_end.get_or_insert(t + BUCKET_S);
+        let mut due = (((t - end) / BUCKET_S + 1.0).floor().clamp(0.0, 360.0)) as u32;
+        if due > 0 {
+            self.bucket_end = Some(end + f64::from(due) * BUCKET_S);
+        }
+        while due > 0 {
+            self.trend.observe(std::mem::take(&mut self.arrivals) as f64 / BUCKET_S);
+            due -= 1;
+        }
+    }
+}
+
+impl Policy for Holt {
+    fn name(&self) -> &'static str {
+        "holt"
+    }
+
+    fn interval_s(&self) -> f64 {
+        self.settings.interval_s
+    }
+
+    fn decide(&mut self, seen: &Observation) -> Decision {
+        self.count(seen.t, seen.arrivals);
+        self.service.observe(seen);
+        let cold_start_s = seen.cold_start_s.unwrap_or(self.limits.cold_start_s);
+        let steps = (cold_start_s + self.settings.interval_s) / BUCKET_S;
+        let rate = self.trend.forecast(steps).unwrap_or(0.0);
+        let service_s = self.service.value().unwrap_or(0.0);
+        let load = rate * service_s;
+        let need = load + self.settings.z * load.sqrt();
+        self.hold.push(seen.t, need);
+        let kept = self.hold.greatest_since(seen.t - self.settings.hold_s).map_or(need, |(_, need)| need);
+        let cause = if whole(kept) > whole(need) { ReasonCode::Hold } else { ReasonCode::Utilisation };
+        let detail = format!("{rate:.2}/s expected x {service_s:.1} s = {load:.1} busy; {need:.1} with the margin");
+        decision("holt", &self.limits, seen, need, whole(kept), cause, detail)
+    }
+}

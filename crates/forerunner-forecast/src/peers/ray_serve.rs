@@ -1,0 +1,140 @@
+//! The rule of Ray Serve: ongoing requests, with delays.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    average::Average,
+    common::{Check, Rhythm, decision, whole},
+};
+use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
+
+/// Settings of [`RayServe`]; names and defaults are those of its `AutoscalingConfig`, but for one task an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RayServeSettings {
+    /// Tasks an agent should have, waiting ones included; below 1 leaves headroom. Above 0.
+    pub target_ongoing_requests: f64,
+    /// Seconds over which tasks are averaged, above 0.
+    pub look_back_period_s: f64,
+    /// Seconds that more must be wanted without a break before the pool grows, 0 to 3600.
+    pub upscale_delay_s: f64,
+    /// Seconds that fewer must be wanted without a break before the pool shrinks, 0 to 3600.
+    pub downscale_delay_s: f64,
+    /// Share of the gap that a growth closes.
+    pub upscaling_factor: f64,
+    /// Share of the gap that a shrinking closes.
+    pub downscaling_factor: f64,
+    /// Seconds between two looks, above 0.
+    pub interval_s: f64,
+}
+
+impl Default for RayServeSettings {
+    fn default() -> Self {
+        Self {
+            target_ongoing_requests: 1.0,
+            look_back_period_s: 30.0,
+            upscale_delay_s: 30.0,
+            downscale_delay_s: 600.0,
+            upscaling_factor: 1.0,
+            downscaling_factor: 1.0,
+            interval_s: 1.0,
+        }
+    }
+}
+
+impl RayServeSettings {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let check = Check("ray-serve");
+        check.target("target_ongoing_requests", self.target_ongoing_requests)?;
+        check.seconds("look_back_period_s", self.look_back_period_s)?;
+        check.delay("upscale_delay_s", self.upscale_delay_s)?;
+        check.delay("downscale_delay_s", self.downscale_delay_s)?;
+        check.factor("upscaling_factor", self.upscaling_factor)?;
+        check.factor("downscaling_factor", self.downscaling_factor)?;
+        check.seconds("interval_s", self.interval_s)
+    }
+}
+
+/// Follows the mean of the tasks waiting and running, once it has wanted the same direction for a whole delay.
+///
+/// `ceil(current + factor x (tasks / target - current))`. Without agents it does not wait. Source:
+/// `python/ray/serve/autoscaling_policy.py` of Ray.
+#[derive(Debug, Clone)]
+pub struct RayServe {
+    settings: RayServeSettings,
+    limits: PolicyLimits,
+    tasks: Average,
+    rhythm: Rhythm,
+    current: Option<u32>,
+    /// Direction wanted, and looks without a break that wanted it.
+    streak: (bool, u32),
+}
+
+impl RayServe {
+    /// Makes the rule from checked settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a setting is out of its range.
+    pub fn new(settings: RayServeSettings, limits: PolicyLimits) -> Result<Self, Error> {
+        settings.check()?;
+        Ok(Self {
+            settings,
+            limits,
+            tasks: Average::new(settings.look_back_period_s),
+            rhythm: Rhythm::new(settings.interval_s),
+            current: None,
+            streak: (true, 0),
+        })
+    }
+
+    /// The size the tasks call for, from `current`.
+    fn called_for(&self, current: u32) -> u32 {
+        let gap = self.tasks.mean() / self.settings.target_ongoing_requests - f64::from(current);
+        let factor = if gap > 0.0 { self.settings.upscaling_factor } else { self.settings.downscaling_factor };
+        whole(f64::from(current) + factor * gap)
+    }
+
+    /// Whether `wanted` has been wanted for long enough to be done.
+    fn patient(&mut self, current: u32, wanted: u32) -> bool {
+        let up = wanted > current;
+        let looks = if self.streak.0 == up { self.streak.1 } else { 0 };
+        let delay_s = if up { self.settings.upscale_delay_s } else { self.settings.downscale_delay_s };
+        let done = current == 0 || looks + 1 > (delay_s / self.settings.interval_s) as u32;
+        self.streak = (up, if done || wanted == current { 0 } else { looks + 1 });
+        done && wanted != current
+    }
+}
+
+impl Policy for RayServe {
+    fn name(&self) -> &'static str {
+        "ray-serve"
+    }
+
+    fn interval_s(&self) -> f64 {
+        self.settings.interval_s
+    }
+
+    fn decide(&mut self, seen: &Observation) -> Decision {
+        let current = self.current.unwrap_or_else(|| seen.size());
+        if !self.rhythm.due(seen.t) {
+            let detail = format!("{current} wanted until the next look");
+            let cause = ReasonCode::Utilisation;
+            return decision("ray-serve", &self.limits, seen, f64::from(current), current, cause, detail);
+        }
+        self.tasks.push(seen.t, f64::from(seen.queue_depth) + f64::from(seen.in_flight));
+        let wanted = self.limits.clamp(self.called_for(current));
+        let next = if self.patient(current, wanted) { wanted } else { current };
+        self.current = Some(next);
+        let cause = if next == wanted { ReasonCode::Utilisation } else { ReasonCode::Hold };
+        let detail = format!(
+            "{:.1} tasks at {} an agent: {wanted} called for, {next} after the delays",
+            self.tasks.mean(),
+            self.settings.target_ongoing_requests,
+        );
+        decision("ray-serve", &self.limits, seen, f64::from(wanted), next, cause, detail)
+    }
+}
