@@ -24,7 +24,13 @@ pub struct UtilisationSettings {
 
 impl Default for UtilisationSettings {
     fn default() -> Self {
-        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0, await_start: false, count_starting: true }
+        Self {
+            scale_up_threshold: 0.7,
+            scale_down_threshold: 0.2,
+            interval_s: 1.0,
+            await_start: false,
+            count_starting: true,
+        }
     }
 }
 

@@ -81,7 +81,11 @@ impl Policy for KeepAlive {
         let mut wanted = kept.saturating_add(self.settings.spares);
         if std::env::var("KA").is_ok() {
             if wanted < seen.size() {
-                if seen.t - self.shrunk < self.settings.idle_ttl_s { wanted = seen.size(); } else { self.shrunk = seen.t; }
+                if seen.t - self.shrunk < self.settings.idle_ttl_s {
+                    wanted = seen.size();
+                } else {
+                    self.shrunk = seen.t;
+                }
             }
         }
         self.last = Some(wanted);

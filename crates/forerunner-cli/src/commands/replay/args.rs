@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use forerunner_core::parse_duration;
-use forerunner_forecast::{Objective, PolicyKind};
+use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, build};
 
 use crate::exit::Usage;
 
@@ -114,6 +114,16 @@ impl ReplayArgs {
         if let Some(max) = self.max.filter(|max| *max < self.min) {
             return wrong(format!("--min {} is more than --max {max}; use a --max of at least {}", self.min, self.min));
         }
+        let limits = PolicyLimits {
+            min: self.min,
+            max: self.max.unwrap_or(u32::MAX),
+            cold_start_s: 1.0,
+            tick_s: self.tick,
+            objective: self.objective(),
+        };
+        for asked in &self.policy {
+            build(asked.kind, limits).map_err(|error| Usage(error.to_string()))?;
+        }
         let single = [("--timeline", &self.timeline), ("--observations", &self.observations)];
         let named = single.into_iter().find(|(_, file)| file.is_some()).map(|(flag, _)| flag);
         match named {
@@ -181,6 +191,7 @@ mod tests {
         for (line, named) in [
             (&["--min", "9", "--max", "3"][..], "--max 3"),
             (&["--tick", "0s"], "--tick"),
+            (&["--policy", "utilisation:scale_up_threshold=7"], "scale_up_threshold"),
             (&["--timeline", "t.csv"], "--cold-start 10s"),
         ] {
             let refused = read(line).check().expect_err(named).0;

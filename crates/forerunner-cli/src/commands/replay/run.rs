@@ -9,7 +9,9 @@ use indicatif::ProgressBar;
 
 use super::{
     args::{Asked, ReplayArgs},
-    bounds, plot, rules,
+    bounds,
+    plot::{Plot, Room},
+    rules,
     study::{Cell, Run, Study},
     traces::Source,
     watch::Watched,
@@ -38,6 +40,7 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept
     let wanted = wanted(args, sources);
     let span = |replayed: &Wanted| sources[replayed.source].trace.span_s();
     let bar = progress::bar(wanted.iter().map(|cell| (YARDSTICK_SHARE * span(cell)) as u64).sum(), "measuring");
+    bar.set_style(progress::style("{prefix} {bar:32} {percent:>3} %  {eta} left"));
     let mut cells = workers::map(&wanted, threads, |cell| {
         let found = cell.measure(args, sources);
         bar.inc((YARDSTICK_SHARE * span(cell)) as u64);
@@ -47,8 +50,8 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept
     let jobs = jobs(args, &cells);
     bar.set_prefix("replaying");
     bar.inc_length(jobs.iter().map(|job| cells[job.cell].span_s as u64).sum());
-    let many = Budget::of(&cells);
-    let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], many, &bar));
+    let room = Room::shared_by(cells.len());
+    let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], room, &bar));
     bar.finish_and_clear();
     let mut kept = Kept::default();
     let mut runs = Vec::with_capacity(done.len());
@@ -134,14 +137,9 @@ struct Job {
 fn jobs(args: &ReplayArgs, cells: &[Cell]) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (cell, of) in cells.iter().enumerate() {
-        let asked = match (args.policy.is_empty(), args.what_if.is_empty()) {
-            (false, _) => args.policy.clone(),
-            (true, true) => rules::all(of.least_fixed),
-            (true, false) => rules::all(of.least_fixed).into_iter().take(1).collect(),
-        };
-        for (index, asked) in asked.into_iter().enumerate() {
-            let grid = if args.sweep { rules::grid(&asked) } else { Vec::new() };
-            jobs.push(Job { cell, asked, swept: false, shown: index == 0 });
+        for (index, (asked, hindsight)) in policies(args, of).into_iter().enumerate() {
+            let grid = if args.sweep { rules::grid(asked.kind.name()) } else { Vec::new() };
+            jobs.push(Job { cell, asked, swept: hindsight, shown: index == 0 });
             jobs.extend(grid.into_iter().map(|asked| Job { cell, asked, swept: true, shown: false }));
         }
     }
@@ -149,15 +147,13 @@ fn jobs(args: &ReplayArgs, cells: &[Cell]) -> Vec<Job> {
     jobs
 }
 
-/// How much of each cell the page has room for.
-#[derive(Debug, Clone, Copy)]
-struct Budget {
-    cells: usize,
-}
-
-impl Budget {
-    const fn of(cells: &[Cell]) -> Self {
-        Self { cells: cells.len() }
+/// The policies of a cell, and whether hindsight chose their settings.
+fn policies(args: &ReplayArgs, cell: &Cell) -> Vec<(Asked, bool)> {
+    let all = rules::all(cell.least_fixed);
+    match (args.policy.is_empty(), args.what_if.is_empty()) {
+        (false, _) => args.policy.iter().map(|asked| (asked.clone(), false)).collect(),
+        (true, true) => all,
+        (true, false) => all.into_iter().take(1).collect(),
     }
 }
 
@@ -171,7 +167,7 @@ impl Job {
         args: &ReplayArgs,
         sources: &[Source],
         cell: &Cell,
-        budget: Budget,
+        room: Room,
         bar: &ProgressBar,
     ) -> anyhow::Result<(Run, Vec<TimelinePoint>)> {
         let plotted = self.shown && args.report.is_some();
@@ -188,8 +184,7 @@ impl Job {
         };
         let outcome = replay(&sources[cell.source].trace, &mut watched, &settings);
         let changes = watched.finish(cell.span_s).with_context(|| "the observations cannot be written")?;
-        let room = plot::Room::shared_by(budget.cells);
-        let plot = plotted.then(|| plot::Plot::of(&sources[cell.source].trace, &outcome, changes, cell, room));
+        let plot = plotted.then(|| Plot::of(&sources[cell.source].trace, &outcome, changes, cell, room));
         let run = Run { cell: self.cell, asked: self.asked.clone(), swept: self.swept, report: outcome.report, plot };
         Ok((run, outcome.timeline))
     }
