@@ -8,7 +8,9 @@ use super::study::{Cell, Row, Study};
 use crate::output::{Output, count, lineless, percent, render, right_from, seconds, table};
 
 /// Longest text of settings in a table.
-const SETTINGS_WIDTH: usize = 30;
+const SETTINGS_WIDTH: usize = 24;
+/// Rows of a cell that are bounds, not policies: perfect knowledge and the work alone.
+const BOUNDS: usize = 2;
 
 /// A table a cell: every policy with what it cost and how many tasks were late.
 pub fn compare(study: &Study, out: &Output) -> String {
@@ -18,17 +20,17 @@ pub fn compare(study: &Study, out: &Output) -> String {
 
 fn one(study: &Study, cell: usize, out: &Output) -> String {
     let rows = study.rows(cell);
-    let has_settings = rows.iter().any(|row| !row.report.params.is_empty());
+    let has_settings = rows.iter().skip(BOUNDS).any(|row| !row.report.params.is_empty());
     let mut table = lineless();
     let mut header = vec!["POLICY", "MET", "LATE", "COST", "WAIT P99", "PEAK"];
     if has_settings {
         header.push("SETTINGS");
     }
     table.set_header(header);
-    for row in &rows {
+    for (index, row) in rows.iter().enumerate() {
         let mut line = line(row).to_vec();
         if has_settings {
-            line.push(settings(row));
+            line.push(if index < BOUNDS { String::new() } else { settings(row) });
         }
         table.add_row(line);
     }
@@ -55,7 +57,7 @@ fn title(cell: &Cell, rows: &[Row]) -> String {
 fn line(row: &Row) -> [String; 6] {
     let report = &row.report;
     [
-        report.policy.clone(),
+        format!("{}{}", report.policy, if row.tuned { "*" } else { "" }),
         if row.meets_objective { "yes" } else { "no" }.to_owned(),
         late(report.late_share),
         row.ratio_to_perfect.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
@@ -78,8 +80,7 @@ fn settings(row: &Row) -> String {
     let params = &row.report.params;
     let shown: String = params.chars().take(SETTINGS_WIDTH).collect();
     let cut = if shown.len() < params.len() { "…" } else { "" };
-    let tuned = if row.tuned { " (hindsight)" } else { "" };
-    format!("{shown}{cut}{tuned}")
+    format!("{shown}{cut}")
 }
 
 fn legend(study: &Study) -> String {
@@ -87,7 +88,8 @@ fn legend(study: &Study) -> String {
     let objective = cell.replay.limits.objective;
     format!(
         "MET: at least {} of the tasks started within {}. COST: agent-seconds relative to\n\
-         `perfect`, which knows the arrivals one cold start ahead and all service times.",
+         `perfect`, which knows the arrivals one cold start ahead and all service times.\n\
+         *: settings found in hindsight.",
         percent(objective.share),
         duration(objective.within_s),
     )
@@ -140,8 +142,7 @@ fn price(row: &Row, base_s: f64, least_fixed: u32) -> [String; 8] {
 fn groups(study: &Study) -> Vec<Vec<(usize, Row)>> {
     let mut groups: Vec<Vec<(usize, Row)>> = Vec::new();
     for cell in 0..study.cells.len() {
-        // The first two rows are the bounds.
-        for row in study.rows(cell).into_iter().skip(2) {
+        for row in study.rows(cell).into_iter().skip(BOUNDS) {
             let same = |(other, _): &(usize, Row)| {
                 let (a, b) = (&study.cells[*other], &study.cells[cell]);
                 a.source == b.source && a.replay.limits.cold_start_s == b.replay.limits.cold_start_s

@@ -11,7 +11,7 @@
   const percent = (x) => x == null ? "–" : digits(100 * x, 2) + " %";
   const ratio = (x) => x == null ? "–" : digits(x, 2);
   const seconds = (s) => s == null ? "–" : s < 0.9995 ? Math.round(s * 1000) + " ms" : s < 100 ? digits(s, s < 10 ? 2 : 1) + " s"
-    : s < 3600 ? Math.floor(s / 60) + " min " + Math.round(s % 60) + " s" : Math.floor(s / 3600) + " h " + Math.round(s % 3600 / 60) + " min";
+    : s < 3599.5 ? Math.floor(Math.round(s) / 60) + " min " + Math.round(s) % 60 + " s" : Math.floor(Math.round(s / 60) / 60) + " h " + Math.round(s / 60) % 60 + " min";
   const clock = (s) => {
     const t = Math.round(s), h = Math.floor(t / 3600), two = (x) => String(x).padStart(2, "0");
     return h + ":" + two(Math.floor(t % 3600 / 60)) + ":" + two(t % 60);
@@ -188,7 +188,7 @@
   }
 
   // ---- cost against lateness ----------------------------------------------------------------
-  const palette = ["blue", "orange", "green", "violet", "red", "grey"];
+  const palette = ["blue", "orange", "green", "violet", "red", "teal", "pink", "olive", "sky", "grey"];
   function curve(cell) {
     const points = cell.points.filter((p) => p.cost != null);
     const H = 360, B = H - 40, allowed = 1 - cell.share;
@@ -216,24 +216,33 @@
     const labels = [];
     names.forEach((name, k) => {
       const own = points.filter((p) => p.policy === name), colour = palette[k % palette.length], shape = shapes[Math.floor(k / palette.length) % 4];
+      out += `<g class="rule" data-rule="${k}">`;
       const swept = own.slice().sort((a, b) => a.late - b.late), frontier = [];
       for (const p of swept) if (!frontier.length || p.cost < frontier[frontier.length - 1].cost) frontier.push(p);
       if (frontier.length > 1) out += `<path d="${frontier.map((p, i) => (i ? "L" : "M") + fixed(late(p.late)) + " " + fixed(y(p.cost))).join("")}" fill="none" stroke="var(--${colour})" stroke-width="1.4" opacity=".75"/>`;
       for (const p of own) out += mark(shape, late(p.late), y(p.cost), p.swept ? 2.6 : 5, colour, points.indexOf(p), p.swept ? 0.55 : 1);
+      out += "</g>";
       const head = own.find((p) => !p.swept) || own[0];
-      labels.push({ name, colour, shape, x: late(head.late), y: y(head.cost), strong: name === first });
+      labels.push({ k, name, colour, shape, x: late(head.late), y: y(head.cost), strong: name === first });
     });
     labels.sort((a, b) => a.y - b.y);
     labels.reduce((above, label) => label.row = Math.max(label.y, above + 15), 0);
     const over = Math.max(0, (labels.length ? labels[labels.length - 1].row : 0) - B);
     labels.forEach((label, i) => {
       const row = Math.max(label.row - over, 20 + i * 14);
-      out += mark(label.shape, W - 132, row - 4, 4, label.colour, -1, 1) + text(W - 122, row, label.name, "start", "name" + (label.strong ? " strong" : ""));
+      out += `<g class="label" data-label="${label.k}"><rect x="${W - 140}" y="${fixed(row - 12)}" width="140" height="15" fill="transparent"/>`
+        + mark(label.shape, W - 132, row - 4, 4, label.colour, -1, 1) + text(W - 122, row, label.name, "start", "name" + (label.strong ? " strong" : "")) + "</g>";
     });
     byId("curve").innerHTML = out + "</svg>";
     byId("curve-note").textContent = points.some((p) => p.swept)
-      ? "large: as asked for · small: other settings of the same rule · line: what each rule can reach at best"
+      ? "large: as asked for · small: other settings of the same rule · line: the best of them · point at a name to see one rule alone"
       : "one point a policy; --sweep adds the other settings of each rule";
+    const svg = byId("curve").querySelector("svg");
+    svg.querySelectorAll("[data-label]").forEach((label) => {
+      const rule = svg.querySelector(`[data-rule="${label.dataset.label}"]`);
+      label.addEventListener("pointerenter", () => { svg.classList.add("dimmed"); rule.classList.add("on"); });
+      label.addEventListener("pointerleave", () => { svg.classList.remove("dimmed"); rule.classList.remove("on"); });
+    });
     byId("curve").querySelectorAll("[data-point]").forEach((dot) => {
       const p = points[dot.dataset.point];
       dot.addEventListener("pointermove", (event) => tip(event, `<b>${escape(p.policy)}</b>${p.params ? `<div>${escape(p.params)}</div>` : ""}` + pair("late", percent(p.late)) + pair("cost / perfect", ratio(p.cost))));
