@@ -84,11 +84,11 @@ async fn objectives_have_a_price_and_a_table_for_the_manual() {
         .map(|row| &row["objective"]["share"])
         .collect();
     assert_eq!(shares, [0.9, 0.99]);
-    fs::write(site.path("manual.md"), "# Manual\n<!-- replay:begin -->\nold\n<!-- replay:end -->\nend\n")
+    fs::write(site.path("manual.md"), "# Manual\n<!-- replay:begin -->\nstale\n<!-- replay:end -->\nend\n")
         .expect("written");
     run(&site, &["replay", "day.csv", "--cold-start", "5s", "--table", "manual.md"]).await.ended(0).stdout.clear();
     let manual = fs::read_to_string(site.path("manual.md")).expect("still there");
-    assert!(manual.starts_with("# Manual\n") && manual.ends_with("\nend\n") && !manual.contains("old"), "{manual}");
+    assert!(manual.starts_with("# Manual\n") && manual.ends_with("\nend\n") && !manual.contains("stale"), "{manual}");
     assert!(manual.contains("| day | 5s |") && manual.contains("- mean late share "), "{manual}");
 }
 

@@ -4,6 +4,7 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use anyhow::Context;
 use forerunner_core::format_duration;
+use forerunner_forecast::PolicyKind;
 
 use super::study::{Run, Study};
 use crate::exit::Usage;
@@ -122,13 +123,15 @@ fn singles(study: &Study, lines: &[Line]) -> String {
     let Some(first) = lines.first() else { return String::new() };
     let name = first.ours.asked.kind.name();
     let mut settings: Vec<Single> = Vec::new();
-    for run in study.runs.iter().filter(|run| run.asked.kind.name() != name) {
+    // A fixed size that hindsight found is no setting that anybody could have chosen.
+    let by_hindsight = |run: &Run| run.swept && matches!(run.asked.kind, PolicyKind::Fixed { .. });
+    for run in study.runs.iter().filter(|run| run.asked.kind.name() != name && !by_hindsight(run)) {
         match settings.iter_mut().find(|single| single.label == label(run)) {
             Some(single) => single.runs.push(run),
             None => settings.push(Single { label: label(run), policy: run.asked.kind.name(), runs: vec![run] }),
         }
     }
-    // A setting that was not tried everywhere, such as a fixed size found by hindsight, is no single setting.
+    // Nor is one that was not tried everywhere a single setting.
     settings.retain(|single| single.runs.len() == study.cells.len());
     let mut text = format!(
         "\nOne setting for every cell: of each rule its defaults and the setting that meets the objective in most cells.\n\n\
@@ -213,7 +216,7 @@ fn number(value: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use forerunner_forecast::{Objective, PolicyKind, PolicyLimits};
+    use forerunner_forecast::{Objective, PolicyLimits};
     use forerunner_sim::{Replay, Trace, TraceTask};
 
     use super::{
