@@ -16,7 +16,7 @@ pub struct UtilisationSettings {
     pub scale_down_threshold: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,
-    /// Whether nothing is looked at while an agent starts, so that there is at most one new agent a cold start.
+    /// Whether no further agent is asked for while one is starting, so that at most one a cold start is added.
     pub await_start: bool,
     /// Whether agents that are starting count as agents when the share of busy ones is taken.
     pub count_starting: bool,
@@ -24,7 +24,13 @@ pub struct UtilisationSettings {
 
 impl Default for UtilisationSettings {
     fn default() -> Self {
-        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0, await_start: false, count_starting: true }
+        Self {
+            scale_up_threshold: 0.7,
+            scale_down_threshold: 0.2,
+            interval_s: 1.0,
+            await_start: false,
+            count_starting: true,
+        }
     }
 }
 
@@ -51,7 +57,7 @@ impl UtilisationSettings {
 
 /// Grows by one above an upper share of busy agents and shrinks by one below a lower share, at most once an interval.
 ///
-/// Agents that are starting count as agents, so it does not ask again for what is on its way. Which idle agent goes is
+/// Agents that are starting count as agents, unless set otherwise, so it does not ask again for what is on its way. Which idle agent goes is
 /// the pool's choice. Kept as a baseline, and for pools whose load hardly moves: it sees neither arrivals nor the queue.
 #[derive(Debug, Clone)]
 pub struct Utilisation {
@@ -59,8 +65,6 @@ pub struct Utilisation {
     limits: PolicyLimits,
     desired: Option<u32>,
     looked_at: f64,
-    /// Whether an agent was starting when last asked.
-    awaited: bool,
 }
 
 impl Utilisation {
@@ -70,7 +74,7 @@ impl Utilisation {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: UtilisationSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        Ok(Self { settings, limits, desired: None, looked_at: f64::NEG_INFINITY, awaited: false })
+        Ok(Self { settings, limits, desired: None, looked_at: f64::NEG_INFINITY })
     }
 }
 
@@ -88,18 +92,14 @@ impl Policy for Utilisation {
         let busy = seen.in_flight.saturating_sub(seen.draining);
         let counted = if self.settings.count_starting { total } else { total - seen.starting };
         let share = if counted == 0 { 0.0 } else { f64::from(busy) / f64::from(counted) };
+        let may_start = !self.settings.await_start || seen.starting == 0;
         // An evaluation asked for by an event must not make the steps come faster than the interval. Half of one
         // allows for a timer that fires a little early.
-        // The loop that awaits a start sleeps its interval after it.
-        if self.settings.await_start && (seen.starting > 0 || std::mem::take(&mut self.awaited)) {
-            self.awaited = seen.starting > 0;
-            self.looked_at = seen.t;
-        }
         let due = seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
         let wanted = match self.desired {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
-            _ if share > self.settings.scale_up_threshold => total.saturating_add(1),
+            _ if may_start && share > self.settings.scale_up_threshold => total.saturating_add(1),
             // While tasks wait, an agent that is still starting must not be given up for being idle.
             _ if share < self.settings.scale_down_threshold && seen.queue_depth == 0 => total.saturating_sub(1),
             _ => total,

@@ -33,6 +33,12 @@ impl Check {
         if (0.0..=1e6).contains(&value) { Ok(()) } else { self.fails(key, value, "0 to 1000000") }
     }
 
+    /// A probability.
+    pub fn quantile(self, key: &'static str, value: f64) -> Result<(), Error> {
+        let ok = (1e-6..=1.0 - 1e-6).contains(&value);
+        if ok { Ok(()) } else { self.fails(key, value, "0.000001 to 0.999999") }
+    }
+
     /// A factor of at least 1.
     pub fn at_least_one(self, key: &'static str, value: f64) -> Result<(), Error> {
         if (1.0..=1e6).contains(&value) { Ok(()) } else { self.fails(key, value, "1 to 1000000") }

@@ -23,7 +23,7 @@ pub struct HpaSettings {
     pub scale_up_percent: f64,
     /// Seconds that a size once proposed keeps the pool from shrinking below it, 0 to 3600.
     pub scale_down_window_s: f64,
-    /// Seconds over which use is averaged, above 0; one interval or less takes it as it is at the look.
+    /// Seconds over which use is averaged, above 0.
     pub metric_window_s: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Check, Rhythm, decision};
+use super::common::{Check, decision};
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold};
 
 /// Settings of [`KeepAlive`]. Ten minutes are what OpenWhisk keeps an idle container.
@@ -39,15 +39,12 @@ impl KeepAliveSettings {
 ///
 /// Those that became idle last are used first. So as many agents have been idle for the whole time as were not needed at
 /// its busiest moment, and the greatest number of tasks at once in that time is the size to keep. Fixed keep-alive times
-/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with.
+/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with. Starts on demand, so an event is answered at once.
 #[derive(Debug, Clone)]
 pub struct KeepAlive {
     settings: KeepAliveSettings,
     limits: PolicyLimits,
-    rhythm: Rhythm,
     in_use: Hold,
-    shrunk: f64,
-    last: Option<u32>,
 }
 
 impl KeepAlive {
@@ -57,8 +54,7 @@ impl KeepAlive {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: KeepAliveSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        let rhythm = Rhythm::new(settings.interval_s);
-        Ok(Self { settings, limits, rhythm, in_use: Hold::default(), shrunk: 0.0, last: None })
+        Ok(Self { settings, limits, in_use: Hold::default() })
     }
 }
 
@@ -73,18 +69,10 @@ impl Policy for KeepAlive {
 
     fn decide(&mut self, seen: &Observation) -> Decision {
         let tasks = seen.queue_depth.saturating_add(seen.in_flight);
-        // Demand is taken in at every look, an agent may be needed at once; the clock of the time to live too.
         self.in_use.push(seen.t, f64::from(tasks.max(seen.peak_concurrency)));
-        self.rhythm.due(seen.t);
         let since = seen.t - self.settings.idle_ttl_s;
         let kept = self.in_use.greatest_since(since).map_or(tasks, |(_, size)| size as u32).max(tasks);
-        let mut wanted = kept.saturating_add(self.settings.spares);
-        if std::env::var("KA").is_ok() {
-            if wanted < seen.size() {
-                if seen.t - self.shrunk < self.settings.idle_ttl_s { wanted = seen.size(); } else { self.shrunk = seen.t; }
-            }
-        }
-        self.last = Some(wanted);
+        let wanted = kept.saturating_add(self.settings.spares);
         let cause = match () {
             () if wanted > seen.size() => ReasonCode::Backlog,
             () if kept > tasks => ReasonCode::Hold,

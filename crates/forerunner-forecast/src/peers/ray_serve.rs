@@ -8,11 +8,12 @@ use super::{
 };
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
 
-/// Settings of [`RayServe`]; names and defaults are those of its `AutoscalingConfig`, but for one task an agent.
+/// Settings of [`RayServe`]; names and defaults are those of its `AutoscalingConfig`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RayServeSettings {
-    /// Tasks an agent should have, waiting ones included; below 1 leaves headroom. Above 0.
+    /// Tasks an agent should have, waiting ones included, above 0. The default of 2 lets as many wait as run; as agents do
+    /// one task at a time, below 1 leaves headroom.
     pub target_ongoing_requests: f64,
     /// Seconds over which tasks are averaged, above 0.
     pub look_back_period_s: f64,
@@ -31,7 +32,7 @@ pub struct RayServeSettings {
 impl Default for RayServeSettings {
     fn default() -> Self {
         Self {
-            target_ongoing_requests: 1.0,
+            target_ongoing_requests: 2.0,
             look_back_period_s: 30.0,
             upscale_delay_s: 30.0,
             downscale_delay_s: 600.0,

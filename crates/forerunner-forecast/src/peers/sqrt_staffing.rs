@@ -24,7 +24,7 @@ pub struct SqrtStaffingSettings {
 
 impl Default for SqrtStaffingSettings {
     fn default() -> Self {
-        Self { beta: 2.0, tau_s: 60.0, service_tau_s: 180.0, interval_s: 1.0 }
+        Self { beta: 2.0, tau_s: 60.0, service_tau_s: 300.0, interval_s: 1.0 }
     }
 }
 
