@@ -185,4 +185,21 @@ mod tests {
         let text = wrong.check().expect_err("0.8 is above 0.7").to_string();
         assert!(text.contains("scale_down_threshold") && text.contains("0.8"), "{text}");
     }
+
+    #[test]
+    fn awaiting_a_start_asks_for_one_at_a_time_and_not_counting_starts_asks_again() {
+        let limits = PolicyLimits { min: 1, max: 10, cold_start_s: 1.0, tick_s: 1.0, objective: Objective::default() };
+        // Four of four busy, one starting: 80 % with it, 100 % without.
+        for (await_start, count_starting, desired) in [(false, true, 6), (true, true, 5), (true, false, 5)] {
+            let settings = UtilisationSettings { await_start, count_starting, ..UtilisationSettings::default() };
+            let mut rule = Utilisation::new(settings, limits).expect("in range");
+            assert_eq!(rule.decide(&seen(0.0, 4, 0, 1)).desired, desired, "{settings:?}");
+        }
+        // Five starting: 44 % with them is no reason to grow, 100 % without is.
+        for (count_starting, desired) in [(true, 9), (false, 10)] {
+            let settings = UtilisationSettings { count_starting, ..UtilisationSettings::default() };
+            let mut rule = Utilisation::new(settings, limits).expect("in range");
+            assert_eq!(rule.decide(&seen(0.0, 4, 0, 5)).desired, desired, "{settings:?}");
+        }
+    }
 }

@@ -93,6 +93,25 @@ pub(crate) fn whole(agents: f64) -> u32 {
     (agents - 1e-9).ceil().max(0.0) as u32
 }
 
+/// What the tests of the rules share.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use crate::{Objective, Observation, PolicyLimits};
+
+    pub const LIMITS: PolicyLimits = PolicyLimits {
+        min: 1,
+        max: 100,
+        cold_start_s: 2.0,
+        tick_s: 1.0,
+        objective: Objective { share: 0.99, within_s: 1.0 },
+    };
+
+    /// How things stand at `t`: tasks waiting, agents busy, idle and starting.
+    pub fn seen(t: f64, queue_depth: u32, in_flight: u32, ready: u32, starting: u32) -> Observation {
+        Observation { t, queue_depth, in_flight, ready, starting, ..Observation::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

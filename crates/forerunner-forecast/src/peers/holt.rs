@@ -140,3 +140,36 @@ fn poisson_quantile(mean: f64, p: f64) -> u32 {
         term *= mean / f64::from(n);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn a_steady_load_gets_its_quantile_and_a_hold_keeps_it() {
+        let settings = HoltSettings { hold_s: 60.0, ..HoltSettings::default() };
+        let mut rule = Holt::new(settings, LIMITS).expect("valid");
+        let mut look = |t: u32, arrivals| {
+            let now =
+                Observation { arrivals, completions: 2, mean_service_s: Some(5.0), ..seen(f64::from(t), 0, 0, 0, 0) };
+            rule.decide(&now).desired
+        };
+        let steady = (0..300).map(|t| look(t, 2)).last();
+        assert_eq!(steady, Some(18), "a Poisson count of mean 10 is at most 18 with 99 %");
+        let empty: Vec<u32> = (300..420).map(|t| look(t, 0)).collect();
+        assert_eq!(empty[50], 18);
+        assert!(empty[119] < 10, "{empty:?}");
+    }
+
+    #[test]
+    fn quantiles_match_published_tables() {
+        // Mean, probability, quantile: tables of the cumulative Poisson distribution.
+        for (mean, p, quantile) in [(0.0, 0.99, 0), (1.0, 0.95, 3), (5.0, 0.99, 11), (10.0, 0.5, 10), (10.0, 0.99, 18)]
+        {
+            assert_eq!(poisson_quantile(mean, p), quantile, "{mean} {p}");
+        }
+        let (exact, approximate) = (poisson_quantile(499.9, 0.99), poisson_quantile(500.1, 0.99));
+        assert!(exact.abs_diff(approximate) <= 1, "{exact} {approximate}");
+    }
+}

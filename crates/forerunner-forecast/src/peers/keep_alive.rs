@@ -85,3 +85,34 @@ impl Policy for KeepAlive {
         decision("keep-alive", &self.limits, seen, f64::from(wanted), wanted, cause, detail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn every_waiting_task_gets_an_agent_that_is_kept_until_it_was_idle_for_long() {
+        let settings = KeepAliveSettings { idle_ttl_s: 60.0, spares: 1, ..KeepAliveSettings::default() };
+        let mut rule = KeepAlive::new(settings, LIMITS).expect("valid");
+        // time, queue, busy, idle, starting, wanted
+        for (t, queue, busy, idle, starting, desired) in [
+            (0.0, 0, 0, 1, 0, 1),
+            (1.0, 3, 1, 0, 0, 5),
+            (2.0, 3, 1, 0, 4, 5), // those starting are meant for them
+            (9.0, 0, 2, 3, 0, 5),
+            (61.0, 0, 2, 3, 0, 5),
+            (63.0, 0, 2, 3, 0, 3), // four were last needed at 2 s
+            (130.0, 0, 0, 3, 0, 1),
+        ] {
+            assert_eq!(rule.decide(&seen(t, queue, busy, idle, starting)).desired, desired, "at {t}");
+        }
+    }
+
+    #[test]
+    fn a_short_peak_between_two_looks_counts() {
+        let mut rule = KeepAlive::new(KeepAliveSettings::default(), LIMITS).expect("defaults");
+        let peak = Observation { peak_concurrency: 7, ..seen(0.0, 0, 2, 5, 0) };
+        assert_eq!(rule.decide(&peak).desired, 7);
+    }
+}

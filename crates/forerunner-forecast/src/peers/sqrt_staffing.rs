@@ -90,3 +90,32 @@ impl Policy for SqrtStaffing {
         decision("sqrt-staffing", &self.limits, seen, need, whole(need), ReasonCode::Utilisation, detail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn the_load_and_its_root_are_staffed() {
+        // arrivals a second, seconds each, beta, wanted
+        for (arrivals, mean_s, beta, desired) in
+            [(4, 4.0, 2.0, 24), (4, 4.0, 0.0, 16), (1, 9.0, 1.5, 14), (0, 9.0, 2.0, 1)]
+        {
+            let settings = SqrtStaffingSettings { beta, ..SqrtStaffingSettings::default() };
+            let mut rule = SqrtStaffing::new(settings, LIMITS).expect("valid");
+            let mut desired_last = 0;
+            for t in 0..600 {
+                let completions = arrivals;
+                let now = Observation {
+                    arrivals,
+                    completions,
+                    mean_service_s: (completions > 0).then_some(mean_s),
+                    ..seen(f64::from(t), 0, 0, 0, 0)
+                };
+                desired_last = rule.decide(&now).desired;
+            }
+            assert_eq!(desired_last, desired, "{arrivals}/s x {mean_s} s");
+        }
+    }
+}
