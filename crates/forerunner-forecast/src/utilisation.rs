@@ -16,7 +16,7 @@ pub struct UtilisationSettings {
     pub scale_down_threshold: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,
-    /// Whether no further agent is asked for while one is starting, so that at most one a cold start is added.
+    /// Whether nothing is decided while an agent is starting, as by a loop that awaits each start.
     pub await_start: bool,
     /// Whether agents that are starting count as agents when the share of busy ones is taken.
     pub count_starting: bool,
@@ -92,14 +92,14 @@ impl Policy for Utilisation {
         let busy = seen.in_flight.saturating_sub(seen.draining);
         let counted = if self.settings.count_starting { total } else { total - seen.starting };
         let share = if counted == 0 { 0.0 } else { f64::from(busy) / f64::from(counted) };
-        let may_start = !self.settings.await_start || seen.starting == 0;
+        let may_look = !self.settings.await_start || seen.starting == 0;
         // An evaluation asked for by an event must not make the steps come faster than the interval. Half of one
         // allows for a timer that fires a little early.
-        let due = seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
+        let due = may_look && seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
         let wanted = match self.desired {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
-            _ if may_start && share > self.settings.scale_up_threshold => total.saturating_add(1),
+            _ if share > self.settings.scale_up_threshold => total.saturating_add(1),
             // While tasks wait, an agent that is still starting must not be given up for being idle.
             _ if share < self.settings.scale_down_threshold && seen.queue_depth == 0 => total.saturating_sub(1),
             _ => total,
@@ -190,11 +190,16 @@ mod tests {
     fn awaiting_a_start_asks_for_one_at_a_time_and_not_counting_starts_asks_again() {
         let limits = PolicyLimits { min: 1, max: 10, cold_start_s: 1.0, tick_s: 1.0, objective: Objective::default() };
         // Four of four busy, one starting: 80 % with it, 100 % without.
-        for (await_start, count_starting, desired) in [(false, true, 6), (true, true, 5), (true, false, 5)] {
+        for (await_start, count_starting, desired) in [(false, true, 6), (false, false, 6)] {
             let settings = UtilisationSettings { await_start, count_starting, ..UtilisationSettings::default() };
             let mut rule = Utilisation::new(settings, limits).expect("in range");
             assert_eq!(rule.decide(&seen(0.0, 4, 0, 1)).desired, desired, "{settings:?}");
         }
+        let settings = UtilisationSettings { await_start: true, ..UtilisationSettings::default() };
+        let mut rule = Utilisation::new(settings, limits).expect("in range");
+        let sizes = [(0.0, 4, 0), (1.0, 4, 1), (2.0, 4, 1), (3.0, 5, 0)];
+        let sizes = sizes.map(|(t, busy, starting)| rule.decide(&seen(t, busy, 0, starting)).desired);
+        assert_eq!(sizes, [5, 5, 5, 6], "the next look is when the start is over");
         // Five starting: 44 % with them is no reason to grow, 100 % without is.
         for (count_starting, desired) in [(true, 9), (false, 10)] {
             let settings = UtilisationSettings { count_starting, ..UtilisationSettings::default() };

@@ -13,13 +13,13 @@ pub struct KeepAliveSettings {
     pub idle_ttl_s: f64,
     /// Agents beyond those in use.
     pub spares: u32,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two looks, above 0; short, since agents are started on demand.
     pub interval_s: f64,
 }
 
 impl Default for KeepAliveSettings {
     fn default() -> Self {
-        Self { idle_ttl_s: 600.0, spares: 0, interval_s: 1.0 }
+        Self { idle_ttl_s: 600.0, spares: 0, interval_s: 0.25 }
     }
 }
 
@@ -39,7 +39,8 @@ impl KeepAliveSettings {
 ///
 /// Those that became idle last are used first. So as many agents have been idle for the whole time as were not needed at
 /// its busiest moment, and the greatest number of tasks at once in that time is the size to keep. Fixed keep-alive times
-/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with. Starts on demand, so an event is answered at once.
+/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with. As agents start on demand,
+/// an evaluation asked for by an event is answered at once.
 #[derive(Debug, Clone)]
 pub struct KeepAlive {
     settings: KeepAliveSettings,
