@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn every_name_builds_its_policy() {
-        for (text, name) in [("predictive", "predictive"), ("utilisation", "utilisation"), ("fixed:3", "fixed")] {
+        for name in PolicyKind::NAMES {
+            let text = if name == "fixed" { "fixed:3" } else { name };
             let kind: PolicyKind = text.parse().expect("known");
             assert_eq!(build(kind, LIMITS).expect("in range").name(), name);
             assert_eq!(kind.to_string(), text);

@@ -1,7 +1,8 @@
 //! Compares our replay with the project's own reference simulator, whose baseline tables are in `testdata/`.
 //!
 //! ```text
-//! cargo run --release -p forerunner-sim --example compare -- FOLDER [--only RULE,…] [--rule RULE=KIND]… [--cells]
+//! cargo run --release -p forerunner-sim --example compare -- FOLDER [--only RULE,…] [--trace NAME,…] [--rule RULE=KIND]…
+//!     [--cells]
 //! ```
 //!
 //! `FOLDER` holds the traces as `NAME.csv.gz`. Every rule runs at its own defaults on every trace and cold start of the
@@ -30,7 +31,7 @@ const REFERENCE: &str = include_str!("../testdata/reference_defaults.csv");
 
 /// The rules of the table as we write them, each at its defaults.
 const RULES: [(&str, &str); 11] = [
-    ("seed", "utilisation:await_start=true"),
+    ("seed", "utilisation:await_start=true,count_starting=false"),
     ("seed+", "utilisation:count_starting=false"),
     ("hpa", "hpa"),
     ("kpa", "knative"),
@@ -75,6 +76,7 @@ impl Compared {
 struct Arguments {
     folder: PathBuf,
     only: Vec<String>,
+    traces: Vec<String>,
     rules: BTreeMap<String, PolicyKind>,
     cells: bool,
 }
@@ -83,11 +85,12 @@ impl Arguments {
     fn parse(mut given: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
         let kinds = RULES.iter().map(|(rule, kind)| Ok(((*rule).to_owned(), kind.parse()?)));
         let rules = kinds.collect::<Result<_, forerunner_forecast::Error>>()?;
-        let mut arguments = Self { folder: PathBuf::new(), only: Vec::new(), rules, cells: false };
+        let mut arguments = Self { folder: PathBuf::new(), only: Vec::new(), traces: Vec::new(), rules, cells: false };
         while let Some(argument) = given.next() {
             let mut value = || given.next().ok_or(format!("`{argument}` needs a value"));
             match argument.as_str() {
                 "--only" => arguments.only = value()?.split(',').map(str::to_owned).collect(),
+                "--trace" => arguments.traces = value()?.split(',').map(str::to_owned).collect(),
                 "--rule" => {
                     let text = value()?;
                     let (rule, kind) = text.split_once('=').ok_or("`--rule` takes RULE=KIND")?;
@@ -120,7 +123,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let table = table()?;
+    let mut table = table()?;
+    table.retain(|(trace, _), _| arguments.traces.is_empty() || arguments.traces.contains(trace));
     let compared = on_all_cores(&table.iter().collect::<Vec<_>>(), |(cell, rows)| {
         compare(arguments, cell, rows).map_err(|error| error.to_string())
     })?;

@@ -33,6 +33,12 @@ impl Check {
         if (0.0..=1e6).contains(&value) { Ok(()) } else { self.fails(key, value, "0 to 1000000") }
     }
 
+    /// A probability.
+    pub fn quantile(self, key: &'static str, value: f64) -> Result<(), Error> {
+        let ok = (1e-6..=1.0 - 1e-6).contains(&value);
+        if ok { Ok(()) } else { self.fails(key, value, "0.000001 to 0.999999") }
+    }
+
     /// A factor of at least 1.
     pub fn at_least_one(self, key: &'static str, value: f64) -> Result<(), Error> {
         if (1.0..=1e6).contains(&value) { Ok(()) } else { self.fails(key, value, "1 to 1000000") }
@@ -85,6 +91,25 @@ pub(crate) fn decision(
 /// Rounds up to whole agents. A little above a whole number is that number: quotients such as 2.1 / 0.7 are not exact.
 pub(crate) fn whole(agents: f64) -> u32 {
     (agents - 1e-9).ceil().max(0.0) as u32
+}
+
+/// What the tests of the rules share.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use crate::{Objective, Observation, PolicyLimits};
+
+    pub const LIMITS: PolicyLimits = PolicyLimits {
+        min: 1,
+        max: 100,
+        cold_start_s: 2.0,
+        tick_s: 1.0,
+        objective: Objective { share: 0.99, within_s: 1.0 },
+    };
+
+    /// How things stand at `t`: tasks waiting, agents busy, idle and starting.
+    pub fn seen(t: f64, queue_depth: u32, in_flight: u32, ready: u32, starting: u32) -> Observation {
+        Observation { t, queue_depth, in_flight, ready, starting, ..Observation::default() }
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct HpaSettings {
     pub scale_up_percent: f64,
     /// Seconds that a size once proposed keeps the pool from shrinking below it, 0 to 3600.
     pub scale_down_window_s: f64,
-    /// Seconds over which use is averaged, above 0; one interval or less takes it as it is at the look.
+    /// Seconds over which use is averaged, above 0.
     pub metric_window_s: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,
@@ -132,7 +132,8 @@ impl Policy for Hpa {
         let (size, busy) = (seen.size(), seen.in_flight.saturating_sub(seen.draining));
         self.busy.push(seen.t, f64::from(busy));
         self.ready.push(seen.t, f64::from(busy + seen.ready));
-        if let Some(last) = self.last.filter(|_| !self.rhythm.due(seen.t)) {
+        let due = self.rhythm.due(seen.t);
+        if let Some(last) = self.last.filter(|_| !due) {
             let detail = format!("{last} wanted until the next look");
             return decision("hpa", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
@@ -151,5 +152,49 @@ impl Policy for Hpa {
             100.0 * self.settings.target,
         );
         decision("hpa", &self.limits, seen, f64::from(proposed), next, cause, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn the_size_brings_use_to_the_target() {
+        // busy, idle, starting and the size wanted at the first look.
+        for (busy, idle, starting, desired) in [
+            (7, 3, 0, 10),   // on target
+            (10, 0, 0, 15),  // ceil(10 / 0.7)
+            (15, 5, 0, 20),  // 7 % above the target is within the tolerance
+            (0, 0, 5, 5),    // nothing to go by yet
+            (4, 0, 2, 6),    // as if 4 of 6 were busy: below the target, but never the other way
+            (6, 0, 2, 8),    // 75 % of 8: within the tolerance
+            (8, 0, 2, 12),   // ceil(8 / 0.7)
+            (10, 30, 0, 15), // nothing proposed before keeps it
+        ] {
+            let mut rule = Hpa::new(HpaSettings::default(), LIMITS).expect("defaults");
+            assert_eq!(rule.decide(&seen(0.0, 0, busy, idle, starting)).desired, desired, "{busy} {idle} {starting}");
+        }
+    }
+
+    #[test]
+    fn use_is_averaged_and_looked_at_every_fifteen_seconds() {
+        let mut rule = Hpa::new(HpaSettings::default(), LIMITS).expect("defaults");
+        assert_eq!(rule.decide(&seen(0.0, 0, 7, 3, 0)).desired, 10);
+        for t in 1..15 {
+            assert_eq!(rule.decide(&seen(f64::from(t), 0, 10, 0, 0)).desired, 10, "not before the next look");
+        }
+        // Fifteen samples of 10 busy: ceil(10 / 0.7).
+        assert_eq!(rule.decide(&seen(15.0, 0, 10, 0, 0)).desired, 15);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let wrong = HpaSettings { target: 0.0, ..HpaSettings::default() };
+        assert_eq!(
+            wrong.check().expect_err("0 %").to_string(),
+            "policy `hpa`: `target` is 0, allowed is above 0 and at most 100"
+        );
     }
 }

@@ -108,7 +108,8 @@ impl Policy for Keda {
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
-        if let Some(last) = self.last.filter(|_| !self.sync.due(seen.t)) {
+        let due = self.sync.due(seen.t);
+        if let Some(last) = self.last.filter(|_| !due) {
             let detail = format!("{last} wanted until the next look");
             return decision("keda", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
@@ -127,5 +128,50 @@ impl Policy for Keda {
             self.settings.target
         );
         decision("keda", &self.limits, seen, need, next, cause, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn the_size_follows_the_tasks_waiting_and_running() {
+        // queue, busy, idle and the size wanted at the first look, one task an agent.
+        for (queue, busy, idle, desired) in [
+            (0, 10, 0, 10),
+            (1, 10, 0, 10), // 10 % more is within the tolerance
+            (2, 10, 0, 12),
+            (90, 10, 0, 20), // at most double in 15 s
+            (9, 1, 0, 5),    // or four more
+            (0, 3, 7, 3),
+        ] {
+            let mut rule = Keda::new(KedaSettings::default(), LIMITS).expect("defaults");
+            assert_eq!(rule.decide(&seen(0.0, queue, busy, idle, 0)).desired, desired, "{queue} {busy} {idle}");
+        }
+    }
+
+    #[test]
+    fn the_autoscaler_looks_twice_at_one_poll() {
+        let mut rule = Keda::new(KedaSettings::default(), LIMITS).expect("defaults");
+        assert_eq!(rule.interval_s(), 15.0);
+        assert_eq!(rule.decide(&seen(0.0, 39, 1, 0, 0)).desired, 5);
+        // The queue is gone, which the next poll will tell; the one of 0 s still wants 40.
+        assert_eq!(rule.decide(&seen(15.0, 0, 5, 0, 0)).desired, 10);
+        assert_eq!(rule.decide(&seen(30.0, 0, 10, 0, 0)).desired, 10);
+        let often = KedaSettings { polling_interval_s: 5.0, ..KedaSettings::default() };
+        assert_eq!(Keda::new(often, LIMITS).expect("valid").interval_s(), 5.0);
+    }
+
+    #[test]
+    fn a_size_proposed_keeps_the_pool_for_five_minutes() {
+        let mut rule = Keda::new(KedaSettings::default(), LIMITS).expect("defaults");
+        assert_eq!(rule.decide(&seen(0.0, 0, 10, 0, 0)).desired, 10);
+        for look in 1..=20 {
+            assert_eq!(rule.decide(&seen(f64::from(look) * 15.0, 0, 2, 8, 0)).desired, 10, "look {look}");
+        }
+        // The poll of 0 s was looked at twice, the last time at 15 s.
+        assert_eq!(rule.decide(&seen(330.0, 0, 2, 8, 0)).desired, 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Check, Rhythm, decision};
+use super::common::{Check, decision};
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold};
 
 /// Settings of [`KeepAlive`]. Ten minutes are what OpenWhisk keeps an idle container.
@@ -13,13 +13,13 @@ pub struct KeepAliveSettings {
     pub idle_ttl_s: f64,
     /// Agents beyond those in use.
     pub spares: u32,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two looks, above 0; short, since agents are started on demand.
     pub interval_s: f64,
 }
 
 impl Default for KeepAliveSettings {
     fn default() -> Self {
-        Self { idle_ttl_s: 600.0, spares: 0, interval_s: 1.0 }
+        Self { idle_ttl_s: 600.0, spares: 0, interval_s: 0.25 }
     }
 }
 
@@ -39,15 +39,13 @@ impl KeepAliveSettings {
 ///
 /// Those that became idle last are used first. So as many agents have been idle for the whole time as were not needed at
 /// its busiest moment, and the greatest number of tasks at once in that time is the size to keep. Fixed keep-alive times
-/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with.
+/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with. As agents start on demand,
+/// an evaluation asked for by an event is answered at once.
 #[derive(Debug, Clone)]
 pub struct KeepAlive {
     settings: KeepAliveSettings,
     limits: PolicyLimits,
-    rhythm: Rhythm,
     in_use: Hold,
-    shrunk: f64,
-    last: Option<u32>,
 }
 
 impl KeepAlive {
@@ -57,8 +55,7 @@ impl KeepAlive {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: KeepAliveSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        let rhythm = Rhythm::new(settings.interval_s);
-        Ok(Self { settings, limits, rhythm, in_use: Hold::default(), shrunk: 0.0, last: None })
+        Ok(Self { settings, limits, in_use: Hold::default() })
     }
 }
 
@@ -73,22 +70,10 @@ impl Policy for KeepAlive {
 
     fn decide(&mut self, seen: &Observation) -> Decision {
         let tasks = seen.queue_depth.saturating_add(seen.in_flight);
-        // Demand is taken in at every look, an agent may be needed at once; the clock of the time to live too.
         self.in_use.push(seen.t, f64::from(tasks.max(seen.peak_concurrency)));
-        self.rhythm.due(seen.t);
         let since = seen.t - self.settings.idle_ttl_s;
         let kept = self.in_use.greatest_since(since).map_or(tasks, |(_, size)| size as u32).max(tasks);
-        let mut wanted = kept.saturating_add(self.settings.spares);
-        if std::env::var("KA").is_ok() {
-            if wanted < seen.size() {
-                if seen.t - self.shrunk < self.settings.idle_ttl_s {
-                    wanted = seen.size();
-                } else {
-                    self.shrunk = seen.t;
-                }
-            }
-        }
-        self.last = Some(wanted);
+        let wanted = kept.saturating_add(self.settings.spares);
         let cause = match () {
             () if wanted > seen.size() => ReasonCode::Backlog,
             () if kept > tasks => ReasonCode::Hold,
@@ -99,5 +84,36 @@ impl Policy for KeepAlive {
             self.settings.idle_ttl_s, self.settings.spares
         );
         decision("keep-alive", &self.limits, seen, f64::from(wanted), wanted, cause, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn every_waiting_task_gets_an_agent_that_is_kept_until_it_was_idle_for_long() {
+        let settings = KeepAliveSettings { idle_ttl_s: 60.0, spares: 1, ..KeepAliveSettings::default() };
+        let mut rule = KeepAlive::new(settings, LIMITS).expect("valid");
+        // time, queue, busy, idle, starting, wanted
+        for (t, queue, busy, idle, starting, desired) in [
+            (0.0, 0, 0, 1, 0, 1),
+            (1.0, 3, 1, 0, 0, 5),
+            (2.0, 3, 1, 0, 4, 5), // those starting are meant for them
+            (9.0, 0, 2, 3, 0, 5),
+            (61.0, 0, 2, 3, 0, 5),
+            (63.0, 0, 2, 3, 0, 3), // four were last needed at 2 s
+            (130.0, 0, 0, 3, 0, 1),
+        ] {
+            assert_eq!(rule.decide(&seen(t, queue, busy, idle, starting)).desired, desired, "at {t}");
+        }
+    }
+
+    #[test]
+    fn a_short_peak_between_two_looks_counts() {
+        let mut rule = KeepAlive::new(KeepAliveSettings::default(), LIMITS).expect("defaults");
+        let peak = Observation { peak_concurrency: 7, ..seen(0.0, 0, 2, 5, 0) };
+        assert_eq!(rule.decide(&peak).desired, 7);
     }
 }

@@ -143,7 +143,8 @@ impl Policy for Knative {
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
-        if let Some(last) = self.last.filter(|_| !self.rhythm.due(seen.t)) {
+        let due = self.rhythm.due(seen.t);
+        if let Some(last) = self.last.filter(|_| !due) {
             let detail = format!("{last} wanted until the next look");
             return decision("knative", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
@@ -169,5 +170,51 @@ impl Policy for Knative {
             if panic { ", in panic" } else { "" },
         );
         decision("knative", &self.limits, seen, f64::from(wanted), next, cause, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    fn fed(rule: &mut Knative, from: u32, seconds: u32, tasks: u32, ready: u32) -> u32 {
+        let looks = (from..from + seconds).step_by(2);
+        let busy = tasks.min(ready);
+        let look = |t| rule.decide(&seen(f64::from(t), tasks - busy, busy, ready - busy, 0)).desired;
+        looks.map(look).last().expect("two seconds at least")
+    }
+
+    #[test]
+    fn the_stable_window_rules_when_calm() {
+        let mut rule = Knative::new(KnativeSettings::default(), LIMITS).expect("defaults");
+        assert_eq!(fed(&mut rule, 0, 64, 7, 10), 10, "ceil(7 / 0.7)");
+        // Half of the window at 14: ceil(10.5 / 0.7), with the panic window at 20 of 10 ready.
+        assert_eq!(fed(&mut rule, 64, 30, 13, 10), 15, "ceil((7 + 13) / 2 / 0.7)");
+    }
+
+    #[test]
+    fn panic_follows_the_short_window_and_does_not_shrink_until_it_is_over() {
+        let mut rule = Knative::new(KnativeSettings::default(), LIMITS).expect("defaults");
+        fed(&mut rule, 0, 64, 7, 10);
+        assert_eq!(fed(&mut rule, 64, 6, 21, 10), 30, "21 in three looks: ceil(21 / 0.7), three times the ready ones");
+        assert_eq!(fed(&mut rule, 70, 58, 1, 30), 30, "in panic");
+        assert!(fed(&mut rule, 128, 10, 1, 30) < 30, "a minute after the last trigger");
+    }
+
+    #[test]
+    fn it_begins_in_panic_at_the_size_it_finds_and_halves_at_most() {
+        let mut rule = Knative::new(KnativeSettings::default(), LIMITS).expect("defaults");
+        assert_eq!(fed(&mut rule, 0, 60, 0, 20), 20, "a restart does not shrink the pool");
+        assert_eq!(fed(&mut rule, 60, 4, 0, 20), 10);
+    }
+
+    #[test]
+    fn a_delay_keeps_the_greatest_size() {
+        let settings = KnativeSettings { scale_down_delay_s: 300.0, ..KnativeSettings::default() };
+        let mut rule = Knative::new(settings, LIMITS).expect("valid");
+        fed(&mut rule, 0, 64, 7, 10);
+        assert_eq!(fed(&mut rule, 64, 280, 1, 10), 10);
+        assert!(fed(&mut rule, 344, 60, 1, 10) < 10);
     }
 }

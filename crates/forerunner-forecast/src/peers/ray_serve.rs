@@ -8,11 +8,12 @@ use super::{
 };
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
 
-/// Settings of [`RayServe`]; names and defaults are those of its `AutoscalingConfig`, but for one task an agent.
+/// Settings of [`RayServe`]; names and defaults are those of its `AutoscalingConfig`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RayServeSettings {
-    /// Tasks an agent should have, waiting ones included; below 1 leaves headroom. Above 0.
+    /// Tasks an agent should have, waiting ones included, above 0. The default of 2 lets as many wait as run; as agents do
+    /// one task at a time, below 1 leaves headroom.
     pub target_ongoing_requests: f64,
     /// Seconds over which tasks are averaged, above 0.
     pub look_back_period_s: f64,
@@ -31,7 +32,7 @@ pub struct RayServeSettings {
 impl Default for RayServeSettings {
     fn default() -> Self {
         Self {
-            target_ongoing_requests: 1.0,
+            target_ongoing_requests: 2.0,
             look_back_period_s: 30.0,
             upscale_delay_s: 30.0,
             downscale_delay_s: 600.0,
@@ -136,5 +137,54 @@ impl Policy for RayServe {
             self.settings.target_ongoing_requests,
         );
         decision("ray-serve", &self.limits, seen, f64::from(wanted), next, cause, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    /// Looks once a second and returns the sizes wanted.
+    fn fed(rule: &mut RayServe, from: u32, seconds: u32, tasks: u32) -> Vec<u32> {
+        (from..from + seconds).map(|t| rule.decide(&seen(f64::from(t), 0, tasks, 0, 0)).desired).collect()
+    }
+
+    #[test]
+    fn more_must_be_wanted_for_the_whole_delay() {
+        let settings = RayServeSettings { target_ongoing_requests: 1.0, ..RayServeSettings::default() };
+        let mut rule = RayServe::new(settings, LIMITS).expect("valid");
+        assert_eq!(fed(&mut rule, 0, 1, 4), [4]);
+        // The mean of 30 s is above 4 at once; the 31st look in a row acts, when the window holds 8 alone.
+        let sizes = fed(&mut rule, 1, 31, 8);
+        assert_eq!((sizes[29], sizes[30]), (4, 8));
+    }
+
+    #[test]
+    fn fewer_must_be_wanted_for_ten_minutes_and_a_break_starts_the_delay_anew() {
+        let settings = RayServeSettings { target_ongoing_requests: 1.0, ..RayServeSettings::default() };
+        let mut rule = RayServe::new(settings, LIMITS).expect("valid");
+        assert_eq!(fed(&mut rule, 0, 40, 6).last(), Some(&6));
+        assert!(fed(&mut rule, 40, 590, 2).iter().all(|&size| size == 6));
+        assert!(fed(&mut rule, 630, 40, 9)[..29].iter().all(|&size| size == 6), "a break");
+        let sizes = fed(&mut rule, 670, 700, 2);
+        assert!(sizes[..600].iter().all(|&size| size >= 6) && sizes.last() == Some(&2), "{sizes:?}");
+    }
+
+    #[test]
+    fn the_target_and_the_factor_shape_the_step() {
+        // target, factor, mean of the tasks, size from 4.
+        for (target, factor, tasks, size) in [(2.0, 1.0, 8, 4), (2.0, 1.0, 12, 6), (1.0, 0.5, 8, 6), (0.5, 1.0, 3, 6)] {
+            let settings = RayServeSettings {
+                target_ongoing_requests: target,
+                upscaling_factor: factor,
+                upscale_delay_s: 0.0,
+                look_back_period_s: 1.0,
+                ..RayServeSettings::default()
+            };
+            let mut rule = RayServe::new(settings, LIMITS).expect("valid");
+            let first = Observation { ready: 4, ..seen(0.0, tasks, 0, 0, 0) };
+            assert_eq!(rule.decide(&first).desired, size, "{target} {factor} {tasks}");
+        }
     }
 }

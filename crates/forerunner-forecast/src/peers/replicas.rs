@@ -58,7 +58,7 @@ impl Replicas {
     }
 }
 
-/// Size that brings `ratio`, use over target, to 1, or `None` where it is close enough.
+/// Whether `ratio`, use over target, is close enough to 1 to be left alone.
 pub(crate) fn within_tolerance(ratio: f64, tolerance: f64) -> bool {
     (ratio - 1.0).abs() <= tolerance + 1e-12
 }

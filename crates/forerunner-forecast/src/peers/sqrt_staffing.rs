@@ -24,7 +24,7 @@ pub struct SqrtStaffingSettings {
 
 impl Default for SqrtStaffingSettings {
     fn default() -> Self {
-        Self { beta: 2.0, tau_s: 60.0, service_tau_s: 180.0, interval_s: 1.0 }
+        Self { beta: 2.0, tau_s: 60.0, service_tau_s: 300.0, interval_s: 1.0 }
     }
 }
 
@@ -88,5 +88,34 @@ impl Policy for SqrtStaffing {
         let need = load + self.settings.beta * load.sqrt();
         let detail = format!("{rate:.2}/s x {service_s:.1} s = {load:.1} busy; {need:.1} with the margin");
         decision("sqrt-staffing", &self.limits, seen, need, whole(need), ReasonCode::Utilisation, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::common::fixtures::{LIMITS, seen};
+
+    #[test]
+    fn the_load_and_its_root_are_staffed() {
+        // arrivals a second, seconds each, beta, wanted
+        for (arrivals, mean_s, beta, desired) in
+            [(4, 4.0, 2.0, 24), (4, 4.0, 0.0, 16), (1, 9.0, 1.5, 14), (0, 9.0, 2.0, 1)]
+        {
+            let settings = SqrtStaffingSettings { beta, ..SqrtStaffingSettings::default() };
+            let mut rule = SqrtStaffing::new(settings, LIMITS).expect("valid");
+            let mut desired_last = 0;
+            for t in 0..600 {
+                let completions = arrivals;
+                let now = Observation {
+                    arrivals,
+                    completions,
+                    mean_service_s: (completions > 0).then_some(mean_s),
+                    ..seen(f64::from(t), 0, 0, 0, 0)
+                };
+                desired_last = rule.decide(&now).desired;
+            }
+            assert_eq!(desired_last, desired, "{arrivals}/s x {mean_s} s");
+        }
     }
 }
