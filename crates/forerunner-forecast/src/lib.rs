@@ -4,7 +4,7 @@
 //! a [`Decision`]: how many agents are wanted, and why. The same code decides for the running pool, in the simulator
 //! and behind a pipe. There are three:
 //!
-//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
+//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready, by the rule that shadow pools found best;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
 //! - [`Fixed`] keeps one size.
 //!
@@ -58,7 +58,7 @@ pub use error::Error;
 pub use fixed::Fixed;
 pub use forecaster::{Forecaster, RateForecast, Rule};
 pub use kind::{PolicyKind, build};
-pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode};
+pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
