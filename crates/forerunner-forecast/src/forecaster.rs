@@ -237,11 +237,6 @@ impl Forecaster {
         ((rate + self.band.0 * sigma).max(0.0), rate + self.band.1 * sigma)
     }
 
-    /// The dispersion of arrivals about the forecast in charge, at least that of Poisson arrivals.
-    pub(crate) fn dispersion(&self) -> f64 {
-        self.dispersion.max(1.0)
-    }
-
     /// What each forecast says at time `now` about `now + horizon_s`.
     pub(crate) fn members(&self, now: f64, horizon_s: f64) -> Option<[f64; MEMBERS]> {
         let mut members = [0.0; MEMBERS];

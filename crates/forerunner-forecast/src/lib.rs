@@ -4,7 +4,7 @@
 //! a [`Decision`]: how many agents are wanted, and why. The same code decides for the running pool, in the simulator
 //! and behind a pipe. There are:
 //!
-//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
+//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready, by the rule that shadow pools found best;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
 //! - [`Fixed`] keeps one size;
 //! - [`Knative`], [`Hpa`], [`Keda`], [`RayServe`], [`KeepAlive`], [`SqrtStaffing`] and [`Holt`] are rules others scale by.
@@ -60,11 +60,7 @@ pub use error::Error;
 pub use fixed::Fixed;
 pub use forecaster::{Forecaster, RateForecast, Rule};
 pub use kind::{PolicyKind, build};
-pub use peers::{
-    Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative, KnativeSettings,
-    RayServe, RayServeSettings, SqrtStaffing, SqrtStaffingSettings,
-};
-pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode};
+pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};

@@ -11,7 +11,7 @@ use self::{
     picture::{Told, explain},
 };
 use crate::{
-    Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode,
+    Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     forecaster::RateForecast,
     sizing::Load,
     tournament::{EWMA_60, FAST_S, Needs, Outlook, RATES, Standing, Tournament, whole},
@@ -105,8 +105,7 @@ impl Predictive {
         let service_s = memory.service.forecast(window, horizon_s).mean_s;
         let mut rates = [0.0; RATES];
         if let Some(members) = memory.rates.members(window.now(), horizon_s) {
-            rates[..members.len()].copy_from_slice(&members);
-            rates[RATES - 1] = members[EWMA_60];
+            rates = members;
         }
         Outlook {
             t: window.now(),
@@ -117,7 +116,6 @@ impl Predictive {
             service_s,
             still_half: memory.service.still_there(0.5 * horizon_s, service_s),
             still_there: memory.service.still_there(horizon_s, service_s),
-            dispersion: memory.rates.dispersion(),
         }
     }
 
@@ -131,7 +129,7 @@ impl Predictive {
             rate,
             service_s: outlook.service_s,
             still_there: outlook.still_there,
-            dispersion: outlook.dispersion,
+            dispersion: 1.0,
         };
         Forecast {
             horizon_s,
@@ -207,13 +205,19 @@ impl Policy for Predictive {
             _ => outlook.rates[EWMA_60],
         };
         let forecast = self.expectation(seen, &outlook, bounded(rate));
-        let told = Told { seen, forecast: &forecast, rule: &rule, rate, need, desired, reason };
+        let complaint = self.tournament.complaint();
+        let told = Told { seen, forecast: &forecast, rule: &rule, rate, need, desired, reason, complaint };
         Decision { desired, need, reason, detail: explain(&told), rule: rule.words().into(), forecast: Some(forecast) }
+    }
+
+    fn what_if(&self, shares: &[f64]) -> Vec<WhatIf> {
+        self.tournament.what_if(shares)
     }
 
     fn save(&self) -> Option<String> {
         // Nothing in the memory can fail to be written: plain numbers in plain structures.
-        serde_json::to_string(&self.memory).ok()
+        let memory = Memory { scores: self.tournament.scores().clone(), ..self.memory.clone() };
+        serde_json::to_string(&memory).ok()
     }
 
     fn restore(&mut self, saved: &str, away_s: f64) -> bool {
@@ -224,6 +228,7 @@ impl Policy for Predictive {
         let before = memory.window.now();
         let begin = before + if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
         memory.skip_to(begin);
+        self.tournament = Tournament::resume(self.limits, std::mem::take(&mut memory.scores));
         self.memory = memory;
         self.shift_s = begin + self.limits.tick_s;
         self.fresh = true;
@@ -297,12 +302,17 @@ mod tests {
     }
 
     #[test]
-    fn late_tasks_make_it_more_careful() {
+    fn shadow_pools_lower_the_cost_of_a_calm_load_and_price_other_objectives() {
         let mut policy = policy();
-        run(&mut policy, 0, 400, 4);
-        let before = policy.caution();
-        policy.decide(&Observation { late: 4, ..second(401.0, 4, 5.0) });
-        assert!(policy.caution() > before);
+        let before = run(&mut policy, 0, 120, 4);
+        let after = run(&mut policy, 121, 1800, 4);
+        assert!(after.desired <= before.desired && after.rule != before.rule, "{before:?} then {after:?}");
+        let prices = policy.what_if(&[0.5, 0.99, 0.999]);
+        assert!(prices.iter().all(|price| price.reachable), "{prices:?}");
+        assert!(prices.windows(2).all(|pair| pair[0].agents <= pair[1].agents), "{prices:?}");
+        assert!((15.0..40.0).contains(&prices[1].agents), "20 Erlang: {prices:?}");
+        assert!(self::policy().what_if(&[0.99]).is_empty(), "nothing is known yet");
+        assert!(policy.save().expect("it has a memory").len() < 200_000);
     }
 
     #[test]
@@ -310,7 +320,7 @@ mod tests {
         let mut before = policy();
         let desired = run(&mut before, 0, 600, 6).desired;
         let saved = before.save().expect("it has a memory");
-        assert!(saved.starts_with("{\"version\":1,"), "{}", &saved[..40]);
+        assert!(saved.starts_with("{\"version\":2,"), "{}", &saved[..40]);
         let mut after = policy();
         assert!(after.restore(&saved, 120.0));
         let quiet = Observation { t: 1.0, ready: desired, ..Observation::default() };
@@ -341,7 +351,7 @@ mod tests {
     fn what_cannot_be_read_is_not_taken_up() {
         let mut policy = policy();
         let saved = policy.save().expect("it has a memory");
-        for text in ["", "{}", "[1]", &saved.replace("\"version\":1", "\"version\":9"), &saved[..saved.len() / 2]] {
+        for text in ["", "{}", "[1]", &saved.replace("\"version\":2", "\"version\":9"), &saved[..saved.len() / 2]] {
             assert!(!policy.restore(text, 1.0), "{text}");
         }
         assert!(policy.restore(&saved, f64::NAN));

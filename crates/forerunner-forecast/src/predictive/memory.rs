@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::PredictiveSettings;
-use crate::{forecaster::Forecaster, hold::Hold, service::ServiceModel, window::Window};
+use crate::{forecaster::Forecaster, hold::Hold, service::ServiceModel, tournament::Scores, window::Window};
 
 /// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
 const SAVED_VERSION: u32 = 2;
@@ -20,6 +20,8 @@ pub(super) struct Memory {
     pub rates: Forecaster,
     pub service: ServiceModel,
     pub hold: Hold,
+    /// What the tournament learned, as of the last save.
+    pub scores: Scores,
     /// Seconds observed in all.
     pub observed_s: f64,
     pub desired: u32,
@@ -33,6 +35,7 @@ impl Memory {
             rates: Forecaster::new(0.0),
             service: ServiceModel::new(),
             hold: Hold::default(),
+            scores: Scores::default(),
             observed_s: 0.0,
             desired: 0,
         }
@@ -44,6 +47,7 @@ impl Memory {
             && self.rates.is_sound()
             && self.service.is_sound()
             && self.hold.is_sound()
+            && self.scores.is_sound()
             && self.observed_s.is_finite()
     }
 

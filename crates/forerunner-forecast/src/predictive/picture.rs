@@ -12,11 +12,13 @@ pub(super) struct Told<'a> {
     pub need: f64,
     pub desired: u32,
     pub reason: ReasonCode,
+    /// What to say where the objective is not met at a sensible price.
+    pub complaint: Option<String>,
 }
 
 /// The numbers that decided, in words.
 pub(super) fn explain(told: &Told) -> String {
-    let Told { seen, forecast, rule, rate, need, desired, reason } = told;
+    let Told { seen, forecast, rule, rate, need, desired, reason, complaint } = told;
     let (need, hold_s) = (need.ceil(), rule.hold_s);
     let mut text = format!(
         "{:.1} tasks/s expected in {:.1} s (band {:.1}-{:.1}) x {:.1} s each: {need:.0} needed; {} now",
@@ -34,8 +36,12 @@ pub(super) fn explain(told: &Told) -> String {
         ReasonCode::ForecastDown => format!("; not more than {desired} needed for {hold_s:.0} s"),
         ReasonCode::Bounded => format!("; the limit is {desired}"),
         ReasonCode::Learning => "; too little history to shrink by".to_owned(),
-        _ => return text,
+        _ => String::new(),
     };
     text.push_str(&more);
+    if let Some(complaint) = complaint {
+        text.push_str("; ");
+        text.push_str(complaint);
+    }
     text
 }

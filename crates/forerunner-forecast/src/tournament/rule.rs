@@ -4,6 +4,8 @@ use crate::sizing::Load;
 
 /// Standard deviations by which the fast rate must exceed the forecast to take its place.
 const SURGE_SIGMAS: f64 = 3.0;
+/// The same for rules that are not alert: what no chance explains.
+const SURGE_SURELY_SIGMAS: f64 = 5.0;
 /// Seconds that the fast rate is taken over.
 pub(crate) const FAST_S: f64 = 5.0;
 /// Part of the margin that a load of which everything stays until the horizon can do without. A shortage that a new agent
@@ -28,8 +30,7 @@ pub(crate) const EWMA_60: usize = 1;
 pub(crate) const EWMA_300: usize = 2;
 pub(crate) const HOLT: usize = 3;
 pub(crate) const PEAK: usize = 4;
-pub(crate) const RECALL: usize = 5;
-pub(crate) const RATES: usize = 6;
+pub(crate) const RATES: usize = 5;
 
 /// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,8 +50,6 @@ pub(crate) struct Outlook {
     /// Share of the tasks on agents now that are still there half-way to the horizon, and at it.
     pub still_half: f64,
     pub still_there: f64,
-    /// Index of dispersion of arrivals.
-    pub dispersion: f64,
 }
 
 /// How a pool stands: the real one or a shadow.
@@ -112,6 +111,8 @@ pub(crate) struct Rule {
     pub margin: f64,
     /// Seconds that a need is held.
     pub hold_s: f64,
+    /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
+    pub alert: bool,
 }
 
 impl Rule {
@@ -122,11 +123,11 @@ impl Rule {
             Source::Rate(EWMA_60) => "60 s average",
             Source::Rate(EWMA_300) => "300 s average",
             Source::Rate(HOLT) => "trend",
-            Source::Rate(PEAK) => "peak of the last minute",
-            Source::Rate(_) => "recall of past periods",
+            Source::Rate(_) => "peak of the last minute",
             Source::Present => "tasks present",
         };
-        format!("{source}, margin {}, hold {} s", self.margin, self.hold_s)
+        let alert = if self.alert { ", alert" } else { "" };
+        format!("{source}{alert}, margin {}, hold {} s", self.margin, self.hold_s)
     }
 
     /// The rate this rule sizes for, and whether a surge decided it.
@@ -134,8 +135,9 @@ impl Rule {
         let Source::Rate(at) = self.source else { return (0.0, false) };
         let rate = outlook.rates[at];
         // Both layers only add: what they see has begun, and what the forecast sees is the long run.
-        let surge = outlook.fast > rate + SURGE_SIGMAS * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
-        (if surge { outlook.fast } else { rate }.max(outlook.rising), surge)
+        let sigmas = if self.alert { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
+        let surge = outlook.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
+        (if surge { outlook.fast } else { rate }.max(if self.alert { outlook.rising } else { 0.0 }), surge)
     }
 
     /// What this rule asks for on a pool that stands so.
@@ -146,13 +148,8 @@ impl Rule {
             return Needs { forecast, backlog: 0.0, on_the_way: in_system, surge: false };
         }
         let (rate, surge) = self.rate(outlook);
-        let load = |still_there: f64| Load {
-            in_system,
-            rate,
-            service_s: outlook.service_s,
-            still_there,
-            dispersion: outlook.dispersion,
-        };
+        let load =
+            |still_there: f64| Load { in_system, rate, service_s: outlook.service_s, still_there, dispersion: 1.0 };
         let z = self.margin * (1.0 - MENDED_SOON * outlook.still_there);
         let forecast = load(outlook.still_there).need(z);
         let on_the_way = forecast.max(load(outlook.still_half).need(z)).max(in_system);
@@ -186,17 +183,19 @@ const HELD: ([f64; 5], [f64; 6]) = ([0.0, 1.0, 2.0, 3.0, 4.5], [30.0, 120.0, 300
 
 /// All competitors, always in the same order. The first is the one in charge until others have proven themselves.
 pub(crate) fn rules() -> Vec<Rule> {
-    let prior = Rule { source: Source::Rate(EWMA_60), margin: 2.6, hold_s: 30.0 };
+    let prior = Rule { source: Source::Rate(EWMA_60), margin: 2.6, hold_s: 30.0, alert: true };
     let mut rules = vec![prior];
-    let mut add = |source, margins: &[f64], holds: &[f64]| {
-        rules.extend(
-            holds.iter().flat_map(|&hold_s| margins.iter().map(move |&margin| Rule { source, margin, hold_s })),
-        );
+    let mut add = |source, margins: &[f64], holds: &[f64], alert| {
+        for &hold_s in holds {
+            rules.extend(margins.iter().map(|&margin| Rule { source, margin, hold_s, alert }));
+        }
     };
-    add(Source::Rate(EWMA_60), &FINE.0, &FINE.1);
-    for at in [EWMA_15, EWMA_300, HOLT, PEAK, RECALL] {
-        add(Source::Rate(at), &COARSE.0, &COARSE.1);
+    for alert in [true, false] {
+        add(Source::Rate(EWMA_60), &FINE.0, &FINE.1, alert);
+        for at in [EWMA_15, EWMA_300, HOLT, PEAK] {
+            add(Source::Rate(at), &COARSE.0, &COARSE.1, alert);
+        }
     }
-    add(Source::Present, &HELD.0, &HELD.1);
+    add(Source::Present, &HELD.0, &HELD.1, false);
     rules
 }

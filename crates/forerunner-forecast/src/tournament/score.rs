@@ -20,7 +20,7 @@ impl Sums {
     /// Forgets by `keep` and adds `more`.
     pub fn add(&mut self, keep: [f64; 2], more: f64) {
         for (sum, keep) in self.0.iter_mut().zip(keep) {
-            *sum = sane(*sum * keep + more);
+            *sum = sane(*sum * keep + more).max(0.0);
         }
     }
 
