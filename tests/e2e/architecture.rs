@@ -23,7 +23,10 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("forerunner-store", &["forerunner-core", "forerunner-context"]),
     ("forerunner-sim", &["forerunner-core", "forerunner-forecast"]),
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
-    ("forerunner-http", &["forerunner-core", "forerunner-runtime", "forerunner-store"]),
+    (
+        "forerunner-http",
+        &["forerunner-core", "forerunner-forecast", "forerunner-runtime", "forerunner-sim", "forerunner-store"],
+    ),
     (
         "forerunner",
         &[

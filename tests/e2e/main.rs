@@ -7,5 +7,6 @@ mod drain;
 mod echo_agent;
 mod refusals;
 mod reliability;
+mod replay;
 mod restart;
 mod store_file;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{Seek, Write},
     process::{Output, Stdio},
     time::Duration,
 };
@@ -43,6 +44,18 @@ impl Program {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Gives it this text on standard input.
+    ///
+    /// # Panics
+    /// If the text cannot be put into a temporary file.
+    #[must_use]
+    pub fn input(mut self, text: &str) -> Self {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(text.as_bytes()).and_then(|()| file.rewind()).expect("it can be written");
+        self.command.stdin(file);
         self
     }
 

@@ -116,8 +116,11 @@ pub fn seconds(value: f64) -> String {
         v if !v.is_finite() => "–".to_owned(),
         v if v < 0.9995 => format!("{:.0} ms", v * 1_000.0),
         v if v < 100.0 => format!("{v:.2} s"),
-        v if v < 3_600.0 => format!("{:.0} min {:.0} s", (v.round() / 60.0).floor(), v.round() % 60.0),
-        v => format!("{:.0} h {:.0} min", (v / 3_600.0).floor(), (v % 3_600.0) / 60.0),
+        v if v < 3_599.5 => format!("{:.0} min {:.0} s", (v.round() / 60.0).floor(), v.round() % 60.0),
+        v => {
+            let minutes = (v / 60.0).round();
+            format!("{:.0} h {:.0} min", (minutes / 60.0).floor(), minutes % 60.0)
+        }
     }
 }
 
@@ -147,8 +150,8 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!(
-            [0.0, 0.0124, 1.2, 59.999, 200.0, 7_300.0].map(seconds).join(" | "),
-            "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 2 min"
+            [0.0, 0.0124, 1.2, 59.999, 200.0, 7_199.0, 7_300.0].map(seconds).join(" | "),
+            "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 0 min | 2 h 2 min"
         );
         assert_eq!([0, 999, 1_000, 1_234_567].map(count).join(" "), "0 999 1,000 1,234,567");
         assert_eq!([1.0, 0.99999, 0.99, 0.0].map(percent).join(" "), "100.00 % 99.99 % 99.00 % 0.00 %");

@@ -15,7 +15,7 @@ const STEP_S: f64 = 10.0;
 const PEAK_STEPS: usize = 6;
 /// Time constants of the averages, in seconds.
 const TAUS_S: [f64; 3] = [15.0, 60.0, 300.0];
-const MEMBERS: usize = 5;
+pub(crate) const MEMBERS: usize = 5;
 /// Weight of the past in a forecast's recent error: about 30 steps, the rolling window.
 const KEEP_ERROR: f64 = 1.0 - 1.0 / 30.0;
 /// A challenger takes over only when its error is this much smaller, so that equals do not take turns.
@@ -238,7 +238,7 @@ impl Forecaster {
     }
 
     /// What each forecast says at time `now` about `now + horizon_s`.
-    fn members(&self, now: f64, horizon_s: f64) -> Option<[f64; MEMBERS]> {
+    pub(crate) fn members(&self, now: f64, horizon_s: f64) -> Option<[f64; MEMBERS]> {
         let mut members = [0.0; MEMBERS];
         for (member, average) in members.iter_mut().zip(&self.averages) {
             *member = average.value()?;

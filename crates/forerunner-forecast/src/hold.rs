@@ -34,6 +34,13 @@ impl Hold {
         }
     }
 
+    /// Drops needs from before `since`.
+    pub fn forget_before(&mut self, since: f64) {
+        while self.peaks.front().is_some_and(|&(at, _)| at < since) {
+            self.peaks.pop_front();
+        }
+    }
+
     /// Greatest need since `since`, with its time; `None` if there was none.
     pub fn greatest_since(&self, since: f64) -> Option<(f64, f64)> {
         let first = self.peaks.partition_point(|&(at, _)| at < since);

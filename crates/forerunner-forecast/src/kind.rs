@@ -7,7 +7,11 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use crate::{Error, Fixed, Policy, PolicyLimits, Predictive, PredictiveSettings, Utilisation, UtilisationSettings};
+use crate::{
+    Error, Fixed, Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative,
+    KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe, RayServeSettings, SqrtStaffing,
+    SqrtStaffingSettings, Utilisation, UtilisationSettings,
+};
 
 /// A policy by name, with its settings.
 ///
@@ -21,6 +25,20 @@ pub enum PolicyKind {
     Predictive(PredictiveSettings),
     /// [`Utilisation`].
     Utilisation(UtilisationSettings),
+    /// [`Knative`].
+    Knative(KnativeSettings),
+    /// [`Hpa`].
+    Hpa(HpaSettings),
+    /// [`Keda`].
+    Keda(KedaSettings),
+    /// [`RayServe`].
+    RayServe(RayServeSettings),
+    /// [`SqrtStaffing`].
+    SqrtStaffing(SqrtStaffingSettings),
+    /// [`KeepAlive`].
+    KeepAlive(KeepAliveSettings),
+    /// [`Holt`].
+    Holt(HoltSettings),
     /// [`Fixed`].
     Fixed {
         /// Agents to keep.
@@ -30,13 +48,31 @@ pub enum PolicyKind {
 
 impl PolicyKind {
     /// The names there are.
-    pub const NAMES: [&'static str; 3] = ["predictive", "utilisation", "fixed"];
+    pub const NAMES: [&'static str; 10] = [
+        "predictive",
+        "utilisation",
+        "knative",
+        "hpa",
+        "keda",
+        "ray-serve",
+        "sqrt-staffing",
+        "keep-alive",
+        "holt",
+        "fixed",
+    ];
 
     /// Returns the name used in configuration, reports and metrics.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Predictive(_) => "predictive",
             Self::Utilisation(_) => "utilisation",
+            Self::Knative(_) => "knative",
+            Self::Hpa(_) => "hpa",
+            Self::Keda(_) => "keda",
+            Self::RayServe(_) => "ray-serve",
+            Self::SqrtStaffing(_) => "sqrt-staffing",
+            Self::KeepAlive(_) => "keep-alive",
+            Self::Holt(_) => "holt",
             Self::Fixed { .. } => "fixed",
         }
     }
@@ -85,6 +121,13 @@ impl FromStr for PolicyKind {
 enum Table {
     Predictive(PredictiveSettings),
     Utilisation(UtilisationSettings),
+    Knative(KnativeSettings),
+    Hpa(HpaSettings),
+    Keda(KedaSettings),
+    RayServe(RayServeSettings),
+    SqrtStaffing(SqrtStaffingSettings),
+    KeepAlive(KeepAliveSettings),
+    Holt(HoltSettings),
     Fixed { size: u32 },
 }
 
@@ -93,6 +136,13 @@ impl From<Table> for PolicyKind {
         match table {
             Table::Predictive(settings) => Self::Predictive(settings),
             Table::Utilisation(settings) => Self::Utilisation(settings),
+            Table::Knative(settings) => Self::Knative(settings),
+            Table::Hpa(settings) => Self::Hpa(settings),
+            Table::Keda(settings) => Self::Keda(settings),
+            Table::RayServe(settings) => Self::RayServe(settings),
+            Table::SqrtStaffing(settings) => Self::SqrtStaffing(settings),
+            Table::KeepAlive(settings) => Self::KeepAlive(settings),
+            Table::Holt(settings) => Self::Holt(settings),
             Table::Fixed { size } => Self::Fixed { size },
         }
     }
@@ -131,6 +181,13 @@ pub fn build(kind: PolicyKind, limits: PolicyLimits) -> Result<Box<dyn Policy>, 
     Ok(match kind {
         PolicyKind::Predictive(settings) => Box::new(Predictive::new(settings, limits)?),
         PolicyKind::Utilisation(settings) => Box::new(Utilisation::new(settings, limits)?),
+        PolicyKind::Knative(settings) => Box::new(Knative::new(settings, limits)?),
+        PolicyKind::Hpa(settings) => Box::new(Hpa::new(settings, limits)?),
+        PolicyKind::Keda(settings) => Box::new(Keda::new(settings, limits)?),
+        PolicyKind::RayServe(settings) => Box::new(RayServe::new(settings, limits)?),
+        PolicyKind::SqrtStaffing(settings) => Box::new(SqrtStaffing::new(settings, limits)?),
+        PolicyKind::KeepAlive(settings) => Box::new(KeepAlive::new(settings, limits)?),
+        PolicyKind::Holt(settings) => Box::new(Holt::new(settings, limits)?),
         PolicyKind::Fixed { size } => Box::new(Fixed::new(size, limits)),
     })
 }
@@ -171,7 +228,8 @@ mod tests {
 
     #[test]
     fn every_name_builds_its_policy() {
-        for (text, name) in [("predictive", "predictive"), ("utilisation", "utilisation"), ("fixed:3", "fixed")] {
+        for name in PolicyKind::NAMES {
+            let text = if name == "fixed" { "fixed:3" } else { name };
             let kind: PolicyKind = text.parse().expect("known");
             assert_eq!(build(kind, LIMITS).expect("in range").name(), name);
             assert_eq!(kind.to_string(), text);

@@ -2,11 +2,12 @@
 //!
 //! A [`Policy`] takes [`Observation`]s, what happened since the one before and how things stand, and answers each with
 //! a [`Decision`]: how many agents are wanted, and why. The same code decides for the running pool, in the simulator
-//! and behind a pipe. There are three:
+//! and behind a pipe. There are:
 //!
-//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
+//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready, by the rule that shadow pools found best;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
-//! - [`Fixed`] keeps one size.
+//! - [`Fixed`] keeps one size;
+//! - [`Knative`], [`Hpa`], [`Keda`], [`RayServe`], [`KeepAlive`], [`SqrtStaffing`] and [`Holt`] are rules others scale by.
 //!
 //! Beside them [`EventDetector`] says when a decision should not wait for the next tick.
 //!
@@ -38,18 +39,19 @@
 //! # Ok::<(), forerunner_forecast::Error>(())
 //! ```
 
-mod caution;
 mod error;
 mod fixed;
 mod forecaster;
 mod hold;
 mod kind;
+mod peers;
 mod policy;
 mod predictive;
 mod rate;
 mod service;
 mod sizing;
 mod surge;
+mod tournament;
 mod trend;
 mod utilisation;
 mod window;
@@ -58,7 +60,7 @@ pub use error::Error;
 pub use fixed::Fixed;
 pub use forecaster::{Forecaster, RateForecast, Rule};
 pub use kind::{PolicyKind, build};
-pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode};
+pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};

@@ -179,6 +179,22 @@ pub struct Decision {
     pub forecast: Option<Forecast>,
 }
 
+/// What a share of punctual tasks would have cost lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// The share asked about, in (0, 1).
+    pub share: f64,
+    /// Whether any rule known would have reached it.
+    pub reachable: bool,
+    /// Share of tasks that the rule named would have started on time: at least `share` if that is reachable, else the
+    /// greatest there is.
+    pub on_time_share: f64,
+    /// Agents on average under that rule; times 3600 the instance-seconds per hour.
+    pub agents: f64,
+    /// The rule, in words.
+    pub rule: String,
+}
+
 /// A rule that sizes a pool.
 ///
 /// Deterministic: the same observations give the same decisions. Knows no clock; time is [`Observation::t`].
@@ -191,6 +207,12 @@ pub trait Policy: Send {
 
     /// Takes in what happened and says how many agents are wanted now.
     fn decide(&mut self, seen: &Observation) -> Decision;
+
+    /// What each of `shares` of punctual tasks would have cost in the recent past; empty where a policy cannot tell, or not
+    /// yet.
+    fn what_if(&self, _shares: &[f64]) -> Vec<WhatIf> {
+        Vec::new()
+    }
 
     /// Writes down what was learned, as JSON, so that a restart does not begin from nothing.
     fn save(&self) -> Option<String> {

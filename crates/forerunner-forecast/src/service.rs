@@ -183,6 +183,11 @@ impl ServiceModel {
         (rest / total).clamp(0.0, 1.0)
     }
 
+    /// The last durations, in no particular order.
+    pub(crate) fn recent(&self) -> &[f64] {
+        &self.recent
+    }
+
     pub(crate) fn is_sound(&self) -> bool {
         let s = &self.sums;
         let sums = [s.n, s.age, s.y, s.yy, s.m, s.x, s.my, s.xx, s.xy, s.error_plain, s.error_context];

@@ -16,11 +16,21 @@ pub struct UtilisationSettings {
     pub scale_down_threshold: f64,
     /// Seconds between two looks, above 0.
     pub interval_s: f64,
+    /// Whether nothing is decided while an agent is starting, as by a loop that awaits each start.
+    pub await_start: bool,
+    /// Whether agents that are starting count as agents when the share of busy ones is taken.
+    pub count_starting: bool,
 }
 
 impl Default for UtilisationSettings {
     fn default() -> Self {
-        Self { scale_up_threshold: 0.7, scale_down_threshold: 0.2, interval_s: 1.0 }
+        Self {
+            scale_up_threshold: 0.7,
+            scale_down_threshold: 0.2,
+            interval_s: 1.0,
+            await_start: false,
+            count_starting: true,
+        }
     }
 }
 
@@ -47,7 +57,7 @@ impl UtilisationSettings {
 
 /// Grows by one above an upper share of busy agents and shrinks by one below a lower share, at most once an interval.
 ///
-/// Agents that are starting count as agents, so it does not ask again for what is on its way. Which idle agent goes is
+/// Agents that are starting count as agents, unless set otherwise, so it does not ask again for what is on its way. Which idle agent goes is
 /// the pool's choice. Kept as a baseline, and for pools whose load hardly moves: it sees neither arrivals nor the queue.
 #[derive(Debug, Clone)]
 pub struct Utilisation {
@@ -80,10 +90,12 @@ impl Policy for Utilisation {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let total = seen.size();
         let busy = seen.in_flight.saturating_sub(seen.draining);
-        let share = if total == 0 { 0.0 } else { f64::from(busy) / f64::from(total) };
+        let counted = if self.settings.count_starting { total } else { total - seen.starting };
+        let share = if counted == 0 { 0.0 } else { f64::from(busy) / f64::from(counted) };
+        let may_look = !self.settings.await_start || seen.starting == 0;
         // An evaluation asked for by an event must not make the steps come faster than the interval. Half of one
         // allows for a timer that fires a little early.
-        let due = seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
+        let due = may_look && seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
         let wanted = match self.desired {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
@@ -172,5 +184,27 @@ mod tests {
         let wrong = UtilisationSettings { scale_down_threshold: 0.8, ..UtilisationSettings::default() };
         let text = wrong.check().expect_err("0.8 is above 0.7").to_string();
         assert!(text.contains("scale_down_threshold") && text.contains("0.8"), "{text}");
+    }
+
+    #[test]
+    fn awaiting_a_start_asks_for_one_at_a_time_and_not_counting_starts_asks_again() {
+        let limits = PolicyLimits { min: 1, max: 10, cold_start_s: 1.0, tick_s: 1.0, objective: Objective::default() };
+        // Four of four busy, one starting: 80 % with it, 100 % without.
+        for (await_start, count_starting, desired) in [(false, true, 6), (false, false, 6)] {
+            let settings = UtilisationSettings { await_start, count_starting, ..UtilisationSettings::default() };
+            let mut rule = Utilisation::new(settings, limits).expect("in range");
+            assert_eq!(rule.decide(&seen(0.0, 4, 0, 1)).desired, desired, "{settings:?}");
+        }
+        let settings = UtilisationSettings { await_start: true, ..UtilisationSettings::default() };
+        let mut rule = Utilisation::new(settings, limits).expect("in range");
+        let sizes = [(0.0, 4, 0), (1.0, 4, 1), (2.0, 4, 1), (3.0, 5, 0)];
+        let sizes = sizes.map(|(t, busy, starting)| rule.decide(&seen(t, busy, 0, starting)).desired);
+        assert_eq!(sizes, [5, 5, 5, 6], "the next look is when the start is over");
+        // Five starting: 44 % with them is no reason to grow, 100 % without is.
+        for (count_starting, desired) in [(true, 9), (false, 10)] {
+            let settings = UtilisationSettings { count_starting, ..UtilisationSettings::default() };
+            let mut rule = Utilisation::new(settings, limits).expect("in range");
+            assert_eq!(rule.decide(&seen(0.0, 4, 0, 5)).desired, desired, "{settings:?}");
+        }
     }
 }

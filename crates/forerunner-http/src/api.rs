@@ -11,7 +11,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use forerunner_core::{Task, TaskId};
 use forerunner_runtime::{Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::{routes, settings::HttpSettings};
 
@@ -27,12 +27,20 @@ struct Shared {
     settings: HttpSettings,
     /// Whether waits and event streams are to end.
     stopping: watch::Sender<bool>,
+    /// Held by whoever replays a history.
+    what_if: Mutex<()>,
 }
 
 impl Api {
     /// Prepares the calls on a node. `prometheus` renders `/metrics`.
     pub fn new(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> Self {
-        Self(Arc::new(Shared { handle, prometheus, settings, stopping: watch::Sender::new(false) }))
+        Self(Arc::new(Shared {
+            handle,
+            prometheus,
+            settings,
+            stopping: watch::Sender::new(false),
+            what_if: Mutex::new(()),
+        }))
     }
 
     /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
@@ -73,6 +81,11 @@ impl Api {
 
     pub(crate) fn prometheus(&self) -> &PrometheusHandle {
         &self.0.prometheus
+    }
+
+    /// Waits for the turn to replay a history.
+    pub(crate) async fn what_if_turn(&self) -> MutexGuard<'_, ()> {
+        self.0.what_if.lock().await
     }
 
     /// Resolves when waits are to end.

@@ -30,6 +30,7 @@ mod server;
 mod settings;
 mod tasks;
 mod views;
+mod what_if;
 
 pub use api::Api;
 pub use observe::{DURATION_BUCKETS, describe_metrics};

@@ -59,6 +59,8 @@ problem_table! {
         "Send the body at once; a connection that stalls is closed.";
     WRONG_STATE 409 "wrong-state" "The state of the task does not allow it"
         "Read the task and decide again.";
+    NO_HISTORY 409 "no-history" "The pool has no history to replay"
+        "Ask again once tasks of the pool have run.";
     CONTEXT_IN_USE 409 "context-in-use" "A task of the context has not ended"
         "Wait for the task named in `task`, or cancel it.";
     PAYLOAD_TOO_LARGE 413 "payload-too-large" "The body, or the input in it, is over its limit"

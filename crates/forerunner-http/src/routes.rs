@@ -8,7 +8,9 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use crate::{api::Api, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks};
+use crate::{
+    api::Api, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks, what_if,
+};
 
 /// One call.
 pub(crate) struct Call {
@@ -45,6 +47,7 @@ calls! {
     "GET" "/v1/pools/{pool}/decisions" => pools::decisions, "list scaling decisions, newest first";
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
     "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";
+    "GET" "/v1/pools/{pool}/what-if" => what_if::show, "show what other objectives would have cost";
     "GET" "/v1/contexts/{context}" => contexts::show, "show a context";
     "DELETE" "/v1/contexts/{context}" => contexts::delete, "remove a context";
     // For those who run the node.

@@ -6,7 +6,7 @@
 //!     [--share 0.99] [--within 1] [--policy KIND]…
 //! ```
 //!
-//! `--policy` replaces the two policies, for example `--policy predictive:caution=0.2,adapt=false`. Without `--max` the pool may grow to twice the least
+//! `--policy` replaces the two policies, for example `--policy utilisation:scale_up_threshold=0.8`. Without `--max` the pool may grow to twice the least
 //! fixed size.
 
 use std::{env, error::Error, process::ExitCode};

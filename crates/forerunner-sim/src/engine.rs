@@ -26,7 +26,7 @@ pub struct Replay {
     pub initial: u32,
     /// Seconds at the begin whose arrivals and cost do not count, so that every policy may settle first.
     pub warm_up_s: f64,
-    /// Whether to keep how things stood at every decision.
+    /// Whether to keep how things stood at every decision, and how long each task waited.
     pub timeline: bool,
     /// Describes the policy's settings in the report.
     pub params: String,
@@ -46,6 +46,9 @@ pub struct Outcome {
     pub report: Report,
     /// How things stood at every decision; empty unless asked for.
     pub timeline: Vec<TimelinePoint>,
+    /// Arrival and wait of each task in seconds, in order of their starts, the warm-up included; empty unless the
+    /// timeline was asked for.
+    pub waits: Vec<(f64, f64)>,
 }
 
 /// Replays `trace` against `policy` and returns the figures.
@@ -110,6 +113,7 @@ struct Engine<'a> {
     now: f64,
     tally: Tally,
     timeline: Vec<TimelinePoint>,
+    waits: Vec<(f64, f64)>,
 }
 
 impl<'a> Engine<'a> {
@@ -130,6 +134,7 @@ impl<'a> Engine<'a> {
             now: 0.0,
             tally: Tally::new(tasks.len(), begin),
             timeline: Vec::new(),
+            waits: Vec::new(),
         }
     }
 
@@ -227,6 +232,9 @@ impl<'a> Engine<'a> {
     fn count_wait(&mut self, arrival_s: f64) {
         let late = self.tally.waited(arrival_s, self.now, self.settings);
         self.seen.late += u64::from(late);
+        if self.settings.timeline {
+            self.waits.push((arrival_s, self.now - arrival_s));
+        }
     }
 
     fn tick(&mut self, decide: &mut impl FnMut(&Observation) -> Decision) {
@@ -282,6 +290,6 @@ impl<'a> Engine<'a> {
     }
 
     fn outcome(self, trace: &str, policy: &str) -> Outcome {
-        Outcome { report: self.tally.report(trace, policy, self.settings), timeline: self.timeline }
+        Outcome { report: self.tally.report(trace, policy, self.settings), timeline: self.timeline, waits: self.waits }
     }
 }

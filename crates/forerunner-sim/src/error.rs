@@ -15,7 +15,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A column is missing.
-    #[error("trace `{}`: column `{column}` is missing from the header `{header}`", path.display())]
+    #[error("trace `{}`, line 1: column `{column}` is missing from the header `{header}`; name the columns arrival_s,service_s and, if known, context_tokens,output_tokens,session", path.display())]
     Column {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum Error {
         header: String,
     },
     /// A value cannot be used.
-    #[error("trace `{}`, line {line}: `{column}` is `{value}`; {expected}", path.display())]
+    #[error("trace `{}`, line {line}: `{column}` is `{value}`; write {expected}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
@@ -45,6 +45,12 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, with the line.
         source: csv::Error,
+    },
+    /// The file has a header and nothing below it, or not even that.
+    #[error("trace `{}` holds no tasks; write a line `arrival_s,service_s` and below it one line a task", path.display())]
+    NoTasks {
+        /// The file.
+        path: PathBuf,
     },
     /// There is nothing to replay.
     #[error("trace `{name}` holds no tasks between {from_s} s and {to_s} s; choose another slice")]

@@ -4,6 +4,9 @@
 //! [`Report`] says how many tasks were late and what the agents cost. No actors, no clock, no threads: the same trace
 //! and settings give the same report, byte for byte.
 //!
+//! [`perfect`] is the near-lower bound for any rule, [`least_fixed`] the best pool of one size, and [`grid`] the settings
+//! that a rule is tried with when the cheapest is looked for in hindsight.
+//!
 //! It is a model of one pool, not of a service: no store, no network, no failures, all agents alike.
 //!
 //! ```
@@ -29,14 +32,20 @@
 
 mod engine;
 mod error;
+mod last_value;
+mod perfect;
 mod pool;
 mod report;
 mod search;
+mod sweep;
 mod tally;
 mod trace;
 
 pub use engine::{Outcome, Replay, replay};
 pub use error::Error;
+pub use last_value::LastValue;
+pub use perfect::{perfect, service_sum_s};
 pub use report::{Report, TimelinePoint, WaitSummary};
 pub use search::least_fixed;
+pub use sweep::{Setting, cheapest, grid};
 pub use trace::{Trace, TraceTask};

@@ -8,15 +8,23 @@ use crate::{
     trace::Trace,
 };
 
-/// Finds the least fixed pool that meets the objective on `trace`, with its report.
+/// Finds the least fixed pool that meets the objective on `trace`, with its report, after a warm-up of 300 s.
 ///
 /// What a planner with perfect hindsight and no scaling would buy: the yardstick for every policy. `limits` gives
-/// objective and cold start; its bounds are ignored. Bisects over sizes, which is sound because one agent more never
-/// makes a first-in-first-out queue later.
+/// objective and cold start; its bounds are ignored.
 pub fn least_fixed(trace: &Trace, limits: PolicyLimits) -> (u32, Report) {
+    least_fixed_in(trace, &Replay::new(limits))
+}
+
+/// Finds the least fixed pool that meets the objective of `settings` on `trace`, with its report.
+///
+/// The bounds in `settings` are ignored. Bisects over sizes, which is sound because one agent more never makes a
+/// first-in-first-out queue later.
+pub fn least_fixed_in(trace: &Trace, settings: &Replay) -> (u32, Report) {
     let run = |size: u32| {
-        let limits = PolicyLimits { min: size, max: size, ..limits };
-        let settings = Replay { params: format!("size={size}"), ..Replay::new(limits) };
+        let limits = PolicyLimits { min: size, max: size, ..settings.limits };
+        let settings =
+            Replay { limits, initial: 0, timeline: false, params: format!("size={size}"), ..settings.clone() };
         replay(trace, &mut Fixed::new(size, limits), &settings).report
     };
     let mut enough = 1;

@@ -12,6 +12,10 @@ use flate2::read::MultiGzDecoder;
 
 use crate::Error;
 
+/// Longest span and longest task, in seconds: a leap year. Beyond that the figures are no seconds since a begin, such as
+/// the seconds since 1970 of a log, and a replay would hardly end.
+const MOST_S: f64 = 366.0 * 86_400.0;
+
 /// One recorded task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceTask {
@@ -51,7 +55,8 @@ impl Trace {
     /// Reads a trace from CSV, plain or in gzip, told apart by the first two bytes.
     ///
     /// The header names the columns, in any order: `arrival_s` and `service_s` are needed; `context_tokens`,
-    /// `output_tokens` and `session` may be missing or empty; others are ignored. The trace is named after the file.
+    /// `output_tokens` and `session` may be missing or empty; others are ignored. Lines may stand in any order. The trace
+    /// is named after the file.
     ///
     /// # Errors
     /// Names file, line, column and value of the first that cannot be used.
@@ -66,6 +71,9 @@ impl Trace {
             true => rows(path, MultiGzDecoder::new(file))?,
             false => rows(path, file)?,
         };
+        if tasks.is_empty() {
+            return Err(Error::NoTasks { path: path.to_owned() });
+        }
         let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Self::new(file_name.trim_end_matches(".gz").trim_end_matches(".csv"), tasks)
     }
@@ -138,7 +146,11 @@ fn rows(path: &Path, text: impl Read) -> Result<Vec<TraceTask>, Error> {
         false => Error::Format { path: path.to_owned(), source },
     };
     let mut reader = csv::ReaderBuilder::new().from_reader(text);
-    let columns = Columns::find(path, reader.headers().map_err(broken)?)?;
+    let header = reader.headers().map_err(broken)?;
+    if header.iter().all(|name| name.trim().is_empty()) {
+        return Ok(Vec::new());
+    }
+    let columns = Columns::find(path, header)?;
     let (mut tasks, mut sessions, mut record) = (Vec::new(), HashMap::new(), StringRecord::new());
     while reader.read_record(&mut record).map_err(broken)? {
         tasks.push(task(path, &columns, &record, &mut sessions)?);
@@ -146,29 +158,34 @@ fn rows(path: &Path, text: impl Read) -> Result<Vec<TraceTask>, Error> {
     Ok(tasks)
 }
 
+const ARRIVAL: &str = "seconds since the begin of the trace, from 0 to 31622400 (a year)";
+const SERVICE: &str = "seconds on an agent, from 0 to 31622400 (a year)";
+
 fn task(
     path: &Path,
     columns: &Columns,
     record: &StringRecord,
     sessions: &mut HashMap<String, u32>,
 ) -> Result<TraceTask, Error> {
-    let number = |column: &'static str, at: usize| {
+    let number_up_to = |most: f64, expected: &'static str, column: &'static str, at: usize| {
         let value = record.get(at).unwrap_or_default().trim();
-        value.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0).ok_or_else(|| Error::Value {
+        value.parse().ok().filter(|x: &f64| (0.0..=most).contains(x)).ok_or_else(|| Error::Value {
             path: path.to_owned(),
             line: record.position().map_or(0, csv::Position::line),
             column,
             value: value.to_owned(),
-            expected: "a number of at least 0 is expected",
+            expected,
         })
     };
+    let seconds = |column, at, expected| number_up_to(MOST_S, expected, column, at);
+    let number = |column, at| number_up_to(f64::MAX, "a number of at least 0", column, at);
     let given = |at: Option<usize>| at.filter(|&at| record.get(at).is_some_and(|value| !value.trim().is_empty()));
     let optional = |column, at| given(at).map(|at| number(column, at)).transpose();
     let new = sessions.len() as u32;
     let session = given(columns.session).map(|at| *sessions.entry(record[at].to_owned()).or_insert(new));
     Ok(TraceTask {
-        arrival_s: number("arrival_s", columns.arrival)?,
-        service_s: number("service_s", columns.service)?,
+        arrival_s: seconds("arrival_s", columns.arrival, ARRIVAL)?,
+        service_s: seconds("service_s", columns.service, SERVICE)?,
         context_tokens: optional("context_tokens", columns.context)?,
         output_tokens: optional("output_tokens", columns.output)?,
         session,
@@ -199,9 +216,12 @@ mod tests {
         let cases = [
             (
                 "arrival_s,service_s\n1,2\n2,-3\n",
-                "trace `day.csv`, line 3: `service_s` is `-3`; a number of at least 0",
+                "trace `day.csv`, line 3: `service_s` is `-3`; write seconds on an agent",
             ),
             ("arrival_s,service_s\nNaN,2\n", "line 2: `arrival_s` is `NaN`"),
+            ("arrival_s,service_s\n1699290000,2\n", "write seconds since the begin of the trace, from 0 to"),
+            ("arrival_s,service_s\n1,1e300\n", "`service_s` is `1e300`"),
+            ("arrival_s,service_s,context_tokens\n1,1,-4\n", "`context_tokens` is `-4`; write a number of at least 0"),
             ("arrival_s,work\n1,2\n", "column `service_s` is missing from the header `arrival_s,work`"),
             ("arrival_s,service_s\n1,2,3\n", "trace `day.csv`: CSV error: record 1 (line: 2"),
         ];
@@ -209,6 +229,10 @@ mod tests {
             let error = parsed(text).expect_err(text).to_string();
             assert!(error.contains(message), "{error}");
         }
+        assert_eq!(
+            parsed("").expect("no header, no tasks").len() + parsed("arrival_s,service_s\n").expect("none").len(),
+            0
+        );
         let error = Trace::read("no/such.csv").expect_err("missing").to_string();
         assert!(error.starts_with("cannot read trace `no/such.csv`"), "{error}");
     }

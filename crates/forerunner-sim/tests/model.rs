@@ -8,7 +8,7 @@ use common::Random;
 use forerunner_forecast::{
     Decision, Fixed, Objective, Observation, Policy, PolicyKind, PolicyLimits, ReasonCode, build, erlang_c,
 };
-use forerunner_sim::{Outcome, Replay, Trace, TraceTask, replay};
+use forerunner_sim::{Outcome, Replay, Trace, TraceTask, least_fixed, perfect, replay, service_sum_s};
 use proptest::prelude::*;
 
 fn task(arrival_s: f64, service_s: f64) -> TraceTask {
@@ -168,7 +168,29 @@ fn any_trace() -> impl Strategy<Value = Trace> {
 }
 
 fn any_kind() -> impl Strategy<Value = PolicyKind> {
-    prop_oneof![Just("predictive"), Just("utilisation"), Just("fixed:3")].prop_map(|text| text.parse().expect("known"))
+    proptest::sample::select(&PolicyKind::NAMES[..]).prop_map(|name| {
+        let text = if name == "fixed" { "fixed:3" } else { name };
+        text.parse().expect("known")
+    })
+}
+
+#[test]
+fn the_bound_is_below_every_fixed_pool_that_meets_the_objective_and_above_the_work() {
+    let mut random = Random(7);
+    let mut t = 0.0;
+    let mut next = || {
+        t += random.exponential(0.5);
+        task(t, random.exponential(4.0))
+    };
+    let trace = Trace::new("poisson", (0..4000).map(|_| next()).collect()).expect("some tasks");
+    for cold_start_s in [2.0, 10.0, 30.0] {
+        let limits = limits(1, 99, cold_start_s);
+        let bound = perfect(&trace, &Replay::new(limits));
+        let (_, fixed) = least_fixed(&trace, limits);
+        assert_eq!((bound.late_share, bound.tasks), (0.0, fixed.tasks));
+        assert!(bound.instance_s < fixed.instance_s, "{} {}", bound.instance_s, fixed.instance_s);
+        assert!(bound.instance_s > service_sum_s(&trace, 300.0));
+    }
 }
 
 proptest! {

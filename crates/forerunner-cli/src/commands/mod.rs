@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod advise;
 mod agent;
 mod bench;
 mod completions;
@@ -9,7 +10,9 @@ mod demo;
 mod explain;
 pub mod fields;
 mod node;
+mod history;
 mod pool;
+mod replay;
 pub mod serve;
 mod submit;
 mod task;
@@ -40,6 +43,13 @@ pub enum Command {
     /// Say why something is as it is.
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
+    /// Replay traces under every policy: late tasks and cost, beside those of other rules.
+    Replay(replay::ReplayArgs),
+    /// Ask a policy over a pipe: an observation a line in, a decision a line out.
+    Advise(advise::AdviseArgs),
+    /// Take what a service has done out of it, to be replayed.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -65,6 +75,9 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Pool(command) => pool::run(command, out).await,
         Command::Node(command) => node::run(command, out).await,
         Command::Explain(command) => explain::run(command, out).await,
+        Command::Replay(args) => replay::run(args, out).await,
+        Command::Advise(args) => advise::run(args, out).await,
+        Command::History(command) => history::run(command, out).await,
         Command::Config(command) => config::run(command, out),
         Command::Bench(command) => bench::run(command, out).await,
         Command::Context(command) => context::run(command, out).await,

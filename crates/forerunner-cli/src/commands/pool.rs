@@ -1,15 +1,20 @@
 //! `forerunner pool`: see and steer pools.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::fields;
+use super::{fields, replay::share};
 use crate::{
     cli::ServerArgs,
     client::{Call, Client, encode},
     exit::Usage,
     output::{Output, pairs, render, right_from, table},
 };
+
+/// A day is replayed once for each share.
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What to do with pools.
 #[derive(Debug, Subcommand)]
@@ -26,6 +31,8 @@ pub enum PoolCommand {
     Resume(OnePool),
     /// List a pool's agents.
     Agents(OnePool),
+    /// Show what other objectives would have cost in the pool's own last day.
+    WhatIf(WhatIfArgs),
 }
 
 /// Which pool.
@@ -55,6 +62,18 @@ pub struct ResizeArgs {
     server: ServerArgs,
 }
 
+/// Which objectives.
+#[derive(Debug, Args)]
+pub struct WhatIfArgs {
+    /// The pool.
+    pool: String,
+    /// Shares of tasks that are to start on time.
+    #[arg(long, value_delimiter = ',', default_value = "0.95,0.99,0.999", value_parser = share, value_name = "SHARES")]
+    share: Vec<f64>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// Whether decisions are carried out.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
@@ -78,6 +97,7 @@ pub async fn run(command: PoolCommand, out: &Output) -> anyhow::Result<()> {
             let agents = Client::new(&args.server.server)?.get(path(&args.pool, "/agents")).await?;
             out.show(&agents, || render_agents(&agents))
         }
+        PoolCommand::WhatIf(args) => what_if(args, out).await,
         PoolCommand::Resize(args) => resize(args, out).await,
     }
 }
@@ -107,6 +127,47 @@ async fn resize(args: ResizeArgs, out: &Output) -> anyhow::Result<()> {
     let pool =
         Client::new(&args.server.server)?.send(Call::patch(path(&args.pool, "")).body(&Value::Object(patch))).await?;
     out.show(&pool, || render_one(&pool))
+}
+
+async fn what_if(args: WhatIfArgs, out: &Output) -> anyhow::Result<()> {
+    let shares: Vec<String> = args.share.iter().map(ToString::to_string).collect();
+    let asked = format!("{}?share={}", path(&args.pool, "/what-if"), shares.join(","));
+    let call = Call::get(asked).patient(REPLAY_TIMEOUT);
+    let answer = Client::new(&args.server.server)?.send(call).await?;
+    out.show(&answer, || render_what_if(&answer))
+}
+
+fn render_what_if(answer: &Value) -> String {
+    let prices = fields::list(answer, "prices");
+    let base = prices.first().and_then(|price| fields::number(price, "agent_seconds")).filter(|cost| *cost > 0.0);
+    let row = |price: &Value| {
+        let cost = fields::number(price, "agent_seconds");
+        let relative =
+            cost.zip(base).map_or_else(|| fields::NOTHING.to_owned(), |(cost, base)| format!("{:.2}", cost / base));
+        [
+            fields::percent(price, "share"),
+            if price["meets_objective"] == true { "yes" } else { "no" }.to_owned(),
+            fields::percent(price, "late_share"),
+            cost.map_or_else(|| fields::NOTHING.to_owned(), |cost| format!("{:.2}", cost / 3_600.0)),
+            relative,
+            fields::secs(price, "wait_s.p99"),
+            fields::text(price, "peak_agents"),
+        ]
+    };
+    let mut table =
+        table(["on time", "met", "late", "agent-hours", "cost", "wait p99", "peak"], prices.iter().map(row));
+    right_from(&mut table, 0);
+    format!(
+        "{} tasks in {} until {}, {} to {} agents, cold start {}, {}\n\n{}",
+        fields::text(answer, "tasks"),
+        fields::secs(answer, "span_s"),
+        fields::time(answer, "to"),
+        fields::text(answer, "min"),
+        fields::text(answer, "max"),
+        fields::secs(answer, "cold_start_s"),
+        fields::text(answer, "policy"),
+        render(&table),
+    )
 }
 
 fn render_list(answer: &Value) -> String {
@@ -274,6 +335,27 @@ mod tests {
         tasks       0 waiting, 6 running, 1,234 finished
         cold start  2.10 s median, 2.40 s at the 90th percentile
         cost        5123 agent-seconds, 12 scale-ups, 3 scale-downs
+        ");
+    }
+
+    #[test]
+    fn objectives_are_shown_with_their_price() {
+        let price = |share: f64, agent_seconds: f64| {
+            json!({
+                "share": share, "meets_objective": share < 0.999, "late_share": 0.004, "wait_s": {"p99": 0.2},
+                "agent_seconds": agent_seconds, "peak_agents": 12,
+            })
+        };
+        let answer = json!({
+            "policy": "predictive", "to": "2026-01-31T12:00:00Z", "tasks": 12345, "span_s": 86_000.0, "cold_start_s": 2.4,
+            "min": 1, "max": 40, "prices": [price(0.99, 36_000.0), price(0.999, 54_000.0)],
+        });
+        insta::assert_snapshot!(render_what_if(&answer), @r"
+        12,345 tasks in 23 h 53 min until 2026-01-31 12:00:00, 1 to 40 agents, cold start 2.40 s, predictive
+
+        ON TIME  MET    LATE  AGENT-HOURS  COST  WAIT P99  PEAK
+        99.00 %  yes  0.40 %        10.00  1.00    200 ms    12
+        99.90 %   no  0.40 %        15.00  1.50    200 ms    12
         ");
     }
 

@@ -55,7 +55,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
 
 #[test]
 fn a_policy_by_its_bare_name_replaces_one_given_as_a_table() {
-    let file = format!("{POOL}policy = {{ kind = \"predictive\", caution = 0.5 }}\n");
+    let file = format!("{POOL}policy = {{ kind = \"predictive\", window_s = 600 }}\n");
     let loaded =
         loaded(&file, &[("FORERUNNER__POOLS__CODER__POLICY", "fixed:4")], ConfigArgs::default()).expect("valid");
     assert_eq!(origin_of(&loaded, "pools.coder.policy.size"), "4 env:FORERUNNER__POOLS__CODER__POLICY");

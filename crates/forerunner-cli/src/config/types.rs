@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
 use forerunner_core::{Error, PoolName, human_duration};
-use forerunner_forecast::{PredictiveSettings, UtilisationSettings};
+use forerunner_forecast::{
+    HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PredictiveSettings, RayServeSettings,
+    SqrtStaffingSettings, UtilisationSettings,
+};
 use forerunner_http::HttpSettings;
 use forerunner_runtime::{
     OnTime, PoolSettings, QueueSettings, TaskSettings,
@@ -155,7 +158,16 @@ fn pool_schema() -> Node {
     let process = Node::of::<ProcessSpec>()
         .with("env", Node::Named(Box::new(Node::Value)))
         .with("limits", Node::of::<ProcessLimits>());
-    let policy = Node::of::<PredictiveSettings>().or(Node::of::<UtilisationSettings>()).with("size", Node::Value);
+    let policy = Node::of::<PredictiveSettings>()
+        .or(Node::of::<UtilisationSettings>())
+        .or(Node::of::<KnativeSettings>())
+        .or(Node::of::<HpaSettings>())
+        .or(Node::of::<KedaSettings>())
+        .or(Node::of::<RayServeSettings>())
+        .or(Node::of::<SqrtStaffingSettings>())
+        .or(Node::of::<KeepAliveSettings>())
+        .or(Node::of::<HoltSettings>())
+        .with("size", Node::Value);
     Node::of::<PoolSettings>()
         .with("agent", process.or(Node::of::<SimulatedSpec>()).with("kind", Node::Value))
         .with("policy", policy.with("kind", Node::Value))

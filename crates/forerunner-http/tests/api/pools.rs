@@ -89,3 +89,23 @@ async fn an_autoscaler_is_told_of_running_waiting_and_expected_work() {
     assert_eq!(scaler["agents"], scaler["forecast"]);
     assert_eq!(rig.get("/v1/pools/none/scaler").await.json()["type"], "/problems/no-pool");
 }
+
+#[actix_web::test]
+async fn other_objectives_are_priced_from_what_has_run() {
+    let rig = Rig::start().await;
+    let none = rig.get("/v1/pools/coder/what-if").await;
+    assert_eq!((none.status.as_u16(), &none.json()["type"]), (409, &"/problems/no-history".into()));
+    for number in 0..3 {
+        rig.finish(json!({ "input": number })).await;
+    }
+    let priced = rig.get("/v1/pools/coder/what-if?share=0.9,0.99").await.json();
+    assert_eq!((&priced["tasks"], &priced["policy"], &priced["max"]), (&3.into(), &"predictive".into(), &16.into()));
+    let shares: Vec<_> = priced["prices"].as_array().unwrap().iter().map(|price| &price["share"]).collect();
+    assert_eq!(shares, [0.9, 0.99]);
+    for price in priced["prices"].as_array().unwrap() {
+        assert!(price["agent_seconds"].is_number() && price["meets_objective"].is_boolean(), "{price}");
+        assert!(price["wait_s"]["p99"].is_number() && price["late_share"].is_number(), "{price}");
+    }
+    assert_eq!(rig.get("/v1/pools/coder/what-if?share=99").await.json()["type"], "/problems/invalid-query");
+    assert_eq!(rig.get("/v1/pools/nobody/what-if").await.json()["type"], "/problems/no-pool");
+}

@@ -1,0 +1,93 @@
+//! Finished tasks as a trace.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::finished::Finished;
+
+/// A trace as text.
+#[derive(Debug, PartialEq)]
+pub struct Written {
+    /// The lines.
+    pub text: String,
+    /// Different contexts in it.
+    pub contexts: usize,
+}
+
+/// Writes tasks, which are in order of time, as a trace. Times are to the microsecond, as the service keeps them.
+pub fn write(tasks: &[Finished], keep_context_ids: bool) -> Written {
+    let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session\n");
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    for task in tasks {
+        let arrival_s = task.due.since(tasks[0].due).as_secs_f64();
+        let session = task.context.as_deref().map_or_else(String::new, |context| {
+            let next = numbers.len();
+            let number = *numbers.entry(context).or_insert(next);
+            if keep_context_ids { quoted(context) } else { number.to_string() }
+        });
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{arrival_s},{},,,{session}", task.service_s);
+    }
+    Written { text, contexts: numbers.len() }
+}
+
+/// Quotes a field that needs it (RFC 4180).
+fn quoted(field: &str) -> String {
+    let needs_it = field.contains([',', '"', '\n', '\r']) || field.trim() != field;
+    if needs_it { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }
+}
+
+/// Writes a file, in gzip if its name ends in `.gz`.
+pub fn save(path: &Path, text: &str) -> io::Result<()> {
+    if path.extension().is_none_or(|extension| extension != "gz") {
+        return fs::write(path, text);
+    }
+    let mut encoder = GzEncoder::new(fs::File::create(path)?, Compression::default());
+    encoder.write_all(text.as_bytes())?;
+    encoder.finish()?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_core::Timestamp;
+    use forerunner_sim::Trace;
+
+    use super::*;
+
+    fn tasks() -> Vec<Finished> {
+        let task = |micros: i64, service_s, context: Option<&str>| Finished {
+            due: Timestamp::from_micros(1_700_000_000_000_000 + micros),
+            service_s,
+            context: context.map(str::to_owned),
+        };
+        vec![task(0, 2.5, Some("a, \"b\"")), task(1_250_000, 0.125, None), task(2_000_000, 1.0, Some("a, \"b\""))]
+    }
+
+    #[test]
+    fn contexts_are_numbered_unless_their_ids_are_asked_for() {
+        let header = "arrival_s,service_s,context_tokens,output_tokens,session\n";
+        let written = write(&tasks(), false);
+        assert_eq!((written.text, written.contexts), (format!("{header}0,2.5,,,0\n1.25,0.125,,,\n2,1,,,0\n"), 1));
+        assert!(write(&tasks(), true).text.contains("0,2.5,,,\"a, \"\"b\"\"\"\n"));
+    }
+
+    #[test]
+    fn what_is_saved_can_be_replayed() {
+        let folder = tempfile::tempdir().expect("a directory");
+        for (name, keep) in [("day.csv", true), ("day.csv.gz", false)] {
+            let path = folder.path().join(name);
+            save(&path, &write(&tasks(), keep).text).expect("written");
+            let trace = Trace::read(&path).expect("a trace");
+            let read: Vec<_> =
+                trace.tasks().iter().map(|task| (task.arrival_s, task.service_s, task.session)).collect();
+            assert_eq!(read, [(0.0, 2.5, Some(0)), (1.25, 0.125, None), (2.0, 1.0, Some(0))]);
+        }
+    }
+}

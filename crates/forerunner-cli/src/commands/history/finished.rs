@@ -1,0 +1,121 @@
+//! Finished tasks, as the service lists them.
+
+use anyhow::Context;
+use forerunner_core::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A task that has ended, and on which an agent worked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// When it was due.
+    pub due: Timestamp,
+    /// Seconds from the start to the end of its last attempt.
+    pub service_s: f64,
+    /// Its context.
+    pub context: Option<String>,
+}
+
+/// What is read of a listed task; the rest is ignored.
+#[derive(Deserialize)]
+struct Listed {
+    state: String,
+    submitted_at: Timestamp,
+    run_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    context: Option<String>,
+}
+
+/// A listed task: finished, ended without an agent, or not ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// It counts.
+    Finished(Finished),
+    /// It was cancelled or expired before an agent took it.
+    NeverStarted,
+    /// It waits or runs.
+    Open,
+}
+
+impl Finished {
+    /// Reads a task of a listing.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(task: &Value) -> anyhow::Result<Seen> {
+        let task = Listed::deserialize(task).context("the service lists tasks in a form that is not known")?;
+        if ["scheduled", "queued", "running"].contains(&task.state.as_str()) {
+            return Ok(Seen::Open);
+        }
+        let Some((started, finished)) = task.started_at.zip(task.finished_at) else { return Ok(Seen::NeverStarted) };
+        Ok(Seen::Finished(Self {
+            due: task.run_at.max(task.submitted_at),
+            service_s: finished.since(started).as_secs_f64(),
+            context: task.context,
+        }))
+    }
+}
+
+/// What is kept of the listing.
+#[derive(Debug)]
+pub struct Kept {
+    /// The finished tasks; by time once sorted.
+    pub tasks: Vec<Finished>,
+    /// Tasks that ended without an agent.
+    pub skipped: u64,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Kept {
+    /// Keeps tasks that were due in `[from, to)`.
+    pub fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Self {
+        let from = from.unwrap_or(Timestamp::from_micros(i64::MIN));
+        Self { tasks: Vec::new(), skipped: 0, from, to: to.unwrap_or(Timestamp::from_micros(i64::MAX)) }
+    }
+
+    /// Keeps a task, or counts it.
+    pub fn take(&mut self, seen: Seen) {
+        match seen {
+            Seen::Finished(task) if (self.from..self.to).contains(&task.due) => self.tasks.push(task),
+            Seen::NeverStarted => self.skipped += 1,
+            Seen::Finished(_) | Seen::Open => {}
+        }
+    }
+
+    /// Puts the tasks in order of time.
+    pub fn sort(&mut self) {
+        self.tasks.sort_by_key(|task| task.due);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tasks_count_from_when_they_were_due_and_only_with_an_agent() {
+        let task = |state: &str, started: Option<&str>| {
+            json!({
+                "state": state, "submitted_at": "2026-01-31T12:00:00Z", "run_at": "2026-01-31T12:00:05Z", "context": "repo",
+                "started_at": started, "finished_at": "2026-01-31T12:00:09.5Z",
+            })
+        };
+        let mut kept = Kept::between(Some("2026-01-31T12:00:05Z".parse().expect("a time")), None);
+        for task in [task("succeeded", Some("2026-01-31T12:00:07Z")), task("cancelled", None), task("running", None)] {
+            kept.take(Finished::read(&task).expect("a task"));
+        }
+        assert_eq!((kept.tasks.len(), kept.skipped), (1, 1));
+        assert_eq!(
+            (kept.tasks[0].service_s, kept.tasks[0].due.to_string().as_str()),
+            (2.5, "2026-01-31T12:00:05.000000Z")
+        );
+        let mut later = Kept::between(Some("2026-01-31T12:00:06Z".parse().expect("a time")), None);
+        later.take(Seen::Finished(kept.tasks[0].clone()));
+        assert!(later.tasks.is_empty());
+        assert!(Finished::read(&json!({"state": "succeeded"})).is_err());
+    }
+}

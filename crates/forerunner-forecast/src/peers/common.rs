@@ -1,0 +1,141 @@
+//! What all the rules need: a rhythm, checks of ranges, and the way from a number to a decision.
+
+use std::borrow::Cow;
+
+use crate::{Decision, Error, Observation, PolicyLimits, ReasonCode};
+
+/// Checks of the settings of one policy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Check(pub &'static str);
+
+impl Check {
+    fn fails(self, key: &'static str, value: f64, allowed: &'static str) -> Result<(), Error> {
+        Err(Error::Setting { policy: self.0, key, value, allowed })
+    }
+
+    /// A share of a limit, or tasks on an agent: above 0 and at most 100.
+    pub fn target(self, key: &'static str, value: f64) -> Result<(), Error> {
+        if value > 0.0 && value <= 100.0 { Ok(()) } else { self.fails(key, value, "above 0 and at most 100") }
+    }
+
+    /// An interval or a window that time has to pass in: above 0 and at most a day.
+    pub fn seconds(self, key: &'static str, value: f64) -> Result<(), Error> {
+        if value > 0.0 && value <= 86_400.0 { Ok(()) } else { self.fails(key, value, "above 0 and at most 86400") }
+    }
+
+    /// A delay, which may be none, at most as long as needs are kept.
+    pub fn delay(self, key: &'static str, value: f64) -> Result<(), Error> {
+        if (0.0..=3600.0).contains(&value) { Ok(()) } else { self.fails(key, value, "0 to 3600") }
+    }
+
+    /// A factor or a number of standard deviations.
+    pub fn factor(self, key: &'static str, value: f64) -> Result<(), Error> {
+        if (0.0..=1e6).contains(&value) { Ok(()) } else { self.fails(key, value, "0 to 1000000") }
+    }
+
+    /// A probability.
+    pub fn quantile(self, key: &'static str, value: f64) -> Result<(), Error> {
+        let ok = (1e-6..=1.0 - 1e-6).contains(&value);
+        if ok { Ok(()) } else { self.fails(key, value, "0.000001 to 0.999999") }
+    }
+
+    /// A factor of at least 1.
+    pub fn at_least_one(self, key: &'static str, value: f64) -> Result<(), Error> {
+        if (1.0..=1e6).contains(&value) { Ok(()) } else { self.fails(key, value, "1 to 1000000") }
+    }
+}
+
+/// When a rule looks again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rhythm {
+    interval_s: f64,
+    looked_at: f64,
+}
+
+impl Rhythm {
+    pub fn new(interval_s: f64) -> Self {
+        Self { interval_s, looked_at: f64::NEG_INFINITY }
+    }
+
+    /// Whether the rule looks at time `t`. Half a second, or half a short interval, allows for a timer that is early.
+    pub fn due(&mut self, t: f64) -> bool {
+        let due = t - self.looked_at >= self.interval_s - (0.5 * self.interval_s).min(0.5);
+        if due {
+            self.looked_at = t;
+        }
+        due
+    }
+}
+
+/// Turns what a rule wants into a decision: within the limits, with a reason.
+///
+/// `cause` is the reason given where the size changes, or where a hold keeps it.
+pub(crate) fn decision(
+    rule: &'static str,
+    limits: &PolicyLimits,
+    seen: &Observation,
+    need: f64,
+    wanted: u32,
+    cause: ReasonCode,
+    detail: String,
+) -> Decision {
+    let desired = limits.clamp(wanted);
+    let reason = match () {
+        () if desired != wanted => ReasonCode::Bounded,
+        () if desired == seen.size() && cause != ReasonCode::Hold => ReasonCode::Steady,
+        () => cause,
+    };
+    Decision { desired, need, reason, detail, rule: Cow::Borrowed(rule), forecast: None }
+}
+
+/// Rounds up to whole agents. A little above a whole number is that number: quotients such as 2.1 / 0.7 are not exact.
+pub(crate) fn whole(agents: f64) -> u32 {
+    (agents - 1e-9).ceil().max(0.0) as u32
+}
+
+/// What the tests of the rules share.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use crate::{Objective, Observation, PolicyLimits};
+
+    pub const LIMITS: PolicyLimits = PolicyLimits {
+        min: 1,
+        max: 100,
+        cold_start_s: 2.0,
+        tick_s: 1.0,
+        objective: Objective { share: 0.99, within_s: 1.0 },
+    };
+
+    /// How things stand at `t`: tasks waiting, agents busy, idle and starting.
+    pub fn seen(t: f64, queue_depth: u32, in_flight: u32, ready: u32, starting: u32) -> Observation {
+        Observation { t, queue_depth, in_flight, ready, starting, ..Observation::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_up_forgives_what_binary_fractions_add() {
+        let cases = [(2.1 / 0.7, 3), (3.01, 4), (0.0, 0), (-1.0, 0), (f64::INFINITY, u32::MAX), (f64::NAN, 0)];
+        for (agents, whole_agents) in cases {
+            assert_eq!(whole(agents), whole_agents, "{agents}");
+        }
+    }
+
+    #[test]
+    fn looks_in_between_do_not_count() {
+        let mut rhythm = Rhythm::new(15.0);
+        let due: Vec<bool> = [0.0, 1.0, 14.0, 14.9, 15.2, 29.8, 30.0].map(|t| rhythm.due(t)).to_vec();
+        assert_eq!(due, [true, false, false, true, false, true, false]);
+    }
+
+    #[test]
+    fn ranges_name_policy_key_value_and_remedy() {
+        let text = Check("keda").target("target", 0.0).expect_err("0 tasks an agent").to_string();
+        assert_eq!(text, "policy `keda`: `target` is 0, allowed is above 0 and at most 100");
+        assert!(Check("keda").seconds("polling_interval_s", f64::NAN).is_err());
+        assert!(Check("keda").delay("hold", 0.0).is_ok() && Check("keda").delay("hold", 3601.0).is_err());
+    }
+}

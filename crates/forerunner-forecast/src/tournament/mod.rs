@@ -1,0 +1,252 @@
+//! A tournament of shadow pools: many rules replay the pool's own arrivals, and the cheapest that meets the objective is in
+//! charge.
+
+mod choice;
+mod feed;
+mod rule;
+mod score;
+mod shadow;
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::rule::{EWMA_60, FAST_S, Needs, Outlook, RATES, Rule, Standing, whole};
+use self::{
+    choice::{Choice, Terms, choose},
+    feed::Feed,
+    rule::rules,
+    score::{Score, Sums, keep},
+    shadow::{Shadow, ShadowTask, Stretch},
+};
+use crate::{Observation, PolicyLimits, WhatIf};
+
+/// Seconds of shadow time between two choices.
+const CHOOSE_EVERY_S: f64 = 10.0;
+/// Seconds that a shadow pool settles in before it is scored.
+const SETTLE_S: f64 = 60.0;
+/// Scored seconds and tasks before the first choice.
+const LEARN_S: f64 = 60.0;
+const LEARN_TASKS: f64 = 50.0;
+/// Arrivals per second beyond which shadow pools rest: a busy pool's margin is a small part of it, and replaying all of
+/// its tasks under every rule is not worth that part.
+const MOST_PER_S: f64 = 25.0;
+/// Share of the objective's allowance that is aimed at, so that chance does not break it.
+const AIM: f64 = 0.8;
+/// Range of the goal, in shares of the allowance, as it is corrected by what really was late.
+const GOAL: (f64, f64) = (0.3, 1.7);
+/// Most that one late task less may cost, in service times divided by the allowed share.
+const MOST_PRICE: f64 = 3.0;
+
+/// The learned part, which survives a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scores {
+    rules: Vec<Score>,
+    tasks: Sums,
+    seconds: Sums,
+    /// Of the real pool.
+    started: Sums,
+    late: Sums,
+    chosen: usize,
+    meets: bool,
+}
+
+/// The tournament.
+#[derive(Debug, Clone)]
+pub(crate) struct Tournament {
+    limits: PolicyLimits,
+    rules: Vec<Rule>,
+    shadows: Vec<Shadow>,
+    scores: Scores,
+    feed: Feed,
+    outlooks: VecDeque<Outlook>,
+    tasks: Vec<ShadowTask>,
+    /// Shadow time, on the window's clock; `None` before the first tick was replayed.
+    clock: Option<f64>,
+    settled_at: f64,
+    begun_at: Option<f64>,
+    cold_s: f64,
+    choose_at: f64,
+    /// Counts guesses, so that each takes another of the recent durations.
+    guesses: usize,
+}
+
+impl Tournament {
+    /// A tournament that knows nothing.
+    pub fn new(limits: PolicyLimits) -> Self {
+        let rules = rules();
+        Self {
+            shadows: vec![Shadow::new(limits.min); rules.len()],
+            scores: Scores { rules: vec![Score::default(); rules.len()], meets: true, ..Scores::default() },
+            rules,
+            limits,
+            feed: Feed::default(),
+            outlooks: VecDeque::new(),
+            tasks: Vec::new(),
+            clock: None,
+            settled_at: 0.0,
+            begun_at: None,
+            cold_s: limits.cold_start_s,
+            choose_at: 0.0,
+            guesses: 0,
+        }
+    }
+
+    /// Goes on with what was learned. Shadow pools begin anew, so they settle before they are scored again.
+    pub fn resume(limits: PolicyLimits, scores: Scores) -> Self {
+        Self { scores, ..Self::new(limits) }
+    }
+
+    /// What was learned.
+    pub fn scores(&self) -> &Scores {
+        &self.scores
+    }
+
+    /// The rule in charge.
+    pub fn rule(&self) -> &Rule {
+        &self.rules[self.scores.chosen]
+    }
+
+    /// Takes in what the real pool saw between `from` and `to`.
+    pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
+        self.feed.observe(from, to, shift_s, seen);
+        let begun_s = to - *self.begun_at.get_or_insert(from);
+        if begun_s < SETTLE_S + 2.0 * self.cold_s {
+            return;
+        }
+        let keep = keep(to - from);
+        self.scores.started.add(keep, seen.started as f64);
+        self.scores.late.add(keep, seen.late.min(seen.started) as f64);
+    }
+
+    /// Lets the shadow pools catch up to `delay_s` ago, and chooses again when it is time.
+    pub fn play(&mut self, outlook: Outlook, delay_s: f64, recent: &[f64]) {
+        let now = outlook.t;
+        self.cold_s = outlook.cold_s;
+        if outlook.rates[EWMA_60] > MOST_PER_S {
+            return self.rest();
+        }
+        self.outlooks.push_back(outlook);
+        while let Some(next) = self.outlooks.front().copied().filter(|next| next.t <= now - delay_s) {
+            self.outlooks.pop_front();
+            self.replay(&next, now, recent);
+        }
+    }
+
+    /// Forgets what waits to be replayed; scores stay.
+    fn rest(&mut self) {
+        if self.clock.take().is_some() || !self.outlooks.is_empty() {
+            self.shadows.iter_mut().for_each(|shadow| *shadow = Shadow::new(self.limits.min));
+            self.outlooks.clear();
+        }
+        self.feed.clear();
+    }
+
+    fn replay(&mut self, outlook: &Outlook, now: f64, recent: &[f64]) {
+        let guesses = &mut self.guesses;
+        self.feed.take(outlook.t, now, &mut self.tasks, || {
+            *guesses += 1;
+            recent.get(*guesses % recent.len().max(1)).copied().unwrap_or(outlook.service_s)
+        });
+        let from = self.clock.unwrap_or_else(|| {
+            self.settled_at = outlook.t + SETTLE_S + 2.0 * outlook.cold_s;
+            outlook.t
+        });
+        self.clock = Some(outlook.t);
+        let dt = outlook.t - from;
+        let scored = if outlook.t > self.settled_at { 1.0 } else { 0.0 };
+        let keep = if scored > 0.0 { keep(dt) } else { [1.0; 2] };
+        self.scores.tasks.add(keep, scored * self.tasks.len() as f64);
+        self.scores.seconds.add(keep, scored * dt);
+        for ((shadow, rule), score) in self.shadows.iter_mut().zip(&self.rules).zip(&mut self.scores.rules) {
+            let Stretch { cost_s, late } = shadow.play(from, &self.tasks, rule, outlook, &self.limits);
+            score.cost_s.add(keep, scored * cost_s);
+            score.late.add(keep, scored * late);
+        }
+        if outlook.t >= self.choose_at {
+            self.choose_at = outlook.t + CHOOSE_EVERY_S;
+            self.choose(outlook.service_s);
+        }
+    }
+
+    fn choose(&mut self, service_s: f64) {
+        let scores = &mut self.scores;
+        if scores.seconds.long() < LEARN_S || scores.tasks.long() < LEARN_TASKS {
+            return;
+        }
+        let allowed = 1.0 - self.limits.objective.share;
+        let price = MOST_PRICE / allowed * service_s;
+        // What was really late beyond the aim has to be made up for, and what was not may be spent.
+        let real = scores.late.long() / scores.started.long().max(1.0);
+        let goal = (2.0 * AIM * allowed - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
+        let terms = Terms { goal, price };
+        let Choice { rule, meets } = choose(&scores.rules, &scores.tasks, &scores.seconds, terms, scores.chosen);
+        (scores.chosen, scores.meets) = (rule, meets);
+    }
+
+    /// What each share of punctual tasks would have cost over about the last four hours; empty before that is known.
+    pub fn what_if(&self, shares: &[f64]) -> Vec<WhatIf> {
+        let scores = &self.scores;
+        let (seconds, tasks) = (scores.seconds.long(), scores.tasks.long());
+        if seconds < LEARN_S || tasks < LEARN_TASKS {
+            return Vec::new();
+        }
+        shares.iter().map(|&share| self.price_of(share, seconds, tasks)).collect()
+    }
+
+    /// The cheapest rule that would have had `share` of the tasks on time, or else the most punctual one.
+    fn price_of(&self, share: f64, seconds: f64, tasks: f64) -> WhatIf {
+        let late = |rule: usize| self.scores.rules[rule].late.long() / tasks;
+        let cost = |rule: usize| self.scores.rules[rule].cost_s.long() / seconds;
+        let allowed = 1.0 - share;
+        let all = 0..self.rules.len();
+        let cheapest = all.clone().filter(|&rule| late(rule) <= allowed).min_by(|&a, &b| cost(a).total_cmp(&cost(b)));
+        let punctual = || all.min_by(|&a, &b| late(a).total_cmp(&late(b)).then(cost(a).total_cmp(&cost(b))));
+        let rule = cheapest.or_else(punctual).unwrap_or(self.scores.chosen);
+        WhatIf {
+            share,
+            reachable: cheapest.is_some(),
+            on_time_share: 1.0 - late(rule),
+            agents: cost(rule),
+            rule: self.rules[rule].words(),
+        }
+    }
+
+    /// Says so where the objective is not met at a sensible price: what it takes, and what is reached instead.
+    pub fn complaint(&self) -> Option<String> {
+        if self.scores.meets {
+            return None;
+        }
+        let share = self.limits.objective.share;
+        let best = self.what_if(&[share]).pop()?;
+        let chosen = self.scores.rules[self.scores.chosen];
+        let on_time = 100.0 * (1.0 - chosen.late.long() / self.scores.tasks.long().max(1.0));
+        let agents = chosen.cost_s.long() / self.scores.seconds.long().max(1.0);
+        let objective = 100.0 * share;
+        Some(if best.reachable {
+            format!(
+                "{objective} % not sure below {:.0} agents; best at a sensible price is {on_time:.1} % at {agents:.0}",
+                best.agents
+            )
+        } else {
+            let (most, at) = (100.0 * best.on_time_share, best.agents);
+            format!(
+                "{objective} % not reachable with any rule; best is {most:.1} % at {at:.0} agents, now {on_time:.1} % at {agents:.0}"
+            )
+        })
+    }
+}
+
+impl Scores {
+    /// Whether this could have been learned by the rules there are.
+    pub fn is_sound(&self) -> bool {
+        let sums = [&self.tasks, &self.seconds, &self.started, &self.late];
+        self.rules.len() == rules().len()
+            && self.chosen < self.rules.len()
+            && sums.into_iter().all(Sums::is_sound)
+            && self.rules.iter().all(|score| score.cost_s.is_sound() && score.late.is_sound())
+    }
+}
+
+#[cfg(test)]
+mod tests;

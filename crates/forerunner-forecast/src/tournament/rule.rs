@@ -1,0 +1,201 @@
+//! The rules that compete: which rate they believe, how much they add for chance, how long they hold.
+
+use crate::sizing::Load;
+
+/// Standard deviations by which the fast rate must exceed the forecast to take its place.
+const SURGE_SIGMAS: f64 = 3.0;
+/// The same for rules that are not alert: what no chance explains.
+const SURGE_SURELY_SIGMAS: f64 = 5.0;
+/// Seconds that the fast rate is taken over.
+pub(crate) const FAST_S: f64 = 5.0;
+/// Part of the margin that a load of which everything stays until the horizon can do without. A shortage that a new agent
+/// mends within a fraction of a task makes few tasks late, one that outlasts a task makes many. Measured: at equal late
+/// share the recorded loads need 0.6 times the margin at a cold start of 2 s that they need at 30 s.
+const MENDED_SOON: f64 = 0.6;
+/// A need this little above a whole number does not take one agent more.
+const ROUNDING: f64 = 1e-6;
+
+/// What a rule takes for the rate at the horizon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// One of the rate forecasts, by its place in [`Outlook::rates`].
+    Rate(usize),
+    /// No forecast: the tasks in the system now, held.
+    Present,
+}
+
+/// Places of the rate forecasts in [`Outlook::rates`].
+pub(crate) const EWMA_15: usize = 0;
+pub(crate) const EWMA_60: usize = 1;
+pub(crate) const EWMA_300: usize = 2;
+pub(crate) const HOLT: usize = 3;
+pub(crate) const PEAK: usize = 4;
+pub(crate) const RATES: usize = 5;
+
+/// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Outlook {
+    /// Time of the tick on the window's clock, in seconds.
+    pub t: f64,
+    /// Seconds until an agent asked for now is ready.
+    pub cold_s: f64,
+    /// Arrivals per second at the horizon by each forecast.
+    pub rates: [f64; RATES],
+    /// Arrivals per second over the last five seconds.
+    pub fast: f64,
+    /// What a clear rise of the last minute comes to at the horizon, in arrivals per second; 0 without one.
+    pub rising: f64,
+    /// Expected seconds on an agent.
+    pub service_s: f64,
+    /// Share of the tasks on agents now that are still there half-way to the horizon, and at it.
+    pub still_half: f64,
+    pub still_there: f64,
+}
+
+/// How a pool stands: the real one or a shadow.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Standing {
+    pub waiting: f64,
+    pub in_flight: f64,
+    pub draining: f64,
+    pub ready: f64,
+    pub starting: f64,
+}
+
+impl Standing {
+    /// Tasks on agents and waiting.
+    pub fn in_system(&self) -> f64 {
+        self.in_flight + self.waiting
+    }
+
+    /// Agents that exist or are on their way and may take tasks.
+    pub fn size(&self) -> f64 {
+        (self.in_flight - self.draining).max(0.0) + self.ready + self.starting
+    }
+}
+
+/// Sizes that different layers ask for, in agents.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Needs {
+    /// Of the forecast, or of the surge that overrides it.
+    pub forecast: f64,
+    /// Of the backlog; 0 without one.
+    pub backlog: f64,
+    /// Greatest between now and the horizon: below this the pool must not shrink.
+    pub on_the_way: f64,
+    /// Whether the fast rate took the forecast's place.
+    pub surge: bool,
+}
+
+impl Needs {
+    pub fn greatest(&self) -> f64 {
+        self.forecast.max(self.backlog)
+    }
+
+    /// Agents wanted before bounds, given the greatest need of the hold and the pool's size.
+    pub fn wanted(&self, held: f64, size: f64) -> f64 {
+        held.max(self.on_the_way.min(size))
+    }
+}
+
+/// Whole agents for a need.
+pub(crate) fn whole(need: f64) -> u32 {
+    (need - ROUNDING).ceil().max(0.0) as u32
+}
+
+/// One competitor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rule {
+    pub source: Source,
+    /// Standard deviations added for chance.
+    pub margin: f64,
+    /// Seconds that a need is held.
+    pub hold_s: f64,
+    /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
+    pub alert: bool,
+}
+
+impl Rule {
+    /// The rule in words that an operator knows.
+    pub fn words(&self) -> String {
+        let source = match self.source {
+            Source::Rate(EWMA_15) => "15 s average",
+            Source::Rate(EWMA_60) => "60 s average",
+            Source::Rate(EWMA_300) => "300 s average",
+            Source::Rate(HOLT) => "trend",
+            Source::Rate(_) => "peak of the last minute",
+            Source::Present => "tasks present",
+        };
+        let alert = if self.alert { ", alert" } else { "" };
+        format!("{source}{alert}, margin {}, hold {} s", self.margin, self.hold_s)
+    }
+
+    /// The rate this rule sizes for, and whether a surge decided it.
+    pub fn rate(&self, outlook: &Outlook) -> (f64, bool) {
+        let Source::Rate(at) = self.source else { return (0.0, false) };
+        let rate = outlook.rates[at];
+        // Both layers only add: what they see has begun, and what the forecast sees is the long run.
+        let sigmas = if self.alert { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
+        let surge = outlook.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
+        (if surge { outlook.fast } else { rate }.max(if self.alert { outlook.rising } else { 0.0 }), surge)
+    }
+
+    /// What this rule asks for on a pool that stands so.
+    pub fn needs(&self, standing: &Standing, outlook: &Outlook) -> Needs {
+        let in_system = standing.in_system();
+        if self.source == Source::Present {
+            let forecast = in_system + self.margin * in_system.max(1.0).sqrt();
+            return Needs { forecast, backlog: 0.0, on_the_way: in_system, surge: false };
+        }
+        let (rate, surge) = self.rate(outlook);
+        let load =
+            |still_there: f64| Load { in_system, rate, service_s: outlook.service_s, still_there, dispersion: 1.0 };
+        let z = self.margin * (1.0 - MENDED_SOON * outlook.still_there);
+        let forecast = load(outlook.still_there).need(z);
+        let on_the_way = forecast.max(load(outlook.still_half).need(z)).max(in_system);
+        Needs { forecast, backlog: backlog_need(standing, outlook, rate), on_the_way, surge }
+    }
+}
+
+/// Agents that bring a backlog down: those there are, plus enough for what they cannot take.
+///
+/// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
+/// are ready half-way on average, half as many, but at least one.
+/// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
+fn backlog_need(standing: &Standing, outlook: &Outlook, rate: f64) -> f64 {
+    if standing.waiting == 0.0 {
+        return 0.0;
+    }
+    let Outlook { cold_s, service_s, .. } = *outlook;
+    let busy = (standing.in_flight - standing.draining).max(0.0);
+    let rounds = cold_s / service_s;
+    let taken = standing.ready + standing.starting * (0.5 * rounds).max(1.0) + busy * rounds;
+    let left = standing.waiting + rate * cold_s - taken;
+    if left <= 0.0 { 0.0 } else { standing.size() + left * service_s / cold_s.max(service_s) }
+}
+
+/// Margins and holds of the 60 s average, which wins on most calm loads.
+const FINE: ([f64; 9], [f64; 5]) = ([0.0, 0.5, 1.0, 1.4, 1.8, 2.3, 2.9, 3.7, 5.0], [1.0, 10.0, 30.0, 90.0, 300.0]);
+/// Of the other forecasts.
+const COARSE: ([f64; 5], [f64; 3]) = ([0.5, 1.2, 2.0, 3.0, 4.5], [5.0, 30.0, 180.0]);
+/// Of the rules without a forecast.
+const HELD: ([f64; 5], [f64; 6]) = ([0.0, 1.0, 2.0, 3.0, 4.5], [30.0, 120.0, 300.0, 600.0, 1200.0, 2400.0]);
+
+/// All competitors, always in the same order. The first is the one in charge until others have proven themselves.
+pub(crate) fn rules() -> Vec<Rule> {
+    let prior = Rule { source: Source::Rate(EWMA_60), margin: 2.6, hold_s: 30.0, alert: true };
+    let mut rules = vec![prior];
+    let mut add = |source, margins: &[f64], holds: &[f64], alert| {
+        for &hold_s in holds {
+            rules.extend(margins.iter().map(|&margin| Rule { source, margin, hold_s, alert }));
+        }
+    };
+    for alert in [true, false] {
+        add(Source::Rate(EWMA_60), &FINE.0, &FINE.1, alert);
+        for at in [EWMA_15, EWMA_300, HOLT, PEAK] {
+            add(Source::Rate(at), &COARSE.0, &COARSE.1, alert);
+        }
+    }
+    add(Source::Present, &HELD.0, &HELD.1, false);
+    rules
+}

@@ -1,0 +1,121 @@
+//! What other objectives would have cost a pool: its own last day, replayed.
+
+mod history;
+mod prices;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use forerunner_forecast::{Objective, PolicyLimits};
+use serde::Deserialize;
+
+use self::{
+    history::History,
+    prices::{Price, prices},
+};
+use crate::{
+    api::Api,
+    error::{Problem, internal},
+    json, problems, query,
+};
+
+/// Shares that are priced unless said.
+const SHARES: [f64; 3] = [0.95, 0.99, 0.999];
+/// Most shares at once: each is a replay of a day.
+const MOST_SHARES: usize = 8;
+/// Cold start of a pool that has decided nothing yet, in seconds.
+const COLD_START_S: f64 = 1.0;
+/// Seconds between two decisions of the replay.
+const TICK_S: f64 = 1.0;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhatIfQuery {
+    share: Option<String>,
+}
+
+/// The answer.
+#[derive(serde::Serialize)]
+struct WhatIfView {
+    pool: String,
+    policy: &'static str,
+    from: forerunner_core::Timestamp,
+    to: forerunner_core::Timestamp,
+    tasks: u64,
+    /// Whether older tasks of the day were left out, because there were too many.
+    truncated: bool,
+    span_s: f64,
+    warmup_s: f64,
+    cold_start_s: f64,
+    within_s: f64,
+    min: u32,
+    max: u32,
+    prices: Vec<Price>,
+}
+
+pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let asked: WhatIfQuery = query::parse(&request)?;
+    let shares = asked.share.as_deref().map_or_else(|| Ok(SHARES.to_vec()), shares)?;
+    let status = api.handle().pool(&pool).await?;
+    // A day is replayed for seconds: one at a time, so that the pools keep the other cores.
+    let _turn = api.what_if_turn().await;
+    let history = History::read(api.handle(), &status.name).await?.ok_or_else(|| no_history(&pool))?;
+    let measured = status.cold_start_s.map(|cold| cold.p90);
+    let limits = PolicyLimits {
+        min: status.min,
+        max: status.max,
+        cold_start_s: measured
+            .or_else(|| status.decision.as_ref().map(|newest| newest.inputs.cold_start_s))
+            .unwrap_or(COLD_START_S),
+        tick_s: TICK_S,
+        objective: Objective { share: status.objective.share, within_s: status.objective.within_s },
+    };
+    let History { trace, from, to, truncated } = history;
+    let (span_s, tasks) = (trace.span_s(), trace.tasks().len() as u64);
+    let priced = web::block(move || prices(&trace, limits, &shares)).await;
+    let priced = priced.map_err(|error| internal(error.to_string()))?;
+    let (policy, warmup_s, prices) = priced.map_err(|error| internal(error.to_string()))?;
+    Ok(json::ok(&WhatIfView {
+        pool: status.name.to_string(),
+        policy,
+        from,
+        to,
+        tasks,
+        truncated,
+        span_s,
+        warmup_s,
+        cold_start_s: limits.cold_start_s,
+        within_s: limits.objective.within_s,
+        min: limits.min,
+        max: limits.max,
+        prices,
+    }))
+}
+
+fn shares(text: &str) -> Result<Vec<f64>, Problem> {
+    let refuse = || {
+        let detail =
+            format!("share `{text}` is not valid; write up to {MOST_SHARES} shares between 0 and 1, such as 0.95,0.99");
+        Problem::new(problems::INVALID_QUERY, detail)
+    };
+    let shares: Result<Vec<f64>, _> = text.split(',').map(|share| share.trim().parse()).collect();
+    let shares = shares.map_err(|_| refuse())?;
+    let all_valid = shares.iter().all(|share| *share > 0.0 && *share < 1.0);
+    if all_valid && shares.len() <= MOST_SHARES { Ok(shares) } else { Err(refuse()) }
+}
+
+fn no_history(pool: &str) -> Problem {
+    let detail = format!("pool `{pool}` has no finished task to replay; ask again once some have run");
+    Problem::new(problems::NO_HISTORY, detail).with("pool", pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_between_0_and_1_and_not_many() {
+        assert_eq!(shares("0.95, 0.99").unwrap(), [0.95, 0.99]);
+        for bad in ["", "99", "0", "1", "0.9;0.8", "NaN", &["0.9"; 9].join(",")] {
+            assert_eq!(shares(bad).unwrap_err().kind().name, "invalid-query", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What each objective would have cost.
+
+use forerunner_forecast::{Error, Objective, PolicyKind, PolicyLimits, build};
+use forerunner_sim::{Replay, Trace, WaitSummary, perfect, replay};
+use serde::Serialize;
+
+/// Seconds at the begin that do not count, unless the history is shorter.
+const WARM_UP_S: f64 = 300.0;
+
+/// What one objective would have cost.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Price {
+    /// Share of tasks that is to start on time.
+    share: f64,
+    /// Whether it would have been met.
+    meets_objective: bool,
+    /// Share of tasks that would have been late.
+    late_share: f64,
+    /// How long tasks would have waited.
+    wait_s: WaitSummary,
+    /// Seconds of agents' lives.
+    agent_seconds: f64,
+    /// That, relative to a planner who knows what comes.
+    ratio_to_perfect: Option<f64>,
+    /// Most agents at once.
+    peak_agents: u32,
+}
+
+/// Replays `trace` under each share. Returns the policy, the warm-up, and the prices in the order of the shares.
+pub(crate) fn prices(
+    trace: &Trace,
+    limits: PolicyLimits,
+    shares: &[f64],
+) -> Result<(&'static str, f64, Vec<Price>), Error> {
+    let warm_up_s = if trace.span_s() < WARM_UP_S { 0.0 } else { WARM_UP_S };
+    let kind = PolicyKind::default();
+    let price = |&share: &f64| {
+        let limits = PolicyLimits { objective: Objective { share, ..limits.objective }, ..limits };
+        let settings = Replay { warm_up_s, ..Replay::new(limits) };
+        let least_s = perfect(trace, &settings).instance_s;
+        let mut policy = build(kind, limits)?;
+        let report = replay(trace, policy.as_mut(), &settings).report;
+        Ok(Price {
+            share,
+            meets_objective: report.meets_objective(),
+            late_share: report.late_share,
+            wait_s: report.wait_s,
+            agent_seconds: report.instance_s,
+            ratio_to_perfect: (least_s > 0.0).then(|| report.instance_s / least_s),
+            peak_agents: report.peak_pool,
+        })
+    };
+    let prices: Result<Vec<Price>, Error> = shares.iter().map(price).collect();
+    Ok((kind.name(), warm_up_s, prices?))
+}

@@ -1,0 +1,200 @@
+//! Checking the forecast on one's own data: `replay`, `advise`, `history export`.
+
+use std::{fmt::Write, fs, time::Duration};
+
+use forerunner_e2e::{Finished, Pool, Site};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A site with a trace of 25 minutes: two tasks a second, and every five minutes a burst of forty.
+fn site() -> Site {
+    let site = Site::new();
+    let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session\n");
+    for tenth in 0..15_000_u32 {
+        let burst = tenth % 3_000 > 2_900 && tenth % 3_000 <= 2_940;
+        for n in 0..u32::from(tenth % 5 == 0) + u32::from(burst) {
+            let service = 2.0 + f64::from((tenth * 7 + n) % 30) / 10.0;
+            writeln!(text, "{},{service},{},,{}", f64::from(tenth) / 10.0, 100 + tenth % 900, tenth % 11)
+                .expect("a text");
+        }
+    }
+    fs::write(site.path("day.csv"), text).expect("it can be written");
+    site
+}
+
+async fn run(site: &Site, line: &[&str]) -> Finished {
+    site.program().run(line).await
+}
+
+fn row<'a>(rows: &'a Value, policy: &str) -> &'a Value {
+    let found = rows.as_array().into_iter().flatten().find(|row| row["policy"] == policy);
+    found.unwrap_or_else(|| panic!("no {policy} in {rows}"))
+}
+
+#[actix_rt::test]
+async fn a_replay_compares_every_policy_and_writes_a_page() {
+    let site = site();
+    let line = ["replay", "day.csv", "--cold-start", "5s", "--report", "day.html", "--output", "json"];
+    let rows = run(&site, &line).await.ended(0).json();
+    for policy in ["perfect", "service-times", "predictive", "utilisation", "fixed"] {
+        let row = row(&rows, policy);
+        for key in
+            ["late_share", "instance_s", "ratio_to_perfect", "peak_pool", "scale_actions", "reversals", "cold_start_s"]
+        {
+            assert!(row[key].is_number(), "{key} of {row}");
+        }
+        for key in ["mean", "p50", "p95", "p99", "max"] {
+            assert!(row["wait_s"][key].is_number(), "{key} of {row}");
+        }
+        assert_eq!((&row["trace"], &row["tasks"]), (&"day".into(), &row_tasks(&rows)), "{row}");
+        assert!(row["params"].is_string(), "{row}");
+    }
+    assert_eq!(row(&rows, "perfect")["ratio_to_perfect"], 1.0);
+    assert!(row(&rows, "fixed")["late_share"].as_f64().is_some_and(|late| late <= 0.01), "the least that meets it");
+    assert!(row(&rows, "service-times")["instance_s"].as_f64() <= row(&rows, "perfect")["instance_s"].as_f64());
+
+    let page = fs::read_to_string(site.path("day.html")).expect("a page");
+    assert!(page.starts_with("<!doctype html>") && page.len() < 3_000_000, "{} bytes", page.len());
+    for outside in ["http://", "https://", "<link", "src=", "@import"] {
+        assert!(!page.contains(outside), "the page needs nothing but itself, and has {outside}");
+    }
+    let again = run(&site, &line).await.ended(0).json();
+    assert_eq!(rows, again, "the same trace gives the same figures");
+
+    let table = run(&site, &["replay", "day.csv", "--cold-start", "2s,5s"]).await.ended(0).stdout;
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    assert!(table.contains("day, cold start 2s") && table.contains("day, cold start 5s"), "{table}");
+}
+
+fn row_tasks(rows: &Value) -> Value {
+    rows[0]["tasks"].clone()
+}
+
+#[actix_rt::test]
+async fn objectives_have_a_price_and_a_table_for_the_manual() {
+    let site = site();
+    let line = ["replay", "day.csv", "--cold-start", "5s", "--what-if", "0.9,0.99", "--output", "json"];
+    let rows = run(&site, &line).await.ended(0).json();
+    let shares: Vec<&Value> = rows
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| row["policy"] == "predictive")
+        .map(|row| &row["objective"]["share"])
+        .collect();
+    assert_eq!(shares, [0.9, 0.99]);
+    fs::write(site.path("manual.md"), "# Manual\n<!-- replay:begin -->\nstale\n<!-- replay:end -->\nend\n")
+        .expect("written");
+    run(&site, &["replay", "day.csv", "--cold-start", "5s", "--table", "manual.md"]).await.ended(0).stdout.clear();
+    let manual = fs::read_to_string(site.path("manual.md")).expect("still there");
+    assert!(manual.starts_with("# Manual\n") && manual.ends_with("\nend\n") && !manual.contains("stale"), "{manual}");
+    assert!(manual.contains("| day | 5s |") && manual.contains("- mean late share "), "{manual}");
+}
+
+#[actix_rt::test]
+async fn traces_that_cannot_be_used_are_refused_with_file_line_and_remedy() {
+    let site = Site::new();
+    for (text, said) in [
+        ("", "holds no tasks"),
+        ("arrival_s,service_s\n", "holds no tasks"),
+        ("arrival,service\n1,2\n", "column `arrival_s` is missing from the header `arrival,service`"),
+        ("arrival_s,service_s\n1,2\n2,-3\n", "bad.csv`, line 3: `service_s` is `-3`"),
+        ("arrival_s,service_s\n1,x\n", "line 2: `service_s` is `x`"),
+        ("arrival_s,service_s\n1,NaN\n", "`service_s` is `NaN`"),
+        ("arrival_s,service_s\n1700000000,1\n", "seconds since the begin of the trace"),
+        ("arrival_s,service_s\n1,1e300\n", "`service_s` is `1e300`"),
+        ("arrival_s,service_s\n1,2,3\n", "line: 2"),
+    ] {
+        fs::write(site.path("bad.csv"), text).expect("written");
+        let ended = run(&site, &["replay", "bad.csv"]).await.ended(2);
+        assert!(ended.stderr.contains(said) && ended.stdout.is_empty(), "{text:?}: {}", ended.stderr);
+    }
+    for (line, said) in [
+        (&["replay", "none.csv"][..], "none.csv"),
+        (&["replay", "bad.csv", "--policy", "clairvoyant"], "predictive"),
+        (&["replay", "bad.csv", "--share", "99"], "0.99"),
+        (&["replay", "bad.csv", "--cold-start", "soon"], "250ms"),
+        (&["replay"], "TRACE"),
+    ] {
+        let ended = run(&site, line).await.ended(2);
+        assert!(ended.stderr.contains(said), "{line:?}: {}", ended.stderr);
+    }
+    let unsorted = "arrival_s,service_s\n5,1\n1,2\n";
+    fs::write(site.path("short.csv"), unsorted).expect("written");
+    let ended = run(&site, &["replay", "short.csv", "--cold-start", "1s", "--output", "json"]).await.ended(0);
+    assert_eq!(row(&ended.json(), "predictive")["tasks"], 2, "a short trace counts from its begin, in any order");
+    assert!(ended.stderr.contains("every task counts"), "{}", ended.stderr);
+}
+
+#[actix_rt::test]
+async fn advice_on_what_a_replay_saw_is_what_the_replay_did() {
+    let site = site();
+    for policy in ["predictive", "utilisation"] {
+        let line = ["replay", "day.csv", "--cold-start", "5s", "--max", "60", "--policy", policy];
+        let files = ["--timeline", "timeline.csv", "--observations", "seen.jsonl"];
+        run(&site, &[&line[..], &files[..]].concat()).await.ended(0).stdout.clear();
+        let seen = fs::read_to_string(site.path("seen.jsonl")).expect("observations");
+        let advise = ["advise", "--cold-start", "5s", "--min", "1", "--max", "60", "--policy", policy];
+        let advised = site.program().input(&seen).run(advise).await.ended(0).stdout;
+        let timeline = fs::read_to_string(site.path("timeline.csv")).expect("a timeline");
+        let advised: Vec<String> = seen
+            .lines()
+            .zip(advised.lines())
+            .map(|(seen, advised)| {
+                let read = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+                format!("{},{}", read(seen)["t"].as_f64().expect("a time"), read(advised)["desired"])
+            })
+            .collect();
+        assert!(advised.len() > 1_400, "{}", advised.len());
+        assert!(timeline.lines().skip(1).eq(advised.iter()), "{policy}");
+    }
+}
+
+#[actix_rt::test]
+async fn advice_ends_at_a_line_that_is_none_and_says_which() {
+    let site = Site::new();
+    let good = r#"{"t":1,"arrivals":5,"completions":0,"mean_service_s":null,"queue_depth":5,"in_flight":0,"ready":0,"starting":1,"unknown":[]}"#;
+    let input = format!("{good}\nnonsense\n{good}\n");
+    let ended = site.program().input(&input).run(["advise", "--max", "9"]).await.ended(2);
+    assert!(ended.stderr.contains("line 2") && ended.stdout.lines().count() == 1, "{}", ended.stderr);
+    let went_on = site.program().input(&input).run(["advise", "--max", "9", "--keep-going"]).await.ended(0);
+    let answers: Vec<Value> = went_on.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((answers.len(), &answers[1]["line"]), (3, &2.into()), "{answers:?}");
+    assert!(answers[0]["desired"].as_u64().is_some_and(|desired| (5..=9).contains(&desired)), "{}", answers[0]);
+    assert_eq!(site.program().run(["advise"]).await.ended(0).stdout, "", "no input is no error");
+}
+
+#[actix_rt::test]
+async fn the_history_of_a_service_can_be_replayed() {
+    let site = Site::new().with("", &[Pool::builtin("work").fixed(2), Pool::builtin("spare")]);
+    let service = site.serve().await;
+    let client = |line: &'static [&'static str]| site.program().env("FORERUNNER_SERVER", service.address()).run(line);
+    client(&["submit", "work", "--count", "30", "--input", "{\"service_s\":0.02}", "--wait=30"])
+        .await
+        .ended(0)
+        .stdout
+        .clear();
+    client(&["submit", "work", "--context", "secret-name", "--wait=30"]).await.ended(0).stdout.clear();
+
+    let exported = client(&["history", "export", "--pool", "work", "-o", "past.csv.gz", "--output", "json"]).await;
+    let summary = exported.ended(0).json();
+    assert_eq!((&summary["tasks"], &summary["contexts"]), (&31.into(), &1.into()), "{summary}");
+    let text = client(&["history", "export", "--pool", "work"]).await.ended(0).stdout;
+    assert_eq!(text.lines().count(), 32, "{text}");
+    assert!(!text.contains("secret-name"), "ids may tell something about people");
+    let named = client(&["history", "export", "--pool", "work", "--keep-context-ids"]).await.ended(0).stdout;
+    assert!(named.contains("secret-name"), "{named}");
+    let none = client(&["history", "export", "--pool", "spare"]).await.ended(1);
+    assert!(none.stderr.contains("no finished tasks"), "{}", none.stderr);
+
+    let prices = client(&["pool", "what-if", "work", "--share", "0.9,0.99", "--output", "json"]).await.ended(0).json();
+    assert_eq!((&prices["tasks"], &prices["prices"][1]["share"]), (&31.into(), &0.99.into()), "{prices}");
+    assert!(prices["prices"][0]["agent_seconds"].is_number() && prices["truncated"] == false, "{prices}");
+    let no_history = client(&["pool", "what-if", "spare"]).await.ended(1);
+    assert!(no_history.stderr.contains("no-history"), "{}", no_history.stderr);
+
+    let rows = client(&["replay", "past.csv.gz", "--cold-start", "1s", "--output", "json"]).await.ended(0).json();
+    assert_eq!(row(&rows, "predictive")["tasks"], 31);
+    assert_eq!(service.stop(SOON).await, 0);
+}
