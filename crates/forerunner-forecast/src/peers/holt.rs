@@ -115,7 +115,9 @@ impl Policy for Holt {
         let kept = self.hold.greatest_since(seen.t - self.settings.hold_s).map_or(need, |(_, need)| need);
         let cause = if kept > need { ReasonCode::Hold } else { ReasonCode::Utilisation };
         let detail = format!("{rate:.2}/s expected x {service_s:.1} s = {load:.1} busy; {need} with the margin");
-        decision("holt", &self.limits, seen, need, whole(kept), cause, detail)
+        // Before the first completion there is no load to go by.
+        let wanted = whole(kept).max(u32::from(seen.queue_depth > 0));
+        decision("holt", &self.limits, seen, need, wanted, cause, detail)
     }
 }
 

@@ -85,7 +85,8 @@ impl RayServe {
         Ok(Self {
             settings,
             limits,
-            tasks: Average::new(settings.look_back_period_s),
+            // Samples at both ends of the period count.
+            tasks: Average::new(settings.look_back_period_s + settings.interval_s),
             rhythm: Rhythm::new(settings.interval_s),
             current: None,
             streak: (true, 0),

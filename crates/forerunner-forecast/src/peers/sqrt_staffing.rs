@@ -87,7 +87,9 @@ impl Policy for SqrtStaffing {
         let load = rate * service_s;
         let need = load + self.settings.beta * load.sqrt();
         let detail = format!("{rate:.2}/s x {service_s:.1} s = {load:.1} busy; {need:.1} with the margin");
-        decision("sqrt-staffing", &self.limits, seen, need, whole(need), ReasonCode::Utilisation, detail)
+        // Before the first completion there is no load to go by.
+        let wanted = whole(need).max(u32::from(seen.queue_depth > 0));
+        decision("sqrt-staffing", &self.limits, seen, need, wanted, ReasonCode::Utilisation, detail)
     }
 }
 
