@@ -60,6 +60,10 @@ pub use error::Error;
 pub use fixed::Fixed;
 pub use forecaster::{Forecaster, RateForecast, Rule};
 pub use kind::{PolicyKind, build};
+pub use peers::{
+    Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative, KnativeSettings,
+    RayServe, RayServeSettings, SqrtStaffing, SqrtStaffingSettings,
+};
 pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
