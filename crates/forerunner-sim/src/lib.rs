@@ -46,6 +46,6 @@ pub use error::Error;
 pub use last_value::LastValue;
 pub use perfect::{perfect, service_sum_s};
 pub use report::{Report, TimelinePoint, WaitSummary};
-pub use search::least_fixed;
+pub use search::{least_fixed, least_fixed_in};
 pub use sweep::{Setting, cheapest, grid};
 pub use trace::{Trace, TraceTask};

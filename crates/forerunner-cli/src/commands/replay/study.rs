@@ -22,6 +22,8 @@ pub struct Cell {
     pub perfect: Report,
     /// The sum of service times, as if agents cost nothing but work.
     pub work: Report,
+    /// The naive rule, which is asked for by no name: as many agents as were busy last. `None` when policies were named.
+    pub last_value: Option<Report>,
 }
 
 /// One policy in one cell.
@@ -75,6 +77,7 @@ impl Study {
         let of = &self.cells[cell];
         let bounds = [&of.perfect, &of.work].map(|report| of.row(report, false));
         let mut rows: Vec<Row> = self.chosen(cell).map(|run| of.row(&run.report, run.swept)).collect();
+        rows.extend(of.last_value.as_ref().map(|report| of.row(report, false)));
         rows.sort_by(|a, b| {
             let key = |row: &Row| (!row.meets_objective, row.report.instance_s);
             let ((a_late, a_cost), (b_late, b_cost)) = (key(a), key(b));

@@ -240,6 +240,7 @@ mod tests {
             least_fixed: 1,
             perfect: report.clone(),
             work: report.clone(),
+            last_value: None,
         };
         let run = |cell, name: &str, params: &str, swept, late_share, cost| Run {
             cell,
