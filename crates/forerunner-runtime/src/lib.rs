@@ -11,6 +11,7 @@ mod deps;
 mod error;
 mod events;
 mod forecast;
+mod gather;
 mod handle;
 pub mod metrics;
 mod node;

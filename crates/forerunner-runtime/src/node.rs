@@ -200,11 +200,12 @@ async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &Arbite
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
-    let queue = QueueActor::start_in_arbiter(arbiter, |_| queue);
+    let ways = queue.start_by(|queue| QueueActor::start_in_arbiter(arbiter, |_| queue));
+    let queue = ways.queue;
     let links = PoolLinks {
         demand: queue.clone().recipient(),
         withdraw: queue.clone().recipient(),
-        settle: queue.clone().recipient(),
+        settle: ways.settle,
         nudge: None,
     };
     let (pool_deps, agents) = (deps.clone(), spec.agents.clone());
@@ -218,7 +219,7 @@ async fn start_pool(spec: PoolSpec, node: Arc<Deps>, seed: u64, arbiter: &Arbite
         nudge: Some(forecast.clone().recipient()),
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
-    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, pool, forecast })
+    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: ways.submit, pool, forecast })
 }
 
 fn start_forecast(

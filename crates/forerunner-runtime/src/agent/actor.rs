@@ -184,13 +184,13 @@ impl AgentActor {
             ran: Some(Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes }),
             reply: Some(ctx.address().recipient()),
         };
-        self.guard.links.settle.do_send(settle);
+        self.guard.links.settle.send(settle);
     }
 
     /// Hands the end of a task without a context to the queue, and is ready for the next.
     fn settle_and_go_on(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
         let Some(Current { task, .. }) = self.current.take() else { return };
-        self.guard.links.settle.do_send(Settle {
+        self.guard.links.settle.send(Settle {
             task: task.id,
             epoch: task.epoch,
             outcome,
@@ -205,12 +205,12 @@ impl AgentActor {
     fn be_ready(&mut self, ctx: &mut Context<Self>) {
         let context = self.held.as_ref().map(|held| held.context.clone());
         let context_bytes = self.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
-        self.guard.links.ready.do_send(AgentReady { agent: self.guard.agent, context, context_bytes });
+        self.guard.links.ready.send(AgentReady { agent: self.guard.agent, context, context_bytes });
         self.watch_idle(ctx);
     }
 
     fn settle_unbegun(&self, task: &Task) {
-        self.guard.links.settle.do_send(Settle {
+        self.guard.links.settle.send(Settle {
             task: task.id,
             epoch: task.epoch,
             outcome: Outcome::Released,

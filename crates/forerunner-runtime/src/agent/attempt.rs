@@ -13,7 +13,7 @@ use std::{
 };
 
 use forerunner_context::Snapshot;
-use forerunner_core::{ErrorKind, Outcome, Payload, Task, TaskError, TaskId};
+use forerunner_core::{ContextId, ErrorKind, Outcome, Payload, Task, TaskError, TaskId};
 use forerunner_store::ContextCommit;
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -85,9 +85,13 @@ impl Attempt {
     /// Does the task.
     pub(crate) async fn run(mut self) -> Finished {
         let begun = Instant::now();
-        let memory = match self.warm_memory().await {
-            Ok(memory) => memory,
-            Err(error) => return self.finish(begun, Err(error), None, None),
+        let memory = match self.task.context.clone() {
+            None => None,
+            // Boxed, as all that few attempts need, so that the others carry no room for it.
+            Some(context) => match Box::pin(self.warm_memory(context)).await {
+                Ok(memory) => Some(memory),
+                Err(error) => return self.finish(begun, Err(error), None, None),
+            },
         };
         let snapshot = memory.as_ref().map_or_else(Snapshot::new, |memory| memory.snapshot.clone());
         let version = memory.as_ref().map_or(0, |memory| memory.version);
@@ -104,20 +108,19 @@ impl Attempt {
         self.finish(begun, answer, memory, Some(next))
     }
 
-    /// The task's context as the store has it: held warm, or read back. Nothing for a task without one.
-    async fn warm_memory(&mut self) -> Result<Option<Memory>, AgentError> {
-        let Some(context) = &self.task.context else { return Ok(None) };
+    /// The task's context as the store has it: held warm, or read back.
+    async fn warm_memory(&mut self, context: ContextId) -> Result<Memory, AgentError> {
         let held =
-            self.held.take().filter(|held| held.context == *context && held.version == self.task.context_version);
+            self.held.take().filter(|held| held.context == context && held.version == self.task.context_version);
         if let Some(memory) = held {
             self.metrics.warm_hits.increment(1);
-            return Ok(Some(memory));
+            return Ok(memory);
         }
         self.metrics.warm_misses.increment(1);
         let store = &*self.deps.node.store;
-        let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context.clone()).await?;
+        let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context).await?;
         self.metrics.restored_bytes.increment(bytes);
-        Ok(Some(memory))
+        Ok(memory)
     }
 
     /// Runs the driver until it answers, or until it had its time and its grace.
@@ -135,29 +138,16 @@ impl Attempt {
         let mut run = AssertUnwindSafe(watched).catch_unwind();
         // Many attempts are over at their first poll: they need neither a timer nor a line to be stopped by.
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
-            return answer.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            return caught(answer);
         }
-        let timed_out = tokio::select! {
-            biased;
-            answer = &mut run => return answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
-            () = self.rein.cancel.cancelled() => false,
-            () = tokio::time::sleep(limit) => true,
-        };
-        self.rein.cancel.cancel();
-        let grace = match self.rein.why.get() {
-            Some(StopWhy::AgentStops) => HAND_BACK,
-            _ => self.deps.settings.task.cancel_grace + GRACE_MARGIN,
-        };
-        let answer = tokio::select! {
-            biased;
-            answer = &mut run => answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
-            () = tokio::time::sleep(grace) => Err(stuck(grace)),
-        };
+        let waited = Box::pin(wait_for(&mut run, &self.rein, limit, self.deps.settings.task.cancel_grace)).await;
         drop(run);
-        match answer {
+        match waited {
+            Waited { answer: Err(error), stopped: Some(why) } => {
+                Err(self.stopped(why == Stopped::TimedOut, until_deadline <= self.task.timeout, &error))
+            }
             // What came in time to be of use is used, whatever was asked meanwhile.
-            Ok(output) => Ok(output),
-            Err(error) => Err(self.stopped(timed_out, until_deadline <= self.task.timeout, &error)),
+            Waited { answer, .. } => answer,
         }
     }
 
@@ -236,6 +226,49 @@ impl Attempt {
             _ => error.into_outcome(),
         }
     }
+}
+
+/// What came of an attempt that was not over at its first poll.
+struct Waited {
+    answer: Result<Payload, AgentError>,
+    /// Why it was asked to stop before it answered, if it was.
+    stopped: Option<Stopped>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    TimedOut,
+    ByRein,
+}
+
+/// Waits for a driver's answer; asks it to stop when its time is up or the rein is pulled, and then waits as long as
+/// it may take to stop.
+async fn wait_for<F>(mut run: F, rein: &Rein, limit: Duration, cancel_grace: Duration) -> Waited
+where
+    F: Future<Output = Result<Result<Payload, AgentError>, Box<dyn Any + Send>>> + Unpin,
+{
+    let stopped = tokio::select! {
+        biased;
+        answer = &mut run => return Waited { answer: caught(answer), stopped: None },
+        () = rein.cancel.cancelled() => Stopped::ByRein,
+        () = tokio::time::sleep(limit) => Stopped::TimedOut,
+    };
+    rein.cancel.cancel();
+    let grace = match rein.why.get() {
+        Some(StopWhy::AgentStops) => HAND_BACK,
+        _ => cancel_grace + GRACE_MARGIN,
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = &mut run => caught(answer),
+        () = tokio::time::sleep(grace) => Err(stuck(grace)),
+    };
+    Waited { answer, stopped: Some(stopped) }
+}
+
+/// A driver's answer, or its panic as an error.
+fn caught(answer: Result<Result<Payload, AgentError>, Box<dyn Any + Send>>) -> Result<Payload, AgentError> {
+    answer.unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
 fn stuck(grace: Duration) -> AgentError {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
-use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, after_attempt};
+use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, Timestamp, after_attempt};
 use forerunner_store::{LeaseLost, Settled, Settlement, StoreError};
 use tokio::sync::oneshot;
 
@@ -12,6 +12,7 @@ use super::{
     actor::STORE_BACKOFF,
     messages::{Drain, Settle, SettleDone},
 };
+use crate::gather::Gathered;
 
 /// Attempts whose end is not durable yet.
 #[derive(Default)]
@@ -50,12 +51,13 @@ impl QueueActor {
 
     fn on_settled(&mut self, answers: Vec<Result<Settled, LeaseLost>>, pending: Vec<Pending>, ctx: &mut Context<Self>) {
         self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
+        let now = self.deps.now();
         let mut claimable = 0;
         for (answer, one) in answers.into_iter().zip(pending) {
             let result = match answer {
                 Ok(settled) => {
                     claimable += settled.claimable;
-                    self.on_settled_one(one.task, one.agent, &one.settlement, &settled, ctx);
+                    self.on_settled_one(one.task, one.agent, &one.settlement, &settled, now, ctx);
                     Ok(())
                 }
                 Err(lost) => {
@@ -79,6 +81,7 @@ impl QueueActor {
         agent: Option<AgentId>,
         settlement: &Settlement,
         settled: &Settled,
+        now: Timestamp,
         ctx: &mut Context<Self>,
     ) {
         match settlement.next {
@@ -100,13 +103,16 @@ impl QueueActor {
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
             ended.apply(&settlement.next, settlement.now);
-            self.tell(task);
+            self.tell_at(task, now);
         }
     }
 
     /// Tells whoever waits for a task where it stands now.
     pub(super) fn tell(&self, task: Arc<Task>) {
-        let now = self.deps.now();
+        self.tell_at(task, self.deps.now());
+    }
+
+    fn tell_at(&self, task: Arc<Task>, now: Timestamp) {
         match task.state.is_terminal() {
             true => self.deps.node.watch.finish(task, now),
             false => self.deps.node.watch.note_state(&task, now),
@@ -147,11 +153,23 @@ impl QueueActor {
     }
 }
 
-impl Handler<Settle> for QueueActor {
+impl Handler<Gathered<Settle>> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Settle, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Gathered<Settle>, ctx: &mut Self::Context) {
         let now = self.deps.now();
+        let mut ended = self.settled.take();
+        for end in ended.drain(..) {
+            self.on_end(end, now);
+        }
+        self.settled.recycle(ended);
+        self.flush_soon(ctx);
+    }
+}
+
+impl QueueActor {
+    /// Ends an attempt, unless somebody did already.
+    fn on_end(&mut self, msg: Settle, now: Timestamp) {
         let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
         let task = if leased { self.leased.remove(&msg.task) } else { None };
         let Some(task) = task else {
@@ -170,7 +188,6 @@ impl Handler<Settle> for QueueActor {
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
-        self.flush_soon(ctx);
     }
 }
 

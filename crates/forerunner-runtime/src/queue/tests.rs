@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     QueueActor,
+    actor::QueueWays,
     messages::{Assign, AttachQueue, Demand, Drain, Enqueue, Settle, StopTask, Withdrawn},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     admission::Admission,
     clock::IdMaker,
     deps::{Deps, PoolDeps},
+    gather::Outlet,
     watch::WatchBoard,
 };
 
@@ -51,6 +53,8 @@ impl Handler<StopTask> for Pool {
 /// A queue over an empty store in memory, with a pool that only listens.
 struct Bench {
     queue: Addr<QueueActor>,
+    submit: Outlet<Enqueue>,
+    settle: Outlet<Settle>,
     assigned: mpsc::UnboundedReceiver<Arc<Task>>,
     store: Arc<dyn Store>,
 }
@@ -73,7 +77,7 @@ impl Bench {
             unsettled: AtomicUsize::new(0),
             seed: 1,
         };
-        let queue = QueueActor::new(Arc::new(deps), 0, None).start();
+        let QueueWays { queue, submit, settle } = QueueActor::new(Arc::new(deps), 0, None).start_by(Actor::start);
         let (sender, assigned) = mpsc::unbounded_channel();
         let pool = Pool(sender).start();
         queue.do_send(AttachQueue {
@@ -82,12 +86,12 @@ impl Bench {
             stop_task: pool.recipient(),
             nudge: None,
         });
-        Self { queue, assigned, store }
+        Self { queue, submit, settle, assigned, store }
     }
 
     async fn enqueue(&self) {
         let (reply, answer) = oneshot::channel();
-        self.queue.do_send(Enqueue { submission: Submission { task: task(), fingerprint: None }, reply });
+        self.submit.send(Enqueue { submission: Submission { task: task(), fingerprint: None }, reply });
         assert!(answer.await.expect("the queue answers").is_ok());
     }
 
@@ -98,7 +102,7 @@ impl Bench {
 
     fn settle(&self, task: &Task, outcome: Outcome) {
         let (task, epoch) = (task.id, task.epoch);
-        self.queue.do_send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+        self.settle.send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
     }
 
     async fn drain(&self) {
