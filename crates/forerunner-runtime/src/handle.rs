@@ -136,7 +136,8 @@ impl Handle {
         let delayed = new.run_at.is_some_and(|at| at > now);
         Task {
             id: self.shared.ids.task(now),
-            pool: entry.deps.name.clone(),
+            // Its own copy of the name, so that no two threads count the users of one.
+            pool: new.pool,
             state: if delayed { TaskState::Scheduled } else { TaskState::Queued },
             input: new.input,
             context: new.context,

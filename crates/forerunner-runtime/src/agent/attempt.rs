@@ -50,6 +50,11 @@ impl Rein {
         Self { cancel: CancellationToken::new(), why: Rc::new(Cell::new(None)) }
     }
 
+    /// Whether nobody asked the attempt to stop.
+    pub(crate) fn is_slack(&self) -> bool {
+        !self.cancel.is_cancelled()
+    }
+
     /// Asks the attempt to stop; the first reason stands.
     pub(crate) fn pull(&self, why: StopWhy) {
         if self.why.get().is_none() {
@@ -65,9 +70,11 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     /// Why the driver cannot be used again.
     pub(crate) broken: Option<String>,
-    pub(crate) commit: Option<ContextCommit>,
+    pub(crate) commit: Option<Box<ContextCommit>>,
     /// What the agent holds once the outcome is settled.
-    pub(crate) held: Option<Memory>,
+    pub(crate) held: Option<Box<Memory>>,
+    /// Whether no code but the agent actor's can know the rein: then, unless pulled, it serves for the next attempt.
+    pub(crate) rein_is_free: bool,
     pub(crate) service_s: f64,
 }
 
@@ -75,7 +82,7 @@ pub(crate) struct Finished {
 pub(crate) struct Attempt {
     pub(crate) task: Arc<Task>,
     pub(crate) driver: Box<dyn Driver>,
-    pub(crate) held: Option<Memory>,
+    pub(crate) held: Option<Box<Memory>>,
     pub(crate) rein: Rein,
     pub(crate) deps: Arc<PoolDeps>,
     pub(crate) metrics: Arc<PoolMetrics>,
@@ -104,12 +111,13 @@ impl Attempt {
             Box::new(Sink { task: self.task.id, deps: self.deps.clone() }),
         );
         let answer = self.drive(&mut cx).await.and_then(|output| self.checked(output));
+        let rein_is_free = !cx.is_cancellation_lent();
         let next = cx.into_snapshot();
-        self.finish(begun, answer, memory, Some(next))
+        Finished { rein_is_free, ..self.finish(begun, answer, memory, Some(next)) }
     }
 
     /// The task's context as the store has it: held warm, or read back.
-    async fn warm_memory(&mut self, context: ContextId) -> Result<Memory, AgentError> {
+    async fn warm_memory(&mut self, context: ContextId) -> Result<Box<Memory>, AgentError> {
         let held =
             self.held.take().filter(|held| held.context == context && held.version == self.task.context_version);
         if let Some(memory) = held {
@@ -120,7 +128,7 @@ impl Attempt {
         let store = &*self.deps.node.store;
         let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context).await?;
         self.metrics.restored_bytes.increment(bytes);
-        Ok(memory)
+        Ok(Box::new(memory))
     }
 
     /// Runs the driver until it answers, or until it had its time and its grace.
@@ -188,7 +196,7 @@ impl Attempt {
         self,
         begun: Instant,
         answer: Result<Payload, AgentError>,
-        memory: Option<Memory>,
+        memory: Option<Box<Memory>>,
         next: Option<Snapshot>,
     ) -> Finished {
         let service_s = begun.elapsed().as_secs_f64();
@@ -199,19 +207,19 @@ impl Attempt {
             (Err(error), memory, _) => (self.outcome_of(error), None, memory),
         };
         let held = held.filter(|_| broken.is_none());
-        Finished { driver: self.driver, outcome, broken, commit, held, service_s }
+        Finished { driver: self.driver, outcome, broken, commit, held, rein_is_free: false, service_s }
     }
 
     fn committed(
         &self,
         output: Payload,
-        memory: Memory,
+        memory: Box<Memory>,
         next: Snapshot,
-    ) -> (Outcome, Option<ContextCommit>, Option<Memory>) {
+    ) -> (Outcome, Option<Box<ContextCommit>>, Option<Box<Memory>>) {
         match memory.advance(next) {
             Ok(Some((commit, held))) => {
                 self.metrics.stored_bytes.increment(commit.frame.len() as u64);
-                (Outcome::Succeeded(output), Some(commit), Some(held))
+                (Outcome::Succeeded(output), Some(Box::new(commit)), Some(Box::new(held)))
             }
             Ok(None) => (Outcome::Succeeded(output), None, Some(memory)),
             Err(error) => {

@@ -371,6 +371,8 @@ impl Handler<Gathered<Enqueue>> for QueueActor {
 
     fn handle(&mut self, _: Gathered<Enqueue>, ctx: &mut Self::Context) {
         let mut submitted = self.submitted.take();
+        self.arriving.reserve(submitted.len());
+        self.incoming.reserve(submitted.len());
         for Enqueue { submission, reply } in submitted.drain(..) {
             let task = &submission.task;
             self.arriving.push(Arriving {

@@ -77,7 +77,7 @@ impl QueueActor {
 
     fn on_settled_one(
         &mut self,
-        mut task: Arc<Task>,
+        task: Arc<Task>,
         agent: Option<AgentId>,
         settlement: &Settlement,
         settled: &Settled,
@@ -98,21 +98,24 @@ impl QueueActor {
         if let Some(due) = settled.run_at {
             self.apply(QueueEvent::Due(due), ctx);
         }
-        if self.deps.node.watch.is_watched(task.id) {
+        let watch = &self.deps.node.watch;
+        let apply = |mut task: Arc<Task>| {
             // Nobody else holds it by now, as a rule: then nothing is copied.
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
             ended.apply(&settlement.next, settlement.now);
-            self.tell_at(task, now);
+            task
+        };
+        match settled.state.is_terminal() {
+            true => watch.finish_as(task.id, now, || apply(task)),
+            false if watch.is_watched(task.id) => watch.note_state(&apply(task), now),
+            false => {}
         }
     }
 
     /// Tells whoever waits for a task where it stands now.
     pub(super) fn tell(&self, task: Arc<Task>) {
-        self.tell_at(task, self.deps.now());
-    }
-
-    fn tell_at(&self, task: Arc<Task>, now: Timestamp) {
+        let now = self.deps.now();
         match task.state.is_terminal() {
             true => self.deps.node.watch.finish(task, now),
             false => self.deps.node.watch.note_state(&task, now),
