@@ -118,8 +118,7 @@ impl Attempt {
 
     /// The task's context as the store has it: held warm, or read back.
     async fn warm_memory(&mut self, context: ContextId) -> Result<Box<Memory>, AgentError> {
-        let held =
-            self.held.take().filter(|held| held.context == context && held.version == self.task.context_version);
+        let held = self.held.take().filter(|held| held.context == context && held.version == self.task.context_version);
         if let Some(memory) = held {
             self.metrics.warm_hits.increment(1);
             return Ok(memory);

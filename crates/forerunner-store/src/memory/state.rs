@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use forerunner_core::{ContextId, IdMap, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+};
 
 use super::{
     lane::{Lane, Line, Spot},
