@@ -3,9 +3,10 @@
 //! Everything shares one thread, so that instruction counts repeat:
 //! `valgrind --tool=callgrind target/release/examples/no_op_tasks 20000`.
 
-use std::{collections::VecDeque, error::Error, time::Instant};
+use std::{collections::VecDeque, error::Error};
 
 use forerunner::{Agent, AgentContext, AgentError, Placement, Pool, Runtime};
+use tokio::time::Instant;
 
 /// Tasks under way.
 const IN_FLIGHT: usize = 1_024;
