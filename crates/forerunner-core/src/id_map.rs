@@ -16,22 +16,37 @@ pub type IdState = BuildHasherDefault<IdHasher>;
 #[derive(Debug, Default, Clone)]
 pub struct IdHasher(u64);
 
+impl IdHasher {
+    #[inline]
+    fn mix(&mut self, word: u64) {
+        /// Odd, with its ones well spread: 2^64 divided by the golden ratio (Knuth, TAOCP 3, §6.4).
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let product = u128::from(self.0 ^ word) * u128::from(SPREAD);
+        self.0 = product as u64 ^ (product >> 64) as u64;
+    }
+}
+
 impl Hasher for IdHasher {
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        /// Odd, with its ones well spread: 2^64 divided by the golden ratio (Knuth, TAOCP 3, §6.4).
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        for chunk in bytes.chunks(8) {
+        // Ids are whole words, so the rest costs them nothing.
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let product = u128::from(self.0 ^ u64::from_le_bytes(word)) * u128::from(SPREAD);
-            self.0 = product as u64 ^ (product >> 64) as u64;
+            word[..rest.len()].copy_from_slice(rest);
+            self.mix(u64::from_le_bytes(word));
         }
     }
 
+    #[inline]
     fn write_usize(&mut self, _length: usize) {
         // The length of an id never differs, so it adds nothing.
     }

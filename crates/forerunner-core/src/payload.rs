@@ -1,6 +1,6 @@
 //! JSON texts that are passed along unparsed.
 
-use std::{fmt, sync::Arc};
+use std::{cell::Cell, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -50,10 +50,24 @@ impl Payload {
     /// [`Error::Payload`] when the value has no JSON form, such as a map with keys that are not strings;
     /// [`Error::Nesting`].
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        match serde_json::to_string(value) {
-            Ok(text) => Self::bounded(text),
-            Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        thread_local! {
+            /// Room to write in, kept from value to value.
+            static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
+        /// Most room that is kept, in bytes.
+        const KEPT: usize = 64 * 1024;
+        let mut room = ROOM.take();
+        room.clear();
+        let written = serde_json::to_writer(&mut room, value);
+        let payload = match written.map(|()| std::str::from_utf8(&room)) {
+            Ok(Ok(text)) => Self::bounded(text),
+            Ok(Err(error)) => Err(Error::Payload { reason: error.to_string() }),
+            Err(error) => Err(Error::Payload { reason: error.to_string() }),
+        };
+        if room.capacity() <= KEPT {
+            ROOM.set(room);
+        }
+        payload
     }
 
     /// Wraps text that is known to be JSON, such as text that a store once accepted.

@@ -96,34 +96,39 @@ impl PoolMachine {
     /// Takes in what happened at `now` and says what to do, in order.
     pub fn step(&mut self, event: PoolEvent, now: Timestamp) -> Vec<PoolAction> {
         let mut actions = Vec::new();
+        self.step_into(event, now, &mut actions);
+        actions
+    }
+
+    /// As [`step`](Self::step), for a caller that keeps the vector from step to step.
+    pub fn step_into(&mut self, event: PoolEvent, now: Timestamp, actions: &mut Vec<PoolAction>) {
         match event {
             PoolEvent::Tick => {}
             PoolEvent::Resize(target) => self.desired = self.clamped(target),
             PoolEvent::Configure { min, max } => self.configure(min, max),
             PoolEvent::Pause => self.paused = true,
             PoolEvent::Resume => self.paused = false,
-            PoolEvent::Stop => self.stop_all(now, &mut actions),
-            PoolEvent::Started { agent, pid } => self.on_started(agent, pid, now, &mut actions),
-            PoolEvent::Assigned(tasks) => self.on_assigned(tasks, now, &mut actions),
+            PoolEvent::Stop => self.stop_all(now, actions),
+            PoolEvent::Started { agent, pid } => self.on_started(agent, pid, now, actions),
+            PoolEvent::Assigned(tasks) => self.on_assigned(tasks, now, actions),
             PoolEvent::Ready { agent, context, context_bytes } => {
                 if let Some(record) = self.agents.get_mut(&agent) {
                     record.context = context;
                     record.context_bytes = context_bytes;
                 }
-                self.on_ready(agent, now, &mut actions);
+                self.on_ready(agent, now, actions);
             }
-            PoolEvent::Down { agent, reason } => self.on_down(agent, reason, now, &mut actions),
+            PoolEvent::Down { agent, reason } => self.on_down(agent, reason, now, actions),
             PoolEvent::Withdrawn { asked, got } => {
                 self.withdrawing = self.withdrawing.saturating_sub(asked);
                 self.open_slots = self.open_slots.saturating_sub(got);
             }
         }
         if !self.stopping {
-            self.rebalance(now, &mut actions);
+            self.rebalance(now, actions);
         }
-        self.ask_for_work(&mut actions);
+        self.ask_for_work(actions);
         self.check_invariants();
-        actions
     }
 
     /// Returns the agents wanted now.

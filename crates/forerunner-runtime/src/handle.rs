@@ -26,6 +26,7 @@ use crate::{
         ForecastActor,
         messages::{Change, GetDecisions, GetForecast, GetMode},
     },
+    gather::Outlet,
     metrics,
     pool::{
         PoolActor,
@@ -72,6 +73,7 @@ pub(crate) struct PoolEntry {
     pub(crate) deps: Arc<PoolDeps>,
     pub(crate) kind: &'static str,
     pub(crate) queue: Addr<QueueActor>,
+    pub(crate) submit: Outlet<Enqueue>,
     pub(crate) pool: Addr<PoolActor>,
     pub(crate) forecast: Addr<ForecastActor>,
     /// Between the forecast and this node's part, if the store is shared.
@@ -130,7 +132,7 @@ impl Handle {
 
     fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
         let (reply, answer) = oneshot::channel();
-        entry.queue.do_send(Enqueue { submission, reply });
+        entry.submit.send(Enqueue { submission, reply });
         answer
     }
 

@@ -12,6 +12,7 @@ mod deps;
 mod error;
 mod events;
 mod forecast;
+mod gather;
 mod handle;
 pub mod metrics;
 mod node;

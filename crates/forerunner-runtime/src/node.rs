@@ -219,11 +219,12 @@ async fn start_pool(
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
-    let queue = QueueActor::start_in_arbiter(arbiter, |_| queue);
+    let ways = queue.start_by(|queue| QueueActor::start_in_arbiter(arbiter, |_| queue));
+    let queue = ways.queue;
     let links = PoolLinks {
         demand: queue.clone().recipient(),
         withdraw: queue.clone().recipient(),
-        settle: queue.clone().recipient(),
+        settle: ways.settle,
         nudge: None,
     };
     let (pool_deps, agents) = (deps.clone(), spec.agents.clone());
@@ -240,7 +241,7 @@ async fn start_pool(
         nudge: Some(forecast.clone().recipient()),
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
-    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, pool, forecast, share })
+    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: ways.submit, pool, forecast, share })
 }
 
 fn start_share(

@@ -32,8 +32,15 @@ pub(crate) struct WatchBoard {
 
 #[derive(Debug, Default)]
 struct Watched {
-    waiters: Vec<oneshot::Sender<Arc<Task>>>,
+    waiters: Waiters,
     log: Option<EventLog>,
+}
+
+/// Who waits for a task's end. Nearly always one, who then costs no vector.
+#[derive(Debug, Default)]
+struct Waiters {
+    first: Option<oneshot::Sender<Arc<Task>>>,
+    others: Vec<oneshot::Sender<Arc<Task>>>,
 }
 
 #[derive(Debug)]
@@ -57,14 +64,14 @@ impl WatchBoard {
     /// Registers a wait for the end of a task.
     pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Arc<Task>> {
         let (sender, receiver) = oneshot::channel();
-        self.tasks.entry(task).or_default().waiters.push(sender);
+        self.tasks.entry(task).or_default().waiters.add(sender);
         receiver
     }
 
     /// Forgets waits whose waiters have gone.
     pub(crate) fn forget_gone(&self, task: TaskId) {
         if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
-            entry.get_mut().waiters.retain(|waiter| !waiter.is_closed());
+            entry.get_mut().waiters.forget_gone();
             if entry.get().waiters.is_empty() && entry.get().log.is_none() {
                 entry.remove();
             }
@@ -78,7 +85,13 @@ impl WatchBoard {
 
     /// Tells waiters and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
-        let Entry::Occupied(mut entry) = self.tasks.entry(task.id) else { return };
+        self.finish_as(task.id, now, || task);
+    }
+
+    /// Tells waiters and readers, if there are any, that a task ended as `ended` says.
+    pub(crate) fn finish_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
+        let Entry::Occupied(mut entry) = self.tasks.entry(task) else { return };
+        let task = ended();
         let waiters = std::mem::take(&mut entry.get_mut().waiters);
         match &mut entry.get_mut().log {
             Some(log) if log.ended_at.is_some() => {}
@@ -90,9 +103,7 @@ impl WatchBoard {
                 entry.remove();
             }
         }
-        for waiter in waiters {
-            let _ = waiter.send(task.clone());
-        }
+        waiters.tell(task);
     }
 
     /// Tells readers, if there are any, that a task went to another state.
@@ -133,7 +144,7 @@ impl WatchBoard {
     /// Forgets what nobody can want any more. Called now and then.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
-            watched.waiters.retain(|waiter| !waiter.is_closed());
+            watched.waiters.forget_gone();
             let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > LINGER);
             if watched.log.as_ref().is_some_and(ended) {
                 watched.log = None;
@@ -141,6 +152,33 @@ impl WatchBoard {
             }
             !watched.waiters.is_empty() || watched.log.is_some()
         });
+    }
+}
+
+impl Waiters {
+    fn add(&mut self, waiter: oneshot::Sender<Arc<Task>>) {
+        match &self.first {
+            None => self.first = Some(waiter),
+            Some(_) => self.others.push(waiter),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.others.is_empty()
+    }
+
+    fn forget_gone(&mut self) {
+        self.first.take_if(|waiter| waiter.is_closed());
+        self.others.retain(|waiter| !waiter.is_closed());
+    }
+
+    fn tell(self, task: Arc<Task>) {
+        for waiter in self.others {
+            let _ = waiter.send(task.clone());
+        }
+        if let Some(waiter) = self.first {
+            let _ = waiter.send(task);
+        }
     }
 }
 

@@ -39,7 +39,9 @@ pub(crate) struct AgentActor {
     deps: Arc<PoolDeps>,
     metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
-    held: Option<Memory>,
+    held: Option<Box<Memory>>,
+    /// The line of an attempt that is over, for the next one.
+    spare_rein: Option<Rein>,
     current: Option<Current>,
     /// Wakes the watch over an idle instance, which then gives the driver back.
     watch: Option<Rc<Notify>>,
@@ -51,7 +53,7 @@ struct Current {
     task: Arc<Task>,
     rein: Rein,
     /// What is held, and whether the instance is broken, once the end is settled.
-    after: Option<(Option<Memory>, Option<String>)>,
+    after: Option<(Option<Box<Memory>>, Option<String>)>,
 }
 
 /// Tells the pool when its actor is gone, also after a panic.
@@ -85,6 +87,7 @@ impl AgentActor {
             metrics,
             driver: None,
             held: None,
+            spare_rein: None,
             current: None,
             watch: None,
             stopping: None,
@@ -169,6 +172,9 @@ impl AgentActor {
     fn on_finished(&mut self, finished: Finished, ctx: &mut Context<Self>) {
         self.driver = Some(finished.driver);
         let Some(current) = &mut self.current else { return };
+        if finished.rein_is_free {
+            self.spare_rein = Some(current.rein.clone());
+        }
         let context_bytes = finished.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
         let builds_on_it = finished.held.is_some() || finished.broken.is_some() || self.stopping.is_some();
         let backlog = self.deps.unsettled.load(Ordering::Relaxed);
@@ -180,17 +186,17 @@ impl AgentActor {
             task: current.task.id,
             epoch: current.task.epoch,
             outcome: finished.outcome,
-            context: finished.commit,
+            context: finished.commit.map(|commit| *commit),
             ran: Some(Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes }),
             reply: Some(ctx.address().recipient()),
         };
-        self.guard.links.settle.do_send(settle);
+        self.guard.links.settle.send(settle);
     }
 
     /// Hands the end of a task without a context to the queue, and is ready for the next.
     fn settle_and_go_on(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
         let Some(Current { task, .. }) = self.current.take() else { return };
-        self.guard.links.settle.do_send(Settle {
+        self.guard.links.settle.send(Settle {
             task: task.id,
             epoch: task.epoch,
             outcome,
@@ -205,12 +211,12 @@ impl AgentActor {
     fn be_ready(&mut self, ctx: &mut Context<Self>) {
         let context = self.held.as_ref().map(|held| held.context.clone());
         let context_bytes = self.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
-        self.guard.links.ready.do_send(AgentReady { agent: self.guard.agent, context, context_bytes });
+        self.guard.links.ready.send(AgentReady { agent: self.guard.agent, context, context_bytes });
         self.watch_idle(ctx);
     }
 
     fn settle_unbegun(&self, task: &Task) {
-        self.guard.links.settle.do_send(Settle {
+        self.guard.links.settle.send(Settle {
             task: task.id,
             epoch: task.epoch,
             outcome: Outcome::Released,
@@ -258,7 +264,8 @@ impl Handler<Run> for AgentActor {
     type Result = ();
 
     fn handle(&mut self, Run(task): Run, ctx: &mut Self::Context) {
-        self.current = Some(Current { task, rein: Rein::new(), after: None });
+        let rein = self.spare_rein.take().filter(Rein::is_slack).unwrap_or_else(Rein::new);
+        self.current = Some(Current { task, rein, after: None });
         match &self.watch {
             Some(watch) => watch.notify_one(),
             None => self.begin(ctx),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use forerunner_context::Snapshot;
-use forerunner_core::{ErrorKind, Outcome, Payload, Task, TaskError, TaskId};
+use forerunner_core::{ContextId, ErrorKind, Outcome, Payload, Task, TaskError, TaskId};
 use forerunner_store::ContextCommit;
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -50,6 +50,11 @@ impl Rein {
         Self { cancel: CancellationToken::new(), why: Rc::new(Cell::new(None)) }
     }
 
+    /// Whether nobody asked the attempt to stop.
+    pub(crate) fn is_slack(&self) -> bool {
+        !self.cancel.is_cancelled()
+    }
+
     /// Asks the attempt to stop; the first reason stands.
     pub(crate) fn pull(&self, why: StopWhy) {
         if self.why.get().is_none() {
@@ -65,9 +70,11 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     /// Why the driver cannot be used again.
     pub(crate) broken: Option<String>,
-    pub(crate) commit: Option<ContextCommit>,
+    pub(crate) commit: Option<Box<ContextCommit>>,
     /// What the agent holds once the outcome is settled.
-    pub(crate) held: Option<Memory>,
+    pub(crate) held: Option<Box<Memory>>,
+    /// Whether no code but the agent actor's can know the rein: then, unless pulled, it serves for the next attempt.
+    pub(crate) rein_is_free: bool,
     pub(crate) service_s: f64,
 }
 
@@ -75,7 +82,7 @@ pub(crate) struct Finished {
 pub(crate) struct Attempt {
     pub(crate) task: Arc<Task>,
     pub(crate) driver: Box<dyn Driver>,
-    pub(crate) held: Option<Memory>,
+    pub(crate) held: Option<Box<Memory>>,
     pub(crate) rein: Rein,
     pub(crate) deps: Arc<PoolDeps>,
     pub(crate) metrics: Arc<PoolMetrics>,
@@ -85,9 +92,13 @@ impl Attempt {
     /// Does the task.
     pub(crate) async fn run(mut self) -> Finished {
         let begun = Instant::now();
-        let memory = match self.warm_memory().await {
-            Ok(memory) => memory,
-            Err(error) => return self.finish(begun, Err(error), None, None),
+        let memory = match self.task.context.clone() {
+            None => None,
+            // Boxed, as all that few attempts need, so that the others carry no room for it.
+            Some(context) => match Box::pin(self.warm_memory(context)).await {
+                Ok(memory) => Some(memory),
+                Err(error) => return self.finish(begun, Err(error), None, None),
+            },
         };
         let snapshot = memory.as_ref().map_or_else(Snapshot::new, |memory| memory.snapshot.clone());
         let version = memory.as_ref().map_or(0, |memory| memory.version);
@@ -100,24 +111,23 @@ impl Attempt {
             Box::new(Sink { task: self.task.id, deps: self.deps.clone() }),
         );
         let answer = self.drive(&mut cx).await.and_then(|output| self.checked(output));
+        let rein_is_free = !cx.is_cancellation_lent();
         let next = cx.into_snapshot();
-        self.finish(begun, answer, memory, Some(next))
+        Finished { rein_is_free, ..self.finish(begun, answer, memory, Some(next)) }
     }
 
-    /// The task's context as the store has it: held warm, or read back. Nothing for a task without one.
-    async fn warm_memory(&mut self) -> Result<Option<Memory>, AgentError> {
-        let Some(context) = &self.task.context else { return Ok(None) };
-        let held =
-            self.held.take().filter(|held| held.context == *context && held.version == self.task.context_version);
+    /// The task's context as the store has it: held warm, or read back.
+    async fn warm_memory(&mut self, context: ContextId) -> Result<Box<Memory>, AgentError> {
+        let held = self.held.take().filter(|held| held.context == context && held.version == self.task.context_version);
         if let Some(memory) = held {
             self.metrics.warm_hits.increment(1);
-            return Ok(Some(memory));
+            return Ok(memory);
         }
         self.metrics.warm_misses.increment(1);
         let store = &*self.deps.node.store;
-        let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context.clone()).await?;
+        let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context).await?;
         self.metrics.restored_bytes.increment(bytes);
-        Ok(Some(memory))
+        Ok(Box::new(memory))
     }
 
     /// Runs the driver until it answers, or until it had its time and its grace.
@@ -135,29 +145,16 @@ impl Attempt {
         let mut run = AssertUnwindSafe(watched).catch_unwind();
         // Many attempts are over at their first poll: they need neither a timer nor a line to be stopped by.
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
-            return answer.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            return caught(answer);
         }
-        let timed_out = tokio::select! {
-            biased;
-            answer = &mut run => return answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
-            () = self.rein.cancel.cancelled() => false,
-            () = tokio::time::sleep(limit) => true,
-        };
-        self.rein.cancel.cancel();
-        let grace = match self.rein.why.get() {
-            Some(StopWhy::AgentStops) => HAND_BACK,
-            _ => self.deps.settings.task.cancel_grace + GRACE_MARGIN,
-        };
-        let answer = tokio::select! {
-            biased;
-            answer = &mut run => answer.unwrap_or_else(|panic| Err(panicked(&*panic))),
-            () = tokio::time::sleep(grace) => Err(stuck(grace)),
-        };
+        let waited = Box::pin(wait_for(&mut run, &self.rein, limit, self.deps.settings.task.cancel_grace)).await;
         drop(run);
-        match answer {
+        match waited {
+            Waited { answer: Err(error), stopped: Some(why) } => {
+                Err(self.stopped(why == Stopped::TimedOut, until_deadline <= self.task.timeout, &error))
+            }
             // What came in time to be of use is used, whatever was asked meanwhile.
-            Ok(output) => Ok(output),
-            Err(error) => Err(self.stopped(timed_out, until_deadline <= self.task.timeout, &error)),
+            Waited { answer, .. } => answer,
         }
     }
 
@@ -198,7 +195,7 @@ impl Attempt {
         self,
         begun: Instant,
         answer: Result<Payload, AgentError>,
-        memory: Option<Memory>,
+        memory: Option<Box<Memory>>,
         next: Option<Snapshot>,
     ) -> Finished {
         let service_s = begun.elapsed().as_secs_f64();
@@ -209,19 +206,19 @@ impl Attempt {
             (Err(error), memory, _) => (self.outcome_of(error), None, memory),
         };
         let held = held.filter(|_| broken.is_none());
-        Finished { driver: self.driver, outcome, broken, commit, held, service_s }
+        Finished { driver: self.driver, outcome, broken, commit, held, rein_is_free: false, service_s }
     }
 
     fn committed(
         &self,
         output: Payload,
-        memory: Memory,
+        memory: Box<Memory>,
         next: Snapshot,
-    ) -> (Outcome, Option<ContextCommit>, Option<Memory>) {
+    ) -> (Outcome, Option<Box<ContextCommit>>, Option<Box<Memory>>) {
         match memory.advance(next) {
             Ok(Some((commit, held))) => {
                 self.metrics.stored_bytes.increment(commit.frame.len() as u64);
-                (Outcome::Succeeded(output), Some(commit), Some(held))
+                (Outcome::Succeeded(output), Some(Box::new(commit)), Some(Box::new(held)))
             }
             Ok(None) => (Outcome::Succeeded(output), None, Some(memory)),
             Err(error) => {
@@ -236,6 +233,49 @@ impl Attempt {
             _ => error.into_outcome(),
         }
     }
+}
+
+/// What came of an attempt that was not over at its first poll.
+struct Waited {
+    answer: Result<Payload, AgentError>,
+    /// Why it was asked to stop before it answered, if it was.
+    stopped: Option<Stopped>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    TimedOut,
+    ByRein,
+}
+
+/// Waits for a driver's answer; asks it to stop when its time is up or the rein is pulled, and then waits as long as
+/// it may take to stop.
+async fn wait_for<F>(mut run: F, rein: &Rein, limit: Duration, cancel_grace: Duration) -> Waited
+where
+    F: Future<Output = Result<Result<Payload, AgentError>, Box<dyn Any + Send>>> + Unpin,
+{
+    let stopped = tokio::select! {
+        biased;
+        answer = &mut run => return Waited { answer: caught(answer), stopped: None },
+        () = rein.cancel.cancelled() => Stopped::ByRein,
+        () = tokio::time::sleep(limit) => Stopped::TimedOut,
+    };
+    rein.cancel.cancel();
+    let grace = match rein.why.get() {
+        Some(StopWhy::AgentStops) => HAND_BACK,
+        _ => cancel_grace + GRACE_MARGIN,
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = &mut run => caught(answer),
+        () = tokio::time::sleep(grace) => Err(stuck(grace)),
+    };
+    Waited { answer, stopped: Some(stopped) }
+}
+
+/// A driver's answer, or its panic as an error.
+fn caught(answer: Result<Result<Payload, AgentError>, Box<dyn Any + Send>>) -> Result<Payload, AgentError> {
+    answer.unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
 fn stuck(grace: Duration) -> AgentError {

@@ -1,5 +1,7 @@
 //! What an agent's code sees of its task's context.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use forerunner_context::{Item, Limits, Snapshot};
 use forerunner_core::{ContextId, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
@@ -32,6 +34,8 @@ pub struct AgentContext {
     version: u64,
     snapshot: Snapshot,
     cancel: CancellationToken,
+    /// Whether code that runs elsewhere may know the token.
+    lent: AtomicBool,
     sink: Box<dyn ProgressSink>,
 }
 
@@ -45,7 +49,7 @@ impl AgentContext {
         cancel: CancellationToken,
         sink: Box<dyn ProgressSink>,
     ) -> Self {
-        Self { task, id, version, snapshot, cancel, sink }
+        Self { task, id, version, snapshot, cancel, lent: AtomicBool::new(false), sink }
     }
 
     /// An empty context for a test of an agent's own code.
@@ -146,6 +150,11 @@ impl AgentContext {
 
     /// Returns the token behind [`AgentContext::cancelled`], for code that runs elsewhere.
     pub fn cancellation(&self) -> CancellationToken {
+        self.lent.store(true, Ordering::Relaxed);
         self.cancel.clone()
+    }
+
+    pub(crate) fn is_cancellation_lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed)
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::{Message, Recipient};
 use forerunner_core::{AgentId, ContextId, Task, TaskId};
 
-use crate::queue::messages::Settle;
+use crate::{gather::Outlet, queue::messages::Settle};
 
 /// Do a task. Sent by the `PoolActor`, to a ready agent only.
 #[derive(Message)]
@@ -33,9 +33,7 @@ pub(crate) struct AgentStarted {
     pub(crate) pid: Option<u32>,
 }
 
-/// The agent's task is settled and it can take another. Sent to the `PoolActor`.
-#[derive(Message)]
-#[rtype(result = "()")]
+/// The agent's task is settled and it can take another. Sent to the `PoolActor`. Gathers on its way.
 pub(crate) struct AgentReady {
     pub(crate) agent: AgentId,
     pub(crate) context: Option<ContextId>,
@@ -54,8 +52,8 @@ pub(crate) struct AgentDown {
 /// Where an agent sends what it has to tell.
 #[derive(Clone)]
 pub(crate) struct AgentLinks {
-    pub(crate) settle: Recipient<Settle>,
+    pub(crate) settle: Outlet<Settle>,
     pub(crate) started: Recipient<AgentStarted>,
-    pub(crate) ready: Recipient<AgentReady>,
+    pub(crate) ready: Outlet<AgentReady>,
     pub(crate) down: Recipient<AgentDown>,
 }

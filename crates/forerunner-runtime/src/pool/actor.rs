@@ -18,6 +18,7 @@ use crate::{
         messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
     },
     deps::PoolDeps,
+    gather::{Gathered, Inbox},
     metrics::PoolMetrics,
     queue::messages::{Assign, Demand, Nudge, Settle, StopTask, Withdraw, Withdrawn},
     status::{AgentStatus, Cause, ColdStart, PoolState},
@@ -37,6 +38,10 @@ pub(crate) struct PoolActor {
     leases: IdMap<TaskId, LeaseEpoch>,
     cold_starts: VecDeque<f64>,
     metrics: Arc<PoolMetrics>,
+    /// Agents that became ready.
+    ready: Inbox<AgentReady>,
+    /// Room for the machine's answers.
+    actions: Vec<PoolAction>,
     /// Slots that the queue is yet to be told of.
     demand: usize,
     wake: Option<(Timestamp, SpawnHandle)>,
@@ -69,6 +74,8 @@ impl PoolActor {
             factory,
             agents: IdMap::default(),
             leases: IdMap::default(),
+            ready: Inbox::new(),
+            actions: Vec::new(),
             demand: 0,
             cold_starts: VecDeque::new(),
             wake: None,
@@ -78,8 +85,14 @@ impl PoolActor {
 
     /// The only place where this actor's choices become effects.
     fn apply(&mut self, event: PoolEvent, ctx: &mut Context<Self>) {
+        self.apply_at(self.deps.now(), event, ctx);
+    }
+
+    fn apply_at(&mut self, now: Timestamp, event: PoolEvent, ctx: &mut Context<Self>) {
         let mut assignments = Vec::new();
-        for action in self.machine.step(event, self.deps.now()) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.step_into(event, now, &mut actions);
+        for action in actions.drain(..) {
             match action {
                 PoolAction::Spawn(agent) => self.spawn_agent(agent, ctx),
                 PoolAction::Run { agent, task } => {
@@ -102,6 +115,7 @@ impl PoolActor {
                 ),
             }
         }
+        self.actions = actions;
         if !assignments.is_empty() {
             self.deps.node.store.assign(assignments);
         }
@@ -127,7 +141,7 @@ impl PoolActor {
         let links = AgentLinks {
             settle: self.links.settle.clone(),
             started: ctx.address().recipient(),
-            ready: ctx.address().recipient(),
+            ready: self.ready.opening().read_by(ctx.address().recipient()),
             down: ctx.address().recipient(),
         };
         let actor = AgentActor::new(agent, links, self.factory.clone(), self.deps.clone(), self.metrics.clone());
@@ -155,7 +169,7 @@ impl PoolActor {
     }
 
     fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.links.settle.do_send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+        self.links.settle.send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
     }
 
     /// Keeps one timer: the earliest wake-up asked for.
@@ -250,15 +264,19 @@ impl Handler<AgentStarted> for PoolActor {
     }
 }
 
-impl Handler<AgentReady> for PoolActor {
+impl Handler<Gathered<AgentReady>> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, msg: AgentReady, ctx: &mut Self::Context) {
-        if let Some(task) = self.machine.task_of(msg.agent) {
-            self.leases.remove(&task);
+    fn handle(&mut self, _: Gathered<AgentReady>, ctx: &mut Self::Context) {
+        let now = self.deps.now();
+        let mut ready = self.ready.take();
+        for AgentReady { agent, context, context_bytes } in ready.drain(..) {
+            if let Some(task) = self.machine.task_of(agent) {
+                self.leases.remove(&task);
+            }
+            self.apply_at(now, PoolEvent::Ready { agent, context, context_bytes }, ctx);
         }
-        let AgentReady { agent, context, context_bytes } = msg;
-        self.apply(PoolEvent::Ready { agent, context, context_bytes }, ctx);
+        self.ready.recycle(ready);
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     PoolSettings,
+    gather::Outlet,
     queue::messages::{Demand, Nudge, Settle, Withdraw},
     status::{AgentStatus, ColdStart, PoolPatch, PoolState},
 };
@@ -84,7 +85,7 @@ pub(crate) struct Stop {
 pub(crate) struct PoolLinks {
     pub(crate) demand: Recipient<Demand>,
     pub(crate) withdraw: Recipient<Withdraw>,
-    pub(crate) settle: Recipient<Settle>,
+    pub(crate) settle: Outlet<Settle>,
     /// Learns of lost agents; absent where nothing decides.
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }

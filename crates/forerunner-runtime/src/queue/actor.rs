@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
 use forerunner_forecast::Trigger;
 use forerunner_store::{Claim, Enqueued, LEASE, Refusal, StoreError, StoreFuture, Submission};
@@ -12,12 +12,19 @@ use tokio::sync::oneshot;
 use super::{
     messages::{
         Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample,
-        QueueStatus, StopAll, StopTask, TakeSample, Withdraw, Withdrawn,
+        QueueStatus, Settle, StopAll, StopTask, TakeSample, Withdraw, Withdrawn,
     },
     settle::Settling,
     tally::Tally,
 };
-use crate::{Error, clock::Jitter, deps::PoolDeps, metrics::QueueMetrics, status::Cause};
+use crate::{
+    Error,
+    clock::Jitter,
+    deps::PoolDeps,
+    gather::{Gathered, Inbox, Outlet},
+    metrics::QueueMetrics,
+    status::Cause,
+};
 
 /// How long a store that failed is left alone before the same call is made again.
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
@@ -44,6 +51,8 @@ pub(crate) struct QueueActor {
     pub(super) deps: Arc<PoolDeps>,
     pub(super) machine: QueueMachine,
     pub(super) links: Option<AttachQueue>,
+    submitted: Inbox<Enqueue>,
+    pub(super) settled: Inbox<Settle>,
     incoming: Vec<Submission>,
     /// The same tasks, for when they have been accepted.
     arriving: Vec<Arriving>,
@@ -54,6 +63,13 @@ pub(crate) struct QueueActor {
     pub(super) tally: Tally,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
+}
+
+/// The ways to a queue that was started.
+pub(crate) struct QueueWays {
+    pub(crate) queue: Addr<QueueActor>,
+    pub(crate) submit: Outlet<Enqueue>,
+    pub(crate) settle: Outlet<Settle>,
 }
 
 impl Actor for QueueActor {
@@ -70,6 +86,8 @@ impl QueueActor {
         Self {
             machine: QueueMachine::new(claimable, next_due),
             links: None,
+            submitted: Inbox::new(),
+            settled: Inbox::new(),
             incoming: Vec::new(),
             arriving: Vec::new(),
             leased: IdMap::default(),
@@ -80,6 +98,17 @@ impl QueueActor {
             metrics: QueueMetrics::new(&deps.name),
             jitter: Jitter::new(deps.seed),
             deps,
+        }
+    }
+
+    /// Starts the queue by `start`; answers with the ways to it.
+    pub(crate) fn start_by(self, start: impl FnOnce(Self) -> Addr<Self>) -> QueueWays {
+        let (submitted, settled) = (self.submitted.opening(), self.settled.opening());
+        let queue = start(self);
+        QueueWays {
+            submit: submitted.read_by(queue.clone().recipient()),
+            settle: settled.read_by(queue.clone().recipient()),
+            queue,
         }
     }
 
@@ -218,17 +247,20 @@ impl QueueActor {
     fn on_claimed(&mut self, asked: usize, tasks: Vec<Task>, ctx: &mut Context<Self>) {
         let got = tasks.len();
         self.deps.admission.leave(got);
+        let now = self.deps.now();
+        let mut late_starts = 0;
         let mut assigned = Vec::with_capacity(got);
         for task in tasks {
             let (wait_s, late) = self.tally.started(&task);
-            self.metrics.started.increment(1);
-            self.metrics.late.increment(u64::from(late));
+            late_starts += u64::from(late);
             self.metrics.wait.record(wait_s);
-            self.deps.node.watch.note_state(&task, self.deps.now());
+            self.deps.node.watch.note_state(&task, now);
             let task = Arc::new(task);
             self.leased.insert(task.id, task.clone());
             assigned.push(task);
         }
+        self.metrics.started.increment(got as u64);
+        self.metrics.late.increment(late_starts);
         match &self.links {
             Some(links) if got > 0 => links.assign.do_send(Assign(assigned)),
             _ => {}
@@ -334,19 +366,25 @@ impl Handler<Flush> for QueueActor {
     }
 }
 
-impl Handler<Enqueue> for QueueActor {
+impl Handler<Gathered<Enqueue>> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Enqueue, ctx: &mut Self::Context) {
-        let task = &msg.submission.task;
-        self.arriving.push(Arriving {
-            task: task.id,
-            submitted_at: task.submitted_at,
-            run_at: task.run_at,
-            deadline: task.deadline,
-            reply: msg.reply,
-        });
-        self.incoming.push(msg.submission);
+    fn handle(&mut self, _: Gathered<Enqueue>, ctx: &mut Self::Context) {
+        let mut submitted = self.submitted.take();
+        self.arriving.reserve(submitted.len());
+        self.incoming.reserve(submitted.len());
+        for Enqueue { submission, reply } in submitted.drain(..) {
+            let task = &submission.task;
+            self.arriving.push(Arriving {
+                task: task.id,
+                submitted_at: task.submitted_at,
+                run_at: task.run_at,
+                deadline: task.deadline,
+                reply,
+            });
+            self.incoming.push(submission);
+        }
+        self.submitted.recycle(submitted);
         self.flush_soon(ctx);
     }
 }

@@ -10,8 +10,7 @@ use tokio::sync::oneshot;
 use crate::{Error, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
-#[derive(Message)]
-#[rtype(result = "()")]
+/// Gathers on its way.
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
     pub(crate) reply: oneshot::Sender<Result<Accepted, Error>>,
@@ -52,8 +51,7 @@ pub(crate) struct Withdrawn {
 pub(crate) struct Assign(pub(crate) Vec<Arc<Task>>);
 
 /// An attempt ended. Sent by the `AgentActor` that ran it, or by the `PoolActor` for one that vanished or never began.
-#[derive(Message)]
-#[rtype(result = "()")]
+/// Gathers on its way.
 pub(crate) struct Settle {
     pub(crate) task: TaskId,
     pub(crate) epoch: LeaseEpoch,

@@ -6,4 +6,4 @@ pub(crate) mod messages;
 mod settle;
 mod tally;
 
-pub(crate) use actor::QueueActor;
+pub(crate) use actor::{QueueActor, QueueWays};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
-use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, after_attempt};
+use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, Timestamp, after_attempt};
 use forerunner_store::{LeaseLost, Settled, Settlement, StoreError};
 use tokio::sync::oneshot;
 
@@ -12,6 +12,7 @@ use super::{
     actor::STORE_BACKOFF,
     messages::{Drain, Settle, SettleDone},
 };
+use crate::gather::Gathered;
 
 /// Attempts whose end is not durable yet.
 #[derive(Default)]
@@ -50,12 +51,13 @@ impl QueueActor {
 
     fn on_settled(&mut self, answers: Vec<Result<Settled, LeaseLost>>, pending: Vec<Pending>, ctx: &mut Context<Self>) {
         self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
+        let now = self.deps.now();
         let mut claimable = 0;
         for (answer, one) in answers.into_iter().zip(pending) {
             let result = match answer {
                 Ok(settled) => {
                     claimable += settled.claimable;
-                    self.on_settled_one(one.task, one.agent, &one.settlement, &settled, ctx);
+                    self.on_settled_one(one.task, one.agent, &one.settlement, &settled, now, ctx);
                     Ok(())
                 }
                 Err(lost) => {
@@ -75,10 +77,11 @@ impl QueueActor {
 
     fn on_settled_one(
         &mut self,
-        mut task: Arc<Task>,
+        task: Arc<Task>,
         agent: Option<AgentId>,
         settlement: &Settlement,
         settled: &Settled,
+        now: Timestamp,
         ctx: &mut Context<Self>,
     ) {
         match settlement.next {
@@ -95,12 +98,18 @@ impl QueueActor {
         if let Some(due) = settled.run_at {
             self.apply(QueueEvent::Due(due), ctx);
         }
-        if self.deps.node.watch.is_watched(task.id) {
+        let watch = &self.deps.node.watch;
+        let apply = |mut task: Arc<Task>| {
             // Nobody else holds it by now, as a rule: then nothing is copied.
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
             ended.apply(&settlement.next, settlement.now);
-            self.tell(task);
+            task
+        };
+        match settled.state.is_terminal() {
+            true => watch.finish_as(task.id, now, || apply(task)),
+            false if watch.is_watched(task.id) => watch.note_state(&apply(task), now),
+            false => {}
         }
     }
 
@@ -147,11 +156,23 @@ impl QueueActor {
     }
 }
 
-impl Handler<Settle> for QueueActor {
+impl Handler<Gathered<Settle>> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Settle, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Gathered<Settle>, ctx: &mut Self::Context) {
         let now = self.deps.now();
+        let mut ended = self.settled.take();
+        for end in ended.drain(..) {
+            self.on_end(end, now);
+        }
+        self.settled.recycle(ended);
+        self.flush_soon(ctx);
+    }
+}
+
+impl QueueActor {
+    /// Ends an attempt, unless somebody did already.
+    fn on_end(&mut self, msg: Settle, now: Timestamp) {
         let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
         let task = if leased { self.leased.remove(&msg.task) } else { None };
         let Some(task) = task else {
@@ -170,7 +191,6 @@ impl Handler<Settle> for QueueActor {
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
-        self.flush_soon(ctx);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use forerunner_core::{ContextId, IdMap, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskState, Timestamp};
+use forerunner_core::{
+    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+};
 
 use super::{
     lane::{Lane, Line, Spot},
@@ -45,6 +47,8 @@ pub(super) struct State {
     pub by_name: IdMap<PoolName, u32>,
     pub nodes: IdMap<NodeId, Node>,
     pub membership: Membership,
+    /// Where the tasks that run are kept. Few among all that are kept, so they are found without a miss of the cache.
+    pub running: IdMap<TaskId, u32>,
     pub notes: HashMap<String, String>,
     pub closed: bool,
     /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.
@@ -113,6 +117,11 @@ impl State {
         let counts = &mut self.pools[entry.pool as usize].counts;
         counts[entry.task.state as usize] -= 1;
         counts[state as usize] += 1;
+        match (entry.task.state, state) {
+            (_, TaskState::Running) => drop(self.running.insert(entry.task.id, slot)),
+            (TaskState::Running, _) => drop(self.running.remove(&entry.task.id)),
+            _ => {}
+        }
         entry.task.state = state;
     }
 

@@ -96,9 +96,10 @@ impl State {
     /// The slot of a task that runs under this epoch.
     fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Result<u32, LeaseLost> {
         let lost = LeaseLost { task, epoch };
-        let slot = self.slots.find(task).ok_or_else(|| lost.clone())?;
-        let found = &self.slots.at(slot).task;
-        if found.state == TaskState::Running && found.epoch == epoch { Ok(slot) } else { Err(lost) }
+        match self.running.get(&task) {
+            Some(slot) if self.slots.at(*slot).task.epoch == epoch => Ok(*slot),
+            _ => Err(lost),
+        }
     }
 
     pub fn settle(&mut self, settlement: Settlement) -> Result<Settled, LeaseLost> {

@@ -8,8 +8,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::PATIENCE;
 use crate::{
+    gather::{Gathered, Inbox, Outlet},
     pool::messages::{Configure, Resize},
-    queue::messages::{Assign, Demand, Expect, Nudge, Settle, StopTask, Withdraw, Withdrawn},
+    queue::messages::{Assign, Demand, Expect, Nudge, Settle, SettleDone, StopTask, Withdraw, Withdrawn},
     status::{Cause, PoolPatch},
 };
 
@@ -84,17 +85,30 @@ impl Letters {
 }
 
 /// Plays all neighbours of an actor.
-pub(super) struct Neighbour(UnboundedSender<Letter>);
+pub(super) struct Neighbour {
+    sender: UnboundedSender<Letter>,
+    settles: Inbox<Settle>,
+}
 
 impl Neighbour {
     pub(super) fn start() -> (Addr<Self>, Letters) {
         let (sender, letters) = unbounded_channel();
-        (Actor::start(Self(sender)), Letters(letters))
+        (Actor::start(Self { sender, settles: Inbox::new() }), Letters(letters))
+    }
+
+    /// The same with a way in for ended attempts, which travel together.
+    pub(super) fn start_settled() -> (Addr<Self>, Outlet<Settle>, Letters) {
+        let (sender, letters) = unbounded_channel();
+        let settles = Inbox::new();
+        let opening = settles.opening();
+        let neighbour = Actor::start(Self { sender, settles });
+        let settle = opening.read_by(neighbour.clone().recipient());
+        (neighbour, settle, Letters(letters))
     }
 
     fn keep(&self, letter: Letter) {
         // A test that has ended reads no more.
-        let _ = self.0.send(letter);
+        let _ = self.sender.send(letter);
     }
 }
 
@@ -142,15 +156,16 @@ impl Handler<Withdraw> for Neighbour {
     }
 }
 
-impl Handler<Settle> for Neighbour {
+impl Handler<Gathered<Settle>> for Neighbour {
     type Result = ();
 
-    fn handle(&mut self, msg: Settle, _: &mut Self::Context) {
-        let Settle { task, epoch, outcome, reply, .. } = msg;
-        if let Some(reply) = reply {
-            reply.do_send(crate::queue::messages::SettleDone { task, result: Ok(()) });
+    fn handle(&mut self, _: Gathered<Settle>, _: &mut Self::Context) {
+        for Settle { task, epoch, outcome, reply, .. } in self.settles.take() {
+            if let Some(reply) = reply {
+                reply.do_send(SettleDone { task, result: Ok(()) });
+            }
+            self.keep(Letter::Settled { task, epoch, outcome });
         }
-        self.keep(Letter::Settled { task, epoch, outcome });
     }
 }
 

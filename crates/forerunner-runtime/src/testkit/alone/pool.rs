@@ -52,11 +52,11 @@ impl PoolAlone {
     /// When the settings are not valid.
     pub fn start(agents: impl DriverFactory + 'static, edit: impl FnOnce(&mut PoolSettings)) -> Self {
         let deps = super::deps(edit, None);
-        let (queue, letters) = Neighbour::start();
+        let (queue, settle, letters) = Neighbour::start_settled();
         let links = PoolLinks {
             demand: queue.clone().recipient(),
             withdraw: queue.clone().recipient(),
-            settle: queue.clone().recipient(),
+            settle,
             nudge: Some(queue.recipient()),
         };
         let min = deps.settings.min;

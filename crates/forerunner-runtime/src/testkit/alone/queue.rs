@@ -15,8 +15,9 @@ use crate::{
     Error, PoolSettings,
     clock::IdMaker,
     deps::PoolDeps,
+    gather::Outlet,
     queue::{
-        QueueActor,
+        QueueActor, QueueWays,
         messages::{AttachQueue, Demand, Drain, Enqueue, Settle},
     },
 };
@@ -40,6 +41,8 @@ use crate::{
 /// ```
 pub struct QueueAlone {
     queue: Addr<QueueActor>,
+    submit: Outlet<Enqueue>,
+    settle: Outlet<Settle>,
     letters: Letters,
     deps: Arc<PoolDeps>,
     ids: IdMaker,
@@ -52,7 +55,7 @@ impl QueueAlone {
     /// When the settings are not valid.
     pub fn start(edit: impl FnOnce(&mut PoolSettings)) -> Self {
         let deps = super::deps(edit, None);
-        let queue = QueueActor::new(deps.clone(), 0, None).start();
+        let QueueWays { queue, submit, settle } = QueueActor::new(deps.clone(), 0, None).start_by(Actor::start);
         let (pool, letters) = Neighbour::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),
@@ -60,7 +63,7 @@ impl QueueAlone {
             stop_task: pool.clone().recipient(),
             nudge: Some(pool.recipient()),
         });
-        Self { queue, letters, deps, ids: IdMaker::new() }
+        Self { queue, submit, settle, letters, deps, ids: IdMaker::new() }
     }
 
     /// Submits a task with this JSON text as its input.
@@ -74,7 +77,7 @@ impl QueueAlone {
         let task = super::task(&self.ids, &self.deps, input);
         let id = task.id;
         let (reply, answer) = oneshot::channel();
-        self.queue.do_send(Enqueue { submission: Submission { task, fingerprint: None }, reply });
+        self.submit.send(Enqueue { submission: Submission { task, fingerprint: None }, reply });
         answer.await.expect("the queue answers").map(|_| id)
     }
 
@@ -94,7 +97,7 @@ impl QueueAlone {
 
     /// Ends an attempt, as the agent does that ran it.
     pub fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.queue.do_send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+        self.settle.send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
     }
 
     /// Waits until all that was settled is durable.
