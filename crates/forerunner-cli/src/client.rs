@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::{Method, StatusCode, Uri, header};
 use anyhow::Context;
 use awc::{ClientRequest, error::SendRequestError};
 use serde::Deserialize;
@@ -72,6 +72,10 @@ impl Client {
         let base = server.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") {
             let text = format!("server `{server}` is not an http:// address; write it like http://127.0.0.1:7077");
+            return Err(Usage(text).into());
+        }
+        if let Err(error) = base.parse::<Uri>() {
+            let text = format!("server `{server}` is not an address: {error}; write it like http://127.0.0.1:7077");
             return Err(Usage(text).into());
         }
         let connector = awc::Connector::new().timeout(CONNECT_TIMEOUT).limit(0);
@@ -223,7 +227,9 @@ mod tests {
 
     #[test]
     fn addresses_without_http_are_refused() {
-        let error = Client::new("localhost:7077").err().expect("no scheme");
-        assert_eq!(crate::exit::code(&error), 2, "{error}");
+        for address in ["localhost:7077", "https://localhost", "http://", "http://bad host"] {
+            let error = Client::new(address).err().expect("not an address");
+            assert_eq!(crate::exit::code(&error), 2, "{error}");
+        }
     }
 }

@@ -54,7 +54,11 @@ fn check_head(request: &HttpRequest) -> Result<(), Problem> {
     if is_json(declared) {
         return Ok(());
     }
-    let detail = format!("content type `{declared}` is not accepted; send `Content-Type: application/json`");
+    let fault = match declared {
+        "" => "no content type is declared".to_owned(),
+        other => format!("content type `{other}` is not accepted"),
+    };
+    let detail = format!("{fault}; send `Content-Type: application/json`");
     Err(Problem::new(problems::UNSUPPORTED_MEDIA_TYPE, detail).header(header::ACCEPT, "application/json"))
 }
 

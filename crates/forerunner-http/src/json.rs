@@ -5,7 +5,7 @@ use actix_web::{
     http::{StatusCode, header},
     web::{BufMut, Bytes, BytesMut},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::error::Category;
 
 use crate::{error::Problem, problems};
@@ -37,16 +37,26 @@ pub(crate) fn bytes<T: Serialize>(value: &T) -> Bytes {
 
 /// Reads a value that may borrow from the body.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| refuse(&error))
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None | Some(b'{') => serde_json::from_slice(body).map_err(|error| refuse(&error)),
+        Some(_) => Err(no_object(body)),
+    }
+}
+
+/// serde would read an array into a struct, field by field; nobody means that.
+fn no_object(body: &[u8]) -> Problem {
+    match serde_json::from_slice::<IgnoredAny>(body) {
+        Ok(_) => Problem::new(problems::INVALID_BODY, "the body is JSON but no object; write {\"field\": value}"),
+        Err(error) => refuse(&error),
+    }
 }
 
 fn refuse(error: &serde_json::Error) -> Problem {
     let message = error.to_string();
     let problem = match (error.classify(), unknown_field(&message)) {
         (Category::Data, Some(unknown)) => {
-            let hint = unknown.nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-            let problem =
-                Problem::new(problems::UNKNOWN_FIELD, format!("{message}{hint}")).with("field", unknown.field);
+            let detail = format!("{message}{}", nearest_hint(&message));
+            let problem = Problem::new(problems::UNKNOWN_FIELD, detail).with("field", unknown.field);
             unknown.nearest.into_iter().fold(problem, |problem, known| problem.with("nearest", known))
         }
         (Category::Data, None) => Problem::new(problems::INVALID_BODY, message),
@@ -58,6 +68,12 @@ fn refuse(error: &serde_json::Error) -> Problem {
 struct UnknownField<'a> {
     field: &'a str,
     nearest: Option<&'a str>,
+}
+
+/// Asks whether the nearest known name is meant, where serde's message is about an unknown one.
+pub(crate) fn nearest_hint(message: &str) -> String {
+    let nearest = unknown_field(message).and_then(|unknown| unknown.nearest);
+    nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default()
 }
 
 /// Takes serde's message apart: "unknown field `a`, expected one of `b`, `c`".
@@ -103,6 +119,15 @@ mod tests {
             let problem = parse::<Body>(text.as_bytes()).unwrap_err();
             assert_eq!(problem.kind().name, name, "{problem}");
             assert!(problem.to_string().contains("line"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_is_read_as_one() {
+        for (text, name) in
+            [("[1, \"a\"]", "invalid-body"), (" 7", "invalid-body"), ("[1,", "invalid-json"), ("no", "invalid-json")]
+        {
+            assert_eq!(parse::<Body>(text.as_bytes()).unwrap_err().kind().name, name, "{text}");
         }
     }
 }

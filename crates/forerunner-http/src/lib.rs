@@ -17,6 +17,7 @@ mod body;
 mod contexts;
 mod error;
 mod events;
+mod fields;
 mod headers;
 mod health;
 mod json;

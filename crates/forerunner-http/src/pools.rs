@@ -47,7 +47,7 @@ pub(crate) async fn forecast(api: Api, pool: Pool) -> Answer {
 
 pub(crate) async fn decisions(api: Api, pool: Pool, request: HttpRequest) -> Answer {
     let asked: DecisionsQuery = query::parse(&request)?;
-    let decisions = api.handle().decisions(&pool, query::limit(asked.limit)?).await?;
+    let decisions = api.handle().decisions(&pool, query::limit(asked.limit.as_deref())?).await?;
     Ok(json::ok(&DecisionsView { decisions }))
 }
 

@@ -1,11 +1,11 @@
 //! Query strings and the parts of paths.
 
-use actix_web::{HttpRequest, web::Query};
+use actix_web::{HttpRequest, error::QueryPayloadError, web::Query};
 use forerunner_core::TaskId;
 use forerunner_store::TaskFilter;
 use serde::de::DeserializeOwned;
 
-use crate::{error::Problem, problems, views::TasksQuery};
+use crate::{error::Problem, json, problems, views::TasksQuery};
 
 /// Entries of a page unless said.
 const PAGE: usize = 50;
@@ -16,15 +16,23 @@ const CURSOR_FORM: &str = "1-";
 
 /// Reads the query string.
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
-    Query::from_query(request.query_string()).map(Query::into_inner).map_err(|error| invalid(error.to_string()))
+    Query::from_query(request.query_string()).map(Query::into_inner).map_err(|error| refuse(&error))
+}
+
+fn refuse(error: &QueryPayloadError) -> Problem {
+    let message = match error {
+        QueryPayloadError::Deserialize(fault) => fault.to_string(),
+        other => other.to_string(),
+    };
+    let hint = json::nearest_hint(&message);
+    invalid(message + &hint)
 }
 
 /// Checks how many entries are asked for.
-pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
-    match asked.unwrap_or(PAGE) {
-        limit @ 1..=MAX_PAGE => Ok(limit),
-        limit => Err(invalid(format!("limit {limit} is out of range; use 1 to {MAX_PAGE}"))),
-    }
+pub(crate) fn limit(asked: Option<&str>) -> Result<usize, Problem> {
+    let Some(text) = asked else { return Ok(PAGE) };
+    let refuse = || invalid(format!("limit `{text}` is not valid; use 1 to {MAX_PAGE}"));
+    text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(refuse)
 }
 
 /// Reads a number in a path.
@@ -41,7 +49,7 @@ pub(crate) fn filter(asked: &TasksQuery) -> Result<TaskFilter, Problem> {
         context: asked.context.as_deref().map(str::parse).transpose()?,
         label: asked.label.as_deref().map(label).transpose()?,
         before: asked.cursor.as_deref().map(after_cursor).transpose()?,
-        limit: limit(asked.limit)?,
+        limit: limit(asked.limit.as_deref())?,
     })
 }
 
@@ -88,7 +96,18 @@ mod tests {
     #[test]
     fn pages_hold_1_to_1000_entries() {
         assert_eq!(limit(None).unwrap(), 50);
-        assert_eq!(limit(Some(1_000)).unwrap(), 1_000);
-        assert!(limit(Some(0)).is_err() && limit(Some(1_001)).is_err());
+        assert_eq!(limit(Some("1000")).unwrap(), 1_000);
+        for bad in ["0", "1001", "-1", "many", ""] {
+            let problem = limit(Some(bad)).unwrap_err().to_string();
+            assert!(problem.contains(&format!("limit `{bad}`")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_answered_with_the_one_meant() {
+        let request = actix_web::test::TestRequest::with_uri("/?stat=queued").to_http_request();
+        let problem = parse::<TasksQuery>(&request).err().unwrap().to_string();
+        assert!(problem.starts_with("unknown field `stat`"), "{problem}");
+        assert!(problem.ends_with("did you mean `state`?"), "{problem}");
     }
 }

@@ -54,6 +54,7 @@ impl HttpSettings {
     /// # Errors
     /// [`Error::Setting`] naming the first bad one, its value and the rule.
     pub fn validate(&self) -> Result<(), Error> {
+        listens(&self.listen)?;
         in_range("http.workers", self.workers, 1, 1_024)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
         lasts("http.head_timeout", self.head_timeout, Duration::from_millis(100), Duration::from_secs(60))?;
@@ -81,6 +82,16 @@ fn in_range(key: &'static str, value: usize, least: usize, most: usize) -> Resul
     Err(Error::Setting { key, value: value.to_string(), rule: format!("use {least} to {most}") })
 }
 
+/// Checks the form alone: whether the host has an address is known when the service starts.
+fn listens(listen: &str) -> Result<(), Error> {
+    let whole = listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if whole {
+        return Ok(());
+    }
+    let rule = "use HOST:PORT, such as 127.0.0.1:7077".to_owned();
+    Err(Error::Setting { key: "http.listen", value: listen.to_owned(), rule })
+}
+
 fn lasts(key: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         return Ok(());
@@ -105,6 +116,11 @@ mod tests {
     fn a_bad_setting_is_refused_with_its_name_and_its_range() {
         let error = HttpSettings { workers: 0, ..HttpSettings::default() }.validate().unwrap_err();
         assert_eq!(error.to_string(), "`http.workers` = 0 is not valid; use 1 to 1024");
+        for listen in ["nonsense", ":7077", "127.0.0.1:99999", "7077"] {
+            let error = HttpSettings { listen: listen.to_owned(), ..HttpSettings::default() }.validate().unwrap_err();
+            assert!(error.to_string().starts_with(&format!("`http.listen` = {listen} is not valid")), "{error}");
+        }
+        HttpSettings { listen: "[::1]:0".to_owned(), ..HttpSettings::default() }.validate().unwrap();
         let error = HttpSettings { body_timeout: Duration::ZERO, ..HttpSettings::default() }.validate().unwrap_err();
         assert_eq!(error.to_string(), "`http.body_timeout` = 0s is not valid; use 100ms to 10m");
         assert!(serde_json::from_str::<HttpSettings>(r#"{"worker": 3}"#).is_err());

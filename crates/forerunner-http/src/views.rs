@@ -6,27 +6,29 @@ use std::time::Duration;
 
 use forerunner_core::{
     ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError, TaskId,
-    TaskState, Timestamp, human_duration, parse_duration,
+    TaskState, Timestamp, human_duration,
 };
 use forerunner_runtime::{AgentStatus, DecisionRecord, NodeStatus, PoolStatus};
-use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+
+use crate::fields;
 
 /// Body of a submission. The input is checked but not built up.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TaskBody {
-    #[serde(deserialize_with = "input")]
+    #[serde(deserialize_with = "fields::input")]
     input: Payload,
     context: Option<ContextId>,
     #[serde(default)]
     priority: Priority,
     run_at: Option<Timestamp>,
     deadline: Option<Timestamp>,
-    #[serde(default, deserialize_with = "optional_duration")]
+    #[serde(default, deserialize_with = "fields::timeout")]
     timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "fields::max_attempts")]
     max_attempts: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::labels")]
     labels: Labels,
 }
 
@@ -46,16 +48,6 @@ impl TaskBody {
             idempotency_key,
         }
     }
-}
-
-/// Copies the input once, from the bytes of the request.
-fn input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
-    Payload::from_raw(<&RawValue>::deserialize(deserializer)?).map_err(de::Error::custom)
-}
-
-fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| parse_duration(&text).map_err(de::Error::custom)).transpose()
 }
 
 /// A task as answered. What is not known, or not asked for, is left out.
@@ -165,7 +157,7 @@ pub(crate) struct TasksQuery {
     pub(crate) context: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) cursor: Option<String>,
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<String>,
 }
 
 /// A page of tasks; `next` is the cursor of the one that follows.
@@ -205,7 +197,7 @@ pub(crate) struct AgentsView {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionsQuery {
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<String>,
 }
 
 #[derive(Serialize)]

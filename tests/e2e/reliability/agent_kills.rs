@@ -1,6 +1,8 @@
 //! A3: agents are killed while they work.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use forerunner_e2e::{Client, Pool, Service, Signal, Site, count, eventually, holds, is_alive, send};
 use futures_util::future::join_all;
@@ -13,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(100);
 
 #[actix_rt::test]
 async fn kills_of_working_agents_harm_no_task_and_leave_the_pool_whole() {
-    let kills = count(300, 1_000) as usize;
+    let kills = count(1_000, 1_000) as usize;
     let site = Site::new();
     let pool = Pool::builtin("work").fixed(AGENTS);
     // Kills are no news here: nothing slows replacement down, and no task is given up.

@@ -1,6 +1,8 @@
 //! A1: the node is killed, again and again, while tasks come in.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use forerunner_e2e::{Pool, Seeded, Service, Site, count, eventually, holds};
 
@@ -26,7 +28,7 @@ impl Plan {
 
 #[actix_rt::test]
 async fn nothing_that_was_acknowledged_is_lost_by_kills_of_the_node() {
-    let plan = Plan { tasks: count(6_000, 100_000), kills: count(20, 200) };
+    let plan = Plan { tasks: count(10_000, 100_000), kills: count(20, 200) };
     let site = Site::new();
     let pool = Pool::writing("work", &site.effects()).fixed(8).set("task.retry_initial = \"20ms\"");
     // A task may be hit by several kills; only so many that chance alone cannot reach the limit make it dead here.

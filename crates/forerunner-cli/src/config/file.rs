@@ -50,7 +50,7 @@ impl Walk<'_> {
         for (name, value) in table {
             key.push(name.get_ref().to_string());
             match value.get_ref() {
-                DeValue::Table(inner) => self.table(inner, key)?,
+                DeValue::Table(inner) if !inner.is_empty() => self.table(inner, key)?,
                 _ => self.value(name, value, key)?,
             }
             key.pop();
@@ -121,6 +121,13 @@ mod tests {
         pools.coder.agent.kind = "process" (file:f.toml:6)
         pools.coder.max = 1000 (file:f.toml:7)
         "#);
+    }
+
+    #[test]
+    fn an_empty_table_is_an_entry_too() {
+        let entries = parse("[http]\n[pool.coder]\n", "f.toml").expect("valid");
+        let keys: Vec<String> = entries.iter().map(|entry| entry.key.join(".")).collect();
+        assert_eq!(keys, ["http", "pool.coder"]);
     }
 
     #[test]

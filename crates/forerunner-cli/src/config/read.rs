@@ -27,6 +27,8 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
         shutdown: typed(layers, &["shutdown"], section("shutdown"))?,
         pools: read_pools(layers, pools)?,
     };
+    config.store.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
+    config.node.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.http.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     Ok(config)
 }

@@ -135,3 +135,29 @@ fn every_known_key_is_documented() {
     let missing: Vec<String> = types::schema().leaves().into_iter().filter(|key| !documented.contains(key)).collect();
     assert!(missing.is_empty(), "config/forerunner.toml does not mention {missing:?}");
 }
+
+#[test]
+fn a_table_without_keys_is_not_overlooked() {
+    assert!(fault("[pool.coder]\n", &[]).contains("did you mean `pools`?"), "{}", fault("[pool.coder]\n", &[]));
+    assert!(fault("[pools.coder]\n", &[]).contains("pool `coder` does not say what its agents are"));
+    loaded(&format!("[http]\n[log]\n{POOL}"), &[], ConfigArgs::default()).expect("sections may be empty");
+    loaded("[pools.coder]\n", &[("FORERUNNER__POOLS__CODER__AGENT__KIND", "simulated")], ConfigArgs::default())
+        .expect("the agent may come from elsewhere");
+}
+
+#[test]
+fn addresses_and_threads_are_checked_before_anything_starts() {
+    for (file, told) in [
+        (
+            "[store]\nurl = \"mysql://me:secret@x\"\n",
+            "f.toml:2: `store.url`: mysql:… is not valid; use sqlite:PATH or memory:",
+        ),
+        (
+            "[http]\nlisten = \"nonsense\"\n",
+            "f.toml:2: `http.listen`: nonsense is not valid; use HOST:PORT, such as 127.0.0.1:7077",
+        ),
+        ("[node]\nthreads = 0\n", "f.toml:2: `node.threads`: 0 is not valid; use 1 to 1024"),
+    ] {
+        assert_eq!(fault(file, &[]), told);
+    }
+}

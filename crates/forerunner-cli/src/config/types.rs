@@ -54,6 +54,17 @@ impl Default for NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// Checks the settings.
+    pub fn validate(&self) -> Result<(), Error> {
+        if (1..=1_024).contains(&self.threads) {
+            return Ok(());
+        }
+        let (value, rule) = (self.threads.to_string(), "use 1 to 1024".to_owned());
+        Err(Error::Setting { key: "node.threads", value, rule })
+    }
+}
+
 /// Where tasks, results and contexts live.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,6 +76,20 @@ pub struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self { url: "sqlite:forerunner.db".to_owned() }
+    }
+}
+
+impl StoreConfig {
+    /// Checks that the address names a kind of store; what follows is checked when it is opened.
+    ///
+    /// Only what stands before the colon is shown: an address may carry a password.
+    pub fn validate(&self) -> Result<(), Error> {
+        let kind = self.url.split_once(':').map(|(kind, _)| kind);
+        if matches!(kind, Some("sqlite" | "memory" | "postgres" | "postgresql")) {
+            return Ok(());
+        }
+        let value = kind.map_or_else(|| self.url.clone(), |kind| format!("{kind}:…"));
+        Err(Error::Setting { key: "store.url", value, rule: "use sqlite:PATH or memory:".to_owned() })
     }
 }
 

@@ -65,6 +65,20 @@ async fn bad_requests(seen: &mut Seen) {
     seen.note("invalid-body", &raw("{}").await);
     seen.note("invalid-body", &raw(r#"{"input": 1, "priority": 12}"#).await);
     seen.note("invalid-body", &raw(r#"{"input": 1, "timeout": "soon"}"#).await);
+    for body in [
+        r#"["hello", null, 4, null, null, null, null, {}]"#,
+        r#"{"input": "\ud800"}"#,
+        r#"{"input": 1, "timeout": "0s"}"#,
+        r#"{"input": 1, "timeout": "9999999d"}"#,
+        r#"{"input": 1, "max_attempts": 0}"#,
+    ] {
+        seen.note("invalid-body", &raw(body).await);
+    }
+    let many: serde_json::Map<_, _> = (0..65).map(|n| (n.to_string(), "x".into())).collect();
+    for labels in [json!(many), json!({ "team": "x".repeat(257) }), json!({ "x".repeat(257): "blue" })] {
+        let labelled = submission("coder", &json!({ "input": 1, "labels": labels }));
+        seen.note("invalid-body", &rig.send(labelled).await);
+    }
     seen.note("unknown-field", &raw(r#"{"input": 1, "prioritty": 3}"#).await);
     let plain = TestRequest::post().uri("/v1/pools/coder/tasks").set_payload("input=1");
     seen.note("unsupported-media-type", &rig.send(plain).await);

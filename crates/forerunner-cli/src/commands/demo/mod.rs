@@ -54,7 +54,8 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     let slice = Slice::cut(cut(&args)?)?;
     let settings = stage::settings(args.cold_start);
     let mut signals = Signals::listen()?;
-    introduce(&args, &slice, out);
+    let [headline, rest @ ..] = introduction(&args, slice.tasks.len(), slice.span_s);
+    eprintln!("{}\n{}", out.strong(&headline), rest.join("\n"));
     let stage = Stage::set(settings.clone(), &slice).await?;
     let lived = tokio::select! {
         lived = run::live(&stage.service, &slice, &settings, out) => lived,
@@ -79,26 +80,18 @@ fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
     Ok(Cut { from: args.from, minutes: args.minutes, speed: args.speed, seed: args.seed })
 }
 
-fn introduce(args: &DemoArgs, slice: &Slice, out: &Output) {
-    let lines = [
-        out.strong(&format!(
-            "Replaying minutes {} to {} of a production trace, {} times as fast.",
-            args.from,
-            args.from + args.minutes,
-            args.speed
-        )),
+/// Says what is about to run, in lines that fit a terminal of 80 columns.
+fn introduction(args: &DemoArgs, tasks: usize, span_s: f64) -> [String; 4] {
+    let DemoArgs { from, minutes, speed, .. } = args;
+    [
+        format!("Replaying minutes {from} to {} of a production trace, {speed} times as fast.", from + minutes),
         trace::NAME.to_owned(),
+        format!("{} tasks in {} over HTTP, to the real service on SQLite.", count(tasks as u64), seconds(span_s)),
         format!(
-            "{} tasks in {}, submitted over HTTP. Service and SQLite store are real;",
-            count(slice.tasks.len() as u64),
-            seconds(slice.span_s)
-        ),
-        format!(
-            "agents are child processes that take {} to start and as long as recorded to work.",
+            "Agents are child processes: {} to start, then at work as long as recorded.",
             format_duration(args.cold_start)
         ),
-    ];
-    eprintln!("{}", lines.join("\n"));
+    ]
 }
 
 fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> String {
@@ -129,4 +122,17 @@ fn judge(live: &Figures, run: &Run) -> anyhow::Result<()> {
         .map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
     ensure!(share >= LEAST_SUCCESS, "only {} of the tasks succeeded{reason}", percent(share));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_introduction_fits_eighty_columns() {
+        let cold_start = Duration::from_millis(2_500);
+        let args = DemoArgs { minutes: 40, from: 10, speed: 12.5, seed: 0, cold_start };
+        let lines = introduction(&args, 18_185, 5_400.0);
+        assert!(lines.iter().all(|line| line.chars().count() < 80), "{lines:#?}");
+    }
 }

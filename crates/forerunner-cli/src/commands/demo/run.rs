@@ -50,7 +50,7 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
         "the minutes before, as after a restart"
     };
     eprintln!(
-        "The forecast knows {history}: {agents_at_start} agents are warm at the start. {}\n",
+        "The forecast knows {history}.\n{agents_at_start} agents are warm at the start. {}\n",
         out.faint(&service.address)
     );
     let begin = Instant::now();

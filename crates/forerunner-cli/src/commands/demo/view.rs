@@ -147,12 +147,13 @@ fn on_time(now: &Moment) -> String {
 fn draw(past: &[Moment], width: usize) -> [String; LINES] {
     let Some(now) = past.last() else { return Default::default() };
     let room = width.saturating_sub(58).clamp(8, 72);
+    let most = past.iter().map(|moment| moment.depth).max().unwrap_or(0);
     let spark = |value: fn(&Moment) -> f64| sparkline(&past.iter().map(value).collect::<Vec<_>>(), room);
     [
         format!("arrivals  {}  {}", spark(|m| m.rate), arrivals(now)),
         format!("agents    {}  {}", spark(|m| f64::from(m.agents())), agents(now)),
         format!("busy      {}  {} of {} warm", spark(|m| f64::from(m.busy)), now.busy, now.busy + now.ready),
-        format!("queue     {}  {} waiting", spark(|m| f64::from(m.depth)), now.depth),
+        format!("queue     {}  {} waiting, {most} at most", spark(|m| f64::from(m.depth)), now.depth),
         format!("why       {}", now.why),
     ]
     .map(|line| cut(&line, width.saturating_sub(1)))
@@ -216,7 +217,7 @@ mod tests {
         arrivals  ▅▅▅▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇████  70/s now, 64/s expected (55–73)
         agents    ▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇███████  48 wanted: 41 busy, 6 ready, 1 starting
         busy      ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇█████  41 of 47 warm
-        queue     ██████████████████████  3 waiting
+        queue     ██████████████████████  3 waiting, 3 at most
         why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: …
         ");
     }
@@ -229,7 +230,7 @@ mod tests {
         arrivals  ▅▅▅▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████  70/s now, 64/s expected (55–73)
         agents    ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████████████  48 wanted: 41 busy, 6 ready, 1 starting
         busy      ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇████████████  41 of 47 warm
-        queue     ██████████████████████████████████████████████████████████████  3 waiting
+        queue     ██████████████████████████████████████████████████████████████  3 waiting, 3 at most
         why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed withi…
         ");
     }

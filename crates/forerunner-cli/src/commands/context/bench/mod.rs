@@ -9,7 +9,7 @@ mod measure;
 mod report;
 mod split;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -38,7 +38,7 @@ pub async fn run(args: BenchArgs, out: &Output) -> anyhow::Result<()> {
     out.show(&reports, || report::table(&reports))
 }
 
-fn bench(path: &PathBuf, bar: &ProgressBar) -> anyhow::Result<Report> {
+fn bench(path: &Path, bar: &ProgressBar) -> anyhow::Result<Report> {
     let corpus = Corpus::read(path)?;
     let parts = split::halves(&corpus)?;
     measure::measure(&corpus.name, &parts, bar).with_context(|| format!("corpus {}", path.display()))

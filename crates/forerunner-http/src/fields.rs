@@ -1,0 +1,105 @@
+//! Fields of a submission, read within bounds.
+
+use std::{fmt, num::NonZeroU32, time::Duration};
+
+use forerunner_core::{Labels, Payload, format_duration, parse_duration};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+/// Longest run of an attempt that can be asked for.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
+/// Most labels of a task: listings show them all, and a page has up to 1,000 tasks.
+const MOST_LABELS: usize = 64;
+/// Most bytes of a label's name, and of its value.
+const MOST_LABEL_BYTES: usize = 256;
+
+/// Copies the input once, from the bytes of the request.
+///
+/// Half of a surrogate pair is JSON by its grammar (RFC 8259 §8.2), but no text: an agent that passes it on would be
+/// replaced for a broken message, and the next one after it.
+pub(crate) fn input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    if let Some(half) = lone_surrogate(raw.get()) {
+        return Err(de::Error::custom(format_args!(
+            "`{half}` is half of a surrogate pair; send both halves, or neither"
+        )));
+    }
+    Payload::from_raw(raw).map_err(de::Error::custom)
+}
+
+/// Finds an escape `\uD800` to `\uDFFF` without its other half, in text that is JSON.
+fn lone_surrogate(json: &str) -> Option<&str> {
+    let mut rest = 0;
+    while let Some(at) = json[rest..].find('\\').map(|found| rest + found) {
+        rest = at + 2;
+        match unit(json, at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(json, at + 6), Some(0xDC00..=0xDFFF)) => rest = at + 12,
+            Some(0xD800..=0xDFFF) => return json.get(at..at + 6),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Reads the escape `\uXXXX` at `at`, if there is one.
+fn unit(json: &str, at: usize) -> Option<u16> {
+    u16::from_str_radix(json.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok()
+}
+
+/// Reads a timeout that an attempt can keep, and that can be stored.
+pub(crate) fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let asked = parse_duration(&text).map_err(de::Error::custom)?;
+    if asked.is_zero() || asked > LONGEST_TIMEOUT {
+        let most = format_duration(LONGEST_TIMEOUT);
+        return Err(de::Error::custom(format_args!(
+            "timeout {text} is out of range; use more than 0s, and {most} at most"
+        )));
+    }
+    Ok(Some(asked))
+}
+
+/// Reads a number of attempts; none at all would be no task.
+pub(crate) fn max_attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let asked = Option::<u32>::deserialize(deserializer)?;
+    match asked.map(NonZeroU32::new) {
+        Some(None) => Err(de::Error::custom("max_attempts 0 is out of range; use 1 or more")),
+        _ => Ok(asked),
+    }
+}
+
+/// Reads labels that a listing can show.
+pub(crate) fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let labels = Labels::deserialize(deserializer)?;
+    if labels.len() > MOST_LABELS {
+        return Err(too_much("labels", labels.len(), MOST_LABELS));
+    }
+    match labels.iter().flat_map(|(name, value)| [name.len(), value.len()]).find(|bytes| *bytes > MOST_LABEL_BYTES) {
+        Some(bytes) => Err(too_much("bytes in a label", bytes, MOST_LABEL_BYTES)),
+        None => Ok(labels),
+    }
+}
+
+fn too_much<E: de::Error>(what: impl fmt::Display, found: usize, most: usize) -> E {
+    E::custom(format_args!("{found} {what} are too many; use {most} at most"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_found_and_a_whole_one_is_not() {
+        for (json, half) in [
+            (r#""\ud83d\ude00 \u00e9 \n \\ud800 €""#, None),
+            (r#""\ud800""#, Some(r"\ud800")),
+            (r#"["\uD83D\uD83D\uDE00"]"#, Some(r"\uD83D")),
+            (r#"{"\udc00":1}"#, Some(r"\udc00")),
+            (r#""\ud83d\\ude00""#, Some(r"\ud83d")),
+            (r#""€\\€\"€""#, None),
+            ("7", None),
+        ] {
+            assert_eq!(lone_surrogate(json), half, "{json}");
+        }
+    }
+}
