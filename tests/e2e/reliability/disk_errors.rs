@@ -1,9 +1,6 @@
 //! A6: the disk says that it could not sync.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
 use forerunner_e2e::{Call, Pool, Site, count, eventually, holds};
 
@@ -66,7 +63,7 @@ async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
         let mut told = Duration::ZERO;
         if !heals {
             eventually("a submission is refused", SOON, async || holds(load.repeated.get() > 0)).await;
-            let begun = Instant::now();
+            let begun = tokio::time::Instant::now();
             eventually("readiness fails", SOON, async || {
                 let answer = load.client().call(Call::get("/readyz")).await;
                 holds(answer.is_ok_and(|answer| answer.status == 503))

@@ -69,7 +69,7 @@ fn quick_check(site: &Site) -> Value {
 
 /// Everything that was accepted ends, after space came back, and the file is sound.
 async fn heals(site: &Site, service: Service, mut accepted: Vec<String>) -> Duration {
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     eventually("it is ready again, without a restart", SOON, async || holds(is_ready(&service).await)).await;
     let healed = begun.elapsed();
     let client = service.client();
