@@ -150,9 +150,7 @@ async fn pass(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 

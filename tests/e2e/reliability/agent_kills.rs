@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use forerunner_e2e::{Client, Pool, Service, Signal, Site, count, eventually, holds, is_alive, send};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -69,7 +67,7 @@ async fn a_killed_agent_is_noticed_and_its_task_goes_to_a_warm_one() {
         let task = client.submit("work", json!({ "service_s": 30 })).await;
         let path = format!("/v1/tasks/{task}");
         let pid = eventually("it runs", LIMIT, async || busy_pids(&client).await.first().copied()).await;
-        let killed = Instant::now();
+        let killed = tokio::time::Instant::now();
         assert!(send(pid, Signal::KILL));
         let running_again = async |noticed: &mut Option<Duration>| {
             let seen = client.get(&path).await;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use forerunner_e2e::{Pool, Seeded, Service, Site, count, eventually, holds};
 
 use super::load::{Load, PATIENCE};
@@ -66,7 +64,7 @@ async fn kill_repeatedly(site: &Site, mut service: Service, load: &Load, plan: &
         service.kill();
         site.empty(CHILDREN_GONE).await;
         load.history.borrow_mut().node_down(&site.effects(), NODE);
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         service = site.serve().await;
         load.turn_to(&service);
         eventually("it is ready", PATIENCE, async || {

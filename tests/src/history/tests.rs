@@ -99,7 +99,7 @@ fn i5_i6_i7_what_was_counted() {
     let depth = |metric, rows| Event::Depth { pool: "p".to_owned(), metric, rows };
     assert_eq!(broken(&[depth(3, 3), depth(0, 7)], Invariant::Depth), [depth(0, 7)]);
     let orphan = Event::Orphan { pid: 7, command: "sleep".to_owned() };
-    assert_eq!(broken(&[orphan.clone()], Invariant::Orphans), [orphan]);
+    assert_eq!(broken(std::slice::from_ref(&orphan), Invariant::Orphans), [orphan]);
 }
 
 #[test]

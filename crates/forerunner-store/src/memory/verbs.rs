@@ -115,7 +115,9 @@ impl State {
         let claimable_before = self.pools[pool as usize].claimable;
         match next {
             Next::Finish { state, output, error } => {
-                self.slots.at_mut(slot).task.output = output;
+                let task = &mut self.slots.at_mut(slot).task;
+                task.output = output;
+                task.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
                 self.end(slot, state, error, now);
             }
             Next::Retry { run_at, error, crash } => {
