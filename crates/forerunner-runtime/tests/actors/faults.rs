@@ -179,7 +179,7 @@ async fn a_store_that_is_gone_refuses_every_submission_and_is_told_by_readiness(
     assert!(rig.handle().readiness().await.ready);
     store.reschedule(Schedule::of(|_, _| Some(Fault::Before)));
     for _ in 0..20 {
-        let refused = rig.handle().submit(Running::task("p", "1")).await.err().expect("it cannot be stored");
+        let refused = rig.handle().submit(Running::task("p", "1")).await.expect_err("it cannot be stored");
         assert!(matches!(refused, Error::Store(_)) && refused.is_retryable(), "{refused}");
     }
     assert!(!rig.handle().readiness().await.ready);
