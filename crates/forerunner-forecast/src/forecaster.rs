@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     rate::{DampedHolt, Ewma, sane},
+    recall::Recall,
     window::{Sample, Window},
 };
 
@@ -105,6 +106,7 @@ pub struct Forecaster {
     averages: [Ewma; 3],
     holt: DampedHolt,
     peaks: VecDeque<f64>,
+    recall: Recall,
     next_step: u64,
     pending: VecDeque<Pending>,
     errors: [f64; MEMBERS],
@@ -122,6 +124,7 @@ impl Forecaster {
             averages: TAUS_S.map(Ewma::new),
             holt: DampedHolt::new(),
             peaks: VecDeque::with_capacity(PEAK_STEPS + 1),
+            recall: Recall::new(),
             next_step: step_of(now),
             pending: VecDeque::with_capacity(16),
             errors: [0.0; MEMBERS],
@@ -164,6 +167,7 @@ impl Forecaster {
     pub(crate) fn is_sound(&self) -> bool {
         self.averages.iter().all(Ewma::is_sound)
             && self.holt.is_sound()
+            && self.recall.is_sound()
             && self.chosen < MEMBERS
             && self.errors.iter().all(|e| e.is_finite())
             && self.dispersion.is_finite()
@@ -192,6 +196,7 @@ impl Forecaster {
             }
         }
         self.holt.observe(actual);
+        self.recall.observe(step, actual);
         self.peaks.push_back(actual);
         if self.peaks.len() > PEAK_STEPS {
             self.peaks.pop_front();
@@ -235,6 +240,11 @@ impl Forecaster {
     fn edges(&self, rate: f64) -> (f64, f64) {
         let sigma = deviation(rate);
         ((rate + self.band.0 * sigma).max(0.0), rate + self.band.1 * sigma)
+    }
+
+    /// The rate at the same point of the period before, if there is a period.
+    pub(crate) fn recalled(&self, at: f64) -> Option<f64> {
+        self.recall.forecast(step_of(at))
     }
 
     /// What each forecast says at time `now` about `now + horizon_s`.

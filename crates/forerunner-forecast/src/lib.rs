@@ -48,6 +48,7 @@ mod peers;
 mod policy;
 mod predictive;
 mod rate;
+mod recall;
 mod service;
 mod sizing;
 mod surge;

@@ -14,7 +14,7 @@ use crate::{
     Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     forecaster::RateForecast,
     sizing::Load,
-    tournament::{EWMA_60, FAST_S, Needs, Outlook, RATES, Standing, Tournament, whole},
+    tournament::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Standing, Tournament, whole},
     trend::{Trend, rising_rate},
     window::Sample,
 };
@@ -105,7 +105,10 @@ impl Predictive {
         let service_s = memory.service.forecast(window, horizon_s).mean_s;
         let mut rates = [0.0; RATES];
         if let Some(members) = memory.rates.members(window.now(), horizon_s) {
-            rates = members;
+            rates[..members.len()].copy_from_slice(&members);
+            let least = members[EWMA_15].min(members[EWMA_60]);
+            let recalled = memory.rates.recalled(window.now() + horizon_s);
+            rates[RECALL] = recalled.map_or(members[EWMA_60], |rate| rate.max(least));
         }
         Outlook {
             t: window.now(),
@@ -175,7 +178,7 @@ impl Policy for Predictive {
         let now = self.observe(seen);
         let outlook = self.outlook(seen);
         self.tournament.play(outlook, self.delay_s(), self.memory.service.recent());
-        let rule = *self.tournament.rule();
+        let rule = self.tournament.rule();
         let standing = standing(seen);
         let needs = rule.needs(&standing, &outlook);
         let need = bounded(needs.greatest());

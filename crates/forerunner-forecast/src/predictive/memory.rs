@@ -6,7 +6,7 @@ use super::PredictiveSettings;
 use crate::{forecaster::Forecaster, hold::Hold, service::ServiceModel, tournament::Scores, window::Window};
 
 /// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
-const SAVED_VERSION: u32 = 2;
+const SAVED_VERSION: u32 = 3;
 /// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
 const LEARN_COMPLETIONS: f64 = 20.0;
 const LEARN_S: f64 = 30.0;

@@ -18,10 +18,22 @@ pub(crate) struct Terms {
     pub price: f64,
 }
 
+/// What the shadow pools have shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past<'a> {
+    pub scores: &'a [Score],
+    /// For each rule the one that differs by the next smaller margin alone.
+    pub bolder: &'a [Option<usize>],
+    pub tasks: &'a Sums,
+    pub seconds: &'a Sums,
+}
+
 /// The rule chosen and whether it meets the goal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Choice {
     pub rule: usize,
+    /// How far its margin may be eased towards that of the next bolder rule, in [0, 1).
+    pub ease: f64,
     pub meets: bool,
 }
 
@@ -35,27 +47,43 @@ struct Figures {
 /// Picks the cheapest rule that meets the goal; where the goal is not worth its price, the rule with the least cost plus
 /// price times late tasks.
 ///
+/// Margins come in steps, and a step may make ten times fewer tasks late. Between a rule that meets the goal and the next
+/// bolder one that does not, cost is taken to be linear in the margin and the count of late tasks exponential, as in the
+/// tail of a distribution; the margin that just meets the goal is what the rule is compared with, and is used.
+///
 /// Counts of late tasks are taken with a doubt that fades with history, so with little of it a careful rule wins.
-pub(crate) fn choose(scores: &[Score], tasks: &Sums, seconds: &Sums, terms: Terms, current: usize) -> Choice {
+pub(crate) fn choose(past: Past<'_>, terms: Terms, current: usize) -> Choice {
+    let Past { scores, bolder, tasks, seconds } = past;
     let blend = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
     let arrivals = blend(tasks);
     let evidence = seconds.long().max(1.0);
-    let figures = |score: &Score| {
-        let late = blend(&score.late);
+    let figures = |rule: usize| {
+        let late = blend(&scores[rule].late);
         let doubt = DOUBT * (late * evidence + 1.0).sqrt() / evidence;
-        Figures { cost: blend(&score.cost_s), late: late + doubt }
+        Figures { cost: blend(&scores[rule].cost_s), late: late + doubt }
     };
     let allowed = terms.goal * arrivals;
-    let best = |value: &dyn Fn(Figures) -> f64| {
-        let of = |rule: usize| value(figures(&scores[rule]));
-        let best = (0..scores.len()).min_by(|&a, &b| of(a).total_cmp(&of(b))).unwrap_or(current);
-        if of(best) < TAKE_OVER * of(current) || !of(current).is_finite() { best } else { current }
+    let best = |value: &dyn Fn(usize) -> f64| {
+        let best = (0..scores.len()).min_by(|&a, &b| value(a).total_cmp(&value(b))).unwrap_or(current);
+        if value(best) < TAKE_OVER * value(current) || !value(current).is_finite() { best } else { current }
     };
-    let weighed = best(&|f| f.cost + terms.price * f.late);
-    if figures(&scores[weighed]).late > allowed {
-        return Choice { rule: weighed, meets: false };
+    let weighed = best(&|rule| figures(rule).cost + terms.price * figures(rule).late);
+    if figures(weighed).late > allowed {
+        return Choice { rule: weighed, ease: 0.0, meets: false };
     }
-    Choice { rule: best(&|f| if f.late <= allowed { f.cost } else { f64::INFINITY }), meets: true }
+    let ease = |rule: usize| {
+        let bold = bolder[rule].map(figures).filter(|bold| bold.late > allowed && allowed > 0.0);
+        bold.map_or(0.0, |bold| {
+            ((allowed / figures(rule).late).ln() / (bold.late / figures(rule).late).ln()).clamp(0.0, 1.0)
+        })
+    };
+    let eased = |rule: usize| {
+        let own = figures(rule);
+        let bold = bolder[rule].map_or(own, figures);
+        if own.late <= allowed { own.cost + ease(rule) * (bold.cost - own.cost) } else { f64::INFINITY }
+    };
+    let rule = best(&eased);
+    Choice { rule, ease: ease(rule), meets: true }
 }
 
 #[cfg(test)]
@@ -77,26 +105,29 @@ mod tests {
     }
 
     fn chosen(goal: f64, price: f64) -> Choice {
-        choose(&scores(), &sums(10_000.0), &sums(1000.0), Terms { goal, price }, 0)
+        let (scores, tasks, seconds) = (scores(), sums(10_000.0), sums(1000.0));
+        choose(Past { scores: &scores, bolder: &[None; 3], tasks: &tasks, seconds: &seconds }, Terms { goal, price }, 0)
     }
 
     #[test]
     fn the_cheapest_rule_that_meets_the_goal_is_chosen() {
-        assert_eq!(chosen(0.1, 1000.0), Choice { rule: 0, meets: true });
-        assert_eq!(chosen(0.01, 1000.0), Choice { rule: 1, meets: true });
-        assert_eq!(chosen(0.001, 1000.0), Choice { rule: 2, meets: true });
+        assert_eq!(chosen(0.1, 1000.0), Choice { rule: 0, ease: 0.0, meets: true });
+        assert_eq!(chosen(0.01, 1000.0), Choice { rule: 1, ease: 0.0, meets: true });
+        assert_eq!(chosen(0.001, 1000.0), Choice { rule: 2, ease: 0.0, meets: true });
     }
 
     #[test]
     fn a_goal_that_is_not_worth_its_price_is_not_met() {
         // The last step costs 6000 instance-seconds for 60 tasks.
-        assert_eq!(chosen(0.001, 50.0), Choice { rule: 1, meets: false });
-        assert_eq!(chosen(0.00001, 1000.0), Choice { rule: 2, meets: false });
+        assert_eq!(chosen(0.001, 50.0), Choice { rule: 1, ease: 0.0, meets: false });
+        assert_eq!(chosen(0.00001, 1000.0), Choice { rule: 2, ease: 0.0, meets: false });
     }
 
     #[test]
     fn little_history_proves_little() {
-        let few = choose(&[Score::default(); 2], &sums(10.0), &sums(100.0), Terms { goal: 0.01, price: 1.0 }, 1);
-        assert_eq!(few, Choice { rule: 1, meets: false });
+        let (scores, tasks, seconds) = ([Score::default(); 2], sums(10.0), sums(100.0));
+        let past = Past { scores: &scores, bolder: &[None; 2], tasks: &tasks, seconds: &seconds };
+        let few = choose(past, Terms { goal: 0.01, price: 1.0 }, 1);
+        assert_eq!(few, Choice { rule: 1, ease: 0.0, meets: false });
     }
 }

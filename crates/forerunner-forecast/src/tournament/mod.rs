@@ -11,9 +11,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::rule::{EWMA_60, FAST_S, Needs, Outlook, RATES, Rule, Standing, whole};
+pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Rule, Standing, whole};
 use self::{
-    choice::{Choice, Terms, choose},
+    choice::{Choice, Past, Terms, choose},
     feed::Feed,
     rule::rules,
     score::{Score, Sums, keep},
@@ -48,6 +48,8 @@ pub(crate) struct Scores {
     started: Sums,
     late: Sums,
     chosen: usize,
+    /// How far the margin is eased towards that of the next bolder rule, in [0, 1).
+    ease: f64,
     meets: bool,
 }
 
@@ -56,6 +58,8 @@ pub(crate) struct Scores {
 pub(crate) struct Tournament {
     limits: PolicyLimits,
     rules: Vec<Rule>,
+    /// For each rule the one that differs by the next smaller margin alone.
+    bolder: Vec<Option<usize>>,
     shadows: Vec<Shadow>,
     scores: Scores,
     feed: Feed,
@@ -78,6 +82,7 @@ impl Tournament {
         Self {
             shadows: vec![Shadow::new(limits.min); rules.len()],
             scores: Scores { rules: vec![Score::default(); rules.len()], meets: true, ..Scores::default() },
+            bolder: bolder(&rules),
             rules,
             limits,
             feed: Feed::default(),
@@ -103,8 +108,10 @@ impl Tournament {
     }
 
     /// The rule in charge.
-    pub fn rule(&self) -> &Rule {
-        &self.rules[self.scores.chosen]
+    pub fn rule(&self) -> Rule {
+        let rule = self.rules[self.scores.chosen];
+        let bolder = self.bolder[self.scores.chosen].map_or(rule.margin, |bolder| self.rules[bolder].margin);
+        Rule { margin: rule.margin + self.scores.ease * (bolder - rule.margin), ..rule }
     }
 
     /// Takes in what the real pool saw between `from` and `to`.
@@ -180,8 +187,9 @@ impl Tournament {
         let real = scores.late.long() / scores.started.long().max(1.0);
         let goal = (2.0 * AIM * allowed - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
         let terms = Terms { goal, price };
-        let Choice { rule, meets } = choose(&scores.rules, &scores.tasks, &scores.seconds, terms, scores.chosen);
-        (scores.chosen, scores.meets) = (rule, meets);
+        let past = Past { scores: &scores.rules, bolder: &self.bolder, tasks: &scores.tasks, seconds: &scores.seconds };
+        let Choice { rule, ease, meets } = choose(past, terms, scores.chosen);
+        (scores.chosen, scores.ease, scores.meets) = (rule, ease, meets);
     }
 
     /// What each share of punctual tasks would have cost over about the last four hours; empty before that is known.
@@ -237,12 +245,23 @@ impl Tournament {
     }
 }
 
+/// For each rule the one that differs by the next smaller margin alone.
+fn bolder(rules: &[Rule]) -> Vec<Option<usize>> {
+    let alike = |one: &Rule, other: &Rule| Rule { margin: other.margin, ..*one } == *other;
+    let of = |rule: &Rule| {
+        let smaller = rules.iter().enumerate().filter(|(_, other)| alike(rule, other) && other.margin < rule.margin);
+        smaller.max_by(|one, other| one.1.margin.total_cmp(&other.1.margin)).map(|(index, _)| index)
+    };
+    rules.iter().map(of).collect()
+}
+
 impl Scores {
     /// Whether this could have been learned by the rules there are.
     pub fn is_sound(&self) -> bool {
         let sums = [&self.tasks, &self.seconds, &self.started, &self.late];
         self.rules.len() == rules().len()
             && self.chosen < self.rules.len()
+            && (0.0..=1.0).contains(&self.ease)
             && sums.into_iter().all(Sums::is_sound)
             && self.rules.iter().all(|score| score.cost_s.is_sound() && score.late.is_sound())
     }

@@ -30,7 +30,9 @@ pub(crate) const EWMA_60: usize = 1;
 pub(crate) const EWMA_300: usize = 2;
 pub(crate) const HOLT: usize = 3;
 pub(crate) const PEAK: usize = 4;
-pub(crate) const RATES: usize = 5;
+/// What came at the same point of the period before, or the 60 s average where there is no period.
+pub(crate) const RECALL: usize = 5;
+pub(crate) const RATES: usize = 6;
 
 /// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -123,7 +125,8 @@ impl Rule {
             Source::Rate(EWMA_60) => "60 s average",
             Source::Rate(EWMA_300) => "300 s average",
             Source::Rate(HOLT) => "trend",
-            Source::Rate(_) => "peak of the last minute",
+            Source::Rate(PEAK) => "peak of the last minute",
+            Source::Rate(_) => "the period before",
             Source::Present => "tasks present",
         };
         let alert = if self.alert { ", alert" } else { "" };
@@ -192,7 +195,7 @@ pub(crate) fn rules() -> Vec<Rule> {
     };
     for alert in [true, false] {
         add(Source::Rate(EWMA_60), &FINE.0, &FINE.1, alert);
-        for at in [EWMA_15, EWMA_300, HOLT, PEAK] {
+        for at in [EWMA_15, EWMA_300, HOLT, PEAK, RECALL] {
             add(Source::Rate(at), &COARSE.0, &COARSE.1, alert);
         }
     }

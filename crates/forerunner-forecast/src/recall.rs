@@ -1,0 +1,107 @@
+//! What came at the same point of the period before.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+/// Steps that are remembered: four hours of ten seconds.
+const KEPT: usize = 1440;
+/// Steps between two searches for a period.
+const SEARCH_EVERY: u64 = 6;
+/// Shortest period, in steps.
+const SHORTEST: usize = 12;
+/// Least autocorrelation that counts as a period.
+const CLEAR: f64 = 0.35;
+
+/// Remembers counts and looks for a period in them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Rates, the newest last; the newest belongs to `newest`.
+    rates: VecDeque<f32>,
+    newest: u64,
+    period: Option<usize>,
+    searched: u64,
+}
+
+impl Recall {
+    pub fn new() -> Self {
+        Self { rates: VecDeque::new(), newest: 0, period: None, searched: 0 }
+    }
+
+    pub fn observe(&mut self, step: u64, rate: f64) {
+        if self.rates.is_empty() || step > self.newest + 60 {
+            self.rates.clear();
+            self.newest = step;
+            self.rates.push_back(rate as f32);
+            return;
+        }
+        while self.newest + 1 < step {
+            self.newest += 1;
+            let last = self.rates.back().copied().unwrap_or(0.0);
+            self.rates.push_back(last);
+        }
+        self.newest = step;
+        self.rates.push_back(rate as f32);
+        while self.rates.len() > KEPT {
+            self.rates.pop_front();
+        }
+        if step >= self.searched + SEARCH_EVERY {
+            self.searched = step;
+            self.search();
+        }
+    }
+
+    /// The mean of what came at the same point of up to three periods before, each the greatest of it and its neighbours.
+    pub fn forecast(&self, step: u64) -> Option<f64> {
+        let period = self.period?;
+        let ahead = step.checked_sub(self.newest)? as usize;
+        let (mut sum, mut n) = (0.0, 0);
+        for k in 1..=4 {
+            let Some(back) = (k * period).checked_sub(ahead) else { continue };
+            if back >= self.rates.len() || n == 3 {
+                break;
+            }
+            let index = self.rates.len() - 1 - back;
+            let near = (index.saturating_sub(1)..=(index + 1).min(self.rates.len() - 1)).map(|i| self.rates[i]);
+            sum += f64::from(near.fold(0.0, f32::max));
+            n += 1;
+        }
+        (n > 0).then(|| sum / f64::from(n))
+    }
+
+    fn search(&mut self) {
+        let n = self.rates.len();
+        if n < 3 * SHORTEST {
+            return;
+        }
+        let rates: Vec<f32> = self.rates.iter().copied().collect();
+        let mean = rates.iter().sum::<f32>() / n as f32;
+        let centred: Vec<f32> = rates.iter().map(|rate| rate - mean).collect();
+        let variance = centred.iter().map(|x| x * x).sum::<f32>() / n as f32;
+        if variance <= 0.0 {
+            self.period = None;
+            return;
+        }
+        let score = |lag: usize| {
+            let m = n - lag;
+            let products: f32 = centred[..m].iter().zip(&centred[lag..]).map(|(x, y)| x * y).sum();
+            products / m as f32 / variance
+        };
+        // A period must have been seen one and a half times.
+        let longest = n * 2 / 3;
+        let mut best = (CLEAR as f32, None);
+        let (mut before, mut here) = (score(SHORTEST - 1), score(SHORTEST));
+        for lag in SHORTEST..longest {
+            let after = score(lag + 1);
+            if here > before && here >= after && here > best.0 * 1.02 {
+                best = (here, Some(lag));
+            }
+            (before, here) = (here, after);
+        }
+        self.period = best.1;
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.rates.len() <= KEPT && self.rates.iter().all(|r| r.is_finite()) && self.period.is_none_or(|p| p < KEPT)
+    }
+}
