@@ -7,13 +7,22 @@ const TAKE_OVER: f64 = 0.98;
 
 /// Standard deviations added to every count of late tasks: few late tasks prove little, and the best of many rules is
 /// partly lucky. The correction by what really was late mends the rest.
-const DOUBT: f64 = 0.6;
+const DOUBT: f64 = 1.0;
+
+/// Seconds of history that the prior weighs as much as.
+const PRIOR_S: f64 = 600.0;
+/// The prior: a rule of this margin just meets the objective, and each further standard deviation divides late tasks by e
+/// to the power of 1.2. What a calm quarter of an hour has shown does not prove that load will stay calm.
+const PRIOR_MARGIN: f64 = 2.0;
+const PRIOR_SLOPE: f64 = 1.2;
 
 /// What a choice is made under.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Terms {
     /// Share of tasks that may be late.
     pub goal: f64,
+    /// Share that the objective allows.
+    pub allowed: f64,
     /// Most instance-seconds worth paying for one task less that is late.
     pub price: f64,
 }
@@ -22,6 +31,8 @@ pub(crate) struct Terms {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Past<'a> {
     pub scores: &'a [Score],
+    /// Standard deviations that each rule adds for chance.
+    pub margins: &'a [f64],
     /// For each rule the one that differs by the next smaller margin alone.
     pub bolder: &'a [Option<usize>],
     pub tasks: &'a Sums,
@@ -53,14 +64,17 @@ struct Figures {
 ///
 /// Counts of late tasks are taken with a doubt that fades with history, so with little of it a careful rule wins.
 pub(crate) fn choose(past: Past<'_>, terms: Terms, current: usize) -> Choice {
-    let Past { scores, bolder, tasks, seconds } = past;
+    let Past { scores, margins, bolder, tasks, seconds } = past;
     let blend = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
     let arrivals = blend(tasks);
     let evidence = seconds.long().max(1.0);
     let figures = |rule: usize| {
         let late = blend(&scores[rule].late);
-        let doubt = DOUBT * (late * evidence + 1.0).sqrt() / evidence;
-        Figures { cost: blend(&scores[rule].cost_s), late: late + doubt }
+        // A shortage of a given length makes more tasks late where more arrive, and proves the same.
+        let doubt = DOUBT * ((late * evidence + 1.0) * arrivals.max(1.0)).sqrt() / evidence;
+        let prior = arrivals * terms.allowed * (PRIOR_SLOPE * (PRIOR_MARGIN - margins[rule])).exp();
+        let weight = PRIOR_S / evidence;
+        Figures { cost: blend(&scores[rule].cost_s), late: (late + doubt + weight * prior) / (1.0 + weight) }
     };
     let allowed = terms.goal * arrivals;
     let best = |value: &dyn Fn(usize) -> f64| {

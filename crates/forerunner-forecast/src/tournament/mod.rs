@@ -32,9 +32,9 @@ const LEARN_TASKS: f64 = 50.0;
 /// its tasks under every rule is not worth that part.
 const MOST_PER_S: f64 = 25.0;
 /// Share of the objective's allowance that is aimed at, so that chance does not break it.
-const AIM: f64 = 0.8;
+const AIM: f64 = 0.68;
 /// Range of the goal, in shares of the allowance, as it is corrected by what really was late.
-const GOAL: (f64, f64) = (0.3, 1.7);
+const GOAL: (f64, f64) = (0.3, 1.2);
 /// Most that one late task less may cost, in service times divided by the allowed share.
 const MOST_PRICE: f64 = 3.0;
 
@@ -60,6 +60,7 @@ pub(crate) struct Tournament {
     rules: Vec<Rule>,
     /// For each rule the one that differs by the next smaller margin alone.
     bolder: Vec<Option<usize>>,
+    margins: Vec<f64>,
     shadows: Vec<Shadow>,
     scores: Scores,
     feed: Feed,
@@ -83,6 +84,7 @@ impl Tournament {
             shadows: vec![Shadow::new(limits.min); rules.len()],
             scores: Scores { rules: vec![Score::default(); rules.len()], meets: true, ..Scores::default() },
             bolder: bolder(&rules),
+            margins: rules.iter().map(|rule| rule.margin).collect(),
             rules,
             limits,
             feed: Feed::default(),
@@ -186,8 +188,8 @@ impl Tournament {
         // What was really late beyond the aim has to be made up for, and what was not may be spent.
         let real = scores.late.long() / scores.started.long().max(1.0);
         let goal = (2.0 * AIM * allowed - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
-        let terms = Terms { goal, price };
-        let past = Past { scores: &scores.rules, bolder: &self.bolder, tasks: &scores.tasks, seconds: &scores.seconds };
+        let terms = Terms { goal, allowed, price };
+        let past = Past { scores: &scores.rules, margins: &self.margins, bolder: &self.bolder, tasks: &scores.tasks, seconds: &scores.seconds };
         let Choice { rule, ease, meets } = choose(past, terms, scores.chosen);
         (scores.chosen, scores.ease, scores.meets) = (rule, ease, meets);
     }
