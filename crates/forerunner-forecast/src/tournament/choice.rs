@@ -16,6 +16,10 @@ const PRIOR_S: f64 = 600.0;
 const PRIOR_MARGIN: f64 = 2.0;
 const PRIOR_SLOPE: f64 = 1.2;
 
+/// Part of the late tasks that no rule could have helped which does not count against any: to be dearer afterwards does not
+/// undo a burst that nobody could foresee.
+pub(crate) const SPARED: f64 = 1.0;
+
 /// What a choice is made under.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Terms {
@@ -68,8 +72,9 @@ pub(crate) fn choose(past: Past<'_>, terms: Terms, current: usize) -> Choice {
     let blend = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
     let arrivals = blend(tasks);
     let evidence = seconds.long().max(1.0);
+    let unavoidable = SPARED * scores.iter().map(|score| blend(&score.late)).fold(f64::INFINITY, f64::min);
     let figures = |rule: usize| {
-        let late = blend(&scores[rule].late);
+        let late = blend(&scores[rule].late) - unavoidable;
         // A shortage of a given length makes more tasks late where more arrive, and proves the same.
         let doubt = DOUBT * ((late * evidence + 1.0) * arrivals.max(1.0)).sqrt() / evidence;
         let prior = arrivals * terms.allowed * (PRIOR_SLOPE * (PRIOR_MARGIN - margins[rule])).exp();
@@ -120,7 +125,11 @@ mod tests {
 
     fn chosen(goal: f64, price: f64) -> Choice {
         let (scores, tasks, seconds) = (scores(), sums(10_000.0), sums(1000.0));
-        choose(Past { scores: &scores, bolder: &[None; 3], tasks: &tasks, seconds: &seconds }, Terms { goal, price }, 0)
+        choose(
+            Past { scores: &scores, margins: &[9.0; 3], bolder: &[None; 3], tasks: &tasks, seconds: &seconds },
+            Terms { goal, allowed: goal, price },
+            0,
+        )
     }
 
     #[test]
@@ -140,8 +149,8 @@ mod tests {
     #[test]
     fn little_history_proves_little() {
         let (scores, tasks, seconds) = ([Score::default(); 2], sums(10.0), sums(100.0));
-        let past = Past { scores: &scores, bolder: &[None; 2], tasks: &tasks, seconds: &seconds };
-        let few = choose(past, Terms { goal: 0.01, price: 1.0 }, 1);
+        let past = Past { scores: &scores, margins: &[9.0; 2], bolder: &[None; 2], tasks: &tasks, seconds: &seconds };
+        let few = choose(past, Terms { goal: 0.01, allowed: 0.01, price: 1.0 }, 1);
         assert_eq!(few, Choice { rule: 1, ease: 0.0, meets: false });
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Rule, Standing, whole};
 use self::{
-    choice::{Choice, Past, Terms, choose},
+    choice::{Choice, Past, SPARED, Terms, choose},
     feed::Feed,
     rule::rules,
     score::{Score, Sums, keep},
@@ -26,7 +26,7 @@ const CHOOSE_EVERY_S: f64 = 10.0;
 /// Seconds that a shadow pool settles in before it is scored.
 const SETTLE_S: f64 = 60.0;
 /// Scored seconds and tasks before the first choice.
-const LEARN_S: f64 = 60.0;
+const LEARN_S: f64 = 300.0;
 const LEARN_TASKS: f64 = 50.0;
 /// Arrivals per second beyond which shadow pools rest: a busy pool's margin is a small part of it, and replaying all of
 /// its tasks under every rule is not worth that part.
@@ -186,10 +186,18 @@ impl Tournament {
         let allowed = 1.0 - self.limits.objective.share;
         let price = MOST_PRICE / allowed * service_s;
         // What was really late beyond the aim has to be made up for, and what was not may be spent.
-        let real = scores.late.long() / scores.started.long().max(1.0);
+        let least = scores.rules.iter().map(|score| score.late.short()).fold(f64::INFINITY, f64::min);
+        let unavoidable = SPARED * least / scores.tasks.short().max(1.0);
+        let real = (scores.late.short() / scores.started.short().max(1.0) - unavoidable).max(0.0);
         let goal = (2.0 * AIM * allowed - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
         let terms = Terms { goal, allowed, price };
-        let past = Past { scores: &scores.rules, margins: &self.margins, bolder: &self.bolder, tasks: &scores.tasks, seconds: &scores.seconds };
+        let past = Past {
+            scores: &scores.rules,
+            margins: &self.margins,
+            bolder: &self.bolder,
+            tasks: &scores.tasks,
+            seconds: &scores.seconds,
+        };
         let Choice { rule, ease, meets } = choose(past, terms, scores.chosen);
         (scores.chosen, scores.ease, scores.meets) = (rule, ease, meets);
     }
