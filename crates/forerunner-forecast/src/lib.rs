@@ -4,7 +4,8 @@
 //! a [`Decision`]: how many agents are wanted, and why. The same code decides for the running pool, in the simulator
 //! and behind a pipe. There are:
 //!
-//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready, by the rule that shadow pools found best;
+//! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
+//! - [`ShadowPools`] does so by the rule that did best for shadows of the pool, which relive its recent past;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
 //! - [`Fixed`] keeps one size;
 //! - [`Knative`], [`Hpa`], [`Keda`], [`RayServe`], [`KeepAlive`], [`SqrtStaffing`] and [`Holt`] are rules others scale by.
@@ -40,6 +41,7 @@
 //! ```
 
 mod error;
+mod caution;
 mod fixed;
 mod forecaster;
 mod hold;
@@ -50,6 +52,7 @@ mod predictive;
 mod rate;
 mod recall;
 mod service;
+mod shadow_pools;
 mod sizing;
 mod surge;
 mod tournament;
@@ -67,6 +70,7 @@ pub use peers::{
 };
 pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
+pub use shadow_pools::{ShadowPools, ShadowPoolsSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};

@@ -9,7 +9,7 @@ const MOST: f64 = 1e12;
 
 /// The observation, or a copy without what cannot be: times that are not finite or run backwards, negative or absurd
 /// durations and sizes.
-pub(super) fn clean(seen: &Observation, before: f64) -> Cow<'_, Observation> {
+pub(crate) fn clean(seen: &Observation, before: f64) -> Cow<'_, Observation> {
     let fits = |x: f64| (0.0..=MOST).contains(&x);
     let given = |x: Option<f64>| x.is_none_or(fits);
     if fits(seen.t)
@@ -30,6 +30,6 @@ pub(super) fn clean(seen: &Observation, before: f64) -> Cow<'_, Observation> {
 }
 
 /// A size that arithmetic on any input left in range.
-pub(super) fn bounded(size: f64) -> f64 {
+pub(crate) fn bounded(size: f64) -> f64 {
     sane(size).clamp(0.0, f64::from(u32::MAX))
 }

@@ -1,0 +1,65 @@
+//! What the predictive policy has learned, and how it survives a restart.
+
+use serde::{Deserialize, Serialize};
+
+use super::ShadowPoolsSettings;
+use crate::{forecaster::Forecaster, hold::Hold, service::ServiceModel, tournament::Scores, window::Window};
+
+/// Version of the text that [`ShadowPools::save`] writes; texts of another version are not taken up.
+const SAVED_VERSION: u32 = 3;
+/// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
+const LEARN_COMPLETIONS: f64 = 20.0;
+const LEARN_S: f64 = 30.0;
+const LEARN_AT_MOST_S: f64 = 300.0;
+
+/// What survives a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Memory {
+    pub version: u32,
+    pub window: Window,
+    pub rates: Forecaster,
+    pub service: ServiceModel,
+    pub hold: Hold,
+    /// What the tournament learned, as of the last save.
+    pub scores: Scores,
+    /// Seconds observed in all.
+    pub observed_s: f64,
+    pub desired: u32,
+}
+
+impl Memory {
+    pub fn new(settings: &ShadowPoolsSettings) -> Self {
+        Self {
+            version: SAVED_VERSION,
+            window: Window::new(settings.window_s, 0.0),
+            rates: Forecaster::new(0.0),
+            service: ServiceModel::new(),
+            hold: Hold::default(),
+            scores: Scores::default(),
+            observed_s: 0.0,
+            desired: 0,
+        }
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.version == SAVED_VERSION
+            && self.window.is_sound()
+            && self.rates.is_sound()
+            && self.service.is_sound()
+            && self.hold.is_sound()
+            && self.scores.is_sound()
+            && self.observed_s.is_finite()
+    }
+
+    /// Lets time pass that nobody observed.
+    pub fn skip_to(&mut self, t: f64) {
+        self.window.skip_to(t);
+        self.rates.skip_to(t);
+    }
+
+    pub fn has_learned(&self) -> bool {
+        let enough = self.service.completed() >= LEARN_COMPLETIONS && self.observed_s >= LEARN_S;
+        // A pool that hardly ever has a task must be able to shrink as well.
+        enough || self.observed_s >= LEARN_AT_MOST_S
+    }
+}

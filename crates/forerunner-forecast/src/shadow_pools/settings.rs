@@ -1,0 +1,33 @@
+//! What can be set about the predictive policy.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, window::DEFAULT_WINDOW_S};
+
+/// Settings of [`ShadowPools`](crate::ShadowPools). The objective is what an operator sets; margins and holds are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShadowPoolsSettings {
+    /// Seconds of history, at least 300.
+    pub window_s: u32,
+}
+
+impl Default for ShadowPoolsSettings {
+    fn default() -> Self {
+        Self { window_s: DEFAULT_WINDOW_S }
+    }
+}
+
+impl ShadowPoolsSettings {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.window_s < DEFAULT_WINDOW_S {
+            let (value, allowed) = (f64::from(self.window_s), "at least 300");
+            return Err(Error::Setting { policy: "shadow-pools", key: "window_s", value, allowed });
+        }
+        Ok(())
+    }
+}
