@@ -9,8 +9,8 @@ use serde::{
 
 use crate::{
     Error, Fixed, Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative,
-    KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe, RayServeSettings, ShadowPools, ShadowPoolsSettings, SqrtStaffing,
-    SqrtStaffingSettings, Utilisation, UtilisationSettings,
+    KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe, RayServeSettings, ShadowPools,
+    ShadowPoolsSettings, SqrtStaffing, SqrtStaffingSettings, Utilisation, UtilisationSettings,
 };
 
 /// A policy by name, with its settings.
@@ -50,8 +50,9 @@ pub enum PolicyKind {
 
 impl PolicyKind {
     /// The names there are.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "predictive",
+        "shadow-pools",
         "utilisation",
         "knative",
         "hpa",

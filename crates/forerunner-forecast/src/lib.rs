@@ -40,8 +40,8 @@
 //! # Ok::<(), forerunner_forecast::Error>(())
 //! ```
 
-mod error;
 mod caution;
+mod error;
 mod fixed;
 mod forecaster;
 mod hold;
@@ -70,9 +70,9 @@ pub use peers::{
 };
 pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
-pub use shadow_pools::{ShadowPools, ShadowPoolsSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
+pub use shadow_pools::{ShadowPools, ShadowPoolsSettings};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
 pub use surge::{EventDetector, Trigger};
 pub use trend::Trend;

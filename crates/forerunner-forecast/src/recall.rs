@@ -11,7 +11,7 @@ const SEARCH_EVERY: u64 = 6;
 /// Shortest period, in steps.
 const SHORTEST: usize = 12;
 /// Least autocorrelation that counts as a period.
-const CLEAR: f64 = 0.35;
+const CLEAR: f32 = 0.35;
 
 /// Remembers counts and looks for a period in them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,14 +24,15 @@ pub struct Recall {
 }
 
 impl Recall {
+    /// A memory of nothing.
     pub fn new() -> Self {
         Self { rates: VecDeque::new(), newest: 0, period: None, searched: 0 }
     }
 
+    /// Takes in the rate of a step, in tasks per second; steps that were left out are taken to be like the one before.
     pub fn observe(&mut self, step: u64, rate: f64) {
         if self.rates.is_empty() || step > self.newest + 60 {
-            self.rates.clear();
-            self.newest = step;
+            *self = Self { newest: step, searched: step, ..Self::new() };
             self.rates.push_back(rate as f32);
             return;
         }
@@ -69,6 +70,7 @@ impl Recall {
         (n > 0).then(|| sum / f64::from(n))
     }
 
+    /// Finds the lag at which counts are most like themselves.
     fn search(&mut self) {
         let n = self.rates.len();
         if n < 3 * SHORTEST {
@@ -89,11 +91,12 @@ impl Recall {
         };
         // A period must have been seen one and a half times.
         let longest = n * 2 / 3;
-        let mut best = (CLEAR as f32, None);
+        let mut best = (0.0, None);
         let (mut before, mut here) = (score(SHORTEST - 1), score(SHORTEST));
         for lag in SHORTEST..longest {
             let after = score(lag + 1);
-            if here > before && here >= after && here > best.0 * 1.02 {
+            // Twice a period is one as well, and looks a little better by chance.
+            if here > before && here >= after && here > CLEAR && here > best.0 * 1.1 {
                 best = (here, Some(lag));
             }
             (before, here) = (here, after);
@@ -101,7 +104,48 @@ impl Recall {
         self.period = best.1;
     }
 
+    /// Whether this can have come about.
     pub fn is_sound(&self) -> bool {
         self.rates.len() <= KEPT && self.rates.iter().all(|r| r.is_finite()) && self.period.is_none_or(|p| p < KEPT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fed(steps: u64, rate: impl Fn(u64) -> f64) -> Recall {
+        let mut recall = Recall::new();
+        (0..steps).for_each(|step| recall.observe(step, rate(step)));
+        recall
+    }
+
+    #[test]
+    fn a_spike_every_thirty_steps_is_recalled() {
+        let recall = fed(120, |step| if step % 30 < 3 { 9.0 } else { 1.0 });
+        assert_eq!(recall.period, Some(30));
+        // The newest step is 119; 120 to 122 are the next spike.
+        assert_eq!(recall.forecast(121), Some(9.0));
+        assert_eq!(recall.forecast(130), Some(1.0));
+    }
+
+    #[test]
+    fn what_has_no_period_recalls_nothing() {
+        assert_eq!(fed(200, |_| 4.0).forecast(205), None);
+        // The mixing function of SplitMix64 (Steele, Lea and Flood 2014).
+        let mixed = |step: u64| {
+            let z = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
+        };
+        let scattered = fed(400, |step| (mixed(step) % 5) as f64);
+        assert_eq!(scattered.forecast(405), None);
+    }
+
+    #[test]
+    fn a_long_gap_is_forgotten_across() {
+        let mut recall = fed(120, |step| if step % 30 < 3 { 9.0 } else { 1.0 });
+        recall.observe(5_000, 2.0);
+        assert_eq!(recall.rates.len(), 1);
     }
 }

@@ -9,9 +9,9 @@ use self::{
     picture::{Told, explain},
 };
 use crate::{
-    predictive::clean::{bounded, clean},
     Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     forecaster::RateForecast,
+    predictive::clean::{bounded, clean},
     sizing::Load,
     tournament::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Standing, Tournament, whole},
     trend::{Trend, rising_rate},
@@ -291,16 +291,19 @@ mod tests {
         assert!(decision.desired >= 10, "{decision:?}");
     }
 
+    /// What the burst cost in late tasks keeps the pool careful for as long as it is remembered, some hours.
     #[test]
-    fn it_rises_at_once_and_falls_after_the_hold() {
+    fn it_rises_at_once_and_lets_go_of_a_burst_that_is_forgotten() {
         let mut policy = policy();
         let before = run(&mut policy, 0, 600, 2).desired;
         let peak = run(&mut policy, 601, 640, 8).desired;
         assert!(peak > 2 * before, "{before} then {peak}");
-        let mut after = policy.decide(&second(641.0, 2, 5.0));
+        let after = policy.decide(&second(641.0, 2, 5.0));
         assert!(after.desired >= peak - 1, "held: {after:?}");
-        after = run(&mut policy, 642, 3000, 2);
-        assert!(after.desired <= before + 3, "let go: {after:?}");
+        let after = run(&mut policy, 642, 3000, 2).desired;
+        assert!(after < peak, "{after} of {peak}");
+        let after = run(&mut policy, 3001, 30_000, 2).desired;
+        assert!(after <= before + 3, "{after}, {before} before the burst");
     }
 
     #[test]
@@ -322,18 +325,16 @@ mod tests {
         let mut before = policy();
         let desired = run(&mut before, 0, 600, 6).desired;
         let saved = before.save().expect("it has a memory");
-        assert!(saved.starts_with("{\"version\":2,"), "{}", &saved[..40]);
+        assert!(saved.starts_with("{\"version\":3,"), "{}", &saved[..40]);
         let mut after = policy();
         assert!(after.restore(&saved, 120.0));
         let quiet = Observation { t: 1.0, ready: desired, ..Observation::default() };
         assert!(after.decide(&quiet).desired >= desired, "one quiet second after a gap of two minutes is no lull");
         let still = after.decide(&Observation { t: 50.0, ..quiet });
         assert!(still.desired >= desired, "nor are fifty: {still:?}");
+        // Thirty tasks are on agents.
         let again = run(&mut after, 51, 110, 6);
-        assert!(
-            again.desired >= desired - 2 && (again.forecast.expect("set").service_s - 5.0).abs() < 0.1,
-            "{again:?}"
-        );
+        assert!(again.desired >= 30 && (again.forecast.expect("set").service_s - 5.0).abs() < 0.1, "{again:?}");
     }
 
     #[test]
@@ -353,7 +354,7 @@ mod tests {
     fn what_cannot_be_read_is_not_taken_up() {
         let mut policy = policy();
         let saved = policy.save().expect("it has a memory");
-        for text in ["", "{}", "[1]", &saved.replace("\"version\":2", "\"version\":9"), &saved[..saved.len() / 2]] {
+        for text in ["", "{}", "[1]", &saved.replace("\"version\":3", "\"version\":9"), &saved[..saved.len() / 2]] {
             assert!(!policy.restore(text, 1.0), "{text}");
         }
         assert!(policy.restore(&saved, f64::NAN));
@@ -405,6 +406,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case runs hundreds of shadows.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         #[test]
         fn any_observations_give_finite_needs_within_the_limits(seen in proptest::collection::vec(anything(), 1..40)) {
             let mut policy = policy();

@@ -119,12 +119,26 @@ fn a_burst_out_of_nothing_is_answered_within_a_tick_and_let_go_afterwards() {
 }
 
 #[test]
+fn more_caution_costs_more_and_makes_fewer_tasks_late() {
+    let wave = |t: f64| 4.0 + 3.0 * (t / 600.0).sin();
+    let trace = load("wave", 3, 3600.0, 7.0, wave, |_| 5.0);
+    let reports: Vec<_> = ["0.0", "0.3", "0.6"]
+        .map(|caution| {
+            let kind = format!("predictive:adapt=false,caution={caution}").parse().expect("known settings");
+            run(&trace, kind, limits(10.0), 20).report
+        })
+        .to_vec();
+    assert!(reports.windows(2).all(|pair| pair[0].late_share >= pair[1].late_share));
+    assert!(reports.windows(2).all(|pair| pair[0].instance_s < pair[1].instance_s));
+}
+
+#[test]
 fn a_higher_objective_costs_more_and_makes_fewer_tasks_late() {
     let wave = |t: f64| 4.0 + 3.0 * (t / 600.0).sin();
     let trace = load("wave", 3, 7200.0, 7.0, wave, |_| 5.0);
     let reports = [0.9, 0.97, 0.995].map(|share| {
         let limits = PolicyLimits { objective: Objective { share, within_s: 1.0 }, ..limits(10.0) };
-        run(&trace, PolicyKind::default(), limits, 20).report
+        run(&trace, "shadow-pools".parse().expect("a policy"), limits, 20).report
     });
     assert!(reports.windows(2).all(|pair| pair[0].late_share >= pair[1].late_share));
     assert!(reports.windows(2).all(|pair| pair[0].instance_s < pair[1].instance_s));
