@@ -115,6 +115,7 @@ async fn absent_things(seen: &mut Seen) {
     seen.note("no-task", &rig.get(&format!("{ABSENT}/events")).await);
     seen.note("no-context", &rig.get("/v1/contexts/nobody").await);
     seen.note("no-decision", &rig.get("/v1/pools/coder/decisions/4096").await);
+    seen.note("no-history", &rig.get("/v1/pools/coder/what-if").await);
 }
 
 async fn conflicts(seen: &mut Seen) {

@@ -175,7 +175,7 @@ async fn a_context_can_be_seen_and_removed() {
       "items": 1,
       "pool": "coder",
       "size_bytes": 17,
-      "stored_bytes": 46,
+      "stored_bytes": 33,
       "updated_at": "[time]",
       "version": 1,
       "warm_on": [
