@@ -1,4 +1,4 @@
-//! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
+//! Where Forerunner keeps tasks, results, contexts and history: memory, SQLite and PostgreSQL behind one trait.
 //!
 //! It knows nothing of actors or agents, and never reads a clock: every call says what time it is. What all stores
 //! promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that holds them to it.
@@ -18,6 +18,8 @@ pub mod conformance;
 mod error;
 mod memory;
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rules;
 mod sqlite;
 mod store;
@@ -25,6 +27,8 @@ mod store;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Cancelled, Claim, ContextCommit, Enqueued, LEASE, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
