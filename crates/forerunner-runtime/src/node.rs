@@ -103,7 +103,8 @@ pub struct ShutdownReport {
 }
 
 impl Node {
-    /// Starts the actors. Tasks that a lost node was running are taken back first.
+    /// Starts the actors. Tasks that a lost node was running are taken back first: those of every other node, or, in
+    /// a store that is shared, those whose lease has ended.
     ///
     /// Runs inside an actix `System`.
     ///
@@ -113,7 +114,8 @@ impl Node {
         let ids = IdMaker::new();
         let now = spec.clock.now();
         let node = ids.node(now);
-        let rescued = spec.store.rescue(Rescue::AllBut { node, now }).await?;
+        let lost = if spec.store.is_shared() { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
+        let rescued = spec.store.rescue(lost).await?;
         if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
             tracing::warn!(requeued, dead, "took back the tasks of a node that went away");

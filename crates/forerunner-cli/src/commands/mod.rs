@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod explain;
 pub mod fields;
+mod migrate;
 mod pool;
 pub mod serve;
 mod submit;
@@ -38,6 +39,8 @@ pub enum Command {
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Bring a store to the newest schema, and leave it there.
+    Migrate(migrate::MigrateArgs),
     /// Measure this machine.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -57,6 +60,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Pool(command) => pool::run(command, out).await,
         Command::Explain(command) => explain::run(command, out).await,
         Command::Config(command) => config::run(command, out),
+        Command::Migrate(args) => migrate::run(args, out).await,
         Command::Bench(command) => bench::run(command, out).await,
         Command::Agent(args) => agent::run(&args),
         Command::Completions(args) => completions::run(&args),
