@@ -48,7 +48,7 @@ pub struct PostgresOptions {
     pub connections: usize,
     /// Longest time to get a connection; 3 s unless said.
     pub connect_timeout: Duration,
-    /// Longest time of each step of a transaction: begin, statements, commit; 5 s unless said. The server is told the
+    /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
     /// same, and it is how long sent bytes may stay unacknowledged.
     pub call_timeout: Duration,
     /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,

@@ -5,7 +5,7 @@ use std::{any::Any, ops::Range};
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
-use super::{failure::Sql, tx::Tx};
+use super::{failure::Sql, submit::is_plain, tx::Tx};
 use crate::{Claim, Rescue, Settlement, StoreError, Submission, TaskFilter};
 
 /// What is asked of the store.
@@ -40,13 +40,19 @@ pub(super) struct Job {
     pub reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
+/// What an operation that takes several statements weighs, in tasks that take a share of one.
+const SEVERAL_STATEMENTS: usize = 16;
+
 impl Job {
-    /// How many tasks it carries.
+    /// How much work it is: 1 for a task that is written along with others.
     pub fn weight(&self) -> usize {
         match &self.ask {
-            Ask::Enqueue(batch) => batch.len().max(1),
+            Ask::Enqueue(batch) => {
+                let weights = batch.iter().map(|one| if is_plain(one) { 1 } else { SEVERAL_STATEMENTS });
+                weights.sum::<usize>().max(1)
+            }
             Ask::Settle(batch) => batch.len().max(1),
-            _ => 1,
+            _ => SEVERAL_STATEMENTS,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{LeaseEpoch, NodeId, Task, TaskId, TaskState, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -288,8 +288,9 @@ impl Tx<'_> {
     }
 }
 
-fn is_plain(submission: &Submission) -> bool {
-    submission.task.idempotency_key.is_none() && submission.task.context.as_ref().map(ContextId::as_str).is_none()
+/// Whether a submission can be written along with others, without a look at what is there.
+pub(super) fn is_plain(submission: &Submission) -> bool {
+    submission.task.idempotency_key.is_none() && submission.task.context.is_none()
 }
 
 fn has_distinct_ids(run: &[&Submission]) -> bool {

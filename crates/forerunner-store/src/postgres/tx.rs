@@ -29,6 +29,8 @@ pub(super) enum Rank {
 /// The connection inside a transaction.
 pub(super) struct Tx<'a> {
     pub client: &'a Client,
+    /// Longest time that a statement may take.
+    pub limit: std::time::Duration,
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
     /// How many more tasks are claimable than when the transaction began.
@@ -37,7 +39,8 @@ pub(super) struct Tx<'a> {
 
 impl Tx<'_> {
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
-        Ok(self.client.query_typed(sql, params).await?)
+        let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
+        Ok(rows.map_err(|_| Fault::Slow("the database did not answer in time"))??)
     }
 
     /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.

@@ -136,9 +136,9 @@ impl Writer {
             drop(Object::take(client));
             return Err(Failure::NotBegun(unavailable(why)));
         }
-        let tx = Tx { client: &client, database_time: self.options.database_time, gained: AtomicI64::new(0) };
-        let outcome = timeout(limit, tx.run_all(group)).await;
-        let answers = match outcome.unwrap_or(Err(Fault::Slow("the database did not answer in time"))) {
+        let (database_time, gained) = (self.options.database_time, AtomicI64::new(0));
+        let tx = Tx { client: &client, limit, database_time, gained };
+        let answers = match tx.run_all(group).await {
             Ok(answers) => answers,
             Err(fault) => {
                 if !matches!(timeout(limit, client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
