@@ -27,6 +27,16 @@ compiles_c() {
     return 1
 }
 
+# The tests start servers of their own; the package only brings the programs. Debian keeps them out of the PATH.
+has_postgres() {
+    have initdb && return
+    local initdb
+    for initdb in /usr/lib/postgresql/*/bin/initdb; do
+        [ -x "$initdb" ] && return
+    done
+    return 1
+}
+
 install_packages() {
     local -a as_root=()
     have apt-get || fail "missing: $*; install them with the package manager of this system"
@@ -53,6 +63,7 @@ have python3 || missing+=(python3)
 # It lets syncs of the disk fail in one of the end-to-end tests.
 have strace || missing+=(strace)
 compiles_c || missing+=(gcc libc6-dev)
+has_postgres || missing+=(postgresql)
 [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
 component fmt rustfmt
 component clippy clippy
@@ -68,7 +79,7 @@ step "documentation"
 RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 
 # The same features in all that follows, so that little is built twice.
-features=forerunner/http,forerunner/test-util
+features=forerunner/http,forerunner/test-util,forerunner-store/conformance,forerunner-store/postgres
 
 step "examples in the documentation"
 cargo test --locked --workspace --features "$features" --doc

@@ -108,7 +108,8 @@ pub struct ShutdownReport {
 }
 
 impl Node {
-    /// Starts the actors. Tasks that a lost node was running are taken back first.
+    /// Starts the actors. Tasks that a lost node was running are taken back first: those of every other node, or, in
+    /// a store that is shared, those whose lease has ended.
     ///
     /// Runs inside an actix `System`.
     ///

@@ -14,6 +14,16 @@ pub enum StoreError {
         /// What the engine said.
         reason: String,
     },
+    /// The connection broke during a commit: what was asked for may have been done, or not.
+    #[error(
+        "the {store} store broke off while it committed: {reason}; the outcome is not known, repeat what is safe to repeat"
+    )]
+    OutcomeUnknown {
+        /// Which store.
+        store: &'static str,
+        /// What the engine said.
+        reason: String,
+    },
     /// No space is left.
     #[error("the {store} store is full: {reason}; free space, the store heals by itself")]
     Full {
@@ -69,7 +79,7 @@ pub enum StoreError {
 impl StoreError {
     /// Returns whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+        matches!(self, Self::Unavailable { .. } | Self::OutcomeUnknown { .. } | Self::Full { .. })
     }
 }
 

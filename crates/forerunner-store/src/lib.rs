@@ -1,4 +1,4 @@
-//! Where Forerunner keeps tasks, results, contexts and history: memory and SQLite behind one trait.
+//! Where Forerunner keeps tasks, results, contexts and history: memory, SQLite and PostgreSQL behind one trait.
 //!
 //! It knows nothing of actors or agents, and never reads a clock: every call says what time it is. What all stores
 //! promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that holds them to it, and `faulty`, behind the feature `faults`, a
@@ -22,6 +22,8 @@ pub mod faulty;
 mod membership;
 mod memory;
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rules;
 mod sqlite;
 mod store;
@@ -29,6 +31,8 @@ mod store;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,

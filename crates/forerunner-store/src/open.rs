@@ -5,14 +5,19 @@ use std::sync::Arc;
 use crate::{MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store, StoreError};
 
 /// What [`open`] accepts, for messages.
+#[cfg(feature = "postgres")]
+const FORMS: &str = "`memory:`, `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
+/// What [`open`] accepts, for messages.
+#[cfg(not(feature = "postgres"))]
 const FORMS: &str = "`memory:` or `sqlite:PATH`";
 
-/// Opens the store that an address names: `memory:`, or `sqlite:PATH` with an absolute path or one from the current
-/// directory. Each has its default options. Opening a file blocks while it is checked.
+/// Opens the store that an address names: `memory:`, `sqlite:PATH` with an absolute path or one from the current
+/// directory, or, in a build with the feature `postgres`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. Each has its
+/// default options. Opening a file blocks while it is checked, opening a database while it is reached.
 ///
 /// # Errors
 /// [`StoreError::Address`] when the address has another form, or one that this build lacks; else whatever
-/// [`SqliteStore::open`] says.
+/// [`SqliteStore::open`], or that of PostgreSQL, says.
 pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
     let refuse = |reason: &str| {
         // An address may carry a password, so only the part before the colon is shown.
@@ -24,6 +29,11 @@ pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
         Some(("memory", _)) => refuse("nothing follows `memory:`"),
         Some(("sqlite", "")) => refuse("a path follows `sqlite:`"),
         Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path, SqliteOptions::default())?)),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(crate::PostgresStore::open(address, crate::PostgresOptions::default())?))
+        }
+        #[cfg(not(feature = "postgres"))]
         Some(("postgres" | "postgresql", _)) => refuse("PostgreSQL is not in this build"),
         _ => refuse("no store has this form"),
     }
@@ -51,7 +61,7 @@ mod tests {
         for address in ["", "mysql://h/d", "memory", "memory:x", "sqlite:", "tasks.db"] {
             assert!(refusal(address).contains(FORMS), "{address}");
         }
-        let message = refusal("postgres://user:secret@host/db");
-        assert!(message.contains("not in this build") && !message.contains("secret"), "{message}");
+        let message = refusal("postgres://user:secret@/db?nonsense=1");
+        assert!(message.contains("cannot open a `postgres` store") && !message.contains("secret"), "{message}");
     }
 }

@@ -30,6 +30,11 @@ pub trait Store: Send + Sync + 'static {
     /// Names the kind: `memory`, `sqlite`, `postgres`.
     fn kind(&self) -> &'static str;
 
+    /// Returns whether other nodes may use the same store, so that tasks of theirs are not to be taken back at a start.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
 

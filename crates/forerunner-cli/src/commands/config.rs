@@ -61,8 +61,18 @@ fn show(args: &ShowArgs, out: &Output) -> anyhow::Result<()> {
 
 fn row(entry: Entry) -> anyhow::Result<Row> {
     let value = serde_json::to_value(&entry.value)?;
-    let value = if is_secret(&entry.key) { Value::from("(hidden)") } else { value };
+    let value = if is_secret(&entry.key) { Value::from("(hidden)") } else { without_password(value) };
     Ok(Row { key: dotted(&entry.key), value, origin: entry.origin.to_string() })
+}
+
+/// An address without the user and the password before its host.
+fn without_password(value: Value) -> Value {
+    let hidden = value.as_str().and_then(|text| {
+        let (scheme, rest) = text.split_once("://")?;
+        let (_, place) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://(hidden)@{place}"))
+    });
+    hidden.map_or(value, Value::from)
 }
 
 /// What agents are given as environment is where their secrets are.

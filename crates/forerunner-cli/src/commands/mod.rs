@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 pub mod fields;
 mod history;
+mod migrate;
 mod node;
 mod pool;
 mod replay;
@@ -53,6 +54,8 @@ pub enum Command {
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Bring a store to the newest schema, and leave it there.
+    Migrate(migrate::MigrateArgs),
     /// Measure this machine.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -79,6 +82,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Advise(args) => advise::run(args, out).await,
         Command::History(command) => history::run(command, out).await,
         Command::Config(command) => config::run(command, out),
+        Command::Migrate(args) => migrate::run(args, out).await,
         Command::Bench(command) => bench::run(command, out).await,
         Command::Context(command) => context::run(command, out).await,
         Command::Agent(args) => agent::run(&args),

@@ -115,7 +115,8 @@ impl Service {
     }
 }
 
-async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens a store, which brings it to the newest schema.
+pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
     let url = url.to_owned();
     Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open(&url)).await??)
 }

@@ -21,7 +21,7 @@ pub struct ConfigArgs {
     /// Address and port to listen on [env: FORERUNNER__HTTP__LISTEN].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where tasks live: sqlite:PATH or memory: [env: FORERUNNER__STORE__URL].
+    /// Where tasks live: sqlite:PATH, postgres://… or memory: [env: FORERUNNER__STORE__URL].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Level or filters of the log [env: FORERUNNER__LOG__LEVEL].

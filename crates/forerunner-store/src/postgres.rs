@@ -1,0 +1,276 @@
+//! Tasks in PostgreSQL: durable, for several nodes.
+//!
+//! ```text
+//! calls ──▶ queue ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
+//! ```
+//!
+//! No state of a session is used, and no statement has a name, so a pooler in transaction mode may stand in between.
+
+mod contexts;
+mod failure;
+mod jobs;
+mod link;
+mod nodes;
+mod rows;
+mod schema;
+mod settle;
+mod submit;
+mod tx;
+mod waiting;
+mod writer;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    failure::{KIND, closed, unavailable},
+    jobs::{Ask, Job},
+    writer::Writer,
+};
+use crate::{
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+};
+
+/// Most operations that may wait.
+const MAX_WAITING: usize = 16_384;
+
+/// How a [`PostgresStore`] is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// Most connections of this node, at least 1; 4 unless said.
+    pub connections: usize,
+    /// Longest time to get a connection; 3 s unless said.
+    pub connect_timeout: Duration,
+    /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
+    /// same, and it is how long sent bytes may stay unacknowledged.
+    pub call_timeout: Duration,
+    /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,
+    /// they follow the times that callers give.
+    pub database_time: bool,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            connect_timeout: Duration::from_secs(3),
+            call_timeout: Duration::from_secs(5),
+            database_time: true,
+        }
+    }
+}
+
+/// A store in a PostgreSQL database, 15 or later, which any number of nodes may share.
+///
+/// All operations that wait are run in one transaction, in the order of the calls, so one commit serves many. No call
+/// blocks the thread that makes it, and each is bounded in time: without a connection it answers
+/// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
+pub struct PostgresStore {
+    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    waiting: Arc<AtomicUsize>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    done: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl PostgresStore {
+    /// Connects to the database that a `postgres://` address names, and brings its schema to the newest version.
+    /// Blocks until that is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
+    /// [`StoreError::Unavailable`] when the database cannot be reached.
+    pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let config = link::config(url, &options)?;
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let (opened, outcome) = std::sync::mpsc::channel();
+        let (finished, done) = oneshot::channel();
+        let serve = async move {
+            let pool = match prepare(config, &options).await {
+                Ok(pool) => pool,
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            drop(opened.send(Ok(())));
+            Writer { pool, options, jobs, broken: None }.serve().await;
+            // Nobody may be waiting for it.
+            finished.send(()).unwrap_or_default();
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| unavailable(error.to_string()))?;
+        let thread = std::thread::Builder::new().name("store-postgres".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(serve)).map_err(|error| unavailable(error.to_string()))?;
+        outcome.recv().unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")))?;
+        Ok(Self {
+            jobs: Mutex::new(Some(sender)),
+            waiting: Arc::default(),
+            thread: Mutex::new(Some(thread)),
+            done: Mutex::new(Some(done)),
+        })
+    }
+
+    fn ask<T: Send + 'static>(&self, ask: Ask) -> StoreFuture<T> {
+        let (reply, answer) = oneshot::channel();
+        if let Err(error) = self.send(Job { ask, reply }) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let waiting = Waiting(Arc::clone(&self.waiting));
+        Box::pin(async move {
+            let answer = answer.await.unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")));
+            drop(waiting);
+            answer?.downcast().map(|answer| *answer).map_err(|_| unavailable("the answer is of another kind"))
+        })
+    }
+
+    fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = &*jobs else { return Err(closed()) };
+        if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
+            return Err(unavailable(format!("{MAX_WAITING} operations wait for the database")));
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        sender.send(job).map_err(|_| unavailable("the thread of the store stopped"))
+    }
+}
+
+/// Counts an operation as waiting until its answer is there, or nobody waits for it.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn prepare(
+    config: tokio_postgres::Config,
+    options: &PostgresOptions,
+) -> Result<deadpool_postgres::Pool, StoreError> {
+    let pool = link::pool(config, options)?;
+    let client = link::connect(&pool).await?;
+    schema::migrate(&client).await?;
+    Ok(pool)
+}
+
+impl Store for PostgresStore {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        self.ask(Ask::Enqueue(batch))
+    }
+
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
+        self.ask(Ask::Claim(claim))
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
+        self.ask(Ask::Settle(batch))
+    }
+
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+        drop(self.ask::<()>(Ask::Assign(assignments)));
+    }
+
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+        self.ask(Ask::Cancel(task, now))
+    }
+
+    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
+        self.ask(Ask::Redrive(task, now))
+    }
+
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
+        self.ask(Ask::Sweep(pool, now))
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.ask(Ask::Renew(node, until))
+    }
+
+    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+        self.ask(Ask::Beat(Box::new(beat)))
+    }
+
+    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+        self.ask(Ask::Leave(node))
+    }
+
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
+        self.ask(Ask::Rescue(rescue))
+    }
+
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        self.ask(Ask::Task(task))
+    }
+
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
+        self.ask(Ask::Tasks(filter))
+    }
+
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
+        self.ask(Ask::Counts(pool))
+    }
+
+    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
+        self.ask(Ask::Context(pool, context))
+    }
+
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+        self.ask(Ask::DeleteContext(pool, context))
+    }
+
+    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.ask(Ask::PutNote(key, text))
+    }
+
+    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+        self.ask(Ask::Note(key))
+    }
+
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.ask(Ask::Purge(before, limit))
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.ask(Ask::Check)
+    }
+
+    fn close(&self) -> StoreFuture<()> {
+        // The thread ends once nobody can ask and everything is answered.
+        let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(done) = sender.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
+        Box::pin(async move {
+            drop(done.await);
+            Ok(())
+        })
+    }
+}
+
+impl Drop for PostgresStore {
+    /// Finishes what was begun.
+    fn drop(&mut self) {
+        self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}

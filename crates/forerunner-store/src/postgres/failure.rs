@@ -1,0 +1,89 @@
+//! What an error of the database or its connection means for the store.
+
+use std::error::Error as _;
+
+use tokio_postgres::error::SqlState;
+
+use crate::StoreError;
+
+pub(super) const KIND: &str = "postgres";
+
+/// A result inside a transaction.
+pub(super) type Sql<T> = Result<T, Fault>;
+
+/// Why a transaction came to nothing.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The database or the connection said no.
+    Engine(tokio_postgres::Error),
+    /// Another transaction got ahead between a read and a write; to be run again.
+    Again,
+    /// A value cannot be what was written.
+    Unreadable(String),
+    /// The connection took, or would take, too long.
+    Slow(&'static str),
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl Fault {
+    pub fn unreadable(reason: String) -> Self {
+        Self::Unreadable(reason)
+    }
+
+    fn code(&self) -> Option<&SqlState> {
+        if let Self::Engine(error) = self { error.code() } else { None }
+    }
+
+    /// Whether the transaction was rolled back and may well succeed when run again.
+    pub fn is_transient(&self) -> bool {
+        let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::UNIQUE_VIOLATION];
+        matches!(self, Self::Again) || self.code().is_some_and(|code| codes.contains(code))
+    }
+
+    /// Whether only the operation that met it is at fault, not the connection or the server.
+    pub fn is_of_operation(&self) -> bool {
+        match self {
+            Self::Again | Self::Unreadable(_) => true,
+            Self::Slow(_) => false,
+            // Classes 22 (data), 23 (integrity) and 54 (limits).
+            Self::Engine(error) => match error.code() {
+                Some(code) => ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)),
+                None => !error.is_closed(),
+            },
+        }
+    }
+
+    /// Says it in the store's words.
+    pub fn explain(&self) -> StoreError {
+        match self {
+            Self::Again => unavailable("other nodes changed the same tasks at the same time"),
+            Self::Unreadable(reason) => StoreError::Damaged { place: "postgres".to_owned(), reason: reason.clone() },
+            Self::Slow(what) => unavailable(*what),
+            Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {
+                StoreError::Full { store: KIND, reason: reason(error) }
+            }
+            Self::Engine(error) => unavailable(reason(error)),
+        }
+    }
+}
+
+/// What the driver says, with the cause that it keeps apart.
+pub(super) fn reason(error: &tokio_postgres::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+pub(super) fn unavailable(reason: impl Into<String>) -> StoreError {
+    StoreError::Unavailable { store: KIND, reason: reason.into() }
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::Closed { store: KIND }
+}

@@ -1,0 +1,79 @@
+//! Which nodes live, and which of them leads: one row a node, one row for the lead.
+
+use forerunner_core::{NodeId, Timestamp};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::{
+    failure::{Fault, Sql},
+    rows::get,
+    tx::Tx,
+};
+use crate::{Beat, Beaten, Leader, LiveNode, Plan};
+
+impl Tx<'_> {
+    /// Takes in that a node lives, and answers how things stand.
+    pub async fn take_beat(&self, beat: &Beat) -> Sql<Beaten> {
+        let lasts = i64::try_from(beat.lease.as_micros()).unwrap_or(i64::MAX);
+        let now = self.now(beat.now).await?;
+        self.renew(beat.node, beat.now + beat.lease, lasts).await?;
+        let sql = "UPDATE nodes SET report = $2 WHERE node = $1 RETURNING node";
+        self.run(sql, &[(beat.node.as_uuid(), Type::UUID), (&beat.report, Type::TEXT)]).await?;
+        self.take_lead(beat.node, now, now.saturating_add(lasts)).await?;
+        if let Some(plan) = &beat.plan {
+            self.put_plan(beat.node, plan).await?;
+        }
+        self.standing(now).await
+    }
+
+    /// Forgets a node, and that it led. Its tasks keep their leases.
+    pub async fn forget_node(&self, node: NodeId) -> Sql<()> {
+        let node = [(node.as_uuid() as &(dyn ToSql + Sync), Type::UUID)];
+        self.run("UPDATE nodes SET report = NULL WHERE node = $1 RETURNING node", &node).await?;
+        self.run("UPDATE lead SET until = 0, node = NULL WHERE node = $1 RETURNING term", &node).await.map(drop)
+    }
+
+    /// The time that leases are compared with, in microseconds.
+    async fn now(&self, callers: Timestamp) -> Sql<i64> {
+        let sql = "SELECT CASE WHEN $1 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END";
+        let callers = callers.as_micros();
+        let rows = self.query(sql, &[(&self.database_time, Type::BOOL), (&callers, Type::INT8)]).await?;
+        rows.first().map_or_else(|| Err(Fault::unreadable("the database tells no time".to_owned())), |row| get(row, 0))
+    }
+
+    /// Keeps the lead for a node that has it, or gives it to one that asks when nobody has it.
+    async fn take_lead(&self, node: NodeId, now: i64, until: i64) -> Sql<()> {
+        let sql = "UPDATE lead SET node = $1, until = greatest($3, CASE WHEN node = $1 THEN until ELSE 0 END), \
+                   term = CASE WHEN node = $1 AND until >= $2 THEN term ELSE term + 1 END \
+                   WHERE node IS NULL OR node = $1 OR until < $2 RETURNING term";
+        self.run(sql, &[(node.as_uuid(), Type::UUID), (&now, Type::INT8), (&until, Type::INT8)]).await.map(drop)
+    }
+
+    async fn put_plan(&self, node: NodeId, plan: &Plan) -> Sql<()> {
+        let sql = "UPDATE lead SET plan_term = $2, plan = $3 WHERE node = $1 AND term = $2 RETURNING term";
+        let term = signed(plan.term);
+        self.run(sql, &[(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)]).await.map(drop)
+    }
+
+    async fn standing(&self, now: i64) -> Sql<Beaten> {
+        let sql = "SELECT node, report FROM nodes WHERE report IS NOT NULL AND lease_until >= $1 ORDER BY node";
+        let rows = self.query(sql, &[(&now, Type::INT8)]).await?;
+        let nodes = rows
+            .iter()
+            .map(|row| Ok(LiveNode { node: NodeId::from_uuid(get(row, 0)?), report: get(row, 1)? }))
+            .collect::<Sql<_>>()?;
+        let rows = self.query("SELECT node, term, plan_term, plan FROM lead", &[]).await?;
+        let lead = rows.first().ok_or_else(|| Fault::unreadable("the table `lead` is empty".to_owned()))?;
+        let plan = get::<Option<String>>(lead, 3)?;
+        let plan_term = get::<Option<i64>>(lead, 2)?;
+        Ok(Beaten {
+            nodes,
+            leader: Leader { node: NodeId::from_uuid(get(lead, 0)?), term: get::<i64>(lead, 1)?.unsigned_abs() },
+            plan: plan.zip(plan_term).map(|(text, term)| Plan { term: term.unsigned_abs(), text }),
+        })
+    }
+}
+
+/// A term as the database keeps it; it would take a change a nanosecond for centuries to go over.
+fn signed(term: u64) -> i64 {
+    i64::try_from(term).unwrap_or(i64::MAX)
+}

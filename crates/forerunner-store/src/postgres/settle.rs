@@ -1,0 +1,249 @@
+//! Ending attempts, and taking back those whose node is gone.
+
+use std::collections::HashSet;
+
+use forerunner_core::{LeaseEpoch, Next, TaskError, TaskId, TaskState, Timestamp};
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::{
+    failure::{Fault, Sql},
+    rows::{Stored, clean, get},
+    tx::Tx,
+};
+use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node_lost, rules};
+
+/// Ends attempts of tasks without a context, many at a time; answers which were still leased.
+const FINISH: &str = "\
+WITH s AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], $7::text[])
+        AS s (id, epoch, state, finished_at, error_kind, error, output)
+), u AS (
+    UPDATE tasks t SET state = s.state, finished_at = s.finished_at, error_kind = s.error_kind, error = s.error
+    FROM s WHERE t.id = s.id AND t.epoch = s.epoch AND t.state = 2 AND t.context IS NULL
+    RETURNING t.task, t.id, s.output
+), o AS (
+    INSERT INTO outputs (task, output) SELECT task, output FROM u WHERE output IS NOT NULL
+    ON CONFLICT (task) DO UPDATE SET output = excluded.output
+)
+SELECT id FROM u";
+
+impl Tx<'_> {
+    pub async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Result<Settled, LeaseLost>>> {
+        let mut ids = HashSet::with_capacity(batch.len());
+        let is_distinct = batch.iter().all(|settlement| ids.insert(settlement.task));
+        let done = if is_distinct { self.finish_plain(batch).await? } else { HashSet::new() };
+        let mut answers = Vec::with_capacity(batch.len());
+        for settlement in batch {
+            answers.push(match (&settlement.next, done.contains(settlement.task.as_uuid())) {
+                (Next::Finish { state, .. }, true) => {
+                    Ok(Settled { state: rules::end_state(*state), claimable: 0, run_at: None })
+                }
+                _ => self.settle_one(settlement).await?,
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn finish_plain(&self, batch: &[&Settlement]) -> Sql<HashSet<Uuid>> {
+        let (mut ids, mut epochs, mut states, mut ends) = (vec![], vec![], vec![], vec![]);
+        let (mut kinds, mut errors, mut outputs) = (vec![], vec![], vec![]);
+        for settlement in batch.iter().filter(|settlement| settlement.context.is_none()) {
+            let Next::Finish { state, output, error } = &settlement.next else { continue };
+            ids.push(*settlement.task.as_uuid());
+            epochs.push(settlement.epoch.0 as i64);
+            states.push(rules::end_state(*state) as i16);
+            ends.push(settlement.now.as_micros());
+            kinds.push(error.as_ref().map(|error| error.kind.as_str()));
+            errors.push(error.as_ref().map(|error| clean(&error.message)));
+            outputs.push(output.as_ref().map(|output| output.as_str()));
+        }
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let params = [
+            (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
+            (&epochs, Type::INT8_ARRAY),
+            (&states, Type::INT2_ARRAY),
+            (&ends, Type::INT8_ARRAY),
+            (&kinds, Type::TEXT_ARRAY),
+            (&errors, Type::TEXT_ARRAY),
+            (&outputs, Type::TEXT_ARRAY),
+        ];
+        self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect()
+    }
+
+    /// The task if it runs under this epoch, with its line locked.
+    async fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Sql<Option<Stored>> {
+        let is_held = |found: &Stored| found.task.state == TaskState::Running && found.task.epoch == epoch;
+        let Some(found) = self.find(task).await?.filter(is_held) else { return Ok(None) };
+        let Some(context) = &found.task.context else { return Ok(Some(found)) };
+        self.lock_line(&found.task.pool, context).await?;
+        Ok(self.find(task).await?.filter(is_held))
+    }
+
+    async fn settle_one(&self, settlement: &Settlement) -> Sql<Result<Settled, LeaseLost>> {
+        let Settlement { task, epoch, now, .. } = *settlement;
+        let lost = Ok(Err(LeaseLost { task, epoch }));
+        let Some(lease) = self.leased(task, epoch).await? else { return lost };
+        if let Some(commit) = &settlement.context
+            && !self.commit_context(&lease.task.pool, commit, now).await?
+        {
+            return lost;
+        }
+        let before = self.gained();
+        let mut run_at = None;
+        let state = match &settlement.next {
+            Next::Finish { state, output, error } => {
+                let state = rules::end_state(*state);
+                let output = output.as_ref().map(|output| output.as_str());
+                self.finish(&lease, state, error.as_ref(), output, now).await?;
+                state
+            }
+            Next::Retry { run_at: at, error, crash } => {
+                let state = rules::retry_state(*at, now);
+                run_at = (state == TaskState::Scheduled).then_some(*at);
+                let crashes = lease.task.crashes + u32::from(*crash);
+                self.retry(&lease, state, *at, error, crashes).await?;
+                state
+            }
+            Next::Release => {
+                self.release(&lease).await?;
+                TaskState::Queued
+            }
+        };
+        let claimable = usize::try_from(self.gained() - before).unwrap_or(0);
+        Ok(Ok(Settled { state, claimable, run_at }))
+    }
+
+    async fn finish(
+        &self,
+        lease: &Stored,
+        state: TaskState,
+        error: Option<&TaskError>,
+        output: Option<&str>,
+        now: Timestamp,
+    ) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = $1, finished_at = $2, error_kind = $3, error = $4, crashes = $5 \
+                   WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task";
+        let (code, now, crashes) = (state as i16, now.as_micros(), i64::from(lease.task.crashes));
+        let (kind, message) = (error.map(|error| error.kind.as_str()), error.map(|error| clean(&error.message)));
+        let epoch = lease.task.epoch.0 as i64;
+        let params = [
+            (&code as &(dyn ToSql + Sync), Type::INT2),
+            (&now, Type::INT8),
+            (&kind, Type::TEXT),
+            (&message, Type::TEXT),
+            (&crashes, Type::INT8),
+            (&lease.row, Type::INT8),
+            (&epoch, Type::INT8),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        if output.is_some() {
+            let sql = "INSERT INTO outputs (task, output) VALUES ($1, $2) \
+                       ON CONFLICT (task) DO UPDATE SET output = excluded.output RETURNING task";
+            self.run(sql, &[(&lease.row, Type::INT8), (&output, Type::TEXT)]).await?;
+        }
+        let Some(context) = &lease.task.context else { return Ok(()) };
+        self.leave_line(&lease.spot(), context).await?;
+        self.advance(&lease.task.pool, context, None).await
+    }
+
+    async fn retry(
+        &self,
+        lease: &Stored,
+        state: TaskState,
+        run_at: Timestamp,
+        error: &TaskError,
+        crashes: u32,
+    ) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = $1, run_at = $2, error_kind = $3, error = $4, crashes = $5 \
+                   WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task";
+        let (code, run_at, crashes) = (state as i16, run_at.as_micros(), i64::from(crashes));
+        let (message, epoch) = (clean(&error.message), lease.task.epoch.0 as i64);
+        let params = [
+            (&code as &(dyn ToSql + Sync), Type::INT2),
+            (&run_at, Type::INT8),
+            (&error.kind.as_str(), Type::TEXT),
+            (&message, Type::TEXT),
+            (&crashes, Type::INT8),
+            (&lease.row, Type::INT8),
+            (&epoch, Type::INT8),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.wait_again(lease, state).await
+    }
+
+    async fn release(&self, lease: &Stored) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = 1, attempt = $1, started_at = NULL, agent = NULL, node = NULL \
+                   WHERE task = $2 AND epoch = $3 AND state = 2 RETURNING task";
+        let (attempt, epoch) = (i64::from(lease.task.attempt.saturating_sub(1)), lease.task.epoch.0 as i64);
+        let params = [(&attempt as &(dyn ToSql + Sync), Type::INT8), (&lease.row, Type::INT8), (&epoch, Type::INT8)];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.wait_again(lease, TaskState::Queued).await
+    }
+
+    /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
+    async fn wait_again(&self, lease: &Stored, state: TaskState) -> Sql<()> {
+        match &lease.task.context {
+            Some(context) => {
+                self.join(&lease.spot(), context).await?;
+                self.advance(&lease.task.pool, context, None).await
+            }
+            None if state == TaskState::Queued => self.make_ready(&lease.spot()).await,
+            None => Ok(()),
+        }
+    }
+
+    pub async fn rescue(&self, rescue: &Rescue) -> Sql<Rescued> {
+        let mut rescued = Rescued::default();
+        let now = match rescue {
+            Rescue::AllBut { now, .. } | Rescue::Expired { now } => *now,
+        };
+        for (id, epoch) in self.lost(rescue, now).await? {
+            if let Some(lease) = self.leased(id, epoch).await? {
+                self.take_back(lease, now, &mut rescued).await?;
+            }
+        }
+        Ok(rescued)
+    }
+
+    /// The leases of nodes that are gone, or count as gone.
+    async fn lost(&self, rescue: &Rescue, now: Timestamp) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+        let rows = match rescue {
+            Rescue::AllBut { node, .. } => {
+                let sql = "SELECT id, epoch FROM tasks WHERE state = 2 AND node IS DISTINCT FROM $1 ORDER BY due, task";
+                self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?
+            }
+            Rescue::Expired { .. } => {
+                let sql = "SELECT t.id, t.epoch FROM tasks t LEFT JOIN nodes n ON n.node = t.node WHERE t.state = 2 \
+                           AND COALESCE(n.lease_until < CASE WHEN $1 THEN \
+                           (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END, true) \
+                           ORDER BY t.due, t.task";
+                let now = now.as_micros();
+                self.query(sql, &[(&self.database_time, Type::BOOL), (&now, Type::INT8)]).await?
+            }
+        };
+        let lost = rows
+            .iter()
+            .map(|row| Ok((TaskId::from_uuid(get(row, 0)?), LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()))));
+        lost.collect()
+    }
+
+    async fn take_back(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
+        lease.task.crashes += 1;
+        let error = node_lost();
+        if dies_of_crash(lease.task.crashes, &lease.task.retry) {
+            rescued.dead.push(lease.task.id);
+            return self.finish(&lease, TaskState::Dead, Some(&error), None, now).await;
+        }
+        rescued.requeued.push(lease.task.id);
+        self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes).await
+    }
+}

@@ -1,0 +1,299 @@
+//! Accepting and claiming.
+
+use std::{collections::HashSet, sync::atomic::Ordering};
+
+use forerunner_core::{LeaseEpoch, NodeId, Task, TaskId, TaskState, Timestamp};
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::{
+    failure::{Fault, Sql},
+    rows::{Stored, get, label_pair, labels_text, micros, stored, task_columns},
+    tx::{Rank, Tx},
+};
+use crate::{Claim, Enqueued, LEASE, Refusal, Submission, rules};
+
+/// A submission, and the place it gets.
+struct Placed<'a> {
+    submission: &'a Submission,
+    state: TaskState,
+    due: Timestamp,
+    claimable: bool,
+}
+
+impl<'a> Placed<'a> {
+    fn alone(submission: &'a Submission) -> Self {
+        let state = rules::first_state(&submission.task);
+        let due = rules::first_due(&submission.task);
+        Self { submission, state, due, claimable: state == TaskState::Queued }
+    }
+}
+
+/// The new rows as columns, one entry a task.
+#[derive(Default)]
+struct Columns {
+    id: Vec<Uuid>,
+    pool: Vec<String>,
+    state: Vec<i16>,
+    context: Vec<Option<String>>,
+    priority: Vec<i16>,
+    due: Vec<i64>,
+    run_at: Vec<i64>,
+    deadline: Vec<Option<i64>>,
+    attempt: Vec<i64>,
+    crashes: Vec<i64>,
+    epoch: Vec<i64>,
+    submitted_at: Vec<i64>,
+    timeout: Vec<i64>,
+    max_attempts: Vec<i64>,
+    max_crashes: Vec<i64>,
+    backoff_initial: Vec<i64>,
+    backoff_max: Vec<i64>,
+    input: Vec<String>,
+    labels: Vec<Option<String>>,
+    pairs: Vec<Option<String>>,
+    key: Vec<Option<String>>,
+    fingerprint: Vec<Option<Vec<u8>>>,
+    claimable: Vec<bool>,
+    rank: Vec<Option<i16>>,
+}
+
+impl Columns {
+    fn push(&mut self, placed: &Placed<'_>) {
+        let Submission { task, fingerprint } = placed.submission;
+        self.id.push(*task.id.as_uuid());
+        self.pool.push(task.pool.as_str().to_owned());
+        self.state.push(placed.state as i16);
+        self.context.push(task.context.as_ref().map(|context| context.as_str().to_owned()));
+        self.priority.push(task.priority.get().into());
+        self.due.push(placed.due.as_micros());
+        self.run_at.push(task.run_at.as_micros());
+        self.deadline.push(task.deadline.map(Timestamp::as_micros));
+        self.attempt.push(task.attempt.into());
+        self.crashes.push(task.crashes.into());
+        self.epoch.push(task.epoch.0 as i64);
+        self.submitted_at.push(task.submitted_at.as_micros());
+        self.timeout.push(micros(task.timeout));
+        self.max_attempts.push(task.retry.max_attempts.into());
+        self.max_crashes.push(task.retry.max_crashes.into());
+        self.backoff_initial.push(micros(task.retry.initial));
+        self.backoff_max.push(micros(task.retry.max));
+        self.input.push(task.input.as_str().to_owned());
+        self.labels.push(labels_text(&task.labels));
+        let pairs: Vec<_> = task.labels.iter().map(|(key, value)| label_pair(key, value)).collect();
+        // Arrays of arrays must be of one length, so the pairs travel as one text.
+        self.pairs.push((!pairs.is_empty()).then(|| pairs.join("\n")));
+        self.key.push(task.idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
+        self.fingerprint.push(fingerprint.map(|hash| hash.to_vec()));
+        self.claimable.push(placed.claimable);
+        let rank = if placed.state == TaskState::Queued { Rank::Joined } else { Rank::Delayed };
+        self.rank.push(task.context.as_ref().map(|_| rank as i16));
+    }
+}
+
+/// Writes all rows of all tasks whose ids are new, in the order of the columns; answers which they were.
+const INSERT: &str = "\
+WITH s AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[], $6::int8[], $7::int8[],
+        $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[],
+        $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[], $23::bool[],
+        $24::int2[])
+    WITH ORDINALITY AS s (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
+        submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels, pairs, key,
+        fingerprint, claimable, rank, place)
+), t AS (
+    INSERT INTO tasks (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
+    SELECT id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s ORDER BY place
+    ON CONFLICT (id) DO NOTHING
+    RETURNING task, id
+), i AS (
+    INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
+        labels, label_pairs, key)
+    SELECT t.task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels,
+        string_to_array(pairs, E'\\n'), key FROM t JOIN s ON s.id = t.id
+), k AS (
+    INSERT INTO keys (pool, key, id, fingerprint)
+    SELECT pool, key, t.id, fingerprint FROM t JOIN s ON s.id = t.id WHERE key IS NOT NULL
+), l AS (
+    INSERT INTO line (pool, context, rank, due, task)
+    SELECT pool, context, rank, due, t.task FROM t JOIN s ON s.id = t.id WHERE rank IS NOT NULL
+), r AS (
+    INSERT INTO ready (pool, urgency, due, task, deadline)
+    SELECT pool, 9 - priority, due, t.task, deadline FROM t JOIN s ON s.id = t.id WHERE claimable
+)
+SELECT id FROM t";
+
+impl Tx<'_> {
+    /// Accepts tasks: those with neither key nor context many at a time, any other after a look at what is there.
+    pub async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for run in batch.chunk_by(|a, b| is_plain(a) && is_plain(b)) {
+            if run.len() > 1 && has_distinct_ids(run) {
+                let placed: Vec<_> = run.iter().map(|submission| Placed::alone(submission)).collect();
+                answers.extend(self.insert(&placed).await?);
+            } else {
+                for submission in run {
+                    answers.push(self.accept(submission).await?);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn accept(&self, submission: &Submission) -> Sql<Result<Enqueued, Refusal>> {
+        if let Some(answer) = self.known_by_key(submission).await? {
+            return Ok(answer);
+        }
+        let mut placed = Placed::alone(submission);
+        let task = &submission.task;
+        if let Some(context) = &task.context {
+            self.lock_line(&task.pool, context).await?;
+            if placed.claimable
+                && let Some(last) = self.last_due(&task.pool, context).await?
+            {
+                // Somebody is ahead. A clock that went back must not let this one push in front.
+                (placed.due, placed.claimable) = (placed.due.max(last), false);
+            }
+        }
+        Ok(self.insert(&[placed]).await?.remove(0))
+    }
+
+    async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+        let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
+        let sql = "SELECT id, fingerprint FROM keys WHERE pool = $1 AND key = $2";
+        let pool = submission.task.pool.as_str();
+        let rows = self.query(sql, &[(&pool, Type::TEXT), (&key.as_str(), Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let id = TaskId::from_uuid(get(row, 0)?);
+        if get::<Option<Vec<u8>>>(row, 1)?.as_deref() != submission.fingerprint.as_ref().map(<[u8; 32]>::as_slice) {
+            return Ok(Some(Err(Refusal::KeyReused { key: key.clone(), task: id })));
+        }
+        Ok(self.find(id).await?.map(|known| Ok(Enqueued::Known(Box::new(known.task)))))
+    }
+
+    /// Writes the rows of tasks with distinct ids, unless the ids are known.
+    async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
+        let mut c = Columns::default();
+        batch.iter().for_each(|placed| c.push(placed));
+        let params: [(&(dyn ToSql + Sync), Type); 24] = [
+            (&c.id, Type::UUID_ARRAY),
+            (&c.pool, Type::TEXT_ARRAY),
+            (&c.state, Type::INT2_ARRAY),
+            (&c.context, Type::TEXT_ARRAY),
+            (&c.priority, Type::INT2_ARRAY),
+            (&c.due, Type::INT8_ARRAY),
+            (&c.run_at, Type::INT8_ARRAY),
+            (&c.deadline, Type::INT8_ARRAY),
+            (&c.attempt, Type::INT8_ARRAY),
+            (&c.crashes, Type::INT8_ARRAY),
+            (&c.epoch, Type::INT8_ARRAY),
+            (&c.submitted_at, Type::INT8_ARRAY),
+            (&c.timeout, Type::INT8_ARRAY),
+            (&c.max_attempts, Type::INT8_ARRAY),
+            (&c.max_crashes, Type::INT8_ARRAY),
+            (&c.backoff_initial, Type::INT8_ARRAY),
+            (&c.backoff_max, Type::INT8_ARRAY),
+            (&c.input, Type::TEXT_ARRAY),
+            (&c.labels, Type::TEXT_ARRAY),
+            (&c.pairs, Type::TEXT_ARRAY),
+            (&c.key, Type::TEXT_ARRAY),
+            (&c.fingerprint, Type::BYTEA_ARRAY),
+            (&c.claimable, Type::BOOL_ARRAY),
+            (&c.rank, Type::INT2_ARRAY),
+        ];
+        let rows = self.query(INSERT, &params).await?;
+        let new = rows.iter().map(|row| get::<Uuid>(row, 0)).collect::<Sql<HashSet<_>>>()?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for placed in batch {
+            let Placed { state, claimable, .. } = *placed;
+            let task = placed.submission.task.id;
+            if new.contains(task.as_uuid()) {
+                self.gained.fetch_add(i64::from(claimable), Ordering::Relaxed);
+                answers.push(Ok(Enqueued::New { task, state, claimable }));
+            } else {
+                let known = self.find(task).await?.ok_or(Fault::Again)?;
+                answers.push(Ok(Enqueued::Known(Box::new(known.task))));
+            }
+        }
+        Ok(answers)
+    }
+
+    pub async fn claim(&self, claim: &Claim) -> Sql<Vec<Task>> {
+        const SQL: &str = concat!(
+            "WITH c AS MATERIALIZED (SELECT pool, urgency, due, task FROM ready \
+             WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) ORDER BY urgency, due, task LIMIT $3 \
+             FOR UPDATE SKIP LOCKED), \
+             d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
+             AND r.task = c.task RETURNING r.task), \
+             t AS (UPDATE tasks u SET state = 2, epoch = u.epoch + 1, attempt = u.attempt + 1, started_at = $2, \
+             node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
+             l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
+             AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
+            task_columns!("NULL::text"),
+            ", COALESCE(x.version, 0) FROM t JOIN inputs i ON i.task = t.task \
+             LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
+        );
+        let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
+        self.renew(claim.node, claim.lease_until, lasts).await?;
+        let (now, limit) = (claim.now.as_micros(), i64::try_from(claim.limit).unwrap_or(i64::MAX));
+        let params = [
+            (&claim.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&now, Type::INT8),
+            (&limit, Type::INT8),
+            (claim.node.as_uuid(), Type::UUID),
+        ];
+        let rows = self.query(SQL, &params).await?;
+        let tasks = rows.iter().map(|row| {
+            let Stored { mut task, .. } = stored(row)?;
+            task.context_version = get::<i64>(row, 28)?.unsigned_abs();
+            Ok(task)
+        });
+        tasks.collect()
+    }
+
+    /// Lets all leases of a node live until `until`, or for so many microseconds by the clock of the database.
+    pub async fn renew(&self, node: NodeId, until: Timestamp, lasts: i64) -> Sql<()> {
+        let sql = "INSERT INTO nodes AS n (node, lease_until) VALUES ($1, CASE WHEN $2 THEN \
+                   (extract(epoch FROM clock_timestamp()) * 1000000)::int8 + $4 ELSE $3 END) \
+                   ON CONFLICT (node) DO UPDATE SET lease_until = excluded.lease_until \
+                   WHERE n.lease_until < excluded.lease_until RETURNING node";
+        let until = until.as_micros();
+        let params = [
+            (node.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
+            (&self.database_time, Type::BOOL),
+            (&until, Type::INT8),
+            (&lasts, Type::INT8),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// The heartbeat, outside a claim.
+    pub async fn heartbeat(&self, node: NodeId, until: Timestamp) -> Sql<()> {
+        self.renew(node, until, micros(LEASE)).await
+    }
+
+    /// Notes which agents run which tasks.
+    pub async fn assign(&self, assignments: &[(TaskId, LeaseEpoch, forerunner_core::AgentId)]) -> Sql<()> {
+        if assignments.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = assignments.iter().map(|(task, ..)| *task.as_uuid()).collect();
+        let epochs: Vec<_> = assignments.iter().map(|(_, epoch, _)| epoch.0 as i64).collect();
+        let agents: Vec<_> = assignments.iter().map(|(.., agent)| *agent.as_uuid()).collect();
+        let sql = "UPDATE tasks t SET agent = s.agent FROM unnest($1::uuid[], $2::int8[], $3::uuid[]) \
+                   AS s (id, epoch, agent) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state = 2 RETURNING t.task";
+        let params =
+            [(&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY), (&epochs, Type::INT8_ARRAY), (&agents, Type::UUID_ARRAY)];
+        self.run(sql, &params).await.map(drop)
+    }
+}
+
+/// Whether a submission can be written along with others, without a look at what is there.
+pub(super) fn is_plain(submission: &Submission) -> bool {
+    submission.task.idempotency_key.is_none() && submission.task.context.is_none()
+}
+
+fn has_distinct_ids(run: &[&Submission]) -> bool {
+    let mut seen = HashSet::with_capacity(run.len());
+    run.iter().all(|submission| seen.insert(submission.task.id))
+}

@@ -1,0 +1,220 @@
+//! One group's transaction: the moves that keep tables and orders true together.
+//!
+//! Locks are taken in this order: the line of a context, then ready rows, then task rows. Where two groups meet in
+//! another order, PostgreSQL ends one of them, and it is run again.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use forerunner_core::{ContextId, PoolName, TaskError, TaskId, TaskState, Timestamp};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
+
+use super::{
+    failure::{Fault, Sql},
+    rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
+};
+
+/// A parameter with its type, so that no statement has to be prepared under a name first.
+pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The rank of a task that waits in its context's line. Rank 0, one that runs, is given by the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    Joined = 1,
+    Delayed = 2,
+}
+
+/// The connection inside a transaction.
+pub(super) struct Tx<'a> {
+    pub client: &'a Client,
+    /// Longest time that a statement may take.
+    pub limit: std::time::Duration,
+    /// Whether leases follow the clock of the database rather than the caller's.
+    pub database_time: bool,
+    /// How many more tasks are claimable than when the transaction began.
+    pub gained: AtomicI64,
+}
+
+impl Tx<'_> {
+    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
+        let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
+        Ok(rows.map_err(|_| Fault::Slow("the database did not answer in time"))??)
+    }
+
+    /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.
+    pub async fn run(&self, sql: &str, params: &[Param<'_>]) -> Sql<usize> {
+        Ok(self.query(sql, params).await?.len())
+    }
+
+    /// Reads a task.
+    pub async fn find(&self, task: TaskId) -> Sql<Option<Stored>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!("o.output"),
+            " FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
+        );
+        let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID)]).await?;
+        rows.first().map(stored).transpose()
+    }
+
+    /// Keeps other transactions out of a context's line until this one ends.
+    pub async fn lock_line(&self, pool: &PoolName, context: &ContextId) -> Sql<()> {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))::text";
+        self.run(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await.map(drop)
+    }
+
+    pub fn gained(&self) -> i64 {
+        self.gained.load(Ordering::Relaxed)
+    }
+
+    /// Makes a task claimable.
+    pub async fn make_ready(&self, spot: &Spot) -> Sql<()> {
+        let sql = "INSERT INTO ready (pool, urgency, due, task, deadline) VALUES ($1, $2, $3, $4, $5) RETURNING task";
+        let deadline = spot.deadline.map(Timestamp::as_micros);
+        let (urgency, due) = (spot.urgency(), spot.due.as_micros());
+        let params = [
+            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&urgency, Type::INT2),
+            (&due, Type::INT8),
+            (&spot.row, Type::INT8),
+            (&deadline, Type::INT8),
+        ];
+        self.run(sql, &params).await?;
+        self.gained.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes a claimable task not so. [`Fault::Again`] when another node has claimed it meanwhile.
+    pub async fn make_unready(&self, spot: &Spot) -> Sql<()> {
+        let sql = "DELETE FROM ready WHERE pool = $1 AND urgency = $2 AND due = $3 AND task = $4 RETURNING task";
+        let (urgency, due) = (spot.urgency(), spot.due.as_micros());
+        let params = [
+            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&urgency, Type::INT2),
+            (&due, Type::INT8),
+            (&spot.row, Type::INT8),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.gained.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// When the last of a line became due; none if nobody is in it.
+    pub async fn last_due(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Timestamp>> {
+        let sql = "SELECT due FROM line WHERE pool = $1 AND context = $2 AND rank <= 1 \
+                   ORDER BY rank DESC, due DESC LIMIT 1";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
+        rows.first().map(|row| time(row, 0)).transpose()
+    }
+
+    /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
+    pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Spot>> {
+        let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline \
+                   FROM line l JOIN tasks t ON t.task = l.task WHERE l.pool = $1 AND l.context = $2 \
+                   ORDER BY l.rank, l.due, l.task LIMIT 1";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        if get::<i16>(row, 0)? != Rank::Joined as i16 || state(row, 1)? != TaskState::Queued {
+            return Ok(None);
+        }
+        let priority = get::<i16>(row, 3)?.clamp(0, 9) as u8;
+        let (due, deadline) = (time(row, 4)?, optional_time(row, 5)?);
+        Ok(Some(Spot { pool: pool.clone(), row: get(row, 2)?, priority, due, deadline }))
+    }
+
+    /// Makes the right task of a line claimable after a change; `before` is what [`head`](Self::head) said before it.
+    pub async fn advance(&self, pool: &PoolName, context: &ContextId, before: Option<&Spot>) -> Sql<()> {
+        let head = self.head(pool, context).await?;
+        if head.as_ref().map(|spot| spot.row) == before.map(|spot| spot.row) {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            self.make_unready(before).await?;
+        }
+        if let Some(head) = head {
+            self.make_ready(&head).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a task into a line.
+    pub async fn enter_line(&self, spot: &Spot, context: &ContextId, rank: Rank) -> Sql<()> {
+        let sql = "INSERT INTO line (pool, context, rank, due, task) VALUES ($1, $2, $3, $4, $5) RETURNING task";
+        let (rank, due) = (rank as i16, spot.due.as_micros());
+        let params = [
+            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&context.as_str(), Type::TEXT),
+            (&rank, Type::INT2),
+            (&due, Type::INT8),
+            (&spot.row, Type::INT8),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// Takes a task out of a line, whatever its rank.
+    pub async fn leave_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
+        let sql =
+            "DELETE FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3 RETURNING task";
+        let params = [
+            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&context.as_str(), Type::TEXT),
+            (&spot.row, Type::INT8),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// Gives a task in a line that does not run, or no longer, a place among those that became due.
+    pub async fn join(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
+        let sql =
+            "UPDATE line SET rank = 1 WHERE pool = $1 AND context = $2 AND rank <> 1 AND task = $3 RETURNING task";
+        let params = [
+            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&context.as_str(), Type::TEXT),
+            (&spot.row, Type::INT8),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// Ends a task that waits; answers whether it was claimable.
+    pub async fn end_waiting(
+        &self,
+        spot: &Spot,
+        context: Option<&ContextId>,
+        (from, to): (TaskState, TaskState),
+        error: &TaskError,
+        now: Timestamp,
+    ) -> Sql<bool> {
+        let before = match context {
+            Some(context) => {
+                self.lock_line(&spot.pool, context).await?;
+                self.head(&spot.pool, context).await?
+            }
+            None => None,
+        };
+        if context.is_none() && from == TaskState::Queued {
+            self.make_unready(spot).await?;
+        }
+        let sql = "UPDATE tasks SET state = $1, finished_at = $2, error_kind = $3, error = $4 \
+                   WHERE task = $5 AND state = $6 RETURNING task";
+        let (to, from_code, now, message) = (to as i16, from as i16, now.as_micros(), clean(&error.message));
+        let params = [
+            (&to as &(dyn ToSql + Sync), Type::INT2),
+            (&now, Type::INT8),
+            (&error.kind.as_str(), Type::TEXT),
+            (&message, Type::TEXT),
+            (&spot.row, Type::INT8),
+            (&from_code, Type::INT2),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        let Some(context) = context else { return Ok(from == TaskState::Queued) };
+        self.leave_line(spot, context).await?;
+        self.advance(&spot.pool, context, before.as_ref()).await?;
+        Ok(before.is_some_and(|before| before.row == spot.row))
+    }
+}

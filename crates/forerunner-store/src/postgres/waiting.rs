@@ -1,0 +1,172 @@
+//! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
+
+use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::{
+    failure::{Fault, Sql},
+    rows::{Spot, context, get, optional_time, state, time},
+    tx::{Rank, Tx},
+};
+use crate::{Cancelled, Mismatch, Swept, rules};
+
+/// A waiting task that a sweep found.
+struct Waiting {
+    id: TaskId,
+    spot: Spot,
+    state: TaskState,
+    context: Option<ContextId>,
+}
+
+impl Tx<'_> {
+    pub async fn cancel(&self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
+        let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+        let (spot, mut task) = (found.spot(), Box::new(found.task));
+        if task.state == TaskState::Running {
+            return Ok(Ok(Cancelled::Running(task)));
+        }
+        if task.state.is_terminal() {
+            return Ok(Ok(Cancelled::Ended(task)));
+        }
+        let before = self.gained();
+        let (error, states) = (rules::cancelled(), (task.state, TaskState::Cancelled));
+        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now).await?;
+        (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
+        let claimable = self.gained() - before + i64::from(was_claimable);
+        Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
+    }
+
+    pub async fn redrive(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
+        let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+        let (mut spot, mut task) = (found.spot(), found.task);
+        if !task.state.is_redrivable() {
+            return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
+        }
+        let ended = task.state as i16;
+        (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
+        (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
+        (task.output, task.error) = (None, None);
+        task.deadline = rules::redriven_deadline(task.deadline, now);
+        let mut before = None;
+        spot.due = now;
+        if let Some(context) = &task.context {
+            self.lock_line(&spot.pool, context).await?;
+            spot.due = self.last_due(&spot.pool, context).await?.map_or(now, |last| last.max(now));
+            before = self.head(&spot.pool, context).await?;
+        }
+        spot.deadline = task.deadline;
+        let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = $1, due = $2, deadline = $3, \
+                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
+                   WHERE task = $4 AND state = $5 RETURNING task";
+        let (run_at, due) = (now.as_micros(), spot.due.as_micros());
+        let deadline = spot.deadline.map(Timestamp::as_micros);
+        let params = [
+            (&run_at as &(dyn ToSql + Sync), Type::INT8),
+            (&due, Type::INT8),
+            (&deadline, Type::INT8),
+            (&spot.row, Type::INT8),
+            (&ended, Type::INT2),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.run("DELETE FROM outputs WHERE task = $1 RETURNING task", &[(&spot.row, Type::INT8)]).await?;
+        match &task.context {
+            Some(context) => {
+                self.enter_line(&spot, context, Rank::Joined).await?;
+                self.advance(&spot.pool, context, before.as_ref()).await?;
+            }
+            None => self.make_ready(&spot).await?,
+        }
+        Ok(Ok(task))
+    }
+
+    pub async fn sweep(&self, pool: &PoolName, now: Timestamp) -> Sql<Swept> {
+        let before = self.gained();
+        let mut swept = Swept::default();
+        let late = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state < 2 \
+                    AND deadline IS NOT NULL AND deadline <= $2 ORDER BY deadline, task LIMIT $3";
+        let late = self.waiting(late, pool, now).await?;
+        // Which of them could be claimed is asked before the first one ends.
+        let rows: Vec<_> = late.iter().map(|late| late.spot.row).collect();
+        let claimable = self.claimable_of(pool, &rows).await?;
+        for late in late {
+            let states = (late.state, TaskState::Expired);
+            self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now).await?;
+            swept.expired.push((late.id, claimable.contains(&late.spot.row)));
+        }
+        let due = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state = 0 \
+                   AND run_at <= $2 ORDER BY run_at, task LIMIT $3";
+        for due in self.waiting(due, pool, now).await? {
+            self.promote(&due).await?;
+            swept.promoted.push(due.id);
+        }
+        let gained = self.gained() - before + claimable.len() as i64;
+        swept.claimable = usize::try_from(gained).unwrap_or(0);
+        swept.next_due = self.next_due(pool).await?;
+        Ok(swept)
+    }
+
+    async fn claimable_of(&self, pool: &PoolName, rows: &[i64]) -> Sql<Vec<i64>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT task FROM ready WHERE pool = $1 AND task = ANY($2)";
+        let found = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&rows, Type::INT8_ARRAY)]).await?;
+        found.iter().map(|row| get(row, 0)).collect()
+    }
+
+    async fn waiting(&self, sql: &str, pool: &PoolName, now: Timestamp) -> Sql<Vec<Waiting>> {
+        let (now, limit) = (now.as_micros(), rules::SWEEP_LIMIT as i64);
+        let params = [(&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&now, Type::INT8), (&limit, Type::INT8)];
+        let rows = self.query(sql, &params).await?;
+        let found = rows.iter().map(|row| {
+            let priority = get::<i16>(row, 2)?.clamp(0, 9) as u8;
+            let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
+            Ok(Waiting {
+                id: TaskId::from_uuid(get(row, 0)?),
+                spot: Spot { pool: pool.clone(), row: get(row, 1)?, priority, due, deadline },
+                state: state(row, 5)?,
+                context: context(row, 6)?,
+            })
+        });
+        found.collect()
+    }
+
+    /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
+    async fn promote(&self, due: &Waiting) -> Sql<()> {
+        let pool = &due.spot.pool;
+        let before = match &due.context {
+            Some(context) => {
+                self.lock_line(pool, context).await?;
+                self.head(pool, context).await?
+            }
+            None => None,
+        };
+        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 RETURNING task";
+        if self.run(sql, &[(&due.spot.row, Type::INT8)]).await? == 0 {
+            return Err(Fault::Again);
+        }
+        let Some(context) = &due.context else { return self.make_ready(&due.spot).await };
+        self.join(&due.spot, context).await?;
+        self.advance(pool, context, before.as_ref()).await
+    }
+
+    async fn next_due(&self, pool: &PoolName) -> Sql<Option<Timestamp>> {
+        let sql = "SELECT least((SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0), \
+                   (SELECT min(deadline) FROM tasks WHERE pool = $1 AND deadline IS NOT NULL AND state < 2))";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await?;
+        rows.first().map_or(Ok(None), |row| optional_time(row, 0))
+    }
+
+    pub async fn purge(&self, before: Timestamp, limit: usize) -> Sql<usize> {
+        let sql = "WITH e AS MATERIALIZED (SELECT task, id, pool FROM tasks WHERE finished_at IS NOT NULL \
+                   AND finished_at < $1 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
+                   i AS (DELETE FROM inputs USING e WHERE inputs.task = e.task RETURNING e.pool, inputs.key), \
+                   k AS (DELETE FROM keys USING i WHERE keys.pool = i.pool AND keys.key = i.key), \
+                   o AS (DELETE FROM outputs USING e WHERE outputs.task = e.task) \
+                   DELETE FROM tasks USING e WHERE tasks.task = e.task RETURNING tasks.task";
+        let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.run(sql, &[(&before, Type::INT8), (&limit, Type::INT8)]).await
+    }
+}

@@ -1,0 +1,130 @@
+//! A PostgreSQL server of one's own: started in a temporary directory, stopped when dropped.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use tempfile::TempDir;
+
+/// A server for tests. It trusts whoever reaches it, so it listens on the loopback only.
+pub struct PgServer {
+    bin: PathBuf,
+    directory: TempDir,
+    port: u16,
+    databases: AtomicU64,
+}
+
+impl PgServer {
+    /// Starts a server. With `durable` off it does not wait for the disk.
+    pub fn start(durable: bool) -> Self {
+        let bin = binaries();
+        let directory = TempDir::new().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self { bin, directory, port, databases: AtomicU64::new(0) };
+        if is_root() {
+            // PostgreSQL refuses to run as root.
+            let owner = Command::new("chown").arg(USER).arg(server.directory.path()).status().unwrap();
+            assert!(owner.success(), "no user `{USER}` to run PostgreSQL as");
+        }
+        server.call("initdb", &["-D", &server.data(), "-U", "forerunner", "-A", "trust", "-N", "-E", "UTF8"]);
+        let sockets = server.directory.path().display();
+        let switch = if durable { "on" } else { "off" };
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{sockets}'\nfsync = {switch}\n\
+             shared_buffers = '32MB'\nmax_connections = 200\n"
+        );
+        let path = Path::new(&server.data()).join("postgresql.auto.conf");
+        fs::write(path, settings).unwrap();
+        server.call("pg_ctl", &["-D", &server.data(), "-l", &server.log(), "-w", "-t", "60", "start"]);
+        server
+    }
+
+    /// The address of a new, empty database.
+    pub fn database(&self) -> String {
+        let name = format!("case{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        format!("postgres://forerunner@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Runs statements and answers what they print.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let (host, port) = (self.directory.path().display().to_string(), self.port.to_string());
+        let output = self.call("psql", &["-h", &host, "-p", &port, "-U", "forerunner", "-d", database, "-Atqc", sql]);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Stops the server as a crash would, and starts it again.
+    pub fn crash_and_restart(&self) {
+        let data = self.data();
+        self.call("pg_ctl", &["-D", &data, "-m", "immediate", "-w", "stop"]);
+        self.call("pg_ctl", &["-D", &data, "-l", &self.log(), "-w", "-t", "60", "start"]);
+    }
+
+    /// Stops the server.
+    pub fn stop(&self) {
+        self.call("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]);
+    }
+
+    fn data(&self) -> String {
+        self.directory.path().join("data").display().to_string()
+    }
+
+    fn log(&self) -> String {
+        self.directory.path().join("log").display().to_string()
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let program = self.bin.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.args(arguments).current_dir("/").stdin(Stdio::null());
+        command
+    }
+
+    fn call(&self, program: &str, arguments: &[&str]) -> Output {
+        // The server would inherit a pipe, and whoever reads it would wait for the server to end.
+        let is_daemon = program == "pg_ctl";
+        let mut command = self.command(program, arguments);
+        if is_daemon {
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {text}");
+        output
+    }
+}
+
+impl Drop for PgServer {
+    fn drop(&mut self) {
+        let mut command = self.command("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]);
+        drop(command.stdout(Stdio::null()).stderr(Stdio::null()).status());
+    }
+}
+
+/// Whom the Debian package makes for it.
+const USER: &str = "postgres";
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The directory with the newest `initdb`.
+fn binaries() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();
+    found.sort();
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    found.splice(0..0, std::env::split_paths(&paths));
+    let newest = found.into_iter().rev().find(|path| path.join("initdb").exists());
+    newest.expect("PostgreSQL is not installed: install the package `postgresql`")
+}

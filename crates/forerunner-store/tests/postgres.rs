@@ -1,0 +1,210 @@
+//! The suite that every store must pass, on a PostgreSQL server started here; and several nodes on one database.
+
+mod pg;
+
+use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
+
+use forerunner_core::{
+    LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+};
+use forerunner_store::{
+    Claim, Enqueued, PostgresOptions, PostgresStore, Rescue, Settlement, Store, StoreError, Submission,
+};
+use pg::PgServer;
+
+const OPTIONS: PostgresOptions = PostgresOptions {
+    connections: 2,
+    connect_timeout: Duration::from_secs(2),
+    call_timeout: Duration::from_secs(2),
+    database_time: false,
+};
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + micros)
+}
+
+fn node(number: u128) -> NodeId {
+    NodeId::from_parts(at(0), number << 64)
+}
+
+fn pool() -> PoolName {
+    PoolName::new("coder").unwrap()
+}
+
+fn submission(number: i64) -> Submission {
+    let task = Task {
+        id: TaskId::from_parts(at(number * 1_000), 0),
+        pool: pool(),
+        state: TaskState::Queued,
+        input: Payload::trusted(format!("{number}")),
+        context: None,
+        priority: Priority::default(),
+        context_version: 0,
+        submitted_at: at(number),
+        run_at: at(number),
+        deadline: None,
+        timeout: Duration::from_secs(60),
+        retry: RetryPolicy::default(),
+        labels: Default::default(),
+        idempotency_key: None,
+        attempt: 0,
+        crashes: 0,
+        epoch: LeaseEpoch::default(),
+        started_at: None,
+        finished_at: None,
+        agent: None,
+        node: None,
+        output: None,
+        error: None,
+    };
+    Submission { task, fingerprint: None }
+}
+
+fn claim(node: NodeId, limit: usize) -> Claim {
+    Claim { pool: pool(), node, limit, now: at(1), lease_until: at(100) }
+}
+
+fn done(task: &Task) -> Settlement {
+    let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None }
+}
+
+mod conformance {
+    use super::*;
+
+    thread_local! {
+        /// One server a test: it ends with the thread of the test, and nothing is left.
+        static SERVER: PgServer = PgServer::start(false);
+    }
+
+    fn fresh() -> Arc<dyn Store> {
+        let url = SERVER.with(PgServer::database);
+        Arc::new(PostgresStore::open(&url, OPTIONS).unwrap())
+    }
+
+    forerunner_store::store_conformance!(|| async { fresh() });
+}
+
+#[tokio::test]
+async fn two_nodes_never_claim_the_same_task() {
+    const TASKS: i64 = 4_000;
+    let server = PgServer::start(false);
+    let url = server.database();
+    let stores = [1, 2].map(|number| (node(number), PostgresStore::open(&url, OPTIONS).unwrap()));
+    let accepted = stores[0].1.enqueue((0..TASKS).map(submission).collect()).await.unwrap();
+    assert!(accepted.iter().all(|answer| matches!(answer, Ok(Enqueued::New { claimable: true, .. }))));
+    let take_all = async |node: NodeId, store: &PostgresStore| {
+        let mut mine = Vec::new();
+        loop {
+            let tasks = store.claim(claim(node, 7)).await.unwrap();
+            if tasks.is_empty() {
+                return mine;
+            }
+            let settled = store.settle(tasks.iter().map(done).collect()).await.unwrap();
+            assert!(settled.iter().all(Result::is_ok));
+            mine.extend(tasks.into_iter().map(|task| task.id));
+        }
+    };
+    let (one, two) = tokio::join!(take_all(stores[0].0, &stores[0].1), take_all(stores[1].0, &stores[1].1));
+    let distinct: HashSet<_> = one.iter().chain(&two).collect();
+    assert_eq!((one.len() + two.len(), distinct.len()), (TASKS as usize, TASKS as usize));
+    assert!(!one.is_empty() && !two.is_empty());
+    assert_eq!(stores[1].1.counts(pool()).await.unwrap().of(TaskState::Succeeded), TASKS as u64);
+}
+
+#[tokio::test]
+async fn a_lease_that_another_node_took_over_settles_nothing() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
+    one.enqueue(vec![submission(1)]).await.unwrap();
+    let old = one.claim(claim(node(1), 1)).await.unwrap().remove(0);
+    assert_eq!(two.rescue(Rescue::Expired { now: at(101) }).await.unwrap().requeued, [old.id]);
+    let new = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    assert!(new.epoch > old.epoch);
+    assert!(one.settle(vec![done(&old)]).await.unwrap()[0].is_err());
+    assert!(two.settle(vec![done(&new)]).await.unwrap()[0].is_ok());
+}
+
+#[tokio::test]
+async fn leases_follow_the_clock_of_the_database() {
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), PostgresOptions { database_time: true, ..OPTIONS }).unwrap();
+    store.enqueue(vec![submission(1)]).await.unwrap();
+    let lease = Claim { lease_until: at(1) + Duration::from_secs(600), ..claim(node(1), 1) };
+    assert_eq!(store.claim(lease).await.unwrap().len(), 1);
+    // The caller's clock is years ahead; the lease still lasts ten minutes.
+    let ahead = Rescue::Expired { now: at(i64::from(i32::MAX) * 1_000_000) };
+    assert!(store.rescue(ahead).await.unwrap().requeued.is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    drop(PostgresStore::open(&url, OPTIONS).unwrap());
+    drop(PostgresStore::open(&url, OPTIONS).unwrap());
+    server.sql("case0", "UPDATE meta SET version = 99");
+    let refused = PostgresStore::open(&url, OPTIONS).unwrap_err();
+    assert!(matches!(refused, StoreError::NewerSchema { found: 99, .. }), "{refused}");
+    assert_eq!(server.sql("case0", "SELECT version FROM meta"), "99");
+}
+
+#[tokio::test]
+async fn nothing_accepted_is_lost_when_the_server_crashes() {
+    let server = Arc::new(PgServer::start(true));
+    let store = Arc::new(PostgresStore::open(&server.database(), OPTIONS).unwrap());
+    let crash = Arc::clone(&server);
+    let crash = tokio::task::spawn_blocking(move || crash.crash_and_restart());
+    let (mut accepted, mut refused) = (Vec::new(), 0);
+    for number in 0..2_000 {
+        match store.enqueue(vec![submission(number)]).await {
+            Ok(_) => accepted.push(submission(number).task.id),
+            Err(error) => {
+                assert!(error.is_retryable(), "{error}");
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    crash.await.unwrap();
+    let mut tries = 0;
+    while let Err(error) = store.check().await {
+        tries += 1;
+        assert!(error.is_retryable() && tries < 200, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(refused > 0 && !accepted.is_empty(), "{refused} refused, {} accepted", accepted.len());
+    for id in accepted {
+        assert!(store.task(id).await.unwrap().is_some(), "{id} was accepted and is lost");
+    }
+}
+
+#[tokio::test]
+async fn without_a_server_calls_fail_and_do_not_hang() {
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    server.stop();
+    for number in 0..5 {
+        let call = tokio::time::timeout(Duration::from_secs(30), store.enqueue(vec![submission(number)]));
+        assert!(call.await.expect("bounded").unwrap_err().is_retryable());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up() {
+    // Takes connections and never says a word.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let silent = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = Vec::new();
+        // Ends when the store hangs up.
+        stream.read_to_end(&mut heard).map(|_| heard.len())
+    });
+    let url = format!("postgres://forerunner@127.0.0.1:{port}/silent");
+    let opening = tokio::task::spawn_blocking(move || PostgresStore::open(&url, OPTIONS).map(drop));
+    let outcome = tokio::time::timeout(Duration::from_secs(30), opening).await.expect("bounded").unwrap();
+    assert!(outcome.unwrap_err().is_retryable());
+    assert!(silent.join().unwrap().unwrap() > 0);
+}
