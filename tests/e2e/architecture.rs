@@ -45,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
         &[
             "forerunner",
             "forerunner-bench",
+            "forerunner-context",
             "forerunner-core",
             "forerunner-forecast",
             "forerunner-http",

@@ -9,4 +9,5 @@ mod refusals;
 mod reliability;
 mod replay;
 mod restart;
+mod several_nodes;
 mod store_file;

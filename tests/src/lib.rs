@@ -15,6 +15,9 @@ mod effects;
 mod history;
 mod nodes;
 mod patience;
+// The same server that the tests of the store start.
+#[path = "../../crates/forerunner-store/tests/pg/mod.rs"]
+mod pg;
 mod pool;
 mod processes;
 mod program;
@@ -30,6 +33,7 @@ pub use effects::{Effect, Effects};
 pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};
 pub use nodes::Nodes;
 pub use patience::{eventually, holds};
+pub use pg::PgServer;
 pub use pool::Pool;
 pub use processes::{Marker, is_alive, send};
 pub use program::{Finished, Program};

@@ -65,7 +65,8 @@ pub struct NodeSpec {
     pub placement: Placement,
     /// How long ended tasks are kept.
     pub retention: Duration,
-    /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all.
+    /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
+    /// for a store that says so of itself; see [`Store::is_shared`].
     pub shared: bool,
 }
 
@@ -119,7 +120,8 @@ impl Node {
         let ids = IdMaker::new();
         let now = spec.clock.now();
         let node = ids.node(now);
-        let whose = if spec.shared { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
+        let shared_store = spec.shared || spec.store.is_shared();
+        let whose = if shared_store { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
         let rescued = spec.store.rescue(whose).await?;
         if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
@@ -143,9 +145,9 @@ impl Node {
                 return Err(named_twice(name.as_str()));
             }
             let seed = ids.random_u64(index as u64 + 16);
-            pools.insert(name, start_pool(pool, deps.clone(), seed, spec.shared, &arbiter).await?);
+            pools.insert(name, start_pool(pool, deps.clone(), seed, shared_store, &arbiter).await?);
         }
-        let cluster = spec.shared.then(|| start_cluster(&deps, &pools, arbiters.first()));
+        let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
         let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention))];
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));

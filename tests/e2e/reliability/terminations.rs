@@ -11,6 +11,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(60);
 const NODE: &str = "node";
 
+const CHILDREN_GONE: Duration = Duration::from_secs(2);
+
 #[actix_rt::test]
 async fn sigterm_at_random_moments_loses_nothing_and_fails_nothing() {
     let rounds = count(10, 100);
@@ -34,6 +36,8 @@ async fn sigterm_at_random_moments_loses_nothing_and_fails_nothing() {
             begun.elapsed()
         });
         exits.push(exit);
+        // What was sent SIGKILL with its group may take a moment to be gone.
+        site.empty(CHILDREN_GONE).await;
         history.borrow_mut().orphans(&site);
         history.borrow_mut().node_down(&site.effects(), NODE);
     }

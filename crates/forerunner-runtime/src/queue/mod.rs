@@ -6,4 +6,6 @@ pub(crate) mod messages;
 mod settle;
 mod tally;
 
-pub(crate) use actor::{QueueActor, QueueWays};
+pub(crate) use actor::QueueActor;
+#[cfg(feature = "test-util")]
+pub(crate) use actor::QueueWays;

@@ -50,6 +50,10 @@ impl Tx<'_> {
         let (mut kinds, mut errors, mut outputs) = (vec![], vec![], vec![]);
         for settlement in batch.iter().filter(|settlement| settlement.context.is_none()) {
             let Next::Finish { state, output, error } = &settlement.next else { continue };
+            // A crash counts, and is rare.
+            if error.as_ref().is_some_and(|error| error.kind.is_crash()) {
+                continue;
+            }
             ids.push(*settlement.task.as_uuid());
             epochs.push(settlement.epoch.0 as i64);
             states.push(rules::end_state(*state) as i16);
@@ -85,7 +89,7 @@ impl Tx<'_> {
     async fn settle_one(&self, settlement: &Settlement) -> Sql<Result<Settled, LeaseLost>> {
         let Settlement { task, epoch, now, .. } = *settlement;
         let lost = Ok(Err(LeaseLost { task, epoch }));
-        let Some(lease) = self.leased(task, epoch).await? else { return lost };
+        let Some(mut lease) = self.leased(task, epoch).await? else { return lost };
         if let Some(commit) = &settlement.context
             && !self.commit_context(&lease.task.pool, commit, now).await?
         {
@@ -97,6 +101,7 @@ impl Tx<'_> {
             Next::Finish { state, output, error } => {
                 let state = rules::end_state(*state);
                 let output = output.as_ref().map(|output| output.as_str());
+                lease.task.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
                 self.finish(&lease, state, error.as_ref(), output, now).await?;
                 state
             }

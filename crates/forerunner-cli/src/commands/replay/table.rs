@@ -73,7 +73,7 @@ fn duration(seconds: f64) -> String {
 
 /// Writes a share of late tasks, which never rounds down to none.
 fn late(share: f64) -> String {
-    format!("{:.2} %", (share * 10_000.0 - 1e-9).ceil().max(0.0) / 100.0)
+    format!("{:.2} %", (share * 10_000.0 - 1e-9).ceil().abs() / 100.0)
 }
 
 fn settings(row: &Row) -> String {
@@ -87,8 +87,9 @@ fn legend(study: &Study) -> String {
     let Some(cell) = study.cells.first() else { return String::new() };
     let objective = cell.replay.limits.objective;
     format!(
-        "MET: at least {} of the tasks started within {}. COST: agent-seconds relative to\n\
-         `perfect`, which knows the arrivals one cold start ahead and all service times.\n\
+        "MET: at least {} of the tasks started within {}. COST: agent-seconds\n\
+         relative to `perfect`, which knows the arrivals one cold start ahead and\n\
+         all service times.\n\
          *: settings found in hindsight.",
         percent(objective.share),
         duration(objective.within_s),
