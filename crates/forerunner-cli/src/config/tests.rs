@@ -150,7 +150,7 @@ fn addresses_and_threads_are_checked_before_anything_starts() {
     for (file, told) in [
         (
             "[store]\nurl = \"mysql://me:secret@x\"\n",
-            "f.toml:2: `store.url`: mysql:… is not valid; use sqlite:PATH or memory:",
+            "f.toml:2: `store.url`: mysql:… is not valid; use sqlite:PATH, memory: or the address of a PostgreSQL",
         ),
         (
             "[http]\nlisten = \"nonsense\"\n",

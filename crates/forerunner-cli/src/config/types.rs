@@ -89,7 +89,11 @@ impl StoreConfig {
             return Ok(());
         }
         let value = kind.map_or_else(|| self.url.clone(), |kind| format!("{kind}:…"));
-        Err(Error::Setting { key: "store.url", value, rule: "use sqlite:PATH or memory:".to_owned() })
+        Err(Error::Setting {
+            key: "store.url",
+            value,
+            rule: "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),
+        })
     }
 }
 
