@@ -46,6 +46,40 @@ pub enum Error {
         /// What is wrong, with the line.
         source: csv::Error,
     },
+    /// A file of blocks lacks a column.
+    #[error("blocks `{}`, line 1: column `{column}` is missing from the header `{header}`; name the columns arrival_s,session,blocks,shared_blocks or arrival_s,hash_ids", path.display())]
+    BlockColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column looked for.
+        column: &'static str,
+        /// The header found.
+        header: String,
+    },
+    /// A row of a file of blocks is of another task than the row of the trace.
+    #[error("blocks `{}`, line {line}: arrival `{value}` is not that of the trace `{trace}`, {arrival_s}; give the blocks row by row with the trace, sorted by arrival", path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// Line in the file, from 1.
+        line: u64,
+        /// What stands there.
+        value: String,
+        /// Name of the trace.
+        trace: String,
+        /// What the trace says.
+        arrival_s: f64,
+    },
+    /// A file of blocks has not one row for each task.
+    #[error("blocks `{}`: {rows} for a trace of {tasks} tasks; give one row for each task", path.display())]
+    RowCount {
+        /// The file.
+        path: PathBuf,
+        /// How many rows it has.
+        rows: String,
+        /// How many tasks the trace has.
+        tasks: usize,
+    },
     /// The file has a header and nothing below it, or not even that.
     #[error("trace `{}` holds no tasks; write a line `arrival_s,service_s` and below it one line a task", path.display())]
     NoTasks {

@@ -1,0 +1,181 @@
+//! The choice: which waiting task goes to which idle agent, and which one had better wait for a busy one.
+
+use super::Rates;
+
+/// How many waiting tasks are looked at, the head of the queue among them.
+pub const LOOKAHEAD: usize = 8;
+
+/// A task that waits, as the choice sees it. Tasks are given in the order of the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Waiting {
+    /// Size of its context, in bytes; 0 for none.
+    pub bytes: u64,
+    /// Seconds since it became due.
+    pub waited_s: f64,
+    /// A task of a higher priority goes before all of lower ones.
+    pub priority: u8,
+}
+
+/// An agent, as the choice sees it. Among agents that cost the same, the one given first is taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Agent {
+    /// Can take a task now.
+    Idle,
+    /// Has been running one for so many seconds.
+    Busy(f64),
+}
+
+/// What it means to bring a task's context to an agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Fit {
+    /// Bytes of the context that the agent lacks.
+    pub missing_bytes: u64,
+    /// Bytes of other contexts that it would let go of, each weighed by its [`Rates::freshness`].
+    pub displaced_bytes: f64,
+}
+
+impl Fit {
+    /// Seconds that it costs: to bring what is missing, and to bring back later what is displaced.
+    pub fn cost_s(&self, rates: &Rates) -> f64 {
+        rates.restore.seconds(self.missing_bytes) + self.displaced_bytes * rates.restore.s_per_byte
+    }
+}
+
+/// A task for an idle agent, by their places in what was given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// The task.
+    pub task: usize,
+    /// The agent.
+    pub agent: usize,
+    /// What the agent lacks, and would let go of.
+    pub fit: Fit,
+}
+
+/// A task that had better wait for a busy agent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hold {
+    /// The task.
+    pub task: usize,
+    /// The agent that it waits for.
+    pub agent: usize,
+    /// Seconds from now after which it is held no more.
+    pub for_s: f64,
+}
+
+/// What to do now. Tasks that are in neither list wait for an agent to become idle.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Who gets what, in the order chosen.
+    pub choices: Vec<Choice>,
+    /// Who waits for whom.
+    pub holds: Vec<Hold>,
+}
+
+/// Places the first waiting tasks on idle agents; `fit` says what a pair of task and agent means.
+///
+/// A task goes where its context costs least to bring: `cost = restore(missing) + rate × displaced`. If there are fewer
+/// agents than tasks, the pair goes first that saves most against a cold agent, a second of waiting counting as a second
+/// saved: `restore(whole context) − cost + waited`. A task is held back, for `restore(whole context)` seconds of its
+/// waiting at most, while a busy agent can be expected to be done and to serve it at less than the best idle one costs
+/// (`may_hold`).
+///
+/// So a task is overtaken only by such as came at most so many seconds after it as restoring a context takes, and what it
+/// would displace: none starves. Where restoring is free the order is that of the queue. The answer depends on nothing but
+/// what is given.
+pub fn choose(
+    tasks: &[Waiting],
+    agents: &[Agent],
+    rates: &Rates,
+    may_hold: bool,
+    fit: impl Fn(usize, usize) -> Fit,
+) -> Plan {
+    let mut free: Vec<usize> = (0..agents.len()).filter(|agent| agents[*agent] == Agent::Idle).collect();
+    let mut open: Vec<usize> = (0..tasks.len()).collect();
+    let mut plan = Plan::default();
+    let round = Round { tasks, agents, rates, fit: &fit };
+    while let Some(choice) = round.best_pair(&mut open, &free, &mut plan.holds, may_hold) {
+        free.retain(|agent| *agent != choice.agent);
+        open.retain(|task| *task != choice.task);
+        plan.choices.push(choice);
+    }
+    plan
+}
+
+/// What stays the same while pairs are chosen one by one.
+struct Round<'a, F> {
+    tasks: &'a [Waiting],
+    agents: &'a [Agent],
+    rates: &'a Rates,
+    fit: &'a F,
+}
+
+impl<F: Fn(usize, usize) -> Fit> Round<'_, F> {
+    /// The pair that goes next. Tasks that are better held leave `open` for `holds`.
+    fn best_pair(
+        &self,
+        open: &mut Vec<usize>,
+        free: &[usize],
+        holds: &mut Vec<Hold>,
+        may_hold: bool,
+    ) -> Option<Choice> {
+        let mut best: Option<(u8, f64, Choice)> = None;
+        open.retain(|&task| {
+            let Some((choice, cost_s)) = self.cheapest(task, free) else { return true };
+            if may_hold && let Some(hold) = self.hold(task, cost_s, holds) {
+                holds.push(hold);
+                return false;
+            }
+            let waiting = &self.tasks[task];
+            let score = self.rates.restore.seconds(waiting.bytes) - cost_s + waiting.waited_s;
+            if best.is_none_or(|(priority, most, _)| (waiting.priority, score) > (priority, most)) {
+                best = Some((waiting.priority, score, choice));
+            }
+            true
+        });
+        best.map(|(.., choice)| choice)
+    }
+
+    /// The free agent that costs least; of those, the one that lacks least, then the one given first.
+    fn cheapest(&self, task: usize, free: &[usize]) -> Option<(Choice, f64)> {
+        let mut best: Option<(Choice, f64)> = None;
+        for &agent in free {
+            let fit = (self.fit)(task, agent);
+            let cost_s = fit.cost_s(self.rates);
+            let better = best.is_none_or(|(other, least)| {
+                (cost_s, fit.missing_bytes) < (least, other.fit.missing_bytes)
+            });
+            if better {
+                best = Some((Choice { task, agent, fit }, cost_s));
+            }
+        }
+        best
+    }
+
+    /// Whether to wait for a busy agent rather than to pay `cost_s` for the best idle one.
+    fn hold(&self, task: usize, cost_s: f64, holds: &[Hold]) -> Option<Hold> {
+        let Waiting { bytes, waited_s, .. } = self.tasks[task];
+        let for_s = self.rates.restore.seconds(bytes) - waited_s;
+        if for_s <= 0.0 {
+            return None;
+        }
+        let busy = self.agents.iter().enumerate().filter_map(|(agent, state)| match state {
+            Agent::Busy(ran_s) => Some((agent, *ran_s)),
+            Agent::Idle => None,
+        });
+        let mut best: Option<(usize, f64)> = None;
+        for (agent, ran_s) in busy {
+            let ahead = holds.iter().filter(|hold| hold.agent == agent).count() as f64;
+            let free_in_s = self.rates.remaining_s(ran_s) + ahead * self.rates.service_s;
+            // Asked only where the wait leaves something to win.
+            if free_in_s >= best.map_or(cost_s, |(_, least)| least) {
+                continue;
+            }
+            let then_s = free_in_s + (self.fit)(task, agent).cost_s(self.rates);
+            if then_s < best.map_or(cost_s, |(_, least)| least) {
+                best = Some((agent, then_s));
+            }
+        }
+        best.map(|(agent, _)| Hold { task, agent, for_s })
+    }
+}
