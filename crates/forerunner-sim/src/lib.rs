@@ -46,7 +46,9 @@ pub use engine::{Outcome, Replay, replay};
 pub use error::Error;
 pub use last_value::LastValue;
 pub use perfect::{perfect, service_sum_s};
-pub use placement::{PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, PlacementTask, replay_placement};
+pub use placement::{
+    PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, PlacementTask, replay_placement,
+};
 pub use report::{Report, TimelinePoint, WaitSummary};
 pub use search::{least_fixed, least_fixed_in};
 pub use sweep::{Setting, cheapest, grid};

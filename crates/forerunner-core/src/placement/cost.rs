@@ -37,11 +37,18 @@ impl Default for Rates {
 }
 
 impl Rates {
-    /// Share of a context's worth that is left `age_s` after its last use, 1 to 0.
+    /// Share of a context's worth that is left `age_s` after its last use, 1 to 0: `1 ÷ (1 + age ÷ return)`.
     ///
-    /// The chance that it is still to be used, were the times between two uses exponential with mean `return_s`.
+    /// Times between two uses have heavy tails: most are seconds, some are lunch. Under a Lomax distribution of shape 1
+    /// (Lomax 1954) with scale `return_s` this is the chance that a context has not been used again by then.
     pub fn freshness(&self, age_s: f64) -> f64 {
-        (-age_s / self.return_s).exp()
+        1.0 / (1.0 + age_s / self.return_s)
+    }
+
+    /// Chance that a context last used `age_s` ago is asked for within the time of one task: under the same distribution,
+    /// `service ÷ (service + age + return)`.
+    pub fn chance(&self, age_s: f64) -> f64 {
+        if self.service_s == 0.0 { 0.0 } else { self.service_s / (self.service_s + age_s + self.return_s) }
     }
 
     /// Seconds until a task ends that has run for `ran_s`, as far as the mean tells.
@@ -60,18 +67,17 @@ mod tests {
     fn what_is_not_known_costs_nothing() {
         let rates = Rates::default();
         assert_eq!((rates.restore.seconds(1 << 30), rates.freshness(1e9), rates.remaining_s(3.0)), (0.0, 1.0, 0.0));
+        assert_eq!(rates.chance(0.0), 0.0);
     }
 
     #[test]
     fn nothing_missing_costs_nothing_and_age_takes_worth_away() {
-        let rates = Rates {
-            restore: RestoreCost { fixed_s: 0.005, s_per_byte: 2e-6 },
-            service_s: 10.0,
-            return_s: 60.0,
-        };
+        let rates =
+            Rates { restore: RestoreCost { fixed_s: 0.005, s_per_byte: 2e-6 }, service_s: 10.0, return_s: 60.0 };
         assert_eq!(rates.restore.seconds(0), 0.0);
         assert!((rates.restore.seconds(500_000) - 1.005).abs() < 1e-12);
-        assert!((rates.freshness(60.0) - (-1.0_f64).exp()).abs() < 1e-12);
+        assert_eq!((rates.freshness(0.0), rates.freshness(60.0), rates.freshness(180.0)), (1.0, 0.5, 0.25));
+        assert_eq!((rates.chance(0.0), rates.chance(70.0)), (1.0 / 7.0, 1.0 / 14.0));
         assert_eq!((rates.remaining_s(2.0), rates.remaining_s(50.0)), (8.0, 3.0));
     }
 }

@@ -1,5 +1,6 @@
 //! What an agent holds of contexts.
 
+use super::Rates;
 use crate::Timestamp;
 
 /// One context that an agent holds.
@@ -50,15 +51,25 @@ impl<K: PartialEq> Held<K> {
         self.bytes
     }
 
-    /// Returns what would go if `context` came, or grew, to `bytes`: the contexts used longest ago, but never itself.
-    pub fn displaced_by<'a>(&'a self, context: &'a K, bytes: u64) -> impl Iterator<Item = &'a HeldContext<K>> {
-        let own = self.get(context).map_or(0, |held| held.bytes);
+    /// Bytes that a task of `context`, of so many bytes, puts at stake: of each other context its [`Rates::freshness`] if it
+    /// would go, else its [`Rates::chance`] to be asked for while the agent is busy.
+    pub fn stake_bytes(&self, context: Option<&K>, bytes: u64, rates: &Rates, now: Timestamp) -> f64 {
+        let own = context.and_then(|context| self.get(context)).map_or(0, |held| held.bytes);
         let mut after = (self.bytes - own).saturating_add(bytes);
-        self.contexts.iter().filter(move |held| held.context != *context).take_while(move |held| {
-            let too_much = after > self.capacity_bytes;
-            after = after.saturating_sub(held.bytes);
-            too_much
-        })
+        let others = self.contexts.iter().filter(|held| Some(&held.context) != context);
+        let stake = others.map(|held| {
+            let age_s = now.since(held.used_at).as_secs_f64();
+            let goes = after > self.capacity_bytes;
+            after = if goes { after.saturating_sub(held.bytes) } else { after };
+            held.bytes as f64 * if goes { rates.freshness(age_s) } else { rates.chance(age_s) }
+        });
+        stake.sum()
+    }
+
+    /// Bytes that are held, each context weighed by its [`Rates::freshness`]: what is lost if the agent stops.
+    pub fn worth_bytes(&self, rates: &Rates, now: Timestamp) -> f64 {
+        let worth = |held: &HeldContext<K>| held.bytes as f64 * rates.freshness(now.since(held.used_at).as_secs_f64());
+        self.contexts.iter().map(worth).sum()
     }
 
     /// Holds a context from now on, as the one used last, and lets go of others for it. One that does not fit by itself is
@@ -122,12 +133,13 @@ mod tests {
         ) {
             let mut held = Held::new(capacity);
             for (context, bytes) in steps {
-                let foretold: Vec<u8> = held.displaced_by(&context, bytes).map(|gone| gone.context).collect();
-                let mut expected = names(&held);
-                expected.retain(|other| *other != context && !foretold.contains(other));
-                expected.push(context);
+                let before: Vec<_> = held.iter().filter(|held| held.context != context).copied().collect();
+                // With nothing known, what goes counts in full and what stays for nothing.
+                let stake = held.stake_bytes(Some(&context), bytes, &Rates::default(), Timestamp::default());
                 held.hold(one(context, bytes));
-                prop_assert_eq!(names(&held), expected);
+                let gone = before.iter().filter(|other| held.get(&other.context).is_none());
+                prop_assert_eq!(stake, gone.map(|other| other.bytes).sum::<u64>() as f64);
+                prop_assert_eq!(held.iter().last().map(|held| held.context), Some(context));
                 prop_assert_eq!(held.bytes(), held.iter().map(|held| held.bytes).sum::<u64>());
                 prop_assert!(held.bytes() <= capacity);
             }

@@ -12,9 +12,6 @@ mod idle;
 mod meter;
 mod record;
 
-#[cfg(test)]
-mod laws;
-
 pub use choose::{Agent, Choice, Fit, Hold, LOOKAHEAD, Plan, Waiting, choose};
 pub use cost::{Rates, RestoreCost};
 pub use experience::Experience;

@@ -16,10 +16,10 @@ pub enum PlacementReason {
     Warm,
     /// It held a part of the context, or an older version.
     PartlyWarm,
-    /// No idle agent held the context; bringing it here displaces nothing.
+    /// It held none of the context, and nothing else that is at stake.
     Room,
-    /// No idle agent held the context; what it displaces here is worth least.
-    LeastDisplaced,
+    /// It held none of the context; what is at stake here is worth least.
+    LeastStake,
     /// It was the only idle agent.
     OnlyIdle,
 }
@@ -31,7 +31,7 @@ impl PlacementReason {
             Self::Warm => "warm",
             Self::PartlyWarm => "partly_warm",
             Self::Room => "room",
-            Self::LeastDisplaced => "least_displaced",
+            Self::LeastStake => "least_stake",
             Self::OnlyIdle => "only_idle",
         }
     }
@@ -48,8 +48,8 @@ pub struct AgentCost {
     pub missing_bytes: u64,
     /// Seconds to bring them.
     pub restore_s: f64,
-    /// Seconds to bring back what would be displaced, as far as it is wanted again.
-    pub displaced_s: f64,
+    /// Seconds to bring other contexts back, or elsewhere, that it would let go of, or that may be asked for meanwhile.
+    pub stake_s: f64,
     /// Expected seconds until it is idle; 0 for an idle one.
     pub busy_for_s: f64,
     /// All of it.
@@ -66,7 +66,7 @@ impl AgentCost {
             busy: busy_for_s.is_some(),
             missing_bytes: fit.missing_bytes,
             restore_s,
-            displaced_s: fit.displaced_bytes * rates.restore.s_per_byte,
+            stake_s: fit.stake_s(rates),
             busy_for_s: busy_for_s.unwrap_or(0.0),
             cost_s,
         }

@@ -24,6 +24,7 @@ pub(super) struct Workers<'a> {
     load: &'a PlacementLoad,
     pub all: Vec<Worker>,
     memories: Vec<Held<u32>>,
+    shared: bool,
     pub learned: Experience<u32>,
 }
 
@@ -43,7 +44,12 @@ impl<'a> Workers<'a> {
             false => vec![Held::new(settings.cache_bytes); count],
         };
         let all = (0..count).map(|_| idle()).collect();
-        Self { load, all, memories, learned: Experience::default() }
+        Self { load, all, memories, shared: settings.shared_store, learned: Experience::default() }
+    }
+
+    /// Whether all agents have one memory.
+    pub const fn is_shared(&self) -> bool {
+        self.shared
     }
 
     pub fn is_idle(&self, worker: usize) -> bool {
@@ -76,11 +82,13 @@ impl<'a> Workers<'a> {
     /// What the pair means for [`forerunner_core::placement::choose`].
     pub fn fit(&self, task: usize, worker: usize, rates: &Rates, now: Timestamp) -> Fit {
         let wanted = &self.load.tasks()[task];
-        let displaced = self.memory(worker).displaced_by(&wanted.context, wanted.bytes);
-        let worth = |held: &HeldContext<u32>| {
-            held.bytes as f64 * rates.freshness(now.since(held.used_at).as_secs_f64())
-        };
-        Fit { missing_bytes: self.missing_bytes(task, worker), displaced_bytes: displaced.map(worth).sum() }
+        let missing_bytes = self.missing_bytes(task, worker);
+        if self.is_shared() {
+            // What one would let go of, all would: nothing that a choice could change.
+            return Fit { missing_bytes, stake_bytes: 0.0 };
+        }
+        let stake_bytes = self.memory(worker).stake_bytes(Some(&wanted.context), wanted.bytes, rates, now);
+        Fit { missing_bytes, stake_bytes }
     }
 
     /// A task begins: brings what is missing, and remembers.
@@ -90,12 +98,8 @@ impl<'a> Workers<'a> {
         let restore_s = settings.restore.seconds(missing_bytes);
         self.learned.used(&wanted.context, now);
         self.learned.restored(missing_bytes, restore_s);
-        let held = HeldContext {
-            context: wanted.context,
-            version: u64::from(wanted.turn),
-            bytes: wanted.bytes,
-            used_at: now,
-        };
+        let held =
+            HeldContext { context: wanted.context, version: u64::from(wanted.turn), bytes: wanted.bytes, used_at: now };
         self.memory_mut(worker).hold(held);
         (self.all[worker].task, self.all[worker].began) = (Some(task), now);
         Start { missing_bytes, restore_s }
@@ -116,11 +120,10 @@ impl<'a> Workers<'a> {
     }
 
     fn memory(&self, worker: usize) -> &Held<u32> {
-        &self.memories[worker.min(self.memories.len() - 1)]
+        &self.memories[if self.shared { 0 } else { worker }]
     }
 
     fn memory_mut(&mut self, worker: usize) -> &mut Held<u32> {
-        let last = self.memories.len() - 1;
-        &mut self.memories[worker.min(last)]
+        &mut self.memories[if self.shared { 0 } else { worker }]
     }
 }

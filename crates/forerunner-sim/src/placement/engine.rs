@@ -7,15 +7,11 @@ use std::{
 
 use forerunner_core::{
     Timestamp,
-    placement::{Agent, LOOKAHEAD, Plan, RestoreCost, Waiting, choose},
+    placement::{Agent, Fit, LOOKAHEAD, Plan, RestoreCost, Waiting, choose},
 };
 
 use super::{
-    PlacementLoad, PlacementPolicy, PlacementReport,
-    agents::Workers,
-    push::Router,
-    queue::Queue,
-    report::Sums,
+    PlacementLoad, PlacementPolicy, PlacementReport, agents::Workers, push::Router, queue::Queue, report::Sums,
 };
 
 /// How a load is replayed.
@@ -159,7 +155,9 @@ impl<'a> Engine<'a> {
             PlacementPolicy::Ours => self.place_by_choice(now),
             policy if policy.is_push() => {
                 for worker in 0..self.lines.len() {
-                    if self.workers.is_idle(worker) && let Some(task) = self.lines[worker].pop_front() {
+                    if self.workers.is_idle(worker)
+                        && let Some(task) = self.lines[worker].pop_front()
+                    {
                         self.begin(task, worker, now);
                     }
                 }
@@ -209,9 +207,12 @@ impl<'a> Engine<'a> {
         };
         let tasks: Vec<Waiting> = window.iter().map(waiting).collect();
         let rates = self.workers.learned.rates();
-        choose(&tasks, agents, &rates, true, |task, agent| {
-            self.workers.fit(window[task], order[agent], &rates, now)
-        })
+        let fit = |task: usize, agent: usize| self.workers.fit(window[task], order[agent], &rates, now);
+        if self.workers.is_shared() {
+            let same: Vec<Fit> = (0..window.len()).map(|task| fit(task, 0)).collect();
+            return choose(&tasks, agents, &rates, true, |task, _| same[task]);
+        }
+        choose(&tasks, agents, &rates, true, fit)
     }
 
     fn begin(&mut self, task: usize, worker: usize, now: Timestamp) {

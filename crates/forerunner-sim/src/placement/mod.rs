@@ -16,6 +16,9 @@ mod queue;
 mod report;
 mod rows;
 
+#[cfg(test)]
+mod tests;
+
 pub use engine::{PlacementReplay, replay_placement};
 pub use load::{PlacementLoad, PlacementTask};
 pub use policy::PlacementPolicy;

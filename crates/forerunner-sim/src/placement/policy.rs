@@ -22,14 +22,8 @@ pub enum PlacementPolicy {
 
 impl PlacementPolicy {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 6] = [
-        Self::FirstReady,
-        Self::LeastRecentlyUsed,
-        Self::LeastLoaded,
-        Self::Sticky,
-        Self::Rendezvous,
-        Self::Ours,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::FirstReady, Self::LeastRecentlyUsed, Self::LeastLoaded, Self::Sticky, Self::Rendezvous, Self::Ours];
 
     /// Returns the name used on the command line and in reports.
     pub const fn as_str(self) -> &'static str {
