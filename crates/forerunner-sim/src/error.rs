@@ -46,6 +46,14 @@ pub enum Error {
         /// What is wrong, with the line.
         source: csv::Error,
     },
+    /// A file of blocks cannot be opened or read.
+    #[error("cannot read blocks `{}`: {source}", path.display())]
+    ReadBlocks {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A file of blocks lacks a column.
     #[error("blocks `{}`, line 1: column `{column}` is missing from the header `{header}`; name the columns arrival_s,session,blocks,shared_blocks or arrival_s,hash_ids", path.display())]
     BlockColumn {
@@ -101,6 +109,6 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without the file being changed.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Read { .. })
+        matches!(self, Self::Read { .. } | Self::ReadBlocks { .. })
     }
 }

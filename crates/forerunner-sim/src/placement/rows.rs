@@ -30,7 +30,7 @@ pub(super) struct Row {
 
 /// Reads the rows, one for each task of the trace, and the usual size of their blocks.
 pub(super) fn read(path: &Path, trace: &Trace) -> Result<(Vec<Row>, u64), Error> {
-    let broken = |source| Error::Read { path: path.to_owned(), source };
+    let broken = |source| Error::ReadBlocks { path: path.to_owned(), source };
     let mut magic = [0; 2];
     let found = File::open(path).map_err(broken)?.read(&mut magic).map_err(broken)?;
     let file = BufReader::new(File::open(path).map_err(broken)?);
@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path, trace: &Trace) -> Result<(Vec<Row>, u64), Error>
 
 fn rows(path: &Path, trace: &Trace, text: impl Read) -> Result<(Vec<Row>, u64), Error> {
     let broken = |source: csv::Error| match source.is_io_error() {
-        true => Error::Read { path: path.to_owned(), source: source.into() },
+        true => Error::ReadBlocks { path: path.to_owned(), source: source.into() },
         false => Error::Format { path: path.to_owned(), source },
     };
     let mut reader = csv::ReaderBuilder::new().from_reader(text);
