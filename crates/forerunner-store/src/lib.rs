@@ -35,7 +35,7 @@ pub use open::open;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
-    node_lost,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue,
+    Rescued, Settled, Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter,
+    TaskPage, dies_of_crash, node_lost,
 };

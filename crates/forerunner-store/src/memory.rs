@@ -1,6 +1,7 @@
 //! Tasks in memory: for embedders who want no durability, and for tests.
 
 mod lane;
+mod look;
 mod reads;
 mod slots;
 mod state;
@@ -15,8 +16,8 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, Enqueued, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled,
+    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 const KIND: &str = "memory";
@@ -75,6 +76,14 @@ impl Store for MemoryStore {
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.run(|state| state.claim(&claim))
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        self.run(|state| state.look(&look))
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.run(|state| state.take(&claim, &tasks))
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {

@@ -10,6 +10,7 @@ mod contexts;
 mod failure;
 mod jobs;
 mod link;
+mod look;
 mod nodes;
 mod rows;
 mod schema;
@@ -35,8 +36,8 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, Enqueued, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled,
+    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -173,6 +174,14 @@ impl Store for PostgresStore {
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.ask(Ask::Claim(claim))
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        self.ask(Ask::Look(look))
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.ask(Ask::Take(claim, tasks))
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, ContextId, LeaseEpoch, Next, NodeId, PoolName, Priority, RetryPolicy, Task, TaskError, TaskId, TaskState,
+    Timestamp,
 };
 
 use crate::{LeaseLost, Mismatch, Refusal, StoreError};
@@ -44,6 +45,13 @@ pub trait Store: Send + Sync + 'static {
     /// stored version of their context.
     /// Tasks past their deadline at `claim.now` are not handed out; [`Store::sweep`] expires them.
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
+
+    /// Shows the first tasks that [`Store::claim`] would hand out, in that order, without handing them out.
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>>;
+
+    /// As [`Store::claim`], but only of `tasks`: those that cannot be claimed any more are left out. They need not be the
+    /// first ones.
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
 
     /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
@@ -145,6 +153,34 @@ pub struct Claim {
     pub now: Timestamp,
     /// When the leases end unless the node renews them; see [`Store::renew`].
     pub lease_until: Timestamp,
+}
+
+/// A look at what could be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// In which pool.
+    pub pool: PoolName,
+    /// At most this many.
+    pub limit: usize,
+    /// Tasks past their deadline by then are left out.
+    pub now: Timestamp,
+}
+
+/// A task that could be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub task: TaskId,
+    /// Its context, if it has one.
+    pub context: Option<ContextId>,
+    /// The stored version of that; 0 for none.
+    pub context_version: u64,
+    /// The size of that, in bytes; 0 for none.
+    pub context_bytes: u64,
+    /// A higher one is claimed first.
+    pub priority: Priority,
+    /// When it became due for the first time.
+    pub due: Timestamp,
 }
 
 /// The end of one attempt.

@@ -6,13 +6,15 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, 
 use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
-use crate::{Beat, Claim, Rescue, Settlement, StoreError, Submission, TaskFilter};
+use crate::{Beat, Claim, Look, Rescue, Settlement, StoreError, Submission, TaskFilter};
 
 /// What is asked of the store.
 #[derive(Debug)]
 pub(super) enum Ask {
     Enqueue(Vec<Submission>),
     Claim(Claim),
+    Look(Look),
+    Take(Claim, Vec<TaskId>),
     Settle(Vec<Settlement>),
     Assign(Vec<(TaskId, LeaseEpoch, AgentId)>),
     Cancel(TaskId, Timestamp),
@@ -92,6 +94,8 @@ impl Tx<'_> {
             Ask::Enqueue(batch) => Box::new(self.enqueue(&batch.iter().collect::<Vec<_>>()).await?),
             Ask::Settle(batch) => Box::new(self.settle(&batch.iter().collect::<Vec<_>>()).await?),
             Ask::Claim(claim) => Box::new(self.claim(claim).await?),
+            Ask::Look(look) => Box::new(self.look(look).await?),
+            Ask::Take(claim, tasks) => Box::new(self.take(claim, tasks).await?),
             Ask::Assign(assignments) => Box::new(self.assign(assignments).await?),
             Ask::Cancel(task, now) => Box::new(self.cancel(*task, *now).await?),
             Ask::Redrive(task, now) => Box::new(self.redrive(*task, *now).await?),
