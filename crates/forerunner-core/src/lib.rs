@@ -34,7 +34,7 @@ pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
 pub use payload::Payload;
 pub use placement::{IdleAgents, PlacementReason, PlacementRecord};
-pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally};
+pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, Selection, StopRule};
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Allowance, RestartBudget, RestartPolicy};
 pub use retry::{Next, RetryPolicy, after_attempt};

@@ -14,6 +14,7 @@ pub struct Experience<K> {
     restore: RestoreMeter,
     service: Mean,
     returns: Mean,
+    bytes: Mean,
     /// When contexts were last used: two generations, so that memory is bounded and forgetting costs nothing.
     recent: HashMap<K, Timestamp>,
     older: HashMap<K, Timestamp>,
@@ -25,6 +26,7 @@ impl<K> Default for Experience<K> {
             restore: RestoreMeter::default(),
             service: Mean::default(),
             returns: Mean::default(),
+            bytes: Mean::default(),
             recent: HashMap::new(),
             older: HashMap::new(),
         }
@@ -52,6 +54,16 @@ impl<K: Clone + Eq + Hash> Experience<K> {
     /// So many bytes of a context were brought to an agent in so many seconds.
     pub fn restored(&mut self, bytes: u64, seconds: f64) {
         self.restore.add(bytes, seconds);
+    }
+
+    /// A context has this size.
+    pub fn sized(&mut self, bytes: u64) {
+        self.bytes.add(bytes as f64);
+    }
+
+    /// Returns the mean size of contexts; 0 before the first.
+    pub fn mean_bytes(&self) -> u64 {
+        self.bytes.get().map_or(0, |mean| mean as u64)
     }
 
     /// A task took so long on its agent, without the restore.

@@ -1,21 +1,19 @@
-//! Which idle agent gets a task, and which one goes first when there are too many.
+//! The idle agents of a pool, in the orders that choices ask for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use crate::{AgentId, ContextId, Timestamp};
+use crate::{AgentId, Timestamp};
 
-/// The idle agents of a pool, ordered for both questions.
+/// The idle agents of a pool.
 ///
-/// A task goes to the idle agent that holds its context. A task whose context is nowhere warm goes to an agent that
-/// holds none, or else displaces the context unused for longest. Among agents without a context the one used last goes
-/// first, so that the others grow old and can be stopped.
+/// Among agents without a context the one used last goes first, so that the others grow old and can be stopped; among
+/// those that hold some, the one unused for longest, whose contexts are worth least.
 #[derive(Debug, Default)]
 pub struct IdleAgents {
     /// Agents that hold no context, by when they were last used.
     plain: BTreeSet<(Timestamp, AgentId)>,
-    /// Agents that hold a context, by when they were last used.
+    /// Agents that hold contexts, by when they were last used.
     warm: BTreeSet<(Timestamp, AgentId)>,
-    holders: HashMap<ContextId, (Timestamp, AgentId)>,
 }
 
 impl IdleAgents {
@@ -29,37 +27,37 @@ impl IdleAgents {
         self.plain.is_empty() && self.warm.is_empty()
     }
 
-    /// Adds an agent that became idle at `since`, with the context that it holds.
-    pub fn insert(&mut self, agent: AgentId, since: Timestamp, context: Option<&ContextId>) {
-        match context {
-            None => {
-                self.plain.insert((since, agent));
-            }
-            Some(context) => {
-                self.warm.insert((since, agent));
-                self.holders.insert(context.clone(), (since, agent));
-            }
-        }
+    /// Adds an agent that became idle at `since`; `is_warm` if it holds a context.
+    pub fn insert(&mut self, agent: AgentId, since: Timestamp, is_warm: bool) {
+        if is_warm { &mut self.warm } else { &mut self.plain }.insert((since, agent));
     }
 
-    /// Takes an agent out; returns whether it was idle. `since` and `context` are those it was added with.
-    pub fn remove(&mut self, agent: AgentId, since: Timestamp, context: Option<&ContextId>) -> bool {
-        let Some(context) = context else { return self.plain.remove(&(since, agent)) };
-        if self.holders.get(context).is_some_and(|(_, holder)| *holder == agent) {
-            self.holders.remove(context);
-        }
-        self.warm.remove(&(since, agent))
+    /// Takes an agent out; returns whether it was idle. `since` and `is_warm` are those it was added with.
+    pub fn remove(&mut self, agent: AgentId, since: Timestamp, is_warm: bool) -> bool {
+        if is_warm { &mut self.warm } else { &mut self.plain }.remove(&(since, agent))
     }
 
-    /// Returns the agent for a task of `context`, without taking it out.
-    pub fn choose(&self, context: Option<&ContextId>) -> Option<AgentId> {
-        let holder = context.and_then(|context| self.holders.get(context));
-        let newest_plain = || self.plain.last();
-        let oldest_warm = || self.warm.first();
-        holder.or_else(newest_plain).or_else(oldest_warm).map(|(_, agent)| *agent)
+    /// Returns the agent for a task without a context, without taking it out.
+    pub fn next(&self) -> Option<AgentId> {
+        self.plain.last().or_else(|| self.warm.first()).map(|(_, agent)| *agent)
     }
 
-    /// Returns the agent unused for longest: the one to stop first.
+    /// Returns agents that hold no context, the one used last first.
+    pub fn newest_plain(&self, most: usize) -> impl Iterator<Item = AgentId> {
+        self.plain.iter().rev().take(most).map(|(_, agent)| *agent)
+    }
+
+    /// Returns agents that hold contexts, the one unused for longest first.
+    pub fn oldest_warm(&self, most: usize) -> impl Iterator<Item = AgentId> {
+        self.warm.iter().take(most).map(|(_, agent)| *agent)
+    }
+
+    /// Returns the agent without a context that was unused for longest.
+    pub fn oldest_plain(&self) -> Option<AgentId> {
+        self.plain.first().map(|(_, agent)| *agent)
+    }
+
+    /// Returns the agent unused for longest.
     pub fn oldest(&self) -> Option<AgentId> {
         let oldest = match (self.plain.first(), self.warm.first()) {
             (Some(plain), Some(warm)) => Some(plain.min(warm)),
@@ -82,19 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn a_task_goes_where_its_context_is_warm_and_else_displaces_as_little_as_possible() {
-        let [red, blue] = ["red", "blue"].map(|name| ContextId::new(name).unwrap());
+    fn agents_come_in_the_orders_that_choices_ask_for() {
         let mut idle = IdleAgents::default();
-        idle.insert(agent(1), at(1), Some(&red));
-        idle.insert(agent(2), at(2), Some(&blue));
-        assert_eq!(idle.choose(Some(&blue)), Some(agent(2)));
-        assert_eq!(idle.choose(None), Some(agent(1)), "the context unused for longest is displaced");
-        idle.insert(agent(3), at(3), None);
-        idle.insert(agent(4), at(4), None);
-        assert_eq!(idle.choose(None), Some(agent(4)), "the one used last goes first");
-        assert_eq!(idle.oldest(), Some(agent(1)));
-        assert!(idle.remove(agent(2), at(2), Some(&blue)));
-        assert_eq!(idle.choose(Some(&blue)), Some(agent(4)));
+        idle.insert(agent(1), at(1), true);
+        idle.insert(agent(2), at(2), true);
+        assert_eq!((idle.next(), idle.oldest_plain()), (Some(agent(1)), None), "the one unused for longest");
+        idle.insert(agent(3), at(3), false);
+        idle.insert(agent(4), at(4), false);
+        assert_eq!(idle.next(), Some(agent(4)), "the one used last goes first");
+        assert_eq!((idle.oldest(), idle.oldest_plain()), (Some(agent(1)), Some(agent(3))));
+        assert_eq!(idle.newest_plain(9).collect::<Vec<_>>(), [agent(4), agent(3)]);
+        assert_eq!(idle.oldest_warm(1).collect::<Vec<_>>(), [agent(1)]);
+        assert!(idle.remove(agent(2), at(2), true) && !idle.remove(agent(2), at(2), true));
         assert_eq!(idle.len(), 3);
     }
 }

@@ -4,6 +4,7 @@
 //! measured; [`Held`] is what an agent holds; [`PlacementRecord`] says afterwards why. The same code places tasks in a
 //! running pool and in a replay.
 
+mod candidate;
 mod choose;
 mod cost;
 mod experience;
@@ -12,6 +13,7 @@ mod idle;
 mod meter;
 mod record;
 
+pub use candidate::{AgentMemory, Candidate, Restored};
 pub use choose::{Agent, Choice, Fit, Hold, LOOKAHEAD, Plan, Waiting, choose};
 pub use cost::{Rates, RestoreCost};
 pub use experience::Experience;

@@ -105,57 +105,75 @@ pub fn choose(
     may_hold: bool,
     fit: impl Fn(usize, usize) -> Fit,
 ) -> Plan {
-    let mut free: Vec<usize> = (0..agents.len()).filter(|agent| agents[*agent] == Agent::Idle).collect();
-    let mut open: Vec<usize> = (0..tasks.len()).collect();
-    let mut plan = Plan::default();
-    let round = Round { tasks, agents, rates, fit: &fit };
-    while let Some(choice) = round.best_pair(&mut open, &free, &mut plan.holds, may_hold) {
-        free.retain(|agent| *agent != choice.agent);
-        open.retain(|task| *task != choice.task);
-        plan.choices.push(choice);
+    let idle = (0..agents.len()).filter(|agent| agents[*agent] == Agent::Idle).collect();
+    let open = (0..tasks.len()).map(|task| Open { task, best: None }).collect();
+    let mut table = Table { tasks, agents, rates, may_hold, fit, idle, open, plan: Plan::default() };
+    while let Some(choice) = table.best_pair() {
+        table.idle.retain(|agent| *agent != choice.agent);
+        table.open.retain(|open| open.task != choice.task);
+        table.plan.choices.push(choice);
     }
-    plan
+    table.plan
 }
 
-/// What stays the same while pairs are chosen one by one.
-struct Round<'a, F> {
+/// A task that is not placed yet, with the idle agent that costs it least, and how much.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    task: usize,
+    best: Option<(Choice, f64)>,
+}
+
+/// The choice while it is made, pair by pair.
+struct Table<'a, F> {
     tasks: &'a [Waiting],
     agents: &'a [Agent],
     rates: &'a Rates,
-    fit: &'a F,
+    may_hold: bool,
+    fit: F,
+    idle: Vec<usize>,
+    open: Vec<Open>,
+    plan: Plan,
 }
 
-impl<F: Fn(usize, usize) -> Fit> Round<'_, F> {
-    /// The pair that goes next. Tasks that are better held leave `open` for `holds`.
-    fn best_pair(
-        &self,
-        open: &mut Vec<usize>,
-        free: &[usize],
-        holds: &mut Vec<Hold>,
-        may_hold: bool,
-    ) -> Option<Choice> {
+impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
+    /// The pair that goes next. Tasks that had better be held leave the open ones on the way.
+    fn best_pair(&mut self) -> Option<Choice> {
         let mut best: Option<(u8, f64, Choice)> = None;
-        open.retain(|&task| {
-            let Some((choice, cost_s)) = self.cheapest(task, free) else { return true };
-            if may_hold && let Some(hold) = self.hold(task, cost_s, holds) {
-                holds.push(hold);
-                return false;
+        let mut place = 0;
+        while place < self.open.len() {
+            let Some((choice, cost_s)) = self.cheapest(place) else { return None };
+            if self.may_hold
+                && let Some(hold) = self.hold(choice.task, cost_s)
+            {
+                self.plan.holds.push(hold);
+                self.open.remove(place);
+                continue;
             }
-            let waiting = &self.tasks[task];
+            let waiting = &self.tasks[choice.task];
             let saved_s = self.rates.restore.seconds(waiting.bytes) - cost_s;
             let score = SAVED_WEIGHT * saved_s + waiting.waited_s;
             if best.is_none_or(|(priority, most, _)| (waiting.priority, score) > (priority, most)) {
                 best = Some((waiting.priority, score, choice));
             }
-            true
-        });
+            place += 1;
+        }
         best.map(|(.., choice)| choice)
     }
 
-    /// The free agent that costs least; of those, the one that lacks least, then the one given first.
-    fn cheapest(&self, task: usize, free: &[usize]) -> Option<(Choice, f64)> {
+    /// The idle agent that costs an open task least; none if no agent is idle any more. Looked for again only if the one
+    /// found before is taken.
+    fn cheapest(&mut self, place: usize) -> Option<(Choice, f64)> {
+        let Open { task, best } = self.open[place];
+        if best.is_none_or(|(choice, _)| !self.idle.contains(&choice.agent)) {
+            self.open[place].best = self.search(task);
+        }
+        self.open[place].best
+    }
+
+    /// The idle agent that costs least; of those, the one that lacks least, then the one given first.
+    fn search(&self, task: usize) -> Option<(Choice, f64)> {
         let mut best: Option<(Choice, f64)> = None;
-        for &agent in free {
+        for &agent in &self.idle {
             let fit = (self.fit)(task, agent);
             let cost_s = fit.cost_s(self.rates);
             let better =
@@ -168,27 +186,22 @@ impl<F: Fn(usize, usize) -> Fit> Round<'_, F> {
     }
 
     /// Whether to wait for a busy agent rather than to pay `cost_s` for the best idle one.
-    fn hold(&self, task: usize, cost_s: f64, holds: &[Hold]) -> Option<Hold> {
+    fn hold(&self, task: usize, cost_s: f64) -> Option<Hold> {
         let Waiting { bytes, waited_s, .. } = self.tasks[task];
         let for_s = self.rates.restore.seconds(bytes) - waited_s;
         if for_s <= 0.0 {
             return None;
         }
-        let busy = self.agents.iter().enumerate().filter_map(|(agent, state)| match state {
-            Agent::Busy(ran_s) => Some((agent, *ran_s)),
-            Agent::Idle => None,
-        });
         let mut best: Option<(usize, f64)> = None;
-        for (agent, ran_s) in busy {
-            let ahead = holds.iter().filter(|hold| hold.agent == agent).count() as f64;
-            let free_in_s = self.rates.remaining_s(ran_s) + ahead * self.rates.service_s;
-            // Asked only where the wait leaves something to win.
-            if free_in_s >= best.map_or(cost_s, |(_, least)| least) {
-                continue;
-            }
-            let then_s = free_in_s + (self.fit)(task, agent).cost_s(self.rates);
-            if then_s < best.map_or(cost_s, |(_, least)| least) {
-                best = Some((agent, then_s));
+        for (agent, state) in self.agents.iter().enumerate() {
+            let Agent::Busy(ran_s) = state else { continue };
+            let ahead = self.plan.holds.iter().filter(|hold| hold.agent == agent).count() as f64;
+            let idle_in_s = self.rates.remaining_s(*ran_s) + ahead * self.rates.service_s;
+            let least = best.map_or(cost_s, |(_, least)| least);
+            // Its fit is asked for only where the wait leaves something to win.
+            if idle_in_s < least {
+                let then_s = idle_in_s + (self.fit)(task, agent).cost_s(self.rates);
+                best = if then_s < least { Some((agent, then_s)) } else { best };
             }
         }
         best.map(|(agent, _)| Hold { task, agent, for_s })
