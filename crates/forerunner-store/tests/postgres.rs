@@ -171,7 +171,7 @@ async fn contexts_of_version_1_are_read_after_the_schema_moved_on() {
     let stored = store.context(read).await.unwrap().unwrap();
     assert_eq!((stored.born, stored.version, stored.after, stored.items), (0, 2, 0, 3));
     assert_eq!((stored.frames, stored.pieces), (vec![vec![0, 255], vec![1]], vec![]));
-    assert_eq!(server.sql("case0", "SELECT version FROM meta"), "2");
+    assert_eq!(server.sql("case0", "SELECT version > 1 FROM meta"), "t");
 }
 
 fn piece() -> Piece {
