@@ -275,23 +275,21 @@ impl PoolMachine {
         });
     }
 
-    /// Notes what an agent says it holds. For an agent that never held a context this is one question.
+    /// Notes what an agent says it holds; one that says nothing holds what it held before.
     fn remember(&mut self, agent: AgentId, memory: Option<Box<AgentMemory>>, now: Timestamp) {
-        let last = memory.as_ref().and_then(|memory| memory.contexts.last());
         let Some(record) = self.agents.get_mut(&agent) else { return };
-        record.context = last.map(|held| held.context.clone());
-        record.context_bytes = last.map_or(0, |held| held.bytes);
-        match memory {
-            Some(memory) => {
-                let ran = now.since(record.idle_since());
-                if let Some(restored) = memory.restored {
-                    self.warmth.learn(record.context_bytes, restored, ran);
-                }
-                self.warmth.remember(agent, *memory);
+        if let Some(memory) = memory {
+            let bytes = memory.contexts.last().map_or(0, |held| held.bytes);
+            if let Some(restored) = memory.restored {
+                self.warmth.learn(bytes, restored, now.since(record.idle_since()));
             }
-            None if self.warmth.is_empty() => {}
-            None => self.warmth.forget(agent),
+            self.warmth.remember(agent, *memory);
+        } else if self.warmth.is_empty() {
+            return;
         }
+        let newest = self.warmth.held_by(agent).and_then(|held| held.iter().last());
+        record.context = newest.map(|held| held.context.clone());
+        record.context_bytes = newest.map_or(0, |held| held.bytes);
     }
 
     fn on_down(&mut self, agent: AgentId, reason: Option<String>, now: Timestamp, actions: &mut Vec<PoolAction>) {
@@ -348,7 +346,7 @@ impl PoolMachine {
         if record.state == AgentState::Ready {
             self.idle.remove(agent, record.idle_since(), self.warmth.is_warm(agent));
         }
-        self.warmth.forget(agent);
+        drop(self.warmth.forget(agent));
         self.agent_micros += now.since(record.asked_at).as_micros() as u64;
         Some(record)
     }

@@ -35,6 +35,7 @@ calls! {
     "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
     "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";
     "POST" "/v1/tasks/{id}:retry" => tasks::retry, "send an ended task back to its queue";
+    "GET" "/v1/tasks/{id}/placement" => tasks::placement, "why a task went to its agent";
     "GET" "/v1/tasks/{id}/events" => events::follow, "follow a task (server-sent events)";
     // For those who run pools.
     "GET" "/v1/pools" => pools::list, "list pools";
@@ -48,6 +49,7 @@ calls! {
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
     "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";
     "GET" "/v1/pools/{pool}/what-if" => what_if::show, "show what other objectives would have cost";
+    "GET" "/v1/contexts" => contexts::list, "list contexts";
     "GET" "/v1/contexts/{context}" => contexts::show, "show a context";
     "DELETE" "/v1/contexts/{context}" => contexts::delete, "remove a context";
     // For those who run the node.

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, human_duration};
+use forerunner_context::Dictionary;
+use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, StopRule, human_duration};
 use forerunner_forecast::{Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub struct PoolSettings {
     /// How long an idle agent that is not needed waits to be taken back before it stops.
     #[serde(with = "human_duration")]
     pub cooldown: Duration,
+    /// Which idle agent goes when there are too many.
+    pub scale_down: StopRule,
     /// Bounds of the queue.
     pub queue: QueueSettings,
     /// What holds for a task that does not say otherwise.
@@ -50,6 +53,7 @@ impl Default for PoolSettings {
             tick: Duration::from_secs(1),
             cold_start: Duration::from_secs(5),
             cooldown: Duration::from_secs(5),
+            scale_down: StopRule::default(),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             restart: RestartPolicy::default(),
@@ -197,6 +201,8 @@ pub struct PoolSpec {
     pub agents: Arc<dyn DriverFactory>,
     /// What makes its policy, instead of the one that the settings name.
     pub policy: Option<Arc<PolicyMaker>>,
+    /// What the changes of its contexts are packed with, trained on such contexts.
+    pub dictionary: Option<Dictionary>,
 }
 
 /// Makes a policy for a pool's bounds; called again when they change.
@@ -209,13 +215,24 @@ impl PoolSpec {
     /// [`Error::Name`] or [`Error::Setting`].
     pub fn new(name: &str, settings: PoolSettings, agents: Arc<dyn DriverFactory>) -> Result<Self, Error> {
         settings.validate()?;
-        Ok(Self { name: PoolName::new(name)?, settings, agents, policy: None })
+        Ok(Self { name: PoolName::new(name)?, settings, agents, policy: None, dictionary: None })
     }
 
     /// Lets a policy of one's own size the pool.
     #[must_use]
     pub fn policy(mut self, make: impl Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(make));
+        self
+    }
+}
+
+impl PoolSpec {
+    /// Packs the changes of contexts with a dictionary that was trained on contexts of such agents.
+    ///
+    /// The store keeps it for as long as a stored context needs it. It holds text of what it was trained on.
+    #[must_use]
+    pub fn dictionary(mut self, dictionary: Dictionary) -> Self {
+        self.dictionary = Some(dictionary);
         self
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forerunner_core::{
     AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+    placement::PlacementRecord,
 };
 use forerunner_forecast::{Decision, Forecast, Objective};
 use serde::{Deserialize, Serialize};
@@ -302,12 +303,45 @@ pub struct ContextStatus {
     pub size_bytes: u64,
     /// Number of items.
     pub items: u64,
-    /// Bytes it takes in the store.
+    /// Bytes of its chain in the store.
     pub stored_bytes: u64,
+    /// Bytes of what its chain names and shares with other contexts.
+    pub shared_bytes: u64,
+    /// Frames of its chain.
+    pub frames: u64,
     /// When it was last committed.
     pub updated_at: Timestamp,
     /// Agents that hold it warm.
     pub warm_on: Vec<AgentId>,
+}
+
+/// Why a task went where it went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlacementStatus {
+    /// The task.
+    pub task: TaskId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its state.
+    pub state: TaskState,
+    /// The agent that runs it, or ran it last.
+    pub agent: Option<AgentId>,
+    /// The node that has this agent.
+    pub node: Option<NodeId>,
+    /// What was weighed; absent for a task without a context, one that waits, and one that another node placed or that was
+    /// placed too long ago.
+    pub placement: Option<PlacementRecord>,
+    /// In a sentence.
+    pub why: String,
+}
+
+/// A page of contexts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ContextPage {
+    /// By pool and id.
+    pub contexts: Vec<ContextStatus>,
+    /// Whether others follow.
+    pub more: bool,
 }
 
 /// A node that shares the store.

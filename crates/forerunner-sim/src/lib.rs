@@ -47,7 +47,8 @@ pub use error::Error;
 pub use last_value::LastValue;
 pub use perfect::{perfect, service_sum_s};
 pub use placement::{
-    PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, PlacementTask, replay_placement,
+    PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, PlacementStart, PlacementTask, count_placement,
+    replay_placement,
 };
 pub use report::{Report, TimelinePoint, WaitSummary};
 pub use search::{least_fixed, least_fixed_in};

@@ -81,6 +81,8 @@ impl Service {
         let mut spec = NodeSpec::new(store);
         spec.placement = Placement::Spread(config.node.threads);
         spec.retention = config.node.retention;
+        spec.context_retention = config.node.context_retention;
+        spec.context_cache_bytes = config.node.context_cache_bytes;
         for (name, pool) in &config.pools {
             let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
             spec = spec.pool(PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?);

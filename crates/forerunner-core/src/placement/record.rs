@@ -25,6 +25,9 @@ pub enum PlacementReason {
 }
 
 impl PlacementReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Warm, Self::PartlyWarm, Self::Room, Self::LeastStake, Self::OnlyIdle];
+
     /// Returns the name used in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -47,7 +47,7 @@ pub enum PoolEvent {
     Ready {
         /// The agent.
         agent: AgentId,
-        /// The contexts that it holds now; none if it holds none.
+        /// The contexts that it holds now, unless they are those it told of last.
         memory: Option<Box<AgentMemory>>,
     },
     /// An agent is gone.

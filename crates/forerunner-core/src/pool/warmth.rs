@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     AgentId, ContextId, IdMap, TaskId, Timestamp,
-    placement::{AgentMemory, Candidate, Experience, Fit, Held, Rates, Restored},
+    placement::{AgentMemory, Candidate, Experience, Fit, Held, HeldContext, Rates, Restored},
 };
 
 /// Seconds from which on a restore is worth a look at the queue: about what the look itself takes.
@@ -56,22 +56,25 @@ impl Warmth {
         self.holders.get(context).map_or(&[], Vec::as_slice)
     }
 
-    /// An agent holds this from now on.
+    /// An agent holds this from now on. When it last used contexts other than the newest is known from before.
     pub fn remember(&mut self, agent: AgentId, memory: AgentMemory) {
-        self.forget(agent);
+        let before = self.forget(agent);
         let mut held = Held::new(memory.room_bytes);
-        for context in memory.contexts {
+        let newest = memory.contexts.len().saturating_sub(1);
+        for (place, context) in memory.contexts.into_iter().enumerate() {
+            let known = before.as_ref().and_then(|before| before.get(&context.context)).filter(|_| place < newest);
+            let used_at = known.map_or(context.used_at, |known| known.used_at);
             self.holders.entry(context.context.clone()).or_default().push(agent);
-            held.hold(context);
+            held.hold(HeldContext { used_at, ..context });
         }
         if !held.is_empty() {
             self.held.insert(agent, held);
         }
     }
 
-    /// An agent holds nothing from now on.
-    pub fn forget(&mut self, agent: AgentId) {
-        let Some(held) = self.held.remove(&agent) else { return };
+    /// An agent holds nothing from now on; answers what it held.
+    pub fn forget(&mut self, agent: AgentId) -> Option<Held<ContextId>> {
+        let held = self.held.remove(&agent)?;
         for context in held.iter() {
             let Some(holders) = self.holders.get_mut(&context.context) else { continue };
             holders.retain(|holder| *holder != agent);
@@ -79,6 +82,7 @@ impl Warmth {
                 self.holders.remove(&context.context);
             }
         }
+        Some(held)
     }
 
     /// An attempt with a context ended after `ran`, of which bringing the context is a part. The context has this size now.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
     Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts,
     TaskFilter, TaskPage,
 };
@@ -61,6 +61,8 @@ impl Store for FaultyStore {
 
     pass_on! {
         claim(claim: Claim) -> Vec<Task>;
+        look(look: Look) -> Vec<Candidate>;
+        take(claim: Claim, tasks: Vec<TaskId>) -> Vec<Task>;
         settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
         cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch>;
         redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;
@@ -71,7 +73,10 @@ impl Store for FaultyStore {
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
         counts(pool: PoolName) -> TaskCounts;
-        context(pool: PoolName, context: ContextId) -> Option<StoredContext>;
+        context(read: ContextRead) -> Option<StoredContext>;
+        contexts(filter: ContextFilter) -> Vec<ContextSummary>;
+        rebase(base: ContextBase) -> bool;
+        expire_contexts(before: Timestamp, limit: usize) -> usize;
         delete_context(pool: PoolName, context: ContextId) -> Result<(), Mismatch>;
         put_note(key: String, text: Option<String>) -> ();
         note(key: String) -> Option<String>;

@@ -1,7 +1,7 @@
 //! What a pool hears and answers.
 
 use actix::{Message, MessageResponse, Recipient};
-use forerunner_core::{AgentCounts, PoolTally, Timestamp};
+use forerunner_core::{AgentCounts, ContextId, PoolTally, TaskId, Timestamp, placement::PlacementRecord};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -63,6 +63,15 @@ impl PoolSample {
     }
 }
 
+/// Say why a task went where it went. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "KeptPlacement")]
+pub(crate) struct GetPlacement(pub(crate) TaskId);
+
+/// Why a task went where it went, if that is kept.
+#[derive(MessageResponse)]
+pub(crate) struct KeptPlacement(pub(crate) Option<Box<PlacementRecord>>);
+
 /// List your agents. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "AgentList")]
@@ -71,6 +80,11 @@ pub(crate) struct ListAgents;
 /// The agents of a pool, oldest first.
 #[derive(MessageResponse)]
 pub(crate) struct AgentList(pub(crate) Vec<AgentStatus>);
+
+/// Let no agent remember a context: it was removed. Sent by a `Handle`, and passed on to the agents.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub(crate) struct ForgetContext(pub(crate) ContextId);
 
 /// Stop: idle agents at once, busy ones after their task, all of them at `kill_at`. Sent by the wiring; answered once
 /// no agent is left.

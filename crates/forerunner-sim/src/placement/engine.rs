@@ -58,7 +58,31 @@ pub fn replay_placement(
         }
     }
     progress(engine.begun);
-    engine.sums.report(load, policy, settings)
+    engine.sums.report(load, policy.as_str(), settings)
+}
+
+/// A task that began on an agent, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlacementStart {
+    /// The task, by its place in the load.
+    pub task: usize,
+    /// The agent, counted from 0.
+    pub agent: usize,
+    /// Seconds from the begin of the load.
+    pub at_s: f64,
+}
+
+/// Counts what was decided elsewhere as a replay counts: given where each task began, in the order of these begins.
+pub fn count_placement(load: &PlacementLoad, starts: &[PlacementStart], settings: &PlacementReplay) -> PlacementReport {
+    let mut workers = Workers::new(load, settings);
+    let mut sums = Sums::default();
+    for PlacementStart { task, agent, at_s } in starts {
+        let start = workers.start(*task, *agent, at(*at_s), settings);
+        let one = &load.tasks()[*task];
+        sums.began(one.bytes, start.missing_bytes, (at_s - one.arrival_s).max(0.0), start.restore_s);
+        workers.finish(*agent, at(*at_s));
+    }
+    sums.report(load, "given", settings)
 }
 
 /// What happens next; in this order when several are due at once.

@@ -19,7 +19,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{PlacementReplay, replay_placement};
+pub use engine::{PlacementReplay, PlacementStart, count_placement, replay_placement};
 pub use load::{PlacementLoad, PlacementTask};
 pub use policy::PlacementPolicy;
 pub use report::PlacementReport;

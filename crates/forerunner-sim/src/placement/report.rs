@@ -2,8 +2,6 @@
 
 use serde::Serialize;
 
-use super::PlacementPolicy;
-
 /// The figures of one policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlacementReport {
@@ -69,7 +67,7 @@ impl Sums {
     pub fn report(
         mut self,
         load: &super::PlacementLoad,
-        policy: PlacementPolicy,
+        policy: &'static str,
         settings: &super::PlacementReplay,
     ) -> PlacementReport {
         self.lost.sort_unstable_by(f64::total_cmp);
@@ -79,7 +77,7 @@ impl Sums {
         let hit_limit = load.limit();
         PlacementReport {
             trace: load.name().to_owned(),
-            policy: policy.as_str(),
+            policy,
             tasks: self.lost.len(),
             agents: settings.agents,
             cache_bytes: settings.cache_bytes,

@@ -3,7 +3,7 @@ use std::{future::Future, sync::Arc};
 use forerunner_core::{Next, Priority, Task, TaskId, TaskState};
 
 use super::lab::{Lab, at, context, node, pool, succeeded};
-use crate::{Candidate, Claim, ContextCommit, Look, Settlement, Store};
+use crate::{Candidate, Claim, ContextCommit, Look, Settlement, Store, born_of};
 
 async fn look(lab: &Lab, limit: usize, now: i64) -> Vec<Candidate> {
     lab.store.look(Look { pool: pool("coder"), limit, now: at(now) }).await.unwrap()
@@ -77,16 +77,17 @@ pub async fn a_look_knows_version_and_size_of_a_context<F: Future<Output = Arc<d
     let task = lab.claim(1, 2).await.remove(0);
     let commit = ContextCommit {
         context: context("red"),
+        born: born_of(task.id),
         parent_version: 0,
         frame: vec![7],
         full: true,
         size_bytes: 9,
         items: 1,
+        pieces: Vec::new(),
     };
     let next = succeeded();
-    lab.settle_with(Settlement { task: task.id, epoch: task.epoch, now: at(3), next, context: Some(commit) })
-        .await
-        .unwrap();
+    let (task, epoch, context) = (task.id, task.epoch, Some(commit));
+    lab.settle_with(Settlement { task, epoch, now: at(3), next, context, context_cost: None }).await.unwrap();
     lab.enqueue(lab.task_of(4, "red")).await;
     let [seen] = &look(&lab, 9, 5).await[..] else { panic!("one task") };
     assert_eq!((seen.context_version, seen.context_bytes), (1, 9));

@@ -17,12 +17,12 @@ impl State {
     fn candidate(&self, spot: &Spot) -> Candidate {
         let entry = self.slots.at(spot.slot);
         let contexts = &self.pools[entry.pool as usize].contexts;
-        let stored = entry.task.context.as_ref().and_then(|context| contexts.get(context));
+        let context = entry.task.context.as_ref();
         Candidate {
             task: entry.task.id,
             context: entry.task.context.clone(),
-            context_version: stored.map_or(0, |stored| stored.version),
-            context_bytes: stored.map_or(0, |stored| stored.size_bytes),
+            context_version: context.map_or(0, |context| contexts.version(context).1),
+            context_bytes: context.map_or(0, |context| contexts.size_bytes(context)),
             priority: entry.task.priority,
             due: entry.due,
         }

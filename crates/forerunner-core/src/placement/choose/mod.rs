@@ -141,7 +141,7 @@ impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
         let mut best: Option<(u8, f64, Choice)> = None;
         let mut place = 0;
         while place < self.open.len() {
-            let Some((choice, cost_s)) = self.cheapest(place) else { return None };
+            let (choice, cost_s) = self.cheapest(place)?;
             if self.may_hold
                 && let Some(hold) = self.hold(choice.task, cost_s)
             {

@@ -59,6 +59,7 @@ impl QueueAlone {
         let (pool, letters) = Neighbour::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),
+            select: pool.clone().recipient(),
             withdrawn: pool.clone().recipient(),
             stop_task: pool.clone().recipient(),
             nudge: Some(pool.recipient()),
@@ -97,7 +98,7 @@ impl QueueAlone {
 
     /// Ends an attempt, as the agent does that ran it.
     pub fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.settle.send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+        self.settle.send(Settle { task, epoch, outcome, context: None, context_cost: None, ran: None, reply: None });
     }
 
     /// Waits until all that was settled is durable.
