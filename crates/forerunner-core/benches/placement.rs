@@ -5,9 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 use forerunner_core::{
     AgentId, ContextId, LeaseEpoch, NewTask, Payload, PoolAction, PoolEvent, PoolMachine, PoolName, PoolRules,
     RestartPolicy, RetryPolicy, StopRule, Task, TaskId, TaskState, Timestamp,
-    placement::{
-        Agent, AgentMemory, Fit, HeldContext, LOOKAHEAD, Rates, RestoreCost, Restored, Waiting, choose,
-    },
+    placement::{Agent, AgentMemory, Fit, HeldContext, LOOKAHEAD, Rates, RestoreCost, Restored, Waiting, choose},
 };
 
 const TASKS: u32 = 200_000;
@@ -37,10 +35,10 @@ fn timed(count: u32, mut work: impl FnMut(u32)) -> f64 {
 /// One task after another through a pool: assigned, then its agent is ready again.
 fn tasks(agents: u32, contexts: bool) -> f64 {
     let mut pool = warm_pool(agents);
-    let names: Vec<ContextId> = (0..agents * 4).map(|n| ContextId::new(format!("context-{n}")).expect("a name")).collect();
-    let ready: Vec<Arc<Task>> = (0..agents * 4)
-        .map(|n| task(u128::from(n), contexts.then(|| names[n as usize].clone())))
-        .collect();
+    let names: Vec<ContextId> =
+        (0..agents * 4).map(|n| ContextId::new(format!("context-{n}")).expect("a name")).collect();
+    let ready: Vec<Arc<Task>> =
+        (0..agents * 4).map(|n| task(u128::from(n), contexts.then(|| names[n as usize].clone()))).collect();
     let mut actions = Vec::new();
     let mut step = |n: u32| {
         let now = at(i64::from(n) + 1);
@@ -61,22 +59,16 @@ fn tasks(agents: u32, contexts: bool) -> f64 {
 
 fn holding(context: &ContextId, now: Timestamp) -> AgentMemory {
     let held = HeldContext { context: context.clone(), version: 1, bytes: MB, used_at: now };
-    AgentMemory {
-        contexts: vec![held],
-        room_bytes: 4 * MB,
-        restored: Some(Restored { bytes: MB, seconds: 2.0 }),
-    }
+    AgentMemory { contexts: vec![held], room_bytes: 4 * MB, restored: Some(Restored { bytes: MB, seconds: 2.0 }) }
 }
 
 fn choices(agents: u32) -> f64 {
     let idle = agents as usize / 2;
     let states: Vec<Agent> =
         (0..agents as usize).map(|n| if n < idle { Agent::Idle } else { Agent::Busy(n as f64) }).collect();
-    let waiting: Vec<Waiting> = (0..idle + LOOKAHEAD)
-        .map(|n| Waiting { bytes: MB, waited_s: 30.0 - n as f64 * 0.5, priority: 4 })
-        .collect();
-    let rates =
-        Rates { restore: RestoreCost { fixed_s: 0.005, s_per_byte: 2e-6 }, service_s: 10.0, return_s: 60.0 };
+    let waiting: Vec<Waiting> =
+        (0..idle + LOOKAHEAD).map(|n| Waiting { bytes: MB, waited_s: 30.0 - n as f64 * 0.5, priority: 4 }).collect();
+    let rates = Rates { restore: RestoreCost { fixed_s: 0.005, s_per_byte: 2e-6 }, service_s: 10.0, return_s: 60.0 };
     timed(20_000, |round| {
         black_box(choose(&waiting, &states, &rates, true, |task, agent| {
             let is_warm = (task + round as usize).is_multiple_of(states.len()) && task % states.len() == agent;

@@ -19,8 +19,8 @@ pub use record::AgentRecord;
 use warmth::Warmth;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
-    placement::{AgentMemory, IdleAgents, Rates},
+    AgentCounts, AgentId, AgentState, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
+    placement::{AgentMemory, Held, HeldContext, IdleAgents, Rates},
 };
 
 /// What a [`PoolMachine`] is made with.
@@ -202,12 +202,14 @@ impl PoolMachine {
         self.warmth.rates()
     }
 
+    /// Notes that no agent holds a context any more, since it was removed.
+    pub fn forget_context(&mut self, context: &ContextId) {
+        self.warmth.forget_context(context);
+    }
+
     /// Returns the contexts that an agent holds, the one used last at the end.
-    pub fn contexts_of(
-        &self,
-        agent: AgentId,
-    ) -> impl Iterator<Item = &crate::placement::HeldContext<crate::ContextId>> {
-        self.warmth.held_by(agent).into_iter().flat_map(crate::placement::Held::iter)
+    pub fn contexts_of(&self, agent: AgentId) -> impl Iterator<Item = &HeldContext<ContextId>> {
+        self.warmth.held_by(agent).into_iter().flat_map(Held::iter)
     }
 
     /// Returns all agents that exist, in no order.

@@ -159,6 +159,28 @@ fn shrinking_lets_the_agent_go_whose_contexts_are_worth_least_unless_told_otherw
 }
 
 #[test]
+fn what_is_known_of_a_context_outlasts_reports_about_another() {
+    let (mut pool, [_, blue]) = two();
+    run(&mut pool, version(task(1, Some("blue")), 1), at(4));
+    pool.step(holding(blue, &[("blue", 2)], at(5)), at(5));
+    run(&mut pool, version(task(2, Some("red")), 1), at(6));
+    assert_eq!(run(&mut pool, version(task(3, Some("green")), 0), at(6)), blue, "the only idle one");
+    // An agent names the version that it was told, not the one that its own task made of it.
+    pool.step(holding(blue, &[("blue", 1), ("green", 1)], at(8)), at(8));
+    let held: Vec<_> = pool.contexts_of(blue).map(|held| (held.version, held.used_at)).collect();
+    assert_eq!(held, [(2, at(5)), (1, at(8))]);
+}
+
+#[test]
+fn a_context_that_was_removed_is_warm_nowhere() {
+    let (mut pool, [red, _]) = two();
+    pool.forget_context(&name("red"));
+    let actions = pool.step(PoolEvent::Assigned(vec![version(task(1, Some("red")), 1)]), at(4));
+    assert_ne!(records(&actions)[0].reason, PlacementReason::Warm);
+    assert_eq!(pool.contexts_of(red).count(), 0);
+}
+
+#[test]
 fn agents_that_hold_nothing_go_before_those_that_do() {
     let (mut pool, agents) = warm(2, 2);
     let busy = run(&mut pool, task(1, Some("red")), at(0));

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     AgentId, ContextId, IdMap, TaskId, Timestamp,
-    placement::{AgentMemory, Candidate, Experience, Fit, Held, HeldContext, Rates, Restored},
+    placement::{AgentMemory, Candidate, Experience, Fit, Held, Rates, Restored},
 };
 
 /// Seconds from which on a restore is worth a look at the queue: about what the look itself takes.
@@ -56,16 +56,16 @@ impl Warmth {
         self.holders.get(context).map_or(&[], Vec::as_slice)
     }
 
-    /// An agent holds this from now on. When it last used contexts other than the newest is known from before.
+    /// An agent holds this from now on. Only the newest can have changed: of the others, what was known before stays true,
+    /// when they were used and in which version their last task left them.
     pub fn remember(&mut self, agent: AgentId, memory: AgentMemory) {
         let before = self.forget(agent);
         let mut held = Held::new(memory.room_bytes);
         let newest = memory.contexts.len().saturating_sub(1);
         for (place, context) in memory.contexts.into_iter().enumerate() {
             let known = before.as_ref().and_then(|before| before.get(&context.context)).filter(|_| place < newest);
-            let used_at = known.map_or(context.used_at, |known| known.used_at);
             self.holders.entry(context.context.clone()).or_default().push(agent);
-            held.hold(HeldContext { used_at, ..context });
+            held.hold(known.cloned().unwrap_or(context));
         }
         if !held.is_empty() {
             self.held.insert(agent, held);
@@ -83,6 +83,15 @@ impl Warmth {
             }
         }
         Some(held)
+    }
+
+    /// No agent holds a context any more: it was removed.
+    pub fn forget_context(&mut self, context: &ContextId) {
+        for agent in self.holders.remove(context).unwrap_or_default() {
+            if let Some(held) = self.held.get_mut(&agent) {
+                held.forget(context);
+            }
+        }
     }
 
     /// An attempt with a context ended after `ran`, of which bringing the context is a part. The context has this size now.

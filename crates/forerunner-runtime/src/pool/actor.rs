@@ -434,6 +434,7 @@ impl Handler<ForgetContext> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, msg: ForgetContext, _: &mut Self::Context) {
+        self.machine.forget_context(&msg.0);
         for agent in self.agents.values() {
             agent.do_send(msg.clone());
         }

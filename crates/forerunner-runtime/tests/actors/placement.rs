@@ -86,7 +86,8 @@ async fn a_pool_hits_as_much_as_the_replay_of_the_same_trace() {
     tokio::time::pause();
     let load = slice();
     for (s_per_mb, at_least) in [(2.0, 0.70), (10.0, 0.75)] {
-        let restore = RestoreCost { fixed_s: 0.0, s_per_byte: s_per_mb / 1e6 * (RECORDED_BLOCK_BYTES / BLOCK_BYTES) as f64 };
+        let restore =
+            RestoreCost { fixed_s: 0.0, s_per_byte: s_per_mb / 1e6 * (RECORDED_BLOCK_BYTES / BLOCK_BYTES) as f64 };
         let settings = PlacementReplay {
             agents: AGENTS,
             cache_bytes: CACHE_BYTES,
@@ -119,28 +120,35 @@ async fn the_reason_is_kept_and_a_task_waits_for_the_busy_agent_that_holds_its_c
     let node = Rig::new().pool_of("coder", agents(2_000.0), fixed(2)).start().await;
     sleep(Duration::from_secs(1)).await;
     let blue = submit(&node, "blue", 10.0, 0, 4_000).await;
-    for context in ["red", "green", "red"] {
+    for context in ["red", "green"] {
         let id = submit(&node, context, 1.0, 0, 4_000).await;
         ended(&node, id).await;
     }
-    let other_agent = ended(&node, blue).await.agent;
-    let red = submit(&node, "red", 1.0, 4_000, 4_000).await;
-    sleep(Duration::from_millis(250)).await;
-    let placed = node.handle().placement(red).await.unwrap();
-    let record = placed.placement.unwrap();
-    assert_eq!((record.reason, Some(record.chosen.agent)), (PlacementReason::Warm, placed.agent));
-    assert!(placed.why.contains("the agent held its context"), "{}", placed.why);
-    let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
-    assert!((other.restore_s - 8.0).abs() < 0.5 && other.missing_bytes >= 4_000, "{other:?}");
-    // The agent that holds green as well is busy with red; the other one is idle.
+    let holder = ended(&node, blue).await.agent;
+    // Red keeps its agent busy, so green is brought to the other one: nobody knows yet what that takes.
+    let red = submit(&node, "red", 10.0, 4_000, 4_000).await;
+    let lesson = submit(&node, "green", 1.0, 4_000, 4_000).await;
+    assert_eq!(ended(&node, lesson).await.agent, holder);
+    let other_agent = ended(&node, red).await.agent;
     let green = submit(&node, "green", 1.0, 4_000, 4_000).await;
     sleep(Duration::from_millis(250)).await;
-    let waiting = node.handle().placement(green).await.unwrap();
+    let placed = node.handle().placement(green).await.unwrap();
+    let record = placed.placement.unwrap();
+    assert_eq!((record.reason, Some(record.chosen.agent)), (PlacementReason::Warm, holder));
+    assert!(placed.why.contains("the agent held its context"), "{}", placed.why);
+    let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
+    assert!(other.cost_s >= other.restore_s && !other.busy, "{other:?}");
+    // The agent that holds blue as well is busy with green; the other one is idle, but 8 s away.
+    let blue = submit(&node, "blue", 1.0, 4_000, 4_000).await;
+    sleep(Duration::from_millis(250)).await;
+    let waiting = node.handle().placement(blue).await.unwrap();
     assert!(waiting.placement.is_none() && waiting.why.contains("waits"), "{}", waiting.why);
-    ended(&node, green).await;
-    let record = node.handle().placement(green).await.unwrap().placement.unwrap();
-    assert_eq!(Some(record.chosen.agent), placed.agent);
+    ended(&node, blue).await;
+    let record = node.handle().placement(blue).await.unwrap().placement.unwrap();
+    assert_eq!(Some(record.chosen.agent), holder);
     assert!((0.5..1.0).contains(&record.held_s) && record.chosen.missing_bytes == 0, "{record:?}");
+    let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
+    assert!((other.restore_s - 8.0).abs() < 0.5 && other.missing_bytes >= 4_000, "{other:?}");
     let plain = node.submit("coder", "1").await;
     ended(&node, plain).await;
     let plain = node.handle().placement(plain).await.unwrap();
