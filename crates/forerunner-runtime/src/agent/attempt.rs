@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AgentContext, AgentError, Driver, Job, ProgressSink};
 use crate::{
-    contexts::{Advance, Memory, Tend, restore},
+    contexts::{Advance, Memory, Source, Tend, Warm},
     deps::PoolDeps,
     metrics::PoolMetrics,
     status::TaskEventKind,
@@ -100,12 +100,6 @@ pub(crate) struct Kept {
     refusal: Option<TaskError>,
 }
 
-/// A context at hand, and what it took to have it.
-struct Warm {
-    memory: Memory,
-    cost: ContextCost,
-}
-
 /// What an attempt is made of.
 pub(crate) struct Attempt {
     pub(crate) task: Arc<Task>,
@@ -150,31 +144,10 @@ impl Attempt {
     /// The task's context as the store has it: held by the agent, held by the node, or read back.
     async fn warm_up(&mut self, context: ContextId) -> Result<Box<Warm>, AgentError> {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
-        let is_wanted = |memory: &Memory| memory.held() == wanted;
-        let book = &self.deps.contexts;
-        let (pool, node) = (&self.task.pool, &self.deps.node);
-        let held = self.held.take().filter(|held| held.context == context).map(|held| *held);
-        let warm = |memory, source| Warm { memory, cost: ContextCost { source, ..ContextCost::default() } };
-        let warm = match held {
-            Some(memory) if is_wanted(&memory) => warm(memory, ContextSource::Agent),
-            _ if wanted.version == 0 => warm(Memory::new(context), ContextSource::New),
-            held => match node.contexts.find(pool, &context).or(held) {
-                Some(memory) if is_wanted(&memory) => warm(memory, ContextSource::Node),
-                held => {
-                    let begun = Instant::now();
-                    let restored = restore(&*node.store, pool.clone(), context, held, book).await?;
-                    let cost = ContextCost {
-                        source: restored.source,
-                        restored_bytes: restored.bytes,
-                        restore_s: begun.elapsed().as_secs_f64(),
-                        ..ContextCost::default()
-                    };
-                    Warm { memory: restored.memory, cost }
-                }
-            },
-        };
+        let held = self.held.take().map(|held| *held);
+        let source = Source { store: &*self.deps.node.store, pool: &self.task.pool, node: &self.deps.node.contexts };
+        let warm = source.warm_up(context, wanted, held, &self.deps.contexts).await?;
         self.metrics.contexts.found(&warm.cost);
-        book.note_turn(warm.cost.source);
         Ok(Box::new(warm))
     }
 

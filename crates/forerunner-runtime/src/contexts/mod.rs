@@ -12,5 +12,5 @@ pub(crate) use book::ContextBook;
 pub use book::RestoreCost;
 pub(crate) use cache::NodeContexts;
 pub(crate) use memory::{Advance, Memory};
-pub(crate) use restore::restore;
+pub(crate) use restore::{Source, Warm};
 pub(crate) use tend::{Tend, Tools};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use forerunner_context::{BaseProbe, Chain, Error, Limits, Snapshot};
-use forerunner_core::{ContextId, ContextSource, ErrorKind, PoolName};
-use forerunner_store::{ContextRead, Store, StoredContext};
+use forerunner_core::{ContextCost, ContextId, ContextSource, ErrorKind, PoolName};
+use forerunner_store::{ContextRead, HeldVersion, Store, StoredContext};
+use tokio::time::Instant;
 
 use super::{
-    ContextBook, Memory,
+    ContextBook, Memory, NodeContexts,
     memory::{Account, by_name},
 };
 use crate::agent::AgentError;
@@ -15,37 +16,88 @@ use crate::agent::AgentError;
 /// From this size on a chain is decoded where it holds up nobody.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// A context that was read.
-pub(crate) struct Restored {
+/// A context at hand, and what it took to have it.
+pub(crate) struct Warm {
     pub(crate) memory: Memory,
-    /// `New`, `Delta` or `Store`.
-    pub(crate) source: ContextSource,
-    /// Encoded bytes that were read.
-    pub(crate) bytes: u64,
+    pub(crate) cost: ContextCost,
 }
 
-/// Reads a context, or what came after the version that is held.
-///
-/// # Errors
-/// `ContextLost` when the store fails, or what it holds cannot be read.
-pub(crate) async fn restore(
-    store: &dyn Store,
-    pool: PoolName,
-    context: ContextId,
-    held: Option<Memory>,
-    book: &Arc<ContextBook>,
-) -> Result<Restored, AgentError> {
-    if let Some(held) = held {
-        let read = ContextRead { pool: pool.clone(), context: context.clone(), held: Some(held.held()) };
-        let Some(stored) = read_from(store, read).await? else { return Ok(nothing(context)) };
-        // What is held may be of no use after all, and then all of it is read below or here.
-        if let Ok(restored) = decode(stored, Some(held), book).await {
-            return Ok(restored);
-        }
+/// Where the contexts of a pool are: with the node, and in the store.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) pool: &'a PoolName,
+    pub(crate) node: &'a NodeContexts,
+}
+
+/// A context that was read.
+struct Restored {
+    memory: Memory,
+    /// `New`, `Delta` or `Store`.
+    source: ContextSource,
+    /// Encoded bytes that were read.
+    bytes: u64,
+}
+
+impl Source<'_> {
+    /// The context as the store has it, in the version that was claimed: `held` by the agent, by the node, or read back.
+    ///
+    /// # Errors
+    /// `ContextLost` when the store fails, or what it holds cannot be read.
+    pub(crate) async fn warm_up(
+        &self,
+        context: ContextId,
+        wanted: HeldVersion,
+        held: Option<Memory>,
+        book: &Arc<ContextBook>,
+    ) -> Result<Warm, AgentError> {
+        let is_wanted = |memory: &Memory| memory.held() == wanted;
+        let held = held.filter(|held| held.context == context);
+        let at_hand = |memory, source| Warm { memory, cost: ContextCost { source, ..ContextCost::default() } };
+        let warm = match held {
+            Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Agent),
+            _ if wanted.version == 0 => at_hand(Memory::new(context), ContextSource::New),
+            held => match self.node.find(self.pool, &context).or(held) {
+                Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Node),
+                held => self.read_back(context, held, book).await?,
+            },
+        };
+        book.note_turn(warm.cost.source);
+        Ok(warm)
     }
-    let read = ContextRead::whole(pool, context.clone());
-    let Some(stored) = read_from(store, read).await? else { return Ok(nothing(context)) };
-    decode(stored, None, book).await.map_err(|error| lost(&context, &error.to_string()))
+
+    async fn read_back(
+        &self,
+        context: ContextId,
+        held: Option<Memory>,
+        book: &Arc<ContextBook>,
+    ) -> Result<Warm, AgentError> {
+        let begun = Instant::now();
+        let Restored { memory, source, bytes } = self.restore(context, held, book).await?;
+        let restore_s = begun.elapsed().as_secs_f64();
+        Ok(Warm { memory, cost: ContextCost { source, restored_bytes: bytes, restore_s, ..ContextCost::default() } })
+    }
+
+    /// Reads a context, or what came after the version that is held.
+    async fn restore(
+        &self,
+        context: ContextId,
+        held: Option<Memory>,
+        book: &Arc<ContextBook>,
+    ) -> Result<Restored, AgentError> {
+        if let Some(held) = held {
+            let held_version = Some(held.held());
+            let read = ContextRead { pool: self.pool.clone(), context: context.clone(), held: held_version };
+            let Some(stored) = read_from(self.store, read).await? else { return Ok(nothing(context)) };
+            // What is held may be of no use after all: then all of it is read.
+            if let Ok(restored) = decode(stored, Some(held), book).await {
+                return Ok(restored);
+            }
+        }
+        let read = ContextRead::whole(self.pool.clone(), context.clone());
+        let Some(stored) = read_from(self.store, read).await? else { return Ok(nothing(context)) };
+        decode(stored, None, book).await.map_err(|error| lost(&context, &error.to_string()))
+    }
 }
 
 async fn read_from(store: &dyn Store, read: ContextRead) -> Result<Option<StoredContext>, AgentError> {

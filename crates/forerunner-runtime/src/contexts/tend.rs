@@ -65,11 +65,16 @@ struct Encoded {
 impl Tend {
     /// Does it on the pool of blocking threads, once there is a permit.
     pub(crate) fn spawn(self, tools: Tools) {
-        tokio::spawn(async move {
-            let tending = self.tending.clone();
-            let tended = self.run(&tools).await;
-            tending.leave(tended);
-        });
+        tokio::spawn(async move { self.finish(&tools).await });
+    }
+
+    /// Does it, and leaves the outcome for the next turn. Answers whether the chain was replaced.
+    pub(crate) async fn finish(self, tools: &Tools) -> bool {
+        let tending = self.tending.clone();
+        let tended = self.run(tools).await;
+        let is_rebased = matches!(tended, Tended::Rebased(_));
+        tending.leave(tended);
+        is_rebased
     }
 
     async fn run(self, tools: &Tools) -> Tended {

@@ -82,7 +82,7 @@ mod tests {
         let text = explain(&answer);
         assert!(text.starts_with("Task t1 went to agent a1: the agent held its context"), "{text}");
         assert!(text.contains("repo-42, 450,000 B") && text.contains("restore 5 ms + 2.000 s/MB"), "{text}");
-        assert!(text.contains("→ a1") && text.contains("905 ms"), "{text}");
+        assert!(text.contains("→  a1") && text.contains("905 ms"), "{text}");
         let waiting =
             json!({"task": "t1", "state": "queued", "agent": null, "why": "it waits for an agent", "placement": null});
         assert!(explain(&waiting).ends_with("it waits for an agent."));
