@@ -225,10 +225,10 @@ async fn why_a_task_went_to_its_agent_can_be_asked() {
     let id = rig.finish(json!({ "input": "hello", "context": "repo-42" })).await.id();
     let placed = rig.get(&format!("/v1/tasks/{id}/placement")).await.json();
     assert_eq!((&placed["task"], &placed["placement"]["context"]), (&json!(id), &json!("repo-42")));
-    assert_eq!(
-        (&placed["placement"]["reason"], &placed["agent"]),
-        (&json!("room"), &placed["placement"]["chosen"]["agent"])
-    );
+    assert_eq!(placed["agent"], placed["placement"]["chosen"]["agent"]);
+    // The other agent may not have started yet.
+    let reason = placed["placement"]["reason"].as_str().unwrap_or_default();
+    assert!(["room", "only_idle"].contains(&reason), "{reason}");
     let plain = rig.finish(json!({ "input": "hello" })).await.id();
     let plain = rig.get(&format!("/v1/tasks/{plain}/placement")).await.json();
     assert!(plain["placement"].is_null() && plain["why"].as_str().is_some_and(|why| why.contains("no context")));
