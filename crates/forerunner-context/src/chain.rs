@@ -288,7 +288,8 @@ mod tests {
         let [base, first, second] = frames.each_ref().map(Vec::as_slice);
         let all = Chain::resume([base, first, second], &Limits::default()).unwrap();
         let held = |frames: &[&[u8]]| Chain::resume(frames.iter().copied(), &Limits::default()).unwrap();
-        for (known, more) in [(&[base][..], &[first, second][..]), (&[base, first], &[second]), (&[base, first, second], &[])]
+        for (known, more) in
+            [(&[base][..], &[first, second][..]), (&[base, first], &[second]), (&[base, first, second], &[])]
         {
             let (chain, snapshot) = held(known);
             let gone_on = chain.resume_from(&Codec::default(), &snapshot, more.iter().copied()).unwrap();

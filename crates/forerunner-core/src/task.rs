@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, ContextCost, ContextId, Error, IdempotencyKey, LeaseEpoch, Next, NodeId, Payload, PoolName, RetryPolicy, TaskId,
-    Timestamp,
+    AgentId, ContextCost, ContextId, Error, IdempotencyKey, LeaseEpoch, Next, NodeId, Payload, PoolName, RetryPolicy,
+    TaskId, Timestamp,
 };
 
 /// How urgent a task is: 0 (last) to 9 (first), 4 unless said.

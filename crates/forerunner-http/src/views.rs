@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError, TaskId,
-    TaskState, Timestamp, human_duration,
+    ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError,
+    TaskId, TaskState, Timestamp, human_duration,
 };
 use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus};
 use serde::{Deserialize, Serialize};

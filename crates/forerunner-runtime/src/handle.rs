@@ -36,10 +36,7 @@ use crate::{
         QueueActor,
         messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive},
     },
-    status::{
-        AgentStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted,
-        TaskEvent,
-    },
+    status::{AgentStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted, TaskEvent},
     submitting::{Ending, Submitting},
 };
 

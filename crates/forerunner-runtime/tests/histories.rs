@@ -37,7 +37,10 @@ async fn live(mut store: Arc<dyn Store>, reopen: &Reopen, cases: u64) {
     }
     println!("{cases} histories: {sum:?}");
     let Happened { commits, crashes, restarts, restores, tended, rebases, deletions } = sum;
-    assert!([commits, crashes, restarts, restores, tended, rebases, deletions].iter().all(|count| *count > 0), "{sum:?}");
+    assert!(
+        [commits, crashes, restarts, restores, tended, rebases, deletions].iter().all(|count| *count > 0),
+        "{sum:?}"
+    );
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ mod sqlite;
 mod store;
 
 pub use context::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind, StoredContext,
-    born_of,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
+    StoredContext, born_of,
 };
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use memory::{MemoryOptions, MemoryStore};
@@ -40,7 +40,6 @@ pub use open::open;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
-    node_lost,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled, Settlement,
+    Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
 };

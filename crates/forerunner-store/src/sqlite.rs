@@ -46,9 +46,9 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
-    membership::Membership,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext,
+    Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.

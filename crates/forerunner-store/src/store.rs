@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId,
+    TaskState, Timestamp,
 };
 
 use crate::{

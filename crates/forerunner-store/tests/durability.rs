@@ -12,7 +12,8 @@ use forerunner_core::{
     ContextId, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, Rescue, Settlement, SqliteOptions, SqliteStore, Store, StoreError, Submission,
+    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, Rescue, Settlement, SqliteOptions, SqliteStore,
+    Store, StoreError, Submission,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rusqlite::Connection;

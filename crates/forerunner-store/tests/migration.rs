@@ -57,7 +57,8 @@ async fn a_file_of_version_1_opens_and_its_contexts_go_on() {
 
     let now = Timestamp::from_micros(1_800_000_000_000_000);
     let new = NewTask { context: Some(chat()), ..NewTask::new(pool(), Payload::null()) };
-    let task = Task::accepted(TaskId::from_parts(now, 1), new, now, std::time::Duration::from_secs(9), RetryPolicy::default());
+    let task =
+        Task::accepted(TaskId::from_parts(now, 1), new, now, std::time::Duration::from_secs(9), RetryPolicy::default());
     store.enqueue(vec![Submission { task, fingerprint: None }]).await.unwrap();
     let claim = Claim { pool: pool(), node: NodeId::from_parts(now, 2), limit: 1, now, lease_until: now };
     let task = store.claim(claim).await.unwrap().remove(0);

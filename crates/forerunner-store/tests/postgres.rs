@@ -8,7 +8,8 @@ use forerunner_core::{
     ContextId, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, PostgresOptions, PostgresStore, Rescue, Settlement, Store, StoreError, Submission, born_of,
+    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, PostgresOptions, PostgresStore, Rescue, Settlement,
+    Store, StoreError, Submission, born_of,
 };
 use pg::PgServer;
 
@@ -213,7 +214,10 @@ async fn nodes_that_share_and_drop_a_piece_at_once_lose_none_and_leave_none() {
     let url = server.database();
     let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
     tokio::join!(share_and_drop(&one, 0, 100), share_and_drop(&two, 1, 100));
-    assert_eq!(server.sql("case0", "SELECT count(*) FROM piece_uses LEFT JOIN pieces USING (piece) WHERE uses IS NULL"), "0");
+    assert_eq!(
+        server.sql("case0", "SELECT count(*) FROM piece_uses LEFT JOIN pieces USING (piece) WHERE uses IS NULL"),
+        "0"
+    );
     one.rescue(Rescue::AllBut { node: node(9), now: at(9) }).await.unwrap();
     for _ in 0..200 {
         let tasks = one.claim(claim(node(1), 9)).await.unwrap();

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
-    Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts,
-    TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.

@@ -22,7 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::{AgentContext, AgentError, Driver, Job, ProgressSink};
 use crate::{
     contexts::{Advance, Memory, Source, Tend, Warm},
-    deps::PoolDeps, metrics::PoolMetrics, status::TaskEventKind};
+    deps::PoolDeps,
+    metrics::PoolMetrics,
+    status::TaskEventKind,
+};
 
 /// How long an agent's code may hold its thread before it is named.
 const STALL: Duration = Duration::from_millis(100);

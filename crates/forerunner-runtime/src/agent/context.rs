@@ -253,7 +253,9 @@ mod tests {
     #[test]
     fn a_range_that_is_not_there_changes_nothing() {
         let mut cx = context(&["1", "2"]);
-        for refused in [cx.splice(1..4, []), cx.splice(3.., []), cx.splice((Bound::Excluded(1), Bound::Excluded(1)), [])] {
+        for refused in
+            [cx.splice(1..4, []), cx.splice(3.., []), cx.splice((Bound::Excluded(1), Bound::Excluded(1)), [])]
+        {
             assert!(refused.unwrap_err().message().starts_with("the context has 2 items"));
         }
         assert_eq!(texts(&cx), ["1", "2"]);

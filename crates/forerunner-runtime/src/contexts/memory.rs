@@ -156,7 +156,8 @@ impl Account {
         }
         let is_long = self.chain.len() + FRAMES_LEFT > next.limits().chain_frames;
         let is_long = is_long || matches!(wish, Some(Rebase::DeadBytes { .. }));
-        let pieces = self.name(book.pieces(&codec)?);
+        let pieces = book.pieces(&codec)?;
+        self.named.extend(by_name(&pieces));
         let is_due = wish.is_some() || is_long || self.probe.is_due(next.size_bytes());
         let tend = (is_due && self.tending.is_none()).then(|| {
             let tending = Tending::default();
@@ -167,18 +168,6 @@ impl Account {
             since.push((delta.clone(), pieces.clone()));
         }
         Ok(Step { frame: delta, pieces, account: self, tend })
-    }
-
-    /// Notes what a delta names; answers what the store must be told of.
-    ///
-    /// While a fresh base is under way that is all of it: the base lets go of what earlier frames alone named.
-    fn name(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        let is_tended = self.tending.is_some();
-        let new = pieces.into_iter().filter(|piece| {
-            let is_new = self.named.insert((piece.kind, piece.name), piece.clone()).is_none();
-            is_new || is_tended
-        });
-        new.collect()
     }
 
     /// Takes in what became of a fresh base, if it is there.

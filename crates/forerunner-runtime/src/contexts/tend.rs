@@ -81,7 +81,8 @@ impl Tend {
         let Ok(_permit) = tools.permits.acquire().await else { return Tended::Failed };
         let Self { memory, turn, .. } = self;
         let book = Arc::clone(&tools.book);
-        let encoded = tokio::task::spawn_blocking(move || encode(&memory, &book).map(|encoded| (memory, encoded))).await;
+        let encoded =
+            tokio::task::spawn_blocking(move || encode(&memory, &book).map(|encoded| (memory, encoded))).await;
         let (memory, encoded) = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(error)) => {
@@ -107,8 +108,7 @@ fn encode(memory: &Memory, book: &ContextBook) -> Result<Encoded, Error> {
 fn pays(turn: &TurnTaken, memory: &Memory, encoded: &Encoded) -> bool {
     let fresh_base_bytes = encoded.frame.as_bytes().len();
     let TurnTaken { before, delta, restores_per_turn, is_long } = turn;
-    let turn =
-        Turn { delta, next: &memory.snapshot, restores_per_turn: *restores_per_turn, fresh_base_bytes };
+    let turn = Turn { delta, next: &memory.snapshot, restores_per_turn: *restores_per_turn, fresh_base_bytes };
     *is_long || before.should_rebase(&turn).is_some()
 }
 

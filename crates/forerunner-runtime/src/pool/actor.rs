@@ -10,7 +10,8 @@ use forerunner_core::{
 use tokio::sync::oneshot;
 
 use super::messages::{
-    AgentList, AttachForecast, Configure, ForgetContext, GetPool, ListAgents, PoolLinks, PoolSample, Resize, SetPaused, Stop,
+    AgentList, AttachForecast, Configure, ForgetContext, GetPool, ListAgents, PoolLinks, PoolSample, Resize, SetPaused,
+    Stop,
 };
 use crate::{
     agent::{
@@ -169,7 +170,15 @@ impl PoolActor {
     }
 
     fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.links.settle.send(Settle { task, epoch, outcome, context: None, context_cost: None, ran: None, reply: None });
+        self.links.settle.send(Settle {
+            task,
+            epoch,
+            outcome,
+            context: None,
+            context_cost: None,
+            ran: None,
+            reply: None,
+        });
     }
 
     /// Keeps one timer: the earliest wake-up asked for.

@@ -268,7 +268,9 @@ impl Chance {
         let text = match self.below(30) {
             0 => format!("{:x}", self.next()).repeat(5_000),
             1..8 => format!("a system prompt that all agents share, number {} ", self.below(3)).repeat(20),
-            _ => format!("turn {} says {}", self.below(5), "something ".repeat(self.below(9))) + &self.next().to_string(),
+            _ => {
+                format!("turn {} says {}", self.below(5), "something ".repeat(self.below(9))) + &self.next().to_string()
+            }
         };
         Item::new(text.into_bytes())
     }

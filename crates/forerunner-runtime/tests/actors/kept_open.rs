@@ -2,8 +2,9 @@
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreFuture, StoredContext,
+    Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 pub struct KeptOpen(pub MemoryStore);

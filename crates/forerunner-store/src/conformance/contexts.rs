@@ -4,8 +4,8 @@ use forerunner_core::{ContextCost, ContextSource, Next, Task, TaskState};
 
 use super::lab::{Lab, at, context, pool, succeeded};
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, HeldVersion, LeaseLost, Mismatch, Piece, PieceKind, Settled,
-    Settlement, Store, StoredContext,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, HeldVersion, LeaseLost, Mismatch, Piece, PieceKind,
+    Settled, Settlement, Store, StoredContext,
 };
 
 /// The birth of the contexts here.
@@ -242,7 +242,8 @@ pub async fn what_a_context_took_is_on_its_task<F: Future<Output = Arc<dyn Store
     let (id, _) = lab.enqueue(lab.task_of(0, "a")).await;
     let task = lab.claim(1, 1).await.remove(0);
     assert_eq!(task.context_cost, None);
-    let cost = ContextCost { source: ContextSource::Store, restored_bytes: 9, restore_s: 0.5, ..ContextCost::default() };
+    let cost =
+        ContextCost { source: ContextSource::Store, restored_bytes: 9, restore_s: 0.5, ..ContextCost::default() };
     let settlement = Settlement {
         task: task.id,
         epoch: task.epoch,

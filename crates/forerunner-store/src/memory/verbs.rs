@@ -4,8 +4,8 @@ use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, Task, TaskId, TaskState
 
 use super::{lane::Spot, state::State};
 use crate::{
-    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Submission, Swept, dies_of_crash, node_lost, rules,
+    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Submission, Swept,
+    dies_of_crash, node_lost, rules,
 };
 
 impl State {

@@ -6,7 +6,9 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, 
 use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
-use crate::{Beat, Claim, ContextBase, ContextFilter, ContextRead, Rescue, Settlement, StoreError, Submission, TaskFilter};
+use crate::{
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Rescue, Settlement, StoreError, Submission, TaskFilter,
+};
 
 /// What is asked of the store.
 #[derive(Debug)]

@@ -83,7 +83,10 @@ impl Tx<'_> {
         }
         let sql = format!("{SQL} WHERE {} ORDER BY t.id DESC LIMIT {}", conditions.join(" AND "), limit + 1);
         let rows = self.query(&sql, &params).await?;
-        let tasks = rows.iter().take(limit).map(|row| Ok(Task { context_cost: parsed_cost(get(row, 28)?)?, ..stored(row)?.task }));
+        let tasks = rows
+            .iter()
+            .take(limit)
+            .map(|row| Ok(Task { context_cost: parsed_cost(get(row, 28)?)?, ..stored(row)?.task }));
         Ok(TaskPage { tasks: tasks.collect::<Sql<_>>()?, more: rows.len() > limit })
     }
 }

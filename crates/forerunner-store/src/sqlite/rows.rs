@@ -3,8 +3,8 @@
 use std::{error::Error as StdError, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName, Priority,
-    RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName,
+    Priority, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 use rusqlite::{
     Error, Row,

@@ -14,8 +14,8 @@ use super::{
     link::{Link, Refusal},
     load::lines,
     protocol::{
-        AgentInfo, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message, Nothing, RpcError,
-        TaskCancel, TaskResult, TaskRun, code,
+        AgentInfo, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message, Nothing,
+        RpcError, TaskCancel, TaskResult, TaskRun, code,
     },
     refusal::task_error,
 };

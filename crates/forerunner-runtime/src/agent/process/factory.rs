@@ -40,7 +40,8 @@ impl ProcessFactory {
         let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string())
             .map_err(|error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0])))?;
         let begun = Instant::now();
-        let mut answer = link.ask("initialize", &introduction(&spec, &seat, PROTOCOL_VERSION), spec.start_timeout).await;
+        let mut answer =
+            link.ask("initialize", &introduction(&spec, &seat, PROTOCOL_VERSION), spec.start_timeout).await;
         if let Err(Refusal::Answer(refused)) = &answer {
             // It may know the older version alone, and mind the newer one.
             tracing::debug!(pid = link.pid(), message = refused.message, "agent process is asked once more");

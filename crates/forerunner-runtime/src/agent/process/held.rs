@@ -161,7 +161,10 @@ mod tests {
         held.hold(&id("c"), 7, &[]);
         held.remove(&id("c"));
         held.remove(&id("d"));
-        assert_eq!((held.plan(&id("c"), &[]), held.take_removed(), held.take_removed()), (Load::Full, Some(id("c")), None));
+        assert_eq!(
+            (held.plan(&id("c"), &[]), held.take_removed(), held.take_removed()),
+            (Load::Full, Some(id("c")), None)
+        );
     }
 
     #[test]

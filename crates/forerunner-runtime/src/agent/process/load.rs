@@ -80,7 +80,8 @@ fn one_by_one(steps: Vec<Inserted<'_>>) -> Vec<Content<'_>> {
             Inserted::Pieces(pieces) => {
                 for piece in pieces {
                     let (before, after, count) = (place, held - place, piece.len());
-                    let around = [(0, before), (before, after)].map(|(from, len)| (len > 0).then_some(LoadStep::Copy(from, len)));
+                    let around = [(0, before), (before, after)]
+                        .map(|(from, len)| (len > 0).then_some(LoadStep::Copy(from, len)));
                     let [first, last] = around;
                     lines.push(Content::Edit(first.into_iter().chain([LoadStep::Insert(piece)]).chain(last).collect()));
                     (place, held) = (place + count, held + count);
@@ -96,11 +97,7 @@ fn one_by_one(steps: Vec<Inserted<'_>>) -> Vec<Content<'_>> {
 ///
 /// # Errors
 /// When an item is not JSON, as after a change that was made by another kind of agent.
-fn pieces<'a>(
-    id: &ContextId,
-    items: &'a [Item],
-    max_line_bytes: usize,
-) -> Result<Vec<Vec<&'a RawValue>>, AgentError> {
+fn pieces<'a>(id: &ContextId, items: &'a [Item], max_line_bytes: usize) -> Result<Vec<Vec<&'a RawValue>>, AgentError> {
     let room = max_line_bytes.saturating_sub(ENVELOPE_BYTES);
     let mut pieces = vec![Vec::new()];
     let mut used = 0;
@@ -146,8 +143,7 @@ mod tests {
     /// Follows lines as a child does.
     fn followed(held: &[Item], lines: &[Content<'_>]) -> Vec<String> {
         let text = |value: &&RawValue| value.get().to_owned();
-        let mut now: Vec<String> =
-            held.iter().map(|item| String::from_utf8(item.bytes().to_vec()).unwrap()).collect();
+        let mut now: Vec<String> = held.iter().map(|item| String::from_utf8(item.bytes().to_vec()).unwrap()).collect();
         for line in lines {
             match line {
                 Content::Items(items) => now.extend(items.iter().map(text)),

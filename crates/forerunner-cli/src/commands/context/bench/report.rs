@@ -74,7 +74,18 @@ pub fn table(reports: &[Report]) -> String {
         format!("{} ({:.2} %)", output::count(per_turn(report, bytes).round() as u64), bytes as f64 / full * 100.0)
     };
     let mut bytes = output::table(
-        ["corpus", "turns", "full JSON", "zstd-3 of full", "cold", "delta", "as JSON", "window", "compaction", "marker"],
+        [
+            "corpus",
+            "turns",
+            "full JSON",
+            "zstd-3 of full",
+            "cold",
+            "delta",
+            "as JSON",
+            "window",
+            "compaction",
+            "marker",
+        ],
         reports.iter().map(|report| {
             [
                 report.corpus.clone(),
