@@ -38,7 +38,14 @@ pub(super) struct Account {
     pub(super) probe: BaseProbe,
     pub(super) named: Named,
     /// A fresh base under way, and the frames since.
-    tending: Option<(Tending, Vec<(Frame, Vec<Piece>)>)>,
+    tending: Option<(Tending, Vec<Later>)>,
+}
+
+/// A frame that was stored while a fresh base was under way.
+#[derive(Debug, Clone)]
+struct Later {
+    delta: Frame,
+    pieces: Vec<Piece>,
 }
 
 /// What a turn leaves.
@@ -165,7 +172,7 @@ impl Account {
             (TurnTaken { before, delta: delta.clone(), restores_per_turn, is_long }, tending)
         });
         if let (None, Some((_, since))) = (&tend, &mut self.tending) {
-            since.push((delta.clone(), pieces.clone()));
+            since.push(Later { delta: delta.clone(), pieces: pieces.clone() });
         }
         Ok(Step { frame: delta, pieces, account: self, tend })
     }
@@ -180,13 +187,13 @@ impl Account {
             Tended::Rebased(account) => {
                 let mut chain = account.chain;
                 // No rent for these: the account begins anew, as after a restore.
-                let appended = since.iter().try_for_each(|(delta, _)| {
+                let appended = since.iter().try_for_each(|Later { delta, .. }| {
                     chain.append(&Turn { delta, next, restores_per_turn: 0.0, fresh_base_bytes: 0 })
                 });
                 if appended.is_ok() {
                     (self.chain, self.probe) = (chain, account.probe);
                     self.named = account.named;
-                    self.named.extend(since.iter().flat_map(|(_, named)| by_name(named)));
+                    self.named.extend(since.iter().flat_map(|later| by_name(&later.pieces)));
                 }
             }
         }
