@@ -31,7 +31,7 @@ pub use contexts::RestoreCost;
 pub use error::Error;
 pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, Placement, ShutdownReport};
-pub use spec::{OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
+pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs,
     Mode, NodeStatus, PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,

@@ -38,6 +38,8 @@ pub struct PoolSettings {
     pub queue: QueueSettings,
     /// What holds for a task that does not say otherwise.
     pub task: TaskSettings,
+    /// How contexts are kept.
+    pub contexts: ContextSettings,
     /// How failed agents are replaced.
     pub restart: RestartPolicy,
 }
@@ -56,6 +58,7 @@ impl Default for PoolSettings {
             scale_down: StopRule::default(),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
+            contexts: ContextSettings::default(),
             restart: RestartPolicy::default(),
         }
     }
@@ -94,6 +97,15 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self { limit: 100_000, max_input_bytes: 1 << 20, max_output_bytes: 4 << 20 }
     }
+}
+
+/// How a pool's contexts are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextSettings {
+    /// File of a dictionary that was trained on contexts of such agents; empty for none. Whoever builds the pool reads it:
+    /// see [`PoolSpec::dictionary`].
+    pub dictionary: String,
 }
 
 /// What holds for a task that does not say otherwise.

@@ -22,7 +22,7 @@ pub struct ContextCommit {
     pub size_bytes: u64,
     /// Number of items after it.
     pub items: u64,
-    /// What the frame names. A delta may leave out what its chain named before.
+    /// All that the frame names, also what frames before it name: a base may take their place at any time.
     pub pieces: Vec<Piece>,
 }
 

@@ -38,7 +38,14 @@ pub(super) struct Account {
     pub(super) probe: BaseProbe,
     pub(super) named: Named,
     /// A fresh base under way, and the frames since.
-    tending: Option<(Tending, Vec<(Frame, Vec<Piece>)>)>,
+    tending: Option<(Tending, Vec<Later>)>,
+}
+
+/// A frame that was stored while a fresh base was under way.
+#[derive(Debug, Clone)]
+struct Later {
+    delta: Frame,
+    pieces: Vec<Piece>,
 }
 
 /// What a turn leaves.
@@ -156,7 +163,8 @@ impl Account {
         }
         let is_long = self.chain.len() + FRAMES_LEFT > next.limits().chain_frames;
         let is_long = is_long || matches!(wish, Some(Rebase::DeadBytes { .. }));
-        let pieces = self.name(book.pieces(&codec)?);
+        let pieces = book.pieces(&codec)?;
+        self.named.extend(by_name(&pieces));
         let is_due = wish.is_some() || is_long || self.probe.is_due(next.size_bytes());
         let tend = (is_due && self.tending.is_none()).then(|| {
             let tending = Tending::default();
@@ -164,21 +172,9 @@ impl Account {
             (TurnTaken { before, delta: delta.clone(), restores_per_turn, is_long }, tending)
         });
         if let (None, Some((_, since))) = (&tend, &mut self.tending) {
-            since.push((delta.clone(), pieces.clone()));
+            since.push(Later { delta: delta.clone(), pieces: pieces.clone() });
         }
         Ok(Step { frame: delta, pieces, account: self, tend })
-    }
-
-    /// Notes what a delta names; answers what the store must be told of.
-    ///
-    /// While a fresh base is under way that is all of it: the base lets go of what earlier frames alone named.
-    fn name(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        let is_tended = self.tending.is_some();
-        let new = pieces.into_iter().filter(|piece| {
-            let is_new = self.named.insert((piece.kind, piece.name), piece.clone()).is_none();
-            is_new || is_tended
-        });
-        new.collect()
     }
 
     /// Takes in what became of a fresh base, if it is there.
@@ -191,13 +187,13 @@ impl Account {
             Tended::Rebased(account) => {
                 let mut chain = account.chain;
                 // No rent for these: the account begins anew, as after a restore.
-                let appended = since.iter().try_for_each(|(delta, _)| {
+                let appended = since.iter().try_for_each(|Later { delta, .. }| {
                     chain.append(&Turn { delta, next, restores_per_turn: 0.0, fresh_base_bytes: 0 })
                 });
                 if appended.is_ok() {
                     (self.chain, self.probe) = (chain, account.probe);
                     self.named = account.named;
-                    self.named.extend(since.iter().flat_map(|(_, named)| by_name(named)));
+                    self.named.extend(since.iter().flat_map(|later| by_name(&later.pieces)));
                 }
             }
         }

@@ -87,7 +87,7 @@ impl World {
             store,
             chance: Chance(seed),
             seed,
-            pool: PoolName::new(&format!("pool-{seed}")).expect("a pool name"),
+            pool: PoolName::new(format!("pool-{seed}")).expect("a pool name"),
             nodes: (0..NODES).map(|_| Simulated::new()).collect(),
             committed: HashMap::new(),
             tends: Vec::new(),

@@ -1,23 +1,32 @@
 //! Pieces that frames name: counted, so that nodes need no lock of their own to share and to drop them.
 
+use forerunner_core::PoolName;
 use tokio_postgres::types::{ToSql, Type};
 
-use forerunner_core::PoolName;
-
-use super::{failure::Sql, rows::get, tx::Tx};
+use super::{
+    failure::{Fault, Sql},
+    rows::get,
+    tx::Tx,
+};
 use crate::Piece;
 
-/// Finds pieces, and keeps others from dropping them. One that is being dropped is not found once it is gone.
-const FIND: &str = "\
-SELECT p.piece, p.kind, p.name FROM pieces p
-JOIN unnest($2::int2[], $3::bytea[]) AS w (kind, name) ON p.kind = w.kind AND p.name = w.name
-WHERE p.pool = $1 ORDER BY p.kind, p.name FOR UPDATE OF p";
-
-/// Notes that a context names pieces, and counts those that are new to it.
-const USE: &str = "\
-WITH n AS (INSERT INTO piece_uses (context, piece, since) SELECT $1, unnest($2::int8[]), $3
-    ON CONFLICT DO NOTHING RETURNING piece)
-UPDATE pieces SET uses = uses + 1 FROM n WHERE pieces.piece = n.piece RETURNING pieces.piece";
+/// Notes that the frame of a version names pieces, and counts the context as a user of those that are new to it. Answers
+/// which there are, and whether all were still there to be counted.
+///
+/// A piece that the context uses already is not locked: it stays until the line of the context lets go of it.
+const NAME: &str = "\
+WITH p AS MATERIALIZED (
+    SELECT p.piece, p.kind, p.name FROM pieces p
+    JOIN unnest($2::int2[], $3::bytea[]) AS w (kind, name) ON p.kind = w.kind AND p.name = w.name WHERE p.pool = $1
+), n AS (
+    INSERT INTO piece_uses (context, piece, since) SELECT $4, piece, $5 FROM p ORDER BY piece
+    ON CONFLICT DO NOTHING RETURNING piece
+), c AS (
+    UPDATE pieces SET uses = uses + 1 FROM n WHERE pieces.piece = n.piece RETURNING pieces.piece
+), s AS (
+    UPDATE piece_uses SET since = $5 WHERE context = $4 AND since < $5 AND piece IN (SELECT piece FROM p)
+)
+SELECT kind, name, (SELECT count(*) FROM n) = (SELECT count(*) FROM c) FROM p";
 
 const FORGET: &str = "\
 WITH u AS (DELETE FROM piece_uses WHERE context = $1 AND since <= $2 RETURNING piece)
@@ -29,36 +38,39 @@ impl Tx<'_> {
         if pieces.is_empty() {
             return Ok(());
         }
-        let mut rows = Vec::with_capacity(pieces.len());
-        let known = self.find_pieces(pool, pieces).await?;
-        for piece in pieces {
-            let key = (piece.kind as i16, piece.name.as_slice());
-            let found = known.iter().find(|(_, kind, name)| (*kind, name.as_slice()) == key);
-            rows.push(match found {
-                Some((row, ..)) => *row,
-                None => self.write_piece(pool, piece).await?,
-            });
+        let known = self.name(pool, context, version, pieces).await?;
+        let is_known = |piece: &&Piece| known.contains(&(piece.kind as i16, piece.name.to_vec()));
+        let new: Vec<_> = pieces.iter().filter(|piece| !is_known(piece)).collect();
+        for piece in &new {
+            self.write_piece(pool, piece).await?;
         }
-        self.run(USE, &[(&context, Type::INT8), (&rows, Type::INT8_ARRAY), (&version, Type::INT8)]).await?;
-        let sql =
-            "UPDATE piece_uses SET since = $3 WHERE context = $1 AND piece = ANY($2) AND since < $3 RETURNING piece";
-        self.run(sql, &[(&context, Type::INT8), (&rows, Type::INT8_ARRAY), (&version, Type::INT8)]).await.map(drop)
+        if !new.is_empty() {
+            self.name(pool, context, version, pieces).await?;
+        }
+        Ok(())
     }
 
-    async fn find_pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Sql<Vec<(i64, i16, Vec<u8>)>> {
+    async fn name(&self, pool: &PoolName, context: i64, version: i64, pieces: &[Piece]) -> Sql<Vec<(i16, Vec<u8>)>> {
         let kinds: Vec<i16> = pieces.iter().map(|piece| piece.kind as i16).collect();
         let names: Vec<&[u8]> = pieces.iter().map(|piece| piece.name.as_slice()).collect();
         let params = [
             (&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
             (&kinds, Type::INT2_ARRAY),
             (&names, Type::BYTEA_ARRAY),
+            (&context, Type::INT8),
+            (&version, Type::INT8),
         ];
-        let rows = self.query(FIND, &params).await?;
-        rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?, get(row, 2)?))).collect()
+        let rows = self.query(NAME, &params).await?;
+        let found = rows.iter().map(|row| match get(row, 2)? {
+            true => Ok((get(row, 0)?, get(row, 1)?)),
+            // Another node dropped one between the look and the count.
+            false => Err(Fault::Again),
+        });
+        found.collect()
     }
 
-    async fn write_piece(&self, pool: &PoolName, piece: &Piece) -> Sql<i64> {
-        // Another node may have stored it meanwhile: then its row is locked as if it had been found.
+    async fn write_piece(&self, pool: &PoolName, piece: &Piece) -> Sql<()> {
+        // Another node may have stored it meanwhile: then its row is locked, and found the next time.
         let sql = "INSERT INTO pieces AS p (pool, kind, name, bytes, uses) VALUES ($1, $2, $3, $4, 0) \
                    ON CONFLICT (pool, kind, name) DO UPDATE SET uses = p.uses RETURNING p.piece";
         let (kind, name) = (piece.kind as i16, piece.name.as_slice());
@@ -68,7 +80,7 @@ impl Tx<'_> {
             (&name, Type::BYTEA),
             (&&*piece.bytes, Type::BYTEA),
         ];
-        get(&self.query(sql, &params).await?[0], 0)
+        self.run(sql, &params).await.map(drop)
     }
 
     /// Forgets what the frames of a context name, up to a version; answers which pieces.

@@ -74,15 +74,21 @@ impl Tx<'_> {
     /// Notes what the frame of a version names, and stores what is new.
     fn write_names(&self, pool: i64, context: i64, version: i64, pieces: &[Piece]) -> Sql<()> {
         for piece in pieces {
-            let kind = piece.kind as i64;
-            let sql = "INSERT INTO pieces (pool, kind, name, bytes) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-            run(self.connection, sql, params![pool, kind, piece.name, &*piece.bytes])?;
-            let sql = "INSERT INTO piece_uses (context, piece, since) \
-                       SELECT ?1, piece, ?2 FROM pieces WHERE pool = ?3 AND kind = ?4 AND name = ?5 \
-                       ON CONFLICT DO UPDATE SET since = max(since, excluded.since)";
-            run(self.connection, sql, params![context, version, pool, kind, piece.name])?;
+            if self.write_name(pool, context, version, piece)? == 0 {
+                let sql = "INSERT INTO pieces (pool, kind, name, bytes) VALUES (?1, ?2, ?3, ?4)";
+                run(self.connection, sql, params![pool, piece.kind as i64, piece.name, &*piece.bytes])?;
+                self.write_name(pool, context, version, piece)?;
+            }
         }
         Ok(())
+    }
+
+    /// Answers how many pieces of that name there are: one or none.
+    fn write_name(&self, pool: i64, context: i64, version: i64, piece: &Piece) -> Sql<usize> {
+        let sql = "INSERT INTO piece_uses (context, piece, since) \
+                   SELECT ?1, piece, ?2 FROM pieces WHERE pool = ?3 AND kind = ?4 AND name = ?5 \
+                   ON CONFLICT DO UPDATE SET since = max(since, excluded.since)";
+        run(self.connection, sql, params![context, version, pool, piece.kind as i64, piece.name])
     }
 
     /// Forgets what the frames of a context name, up to a version; answers which pieces.

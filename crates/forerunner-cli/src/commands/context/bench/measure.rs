@@ -34,7 +34,7 @@ pub fn measure(corpus: &str, parts: &Parts<'_>, bar: &ProgressBar) -> anyhow::Re
 }
 
 /// Makes the codec that both sides hold: shared items, and a dictionary of what is left of each turn.
-fn learn(sessions: &[&Session]) -> anyhow::Result<Codec> {
+pub fn learn(sessions: &[&Session]) -> anyhow::Result<Codec> {
     let contexts: Vec<_> = sessions.iter().map(|session| Edit::Append.contexts(session)).collect::<Result<_, _>>()?;
     let bases = BaseItems::common(contexts.iter().filter_map(|contexts| contexts.last()), MAX_BASE_BYTES);
     let payloads = |contexts: &Vec<Snapshot>| -> Payloads {
