@@ -147,7 +147,16 @@ mod tests {
     #[test]
     fn the_table_has_shares_and_ratios() {
         let table = table(&[report()]);
-        for part in ["12,345", "4,000 (32.40 %)", "1,100 (8.91 %)", "170 (1.38 %)", "1,200 (9.72 %)", "1.20", "12 / 80", "1.031"] {
+        for part in [
+            "12,345",
+            "4,000 (32.40 %)",
+            "1,100 (8.91 %)",
+            "170 (1.38 %)",
+            "1,200 (9.72 %)",
+            "1.20",
+            "12 / 80",
+            "1.031",
+        ] {
             assert!(table.contains(part), "{part} in\n{table}");
         }
     }
