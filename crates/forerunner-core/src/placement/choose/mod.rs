@@ -10,8 +10,8 @@ pub const LOOKAHEAD: usize = 16;
 
 /// Seconds of waiting that count as much as a second that an agent saves.
 ///
-/// When agents are short, a second saved shortens the wait of every task that follows until the backlog is gone. The
-/// figures of `docs/placement.md` change little between 5 and 20.
+/// When agents are short, a second saved shortens the wait of every task that follows until the backlog is gone. See
+/// `docs/placement.md` for what other numbers would do.
 const SAVED_WEIGHT: f64 = 10.0;
 
 /// A task that waits, as the choice sees it. Tasks are given in the order of the queue.
