@@ -2,6 +2,7 @@
 
 mod architecture;
 mod command_line;
+mod contexts;
 mod demo;
 mod drain;
 mod echo_agent;

@@ -11,18 +11,23 @@ use std::{
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forerunner_core::{Clock, PoolName};
+use forerunner_core::{Clock, PoolName, Timestamp};
 use forerunner_store::{LEASE, Rescue, Store, StoreError};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+};
 
 use crate::{
     Error, Handle, SystemClock,
     admission::Admission,
     clock::IdMaker,
     cluster::{ClusterActor, ClusterPool, ShareActor, ShareLinks, messages::Leave},
+    contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
     handle::{PoolEntry, Shared},
+    metrics,
     pool::{
         PoolActor,
         messages::{AttachForecast, PoolLinks, Stop},
@@ -41,6 +46,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// Ended tasks removed in one go.
 const PURGE_BATCH: usize = 10_000;
+/// Contexts removed in one go.
+const EXPIRY_BATCH: usize = 1_000;
+/// Fresh bases of contexts that are encoded at once.
+const TENDED_AT_ONCE: usize = 2;
 /// What stopping may take on top of the grace.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
@@ -65,13 +74,18 @@ pub struct NodeSpec {
     pub placement: Placement,
     /// How long ended tasks are kept.
     pub retention: Duration,
+    /// How long contexts are kept that no task uses; for good if it is zero.
+    pub context_retention: Duration,
+    /// Bytes of distinct items of contexts that the node holds at most, beside what its agents hold.
+    pub context_cache_bytes: usize,
     /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
     /// for a store that says so of itself; see [`Store::is_shared`].
     pub shared: bool,
 }
 
 impl NodeSpec {
-    /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days.
+    /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days, contexts for
+    /// good, and 256 MiB of these at hand.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             pools: Vec::new(),
@@ -79,6 +93,8 @@ impl NodeSpec {
             clock: Arc::new(SystemClock),
             placement: Placement::Spread(2),
             retention: Duration::from_secs(7 * 86_400),
+            context_retention: Duration::ZERO,
+            context_cache_bytes: 256 << 20,
             shared: false,
         }
     }
@@ -127,7 +143,14 @@ impl Node {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
             tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
         }
-        let deps = Arc::new(Deps { store: spec.store, clock: spec.clock, node, watch: WatchBoard::default() });
+        let deps = Arc::new(Deps {
+            store: spec.store,
+            clock: spec.clock,
+            node,
+            watch: WatchBoard::default(),
+            contexts: NodeContexts::new(spec.context_cache_bytes),
+            tending: Arc::new(Semaphore::new(TENDED_AT_ONCE)),
+        });
         let arbiters = match spec.placement {
             Placement::Current => Vec::new(),
             Placement::Spread(threads) => {
@@ -148,7 +171,7 @@ impl Node {
             pools.insert(name, start_pool(pool, deps.clone(), seed, shared_store, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
-        let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention))];
+        let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention, spec.context_retention))];
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }
@@ -219,6 +242,7 @@ async fn start_pool(
         settings: spec.settings,
         policy: spec.policy,
         unsettled: AtomicUsize::new(0),
+        contexts: Arc::new(ContextBook::new(spec.dictionary)),
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
@@ -325,17 +349,30 @@ async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistor
     }
 }
 
-async fn keep_house(deps: Arc<Deps>, retention: Duration) {
+async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Duration) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     loop {
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
+        let (held, held_bytes) = deps.contexts.size();
+        metrics::show_held(held, held_bytes);
         match deps.store.purge(now - retention, PURGE_BATCH).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
         }
+        if !context_retention.is_zero() {
+            expire_contexts(&*deps.store, now - context_retention).await;
+        }
+    }
+}
+
+async fn expire_contexts(store: &dyn Store, before: Timestamp) {
+    match store.expire_contexts(before, EXPIRY_BATCH).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed contexts that no task used within their retention"),
+        Err(error) => tracing::warn!(%error, "old contexts could not be removed"),
     }
 }
 

@@ -16,6 +16,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod context;
 mod error;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
@@ -28,6 +29,10 @@ mod rules;
 mod sqlite;
 mod store;
 
+pub use context::{
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
+    StoredContext, born_of,
+};
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
@@ -35,7 +40,6 @@ pub use open::open;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
-    node_lost,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled, Settlement,
+    Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
 };

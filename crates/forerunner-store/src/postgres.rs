@@ -10,7 +10,9 @@ mod contexts;
 mod failure;
 mod jobs;
 mod link;
+mod listing;
 mod nodes;
+mod pieces;
 mod rows;
 mod schema;
 mod settle;
@@ -35,8 +37,9 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission,
+    Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -223,8 +226,20 @@ impl Store for PostgresStore {
         self.ask(Ask::Counts(pool))
     }
 
-    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
-        self.ask(Ask::Context(pool, context))
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
+        self.ask(Ask::Context(read))
+    }
+
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
+        self.ask(Ask::Contexts(filter))
+    }
+
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
+        self.ask(Ask::Rebase(Box::new(base)))
+    }
+
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.ask(Ask::ExpireContexts(before, limit))
     }
 
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {

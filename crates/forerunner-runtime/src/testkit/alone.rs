@@ -23,6 +23,7 @@ use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
     clock::IdMaker,
+    contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
     spec::PolicyMaker,
     watch::WatchBoard,
@@ -43,6 +44,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         clock: Arc::new(VirtualClock::starting_at(begin)),
         node: NodeId::from_parts(begin, 1),
         watch: WatchBoard::default(),
+        contexts: NodeContexts::new(64 << 20),
+        tending: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     Arc::new(PoolDeps {
         node: Arc::new(node),
@@ -51,6 +54,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         settings,
         policy,
         unsettled: AtomicUsize::new(0),
+        contexts: Arc::new(ContextBook::new(None)),
         seed: 1,
     })
 }

@@ -6,7 +6,9 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, 
 use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
-use crate::{Beat, Claim, Rescue, Settlement, StoreError, Submission, TaskFilter};
+use crate::{
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Rescue, Settlement, StoreError, Submission, TaskFilter,
+};
 
 /// What is asked of the store.
 #[derive(Debug)]
@@ -25,7 +27,10 @@ pub(super) enum Ask {
     Task(TaskId),
     Tasks(TaskFilter),
     Counts(PoolName),
-    Context(PoolName, ContextId),
+    Context(ContextRead),
+    Contexts(ContextFilter),
+    Rebase(Box<ContextBase>),
+    ExpireContexts(Timestamp, usize),
     DeleteContext(PoolName, ContextId),
     PutNote(String, Option<String>),
     Note(String),
@@ -103,7 +108,10 @@ impl Tx<'_> {
             Ask::Task(task) => Box::new(self.task(*task).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
-            Ask::Context(pool, context) => Box::new(self.context(pool, context).await?),
+            Ask::Context(read) => Box::new(self.context(read).await?),
+            Ask::Contexts(filter) => Box::new(self.contexts(filter).await?),
+            Ask::Rebase(base) => Box::new(self.rebase(base).await?),
+            Ask::ExpireContexts(before, limit) => Box::new(self.expire_contexts(*before, *limit).await?),
             Ask::DeleteContext(pool, context) => Box::new(self.delete_context(pool, context).await?),
             Ask::PutNote(key, text) => Box::new(self.put_note(key, text.as_deref()).await?),
             Ask::Note(key) => Box::new(self.note(key).await?),

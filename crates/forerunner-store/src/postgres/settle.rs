@@ -95,6 +95,9 @@ impl Tx<'_> {
         {
             return lost;
         }
+        if let Some(cost) = &settlement.context_cost {
+            self.note_context_cost(lease.row, cost).await?;
+        }
         let before = self.gained();
         let mut run_at = None;
         let state = match &settlement.next {
