@@ -134,6 +134,7 @@ mod tests {
             full_json_bytes: 1_234_500,
             zstd3_full_bytes: 400_000,
             delta_bytes: 17_000,
+            plain_delta_bytes: 120_000,
             cold_bytes: 110_000,
             edit_ratio: EditRatio { window: 1.04, compaction: 1.1, marker: 1.2 },
             encode_us: Quantiles { p50: 12.3, p99: 80.0 },
@@ -146,7 +147,16 @@ mod tests {
     #[test]
     fn the_table_has_shares_and_ratios() {
         let table = table(&[report()]);
-        for part in ["12,345", "4,000 (32.40 %)", "1,100 (8.91 %)", "170 (1.38 %)", "1.20", "12 / 80", "1.031"] {
+        for part in [
+            "12,345",
+            "4,000 (32.40 %)",
+            "1,100 (8.91 %)",
+            "170 (1.38 %)",
+            "1,200 (9.72 %)",
+            "1.20",
+            "12 / 80",
+            "1.031",
+        ] {
             assert!(table.contains(part), "{part} in\n{table}");
         }
     }
@@ -161,6 +171,7 @@ mod tests {
             "full_json_bytes",
             "zstd3_full_bytes",
             "delta_bytes",
+            "plain_delta_bytes",
             "cold_bytes",
             "edit_ratio",
             "encode_us",
