@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod config;
 mod exit;
+mod markers;
 mod output;
 mod progress;
 mod signals;

@@ -1,20 +1,26 @@
 //! The pool's choices: which agents to start, stop and take back, and who gets which task.
 
 mod event;
+mod placing;
 mod record;
 mod scaling;
+mod warmth;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod warm_tests;
 
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
 
 pub use event::{PoolAction, PoolEvent};
+pub use placing::Selection;
 pub use record::AgentRecord;
+use warmth::Warmth;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, IdMap, RestartBudget, RestartPolicy, Task, TaskId, Timestamp,
-    placement::IdleAgents,
+    AgentCounts, AgentId, AgentState, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
+    placement::{AgentMemory, Held, HeldContext, IdleAgents, Rates},
 };
 
 /// What a [`PoolMachine`] is made with.
@@ -26,10 +32,23 @@ pub struct PoolRules {
     pub max: u32,
     /// How long an idle agent that is not needed waits to be taken back before it stops.
     pub cooldown: std::time::Duration,
+    /// Which idle agent goes when there are too many.
+    pub stop: StopRule,
     /// How failed agents are replaced.
     pub restart: RestartPolicy,
     /// Makes the ids of this pool's agents differ from those of others; any random number.
     pub id_seed: u64,
+}
+
+/// Which idle agent goes when there are too many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopRule {
+    /// The one whose contexts are worth least, each its bytes weighed by how lately it was used; the longest idle on ties.
+    #[default]
+    LeastWorth,
+    /// The one idle for longest.
+    OldestIdle,
 }
 
 /// What a pool did since it started.
@@ -45,6 +64,12 @@ pub struct PoolTally {
     pub warm_hits: u64,
     /// Tasks with a context that was not warm on an idle agent.
     pub warm_misses: u64,
+    /// Bytes of contexts that the agents held, as far as known when tasks were placed.
+    pub hit_bytes: u64,
+    /// Bytes of contexts that they lacked.
+    pub missing_bytes: u64,
+    /// Microseconds that tasks were held back for busy agents, summed.
+    pub held_micros: u64,
 }
 
 /// Decides for one pool. Pure: time and ids come in with the events and rules.
@@ -60,6 +85,7 @@ pub struct PoolMachine {
     stopping: bool,
     agents: IdMap<AgentId, AgentRecord>,
     idle: IdleAgents,
+    warmth: Warmth,
     counts: AgentCounts,
     budget: RestartBudget,
     circuit_reason: Option<String>,
@@ -81,6 +107,7 @@ impl PoolMachine {
             stopping: false,
             agents: IdMap::default(),
             idle: IdleAgents::default(),
+            warmth: Warmth::default(),
             counts: AgentCounts::default(),
             budget: RestartBudget::new(rules.restart),
             circuit_reason: None,
@@ -111,11 +138,8 @@ impl PoolMachine {
             PoolEvent::Stop => self.stop_all(now, actions),
             PoolEvent::Started { agent, pid } => self.on_started(agent, pid, now, actions),
             PoolEvent::Assigned(tasks) => self.on_assigned(tasks, now, actions),
-            PoolEvent::Ready { agent, context, context_bytes } => {
-                if let Some(record) = self.agents.get_mut(&agent) {
-                    record.context = context;
-                    record.context_bytes = context_bytes;
-                }
+            PoolEvent::Ready { agent, memory } => {
+                self.remember(agent, memory, now);
                 self.on_ready(agent, now, actions);
             }
             PoolEvent::Down { agent, reason } => self.on_down(agent, reason, now, actions),
@@ -171,6 +195,21 @@ impl PoolMachine {
     /// Returns what the pool did so far.
     pub const fn tally(&self) -> PoolTally {
         self.tally
+    }
+
+    /// Returns what was measured of contexts and tasks so far.
+    pub fn rates(&self) -> Rates {
+        self.warmth.rates()
+    }
+
+    /// Notes that no agent holds a context any more, since it was removed.
+    pub fn forget_context(&mut self, context: &ContextId) {
+        self.warmth.forget_context(context);
+    }
+
+    /// Returns the contexts that an agent holds, the one used last at the end.
+    pub fn contexts_of(&self, agent: AgentId) -> impl Iterator<Item = &HeldContext<ContextId>> {
+        self.warmth.held_by(agent).into_iter().flat_map(Held::iter)
     }
 
     /// Returns all agents that exist, in no order.
@@ -238,33 +277,21 @@ impl PoolMachine {
         });
     }
 
-    fn on_assigned(&mut self, tasks: Vec<Arc<Task>>, now: Timestamp, actions: &mut Vec<PoolAction>) {
-        self.open_slots = self.open_slots.saturating_sub(tasks.len());
-        for task in tasks {
-            let chosen = if self.paused || self.stopping { None } else { self.idle.choose(task.context.as_ref()) };
-            let Some(agent) = chosen else {
-                actions.push(PoolAction::Release(task));
-                continue;
-            };
-            self.note_warmth(agent, &task);
-            self.change(agent, |record| {
-                record.task = Some(task.id);
-                record.state = AgentState::Busy;
-                record.context.clone_from(&task.context);
-                record.last_used = Some(now);
-            });
-            actions.push(PoolAction::Run { agent, task });
-        }
-    }
-
-    fn note_warmth(&mut self, agent: AgentId, task: &Task) {
-        if task.context.is_none() {
+    /// Notes what an agent says it holds; one that says nothing holds what it held before.
+    fn remember(&mut self, agent: AgentId, memory: Option<Box<AgentMemory>>, now: Timestamp) {
+        let Some(record) = self.agents.get_mut(&agent) else { return };
+        if let Some(memory) = memory {
+            let bytes = memory.contexts.last().map_or(0, |held| held.bytes);
+            if let Some(restored) = memory.restored {
+                self.warmth.learn(bytes, restored, now.since(record.idle_since()));
+            }
+            self.warmth.remember(agent, *memory);
+        } else if self.warmth.is_empty() {
             return;
         }
-        match self.agents.get(&agent).is_some_and(|record| record.context == task.context) {
-            true => self.tally.warm_hits += 1,
-            false => self.tally.warm_misses += 1,
-        }
+        let newest = self.warmth.held_by(agent).and_then(|held| held.iter().last());
+        record.context = newest.map(|held| held.context.clone());
+        record.context_bytes = newest.map_or(0, |held| held.bytes);
     }
 
     fn on_down(&mut self, agent: AgentId, reason: Option<String>, now: Timestamp, actions: &mut Vec<PoolAction>) {
@@ -302,15 +329,16 @@ impl PoolMachine {
 
     /// Changes a record, keeping the idle index and the counts true.
     fn change(&mut self, agent: AgentId, edit: impl FnOnce(&mut AgentRecord)) {
+        let is_warm = !self.warmth.is_empty() && self.warmth.is_warm(agent);
         let Some(record) = self.agents.get_mut(&agent) else { return };
         record.uncount(&mut self.counts);
         if record.state == AgentState::Ready {
-            self.idle.remove(agent, record.idle_since(), record.context.as_ref());
+            self.idle.remove(agent, record.idle_since(), is_warm);
         }
         edit(record);
         record.count(&mut self.counts);
         if record.state == AgentState::Ready {
-            self.idle.insert(agent, record.idle_since(), record.context.as_ref());
+            self.idle.insert(agent, record.idle_since(), is_warm);
         }
     }
 
@@ -318,8 +346,9 @@ impl PoolMachine {
         let record = self.agents.remove(&agent)?;
         record.uncount(&mut self.counts);
         if record.state == AgentState::Ready {
-            self.idle.remove(agent, record.idle_since(), record.context.as_ref());
+            self.idle.remove(agent, record.idle_since(), self.warmth.is_warm(agent));
         }
+        drop(self.warmth.forget(agent));
         self.agent_micros += now.since(record.asked_at).as_micros() as u64;
         Some(record)
     }

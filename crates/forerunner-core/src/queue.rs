@@ -35,6 +35,13 @@ pub enum QueueEvent {
         /// How many came.
         got: usize,
     },
+    /// A claim took some tasks and left others, though slots are open: they wait for a busy agent.
+    Left {
+        /// How many came.
+        got: usize,
+        /// When to look again, unless something changes before.
+        again_at: Timestamp,
+    },
     /// A claim failed; the store may be back at the time given.
     ClaimFailed {
         /// When to try again.
@@ -78,6 +85,8 @@ pub struct QueueMachine {
     owed: usize,
     /// No claim before this time.
     blocked_until: Option<Timestamp>,
+    /// No claim before this time, unless tasks or slots come: all that waits is left for a busy agent.
+    resting_until: Option<Timestamp>,
     polled_at: Timestamp,
     /// The wake-up that was asked for to look again.
     poll_due: Option<Timestamp>,
@@ -104,10 +113,13 @@ impl QueueMachine {
     /// Takes in what happened at `now` and says what to do, in order.
     pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
         let mut actions = Vec::new();
+        if matches!(event, QueueEvent::Claimable(1..) | QueueEvent::Counted(_) | QueueEvent::Demand(_)) {
+            self.resting_until = None;
+        }
         match event {
             // The caller keeps only its earliest wake-up, so the others are asked for again.
             QueueEvent::Tick => {
-                let pending = self.next_due.into_iter().chain(self.blocked_until);
+                let pending = self.next_due.into_iter().chain(self.blocked_until).chain(self.resting_until);
                 self.poll_due = None;
                 actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
             }
@@ -127,6 +139,14 @@ impl QueueMachine {
             QueueEvent::Claimed { asked, got } => {
                 self.on_claimed(asked, got);
                 self.answer_owed(&mut actions);
+            }
+            QueueEvent::Left { got, again_at } => {
+                self.claiming = None;
+                self.slots = self.slots.saturating_sub(got);
+                self.claimable -= got as i64;
+                self.answer_owed(&mut actions);
+                self.resting_until = Some(again_at);
+                actions.push(QueueAction::Wake(again_at));
             }
             QueueEvent::ClaimFailed { retry_at } => {
                 self.claiming = None;
@@ -187,8 +207,12 @@ impl QueueMachine {
         }
     }
 
+    fn is_blocked(&self, now: Timestamp) -> bool {
+        self.blocked_until.into_iter().chain(self.resting_until).any(|until| now < until)
+    }
+
     fn claim_if_useful(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
-        let blocked = self.blocked_until.is_some_and(|until| now < until);
+        let blocked = self.is_blocked(now);
         if self.slots == 0 || self.claiming.is_some() || blocked {
             return;
         }
@@ -198,7 +222,7 @@ impl QueueMachine {
         if asked == 0 {
             return;
         }
-        self.blocked_until = None;
+        (self.blocked_until, self.resting_until) = (None, None);
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));
@@ -207,7 +231,7 @@ impl QueueMachine {
     /// With slots open and nothing else to come, only a timer makes the queue look for what it was not told of.
     fn poll_later(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
         let due = self.polled_at + POLL;
-        let blocked = self.blocked_until.is_some_and(|until| now < until);
+        let blocked = self.is_blocked(now);
         if self.slots == 0 || self.claiming.is_some() || blocked || self.poll_due == Some(due) {
             return;
         }
@@ -301,6 +325,25 @@ mod tests {
         assert_eq!(actions, vec![QueueAction::Wake(at(100))]);
         assert!(queue.step(QueueEvent::Claimable(1), at(50)).is_empty());
         assert_eq!(queue.step(QueueEvent::Tick, at(100)), vec![QueueAction::Claim(1)]);
+    }
+
+    #[test]
+    fn tasks_that_are_left_for_a_busy_agent_are_looked_at_again_in_time_or_once_something_changes() {
+        let left = || {
+            let mut queue = idle();
+            queue.step(QueueEvent::Claimable(3), at(1));
+            assert_eq!(queue.step(QueueEvent::Demand(4), at(1)), vec![QueueAction::Claim(3)]);
+            let actions = queue.step(QueueEvent::Left { got: 1, again_at: at(400) }, at(2));
+            assert_eq!(actions, vec![QueueAction::Wake(at(400))]);
+            assert_eq!((queue.depth(), queue.open_slots()), (2, 3));
+            queue
+        };
+        assert_eq!(left().step(QueueEvent::Tick, at(300)), vec![QueueAction::Wake(at(400))], "woken too early");
+        assert_eq!(left().step(QueueEvent::Tick, at(400)), vec![QueueAction::Claim(2)]);
+        assert_eq!(left().step(QueueEvent::Claimable(1), at(3)), vec![QueueAction::Claim(3)]);
+        assert_eq!(left().step(QueueEvent::Demand(1), at(3)), vec![QueueAction::Claim(2)]);
+        let actions = left().step(QueueEvent::Withdraw(2), at(3));
+        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 2, got: 2 }]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ calls! {
     "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
     "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";
     "POST" "/v1/tasks/{id}:retry" => tasks::retry, "send an ended task back to its queue";
+    "GET" "/v1/tasks/{id}/placement" => tasks::placement, "why a task went to its agent";
     "GET" "/v1/tasks/{id}/events" => events::follow, "follow a task (server-sent events)";
     // For those who run pools.
     "GET" "/v1/pools" => pools::list, "list pools";

@@ -46,6 +46,10 @@ pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) 
     Ok(answer)
 }
 
+pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
+    Ok(json::ok(&api.handle().placement(id.parse()?).await?))
+}
+
 pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     let asked: TasksQuery = query::parse(&request)?;
     let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked)?).await?;

@@ -1,6 +1,9 @@
 //! What all actors of a node share.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize},
+};
 
 use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
 use forerunner_forecast::{Policy, PolicyLimits, build};
@@ -45,6 +48,8 @@ pub(crate) struct PoolDeps {
     pub(crate) unsettled: AtomicUsize,
     /// How its contexts are packed, and what restoring them costs.
     pub(crate) contexts: Arc<ContextBook>,
+    /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
+    pub(crate) looks_ahead: AtomicBool,
     /// Any number, different for each pool and process.
     pub(crate) seed: u64,
 }

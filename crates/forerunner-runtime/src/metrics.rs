@@ -1,6 +1,9 @@
 //! All metric names in one list, and the handles that the actors count with.
 
-use forerunner_core::{AgentCounts, ContextCost, ContextSource, PoolName, TaskState};
+use forerunner_core::{
+    AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
+    placement::{PlacementReason, PlacementRecord},
+};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 /// What a metric is.
@@ -75,6 +78,10 @@ metrics_list! {
     HELD_CONTEXTS Gauge "forerunner_contexts_held" [] "Contexts that the node holds for its agents.";
     HELD_BYTES Gauge "forerunner_contexts_held_bytes" [] "Bytes of their items, each counted once.";
     REBASED_BYTES Counter "forerunner_context_rebased_bytes_total" ["pool"] "Encoded bytes of fresh bases stored in the background.";
+    PLACED Counter "forerunner_placements_total" ["pool", "reason"] "Tasks with a context by why their agent got them: `warm`, `partly_warm`, `room`, `least_stake`, `only_idle`.";
+    PLACED_BYTES Counter "forerunner_placement_context_bytes_total" ["pool", "result"] "Bytes of contexts when their tasks were placed, by whether the agent held them: `hit`, `miss`.";
+    HELD Counter "forerunner_placements_held_total" ["pool"] "Tasks that were held back for a busy agent that holds their context.";
+    HELD_TIME Histogram "forerunner_placement_held_seconds" ["pool"] "Time that such a task was held back.";
 }
 
 /// Tells the installed recorder what each metric means. Call once it is installed.
@@ -143,6 +150,45 @@ pub(crate) fn refused(pool: &str, reason: &'static str) {
     counter!(REFUSED, "pool" => pool.to_owned(), "reason" => reason).increment(1);
 }
 
+/// What placements count.
+#[derive(Clone)]
+pub(crate) struct PlacementMetrics {
+    placed: Vec<(PlacementReason, Counter)>,
+    hit_bytes: Counter,
+    miss_bytes: Counter,
+    held: Counter,
+    held_time: Histogram,
+}
+
+impl PlacementMetrics {
+    fn new(pool: &str) -> Self {
+        let pool = || pool.to_owned();
+        let placed = PlacementReason::ALL.into_iter();
+        let bytes = |result: &'static str| counter!(PLACED_BYTES, "pool" => pool(), "result" => result);
+        Self {
+            placed: placed
+                .map(|reason| (reason, counter!(PLACED, "pool" => pool(), "reason" => reason.as_str())))
+                .collect(),
+            hit_bytes: bytes("hit"),
+            miss_bytes: bytes("miss"),
+            held: counter!(HELD, "pool" => pool()),
+            held_time: histogram!(HELD_TIME, "pool" => pool()),
+        }
+    }
+
+    pub(crate) fn placed(&self, record: &PlacementRecord) {
+        if let Some((_, counter)) = self.placed.iter().find(|(reason, _)| *reason == record.reason) {
+            counter.increment(1);
+        }
+        self.hit_bytes.increment(record.context_bytes.saturating_sub(record.chosen.missing_bytes));
+        self.miss_bytes.increment(record.chosen.missing_bytes);
+        if record.held_s > 0.0 {
+            self.held.increment(1);
+            self.held_time.record(record.held_s);
+        }
+    }
+}
+
 /// What a pool and its agents count.
 #[derive(Clone)]
 pub(crate) struct PoolMetrics {
@@ -150,6 +196,7 @@ pub(crate) struct PoolMetrics {
     pub(crate) failures: Counter,
     pub(crate) stalls: Counter,
     pub(crate) contexts: ContextMetrics,
+    pub(crate) placement: PlacementMetrics,
     circuit: Gauge,
     agent_seconds: Gauge,
     desired: Gauge,
@@ -161,6 +208,7 @@ impl PoolMetrics {
         let pool = pool.to_string();
         let agents = |state: &'static str| gauge!(AGENTS, "pool" => pool.clone(), "state" => state);
         Self {
+            placement: PlacementMetrics::new(&pool),
             cold_start: histogram!(COLD_START, "pool" => pool.clone()),
             failures: counter!(FAILURES, "pool" => pool.clone()),
             stalls: counter!(STALLS, "pool" => pool.clone()),

@@ -243,6 +243,7 @@ async fn start_pool(
         policy: spec.policy,
         unsettled: AtomicUsize::new(0),
         contexts: Arc::new(ContextBook::new(spec.dictionary)),
+        looks_ahead: AtomicBool::new(false),
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
@@ -263,6 +264,7 @@ async fn start_pool(
     let forecast = start_forecast(&deps, &queue, &pool, share.as_ref(), saved, arbiter)?;
     queue.do_send(AttachQueue {
         assign: pool.clone().recipient(),
+        select: pool.clone().recipient(),
         withdrawn: pool.clone().recipient(),
         stop_task: pool.clone().recipient(),
         nudge: Some(forecast.clone().recipient()),

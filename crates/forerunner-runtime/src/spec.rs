@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use forerunner_context::Dictionary;
-use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, human_duration};
+use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, StopRule, human_duration};
 use forerunner_forecast::{Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub struct PoolSettings {
     /// How long an idle agent that is not needed waits to be taken back before it stops.
     #[serde(with = "human_duration")]
     pub cooldown: Duration,
+    /// Which idle agent goes when there are too many.
+    pub scale_down: StopRule,
     /// Bounds of the queue.
     pub queue: QueueSettings,
     /// What holds for a task that does not say otherwise.
@@ -53,6 +55,7 @@ impl Default for PoolSettings {
             tick: Duration::from_secs(1),
             cold_start: Duration::from_secs(5),
             cooldown: Duration::from_secs(5),
+            scale_down: StopRule::default(),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             contexts: ContextSettings::default(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forerunner_core::{
     AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+    placement::PlacementRecord,
 };
 use forerunner_forecast::{Decision, Forecast, Objective};
 use serde::{Deserialize, Serialize};
@@ -312,6 +313,26 @@ pub struct ContextStatus {
     pub updated_at: Timestamp,
     /// Agents that hold it warm.
     pub warm_on: Vec<AgentId>,
+}
+
+/// Why a task went where it went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlacementStatus {
+    /// The task.
+    pub task: TaskId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its state.
+    pub state: TaskState,
+    /// The agent that runs it, or ran it last.
+    pub agent: Option<AgentId>,
+    /// The node that has this agent.
+    pub node: Option<NodeId>,
+    /// What was weighed; absent for a task without a context, one that waits, and one that another node placed or that was
+    /// placed too long ago.
+    pub placement: Option<PlacementRecord>,
+    /// In a sentence.
+    pub why: String,
 }
 
 /// A page of contexts.

@@ -46,6 +46,48 @@ pub enum Error {
         /// What is wrong, with the line.
         source: csv::Error,
     },
+    /// A file of blocks cannot be opened or read.
+    #[error("cannot read blocks `{}`: {source}", path.display())]
+    ReadBlocks {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of blocks lacks a column.
+    #[error("blocks `{}`, line 1: column `{column}` is missing from the header `{header}`; name the columns arrival_s,session,blocks,shared_blocks or arrival_s,hash_ids", path.display())]
+    BlockColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column looked for.
+        column: &'static str,
+        /// The header found.
+        header: String,
+    },
+    /// A row of a file of blocks is of another task than the row of the trace.
+    #[error("blocks `{}`, line {line}: arrival `{value}` is not that of the trace `{trace}`, {arrival_s}; give the blocks row by row with the trace, sorted by arrival", path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// Line in the file, from 1.
+        line: u64,
+        /// What stands there.
+        value: String,
+        /// Name of the trace.
+        trace: String,
+        /// What the trace says.
+        arrival_s: f64,
+    },
+    /// A file of blocks has not one row for each task.
+    #[error("blocks `{}`: {rows} for a trace of {tasks} tasks; give one row for each task", path.display())]
+    RowCount {
+        /// The file.
+        path: PathBuf,
+        /// How many rows it has.
+        rows: String,
+        /// How many tasks the trace has.
+        tasks: usize,
+    },
     /// The file has a header and nothing below it, or not even that.
     #[error("trace `{}` holds no tasks; write a line `arrival_s,service_s` and below it one line a task", path.display())]
     NoTasks {
@@ -67,6 +109,6 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without the file being changed.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Read { .. })
+        matches!(self, Self::Read { .. } | Self::ReadBlocks { .. })
     }
 }

@@ -34,6 +34,7 @@ mod engine;
 mod error;
 mod last_value;
 mod perfect;
+mod placement;
 mod pool;
 mod report;
 mod search;
@@ -45,6 +46,10 @@ pub use engine::{Outcome, Replay, replay};
 pub use error::Error;
 pub use last_value::LastValue;
 pub use perfect::{perfect, service_sum_s};
+pub use placement::{
+    PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, PlacementStart, PlacementTask, count_placement,
+    replay_placement,
+};
 pub use report::{Report, TimelinePoint, WaitSummary};
 pub use search::{least_fixed, least_fixed_in};
 pub use sweep::{Setting, cheapest, grid};

@@ -16,6 +16,7 @@ mod lab;
 mod life;
 mod lines;
 mod listing;
+mod looks;
 mod model;
 mod nodes;
 mod order;
@@ -28,6 +29,7 @@ pub use keys::*;
 pub use life::*;
 pub use lines::*;
 pub use listing::*;
+pub use looks::*;
 pub use nodes::*;
 pub use order::*;
 pub use random::*;
@@ -53,6 +55,9 @@ macro_rules! store_conformance {
             a_closed_store_says_so
             priorities_come_first_and_then_the_first_due
             a_claim_takes_no_more_than_it_may_and_only_from_its_pool
+            a_look_shows_what_would_be_claimed_and_hands_nothing_out
+            a_take_leases_what_it_names_and_what_is_still_there
+            a_look_knows_version_and_size_of_a_context
             a_delayed_task_waits_for_its_time
             a_deadline_ends_queued_and_scheduled_tasks
             calls_take_effect_in_the_order_they_were_made

@@ -33,6 +33,8 @@ pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
     StoredContext, born_of,
 };
+pub use forerunner_core::placement::Candidate;
+
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
@@ -40,6 +42,6 @@ pub use open::open;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled, Settlement,
-    Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued, Settled,
+    Settlement, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
 };

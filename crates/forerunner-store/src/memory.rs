@@ -2,6 +2,7 @@
 
 mod contexts;
 mod lane;
+mod look;
 mod reads;
 mod slots;
 mod state;
@@ -16,9 +17,9 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
-    Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission,
-    Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
+    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 const KIND: &str = "memory";
@@ -77,6 +78,14 @@ impl Store for MemoryStore {
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.run(|state| state.claim(&claim))
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        self.run(|state| state.look(&look))
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.run(|state| state.take(&claim, &tasks))
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {

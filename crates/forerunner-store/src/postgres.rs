@@ -11,6 +11,7 @@ mod failure;
 mod jobs;
 mod link;
 mod listing;
+mod look;
 mod nodes;
 mod pieces;
 mod rows;
@@ -37,9 +38,9 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
-    Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission,
-    Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
+    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -176,6 +177,14 @@ impl Store for PostgresStore {
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.ask(Ask::Claim(claim))
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        self.ask(Ask::Look(look))
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.ask(Ask::Take(claim, tasks))
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {

@@ -12,6 +12,7 @@ mod inbox;
 mod jobs;
 mod listing;
 mod log;
+mod look;
 mod notes;
 mod open;
 mod reader;
@@ -46,9 +47,9 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
-    Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext,
-    Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
+    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -174,6 +175,23 @@ impl Store for SqliteStore {
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         let weight = Weight { items: 1, bytes: 0 };
         let (mut work, answer) = Work::new(Kind::HandOut, weight, claim, |tx, claim| tx.claim(claim));
+        work.empty = Vec::is_empty;
+        self.inbox.push(Box::new(work));
+        answer
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        // Answered at once, as a claim is, and among claims: it sees what was handed out and is not on disk yet.
+        let (mut work, answer) = Work::new(Kind::HandOut, Weight::default(), look, |tx, look| tx.look(look));
+        work.empty = |_| true;
+        self.inbox.push(Box::new(work));
+        answer
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        let weight = Weight { items: 1, bytes: 0 };
+        let take = |tx: &mut Tx<'_>, (claim, tasks): &(Claim, Vec<TaskId>)| tx.take(claim, tasks);
+        let (mut work, answer) = Work::new(Kind::HandOut, weight, (claim, tasks), take);
         work.empty = Vec::is_empty;
         self.inbox.push(Box::new(work));
         answer

@@ -8,8 +8,8 @@ use forerunner_core::{
 };
 
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, LeaseLost, Mismatch, Refusal, StoreError,
-    StoredContext,
+    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, LeaseLost, Mismatch, Refusal,
+    StoreError, StoredContext,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -48,6 +48,13 @@ pub trait Store: Send + Sync + 'static {
     /// stored version of their context with its birth.
     /// Tasks past their deadline at `claim.now` are not handed out; [`Store::sweep`] expires them.
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
+
+    /// Shows the first tasks that [`Store::claim`] would hand out, in that order, without handing them out.
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>>;
+
+    /// As [`Store::claim`], but only of `tasks`: those that cannot be claimed any more are left out. They need not be the
+    /// first ones.
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
 
     /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
@@ -160,6 +167,17 @@ pub struct Claim {
     pub now: Timestamp,
     /// When the leases end unless the node renews them; see [`Store::renew`].
     pub lease_until: Timestamp,
+}
+
+/// A look at what could be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// In which pool.
+    pub pool: PoolName,
+    /// At most this many.
+    pub limit: usize,
+    /// Tasks past their deadline by then are left out.
+    pub now: Timestamp,
 }
 
 /// The end of one attempt.

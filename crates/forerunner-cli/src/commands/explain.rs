@@ -1,5 +1,7 @@
 //! `forerunner explain`: why something is as it is.
 
+mod placement;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -15,6 +17,17 @@ use crate::{
 pub enum ExplainCommand {
     /// A scaling decision: what it saw, what it expected, what it did and why.
     Decision(DecisionArgs),
+    /// A placement: why a task went to its agent, and what the others would have cost.
+    Task(TaskArgs),
+}
+
+/// Which task.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// The task's id.
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// Which decision.
@@ -30,7 +43,17 @@ pub struct DecisionArgs {
 
 /// Explains.
 pub async fn run(command: ExplainCommand, out: &Output) -> anyhow::Result<()> {
-    let ExplainCommand::Decision(args) = command;
+    match command {
+        ExplainCommand::Decision(args) => decision(args, out).await,
+        ExplainCommand::Task(args) => {
+            let client = Client::new(&args.server.server)?;
+            let answer = client.get(format!("/v1/tasks/{}/placement", encode(&args.id))).await?;
+            out.show(&answer, || placement::explain(&answer))
+        }
+    }
+}
+
+async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&args.server.server)?;
     let base = format!("/v1/pools/{}/decisions", encode(&args.pool));
     let decision = match args.seq {

@@ -12,6 +12,7 @@ pub mod fields;
 mod history;
 mod migrate;
 mod node;
+mod placement;
 mod pool;
 mod replay;
 pub mod serve;
@@ -46,6 +47,8 @@ pub enum Command {
     Explain(explain::ExplainCommand),
     /// Replay traces under every policy: late tasks and cost, beside those of other rules.
     Replay(replay::ReplayArgs),
+    /// Replay where tasks with contexts land, policy by policy: hit share, bytes moved, time lost.
+    Placement(placement::PlacementArgs),
     /// Ask a policy over a pipe: an observation a line in, a decision a line out.
     Advise(advise::AdviseArgs),
     /// Take what a service has done out of it, to be replayed.
@@ -79,6 +82,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Node(command) => node::run(command, out).await,
         Command::Explain(command) => explain::run(command, out).await,
         Command::Replay(args) => replay::run(args, out).await,
+        Command::Placement(args) => placement::run(args, out).await,
         Command::Advise(args) => advise::run(args, out).await,
         Command::History(command) => history::run(command, out).await,
         Command::Config(command) => config::run(command, out),

@@ -87,7 +87,7 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
     f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
     f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected `process` or `simulated`
-    f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `seed`
+    f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `context_memory_bytes`, `restore_s_per_mb`, `seed`
     f.toml:2: `pools.Coder`: pool name `Coder` is not valid; use 1 to 64 of a-z, 0-9, _ and -
     f.toml:2: `http.workers`: 0 is not valid; use 1 to 1024
     FORERUNNER__POOLS__CODER__MAXIMUM: `pools.coder.maximum`: there is no key `maximum`; did you mean `max`?

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{AgentId, ContextId, Task, TaskId, Timestamp};
+use crate::{
+    AgentId, Task, TaskId, Timestamp,
+    placement::{AgentMemory, PlacementRecord},
+};
 
 /// Something a pool must know.
 #[derive(Debug, Clone)]
@@ -44,10 +47,8 @@ pub enum PoolEvent {
     Ready {
         /// The agent.
         agent: AgentId,
-        /// The context it holds now.
-        context: Option<ContextId>,
-        /// Size of that context, in bytes.
-        context_bytes: u64,
+        /// The contexts that it holds now, unless they are those it told of last.
+        memory: Option<Box<AgentMemory>>,
     },
     /// An agent is gone.
     Down {
@@ -70,6 +71,8 @@ pub enum PoolAction {
         /// The task.
         task: Arc<Task>,
     },
+    /// Keep why the task of the last [`PoolAction::Run`], which has a context, went where it went.
+    Placed(Box<PlacementRecord>),
     /// Stop an agent that is idle or starting.
     Stop(AgentId),
     /// Hand a task back to the queue untouched.

@@ -1,6 +1,6 @@
 //! Bringing the number of agents to the number wanted.
 
-use super::{AgentRecord, PoolAction, PoolMachine};
+use super::{AgentRecord, PoolAction, PoolMachine, StopRule};
 use crate::{AgentId, AgentState, Allowance, Timestamp};
 
 impl PoolMachine {
@@ -66,7 +66,7 @@ impl PoolMachine {
             self.stop(agent, actions);
             return true;
         }
-        if let Some(agent) = self.idle.oldest() {
+        if let Some(agent) = self.least_wanted(now) {
             self.cool_down(agent, now);
             return true;
         }
@@ -76,6 +76,23 @@ impl PoolMachine {
             record.cooling_since = Some(now);
         });
         true
+    }
+
+    /// The idle agent that goes first.
+    fn least_wanted(&self, now: Timestamp) -> Option<AgentId> {
+        if self.rules.stop == StopRule::OldestIdle || self.warmth.is_empty() {
+            return self.idle.oldest();
+        }
+        // One that holds nothing is worth nothing.
+        self.idle.oldest_plain().or_else(|| self.least_worth(now))
+    }
+
+    fn least_worth(&self, now: Timestamp) -> Option<AgentId> {
+        let rates = self.warmth.rates();
+        let worth = |agent: &AgentId| self.warmth.held_by(*agent).map_or(0.0, |held| held.worth_bytes(&rates, now));
+        // Oldest first, and the first of equals is taken.
+        let idle = self.idle.oldest_warm(usize::MAX).map(|agent| (worth(&agent), agent));
+        idle.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, agent)| agent)
     }
 
     fn newest(&self, state: AgentState) -> Option<AgentId> {

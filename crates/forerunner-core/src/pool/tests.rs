@@ -1,19 +1,24 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::{ContextId, LeaseEpoch, NewTask, Payload, PoolName, RetryPolicy, TaskState};
+use crate::{ContextId, LeaseEpoch, NewTask, Payload, PoolName, RetryPolicy, Task, TaskState};
 
 const COOLDOWN: Duration = Duration::from_secs(5);
 
-const fn at(secs: i64) -> Timestamp {
+pub(super) const fn at(secs: i64) -> Timestamp {
     Timestamp::from_micros(secs * 1_000_000)
 }
 
-fn machine(min: u32, max: u32) -> PoolMachine {
-    PoolMachine::new(PoolRules { min, max, cooldown: COOLDOWN, restart: RestartPolicy::default(), id_seed: 7 }, min)
+pub(super) fn rules(min: u32, max: u32) -> PoolRules {
+    let (stop, restart) = (StopRule::LeastWorth, RestartPolicy::default());
+    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, id_seed: 7 }
 }
 
-fn task(n: u128, context: Option<&str>) -> Arc<Task> {
+pub(super) fn machine(min: u32, max: u32) -> PoolMachine {
+    PoolMachine::new(rules(min, max), min)
+}
+
+pub(super) fn task(n: u128, context: Option<&str>) -> Arc<Task> {
     let mut new = NewTask::new(PoolName::new("p").unwrap(), Payload::null());
     new.context = context.map(|name| ContextId::new(name).unwrap());
     let id = TaskId::from_parts(at(0), n << 64);
@@ -22,14 +27,14 @@ fn task(n: u128, context: Option<&str>) -> Arc<Task> {
     Arc::new(task)
 }
 
-fn spawned(actions: &[PoolAction]) -> Vec<AgentId> {
+pub(super) fn spawned(actions: &[PoolAction]) -> Vec<AgentId> {
     actions
         .iter()
         .filter_map(|action| if let PoolAction::Spawn(agent) = action { Some(*agent) } else { None })
         .collect()
 }
 
-fn stopped(actions: &[PoolAction]) -> Vec<AgentId> {
+pub(super) fn stopped(actions: &[PoolAction]) -> Vec<AgentId> {
     actions.iter().filter_map(|action| if let PoolAction::Stop(agent) = action { Some(*agent) } else { None }).collect()
 }
 
@@ -38,7 +43,7 @@ fn demanded(actions: &[PoolAction]) -> usize {
 }
 
 /// A machine with `size` warm agents at second 0, and the agents.
-fn warm(size: u32, max: u32) -> (PoolMachine, Vec<AgentId>) {
+pub(super) fn warm(size: u32, max: u32) -> (PoolMachine, Vec<AgentId>) {
     let mut pool = machine(size, max);
     let agents = spawned(&pool.step(PoolEvent::Tick, at(0)));
     for agent in &agents {
@@ -47,14 +52,14 @@ fn warm(size: u32, max: u32) -> (PoolMachine, Vec<AgentId>) {
     (pool, agents)
 }
 
-fn run(pool: &mut PoolMachine, task: Arc<Task>, now: Timestamp) -> AgentId {
+pub(super) fn run(pool: &mut PoolMachine, task: Arc<Task>, now: Timestamp) -> AgentId {
     let actions = pool.step(PoolEvent::Assigned(vec![task]), now);
     let PoolAction::Run { agent, .. } = actions[0] else { panic!("expected a run, got {actions:?}") };
     agent
 }
 
-fn ready(agent: AgentId) -> PoolEvent {
-    PoolEvent::Ready { agent, context: None, context_bytes: 0 }
+pub(super) fn ready(agent: AgentId) -> PoolEvent {
+    PoolEvent::Ready { agent, memory: None }
 }
 
 fn down(agent: AgentId, reason: &str) -> PoolEvent {
@@ -122,17 +127,6 @@ fn a_busy_agent_that_is_not_needed_stops_after_its_task_unless_it_is_needed_agai
     pool.step(PoolEvent::Resize(0), at(4));
     pool.step(ready(agent), at(5));
     assert_eq!(stopped(&pool.step(PoolEvent::Tick, at(10))), vec![agent]);
-}
-
-#[test]
-fn a_task_goes_to_the_agent_that_holds_its_context() {
-    let (mut pool, _) = warm(2, 2);
-    let first = run(&mut pool, task(1, Some("red")), at(1));
-    let context = Some(ContextId::new("red").unwrap());
-    pool.step(PoolEvent::Ready { agent: first, context, context_bytes: 10 }, at(2));
-    assert_ne!(run(&mut pool, task(2, Some("blue")), at(3)), first);
-    assert_eq!(run(&mut pool, task(3, Some("red")), at(4)), first);
-    assert_eq!((pool.tally().warm_hits, pool.tally().warm_misses), (1, 2));
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
-    MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
+    LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -61,6 +61,8 @@ impl Store for FaultyStore {
 
     pass_on! {
         claim(claim: Claim) -> Vec<Task>;
+        look(look: Look) -> Vec<Candidate>;
+        take(claim: Claim, tasks: Vec<TaskId>) -> Vec<Task>;
         settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
         cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch>;
         redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;

@@ -218,3 +218,20 @@ async fn a_task_tells_what_its_context_took() {
     let plain = rig.finish(json!({ "input": "hello" })).await.json();
     assert_eq!(plain.get("context_cost"), None);
 }
+
+#[actix_web::test]
+async fn why_a_task_went_to_its_agent_can_be_asked() {
+    let rig = Rig::start().await;
+    let id = rig.finish(json!({ "input": "hello", "context": "repo-42" })).await.id();
+    let placed = rig.get(&format!("/v1/tasks/{id}/placement")).await.json();
+    assert_eq!((&placed["task"], &placed["placement"]["context"]), (&json!(id), &json!("repo-42")));
+    assert_eq!(placed["agent"], placed["placement"]["chosen"]["agent"]);
+    // The other agent may not have started yet.
+    let reason = placed["placement"]["reason"].as_str().unwrap_or_default();
+    assert!(["room", "only_idle"].contains(&reason), "{reason}");
+    let plain = rig.finish(json!({ "input": "hello" })).await.id();
+    let plain = rig.get(&format!("/v1/tasks/{plain}/placement")).await.json();
+    assert!(plain["placement"].is_null() && plain["why"].as_str().is_some_and(|why| why.contains("no context")));
+    let unknown = rig.get("/v1/tasks/01a20a46-0f24-7000-9c16-4fd6227eb6af/placement").await;
+    assert!(unknown.redacted().starts_with("404"), "{}", unknown.redacted());
+}

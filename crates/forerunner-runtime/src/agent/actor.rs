@@ -8,12 +8,15 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use forerunner_core::{AgentId, ContextId, Outcome, Task, TaskId};
+use forerunner_core::{
+    AgentId, ContextId, Outcome, Task, TaskId,
+    placement::{AgentMemory, HeldContext, Restored},
+};
 use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
-    AgentError, Driver, DriverFactory, Seat,
+    AgentError, Driver, DriverFactory, OwnContext, OwnMemory, Seat,
     attempt::{Attempt, Finished, Kept, Rein, StopWhy},
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
 };
@@ -41,6 +44,10 @@ pub(crate) struct AgentActor {
     metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
     held: Option<Box<Memory>>,
+    /// What bringing the context of the last task took, until the pool is told.
+    restored: Option<Restored>,
+    /// Whether the pool was told of contexts that are held.
+    told_of_contexts: bool,
     /// Contexts that were removed while the driver was not at hand.
     forgotten: Vec<ContextId>,
     /// The line of an attempt that is over, for the next one.
@@ -90,6 +97,8 @@ impl AgentActor {
             metrics,
             driver: None,
             held: None,
+            restored: None,
+            told_of_contexts: false,
             forgotten: Vec::new(),
             spare_rein: None,
             current: None,
@@ -220,10 +229,39 @@ impl AgentActor {
 
     /// Tells the pool that another task can come.
     fn be_ready(&mut self, ctx: &mut Context<Self>) {
-        let context = self.held.as_ref().map(|held| held.context.clone());
-        let context_bytes = self.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
-        self.guard.links.ready.send(AgentReady { agent: self.guard.agent, context, context_bytes });
+        let is_about_contexts = self.restored.is_some() || self.told_of_contexts;
+        let memory = if is_about_contexts { Some(Box::new(self.memory())) } else { None };
+        self.guard.links.ready.send(AgentReady { agent: self.guard.agent, memory });
         self.watch_idle(ctx);
+    }
+
+    /// What the pool is to know of the contexts held: by the instance, if it has a memory of its own, else by this actor.
+    fn memory(&mut self) -> AgentMemory {
+        let used_at = self.deps.now();
+        let own = self.driver.as_ref().and_then(|driver| driver.memory());
+        let mut restored = self.restored.take();
+        let held = self.held.as_ref();
+        let (contexts, room_bytes) = match own {
+            Some(OwnMemory { contexts, room_bytes }) => {
+                let known = |own: OwnContext| {
+                    // What the instance did last is stored under a version of which it was not told yet.
+                    let newest = held.filter(|held| held.context == own.context).map(|held| held.version);
+                    let version = newest.unwrap_or(own.version);
+                    HeldContext { context: own.context, version, bytes: own.bytes, used_at }
+                };
+                (contexts.into_iter().map(known).collect::<Vec<_>>(), room_bytes)
+            }
+            None => {
+                // The node has it for all its agents: bringing it took nothing that another agent would have spared.
+                restored = restored.map(|_| Restored::default());
+                let bytes = held.map_or(0, |held| held.snapshot.size_bytes() as u64);
+                let held = held.map(|held| (held.context.clone(), held.version));
+                let held = held.map(|(context, version)| HeldContext { context, version, bytes, used_at });
+                (held.into_iter().collect(), bytes)
+            }
+        };
+        self.told_of_contexts = !contexts.is_empty();
+        AgentMemory { contexts, room_bytes, restored }
     }
 
     /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.
@@ -351,6 +389,7 @@ impl Handler<SettleDone> for AgentActor {
     fn handle(&mut self, msg: SettleDone, ctx: &mut Self::Context) {
         let Some(current) = self.current.take_if(|current| is_settled(current, msg.task)) else { return };
         let (kept, broken) = current.after.unwrap_or_default();
+        self.restored = kept.as_ref().map(|kept| kept.restored);
         self.held = kept.and_then(|kept| self.take_over(*kept, msg.result.is_ok()));
         if let Some(reason) = broken {
             return self.end(Some(reason), Duration::ZERO, ctx);

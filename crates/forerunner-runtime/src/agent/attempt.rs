@@ -13,7 +13,9 @@ use std::{
 };
 
 use forerunner_context::Snapshot;
-use forerunner_core::{ContextCost, ContextId, ContextSource, ErrorKind, Outcome, Payload, Task, TaskError, TaskId};
+use forerunner_core::{
+    ContextCost, ContextId, ContextSource, ErrorKind, Outcome, Payload, Task, TaskError, TaskId, placement::Restored,
+};
 use forerunner_store::{ContextCommit, HeldVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -92,6 +94,8 @@ pub(crate) struct Kept {
     /// What should be done about the stored chain then.
     pub(crate) tend: Option<Tend>,
     pub(crate) cost: ContextCost,
+    /// What it took to bring it to an agent with a memory of its own.
+    pub(crate) restored: Restored,
     /// Why the change cannot be stored.
     refusal: Option<TaskError>,
 }
@@ -161,10 +165,11 @@ impl Attempt {
         if missing > 0 {
             self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
         }
+        let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
         let next = cx.into_snapshot();
         // As one JSON array: brackets, and commas between the items.
         cost.full_bytes = next.size_bytes() as u64 + next.len().max(1) as u64 + 1;
-        let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, refusal });
+        let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, restored, refusal });
         if !succeeded {
             return kept(memory, None, None, None, cost);
         }

@@ -29,6 +29,26 @@ pub struct Seat {
     pub pool: PoolName,
 }
 
+/// The contexts that an instance holds in a memory of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnMemory {
+    /// All of them, the one used last at the end.
+    pub contexts: Vec<OwnContext>,
+    /// Room for contexts, those held included, in bytes.
+    pub room_bytes: u64,
+}
+
+/// A context that an instance holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnContext {
+    /// Which.
+    pub context: ContextId,
+    /// The version that the instance was last told of it.
+    pub version: u64,
+    /// Its size, in bytes.
+    pub bytes: u64,
+}
+
 /// One warm instance. Lives on its actor's arbiter and does one job at a time.
 ///
 /// Futures may be dropped at any await: when the attempt times out and the agent does not stop by itself, or when the
@@ -50,6 +70,12 @@ pub trait Driver: 'static {
 
     /// Lets the instance forget a context that was removed, at the latest before its next job.
     fn forget(&mut self, _context: &ContextId) {}
+
+    /// Says which contexts the instance holds in a memory of its own. `None` for one that is handed its context with each
+    /// job: then it makes no difference which instance does it.
+    fn memory(&self) -> Option<OwnMemory> {
+        None
+    }
 
     /// Stops for good, forcibly after `grace`. Called once, also for an instance that died.
     fn stop(self: Box<Self>, _grace: Duration) -> LocalBoxFuture<'static, ()> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, ContextId, Task, TaskId};
+use forerunner_core::{AgentId, Task, TaskId, placement::AgentMemory};
 
 use crate::{gather::Outlet, queue::messages::Settle};
 
@@ -36,8 +36,8 @@ pub(crate) struct AgentStarted {
 /// The agent's task is settled and it can take another. Sent to the `PoolActor`. Gathers on its way.
 pub(crate) struct AgentReady {
     pub(crate) agent: AgentId,
-    pub(crate) context: Option<ContextId>,
-    pub(crate) context_bytes: u64,
+    /// What it holds of contexts now, unless that is what it told last.
+    pub(crate) memory: Option<Box<AgentMemory>>,
 }
 
 /// The agent is gone. Sent to the `PoolActor` when the actor is dropped, however that came about.

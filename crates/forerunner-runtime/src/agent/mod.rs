@@ -11,6 +11,6 @@ mod simulated;
 
 pub(crate) use actor::AgentActor;
 pub use context::{AgentContext, ProgressSink, Transfer};
-pub use driver::{Driver, DriverFactory, Job, Seat};
+pub use driver::{Driver, DriverFactory, Job, OwnContext, OwnMemory, Seat};
 pub use error::AgentError;
 pub use simulated::{SimulatedFactory, SimulatedSpec};

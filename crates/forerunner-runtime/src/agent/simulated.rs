@@ -1,5 +1,7 @@
 //! Agents that only take their time: for demonstrations, benchmarks and tests.
 
+mod memory;
+
 use std::{
     sync::{
         Arc,
@@ -8,17 +10,19 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{Error, Payload, human_duration};
+use forerunner_core::{ContextId, Error, Payload, TaskId, human_duration};
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat};
+use self::memory::SimulatedMemory;
+use super::{AgentContext, AgentError, Driver, DriverFactory, Job, OwnMemory, Seat, Transfer};
 
 /// How simulated agents behave.
 ///
-/// A task takes `service_s` seconds if its input is an object with that number, else `service`. Rates are
-/// probabilities in 0 to 1, drawn for each task.
+/// A task takes `service_s` seconds if its input is an object with that number, else `service`. If it has the numbers
+/// `context_bytes` and `shared_bytes`, its context has so many bytes afterwards, and the items within the first
+/// `shared_bytes` are those it had before. Rates are probabilities in 0 to 1, drawn for each task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatedSpec {
@@ -40,6 +44,10 @@ pub struct SimulatedSpec {
     pub slow_factor: f64,
     /// By how much each task makes its context grow, in bytes of JSON (8 at least); 0 leaves it as it is.
     pub context_growth_bytes: usize,
+    /// Room of each agent for contexts in a memory of its own, in bytes; with 0 it is handed its context with each task.
+    pub context_memory_bytes: u64,
+    /// Seconds that it takes to bring 10⁶ bytes of a context to such a memory.
+    pub restore_s_per_mb: f64,
     /// Where chance begins: the n-th agent with the same seed draws the same.
     pub seed: u64,
 }
@@ -55,6 +63,8 @@ impl Default for SimulatedSpec {
             slow_rate: 0.0,
             slow_factor: 10.0,
             context_growth_bytes: 0,
+            context_memory_bytes: 0,
+            restore_s_per_mb: 0.0,
             seed: 0,
         }
     }
@@ -76,6 +86,8 @@ impl SimulatedSpec {
             check(key, rate, (0.0..=1.0).contains(&rate), "use 0 to 1")?;
         }
         check("speed", self.speed, self.speed > 0.0 && self.speed.is_finite(), "use a number above 0")?;
+        let restore = self.restore_s_per_mb;
+        check("restore_s_per_mb", restore, restore >= 0.0 && restore.is_finite(), "use a number of at least 0")?;
         let slow = self.slow_factor;
         check("slow_factor", slow, slow >= 0.0 && slow.is_finite(), "use a number of at least 0")
     }
@@ -84,14 +96,15 @@ impl SimulatedSpec {
     fn scaled(&self, seconds: f64) -> Duration {
         Duration::try_from_secs_f64(seconds / self.speed).unwrap_or(Duration::ZERO)
     }
+}
 
-    fn service_of(&self, input: &Payload) -> f64 {
-        #[derive(Deserialize)]
-        struct Timed {
-            service_s: f64,
-        }
-        input.read::<Timed>().map_or(self.service.as_secs_f64(), |timed| timed.service_s)
-    }
+/// What the input of a task may say of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    service_s: Option<f64>,
+    context_bytes: Option<usize>,
+    shared_bytes: usize,
 }
 
 /// Makes simulated agents.
@@ -123,7 +136,8 @@ impl DriverFactory for SimulatedFactory {
         Box::pin(async move {
             sleep(spec.scaled(spec.cold_start.as_secs_f64())).await;
             let chance = Chance::new(spec.seed, instance);
-            Ok(Box::new(SimulatedDriver { spec, chance }) as Box<dyn Driver>)
+            let memory = (spec.context_memory_bytes > 0).then(|| SimulatedMemory::new(spec.context_memory_bytes));
+            Ok(Box::new(SimulatedDriver { spec, chance, memory }) as Box<dyn Driver>)
         })
     }
 }
@@ -132,6 +146,7 @@ impl DriverFactory for SimulatedFactory {
 struct SimulatedDriver {
     spec: Arc<SimulatedSpec>,
     chance: Chance,
+    memory: Option<SimulatedMemory>,
 }
 
 impl SimulatedDriver {
@@ -141,7 +156,9 @@ impl SimulatedDriver {
         let [slow, error, crash] =
             [spec.slow_rate, spec.error_rate, spec.crash_rate].map(|rate| self.chance.hits(rate));
         let factor = if slow { spec.slow_factor } else { 1.0 };
-        let service = spec.scaled(spec.service_of(&job.input) * factor);
+        let wish: Wish = job.input.read().unwrap_or_default();
+        let service = spec.scaled(wish.service_s.unwrap_or(spec.service.as_secs_f64()) * factor);
+        self.bring(cx).await?;
         if crash {
             take(service / 2, cx).await?;
             return Err(AgentError::lost("the simulated agent crashed (crash_rate)"));
@@ -153,8 +170,46 @@ impl SimulatedDriver {
         if spec.context_growth_bytes > 0 {
             cx.push_bytes(item_of(spec.context_growth_bytes))?;
         }
+        if let Some(bytes) = wish.context_bytes {
+            reshape(cx, job.task, wish.shared_bytes, bytes)?;
+        }
+        self.hold(cx);
         Ok(job.input.clone())
     }
+
+    /// Takes the time that it takes to bring what the agent lacks of its task's context.
+    async fn bring(&mut self, cx: &mut AgentContext) -> Result<(), AgentError> {
+        let (Some(memory), Some(id)) = (&self.memory, cx.id()) else { return Ok(()) };
+        let missing_bytes = memory.missing_bytes(id, cx.items());
+        let bringing = self.spec.scaled(missing_bytes as f64 / 1e6 * self.spec.restore_s_per_mb);
+        take(bringing, cx).await?;
+        let load_s = bringing.as_secs_f64();
+        cx.note_transfer(Transfer { to_agent_bytes: missing_bytes, load_s, ..Transfer::default() });
+        self.hold(cx);
+        Ok(())
+    }
+
+    fn hold(&mut self, cx: &AgentContext) {
+        if let (Some(memory), Some(id)) = (&mut self.memory, cx.id()) {
+            memory.hold(id, cx.version(), cx.items());
+        }
+    }
+}
+
+/// Gives a context so many bytes, of which the first ones stay as they are: those of whole items within `shared`.
+fn reshape(cx: &mut AgentContext, task: TaskId, shared: usize, bytes: usize) -> Result<(), AgentError> {
+    let mut kept = 0;
+    let stay = cx.items().iter().take_while(|item| {
+        kept += item.size_bytes();
+        kept <= shared
+    });
+    let mut items: Vec<Vec<u8>> = stay.map(|item| item.bytes().to_vec()).collect();
+    let rest = bytes.saturating_sub(items.iter().map(Vec::len).sum());
+    let empty = format!(r#"{{"task":"{task}","x":""}}"#).len();
+    if rest > 0 {
+        items.push(format!(r#"{{"task":"{task}","x":"{}"}}"#, "x".repeat(rest.saturating_sub(empty))).into_bytes());
+    }
+    cx.replace(items)
 }
 
 /// Takes its time, unless the task is cancelled.
@@ -178,6 +233,16 @@ impl Driver for SimulatedDriver {
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
         Box::pin(self.attempt(job, cx))
+    }
+
+    fn memory(&self) -> Option<OwnMemory> {
+        self.memory.as_ref().map(SimulatedMemory::own)
+    }
+
+    fn forget(&mut self, context: &ContextId) {
+        if let Some(memory) = &mut self.memory {
+            memory.forget(context);
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Turns messages into events for [`PoolMachine`] and its actions into agents.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{
@@ -9,9 +13,12 @@ use forerunner_core::{
 };
 use tokio::sync::oneshot;
 
-use super::messages::{
-    AgentList, AttachForecast, Configure, ForgetContext, GetPool, ListAgents, PoolLinks, PoolSample, Resize, SetPaused,
-    Stop,
+use super::{
+    messages::{
+        AgentList, AttachForecast, Configure, ForgetContext, GetPlacement, GetPool, KeptPlacement, ListAgents,
+        PoolLinks, PoolSample, Resize, SetPaused, Stop,
+    },
+    placements::Placements,
 };
 use crate::{
     agent::{
@@ -21,7 +28,7 @@ use crate::{
     deps::PoolDeps,
     gather::{Gathered, Inbox},
     metrics::PoolMetrics,
-    queue::messages::{Assign, Demand, Nudge, Settle, StopTask, Withdraw, Withdrawn},
+    queue::messages::{Assign, Demand, Nudge, Select, Selected, Settle, StopTask, Withdraw, Withdrawn},
     status::{AgentStatus, Cause, ColdStart, PoolState},
 };
 
@@ -38,6 +45,7 @@ pub(crate) struct PoolActor {
     /// Leases by the task's id, to settle those of agents that vanish.
     leases: IdMap<TaskId, LeaseEpoch>,
     cold_starts: VecDeque<f64>,
+    placements: Placements,
     metrics: Arc<PoolMetrics>,
     /// Agents that became ready.
     ready: Inbox<AgentReady>,
@@ -64,6 +72,7 @@ impl PoolActor {
             min,
             max: settings.max,
             cooldown: settings.cooldown,
+            stop: settings.scale_down,
             restart: settings.restart,
             id_seed: deps.seed,
         };
@@ -79,6 +88,7 @@ impl PoolActor {
             actions: Vec::new(),
             demand: 0,
             cold_starts: VecDeque::new(),
+            placements: Placements::default(),
             wake: None,
             stopped: None,
         }
@@ -100,6 +110,7 @@ impl PoolActor {
                     assignments.push((task.id, task.epoch, agent));
                     self.run(agent, task);
                 }
+                PoolAction::Placed(record) => self.placements.keep(*record, &self.metrics.placement),
                 PoolAction::Stop(agent) => self.stop_agent(agent),
                 PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
                 PoolAction::Lost { task, reason } => self.settle_lost(task, reason),
@@ -250,6 +261,22 @@ impl Handler<Assign> for PoolActor {
     }
 }
 
+impl Handler<Select> for PoolActor {
+    type Result = Selected;
+
+    fn handle(&mut self, msg: Select, _: &mut Self::Context) -> Selected {
+        Selected(self.machine.select(&msg.tasks, msg.limit, self.deps.now()))
+    }
+}
+
+impl Handler<GetPlacement> for PoolActor {
+    type Result = KeptPlacement;
+
+    fn handle(&mut self, GetPlacement(task): GetPlacement, _: &mut Self::Context) -> KeptPlacement {
+        KeptPlacement(self.placements.get(task).map(|record| Box::new(record.clone())))
+    }
+}
+
 impl Handler<Withdrawn> for PoolActor {
     type Result = ();
 
@@ -279,11 +306,16 @@ impl Handler<Gathered<AgentReady>> for PoolActor {
     fn handle(&mut self, _: Gathered<AgentReady>, ctx: &mut Self::Context) {
         let now = self.deps.now();
         let mut ready = self.ready.take();
-        for AgentReady { agent, context, context_bytes } in ready.drain(..) {
+        let mut is_about_contexts = false;
+        for AgentReady { agent, memory } in ready.drain(..) {
+            is_about_contexts |= memory.is_some();
             if let Some(task) = self.machine.task_of(agent) {
                 self.leases.remove(&task);
             }
-            self.apply_at(now, PoolEvent::Ready { agent, context, context_bytes }, ctx);
+            self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
+        }
+        if is_about_contexts {
+            self.deps.looks_ahead.store(self.machine.looks_ahead(), Ordering::Relaxed);
         }
         self.ready.recycle(ready);
     }
@@ -402,6 +434,7 @@ impl Handler<ForgetContext> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, msg: ForgetContext, _: &mut Self::Context) {
+        self.machine.forget_context(&msg.0);
         for agent in self.agents.values() {
             agent.do_send(msg.clone());
         }

@@ -1,7 +1,7 @@
 //! What a pool hears and answers.
 
 use actix::{Message, MessageResponse, Recipient};
-use forerunner_core::{AgentCounts, ContextId, PoolTally, Timestamp};
+use forerunner_core::{AgentCounts, ContextId, PoolTally, TaskId, Timestamp, placement::PlacementRecord};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -62,6 +62,15 @@ impl PoolSample {
         }
     }
 }
+
+/// Say why a task went where it went. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "KeptPlacement")]
+pub(crate) struct GetPlacement(pub(crate) TaskId);
+
+/// Why a task went where it went, if that is kept.
+#[derive(MessageResponse)]
+pub(crate) struct KeptPlacement(pub(crate) Option<Box<PlacementRecord>>);
 
 /// List your agents. Sent by a `Handle`.
 #[derive(Message)]

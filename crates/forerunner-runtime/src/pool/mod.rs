@@ -2,5 +2,7 @@
 
 mod actor;
 pub(crate) mod messages;
+mod placements;
+mod why;
 
 pub(crate) use actor::PoolActor;

@@ -1,6 +1,10 @@
 //! Turns messages into events for [`QueueMachine`] and its actions into store calls.
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
@@ -30,7 +34,7 @@ use crate::{
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long the wiring of a pool's actors may take before the queue looks again.
-const WIRING: Duration = Duration::from_millis(5);
+pub(super) const WIRING: Duration = Duration::from_millis(5);
 
 type Reply = oneshot::Sender<Result<Accepted, Error>>;
 
@@ -226,25 +230,40 @@ impl QueueActor {
             // The wiring is not complete: nobody could be given what is claimed.
             return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
         }
-        let claim = Claim {
-            pool: self.deps.name.clone(),
-            node: self.deps.node.node,
-            limit: asked,
-            now,
-            lease_until: now + LEASE,
-        };
-        let call = self.deps.node.store.claim(claim);
+        match self.deps.looks_ahead.load(Ordering::Relaxed) {
+            true => self.look(asked, ctx),
+            false => self.claim_first(asked, ctx),
+        }
+    }
+
+    /// Claims tasks from the head of the queue.
+    pub(super) fn claim_first(&mut self, asked: usize, ctx: &mut Context<Self>) {
+        let call = self.deps.node.store.claim(self.terms(asked));
         self.call(call, ctx, move |queue, answer, ctx| match answer {
-            Ok(tasks) => queue.on_claimed(asked, tasks, ctx),
-            Err(error) => {
-                tracing::error!(pool = %queue.deps.name, %error, "work could not be claimed");
-                let retry_at = queue.deps.now() + STORE_BACKOFF;
-                queue.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
+            Ok(tasks) => {
+                let got = queue.on_claimed(tasks);
+                queue.apply(QueueEvent::Claimed { asked, got }, ctx);
+                queue.look_at_depth(ctx);
             }
+            Err(error) => queue.on_not_claimed(&error, ctx),
         });
     }
 
-    fn on_claimed(&mut self, asked: usize, tasks: Vec<Task>, ctx: &mut Context<Self>) {
+    /// The terms of a claim made now.
+    pub(super) fn terms(&self, limit: usize) -> Claim {
+        let now = self.deps.now();
+        let (pool, node) = (self.deps.name.clone(), self.deps.node.node);
+        Claim { pool, node, limit, now, lease_until: now + LEASE }
+    }
+
+    pub(super) fn on_not_claimed(&mut self, error: &StoreError, ctx: &mut Context<Self>) {
+        tracing::error!(pool = %self.deps.name, %error, "work could not be claimed");
+        let retry_at = self.deps.now() + STORE_BACKOFF;
+        self.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
+    }
+
+    /// Passes claimed tasks on to the pool; answers how many they are.
+    pub(super) fn on_claimed(&mut self, tasks: Vec<Task>) -> usize {
         let got = tasks.len();
         self.deps.admission.leave(got);
         let now = self.deps.now();
@@ -265,8 +284,7 @@ impl QueueActor {
             Some(links) if got > 0 => links.assign.do_send(Assign(assigned)),
             _ => {}
         }
-        self.apply(QueueEvent::Claimed { asked, got }, ctx);
-        self.look_at_depth(ctx);
+        got
     }
 
     fn sweep(&mut self, ctx: &mut Context<Self>) {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, ContextCost, LeaseEpoch, Outcome, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    AgentId, ContextCost, LeaseEpoch, Outcome, Selection, Task, TaskId, TaskState, Timestamp, placement::Candidate,
+};
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
@@ -49,6 +51,18 @@ pub(crate) struct Withdrawn {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Assign(pub(crate) Vec<Arc<Task>>);
+
+/// Say which of these tasks, the first that wait, you would take: at most `limit`. Sent to the `PoolActor`.
+#[derive(Message)]
+#[rtype(result = "Selected")]
+pub(crate) struct Select {
+    pub(crate) tasks: Vec<Candidate>,
+    pub(crate) limit: usize,
+}
+
+/// Which tasks a pool would take.
+#[derive(Debug, actix::MessageResponse)]
+pub(crate) struct Selected(pub(crate) Selection);
 
 /// An attempt ended. Sent by the `AgentActor` that ran it, or by the `PoolActor` for one that vanished or never began.
 /// Gathers on its way.
@@ -193,6 +207,7 @@ pub(crate) struct Nudge(pub(crate) Cause);
 #[rtype(result = "()")]
 pub(crate) struct AttachQueue {
     pub(crate) assign: Recipient<Assign>,
+    pub(crate) select: Recipient<Select>,
     pub(crate) withdrawn: Recipient<Withdrawn>,
     pub(crate) stop_task: Recipient<StopTask>,
     pub(crate) nudge: Option<Recipient<Nudge>>,

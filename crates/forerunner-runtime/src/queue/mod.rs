@@ -2,6 +2,7 @@
 
 mod actor;
 mod control;
+mod look;
 pub(crate) mod messages;
 mod settle;
 mod tally;

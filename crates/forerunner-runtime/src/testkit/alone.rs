@@ -6,7 +6,10 @@ mod pool;
 mod queue;
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -55,6 +58,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         policy,
         unsettled: AtomicUsize::new(0),
         contexts: Arc::new(ContextBook::new(None)),
+        looks_ahead: AtomicBool::new(false),
         seed: 1,
     })
 }

@@ -2,9 +2,9 @@
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
-    MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreFuture, StoredContext,
-    Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
+    LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 pub struct KeptOpen(pub MemoryStore);
@@ -20,6 +20,8 @@ impl Store for KeptOpen {
         kind() -> &'static str;
         enqueue(batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
         claim(claim: Claim) -> StoreFuture<Vec<Task>>;
+        look(look: Look) -> StoreFuture<Vec<Candidate>>;
+        take(claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
         settle(batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
         assign(assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) -> ();
         cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;

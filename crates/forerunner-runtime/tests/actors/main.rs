@@ -5,6 +5,7 @@ mod cluster;
 mod contexts;
 mod faults;
 mod kept_open;
+mod placement;
 mod queue;
 mod scaling;
 mod supervision;

@@ -12,9 +12,9 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
-    Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission,
-    Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
+    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -144,6 +144,18 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.through(Verb::Claim, |store| {
             noting(&self.journal, store.claim(claim), |tasks| {
+                tasks.iter().map(|task| Deed::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
+            })
+        })
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        self.through(Verb::Look, |store| store.look(look))
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.through(Verb::Take, |store| {
+            noting(&self.journal, store.take(claim, tasks), |tasks| {
                 tasks.iter().map(|task| Deed::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
             })
         })

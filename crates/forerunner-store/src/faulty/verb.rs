@@ -5,6 +5,10 @@ pub enum Verb {
     Enqueue,
     /// [`Store::claim`](crate::Store::claim).
     Claim,
+    /// [`Store::look`](crate::Store::look).
+    Look,
+    /// [`Store::take`](crate::Store::take).
+    Take,
     /// [`Store::settle`](crate::Store::settle).
     Settle,
     /// [`Store::cancel`](crate::Store::cancel).

@@ -38,6 +38,11 @@ impl Contexts {
         self.kept.get(context).map_or((0, 0), |kept| (kept.born, kept.version))
     }
 
+    /// The size of a context, in bytes; 0 for none.
+    pub fn size_bytes(&self, context: &ContextId) -> u64 {
+        self.kept.get(context).map_or(0, |kept| kept.size_bytes)
+    }
+
     /// Stores a new version of a context, unless it does not follow the stored one.
     pub fn commit(&mut self, commit: ContextCommit, now: Timestamp) -> bool {
         let ContextCommit { context, born, parent_version, frame, full, size_bytes, items, pieces } = commit;

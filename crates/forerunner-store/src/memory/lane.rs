@@ -57,6 +57,25 @@ impl Lane {
         }
     }
 
+    /// The first spots that are `ready`, at most so many, each once.
+    pub fn first(&self, limit: usize, is_ready: impl Fn(&Spot) -> bool) -> Vec<Spot> {
+        let (mut ring, mut early) = (self.ring.iter().peekable(), self.early.iter().peekable());
+        let mut found: Vec<Spot> = Vec::new();
+        while found.len() < limit {
+            let next = match (ring.peek(), early.peek()) {
+                (Some(front), Some(before)) if before < front => early.next(),
+                (None, _) => early.next(),
+                _ => ring.next(),
+            };
+            let Some(spot) = next else { break };
+            // A task that left and came back can have its spot twice.
+            if found.last() != Some(spot) && is_ready(spot) {
+                found.push(*spot);
+            }
+        }
+        found
+    }
+
     fn pop_any(&mut self) -> Option<Spot> {
         match (self.ring.front(), self.early.first()) {
             (Some(front), Some(early)) if early < front => self.early.pop_first(),
@@ -132,6 +151,8 @@ mod tests {
         for (due, seq) in [(10, 1), (10, 2), (30, 3), (5, 4), (20, 5)] {
             lane.push(spot(due, seq));
         }
+        assert_eq!(lane.first(4, |spot| spot.seq != 2).iter().map(|spot| spot.seq).collect::<Vec<_>>(), [4, 1, 5, 3]);
+        assert_eq!(lane.first(1, |_| true), [spot(5, 4)]);
         assert_eq!(drain(&mut lane, |_| true), [4, 1, 2, 5, 3]);
     }
 

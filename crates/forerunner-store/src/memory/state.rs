@@ -198,6 +198,13 @@ impl State {
         self.pools[pool].lanes[lane].note_stale(|spot| self.slots.is_ready(spot));
     }
 
+    /// Notes that a task was leased without being popped.
+    pub fn note_taken(&mut self, slot: u32) {
+        let entry = self.slots.at(slot);
+        let (pool, lane) = (entry.pool as usize, lane_of(&entry.task));
+        self.pools[pool].lanes[lane].note_stale(|spot| self.slots.is_ready(spot));
+    }
+
     /// Notes that a waiting task has a deadline.
     pub fn note_deadline(&mut self, slot: u32) {
         let entry = self.slots.at(slot);

@@ -71,7 +71,7 @@ impl State {
     }
 
     /// Starts an attempt of a task that was just popped.
-    fn lease(&mut self, slot: u32, claim: &Claim) -> Task {
+    pub(super) fn lease(&mut self, slot: u32, claim: &Claim) -> Task {
         self.forget_wait(slot);
         self.set_state(slot, TaskState::Running);
         let entry = self.slots.at_mut(slot);

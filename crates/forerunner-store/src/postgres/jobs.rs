@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Rescue, Settlement, StoreError, Submission, TaskFilter,
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Settlement, StoreError, Submission, TaskFilter,
 };
 
 /// What is asked of the store.
@@ -15,6 +15,8 @@ use crate::{
 pub(super) enum Ask {
     Enqueue(Vec<Submission>),
     Claim(Claim),
+    Look(Look),
+    Take(Claim, Vec<TaskId>),
     Settle(Vec<Settlement>),
     Assign(Vec<(TaskId, LeaseEpoch, AgentId)>),
     Cancel(TaskId, Timestamp),
@@ -97,6 +99,8 @@ impl Tx<'_> {
             Ask::Enqueue(batch) => Box::new(self.enqueue(&batch.iter().collect::<Vec<_>>()).await?),
             Ask::Settle(batch) => Box::new(self.settle(&batch.iter().collect::<Vec<_>>()).await?),
             Ask::Claim(claim) => Box::new(self.claim(claim).await?),
+            Ask::Look(look) => Box::new(self.look(look).await?),
+            Ask::Take(claim, tasks) => Box::new(self.take(claim, tasks).await?),
             Ask::Assign(assignments) => Box::new(self.assign(assignments).await?),
             Ask::Cancel(task, now) => Box::new(self.cancel(*task, *now).await?),
             Ask::Redrive(task, now) => Box::new(self.redrive(*task, *now).await?),

@@ -159,7 +159,7 @@ fn error(row: &Row) -> Sql<Option<TaskError>> {
     Ok(Some(TaskError::new(kind, get::<Option<String>>(row, 17)?.unwrap_or_default())))
 }
 
-fn name_of<T>(name: Result<T, forerunner_core::Error>) -> Sql<T> {
+pub(super) fn name_of<T>(name: Result<T, forerunner_core::Error>) -> Sql<T> {
     name.map_err(unreadable)
 }
 

@@ -219,30 +219,49 @@ impl Tx<'_> {
     }
 
     pub async fn claim(&self, claim: &Claim) -> Sql<Vec<Task>> {
-        const SQL: &str = concat!(
-            "WITH c AS MATERIALIZED (SELECT pool, urgency, due, task FROM ready \
-             WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) ORDER BY urgency, due, task LIMIT $3 \
-             FOR UPDATE SKIP LOCKED), \
-             d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
-             AND r.task = c.task RETURNING r.task), \
-             t AS (UPDATE tasks u SET state = 2, epoch = u.epoch + 1, attempt = u.attempt + 1, started_at = $2, \
-             node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
-             l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
-             AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
-            task_columns!("NULL::text"),
-            ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = t.task \
-             LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
+        self.lease(claim, claim.limit, None).await
+    }
+
+    /// Leases the first claimable tasks, at most `limit`, or of those only that are `among`.
+    pub(super) async fn lease(&self, claim: &Claim, limit: usize, among: Option<Vec<Uuid>>) -> Sql<Vec<Task>> {
+        // Two statements, so that a plain claim does nothing but walk the index.
+        macro_rules! leasing {
+            ($picked:literal) => {
+                concat!(
+                    "WITH c AS MATERIALIZED (",
+                    $picked,
+                    " ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED), \
+                     d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
+                     AND r.task = c.task RETURNING r.task), \
+                     t AS (UPDATE tasks u SET state = 2, epoch = u.epoch + 1, attempt = u.attempt + 1, started_at = $2, \
+                     node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
+                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
+                     AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
+                    task_columns!("NULL::text"),
+                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = t.task \
+                     LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
+                )
+            };
+        }
+        const FIRST: &str = leasing!(
+            "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2)"
+        );
+        const AMONG: &str = leasing!(
+            "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
+             AND task IN (SELECT task FROM tasks WHERE id = ANY($5))"
         );
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
         self.renew(claim.node, claim.lease_until, lasts).await?;
-        let (now, limit) = (claim.now.as_micros(), i64::try_from(claim.limit).unwrap_or(i64::MAX));
-        let params = [
-            (&claim.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+        let (now, limit) = (claim.now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let pool = claim.pool.as_str();
+        let mut params = vec![
+            (&pool as &(dyn ToSql + Sync), Type::TEXT),
             (&now, Type::INT8),
             (&limit, Type::INT8),
             (claim.node.as_uuid(), Type::UUID),
         ];
-        let rows = self.query(SQL, &params).await?;
+        params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
+        let rows = self.query(if among.is_some() { AMONG } else { FIRST }, &params).await?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
             task.context_version = get::<i64>(row, 28)?.unsigned_abs();

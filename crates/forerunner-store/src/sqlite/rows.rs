@@ -148,7 +148,7 @@ fn optional_text<'a>(row: &'a Row<'_>, column: usize) -> Sql<Option<&'a str>> {
     row.get_ref(column)?.as_str_or_null().map_err(|error| unreadable(column, error))
 }
 
-fn name_of<T>(column: usize, name: Result<T, forerunner_core::Error>) -> Sql<T> {
+pub(super) fn name_of<T>(column: usize, name: Result<T, forerunner_core::Error>) -> Sql<T> {
     name.map_err(|error| unreadable(column, error))
 }
 

@@ -171,7 +171,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn lease(&mut self, found: Stored, claim: &Claim) -> Sql<Task> {
+    pub(super) fn lease(&mut self, found: Stored, claim: &Claim) -> Sql<Task> {
         let spot = found.spot();
         let mut task = found.task;
         task.state = TaskState::Running;

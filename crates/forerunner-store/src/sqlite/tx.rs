@@ -40,7 +40,7 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    fn urgency(&self) -> u8 {
+    pub fn urgency(&self) -> u8 {
         9 - self.priority.min(9)
     }
 }

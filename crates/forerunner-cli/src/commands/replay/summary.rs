@@ -1,16 +1,13 @@
 //! The table of the manual: one policy over many cells, beside the others at their best.
 
-use std::{fmt::Write, fs, path::Path, time::Duration};
+use std::{fmt::Write, path::Path, time::Duration};
 
-use anyhow::Context;
 use forerunner_core::format_duration;
 use forerunner_forecast::PolicyKind;
 
 use super::study::{Run, Study};
-use crate::exit::Usage;
+use crate::markers;
 
-const BEGIN: &str = "<!-- replay:begin -->";
-const END: &str = "<!-- replay:end -->";
 /// Lateness that still counts as near the objective, relative to the share allowed.
 const NEAR: f64 = 1.25;
 
@@ -19,20 +16,7 @@ const NEAR: f64 = 1.25;
 /// # Errors
 /// When the file has other text and no markers, or cannot be written.
 pub fn write(path: &Path, study: &Study) -> anyhow::Result<()> {
-    let old = match fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{BEGIN}\n{END}\n"),
-        read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
-    };
-    let new = between_markers(&old, &markdown(study)).ok_or_else(|| {
-        Usage(format!("`{}` has no lines `{BEGIN}` and `{END}`; put them where the table belongs", path.display()))
-    })?;
-    fs::write(path, new).with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-fn between_markers(old: &str, table: &str) -> Option<String> {
-    let (before, rest) = old.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+    markers::write(path, "replay", &markdown(study))
 }
 
 /// One cell, as the table has it.
@@ -281,13 +265,5 @@ mod tests {
         | `utilisation` | 0 | 50.00 % | 0 | – | – | – |
         | `utilisation:interval_s=3` | 2 | 0.00 % | 1 | 2.00 | 1.50 | 0.75 |
         ");
-    }
-
-    #[test]
-    fn it_replaces_what_stood_between_the_markers() {
-        let old = format!("# Manual\n\n{BEGIN}\nold\n{END}\n\nrest\n");
-        let new = between_markers(&old, "| new |").expect("markers");
-        assert_eq!(new, format!("# Manual\n\n{BEGIN}\n\n| new |\n{END}\n\nrest\n"));
-        assert_eq!(between_markers("no markers", "x"), None);
     }
 }

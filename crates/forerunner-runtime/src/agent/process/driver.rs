@@ -19,7 +19,7 @@ use super::{
     },
     refusal::task_error,
 };
-use crate::agent::{AgentContext, AgentError, Driver, Job, Transfer};
+use crate::agent::{AgentContext, AgentError, Driver, Job, OwnMemory, Transfer};
 
 /// What a child may write between two tasks, in bytes: stragglers of the task before, but no flood.
 const IDLE_ALLOWANCE_BYTES: usize = 64 << 10;
@@ -339,6 +339,10 @@ impl Driver for ProcessDriver {
             }
             link.terminate(deadline.saturating_duration_since(Instant::now())).await;
         })
+    }
+
+    fn memory(&self) -> Option<OwnMemory> {
+        self.contexts.is_supported().then(|| self.contexts.memory())
     }
 
     fn forget(&mut self, context: &ContextId) {

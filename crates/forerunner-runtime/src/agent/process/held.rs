@@ -6,6 +6,7 @@ use forerunner_context::{Item, ItemHash};
 use forerunner_core::ContextId;
 
 use super::edit::{Step, steps};
+use crate::agent::{OwnContext, OwnMemory};
 
 /// Most contexts that a child is trusted with, whatever it says of itself: the node remembers what each one holds.
 const MAX_CONTEXTS: usize = 1_024;
@@ -38,6 +39,7 @@ struct Held {
     /// The version that the child was last told for this context: both sides name the state so.
     version: u64,
     items: Vec<ItemHash>,
+    bytes: u64,
     last_use: u64,
 }
 
@@ -84,8 +86,24 @@ impl HeldContexts {
     /// Remembers that the child holds `items` and calls them `version`.
     pub(super) fn hold(&mut self, id: &ContextId, version: u64, items: &[Item]) {
         self.uses += 1;
+        let bytes = items.iter().map(|item| item.size_bytes() as u64).sum();
         let items = items.iter().map(|item| *item.hash()).collect();
-        self.held.insert(id.clone(), Held { version, items, last_use: self.uses });
+        self.held.insert(id.clone(), Held { version, items, bytes, last_use: self.uses });
+    }
+
+    /// Returns what the child holds. Room is counted in contexts: as long as it is not used up, there is no end of bytes.
+    pub(super) fn memory(&self) -> OwnMemory {
+        let mut held: Vec<_> = self.held.iter().collect();
+        held.sort_unstable_by_key(|(_, held)| held.last_use);
+        let own = |(id, held): (&ContextId, &Held)| OwnContext {
+            context: id.clone(),
+            version: held.version,
+            bytes: held.bytes,
+        };
+        let contexts: Vec<OwnContext> = held.into_iter().map(own).collect();
+        let is_full = contexts.len() >= self.capacity;
+        let room_bytes = if is_full { contexts.iter().map(|own| own.bytes).sum() } else { u64::MAX };
+        OwnMemory { contexts, room_bytes }
     }
 
     /// Notes that a context is gone for good; the child is to drop it.
@@ -174,7 +192,11 @@ mod tests {
         held.hold(&id("b"), 1, &[]);
         held.hold(&id("a"), 2, &[]);
         assert_eq!(held.make_room(&id("a")), None);
+        let full = held.memory();
+        let names: Vec<_> = full.contexts.iter().map(|own| (own.context.as_str(), own.version)).collect();
+        assert_eq!((names, full.room_bytes), (vec![("b", 1), ("a", 2)], 0));
         assert_eq!(held.make_room(&id("c")), Some(id("b")));
+        assert_eq!(held.memory().room_bytes, u64::MAX);
         assert_eq!(held.make_room(&id("c")), None);
     }
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler};
-use forerunner_core::{LeaseEpoch, Outcome, Task, TaskId};
+use forerunner_core::{LeaseEpoch, Outcome, Selection, Task, TaskId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::PATIENCE;
 use crate::{
     gather::{Gathered, Inbox, Outlet},
     pool::messages::{Configure, Resize},
-    queue::messages::{Assign, Demand, Expect, Nudge, Settle, SettleDone, StopTask, Withdraw, Withdrawn},
+    queue::messages::{
+        Assign, Demand, Expect, Nudge, Select, Selected, Settle, SettleDone, StopTask, Withdraw, Withdrawn,
+    },
     status::{Cause, PoolPatch},
 };
 
@@ -121,6 +123,16 @@ impl Handler<Assign> for Neighbour {
 
     fn handle(&mut self, Assign(tasks): Assign, _: &mut Self::Context) {
         self.keep(Letter::Assigned(tasks));
+    }
+}
+
+impl Handler<Select> for Neighbour {
+    type Result = Selected;
+
+    /// Takes the first ones, as a pool does to which they are all the same.
+    fn handle(&mut self, msg: Select, _: &mut Self::Context) -> Selected {
+        let take = msg.tasks.iter().take(msg.limit).map(|task| task.task).collect();
+        Selected(Selection { take, ..Selection::default() })
     }
 }
 

@@ -59,6 +59,7 @@ impl QueueAlone {
         let (pool, letters) = Neighbour::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),
+            select: pool.clone().recipient(),
             withdrawn: pool.clone().recipient(),
             stop_task: pool.clone().recipient(),
             nudge: Some(pool.recipient()),

@@ -1,0 +1,209 @@
+//! The choice: which waiting task goes to which idle agent, and which one had better wait for a busy one.
+
+#[cfg(test)]
+mod laws;
+
+use super::Rates;
+
+/// How many waiting tasks are looked at beyond those that there are idle agents for.
+pub const LOOKAHEAD: usize = 16;
+
+/// Seconds of waiting that count as much as a second that an agent saves.
+///
+/// When agents are short, a second saved shortens the wait of every task that follows until the backlog is gone. The
+/// figures of `docs/placement.md` change little between 5 and 20.
+const SAVED_WEIGHT: f64 = 10.0;
+
+/// A task that waits, as the choice sees it. Tasks are given in the order of the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Waiting {
+    /// Size of its context, in bytes; 0 for none.
+    pub bytes: u64,
+    /// Seconds since it became due.
+    pub waited_s: f64,
+    /// A task of a higher priority goes before all of lower ones.
+    pub priority: u8,
+}
+
+/// An agent, as the choice sees it. Among agents that cost the same, the one given first is taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Agent {
+    /// Can take a task now.
+    Idle,
+    /// Has been running one for so many seconds.
+    Busy(f64),
+}
+
+/// What it means to bring a task's context to an agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Fit {
+    /// Bytes of the context that the agent lacks.
+    pub missing_bytes: u64,
+    /// Bytes of other contexts that it would let go of, or that may be asked for while it is busy: see [`Held::stake_bytes`].
+    ///
+    /// [`Held::stake_bytes`]: super::Held::stake_bytes
+    pub stake_bytes: f64,
+}
+
+impl Fit {
+    /// Seconds that it costs: to bring what is missing, and to bring elsewhere, or back later, what is at stake.
+    pub fn cost_s(&self, rates: &Rates) -> f64 {
+        rates.restore.seconds(self.missing_bytes) + self.stake_s(rates)
+    }
+
+    /// The second part of [`Self::cost_s`].
+    pub fn stake_s(&self, rates: &Rates) -> f64 {
+        self.stake_bytes * rates.restore.s_per_byte
+    }
+}
+
+/// A task for an idle agent, by their places in what was given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// The task.
+    pub task: usize,
+    /// The agent.
+    pub agent: usize,
+    /// What the agent lacks, and would let go of.
+    pub fit: Fit,
+}
+
+/// A task that had better wait for a busy agent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hold {
+    /// The task.
+    pub task: usize,
+    /// The agent that it waits for.
+    pub agent: usize,
+    /// Seconds from now after which it is held no more.
+    pub for_s: f64,
+}
+
+/// What to do now. Tasks that are in neither list wait for an agent to become idle.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Who gets what, in the order chosen.
+    pub choices: Vec<Choice>,
+    /// Who waits for whom.
+    pub holds: Vec<Hold>,
+}
+
+/// Places the first waiting tasks on idle agents; `fit` says what a pair of task and agent means.
+///
+/// A task goes to the agent where it costs least: `cost = restore(missing) + rate × stake`. If there are fewer agents than
+/// tasks, the pair goes first that saves most against a cold agent, where ten seconds of waiting count as one saved:
+/// `10 × (restore(whole context) − cost) + waited`. A task is held back, until it has waited for as long as restoring its
+/// whole context takes, while a busy agent can be expected to be done and to serve it at less than the best idle one costs
+/// (`may_hold`).
+///
+/// So a task is overtaken only by such as came at most `10 × (restore(their context) + its stake)` seconds after it: none
+/// starves. Where restoring is free the order is that of the queue. The answer depends on nothing but what is given.
+pub fn choose(
+    tasks: &[Waiting],
+    agents: &[Agent],
+    rates: &Rates,
+    may_hold: bool,
+    fit: impl Fn(usize, usize) -> Fit,
+) -> Plan {
+    let idle = (0..agents.len()).filter(|agent| agents[*agent] == Agent::Idle).collect();
+    let open = (0..tasks.len()).map(|task| Open { task, best: None }).collect();
+    let mut table = Table { tasks, agents, rates, may_hold, fit, idle, open, plan: Plan::default() };
+    while let Some(choice) = table.best_pair() {
+        table.idle.retain(|agent| *agent != choice.agent);
+        table.open.retain(|open| open.task != choice.task);
+        table.plan.choices.push(choice);
+    }
+    table.plan
+}
+
+/// A task that is not placed yet, with the idle agent that costs it least, and how much.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    task: usize,
+    best: Option<(Choice, f64)>,
+}
+
+/// The choice while it is made, pair by pair.
+struct Table<'a, F> {
+    tasks: &'a [Waiting],
+    agents: &'a [Agent],
+    rates: &'a Rates,
+    may_hold: bool,
+    fit: F,
+    idle: Vec<usize>,
+    open: Vec<Open>,
+    plan: Plan,
+}
+
+impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
+    /// The pair that goes next. Tasks that had better be held leave the open ones on the way.
+    fn best_pair(&mut self) -> Option<Choice> {
+        let mut best: Option<(u8, f64, Choice)> = None;
+        let mut place = 0;
+        while place < self.open.len() {
+            let (choice, cost_s) = self.cheapest(place)?;
+            if self.may_hold
+                && let Some(hold) = self.hold(choice.task, cost_s)
+            {
+                self.plan.holds.push(hold);
+                self.open.remove(place);
+                continue;
+            }
+            let waiting = &self.tasks[choice.task];
+            let saved_s = self.rates.restore.seconds(waiting.bytes) - cost_s;
+            let score = SAVED_WEIGHT * saved_s + waiting.waited_s;
+            if best.is_none_or(|(priority, most, _)| (waiting.priority, score) > (priority, most)) {
+                best = Some((waiting.priority, score, choice));
+            }
+            place += 1;
+        }
+        best.map(|(.., choice)| choice)
+    }
+
+    /// The idle agent that costs an open task least; none if no agent is idle any more. Looked for again only if the one
+    /// found before is taken.
+    fn cheapest(&mut self, place: usize) -> Option<(Choice, f64)> {
+        let Open { task, best } = self.open[place];
+        if best.is_none_or(|(choice, _)| !self.idle.contains(&choice.agent)) {
+            self.open[place].best = self.search(task);
+        }
+        self.open[place].best
+    }
+
+    /// The idle agent that costs least; of those, the one that lacks least, then the one given first.
+    fn search(&self, task: usize) -> Option<(Choice, f64)> {
+        let mut best: Option<(Choice, f64)> = None;
+        for &agent in &self.idle {
+            let fit = (self.fit)(task, agent);
+            let cost_s = fit.cost_s(self.rates);
+            let better =
+                best.is_none_or(|(other, least)| (cost_s, fit.missing_bytes) < (least, other.fit.missing_bytes));
+            if better {
+                best = Some((Choice { task, agent, fit }, cost_s));
+            }
+        }
+        best
+    }
+
+    /// Whether to wait for a busy agent rather than to pay `cost_s` for the best idle one.
+    fn hold(&self, task: usize, cost_s: f64) -> Option<Hold> {
+        let Waiting { bytes, waited_s, .. } = self.tasks[task];
+        let for_s = self.rates.restore.seconds(bytes) - waited_s;
+        if for_s <= 0.0 {
+            return None;
+        }
+        let mut best: Option<(usize, f64)> = None;
+        for (agent, state) in self.agents.iter().enumerate() {
+            let Agent::Busy(ran_s) = state else { continue };
+            let ahead = self.plan.holds.iter().filter(|hold| hold.agent == agent).count() as f64;
+            let idle_in_s = self.rates.remaining_s(*ran_s) + ahead * self.rates.service_s;
+            let least = best.map_or(cost_s, |(_, least)| least);
+            // Its fit is asked for only where the wait leaves something to win.
+            if idle_in_s < least {
+                let then_s = idle_in_s + (self.fit)(task, agent).cost_s(self.rates);
+                best = if then_s < least { Some((agent, then_s)) } else { best };
+            }
+        }
+        best.map(|(agent, _)| Hold { task, agent, for_s })
+    }
+}

@@ -1,0 +1,97 @@
+//! The idle agents of a pool, in the orders that choices ask for.
+
+use std::collections::BTreeSet;
+
+use crate::{AgentId, Timestamp};
+
+/// The idle agents of a pool.
+///
+/// Among agents without a context the one used last goes first, so that the others grow old and can be stopped; among
+/// those that hold some, the one unused for longest, whose contexts are worth least.
+#[derive(Debug, Default)]
+pub struct IdleAgents {
+    /// Agents that hold no context, by when they were last used.
+    plain: BTreeSet<(Timestamp, AgentId)>,
+    /// Agents that hold contexts, by when they were last used.
+    warm: BTreeSet<(Timestamp, AgentId)>,
+}
+
+impl IdleAgents {
+    /// Returns how many agents are idle.
+    pub fn len(&self) -> usize {
+        self.plain.len() + self.warm.len()
+    }
+
+    /// Returns whether no agent is idle.
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.warm.is_empty()
+    }
+
+    /// Adds an agent that became idle at `since`; `is_warm` if it holds a context.
+    pub fn insert(&mut self, agent: AgentId, since: Timestamp, is_warm: bool) {
+        if is_warm { &mut self.warm } else { &mut self.plain }.insert((since, agent));
+    }
+
+    /// Takes an agent out; returns whether it was idle. `since` and `is_warm` are those it was added with.
+    pub fn remove(&mut self, agent: AgentId, since: Timestamp, is_warm: bool) -> bool {
+        if is_warm { &mut self.warm } else { &mut self.plain }.remove(&(since, agent))
+    }
+
+    /// Returns the agent for a task without a context, without taking it out.
+    pub fn next(&self) -> Option<AgentId> {
+        self.plain.last().or_else(|| self.warm.first()).map(|(_, agent)| *agent)
+    }
+
+    /// Returns agents that hold no context, the one used last first.
+    pub fn newest_plain(&self, most: usize) -> impl Iterator<Item = AgentId> {
+        self.plain.iter().rev().take(most).map(|(_, agent)| *agent)
+    }
+
+    /// Returns agents that hold contexts, the one unused for longest first.
+    pub fn oldest_warm(&self, most: usize) -> impl Iterator<Item = AgentId> {
+        self.warm.iter().take(most).map(|(_, agent)| *agent)
+    }
+
+    /// Returns the agent without a context that was unused for longest.
+    pub fn oldest_plain(&self) -> Option<AgentId> {
+        self.plain.first().map(|(_, agent)| *agent)
+    }
+
+    /// Returns the agent unused for longest.
+    pub fn oldest(&self) -> Option<AgentId> {
+        let oldest = match (self.plain.first(), self.warm.first()) {
+            (Some(plain), Some(warm)) => Some(plain.min(warm)),
+            (plain, warm) => plain.or(warm),
+        };
+        oldest.map(|(_, agent)| *agent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(n: u128) -> AgentId {
+        AgentId::from_parts(Timestamp::default(), n << 64)
+    }
+
+    const fn at(n: i64) -> Timestamp {
+        Timestamp::from_micros(n)
+    }
+
+    #[test]
+    fn agents_come_in_the_orders_that_choices_ask_for() {
+        let mut idle = IdleAgents::default();
+        idle.insert(agent(1), at(1), true);
+        idle.insert(agent(2), at(2), true);
+        assert_eq!((idle.next(), idle.oldest_plain()), (Some(agent(1)), None), "the one unused for longest");
+        idle.insert(agent(3), at(3), false);
+        idle.insert(agent(4), at(4), false);
+        assert_eq!(idle.next(), Some(agent(4)), "the one used last goes first");
+        assert_eq!((idle.oldest(), idle.oldest_plain()), (Some(agent(1)), Some(agent(3))));
+        assert_eq!(idle.newest_plain(9).collect::<Vec<_>>(), [agent(4), agent(3)]);
+        assert_eq!(idle.oldest_warm(1).collect::<Vec<_>>(), [agent(1)]);
+        assert!(idle.remove(agent(2), at(2), true) && !idle.remove(agent(2), at(2), true));
+        assert_eq!(idle.len(), 3);
+    }
+}

@@ -1,0 +1,128 @@
+//! Why a task went where it went.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fit, Rates};
+use crate::{AgentId, ContextId, TaskId, Timestamp};
+
+/// Most agents that a record names.
+pub const RECORDED_AGENTS: usize = 16;
+
+/// In a word, why an agent got a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacementReason {
+    /// It held the context.
+    Warm,
+    /// It held a part of the context, or an older version.
+    PartlyWarm,
+    /// It held none of the context, and nothing else that is at stake.
+    Room,
+    /// It held none of the context; what is at stake here is worth least.
+    LeastStake,
+    /// It was the only idle agent.
+    OnlyIdle,
+}
+
+impl PlacementReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Warm, Self::PartlyWarm, Self::Room, Self::LeastStake, Self::OnlyIdle];
+
+    /// Returns the name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::PartlyWarm => "partly_warm",
+            Self::Room => "room",
+            Self::LeastStake => "least_stake",
+            Self::OnlyIdle => "only_idle",
+        }
+    }
+}
+
+/// What an agent would have cost, or did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AgentCost {
+    /// The agent.
+    pub agent: AgentId,
+    /// Whether it was running another task.
+    pub busy: bool,
+    /// Bytes of the context that it lacked.
+    pub missing_bytes: u64,
+    /// Seconds to bring them.
+    pub restore_s: f64,
+    /// Seconds to bring other contexts back, or elsewhere, that it would let go of, or that may be asked for meanwhile.
+    pub stake_s: f64,
+    /// Expected seconds until it is idle; 0 for an idle one.
+    pub busy_for_s: f64,
+    /// All of it.
+    pub cost_s: f64,
+}
+
+impl AgentCost {
+    /// Adds up what an agent costs.
+    pub fn new(agent: AgentId, fit: Fit, busy_for_s: Option<f64>, rates: &Rates) -> Self {
+        let restore_s = rates.restore.seconds(fit.missing_bytes);
+        let cost_s = fit.cost_s(rates) + busy_for_s.unwrap_or(0.0);
+        Self {
+            agent,
+            busy: busy_for_s.is_some(),
+            missing_bytes: fit.missing_bytes,
+            restore_s,
+            stake_s: fit.stake_s(rates),
+            busy_for_s: busy_for_s.unwrap_or(0.0),
+            cost_s,
+        }
+    }
+}
+
+/// Why a task went where it went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlacementRecord {
+    /// The task.
+    pub task: TaskId,
+    /// Its context.
+    pub context: ContextId,
+    /// Size of the context, as far as known, in bytes.
+    pub context_bytes: u64,
+    /// When it was placed.
+    pub at: Timestamp,
+    /// In a word.
+    pub reason: PlacementReason,
+    /// What the agent that got it cost.
+    pub chosen: AgentCost,
+    /// What others would have cost, cheapest first: at most [`RECORDED_AGENTS`], and busy ones only if they hold the context.
+    pub others: Vec<AgentCost>,
+    /// How many agents were idle.
+    pub idle_agents: usize,
+    /// Seconds from being due to being placed.
+    pub waited_s: f64,
+    /// Of these, seconds that it was held back for a busy agent.
+    pub held_s: f64,
+    /// What was measured so far, and counted with.
+    pub rates: RatesRecord,
+}
+
+/// [`Rates`] as a record keeps them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RatesRecord {
+    /// Seconds of any restore.
+    pub restore_fixed_s: f64,
+    /// Seconds for each megabyte (10⁶ bytes) restored.
+    pub restore_s_per_mb: f64,
+    /// Mean seconds of a task on its agent.
+    pub service_s: f64,
+    /// Mean seconds from one use of a context to the next; absent until one came back.
+    pub return_s: Option<f64>,
+}
+
+impl From<&Rates> for RatesRecord {
+    fn from(rates: &Rates) -> Self {
+        Self {
+            restore_fixed_s: rates.restore.fixed_s,
+            restore_s_per_mb: rates.restore.s_per_byte * 1e6,
+            service_s: rates.service_s,
+            return_s: rates.return_s.is_finite().then_some(rates.return_s),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Who gets which task.
+
+use std::sync::Arc;
+
+use super::{PoolAction, PoolMachine};
+use crate::{
+    AgentId, AgentState, ContextId, Task, TaskId, Timestamp,
+    placement::{
+        Agent, AgentCost, Candidate, Fit, PlacementReason, PlacementRecord, Plan, RECORDED_AGENTS, Rates, Waiting,
+        choose,
+    },
+};
+
+/// Most tasks placed in one go, so that a choice among many stays short.
+const AT_ONCE: usize = 32;
+/// Idle agents that are always looked at, all of them.
+const FEW_AGENTS: usize = 64;
+
+/// Which tasks of those looked at a pool would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// These.
+    pub take: Vec<TaskId>,
+    /// How many others wait for a busy agent, and until when at most the first of them does.
+    pub held: usize,
+    /// When to ask again at the latest, if tasks are held.
+    pub again_at: Option<Timestamp>,
+}
+
+/// Some tasks, with the agents that come into question for them.
+struct Scene<'a> {
+    tasks: &'a [Candidate],
+    agents: Vec<AgentId>,
+    states: Vec<Agent>,
+    rates: Rates,
+    now: Timestamp,
+}
+
+impl PoolMachine {
+    /// Whether the queue is to show what it has before it hands out tasks.
+    pub fn looks_ahead(&self) -> bool {
+        self.warmth.looks_ahead()
+    }
+
+    /// Says which of the first waiting tasks to take now, at most `limit`, and which had better wait for a busy agent.
+    /// Nothing is promised: what is taken is placed anew when it comes.
+    pub fn select(&mut self, tasks: &[Candidate], limit: usize, now: Timestamp) -> Selection {
+        if self.paused || self.stopping {
+            return Selection::default();
+        }
+        let scene = self.scene(tasks, now);
+        let mut plan = self.plan(&scene, true);
+        plan.choices.truncate(limit);
+        let held_now = plan.holds.iter().map(|hold| tasks[hold.task].task);
+        // Those that are taken are held back no more, but how long they were is told once they are placed.
+        let known =
+            plan.choices.iter().map(|choice| tasks[choice.task].task).filter(|task| self.warmth.is_held_back(*task));
+        let kept: Vec<TaskId> = held_now.chain(known).collect();
+        self.warmth.hold_back(kept, now);
+        let end = plan.holds.iter().map(|hold| hold.for_s).min_by(f64::total_cmp);
+        Selection {
+            take: plan.choices.iter().map(|choice| tasks[choice.task].task).collect(),
+            held: plan.holds.len(),
+            again_at: end.map(|seconds| now + std::time::Duration::from_secs_f64(seconds.clamp(0.001, 3_600.0))),
+        }
+    }
+
+    pub(super) fn on_assigned(&mut self, tasks: Vec<Arc<Task>>, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        self.open_slots = self.open_slots.saturating_sub(tasks.len());
+        if self.paused || self.stopping {
+            actions.extend(tasks.into_iter().map(PoolAction::Release));
+            return;
+        }
+        let mut warm = Vec::new();
+        for task in tasks {
+            // A task without a context, in a pool where nobody holds one, pays for this question only.
+            if task.context.is_some() || !self.warmth.is_empty() {
+                warm.push(task);
+                continue;
+            }
+            match self.idle.next() {
+                Some(agent) => self.begin(agent, task, now, actions),
+                None => actions.push(PoolAction::Release(task)),
+            }
+        }
+        for some in warm.chunks(AT_ONCE) {
+            self.place(some, now, actions);
+        }
+    }
+
+    /// Places tasks that were claimed: each gets an agent as long as there are idle ones.
+    fn place(&mut self, tasks: &[Arc<Task>], now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let candidates: Vec<Candidate> = tasks.iter().map(|task| self.candidate(task)).collect();
+        let scene = self.scene(&candidates, now);
+        let plan = self.plan(&scene, false);
+        for choice in &plan.choices {
+            let (task, agent) = (&tasks[choice.task], scene.agents[choice.agent]);
+            let context = task.context.clone();
+            let record = context.map(|context| self.record(&scene, choice.task, context, (agent, choice.fit)));
+            self.begin(agent, task.clone(), now, actions);
+            actions.extend(record.map(|record| PoolAction::Placed(Box::new(record))));
+        }
+        let is_placed = |place: &usize| plan.choices.iter().any(|choice| choice.task == *place);
+        let left = (0..tasks.len()).filter(|place| !is_placed(place));
+        actions.extend(left.map(|place| PoolAction::Release(tasks[place].clone())));
+    }
+
+    fn begin(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        self.change(agent, |record| {
+            record.task = Some(task.id);
+            record.state = AgentState::Busy;
+            record.context.clone_from(&task.context);
+            record.last_used = Some(now);
+        });
+        actions.push(PoolAction::Run { agent, task });
+    }
+
+    /// A claimed task as a candidate. How large its context is only a holder tells.
+    fn candidate(&self, task: &Task) -> Candidate {
+        let size = |context| {
+            let holders = self.warmth.holders(context).iter();
+            let held = holders.filter_map(|agent| self.warmth.held_by(*agent)?.get(context));
+            held.max_by_key(|held| held.version).map(|held| held.bytes)
+        };
+        let known = task.context.as_ref().filter(|_| task.context_version > 0);
+        let context_bytes = known.map_or(0, |context| size(context).unwrap_or_else(|| self.warmth.guessed_bytes()));
+        Candidate {
+            task: task.id,
+            context: task.context.clone(),
+            context_version: task.context_version,
+            context_bytes,
+            priority: task.priority,
+            due: task.run_at.max(task.submitted_at),
+        }
+    }
+
+    /// The agents that come into question: all idle ones if they are few; else those that hold a wanted context, the newest
+    /// without any, and those whose contexts are oldest. And busy ones that hold a wanted context.
+    fn scene<'a>(&self, tasks: &'a [Candidate], now: Timestamp) -> Scene<'a> {
+        let some = if self.idle.len() <= FEW_AGENTS { self.idle.len() } else { tasks.len().max(AT_ONCE) };
+        let mut agents: Vec<AgentId> = self.idle.newest_plain(some).chain(self.idle.oldest_warm(some)).collect();
+        let contexts = tasks.iter().filter_map(|task| task.context.as_ref());
+        for holder in contexts.flat_map(|context| self.warmth.holders(context)) {
+            if !agents.contains(holder) {
+                agents.push(*holder);
+            }
+        }
+        let state = |agent: &AgentId| match self.agents.get(agent)? {
+            record if record.state == AgentState::Ready => Some(Agent::Idle),
+            record if record.state == AgentState::Busy && !record.draining => {
+                Some(Agent::Busy(now.since(record.idle_since()).as_secs_f64()))
+            }
+            _ => None,
+        };
+        let (agents, states) = agents.into_iter().filter_map(|agent| Some((agent, state(&agent)?))).unzip();
+        Scene { tasks, agents, states, rates: self.warmth.rates(), now }
+    }
+
+    fn plan(&self, scene: &Scene<'_>, may_hold: bool) -> Plan {
+        let waiting = |task: &Candidate| Waiting {
+            bytes: task.context_bytes,
+            waited_s: scene.now.since(task.due).as_secs_f64(),
+            priority: task.priority.get(),
+        };
+        let tasks: Vec<Waiting> = scene.tasks.iter().map(waiting).collect();
+        choose(&tasks, &scene.states, &scene.rates, may_hold, |task, agent| self.fit(scene, task, agent))
+    }
+
+    fn fit(&self, scene: &Scene<'_>, task: usize, agent: usize) -> Fit {
+        self.warmth.fit(&scene.tasks[task], scene.agents[agent], &scene.rates, scene.now)
+    }
+
+    /// Notes that a task with a context begins, and why there.
+    fn record(
+        &mut self,
+        scene: &Scene<'_>,
+        task: usize,
+        context: ContextId,
+        (agent, fit): (AgentId, Fit),
+    ) -> PlacementRecord {
+        let wanted = &scene.tasks[task];
+        let cost = |place: usize| {
+            let busy_s = match scene.states[place] {
+                Agent::Idle => None,
+                Agent::Busy(ran_s) => Some(scene.rates.remaining_s(ran_s)),
+            };
+            AgentCost::new(scene.agents[place], self.fit(scene, task, place), busy_s, &scene.rates)
+        };
+        let mut others: Vec<AgentCost> =
+            (0..scene.agents.len()).filter(|place| scene.agents[*place] != agent).map(cost).collect();
+        let idle_agents = self.idle.len();
+        let partly = self.warmth.held_by(agent).is_some_and(|held| held.get(&context).is_some());
+        others.retain(|other| !other.busy || other.missing_bytes < wanted.context_bytes);
+        others.sort_by(|a, b| a.cost_s.total_cmp(&b.cost_s));
+        others.truncate(RECORDED_AGENTS);
+        let reason = match () {
+            () if partly && fit.missing_bytes == 0 => PlacementReason::Warm,
+            () if partly => PlacementReason::PartlyWarm,
+            () if idle_agents == 1 => PlacementReason::OnlyIdle,
+            () if fit.stake_bytes == 0.0 => PlacementReason::Room,
+            () => PlacementReason::LeastStake,
+        };
+        let held_s = self.warmth.held_back_for(wanted.task, scene.now).as_secs_f64();
+        self.warmth.used(&context, scene.now);
+        self.tally.warm_hits += u64::from(reason == PlacementReason::Warm);
+        self.tally.warm_misses += u64::from(reason != PlacementReason::Warm);
+        self.tally.hit_bytes += wanted.context_bytes.saturating_sub(fit.missing_bytes);
+        self.tally.missing_bytes += fit.missing_bytes;
+        self.tally.held_micros += (held_s * 1e6) as u64;
+        PlacementRecord {
+            task: wanted.task,
+            context,
+            context_bytes: wanted.context_bytes,
+            at: scene.now,
+            reason,
+            chosen: AgentCost::new(agent, fit, None, &scene.rates),
+            others,
+            idle_agents,
+            waited_s: scene.now.since(wanted.due).as_secs_f64(),
+            held_s,
+            rates: (&scene.rates).into(),
+        }
+    }
+}

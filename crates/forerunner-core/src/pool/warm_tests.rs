@@ -1,0 +1,236 @@
+//! Pools whose agents hold contexts.
+
+use std::{sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+
+use super::{
+    PoolAction, PoolEvent, PoolMachine, PoolRules, StopRule,
+    tests::{at, ready, rules, run, spawned, stopped, task, warm},
+};
+use crate::{
+    AgentId, ContextId, Priority, Task, TaskId, Timestamp,
+    placement::{AgentMemory, Candidate, HeldContext, PlacementReason, PlacementRecord, Restored},
+};
+
+const MB: u64 = 1_000_000;
+
+fn name(context: &str) -> ContextId {
+    ContextId::new(context).unwrap()
+}
+
+/// An agent has done a task of 1 s and holds contexts of 1 MB, of which the last one took 2 s to bring.
+fn holding(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> PoolEvent {
+    let held = |(context, version): &(&str, u64)| HeldContext {
+        context: name(context),
+        version: *version,
+        bytes: MB,
+        used_at: now,
+    };
+    let memory = AgentMemory {
+        contexts: contexts.iter().map(held).collect(),
+        room_bytes: 4 * MB,
+        restored: Some(Restored { bytes: MB, seconds: 2.0 }),
+    };
+    PoolEvent::Ready { agent, memory: Some(Box::new(memory)) }
+}
+
+fn version(task: Arc<Task>, version: u64) -> Arc<Task> {
+    Arc::new(Task { context_version: version, ..(*task).clone() })
+}
+
+fn candidate(n: u128, context: &str, due: Timestamp) -> Candidate {
+    Candidate {
+        task: TaskId::from_parts(at(0), n << 64),
+        context: Some(name(context)),
+        context_version: 1,
+        context_bytes: MB,
+        priority: Priority::default(),
+        due,
+    }
+}
+
+fn records(actions: &[PoolAction]) -> Vec<&PlacementRecord> {
+    let records =
+        actions.iter().map(|action| if let PoolAction::Placed(record) = action { Some(&**record) } else { None });
+    records.flatten().collect()
+}
+
+/// Two agents: the first holds `red`, the second `blue`; both idle since second 3.
+fn two() -> (PoolMachine, [AgentId; 2]) {
+    let (mut pool, _) = warm(2, 2);
+    let agents = ["red", "blue"].map(|context| run(&mut pool, task(9, Some(context)), at(0)));
+    pool.step(holding(agents[0], &[("red", 1)], at(3)), at(3));
+    pool.step(holding(agents[1], &[("blue", 1)], at(3)), at(3));
+    (pool, agents)
+}
+
+#[test]
+fn a_task_goes_to_the_agent_that_holds_its_context_and_the_record_says_why() {
+    let (mut pool, [red, blue]) = two();
+    let actions = pool.step(PoolEvent::Assigned(vec![version(task(1, Some("blue")), 1)]), at(4));
+    assert!(matches!(&actions[0], PoolAction::Run { agent, .. } if *agent == blue));
+    let record = records(&actions)[0];
+    assert_eq!((record.reason, record.chosen.agent, record.chosen.cost_s), (PlacementReason::Warm, blue, 0.0));
+    let other = &record.others[0];
+    assert_eq!((other.agent, other.missing_bytes, record.idle_agents), (red, MB, 2));
+    assert_eq!(
+        (other.restore_s, other.stake_s, other.cost_s),
+        (2.0, 0.0, 2.0),
+        "there is room, and nobody came back yet"
+    );
+    assert_eq!((pool.tally().warm_hits, pool.tally().warm_misses), (1, 2));
+    assert_eq!((pool.tally().hit_bytes, pool.tally().missing_bytes), (MB, 0));
+}
+
+#[test]
+fn an_older_version_is_worth_what_need_not_be_brought() {
+    let (mut pool, [red, _]) = two();
+    let actions = pool.step(PoolEvent::Assigned(vec![version(task(1, Some("red")), 2)]), at(4));
+    let record = records(&actions)[0];
+    assert_eq!((record.reason, record.chosen.agent), (PlacementReason::PartlyWarm, red));
+    assert!(record.chosen.missing_bytes < MB);
+}
+
+#[test]
+fn all_that_came_at_once_land_where_they_are_warm() {
+    let (mut pool, [red, blue]) = two();
+    let tasks = [("blue", 1), ("red", 2)].map(|(context, n)| version(task(n, Some(context)), 1));
+    let placed = pool.step(PoolEvent::Assigned(tasks.to_vec()), at(4));
+    let ran = placed.iter().filter_map(|action| match action {
+        PoolAction::Run { agent, task } => Some((*agent, task.context.clone()?)),
+        _ => None,
+    });
+    let mut ran: Vec<_> = ran.collect();
+    ran.sort();
+    let mut expected = vec![(red, name("red")), (blue, name("blue"))];
+    expected.sort();
+    assert_eq!(ran, expected);
+}
+
+#[test]
+fn the_queue_is_looked_at_once_restoring_is_dear_and_the_warm_task_goes_first() {
+    let (mut plain, _) = warm(2, 2);
+    assert!(!plain.looks_ahead());
+    run(&mut plain, task(1, None), at(0));
+    assert!(!plain.looks_ahead());
+    let (mut pool, [red, _]) = two();
+    assert!(pool.looks_ahead());
+    run(&mut pool, version(task(1, Some("blue")), 1), at(4));
+    let tasks = [candidate(2, "green", at(4)), candidate(3, "red", at(5))];
+    let selection = pool.select(&tasks, 1, at(6));
+    assert_eq!((selection.take, selection.held), (vec![tasks[1].task], 0), "the only idle agent holds red");
+    pool.step(PoolEvent::Pause, at(6));
+    assert!(pool.select(&tasks, 1, at(6)).take.is_empty());
+    assert_eq!(pool.task_of(red), None);
+}
+
+#[test]
+fn a_task_is_held_back_for_its_busy_agent_and_told_for_how_long() {
+    let (mut pool, [_, blue]) = two();
+    // Blue's agent is busy with something else; tasks take a second on average, restoring two.
+    run(&mut pool, version(task(1, Some("blue")), 1), at(4));
+    let wanted = [candidate(2, "blue", at(4))];
+    let selection = pool.select(&wanted, 1, at(4) + Duration::from_millis(500));
+    assert_eq!((selection.take.len(), selection.held), (0, 1));
+    let again_at = selection.again_at.unwrap();
+    assert!(again_at > at(5) && again_at <= at(7), "{again_at}");
+    pool.step(holding(blue, &[("blue", 1)], at(5)), at(5));
+    assert_eq!(pool.select(&wanted, 2, at(5)).take, [wanted[0].task]);
+    let actions = pool.step(PoolEvent::Assigned(vec![version(task(2, Some("blue")), 1)]), at(5));
+    let record = records(&actions)[0];
+    assert_eq!((record.chosen.agent, record.held_s), (blue, 0.5));
+    assert_eq!(pool.tally().held_micros, 500_000);
+}
+
+#[test]
+fn shrinking_lets_the_agent_go_whose_contexts_are_worth_least_unless_told_otherwise() {
+    for (stop, expected) in [(StopRule::LeastWorth, 1), (StopRule::OldestIdle, 0)] {
+        let mut pool = PoolMachine::new(PoolRules { stop, ..rules(2, 2) }, 2);
+        for agent in spawned(&pool.step(PoolEvent::Tick, at(0))) {
+            pool.step(PoolEvent::Started { agent, pid: None }, at(0));
+        }
+        let agents = ["red", "blue"].map(|context| run(&mut pool, task(9, Some(context)), at(0)));
+        pool.step(holding(agents[0], &[("green", 1), ("red", 1)], at(3)), at(3));
+        pool.step(holding(agents[1], &[("blue", 1)], at(3)), at(4));
+        pool.step(PoolEvent::Configure { min: 1, max: 1 }, at(5));
+        assert_eq!(stopped(&pool.step(PoolEvent::Tick, at(10))), [agents[expected]], "{stop:?}");
+    }
+}
+
+#[test]
+fn what_is_known_of_a_context_outlasts_reports_about_another() {
+    let (mut pool, [_, blue]) = two();
+    run(&mut pool, version(task(1, Some("blue")), 1), at(4));
+    pool.step(holding(blue, &[("blue", 2)], at(5)), at(5));
+    run(&mut pool, version(task(2, Some("red")), 1), at(6));
+    assert_eq!(run(&mut pool, version(task(3, Some("green")), 0), at(6)), blue, "the only idle one");
+    // An agent names the version that it was told, not the one that its own task made of it.
+    pool.step(holding(blue, &[("blue", 1), ("green", 1)], at(8)), at(8));
+    let held: Vec<_> = pool.contexts_of(blue).map(|held| (held.version, held.used_at)).collect();
+    assert_eq!(held, [(2, at(5)), (1, at(8))]);
+}
+
+#[test]
+fn a_context_that_was_removed_is_warm_nowhere() {
+    let (mut pool, [red, _]) = two();
+    pool.forget_context(&name("red"));
+    let actions = pool.step(PoolEvent::Assigned(vec![version(task(1, Some("red")), 1)]), at(4));
+    assert_ne!(records(&actions)[0].reason, PlacementReason::Warm);
+    assert_eq!(pool.contexts_of(red).count(), 0);
+}
+
+#[test]
+fn agents_that_hold_nothing_go_before_those_that_do() {
+    let (mut pool, agents) = warm(2, 2);
+    let busy = run(&mut pool, task(1, Some("red")), at(0));
+    pool.step(holding(busy, &[("red", 1)], at(1)), at(1));
+    let other = run(&mut pool, task(2, None), at(2));
+    assert_ne!(other, busy, "a task without a context goes where nothing is at stake");
+    pool.step(ready(other), at(9));
+    pool.step(PoolEvent::Configure { min: 1, max: 1 }, at(9));
+    assert_eq!(stopped(&pool.step(PoolEvent::Tick, at(20))), [other]);
+    assert!(agents.contains(&busy));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens, no agent has two tasks, what is asked for is given back, and nothing of a lost agent is remembered.
+    #[test]
+    fn contexts_keep_the_machine_s_laws(steps in prop::collection::vec((0_u8..6, 0_u8..4, 0_u8..4), 1..120)) {
+        let (mut pool, _) = warm(3, 3);
+        let (mut now, mut next) = (10, 1_u128);
+        let contexts = ["a", "b", "c", "d"];
+        for (what, which, context) in steps {
+            now += 1;
+            let mut all: Vec<AgentId> = pool.agents().map(|(agent, _)| *agent).collect();
+            all.sort();
+            let agent = all.get(usize::from(which)).copied();
+            let actions = match (what, agent) {
+                (0..3, _) => {
+                    next += 1;
+                    let context = contexts[usize::from(context)];
+                    let wanted = version(task(next, (what > 0).then_some(context)), u64::from(which));
+                    pool.select(&[candidate(next, context, at(now - 1))], 1, at(now));
+                    pool.step(PoolEvent::Assigned(vec![wanted]), at(now))
+                }
+                (3, Some(agent)) if pool.task_of(agent).is_some() => {
+                    pool.step(holding(agent, &[(contexts[usize::from(context)], 1)], at(now)), at(now))
+                }
+                (4, Some(agent)) => pool.step(PoolEvent::Down { agent, reason: Some("killed".into()) }, at(now)),
+                _ => pool.step(PoolEvent::Tick, at(now)),
+            };
+            for agent in spawned(&actions) {
+                pool.step(PoolEvent::Started { agent, pid: None }, at(now));
+            }
+            let known: Vec<AgentId> = pool.agents().map(|(agent, _)| *agent).collect();
+            let runs = actions.iter().filter(|action| matches!(action, PoolAction::Run { .. })).count();
+            let released = actions.iter().filter(|action| matches!(action, PoolAction::Release(_))).count();
+            prop_assert_eq!(runs + released, usize::from(what < 3));
+            for name in contexts.map(name) {
+                prop_assert!(pool.warmth.holders(&name).iter().all(|holder| known.contains(holder)));
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a task went where it went, in words.
+
+use forerunner_core::{
+    Task, TaskState,
+    placement::{PlacementReason, PlacementRecord},
+};
+
+use super::messages::GetPlacement;
+use crate::{Error, Handle, status::PlacementStatus};
+
+impl Handle {
+    /// Says why a task went where it went.
+    ///
+    /// # Errors
+    /// [`forerunner_store::Mismatch::NoTask`], [`Error::Store`], [`Error::Unknown`].
+    pub async fn placement(&self, id: forerunner_core::TaskId) -> Result<PlacementStatus, Error> {
+        let task = self.task(id).await?;
+        let placement = match self.shared.pools.get(&task.pool) {
+            Some(entry) => entry.ask(&entry.pool, GetPlacement(id)).await?.0.map(|record| *record),
+            None => None,
+        };
+        let why = placement.as_ref().map_or_else(|| why_unknown(&task).to_owned(), why);
+        Ok(PlacementStatus {
+            task: id,
+            pool: task.pool,
+            state: task.state,
+            agent: task.agent,
+            node: task.node,
+            placement,
+            why,
+        })
+    }
+}
+
+fn why_unknown(task: &Task) -> &'static str {
+    match task.state {
+        TaskState::Scheduled | TaskState::Queued => "it waits for an agent",
+        _ if task.context.is_none() => "it has no context: any idle agent would do as well as another",
+        _ => "why is not known here: it was placed by another node, or too long ago",
+    }
+}
+
+fn why(record: &PlacementRecord) -> String {
+    let chosen = &record.chosen;
+    let why = match record.reason {
+        PlacementReason::Warm => "the agent held its context: nothing had to be brought".to_owned(),
+        PlacementReason::PartlyWarm => {
+            format!("the agent held a part of its context: {} bytes had to be brought", chosen.missing_bytes)
+        }
+        PlacementReason::Room if record.context_bytes == 0 => {
+            "its context was new, and the agent held nothing that is at stake".to_owned()
+        }
+        PlacementReason::Room => "no idle agent held its context, and this one nothing that is at stake".to_owned(),
+        PlacementReason::LeastStake => {
+            "no idle agent held its context, and what this one holds is worth least".to_owned()
+        }
+        PlacementReason::OnlyIdle => "no other agent was idle".to_owned(),
+    };
+    let held = match record.held_s {
+        held_s if held_s > 0.0 => format!("; it was held back for {held_s:.2} s for a busy agent"),
+        _ => String::new(),
+    };
+    let next = record.others.iter().find(|other| !other.busy);
+    let next = next.map_or_else(String::new, |next| format!("; the next best would have cost {:.2} s", next.cost_s));
+    format!("{why}; it cost {:.2} s{next}{held}", chosen.cost_s)
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_core::{
+        AgentId, ContextId, TaskId, Timestamp,
+        placement::{AgentCost, Fit, Rates, RestoreCost},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_placement_is_told_in_a_sentence() {
+        let agent = |n: u128| AgentId::from_parts(Timestamp::default(), n);
+        let restore = RestoreCost { fixed_s: 0.0, s_per_byte: 2e-6 };
+        let rates = Rates { restore, ..Rates::default() };
+        let cost = |n, missing_bytes| AgentCost::new(agent(n), Fit { missing_bytes, stake_bytes: 0.0 }, None, &rates);
+        let record = PlacementRecord {
+            task: TaskId::from_parts(Timestamp::default(), 1),
+            context: ContextId::new("red").unwrap(),
+            context_bytes: 1_000_000,
+            at: Timestamp::default(),
+            reason: PlacementReason::Warm,
+            chosen: cost(1, 0),
+            others: vec![cost(2, 1_000_000)],
+            idle_agents: 2,
+            waited_s: 0.75,
+            held_s: 0.5,
+            rates: (&rates).into(),
+        };
+        assert_eq!(
+            why(&record),
+            "the agent held its context: nothing had to be brought; it cost 0.00 s; the next best would have cost 2.00 s; \
+             it was held back for 0.50 s for a busy agent"
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! Who waits: the tasks of all, in order of arrival, one of a context at a time if asked for.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+/// Tasks that wait for an agent.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    one_of_a_context: bool,
+    /// Those that an agent may take, by their places in the load: in order of arrival.
+    pub ready: BTreeSet<usize>,
+    /// Contexts with a task that is ready or runs, and the tasks behind it.
+    lines: HashMap<u32, VecDeque<usize>>,
+}
+
+impl Queue {
+    pub fn new(one_of_a_context: bool) -> Self {
+        Self { one_of_a_context, ..Self::default() }
+    }
+
+    /// A task arrived; answers whether an agent may take it now.
+    pub fn arrive(&mut self, task: usize, context: u32) -> bool {
+        if self.one_of_a_context {
+            if let Some(line) = self.lines.get_mut(&context) {
+                line.push_back(task);
+                return false;
+            }
+            self.lines.insert(context, VecDeque::new());
+        }
+        self.ready.insert(task);
+        true
+    }
+
+    /// A task of a context ended; answers the next one, which an agent may take from now on.
+    pub fn finish(&mut self, context: u32) -> Option<usize> {
+        let line = self.lines.get_mut(&context)?;
+        let next = line.pop_front();
+        match next {
+            Some(task) => drop(self.ready.insert(task)),
+            None => drop(self.lines.remove(&context)),
+        }
+        next
+    }
+}

@@ -1,0 +1,74 @@
+//! Choosing among claimable tasks.
+
+use forerunner_core::{Priority, Task, TaskId};
+use rusqlite::{Row, params};
+
+use super::{
+    failure::Sql,
+    rows::{Stored, context, name_of, run, stored, task_columns, time, uuid},
+    tx::Tx,
+};
+use crate::{Candidate, Claim, Look};
+
+impl Tx<'_> {
+    pub fn look(&mut self, look: &Look) -> Sql<Vec<Candidate>> {
+        let Some(pool) = self.cache.pool(&look.pool) else { return Ok(Vec::new()) };
+        if self.claimable(pool)? == 0 {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due \
+                   FROM ready r CROSS JOIN tasks t ON t.task = r.task \
+                   LEFT JOIN contexts x ON x.pool = r.pool AND x.name = t.context \
+                   WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2) \
+                   ORDER BY r.urgency, r.due, r.task LIMIT ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(look.limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![pool, look.now.as_micros(), limit], candidate)?;
+        rows.collect()
+    }
+
+    pub fn take(&mut self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
+        let Some(pool) = self.cache.pool(&claim.pool) else {
+            self.renew(claim.node, claim.lease_until, false)?;
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::with_capacity(wanted.len());
+        for task in wanted {
+            found.extend(self.take_one(pool, claim, *task)?);
+        }
+        self.renew(claim.node, claim.lease_until, !found.is_empty())?;
+        found.into_iter().map(|stored| self.lease(stored, claim)).collect()
+    }
+
+    /// Removes a task from the claimable ones, if it is one of them.
+    fn take_one(&mut self, pool: i64, claim: &Claim, task: TaskId) -> Sql<Option<Stored>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!("NULL"),
+            " FROM tasks t CROSS JOIN inputs i ON i.task = t.task",
+            " WHERE t.id = ?1 AND t.pool = ?2 AND (t.deadline IS NULL OR t.deadline > ?3)"
+        );
+        let found = {
+            let mut statement = self.connection.prepare_cached(SQL)?;
+            let mut rows = statement.query(params![task.as_uuid().as_bytes(), pool, claim.now.as_micros()])?;
+            rows.next()?.map(|row| stored(row, |_| Some(claim.pool.clone()))).transpose()?
+        };
+        let Some(found) = found else { return Ok(None) };
+        let spot = found.spot();
+        let sql = "DELETE FROM ready WHERE pool = ?1 AND urgency = ?2 AND due = ?3 AND task = ?4";
+        let removed = run(self.connection, sql, params![pool, spot.urgency(), spot.due.as_micros(), spot.row])?;
+        self.cache.pool_at(pool)?.claimable -= removed as i64;
+        Ok((removed > 0).then_some(found))
+    }
+}
+
+fn candidate(row: &Row<'_>) -> Sql<Candidate> {
+    Ok(Candidate {
+        task: TaskId::from_uuid(uuid(row, 0)?),
+        context: context(row, 1)?,
+        context_version: row.get::<_, Option<i64>>(2)?.unwrap_or(0).unsigned_abs(),
+        context_bytes: row.get::<_, Option<i64>>(3)?.unwrap_or(0).unsigned_abs(),
+        priority: name_of(4, Priority::new(row.get::<_, i64>(4)?.unsigned_abs()))?,
+        due: time(row, 5)?,
+    })
+}
