@@ -34,7 +34,8 @@ const DELAY_S: (f64, f64) = (20.0, 120.0);
 /// The horizon is the measured cold start plus a tick: what an agent asked for now can still help. The size is a
 /// quantile of the concurrency there ([`Load::need`]), not a target utilisation. It rises at once and falls only to the
 /// greatest need of the hold. Above the forecast work two reactive layers: a surge overrides the rate, and a backlog
-/// that the agents present and starting cannot take adds agents. How careful it is follows the share of late tasks.
+/// that the agents present and starting cannot take adds agents. Which forecast, margin and hold are in charge is decided by
+/// shadow pools, which relive the pool's recent past under some 340 rules.
 #[derive(Debug, Clone)]
 pub struct Predictive {
     settings: PredictiveSettings,
