@@ -77,7 +77,8 @@ async fn promised(site: &Site, name: &str) -> (f64, f64) {
 async fn trained(site: &Site, name: &str) -> String {
     let (corpus, file) = (corpus(name).display().to_string(), site.path("dictionary").display().to_string());
     let program = site.program().within(Duration::from_secs(120));
-    program.run(["context", "train", &corpus, "--out", &file, "--output", "json"]).await.ended(0);
+    let told = program.run(["context", "train", &corpus, "--out", &file, "--output", "json"]).await.ended(0).json();
+    assert!(told["bytes"].as_u64() > Some(1_000), "{told}");
     file
 }
 

@@ -15,8 +15,8 @@ const STEP_S: f64 = 10.0;
 /// Steps the recent peak looks back.
 const PEAK_STEPS: usize = 6;
 /// Time constants of the averages, in seconds.
-const TAUS_S: [f64; 3] = [15.0, 60.0, 300.0];
-pub(crate) const MEMBERS: usize = 5;
+const TAUS_S: [f64; 4] = [15.0, 60.0, 300.0, 900.0];
+pub(crate) const MEMBERS: usize = 6;
 /// Weight of the past in a forecast's recent error: about 30 steps, the rolling window.
 const KEEP_ERROR: f64 = 1.0 - 1.0 / 30.0;
 /// A challenger takes over only when its error is this much smaller, so that equals do not take turns.
@@ -25,10 +25,10 @@ const TAKE_OVER: f64 = 0.95;
 const DISPERSION_STEPS: f64 = 60.0;
 /// More dispersion than this does not widen margins further: one freak step would, for ten minutes.
 const MAX_DISPERSION: f64 = 8.0;
-/// Half-width of the normal 80 % band, where calibration starts.
-const BAND_START: f64 = 1.2816;
+/// Half-width of the normal 90 % band, where calibration starts.
+const BAND_START: f64 = 1.6449;
 /// Share of steps that should fall outside each edge of the band.
-const TAIL: f64 = 0.1;
+const TAIL: f64 = 0.05;
 /// Longest queue of forecasts still to be judged; a horizon of twenty minutes.
 const MAX_PENDING: usize = 128;
 
@@ -43,13 +43,15 @@ pub enum Rule {
     Ewma60,
     /// Exponential average over 300 s.
     Ewma300,
+    /// Exponential average over 900 s.
+    Ewma900,
     /// Damped Holt on steps of 10 s.
     Holt,
     /// Greatest of the last six steps of 10 s.
     Peak,
 }
 
-const RULES: [Rule; MEMBERS] = [Rule::Ewma15, Rule::Ewma60, Rule::Ewma300, Rule::Holt, Rule::Peak];
+const RULES: [Rule; MEMBERS] = [Rule::Ewma15, Rule::Ewma60, Rule::Ewma300, Rule::Ewma900, Rule::Holt, Rule::Peak];
 /// In charge until errors have been measured: quick enough for a start, calm enough for chance.
 const DEFAULT_RULE: usize = 1;
 
@@ -60,6 +62,7 @@ impl Rule {
             Self::Ewma15 => "ewma15",
             Self::Ewma60 => "ewma60",
             Self::Ewma300 => "ewma300",
+            Self::Ewma900 => "ewma900",
             Self::Holt => "holt",
             Self::Peak => "peak",
         }
@@ -71,9 +74,9 @@ impl Rule {
 pub struct RateForecast {
     /// Expected arrivals per second.
     pub rate: f64,
-    /// Lower edge of the 80 % band of a ten-second rate.
+    /// Lower edge of the 90 % band of a ten-second rate.
     pub low: f64,
-    /// Upper edge of the 80 % band of a ten-second rate.
+    /// Upper edge of the 90 % band of a ten-second rate.
     pub high: f64,
     /// Index of dispersion of ten-second counts about the forecast: 1 for Poisson arrivals and a perfect forecast,
     /// more for bursts and for forecasts that miss. From 0 to 8.
@@ -103,7 +106,7 @@ struct Pending {
 /// forecasts made for it one horizon earlier, moves the edges of the band and feeds the trend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecaster {
-    averages: [Ewma; 3],
+    averages: [Ewma; 4],
     holt: DampedHolt,
     peaks: VecDeque<f64>,
     recall: Recall,
@@ -159,7 +162,12 @@ impl Forecaster {
         Some(RateForecast { rate, low, high, dispersion: self.dispersion, rule: RULES[self.chosen] })
     }
 
-    /// Share of judged steps that fell inside the band, once there were any. Aims at 0.8.
+    /// Index of dispersion of ten-second counts about the forecast in charge: see [`RateForecast::dispersion`].
+    pub(crate) fn dispersion(&self) -> f64 {
+        self.dispersion
+    }
+
+    /// Share of judged steps that fell inside the band, once there were any. Aims at 0.9.
     pub fn coverage(&self) -> Option<f64> {
         (self.judged > 0).then(|| self.covered as f64 / self.judged as f64)
     }
@@ -255,8 +263,8 @@ impl Forecaster {
         }
         // The level of the trend belongs to the middle of the last complete step.
         let middle = (self.next_step as f64 - 0.5) * STEP_S;
-        members[3] = self.holt.forecast((now + horizon_s - middle) / STEP_S).unwrap_or(members[1]);
-        members[4] = self.peaks.iter().copied().reduce(f64::max).unwrap_or(members[0]);
+        members[4] = self.holt.forecast((now + horizon_s - middle) / STEP_S).unwrap_or(members[1]);
+        members[5] = self.peaks.iter().copied().reduce(f64::max).unwrap_or(members[0]);
         Some(members)
     }
 }
@@ -315,6 +323,6 @@ mod tests {
         // Every third second brings nine tasks in a row of quiet ones, shifted by a fixed pattern: far from Poisson.
         let (bank, _) = fed(20_000, 11.0, |t| if (t as u64).wrapping_mul(2_654_435_761) % 97 < 11 { 27 } else { 0 });
         let coverage = bank.coverage().expect("judged");
-        assert!((0.74..0.86).contains(&coverage), "{coverage}");
+        assert!((0.87..0.93).contains(&coverage), "{coverage}");
     }
 }

@@ -41,6 +41,11 @@ impl Hold {
         }
     }
 
+    /// Greatest need that is not forgotten.
+    pub fn greatest(&self) -> Option<f64> {
+        self.peaks.front().map(|&(_, need)| need)
+    }
+
     /// Greatest need since `since`, with its time; `None` if there was none.
     pub fn greatest_since(&self, since: f64) -> Option<(f64, f64)> {
         let first = self.peaks.partition_point(|&(at, _)| at < since);

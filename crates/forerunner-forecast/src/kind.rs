@@ -9,8 +9,8 @@ use serde::{
 
 use crate::{
     Error, Fixed, Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative,
-    KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe, RayServeSettings, ShadowPools,
-    ShadowPoolsSettings, SqrtStaffing, SqrtStaffingSettings, Utilisation, UtilisationSettings,
+    KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe, RayServeSettings, SqrtStaffing,
+    SqrtStaffingSettings, Utilisation, UtilisationSettings,
 };
 
 /// A policy by name, with its settings.
@@ -23,8 +23,6 @@ use crate::{
 pub enum PolicyKind {
     /// [`Predictive`].
     Predictive(PredictiveSettings),
-    /// [`ShadowPools`].
-    ShadowPools(ShadowPoolsSettings),
     /// [`Utilisation`].
     Utilisation(UtilisationSettings),
     /// [`Knative`].
@@ -50,9 +48,8 @@ pub enum PolicyKind {
 
 impl PolicyKind {
     /// The names there are.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 10] = [
         "predictive",
-        "shadow-pools",
         "utilisation",
         "knative",
         "hpa",
@@ -68,7 +65,6 @@ impl PolicyKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Predictive(_) => "predictive",
-            Self::ShadowPools(_) => "shadow-pools",
             Self::Utilisation(_) => "utilisation",
             Self::Knative(_) => "knative",
             Self::Hpa(_) => "hpa",
@@ -124,7 +120,6 @@ impl FromStr for PolicyKind {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Table {
     Predictive(PredictiveSettings),
-    ShadowPools(ShadowPoolsSettings),
     Utilisation(UtilisationSettings),
     Knative(KnativeSettings),
     Hpa(HpaSettings),
@@ -140,7 +135,6 @@ impl From<Table> for PolicyKind {
     fn from(table: Table) -> Self {
         match table {
             Table::Predictive(settings) => Self::Predictive(settings),
-            Table::ShadowPools(settings) => Self::ShadowPools(settings),
             Table::Utilisation(settings) => Self::Utilisation(settings),
             Table::Knative(settings) => Self::Knative(settings),
             Table::Hpa(settings) => Self::Hpa(settings),
@@ -186,7 +180,6 @@ pub fn build(kind: PolicyKind, limits: PolicyLimits) -> Result<Box<dyn Policy>, 
     check(&limits)?;
     Ok(match kind {
         PolicyKind::Predictive(settings) => Box::new(Predictive::new(settings, limits)?),
-        PolicyKind::ShadowPools(settings) => Box::new(ShadowPools::new(settings, limits)?),
         PolicyKind::Utilisation(settings) => Box::new(Utilisation::new(settings, limits)?),
         PolicyKind::Knative(settings) => Box::new(Knative::new(settings, limits)?),
         PolicyKind::Hpa(settings) => Box::new(Hpa::new(settings, limits)?),

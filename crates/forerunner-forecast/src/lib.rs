@@ -5,7 +5,6 @@
 //! and behind a pipe. There are:
 //!
 //! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
-//! - [`ShadowPools`] does so by the rule that did best for shadows of the pool, which relive its recent past;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
 //! - [`Fixed`] keeps one size;
 //! - [`Knative`], [`Hpa`], [`Keda`], [`RayServe`], [`KeepAlive`], [`SqrtStaffing`] and [`Holt`] are rules others scale by.
@@ -40,7 +39,6 @@
 //! # Ok::<(), forerunner_forecast::Error>(())
 //! ```
 
-mod caution;
 mod error;
 mod fixed;
 mod forecaster;
@@ -52,7 +50,6 @@ mod predictive;
 mod rate;
 mod recall;
 mod service;
-mod shadow_pools;
 mod sizing;
 mod surge;
 mod tournament;
@@ -72,7 +69,6 @@ pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimit
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
-pub use shadow_pools::{ShadowPools, ShadowPoolsSettings};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
 pub use surge::{EventDetector, Trigger};
 pub use trend::Trend;

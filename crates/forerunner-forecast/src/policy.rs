@@ -95,9 +95,9 @@ pub struct Forecast {
     pub horizon_s: f64,
     /// Expected arrivals per second at the horizon.
     pub rate_per_s: f64,
-    /// Lower edge of the 80 % band of that rate.
+    /// Lower edge of the 90 % band of that rate.
     pub rate_low: f64,
-    /// Upper edge of the 80 % band of that rate.
+    /// Upper edge of the 90 % band of that rate.
     pub rate_high: f64,
     /// Expected seconds on an agent.
     pub service_s: f64,
@@ -212,6 +212,12 @@ pub trait Policy: Send {
     /// yet.
     fn what_if(&self, _shares: &[f64]) -> Vec<WhatIf> {
         Vec::new()
+    }
+
+    /// Share of forecast bands that held what came, of those judged so far; `None` without bands, or before the first was
+    /// judged. The bands aim at 0.9.
+    fn band_coverage(&self) -> Option<f64> {
+        None
     }
 
     /// Writes down what was learned, as JSON, so that a restart does not begin from nothing.

@@ -5,54 +5,43 @@ mod memory;
 mod picture;
 mod settings;
 
-use std::borrow::Cow;
-
 use self::{
     clean::{bounded, clean},
     memory::Memory,
-    picture::{Needs, Picture, backlog_need, explain},
+    picture::{Told, explain},
 };
 use crate::{
-    Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode,
+    Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     forecaster::RateForecast,
-    sizing::{Load, normal_quantile},
+    sizing::Load,
+    tournament::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Standing, Tournament, whole},
     trend::{Trend, rising_rate},
     window::Sample,
 };
 
 pub use self::settings::PredictiveSettings;
 
-/// Seconds that the fast rate is taken over, and standard deviations by which it must exceed the forecast.
-const FAST_S: f64 = 5.0;
-const SURGE_SIGMAS: f64 = 3.0;
-/// Part of the margin that a load of which everything stays until the horizon can do without. A shortage that a new agent
-/// mends within a fraction of a task makes few tasks late, one that outlasts a task makes many. Measured: at equal late
-/// share the recorded loads need 0.6 times the margin at a cold start of 2 s that they need at 30 s.
-const MENDED_SOON: f64 = 0.6;
-/// Seconds before late tasks teach caution: a start from too few agents says nothing about the margin.
-const ADAPT_AFTER_S: f64 = 300.0;
 /// Seconds after a restore in which the pool does not shrink: the time constant of the forecast that is in charge at first.
 const SETTLE_S: f64 = 60.0;
 /// Seconds that the completion rate reported with a forecast is averaged over.
 const RECENT_S: f64 = 60.0;
-/// Objectives below 70 % still get this margin: the normal quantile of a half is none at all.
-const LEAST_QUANTILE: f64 = 0.5;
-/// A need this little above a whole number does not take one agent more.
-const ROUNDING: f64 = 1e-6;
+/// Shadow pools replay this many mean service times late, so that most true durations are known, within these seconds.
+const DELAY_SERVICES: f64 = 4.0;
+const DELAY_S: (f64, f64) = (20.0, 120.0);
 
 /// Forecasts arrivals and durations at the horizon and keeps the agents that the load there needs.
 ///
 /// The horizon is the measured cold start plus a tick: what an agent asked for now can still help. The size is a
 /// quantile of the concurrency there ([`Load::need`]), not a target utilisation. It rises at once and falls only to the
 /// greatest need of the hold. Above the forecast work two reactive layers: a surge overrides the rate, and a backlog
-/// that the agents present and starting cannot take adds agents. How careful it is follows the share of late tasks.
+/// that the agents present and starting cannot take adds agents. Which forecast, margin and hold are in charge is decided by
+/// shadow pools, which relive the pool's recent past under some 340 rules.
 #[derive(Debug, Clone)]
 pub struct Predictive {
     settings: PredictiveSettings,
     limits: PolicyLimits,
-    /// Normal quantile of the objective's share.
-    quantile: f64,
     memory: Memory,
+    tournament: Tournament,
     /// Seconds to add to an observation's time to get the window's. A tick at least, so that time 0 has one before it.
     shift_s: f64,
     /// Whether nothing was observed since the start or the restore.
@@ -68,26 +57,15 @@ impl Predictive {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: PredictiveSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        let quantile = normal_quantile(limits.objective.share).max(LEAST_QUANTILE);
         Ok(Self {
             settings,
             limits,
-            quantile,
             memory: Memory::new(&settings),
+            tournament: Tournament::new(limits),
             shift_s: limits.tick_s,
             fresh: true,
             settles_at: 0.0,
         })
-    }
-
-    /// Share of ten-second rates that fell inside their 80 % band so far; `None` before the first was judged.
-    pub fn band_coverage(&self) -> Option<f64> {
-        self.memory.rates.coverage()
-    }
-
-    /// How careful the policy is now, from 0 (bold) to 1 (careful).
-    pub fn caution(&self) -> f64 {
-        self.memory.caution.level()
     }
 
     /// Seconds until an agent asked for now is ready.
@@ -110,59 +88,80 @@ impl Predictive {
         memory.rates.observe(&memory.window, seen.arrivals as f64, now - before, horizon_s);
         memory.service.observe(now - before, seen);
         memory.observed_s += now - before;
-        if self.settings.adapt && memory.observed_s > ADAPT_AFTER_S {
-            let rate = memory.window.rate(Sample::Starts, memory.window.span_s()).unwrap_or(0.0);
-            memory.caution.observe(seen.started, seen.late, rate, self.limits.objective);
-        }
+        let in_system = f64::from(seen.in_flight) + f64::from(seen.queue_depth);
+        memory.levels.observe(now - before, seen.arrivals as f64, in_system);
+        self.tournament.observe(before, now, self.shift_s, seen);
         now
     }
 
-    fn picture(&self, seen: &Observation) -> Picture {
+    /// What is expected now, by every forecast.
+    fn outlook(&self, seen: &Observation) -> Outlook {
         let memory = &self.memory;
+        let window = &memory.window;
         let cold_s = self.cold_start_s(seen);
         let horizon_s = cold_s + self.limits.tick_s;
-        let rate = memory.rates.forecast(&memory.window, horizon_s).unwrap_or(RateForecast::NOTHING);
-        let fast = memory.window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0);
-        let surge = fast > rate.rate + SURGE_SIGMAS * (rate.rate.max(1.0 / FAST_S) / FAST_S).sqrt();
-        // Both layers only add: what they see has begun, and what the forecast sees is the long run.
-        let rising = rising_rate(&memory.window, horizon_s).unwrap_or(0.0);
-        let service = memory.service.forecast(&memory.window, horizon_s);
+        let service_s = memory.service.forecast(window, horizon_s).mean_s;
+        let mut rates = [0.0; RATES];
+        if let Some(members) = memory.rates.members(window.now(), horizon_s) {
+            rates[..members.len()].copy_from_slice(&members);
+            let least = members[EWMA_15].min(members[EWMA_60]);
+            let recalled = memory.rates.recalled(window.now() + horizon_s);
+            rates[RECALL] = recalled.map_or(members[EWMA_60], |rate| rate.max(least));
+        }
+        Outlook {
+            t: window.now(),
+            cold_s,
+            rates,
+            fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
+            rising: rising_rate(window, horizon_s).unwrap_or(0.0),
+            service_s,
+            service_slow_s: memory.service.slow_mean_s(),
+            still_half: memory.service.still_there(0.5 * horizon_s, service_s),
+            still_there: memory.service.still_there(horizon_s, service_s),
+            dispersion: memory.rates.dispersion().max(1.0),
+            levels: memory.levels.levels(),
+        }
+    }
+
+    fn expectation(&self, seen: &Observation, outlook: &Outlook, rate: f64) -> Forecast {
+        let memory = &self.memory;
+        let window = &memory.window;
+        let horizon_s = outlook.cold_s + self.limits.tick_s;
+        let band = memory.rates.forecast(window, horizon_s).unwrap_or(RateForecast::NOTHING);
         let load = Load {
             in_system: f64::from(seen.in_flight) + f64::from(seen.queue_depth),
-            rate: if surge { fast.max(rising) } else { rate.rate.max(rising) },
-            service_s: service.mean_s,
-            still_there: memory.service.still_there(horizon_s, service.mean_s),
-            dispersion: rate.dispersion.max(1.0),
+            rate,
+            service_s: outlook.service_s,
+            still_there: outlook.still_there,
+            dispersion: 1.0,
         };
-        let margin = memory.caution.between(self.settings.margin_bold, self.settings.margin_careful);
-        let z = self.quantile * margin * (1.0 - MENDED_SOON * load.still_there);
-        let hold_s = memory.caution.between(self.settings.hold_bold_s, self.settings.hold_careful_s);
-        Picture { cold_s, horizon_s, rate, surge, service, load, z, hold_s }
-    }
-
-    fn needs(&self, seen: &Observation, picture: &Picture) -> Needs {
-        let at = |ahead_s: f64| {
-            let still_there = self.memory.service.still_there(ahead_s, picture.service.mean_s);
-            bounded(Load { still_there, ..picture.load }.need(picture.z))
-        };
-        let forecast = bounded(picture.load.need(picture.z));
-        let on_the_way = forecast.max(at(0.5 * picture.horizon_s)).max(picture.load.in_system);
-        Needs { forecast, backlog: bounded(backlog_need(seen, picture)), on_the_way }
-    }
-
-    fn expectation(&self, seen: &Observation, picture: &Picture) -> Forecast {
-        let window = &self.memory.window;
         Forecast {
-            horizon_s: picture.horizon_s,
-            rate_per_s: picture.load.rate,
-            rate_low: picture.rate.low,
-            rate_high: picture.rate.high.max(picture.load.rate),
-            service_s: picture.service.mean_s,
-            depth: bounded(picture.load.waiting(f64::from(seen.size()))),
+            horizon_s,
+            rate_per_s: rate,
+            rate_low: band.low.min(rate),
+            rate_high: band.high.max(rate),
+            service_s: outlook.service_s,
+            depth: bounded(load.waiting(f64::from(seen.size()))),
             completion_rate_per_s: window.rate(Sample::Completions, RECENT_S).unwrap_or(0.0),
             completion_trend: Trend::of(window, Sample::Completions).map_or(0.0, |trend| trend.slope),
             service_trend: Trend::of(window, Sample::Service).map_or(0.0, |trend| trend.slope),
         }
+    }
+
+    /// Seconds that shadow pools are behind.
+    fn delay_s(&self) -> f64 {
+        (DELAY_SERVICES * self.memory.service.mean_s()).clamp(DELAY_S.0, DELAY_S.1)
+    }
+}
+
+/// How the real pool stands.
+fn standing(seen: &Observation) -> Standing {
+    Standing {
+        waiting: f64::from(seen.queue_depth),
+        in_flight: f64::from(seen.in_flight),
+        draining: f64::from(seen.draining),
+        ready: f64::from(seen.ready),
+        starting: f64::from(seen.starting),
     }
 }
 
@@ -178,43 +177,55 @@ impl Policy for Predictive {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let seen = &*clean(seen, self.memory.window.now() - self.shift_s);
         let now = self.observe(seen);
-        let picture = self.picture(seen);
-        let needs = self.needs(seen, &picture);
-        let need = needs.greatest();
+        let outlook = self.outlook(seen);
+        self.tournament.play(outlook, self.delay_s(), self.memory.service.recent());
+        let rule = self.tournament.rule();
+        let standing = standing(seen);
+        let needs = rule.needs(&standing, &outlook);
+        let need = bounded(needs.greatest());
         self.memory.hold.push(now, need);
-        let held = self.memory.hold.greatest_since(now - picture.hold_s).map_or(need, |(_, held)| held);
-        let size = f64::from(seen.size());
-        let mut wanted = held.max(needs.on_the_way.min(size));
+        let held = self.memory.hold.greatest_since(now - rule.hold_s).map_or(need, |(_, held)| held);
+        let mut wanted = bounded(needs.wanted(held, standing.size()));
         let learning = !self.memory.has_learned() || now < self.settles_at;
         if learning {
             wanted = wanted.max(f64::from(self.memory.desired));
         }
-        let unbounded = (wanted - ROUNDING).ceil().max(0.0) as u32;
+        let unbounded = whole(wanted);
         let desired = self.limits.clamp(unbounded);
         let before = std::mem::replace(&mut self.memory.desired, desired);
+        let Needs { forecast: ahead, backlog, surge, .. } = needs;
         let reason = match () {
             () if desired < unbounded => ReasonCode::Bounded,
-            () if desired > before && needs.backlog > needs.forecast => ReasonCode::Backlog,
-            () if desired > before && picture.surge => ReasonCode::Surge,
+            () if desired > before && backlog > ahead => ReasonCode::Backlog,
+            () if desired > before && surge => ReasonCode::Surge,
             () if desired > before => ReasonCode::ForecastUp,
             () if learning => ReasonCode::Learning,
             () if desired < before => ReasonCode::ForecastDown,
             () if f64::from(desired) > need.ceil() && desired > self.limits.min => ReasonCode::Hold,
             () => ReasonCode::Steady,
         };
-        Decision {
-            desired,
-            need,
-            reason,
-            detail: explain(seen, &picture, need, desired, reason),
-            rule: Cow::Borrowed(picture.rate.rule.as_str()),
-            forecast: Some(self.expectation(seen, &picture)),
-        }
+        let rate = match rule.rate(&outlook) {
+            (rate, _) if rate > 0.0 => rate,
+            _ => outlook.rates[EWMA_60],
+        };
+        let forecast = self.expectation(seen, &outlook, bounded(rate));
+        let complaint = self.tournament.complaint();
+        let told = Told { seen, forecast: &forecast, rule: &rule, rate, need, desired, reason, complaint };
+        Decision { desired, need, reason, detail: explain(&told), rule: rule.words().into(), forecast: Some(forecast) }
+    }
+
+    fn band_coverage(&self) -> Option<f64> {
+        self.memory.rates.coverage()
+    }
+
+    fn what_if(&self, shares: &[f64]) -> Vec<WhatIf> {
+        self.tournament.what_if(shares)
     }
 
     fn save(&self) -> Option<String> {
         // Nothing in the memory can fail to be written: plain numbers in plain structures.
-        serde_json::to_string(&self.memory).ok()
+        let memory = Memory { scores: self.tournament.scores().clone(), ..self.memory.clone() };
+        serde_json::to_string(&memory).ok()
     }
 
     fn restore(&mut self, saved: &str, away_s: f64) -> bool {
@@ -225,6 +236,7 @@ impl Policy for Predictive {
         let before = memory.window.now();
         let begin = before + if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
         memory.skip_to(begin);
+        self.tournament = Tournament::resume(self.limits, std::mem::take(&mut memory.scores));
         self.memory = memory;
         self.shift_s = begin + self.limits.tick_s;
         self.fresh = true;
@@ -291,19 +303,24 @@ mod tests {
         let before = run(&mut policy, 0, 600, 2).desired;
         let peak = run(&mut policy, 601, 640, 8).desired;
         assert!(peak > 2 * before, "{before} then {peak}");
-        let mut after = policy.decide(&second(641.0, 2, 5.0));
+        let after = policy.decide(&second(641.0, 2, 5.0));
         assert!(after.desired >= peak - 1, "held: {after:?}");
-        after = run(&mut policy, 642, 3000, 2);
+        let after = run(&mut policy, 642, 3000, 2);
         assert!(after.desired <= before + 3, "let go: {after:?}");
     }
 
     #[test]
-    fn late_tasks_make_it_more_careful() {
+    fn shadow_pools_lower_the_cost_of_a_calm_load_and_price_other_objectives() {
         let mut policy = policy();
-        run(&mut policy, 0, 400, 4);
-        let before = policy.caution();
-        policy.decide(&Observation { late: 4, ..second(401.0, 4, 5.0) });
-        assert!(policy.caution() > before);
+        let before = run(&mut policy, 0, 120, 4);
+        let after = run(&mut policy, 121, 1800, 4);
+        assert!(after.desired <= before.desired && after.rule != before.rule, "{before:?} then {after:?}");
+        let prices = policy.what_if(&[0.5, 0.99, 0.999]);
+        assert!(prices.iter().all(|price| price.reachable), "{prices:?}");
+        assert!(prices.windows(2).all(|pair| pair[0].agents <= pair[1].agents), "{prices:?}");
+        assert!((15.0..40.0).contains(&prices[1].agents), "20 Erlang: {prices:?}");
+        assert!(self::policy().what_if(&[0.99]).is_empty(), "nothing is known yet");
+        assert!(policy.save().expect("it has a memory").len() < 200_000);
     }
 
     #[test]
@@ -311,18 +328,16 @@ mod tests {
         let mut before = policy();
         let desired = run(&mut before, 0, 600, 6).desired;
         let saved = before.save().expect("it has a memory");
-        assert!(saved.starts_with("{\"version\":1,"), "{}", &saved[..40]);
+        assert!(saved.starts_with("{\"version\":4,"), "{}", &saved[..40]);
         let mut after = policy();
         assert!(after.restore(&saved, 120.0));
         let quiet = Observation { t: 1.0, ready: desired, ..Observation::default() };
         assert!(after.decide(&quiet).desired >= desired, "one quiet second after a gap of two minutes is no lull");
         let still = after.decide(&Observation { t: 50.0, ..quiet });
         assert!(still.desired >= desired, "nor are fifty: {still:?}");
+        // Thirty tasks are on agents.
         let again = run(&mut after, 51, 110, 6);
-        assert!(
-            again.desired >= desired - 2 && (again.forecast.expect("set").service_s - 5.0).abs() < 0.1,
-            "{again:?}"
-        );
+        assert!(again.desired >= 30 && (again.forecast.expect("set").service_s - 5.0).abs() < 0.1, "{again:?}");
     }
 
     #[test]
@@ -342,7 +357,7 @@ mod tests {
     fn what_cannot_be_read_is_not_taken_up() {
         let mut policy = policy();
         let saved = policy.save().expect("it has a memory");
-        for text in ["", "{}", "[1]", &saved.replace("\"version\":1", "\"version\":9"), &saved[..saved.len() / 2]] {
+        for text in ["", "{}", "[1]", &saved.replace("\"version\":4", "\"version\":9"), &saved[..saved.len() / 2]] {
             assert!(!policy.restore(text, 1.0), "{text}");
         }
         assert!(policy.restore(&saved, f64::NAN));
@@ -394,6 +409,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case runs hundreds of shadows.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         #[test]
         fn any_observations_give_finite_needs_within_the_limits(seen in proptest::collection::vec(anything(), 1..40)) {
             let mut policy = policy();

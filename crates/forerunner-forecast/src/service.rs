@@ -11,6 +11,8 @@ use crate::{
 
 /// Time constant of the decayed sums, in seconds.
 const TAU_S: f64 = 180.0;
+/// The same for the longer past.
+const SLOW_TAU_S: f64 = 900.0;
 /// Durations kept for the residual life.
 const RECENT: usize = 512;
 /// Fewest durations the residual life is read from; with fewer it is taken as exponential.
@@ -38,6 +40,8 @@ pub struct ServiceForecast {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceModel {
     sums: Decayed,
+    /// Decayed count and sum of the durations over the longer past.
+    slow: (f64, f64),
     recent: Vec<f64>,
     next: usize,
     completed: f64,
@@ -103,16 +107,19 @@ impl Decayed {
 impl ServiceModel {
     /// Makes a model that has seen nothing and expects five seconds a task.
     pub fn new() -> Self {
-        Self { sums: Decayed::default(), recent: Vec::with_capacity(RECENT), next: 0, completed: 0.0 }
+        Self { sums: Decayed::default(), slow: (0.0, 0.0), recent: Vec::with_capacity(RECENT), next: 0, completed: 0.0 }
     }
 
     /// Takes in the completions of the last `dt` seconds.
     pub fn observe(&mut self, dt: f64, seen: &Observation) {
         self.sums.decay(dt);
+        let keep = (-dt.max(0.0) / SLOW_TAU_S).exp();
+        self.slow = (sane(self.slow.0 * keep), sane(self.slow.1 * keep));
         let n = seen.completions as f64;
         let Some(mean) = seen.mean_service_s.filter(|_| n > 0.0) else { return };
         self.completed += n;
         self.sums.n += n;
+        self.slow = (self.slow.0 + n, sane(self.slow.1 + n * mean));
         self.sums.y = sane(self.sums.y + n * mean);
         if seen.completed.is_empty() {
             self.sums.yy = sane(self.sums.yy + n * mean * mean);
@@ -143,6 +150,12 @@ impl ServiceModel {
         // The prior fades with the tasks ever seen, not with the decayed weight: a quiet hour teaches nothing new.
         let prior = PRIOR_WEIGHT / (1.0 + self.completed);
         ((self.sums.y + prior * PRIOR_S) / (self.sums.n + prior)).max(1e-6)
+    }
+
+    /// Decayed mean of the durations over a longer past, in seconds: less noise, more delay.
+    pub fn slow_mean_s(&self) -> f64 {
+        let prior = PRIOR_WEIGHT / (1.0 + self.completed);
+        ((self.slow.1 + prior * PRIOR_S) / (self.slow.0 + prior)).max(1e-6)
     }
 
     /// Expects a task's seconds on an agent `horizon_s` ahead.
@@ -190,7 +203,21 @@ impl ServiceModel {
 
     pub(crate) fn is_sound(&self) -> bool {
         let s = &self.sums;
-        let sums = [s.n, s.age, s.y, s.yy, s.m, s.x, s.my, s.xx, s.xy, s.error_plain, s.error_context];
+        let sums = [
+            self.slow.0,
+            self.slow.1,
+            s.n,
+            s.age,
+            s.y,
+            s.yy,
+            s.m,
+            s.x,
+            s.my,
+            s.xx,
+            s.xy,
+            s.error_plain,
+            s.error_context,
+        ];
         sums.iter().chain(&self.recent).all(|x| x.is_finite())
             && self.recent.len() <= RECENT
             && (self.next < RECENT)

@@ -60,7 +60,7 @@ metrics_list! {
     STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code held its thread for more than 100 ms.";
     CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while agents fail too often to be replaced, else 0.";
     AGENT_SECONDS Gauge "forerunner_agent_seconds" ["pool"] "Seconds of agents' lives so far, summed.";
-    EXPECTED Gauge "forerunner_forecast_arrival_rate" ["pool", "edge"] "Expected arrivals per second one cold start ahead: `expected`, `low`, `high` (80 % band).";
+    EXPECTED Gauge "forerunner_forecast_arrival_rate" ["pool", "edge"] "Expected arrivals per second one cold start ahead: `expected`, `low`, `high` (90 % band).";
     OBSERVED Gauge "forerunner_arrival_rate" ["pool"] "Arrivals per second since the decision before.";
     EXPECTED_DEPTH Gauge "forerunner_forecast_depth" ["pool"] "Expected tasks waiting one cold start ahead, if the pool stayed as it is.";
     DECISIONS Counter "forerunner_decisions_total" ["pool", "reason"] "Decisions by reason.";

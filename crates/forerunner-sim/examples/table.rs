@@ -111,16 +111,20 @@ fn cell(arguments: &Arguments, trace: &Trace, cold_start_s: f64) -> Result<Cell,
 }
 
 fn print(cells: &[Cell]) {
-    println!("{:<24} {:>4} {:>7} {:>12} {:>9} {:>6}", "trace", "cold", "late %", "instance_s", "/perfect", "peak");
+    println!(
+        "{:<24} {:>4} {:>7} {:>12} {:>9} {:>6} {:>6}",
+        "trace", "cold", "late %", "instance_s", "/perfect", "peak", "band %"
+    );
     for Cell { report, perfect_s } in cells {
         println!(
-            "{:<24} {:>4} {:>7.2} {:>12.0} {:>9.3} {:>6}",
+            "{:<24} {:>4} {:>7.2} {:>12.0} {:>9.3} {:>6} {:>6.1}",
             report.trace,
             report.cold_start_s,
             100.0 * report.late_share,
             report.instance_s,
             report.instance_s / perfect_s,
             report.peak_pool,
+            100.0 * report.band_coverage.unwrap_or(f64::NAN),
         );
     }
     let n = cells.len() as f64;

@@ -64,7 +64,9 @@ pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outc
     let mut engine = Engine::new(trace.tasks(), settings);
     let interval_s = policy.interval_s();
     engine.run(interval_s, |seen| policy.decide(seen));
-    engine.outcome(trace.name(), policy.name())
+    let mut outcome = engine.outcome(trace.name(), policy.name());
+    outcome.report.band_coverage = policy.band_coverage();
+    outcome
 }
 
 /// A task that will leave its agent at `at`. Ordered by time, then by task, so that ties are always broken alike.

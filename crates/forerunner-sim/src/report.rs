@@ -69,6 +69,8 @@ pub struct Report {
     pub first_scale_up_s: Option<f64>,
     /// Seconds from the begin to the first task that had to wait; `None` if there was none.
     pub first_queued_s: Option<f64>,
+    /// Share of the policy's forecast bands that held what came; they aim at 0.9. `None` without bands.
+    pub band_coverage: Option<f64>,
 }
 
 impl Report {
@@ -95,9 +97,9 @@ pub struct TimelinePoint {
     pub depth: u32,
     /// Arrivals per second expected at the horizon, for policies that forecast.
     pub rate_forecast: Option<f64>,
-    /// Lower edge of its 80 % band.
+    /// Lower edge of its 90 % band.
     pub rate_low: Option<f64>,
-    /// Upper edge of its 80 % band.
+    /// Upper edge of its 90 % band.
     pub rate_high: Option<f64>,
 }
 

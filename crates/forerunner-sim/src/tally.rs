@@ -84,6 +84,7 @@ impl Tally {
             scale_downs: self.downs,
             first_scale_up_s: self.first_up_s,
             first_queued_s: self.first_queued_s,
+            band_coverage: None,
         }
     }
 }

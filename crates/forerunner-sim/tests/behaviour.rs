@@ -51,9 +51,9 @@ fn even_load(name: &str, span_s: f64, rate: impl Fn(f64) -> f64, service: impl F
     Trace::new(name, tasks).expect("some tasks")
 }
 
-/// When the pool first wanted more than ever in the ten minutes of constant load before `from_s`.
+/// When the pool first wanted more than ever in the four minutes of constant load before `from_s`.
 fn first_growth(outcome: &Outcome, from_s: f64) -> f64 {
-    let settled = outcome.timeline.iter().filter(|p| (300.0..from_s).contains(&p.t)).map(|p| p.desired).max();
+    let settled = outcome.timeline.iter().filter(|p| (from_s - 240.0..from_s).contains(&p.t)).map(|p| p.desired).max();
     let grown = outcome.timeline.iter().find(|p| p.t >= from_s && Some(p.desired) > settled);
     grown.map_or(f64::INFINITY, |p| p.t)
 }
@@ -63,10 +63,10 @@ fn first_queue(outcome: &Outcome, from_s: f64) -> f64 {
     outcome.timeline.iter().find(|p| p.t >= from_s && p.depth > 0).map_or(f64::INFINITY, |p| p.t)
 }
 
-/// Two tasks a second for a quarter of an hour, then rising to twenty within two minutes: at first the load doubles within
+/// Two tasks a second for five minutes, then rising to twenty within two minutes: at first the load doubles within
 /// one cold start of 20 s, so that no rule without foresight of the ramp itself can be on time throughout.
 fn ramp(t: f64) -> f64 {
-    2.0 + ((t - 900.0) / 120.0).clamp(0.0, 1.0) * 18.0
+    2.0 + ((t - 300.0) / 120.0).clamp(0.0, 1.0) * 18.0
 }
 
 fn reactive() -> PolicyKind {
@@ -75,11 +75,11 @@ fn reactive() -> PolicyKind {
 
 #[test]
 fn on_a_ramp_the_predictive_pool_grows_before_the_queue_does_and_the_utilisation_rule_is_late() {
-    let trace = even_load("ramp", 1320.0, ramp, |_| 5.0);
+    let trace = even_load("ramp", 720.0, ramp, |_| 5.0);
     let predictive = run(&trace, PolicyKind::default(), limits(20.0), 14);
     let utilisation = run(&trace, reactive(), limits(20.0), 14);
 
-    let (grew, queued) = (first_growth(&predictive, 900.0), first_queue(&predictive, 900.0));
+    let (grew, queued) = (first_growth(&predictive, 300.0), first_queue(&predictive, 300.0));
     assert!(grew + 5.0 < queued, "grew at {grew}, queue at {queued}");
     let (ours, theirs) = (predictive.report.late_share, utilisation.report.late_share);
     assert!(theirs > 0.2 && ours < 0.2 * theirs, "late {ours} against {theirs}");
@@ -88,7 +88,7 @@ fn on_a_ramp_the_predictive_pool_grows_before_the_queue_does_and_the_utilisation
 #[test]
 fn on_a_ramp_of_chance_arrivals_at_most_a_fifth_as_many_tasks_are_late() {
     for seed in 1..=5 {
-        let trace = load("ramp", seed, 1320.0, 20.0, ramp, |_| 5.0);
+        let trace = load("ramp", seed, 720.0, 20.0, ramp, |_| 5.0);
         let ours = run(&trace, PolicyKind::default(), limits(20.0), 14).report.late_share;
         let theirs = run(&trace, reactive(), limits(20.0), 14).report.late_share;
         assert!(theirs > 0.2 && ours < 0.2 * theirs, "seed {seed}: late {ours} against {theirs}");
@@ -119,26 +119,12 @@ fn a_burst_out_of_nothing_is_answered_within_a_tick_and_let_go_afterwards() {
 }
 
 #[test]
-fn more_caution_costs_more_and_makes_fewer_tasks_late() {
-    let wave = |t: f64| 4.0 + 3.0 * (t / 600.0).sin();
-    let trace = load("wave", 3, 3600.0, 7.0, wave, |_| 5.0);
-    let reports: Vec<_> = ["0.0", "0.3", "0.6"]
-        .map(|caution| {
-            let kind = format!("predictive:adapt=false,caution={caution}").parse().expect("known settings");
-            run(&trace, kind, limits(10.0), 20).report
-        })
-        .to_vec();
-    assert!(reports.windows(2).all(|pair| pair[0].late_share >= pair[1].late_share));
-    assert!(reports.windows(2).all(|pair| pair[0].instance_s < pair[1].instance_s));
-}
-
-#[test]
 fn a_higher_objective_costs_more_and_makes_fewer_tasks_late() {
     let wave = |t: f64| 4.0 + 3.0 * (t / 600.0).sin();
     let trace = load("wave", 3, 7200.0, 7.0, wave, |_| 5.0);
     let reports = [0.9, 0.97, 0.995].map(|share| {
         let limits = PolicyLimits { objective: Objective { share, within_s: 1.0 }, ..limits(10.0) };
-        run(&trace, "shadow-pools".parse().expect("a policy"), limits, 20).report
+        run(&trace, PolicyKind::default(), limits, 20).report
     });
     assert!(reports.windows(2).all(|pair| pair[0].late_share >= pair[1].late_share));
     assert!(reports.windows(2).all(|pair| pair[0].instance_s < pair[1].instance_s));

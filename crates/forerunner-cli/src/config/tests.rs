@@ -55,7 +55,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
 
 #[test]
 fn a_policy_by_its_bare_name_replaces_one_given_as_a_table() {
-    let file = format!("{POOL}policy = {{ kind = \"predictive\", caution = 0.5 }}\n");
+    let file = format!("{POOL}policy = {{ kind = \"predictive\", window_s = 600 }}\n");
     let loaded =
         loaded(&file, &[("FORERUNNER__POOLS__CODER__POLICY", "fixed:4")], ConfigArgs::default()).expect("valid");
     assert_eq!(origin_of(&loaded, "pools.coder.policy.size"), "4 env:FORERUNNER__POOLS__CODER__POLICY");
@@ -84,7 +84,7 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     f.toml:3: `pools.coder.max`: invalid type: string "many", expected u32
     f.toml:3: `pools.coder.min`: 20 is not valid; use at most max = 16
     f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h or 7d
-    f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, shadow-pools, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
+    f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
     f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
     f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected `process` or `simulated`
     f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `context_memory_bytes`, `restore_s_per_mb`, `seed`

@@ -3,10 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::PredictiveSettings;
-use crate::{caution::Caution, forecaster::Forecaster, hold::Hold, service::ServiceModel, window::Window};
+use crate::{
+    forecaster::Forecaster,
+    hold::Hold,
+    service::ServiceModel,
+    tournament::{Levels, Scores},
+    window::Window,
+};
 
 /// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
-const SAVED_VERSION: u32 = 1;
+const SAVED_VERSION: u32 = 4;
 /// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
 const LEARN_COMPLETIONS: f64 = 20.0;
 const LEARN_S: f64 = 30.0;
@@ -19,8 +25,10 @@ pub(super) struct Memory {
     pub window: Window,
     pub rates: Forecaster,
     pub service: ServiceModel,
-    pub caution: Caution,
     pub hold: Hold,
+    pub levels: Levels,
+    /// What the tournament learned, as of the last save.
+    pub scores: Scores,
     /// Seconds observed in all.
     pub observed_s: f64,
     pub desired: u32,
@@ -33,8 +41,9 @@ impl Memory {
             window: Window::new(settings.window_s, 0.0),
             rates: Forecaster::new(0.0),
             service: ServiceModel::new(),
-            caution: Caution::new(settings.caution),
             hold: Hold::default(),
+            levels: Levels::default(),
+            scores: Scores::default(),
             observed_s: 0.0,
             desired: 0,
         }
@@ -46,7 +55,8 @@ impl Memory {
             && self.rates.is_sound()
             && self.service.is_sound()
             && self.hold.is_sound()
-            && (0.0..=1.0).contains(&self.caution.level())
+            && self.levels.is_sound()
+            && self.scores.is_sound()
             && self.observed_s.is_finite()
     }
 

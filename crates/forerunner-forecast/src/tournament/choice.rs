@@ -68,46 +68,54 @@ struct Figures {
 ///
 /// Counts of late tasks are taken with a doubt that fades with history, so with little of it a careful rule wins.
 pub(crate) fn choose(past: Past<'_>, terms: Terms, current: usize) -> Choice {
-    let Past { scores, margins, bolder, tasks, seconds } = past;
-    let blend = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
-    let arrivals = blend(tasks);
-    let evidence = seconds.long().max(1.0);
-    let unavoidable = SPARED * scores.iter().map(|score| blend(&score.late)).fold(f64::INFINITY, f64::min);
-    let figures = |rule: usize| {
-        let late = blend(&scores[rule].late) - unavoidable;
-        // A shortage of a given length makes more tasks late where more arrive, and proves the same.
-        let doubt = DOUBT * ((late * evidence + 1.0) * arrivals.max(1.0)).sqrt() / evidence;
-        let prior = arrivals * terms.allowed * (PRIOR_SLOPE * (PRIOR_MARGIN - margins[rule])).exp();
-        let weight = PRIOR_S / evidence;
-        Figures { cost: blend(&scores[rule].cost_s), late: (late + doubt + weight * prior) / (1.0 + weight) }
-    };
+    let Past { scores, bolder, tasks, seconds, .. } = past;
+    let per_s = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
+    let arrivals = per_s(tasks);
     let allowed = terms.goal * arrivals;
+    let figures = figures(past, per_s, terms.allowed * arrivals);
     let best = |value: &dyn Fn(usize) -> f64| {
         let best = (0..scores.len()).min_by(|&a, &b| value(a).total_cmp(&value(b))).unwrap_or(current);
         if value(best) < TAKE_OVER * value(current) || !value(current).is_finite() { best } else { current }
     };
-    let weighed = best(&|rule| figures(rule).cost + terms.price * figures(rule).late);
-    if figures(weighed).late > allowed {
+    let weighed = best(&|rule| figures[rule].cost + terms.price * figures[rule].late);
+    if figures[weighed].late > allowed {
         return Choice { rule: weighed, ease: 0.0, meets: false };
     }
     let ease = |rule: usize| {
-        let bold = bolder[rule].map(figures).filter(|bold| bold.late > allowed && allowed > 0.0);
+        let bold = bolder[rule].map(|bold| figures[bold]).filter(|bold| bold.late > allowed && allowed > 0.0);
         bold.map_or(0.0, |bold| {
-            ((allowed / figures(rule).late).ln() / (bold.late / figures(rule).late).ln()).clamp(0.0, 1.0)
+            ((allowed / figures[rule].late).ln() / (bold.late / figures[rule].late).ln()).clamp(0.0, 1.0)
         })
     };
     let eased = |rule: usize| {
-        let own = figures(rule);
-        let bold = bolder[rule].map_or(own, figures);
+        let own = figures[rule];
+        let bold = bolder[rule].map_or(own, |bold| figures[bold]);
         if own.late <= allowed { own.cost + ease(rule) * (bold.cost - own.cost) } else { f64::INFINITY }
     };
-    let rule = best(&eased);
+    let costs: Vec<f64> = (0..scores.len()).map(eased).collect();
+    let rule = best(&|rule| costs[rule]);
     Choice { rule, ease: ease(rule), meets: true }
+}
+
+/// Every rule's cost and late tasks a second, the latter with doubt and prior; `allowed` are late tasks a second.
+fn figures(past: Past<'_>, per_s: impl Fn(&Sums) -> f64, allowed: f64) -> Vec<Figures> {
+    let late: Vec<f64> = past.scores.iter().map(|score| per_s(&score.late.expected())).collect();
+    let unavoidable = SPARED * late.iter().copied().fold(f64::INFINITY, f64::min);
+    let (evidence, arrivals) = (past.seconds.long().max(1.0), per_s(past.tasks).max(1.0));
+    let weight = PRIOR_S / evidence;
+    let figures = |((score, late), margin): ((&Score, f64), &f64)| {
+        let late = late - unavoidable;
+        // A shortage of a given length makes more tasks late where more arrive, and proves the same.
+        let doubt = DOUBT * ((late * evidence + 1.0) * arrivals).sqrt() / evidence;
+        let prior = allowed * (PRIOR_SLOPE * (PRIOR_MARGIN - margin)).exp();
+        Figures { cost: per_s(&score.cost_s), late: (late + doubt + weight * prior) / (1.0 + weight) }
+    };
+    past.scores.iter().zip(late).zip(past.margins).map(figures).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::score::Lateness, *};
 
     const STILL: [f64; 2] = [1.0; 2];
 
@@ -117,10 +125,20 @@ mod tests {
         sums
     }
 
+    /// Late tasks in four blocks.
+    fn often(late: f64) -> Lateness {
+        let mut often = Lateness::default();
+        for _ in 0..4 {
+            often.add(STILL, 0.25 * late);
+            often.end_block();
+        }
+        often
+    }
+
     /// Three rules over 1000 s and 10,000 tasks: cheap and late, middling, dear and punctual.
     fn scores() -> [Score; 3] {
         [(2000.0, 800.0), (3000.0, 60.0), (9000.0, 0.0)]
-            .map(|(cost, late)| Score { cost_s: sums(cost), late: sums(late) })
+            .map(|(cost, late)| Score { cost_s: sums(cost), late: often(late) })
     }
 
     fn chosen(goal: f64, price: f64) -> Choice {

@@ -51,16 +51,15 @@ impl Feed {
         }
     }
 
-    /// Moves the tasks that arrived until `until` to `out`. `guess` gives a duration where none is known; what has not
-    /// completed until `now` lasts at least until then.
-    pub fn take(&mut self, until: f64, now: f64, out: &mut Vec<ShadowTask>, mut guess: impl FnMut() -> f64) {
+    /// Moves the tasks that arrived until `until` to `out`. `guess` gives a duration above its
+    /// argument where none is known: what has not completed until `now` lasts longer.
+    pub fn take(&mut self, until: f64, now: f64, out: &mut Vec<ShadowTask>, mut guess: impl FnMut(f64) -> f64) {
         out.clear();
         while let Some(task) = self.tasks.front().copied().filter(|task| task.at <= until) {
             self.pop();
-            let service_s = task.service_s.unwrap_or_else(|| {
-                let guessed = guess();
-                if self.numbered && task.id.is_some() { guessed.max(now - task.at) } else { guessed }
-            });
+            let service_s = task
+                .service_s
+                .unwrap_or_else(|| guess(if self.numbered && task.id.is_some() { now - task.at } else { 0.0 }));
             out.push(ShadowTask { at: task.at, service_s });
         }
     }

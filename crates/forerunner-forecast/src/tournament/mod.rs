@@ -3,6 +3,7 @@
 
 mod choice;
 mod feed;
+mod levels;
 mod rule;
 mod score;
 mod shadow;
@@ -11,12 +12,13 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::levels::Levels;
 pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Rule, Standing, whole};
 use self::{
     choice::{Choice, Past, SPARED, Terms, choose},
     feed::Feed,
     rule::rules,
-    score::{Score, Sums, keep},
+    score::{Lateness, Score, Sums, block_ended, keep},
     shadow::{Shadow, ShadowTask, Stretch},
 };
 use crate::{Observation, PolicyLimits, WhatIf};
@@ -28,11 +30,15 @@ const SETTLE_S: f64 = 60.0;
 /// Scored seconds and tasks before the first choice.
 const LEARN_S: f64 = 300.0;
 const LEARN_TASKS: f64 = 50.0;
-/// Arrivals per second beyond which shadow pools rest: a busy pool's margin is a small part of it, and replaying all of
+/// Arrivals per second beyond which shadow pools rest: so busy a pool's margin is a small part of it, and replaying all of
 /// its tasks under every rule is not worth that part.
-const MOST_PER_S: f64 = 25.0;
+const MOST_PER_S: f64 = 250.0;
+/// Recent durations that are looked at to guess a longer one than has been.
+const GUESSES: usize = 128;
 /// Share of the objective's allowance that is aimed at, so that chance does not break it.
-const AIM: f64 = 0.68;
+const AIM: f64 = 0.63;
+/// Tasks on time that are taken to have been before the first, so that a few late ones at the begin prove little.
+const FEW_TASKS: f64 = 1000.0;
 /// Range of the goal, in shares of the allowance, as it is corrected by what really was late.
 const GOAL: (f64, f64) = (0.3, 1.2);
 /// Most that one late task less may cost, in service times divided by the allowed share.
@@ -46,7 +52,7 @@ pub(crate) struct Scores {
     seconds: Sums,
     /// Of the real pool.
     started: Sums,
-    late: Sums,
+    late: Lateness,
     chosen: usize,
     /// How far the margin is eased towards that of the next bolder rule, in [0, 1).
     ease: f64,
@@ -72,6 +78,8 @@ pub(crate) struct Tournament {
     begun_at: Option<f64>,
     cold_s: f64,
     choose_at: f64,
+    /// Seconds that shadow pools have played since their scores were last taken.
+    unscored_s: f64,
     /// Counts guesses, so that each takes another of the recent durations.
     guesses: usize,
 }
@@ -90,6 +98,7 @@ impl Tournament {
             feed: Feed::default(),
             outlooks: VecDeque::new(),
             tasks: Vec::new(),
+            unscored_s: 0.0,
             clock: None,
             settled_at: 0.0,
             begun_at: None,
@@ -126,6 +135,9 @@ impl Tournament {
         let keep = keep(to - from);
         self.scores.started.add(keep, seen.started as f64);
         self.scores.late.add(keep, seen.late.min(seen.started) as f64);
+        if block_ended(from, to) {
+            self.scores.late.end_block();
+        }
     }
 
     /// Lets the shadow pools catch up to `delay_s` ago, and chooses again when it is time.
@@ -153,28 +165,42 @@ impl Tournament {
 
     fn replay(&mut self, outlook: &Outlook, now: f64, recent: &[f64]) {
         let guesses = &mut self.guesses;
-        self.feed.take(outlook.t, now, &mut self.tasks, || {
-            *guesses += 1;
-            recent.get(*guesses % recent.len().max(1)).copied().unwrap_or(outlook.service_s)
-        });
+        self.feed.take(outlook.t, now, &mut self.tasks, |above_s| guess(guesses, recent, above_s, outlook.service_s));
         let from = self.clock.unwrap_or_else(|| {
             self.settled_at = outlook.t + SETTLE_S + 2.0 * outlook.cold_s;
             outlook.t
         });
         self.clock = Some(outlook.t);
         let dt = outlook.t - from;
-        let scored = if outlook.t > self.settled_at { 1.0 } else { 0.0 };
-        let keep = if scored > 0.0 { keep(dt) } else { [1.0; 2] };
-        self.scores.tasks.add(keep, scored * self.tasks.len() as f64);
-        self.scores.seconds.add(keep, scored * dt);
-        for ((shadow, rule), score) in self.shadows.iter_mut().zip(&self.rules).zip(&mut self.scores.rules) {
-            let Stretch { cost_s, late } = shadow.play(from, &self.tasks, rule, outlook, &self.limits);
-            score.cost_s.add(keep, scored * cost_s);
-            score.late.add(keep, scored * late);
+        for (shadow, rule) in self.shadows.iter_mut().zip(&self.rules) {
+            shadow.play(&self.tasks, rule, outlook, &self.limits);
+        }
+        if outlook.t > self.settled_at {
+            let keep = keep(dt);
+            self.scores.tasks.add(keep, self.tasks.len() as f64);
+            self.scores.seconds.add(keep, dt);
+            self.unscored_s += dt;
+        } else {
+            self.shadows.iter_mut().for_each(|shadow| _ = shadow.take());
         }
         if outlook.t >= self.choose_at {
             self.choose_at = outlook.t + CHOOSE_EVERY_S;
+            self.score();
             self.choose(outlook.service_s);
+        }
+    }
+
+    /// Adds what shadow pools have played since the last time to their scores.
+    fn score(&mut self) {
+        let ended = block_ended(self.choose_at - CHOOSE_EVERY_S, self.choose_at);
+        let keep = keep(std::mem::take(&mut self.unscored_s));
+        for (shadow, score) in self.shadows.iter_mut().zip(&mut self.scores.rules) {
+            let Stretch { cost_s, late } = shadow.take();
+            score.cost_s.add(keep, cost_s);
+            score.late.add(keep, late);
+            if ended {
+                score.late.end_block();
+            }
         }
     }
 
@@ -186,10 +212,11 @@ impl Tournament {
         let allowed = 1.0 - self.limits.objective.share;
         let price = MOST_PRICE / allowed * service_s;
         // What was really late beyond the aim has to be made up for, and what was not may be spent.
-        let least = scores.rules.iter().map(|score| score.late.short()).fold(f64::INFINITY, f64::min);
-        let unavoidable = SPARED * least / scores.tasks.short().max(1.0);
-        let real = (scores.late.short() / scores.started.short().max(1.0) - unavoidable).max(0.0);
-        let goal = (2.0 * AIM * allowed - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
+        let least = scores.rules.iter().map(|score| score.late.expected().short()).fold(f64::INFINITY, f64::min);
+        let (started, aim) = (scores.started.short(), AIM * allowed);
+        let late = (scores.late.expected().short() - SPARED * least * started / scores.tasks.short().max(1.0)).max(0.0);
+        let real = (late + FEW_TASKS * aim) / (started + FEW_TASKS);
+        let goal = (2.0 * aim - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
         let terms = Terms { goal, allowed, price };
         let past = Past {
             scores: &scores.rules,
@@ -214,7 +241,7 @@ impl Tournament {
 
     /// The cheapest rule that would have had `share` of the tasks on time, or else the most punctual one.
     fn price_of(&self, share: f64, seconds: f64, tasks: f64) -> WhatIf {
-        let late = |rule: usize| self.scores.rules[rule].late.long() / tasks;
+        let late = |rule: usize| self.scores.rules[rule].late.all().long() / tasks;
         let cost = |rule: usize| self.scores.rules[rule].cost_s.long() / seconds;
         let allowed = 1.0 - share;
         let all = 0..self.rules.len();
@@ -238,7 +265,7 @@ impl Tournament {
         let share = self.limits.objective.share;
         let best = self.what_if(&[share]).pop()?;
         let chosen = self.scores.rules[self.scores.chosen];
-        let on_time = 100.0 * (1.0 - chosen.late.long() / self.scores.tasks.long().max(1.0));
+        let on_time = 100.0 * (1.0 - chosen.late.all().long() / self.scores.tasks.long().max(1.0));
         let agents = chosen.cost_s.long() / self.scores.seconds.long().max(1.0);
         let objective = 100.0 * share;
         Some(if best.reachable {
@@ -255,6 +282,18 @@ impl Tournament {
     }
 }
 
+/// One of the recent durations that is longer than `above_s`, each in turn; where few are, half as much again.
+fn guess(guesses: &mut usize, recent: &[f64], above_s: f64, service_s: f64) -> f64 {
+    for _ in 0..GUESSES {
+        *guesses += 1;
+        let Some(&guess) = recent.get(*guesses % recent.len().max(1)) else { return service_s.max(above_s) };
+        if guess > above_s {
+            return guess;
+        }
+    }
+    1.5 * above_s
+}
+
 /// For each rule the one that differs by the next smaller margin alone.
 fn bolder(rules: &[Rule]) -> Vec<Option<usize>> {
     let alike = |one: &Rule, other: &Rule| Rule { margin: other.margin, ..*one } == *other;
@@ -268,11 +307,12 @@ fn bolder(rules: &[Rule]) -> Vec<Option<usize>> {
 impl Scores {
     /// Whether this could have been learned by the rules there are.
     pub fn is_sound(&self) -> bool {
-        let sums = [&self.tasks, &self.seconds, &self.started, &self.late];
+        let sums = [&self.tasks, &self.seconds, &self.started];
         self.rules.len() == rules().len()
             && self.chosen < self.rules.len()
             && (0.0..=1.0).contains(&self.ease)
             && sums.into_iter().all(Sums::is_sound)
+            && self.late.is_sound()
             && self.rules.iter().all(|score| score.cost_s.is_sound() && score.late.is_sound())
     }
 }

@@ -1,5 +1,6 @@
 //! The rules that compete: which rate they believe, how much they add for chance, how long they hold.
 
+use super::levels::{BEYOND, LEVELS};
 use crate::sizing::Load;
 
 /// Standard deviations by which the fast rate must exceed the forecast to take its place.
@@ -20,19 +21,27 @@ const ROUNDING: f64 = 1e-6;
 pub(crate) enum Source {
     /// One of the rate forecasts, by its place in [`Outlook::rates`].
     Rate(usize),
+    /// The greatest of the quick averages and the trend: as much as there is reason to expect.
+    Greatest,
     /// No forecast: the tasks in the system now, held.
     Present,
+    /// No forecast: the tasks in the system now and as many agents more as the margin says, held.
+    Spares,
+    /// One of the levels that the tasks in the system seldom exceed, by its place in [`Outlook::levels`], or the tasks in
+    /// the system with the margin where they do.
+    Level(usize),
 }
 
 /// Places of the rate forecasts in [`Outlook::rates`].
 pub(crate) const EWMA_15: usize = 0;
 pub(crate) const EWMA_60: usize = 1;
 pub(crate) const EWMA_300: usize = 2;
-pub(crate) const HOLT: usize = 3;
-pub(crate) const PEAK: usize = 4;
+pub(crate) const EWMA_900: usize = 3;
+pub(crate) const HOLT: usize = 4;
+pub(crate) const PEAK: usize = 5;
 /// What came at the same point of the period before, or the 60 s average where there is no period.
-pub(crate) const RECALL: usize = 5;
-pub(crate) const RATES: usize = 6;
+pub(crate) const RECALL: usize = 6;
+pub(crate) const RATES: usize = 7;
 
 /// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,9 +58,15 @@ pub(crate) struct Outlook {
     pub rising: f64,
     /// Expected seconds on an agent.
     pub service_s: f64,
+    /// The same over a longer past.
+    pub service_slow_s: f64,
     /// Share of the tasks on agents now that are still there half-way to the horizon, and at it.
     pub still_half: f64,
     pub still_there: f64,
+    /// Index of dispersion of arrivals about the forecast, at least 1.
+    pub dispersion: f64,
+    /// Tasks in the system that few arrivals find: see [`Levels`](super::levels::Levels).
+    pub levels: [f64; LEVELS],
 }
 
 /// How a pool stands: the real one or a shadow.
@@ -115,28 +130,41 @@ pub(crate) struct Rule {
     pub hold_s: f64,
     /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
     pub alert: bool,
+    /// Whether chance is taken to be as great as forecasts have missed lately, and not only that of Poisson arrivals.
+    pub wary: bool,
 }
 
 impl Rule {
     /// The rule in words that an operator knows.
     pub fn words(&self) -> String {
         let source = match self.source {
-            Source::Rate(EWMA_15) => "15 s average",
-            Source::Rate(EWMA_60) => "60 s average",
-            Source::Rate(EWMA_300) => "300 s average",
-            Source::Rate(HOLT) => "trend",
-            Source::Rate(PEAK) => "peak of the last minute",
-            Source::Rate(_) => "the period before",
-            Source::Present => "tasks present",
+            Source::Rate(EWMA_15) => "15 s average".into(),
+            Source::Rate(EWMA_60) => "60 s average".into(),
+            Source::Rate(EWMA_300) => "300 s average".into(),
+            Source::Rate(EWMA_900) => "900 s average".into(),
+            Source::Rate(HOLT) => "trend".into(),
+            Source::Rate(PEAK) => "peak of the last minute".into(),
+            Source::Rate(_) => "the period before".into(),
+            Source::Greatest => "greatest of averages and trend".into(),
+            Source::Present => "tasks present".into(),
+            Source::Spares => format!("tasks present and {} spares, hold {} s", self.margin, self.hold_s),
+            Source::Level(at) => format!("level that {} % of tasks exceed", 100.0 * BEYOND[at]),
         };
+        if self.source == Source::Spares {
+            return source;
+        }
         let alert = if self.alert { ", alert" } else { "" };
-        format!("{source}{alert}, margin {}, hold {} s", self.margin, self.hold_s)
+        // Margins are eased between those of the grid.
+        format!("{source}{alert}, margin {:.1}, hold {} s", self.margin, self.hold_s)
     }
 
     /// The rate this rule sizes for, and whether a surge decided it.
     pub fn rate(&self, outlook: &Outlook) -> (f64, bool) {
-        let Source::Rate(at) = self.source else { return (0.0, false) };
-        let rate = outlook.rates[at];
+        let rate = match self.source {
+            Source::Rate(at) => outlook.rates[at],
+            Source::Greatest => [EWMA_15, EWMA_60, HOLT].map(|at| outlook.rates[at]).into_iter().fold(0.0, f64::max),
+            Source::Present | Source::Spares | Source::Level(_) => return (0.0, false),
+        };
         // Both layers only add: what they see has begun, and what the forecast sees is the long run.
         let sigmas = if self.alert { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
         let surge = outlook.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
@@ -146,13 +174,19 @@ impl Rule {
     /// What this rule asks for on a pool that stands so.
     pub fn needs(&self, standing: &Standing, outlook: &Outlook) -> Needs {
         let in_system = standing.in_system();
-        if self.source == Source::Present {
-            let forecast = in_system + self.margin * in_system.max(1.0).sqrt();
+        let present = match self.source {
+            Source::Present => Some(in_system + self.margin * in_system.max(1.0).sqrt()),
+            Source::Spares => Some(in_system + self.margin),
+            Source::Level(at) => Some(outlook.levels[at].max(in_system + self.margin * in_system.max(1.0).sqrt())),
+            Source::Rate(_) | Source::Greatest => None,
+        };
+        if let Some(forecast) = present {
             return Needs { forecast, backlog: 0.0, on_the_way: in_system, surge: false };
         }
         let (rate, surge) = self.rate(outlook);
-        let load =
-            |still_there: f64| Load { in_system, rate, service_s: outlook.service_s, still_there, dispersion: 1.0 };
+        let dispersion = if self.wary { outlook.dispersion } else { 1.0 };
+        let service_s = if self.source == Source::Rate(EWMA_900) { outlook.service_slow_s } else { outlook.service_s };
+        let load = |still_there: f64| Load { in_system, rate, service_s, still_there, dispersion };
         let z = self.margin * (1.0 - MENDED_SOON * outlook.still_there);
         let forecast = load(outlook.still_there).need(z);
         let on_the_way = forecast.max(load(outlook.still_half).need(z)).max(in_system);
@@ -184,21 +218,30 @@ const COARSE: ([f64; 5], [f64; 3]) = ([0.5, 1.2, 2.0, 3.0, 4.5], [5.0, 30.0, 180
 /// Of the rules without a forecast.
 const HELD: ([f64; 5], [f64; 6]) = ([0.0, 1.0, 2.0, 3.0, 4.5], [30.0, 120.0, 300.0, 600.0, 1200.0, 2400.0]);
 
+/// Agents more than tasks, and holds, of the rules that keep spares.
+const SPARES: ([f64; 6], [f64; 3]) = ([1.0, 2.0, 3.0, 4.0, 6.0, 9.0], [5.0, 60.0, 600.0]);
+/// Of the rules that keep a level.
+const ABOVE_LEVEL: ([f64; 2], [f64; 2]) = ([0.0, 1.0], [5.0, 120.0]);
+
 /// All competitors, always in the same order. The first is the one in charge until others have proven themselves.
 pub(crate) fn rules() -> Vec<Rule> {
-    let prior = Rule { source: Source::Rate(EWMA_60), margin: 2.6, hold_s: 30.0, alert: true };
+    let prior = Rule { source: Source::Greatest, margin: 2.6, hold_s: 30.0, alert: true, wary: true };
     let mut rules = vec![prior];
     let mut add = |source, margins: &[f64], holds: &[f64], alert| {
         for &hold_s in holds {
-            rules.extend(margins.iter().map(|&margin| Rule { source, margin, hold_s, alert }));
+            rules.extend(margins.iter().map(|&margin| Rule { source, margin, hold_s, alert, wary: false }));
         }
     };
     for alert in [true, false] {
         add(Source::Rate(EWMA_60), &FINE.0, &FINE.1, alert);
-        for at in [EWMA_15, EWMA_300, HOLT, PEAK, RECALL] {
+        for at in [EWMA_15, EWMA_300, EWMA_900, HOLT, PEAK, RECALL] {
             add(Source::Rate(at), &COARSE.0, &COARSE.1, alert);
         }
     }
     add(Source::Present, &HELD.0, &HELD.1, false);
+    add(Source::Spares, &SPARES.0, &SPARES.1, false);
+    for at in 0..LEVELS {
+        add(Source::Level(at), &ABOVE_LEVEL.0, &ABOVE_LEVEL.1, false);
+    }
     rules
 }

@@ -43,5 +43,83 @@ impl Sums {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Score {
     pub cost_s: Sums,
-    pub late: Sums,
+    pub late: Lateness,
+}
+
+/// Seconds of a block: lateness within one is taken to have one cause.
+const BLOCK_S: f64 = 300.0;
+/// Part of the worst block that counts where there is no other: one surprise is no pattern.
+const SURPRISE: f64 = 0.5;
+/// Late tasks of the worst block that count for each one in other blocks.
+const AGAIN: f64 = 4.0;
+
+/// Late tasks, and how many of them came at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lateness {
+    all: Sums,
+    block: Sums,
+    worst: Sums,
+}
+
+impl Lateness {
+    /// Forgets by `keep` and adds `more` late tasks.
+    pub fn add(&mut self, keep: [f64; 2], more: f64) {
+        self.all.add(keep, more);
+        self.block.add(keep, more);
+        self.worst.add(keep, 0.0);
+    }
+
+    /// Ends a block.
+    pub fn end_block(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        for (worst, block) in self.worst.0.iter_mut().zip(block.0) {
+            *worst = worst.max(block);
+        }
+    }
+
+    /// All late tasks.
+    pub fn all(&self) -> &Sums {
+        &self.all
+    }
+
+    /// Late tasks, the worst block counted by how much it was like others: in full once it came again.
+    pub fn expected(&self) -> Sums {
+        let mut expected = self.all;
+        for (i, expected) in expected.0.iter_mut().enumerate() {
+            let worst = self.worst.0[i].max(self.block.0[i]).min(*expected);
+            let rest = *expected - worst;
+            *expected = rest + (SURPRISE * worst + AGAIN * rest).min(worst);
+        }
+        expected
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.all.is_sound() && self.block.is_sound() && self.worst.is_sound()
+    }
+}
+
+/// Whether a block ended between two times.
+pub(crate) fn block_ended(from: f64, to: f64) -> bool {
+    (from / BLOCK_S).floor() < (to / BLOCK_S).floor()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_surprise_counts_half_until_it_comes_again() {
+        let still = [1.0; 2];
+        let mut late = Lateness::default();
+        late.add(still, 60.0);
+        assert_eq!(late.expected().long(), 30.0);
+        late.end_block();
+        late.add(still, 5.0);
+        assert_eq!(late.expected().long(), 5.0 + 30.0 + 20.0);
+        late.add(still, 10.0);
+        assert_eq!((late.expected().long(), late.all().long()), (75.0, 75.0), "it is a pattern");
+        // What has faded counts less, and nothing counts more than there was.
+        late.add([0.5; 2], 0.0);
+        assert!(late.expected().long() <= 0.5 * 75.0 && late.is_sound());
+    }
 }

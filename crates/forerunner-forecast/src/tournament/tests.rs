@@ -13,8 +13,11 @@ fn outlook(t: f64) -> Outlook {
         fast: 0.0,
         rising: 0.0,
         service_s: 5.0,
+        service_slow_s: 5.0,
         still_half: 0.0,
         still_there: 0.0,
+        dispersion: 1.0,
+        levels: [0.0; levels::LEVELS],
     }
 }
 
@@ -27,16 +30,32 @@ fn present() -> Rule {
 fn a_shadow_pool_does_what_a_pool_would() {
     let mut shadow = Shadow::new(1);
     let task = |at, service_s| ShadowTask { at, service_s };
+    let mut played = |tasks: &[ShadowTask], to| {
+        shadow.play(tasks, &present(), &outlook(to), &limits());
+        shadow.take()
+    };
     // One agent: the first task starts at once, the second waits; at 1 s a second agent is asked for, ready at 3 s.
-    let first = shadow.play(0.0, &[task(0.2, 4.0), task(0.4, 1.0)], &present(), &outlook(1.0), &limits());
-    assert_eq!(first, Stretch { cost_s: 1.0, late: 0.0 });
-    let second = shadow.play(1.0, &[], &present(), &outlook(3.5), &limits());
-    assert_eq!(second, Stretch { cost_s: 5.0, late: 1.0 }, "it starts at 3 s after waiting for 2.6 s");
-    // Done at 4.0 and 4.2 s; held for 30 s, then one agent goes.
-    let held = shadow.play(3.5, &[], &present(), &outlook(10.0), &limits());
-    assert_eq!(held, Stretch { cost_s: 13.0, late: 0.0 });
-    shadow.play(10.0, &[], &present(), &outlook(40.0), &limits());
-    assert_eq!(shadow.play(40.0, &[], &present(), &outlook(41.0), &limits()).cost_s, 1.0);
+    assert_eq!(played(&[task(0.25, 4.0), task(0.5, 1.0)], 1.0), Stretch { cost_s: 1.0, late: 0.0 });
+    assert_eq!(played(&[], 3.5), Stretch { cost_s: 5.0, late: 1.0 }, "it starts at 3 s after waiting for 2.5 s");
+    // Done at 4.0 and 4.25 s; held for 30 s, then one agent goes.
+    assert_eq!(played(&[], 10.0), Stretch { cost_s: 13.0, late: 0.0 });
+    played(&[], 40.0);
+    assert_eq!(played(&[], 41.0).cost_s, 1.0);
+}
+
+#[test]
+fn tasks_longer_than_the_ring_of_slots_end_when_they_should() {
+    let mut shadow = Shadow::new(1);
+    let mut played = |tasks: &[ShadowTask], to| {
+        shadow.play(tasks, &present(), &outlook(to), &limits());
+        shadow.take().late
+    };
+    // Ten minutes, and another task that waits for the second agent until 3 s.
+    assert_eq!(played(&[ShadowTask { at: 0.5, service_s: 600.0 }], 1.0), 0.0);
+    let busy = (2..=600).map(|t| played(&[], f64::from(t))).sum::<f64>();
+    assert_eq!(busy, 0.0);
+    // The agent is still busy at 600 s and free at 600.5 s.
+    assert_eq!(played(&[ShadowTask { at: 600.25, service_s: 1.0 }], 601.0), 0.0, "waited for a quarter of a second");
 }
 
 #[test]
@@ -47,10 +66,10 @@ fn durations_find_their_tasks_and_unknown_ones_are_guessed() {
     seen = Observation { arrivals: 2, completed: vec![(8, 6.0)], ..Observation::default() };
     feed.observe(1.0, 2.0, 0.0, &seen);
     let mut out = Vec::new();
-    feed.take(0.25, 20.1, &mut out, || 2.0);
-    let expected = [ShadowTask { at: 0.1, service_s: 20.0 }, ShadowTask { at: 0.2, service_s: 6.0 }];
+    feed.take(0.25, 20.1, &mut out, |above_s| above_s + 2.0);
+    let expected = [ShadowTask { at: 0.1, service_s: 22.0 }, ShadowTask { at: 0.2, service_s: 6.0 }];
     assert_eq!(out, expected, "task 7 still runs after 20 s");
-    feed.take(5.0, 20.0, &mut out, || 2.0);
+    feed.take(5.0, 20.0, &mut out, |_| 2.0);
     let times: Vec<_> = out.iter().map(|task| task.at).collect();
     assert_eq!(times, [0.3, 1.25, 1.75], "without times of their own arrivals are spread");
 }
@@ -60,5 +79,15 @@ fn rules_are_all_different_and_named_in_words() {
     let words: std::collections::HashSet<_> = rules().iter().map(Rule::words).collect();
     // The first is a setting of its own between those of the grid.
     assert_eq!(words.len(), rules().len());
-    assert_eq!(rules()[0].words(), "60 s average, alert, margin 2.6, hold 30 s");
+    assert_eq!(rules()[0].words(), "greatest of averages and trend, alert, margin 2.6, hold 30 s");
+}
+
+#[test]
+fn a_guess_is_longer_than_the_task_has_lasted() {
+    let mut turn = 0;
+    let recent = [1.0, 2.0, 30.0];
+    assert_eq!(guess(&mut turn, &recent, 10.0, 5.0), 30.0);
+    assert_eq!(guess(&mut turn, &recent, 0.0, 5.0), 1.0, "each in turn");
+    assert_eq!(guess(&mut turn, &recent, 40.0, 5.0), 60.0, "none was as long: half as much again");
+    assert_eq!(guess(&mut turn, &[], 2.0, 5.0), 5.0);
 }

@@ -90,7 +90,7 @@ async fn slower_completions_at_constant_arrivals_grow_the_pool() {
             sizes.push(rig.handle().pool("p").await.unwrap().desired);
         }
     }
-    assert!(sizes[1] >= 12 && sizes[1] >= sizes[0] + 6, "4 were busy at first, 12 in the end: {sizes:?}");
+    assert!(sizes[1] >= 12 && sizes[1] >= sizes[0] + 3, "4 were busy at first, 12 in the end: {sizes:?}");
     assert!(rig.handle().pool("p").await.unwrap().on_time_share.unwrap() > 0.97);
     rig.stop().await;
 }

@@ -31,6 +31,7 @@ pub fn work(trace: &Trace, settings: &Replay) -> Report {
         scale_downs: 0,
         first_scale_up_s: None,
         first_queued_s: None,
+        band_coverage: None,
     }
 }
 
