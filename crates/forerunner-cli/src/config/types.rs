@@ -208,5 +208,6 @@ fn pool_schema() -> Node {
         .with("on_time", Node::of::<OnTime>())
         .with("queue", Node::of::<QueueSettings>())
         .with("task", Node::of::<TaskSettings>())
+        .with("contexts", Node::of::<forerunner_runtime::ContextSettings>())
         .with("restart", Node::of::<forerunner_core::RestartPolicy>())
 }
