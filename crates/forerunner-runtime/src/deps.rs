@@ -19,6 +19,8 @@ pub(crate) struct Deps {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: NodeId,
     pub(crate) watch: WatchBoard,
+    /// Other nodes have the same store.
+    pub(crate) shared: bool,
 }
 
 impl Deps {

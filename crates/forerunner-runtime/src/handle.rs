@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error,
     clock::IdMaker,
-    cluster::{ClusterActor, ShareActor},
+    cluster::{ClusterActor, ShareActor, settings::Changed},
     deps::{Deps, PoolDeps},
     events,
     forecast::{
@@ -78,6 +78,8 @@ pub(crate) struct PoolEntry {
     pub(crate) forecast: Addr<ForecastActor>,
     /// Between the forecast and this node's part, if the store is shared.
     pub(crate) share: Option<Addr<ShareActor>>,
+    /// What was changed of it for all nodes when it started.
+    pub(crate) changed: Changed,
 }
 
 impl Handle {
@@ -293,7 +295,8 @@ impl Handle {
         Ok(entry.ask(&entry.pool, ListAgents).await?.0)
     }
 
-    /// Changes a pool's bounds or mode, until the node restarts.
+    /// Changes a pool's bounds or mode: until the node restarts, or, where several nodes share a store, on all of them and
+    /// for good.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Invalid`] for bounds that contradict each other, [`Error::Unknown`].
@@ -305,10 +308,11 @@ impl Handle {
         self.status(entry).await
     }
 
-    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on.
+    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on. Holds as
+    /// [`Handle::configure`] does.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::Store`], [`Error::Unknown`].
     pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.set_paused(pool, true).await
     }
@@ -323,6 +327,10 @@ impl Handle {
 
     async fn set_paused(&self, pool: &str, paused: bool) -> Result<PoolStatus, Error> {
         let entry = self.entry(pool)?;
+        if self.shared.deps.shared {
+            let changed = Changed { paused: Some(paused), ..Changed::default() };
+            changed.keep(&*self.shared.deps.store, &entry.deps.name).await?;
+        }
         entry.ask(&entry.pool, SetPaused(paused)).await?;
         self.status(entry).await
     }

@@ -83,6 +83,11 @@ impl WatchBoard {
         self.tasks.contains_key(&task)
     }
 
+    /// Returns the tasks that somebody waits for.
+    pub(crate) fn watched(&self) -> Vec<TaskId> {
+        self.tasks.iter().filter(|watched| !watched.waiters.is_empty()).map(|watched| *watched.key()).collect()
+    }
+
     /// Tells waiters and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
         self.finish_as(task.id, now, || task);

@@ -19,6 +19,7 @@ pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+mod hints;
 mod membership;
 mod memory;
 mod open;
@@ -29,13 +30,14 @@ mod sqlite;
 mod store;
 
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
+pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
+    Backlog, Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, SETTINGS,
+    Settled, Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
     node_lost,
 };

@@ -15,7 +15,7 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement,
     Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
@@ -120,7 +120,9 @@ impl Store for MemoryStore {
     fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
         self.run(|state| {
             state.renew(beat.node, beat.now + beat.lease);
-            state.membership.beat(beat)
+            let kept = state.notes.iter().filter(|(key, _)| key.starts_with(SETTINGS));
+            let settings = kept.map(|(key, text)| (key.clone(), text.clone())).collect();
+            Beaten { settings, ..state.membership.beat(beat) }
         })
     }
 

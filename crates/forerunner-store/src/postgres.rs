@@ -6,6 +6,7 @@
 //!
 //! No state of a session is used, and no statement has a name, so a pooler in transaction mode may stand in between.
 
+mod bell;
 mod contexts;
 mod failure;
 mod jobs;
@@ -27,15 +28,16 @@ use std::{
 };
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
+    bell::Bell,
     failure::{KIND, closed, unavailable},
     jobs::{Ask, Job},
     writer::Writer,
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
     Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
@@ -78,6 +80,7 @@ pub struct PostgresStore {
     waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
+    bell: Arc<Bell>,
 }
 
 impl PostgresStore {
@@ -92,13 +95,18 @@ impl PostgresStore {
         let (sender, jobs) = mpsc::unbounded_channel();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
+        let bell = Arc::new(Bell::new());
+        let rung = Arc::clone(&bell);
         let serve = async move {
+            let listening = config.clone();
             let pool = match prepare(config, &options).await {
                 Ok(pool) => pool,
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
-            Writer { pool, options, jobs, broken: None }.serve().await;
+            // It ends with the runtime, which ends with the writer.
+            drop(tokio::spawn(Arc::clone(&rung).serve(listening, options.call_timeout)));
+            Writer { pool, options, jobs, bell: rung, broken: None }.serve().await;
             // Nobody may be waiting for it.
             finished.send(()).unwrap_or_default();
         };
@@ -112,6 +120,7 @@ impl PostgresStore {
             waiting: Arc::default(),
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
+            bell,
         })
     }
 
@@ -215,12 +224,20 @@ impl Store for PostgresStore {
         self.ask(Ask::Task(task))
     }
 
+    fn tasks_of(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.ask(Ask::TasksOf(tasks))
+    }
+
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.ask(Ask::Tasks(filter))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
         self.ask(Ask::Counts(pool))
+    }
+
+    fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
+        self.ask(Ask::Backlog(pool))
     }
 
     fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
@@ -245,6 +262,18 @@ impl Store for PostgresStore {
 
     fn check(&self) -> StoreFuture<()> {
         self.ask(Ask::Check)
+    }
+
+    fn tell(&self, hints: Hints) {
+        self.bell.tell(hints);
+    }
+
+    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+        Some(self.bell.hear())
+    }
+
+    fn is_hearing(&self) -> bool {
+        self.bell.is_hearing()
     }
 
     fn close(&self) -> StoreFuture<()> {

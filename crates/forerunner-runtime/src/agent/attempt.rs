@@ -36,6 +36,8 @@ pub(crate) enum StopWhy {
     Cancelled,
     /// The agent, or the node, is to stop.
     AgentStops,
+    /// Another node has the task, or will have it.
+    LeaseLost,
 }
 
 /// The line to a running attempt.
@@ -229,7 +231,7 @@ impl Attempt {
 
     fn outcome_of(&self, error: AgentError) -> Outcome {
         match self.rein.why.get() {
-            Some(StopWhy::AgentStops) if error.kind() == ErrorKind::Cancelled => Outcome::Released,
+            Some(StopWhy::AgentStops | StopWhy::LeaseLost) if error.kind() == ErrorKind::Cancelled => Outcome::Released,
             _ => error.into_outcome(),
         }
     }

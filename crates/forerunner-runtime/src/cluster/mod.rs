@@ -13,7 +13,9 @@
 mod actor;
 mod handle;
 pub(crate) mod messages;
+mod news;
 mod report;
+pub(crate) mod settings;
 mod share;
 
 pub(crate) use actor::{ClusterActor, ClusterPool};

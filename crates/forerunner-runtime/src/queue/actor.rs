@@ -5,14 +5,14 @@ use std::{sync::Arc, task::Poll, time::Duration};
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
 use forerunner_forecast::Trigger;
-use forerunner_store::{Claim, Enqueued, LEASE, Refusal, StoreError, StoreFuture, Submission};
+use forerunner_store::{Claim, Enqueued, Hints, LEASE, Refusal, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
 use tokio::sync::oneshot;
 
 use super::{
     messages::{
-        Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample,
-        QueueStatus, Settle, StopAll, StopTask, TakeSample, Withdraw, Withdrawn,
+        Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge,
+        QueueSample, QueueStatus, Settle, TakeSample, Withdraw, Withdrawn,
     },
     settle::Settling,
     tally::Tally,
@@ -114,6 +114,7 @@ impl QueueActor {
 
     /// The only place where this actor's choices become effects.
     pub(super) fn apply(&mut self, event: QueueEvent, ctx: &mut Context<Self>) {
+        let is_more = matches!(event, QueueEvent::Claimable(count) if count > 0);
         for action in self.machine.step(event, self.deps.now()) {
             match action {
                 QueueAction::Claim(limit) => self.claim(limit, ctx),
@@ -125,6 +126,16 @@ impl QueueActor {
                 QueueAction::Sweep => self.sweep(ctx),
                 QueueAction::Wake(at) => self.wake_at(at, ctx),
             }
+        }
+        if is_more {
+            self.share_work();
+        }
+    }
+
+    /// Tells other nodes of work that this one has no agents for just now.
+    fn share_work(&self) {
+        if self.deps.node.shared && self.machine.depth() > self.machine.open_slots() as u64 {
+            self.deps.node.store.tell(Hints::work(self.deps.name.clone()));
         }
     }
 
@@ -443,15 +454,11 @@ impl Handler<Counted> for QueueActor {
     }
 }
 
-impl Handler<StopAll> for QueueActor {
+impl Handler<LookForWork> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
-        if let Some(links) = &self.links {
-            for task in self.leased.keys() {
-                links.stop_task.do_send(StopTask(*task));
-            }
-        }
+    fn handle(&mut self, _: LookForWork, ctx: &mut Self::Context) {
+        self.apply(QueueEvent::Told, ctx);
     }
 }
 

@@ -7,7 +7,7 @@ use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId, TaskState, Tim
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
-use crate::{Error, status::Cause};
+use crate::{Error, agent::StopWhy, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
 /// Gathers on its way.
@@ -87,10 +87,13 @@ pub(crate) struct Cancel {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// A running task was cancelled. Sent to the `PoolActor`, which tells the agent.
+/// A running task is to stop. Sent to the `PoolActor`, which tells the agent.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct StopTask(pub(crate) TaskId);
+pub(crate) struct StopTask {
+    pub(crate) task: TaskId,
+    pub(crate) why: StopWhy,
+}
 
 /// Send an ended task back to the queue. Sent by a `Handle`; answered with the task after it.
 #[derive(Message)]
@@ -149,6 +152,16 @@ pub(crate) struct Counted {
     pub(crate) claimable: u64,
     pub(crate) next_due: Option<Timestamp>,
 }
+
+/// Another node says that there may be work. Sent by the `ClusterActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookForWork;
+
+/// Running tasks were cancelled on another node: stop those that run here. Sent by the `ClusterActor`, also again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopCancelled(pub(crate) Arc<Vec<TaskId>>);
 
 /// This node has lost its leases: stop what runs under them. Sent by the `ClusterActor`.
 #[derive(Message)]

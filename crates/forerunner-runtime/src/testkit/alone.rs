@@ -43,6 +43,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         clock: Arc::new(VirtualClock::starting_at(begin)),
         node: NodeId::from_parts(begin, 1),
         watch: WatchBoard::default(),
+        shared: false,
     };
     Arc::new(PoolDeps {
         node: Arc::new(node),

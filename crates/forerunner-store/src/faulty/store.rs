@@ -10,9 +10,11 @@ use std::{
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
+use tokio::sync::broadcast;
+
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
     Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
@@ -128,6 +130,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
         self.through(Verb::Enqueue, |store| {
             noting(&self.journal, store.enqueue(batch), |answers| {
@@ -227,6 +233,18 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn check(&self) -> StoreFuture<()> {
         self.through(Verb::Check, |store| store.check())
+    }
+
+    fn tell(&self, hints: Hints) {
+        self.inner.tell(hints);
+    }
+
+    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+        self.inner.hear()
+    }
+
+    fn is_hearing(&self) -> bool {
+        self.inner.is_hearing()
     }
 
     fn close(&self) -> StoreFuture<()> {

@@ -1,6 +1,8 @@
 //! Which nodes live, and which of them leads: one row a node, one row for the lead.
 
-use forerunner_core::{NodeId, Timestamp};
+use std::{collections::BTreeMap, time::Duration};
+
+use forerunner_core::{LeaseEpoch, NodeId, TaskId, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
     rows::get,
     tx::Tx,
 };
-use crate::{Beat, Beaten, Leader, LiveNode, Plan};
+use crate::{Beat, Beaten, Leader, LiveNode, Plan, SETTINGS};
 
 impl Tx<'_> {
     /// Takes in that a node lives, and answers how things stand.
@@ -22,7 +24,7 @@ impl Tx<'_> {
         if let Some(plan) = &beat.plan {
             self.put_plan(beat.node, plan).await?;
         }
-        self.standing(now).await
+        self.standing(beat.node, now).await
     }
 
     /// Forgets a node, and that it led. Its tasks keep their leases.
@@ -54,13 +56,20 @@ impl Tx<'_> {
         self.run(sql, &[(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)]).await.map(drop)
     }
 
-    async fn standing(&self, now: i64) -> Sql<Beaten> {
-        let sql = "SELECT node, report FROM nodes WHERE report IS NOT NULL AND lease_until >= $1 ORDER BY node";
+    async fn standing(&self, own: NodeId, now: i64) -> Sql<Beaten> {
+        let sql = "SELECT node, report, lease_until FROM nodes WHERE report IS NOT NULL AND lease_until >= $1 \
+                   ORDER BY node";
         let rows = self.query(sql, &[(&now, Type::INT8)]).await?;
-        let nodes = rows
-            .iter()
-            .map(|row| Ok(LiveNode { node: NodeId::from_uuid(get(row, 0)?), report: get(row, 1)? }))
-            .collect::<Sql<_>>()?;
+        let (mut nodes, mut next_end) = (Vec::with_capacity(rows.len()), None::<i64>);
+        for row in &rows {
+            let node = NodeId::from_uuid(get(row, 0)?);
+            if node != own {
+                let until = get::<i64>(row, 2)?;
+                next_end = Some(next_end.map_or(until, |end| end.min(until)));
+            }
+            nodes.push(LiveNode { node, report: get(row, 1)? });
+        }
+        self.bell.note_peers(nodes.iter().filter(|one| one.node != own).count());
         let rows = self.query("SELECT node, term, plan_term, plan FROM lead", &[]).await?;
         let lead = rows.first().ok_or_else(|| Fault::unreadable("the table `lead` is empty".to_owned()))?;
         let plan = get::<Option<String>>(lead, 3)?;
@@ -69,7 +78,28 @@ impl Tx<'_> {
             nodes,
             leader: Leader { node: NodeId::from_uuid(get(lead, 0)?), term: get::<i64>(lead, 1)?.unsigned_abs() },
             plan: plan.zip(plan_term).map(|(text, term)| Plan { term: term.unsigned_abs(), text }),
+            stops: self.stops(own).await?,
+            settings: self.settings().await?,
+            next_end: next_end.map(|end| Duration::from_micros(end.saturating_sub(now).max(0).unsigned_abs())),
         })
+    }
+
+    /// The running tasks of a node that somebody cancelled.
+    async fn stops(&self, node: NodeId) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND stop_epoch IS NOT NULL \
+                   AND stop_epoch = epoch LIMIT 10000";
+        let rows = self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?;
+        let stops = rows
+            .iter()
+            .map(|row| Ok((TaskId::from_uuid(get(row, 0)?), LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()))));
+        stops.collect()
+    }
+
+    /// The notes that all nodes are to follow.
+    async fn settings(&self) -> Sql<BTreeMap<String, String>> {
+        let sql = "SELECT key, text FROM notes WHERE starts_with(key, $1)";
+        let rows = self.query(sql, &[(&SETTINGS, Type::TEXT)]).await?;
+        rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
 }
 

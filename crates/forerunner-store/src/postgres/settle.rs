@@ -74,7 +74,9 @@ impl Tx<'_> {
             (&errors, Type::TEXT_ARRAY),
             (&outputs, Type::TEXT_ARRAY),
         ];
-        self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect()
+        let ended: HashSet<Uuid> = self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
+        self.hints().ended.extend(ended.iter().copied().map(TaskId::from_uuid));
+        Ok(ended)
     }
 
     /// The task if it runs under this epoch, with its line locked.
@@ -104,6 +106,12 @@ impl Tx<'_> {
                 lease.task.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
                 self.finish(&lease, state, error.as_ref(), output, now).await?;
                 state
+            }
+            // Somebody cancelled it and it ended without a result: that is all there is to do.
+            Next::Retry { .. } | Next::Release if lease.is_to_stop => {
+                lease.task.crashes += u32::from(matches!(settlement.next, Next::Retry { crash: true, .. }));
+                self.finish(&lease, TaskState::Cancelled, Some(&rules::cancelled()), None, now).await?;
+                TaskState::Cancelled
             }
             Next::Retry { run_at: at, error, crash } => {
                 let state = rules::retry_state(*at, now);
@@ -151,6 +159,7 @@ impl Tx<'_> {
                        ON CONFLICT (task) DO UPDATE SET output = excluded.output RETURNING task";
             self.run(sql, &[(&lease.row, Type::INT8), (&output, Type::TEXT)]).await?;
         }
+        self.tell_end(lease.task.id);
         let Some(context) = &lease.task.context else { return Ok(()) };
         self.leave_line(&lease.spot(), context).await?;
         self.advance(&lease.task.pool, context, None).await
@@ -243,12 +252,17 @@ impl Tx<'_> {
 
     async fn take_back(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
         lease.task.crashes += 1;
+        if lease.is_to_stop {
+            rescued.dead.push(lease.task.id);
+            return self.finish(&lease, TaskState::Cancelled, Some(&rules::cancelled()), None, now).await;
+        }
         let error = node_lost();
         if dies_of_crash(lease.task.crashes, &lease.task.retry) {
             rescued.dead.push(lease.task.id);
             return self.finish(&lease, TaskState::Dead, Some(&error), None, now).await;
         }
         rescued.requeued.push(lease.task.id);
+        self.hints().work.insert(lease.task.pool.clone());
         self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes).await
     }
 }

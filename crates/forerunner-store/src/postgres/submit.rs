@@ -245,7 +245,7 @@ impl Tx<'_> {
         let rows = self.query(SQL, &params).await?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
-            task.context_version = get::<i64>(row, 28)?.unsigned_abs();
+            task.context_version = get::<i64>(row, 29)?.unsigned_abs();
             Ok(task)
         });
         tasks.collect()

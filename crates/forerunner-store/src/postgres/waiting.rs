@@ -23,6 +23,7 @@ impl Tx<'_> {
         let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
         let (spot, mut task) = (found.spot(), Box::new(found.task));
         if task.state == TaskState::Running {
+            self.note_stop(spot.row, &task).await?;
             return Ok(Ok(Cancelled::Running(task)));
         }
         if task.state.is_terminal() {
@@ -30,10 +31,22 @@ impl Tx<'_> {
         }
         let before = self.gained();
         let (error, states) = (rules::cancelled(), (task.state, TaskState::Cancelled));
+        self.tell_end(id);
         let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now).await?;
         (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
         let claimable = self.gained() - before + i64::from(was_claimable);
         Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
+    }
+
+    /// Keeps the wish that a running task be stopped, for its node to hear of and for whoever would run it again.
+    async fn note_stop(&self, row: i64, task: &Task) -> Sql<()> {
+        let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
+        let epoch = task.epoch.0 as i64;
+        if self.run(sql, &[(&row, Type::INT8), (&epoch, Type::INT8)]).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.hints().stops.insert(task.id);
+        Ok(())
     }
 
     pub async fn redrive(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
@@ -93,6 +106,7 @@ impl Tx<'_> {
         for late in late {
             let states = (late.state, TaskState::Expired);
             self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now).await?;
+            self.tell_end(late.id);
             swept.expired.push((late.id, claimable.contains(&late.spot.row)));
         }
         let due = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state = 0 \

@@ -1,0 +1,275 @@
+//! Tells other nodes what is new, and hears what they tell: LISTEN and NOTIFY over a connection of its own.
+//!
+//! A transaction that notifies holds a lock of the whole database until it is committed, so nothing that has to reach the
+//! disk ever does: what is to be told gathers here and is told in a transaction that writes nothing and waits for no disk.
+//! The first news after a silence is told at once; after it the pause grows with the square of the number of nodes, so that
+//! all of them together are woken about as often whatever their number.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, broadcast},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Notification};
+
+use super::failure::reason;
+use crate::Hints;
+
+/// The channel that nodes of one database share.
+const CHANNEL: &str = "forerunner";
+/// The pause between two notifications for one other node; it grows with the square of their number.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How often a node sees whether it hears itself, and how long it waits for that.
+const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
+/// The first and the longest pause between two attempts to listen.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// News that a slow reader may lag behind.
+const LAG: usize = 256;
+/// What a node sends itself to see whether it hears; a number follows.
+const ECHO: &str = "echo ";
+
+/// What nodes tell each other, in both directions.
+#[derive(Debug)]
+pub(super) struct Bell {
+    heard: broadcast::Sender<Hints>,
+    pending: Mutex<Hints>,
+    /// There is something to tell.
+    ring: Notify,
+    /// Somebody wants to hear.
+    begin: Notify,
+    is_hearing: AtomicBool,
+    /// Other nodes, as the newest beat of this one counted them.
+    peers: AtomicUsize,
+    /// The process of the database that speaks for this node.
+    own: AtomicI32,
+    /// The newest number that the node heard of itself.
+    echo: AtomicU64,
+    echoed: Notify,
+}
+
+impl Bell {
+    pub fn new() -> Self {
+        Self {
+            heard: broadcast::channel(LAG).0,
+            pending: Mutex::default(),
+            ring: Notify::new(),
+            begin: Notify::new(),
+            is_hearing: AtomicBool::new(false),
+            peers: AtomicUsize::new(0),
+            own: AtomicI32::new(0),
+            echo: AtomicU64::new(0),
+            echoed: Notify::new(),
+        }
+    }
+
+    /// Tells others soon, if there are any.
+    pub fn tell(&self, hints: Hints) {
+        if hints.is_empty() || self.peers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).absorb(hints);
+        self.ring.notify_one();
+    }
+
+    /// Begins to listen, if that was not asked for before.
+    pub fn hear(&self) -> broadcast::Receiver<Hints> {
+        self.begin.notify_one();
+        self.heard.subscribe()
+    }
+
+    pub fn is_hearing(&self) -> bool {
+        self.is_hearing.load(Ordering::Relaxed)
+    }
+
+    pub fn note_peers(&self, peers: usize) {
+        self.peers.store(peers, Ordering::Relaxed);
+    }
+
+    /// Listens, and tells what is to be told, again and again; `limit` bounds each call.
+    pub async fn serve(self: Arc<Self>, config: Config, limit: Duration) {
+        self.begin.notified().await;
+        let mut pause = BACKOFF.0;
+        loop {
+            let begun = Instant::now();
+            let why = Arc::clone(&self).session(&config, limit).await;
+            let was_hearing = self.is_hearing.swap(false, Ordering::Relaxed);
+            if was_hearing || pause == BACKOFF.0 {
+                tracing::warn!(
+                    reason = why,
+                    "the node does not hear the other ones at once: it looks at the store again and again instead"
+                );
+            }
+            pause = if begun.elapsed() > BACKOFF.1 { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
+            sleep(pause).await;
+        }
+    }
+
+    /// Listens until something fails; answers what.
+    async fn session(self: Arc<Self>, config: &Config, limit: Duration) -> String {
+        const SLOW: &str = "the database did not answer in time";
+        let (client, mut connection) = match timeout(limit, config.connect(NoTls)).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => return reason(&error),
+            Err(_) => return SLOW.to_owned(),
+        };
+        let bell = Arc::clone(&self);
+        let driver = tokio::spawn(async move {
+            loop {
+                match poll_fn(|cx| connection.poll_message(cx)).await {
+                    Some(Ok(AsyncMessage::Notification(note))) => bell.on_note(&note),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return reason(&error),
+                    None => return "the connection was closed".to_owned(),
+                }
+            }
+        });
+        let driver = AbortOnDrop(driver);
+        let call = async {
+            match timeout(limit, self.listen(&client)).await {
+                Ok(Ok(())) => self.talk(&client, limit).await,
+                Ok(Err(error)) => reason(&error),
+                Err(_) => SLOW.to_owned(),
+            }
+        };
+        tokio::select! {
+            why = call => why,
+            why = driver => why,
+        }
+    }
+
+    async fn listen(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
+        let own = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        self.own.store(own, Ordering::Relaxed);
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await
+    }
+
+    /// Tells what there is to tell, and sees now and then whether the node hears itself; answers why it no longer can.
+    async fn talk(&self, client: &Client, limit: Duration) -> String {
+        let mut probe = interval(PROBE.0);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = Instant::now();
+        loop {
+            let told = tokio::select! {
+                _ = probe.tick() => self.probe(client, limit).await,
+                () = self.ring.notified() => {
+                    sleep_until(next).await;
+                    let hints = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+                    let text = serde_json::to_string(&hints).unwrap_or_default();
+                    let told = notify(client, &text, limit).await;
+                    next = Instant::now() + pause_for(self.peers.load(Ordering::Relaxed));
+                    told
+                }
+            };
+            if let Err(why) = told {
+                return why;
+            }
+        }
+    }
+
+    /// Sends itself a number and waits until it comes back.
+    async fn probe(&self, client: &Client, limit: Duration) -> Result<(), String> {
+        let number = self.echo.load(Ordering::Relaxed) + 1;
+        notify(client, &format!("{ECHO}{number}"), limit).await?;
+        let heard = async {
+            loop {
+                let echoed = self.echoed.notified();
+                if self.echo.load(Ordering::Relaxed) >= number {
+                    return;
+                }
+                echoed.await;
+            }
+        };
+        if timeout(PROBE.1, heard).await.is_err() {
+            return Err("what the node tells itself does not arrive, as behind a pooler in transaction mode; \
+                        give it an address of the database itself to listen at"
+                .to_owned());
+        }
+        if !self.is_hearing.swap(true, Ordering::Relaxed) {
+            tracing::info!("the node hears the other ones at once");
+            // Whatever was told until now was missed.
+            self.pass_on(Hints::anything());
+        }
+        Ok(())
+    }
+
+    /// Hears others; of itself only the echo, since it knows its own news.
+    fn on_note(&self, note: &Notification) {
+        let is_own = note.process_id() == self.own.load(Ordering::Relaxed);
+        match note.payload().strip_prefix(ECHO) {
+            Some(number) if is_own => {
+                if let Ok(number) = number.parse() {
+                    self.echo.fetch_max(number, Ordering::Relaxed);
+                    self.echoed.notify_waiters();
+                }
+            }
+            None if !is_own => {
+                if let Ok(hints) = serde_json::from_str(note.payload()) {
+                    self.pass_on(hints);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pass_on(&self, hints: Hints) {
+        // Nobody may be listening any more.
+        let _ = self.heard.send(hints);
+    }
+}
+
+/// Tells all who listen. Commits without waiting for the disk: there is nothing to keep.
+async fn notify(client: &Client, text: &str, limit: Duration) -> Result<(), String> {
+    let quoted = text.replace('\'', "''");
+    let sql = format!(
+        "BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify('{CHANNEL}', '{quoted}'); COMMIT"
+    );
+    match timeout(limit, client.batch_execute(&sql)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_) => Err("the database did not take a notification in time".to_owned()),
+    }
+}
+
+/// How long a node that has just told something is silent, with so many others.
+fn pause_for(peers: usize) -> Duration {
+    let peers = u32::try_from(peers).unwrap_or(u32::MAX).max(1);
+    PAUSE.saturating_mul(peers.saturating_mul(peers)).min(LONGEST_PAUSE)
+}
+
+/// Ends a task with whoever waits for it.
+struct AbortOnDrop(tokio::task::JoinHandle<String>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Future for AbortOnDrop {
+    type Output = String;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<String> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(|end| end.unwrap_or_else(|error| error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_nodes_the_longer_the_pause_and_together_they_are_woken_as_often() {
+        assert_eq!([0, 1, 2, 5, 24].map(|peers| pause_for(peers).as_millis()), [10, 10, 40, 250, 500]);
+    }
+}
