@@ -3,12 +3,14 @@
 //! A transaction that notifies holds a lock of the whole database until it is committed, so nothing that has to reach the
 //! disk ever does: what is to be told gathers here and is told in a transaction that writes nothing and waits for no disk.
 //! The first news after a silence is told at once; after it the pause grows with the square of the number of nodes, so that
-//! all of them together are woken about as often whatever their number.
+//! all of them together are woken about as often whatever their number. That there is work in a pool is told by one node for
+//! all: whoever hears it drops what it was about to say, since everybody looks at that moment.
 
 use std::{
     future::poll_fn,
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -29,6 +31,8 @@ const CHANNEL: &str = "forerunner";
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The pause after news of work, told or heard, for one other node; it grows with their number, up to the longest.
+const WORK_PAUSE: Duration = Duration::from_millis(10);
 /// How often a node sees whether it hears itself, and how long it waits for that.
 const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 /// The first and the longest pause between two attempts to listen.
@@ -42,7 +46,7 @@ const ECHO: &str = "echo ";
 #[derive(Debug)]
 pub(super) struct Bell {
     heard: broadcast::Sender<Hints>,
-    pending: Mutex<Hints>,
+    pending: Mutex<Pending>,
     /// There is something to tell.
     ring: Notify,
     /// Somebody wants to hear.
@@ -55,6 +59,48 @@ pub(super) struct Bell {
     /// The newest number that the node heard of itself.
     echo: AtomicU64,
     echoed: Notify,
+}
+
+/// What is to be told, and when something was.
+#[derive(Debug, Default)]
+struct Pending {
+    hints: Hints,
+    told_at: Option<Instant>,
+    /// When somebody spoke of work.
+    work_at: Option<Instant>,
+}
+
+impl Pending {
+    /// When what there is may be told; `chance` in [0, 1) lets one of many nodes come first.
+    fn due(&self, peers: usize, chance: f64) -> Option<Instant> {
+        let Self { hints, told_at, work_at } = self;
+        if hints.is_empty() {
+            return None;
+        }
+        let is_work = Hints { work: hints.work.clone(), ..Hints::default() } == *hints;
+        let (after, pause) = match is_work {
+            true => (work_at.max(told_at), pause_of_work(peers).mul_f64(1.0 + chance)),
+            false => (told_at, pause_for(peers)),
+        };
+        Some(after.map_or_else(Instant::now, |at| at + pause))
+    }
+
+    fn take(&mut self) -> Hints {
+        let now = Some(Instant::now());
+        self.told_at = now;
+        if !self.hints.work.is_empty() {
+            self.work_at = now;
+        }
+        std::mem::take(&mut self.hints)
+    }
+
+    /// Others were told of this work a moment ago, and so of ours.
+    fn forget_work(&mut self, heard: &Hints) {
+        if !heard.work.is_empty() {
+            self.work_at = Some(Instant::now());
+            self.hints.work.retain(|pool| !heard.work.contains(pool));
+        }
+    }
 }
 
 impl Bell {
@@ -77,8 +123,12 @@ impl Bell {
         if hints.is_empty() || self.peers.load(Ordering::Relaxed) == 0 {
             return;
         }
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).absorb(hints);
+        self.pending().hints.absorb(hints);
         self.ring.notify_one();
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to listen, if that was not asked for before.
@@ -158,17 +208,18 @@ impl Bell {
     async fn talk(&self, client: &Client, limit: Duration) -> String {
         let mut probe = interval(PROBE.0);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next = Instant::now();
+        let mut chance = 0.5;
         loop {
+            let peers = self.peers.load(Ordering::Relaxed);
+            let due = self.pending().due(peers, chance);
             let told = tokio::select! {
                 _ = probe.tick() => self.probe(client, limit).await,
-                () = self.ring.notified() => {
-                    sleep_until(next).await;
-                    let hints = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-                    let text = serde_json::to_string(&hints).unwrap_or_default();
-                    let told = notify(client, &text, limit).await;
-                    next = Instant::now() + pause_for(self.peers.load(Ordering::Relaxed));
-                    told
+                // What was to be told, or when, may have changed.
+                () = self.ring.notified() => Ok(()),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    chance = random();
+                    let text = serde_json::to_string(&self.pending().take()).unwrap_or_default();
+                    notify(client, &text, limit).await
                 }
             };
             if let Err(why) = told {
@@ -215,6 +266,8 @@ impl Bell {
             }
             None if !is_own => {
                 if let Ok(hints) = serde_json::from_str(note.payload()) {
+                    self.pending().forget_work(&hints);
+                    self.ring.notify_one();
                     self.pass_on(hints);
                 }
             }
@@ -247,6 +300,15 @@ fn pause_for(peers: usize) -> Duration {
     PAUSE.saturating_mul(peers.saturating_mul(peers)).min(LONGEST_PAUSE)
 }
 
+fn pause_of_work(peers: usize) -> Duration {
+    WORK_PAUSE.saturating_mul(u32::try_from(peers).unwrap_or(u32::MAX).max(1)).min(LONGEST_PAUSE)
+}
+
+/// Any number in [0, 1).
+fn random() -> f64 {
+    (RandomState::new().build_hasher().finish() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 /// Ends a task with whoever waits for it.
 struct AbortOnDrop(tokio::task::JoinHandle<String>);
 
@@ -271,5 +333,30 @@ mod tests {
     #[test]
     fn the_more_nodes_the_longer_the_pause_and_together_they_are_woken_as_often() {
         assert_eq!([0, 1, 2, 5, 24].map(|peers| pause_for(peers).as_millis()), [10, 10, 40, 250, 500]);
+    }
+
+    fn work(pool: &str) -> Hints {
+        Hints::work(forerunner_core::PoolName::new(pool).unwrap())
+    }
+
+    #[test]
+    fn work_that_another_node_spoke_of_is_not_spoken_of_again() {
+        let mut pending = Pending::default();
+        pending.hints.absorb(work("a"));
+        pending.hints.absorb(work("b"));
+        pending.forget_work(&work("a"));
+        assert_eq!(pending.hints, work("b"));
+        let heard = pending.work_at.unwrap();
+        assert_eq!(pending.due(3, 0.5), Some(heard + pause_of_work(3).mul_f64(1.5)), "later than whoever was lucky");
+        pending.hints.settings = true;
+        assert!(pending.due(3, 0.5).unwrap() < heard + pause_of_work(3), "other news do not wait for that");
+        assert_eq!(pending.take(), Hints { settings: true, ..work("b") });
+        assert_eq!(pending.due(3, 0.5), None);
+    }
+
+    #[test]
+    fn chance_is_a_share() {
+        assert!((0..1_000).all(|_| (0.0..1.0).contains(&random())));
+        assert_ne!(random(), random());
     }
 }
