@@ -13,7 +13,8 @@ const AGENTS: u64 = 2;
 async fn start(server: &PgServer) -> Nodes {
     let pool = |_: &_| vec![Pool::builtin("work").fixed(AGENTS as u32)];
     let nodes = Nodes::start(&server.database(), 2, "log.level = \"error\"", pool).await;
-    eventually("each has an agent", SOON, async || holds(ready(&nodes, 0).await == 1 && ready(&nodes, 1).await == 1)).await;
+    eventually("each has an agent", SOON, async || holds(ready(&nodes, 0).await == 1 && ready(&nodes, 1).await == 1))
+        .await;
     nodes
 }
 
@@ -141,4 +142,55 @@ async fn what_is_set_through_one_node_holds_on_all_and_after_a_restart() {
     nodes.node(1).client().ask(Call::new("PATCH", "/v1/pools/work").json(&resumed)).await.expect(200);
     nodes.node(0).client().ask(Call::new("POST", "/v1/pools/work:resume")).await.expect(200);
     assert_eq!(nodes.node(1).client().ended(&task).await["state"], "succeeded");
+}
+
+fn seq(event: &Value) -> u64 {
+    event["seq"].as_u64().expect("a number")
+}
+
+#[actix_rt::test]
+async fn a_stream_of_events_goes_on_at_another_node_without_a_gap_or_a_repeat() {
+    const WORDS: usize = 60;
+    let server = PgServer::start(false);
+    let pool = |_: &_| vec![Pool::echo("echo").fixed(2)];
+    let nodes = Nodes::start(&server.database(), 2, "log.level = \"error\"", pool).await;
+    let words: String = (0..WORDS).map(|word| format!("{word} ")).collect();
+    let task = nodes.node(0).client().submit("echo", json!(words)).await;
+    let mut heard = Vec::<Value>::new();
+    for turn in 0.. {
+        let last = heard.last().map_or(0, seq);
+        let piece = nodes.node(turn % 2).client().events_after(&task, last, 7).await;
+        heard.extend(piece);
+        if heard.last().is_some_and(|event| event["state"] == "succeeded") {
+            break;
+        }
+    }
+    let output: String = heard.iter().filter_map(|event| event["chunk"].as_str()).collect();
+    assert_eq!(output, words, "{heard:?}");
+    let states: Vec<_> = heard.iter().filter_map(|event| event["state"].as_str()).collect();
+    assert_eq!(states, ["queued", "running", "succeeded"]);
+    assert!(heard.is_sorted_by(|one, next| seq(one) < seq(next)), "{heard:?}");
+    for node in 0..2 {
+        let client = nodes.node(node).client();
+        assert_eq!(client.events(&task).await, heard, "node {node} tells the same again");
+        let last = heard.last().map_or(0, seq);
+        let over = Call::get(format!("/v1/tasks/{task}/events")).header("Last-Event-ID", last.to_string());
+        assert_eq!(client.ask(over).await.status, 204, "nothing will follow");
+    }
+}
+
+#[actix_rt::test]
+async fn a_stream_tells_of_an_attempt_that_died_with_its_node() {
+    let server = PgServer::start(false);
+    let mut nodes = start(&server).await;
+    let [_, task] = one_on_each(&nodes).await;
+    let before = nodes.node(0).client().events_after(&task, 0, 2).await;
+    nodes.kill(1);
+    let back = nodes.node(0).client().events_after(&task, seq(&before[1]), 1).await.remove(0);
+    assert_eq!((&back["state"], &back["error"]["kind"]), (&json!("queued"), &json!("node_lost")), "{back}");
+    nodes.restart(1).await;
+    let again = nodes.node(1).client().events_after(&task, seq(&back), 1).await.remove(0);
+    assert_eq!((&again["state"], &again["attempt"]), (&json!("running"), &json!(2)), "{again}");
+    let whole = nodes.node(0).client().events_after(&task, 0, 4).await;
+    assert_eq!(whole, [before, vec![back, again]].concat());
 }

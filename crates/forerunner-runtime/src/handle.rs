@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error,
     clock::IdMaker,
-    cluster::{ClusterActor, ShareActor, settings::Changed},
+    cluster::{ClusterActor, ShareActor, following::follow, settings::Changed},
     deps::{Deps, PoolDeps},
     events,
     forecast::{
@@ -217,6 +217,9 @@ impl Handle {
     /// # Errors
     /// As [`Handle::task`].
     pub async fn events(&self, id: TaskId, after: u64) -> Result<EventStream, Error> {
+        if self.shared.deps.store.keeps_events() {
+            return follow(self.shared.deps.clone(), id, after).await;
+        }
         let task = self.task(id).await?;
         let watch = &self.shared.deps.watch;
         let subscription = watch.subscribe(&task, after, self.now());

@@ -22,6 +22,7 @@ use crate::{
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
         messages::Leave,
+        said::{SaidBox, keep_said},
         settings::{Bounds, Changed},
     },
     deps::{Deps, PoolDeps},
@@ -43,6 +44,8 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often the node forgets what nobody can want any more.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How long what a task's agents said can be read after its end, where the store keeps it.
+const EVENTS: Duration = Duration::from_secs(60);
 /// Ended tasks removed in one go.
 const PURGE_BATCH: usize = 10_000;
 /// What stopping may take on top of the grace.
@@ -132,7 +135,8 @@ impl Node {
             tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
         }
         let watch = WatchBoard::default();
-        let deps = Arc::new(Deps { store: spec.store, clock: spec.clock, node, watch, shared: shared_store });
+        let said = SaidBox::default();
+        let deps = Arc::new(Deps { store: spec.store, clock: spec.clock, node, watch, said, shared: shared_store });
         let arbiters = match spec.placement {
             Placement::Current => Vec::new(),
             Placement::Spread(threads) => {
@@ -154,6 +158,9 @@ impl Node {
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
         let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention))];
+        if deps.store.keeps_events() {
+            upkeep.push(tokio::spawn(keep_said(deps.clone())));
+        }
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }
@@ -271,7 +278,9 @@ async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<Changed, Error
             spec.settings = settings;
         }
         Ok(()) => {}
-        Err(error) => tracing::warn!(pool = %spec.name, %error, "what was set for all nodes does not fit: as configured"),
+        Err(error) => {
+            tracing::warn!(pool = %spec.name, %error, "what was set for all nodes does not fit: as configured")
+        }
     }
     Ok(changed)
 }
@@ -365,6 +374,9 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration) {
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
+        if let Err(error) = deps.store.forget_events(now - EVENTS, PURGE_BATCH).await {
+            tracing::warn!(%error, "what agents said could not be forgotten");
+        }
         match deps.store.purge(now - retention, PURGE_BATCH).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),

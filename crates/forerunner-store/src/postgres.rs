@@ -8,6 +8,7 @@
 
 mod bell;
 mod contexts;
+mod events;
 mod failure;
 mod jobs;
 mod link;
@@ -37,8 +38,9 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Said,
+    Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents,
+    TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -262,6 +264,22 @@ impl Store for PostgresStore {
 
     fn check(&self) -> StoreFuture<()> {
         self.ask(Ask::Check)
+    }
+
+    fn keeps_events(&self) -> bool {
+        true
+    }
+
+    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+        self.ask(Ask::Say(said))
+    }
+
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        self.ask(Ask::Events(task, after, limit))
+    }
+
+    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.ask(Ask::ForgetEvents(before, limit))
     }
 
     fn tell(&self, hints: Hints) {

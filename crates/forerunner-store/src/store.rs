@@ -9,7 +9,7 @@ use forerunner_core::{
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
-use crate::{Hints, LeaseLost, Mismatch, Refusal, StoreError};
+use crate::{Hints, LeaseLost, Mismatch, Refusal, Said, StoreError, TaskEvents};
 
 /// An answer that arrives once the store has done its part.
 pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
@@ -116,6 +116,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads what [`Store::put_note`] kept.
     fn note(&self, key: String) -> StoreFuture<Option<String>>;
+
+    /// Returns whether it keeps what happens to tasks, so that any node can tell. A node on another store does so itself.
+    fn keeps_events(&self) -> bool {
+        false
+    }
+
+    /// Keeps what agents said; what comes under a lease that is gone is ignored.
+    fn say(&self, _said: Vec<Said>) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Reads up to `limit` events of a task with numbers above `after`, the first ones first; none if it is unknown.
+    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Forgets what was kept of the events of tasks that ended before `before`, of at most `limit` of them.
+    fn forget_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;

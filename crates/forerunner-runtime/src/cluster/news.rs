@@ -38,8 +38,12 @@ impl StreamHandler<News> for ClusterActor {
             }
         }
         self.stop_cancelled(stops.into_iter().collect());
+        ended.iter().for_each(|task| self.deps.watch.wake(*task));
         self.look_for_ended(ended.into_iter().filter(|task| self.deps.watch.is_watched(*task)).collect(), ctx);
-        let _ = said;
+        said.iter().for_each(|task| self.deps.watch.wake(*task));
+        if more {
+            self.deps.watch.wake_all();
+        }
         if more && !self.looking {
             self.look_for_all(ctx);
         }

@@ -52,9 +52,14 @@ impl Changed {
     }
 
     /// Keeps what is changed; what is not stays as it was.
-    pub(crate) fn keep(self, store: &dyn Store, pool: &PoolName) -> impl Future<Output = Result<(), StoreError>> + use<> {
+    pub(crate) fn keep(
+        self,
+        store: &dyn Store,
+        pool: &PoolName,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let Self { bounds, mode, paused } = self;
-        let texts = [bounds.map(|bounds| text(&bounds)), mode.map(|mode| text(&mode)), paused.map(|paused| text(&paused))];
+        let texts =
+            [bounds.map(|bounds| text(&bounds)), mode.map(|mode| text(&mode)), paused.map(|paused| text(&paused))];
         let kept = PARTS.iter().zip(texts).filter(|(_, text)| text.is_some());
         let calls: Vec<_> = kept.map(|(part, text)| store.put_note(key(pool, part), text)).collect();
         async move { futures_util::future::try_join_all(calls).await.map(drop) }

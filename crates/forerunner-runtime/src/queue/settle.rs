@@ -12,7 +12,7 @@ use super::{
     actor::STORE_BACKOFF,
     messages::{Drain, Settle, SettleDone},
 };
-use crate::gather::Gathered;
+use crate::{cluster::said::send_said, gather::Gathered};
 
 /// Attempts whose end is not durable yet.
 #[derive(Default)]
@@ -37,6 +37,7 @@ impl QueueActor {
         if self.settling.pending.is_empty() {
             return self.answer_drains();
         }
+        send_said(&self.deps.node);
         let pending = std::mem::take(&mut self.settling.pending);
         self.settling.in_store += pending.len();
         let call = self.deps.node.store.settle(pending.iter().map(|one| one.settlement.clone()).collect());
@@ -182,6 +183,7 @@ impl QueueActor {
             }
             return;
         };
+        self.deps.node.said.is_over(task.id);
         let trigger = self.tally.ended(task.id, now.as_secs_f64(), msg.ran);
         self.nudge(trigger);
         if let Some(ran) = msg.ran {

@@ -15,6 +15,8 @@ CREATE TABLE events (
     PRIMARY KEY (task, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);
 
+CREATE INDEX events_said ON events (task) WHERE kind >= 8;
+
 -- The node that committed the newest version, which may hold it warm.
 ALTER TABLE contexts ADD COLUMN node uuid;
 

@@ -14,8 +14,9 @@ use tokio::sync::broadcast;
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Said, Settled,
+    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter,
+    TaskPage,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -233,6 +234,22 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn check(&self) -> StoreFuture<()> {
         self.through(Verb::Check, |store| store.check())
+    }
+
+    fn keeps_events(&self) -> bool {
+        self.inner.keeps_events()
+    }
+
+    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+        self.inner.say(said)
+    }
+
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        self.inner.events(task, after, limit)
+    }
+
+    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.inner.forget_events(before, limit)
     }
 
     fn tell(&self, hints: Hints) {

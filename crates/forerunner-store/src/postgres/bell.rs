@@ -284,9 +284,7 @@ impl Bell {
 /// Tells all who listen. Commits without waiting for the disk: there is nothing to keep.
 async fn notify(client: &Client, text: &str, limit: Duration) -> Result<(), String> {
     let quoted = text.replace('\'', "''");
-    let sql = format!(
-        "BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify('{CHANNEL}', '{quoted}'); COMMIT"
-    );
+    let sql = format!("BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify('{CHANNEL}', '{quoted}'); COMMIT");
     match timeout(limit, client.batch_execute(&sql)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(reason(&error)),

@@ -6,7 +6,7 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, 
 use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
-use crate::{Beat, Claim, Rescue, Settlement, StoreError, Submission, TaskFilter};
+use crate::{Beat, Claim, Rescue, Said, Settlement, StoreError, Submission, TaskFilter};
 
 /// What is asked of the store.
 #[derive(Debug)]
@@ -29,6 +29,9 @@ pub(super) enum Ask {
     Backlog(PoolName),
     Context(PoolName, ContextId),
     DeleteContext(PoolName, ContextId),
+    Say(Vec<Said>),
+    Events(TaskId, u64, usize),
+    ForgetEvents(Timestamp, usize),
     PutNote(String, Option<String>),
     Note(String),
     Purge(Timestamp, usize),
@@ -109,6 +112,9 @@ impl Tx<'_> {
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
             Ask::Context(pool, context) => Box::new(self.context(pool, context).await?),
             Ask::DeleteContext(pool, context) => Box::new(self.delete_context(pool, context).await?),
+            Ask::Say(said) => Box::new(self.say(said).await?),
+            Ask::Events(task, after, limit) => Box::new(self.events(*task, *after, *limit).await?),
+            Ask::ForgetEvents(before, limit) => Box::new(self.forget_events(*before, *limit).await?),
             Ask::PutNote(key, text) => Box::new(self.put_note(key, text.as_deref()).await?),
             Ask::Note(key) => Box::new(self.note(key).await?),
             Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),

@@ -74,7 +74,8 @@ impl Tx<'_> {
             (&errors, Type::TEXT_ARRAY),
             (&outputs, Type::TEXT_ARRAY),
         ];
-        let ended: HashSet<Uuid> = self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
+        let ended: HashSet<Uuid> =
+            self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
         self.hints().ended.extend(ended.iter().copied().map(TaskId::from_uuid));
         Ok(ended)
     }
@@ -117,11 +118,11 @@ impl Tx<'_> {
                 let state = rules::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
                 let crashes = lease.task.crashes + u32::from(*crash);
-                self.retry(&lease, state, *at, error, crashes).await?;
+                self.retry(&lease, state, *at, error, crashes, now).await?;
                 state
             }
             Next::Release => {
-                self.release(&lease).await?;
+                self.release(&lease, now).await?;
                 TaskState::Queued
             }
         };
@@ -172,6 +173,7 @@ impl Tx<'_> {
         run_at: Timestamp,
         error: &TaskError,
         crashes: u32,
+        at: Timestamp,
     ) -> Sql<()> {
         let sql = "UPDATE tasks SET state = $1, run_at = $2, error_kind = $3, error = $4, crashes = $5 \
                    WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task";
@@ -189,10 +191,11 @@ impl Tx<'_> {
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Again);
         }
+        self.log_return(lease, state, Some(error), at).await?;
         self.wait_again(lease, state).await
     }
 
-    async fn release(&self, lease: &Stored) -> Sql<()> {
+    async fn release(&self, lease: &Stored, now: Timestamp) -> Sql<()> {
         let sql = "UPDATE tasks SET state = 1, attempt = $1, started_at = NULL, agent = NULL, node = NULL \
                    WHERE task = $2 AND epoch = $3 AND state = 2 RETURNING task";
         let (attempt, epoch) = (i64::from(lease.task.attempt.saturating_sub(1)), lease.task.epoch.0 as i64);
@@ -200,6 +203,7 @@ impl Tx<'_> {
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Again);
         }
+        self.log_return(lease, TaskState::Queued, None, now).await?;
         self.wait_again(lease, TaskState::Queued).await
     }
 
@@ -263,6 +267,6 @@ impl Tx<'_> {
         }
         rescued.requeued.push(lease.task.id);
         self.hints().work.insert(lease.task.pool.clone());
-        self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes).await
+        self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes, now).await
     }
 }

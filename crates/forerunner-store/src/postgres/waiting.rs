@@ -56,6 +56,7 @@ impl Tx<'_> {
             return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
         }
         let ended = task.state as i16;
+        self.log_redrive(spot.row, &task, spot.due, now).await?;
         (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
         (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
         (task.output, task.error) = (None, None);
@@ -178,7 +179,8 @@ impl Tx<'_> {
                    AND finished_at < $1 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
                    i AS (DELETE FROM inputs USING e WHERE inputs.task = e.task RETURNING e.pool, inputs.key), \
                    k AS (DELETE FROM keys USING i WHERE keys.pool = i.pool AND keys.key = i.key), \
-                   o AS (DELETE FROM outputs USING e WHERE outputs.task = e.task) \
+                   o AS (DELETE FROM outputs USING e WHERE outputs.task = e.task), \
+                   v AS (DELETE FROM events USING e WHERE events.task = e.task) \
                    DELETE FROM tasks USING e WHERE tasks.task = e.task RETURNING tasks.task";
         let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.run(sql, &[(&before, Type::INT8), (&limit, Type::INT8)]).await
