@@ -144,6 +144,54 @@ async fn what_is_set_through_one_node_holds_on_all_and_after_a_restart() {
     assert_eq!(nodes.node(1).client().ended(&task).await["state"], "succeeded");
 }
 
+#[actix_rt::test]
+async fn the_turns_of_a_context_stay_on_the_node_that_holds_it() {
+    const TURNS: usize = 20;
+    let server = PgServer::start(false);
+    let nodes = start(&server).await;
+    let mut agents = std::collections::BTreeMap::<String, usize>::new();
+    for turn in 0..TURNS {
+        let task = json!({ "input": { "service_s": 0.01 }, "context": "repo-42" });
+        let through = nodes.node(turn % 2).client();
+        let done = through.ask(Call::submit("work", &task).wait(30)).await.expect(200);
+        *agents.entry(done["agent"].to_string()).or_default() += 1;
+    }
+    println!("turns on each agent: {agents:?}");
+    // A machine that hesitates for longer than the task is kept may cost a turn.
+    assert!(agents.values().any(|turns| *turns >= TURNS - 3), "{agents:?}");
+}
+
+#[actix_rt::test]
+async fn a_task_that_the_store_alone_believes_to_run_is_run() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let pool = |_: &_| vec![Pool::builtin("work").fixed(AGENTS as u32)];
+    let nodes = Nodes::start(&url, 2, "log.level = \"error\"", pool).await;
+    let client = nodes.node(0).client();
+    client.ask(Call::new("POST", "/v1/pools/work:pause")).await.expect(200);
+    eventually("both pause", SOON, async || holds(self::pool(&nodes, 1).await["state"] == "paused")).await;
+    // Demands from before the pause are withdrawn by now, or take the first task.
+    let tasks = [client.submit("work", json!({})).await, client.submit("work", json!({})).await];
+    let listed = client.get("/v1/nodes").await;
+    let holder = listed["nodes"].as_array().expect("a list").iter().find(|node| node["this"] == true);
+    let holder = holder.expect("the node itself")["id"].as_str().expect("an id").to_owned();
+    // As a claim does whose answer never arrives.
+    let claimed = server.sql(
+        url.rsplit('/').next().expect("a name"),
+        &format!(
+            "WITH r AS (DELETE FROM ready RETURNING task) UPDATE tasks SET state = 2, epoch = epoch + 1, attempt = 1, \
+             started_at = submitted, node = '{holder}' FROM (SELECT r.task, i.submitted_at AS submitted FROM r \
+             JOIN inputs i USING (task)) c WHERE tasks.task = c.task RETURNING 1"
+        ),
+    );
+    assert_eq!(claimed.lines().count(), 2, "{claimed}");
+    client.ask(Call::new("POST", "/v1/pools/work:resume")).await.expect(200);
+    for task in tasks {
+        let ended = client.ended(&task).await;
+        assert_eq!((&ended["state"], &ended["attempt"]), (&json!("succeeded"), &json!(1)), "{ended}");
+    }
+}
+
 fn seq(event: &Value) -> u64 {
     event["seq"].as_u64().expect("a number")
 }

@@ -34,7 +34,7 @@ use crate::{
     },
     queue::{
         QueueActor,
-        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive},
+        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive, Reply},
     },
     status::{
         AgentStatus, ContextStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted,
@@ -134,7 +134,7 @@ impl Handle {
 
     fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
         let (reply, answer) = oneshot::channel();
-        entry.submit.send(Enqueue { submission, reply });
+        entry.submit.send(Enqueue { submission, reply: Reply::to(reply) });
         answer
     }
 

@@ -126,6 +126,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.run(move |state| Some(state.leases(node, &pool)))
+    }
+
     fn leave(&self, node: NodeId) -> StoreFuture<()> {
         self.run(|state| state.membership.leave(node))
     }

@@ -6,6 +6,8 @@
 //!
 //! No state of a session is used, and no statement has a name, so a pooler in transaction mode may stand in between.
 
+mod address;
+mod affinity;
 mod bell;
 mod contexts;
 mod events;
@@ -17,6 +19,7 @@ mod rows;
 mod schema;
 mod settle;
 mod submit;
+mod tls;
 mod tx;
 mod waiting;
 mod writer;
@@ -32,6 +35,7 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
+    address::Address,
     bell::Bell,
     failure::{KIND, closed, unavailable},
     jobs::{Ask, Job},
@@ -89,25 +93,29 @@ impl PostgresStore {
     /// Connects to the database that a `postgres://` address names, and brings its schema to the newest version.
     /// Blocks until that is done.
     ///
+    /// Connections are encrypted with `?sslmode=require`, and sure of the server with `sslmode=verify-full`, where
+    /// `sslrootcert=PATH` names the authorities to trust in place of the system's. `listen=HOST:PORT` says where the database
+    /// itself is if the address leads to a pooler in transaction mode, over which other nodes are not heard; `listen=off`
+    /// saves the connection.
+    ///
     /// # Errors
     /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let config = link::config(url, &options)?;
+        let address = Address::parse(url, &options)?;
         let (sender, jobs) = mpsc::unbounded_channel();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
         let bell = Arc::new(Bell::new());
         let rung = Arc::clone(&bell);
         let serve = async move {
-            let listening = config.clone();
-            let pool = match prepare(config, &options).await {
+            let pool = match prepare(&address, &options).await {
                 Ok(pool) => pool,
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
             // It ends with the runtime, which ends with the writer.
-            drop(tokio::spawn(Arc::clone(&rung).serve(listening, options.call_timeout)));
+            drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
             Writer { pool, options, jobs, bell: rung, broken: None }.serve().await;
             // Nobody may be waiting for it.
             finished.send(()).unwrap_or_default();
@@ -159,11 +167,8 @@ impl Drop for Waiting {
     }
 }
 
-async fn prepare(
-    config: tokio_postgres::Config,
-    options: &PostgresOptions,
-) -> Result<deadpool_postgres::Pool, StoreError> {
-    let pool = link::pool(config, options)?;
+async fn prepare(address: &Address, options: &PostgresOptions) -> Result<deadpool_postgres::Pool, StoreError> {
+    let pool = link::pool(address, options)?;
     let client = link::connect(&pool).await?;
     schema::migrate(&client).await?;
     Ok(pool)
@@ -212,6 +217,10 @@ impl Store for PostgresStore {
 
     fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
         self.ask(Ask::Beat(Box::new(beat)))
+    }
+
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.ask(Ask::Leases(node, pool))
     }
 
     fn leave(&self, node: NodeId) -> StoreFuture<()> {

@@ -73,6 +73,11 @@ pub trait Store: Send + Sync + 'static {
     /// things stand. What a node calls once a second.
     fn beat(&self, beat: Beat) -> StoreFuture<Beaten>;
 
+    /// Lists the running tasks of a pool that are leased to a node, with their epochs; none if the store cannot tell.
+    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Forgets a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
     fn leave(&self, node: NodeId) -> StoreFuture<()>;
 
@@ -100,8 +105,9 @@ pub trait Store: Send + Sync + 'static {
     fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
         let counts = self.counts(pool);
         Box::pin(async move {
-            let TaskCounts { claimable, next_due, .. } = counts.await?;
-            Ok(Backlog { claimable, next_due })
+            let counts = counts.await?;
+            let TaskCounts { claimable, next_due, .. } = counts;
+            Ok(Backlog { claimable, waiting: Some(counts.waiting()), next_due })
         })
     }
 
@@ -356,6 +362,8 @@ impl TaskCounts {
 pub struct Backlog {
     /// Tasks that can be claimed now.
     pub claimable: u64,
+    /// Tasks that have not ended and do not run; none if there are too many to be counted often.
+    pub waiting: Option<u64>,
     /// When the next delayed task is due.
     pub next_due: Option<Timestamp>,
 }

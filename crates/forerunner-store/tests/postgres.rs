@@ -5,12 +5,12 @@ mod pg;
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    ErrorKind, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskError, TaskId, TaskState,
-    Timestamp,
+    ContextId, ErrorKind, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskError, TaskId,
+    TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, Enqueued, Happened, PostgresOptions, PostgresStore, Rescue, Said, Settlement, Store, StoreError, Submission,
-    TaskEvents, said_seq,
+    Beat, Claim, ContextCommit, Enqueued, Happened, LEASE, PostgresOptions, PostgresStore, Rescue, Said, Settlement,
+    Store, StoreError, Submission, TaskEvents, TaskFilter, said_seq,
 };
 use pg::PgServer;
 
@@ -151,6 +151,57 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
             return all;
         }
     }
+}
+
+#[tokio::test]
+async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    let context = ContextId::new("repo-42").unwrap();
+    let enqueue = async |number| {
+        let mut one = submission(number);
+        one.task.context = Some(context.clone());
+        store.enqueue(vec![one]).await.unwrap();
+    };
+    let claims = async |number, now| {
+        let claim = Claim { now: at(now), lease_until: at(now) + LEASE, ..claim(node(number), 1) };
+        store.claim(claim).await.unwrap()
+    };
+    let settle = async |task: &Task, version| {
+        let context = ContextCommit {
+            context: context.clone(),
+            parent_version: version,
+            frame: vec![1],
+            full: version == 0,
+            size_bytes: 1,
+            items: 1,
+        };
+        let settlement = Settlement { context: Some(context), ..done(task) };
+        store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+    };
+    for number in [1, 2] {
+        let report = "{}".to_owned();
+        store.beat(Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None }).await.unwrap();
+    }
+    enqueue(1).await;
+    let first = claims(1, 1).await.remove(0);
+    enqueue(2).await;
+    settle(&first, 0).await;
+    assert_eq!(claims(2, 10).await, [], "the next of the line is left to node 1");
+    let second = claims(1, 11).await.remove(0);
+    settle(&second, 1).await;
+    enqueue(20).await;
+    assert_eq!(claims(2, 30).await, [], "and so is one that comes later");
+    let third = claims(2, 1_000_020).await.remove(0);
+    settle(&third, 2).await;
+    enqueue(1_000_030).await;
+    assert_eq!(claims(1, 1_000_040).await, [], "now node 2 holds it");
+    store.leave(node(2)).await.unwrap();
+    store.cancel(claims(2, 1_000_050).await.remove(0).id, at(1_000_060)).await.unwrap().unwrap();
+    let waiting = store.tasks(TaskFilter { limit: 1, ..TaskFilter::default() }).await.unwrap().tasks.remove(0);
+    store.settle(vec![Settlement { next: Next::Release, ..done(&waiting) }]).await.unwrap().remove(0).unwrap();
+    enqueue(1_000_070).await;
+    assert_eq!(claims(1, 1_000_080).await.len(), 1, "nobody waits for a node that has left");
 }
 
 #[tokio::test]

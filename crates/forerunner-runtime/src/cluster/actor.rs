@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
 use forerunner_core::{NodeId, PoolName, Timestamp};
-use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError};
+use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
 
 use super::{
     messages::{Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
@@ -25,6 +25,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const RESCUE: Duration = Duration::from_secs(1);
 /// How long before the end of its leases a node that cannot beat stops what runs under them: others will run it.
 const MARGIN: Duration = Duration::from_secs(2);
+/// A backlog too long to be counted with each beat is counted with each so many.
+const COUNT_ALL: u64 = 30;
 /// How long after the end of another node's leases its tasks are looked for.
 const ENDED: Duration = Duration::from_millis(10);
 
@@ -54,6 +56,8 @@ pub(crate) struct ClusterActor {
     beating: bool,
     /// Something was told during it that it may not have seen.
     beat_again: bool,
+    /// How often backlogs were counted.
+    counts: u64,
     /// All tasks that somebody here waits for are being looked at.
     pub(super) looking: bool,
     /// When the leases of another node end unless it beats.
@@ -76,6 +80,7 @@ impl ClusterActor {
             nodes: Vec::new(),
             beating: false,
             beat_again: false,
+            counts: 0,
             looking: false,
             next_end: None,
             beaten_at: now,
@@ -171,15 +176,31 @@ impl ClusterActor {
     }
 
     /// Tells each queue how much work there is: other nodes submit and claim too.
-    fn count(&self, ctx: &mut Context<Self>) {
+    fn count(&mut self, ctx: &mut Context<Self>) {
+        self.counts += 1;
         for name in self.pools.keys() {
             let (name, call) = (name.clone(), self.deps.store.backlog(name.clone()));
-            ctx.spawn(call.into_actor(self).map(move |backlog: Result<Backlog, StoreError>, cluster, _| {
-                if let (Ok(Backlog { claimable, next_due }), Some(pool)) = (backlog, cluster.pools.get(&name)) {
-                    pool.counted.do_send(Counted { claimable, next_due });
+            ctx.spawn(call.into_actor(self).map(move |backlog: Result<Backlog, StoreError>, cluster, ctx| {
+                let Ok(Backlog { claimable, waiting, next_due }) = backlog else { return };
+                if waiting.is_none() && cluster.counts % COUNT_ALL == 0 {
+                    return cluster.count_all(name, ctx);
+                }
+                if let Some(pool) = cluster.pools.get(&name) {
+                    pool.counted.do_send(Counted { claimable, waiting, next_due });
                 }
             }));
         }
+    }
+
+    /// Counts a backlog that is too long to be counted each time.
+    fn count_all(&self, name: PoolName, ctx: &mut Context<Self>) {
+        let call = self.deps.store.counts(name.clone());
+        ctx.spawn(call.into_actor(self).map(move |counts: Result<TaskCounts, StoreError>, cluster, _| {
+            if let (Ok(counts), Some(pool)) = (counts, cluster.pools.get(&name)) {
+                let TaskCounts { claimable, next_due, .. } = counts;
+                pool.counted.do_send(Counted { claimable, waiting: Some(counts.waiting()), next_due });
+            }
+        }));
     }
 
     /// Looks for the tasks of another node as soon as its leases have ended, whoever leads: it may be the leader's.

@@ -13,7 +13,40 @@ use crate::{Error, agent::StopWhy, status::Cause};
 /// Gathers on its way.
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
-    pub(crate) reply: oneshot::Sender<Result<Accepted, Error>>,
+    pub(crate) reply: Reply,
+}
+
+/// Where the answer to a submission goes. Dropped before the submission was sent to the store, it says that the node takes
+/// nothing any more; after that, nothing, since nobody knows.
+pub(crate) struct Reply {
+    sender: Option<oneshot::Sender<Result<Accepted, Error>>>,
+    sent: bool,
+}
+
+impl Reply {
+    pub(crate) fn to(sender: oneshot::Sender<Result<Accepted, Error>>) -> Self {
+        Self { sender: Some(sender), sent: false }
+    }
+
+    /// The store is asked from now on.
+    pub(crate) fn note_sent(&mut self) {
+        self.sent = true;
+    }
+
+    pub(crate) fn answer(mut self, answer: Result<Accepted, Error>) {
+        if let Some(sender) = self.sender.take() {
+            // Nobody may be waiting.
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take().filter(|_| !self.sent) {
+            let _ = sender.send(Err(Error::ShuttingDown));
+        }
+    }
 }
 
 /// What became of a submission.
@@ -150,6 +183,8 @@ impl QueueSample {
 #[rtype(result = "()")]
 pub(crate) struct Counted {
     pub(crate) claimable: u64,
+    /// Tasks that wait, delayed ones and those behind others included; none if there are too many to be counted each time.
+    pub(crate) waiting: Option<u64>,
     pub(crate) next_due: Option<Timestamp>,
 }
 
@@ -209,7 +244,7 @@ pub(crate) struct AttachQueue {
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }
 
-/// Settle what is pending, then answer. Sent by the wiring when the node stops.
+/// Take nothing new, settle what is pending, then answer. Sent by the wiring when the node stops.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain {

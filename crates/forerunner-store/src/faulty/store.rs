@@ -192,6 +192,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Beat, |store| store.beat(beat))
     }
 
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.inner.leases(node, pool)
+    }
+
     fn leave(&self, node: NodeId) -> StoreFuture<()> {
         self.through(Verb::Leave, |store| store.leave(node))
     }

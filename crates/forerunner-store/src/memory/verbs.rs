@@ -1,6 +1,6 @@
 //! The verbs of the memory store that change tasks.
 
-use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use super::{lane::Spot, state::State};
 use crate::{
@@ -60,6 +60,12 @@ impl State {
     pub fn renew(&mut self, node: NodeId, until: Timestamp) {
         let node = self.nodes.entry(node).or_default();
         node.lease_until = node.lease_until.max(until);
+    }
+
+    pub fn leases(&self, node: NodeId, pool: &PoolName) -> Vec<(TaskId, LeaseEpoch)> {
+        let running = self.running.values().map(|slot| &self.slots.at(*slot).task);
+        let held = running.filter(|task| task.node == Some(node) && task.pool == *pool);
+        held.map(|task| (task.id, task.epoch)).collect()
     }
 
     fn first_ready(&mut self, pool: u32) -> Option<Spot> {

@@ -17,12 +17,13 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::{Notify, broadcast},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Notification};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification, Socket};
 
-use super::failure::reason;
+use super::{address::Address, failure::reason};
 use crate::Hints;
 
 /// The channel that nodes of one database share.
@@ -146,12 +147,18 @@ impl Bell {
     }
 
     /// Listens, and tells what is to be told, again and again; `limit` bounds each call.
-    pub async fn serve(self: Arc<Self>, config: Config, limit: Duration) {
+    pub async fn serve(self: Arc<Self>, address: Address, limit: Duration) {
         self.begin.notified().await;
+        let Some(config) = &address.listen else {
+            tracing::info!(
+                "as the address says, the node does not hear the other ones: it looks at the store again and again"
+            );
+            return;
+        };
         let mut pause = BACKOFF.0;
         loop {
             let begun = Instant::now();
-            let why = Arc::clone(&self).session(&config, limit).await;
+            let why = Arc::clone(&self).session(config, &address, limit).await;
             let was_hearing = self.is_hearing.swap(false, Ordering::Relaxed);
             if was_hearing || pause == BACKOFF.0 {
                 tracing::warn!(
@@ -165,24 +172,25 @@ impl Bell {
     }
 
     /// Listens until something fails; answers what.
-    async fn session(self: Arc<Self>, config: &Config, limit: Duration) -> String {
+    async fn session(self: Arc<Self>, config: &Config, address: &Address, limit: Duration) -> String {
         const SLOW: &str = "the database did not answer in time";
-        let (client, mut connection) = match timeout(limit, config.connect(NoTls)).await {
+        let connected = async {
+            Ok::<_, tokio_postgres::Error>(match &address.tls {
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.clone()).await?;
+                    (client, tokio::spawn(Arc::clone(&self).drive(connection)))
+                }
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    (client, tokio::spawn(Arc::clone(&self).drive(connection)))
+                }
+            })
+        };
+        let (client, driver) = match timeout(limit, connected).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return reason(&error),
             Err(_) => return SLOW.to_owned(),
         };
-        let bell = Arc::clone(&self);
-        let driver = tokio::spawn(async move {
-            loop {
-                match poll_fn(|cx| connection.poll_message(cx)).await {
-                    Some(Ok(AsyncMessage::Notification(note))) => bell.on_note(&note),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return reason(&error),
-                    None => return "the connection was closed".to_owned(),
-                }
-            }
-        });
         let driver = AbortOnDrop(driver);
         let call = async {
             match timeout(limit, self.listen(&client)).await {
@@ -194,6 +202,21 @@ impl Bell {
         tokio::select! {
             why = call => why,
             why = driver => why,
+        }
+    }
+
+    /// Moves what comes and goes over a connection until it ends; answers why.
+    async fn drive<S>(self: Arc<Self>, mut connection: Connection<Socket, S>) -> String
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            match poll_fn(|cx| connection.poll_message(cx)).await {
+                Some(Ok(AsyncMessage::Notification(note))) => self.on_note(&note),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return reason(&error),
+                None => return "the connection was closed".to_owned(),
+            }
         }
     }
 
@@ -243,7 +266,7 @@ impl Bell {
         };
         if timeout(PROBE.1, heard).await.is_err() {
             return Err("what the node tells itself does not arrive, as behind a pooler in transaction mode; \
-                        give it an address of the database itself to listen at"
+                        give it the address of the database itself to listen at, as `?listen=HOST:PORT`"
                 .to_owned());
         }
         if !self.is_hearing.swap(true, Ordering::Relaxed) {

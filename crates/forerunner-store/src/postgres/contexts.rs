@@ -119,10 +119,18 @@ impl Tx<'_> {
 
     pub async fn backlog(&self, pool: &PoolName) -> Sql<Backlog> {
         let sql = "SELECT (SELECT count(*) FROM (SELECT 1 FROM ready WHERE pool = $1 LIMIT $2) AS r), \
+                   (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
+                   (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
                    (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&BACKLOG, Type::INT8)]).await?;
         let Some(row) = rows.first() else { return Ok(Backlog::default()) };
-        Ok(Backlog { claimable: get::<i64>(row, 0)?.unsigned_abs(), next_due: optional_time(row, 1)? })
+        let (queued, scheduled) = (get::<i64>(row, 1)?, get::<i64>(row, 2)?);
+        let is_counted = queued < BACKLOG && scheduled < BACKLOG;
+        Ok(Backlog {
+            claimable: get::<i64>(row, 0)?.unsigned_abs(),
+            waiting: is_counted.then(|| (queued + scheduled).unsigned_abs()),
+            next_due: optional_time(row, 3)?,
+        })
     }
 
     pub async fn tasks_of(&self, tasks: &[TaskId]) -> Sql<Vec<Task>> {

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use forerunner_core::{LeaseEpoch, NodeId, TaskId, Timestamp};
-use tokio_postgres::types::{ToSql, Type};
+use forerunner_core::{LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 use super::{
     failure::{Fault, Sql},
@@ -84,15 +87,17 @@ impl Tx<'_> {
         })
     }
 
+    /// The running tasks of a node in a pool.
+    pub async fn leases(&self, node: NodeId, pool: &PoolName) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND pool = $2";
+        leases(&self.query(sql, &[(node.as_uuid(), Type::UUID), (&pool.as_str(), Type::TEXT)]).await?)
+    }
+
     /// The running tasks of a node that somebody cancelled.
     async fn stops(&self, node: NodeId) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
         let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND stop_epoch IS NOT NULL \
                    AND stop_epoch = epoch LIMIT 10000";
-        let rows = self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?;
-        let stops = rows
-            .iter()
-            .map(|row| Ok((TaskId::from_uuid(get(row, 0)?), LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()))));
-        stops.collect()
+        leases(&self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?)
     }
 
     /// The notes that all nodes are to follow.
@@ -101,6 +106,13 @@ impl Tx<'_> {
         let rows = self.query(sql, &[(&SETTINGS, Type::TEXT)]).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
+}
+
+/// Tasks and epochs, in the first two columns.
+fn leases(rows: &[Row]) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+    let leases =
+        rows.iter().map(|row| Ok((TaskId::from_uuid(get(row, 0)?), LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()))));
+    leases.collect()
 }
 
 /// A term as the database keeps it; it would take a change a nanosecond for centuries to go over.

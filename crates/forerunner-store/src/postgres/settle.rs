@@ -98,6 +98,9 @@ impl Tx<'_> {
         {
             return lost;
         }
+        if let Some(commit) = &settlement.context {
+            self.note_holder(&lease.task.pool, &commit.context, lease.task.node).await?;
+        }
         let before = self.gained();
         let mut run_at = None;
         let state = match &settlement.next {

@@ -15,6 +15,7 @@ use tokio_postgres::{
 };
 
 use super::{
+    affinity::Which,
     bell::Bell,
     failure::{Fault, Sql},
     rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
@@ -156,6 +157,7 @@ impl Tx<'_> {
         }
         if let Some(head) = head {
             self.make_ready(&head).await?;
+            self.leave_to_holder(&Which::Row(head.row)).await?;
         }
         Ok(())
     }
