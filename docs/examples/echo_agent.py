@@ -35,15 +35,30 @@ def work(task, text, memory):
     return {"echo": text, "turn": len(memory) // 2 + 1}, [said, {"role": "agent", "text": text}]
 
 
+def edited(items, steps):
+    """The items that an edit leads to: runs of the old ones, and new ones."""
+    new = []
+    for step in steps:
+        if "copy" in step:
+            start, count = step["copy"]
+            new += items[start : start + count]
+        else:
+            new += step["insert"]
+    return new
+
+
 def run(request, params):
     """Does one task on a thread of its own, so that the main thread can hear `task/cancel`."""
     global RUNNING
     context, memory = params["context"], []
-    if context:
-        memory = CONTEXTS[context["id"]][1]
-        CONTEXTS[context["id"]] = (context["version"], memory)
     try:
+        if context:
+            _, memory = CONTEXTS.get(context["id"], (None, []))
+            if len(memory) != context.get("items", len(memory)):
+                raise AgentError(-32003, f"context {context['id']} has {len(memory)} items here")
+            CONTEXTS[context["id"]] = (context["version"], memory)
         output, added = work(params["task"], params["input"], memory)
+        # Only now, since a task that fails is to leave the memory as it was.
         memory.extend(added)
         answer = {"result": {"output": output, "context": {"append": added}}}
     except AgentError as error:
@@ -60,14 +75,15 @@ def handle(method, params, request):
     if method == "initialize":
         time.sleep(0)  # load models, log in, open connections: once, before the first task
         about = {"name": "echo", "version": "1"}
-        return {"protocol": 1, "agent": about, "capabilities": {"contexts": 64, "streaming": True}}
+        return {"protocol": 2, "agent": about, "capabilities": {"contexts": 64, "streaming": True}}
     if method == "context/load":
         version, items = CONTEXTS.get(params["id"], (None, []))
         if params["base"] is None:
             items = []
         elif params["base"] != version:
             raise AgentError(-32003, f"context {params['id']} is not held at {params['base']}")
-        CONTEXTS[params["id"]] = (params["version"], items + params["items"])
+        items = edited(items, params["edit"]) if "edit" in params else items + params["items"]
+        CONTEXTS[params["id"]] = (params["version"], items)
     elif method == "context/drop":
         CONTEXTS.pop(params["id"], None)
     elif method == "task/run":

@@ -3,6 +3,7 @@
 mod any_node;
 mod architecture;
 mod command_line;
+mod contexts;
 mod demo;
 mod drain;
 mod echo_agent;

@@ -120,6 +120,7 @@ async fn cycle(store: &dyn Store, caller: usize, batch: usize, until: Instant) -
             now: now(),
             next: Next::Finish { state: TaskState::Succeeded, output: Some(task.input), error: None },
             context: None,
+            context_cost: None,
         });
         let answers = store.settle(settled.collect()).await?;
         done += answers.iter().filter(|answer| answer.is_ok()).count() as u64;

@@ -39,6 +39,8 @@ pub struct Chain {
     frames: usize,
     encoded_bytes: usize,
     decoded_bytes: usize,
+    base_bytes: usize,
+    base_decoded_bytes: usize,
     tip: RootTag,
     /// What reading the chain has cost beyond reading a fresh base, in bytes.
     debt_bytes: f64,
@@ -98,6 +100,26 @@ impl Chain {
         Ok((chain, snapshot))
     }
 
+    /// Goes on from `held`, the snapshot at the end of this chain, with the frames that came after it.
+    ///
+    /// # Errors
+    /// [`Error::Parent`] when `held` is another snapshot, else as [`Chain::resume_with`].
+    pub fn resume_from<'a>(
+        mut self,
+        codec: &Codec,
+        held: &Snapshot,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(Self, Snapshot), Error> {
+        check_parent(self.tip.parent(), held.root().tag())?;
+        let mut snapshot = held.clone();
+        for (index, delta) in (self.frames..).zip(frames) {
+            let followed = self.follow(codec, delta, &snapshot);
+            snapshot = followed.map_err(|cause| Error::InChain { index, cause: Box::new(cause) })?;
+        }
+        snapshot.verify(self.tip)?;
+        Ok((self, snapshot))
+    }
+
     fn open(codec: &Codec, base: &[u8], limits: &Limits) -> Result<(Self, Snapshot), Error> {
         let base = Packed::parse(base, codec, limits)?;
         let chain = Self::begin(&base.header, base.encoded_bytes, limits)?;
@@ -129,7 +151,16 @@ impl Chain {
         limits.check_chain(1)?;
         limits.check_restored(header.decoded_bytes)?;
         let Header { root: tip, decoded_bytes, .. } = *header;
-        Ok(Self { limits: *limits, frames: 1, encoded_bytes, decoded_bytes, tip, debt_bytes: 0.0 })
+        Ok(Self {
+            limits: *limits,
+            frames: 1,
+            encoded_bytes,
+            decoded_bytes,
+            base_bytes: encoded_bytes,
+            base_decoded_bytes: decoded_bytes,
+            tip,
+            debt_bytes: 0.0,
+        })
     }
 
     /// Takes a turn's delta into the account and leaves the chain unchanged on error.
@@ -201,6 +232,11 @@ impl Chain {
         self.decoded_bytes
     }
 
+    /// Returns the sizes in bytes of the base, encoded, and of the items that it inserts.
+    pub fn base_bytes(&self) -> (usize, usize) {
+        (self.base_bytes, self.base_decoded_bytes)
+    }
+
     /// Returns the snapshot that the chain ends with.
     pub fn tip(&self) -> RootTag {
         self.tip
@@ -244,6 +280,28 @@ mod tests {
         let [expected, found] = [&b, &a].map(|snapshot| snapshot.root().tag().parent());
         let wrong = Error::Parent { expected, found };
         assert_eq!(restore(&[&base, &second]), in_chain(1, wrong));
+    }
+
+    #[test]
+    fn who_holds_a_snapshot_goes_on_from_it() {
+        let ([a, b, c], frames) = story();
+        let [base, first, second] = frames.each_ref().map(Vec::as_slice);
+        let all = Chain::resume([base, first, second], &Limits::default()).unwrap();
+        let held = |frames: &[&[u8]]| Chain::resume(frames.iter().copied(), &Limits::default()).unwrap();
+        for (known, more) in
+            [(&[base][..], &[first, second][..]), (&[base, first], &[second]), (&[base, first, second], &[])]
+        {
+            let (chain, snapshot) = held(known);
+            let gone_on = chain.resume_from(&Codec::default(), &snapshot, more.iter().copied()).unwrap();
+            assert_eq!(gone_on, all);
+        }
+        let (chain, _) = held(&[base]);
+        let wrong = chain.clone().resume_from(&Codec::default(), &b, [first]);
+        let [expected, found] = [&a, &b].map(|snapshot| snapshot.root().tag().parent());
+        assert_eq!(wrong, Err(Error::Parent { expected, found }));
+        let skipped = chain.resume_from(&Codec::default(), &a, [second]);
+        assert!(matches!(skipped, Err(Error::InChain { index: 1, .. })), "{skipped:?}");
+        assert_eq!(all.1, c);
     }
 
     #[test]

@@ -23,20 +23,36 @@ impl BaseProbe {
         Self { frame_bytes: base.as_bytes().len(), snapshot_bytes: snapshot.size_bytes(), turns: 0 }
     }
 
+    /// Starts from the sizes in bytes of a base that is stored and of the snapshot that it yields.
+    pub const fn of_sizes(frame_bytes: usize, snapshot_bytes: usize) -> Self {
+        Self { frame_bytes, snapshot_bytes, turns: 0 }
+    }
+
     /// Counts a turn and returns the size in bytes that a full frame of `next` would have.
     ///
     /// # Errors
     /// As [`Codec::full`], when a base is encoded.
     pub fn fresh_base_bytes(&mut self, codec: &Codec, next: &Snapshot) -> Result<usize, Error> {
-        self.turns += 1;
+        self.count_turn();
         if self.is_due(next.size_bytes()) {
             *self = Self::new(&codec.full(next)?, next);
         }
-        let scale = next.size_bytes() as f64 / self.snapshot_bytes.max(1) as f64;
-        Ok((self.frame_bytes as f64 * scale) as usize)
+        Ok(self.estimate(next.size_bytes()))
     }
 
-    fn is_due(&self, now_bytes: usize) -> bool {
+    /// Counts a turn, for who probes at another time than in the turn itself.
+    pub const fn count_turn(&mut self) {
+        self.turns += 1;
+    }
+
+    /// Returns the size in bytes that a full frame of a snapshot of `now_bytes` would have, by the last base.
+    pub fn estimate(&self, now_bytes: usize) -> usize {
+        let scale = now_bytes as f64 / self.snapshot_bytes.max(1) as f64;
+        (self.frame_bytes as f64 * scale) as usize
+    }
+
+    /// Tells whether a base should be encoded: the estimate rests on one that is too old or of another size.
+    pub const fn is_due(&self, now_bytes: usize) -> bool {
         self.turns >= MAX_TURNS || now_bytes.abs_diff(self.snapshot_bytes) * 4 > self.snapshot_bytes
     }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod agent;
+mod context_cost;
 mod duration;
 mod error;
 mod id_map;
@@ -28,6 +29,7 @@ mod task;
 mod time;
 
 pub use agent::{AgentCounts, AgentState};
+pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{format_duration, human_duration, parse_duration};
 pub use error::Error;
 pub use id_map::{IdHasher, IdMap, IdState};

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, ContextId, Error, IdempotencyKey, LeaseEpoch, Next, NodeId, Payload, PoolName, RetryPolicy, TaskId,
-    Timestamp,
+    AgentId, ContextCost, ContextId, Error, IdempotencyKey, LeaseEpoch, Next, NodeId, Payload, PoolName, RetryPolicy,
+    TaskId, Timestamp,
 };
 
 /// How urgent a task is: 0 (last) to 9 (first), 4 unless said.
@@ -296,6 +296,10 @@ pub struct Task {
     pub priority: Priority,
     /// Version of its context when the newest attempt was leased; 0 for a new context, or none.
     pub context_version: u64,
+    /// Which context of that name it was then: one that is deleted and begun anew has another number. 0 as above.
+    pub context_born: u64,
+    /// What it took to give its agent the context, once an attempt with one has ended.
+    pub context_cost: Option<Box<ContextCost>>,
     /// When it was accepted.
     pub submitted_at: Timestamp,
     /// When it may run (again); `submitted_at` unless delayed.
@@ -344,6 +348,8 @@ impl Task {
             context: new.context,
             priority: new.priority,
             context_version: 0,
+            context_born: 0,
+            context_cost: None,
             submitted_at: now,
             run_at,
             deadline: new.deadline,

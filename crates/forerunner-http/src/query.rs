@@ -1,7 +1,7 @@
 //! Query strings and the parts of paths.
 
 use actix_web::{HttpRequest, error::QueryPayloadError, web::Query};
-use forerunner_core::TaskId;
+use forerunner_core::{ContextId, PoolName, TaskId};
 use forerunner_store::TaskFilter;
 use serde::de::DeserializeOwned;
 
@@ -51,6 +51,18 @@ pub(crate) fn filter(asked: &TasksQuery) -> Result<TaskFilter, Problem> {
         before: asked.cursor.as_deref().map(after_cursor).transpose()?,
         limit: limit(asked.limit.as_deref())?,
     })
+}
+
+/// Returns the cursor of the page of contexts that follows `context`. A pool's name has no colon.
+pub(crate) fn context_cursor(pool: &PoolName, context: &ContextId) -> String {
+    format!("{CURSOR_FORM}{pool}:{context}")
+}
+
+/// Reads a cursor of contexts back.
+pub(crate) fn after_context(cursor: &str) -> Result<(PoolName, ContextId), Problem> {
+    let refuse = || invalid(format!("cursor `{cursor}` is not valid; use `next` of the page before, unchanged"));
+    let (pool, context) = cursor.strip_prefix(CURSOR_FORM).and_then(|text| text.split_once(':')).ok_or_else(refuse)?;
+    Ok((PoolName::new(pool).map_err(|_| refuse())?, ContextId::new(context).map_err(|_| refuse())?))
 }
 
 /// Returns the cursor of the page that follows `last`.

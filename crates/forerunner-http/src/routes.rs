@@ -48,6 +48,7 @@ calls! {
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
     "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";
     "GET" "/v1/pools/{pool}/what-if" => what_if::show, "show what other objectives would have cost";
+    "GET" "/v1/contexts" => contexts::list, "list contexts";
     "GET" "/v1/contexts/{context}" => contexts::show, "show a context";
     "DELETE" "/v1/contexts/{context}" => contexts::delete, "remove a context";
     // For those who run the node.

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError, TaskId,
-    TaskState, Timestamp, human_duration,
+    ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError,
+    TaskId, TaskState, Timestamp, human_duration,
 };
-use forerunner_runtime::{AgentStatus, DecisionRecord, NodeStatus, PoolStatus};
+use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::fields;
@@ -64,6 +64,8 @@ pub(crate) struct TaskView<'a> {
     error: Option<ErrorView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_cost: Option<&'a ContextCost>,
     priority: u8,
     attempt: u32,
     max_attempts: u32,
@@ -119,6 +121,7 @@ impl<'a> TaskView<'a> {
             output: None,
             error: task.error.as_ref().map(ErrorView::of),
             context: task.context.as_ref().map(ContextId::as_str),
+            context_cost: task.context_cost.as_deref(),
             priority: task.priority.get(),
             attempt: task.attempt,
             max_attempts: task.retry.max_attempts,
@@ -209,6 +212,23 @@ pub(crate) struct DecisionsView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ContextQuery {
     pub(crate) pool: Option<String>,
+}
+
+/// Query of a listing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ContextsQuery {
+    pub(crate) pool: Option<String>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) limit: Option<String>,
+}
+
+/// A page of contexts; `next` is the cursor of the one that follows.
+#[derive(Serialize)]
+pub(crate) struct ContextsView {
+    pub(crate) contexts: Vec<ContextStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
 }
 
 #[derive(Serialize)]

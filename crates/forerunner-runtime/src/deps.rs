@@ -5,11 +5,13 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
 use forerunner_forecast::{Policy, PolicyLimits, build};
 use forerunner_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::{
     Error,
     admission::Admission,
     cluster::said::SaidBox,
+    contexts::{ContextBook, NodeContexts},
     spec::{PolicyMaker, PoolSettings},
     watch::WatchBoard,
 };
@@ -24,6 +26,10 @@ pub(crate) struct Deps {
     pub(crate) said: SaidBox,
     /// Other nodes have the same store.
     pub(crate) shared: bool,
+    /// The contexts that the node holds, whichever agent moved them on.
+    pub(crate) contexts: NodeContexts,
+    /// Bounds how many chains are looked after at once.
+    pub(crate) tending: Arc<Semaphore>,
 }
 
 impl Deps {
@@ -42,6 +48,8 @@ pub(crate) struct PoolDeps {
     pub(crate) admission: Admission,
     /// Attempts that ended and whose end is not durable yet. Written by the queue, read by agents.
     pub(crate) unsettled: AtomicUsize,
+    /// How its contexts are packed, and what restoring them costs.
+    pub(crate) contexts: Arc<ContextBook>,
     /// Any number, different for each pool and process.
     pub(crate) seed: u64,
 }

@@ -36,10 +36,7 @@ use crate::{
         QueueActor,
         messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive, Reply},
     },
-    status::{
-        AgentStatus, ContextStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted,
-        TaskEvent,
-    },
+    status::{AgentStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted, TaskEvent},
     submitting::{Ending, Submitting},
 };
 
@@ -365,59 +362,6 @@ impl Handle {
         Ok(entry.ask(&entry.forecast, GetDecisions { limit: 1, seq: Some(seq) }).await?.0.pop())
     }
 
-    /// Describes a context. Without a pool, the first pool that knows the id answers.
-    ///
-    /// # Errors
-    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Error::Store`].
-    pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
-        for entry in self.candidates(pool)? {
-            let name = entry.deps.name.clone();
-            let Some(stored) = self.shared.deps.store.context(name.clone(), id.clone()).await? else { continue };
-            let agents = entry.ask(&entry.pool, ListAgents).await?.0;
-            let warm = agents.into_iter().filter(|agent| agent.context.as_ref() == Some(&id));
-            return Ok(ContextStatus {
-                pool: name,
-                version: stored.version,
-                size_bytes: stored.size_bytes,
-                items: stored.items,
-                stored_bytes: stored.frames.iter().map(|frame| frame.len() as u64).sum(),
-                updated_at: stored.updated_at,
-                warm_on: warm.map(|agent| agent.id).collect(),
-                id,
-            });
-        }
-        Err(self.no_context(pool, id))
-    }
-
-    /// Removes a context for good. Without a pool, from the first pool that knows the id.
-    ///
-    /// # Errors
-    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Mismatch::ContextInUse`], [`Error::Store`].
-    pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
-        for entry in self.candidates(pool)? {
-            match self.shared.deps.store.delete_context(entry.deps.name.clone(), id.clone()).await? {
-                Err(Mismatch::NoContext { .. }) => {}
-                answer => return Ok(answer?),
-            }
-        }
-        Err(self.no_context(pool, id))
-    }
-
-    fn no_context(&self, pool: Option<&str>, context: ContextId) -> Error {
-        let pool = pool.and_then(|pool| PoolName::new(pool).ok()).or_else(|| self.pool_names().into_iter().next());
-        match pool {
-            Some(pool) => Mismatch::NoContext { pool, context }.into(),
-            None => self.no_pool(""),
-        }
-    }
-
-    fn candidates(&self, pool: Option<&str>) -> Result<Vec<&PoolEntry>, Error> {
-        match pool {
-            Some(pool) => Ok(vec![self.entry(pool)?]),
-            None => Ok(self.shared.pools.values().collect()),
-        }
-    }
-
     /// Says whether this node can take traffic.
     pub async fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
@@ -454,11 +398,11 @@ impl Handle {
         self.shared.deps.now()
     }
 
-    fn entry(&self, pool: &str) -> Result<&PoolEntry, Error> {
+    pub(crate) fn entry(&self, pool: &str) -> Result<&PoolEntry, Error> {
         self.shared.pools.get(pool).ok_or_else(|| self.no_pool(pool))
     }
 
-    fn no_pool(&self, pool: &str) -> Error {
+    pub(crate) fn no_pool(&self, pool: &str) -> Error {
         let known: Vec<_> = self.shared.pools.keys().map(PoolName::as_str).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Error::NoPool { pool: pool.chars().take(80).collect(), known }
@@ -471,7 +415,7 @@ impl PoolEntry {
     }
 
     /// Asks an actor. The one place where a `MailboxError` is translated.
-    async fn ask<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Error>
+    pub(crate) async fn ask<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Error>
     where
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,

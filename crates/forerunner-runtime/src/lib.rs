@@ -8,6 +8,7 @@ mod admission;
 pub mod agent;
 mod clock;
 mod cluster;
+mod contexts;
 mod deps;
 mod error;
 mod events;
@@ -26,12 +27,13 @@ pub mod testkit;
 mod watch;
 
 pub use clock::{SystemClock, VirtualClock};
+pub use contexts::RestoreCost;
 pub use error::Error;
 pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, Placement, ShutdownReport};
-pub use spec::{OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
+pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
-    AgentStatus, Cause, ColdStart, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode,
-    NodeStatus, PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
+    AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs,
+    Mode, NodeStatus, PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
 };
 pub use submitting::{Ending, Submitting};

@@ -1,6 +1,6 @@
 //! All metric names in one list, and the handles that the actors count with.
 
-use forerunner_core::{AgentCounts, PoolName, TaskState};
+use forerunner_core::{AgentCounts, ContextCost, ContextSource, PoolName, TaskState};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 /// What a metric is.
@@ -65,6 +65,16 @@ metrics_list! {
     WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held it: `hit`, `miss`.";
     RESTORED_BYTES Counter "forerunner_context_restored_bytes_total" ["pool"] "Encoded bytes read to restore contexts.";
     STORED_BYTES Counter "forerunner_context_stored_bytes_total" ["pool"] "Encoded bytes of context changes stored.";
+    FULL_BYTES Counter "forerunner_context_full_bytes_total" ["pool"] "Bytes that the contexts have after their tasks, each as one JSON array: what would have moved without deltas.";
+    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes: `to_agent`, `from_agent`.";
+    SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by where it came from: `new`, `agent`, `node`, `delta`, `store`.";
+    RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or what was missing of it, from the store and decode it.";
+    RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times an agent process had lost a context that it was thought to hold, and was sent all of it.";
+    CHAIN_FRAMES Histogram "forerunner_context_chain_frames" ["pool"] "Frames of a context's stored chain after a task.";
+    REBASES Counter "forerunner_context_rebases_total" ["pool", "when"] "Chains replaced by a fresh base: `turn` (at a bound, with the result), `background`.";
+    HELD_CONTEXTS Gauge "forerunner_contexts_held" [] "Contexts that the node holds for its agents.";
+    HELD_BYTES Gauge "forerunner_contexts_held_bytes" [] "Bytes of their items, each counted once.";
+    REBASED_BYTES Counter "forerunner_context_rebased_bytes_total" ["pool"] "Encoded bytes of fresh bases stored in the background.";
 }
 
 /// Tells the installed recorder what each metric means. Call once it is installed.
@@ -139,10 +149,7 @@ pub(crate) struct PoolMetrics {
     pub(crate) cold_start: Histogram,
     pub(crate) failures: Counter,
     pub(crate) stalls: Counter,
-    pub(crate) warm_hits: Counter,
-    pub(crate) warm_misses: Counter,
-    pub(crate) restored_bytes: Counter,
-    pub(crate) stored_bytes: Counter,
+    pub(crate) contexts: ContextMetrics,
     circuit: Gauge,
     agent_seconds: Gauge,
     desired: Gauge,
@@ -157,10 +164,7 @@ impl PoolMetrics {
             cold_start: histogram!(COLD_START, "pool" => pool.clone()),
             failures: counter!(FAILURES, "pool" => pool.clone()),
             stalls: counter!(STALLS, "pool" => pool.clone()),
-            warm_hits: counter!(WARM, "pool" => pool.clone(), "result" => "hit"),
-            warm_misses: counter!(WARM, "pool" => pool.clone(), "result" => "miss"),
-            restored_bytes: counter!(RESTORED_BYTES, "pool" => pool.clone()),
-            stored_bytes: counter!(STORED_BYTES, "pool" => pool.clone()),
+            contexts: ContextMetrics::new(&pool),
             circuit: gauge!(CIRCUIT, "pool" => pool.clone()),
             agent_seconds: gauge!(AGENT_SECONDS, "pool" => pool.clone()),
             desired: gauge!(DESIRED, "pool" => pool.clone()),
@@ -178,6 +182,82 @@ impl PoolMetrics {
         self.circuit.set(f64::from(u8::from(circuit_open)));
         self.agent_seconds.set(agent_seconds);
     }
+}
+
+/// What a pool counts of its contexts.
+#[derive(Clone)]
+pub(crate) struct ContextMetrics {
+    warm: [Counter; 2],
+    sources: [Counter; ContextSource::ALL.len()],
+    pipe_bytes: [Counter; 2],
+    rebases: [Counter; 2],
+    restored_bytes: Counter,
+    stored_bytes: Counter,
+    full_bytes: Counter,
+    rebased_bytes: Counter,
+    reloads: Counter,
+    restore_time: Histogram,
+    chain_frames: Histogram,
+}
+
+impl ContextMetrics {
+    fn new(pool: &str) -> Self {
+        let of = |name: &'static str| counter!(name, "pool" => pool.to_owned());
+        let two = |name: &'static str, label: &'static str, values: [&'static str; 2]| {
+            values.map(|value| counter!(name, "pool" => pool.to_owned(), label => value))
+        };
+        Self {
+            warm: two(WARM, "result", ["hit", "miss"]),
+            sources: ContextSource::ALL
+                .map(|source| counter!(SOURCES, "pool" => pool.to_owned(), "source" => source.as_str())),
+            pipe_bytes: two(PIPE_BYTES, "direction", ["to_agent", "from_agent"]),
+            rebases: two(REBASES, "when", ["turn", "background"]),
+            restored_bytes: of(RESTORED_BYTES),
+            stored_bytes: of(STORED_BYTES),
+            full_bytes: of(FULL_BYTES),
+            rebased_bytes: of(REBASED_BYTES),
+            reloads: of(RELOADS),
+            restore_time: histogram!(RESTORE_TIME, "pool" => pool.to_owned()),
+            chain_frames: histogram!(CHAIN_FRAMES, "pool" => pool.to_owned()),
+        }
+    }
+
+    /// A task's context is at hand.
+    pub(crate) fn found(&self, cost: &ContextCost) {
+        self.warm[usize::from(cost.source != ContextSource::Agent)].increment(1);
+        self.sources[cost.source as usize].increment(1);
+        if matches!(cost.source, ContextSource::Delta | ContextSource::Store) {
+            self.restored_bytes.increment(cost.restored_bytes);
+            self.restore_time.record(cost.restore_s);
+        }
+    }
+
+    /// A task with a context has ended.
+    pub(crate) fn ended(&self, cost: &ContextCost) {
+        self.pipe_bytes[0].increment(cost.to_agent_bytes);
+        self.pipe_bytes[1].increment(cost.from_agent_bytes);
+        self.full_bytes.increment(cost.full_bytes);
+        self.stored_bytes.increment(cost.stored_bytes);
+        self.reloads.increment(u64::from(cost.agent_lost_it));
+    }
+
+    /// The chain of a context has grown, or begun anew with the result of a task.
+    pub(crate) fn stored(&self, frames: usize, rebased: bool) {
+        self.chain_frames.record(frames as f64);
+        self.rebases[0].increment(u64::from(rebased));
+    }
+
+    /// A fresh base was stored in the background.
+    pub(crate) fn rebased(&self, bytes: u64) {
+        self.rebases[1].increment(1);
+        self.rebased_bytes.increment(bytes);
+    }
+}
+
+/// Shows what the node holds of contexts.
+pub(crate) fn show_held(contexts: usize, bytes: usize) {
+    gauge!(HELD_CONTEXTS).set(contexts as f64);
+    gauge!(HELD_BYTES).set(bytes as f64);
 }
 
 /// What a forecast counts.

@@ -11,9 +11,12 @@ use std::{
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forerunner_core::{Clock, PoolName};
+use forerunner_core::{Clock, PoolName, Timestamp};
 use forerunner_store::{LEASE, Rescue, Store, StoreError};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+};
 
 use crate::{
     Error, Handle, SystemClock,
@@ -25,9 +28,11 @@ use crate::{
         said::{SaidBox, keep_said},
         settings::{Bounds, Changed},
     },
+    contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
     handle::{PoolEntry, Shared},
+    metrics,
     pool::{
         PoolActor,
         messages::{AttachForecast, PoolLinks, SetPaused, Stop},
@@ -48,6 +53,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(30);
 const EVENTS: Duration = Duration::from_secs(60);
 /// Ended tasks removed in one go.
 const PURGE_BATCH: usize = 10_000;
+/// Contexts removed in one go.
+const EXPIRY_BATCH: usize = 1_000;
+/// Fresh bases of contexts that are encoded at once.
+const TENDED_AT_ONCE: usize = 2;
 /// What stopping may take on top of the grace.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
@@ -72,13 +81,18 @@ pub struct NodeSpec {
     pub placement: Placement,
     /// How long ended tasks are kept.
     pub retention: Duration,
+    /// How long contexts are kept that no task uses; for good if it is zero.
+    pub context_retention: Duration,
+    /// Bytes of distinct items of contexts that the node holds at most, beside what its agents hold.
+    pub context_cache_bytes: usize,
     /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
     /// for a store that says so of itself; see [`Store::is_shared`].
     pub shared: bool,
 }
 
 impl NodeSpec {
-    /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days.
+    /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days, contexts for
+    /// good, and 256 MiB of these at hand.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             pools: Vec::new(),
@@ -86,6 +100,8 @@ impl NodeSpec {
             clock: Arc::new(SystemClock),
             placement: Placement::Spread(2),
             retention: Duration::from_secs(7 * 86_400),
+            context_retention: Duration::ZERO,
+            context_cache_bytes: 256 << 20,
             shared: false,
         }
     }
@@ -134,9 +150,16 @@ impl Node {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
             tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
         }
-        let watch = WatchBoard::default();
-        let said = SaidBox::default();
-        let deps = Arc::new(Deps { store: spec.store, clock: spec.clock, node, watch, said, shared: shared_store });
+        let deps = Arc::new(Deps {
+            store: spec.store,
+            clock: spec.clock,
+            node,
+            watch: WatchBoard::default(),
+            said: SaidBox::default(),
+            shared: shared_store,
+            contexts: NodeContexts::new(spec.context_cache_bytes),
+            tending: Arc::new(Semaphore::new(TENDED_AT_ONCE)),
+        });
         let arbiters = match spec.placement {
             Placement::Current => Vec::new(),
             Placement::Spread(threads) => {
@@ -157,7 +180,7 @@ impl Node {
             pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
-        let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention))];
+        let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention, spec.context_retention))];
         if deps.store.keeps_events() {
             upkeep.push(tokio::spawn(keep_said(deps.clone())));
         }
@@ -232,6 +255,7 @@ async fn start_pool(
         settings: spec.settings,
         policy: spec.policy,
         unsettled: AtomicUsize::new(0),
+        contexts: Arc::new(ContextBook::new(spec.dictionary)),
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
@@ -368,7 +392,7 @@ async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistor
     }
 }
 
-async fn keep_house(deps: Arc<Deps>, retention: Duration) {
+async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Duration) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     loop {
         interval.tick().await;
@@ -377,11 +401,24 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration) {
         if let Err(error) = deps.store.forget_events(now - EVENTS, PURGE_BATCH).await {
             tracing::warn!(%error, "what agents said could not be forgotten");
         }
+        let (held, held_bytes) = deps.contexts.size();
+        metrics::show_held(held, held_bytes);
         match deps.store.purge(now - retention, PURGE_BATCH).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
         }
+        if !context_retention.is_zero() {
+            expire_contexts(&*deps.store, now - context_retention).await;
+        }
+    }
+}
+
+async fn expire_contexts(store: &dyn Store, before: Timestamp) {
+    match store.expire_contexts(before, EXPIRY_BATCH).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed contexts that no task used within their retention"),
+        Err(error) => tracing::warn!(%error, "old contexts could not be removed"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use forerunner_context::Dictionary;
 use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, human_duration};
 use forerunner_forecast::{Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct PoolSettings {
     pub queue: QueueSettings,
     /// What holds for a task that does not say otherwise.
     pub task: TaskSettings,
+    /// How contexts are kept.
+    pub contexts: ContextSettings,
     /// How failed agents are replaced.
     pub restart: RestartPolicy,
 }
@@ -52,6 +55,7 @@ impl Default for PoolSettings {
             cooldown: Duration::from_secs(5),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
+            contexts: ContextSettings::default(),
             restart: RestartPolicy::default(),
         }
     }
@@ -90,6 +94,15 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self { limit: 100_000, max_input_bytes: 1 << 20, max_output_bytes: 4 << 20 }
     }
+}
+
+/// How a pool's contexts are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextSettings {
+    /// File of a dictionary that was trained on contexts of such agents; empty for none. Whoever builds the pool reads it:
+    /// see [`PoolSpec::dictionary`].
+    pub dictionary: String,
 }
 
 /// What holds for a task that does not say otherwise.
@@ -197,6 +210,8 @@ pub struct PoolSpec {
     pub agents: Arc<dyn DriverFactory>,
     /// What makes its policy, instead of the one that the settings name.
     pub policy: Option<Arc<PolicyMaker>>,
+    /// What the changes of its contexts are packed with, trained on such contexts.
+    pub dictionary: Option<Dictionary>,
 }
 
 /// Makes a policy for a pool's bounds; called again when they change.
@@ -209,13 +224,24 @@ impl PoolSpec {
     /// [`Error::Name`] or [`Error::Setting`].
     pub fn new(name: &str, settings: PoolSettings, agents: Arc<dyn DriverFactory>) -> Result<Self, Error> {
         settings.validate()?;
-        Ok(Self { name: PoolName::new(name)?, settings, agents, policy: None })
+        Ok(Self { name: PoolName::new(name)?, settings, agents, policy: None, dictionary: None })
     }
 
     /// Lets a policy of one's own size the pool.
     #[must_use]
     pub fn policy(mut self, make: impl Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(make));
+        self
+    }
+}
+
+impl PoolSpec {
+    /// Packs the changes of contexts with a dictionary that was trained on contexts of such agents.
+    ///
+    /// The store keeps it for as long as a stored context needs it. It holds text of what it was trained on.
+    #[must_use]
+    pub fn dictionary(mut self, dictionary: Dictionary) -> Self {
+        self.dictionary = Some(dictionary);
         self
     }
 }

@@ -303,12 +303,25 @@ pub struct ContextStatus {
     pub size_bytes: u64,
     /// Number of items.
     pub items: u64,
-    /// Bytes it takes in the store.
+    /// Bytes of its chain in the store.
     pub stored_bytes: u64,
+    /// Bytes of what its chain names and shares with other contexts.
+    pub shared_bytes: u64,
+    /// Frames of its chain.
+    pub frames: u64,
     /// When it was last committed.
     pub updated_at: Timestamp,
     /// Agents that hold it warm.
     pub warm_on: Vec<AgentId>,
+}
+
+/// A page of contexts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ContextPage {
+    /// By pool and id.
+    pub contexts: Vec<ContextStatus>,
+    /// Whether others follow.
+    pub more: bool,
 }
 
 /// A node that shares the store.

@@ -74,6 +74,13 @@ macro_rules! store_conformance {
             agents_are_noted_under_their_lease_only
             a_context_grows_by_frames_and_is_replaced_by_a_full_one
             a_context_of_another_version_loses_the_lease
+            who_holds_a_version_reads_only_what_follows
+            a_piece_lives_as_long_as_a_context_names_it
+            a_fresh_base_replaces_what_led_to_it
+            a_context_begun_anew_is_another_one
+            contexts_are_listed_by_pages
+            old_contexts_expire_unless_in_use
+            what_a_context_took_is_on_its_task
             a_context_in_use_is_not_deleted
             notes_are_kept_replaced_and_removed
             listings_filter_by_everything

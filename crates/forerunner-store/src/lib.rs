@@ -16,6 +16,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod context;
 mod error;
 mod events;
 #[cfg(any(test, feature = "faults"))]
@@ -30,6 +31,10 @@ mod rules;
 mod sqlite;
 mod store;
 
+pub use context::{
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
+    StoredContext, born_of,
+};
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
 pub use hints::Hints;
@@ -39,7 +44,7 @@ pub use open::open;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued,
-    SETTINGS, Settled, Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter,
-    TaskPage, dies_of_crash, node_lost,
+    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, SETTINGS,
+    Settled, Settlement, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
+    node_lost,
 };

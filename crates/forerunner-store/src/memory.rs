@@ -1,5 +1,6 @@
 //! Tasks in memory: for embedders who want no durability, and for tests.
 
+mod contexts;
 mod lane;
 mod reads;
 mod slots;
@@ -15,8 +16,9 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled,
-    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext,
+    Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 const KIND: &str = "memory";
@@ -154,8 +156,20 @@ impl Store for MemoryStore {
         self.run(|state| state.counts(&pool))
     }
 
-    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
-        self.run(|state| state.context(&pool, &context))
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
+        self.run(|state| state.context(read))
+    }
+
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
+        self.run(|state| state.contexts(&filter))
+    }
+
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
+        self.run(|state| state.rebase(base))
+    }
+
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.run(|state| state.expire_contexts(before, limit))
     }
 
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {

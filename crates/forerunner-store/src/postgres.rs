@@ -14,7 +14,9 @@ mod events;
 mod failure;
 mod jobs;
 mod link;
+mod listing;
 mod nodes;
+mod pieces;
 mod rows;
 mod schema;
 mod settle;
@@ -42,9 +44,9 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Said,
-    Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents,
-    TaskFilter, TaskPage,
+    Backlog, Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, Hints,
+    LeaseLost, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -251,8 +253,20 @@ impl Store for PostgresStore {
         self.ask(Ask::Backlog(pool))
     }
 
-    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
-        self.ask(Ask::Context(pool, context))
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
+        self.ask(Ask::Context(read))
+    }
+
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
+        self.ask(Ask::Contexts(filter))
+    }
+
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
+        self.ask(Ask::Rebase(Box::new(base)))
+    }
+
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.ask(Ask::ExpireContexts(before, limit))
     }
 
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {

@@ -12,6 +12,7 @@ mod inbox;
 mod jobs;
 mod listing;
 mod log;
+mod notes;
 mod open;
 mod reader;
 mod rows;
@@ -45,9 +46,9 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
-    membership::Membership,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext,
+    Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -239,8 +240,21 @@ impl Store for SqliteStore {
         self.write(Kind::Look, Weight::default(), pool, |tx, pool| tx.counts(pool))
     }
 
-    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
-        self.read(move |connection| listing::context(connection, &pool, &context))
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
+        self.read(move |connection| contexts::read(connection, &read))
+    }
+
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
+        self.read(move |connection| contexts::list(connection, &filter))
+    }
+
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
+        let bytes = base.frame.len() + pieces_bytes(&base.pieces);
+        self.write(Kind::Change, Weight { items: 1, bytes }, base, |tx, base| tx.rebase(base))
+    }
+
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.change((before, limit), |tx, (before, limit)| tx.expire_contexts(*before, *limit))
     }
 
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
@@ -279,7 +293,11 @@ fn settlement_bytes(settlement: &Settlement) -> usize {
         forerunner_core::Next::Finish { output: Some(output), .. } => output.len(),
         _ => 0,
     };
-    output + settlement.context.as_ref().map_or(0, |commit| commit.frame.len())
+    output + settlement.context.as_ref().map_or(0, |commit| commit.frame.len() + pieces_bytes(&commit.pieces))
+}
+
+fn pieces_bytes(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.bytes.len()).sum()
 }
 
 impl Drop for SqliteStore {

@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId,
+    TaskState, Timestamp,
 };
 
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
-use crate::{Hints, LeaseLost, Mismatch, Refusal, Said, StoreError, TaskEvents};
+use crate::{
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints, LeaseLost, Mismatch, Refusal, Said,
+    StoreError, StoredContext, TaskEvents,
+};
 
 /// An answer that arrives once the store has done its part.
 pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
@@ -44,7 +48,7 @@ pub trait Store: Send + Sync + 'static {
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///
     /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at` and `node` set, and the
-    /// stored version of their context.
+    /// stored version of their context with its birth.
     /// Tasks past their deadline at `claim.now` are not handed out; [`Store::sweep`] expires them.
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
 
@@ -111,10 +115,21 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
-    /// Reads the newest state of a context with the frames that rebuild it, base first.
-    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>>;
+    /// Reads the newest state of a context with the frames that lead to it: from a base, or from what the asker holds.
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>>;
 
-    /// Removes a context and all its frames for good. Refused while a task of it has not ended.
+    /// Reads a page of contexts without their contents, in the order of their ids.
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;
+
+    /// Puts a fresh base in the place of the frames up to its version, if they are still there. Answers whether it did.
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool>;
+
+    /// Removes contexts that were last committed before `before` and have no unfinished task, at most `limit`, with all
+    /// that only they need; answers how many.
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
+
+    /// Removes a context for good: its frames, and the pieces that no other context needs. Refused while a task of it has
+    /// not ended.
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>>;
 
     /// Keeps a small text under a key, for window history and pool settings. `None` removes it.
@@ -221,23 +236,8 @@ pub struct Settlement {
     pub next: Next,
     /// What became of its context, in the same transaction.
     pub context: Option<ContextCommit>,
-}
-
-/// A new version of a context.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContextCommit {
-    /// Which context of the task's pool.
-    pub context: ContextId,
-    /// The version this one follows; 0 for none. Refused as a lost lease when the stored one differs.
-    pub parent_version: u64,
-    /// The encoded frame.
-    pub frame: Vec<u8>,
-    /// Whether the frame stands alone. A full frame replaces all frames before it.
-    pub full: bool,
-    /// Size of the whole context after it, in bytes.
-    pub size_bytes: u64,
-    /// Number of items after it.
-    pub items: u64,
+    /// What its context took, for the task's record.
+    pub context_cost: Option<Box<ContextCost>>,
 }
 
 /// What a settle brought about.
@@ -366,23 +366,6 @@ pub struct Backlog {
     pub waiting: Option<u64>,
     /// When the next delayed task is due.
     pub next_due: Option<Timestamp>,
-}
-
-/// A context as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredContext {
-    /// Its id.
-    pub context: ContextId,
-    /// Counts its commits from 1.
-    pub version: u64,
-    /// Size of the whole, in bytes.
-    pub size_bytes: u64,
-    /// Number of items.
-    pub items: u64,
-    /// When it was last committed.
-    pub updated_at: Timestamp,
-    /// The frames that rebuild it, base first.
-    pub frames: Vec<Vec<u8>>,
 }
 
 /// Why a task taken back from a lost node ends, or runs again: the error that is stored with it.

@@ -12,7 +12,8 @@ use forerunner_core::{
     ContextId, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, ContextCommit, Enqueued, Rescue, Settlement, SqliteOptions, SqliteStore, Store, StoreError, Submission,
+    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, Rescue, Settlement, SqliteOptions, SqliteStore,
+    Store, StoreError, Submission,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rusqlite::Connection;
@@ -42,6 +43,8 @@ fn task(number: i64, input: &str) -> Submission {
         context: None,
         priority: Priority::default(),
         context_version: 0,
+        context_born: 0,
+        context_cost: None,
         submitted_at: at(number),
         run_at: at(number),
         deadline: None,
@@ -69,7 +72,7 @@ fn claim(limit: usize) -> Claim {
 fn success(task: &Task) -> Settlement {
     let output = Some(Payload::trusted("\"done\""));
     let next = Next::Finish { state: TaskState::Succeeded, output, error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None }
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None }
 }
 
 fn open(path: &Path) -> SqliteStore {
@@ -108,12 +111,15 @@ async fn reopening_keeps_everything() {
     let mut settlement = success(&claimed[1]);
     settlement.context = Some(ContextCommit {
         context: ContextId::new("c").unwrap(),
+        born: 1,
         parent_version: 0,
         frame: vec![1, 2, 3],
         full: true,
         size_bytes: 3,
         items: 1,
+        pieces: vec![Piece { kind: PieceKind::Item, name: [7; 32], bytes: vec![4, 5].into() }],
     });
+    settlement.context_cost = Some(Box::default());
     store.settle(vec![settlement]).await.unwrap()[0].as_ref().unwrap();
     store.put_note("note".to_owned(), Some("text".to_owned())).await.unwrap();
     let mut before = Vec::new();
@@ -121,7 +127,7 @@ async fn reopening_keeps_everything() {
         before.push(store.task(id(number)).await.unwrap().unwrap());
     }
     let counts = store.counts(pool()).await.unwrap();
-    let context = store.context(pool(), ContextId::new("c").unwrap()).await.unwrap();
+    let context = store.context(ContextRead::whole(pool(), ContextId::new("c").unwrap())).await.unwrap();
     assert!(context.is_some());
     store.close().await.unwrap();
 
@@ -130,7 +136,7 @@ async fn reopening_keeps_everything() {
         assert_eq!(store.task(id(number)).await.unwrap().as_ref(), Some(task));
     }
     assert_eq!(store.counts(pool()).await.unwrap(), counts);
-    assert_eq!(store.context(pool(), ContextId::new("c").unwrap()).await.unwrap(), context);
+    assert_eq!(store.context(ContextRead::whole(pool(), ContextId::new("c").unwrap())).await.unwrap(), context);
     assert_eq!(store.note("note".to_owned()).await.unwrap().as_deref(), Some("text"));
     assert_eq!(store.claim(claim(9)).await.unwrap()[0].id, id(3));
     assert_eq!(store.rescue(Rescue::AllBut { node: node(2), now: at(5) }).await.unwrap().requeued, [id(1), id(3)]);

@@ -9,8 +9,8 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_store::{
-    Beat, Claim, ContextCommit, Enqueued, Happened, Hints, LEASE, PostgresOptions, PostgresStore, Rescue, Said,
-    Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, said_seq,
+    Beat, Claim, ContextCommit, ContextRead, Enqueued, Happened, Hints, LEASE, Piece, PieceKind, PostgresOptions,
+    PostgresStore, Rescue, Said, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
 };
 use pg::PgServer;
 
@@ -42,6 +42,8 @@ fn submission(number: i64) -> Submission {
         context: None,
         priority: Priority::default(),
         context_version: 0,
+        context_born: 0,
+        context_cost: None,
         submitted_at: at(number),
         run_at: at(number),
         deadline: None,
@@ -68,7 +70,7 @@ fn claim(node: NodeId, limit: usize) -> Claim {
 
 fn done(task: &Task) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None }
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None }
 }
 
 mod conformance {
@@ -171,7 +173,9 @@ async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
         let context = ContextCommit {
             context: context.clone(),
             parent_version: version,
+            born: if version == 0 { born_of(task.id) } else { task.context_born },
             frame: vec![1],
+            pieces: Vec::new(),
             full: version == 0,
             size_bytes: 1,
             items: 1,
@@ -249,7 +253,8 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
         one.say(vec![Said { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
     };
     let settle = async |task: &Task, next| {
-        let settlement = Settlement { task: id, epoch: task.epoch, now: at(4), next, context: None };
+        let settlement =
+            Settlement { task: id, epoch: task.epoch, now: at(4), next, context: None, context_cost: None };
         one.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     };
     let first = one.claim(claim(node(1), 1)).await.unwrap().remove(0);
@@ -325,6 +330,83 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let refused = PostgresStore::open(&url, OPTIONS).unwrap_err();
     assert!(matches!(refused, StoreError::NewerSchema { found: 99, .. }), "{refused}");
     assert_eq!(server.sql("case0", "SELECT version FROM meta"), "99");
+}
+
+#[tokio::test]
+async fn contexts_of_version_1_are_read_after_the_schema_moved_on() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let old = include_str!("../migrations/postgres/0001_tasks.sql");
+    server.sql("case0", old);
+    let meta = "CREATE TABLE IF NOT EXISTS meta (only_row int PRIMARY KEY CHECK (only_row = 1), version bigint NOT NULL, \
+                beat bigint NOT NULL); INSERT INTO meta VALUES (1, 1, 0) ON CONFLICT (only_row) DO UPDATE SET version = 1";
+    server.sql("case0", meta);
+    server.sql(
+        "case0",
+        "INSERT INTO contexts (context, pool, name, version, size_bytes, items, updated_at) \
+         VALUES (1, 'coder', 'chat', 2, 30, 3, 5); INSERT INTO frames VALUES (1, 1, '\\x00ff'), (1, 2, '\\x01')",
+    );
+    let store = PostgresStore::open(&url, OPTIONS).unwrap();
+    let read = ContextRead::whole(pool(), ContextId::new("chat").unwrap());
+    let stored = store.context(read).await.unwrap().unwrap();
+    assert_eq!((stored.born, stored.version, stored.after, stored.items), (0, 2, 0, 3));
+    assert_eq!((stored.frames, stored.pieces), (vec![vec![0, 255], vec![1]], vec![]));
+    assert_eq!(server.sql("case0", "SELECT version > 1 FROM meta"), "t");
+}
+
+fn piece() -> Piece {
+    Piece { kind: PieceKind::Item, name: [1; 32], bytes: vec![7; 20_000].into() }
+}
+
+/// Runs tasks whose contexts all name one piece, and deletes the contexts at once.
+async fn share_and_drop(store: &PostgresStore, number: i64, rounds: i64) {
+    for round in 0..rounds {
+        let mut new = submission(2 * round + number);
+        new.task.context = Some(ContextId::new(format!("context-{number}")).unwrap());
+        store.enqueue(vec![new]).await.unwrap();
+        // It may be the other node's.
+        let Some(task) = store.claim(claim(node(1), 1)).await.unwrap().pop() else { continue };
+        let context = task.context.clone().unwrap();
+        let begins = task.context_version == 0;
+        let commit = ContextCommit {
+            context: context.clone(),
+            born: if begins { born_of(task.id) } else { task.context_born },
+            parent_version: task.context_version,
+            frame: vec![1],
+            full: true,
+            size_bytes: 1,
+            items: 1,
+            pieces: vec![piece()],
+        };
+        store.settle(vec![Settlement { context: Some(commit), ..done(&task) }]).await.unwrap().remove(0).unwrap();
+        if let Some(stored) = store.context(ContextRead::whole(pool(), context.clone())).await.unwrap() {
+            assert_eq!(stored.pieces, [piece()], "round {round} of {number}");
+        }
+        // Unless the next task of it waits already.
+        drop(store.delete_context(pool(), context).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_share_and_drop_a_piece_at_once_lose_none_and_leave_none() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
+    tokio::join!(share_and_drop(&one, 0, 100), share_and_drop(&two, 1, 100));
+    assert_eq!(
+        server.sql("case0", "SELECT count(*) FROM piece_uses LEFT JOIN pieces USING (piece) WHERE uses IS NULL"),
+        "0"
+    );
+    one.rescue(Rescue::AllBut { node: node(9), now: at(9) }).await.unwrap();
+    for _ in 0..200 {
+        let tasks = one.claim(claim(node(1), 9)).await.unwrap();
+        one.settle(tasks.iter().map(done).collect()).await.unwrap();
+    }
+    for name in ["context-0", "context-1"] {
+        drop(one.delete_context(pool(), ContextId::new(name).unwrap()).await.unwrap());
+    }
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM contexts"), "0");
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM pieces"), "0");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_context::Dictionary;
 use forerunner_http::{HttpControl, HttpServer};
 use forerunner_runtime::{
     Node, NodeSpec, Placement, PoolSpec,
@@ -81,9 +82,15 @@ impl Service {
         let mut spec = NodeSpec::new(store);
         spec.placement = Placement::Spread(config.node.threads);
         spec.retention = config.node.retention;
+        spec.context_retention = config.node.context_retention;
+        spec.context_cache_bytes = config.node.context_cache_bytes;
         for (name, pool) in &config.pools {
             let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
-            spec = spec.pool(PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?);
+            let mut made = PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?;
+            if let Some(dictionary) = dictionary(&pool.settings.contexts.dictionary)? {
+                made = made.dictionary(dictionary);
+            }
+            spec = spec.pool(made);
         }
         let node = Node::start(spec).await.context("the node cannot be started")?;
         let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {
@@ -119,6 +126,16 @@ impl Service {
 pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
     let url = url.to_owned();
     Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open(&url)).await??)
+}
+
+/// Reads a dictionary for contexts, if one is named.
+fn dictionary(path: &str) -> anyhow::Result<Option<Dictionary>> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("dictionary {path} cannot be read"))?;
+    let refuse = |error: forerunner_context::Error| Usage(format!("dictionary {path}: {error}"));
+    Ok(Some(Dictionary::load(bytes).map_err(refuse)?))
 }
 
 fn agents(config: &AgentConfig) -> Result<Arc<dyn DriverFactory>, forerunner_core::Error> {

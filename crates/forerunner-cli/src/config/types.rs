@@ -46,11 +46,17 @@ pub struct NodeConfig {
     /// How long ended tasks are kept.
     #[serde(with = "human_duration")]
     pub retention: Duration,
+    /// How long contexts are kept that no task uses; for good if it is zero.
+    #[serde(with = "human_duration")]
+    pub context_retention: Duration,
+    /// Bytes of contexts that the node holds at most, beside what its agents hold.
+    pub context_cache_bytes: usize,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { threads: 2, retention: Duration::from_secs(7 * 86_400) }
+        let (retention, context_retention) = (Duration::from_secs(7 * 86_400), Duration::ZERO);
+        Self { threads: 2, retention, context_retention, context_cache_bytes: 256 << 20 }
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
-    Rescued, Settled, Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts,
-    TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -71,7 +71,10 @@ impl Store for FaultyStore {
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
         counts(pool: PoolName) -> TaskCounts;
-        context(pool: PoolName, context: ContextId) -> Option<StoredContext>;
+        context(read: ContextRead) -> Option<StoredContext>;
+        contexts(filter: ContextFilter) -> Vec<ContextSummary>;
+        rebase(base: ContextBase) -> bool;
+        expire_contexts(before: Timestamp, limit: usize) -> usize;
         delete_context(pool: PoolName, context: ContextId) -> Result<(), Mismatch>;
         put_note(key: String, text: Option<String>) -> ();
         note(key: String) -> Option<String>;

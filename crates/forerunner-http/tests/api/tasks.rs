@@ -171,9 +171,11 @@ async fn a_context_can_be_seen_and_removed() {
     assert_snapshot!(rig.get(path).await.redacted(), @r#"
     200 OK
     {
+      "frames": 1,
       "id": "chat/7:a",
       "items": 1,
       "pool": "coder",
+      "shared_bytes": 0,
       "size_bytes": 17,
       "stored_bytes": 33,
       "updated_at": "[time]",
@@ -186,4 +188,33 @@ async fn a_context_can_be_seen_and_removed() {
     let removed = rig.delete(path).await;
     assert_eq!((removed.status.as_u16(), removed.body.len()), (204, 0));
     assert_eq!(rig.get(path).await.status, 404);
+}
+
+#[actix_web::test]
+async fn contexts_are_listed_by_pages() {
+    let rig = Rig::start().await;
+    for context in ["b", "a:1", "c"] {
+        rig.finish(json!({ "input": { "do": "remember" }, "context": context })).await;
+    }
+    let ids = |page: &serde_json::Value| {
+        let contexts = page["contexts"].as_array().unwrap().clone();
+        contexts.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let page = rig.get("/v1/contexts?limit=2").await.json();
+    assert_eq!((ids(&page), &page["next"]), (vec!["a:1".to_owned(), "b".to_owned()], &json!("1-coder:b")));
+    let page = rig.get("/v1/contexts?limit=2&pool=coder&cursor=1-coder:b").await.json();
+    assert_eq!((ids(&page), page.get("next")), (vec!["c".to_owned()], None));
+    assert_eq!(rig.get("/v1/contexts?cursor=coder:b").await.status, 400);
+    assert_eq!(rig.get("/v1/contexts?pool=nobody").await.status, 404);
+}
+
+#[actix_web::test]
+async fn a_task_tells_what_its_context_took() {
+    let rig = Rig::start().await;
+    let first = rig.finish(json!({ "input": { "do": "remember" }, "context": "chat" })).await.json();
+    assert_eq!((&first["context_cost"]["source"], &first["context_cost"]["full_bytes"]), (&json!("new"), &json!(19)));
+    let second = rig.finish(json!({ "input": { "do": "remember" }, "context": "chat" })).await.json();
+    assert_ne!(second["context_cost"]["source"], json!("new"));
+    let plain = rig.finish(json!({ "input": "hello" })).await.json();
+    assert_eq!(plain.get("context_cost"), None);
 }

@@ -8,19 +8,20 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use forerunner_core::{AgentId, Outcome, Task, TaskId};
+use forerunner_core::{AgentId, ContextId, Outcome, Task, TaskId};
 use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
     AgentError, Driver, DriverFactory, Seat,
-    attempt::{Attempt, Finished, Rein, StopWhy},
-    memory::Memory,
+    attempt::{Attempt, Finished, Kept, Rein, StopWhy},
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
 };
 use crate::{
+    contexts::{Memory, Tools},
     deps::PoolDeps,
     metrics::PoolMetrics,
+    pool::messages::ForgetContext,
     queue::messages::{Ran, Settle, SettleDone},
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct AgentActor {
     metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
     held: Option<Box<Memory>>,
+    /// Contexts that were removed while the driver was not at hand.
+    forgotten: Vec<ContextId>,
     /// The line of an attempt that is over, for the next one.
     spare_rein: Option<Rein>,
     current: Option<Current>,
@@ -52,8 +55,8 @@ pub(crate) struct AgentActor {
 struct Current {
     task: Arc<Task>,
     rein: Rein,
-    /// What is held, and whether the instance is broken, once the end is settled.
-    after: Option<(Option<Box<Memory>>, Option<String>)>,
+    /// What becomes of the context, and whether the instance is broken, once the end is settled.
+    after: Option<(Option<Box<Kept>>, Option<String>)>,
 }
 
 /// Tells the pool when its actor is gone, also after a panic.
@@ -87,6 +90,7 @@ impl AgentActor {
             metrics,
             driver: None,
             held: None,
+            forgotten: Vec::new(),
             spare_rein: None,
             current: None,
             watch: None,
@@ -150,7 +154,8 @@ impl AgentActor {
     /// Begins the task at hand, if the driver is at hand too.
     fn begin(&mut self, ctx: &mut Context<Self>) {
         let Some(current) = &self.current else { return };
-        let Some(driver) = self.driver.take() else { return };
+        let Some(mut driver) = self.driver.take() else { return };
+        self.forgotten.drain(..).for_each(|context| driver.forget(&context));
         let attempt = Attempt {
             task: current.task.clone(),
             driver,
@@ -175,21 +180,26 @@ impl AgentActor {
         if finished.rein_is_free {
             self.spare_rein = Some(current.rein.clone());
         }
-        let context_bytes = finished.held.as_ref().map_or(0, |held| held.snapshot.size_bytes() as u64);
-        let builds_on_it = finished.held.is_some() || finished.broken.is_some() || self.stopping.is_some();
+        let builds_on_it = finished.kept.is_some() || finished.broken.is_some() || self.stopping.is_some();
         let backlog = self.deps.unsettled.load(Ordering::Relaxed);
-        if !builds_on_it && finished.commit.is_none() && backlog < MAX_UNSETTLED {
+        if !builds_on_it && backlog < MAX_UNSETTLED {
             return self.settle_and_go_on(finished.outcome, finished.service_s, ctx);
         }
-        current.after = Some((finished.held, finished.broken));
+        let mut kept = finished.kept;
+        let context_bytes = kept.as_ref().map_or(0, |kept| kept.held.snapshot.size_bytes() as u64);
         let settle = Settle {
             task: current.task.id,
             epoch: current.task.epoch,
             outcome: finished.outcome,
-            context: finished.commit.map(|commit| *commit),
+            context: kept.as_mut().and_then(|kept| kept.commit.take()),
+            context_cost: kept.as_ref().map(|kept| Box::new(kept.cost)),
             ran: Some(Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes }),
             reply: Some(ctx.address().recipient()),
         };
+        if let Some(cost) = &settle.context_cost {
+            self.metrics.contexts.ended(cost);
+        }
+        current.after = Some((kept, finished.broken));
         self.guard.links.settle.send(settle);
     }
 
@@ -201,6 +211,7 @@ impl AgentActor {
             epoch: task.epoch,
             outcome,
             context: None,
+            context_cost: None,
             ran: Some(Ran { agent: self.guard.agent, service_s, context_bytes: 0 }),
             reply: None,
         });
@@ -215,12 +226,32 @@ impl AgentActor {
         self.watch_idle(ctx);
     }
 
+    /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.
+    fn take_over(&self, kept: Kept, is_stored: bool) -> Option<Box<Memory>> {
+        let (pool, node) = (&self.deps.name, &self.deps.node);
+        if !is_stored {
+            node.contexts.forget(pool, &kept.held.context);
+            return None;
+        }
+        if let Some(tend) = kept.tend {
+            tend.spawn(Tools {
+                store: Arc::clone(&node.store),
+                pool: pool.clone(),
+                book: Arc::clone(&self.deps.contexts),
+                metrics: self.metrics.contexts.clone(),
+                permits: Arc::clone(&node.tending),
+            });
+        }
+        Some(Box::new(node.contexts.keep(pool, kept.held)))
+    }
+
     fn settle_unbegun(&self, task: &Task) {
         self.guard.links.settle.send(Settle {
             task: task.id,
             epoch: task.epoch,
             outcome: Outcome::Released,
             context: None,
+            context_cost: None,
             ran: None,
             reply: None,
         });
@@ -283,6 +314,19 @@ impl Handler<StopRun> for AgentActor {
     }
 }
 
+impl Handler<ForgetContext> for AgentActor {
+    type Result = ();
+
+    fn handle(&mut self, ForgetContext(context): ForgetContext, _: &mut Self::Context) {
+        self.held.take_if(|held| held.context == context);
+        match &mut self.driver {
+            Some(driver) => driver.forget(&context),
+            // It is watched, or at work on another task.
+            None => self.forgotten.push(context),
+        }
+    }
+}
+
 impl Handler<StopAgent> for AgentActor {
     type Result = ();
 
@@ -306,9 +350,8 @@ impl Handler<SettleDone> for AgentActor {
 
     fn handle(&mut self, msg: SettleDone, ctx: &mut Self::Context) {
         let Some(current) = self.current.take_if(|current| is_settled(current, msg.task)) else { return };
-        let (held, broken) = current.after.unwrap_or_default();
-        // A lost lease means that somebody else may have moved the context on.
-        self.held = held.filter(|_| msg.result.is_ok());
+        let (kept, broken) = current.after.unwrap_or_default();
+        self.held = kept.and_then(|kept| self.take_over(*kept, msg.result.is_ok()));
         if let Some(reason) = broken {
             return self.end(Some(reason), Duration::ZERO, ctx);
         }

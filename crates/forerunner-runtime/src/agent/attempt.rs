@@ -13,17 +13,26 @@ use std::{
 };
 
 use forerunner_context::Snapshot;
-use forerunner_core::{ContextId, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId};
-use forerunner_store::{ContextCommit, Happened};
+use forerunner_core::{
+    ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId,
+};
+use forerunner_store::{ContextCommit, Happened, HeldVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentContext, AgentError, Driver, Job, ProgressSink, memory::Memory};
-use crate::{deps::PoolDeps, metrics::PoolMetrics, status::TaskEventKind};
+use super::{AgentContext, AgentError, Driver, Job, ProgressSink};
+use crate::{
+    contexts::{Advance, Memory, Source, Tend, Warm},
+    deps::PoolDeps,
+    metrics::PoolMetrics,
+    status::TaskEventKind,
+};
 
 /// How long an agent's code may hold its thread before it is named.
 const STALL: Duration = Duration::from_millis(100);
+/// A change from this size on is encoded apart from the actors' thread.
+const LARGE_CHANGE_BYTES: usize = 256 << 10;
 /// What a driver may take on top of the grace it enforces itself before its future is dropped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
 /// How long an attempt may take to stop when its node stops now: its task is waited for elsewhere.
@@ -72,12 +81,23 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     /// Why the driver cannot be used again.
     pub(crate) broken: Option<String>,
-    pub(crate) commit: Option<Box<ContextCommit>>,
-    /// What the agent holds once the outcome is settled.
-    pub(crate) held: Option<Box<Memory>>,
+    /// What becomes of the task's context; boxed, as all that few attempts need.
+    pub(crate) kept: Option<Box<Kept>>,
     /// Whether no code but the agent actor's can know the rein: then, unless pulled, it serves for the next attempt.
     pub(crate) rein_is_free: bool,
     pub(crate) service_s: f64,
+}
+
+/// What an attempt leaves of its task's context.
+pub(crate) struct Kept {
+    pub(crate) commit: Option<ContextCommit>,
+    /// What the agent holds once the outcome is settled.
+    pub(crate) held: Memory,
+    /// What should be done about the stored chain then.
+    pub(crate) tend: Option<Tend>,
+    pub(crate) cost: ContextCost,
+    /// Why the change cannot be stored.
+    refusal: Option<TaskError>,
 }
 
 /// What an attempt is made of.
@@ -94,16 +114,16 @@ impl Attempt {
     /// Does the task.
     pub(crate) async fn run(mut self) -> Finished {
         let begun = Instant::now();
-        let memory = match self.task.context.clone() {
+        let warm = match self.task.context.clone() {
             None => None,
             // Boxed, as all that few attempts need, so that the others carry no room for it.
-            Some(context) => match Box::pin(self.warm_memory(context)).await {
-                Ok(memory) => Some(memory),
-                Err(error) => return self.finish(begun, Err(error), None, None),
+            Some(context) => match Box::pin(self.warm_up(context)).await {
+                Ok(warm) => Some(warm),
+                Err(error) => return self.finish(begun, Err(error), None),
             },
         };
-        let snapshot = memory.as_ref().map_or_else(Snapshot::new, |memory| memory.snapshot.clone());
-        let version = memory.as_ref().map_or(0, |memory| memory.version);
+        let snapshot = warm.as_ref().map_or_else(Snapshot::new, |warm| warm.memory.snapshot.clone());
+        let version = warm.as_ref().map_or(0, |warm| warm.memory.version);
         let mut cx = AgentContext::new(
             self.task.id,
             self.task.context.clone(),
@@ -114,22 +134,67 @@ impl Attempt {
         );
         let answer = self.drive(&mut cx).await.and_then(|output| self.checked(output));
         let rein_is_free = !cx.is_cancellation_lent();
-        let next = cx.into_snapshot();
-        Finished { rein_is_free, ..self.finish(begun, answer, memory, Some(next)) }
+        let kept = match warm {
+            None => None,
+            Some(warm) => Some(Box::pin(self.keep(warm, cx, answer.is_ok())).await),
+        };
+        Finished { rein_is_free, ..self.finish(begun, answer, kept) }
     }
 
-    /// The task's context as the store has it: held warm, or read back.
-    async fn warm_memory(&mut self, context: ContextId) -> Result<Box<Memory>, AgentError> {
-        let held = self.held.take().filter(|held| held.context == context && held.version == self.task.context_version);
-        if let Some(memory) = held {
-            self.metrics.warm_hits.increment(1);
-            return Ok(memory);
+    /// The task's context as the store has it: held by the agent, held by the node, or read back.
+    async fn warm_up(&mut self, context: ContextId) -> Result<Box<Warm>, AgentError> {
+        let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
+        let held = self.held.take().map(|held| *held);
+        let source = Source { store: &*self.deps.node.store, pool: &self.task.pool, node: &self.deps.node.contexts };
+        let warm = source.warm_up(context, wanted, held, &self.deps.contexts).await?;
+        self.metrics.contexts.found(&warm.cost);
+        Ok(Box::new(warm))
+    }
+
+    /// What becomes of the context after the attempt: a change is kept only if the attempt succeeded.
+    async fn keep(&self, warm: Box<Warm>, cx: AgentContext, succeeded: bool) -> Box<Kept> {
+        let Warm { memory, mut cost } = *warm;
+        let transfer = cx.transfer();
+        cost.to_agent_bytes = transfer.to_agent_bytes;
+        cost.from_agent_bytes = transfer.from_agent_bytes;
+        cost.agent_lost_it = transfer.agent_lost_it;
+        let missing = match (transfer.to_agent_bytes, cost.source) {
+            (0, ContextSource::Delta | ContextSource::Store) => memory.snapshot.size_bytes() as u64,
+            (sent, _) => sent,
+        };
+        if missing > 0 {
+            self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
         }
-        self.metrics.warm_misses.increment(1);
-        let store = &*self.deps.node.store;
-        let (memory, bytes) = Memory::restore(store, self.task.pool.clone(), context).await?;
-        self.metrics.restored_bytes.increment(bytes);
-        Ok(Box::new(memory))
+        let next = cx.into_snapshot();
+        // As one JSON array: brackets, and commas between the items.
+        cost.full_bytes = next.size_bytes() as u64 + next.len().max(1) as u64 + 1;
+        let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, refusal });
+        if !succeeded {
+            return kept(memory, None, None, None, cost);
+        }
+        match self.advance(&memory, next).await {
+            Ok(Some(Advance { commit, held, tend, rebased })) => {
+                cost.stored_bytes = commit.frame.len() as u64;
+                self.metrics.contexts.stored(held.chain_frames(), rebased);
+                kept(held, Some(commit), tend, None, cost)
+            }
+            Ok(None) => kept(memory, None, None, None, cost),
+            Err(error) => {
+                let refusal = TaskError::new(ErrorKind::TooLarge, error.to_string());
+                kept(memory, None, None, Some(refusal), cost)
+            }
+        }
+    }
+
+    /// Encodes the change; one that may take long, where it holds up nobody.
+    async fn advance(&self, memory: &Memory, next: Snapshot) -> Result<Option<Advance>, forerunner_context::Error> {
+        let grown = next.size_bytes().saturating_sub(memory.snapshot.size_bytes());
+        if grown < LARGE_CHANGE_BYTES {
+            return memory.advance(next, self.task.id, &self.deps.contexts);
+        }
+        let (memory, book, task) = (memory.clone(), Arc::clone(&self.deps.contexts), self.task.id);
+        let advanced = tokio::task::spawn_blocking(move || memory.advance(next, task, &book)).await;
+        advanced.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Runs the driver until it answers, or until it had its time and its grace.
@@ -193,40 +258,16 @@ impl Attempt {
         }
     }
 
-    fn finish(
-        self,
-        begun: Instant,
-        answer: Result<Payload, AgentError>,
-        memory: Option<Box<Memory>>,
-        next: Option<Snapshot>,
-    ) -> Finished {
+    fn finish(self, begun: Instant, answer: Result<Payload, AgentError>, kept: Option<Box<Kept>>) -> Finished {
         let service_s = begun.elapsed().as_secs_f64();
         let broken = answer.as_ref().err().filter(|error| !error.is_agent_usable()).map(|error| error.message().into());
-        let (outcome, commit, held) = match (answer, memory, next) {
-            (Ok(output), Some(memory), Some(next)) => self.committed(output, memory, next),
-            (Ok(output), ..) => (Outcome::Succeeded(output), None, None),
-            (Err(error), memory, _) => (self.outcome_of(error), None, memory),
+        let refusal = kept.as_ref().and_then(|kept| kept.refusal.clone());
+        let outcome = match (answer, refusal) {
+            (Ok(_), Some(refusal)) => Outcome::Rejected(refusal),
+            (Ok(output), None) => Outcome::Succeeded(output),
+            (Err(error), _) => self.outcome_of(error),
         };
-        let held = held.filter(|_| broken.is_none());
-        Finished { driver: self.driver, outcome, broken, commit, held, rein_is_free: false, service_s }
-    }
-
-    fn committed(
-        &self,
-        output: Payload,
-        memory: Box<Memory>,
-        next: Snapshot,
-    ) -> (Outcome, Option<Box<ContextCommit>>, Option<Box<Memory>>) {
-        match memory.advance(next) {
-            Ok(Some((commit, held))) => {
-                self.metrics.stored_bytes.increment(commit.frame.len() as u64);
-                (Outcome::Succeeded(output), Some(Box::new(commit)), Some(Box::new(held)))
-            }
-            Ok(None) => (Outcome::Succeeded(output), None, Some(memory)),
-            Err(error) => {
-                (Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, error.to_string())), None, Some(memory))
-            }
-        }
+        Finished { driver: self.driver, outcome, broken, kept, rein_is_free: false, service_s }
     }
 
     fn outcome_of(&self, error: AgentError) -> Outcome {

@@ -1,8 +1,11 @@
 //! What an agent's code sees of its task's context.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    ops::{Bound, RangeBounds},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use forerunner_context::{Item, Limits, Snapshot};
+use forerunner_context::{Item, Snapshot};
 use forerunner_core::{ContextId, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,19 @@ impl ProgressSink for () {
     fn output(&self, _chunk: &str) {}
 }
 
+/// What moving a context to an agent that keeps memory of its own, and taking its change back, took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Transfer {
+    /// Bytes that were sent so that the agent holds the context.
+    pub to_agent_bytes: u64,
+    /// Bytes of its answer that say how it changed the context.
+    pub from_agent_bytes: u64,
+    /// Seconds until the agent held the context.
+    pub load_s: f64,
+    /// Whether it had lost a context that it was thought to hold.
+    pub agent_lost_it: bool,
+}
+
 /// The memory of a conversation and the line to whoever waits for the task.
 ///
 /// Items are JSON values: messages, tool calls, anything. What an agent changes is stored with its result, in one
@@ -37,6 +53,7 @@ pub struct AgentContext {
     /// Whether code that runs elsewhere may know the token.
     lent: AtomicBool,
     sink: Box<dyn ProgressSink>,
+    transfer: Transfer,
 }
 
 impl AgentContext {
@@ -49,7 +66,7 @@ impl AgentContext {
         cancel: CancellationToken,
         sink: Box<dyn ProgressSink>,
     ) -> Self {
-        Self { task, id, version, snapshot, cancel, lent: AtomicBool::new(false), sink }
+        Self { task, id, version, snapshot, cancel, lent: AtomicBool::new(false), sink, transfer: Transfer::default() }
     }
 
     /// An empty context for a test of an agent's own code.
@@ -94,10 +111,58 @@ impl AgentContext {
     /// # Errors
     /// When the context would be over its limit.
     pub fn replace(&mut self, items: impl IntoIterator<Item = Vec<u8>>) -> Result<(), AgentError> {
-        let items = items.into_iter().map(Item::new);
+        self.set_items(items.into_iter().map(Item::new))
+    }
+
+    /// Puts other items in the place of a range, as when old outputs of tools are cut or a middle part is summed up. The
+    /// items outside of the range stay as they are and cost nothing to store.
+    ///
+    /// # Errors
+    /// When the context would be over its limit, or has no such range; nothing is changed then.
+    pub fn splice(
+        &mut self,
+        range: impl RangeBounds<usize>,
+        items: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<(), AgentError> {
+        let old = self.snapshot.items();
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => old.len(),
+        };
+        if start > end || end > old.len() {
+            let message = format!("the context has {} items, no range from {start} to {end}", old.len());
+            return Err(AgentError::fatal(message));
+        }
+        let kept = |items: &[Item]| items.to_vec();
+        let new = items.into_iter().map(Item::new);
+        let all = kept(&old[..start]).into_iter().chain(new).chain(kept(&old[end..]));
+        self.set_items(all)
+    }
+
+    /// Makes these the items.
+    pub(crate) fn set_items(&mut self, items: impl IntoIterator<Item = Item>) -> Result<(), AgentError> {
+        let limits = *self.snapshot.limits();
         self.snapshot =
-            Snapshot::from_items(items, Limits::default()).map_err(|error| AgentError::too_large(error.to_string()))?;
+            Snapshot::from_items(items, limits).map_err(|error| AgentError::too_large(error.to_string()))?;
         Ok(())
+    }
+
+    /// Notes what moving the context to the agent took; adds up.
+    pub fn note_transfer(&mut self, transfer: Transfer) {
+        self.transfer.to_agent_bytes += transfer.to_agent_bytes;
+        self.transfer.from_agent_bytes += transfer.from_agent_bytes;
+        self.transfer.load_s += transfer.load_s;
+        self.transfer.agent_lost_it |= transfer.agent_lost_it;
+    }
+
+    pub(crate) const fn transfer(&self) -> Transfer {
+        self.transfer
     }
 
     /// Returns the items, oldest first.
@@ -156,5 +221,43 @@ impl AgentContext {
 
     pub(crate) fn is_cancellation_lent(&self) -> bool {
         self.lent.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(texts: &[&str]) -> AgentContext {
+        let mut cx = AgentContext::detached(TaskId::from_parts(forerunner_core::Timestamp::default(), 1));
+        texts.iter().for_each(|text| cx.push_bytes(text.as_bytes().to_vec()).unwrap());
+        cx
+    }
+
+    fn texts(cx: &AgentContext) -> Vec<String> {
+        cx.items().iter().map(|item| String::from_utf8(item.bytes().to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_range_is_replaced_and_the_rest_shared() {
+        let mut cx = context(&["1", "2", "3", "4"]);
+        let last = cx.items()[3].clone();
+        cx.splice(1..3, [b"5".to_vec()]).unwrap();
+        assert_eq!(texts(&cx), ["1", "5", "4"]);
+        assert!(std::ptr::eq(cx.items()[2].bytes(), last.bytes()));
+        cx.splice(..=0, []).unwrap();
+        cx.splice(2.., [b"6".to_vec(), b"7".to_vec()]).unwrap();
+        assert_eq!(texts(&cx), ["5", "4", "6", "7"]);
+    }
+
+    #[test]
+    fn a_range_that_is_not_there_changes_nothing() {
+        let mut cx = context(&["1", "2"]);
+        for refused in
+            [cx.splice(1..4, []), cx.splice(3.., []), cx.splice((Bound::Excluded(1), Bound::Excluded(1)), [])]
+        {
+            assert!(refused.unwrap_err().message().starts_with("the context has 2 items"));
+        }
+        assert_eq!(texts(&cx), ["1", "2"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{AgentId, Payload, PoolName, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, Payload, PoolName, TaskId, Timestamp};
 use futures_util::future::LocalBoxFuture;
 
 use super::{AgentContext, AgentError};
@@ -47,6 +47,9 @@ pub trait Driver: 'static {
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
         Box::pin(std::future::pending())
     }
+
+    /// Lets the instance forget a context that was removed, at the latest before its next job.
+    fn forget(&mut self, _context: &ContextId) {}
 
     /// Stops for good, forcibly after `grace`. Called once, also for an instance that died.
     fn stop(self: Box<Self>, _grace: Duration) -> LocalBoxFuture<'static, ()> {

@@ -5,14 +5,13 @@ mod attempt;
 mod context;
 mod driver;
 mod error;
-mod memory;
 pub(crate) mod messages;
 pub mod process;
 mod simulated;
 
 pub(crate) use actor::AgentActor;
 pub(crate) use attempt::StopWhy;
-pub use context::{AgentContext, ProgressSink};
+pub use context::{AgentContext, ProgressSink, Transfer};
 pub use driver::{Driver, DriverFactory, Job, Seat};
 pub use error::AgentError;
 pub use simulated::{SimulatedFactory, SimulatedSpec};

@@ -10,7 +10,8 @@ use forerunner_core::{
 use tokio::sync::oneshot;
 
 use super::messages::{
-    AgentList, AttachForecast, Configure, GetPool, ListAgents, PoolLinks, PoolSample, Resize, SetPaused, Stop,
+    AgentList, AttachForecast, Configure, ForgetContext, GetPool, ListAgents, PoolLinks, PoolSample, Resize, SetPaused,
+    Stop,
 };
 use crate::{
     agent::{
@@ -169,7 +170,15 @@ impl PoolActor {
     }
 
     fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.links.settle.send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+        self.links.settle.send(Settle {
+            task,
+            epoch,
+            outcome,
+            context: None,
+            context_cost: None,
+            ran: None,
+            reply: None,
+        });
     }
 
     /// Keeps one timer: the earliest wake-up asked for.
@@ -386,6 +395,16 @@ impl Handler<ListAgents> for PoolActor {
             .collect();
         agents.sort_by_key(|agent| agent.id);
         AgentList(agents)
+    }
+}
+
+impl Handler<ForgetContext> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: ForgetContext, _: &mut Self::Context) {
+        for agent in self.agents.values() {
+            agent.do_send(msg.clone());
+        }
     }
 }
 

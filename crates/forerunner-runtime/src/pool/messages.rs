@@ -1,7 +1,7 @@
 //! What a pool hears and answers.
 
 use actix::{Message, MessageResponse, Recipient};
-use forerunner_core::{AgentCounts, PoolTally, Timestamp};
+use forerunner_core::{AgentCounts, ContextId, PoolTally, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -71,6 +71,11 @@ pub(crate) struct ListAgents;
 /// The agents of a pool, oldest first.
 #[derive(MessageResponse)]
 pub(crate) struct AgentList(pub(crate) Vec<AgentStatus>);
+
+/// Let no agent remember a context: it was removed. Sent by a `Handle`, and passed on to the agents.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub(crate) struct ForgetContext(pub(crate) ContextId);
 
 /// Stop: idle agents at once, busy ones after their task, all of them at `kill_at`. Sent by the wiring; answered once
 /// no agent is left.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, LeaseEpoch, Outcome, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AgentId, ContextCost, LeaseEpoch, Outcome, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
@@ -90,6 +90,8 @@ pub(crate) struct Settle {
     pub(crate) epoch: LeaseEpoch,
     pub(crate) outcome: Outcome,
     pub(crate) context: Option<ContextCommit>,
+    /// What its context took; absent without one.
+    pub(crate) context_cost: Option<Box<ContextCost>>,
     /// On which agent and for how long; absent if it never began.
     pub(crate) ran: Option<Ran>,
     /// Hears when the end is durable.

@@ -106,6 +106,7 @@ impl QueueActor {
             now,
             next: Next::Release,
             context: None,
+            context_cost: None,
         });
         let call = self.deps.node.store.settle(settlements.collect());
         self.call(call, ctx, |queue, answer, ctx| {

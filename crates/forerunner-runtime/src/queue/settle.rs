@@ -123,6 +123,7 @@ impl QueueActor {
             // Nobody else holds it by now, as a rule: then nothing is copied.
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
+            ended.context_cost.clone_from(&settlement.context_cost);
             ended.apply(&settlement.next, settlement.now);
             task
         };
@@ -210,7 +211,8 @@ impl QueueActor {
             self.metrics.service.record(ran.service_s);
         }
         let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
-        let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context: msg.context };
+        let (context, context_cost) = (msg.context, msg.context_cost);
+        let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.tasks.insert(task.id);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });

@@ -24,6 +24,7 @@ use crate::{
     admission::Admission,
     clock::IdMaker,
     cluster::said::SaidBox,
+    contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
     spec::PolicyMaker,
     watch::WatchBoard,
@@ -46,6 +47,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         watch: WatchBoard::default(),
         said: SaidBox::default(),
         shared: false,
+        contexts: NodeContexts::new(64 << 20),
+        tending: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     Arc::new(PoolDeps {
         node: Arc::new(node),
@@ -54,6 +57,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         settings,
         policy,
         unsettled: AtomicUsize::new(0),
+        contexts: Arc::new(ContextBook::new(None)),
         seed: 1,
     })
 }

@@ -22,10 +22,12 @@
 
 mod alone;
 mod forecast;
+mod histories;
 mod rig;
 mod script;
 
 pub use alone::{ForecastAlone, Letter, PoolAlone, QueueAlone, Shown};
 pub use forecast::ScriptedForecast;
+pub use histories::{Happened, Reopen, live_through};
 pub use rig::{Rig, Running};
 pub use script::{Act, Script, ScriptLog};

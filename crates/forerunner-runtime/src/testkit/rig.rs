@@ -93,6 +93,8 @@ impl Rig {
             clock,
             placement: Placement::Current,
             retention: Duration::from_secs(86_400),
+            context_retention: Duration::ZERO,
+            context_cache_bytes: 64 << 20,
             shared,
         };
         let node = Node::start(spec).await.expect("the node starts");

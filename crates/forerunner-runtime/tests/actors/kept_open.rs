@@ -2,8 +2,9 @@
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LeaseLost, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, LeaseLost,
+    MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreFuture, StoredContext,
+    Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 pub struct KeptOpen(pub MemoryStore);
@@ -31,7 +32,10 @@ impl Store for KeptOpen {
         task(task: TaskId) -> StoreFuture<Option<Task>>;
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
-        context(pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>>;
+        context(read: ContextRead) -> StoreFuture<Option<StoredContext>>;
+        contexts(filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;
+        rebase(base: ContextBase) -> StoreFuture<bool>;
+        expire_contexts(before: Timestamp, limit: usize) -> StoreFuture<usize>;
         delete_context(pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>>;
         put_note(key: String, text: Option<String>) -> StoreFuture<()>;
         note(key: String) -> StoreFuture<Option<String>>;

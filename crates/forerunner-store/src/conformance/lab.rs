@@ -107,7 +107,8 @@ impl Lab {
     }
 
     pub async fn settle(&self, task: &Task, now: i64, next: Next) -> Result<Settled, LeaseLost> {
-        let settlement = Settlement { task: task.id, epoch: task.epoch, now: at(now), next, context: None };
+        let settlement =
+            Settlement { task: task.id, epoch: task.epoch, now: at(now), next, context: None, context_cost: None };
         self.settle_with(settlement).await
     }
 

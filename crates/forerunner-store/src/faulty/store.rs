@@ -14,9 +14,9 @@ use tokio::sync::broadcast;
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, Hints, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Said, Settled,
-    Settlement, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter,
-    TaskPage,
+    Beat, Beaten, Cancelled, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued, Hints,
+    LeaseLost, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError, StoreFuture,
+    StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -216,8 +216,20 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Counts, |store| store.counts(pool))
     }
 
-    fn context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Option<StoredContext>> {
-        self.through(Verb::Context, |store| store.context(pool, context))
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
+        self.through(Verb::Context, |store| store.context(read))
+    }
+
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
+        self.through(Verb::Contexts, |store| store.contexts(filter))
+    }
+
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
+        self.through(Verb::Rebase, |store| store.rebase(base))
+    }
+
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.through(Verb::ExpireContexts, |store| store.expire_contexts(before, limit))
     }
 
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {

@@ -29,6 +29,12 @@ pub enum Verb {
     Counts,
     /// [`Store::context`](crate::Store::context).
     Context,
+    /// [`Store::contexts`](crate::Store::contexts).
+    Contexts,
+    /// [`Store::rebase`](crate::Store::rebase).
+    Rebase,
+    /// [`Store::expire_contexts`](crate::Store::expire_contexts).
+    ExpireContexts,
     /// [`Store::delete_context`](crate::Store::delete_context).
     DeleteContext,
     /// [`Store::put_note`](crate::Store::put_note).

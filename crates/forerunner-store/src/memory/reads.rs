@@ -1,9 +1,9 @@
-//! The verbs of the memory store that read, and those about contexts.
+//! The verbs of the memory store that read.
 
-use forerunner_core::{ContextId, PoolName, Task, TaskState};
+use forerunner_core::{PoolName, Task, TaskState};
 
 use super::state::State;
-use crate::{Mismatch, StoredContext, TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{TaskCounts, TaskFilter, TaskPage, rules};
 
 impl State {
     pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
@@ -26,22 +26,6 @@ impl State {
             by_state: by_state.filter(|(_, count)| *count > 0).collect(),
             claimable: pool.claimable as u64,
             next_due: pool.scheduled.first().map(|spot| spot.due),
-        }
-    }
-
-    pub fn context(&self, pool: &PoolName, context: &ContextId) -> Option<StoredContext> {
-        self.pools[self.pool(pool)? as usize].contexts.get(context).cloned()
-    }
-
-    pub fn delete_context(&mut self, pool: PoolName, context: ContextId) -> Result<(), Mismatch> {
-        let Some(index) = self.pool(&pool) else { return Err(Mismatch::NoContext { pool, context }) };
-        let found = &mut self.pools[index as usize];
-        if let Some(slot) = found.lines.get(&context).and_then(|line| line.any()) {
-            return Err(Mismatch::ContextInUse { context, task: self.slots.at(slot).task.id });
-        }
-        match found.contexts.remove(&context) {
-            Some(_) => Ok(()),
-            None => Err(Mismatch::NoContext { pool, context }),
         }
     }
 }

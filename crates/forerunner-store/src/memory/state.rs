@@ -7,10 +7,11 @@ use forerunner_core::{
 };
 
 use super::{
+    contexts::Contexts,
     lane::{Lane, Line, Spot},
     slots::{Entry, Slots},
 };
-use crate::{StoredContext, membership::Membership, rules};
+use crate::{membership::Membership, rules};
 
 const STATES: usize = TaskState::ALL.len();
 const PRIORITIES: usize = 10;
@@ -21,7 +22,7 @@ pub(super) struct Pool {
     pub name: PoolName,
     pub lanes: [Lane; PRIORITIES],
     pub lines: HashMap<ContextId, Line>,
-    pub contexts: HashMap<ContextId, StoredContext>,
+    pub contexts: Contexts,
     /// Which task has a key, and what was asked for with it.
     pub keys: HashMap<IdempotencyKey, (u32, Option<[u8; 32]>)>,
     /// Scheduled tasks by `run_at`.
@@ -82,7 +83,7 @@ impl State {
             name: name.clone(),
             lanes: Default::default(),
             lines: HashMap::new(),
-            contexts: HashMap::new(),
+            contexts: Contexts::default(),
             keys: HashMap::new(),
             scheduled: BTreeSet::new(),
             deadlines: BTreeSet::new(),

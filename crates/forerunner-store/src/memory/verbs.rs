@@ -4,8 +4,8 @@ use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId,
 
 use super::{lane::Spot, state::State};
 use crate::{
-    Cancelled, Claim, ContextCommit, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    StoredContext, Submission, Swept, dies_of_crash, node_lost, rules,
+    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Submission, Swept,
+    dies_of_crash, node_lost, rules,
 };
 
 impl State {
@@ -90,7 +90,7 @@ impl State {
         let pool = &mut self.pools[entry.pool as usize];
         pool.claimable -= 1;
         if let Some(context) = &entry.task.context {
-            entry.task.context_version = pool.contexts.get(context).map_or(0, |stored| stored.version);
+            (entry.task.context_born, entry.task.context_version) = pool.contexts.version(context);
             if let Some(line) = pool.lines.get_mut(context) {
                 line.running = Some(slot);
                 line.head = None;
@@ -109,13 +109,16 @@ impl State {
     }
 
     pub fn settle(&mut self, settlement: Settlement) -> Result<Settled, LeaseLost> {
-        let Settlement { task, epoch, now, next, context } = settlement;
+        let Settlement { task, epoch, now, next, context, context_cost } = settlement;
         let slot = self.leased(task, epoch)?;
         let pool = self.slots.at(slot).pool;
         if let Some(commit) = context
-            && !self.commit_context(pool, commit, now)
+            && !self.pools[pool as usize].contexts.commit(commit, now)
         {
             return Err(LeaseLost { task, epoch });
+        }
+        if context_cost.is_some() {
+            self.slots.at_mut(slot).task.context_cost = context_cost;
         }
         self.leave_node(self.slots.at(slot).task.node);
         let claimable_before = self.pools[pool as usize].claimable;
@@ -152,30 +155,6 @@ impl State {
             claimable: self.pools[pool as usize].claimable - claimable_before,
             run_at: (task.state == TaskState::Scheduled).then_some(task.run_at),
         })
-    }
-
-    /// Stores a new version of a context, unless it does not follow the stored one.
-    fn commit_context(&mut self, pool: u32, commit: ContextCommit, now: Timestamp) -> bool {
-        let ContextCommit { context, parent_version, frame, full, size_bytes, items } = commit;
-        let contexts = &mut self.pools[pool as usize].contexts;
-        if contexts.get(&context).map_or(0, |stored| stored.version) != parent_version {
-            return false;
-        }
-        let stored = contexts.entry(context.clone()).or_insert_with(|| StoredContext {
-            context,
-            version: 0,
-            size_bytes: 0,
-            items: 0,
-            updated_at: now,
-            frames: Vec::new(),
-        });
-        if full {
-            stored.frames.clear();
-        }
-        stored.frames.push(frame);
-        stored.version += 1;
-        (stored.size_bytes, stored.items, stored.updated_at) = (size_bytes, items, now);
-        true
     }
 
     pub fn assign(&mut self, task: TaskId, epoch: LeaseEpoch, agent: AgentId) {

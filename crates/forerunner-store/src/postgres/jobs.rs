@@ -6,7 +6,9 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, 
 use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
-use crate::{Beat, Claim, Rescue, Said, Settlement, StoreError, Submission, TaskFilter};
+use crate::{
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Rescue, Said, Settlement, StoreError, Submission, TaskFilter,
+};
 
 /// What is asked of the store.
 #[derive(Debug)]
@@ -28,7 +30,10 @@ pub(super) enum Ask {
     Tasks(TaskFilter),
     Counts(PoolName),
     Backlog(PoolName),
-    Context(PoolName, ContextId),
+    Context(ContextRead),
+    Contexts(ContextFilter),
+    Rebase(Box<ContextBase>),
+    ExpireContexts(Timestamp, usize),
     DeleteContext(PoolName, ContextId),
     Say(Vec<Said>),
     Events(TaskId, u64, usize),
@@ -112,7 +117,10 @@ impl Tx<'_> {
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
-            Ask::Context(pool, context) => Box::new(self.context(pool, context).await?),
+            Ask::Context(read) => Box::new(self.context(read).await?),
+            Ask::Contexts(filter) => Box::new(self.contexts(filter).await?),
+            Ask::Rebase(base) => Box::new(self.rebase(base).await?),
+            Ask::ExpireContexts(before, limit) => Box::new(self.expire_contexts(*before, *limit).await?),
             Ask::DeleteContext(pool, context) => Box::new(self.delete_context(pool, context).await?),
             Ask::Say(said) => Box::new(self.say(said).await?),
             Ask::Events(task, after, limit) => Box::new(self.events(*task, *after, *limit).await?),

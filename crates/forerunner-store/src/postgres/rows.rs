@@ -3,8 +3,8 @@
 use std::{error::Error as StdError, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName, Priority,
-    RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName,
+    Priority, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 use serde::{Deserialize, de::IntoDeserializer};
 use tokio_postgres::{Row, types::FromSqlOwned};
@@ -69,6 +69,8 @@ pub(super) fn stored(row: &Row) -> Sql<Stored> {
         context: context(row, 4)?,
         priority: name_of(Priority::new(u64::from(get::<i16>(row, 5)?.unsigned_abs())))?,
         context_version: 0,
+        context_born: 0,
+        context_cost: None,
         submitted_at: time(row, 18)?,
         run_at: time(row, 7)?,
         deadline: optional_time(row, 8)?,
@@ -115,6 +117,11 @@ pub(super) fn optional_time(row: &Row, column: usize) -> Sql<Option<Timestamp>> 
 
 pub(super) fn context(row: &Row, column: usize) -> Sql<Option<ContextId>> {
     get::<Option<String>>(row, column)?.map(|text| name_of(ContextId::new(text))).transpose()
+}
+
+/// What a task's context took, kept as JSON.
+pub(super) fn parsed_cost(text: Option<String>) -> Sql<Option<Box<ContextCost>>> {
+    text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
 }
 
 /// Microseconds as stored; what is longer than 292,000 years is cut.

@@ -8,7 +8,8 @@ use crate::StoreError;
 /// The statements that lead from version n to version n + 1, for n from 0. Ones that were released never change.
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_tasks.sql"),
-    include_str!("../../migrations/postgres/0002_nodes.sql"),
+    include_str!("../../migrations/postgres/0002_contexts.sql"),
+    include_str!("../../migrations/postgres/0003_nodes.sql"),
 ];
 
 /// The newest version known.

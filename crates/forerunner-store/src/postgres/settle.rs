@@ -101,6 +101,9 @@ impl Tx<'_> {
         if let Some(commit) = &settlement.context {
             self.note_holder(&lease.task.pool, &commit.context, lease.task.node).await?;
         }
+        if let Some(cost) = &settlement.context_cost {
+            self.note_context_cost(lease.row, cost).await?;
+        }
         let before = self.gained();
         let mut run_at = None;
         let state = match &settlement.next {

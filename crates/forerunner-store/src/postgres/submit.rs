@@ -238,7 +238,7 @@ impl Tx<'_> {
              l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
              AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
             task_columns!("NULL::text"),
-            ", COALESCE(x.version, 0) FROM t JOIN inputs i ON i.task = t.task \
+            ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = t.task \
              LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
         );
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
@@ -255,6 +255,7 @@ impl Tx<'_> {
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
             task.context_version = get::<i64>(row, 29)?.unsigned_abs();
+            task.context_born = get::<i64>(row, 30)?.unsigned_abs();
             Ok(task)
         });
         tasks.collect()

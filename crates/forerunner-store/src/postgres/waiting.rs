@@ -180,7 +180,8 @@ impl Tx<'_> {
                    i AS (DELETE FROM inputs USING e WHERE inputs.task = e.task RETURNING e.pool, inputs.key), \
                    k AS (DELETE FROM keys USING i WHERE keys.pool = i.pool AND keys.key = i.key), \
                    o AS (DELETE FROM outputs USING e WHERE outputs.task = e.task), \
-                   v AS (DELETE FROM events USING e WHERE events.task = e.task) \
+                   v AS (DELETE FROM events USING e WHERE events.task = e.task), \
+                   c AS (DELETE FROM context_costs USING e WHERE context_costs.task = e.task) \
                    DELETE FROM tasks USING e WHERE tasks.task = e.task RETURNING tasks.task";
         let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.run(sql, &[(&before, Type::INT8), (&limit, Type::INT8)]).await

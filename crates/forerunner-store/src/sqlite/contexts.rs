@@ -1,43 +1,53 @@
-//! Contexts, notes, counts and the check.
+//! Contexts: chains of frames, and the pieces that these name.
 
-use forerunner_core::{ContextId, PoolName, TaskId, TaskState, Timestamp};
-use rusqlite::params;
+use forerunner_core::{ContextCost, ContextId, PoolName, TaskId, Timestamp};
+use rusqlite::{Connection, Error, Row, params, types::Type};
 
 use super::{
     failure::Sql,
-    rows::{run, uuid, value},
+    rows::{context as context_id, run, time, uuid, value},
     tx::Tx,
 };
-use crate::{ContextCommit, Mismatch, TaskCounts};
+use crate::{
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Mismatch, Piece, PieceKind,
+    StoredContext, rules,
+};
 
 impl Tx<'_> {
     /// Stores a new version of a context, unless it does not follow the stored one.
     pub fn commit_context(&self, pool: i64, commit: &ContextCommit, now: Timestamp) -> Sql<bool> {
-        let sql = "SELECT context, version FROM contexts WHERE pool = ?1 AND name = ?2";
+        let sql = "SELECT context, born, version FROM contexts WHERE pool = ?1 AND name = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, commit.context.as_str()])?;
-        let (known, version) = match rows.next()? {
-            Some(row) => (Some(row.get(0)?), row.get::<_, i64>(1)? as u64),
-            None => (None, 0),
-        };
+        let known: Option<(i64, i64, i64)> =
+            rows.next()?.map(|row| Ok::<_, Error>((row.get(0)?, row.get(1)?, row.get(2)?))).transpose()?;
         drop(rows);
-        if version != commit.parent_version {
+        let follows = known.map_or(commit.parent_version == 0, |(_, born, version)| {
+            (born as u64, version as u64) == (commit.born, commit.parent_version)
+        });
+        if !follows {
             return Ok(false);
         }
-        let context = self.write_context(pool, known, commit, now)?;
+        let version = commit.parent_version as i64 + 1;
+        let context = self.write_context(pool, known.map(|(context, ..)| context), commit, now)?;
+        let mut former = Vec::new();
         if commit.full {
             run(self.connection, "DELETE FROM frames WHERE context = ?1", [context])?;
+            former = self.forget_names(context, version)?;
         }
-        let sql = "INSERT INTO frames (context, version, bytes) VALUES (?1, ?2, ?3)";
-        run(self.connection, sql, params![context, version as i64 + 1, commit.frame])?;
+        self.write_frame(context, version, &commit.frame)?;
+        self.write_names(pool, context, version, &commit.pieces)?;
+        self.drop_unnamed(&former)?;
         Ok(true)
     }
 
-    /// The version of a context that is stored, 0 for none.
-    pub fn context_version(&self, pool: i64, context: &ContextId) -> Sql<u64> {
-        let sql = "SELECT version FROM contexts WHERE pool = ?1 AND name = ?2";
-        let version = value::<i64>(self.connection, sql, params![pool, context.as_str()])?;
-        Ok(version.map_or(0, |version| version as u64))
+    /// The birth and the version of a context that is stored, zeros for none.
+    pub fn context_version(&self, pool: i64, context: &ContextId) -> Sql<(u64, u64)> {
+        let sql = "SELECT born, version FROM contexts WHERE pool = ?1 AND name = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![pool, context.as_str()])?;
+        let Some(row) = rows.next()? else { return Ok((0, 0)) };
+        Ok((number(row, 0)?, number(row, 1)?))
     }
 
     fn write_context(&self, pool: i64, known: Option<i64>, commit: &ContextCommit, now: Timestamp) -> Sql<i64> {
@@ -49,13 +59,66 @@ impl Tx<'_> {
             run(self.connection, sql, params![version, size, items, now, context])?;
             return Ok(context);
         }
-        let sql = "INSERT INTO contexts (pool, name, version, size_bytes, items, updated_at) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        run(self.connection, sql, params![pool, commit.context.as_str(), version, size, items, now])?;
+        let sql = "INSERT INTO contexts (pool, name, born, version, size_bytes, items, updated_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let params = params![pool, commit.context.as_str(), commit.born as i64, version, size, items, now];
+        run(self.connection, sql, params)?;
         Ok(self.connection.last_insert_rowid())
     }
 
-    pub fn delete_context(&self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), Mismatch>> {
+    fn write_frame(&self, context: i64, version: i64, frame: &[u8]) -> Sql<()> {
+        let sql = "INSERT INTO frames (context, version, bytes) VALUES (?1, ?2, ?3)";
+        run(self.connection, sql, params![context, version, frame]).map(drop)
+    }
+
+    /// Notes what the frame of a version names, and stores what is new.
+    fn write_names(&self, pool: i64, context: i64, version: i64, pieces: &[Piece]) -> Sql<()> {
+        for piece in pieces {
+            if self.write_name(pool, context, version, piece)? == 0 {
+                let sql = "INSERT INTO pieces (pool, kind, name, bytes) VALUES (?1, ?2, ?3, ?4)";
+                run(self.connection, sql, params![pool, piece.kind as i64, piece.name, &*piece.bytes])?;
+                self.write_name(pool, context, version, piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers how many pieces of that name there are: one or none.
+    fn write_name(&self, pool: i64, context: i64, version: i64, piece: &Piece) -> Sql<usize> {
+        let sql = "INSERT INTO piece_uses (context, piece, since) \
+                   SELECT ?1, piece, ?2 FROM pieces WHERE pool = ?3 AND kind = ?4 AND name = ?5 \
+                   ON CONFLICT DO UPDATE SET since = max(since, excluded.since)";
+        run(self.connection, sql, params![context, version, pool, piece.kind as i64, piece.name])
+    }
+
+    /// Forgets what the frames of a context name, up to a version; answers which pieces.
+    fn forget_names(&self, context: i64, version: i64) -> Sql<Vec<i64>> {
+        let sql = "DELETE FROM piece_uses WHERE context = ?1 AND since <= ?2 RETURNING piece";
+        self.connection.prepare_cached(sql)?.query_map([context, version], |row| row.get(0))?.collect()
+    }
+
+    /// Removes those of the pieces that no context needs.
+    fn drop_unnamed(&self, pieces: &[i64]) -> Sql<()> {
+        let sql = "DELETE FROM pieces WHERE piece = ?1 AND NOT EXISTS (SELECT 1 FROM piece_uses WHERE piece = ?1)";
+        pieces.iter().try_for_each(|piece| run(self.connection, sql, [piece]).map(drop))
+    }
+
+    pub fn rebase(&self, base: &ContextBase) -> Sql<bool> {
+        let Some(pool) = self.cache.pool(&base.pool) else { return Ok(false) };
+        let version = base.version as i64;
+        let sql = "SELECT c.context FROM contexts c CROSS JOIN frames f ON f.context = c.context AND f.version = ?1 \
+                   WHERE c.pool = ?2 AND c.name = ?3 AND c.born = ?4";
+        let params = params![version, pool, base.context.as_str(), base.born as i64];
+        let Some(context) = value::<i64>(self.connection, sql, params)? else { return Ok(false) };
+        run(self.connection, "DELETE FROM frames WHERE context = ?1 AND version <= ?2", [context, version])?;
+        let former = self.forget_names(context, version)?;
+        self.write_frame(context, version, &base.frame)?;
+        self.write_names(pool, context, version, &base.pieces)?;
+        self.drop_unnamed(&former)?;
+        Ok(true)
+    }
+
+    pub fn delete_context(&mut self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), Mismatch>> {
         let none = Mismatch::NoContext { pool: pool.clone(), context: context.clone() };
         let Some(pool) = self.cache.pool(pool) else { return Ok(Err(none)) };
         if let Some(task) = self.first_of_line(pool, context)? {
@@ -65,9 +128,33 @@ impl Tx<'_> {
         let Some(row) = value::<i64>(self.connection, sql, params![pool, context.as_str()])? else {
             return Ok(Err(none));
         };
-        run(self.connection, "DELETE FROM frames WHERE context = ?1", [row])?;
-        run(self.connection, "DELETE FROM contexts WHERE context = ?1", [row])?;
+        self.remove_context(row)?;
         Ok(Ok(()))
+    }
+
+    fn remove_context(&self, context: i64) -> Sql<()> {
+        run(self.connection, "DELETE FROM frames WHERE context = ?1", [context])?;
+        run(self.connection, "DELETE FROM contexts WHERE context = ?1", [context])?;
+        let former = self.forget_names(context, i64::MAX)?;
+        self.drop_unnamed(&former)
+    }
+
+    pub fn expire_contexts(&self, before: Timestamp, limit: usize) -> Sql<usize> {
+        let sql = "SELECT c.context FROM contexts c WHERE c.updated_at < ?1 \
+                   AND NOT EXISTS (SELECT 1 FROM line l WHERE l.pool = c.pool AND l.context = c.name) \
+                   ORDER BY c.updated_at LIMIT ?2";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let old: Vec<i64> = statement.query_map([before.as_micros(), limit], |row| row.get(0))?.collect::<Sql<_>>()?;
+        old.iter().try_for_each(|context| self.remove_context(*context))?;
+        Ok(old.len())
+    }
+
+    /// Notes what the context of a task took.
+    pub fn note_context_cost(&self, task: i64, cost: &ContextCost) -> Sql<()> {
+        let text = serde_json::to_string(cost).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+        run(self.connection, "INSERT OR REPLACE INTO context_costs (task, cost) VALUES (?1, ?2)", params![task, text])
+            .map(drop)
     }
 
     fn first_of_line(&self, pool: i64, context: &ContextId) -> Sql<Option<TaskId>> {
@@ -77,30 +164,74 @@ impl Tx<'_> {
         let mut rows = statement.query(params![pool, context.as_str()])?;
         rows.next()?.map(|row| uuid(row, 0).map(TaskId::from_uuid)).transpose()
     }
+}
 
-    pub fn put_note(&self, key: &str, text: Option<&str>) -> Sql<()> {
-        let Some(text) = text else {
-            return run(self.connection, "DELETE FROM notes WHERE key = ?1", [key]).map(drop);
-        };
-        let sql = "INSERT INTO notes (key, text) VALUES (?1, ?2) \
-                   ON CONFLICT (key) DO UPDATE SET text = excluded.text";
-        run(self.connection, sql, params![key, text]).map(drop)
-    }
+/// Reads a context with its frames, in one snapshot.
+pub(super) fn read(connection: &Connection, asked: &ContextRead) -> Sql<Option<StoredContext>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let sql = "SELECT c.context, c.born, c.version, c.size_bytes, c.items, c.updated_at, \
+               (SELECT min(f.version) FROM frames f WHERE f.context = c.context) \
+               FROM pools p CROSS JOIN contexts c ON c.pool = p.pool WHERE p.name = ?1 AND c.name = ?2";
+    let mut statement = snapshot.prepare_cached(sql)?;
+    let mut rows = statement.query(params![asked.pool.as_str(), asked.context.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (context, born, version) = (row.get::<_, i64>(0)?, number(row, 1)?, number(row, 2)?);
+    let first = row.get::<_, Option<i64>>(6)?.unwrap_or(0).unsigned_abs();
+    let follows = |held: &HeldVersion| held.born == born && (first..=version).contains(&held.version);
+    let after = asked.held.filter(follows).map_or(0, |held| held.version);
+    let sql = "SELECT bytes FROM frames WHERE context = ?1 AND version > ?2 ORDER BY version";
+    let span = [context, after as i64];
+    let frames = snapshot.prepare_cached(sql)?.query_map(span, |row| row.get(0))?.collect::<Sql<_>>()?;
+    let sql = "SELECT p.kind, p.name, p.bytes FROM piece_uses u CROSS JOIN pieces p ON p.piece = u.piece \
+               WHERE u.context = ?1 AND u.since > ?2 ORDER BY p.kind, p.name";
+    let pieces = snapshot.prepare_cached(sql)?.query_map(span, piece)?.collect::<Sql<_>>()?;
+    Ok(Some(StoredContext {
+        context: asked.context.clone(),
+        born,
+        version,
+        size_bytes: number(row, 3)?,
+        items: number(row, 4)?,
+        updated_at: time(row, 5)?,
+        after,
+        frames,
+        pieces,
+    }))
+}
 
-    /// Writes something that changes nothing, so that the commit has to reach the disk.
-    pub fn beat(&self) -> Sql<()> {
-        run(self.connection, "UPDATE meta SET beat = beat + 1", []).map(drop)
-    }
+/// Reads a page of contexts, without their contents: sizes of blobs are read without the blobs.
+pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<ContextSummary>> {
+    let sql = "SELECT c.name, c.version, c.size_bytes, c.items, c.updated_at, \
+               (SELECT count(*) FROM frames f WHERE f.context = c.context), \
+               (SELECT coalesce(sum(length(f.bytes)), 0) FROM frames f WHERE f.context = c.context), \
+               (SELECT coalesce(sum(length(x.bytes)), 0) FROM piece_uses u CROSS JOIN pieces x ON x.piece = u.piece \
+                WHERE u.context = c.context) \
+               FROM pools p CROSS JOIN contexts c ON c.pool = p.pool \
+               WHERE p.name = ?1 AND c.name > ?2 AND (?3 IS NULL OR c.name = ?3) ORDER BY c.name LIMIT ?4";
+    let after = filter.after.as_ref().map_or("", ContextId::as_str);
+    let limit = filter.limit.clamp(1, rules::PAGE_LIMIT + 1) as i64;
+    let params = params![filter.pool.as_str(), after, filter.context.as_ref().map(ContextId::as_str), limit];
+    connection.prepare_cached(sql)?.query_map(params, summary)?.collect()
+}
 
-    pub fn counts(&mut self, pool: &PoolName) -> Sql<TaskCounts> {
-        let Some(number) = self.cache.pool(pool) else { return Ok(TaskCounts::default()) };
-        let found = self.cache.pool_at(number)?;
-        let count_of = |state: TaskState| u64::try_from(found.counts[state as usize]).unwrap_or(0);
-        let by_state = TaskState::ALL.into_iter().map(|state| (state, count_of(state)));
-        let by_state = by_state.filter(|(_, count)| *count > 0).collect();
-        let claimable = u64::try_from(found.claimable).unwrap_or(0);
-        let is_delayed = count_of(TaskState::Scheduled) > 0;
-        let next_due = if is_delayed { self.next_run_at(number)? } else { None };
-        Ok(TaskCounts { by_state, claimable, next_due })
-    }
+fn summary(row: &Row<'_>) -> Sql<ContextSummary> {
+    Ok(ContextSummary {
+        context: context_id(row, 0)?.ok_or(Error::InvalidColumnType(0, "name".to_owned(), Type::Null))?,
+        version: number(row, 1)?,
+        size_bytes: number(row, 2)?,
+        items: number(row, 3)?,
+        updated_at: time(row, 4)?,
+        frames: number(row, 5)?,
+        frame_bytes: number(row, 6)?,
+        piece_bytes: number(row, 7)?,
+    })
+}
+
+fn piece(row: &Row<'_>) -> Sql<Piece> {
+    let number = row.get(0)?;
+    let kind = PieceKind::from_number(number).ok_or(Error::IntegralValueOutOfRange(0, number))?;
+    Ok(Piece { kind, name: row.get(1)?, bytes: row.get::<_, Vec<u8>>(2)?.into() })
+}
+
+fn number(row: &Row<'_>, column: usize) -> Sql<u64> {
+    row.get::<_, i64>(column).map(i64::unsigned_abs)
 }

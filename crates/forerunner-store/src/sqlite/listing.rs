@@ -2,23 +2,24 @@
 
 use std::sync::PoisonError;
 
-use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState};
-use rusqlite::{Connection, Row, params, params_from_iter, types::Value};
+use forerunner_core::{Task, TaskId, TaskState};
+use rusqlite::{Connection, Row, params_from_iter, types::Value};
 
 use super::{
     cache::Agents,
     failure::Sql,
-    rows::{pool_name, stored, task_columns, time, uuid, value},
+    rows::{cost, pool_name, stored, task_columns, uuid, value},
 };
-use crate::{StoredContext, TaskFilter, TaskPage, rules};
+use crate::{TaskFilter, TaskPage, rules};
 
 const TASK: &str = concat!(
     "SELECT ",
     task_columns!("o.output"),
-    ", p.name FROM tasks t CROSS JOIN inputs i ON i.task = t.task CROSS JOIN pools p ON p.pool = t.pool ",
-    "LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ?1"
+    ", p.name, k.cost FROM tasks t CROSS JOIN inputs i ON i.task = t.task CROSS JOIN pools p ON p.pool = t.pool ",
+    "LEFT JOIN outputs o ON o.task = t.task LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = ?1"
 );
 const POOL_NAME: usize = 28;
+const COST: usize = 29;
 
 /// Reads one task.
 pub(super) fn task(connection: &Connection, id: TaskId, agents: &Agents) -> Sql<Option<Task>> {
@@ -30,6 +31,7 @@ pub(super) fn task(connection: &Connection, id: TaskId, agents: &Agents) -> Sql<
 fn read_task(row: &Row<'_>, agents: &Agents) -> Sql<Task> {
     let name = pool_name(row, POOL_NAME)?;
     let mut task = stored(row, |_| Some(name))?.task;
+    task.context_cost = cost(row, COST)?;
     if task.state == TaskState::Running {
         let agents = agents.lock().unwrap_or_else(PoisonError::into_inner);
         let told = agents.get(&task.id).filter(|(epoch, _)| *epoch == task.epoch);
@@ -121,27 +123,6 @@ fn newest(
     let mut statement = connection.prepare_cached(&sql)?;
     let ids = statement.query_map(params_from_iter(values), |row| uuid(row, 0).map(TaskId::from_uuid))?;
     ids.collect()
-}
-
-/// Reads a context with its frames, in one snapshot.
-pub(super) fn context(connection: &Connection, pool: &PoolName, id: &ContextId) -> Sql<Option<StoredContext>> {
-    let snapshot = connection.unchecked_transaction()?;
-    let sql = "SELECT c.context, c.version, c.size_bytes, c.items, c.updated_at \
-               FROM pools p CROSS JOIN contexts c ON c.pool = p.pool WHERE p.name = ?1 AND c.name = ?2";
-    let mut statement = snapshot.prepare_cached(sql)?;
-    let mut rows = statement.query(params![pool.as_str(), id.as_str()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let context: i64 = row.get(0)?;
-    let sql = "SELECT bytes FROM frames WHERE context = ?1 ORDER BY version";
-    let frames = snapshot.prepare_cached(sql)?.query_map([context], |row| row.get(0))?.collect::<Sql<_>>()?;
-    Ok(Some(StoredContext {
-        context: id.clone(),
-        version: row.get::<_, i64>(1)?.unsigned_abs(),
-        size_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-        items: row.get::<_, i64>(3)?.unsigned_abs(),
-        updated_at: time(row, 4)?,
-        frames,
-    }))
 }
 
 /// Reads a note.

@@ -3,8 +3,8 @@
 use std::{error::Error as StdError, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName, Priority,
-    RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName,
+    Priority, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 use rusqlite::{
     Error, Row,
@@ -49,6 +49,8 @@ pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolNa
         context: context(row, 4)?,
         priority: name_of(5, Priority::new(u64::from(row.get::<_, u8>(5)?)))?,
         context_version: 0,
+        context_born: 0,
+        context_cost: None,
         submitted_at: time(row, 18)?,
         run_at: time(row, 7)?,
         deadline: optional_time(row, 8)?,
@@ -105,6 +107,12 @@ pub(super) fn pool_name(row: &Row<'_>, column: usize) -> Sql<PoolName> {
 
 pub(super) fn context(row: &Row<'_>, column: usize) -> Sql<Option<ContextId>> {
     optional_text(row, column)?.map(|text| name_of(column, ContextId::new(text))).transpose()
+}
+
+/// What a task's context took, kept as JSON.
+pub(super) fn cost(row: &Row<'_>, column: usize) -> Sql<Option<Box<ContextCost>>> {
+    let read = |text| serde_json::from_str(text).map_err(|error| unreadable(column, error));
+    optional_text(row, column)?.map(read).transpose()
 }
 
 /// Microseconds as stored; what is longer than 292,000 years is cut.

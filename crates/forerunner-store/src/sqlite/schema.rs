@@ -8,7 +8,10 @@ use super::failure::Sql;
 pub(super) const APPLICATION_ID: i32 = 0x4672_526e;
 
 /// The statements that lead from version n to version n + 1, for n from 0. Ones that were released never change.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_tasks.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_tasks.sql"),
+    include_str!("../../migrations/sqlite/0002_contexts.sql"),
+];
 
 /// The newest version known.
 pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;

@@ -39,6 +39,9 @@ impl Tx<'_> {
         {
             return lost;
         }
+        if let Some(cost) = &settlement.context_cost {
+            self.note_context_cost(lease.row, cost)?;
+        }
         let claimable_before = self.claimable(lease.pool)?;
         let agent = self.cache.end_lease(task);
         let mut run_at = None;

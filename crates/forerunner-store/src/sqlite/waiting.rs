@@ -182,6 +182,7 @@ impl Tx<'_> {
             run(self.connection, "DELETE FROM keys WHERE pool = ?1 AND key = ?2", params![pool, key])?;
         }
         run(self.connection, "DELETE FROM outputs WHERE task = ?1", [row])?;
+        run(self.connection, "DELETE FROM context_costs WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM tasks WHERE task = ?1", [row]).map(drop)
     }
 }

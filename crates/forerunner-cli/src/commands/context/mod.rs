@@ -1,6 +1,7 @@
 //! `forerunner context`: what moving contexts costs.
 
 mod bench;
+mod train;
 
 use clap::Subcommand;
 
@@ -11,11 +12,14 @@ use crate::output::Output;
 pub enum ContextCommand {
     /// Measure on recorded sessions how many bytes a turn moves, and how long that takes.
     Bench(bench::BenchArgs),
+    /// Learn from recorded sessions a dictionary that makes the changes of contexts of such agents shorter.
+    Train(train::TrainArgs),
 }
 
 /// Runs the command to its end.
 pub async fn run(command: ContextCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         ContextCommand::Bench(args) => bench::run(args, out).await,
+        ContextCommand::Train(args) => train::run(args, out).await,
     }
 }

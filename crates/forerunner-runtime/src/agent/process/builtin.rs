@@ -1,7 +1,8 @@
 //! An agent process for demonstrations: the agent's side of the protocol, doing nothing but taking its time.
 
+mod memory;
+
 use std::{
-    collections::HashMap,
     io::{self, BufRead, BufReader, Write},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -10,7 +11,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::protocol::{PROTOCOL_VERSION, code};
+use self::memory::Memory;
+use super::protocol::{OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
 
 /// How the built-in agent behaves.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +46,8 @@ impl BuiltinAgentOptions {
 /// Serves tasks on standard input and output until `shutdown` or the end of the input. Blocks; costs two threads.
 ///
 /// Warms up for `cold_start`, then takes `service_s` seconds (a field of the input) for each task and answers with
-/// `{"echo": input, "pid": …, "items": …}`. It keeps contexts, and stops a task at once when asked to.
+/// `{"echo": input, "pid": …, "items": …}`. It keeps contexts, does to the task's what a member `context` of the input says
+/// (as the answer to a task would), and stops a task at once when asked to.
 ///
 /// # Errors
 /// When standard output cannot be written, as after the end of the node.
@@ -61,20 +64,15 @@ pub(super) fn serve(
     let (sender, lines) = mpsc::channel();
     // Reading has a thread of its own so that a cancellation is heard while a task sleeps.
     thread::spawn(move || input.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-    Server { output, options, contexts: HashMap::new(), running: None }.serve(&lines)
+    Server { output, options, contexts: Memory::default(), protocol: PROTOCOL_VERSION, running: None }.serve(&lines)
 }
 
 struct Server<W> {
     output: W,
     options: BuiltinAgentOptions,
-    contexts: HashMap<String, Held>,
+    contexts: Memory,
+    protocol: u32,
     running: Option<Running>,
-}
-
-/// A context: what the node calls its state, and how much there is.
-struct Held {
-    version: u64,
-    items: usize,
 }
 
 struct Running {
@@ -118,15 +116,17 @@ impl<W: Write> Server<W> {
         match message["method"].as_str().unwrap_or_default() {
             "initialize" => {
                 thread::sleep(self.options.scaled(self.options.cold_start.as_secs_f64()));
-                self.answer(id, Ok(introduction()))
+                let asked = params["protocol"].as_u64().and_then(|version| u32::try_from(version).ok());
+                self.protocol = asked.unwrap_or(OLDEST_PROTOCOL).min(self.protocol);
+                self.answer(id, Ok(introduction(self.protocol)))
             }
             "ping" => self.answer(id, Ok(json!({}))),
             "context/load" => {
-                let loaded = self.load(params);
+                let loaded = self.contexts.load(params);
                 self.answer(id, loaded)
             }
             "context/drop" => {
-                self.contexts.remove(params["id"].as_str().unwrap_or_default());
+                self.contexts.forget(params["id"].as_str().unwrap_or_default());
                 self.answer(id, Ok(json!({})))
             }
             "task/run" => self.begin(id, params),
@@ -135,28 +135,14 @@ impl<W: Write> Server<W> {
         }
     }
 
-    fn load(&mut self, params: &Value) -> Result<Value, Refused> {
-        let id = params["id"].as_str().unwrap_or_default();
-        let held = self.contexts.get(id);
-        let before = match (params["base"].as_u64(), held) {
-            (None, _) => 0,
-            (Some(base), Some(held)) if held.version == base => held.items,
-            (Some(base), _) => return Err((code::NOT_HELD, format!("context `{id}` is not held at {base}"))),
-        };
-        let items = before + params["items"].as_array().map_or(0, Vec::len);
-        let version = params["version"].as_u64().unwrap_or_default();
-        self.contexts.insert(id.to_owned(), Held { version, items });
-        Ok(json!({}))
-    }
-
     fn begin(&mut self, id: &Value, params: &Value) -> io::Result<()> {
         if self.running.is_some() {
             return self.answer(id, Err((code::FAILED, "another task is running".to_owned())));
         }
-        let context = params["context"]["id"].as_str().map(str::to_owned);
-        if let Some(held) = context.as_ref().and_then(|context| self.contexts.get_mut(context)) {
-            held.version = params["context"]["version"].as_u64().unwrap_or_default();
+        if let Err(refused) = self.contexts.begin(&params["context"]) {
+            return self.answer(id, Err(refused));
         }
+        let context = params["context"]["id"].as_str().map(str::to_owned);
         let input = params["input"].clone();
         self.running = Some(Running {
             request: id.clone(),
@@ -178,16 +164,26 @@ impl<W: Write> Server<W> {
 
     fn finish(&mut self) -> io::Result<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let growth = self.options.context_growth_bytes;
-        let held = running.context.and_then(|context| self.contexts.get_mut(&context));
+        let items = running.context.as_ref().and_then(|context| self.contexts.items(context));
         let mut result = json!({
-            "output": { "echo": running.input, "pid": std::process::id(), "items": held.as_ref().map(|held| held.items) },
+            "output": { "echo": running.input, "pid": std::process::id(), "items": items.map(<[Value]>::len) },
         });
-        if let Some(held) = held.filter(|_| growth > 0) {
-            held.items += 1;
-            result["context"] = json!({ "append": [{ "role": "agent", "text": "x".repeat(growth) }] });
+        if let Some(context) = &running.context {
+            let change = self.change(&mut result["output"]["echo"]);
+            if let Err(refused) = change.as_ref().map_or(Ok(()), |change| self.contexts.change(context, change)) {
+                return self.answer(&running.request, Err(refused));
+            }
+            result["context"] = change.unwrap_or_default();
         }
         self.answer(&running.request, Ok(result))
+    }
+
+    /// What a task does to its context: what its input says under `context`, which is then not echoed, else it grows.
+    fn change(&self, input: &mut Value) -> Option<Value> {
+        let asked = input.as_object_mut().and_then(|input| input.remove("context"));
+        let growth = self.options.context_growth_bytes;
+        let grown = || json!({ "append": [{ "role": "agent", "text": "x".repeat(growth) }] });
+        asked.or_else(|| (growth > 0).then(grown))
     }
 
     fn answer(&mut self, id: &Value, result: Result<Value, Refused>) -> io::Result<()> {
@@ -204,9 +200,9 @@ impl<W: Write> Server<W> {
     }
 }
 
-fn introduction() -> Value {
+fn introduction(protocol: u32) -> Value {
     json!({
-        "protocol": PROTOCOL_VERSION,
+        "protocol": protocol,
         "agent": { "name": "forerunner-builtin", "version": env!("CARGO_PKG_VERSION") },
         "capabilities": { "contexts": 64, "streaming": false },
     })

@@ -12,14 +12,14 @@ use super::{
     ProcessSpec,
     held::{HeldContexts, Load},
     link::{Link, Refusal},
-    load::pieces,
+    load::lines,
     protocol::{
-        AgentInfo, ContextChange, ContextDrop, ContextLoad, ContextRef, Message, Nothing, RpcError, TaskCancel,
-        TaskResult, TaskRun, code,
+        AgentInfo, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message, Nothing,
+        RpcError, TaskCancel, TaskResult, TaskRun, code,
     },
     refusal::task_error,
 };
-use crate::agent::{AgentContext, AgentError, Driver, Job};
+use crate::agent::{AgentContext, AgentError, Driver, Job, Transfer};
 
 /// What a child may write between two tasks, in bytes: stragglers of the task before, but no flood.
 const IDLE_ALLOWANCE_BYTES: usize = 64 << 10;
@@ -40,7 +40,7 @@ pub struct ProcessDriver {
 impl ProcessDriver {
     pub(super) fn new(spec: Arc<ProcessSpec>, mut link: Link, info: AgentInfo) -> Self {
         link.allow(IDLE_ALLOWANCE_BYTES, "though it had no task");
-        let contexts = HeldContexts::new(info.capabilities.contexts);
+        let contexts = HeldContexts::new(info.capabilities.contexts, info.protocol >= EDITS_SINCE);
         Self { spec, link, info, contexts, idle_since: Instant::now(), is_busy: false }
     }
 
@@ -64,21 +64,43 @@ impl ProcessDriver {
         if self.idle_since.elapsed() >= self.spec.ping_after {
             self.check().await?;
         }
+        self.drop_removed(cx).await?;
         let context = cx.id().filter(|_| self.contexts.is_supported()).cloned();
         let mut answer = self.load_and_run(job, context.as_ref(), cx).await?;
         if let (Err(RpcError { code: code::NOT_HELD, .. }), Some(id)) = (&answer, &context) {
             // It dropped the context by itself, as it may. Once more, with all of it.
             self.contexts.forget(id);
+            cx.note_transfer(Transfer { agent_lost_it: true, ..Transfer::default() });
             answer = self.load_and_run(job, Some(id), cx).await?;
         }
         let answer = answer.map_err(|error| task_error(&error, cx.is_cancelled()))?;
         let result: TaskResult = serde_json::from_str(answer.get())
             .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
         if let Some(id) = &context {
-            result.context.map_or(Ok(()), |change| apply(change, cx))?;
+            if let Some(change) = result.context {
+                // What is not the output is about the context.
+                let bytes = answer.get().len().saturating_sub(result.output.len());
+                cx.note_transfer(Transfer { from_agent_bytes: bytes as u64, ..Transfer::default() });
+                apply(change, cx).map_err(|error| error.named(&self.link))?;
+            }
             self.contexts.hold(id, cx.version(), cx.items());
         }
         Ok(result.output)
+    }
+
+    /// Has the child drop contexts that are gone for good.
+    async fn drop_removed(&mut self, cx: &AgentContext) -> Result<(), AgentError> {
+        while let Some(id) = self.contexts.take_removed() {
+            self.drop_context(&id, cx).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_context(&mut self, id: &ContextId, cx: &AgentContext) -> Result<(), AgentError> {
+        let drop = ContextDrop { id: id.as_str() };
+        let dropped = self.link.ask("context/drop", &drop, self.spec.load_timeout).await;
+        let refused = |refusal| self.refused("context/drop", self.spec.load_timeout, refusal, cx.is_cancelled());
+        dropped.map(|_| ()).map_err(refused)
     }
 
     /// Has the child do the task, once it holds the context. The inner error is its answer.
@@ -86,14 +108,18 @@ impl ProcessDriver {
         &mut self,
         job: &Job,
         context: Option<&ContextId>,
-        cx: &AgentContext,
+        cx: &mut AgentContext,
     ) -> Result<Result<Box<RawValue>, RpcError>, AgentError> {
         if let Some(id) = context {
+            let (begun, sent) = (Instant::now(), self.link.sent_bytes());
             let stuck = stuck_after(cx, self.spec.cancel_grace);
-            tokio::select! {
+            let agent_lost_it = tokio::select! {
                 loaded = self.bring_up_to_date(id, cx) => loaded?,
                 () = stuck => return Err(self.ignored_cancel()),
-            }
+            };
+            let to_agent_bytes = self.link.sent_bytes() - sent;
+            let load_s = if to_agent_bytes > 0 { begun.elapsed().as_secs_f64() } else { 0.0 };
+            cx.note_transfer(Transfer { to_agent_bytes, load_s, agent_lost_it, ..Transfer::default() });
         }
         if cx.is_cancelled() {
             return Err(AgentError::cancelled());
@@ -101,37 +127,41 @@ impl ProcessDriver {
         self.run_task(job, context, cx).await
     }
 
-    /// Makes the child hold the context exactly as it is in `cx`, sending only what it lacks.
-    async fn bring_up_to_date(&mut self, id: &ContextId, cx: &AgentContext) -> Result<(), AgentError> {
+    /// Makes the child hold the context exactly as it is in `cx`, sending only what it lacks. Answers whether it had lost
+    /// what it was thought to hold.
+    async fn bring_up_to_date(&mut self, id: &ContextId, cx: &AgentContext) -> Result<bool, AgentError> {
         if let Some(oldest) = self.contexts.make_room(id) {
-            let drop = ContextDrop { id: oldest.as_str() };
-            if let Err(refusal) = self.link.ask("context/drop", &drop, self.spec.load_timeout).await {
-                return Err(self.refused("context/drop", self.spec.load_timeout, refusal, cx.is_cancelled()));
-            }
+            self.drop_context(&oldest, cx).await?;
         }
-        let loaded = match self.contexts.plan(id, cx.items()) {
-            Load::Nothing => Ok(()),
-            Load::Append { base, from } => match self.load(id, cx.version(), Some(base), &cx.items()[from..]).await {
-                // It dropped the context by itself, as it may.
-                Err(Refusal::Answer(RpcError { code: code::NOT_HELD, .. })) => {
-                    self.load(id, cx.version(), None, cx.items()).await
-                }
-                loaded => loaded,
-            },
-            Load::Full => self.load(id, cx.version(), None, cx.items()).await,
-        };
+        let plan = self.contexts.plan(id, cx.items());
+        if plan == Load::Nothing {
+            self.contexts.hold(id, cx.version(), cx.items());
+            return Ok(false);
+        }
+        // Until it has answered, nobody knows what it holds.
+        self.contexts.forget(id);
+        let mut lost_it = false;
+        let mut loaded = self.load(id, &plan, cx).await;
+        if let (Err(Refusal::Answer(RpcError { code: code::NOT_HELD, .. })), true) = (&loaded, plan != Load::Full) {
+            // It dropped the context by itself, as it may.
+            lost_it = true;
+            loaded = self.load(id, &Load::Full, cx).await;
+        }
         loaded.map_err(|refusal| self.refused("context/load", self.spec.load_timeout, refusal, cx.is_cancelled()))?;
         self.contexts.hold(id, cx.version(), cx.items());
-        Ok(())
+        Ok(lost_it)
     }
 
-    /// Sends items in as many lines as the limit of a line asks for.
-    async fn load(&mut self, id: &ContextId, version: u64, base: Option<u64>, items: &[Item]) -> Result<(), Refusal> {
-        let mut base = base;
-        for items in pieces(id, items, self.spec.max_line_bytes).map_err(Refusal::Broken)? {
-            let params = ContextLoad { id: id.as_str(), version, base, items: &items };
+    /// Sends what is planned in as many lines as the limit of a line asks for.
+    async fn load(&mut self, id: &ContextId, plan: &Load, cx: &AgentContext) -> Result<(), Refusal> {
+        let mut base = match plan {
+            Load::Append { base, .. } | Load::Edit { base, .. } => Some(*base),
+            Load::Nothing | Load::Full => None,
+        };
+        for content in lines(id, plan, cx.items(), self.spec.max_line_bytes).map_err(Refusal::Broken)? {
+            let params = ContextLoad { id: id.as_str(), version: cx.version(), base, content: &content };
             self.link.ask("context/load", &params, self.spec.load_timeout).await?;
-            base = Some(version);
+            base = Some(cx.version());
         }
         Ok(())
     }
@@ -147,7 +177,7 @@ impl ProcessDriver {
             task: job.task.to_string(),
             attempt: job.attempt,
             input: &job.input,
-            context: context.map(|id| ContextRef { id: id.as_str(), version: cx.version() }),
+            context: context.map(|id| ContextRef { id: id.as_str(), version: cx.version(), items: cx.items().len() }),
             deadline: job.deadline,
         };
         let request = self.link.send("task/run", &params)?;
@@ -199,11 +229,51 @@ struct Cancel {
     deadline: Instant,
 }
 
-fn apply(change: ContextChange, cx: &mut AgentContext) -> Result<(), AgentError> {
+/// Makes the agent's change to its context.
+fn apply(change: ContextChange, cx: &mut AgentContext) -> Result<(), NoChange> {
     let bytes = |item: Box<RawValue>| Box::<str>::from(item).into_string().into_bytes();
     match change {
-        ContextChange::Append(items) => items.into_iter().try_for_each(|item| cx.push_bytes(bytes(item))),
-        ContextChange::Replace(items) => cx.replace(items.into_iter().map(bytes)),
+        ContextChange::Append(items) => items.into_iter().try_for_each(|item| cx.push_bytes(bytes(item)))?,
+        ContextChange::Replace(items) => cx.replace(items.into_iter().map(bytes))?,
+        ContextChange::Edit(steps) => {
+            let mut items: Vec<Item> = Vec::new();
+            for step in steps {
+                match step {
+                    ChangeStep::Insert(new) => items.extend(new.into_iter().map(|item| Item::new(bytes(item)))),
+                    ChangeStep::Copy(start, len) => {
+                        let run = start.checked_add(len).and_then(|end| cx.items().get(start..end));
+                        items.extend_from_slice(run.ok_or(NoChange::Range { start, len, items: cx.items().len() })?);
+                    }
+                }
+            }
+            cx.set_items(items)?;
+        }
+    }
+    Ok(())
+}
+
+/// Why a change to a context cannot be made.
+enum NoChange {
+    /// It would be too large.
+    Limit(AgentError),
+    /// It copies items that are not there.
+    Range { start: usize, len: usize, items: usize },
+}
+
+impl From<AgentError> for NoChange {
+    fn from(error: AgentError) -> Self {
+        Self::Limit(error)
+    }
+}
+
+impl NoChange {
+    fn named(self, link: &Link) -> AgentError {
+        match self {
+            Self::Limit(error) => error,
+            Self::Range { start, len, items } => link.protocol_error(&format!(
+                "answered `task/run` with an edit that copies {len} items from {start} on of a context of {items}"
+            )),
+        }
     }
 }
 
@@ -230,7 +300,9 @@ impl Driver for ProcessDriver {
             self.is_busy = true;
             self.link.allow(self.spec.max_output_bytes, "in one task (max_output_bytes)");
             let result = self.attempt(job, cx).await;
-            if let (Err(_), Some(id)) = (&result, cx.id()) {
+            if let (Err(_), Some(id)) = (&result, cx.id())
+                && self.info.protocol < EDITS_SINCE
+            {
                 // Nothing of a failed attempt is kept here, but the child may have changed what it holds.
                 self.contexts.forget(id);
             }
@@ -267,6 +339,10 @@ impl Driver for ProcessDriver {
             }
             link.terminate(deadline.saturating_duration_since(Instant::now())).await;
         })
+    }
+
+    fn forget(&mut self, context: &ContextId) {
+        self.contexts.remove(context);
     }
 
     fn pid(&self) -> Option<u32> {

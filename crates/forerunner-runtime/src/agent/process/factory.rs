@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use forerunner_core::Error;
 use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
 
 use super::{
     ProcessDriver, ProcessSpec,
     link::{Link, Refusal},
-    protocol::{AgentInfo, AnnouncedLimits, Initialize, PROTOCOL_VERSION, short},
+    protocol::{AgentInfo, AnnouncedLimits, Initialize, OLDEST_PROTOCOL, PROTOCOL_VERSION, short},
 };
 use crate::agent::{AgentError, Driver, DriverFactory, Seat};
 
@@ -38,29 +39,45 @@ impl ProcessFactory {
         let spec = self.spec;
         let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string())
             .map_err(|error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0])))?;
-        let params = Initialize {
-            protocol: PROTOCOL_VERSION,
-            pool: seat.pool.as_str(),
-            agent: seat.agent.to_string(),
-            limits: AnnouncedLimits {
-                max_line_bytes: spec.max_line_bytes,
-                max_output_bytes: spec.max_output_bytes,
-                cancel_grace_s: spec.cancel_grace.as_secs_f64(),
-                stop_grace_s: spec.stop_grace.as_secs_f64(),
-            },
-        };
-        let answer = match link.ask("initialize", &params, spec.start_timeout).await {
+        let begun = Instant::now();
+        let mut answer =
+            link.ask("initialize", &introduction(&spec, &seat, PROTOCOL_VERSION), spec.start_timeout).await;
+        if let Err(Refusal::Answer(refused)) = &answer {
+            // It may know the older version alone, and mind the newer one.
+            tracing::debug!(pid = link.pid(), message = refused.message, "agent process is asked once more");
+            let left = spec.start_timeout.saturating_sub(begun.elapsed());
+            let again = link.ask("initialize", &introduction(&spec, &seat, OLDEST_PROTOCOL), left).await;
+            answer = again.or(answer);
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(refusal) => return Err(not_started(&link, &spec, refusal)),
         };
         let info: AgentInfo = serde_json::from_str(answer.get())
             .map_err(|error| link.protocol_error(&format!("answered `initialize` with something else: {error}")))?;
-        if info.protocol != PROTOCOL_VERSION {
-            let what = format!("speaks protocol {}, this node speaks {PROTOCOL_VERSION}", info.protocol);
+        if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&info.protocol) {
+            let what =
+                format!("speaks protocol {}, this node speaks {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}", info.protocol);
             return Err(link.protocol_error(&what));
         }
         tracing::debug!(pid = link.pid(), agent = %seat.agent, name = info.agent.name, "agent process is warm");
         Ok(ProcessDriver::new(spec, link, info))
+    }
+}
+
+/// What a child is told first.
+fn introduction<'a>(spec: &ProcessSpec, seat: &'a Seat, protocol: u32) -> Initialize<'a> {
+    Initialize {
+        protocol,
+        oldest_protocol: OLDEST_PROTOCOL,
+        pool: seat.pool.as_str(),
+        agent: seat.agent.to_string(),
+        limits: AnnouncedLimits {
+            max_line_bytes: spec.max_line_bytes,
+            max_output_bytes: spec.max_output_bytes,
+            cancel_grace_s: spec.cancel_grace.as_secs_f64(),
+            stop_grace_s: spec.stop_grace.as_secs_f64(),
+        },
     }
 }
 

@@ -5,24 +5,32 @@ use std::collections::HashMap;
 use forerunner_context::{Item, ItemHash};
 use forerunner_core::ContextId;
 
+use super::edit::{Step, steps};
+
 /// Most contexts that a child is trusted with, whatever it says of itself: the node remembers what each one holds.
 const MAX_CONTEXTS: usize = 1_024;
 
 /// What must be sent before a child holds a context as it is now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Load {
     /// It holds exactly this.
     Nothing,
     /// It holds the first `from` items and calls that state `base`: the others follow.
     Append { base: u64, from: usize },
-    /// It holds none of it, or something else.
+    /// It holds other items and calls that state `base`: these steps lead from there.
+    Edit { base: u64, steps: Vec<Step> },
+    /// It holds none of it, or cannot follow an edit.
     Full,
 }
 
 /// What one child holds, by the hashes of the items. Remembers 32 bytes an item.
 pub(super) struct HeldContexts {
     capacity: usize,
+    /// Whether the child follows edits; else it is told of what was appended, or of all.
+    edits: bool,
     held: HashMap<ContextId, Held>,
+    /// Contexts that are gone, and that the child is yet to be told to drop.
+    removed: Vec<ContextId>,
     uses: u64,
 }
 
@@ -34,10 +42,10 @@ struct Held {
 }
 
 impl HeldContexts {
-    /// Nothing, for a child that keeps `capacity` contexts.
-    pub(super) fn new(capacity: u32) -> Self {
+    /// Nothing, for a child that keeps `capacity` contexts and may follow edits.
+    pub(super) fn new(capacity: u32, edits: bool) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).min(MAX_CONTEXTS);
-        Self { capacity, held: HashMap::new(), uses: 0 }
+        Self { capacity, edits, held: HashMap::new(), removed: Vec::new(), uses: 0 }
     }
 
     /// Returns whether the child keeps contexts at all.
@@ -52,9 +60,14 @@ impl HeldContexts {
         let is_prefix =
             held.items.len() <= items.len() && held.items.iter().zip(items).all(|(h, item)| h == item.hash());
         match (is_prefix, held.items.len()) {
-            (false, _) => Load::Full,
             (true, count) if count == items.len() => Load::Nothing,
             (true, from) => Load::Append { base: held.version, from },
+            (false, _) if self.edits => {
+                let steps = steps(&held.items, items);
+                let copies = steps.iter().any(|step| matches!(step, Step::Copy(_)));
+                if copies { Load::Edit { base: held.version, steps } } else { Load::Full }
+            }
+            (false, _) => Load::Full,
         }
     }
 
@@ -73,6 +86,18 @@ impl HeldContexts {
         self.uses += 1;
         let items = items.iter().map(|item| *item.hash()).collect();
         self.held.insert(id.clone(), Held { version, items, last_use: self.uses });
+    }
+
+    /// Notes that a context is gone for good; the child is to drop it.
+    pub(super) fn remove(&mut self, id: &ContextId) {
+        if self.held.remove(id).is_some() {
+            self.removed.push(id.clone());
+        }
+    }
+
+    /// Takes a context that the child is to drop.
+    pub(super) fn take_removed(&mut self) -> Option<ContextId> {
+        self.removed.pop()
     }
 
     /// Forgets what the child holds of a context: it changed in a way that was not kept.
@@ -95,7 +120,7 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_sent() {
-        let mut held = HeldContexts::new(2);
+        let mut held = HeldContexts::new(2, false);
         held.hold(&id("c"), 7, &items(&["1", "2"]));
         for (now, load) in [
             (&["1", "2"][..], Load::Nothing),
@@ -115,8 +140,36 @@ mod tests {
     }
 
     #[test]
+    fn who_follows_edits_is_sent_them() {
+        let mut held = HeldContexts::new(2, true);
+        held.hold(&id("c"), 7, &items(&["1", "2", "3"]));
+        let steps = vec![Step::Copy(0..1), Step::Insert(1..2), Step::Copy(2..3)];
+        for (now, load) in [
+            (&["1", "2", "3"][..], Load::Nothing),
+            (&["1", "2", "3", "4"], Load::Append { base: 7, from: 3 }),
+            (&["1", "x", "3"], Load::Edit { base: 7, steps }),
+            (&["2"], Load::Edit { base: 7, steps: vec![Step::Copy(1..2)] }),
+            (&["4", "5"], Load::Full),
+        ] {
+            assert_eq!(held.plan(&id("c"), &items(now)), load, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_context_that_is_gone_is_dropped_once() {
+        let mut held = HeldContexts::new(2, true);
+        held.hold(&id("c"), 7, &[]);
+        held.remove(&id("c"));
+        held.remove(&id("d"));
+        assert_eq!(
+            (held.plan(&id("c"), &[]), held.take_removed(), held.take_removed()),
+            (Load::Full, Some(id("c")), None)
+        );
+    }
+
+    #[test]
     fn the_context_used_longest_ago_makes_room() {
-        let mut held = HeldContexts::new(2);
+        let mut held = HeldContexts::new(2, true);
         held.hold(&id("a"), 1, &[]);
         held.hold(&id("b"), 1, &[]);
         held.hold(&id("a"), 2, &[]);

@@ -47,6 +47,8 @@ pub(super) struct Link {
     /// What the child has not taken yet.
     outgoing: Vec<u8>,
     sent: usize,
+    /// Bytes of all requests so far.
+    sent_bytes: u64,
     /// When the child last took something of it.
     taken_at: Instant,
     next_id: u64,
@@ -80,6 +82,7 @@ impl Link {
             group,
             outgoing: Vec::new(),
             sent: 0,
+            sent_bytes: 0,
             taken_at: Instant::now(),
             next_id: 1,
             unanswered: Vec::new(),
@@ -99,6 +102,11 @@ impl Link {
         self.allowance = Allowance { left_bytes: bytes, total_bytes: bytes, occasion };
     }
 
+    /// Returns the bytes of all requests so far.
+    pub(super) const fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
     /// Returns whether `request` waits for its answer.
     pub(super) fn is_unanswered(&self, request: u64) -> bool {
         self.unanswered.contains(&request)
@@ -115,6 +123,7 @@ impl Link {
             self.taken_at = Instant::now();
         }
         self.outgoing.extend_from_slice(&line);
+        self.sent_bytes += line.len() as u64;
         Ok(id)
     }
 

@@ -1,24 +1,103 @@
-//! Items of a context, cut into lines.
+//! What brings a context up to date, cut into lines.
+
+use std::ops::Range;
 
 use forerunner_context::Item;
 use forerunner_core::{ContextId, ErrorKind};
 use serde_json::value::RawValue;
 
+use super::{
+    edit::Step,
+    held::Load,
+    protocol::{Content, LoadStep},
+};
 use crate::agent::AgentError;
 
 /// What a `context/load` says besides its items, in bytes: method, context id, versions.
 const ENVELOPE_BYTES: usize = 512;
+
+/// Most bytes that a step takes beside the items that it inserts.
+const STEP_BYTES: usize = 48;
+
+/// What is sent, one a line, so that a child comes to hold `items`.
+///
+/// # Errors
+/// When an item is not JSON, as after a change that was made by another kind of agent.
+pub(super) fn lines<'a>(
+    id: &ContextId,
+    load: &Load,
+    items: &'a [Item],
+    max_line_bytes: usize,
+) -> Result<Vec<Content<'a>>, AgentError> {
+    let append = |items| Ok(pieces(id, items, max_line_bytes)?.into_iter().map(Content::Items).collect());
+    match load {
+        Load::Nothing => Ok(Vec::new()),
+        Load::Append { from, .. } => append(&items[*from..]),
+        Load::Full => append(items),
+        Load::Edit { steps, .. } => edit(id, steps, items, max_line_bytes),
+    }
+}
+
+/// An edit as one line, or, if it does not fit, as one that cuts and moves and one for each line of what is inserted.
+fn edit<'a>(
+    id: &ContextId,
+    steps: &[Step],
+    items: &'a [Item],
+    max_line_bytes: usize,
+) -> Result<Vec<Content<'a>>, AgentError> {
+    let room = max_line_bytes.saturating_sub(steps.len().saturating_mul(STEP_BYTES));
+    let inserted = |step: &Step| match step {
+        Step::Copy(range) => Ok(Inserted::Copy(range.clone())),
+        Step::Insert(range) => pieces(id, &items[range.clone()], room).map(Inserted::Pieces),
+    };
+    let steps: Vec<_> = steps.iter().map(inserted).collect::<Result<_, _>>()?;
+    let bytes = |value: &&RawValue| value.get().len() + 1;
+    let inserts = steps.iter().filter_map(|step| if let Inserted::Pieces(pieces) = step { Some(pieces) } else { None });
+    let total: usize = inserts.flatten().flatten().map(bytes).sum();
+    if total + ENVELOPE_BYTES <= room {
+        let one = |step| match step {
+            Inserted::Copy(range) => LoadStep::Copy(range.start, range.len()),
+            Inserted::Pieces(pieces) => LoadStep::Insert(pieces.into_iter().flatten().collect()),
+        };
+        return Ok(vec![Content::Edit(steps.into_iter().map(one).collect())]);
+    }
+    Ok(one_by_one(steps))
+}
+
+enum Inserted<'a> {
+    Copy(Range<usize>),
+    Pieces(Vec<Vec<&'a RawValue>>),
+}
+
+fn one_by_one(steps: Vec<Inserted<'_>>) -> Vec<Content<'_>> {
+    let copies = steps.iter().filter_map(|step| if let Inserted::Copy(range) = step { Some(range) } else { None });
+    let mut held: usize = copies.clone().map(ExactSizeIterator::len).sum();
+    let mut lines = vec![Content::Edit(copies.map(|range| LoadStep::Copy(range.start, range.len())).collect())];
+    let mut place = 0;
+    for step in steps {
+        match step {
+            Inserted::Copy(range) => place += range.len(),
+            Inserted::Pieces(pieces) => {
+                for piece in pieces {
+                    let (before, after, count) = (place, held - place, piece.len());
+                    let around = [(0, before), (before, after)]
+                        .map(|(from, len)| (len > 0).then_some(LoadStep::Copy(from, len)));
+                    let [first, last] = around;
+                    lines.push(Content::Edit(first.into_iter().chain([LoadStep::Insert(piece)]).chain(last).collect()));
+                    (place, held) = (place + count, held + count);
+                }
+            }
+        }
+    }
+    lines
+}
 
 /// Cuts `items` into lists that each fit into a line of `max_line_bytes`. There is at least one list; an item that is
 /// larger than a line has a list of its own.
 ///
 /// # Errors
 /// When an item is not JSON, as after a change that was made by another kind of agent.
-pub(super) fn pieces<'a>(
-    id: &ContextId,
-    items: &'a [Item],
-    max_line_bytes: usize,
-) -> Result<Vec<Vec<&'a RawValue>>, AgentError> {
+fn pieces<'a>(id: &ContextId, items: &'a [Item], max_line_bytes: usize) -> Result<Vec<Vec<&'a RawValue>>, AgentError> {
     let room = max_line_bytes.saturating_sub(ENVELOPE_BYTES);
     let mut pieces = vec![Vec::new()];
     let mut used = 0;
@@ -59,6 +138,41 @@ mod tests {
         assert_eq!(cut(&[100, 100, 100], 1_024), [3]);
         assert_eq!(cut(&[200, 200, 200, 200], 1_024), [2, 2]);
         assert_eq!(cut(&[5_000, 10, 5_000, 10, 10], 1_024), [1, 1, 1, 2]);
+    }
+
+    /// Follows lines as a child does.
+    fn followed(held: &[Item], lines: &[Content<'_>]) -> Vec<String> {
+        let text = |value: &&RawValue| value.get().to_owned();
+        let mut now: Vec<String> = held.iter().map(|item| String::from_utf8(item.bytes().to_vec()).unwrap()).collect();
+        for line in lines {
+            match line {
+                Content::Items(items) => now.extend(items.iter().map(text)),
+                Content::Edit(steps) => {
+                    let of = |step: &LoadStep<'_>| match step {
+                        LoadStep::Copy(start, len) => now[*start..*start + *len].to_vec(),
+                        LoadStep::Insert(items) => items.iter().map(text).collect(),
+                    };
+                    now = steps.iter().flat_map(of).collect();
+                }
+            }
+        }
+        now
+    }
+
+    #[test]
+    fn an_edit_leads_to_the_items_in_one_line_or_in_many() {
+        let of = |numbers: &[usize], size: usize| -> Vec<Item> {
+            numbers.iter().map(|number| Item::new(format!("\"{number:0size$}\"").into_bytes())).collect()
+        };
+        let (held, items) = (of(&[1, 2, 3, 4, 5, 6], 300), of(&[1, 7, 8, 9, 4, 3, 10, 11, 12], 300));
+        let hashes: Vec<_> = held.iter().map(|item| *item.hash()).collect();
+        let load = Load::Edit { base: 3, steps: super::super::edit::steps(&hashes, &items) };
+        let id = ContextId::new("c").unwrap();
+        let wanted = followed(&items, &[]);
+        for (max_line_bytes, count) in [(1 << 20, 1), (2_048, 3), (1_024, 7)] {
+            let lines = lines(&id, &load, &items, max_line_bytes).unwrap();
+            assert_eq!((followed(&held, &lines), lines.len()), (wanted.clone(), count), "{max_line_bytes}");
+        }
     }
 
     #[test]

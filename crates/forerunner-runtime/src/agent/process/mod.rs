@@ -7,12 +7,13 @@
 //! - `line` buffers one line of bounded length, `stderr` the end of what the child says to people;
 //! - `link` writes and reads at the same time and watches for the end of the process;
 //! - `group` kills the child with all its descendants and leaves no zombie; `sandbox` confines it before exec;
-//! - `held` decides what a child must be sent of a context, `driver` runs tasks, `factory` starts children.
+//! - `held`, `edit` and `load` decide what a child must be sent of a context, `driver` runs tasks, `factory` starts children.
 //!
 //! Linux only: it relies on process file descriptors and on the parent-death signal.
 
 mod builtin;
 mod driver;
+mod edit;
 mod factory;
 mod group;
 mod held;
@@ -32,5 +33,5 @@ mod tests;
 pub use builtin::{BuiltinAgentOptions, serve_stdio};
 pub use driver::ProcessDriver;
 pub use factory::ProcessFactory;
-pub use protocol::{AgentInfo, AgentName, Capabilities, PROTOCOL_VERSION, code};
+pub use protocol::{AgentInfo, AgentName, Capabilities, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
 pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};

@@ -6,8 +6,12 @@ use forerunner_core::{Payload, TaskId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// The version of the protocol that this node speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// The newest version of the protocol that this node speaks.
+pub const PROTOCOL_VERSION: u32 = 2;
+/// The oldest version of the protocol that this node speaks.
+pub const OLDEST_PROTOCOL: u32 = 1;
+/// The version from which on contexts are edited, by both sides.
+pub(super) const EDITS_SINCE: u32 = 2;
 
 /// Codes of the errors an agent answers with. Others mean [`code::FAILED`].
 pub mod code {
@@ -53,7 +57,10 @@ pub(super) fn request_line<P: Serialize>(id: u64, method: &str, params: &P) -> s
 /// Parameters of `initialize`.
 #[derive(Serialize)]
 pub(super) struct Initialize<'a> {
+    /// The newest version that the node speaks.
     pub protocol: u32,
+    /// The oldest.
+    pub oldest_protocol: u32,
     pub pool: &'a str,
     pub agent: String,
     pub limits: AnnouncedLimits,
@@ -105,6 +112,8 @@ pub struct Capabilities {
 pub(super) struct ContextRef<'a> {
     pub id: &'a str,
     pub version: u64,
+    /// How many items the agent should find it to have.
+    pub items: usize,
 }
 
 /// Parameters of `context/load`.
@@ -113,7 +122,27 @@ pub(super) struct ContextLoad<'a> {
     pub id: &'a str,
     pub version: u64,
     pub base: Option<u64>,
-    pub items: &'a [&'a RawValue],
+    #[serde(flatten)]
+    pub content: &'a Content<'a>,
+}
+
+/// What a context is to be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Content<'a> {
+    /// These items, behind those that are held.
+    Items(Vec<&'a RawValue>),
+    /// These steps, from what is held.
+    Edit(Vec<LoadStep<'a>>),
+}
+
+/// A step of an edit of the node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LoadStep<'a> {
+    /// So many items from this place on.
+    Copy(usize, usize),
+    Insert(Vec<&'a RawValue>),
 }
 
 /// Parameters of `context/drop`.
@@ -157,6 +186,16 @@ pub(super) struct TaskResult {
 pub(super) enum ContextChange {
     Append(Vec<Box<RawValue>>),
     Replace(Vec<Box<RawValue>>),
+    Edit(Vec<ChangeStep>),
+}
+
+/// A step of an edit of the agent, from what it held when the task began.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ChangeStep {
+    /// So many items from this place on.
+    Copy(usize, usize),
+    Insert(Vec<Box<RawValue>>),
 }
 
 /// The error object of an answer.

@@ -97,7 +97,7 @@ impl QueueAlone {
 
     /// Ends an attempt, as the agent does that ran it.
     pub fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.settle.send(Settle { task, epoch, outcome, context: None, ran: None, reply: None });
+        self.settle.send(Settle { task, epoch, outcome, context: None, context_cost: None, ran: None, reply: None });
     }
 
     /// Waits until all that was settled is durable.

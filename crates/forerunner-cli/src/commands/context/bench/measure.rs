@@ -1,7 +1,7 @@
 //! The measurements of one corpus.
 
 use anyhow::{Context, ensure};
-use forerunner_context::{BaseItems, Codec, Delta, Payloads, Snapshot, train};
+use forerunner_context::{BaseItems, Codec, Delta, Op, Payloads, Snapshot, train};
 use indicatif::ProgressBar;
 use tokio::time::Instant;
 
@@ -34,7 +34,7 @@ pub fn measure(corpus: &str, parts: &Parts<'_>, bar: &ProgressBar) -> anyhow::Re
 }
 
 /// Makes the codec that both sides hold: shared items, and a dictionary of what is left of each turn.
-fn learn(sessions: &[&Session]) -> anyhow::Result<Codec> {
+pub fn learn(sessions: &[&Session]) -> anyhow::Result<Codec> {
     let contexts: Vec<_> = sessions.iter().map(|session| Edit::Append.contexts(session)).collect::<Result<_, _>>()?;
     let bases = BaseItems::common(contexts.iter().filter_map(|contexts| contexts.last()), MAX_BASE_BYTES);
     let payloads = |contexts: &Vec<Snapshot>| -> Payloads {
@@ -54,6 +54,7 @@ fn learn(sessions: &[&Session]) -> anyhow::Result<Codec> {
 struct Sums {
     full_json: u64,
     zstd3_full: u64,
+    plain_delta: u64,
     cold: u64,
     /// In the order of [`Edit::ALL`].
     warm: [u64; 4],
@@ -104,6 +105,7 @@ impl Sums {
             moved += frame.as_bytes().len() as u64;
             self.full_json += json.len() as u64;
             self.zstd3_full += packed?.len() as u64;
+            self.plain_delta += plain_bytes(&Delta::diff(&parent, context)) as u64;
             self.cold += codec.full(context)?.as_bytes().len() as u64;
             self.encode_us.push(encode_us);
             self.zstd3_full_us.push(zstd3_full_us);
@@ -123,6 +125,7 @@ impl Sums {
             full_json_bytes: self.full_json,
             zstd3_full_bytes: self.zstd3_full,
             delta_bytes: append,
+            plain_delta_bytes: self.plain_delta,
             cold_bytes: self.cold,
             edit_ratio: EditRatio { window: ratio(window), compaction: ratio(compaction), marker: ratio(marker) },
             encode_us: Quantiles::of(self.encode_us),
@@ -144,6 +147,25 @@ fn moved(codec: &Codec, contexts: &[Snapshot]) -> anyhow::Result<u64> {
         parent = context;
     }
     Ok(moved)
+}
+
+/// A turn as an agent process that works in JSON gets and gives it: `append`, or the steps of an `edit`.
+fn plain_bytes(delta: &Delta) -> usize {
+    /// `{"append":[…]}`, or `{"edit":[…]}`.
+    const ENVELOPE: usize = r#"{"append":[]}"#.len();
+    /// `{"insert":[…]}` and a comma.
+    const INSERT: usize = r#"{"insert":[]},"#.len();
+    let steps = delta.ops().iter().map(|op| match op {
+        Op::Copy { start, len } => format!("{{\"copy\":[{start},{len}]}},").len(),
+        // An item and a comma each.
+        Op::Insert { lens } => INSERT + lens.len(),
+        Op::Base { items } => INSERT + items.iter().map(|item| item.size_bytes() + 1).sum::<usize>(),
+    });
+    let steps: usize = match delta.ops() {
+        [Op::Copy { start: 0, .. }, Op::Insert { lens }] | [Op::Insert { lens }] => lens.len(),
+        _ => steps.sum(),
+    };
+    ENVELOPE + steps + delta.payload().len()
 }
 
 /// The context as one JSON array: what moves without this format.

@@ -15,7 +15,8 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use self::{corpus::Corpus, report::Report};
+use self::report::Report;
+pub use self::{corpus::Corpus, measure::learn};
 use crate::{output::Output, progress};
 
 /// Which recorded sessions to measure on.

@@ -17,6 +17,8 @@ pub struct Report {
     pub zstd3_full_bytes: u64,
     /// What moves to one who holds the turn before.
     pub delta_bytes: u64,
+    /// The same as JSON, as an agent process gets and gives it: what was appended, or the steps of an edit.
+    pub plain_delta_bytes: u64,
     /// What moves to one who holds dictionary and base items only.
     pub cold_bytes: u64,
     /// What edited histories move, against appended ones.
@@ -72,7 +74,18 @@ pub fn table(reports: &[Report]) -> String {
         format!("{} ({:.2} %)", output::count(per_turn(report, bytes).round() as u64), bytes as f64 / full * 100.0)
     };
     let mut bytes = output::table(
-        ["corpus", "turns", "full JSON", "zstd-3 of full", "cold", "delta", "window", "compaction", "marker"],
+        [
+            "corpus",
+            "turns",
+            "full JSON",
+            "zstd-3 of full",
+            "cold",
+            "delta",
+            "as JSON",
+            "window",
+            "compaction",
+            "marker",
+        ],
         reports.iter().map(|report| {
             [
                 report.corpus.clone(),
@@ -81,6 +94,7 @@ pub fn table(reports: &[Report]) -> String {
                 share(report, report.zstd3_full_bytes),
                 share(report, report.cold_bytes),
                 share(report, report.delta_bytes),
+                share(report, report.plain_delta_bytes),
                 format!("{:.2}", report.edit_ratio.window),
                 format!("{:.2}", report.edit_ratio.compaction),
                 format!("{:.2}", report.edit_ratio.marker),

@@ -26,11 +26,19 @@ def receive():
     return json.loads(line)
 
 
-def hello(contexts=4):
+def edited(items, steps):
+    """The items that an edit leads to."""
+    new = []
+    for step in steps:
+        new += items[step["copy"][0] : sum(step["copy"])] if "copy" in step else step["insert"]
+    return new
+
+
+def hello(contexts=4, protocol=1):
     request = receive()
     assert request["method"] == "initialize", request
     capabilities = {"contexts": contexts, "streaming": True}
-    answer(request, {"protocol": 1, "agent": {"name": "test"}, "capabilities": capabilities})
+    answer(request, {"protocol": protocol, "agent": {"name": "test"}, "capabilities": capabilities})
     return request["params"]
 
 

@@ -1,6 +1,7 @@
 //! Contexts: only what the agent lacks is sent.
 
 use super::*;
+use crate::agent::Transfer;
 
 /// Keeps contexts, writes what it is told of them to its notes, and does with its context what the input says.
 const KEEPER: &str = r#"
@@ -11,13 +12,15 @@ def note(text):
 def other(request):
     params = request["params"]
     if request["method"] == "context/load":
-        note("load %(id)s v%(version)s base %(base)s %(items)s" % params)
+        said = "edit %(edit)s" if "edit" in params else "%(items)s"
+        note(("load %(id)s v%(version)s base %(base)s " + said) % params)
         version, items = held.get(params["id"], (None, []))
         if params["base"] is None:
             items = []
         elif params["base"] != version:
             return refuse(request, -32003, "not held")
-        held[params["id"]] = (params["version"], items + params["items"])
+        items = edited(items, params["edit"]) if "edit" in params else items + params["items"]
+        held[params["id"]] = (params["version"], items)
     elif request["method"] == "context/drop":
         note("drop %(id)s" % params)
         del held[params["id"]]
@@ -36,8 +39,11 @@ def run(request):
         if id not in held:
             return refuse(request, -32003, "not held")
         items = list(held[id][1])
+        if "items" in params["context"] and params["context"]["items"] != len(items):
+            return refuse(request, -32003, "another number of items")
         kept = items + change["append"] if change and "append" in change else items
         kept = change["replace"] if change and "replace" in change else kept
+        kept = edited(items, change["edit"]) if change and "edit" in change else kept
         held[id] = (params["context"]["version"], kept)
     answer(request, {"output": items, "context": change} if change else {"output": items})
 "#;
@@ -49,7 +55,12 @@ struct Keeper {
 
 impl Keeper {
     async fn start(contexts: u32, change: impl FnOnce(&mut ProcessSpec)) -> Self {
-        let rig = Rig::python(&format!("{KEEPER}\nhello({contexts})\nserve(run, other)")).with_notes().with(change);
+        Self::speaking(1, contexts, change).await
+    }
+
+    async fn speaking(protocol: u32, contexts: u32, change: impl FnOnce(&mut ProcessSpec)) -> Self {
+        let hello = format!("hello({contexts}, {protocol})");
+        let rig = Rig::python(&format!("{KEEPER}\n{hello}\nserve(run, other)")).with_notes().with(change);
         let driver = rig.start().await;
         Self { rig, driver }
     }
@@ -62,6 +73,18 @@ impl Keeper {
         items: &[&str],
         input: &str,
     ) -> (Vec<String>, String, Vec<String>) {
+        let (after, seen, sent, _) = self.turn_at_cost(id, version, items, input).await;
+        (after, seen, sent)
+    }
+
+    /// As `turn`, and what it took.
+    async fn turn_at_cost(
+        &mut self,
+        id: &str,
+        version: u64,
+        items: &[&str],
+        input: &str,
+    ) -> (Vec<String>, String, Vec<String>, Transfer) {
         let before = self.rig.read_notes().len();
         let job = job(input);
         let mut cx = context(&job, id, version, items);
@@ -69,8 +92,84 @@ impl Keeper {
             Ok(output) => output.as_str().replace(' ', ""),
             Err(error) => error.message().to_owned(),
         };
-        (texts(&cx), seen, self.rig.read_notes().split_off(before))
+        (texts(&cx), seen, self.rig.read_notes().split_off(before), cx.transfer())
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_edit_of_others_is_sent_as_its_steps() {
+    let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+    keeper.turn("c", 1, &["1", "2", "3", "4", "5"], "null").await;
+    let (_, seen, sent) = keeper.turn("c", 2, &["1", "9", "4", "5", "6"], "null").await;
+    assert_eq!(seen, "[1,9,4,5,6]");
+    assert_eq!(sent, ["load c v2 base 1 edit [{'copy': [0, 1]}, {'insert': [9]}, {'copy': [3, 2]}, {'insert': [6]}]"]);
+    let (_, seen, sent) = keeper.turn("c", 3, &["1", "9", "4", "5", "6", "7"], "null").await;
+    assert_eq!((seen.as_str(), sent), ("[1,9,4,5,6,7]", vec!["load c v3 base 2 [7]".to_owned()]));
+    let (_, seen, sent) = keeper.turn("c", 4, &["8"], "null").await;
+    assert_eq!((seen.as_str(), sent), ("[8]", vec!["load c v4 base None [8]".to_owned()]), "nothing is left of it");
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_agent_edits_its_context_at_the_price_of_the_edit() {
+    let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+    let long = format!("\"{}\"", "x".repeat(2_000));
+    let (_, _, _, first) = keeper.turn_at_cost("c", 1, &["1", &long, "3"], "null").await;
+    assert!(first.to_agent_bytes > 2_000 && first.from_agent_bytes == 0 && first.load_s > 0.0, "{first:?}");
+    let edit = r#"{"edit": [{"copy": [0, 1]}, {"insert": ["cut"]}, {"copy": [2, 1]}]}"#;
+    let (after, _, sent, second) = keeper.turn_at_cost("c", 1, &["1", &long, "3"], edit).await;
+    assert_eq!((after, sent.len()), (vec!["1".to_owned(), "\"cut\"".to_owned(), "3".to_owned()], 0));
+    assert!(second.to_agent_bytes == 0 && (60..200).contains(&second.from_agent_bytes), "{second:?}");
+    let (_, seen, sent) = keeper.turn("c", 2, &["1", "\"cut\"", "3"], "null").await;
+    assert_eq!((seen.as_str(), sent.len()), (r#"[1,"cut",3]"#, 0), "both hold the same");
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_edit_of_items_that_are_not_there_is_a_named_error() {
+    for steps in ["[{\"copy\": [1, 2]}]", "[{\"copy\": [18446744073709551615, 2]}]"] {
+        let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+        let input = format!(r#"{{"edit": {steps}}}"#);
+        let job = job(&input);
+        let mut cx = context(&job, "c", 1, &["1", "2"]);
+        let error = timeout(SOON, keeper.driver.run(&job, &mut cx)).await.unwrap().unwrap_err();
+        assert_replaced(&error, ErrorKind::AgentProtocol, "of a context of 2");
+        assert_eq!(texts(&cx), ["1", "2"]);
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_a_failed_task_a_newer_agent_holds_what_it_held() {
+    let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+    keeper.turn("c", 1, &["1"], "null").await;
+    let (_, error, sent) = keeper.turn("c", 2, &["1", "2"], r#""fail""#).await;
+    assert_eq!((error.as_str(), sent), ("failed", vec!["load c v2 base 1 [2]".to_owned()]));
+    let (_, seen, sent) = keeper.turn("c", 2, &["1", "2"], "null").await;
+    assert_eq!((seen.as_str(), sent.len()), ("[1,2]", 0));
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_context_that_was_removed_is_dropped_before_the_next_task() {
+    let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+    keeper.turn("c", 1, &["1"], "null").await;
+    keeper.driver.forget(&ContextId::new("c").unwrap());
+    keeper.driver.forget(&ContextId::new("never-seen").unwrap());
+    let (_, seen, sent) = keeper.turn("c", 1, &["2"], "null").await;
+    assert_eq!((seen.as_str(), sent), ("[2]", vec!["drop c".to_owned(), "load c v1 base None [2]".to_owned()]));
+    stop(keeper.driver).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_agent_that_lost_its_memory_is_sent_all_and_it_shows() {
+    let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+    keeper.turn("c", 1, &["1", "2"], "null").await;
+    assert_eq!(run(&mut keeper.driver, r#""forget""#).await.unwrap(), "[]");
+    let (_, seen, sent, cost) = keeper.turn_at_cost("c", 2, &["1", "3"], "null").await;
+    let edit = "load c v2 base 1 edit [{'copy': [0, 1]}, {'insert': [3]}]";
+    assert_eq!((seen.as_str(), sent), ("[1,3]", vec![edit.to_owned(), "load c v2 base None [1, 3]".to_owned()]));
+    assert!(cost.agent_lost_it, "{cost:?}");
+    stop(keeper.driver).await;
 }
 
 #[tokio::test(flavor = "current_thread")]

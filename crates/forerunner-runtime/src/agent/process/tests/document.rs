@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::agent::process::protocol::{
-    AgentInfo, AnnouncedLimits, ContextDrop, ContextLoad, ContextRef, Initialize, Message, Nothing, TaskCancel,
-    TaskResult, TaskRun, parse_line, request_line,
+    AgentInfo, AnnouncedLimits, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep, Message, Nothing,
+    TaskCancel, TaskResult, TaskRun, parse_line, request_line,
 };
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -30,7 +30,8 @@ fn raw(text: &str) -> Box<RawValue> {
 fn the_requests_are_those_that_the_node_writes() {
     let spec = ProcessSpec::new(["agent"]);
     let initialize = Initialize {
-        protocol: 1,
+        protocol: 2,
+        oldest_protocol: 1,
         pool: "coder",
         agent: "0199a3c0-8e51-7000-8000-000000000001".to_owned(),
         limits: AnnouncedLimits {
@@ -44,22 +45,24 @@ fn the_requests_are_those_that_the_node_writes() {
         task: TASK.to_owned(),
         attempt: 1,
         input: &Payload::parse(r#"{"text":"hello"}"#).unwrap(),
-        context: Some(ContextRef { id: "repo-42", version: 7 }),
+        context: Some(ContextRef { id: "repo-42", version: 7, items: 3 }),
         deadline: "2026-01-31T12:00:00Z".parse().unwrap(),
     };
     let cancel = TaskCancel { task: TASK.to_owned() };
     let (system, user) = (raw(r#"{"role":"system","text":"be brief"}"#), raw(r#"{"role":"user","text":"hello"}"#));
-    let full = ContextLoad { id: "repo-42", version: 7, base: None, items: &[&system] };
-    let rest = ContextLoad { id: "repo-42", version: 9, base: Some(7), items: &[&user] };
+    let load = |version, base, content| ContextLoad { id: "repo-42", version, base, content };
+    let (full, rest) = (Content::Items(vec![&system]), Content::Items(vec![&user]));
+    let edit = Content::Edit(vec![LoadStep::Copy(0, 2), LoadStep::Insert(vec![&user]), LoadStep::Copy(4, 1)]);
     let expected = [
         request_line(1, "initialize", &initialize),
         request_line(2, "task/run", &run),
         request_line(3, "task/cancel", &cancel),
-        request_line(4, "context/load", &full),
-        request_line(5, "context/load", &rest),
-        request_line(6, "context/drop", &ContextDrop { id: "repo-42" }),
-        request_line(7, "ping", &Nothing {}),
-        request_line(8, "shutdown", &Nothing {}),
+        request_line(4, "context/load", &load(7, None, &full)),
+        request_line(5, "context/load", &load(9, Some(7), &rest)),
+        request_line(6, "context/load", &load(10, Some(9), &edit)),
+        request_line(7, "context/drop", &ContextDrop { id: "repo-42" }),
+        request_line(8, "ping", &Nothing {}),
+        request_line(9, "shutdown", &Nothing {}),
     ]
     .map(|line| String::from_utf8(line.unwrap()).unwrap().trim_end().to_owned());
     assert_eq!(lines("json node"), expected);
@@ -72,12 +75,12 @@ fn the_answers_are_understood() {
         other => panic!("{other:?}"),
     };
     let info: AgentInfo = serde_json::from_str(result(&lines("json agent initialize")[0]).unwrap().get()).unwrap();
-    assert_eq!((info.protocol, info.capabilities.contexts, info.capabilities.streaming), (1, 64, true));
+    assert_eq!((info.protocol, info.capabilities.contexts, info.capabilities.streaming), (2, 64, true));
     let answers = lines("json agent task/run");
-    for answer in &answers[..3] {
+    for answer in &answers[..4] {
         serde_json::from_str::<TaskResult>(result(answer).unwrap().get()).unwrap();
     }
-    assert_eq!(result(&answers[3]).unwrap_err().retryable(), Some(true));
+    assert_eq!(result(&answers[4]).unwrap_err().retryable(), Some(true));
     let others = lines("json agent");
     let known = others.iter().filter(|line| !matches!(parse_line(line.as_bytes()), Err(_) | Ok(Message::Unknown)));
     assert_eq!((known.count(), others.len()), (9, 9));

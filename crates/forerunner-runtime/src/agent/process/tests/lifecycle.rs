@@ -149,3 +149,19 @@ fn an_agent_lives_on_an_arbiter() {
         assert_eq!((output.as_str(), again.as_str()), ("[1]", "[1]"));
     });
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_agent_that_minds_the_newer_protocol_is_asked_with_the_older_one() {
+    let rig = Rig::python(
+        r#"
+request = receive()
+assert request["params"]["oldest_protocol"] == 1, request
+refuse(request, -32602, "protocol %(protocol)s is not known" % request["params"])
+assert hello()["protocol"] == 1
+serve(echo)
+"#,
+    );
+    let mut driver = rig.start().await;
+    assert_eq!((driver.info().protocol, run(&mut driver, "1").await.unwrap().as_str()), (1, "1"));
+    stop(driver).await;
+}

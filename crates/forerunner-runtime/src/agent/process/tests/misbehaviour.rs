@@ -165,9 +165,9 @@ async fn a_start_that_fails_says_why() {
         ("receive(); time.sleep(1000)", AgentProtocol, "did not answer `initialize` within start_timeout = 2 s"),
         ("refuse(receive(), -32000, 'no licence')", AgentProtocol, "refused to start: no licence (code -32000)"),
         (
-            "answer(receive(), {'protocol': 2, 'agent': {'name': 'x'}})",
+            "answer(receive(), {'protocol': 3, 'agent': {'name': 'x'}})",
             AgentProtocol,
-            "speaks protocol 2, this node speaks 1",
+            "speaks protocol 3, this node speaks 1 to 2",
         ),
         ("answer(receive(), {})", AgentProtocol, "answered `initialize` with something else: missing field `protocol`"),
         ("print('Welcome!', flush=True)", AgentProtocol, "is no message"),

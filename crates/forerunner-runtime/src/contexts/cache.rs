@@ -1,0 +1,163 @@
+//! The contexts that a node holds, whichever of its agents moved them on: each item once, within a bound.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use forerunner_context::{Error, ItemStore};
+use forerunner_core::{ContextId, PoolName};
+
+use super::Memory;
+
+type Key = (PoolName, ContextId);
+
+/// The contexts that a node holds, within a bound in bytes of their distinct items. The one used longest ago goes first.
+///
+/// An agent whose task follows another agent's takes the context from here instead of reading it back from the store.
+#[derive(Debug)]
+pub(crate) struct NodeContexts(Mutex<Held>);
+
+#[derive(Debug)]
+struct Held {
+    items: ItemStore,
+    contexts: HashMap<Key, (Memory, u64)>,
+    /// When each was used last.
+    uses: BTreeMap<u64, Key>,
+    clock: u64,
+}
+
+impl NodeContexts {
+    /// Holds nothing yet, and at most `limit_bytes` of items.
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        let items = ItemStore::new(limit_bytes);
+        Self(Mutex::new(Held { items, contexts: HashMap::new(), uses: BTreeMap::new(), clock: 0 }))
+    }
+
+    /// Keeps a context as it is now, and answers it with its items shared with all others that have them.
+    pub(crate) fn keep(&self, pool: &PoolName, memory: Memory) -> Memory {
+        let mut held = self.lock();
+        let key = (pool.clone(), memory.context.clone());
+        let Some(snapshot) = held.take(&memory, &key) else { return memory };
+        held.drop_context(&key);
+        let memory = Memory { snapshot, ..memory };
+        held.insert(key, memory.clone());
+        memory
+    }
+
+    /// Finds what is held of a context.
+    pub(crate) fn find(&self, pool: &PoolName, context: &ContextId) -> Option<Memory> {
+        let mut held = self.lock();
+        let key = (pool.clone(), context.clone());
+        let (memory, used) = held.contexts.remove(&key)?;
+        held.uses.remove(&used);
+        held.insert(key, memory.clone());
+        Some(memory)
+    }
+
+    /// Forgets a context.
+    pub(crate) fn forget(&self, pool: &PoolName, context: &ContextId) {
+        self.lock().drop_context(&(pool.clone(), context.clone()));
+    }
+
+    /// Contexts, and bytes of distinct items.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let held = self.lock();
+        (held.contexts.len(), held.items.size_bytes())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Takes the items in; others go for room, but not what is held of the same context, which has most of them.
+    fn take(&mut self, memory: &Memory, key: &Key) -> Option<forerunner_context::Snapshot> {
+        loop {
+            match self.items.take(&memory.snapshot) {
+                Ok(snapshot) => return Some(snapshot),
+                Err(Error::StoreFull { .. }) => {
+                    let oldest = self.uses.values().find(|other| *other != key).cloned();
+                    // A context that is larger than the bound is not kept, and what was held of it is old.
+                    let victim = oldest.unwrap_or_else(|| key.clone());
+                    if !self.drop_context(&victim) {
+                        return None;
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn insert(&mut self, key: Key, memory: Memory) {
+        self.clock += 1;
+        self.uses.insert(self.clock, key.clone());
+        self.contexts.insert(key, (memory, self.clock));
+    }
+
+    /// Answers whether it was there.
+    fn drop_context(&mut self, key: &Key) -> bool {
+        let Some((memory, used)) = self.contexts.remove(key) else { return false };
+        self.uses.remove(&used);
+        let given = self.items.give_back(&memory.snapshot);
+        debug_assert!(given.is_ok(), "what is held was taken");
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_context::Snapshot;
+
+    use super::*;
+
+    fn memory(name: &str, version: u64, texts: &[&str]) -> Memory {
+        let mut snapshot = Snapshot::new();
+        texts.iter().for_each(|text| snapshot.push(text.repeat(10)).unwrap());
+        Memory { version, snapshot, ..Memory::new(ContextId::new(name).unwrap()) }
+    }
+
+    fn found(contexts: &NodeContexts, name: &str) -> Option<u64> {
+        contexts.find(&pool(), &ContextId::new(name).unwrap()).map(|memory| memory.version)
+    }
+
+    fn pool() -> PoolName {
+        PoolName::new("p").unwrap()
+    }
+
+    #[test]
+    fn the_newest_version_is_held_and_shared_items_once() {
+        let contexts = NodeContexts::new(1_000);
+        contexts.keep(&pool(), memory("a", 1, &["s", "x"]));
+        contexts.keep(&pool(), memory("b", 1, &["s", "y"]));
+        contexts.keep(&pool(), memory("a", 2, &["s", "x", "z"]));
+        assert_eq!((found(&contexts, "a"), found(&contexts, "b"), found(&contexts, "c")), (Some(2), Some(1), None));
+        assert_eq!(contexts.size(), (2, 40));
+        let other = PoolName::new("other").unwrap();
+        assert!(contexts.find(&other, &ContextId::new("a").unwrap()).is_none());
+        contexts.forget(&pool(), &ContextId::new("a").unwrap());
+        assert_eq!((found(&contexts, "a"), contexts.size().0), (None, 1));
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_makes_room() {
+        let contexts = NodeContexts::new(30);
+        for name in ["a", "b", "c"] {
+            contexts.keep(&pool(), memory(name, 1, &[name]));
+        }
+        assert_eq!(found(&contexts, "a"), Some(1));
+        contexts.keep(&pool(), memory("d", 1, &["d"]));
+        let there = ["a", "b", "c", "d"].map(|name| found(&contexts, name).is_some());
+        assert_eq!(there, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_context_over_the_bound_is_not_kept_and_its_old_version_goes() {
+        let contexts = NodeContexts::new(30);
+        contexts.keep(&pool(), memory("a", 1, &["a"]));
+        let kept = contexts.keep(&pool(), memory("a", 2, &["a", "b", "c", "d"]));
+        assert_eq!((kept.version, kept.snapshot.len()), (2, 4));
+        assert_eq!(found(&contexts, "a"), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! What a `Handle` says and does about contexts.
+
+use forerunner_core::{ContextId, PoolName};
+use forerunner_store::{ContextFilter, ContextSummary, Mismatch};
+
+use crate::{
+    Error, Handle, RestoreCost,
+    handle::PoolEntry,
+    pool::messages::{ForgetContext, ListAgents},
+    status::{AgentStatus, ContextPage, ContextStatus},
+};
+
+impl Handle {
+    /// Describes a context. Without a pool, the first pool that knows the id answers.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Error::Store`].
+    pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
+        for entry in self.candidates(pool)? {
+            let name = entry.deps.name.clone();
+            let filter = ContextFilter { pool: name, context: Some(id.clone()), after: None, limit: 1 };
+            let Some(found) = self.shared.deps.store.contexts(filter).await?.pop() else { continue };
+            let agents = entry.ask(&entry.pool, ListAgents).await?.0;
+            return Ok(status(found, entry, &agents));
+        }
+        Err(self.no_context(pool, id))
+    }
+
+    /// Lists contexts by pool and id, at most `limit` (1 to 1,000): those of one pool or of all, after the last one of the
+    /// page before.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Store`].
+    pub async fn contexts(
+        &self,
+        pool: Option<&str>,
+        after: Option<(PoolName, ContextId)>,
+        limit: usize,
+    ) -> Result<ContextPage, Error> {
+        let mut page = ContextPage::default();
+        for entry in self.candidates(pool)? {
+            let name = &entry.deps.name;
+            let after = match &after {
+                Some((last, _)) if name < last => continue,
+                Some((last, id)) if name == last => Some(id.clone()),
+                _ => None,
+            };
+            // One more than asked tells whether another page follows.
+            let left = limit + 1 - page.contexts.len();
+            let filter = ContextFilter { pool: name.clone(), context: None, after, limit: left };
+            let found = self.shared.deps.store.contexts(filter).await?;
+            let agents = if found.is_empty() { Vec::new() } else { entry.ask(&entry.pool, ListAgents).await?.0 };
+            page.contexts.extend(found.into_iter().map(|found| status(found, entry, &agents)));
+            if page.contexts.len() > limit {
+                page.more = true;
+                page.contexts.truncate(limit);
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Removes a context for good: from the store, with all that no other context needs, and from the memory of this
+    /// node's agents. Without a pool, from the first pool that knows the id.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Mismatch::ContextInUse`], [`Error::Store`].
+    pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
+        for entry in self.candidates(pool)? {
+            let name = &entry.deps.name;
+            match self.shared.deps.store.delete_context(name.clone(), id.clone()).await? {
+                Err(Mismatch::NoContext { .. }) => {}
+                Err(mismatch) => return Err(mismatch.into()),
+                Ok(()) => {
+                    self.shared.deps.contexts.forget(name, &id);
+                    entry.pool.do_send(ForgetContext(id));
+                    return Ok(());
+                }
+            }
+        }
+        Err(self.no_context(pool, id))
+    }
+
+    /// Returns what it costs to make an agent of a pool hold a context, as measured on this node.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`].
+    pub fn restore_cost(&self, pool: &str) -> Result<RestoreCost, Error> {
+        Ok(self.entry(pool)?.deps.contexts.restore_cost())
+    }
+
+    fn no_context(&self, pool: Option<&str>, context: ContextId) -> Error {
+        let pool = pool.and_then(|pool| PoolName::new(pool).ok()).or_else(|| self.pool_names().into_iter().next());
+        match pool {
+            Some(pool) => Mismatch::NoContext { pool, context }.into(),
+            None => self.no_pool(""),
+        }
+    }
+
+    fn candidates(&self, pool: Option<&str>) -> Result<Vec<&PoolEntry>, Error> {
+        match pool {
+            Some(pool) => Ok(vec![self.entry(pool)?]),
+            None => Ok(self.shared.pools.values().collect()),
+        }
+    }
+}
+
+fn status(found: ContextSummary, entry: &PoolEntry, agents: &[AgentStatus]) -> ContextStatus {
+    let warm = agents.iter().filter(|agent| agent.context.as_ref() == Some(&found.context));
+    ContextStatus {
+        pool: entry.deps.name.clone(),
+        version: found.version,
+        size_bytes: found.size_bytes,
+        items: found.items,
+        stored_bytes: found.frame_bytes,
+        shared_bytes: found.piece_bytes,
+        frames: found.frames,
+        updated_at: found.updated_at,
+        warm_on: warm.map(|agent| agent.id).collect(),
+        id: found.context,
+    }
+}

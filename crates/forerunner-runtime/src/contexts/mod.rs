@@ -1,0 +1,16 @@
+//! Contexts on a node: how each pool packs them, what the node holds, what moving them costs.
+
+mod book;
+mod cache;
+mod calls;
+mod memory;
+mod restore;
+mod shared;
+mod tend;
+
+pub(crate) use book::ContextBook;
+pub use book::RestoreCost;
+pub(crate) use cache::NodeContexts;
+pub(crate) use memory::{Advance, Memory};
+pub(crate) use restore::{Source, Warm};
+pub(crate) use tend::{Tend, Tools};

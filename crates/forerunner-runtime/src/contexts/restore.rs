@@ -1,0 +1,166 @@
+//! Reading contexts back from the store.
+
+use std::sync::Arc;
+
+use forerunner_context::{BaseProbe, Chain, Error, Limits, Snapshot};
+use forerunner_core::{ContextCost, ContextId, ContextSource, ErrorKind, PoolName};
+use forerunner_store::{ContextRead, HeldVersion, Store, StoredContext};
+use tokio::time::Instant;
+
+use super::{
+    ContextBook, Memory, NodeContexts,
+    memory::{Account, by_name},
+};
+use crate::agent::AgentError;
+
+/// From this size on a chain is decoded where it holds up nobody.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// A context at hand, and what it took to have it.
+pub(crate) struct Warm {
+    pub(crate) memory: Memory,
+    pub(crate) cost: ContextCost,
+}
+
+/// Where the contexts of a pool are: with the node, and in the store.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) pool: &'a PoolName,
+    pub(crate) node: &'a NodeContexts,
+}
+
+/// A context that was read.
+struct Restored {
+    memory: Memory,
+    /// `New`, `Delta` or `Store`.
+    source: ContextSource,
+    /// Encoded bytes that were read.
+    bytes: u64,
+}
+
+impl Source<'_> {
+    /// The context as the store has it, in the version that was claimed: `held` by the agent, by the node, or read back.
+    ///
+    /// # Errors
+    /// `ContextLost` when the store fails, or what it holds cannot be read.
+    pub(crate) async fn warm_up(
+        &self,
+        context: ContextId,
+        wanted: HeldVersion,
+        held: Option<Memory>,
+        book: &Arc<ContextBook>,
+    ) -> Result<Warm, AgentError> {
+        let is_wanted = |memory: &Memory| memory.held() == wanted;
+        let held = held.filter(|held| held.context == context);
+        let at_hand = |memory, source| Warm { memory, cost: ContextCost { source, ..ContextCost::default() } };
+        let warm = match held {
+            Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Agent),
+            _ if wanted.version == 0 => at_hand(Memory::new(context), ContextSource::New),
+            held => match self.node.find(self.pool, &context).or(held) {
+                Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Node),
+                held => self.read_back(context, held, book).await?,
+            },
+        };
+        book.note_turn(warm.cost.source);
+        Ok(warm)
+    }
+
+    async fn read_back(
+        &self,
+        context: ContextId,
+        held: Option<Memory>,
+        book: &Arc<ContextBook>,
+    ) -> Result<Warm, AgentError> {
+        let begun = Instant::now();
+        let Restored { memory, source, bytes } = self.restore(context, held, book).await?;
+        let restore_s = begun.elapsed().as_secs_f64();
+        Ok(Warm { memory, cost: ContextCost { source, restored_bytes: bytes, restore_s, ..ContextCost::default() } })
+    }
+
+    /// Reads a context, or what came after the version that is held.
+    async fn restore(
+        &self,
+        context: ContextId,
+        held: Option<Memory>,
+        book: &Arc<ContextBook>,
+    ) -> Result<Restored, AgentError> {
+        if let Some(held) = held {
+            let held_version = Some(held.held());
+            let read = ContextRead { pool: self.pool.clone(), context: context.clone(), held: held_version };
+            let Some(stored) = read_from(self.store, read).await? else { return Ok(nothing(context)) };
+            // What is held may be of no use after all: then all of it is read.
+            if let Ok(restored) = decode(stored, Some(held), book).await {
+                return Ok(restored);
+            }
+        }
+        let read = ContextRead::whole(self.pool.clone(), context.clone());
+        let Some(stored) = read_from(self.store, read).await? else { return Ok(nothing(context)) };
+        decode(stored, None, book).await.map_err(|error| lost(&context, &error.to_string()))
+    }
+}
+
+async fn read_from(store: &dyn Store, read: ContextRead) -> Result<Option<StoredContext>, AgentError> {
+    let context = read.context.clone();
+    store.context(read).await.map_err(|error| lost(&context, &error.to_string()))
+}
+
+fn nothing(context: ContextId) -> Restored {
+    Restored { memory: Memory::new(context), source: ContextSource::New, bytes: 0 }
+}
+
+async fn decode(stored: StoredContext, held: Option<Memory>, book: &Arc<ContextBook>) -> Result<Restored, Error> {
+    let bytes: usize = stored.frames.iter().map(Vec::len).chain(stored.pieces.iter().map(|one| one.bytes.len())).sum();
+    if bytes < LARGE_BYTES {
+        return decode_here(stored, held, book, bytes);
+    }
+    let book = Arc::clone(book);
+    let decoded = tokio::task::spawn_blocking(move || decode_here(stored, held, &book, bytes)).await;
+    // It panicked, which it never does: as good as an empty answer.
+    decoded.unwrap_or(Err(Error::EmptyChain))
+}
+
+fn decode_here(
+    stored: StoredContext,
+    held: Option<Memory>,
+    book: &ContextBook,
+    bytes: usize,
+) -> Result<Restored, Error> {
+    let held = held.filter(|held| stored.after > 0 && stored.after == held.version && held.account.is_some());
+    let source = if held.is_some() { ContextSource::Delta } else { ContextSource::Store };
+    let (snapshot, account) = match held {
+        Some(held) => follow(&stored, held, book)?,
+        None => whole(&stored, book)?,
+    };
+    let StoredContext { context, born, version, .. } = stored;
+    let memory = Memory { context, born, version, snapshot, account: Some(account) };
+    Ok(Restored { memory, source, bytes: bytes as u64 })
+}
+
+fn whole(stored: &StoredContext, book: &ContextBook) -> Result<(Snapshot, Account), Error> {
+    let codec = book.reader(stored.pieces.iter())?;
+    let (chain, snapshot) = Chain::resume_with(&codec, frames(stored), &Limits::default())?;
+    let (encoded, inserted) = chain.base_bytes();
+    // What the base yields is what it inserts and what it names.
+    let probe = BaseProbe::of_sizes(encoded, inserted + codec.bases().size_bytes());
+    Ok((snapshot, Account::new(chain, probe, by_name(&stored.pieces))))
+}
+
+/// Goes on from what is held. Each frame names its parent, so what is held and does not belong is refused.
+fn follow(stored: &StoredContext, held: Memory, book: &ContextBook) -> Result<(Snapshot, Account), Error> {
+    let mut account = held.account.ok_or(Error::EmptyChain)?;
+    account.named.extend(by_name(&stored.pieces));
+    let codec = book.reader(account.named.values())?;
+    let (chain, snapshot) = account.chain.resume_from(&codec, &held.snapshot, frames(stored))?;
+    stored.frames.iter().for_each(|_| account.probe.count_turn());
+    Ok((snapshot, Account::new(chain, account.probe, account.named)))
+}
+
+fn frames(stored: &StoredContext) -> impl Iterator<Item = &[u8]> {
+    stored.frames.iter().map(Vec::as_slice)
+}
+
+fn lost(context: &ContextId, reason: &str) -> AgentError {
+    let message = format!("context `{context}` could not be restored: {reason}");
+    AgentError::new(ErrorKind::ContextLost, message, true, true)
+}

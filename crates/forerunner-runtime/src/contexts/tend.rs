@@ -1,0 +1,139 @@
+//! Fresh bases, made in the background: a turn never waits for one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forerunner_context::{BaseProbe, Error, Frame, Turn};
+use forerunner_core::PoolName;
+use forerunner_store::{ContextBase, Piece, Store};
+use tokio::sync::Semaphore;
+
+use super::{
+    ContextBook,
+    memory::{Account, Memory, TurnTaken},
+};
+use crate::metrics::ContextMetrics;
+
+/// A chain to look after: to encode a fresh base, and to store it if that pays.
+pub(crate) struct Tend {
+    pub(super) memory: Memory,
+    pub(super) turn: TurnTaken,
+    pub(super) tending: Tending,
+}
+
+/// Where the outcome is left, for the next turn to take in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tending(Arc<Mutex<Option<Tended>>>);
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Tended {
+    /// Nothing: it may be tried again.
+    Failed,
+    /// The chain stays; the size of a base is known.
+    Probed(BaseProbe),
+    /// The chain was replaced.
+    Rebased(Box<Account>),
+}
+
+impl Tending {
+    pub(super) fn take(&self) -> Option<Tended> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn leave(&self, tended: Tended) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tended);
+    }
+}
+
+/// What looking after chains works with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) pool: PoolName,
+    pub(crate) book: Arc<ContextBook>,
+    pub(crate) metrics: ContextMetrics,
+    /// Bounds how many bases of a node are encoded at once.
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// A base that was encoded.
+struct Encoded {
+    frame: Frame,
+    pieces: Vec<Piece>,
+}
+
+impl Tend {
+    /// Does it on the pool of blocking threads, once there is a permit.
+    pub(crate) fn spawn(self, tools: Tools) {
+        tokio::spawn(async move { self.finish(&tools).await });
+    }
+
+    /// Does it, and leaves the outcome for the next turn. Answers whether the chain was replaced.
+    pub(crate) async fn finish(self, tools: &Tools) -> bool {
+        let tending = self.tending.clone();
+        let tended = self.run(tools).await;
+        let is_rebased = matches!(tended, Tended::Rebased(_));
+        tending.leave(tended);
+        is_rebased
+    }
+
+    async fn run(self, tools: &Tools) -> Tended {
+        let Ok(_permit) = tools.permits.acquire().await else { return Tended::Failed };
+        let Self { memory, turn, .. } = self;
+        let book = Arc::clone(&tools.book);
+        let encoded =
+            tokio::task::spawn_blocking(move || encode(&memory, &book).map(|encoded| (memory, encoded))).await;
+        let (memory, encoded) = match encoded {
+            Ok(Ok(encoded)) => encoded,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a fresh base of a context could not be encoded");
+                return Tended::Failed;
+            }
+            Err(_) => return Tended::Failed,
+        };
+        if !pays(&turn, &memory, &encoded) {
+            return Tended::Probed(BaseProbe::new(&encoded.frame, &memory.snapshot));
+        }
+        store(memory, encoded, tools).await
+    }
+}
+
+fn encode(memory: &Memory, book: &ContextBook) -> Result<Encoded, Error> {
+    let codec = book.writer(&memory.context, memory.snapshot.items(), true);
+    let frame = codec.full(&memory.snapshot)?;
+    Ok(Encoded { frame, pieces: book.pieces(&codec)? })
+}
+
+/// Whether the chain should be replaced, now that the size of a base is known.
+fn pays(turn: &TurnTaken, memory: &Memory, encoded: &Encoded) -> bool {
+    let fresh_base_bytes = encoded.frame.as_bytes().len();
+    let TurnTaken { before, delta, restores_per_turn, is_long } = turn;
+    let turn = Turn { delta, next: &memory.snapshot, restores_per_turn: *restores_per_turn, fresh_base_bytes };
+    *is_long || before.should_rebase(&turn).is_some()
+}
+
+async fn store(memory: Memory, encoded: Encoded, tools: &Tools) -> Tended {
+    let Encoded { frame, pieces } = encoded;
+    let Ok(account) = Account::of_base(&frame, &memory.snapshot, &pieces) else { return Tended::Failed };
+    let bytes = frame.as_bytes().len() as u64;
+    let base = ContextBase {
+        pool: tools.pool.clone(),
+        context: memory.context.clone(),
+        born: memory.born,
+        version: memory.version,
+        frame: frame.into_bytes(),
+        pieces,
+    };
+    match tools.store.rebase(base).await {
+        Ok(true) => {
+            tools.metrics.rebased(bytes);
+            Tended::Rebased(Box::new(account))
+        }
+        // It was deleted, or replaced in a turn.
+        Ok(false) => Tended::Failed,
+        Err(error) => {
+            tracing::warn!(context = %memory.context, %error, "a fresh base of a context could not be stored");
+            Tended::Failed
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Contexts of recorded sessions through the real service: only what is new travels, and nothing is lost on the way.
+
+use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
+
+use forerunner_e2e::{Call, Client, Pool, Site};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Sessions that go on at the same time.
+const AT_ONCE: usize = 6;
+
+fn corpus(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("data/contexts/{name}.jsonl"))
+}
+
+/// The sessions of a corpus, each as its turns: the messages up to and with each one of the agent.
+fn sessions(name: &str) -> Vec<Vec<Vec<Value>>> {
+    let text = fs::read_to_string(corpus(name)).expect("the corpus is there");
+    let turns = |line: &str| {
+        let session: Value = serde_json::from_str(line).expect("each line is JSON");
+        let mut turns = vec![Vec::new()];
+        for message in session["messages"].as_array().expect("messages") {
+            let ends = message["role"] == "assistant";
+            turns.last_mut().expect("never empty").push(message.clone());
+            if ends {
+                turns.push(Vec::new());
+            }
+        }
+        // What nobody answered is no turn.
+        turns.pop();
+        turns
+    };
+    text.lines().map(turns).collect()
+}
+
+/// What the service has counted of contexts so far, by name and labels.
+async fn counted(client: &Client) -> HashMap<String, f64> {
+    let metrics = client.get("/metrics").await;
+    let lines =
+        metrics.as_str().expect("metrics are text").lines().filter(|line| line.starts_with("forerunner_context"));
+    let pairs =
+        lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+    pairs.collect()
+}
+
+fn sum(counted: &HashMap<String, f64>, name: &str, label: &str) -> f64 {
+    counted.iter().filter(|(key, _)| key.starts_with(name) && key.contains(label)).map(|(_, value)| value).sum()
+}
+
+/// Runs a session turn by turn; each turn's messages are appended by the agent that does it.
+async fn live(client: &Client, context: String, turns: Vec<Vec<Value>>) -> u64 {
+    let mut items = 0;
+    for messages in turns {
+        items += messages.len();
+        let task = json!({ "input": { "context": { "append": messages } }, "context": context });
+        let done = client.ask(Call::submit("coder", &task).wait(60)).await.expect(200);
+        assert_eq!(done["state"], "succeeded", "{done}");
+        assert!(done["context_cost"]["full_bytes"].as_u64() > Some(0), "{done}");
+    }
+    let stored = client.get(format!("/v1/contexts/{context}?pool=coder")).await;
+    assert_eq!(stored["items"], items, "{stored}");
+    stored["version"].as_u64().expect("a version")
+}
+
+/// What `forerunner context bench` promises: bytes of a turn against full JSON, packed and as JSON.
+async fn promised(site: &Site, name: &str) -> (f64, f64) {
+    let corpus = corpus(name).display().to_string();
+    let report =
+        site.program().within(Duration::from_secs(120)).run(["context", "bench", &corpus, "--output", "json"]).await;
+    let report = report.ended(0).json()[0].clone();
+    let share = |field: &str| report[field].as_f64().unwrap() / report["full_json_bytes"].as_f64().unwrap();
+    (share("delta_bytes"), share("plain_delta_bytes"))
+}
+
+/// A file with a dictionary of the program's making.
+async fn trained(site: &Site, name: &str) -> String {
+    let (corpus, file) = (corpus(name).display().to_string(), site.path("dictionary").display().to_string());
+    let program = site.program().within(Duration::from_secs(120));
+    program.run(["context", "train", &corpus, "--out", &file, "--output", "json"]).await.ended(0);
+    file
+}
+
+/// What moved, as shares of the contexts in full JSON.
+struct Moved {
+    to_agents: f64,
+    from_agents: f64,
+    stored: f64,
+}
+
+/// Runs all sessions through a pool of so many agents, and counts.
+async fn moved(site: Site, name: &str) -> Moved {
+    let service = site.serve().await;
+    let client = service.client();
+    let sessions: Vec<_> = sessions(name).into_iter().enumerate().collect();
+    let turns: usize = sessions.iter().map(|(_, turns)| turns.len()).sum();
+    for batch in sessions.chunks(AT_ONCE) {
+        let lives = batch.iter().map(|(number, turns)| live(&client, format!("session-{number}"), turns.clone()));
+        let versions = join_all(lives).await;
+        assert!(versions.iter().zip(batch).all(|(version, (_, turns))| *version == turns.len() as u64), "{versions:?}");
+    }
+    let counted = counted(&client).await;
+    let of = |name: &str, label: &str| sum(&counted, name, label);
+    assert_eq!(of("forerunner_context_source_total", "coder") as usize, turns);
+    assert_eq!(of("forerunner_context_reloads_total", "coder"), 0.0);
+    let full = of("forerunner_context_full_bytes_total", "coder");
+    let moved = Moved {
+        to_agents: of("forerunner_context_pipe_bytes_total", "to_agent") / full,
+        from_agents: of("forerunner_context_pipe_bytes_total", "from_agent") / full,
+        stored: of("forerunner_context_stored_bytes_total", "coder") / full,
+    };
+    assert_eq!(service.stop(SOON).await, 0);
+    site.empty(SOON).await;
+    moved
+}
+
+async fn bytes_fall_as_promised(name: &str) {
+    let site = Site::new();
+    let (packed, plain) = promised(&site, name).await;
+    let dictionary = trained(&site, name).await;
+    let pool = |agents| Pool::builtin("coder").fixed(agents).set(&format!("contexts.dictionary = {dictionary:?}"));
+    for agents in [1, 3] {
+        let Moved { to_agents, from_agents, stored } = moved(Site::new().with("", &[pool(agents)]), name).await;
+        println!(
+            "{name}, {agents} agents: over the pipe {:.2} % of full JSON (to agents {:.2} %, from agents {:.2} %), promised \
+             {:.2} %; stored {:.2} %, promised {:.2} %",
+            (to_agents + from_agents) * 100.0,
+            to_agents * 100.0,
+            from_agents * 100.0,
+            plain * 100.0,
+            stored * 100.0,
+            packed * 100.0
+        );
+        // Each turn comes from the agent that did it, with an envelope; the bench measured half of the sessions.
+        assert!(from_agents < 1.6 * plain, "from agents {from_agents:.4} of full JSON, {plain:.4} promised");
+        // What others did is sent before an agent goes on from it: nothing if one agent does all.
+        let limit = if agents == 1 { 0.1 * plain } else { 3.0 * plain };
+        assert!(to_agents < limit, "to agents {to_agents:.4} of full JSON, {plain:.4} promised");
+        assert!(stored < 3.0 * packed, "stored {stored:.4} of full JSON, {packed:.4} promised");
+    }
+}
+
+#[actix_rt::test]
+async fn bytes_over_the_pipe_fall_as_the_bench_promises() {
+    for name in ["tau_airline", "intercode_sql"] {
+        bytes_fall_as_promised(name).await;
+    }
+}
+
+/// One turn of a context; answers the task.
+async fn turn(client: &Client, context: &str, change: Value) -> Value {
+    let task = json!({ "input": { "context": change }, "context": context });
+    client.ask(Call::submit("coder", &task).wait(60)).await.expect(200)
+}
+
+#[actix_rt::test]
+async fn an_edit_of_a_long_context_costs_little_over_the_pipe_and_in_the_store() {
+    let site = Site::new().with("", &[Pool::builtin("coder").fixed(2)]);
+    let service = site.serve().await;
+    let client = service.client();
+    let outputs: Vec<Value> = (0..50).map(|number| json!({ "tool": number, "text": noise(number, 4_000) })).collect();
+    turn(&client, "chat", json!({ "append": outputs })).await;
+    for at in 5..9 {
+        let steps = json!([{ "copy": [0, at] }, { "insert": ["(cut)"] }, { "copy": [at + 1, 49 - at] }]);
+        let done = turn(&client, "chat", json!({ "edit": steps })).await;
+        let cost = &done["context_cost"];
+        let moved = cost["to_agent_bytes"].as_u64().unwrap() + cost["from_agent_bytes"].as_u64().unwrap();
+        assert!(cost["full_bytes"].as_u64() > Some(180_000) && cost["stored_bytes"].as_u64() < Some(200), "{cost}");
+        // The other agent lacks all of it the first time it takes part.
+        assert!(moved < 600 || cost["to_agent_bytes"].as_u64() > Some(150_000), "{cost}");
+    }
+    let context = client.get("/v1/contexts/chat").await;
+    assert_eq!((&context["items"], &context["version"]), (&json!(50), &json!(5)), "{context}");
+    assert_eq!(service.stop(SOON).await, 0);
+    site.empty(SOON).await;
+}
+
+/// Text that does not pack well.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut text = String::new();
+    while text.len() < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:x} ", state >> 16));
+    }
+    text
+}
+
+#[actix_rt::test]
+async fn a_context_that_is_removed_is_gone_and_begins_anew() {
+    let site = Site::new().with("", &[Pool::builtin("coder").fixed(1)]);
+    let service = site.serve().await;
+    let client = service.client();
+    for _ in 0..3 {
+        turn(&client, "chat", json!({ "append": ["old"] })).await;
+    }
+    assert_eq!(client.ask(Call::new("DELETE", "/v1/contexts/chat")).await.status, 204);
+    for turns in 1..=3 {
+        let done = turn(&client, "chat", json!({ "append": ["new"] })).await;
+        // The agent's memory of the old one is of no use, though the versions are the same.
+        assert_eq!(done["output"]["items"], turns - 1, "{done}");
+        assert_eq!(client.get("/v1/contexts/chat").await["items"], turns);
+    }
+    assert_eq!(service.stop(SOON).await, 0);
+    site.empty(SOON).await;
+}
+
+#[actix_rt::test]
+async fn contexts_outlive_stops_and_kills_and_are_read_back_in_full() {
+    let site = Site::new().with("", &[Pool::builtin("coder").fixed(2)]);
+    let mut turns = 0;
+    for round in 0..3 {
+        let service = site.serve().await;
+        let client = service.client();
+        for number in 0..5 {
+            let done = turn(&client, "chat", json!({ "append": [format!("turn {turns}")] })).await;
+            assert_eq!(done["output"]["items"], turns, "{done}");
+            let source = done["context_cost"]["source"].as_str().unwrap();
+            let expected: &[&str] = match (round, number) {
+                (0, 0) => &["new"],
+                (_, 0) => &["store"],
+                _ => &["agent", "node"],
+            };
+            assert!(expected.contains(&source), "round {round}, turn {number}: {done}");
+            turns += 1;
+        }
+        if round == 1 {
+            service.kill();
+        } else {
+            assert_eq!(service.stop(SOON).await, 0);
+        }
+        site.empty(SOON).await;
+    }
+}
