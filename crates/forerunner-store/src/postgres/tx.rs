@@ -3,7 +3,10 @@
 //! Locks are taken in this order: the line of a context, then ready rows, then task rows. Where two groups meet in
 //! another order, PostgreSQL ends one of them, and it is run again.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
 
 use forerunner_core::{ContextId, PoolName, TaskError, TaskId, TaskState, Timestamp};
 use tokio_postgres::{
@@ -12,9 +15,13 @@ use tokio_postgres::{
 };
 
 use super::{
+    affinity::Which,
+    bell::Bell,
     failure::{Fault, Sql},
     rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
 };
+
+use crate::Hints;
 
 /// A parameter with its type, so that no statement has to be prepared under a name first.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -33,8 +40,12 @@ pub(super) struct Tx<'a> {
     pub limit: std::time::Duration,
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
+    /// Knows how many nodes there are to tell.
+    pub bell: &'a Bell,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
+    /// What the other nodes are to hear of once all is committed.
+    pub hints: Mutex<Hints>,
 }
 
 impl Tx<'_> {
@@ -63,6 +74,15 @@ impl Tx<'_> {
     pub async fn lock_line(&self, pool: &PoolName, context: &ContextId) -> Sql<()> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))::text";
         self.run(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await.map(drop)
+    }
+
+    pub fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells others of a task's end.
+    pub fn tell_end(&self, task: TaskId) {
+        self.hints().ended.insert(task);
     }
 
     pub fn gained(&self) -> i64 {
@@ -137,6 +157,7 @@ impl Tx<'_> {
         }
         if let Some(head) = head {
             self.make_ready(&head).await?;
+            self.leave_to_holder(&Which::Row(head.row)).await?;
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! The task that runs everything that waits in one transaction, again and again.
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    time::Duration,
+};
 
 use deadpool_postgres::{Object, Pool};
 use tokio::{
@@ -10,6 +13,7 @@ use tokio::{
 
 use super::{
     PostgresOptions,
+    bell::Bell,
     failure::{Fault, reason, unavailable},
     jobs::{Answer, Job},
     link,
@@ -48,6 +52,7 @@ pub(super) struct Writer {
     pub pool: Pool,
     pub options: PostgresOptions,
     pub jobs: UnboundedReceiver<Job>,
+    pub bell: Arc<Bell>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
     pub broken: Option<(Instant, Duration, StoreError)>,
 }
@@ -137,7 +142,8 @@ impl Writer {
             return Err(Failure::NotBegun(unavailable(why)));
         }
         let (database_time, gained) = (self.options.database_time, AtomicI64::new(0));
-        let tx = Tx { client: &client, limit, database_time, gained };
+        let hints = Mutex::default();
+        let tx = Tx { client: &client, limit, database_time, bell: &self.bell, gained, hints };
         let answers = match tx.run_all(group).await {
             Ok(answers) => answers,
             Err(fault) => {
@@ -148,7 +154,10 @@ impl Writer {
             }
         };
         let why = match timeout(limit, client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => return Ok(answers),
+            Ok(Ok(())) => {
+                self.bell.tell(std::mem::take(&mut *tx.hints()));
+                return Ok(answers);
+            }
             // The server itself said that it did not commit.
             Ok(Err(error)) if error.code().is_some() && !error.is_closed() => {
                 drop(Object::take(client));
