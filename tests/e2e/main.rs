@@ -3,6 +3,7 @@
 mod architecture;
 mod command_line;
 mod demo;
+mod deploy;
 mod drain;
 mod echo_agent;
 mod refusals;
