@@ -32,6 +32,8 @@ pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
 #[cfg(feature = "postgres")]
+pub use open::open_with;
+#[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{

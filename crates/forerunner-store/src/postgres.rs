@@ -8,6 +8,7 @@
 
 mod contexts;
 mod failure;
+mod janitor;
 mod jobs;
 mod link;
 mod nodes;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::{
     failure::{KIND, closed, unavailable},
+    janitor::Janitor,
     jobs::{Ask, Job},
     writer::Writer,
 };
@@ -52,6 +54,8 @@ pub struct PostgresOptions {
     /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
     /// same, and it is how long sent bytes may stay unacknowledged.
     pub call_timeout: Duration,
+    /// Time between two rounds of vacuuming the tables that change with every task, by one node at a time; 30 s unless said.
+    pub vacuum_every: Duration,
     /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,
     /// they follow the times that callers give.
     pub database_time: bool,
@@ -63,6 +67,7 @@ impl Default for PostgresOptions {
             connections: 4,
             connect_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(5),
+            vacuum_every: Duration::from_secs(30),
             database_time: true,
         }
     }
@@ -98,7 +103,11 @@ impl PostgresStore {
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
-            Writer { pool, options, jobs, broken: None }.serve().await;
+            let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every };
+            tokio::select! {
+                () = Writer { pool, options, jobs, broken: None }.serve() => {}
+                () = janitor.serve() => {}
+            }
             // Nobody may be waiting for it.
             finished.send(()).unwrap_or_default();
         };

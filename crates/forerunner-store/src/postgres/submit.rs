@@ -225,7 +225,8 @@ impl Tx<'_> {
              FOR UPDATE SKIP LOCKED), \
              d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
              AND r.task = c.task RETURNING r.task), \
-             t AS (UPDATE tasks u SET state = 2, epoch = u.epoch + 1, attempt = u.attempt + 1, started_at = $2, \
+             t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::int8), attempt = u.attempt + 1, started_at = $2, \
              node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
              l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
              AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
@@ -234,7 +235,6 @@ impl Tx<'_> {
              LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
         );
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
-        self.renew(claim.node, claim.lease_until, lasts).await?;
         let (now, limit) = (claim.now.as_micros(), i64::try_from(claim.limit).unwrap_or(i64::MAX));
         let params = [
             (&claim.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
@@ -242,7 +242,11 @@ impl Tx<'_> {
             (&limit, Type::INT8),
             (claim.node.as_uuid(), Type::UUID),
         ];
-        let rows = self.query(SQL, &params).await?;
+        // Both are sent at once.
+        let (renewed, rows) =
+            tokio::join!(self.renew(claim.node, claim.lease_until, lasts), self.query(SQL, &params));
+        renewed?;
+        let rows = rows?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
             task.context_version = get::<i64>(row, 28)?.unsigned_abs();

@@ -3,7 +3,10 @@
 //! Locks are taken in this order: the line of a context, then ready rows, then task rows. Where two groups meet in
 //! another order, PostgreSQL ends one of them, and it is run again.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
 
 use forerunner_core::{ContextId, PoolName, TaskError, TaskId, TaskState, Timestamp};
 use tokio_postgres::{
@@ -12,12 +15,15 @@ use tokio_postgres::{
 };
 
 use super::{
-    failure::{Fault, Sql},
+    failure::{Fault, Sql, reason},
     rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
 };
 
 /// A parameter with its type, so that no statement has to be prepared under a name first.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Why a statement that did not end in time was given up.
+const SLOW: &str = "the database did not answer in time";
 
 /// The rank of a task that waits in its context's line. Rank 0, one that runs, is given by the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +39,27 @@ pub(super) struct Tx<'a> {
     pub limit: std::time::Duration,
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
+    /// What begins the transaction, until the first statement has taken it along: one way to the server less.
+    pub opening: Mutex<Option<String>>,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
 }
 
 impl Tx<'_> {
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
-        let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
-        Ok(rows.map_err(|_| Fault::Slow("the database did not answer in time"))??)
+        let Some(begin) = self.take_opening() else {
+            let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
+            return Ok(rows.map_err(|_| Fault::Slow(SLOW))??);
+        };
+        let both = async { tokio::join!(self.client.batch_execute(&begin), self.client.query_typed(sql, params)) };
+        let (begun, rows) = tokio::time::timeout(self.limit, both).await.map_err(|_| Fault::NotBegun(SLOW.to_owned()))?;
+        begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
+        Ok(rows?)
+    }
+
+    /// What is still to begin the transaction: none once a statement was run.
+    pub fn take_opening(&self) -> Option<String> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.
