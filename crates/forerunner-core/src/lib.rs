@@ -37,7 +37,7 @@ pub use placement::IdleAgents;
 pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally};
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Allowance, RestartBudget, RestartPolicy};
-pub use retry::{Next, RetryPolicy, after_attempt};
+pub use retry::{CRASH_RETRY, Next, RetryPolicy, after_attempt};
 pub use shares::{Member, shares};
 pub use task::{ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
 pub use time::{Clock, Timestamp};

@@ -9,6 +9,7 @@ use forerunner_store::Store;
 use crate::{
     Error,
     admission::Admission,
+    cluster::said::SaidBox,
     spec::{PolicyMaker, PoolSettings},
     watch::WatchBoard,
 };
@@ -19,6 +20,10 @@ pub(crate) struct Deps {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: NodeId,
     pub(crate) watch: WatchBoard,
+    /// What agents say, on its way to a store that keeps it.
+    pub(crate) said: SaidBox,
+    /// Other nodes have the same store.
+    pub(crate) shared: bool,
 }
 
 impl Deps {

@@ -17,8 +17,10 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
+mod events;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+mod hints;
 mod membership;
 mod memory;
 mod open;
@@ -29,6 +31,8 @@ mod sqlite;
 mod store;
 
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
+pub use events::{Event, Happened, Said, TaskEvents, said_seq};
+pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
 #[cfg(feature = "postgres")]
@@ -37,7 +41,7 @@ pub use open::open_with;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
-    node_lost,
+    Backlog, Beat, Beaten, Cancelled, Claim, ContextCommit, Enqueued, LEASE, Leader, LiveNode, Plan, Rescue, Rescued,
+    SETTINGS, Settled, Settlement, Store, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter,
+    TaskPage, dies_of_crash, node_lost,
 };

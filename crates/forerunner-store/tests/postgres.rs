@@ -6,10 +6,12 @@ mod pooler;
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+    ContextId, ErrorKind, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskError, TaskId,
+    TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, Enqueued, PostgresOptions, PostgresStore, Rescue, Settlement, Store, StoreError, Submission,
+    Beat, Claim, ContextCommit, Enqueued, Happened, LEASE, PostgresOptions, PostgresStore, Rescue, Said, Settlement,
+    Store, StoreError, Submission, TaskEvents, TaskFilter, said_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -156,6 +158,156 @@ async fn a_lease_that_another_node_took_over_settles_nothing() {
     assert!(new.epoch > old.epoch);
     assert!(one.settle(vec![done(&old)]).await.unwrap()[0].is_err());
     assert!(two.settle(vec![done(&new)]).await.unwrap()[0].is_ok());
+}
+
+/// What happened to a task, as one word each.
+async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, String)> {
+    let mut newest = after;
+    let mut all = Vec::new();
+    loop {
+        // Pages of two, so that what a row tells meets what is kept across the ends of pages.
+        let TaskEvents { events, ended } = store.events(task, newest, 2).await.unwrap().expect("it is known");
+        newest = events.last().map_or(newest, |event| event.seq);
+        let is_over = ended || events.is_empty();
+        all.extend(events.into_iter().map(|event| {
+            let word = match event.what {
+                Happened::State { state, attempt, error } => {
+                    let why = error.map_or(String::new(), |error| format!(" {}", error.kind.as_str()));
+                    format!("{state} {attempt}{why}")
+                }
+                Happened::Progress(text) | Happened::Output(text) => text,
+            };
+            (event.seq, word)
+        }));
+        if is_over {
+            return all;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    let context = ContextId::new("repo-42").unwrap();
+    let enqueue = async |number| {
+        let mut one = submission(number);
+        one.task.context = Some(context.clone());
+        store.enqueue(vec![one]).await.unwrap();
+    };
+    let claims = async |number, now| {
+        let claim = Claim { now: at(now), lease_until: at(now) + LEASE, ..claim(node(number), 1) };
+        store.claim(claim).await.unwrap()
+    };
+    let settle = async |task: &Task, version| {
+        let context = ContextCommit {
+            context: context.clone(),
+            parent_version: version,
+            frame: vec![1],
+            full: version == 0,
+            size_bytes: 1,
+            items: 1,
+        };
+        let settlement = Settlement { context: Some(context), ..done(task) };
+        store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+    };
+    for number in [1, 2] {
+        let report = "{}".to_owned();
+        store.beat(Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None }).await.unwrap();
+    }
+    enqueue(1).await;
+    let first = claims(1, 1).await.remove(0);
+    enqueue(2).await;
+    settle(&first, 0).await;
+    assert_eq!(claims(2, 10).await, [], "the next of the line is left to node 1");
+    let second = claims(1, 11).await.remove(0);
+    settle(&second, 1).await;
+    enqueue(20).await;
+    assert_eq!(claims(2, 30).await, [], "and so is one that comes later");
+    let third = claims(2, 1_000_020).await.remove(0);
+    settle(&third, 2).await;
+    enqueue(1_000_030).await;
+    assert_eq!(claims(1, 1_000_040).await, [], "now node 2 holds it");
+    store.leave(node(2)).await.unwrap();
+    store.cancel(claims(2, 1_000_050).await.remove(0).id, at(1_000_060)).await.unwrap().unwrap();
+    let waiting = store.tasks(TaskFilter { limit: 1, ..TaskFilter::default() }).await.unwrap().tasks.remove(0);
+    store.settle(vec![Settlement { next: Next::Release, ..done(&waiting) }]).await.unwrap().remove(0).unwrap();
+    enqueue(1_000_070).await;
+    assert_eq!(claims(1, 1_000_080).await.len(), 1, "nobody waits for a node that has left");
+}
+
+#[tokio::test]
+async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
+    let id = submission(1).task.id;
+    one.enqueue(vec![submission(1)]).await.unwrap();
+    let mut heard = told(&two, id, 0).await;
+    let mut hear = async || {
+        let newest = heard.last().map_or(0, |(seq, _)| *seq);
+        heard.extend(told(&two, id, newest).await);
+        // Who begins anew hears the same as who has listened all the time.
+        assert_eq!(told(&one, id, 0).await, heard);
+        heard.clone()
+    };
+    let say = async |task: &Task, count, text: &str, forget_before| {
+        let (seq, what) = (said_seq(task.epoch, count).unwrap(), Happened::Output(text.to_owned()));
+        one.say(vec![Said { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
+    };
+    let settle = async |task: &Task, next| {
+        let settlement = Settlement { task: id, epoch: task.epoch, now: at(4), next, context: None };
+        one.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+    };
+    let first = one.claim(claim(node(1), 1)).await.unwrap().remove(0);
+    say(&first, 0, "a", None).await;
+    hear().await;
+    say(&first, 1, "b", None).await;
+    let error = TaskError::new(ErrorKind::AgentError, "no");
+    settle(&first, Next::Retry { run_at: at(4), error, crash: false }).await;
+    say(&first, 2, "too late", None).await;
+    hear().await;
+    let second = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    say(&second, 0, "c", None).await;
+    settle(&second, Next::Release).await;
+    let third = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    settle(&third, Next::Finish { state: TaskState::Failed, output: None, error: None }).await;
+    hear().await;
+    one.redrive(id, at(5)).await.unwrap().unwrap();
+    hear().await;
+    one.cancel(id, at(6)).await.unwrap().unwrap();
+    hear().await;
+    one.redrive(id, at(7)).await.unwrap().unwrap();
+    let fourth = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    let words: Vec<_> = hear().await.into_iter().map(|(_, word)| word).collect();
+    let life = [
+        "queued 0",
+        "running 1",
+        "a",
+        "b",
+        "queued 1 agent_error",
+        "running 2",
+        "c",
+        "queued 1",
+        "running 2",
+        "failed 2",
+        "queued 0",
+        "cancelled 0 cancelled",
+        "queued 0",
+        "running 1",
+    ];
+    assert_eq!(words, life);
+    say(&fourth, 0, "d", None).await;
+    say(&fourth, 1, "e", said_seq(fourth.epoch, 1)).await;
+    settle(&fourth, done(&fourth).next).await;
+    let words: Vec<_> = told(&two, id, 0).await.into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words[..life.len()], life);
+    assert_eq!(words[life.len()..], ["e", "succeeded 1"], "what was to be forgotten is");
+    one.forget_events(at(5), 10).await.unwrap();
+    assert_eq!(told(&two, id, 0).await.len(), life.len() - 2, "what was said is gone, what happened is not");
+    assert_eq!(one.purge(at(9), 10).await.unwrap(), 1);
+    assert_eq!(one.events(id, 0, 10).await.unwrap(), None);
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM events"), "0");
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ const MAX_GROUP: usize = 1_024;
 
 const TABLE: &str = "CREATE TABLE bare (id bigint PRIMARY KEY, done boolean NOT NULL, input text NOT NULL, output text); \
                      CREATE INDEX bare_ready ON bare (id) WHERE NOT done";
-const INSERT: &str = "INSERT INTO bare SELECT id, false, input, NULL FROM unnest($1::bigint[], $2::text[]) AS s (id, input)";
+const INSERT: &str =
+    "INSERT INTO bare SELECT id, false, input, NULL FROM unnest($1::bigint[], $2::text[]) AS s (id, input)";
 const FINISH: &str = "WITH c AS MATERIALIZED (SELECT id FROM bare WHERE NOT done ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) \
                       UPDATE bare SET done = true, output = bare.input FROM c WHERE bare.id = c.id \
                       RETURNING bare.id, bare.output";

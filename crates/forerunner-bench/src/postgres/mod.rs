@@ -62,13 +62,21 @@ pub fn postgres(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result
     ];
     let samples = rounds::measure(&contenders, options.repetitions, progress)?;
     let mut notes = vec![
-        format!("PostgreSQL{}; submission and result committed before they are answered; pool of {}.",
-            if server.is_own() { " with the settings of a fresh one, on this machine" } else { "" }, ours::AGENTS),
-        format!("{}: accepted in one commit, ended in the next; no leases, priorities, keys, retries.", group_commit::NAME),
+        format!(
+            "PostgreSQL{}; submission and result committed before they are answered; pool of {}.",
+            if server.is_own() { " with the settings of a fresh one, on this machine" } else { "" },
+            ours::AGENTS
+        ),
+        format!(
+            "{}: accepted in one commit, ended in the next; no leases, priorities, keys, retries.",
+            group_commit::NAME
+        ),
         format!("The store alone: {CALLERS} callers that submit, claim and settle their share in batches."),
         format!("A backlog of {} tasks is worked off; the long queue holds {}.", drain::TASKS, options.backlog),
     ];
-    notes.push("What other queues on PostgreSQL do on the same server: crates/forerunner-bench/peers/run.sh.".to_owned());
+    notes.push(
+        "What other queues on PostgreSQL do on the same server: crates/forerunner-bench/peers/run.sh.".to_owned(),
+    );
     Ok(Report::new("postgres", options, rows(&samples), notes))
 }
 

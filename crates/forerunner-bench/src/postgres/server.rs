@@ -104,7 +104,8 @@ impl Own {
         let data = own.data();
         own.call("initdb", &["-D", &data, "-U", "forerunner", "-A", "trust", "-E", "UTF8"])?;
         let sockets = own.directory.path().display();
-        let settings = format!("listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{sockets}'\n");
+        let settings =
+            format!("listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{sockets}'\n");
         fs::write(Path::new(&data).join("postgresql.auto.conf"), settings)?;
         let log = own.directory.path().join("log").display().to_string();
         own.call("pg_ctl", &["-D", &data, "-l", &log, "-w", "start"])?;

@@ -11,6 +11,7 @@ pub mod process;
 mod simulated;
 
 pub(crate) use actor::AgentActor;
+pub(crate) use attempt::StopWhy;
 pub use context::{AgentContext, ProgressSink};
 pub use driver::{Driver, DriverFactory, Job, Seat};
 pub use error::AgentError;

@@ -3,6 +3,7 @@
 mod actor;
 mod control;
 pub(crate) mod messages;
+mod reconcile;
 mod settle;
 mod tally;
 

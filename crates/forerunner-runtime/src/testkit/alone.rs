@@ -23,6 +23,7 @@ use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
     clock::IdMaker,
+    cluster::said::SaidBox,
     deps::{Deps, PoolDeps},
     spec::PolicyMaker,
     watch::WatchBoard,
@@ -43,6 +44,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         clock: Arc::new(VirtualClock::starting_at(begin)),
         node: NodeId::from_parts(begin, 1),
         watch: WatchBoard::default(),
+        said: SaidBox::default(),
+        shared: false,
     };
     Arc::new(PoolDeps {
         node: Arc::new(node),

@@ -6,7 +6,10 @@ use super::failure::{KIND, reason, unavailable};
 use crate::StoreError;
 
 /// The statements that lead from version n to version n + 1, for n from 0. Ones that were released never change.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_tasks.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_tasks.sql"),
+    include_str!("../../migrations/postgres/0002_nodes.sql"),
+];
 
 /// The newest version known.
 pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;

@@ -7,6 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{
+    affinity::Which,
     failure::{Fault, Sql},
     rows::{Stored, get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
@@ -155,7 +156,11 @@ impl Tx<'_> {
                 (placed.due, placed.claimable) = (placed.due.max(last), false);
             }
         }
-        Ok(self.insert(&[placed]).await?.remove(0))
+        let answer = self.insert(&[placed]).await?.remove(0);
+        if matches!(answer, Ok(Enqueued::New { claimable: true, .. })) && task.context.is_some() {
+            self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
+        }
+        Ok(answer)
     }
 
     async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
@@ -221,7 +226,10 @@ impl Tx<'_> {
     pub async fn claim(&self, claim: &Claim) -> Sql<Vec<Task>> {
         const SQL: &str = concat!(
             "WITH c AS MATERIALIZED (SELECT pool, urgency, due, task FROM ready \
-             WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) ORDER BY urgency, due, task LIMIT $3 \
+             WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
+             AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
+             ORDER BY urgency, due, task LIMIT $3 \
              FOR UPDATE SKIP LOCKED), \
              d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
              AND r.task = c.task RETURNING r.task), \
@@ -241,15 +249,15 @@ impl Tx<'_> {
             (&now, Type::INT8),
             (&limit, Type::INT8),
             (claim.node.as_uuid(), Type::UUID),
+            (&self.database_time, Type::BOOL),
         ];
         // Both are sent at once.
-        let (renewed, rows) =
-            tokio::join!(self.renew(claim.node, claim.lease_until, lasts), self.query(SQL, &params));
+        let (renewed, rows) = tokio::join!(self.renew(claim.node, claim.lease_until, lasts), self.query(SQL, &params));
         renewed?;
         let rows = rows?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
-            task.context_version = get::<i64>(row, 28)?.unsigned_abs();
+            task.context_version = get::<i64>(row, 29)?.unsigned_abs();
             Ok(task)
         });
         tasks.collect()

@@ -4,7 +4,7 @@
 //! another order, PostgreSQL ends one of them, and it is run again.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicI64, Ordering},
 };
 
@@ -15,9 +15,13 @@ use tokio_postgres::{
 };
 
 use super::{
+    affinity::Which,
+    bell::Bell,
     failure::{Fault, Sql, reason},
     rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
 };
+
+use crate::Hints;
 
 /// A parameter with its type, so that no statement has to be prepared under a name first.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -41,8 +45,12 @@ pub(super) struct Tx<'a> {
     pub database_time: bool,
     /// What begins the transaction, until the first statement has taken it along: one way to the server less.
     pub opening: Mutex<Option<String>>,
+    /// Knows how many nodes there are to tell.
+    pub bell: &'a Bell,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
+    /// What the other nodes are to hear of once all is committed.
+    pub hints: Mutex<Hints>,
 }
 
 impl Tx<'_> {
@@ -52,7 +60,8 @@ impl Tx<'_> {
             return Ok(rows.map_err(|_| Fault::Slow(SLOW))??);
         };
         let both = async { tokio::join!(self.client.batch_execute(&begin), self.client.query_typed(sql, params)) };
-        let (begun, rows) = tokio::time::timeout(self.limit, both).await.map_err(|_| Fault::NotBegun(SLOW.to_owned()))?;
+        let (begun, rows) =
+            tokio::time::timeout(self.limit, both).await.map_err(|_| Fault::NotBegun(SLOW.to_owned()))?;
         begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
         Ok(rows?)
     }
@@ -82,6 +91,15 @@ impl Tx<'_> {
     pub async fn lock_line(&self, pool: &PoolName, context: &ContextId) -> Sql<()> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))::text";
         self.run(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await.map(drop)
+    }
+
+    pub fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells others of a task's end.
+    pub fn tell_end(&self, task: TaskId) {
+        self.hints().ended.insert(task);
     }
 
     pub fn gained(&self) -> i64 {
@@ -156,6 +174,7 @@ impl Tx<'_> {
         }
         if let Some(head) = head {
             self.make_ready(&head).await?;
+            self.leave_to_holder(&Which::Row(head.row)).await?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The task that runs everything that waits in one transaction, again and again.
 
 use std::{
-    sync::{Mutex, atomic::AtomicI64},
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     PostgresOptions,
+    bell::Bell,
     failure::{Fault, reason, unavailable},
     jobs::{Answer, Job},
     link,
@@ -51,6 +52,7 @@ pub(super) struct Writer {
     pub pool: Pool,
     pub options: PostgresOptions,
     pub jobs: UnboundedReceiver<Job>,
+    pub bell: Arc<Bell>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
     pub broken: Option<(Instant, Duration, StoreError)>,
 }
@@ -130,8 +132,8 @@ impl Writer {
     async fn transact(&self, client: Object, group: &[Job]) -> Result<Vec<Answer>, Failure> {
         let limit = self.options.call_timeout;
         let (database_time, gained) = (self.options.database_time, AtomicI64::new(0));
-        let opening = Mutex::new(Some(self.begin(group)));
-        let tx = Tx { client: &client, limit, database_time, opening, gained };
+        let (opening, hints) = (Mutex::new(Some(self.begin(group))), Mutex::default());
+        let tx = Tx { client: &client, limit, database_time, opening, bell: &self.bell, gained, hints };
         let answers = match tx.run_all(group).await {
             Ok(answers) => answers,
             Err(Fault::NotBegun(why)) => {
@@ -147,10 +149,14 @@ impl Writer {
         };
         if tx.take_opening().is_some() {
             // Nothing was asked of the database.
+            self.bell.tell(std::mem::take(&mut *tx.hints()));
             return Ok(answers);
         }
         let why = match timeout(limit, client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => return Ok(answers),
+            Ok(Ok(())) => {
+                self.bell.tell(std::mem::take(&mut *tx.hints()));
+                return Ok(answers);
+            }
             // The server itself said that it did not commit.
             Ok(Err(error)) if error.code().is_some() && !error.is_closed() => {
                 drop(Object::take(client));

@@ -65,7 +65,9 @@ async fn a_database_that_answers_no_more_is_told_in_time_and_used_again() {
     let healed = begun.elapsed();
     load.submit_all(2, 40, 0.005).await;
     let counts = finish(nodes, &load).await;
-    println!("C2: {silence:?} of silence, {answers} calls refused, the slowest after {slowest:.2?}; healed after {healed:.2?}; {counts:?}");
+    println!(
+        "C2: {silence:?} of silence, {answers} calls refused, the slowest after {slowest:.2?}; healed after {healed:.2?}; {counts:?}"
+    );
 }
 
 #[actix_rt::test]
@@ -86,7 +88,9 @@ async fn a_database_that_hangs_makes_no_node_grow() {
     assert!(after < before + before / 4, "{before} KiB before, {after} KiB after");
     load.submit_all(4, 240, 0.001).await;
     let counts = finish(nodes, &load).await;
-    println!("C4: {hang:?} without an answer, {answers} calls refused; {before} KiB before, {after} KiB after; {counts:?}");
+    println!(
+        "C4: {hang:?} without an answer, {answers} calls refused; {before} KiB before, {after} KiB after; {counts:?}"
+    );
 }
 
 /// Submits again and again for some time; answers how often it was refused, and the longest that a refusal took.
@@ -98,7 +102,8 @@ async fn ask_for(client: &Client, time: Duration) -> (u64, Duration) {
         async move {
             while Instant::now() < until {
                 let begun = Instant::now();
-                let answer = client.ask(Call::submit("work", &json!({ "input": null })).header("Idempotency-Key", "lost")).await;
+                let answer =
+                    client.ask(Call::submit("work", &json!({ "input": null })).header("Idempotency-Key", "lost")).await;
                 assert!(matches!(answer.status, 200 | 202 | 500 | 503), "{answer:?}");
                 if answer.status == 503 {
                     assert!(!answer.header("retry-after").is_empty(), "{answer:?}");

@@ -27,7 +27,8 @@ async fn a_key_makes_one_task_however_many_nodes_are_told_it_at_once() {
                 answer.body["id"].as_str().expect("an accepted task has an id").to_owned()
             }
         };
-        let tasks: BTreeSet<String> = stream::iter(0..submissions).map(submit).buffer_unordered(AT_ONCE).collect().await;
+        let tasks: BTreeSet<String> =
+            stream::iter(0..submissions).map(submit).buffer_unordered(AT_ONCE).collect().await;
         assert_eq!(tasks.len(), 1, "round {round}: {tasks:?}");
     }
     let known = clients[0].tasks("pool=work").await;

@@ -99,7 +99,12 @@ async fn running(client: &Client) -> Vec<(String, u64)> {
     let tasks: Vec<String> = tasks.map(str::to_owned).collect();
     let read = join_all(tasks.iter().map(|task| client.get(format!("/v1/tasks/{task}")))).await;
     let attempt = |task: Value| task["attempt"].as_u64().unwrap_or_default();
-    tasks.into_iter().zip(read).filter(|(_, task)| task["finished_at"].is_null()).map(|(id, task)| (id, attempt(task))).collect()
+    tasks
+        .into_iter()
+        .zip(read)
+        .filter(|(_, task)| task["finished_at"].is_null())
+        .map(|(id, task)| (id, attempt(task)))
+        .collect()
 }
 
 /// How long after the kill a task runs again; `None` if it had ended before.

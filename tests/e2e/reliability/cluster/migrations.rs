@@ -21,7 +21,8 @@ async fn a_migration_that_is_killed_leaves_all_or_nothing() {
         let ended = tokio::time::timeout(Duration::from_micros(chance.below(400_000)), run).await.is_ok();
         let database = format!("case{kill}");
         eventually("the server has heard of its end", SOON, async || {
-            let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            let others =
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
             holds(server.sql(&database, others) == "0")
         })
         .await;
@@ -40,5 +41,7 @@ async fn a_migration_that_is_killed_leaves_all_or_nothing() {
             assert_eq!(service.stop(SOON).await, 0);
         }
     }
-    println!("F3: {kills} kills, {whole} after the commit; each database was whole or empty, and was finished by the next run");
+    println!(
+        "F3: {kills} kills, {whole} after the commit; each database was whole or empty, and was finished by the next run"
+    );
 }

@@ -94,7 +94,8 @@ impl Hang {
     pub fn of(server: &PgServer) -> Self {
         let directory = server.sql("postgres", "SHOW data_directory");
         let file = std::fs::read_to_string(format!("{directory}/postmaster.pid")).expect("a server that runs");
-        let first: u32 = file.lines().next().and_then(|line| line.trim().parse().ok()).expect("its first line is a pid");
+        let first: u32 =
+            file.lines().next().and_then(|line| line.trim().parse().ok()).expect("its first line is a pid");
         // The first one stops before its children are listed, so that it starts no more of them.
         forerunner_e2e::send(first, Signal::STOP);
         let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
