@@ -42,6 +42,6 @@ async fn the_configurations_of_the_examples_would_run() {
     let site = Site::new();
     for name in ["two-nodes/forerunner.toml", "kubernetes/forerunner.toml", "systemd/forerunner.toml"] {
         let file = directory().join(name);
-        site.program().run(["config".into(), "check".into(), file.into_os_string()]).await.ended(0);
+        let _ = site.program().run(["config".into(), "check".into(), file.into_os_string()]).await.ended(0);
     }
 }

@@ -65,6 +65,9 @@ metrics_list! {
     WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held it: `hit`, `miss`.";
     RESTORED_BYTES Counter "forerunner_context_restored_bytes_total" ["pool"] "Encoded bytes read to restore contexts.";
     STORED_BYTES Counter "forerunner_context_stored_bytes_total" ["pool"] "Encoded bytes of context changes stored.";
+    NODES Gauge "forerunner_nodes" [] "Nodes that share the store and live, as this one knows.";
+    LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
+    LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
 
 /// Tells the installed recorder what each metric means. Call once it is installed.
@@ -126,6 +129,17 @@ impl QueueMetrics {
     pub(crate) fn refused(&self, reason: &'static str) {
         refused(&self.pool, reason);
     }
+}
+
+/// Shows how many nodes there are, and whether this one leads.
+pub(crate) fn cluster(nodes: usize, leads: bool) {
+    gauge!(NODES).set(nodes as f64);
+    gauge!(LEADS).set(f64::from(u8::from(leads)));
+}
+
+/// Counts a change of the node that leads.
+pub(crate) fn lead_changed() {
+    counter!(LEAD_CHANGES).increment(1);
 }
 
 /// Counts a submission that did not get as far as the queue.

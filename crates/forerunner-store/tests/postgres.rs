@@ -323,6 +323,34 @@ async fn leases_follow_the_clock_of_the_database() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_claimed_is_not_where_claims_look() {
+    const BLOCKED: i64 = 2_000;
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    let delayed = |number| {
+        let Submission { task, fingerprint } = submission(number);
+        Submission { task: Task { run_at: at(i64::MAX / 2), ..task }, fingerprint }
+    };
+    let behind_another = |number| {
+        let Submission { task, fingerprint } = submission(number);
+        let context = Some(ContextId::new("talk").unwrap());
+        Submission { task: Task { context, ..task }, fingerprint }
+    };
+    store.enqueue((0..BLOCKED).map(delayed).collect()).await.unwrap();
+    store.enqueue((BLOCKED..BLOCKED + 100).map(behind_another).collect()).await.unwrap();
+    store.enqueue((BLOCKED + 100..BLOCKED + 200).map(submission).collect()).await.unwrap();
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "101", "a hundred, and the first of the context");
+    let mut claimed = 0;
+    loop {
+        match store.claim(claim(node(1), 16)).await.unwrap().len() {
+            0 => break,
+            some => claimed += some,
+        }
+    }
+    assert_eq!((claimed, server.sql("case0", "SELECT count(*) FROM ready").as_str()), (101, "0"));
+}
+
+#[tokio::test]
 async fn one_node_at_a_time_vacuums_what_changes_with_every_task() {
     let server = PgServer::start(false);
     let url = server.database();

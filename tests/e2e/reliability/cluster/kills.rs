@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use forerunner_e2e::{Client, History, Nodes, PgServer, Seeded, count, eventually, holds};
+use forerunner_e2e::{Call, Client, History, Nodes, PgServer, Seeded, count, eventually, holds};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
@@ -15,6 +15,8 @@ use super::{
 const NODES: usize = 3;
 const AGENTS: u32 = 9;
 const CONNECTIONS: u64 = 12;
+/// Seconds of a task that is to be lost with its node.
+const LONG_S: f64 = 1.5;
 /// Until tasks of a lost node run elsewhere: its lease, and a second in which it is noticed.
 const BUDGET: Duration = Duration::from_secs(16);
 
@@ -35,7 +37,7 @@ async fn nothing_is_lost_by_kills_of_one_of_three_nodes() {
     let (measured, ()) = futures_util::join!(kill_repeatedly(&mut nodes, &load, tasks, kills), submitting);
     load.see_all_ended(SOON * count(2, 20) as u32).await;
     let counts = rig::judge(nodes, &load).await;
-    assert_eq!(counts.acknowledged as u64, tasks);
+    assert_eq!(counts.acknowledged as u64, tasks + kills * u64::from(AGENTS));
     assert_eq!(counts.succeeded, counts.acknowledged, "{counts:?}");
     let (recoveries, leaders) = (Times(measured.recoveries), Times(measured.leaders));
     println!(
@@ -56,7 +58,7 @@ async fn kill_repeatedly(nodes: &mut Nodes, load: &Load, tasks: u64, kills: u64)
         eventually("tasks come in", RESCUED * 10, async || holds(load.acknowledged() >= after)).await;
         let victim = victim(nodes, kill, &mut chance).await;
         let client = nodes.node(victim.place).client();
-        let lost = running(&client).await;
+        let lost = at_work(&client, load, kill).await;
         nodes.kill(victim.place);
         let killed = Instant::now();
         load.history.borrow_mut().node_down(&nodes.effects(), rig::CLUSTER);
@@ -68,8 +70,27 @@ async fn kill_repeatedly(nodes: &mut Nodes, load: &Load, tasks: u64, kills: u64)
         measured.leaders.extend(leads);
         nodes.restart(victim.place).await;
         load.turn_to_all(nodes.clients());
+        rig::balanced(&rest[0], NODES, AGENTS).await;
     }
     measured
+}
+
+/// Gives a node work that takes long enough to be lost with it; answers the tasks on its agents, with the attempt.
+async fn at_work(client: &Client, load: &Load, kill: u64) -> Vec<(String, u64)> {
+    let mut long = Vec::new();
+    for number in 0..u64::from(AGENTS) {
+        let key = format!("long-{kill}-{number}");
+        let call = Call::submit("work", &json!({ "input": { "service_s": LONG_S } })).header("Idempotency-Key", &key);
+        let task = client.ask(call).await.expect(202);
+        let id = task["id"].as_str().expect("an accepted task has an id");
+        load.history.borrow_mut().acked(&key, id);
+        long.push(id.to_owned());
+    }
+    eventually("the node is at work on one of them", SOON, async || {
+        let running = running(client).await;
+        running.iter().any(|(task, _)| long.contains(task)).then_some(running)
+    })
+    .await
 }
 
 struct Victim {

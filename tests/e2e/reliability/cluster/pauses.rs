@@ -20,7 +20,7 @@ async fn a_node_that_hangs_for_longer_than_its_lease_settles_nothing() {
         let (other, hung) = (nodes.node(0).client(), nodes.node(1).client());
         let before = lost(&hung).await;
         // Long enough to be running still when its lease has ended and it goes on.
-        let tasks = join_all((0..4).map(|_| other.submit("work", json!({ "service_s": 1.0 })))).await;
+        let tasks = join_all((0..4).map(|_| hung.submit("work", json!({ "service_s": 1.0 })))).await;
         for (number, task) in tasks.iter().enumerate() {
             history.acked(&format!("{round}-{number}"), task);
         }

@@ -20,7 +20,7 @@ pub const CLUSTER: &str = "cluster";
 /// Settings under which chance alone kills no task: a task may be hit by several faults.
 pub const HARDY: &str = "task.max_crashes = 20\ntask.max_attempts = 60\ntask.retry_initial = \"20ms\"";
 
-/// Starts nodes with a pool of so many writing agents in all.
+/// Starts nodes with a pool of so many writing agents in all, a multiple of the nodes.
 pub async fn start(store: &str, count: usize, agents: u32) -> Nodes {
     start_each(vec![store.to_owned(); count], agents).await
 }
@@ -30,12 +30,17 @@ pub async fn start_each(stores: Vec<String>, agents: u32) -> Nodes {
     let pool = |effects: &_| vec![Pool::writing("work", effects).fixed(agents).set(HARDY)];
     let count = stores.len();
     let nodes = Nodes::start_each(stores, "log.level = \"error\"", pool).await;
-    let client = nodes.node(0).client();
-    eventually("all nodes know each other and all agents are there", SOON, async || {
-        holds(sizes(&client).await.len() == count && sizes(&client).await.iter().sum::<u64>() == u64::from(agents))
+    balanced(&nodes.node(0).client(), count, agents).await;
+    nodes
+}
+
+/// Waits until all nodes know each other and have their share of the agents.
+pub async fn balanced(client: &Client, count: usize, agents: u32) {
+    let each = u64::from(agents) / count as u64;
+    eventually("all nodes have their share of the agents", RESCUED, async || {
+        holds(sizes(client).await == vec![each; count])
     })
     .await;
-    nodes
 }
 
 /// Stops all nodes and holds what happened against the invariants.
