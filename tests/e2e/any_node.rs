@@ -234,7 +234,9 @@ async fn a_stream_tells_of_an_attempt_that_died_with_its_node() {
     let [_, task] = one_on_each(&nodes).await;
     let before = nodes.node(0).client().events_after(&task, 0, 2).await;
     nodes.kill(1);
+    let killed = Instant::now();
     let back = nodes.node(0).client().events_after(&task, seq(&before[1]), 1).await.remove(0);
+    println!("taken back {:.2?} after the kill of its node; a lease lasts 15 s", killed.elapsed());
     assert_eq!((&back["state"], &back["error"]["kind"]), (&json!("queued"), &json!("node_lost")), "{back}");
     nodes.restart(1).await;
     let again = nodes.node(1).client().events_after(&task, seq(&back), 1).await.remove(0);

@@ -10,8 +10,8 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_store::{
-    Beat, Claim, ContextCommit, Enqueued, Happened, LEASE, PostgresOptions, PostgresStore, Rescue, Said, Settlement,
-    Store, StoreError, Submission, TaskEvents, TaskFilter, said_seq,
+    Beat, Claim, ContextCommit, Enqueued, Happened, Hints, LEASE, PostgresOptions, PostgresStore, Rescue, Said,
+    Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, said_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -234,6 +234,31 @@ async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
     store.settle(vec![Settlement { next: Next::Release, ..done(&waiting) }]).await.unwrap().remove(0).unwrap();
     enqueue(1_000_070).await;
     assert_eq!(claims(1, 1_000_080).await.len(), 1, "nobody waits for a node that has left");
+}
+
+#[tokio::test]
+async fn a_node_that_was_cut_off_hears_again_and_knows_that_it_missed_something() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
+    let mut news = one.hear().expect("it is shared");
+    assert_eq!(news.recv().await.unwrap(), Hints::anything());
+    drop(two.hear());
+    for (number, store) in [(1, &one), (2, &two), (1, &one)] {
+        let report = "{}".to_owned();
+        let beat = Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None };
+        store.beat(beat).await.unwrap();
+    }
+    let work = Hints::work(pool());
+    while !two.is_hearing() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    two.tell(work.clone());
+    assert_eq!(news.recv().await.unwrap(), work, "news of others are heard");
+    one.tell(Hints::work(pool()));
+    server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_notify%'");
+    assert_eq!(news.recv().await.unwrap(), Hints::anything(), "its own are not, and what was missed may be anything");
+    assert!(one.is_hearing());
 }
 
 #[tokio::test]

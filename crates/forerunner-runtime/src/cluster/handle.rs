@@ -40,7 +40,7 @@ impl Handle {
         })
     }
 
-    /// Waits for a task to end here, as `here` tells, or on another node; `None` when the store fails.
+    /// Waits for a task to end here, as `here` tells, or on another node; `None` when there is no such task any more.
     pub(crate) async fn ended_anywhere(&self, id: TaskId, here: impl Future<Output = Option<Task>>) -> Option<Task> {
         let elsewhere = async {
             let mut pause = FIRST_LOOK;
@@ -51,6 +51,8 @@ impl Handle {
                 match self.task(id).await {
                     Ok(task) if task.state.is_terminal() => return Some(task),
                     Ok(_) => {}
+                    // A store that fails for a while is asked again.
+                    Err(error) if error.is_retryable() => {}
                     Err(_) => return None,
                 }
             }

@@ -166,8 +166,11 @@ impl Bell {
                     "the node does not hear the other ones at once: it looks at the store again and again instead"
                 );
             }
-            pause = if begun.elapsed() > BACKOFF.1 { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
+            if begun.elapsed() > BACKOFF.1 {
+                pause = BACKOFF.0;
+            }
             sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
         }
     }
 
