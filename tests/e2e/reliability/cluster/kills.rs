@@ -16,7 +16,7 @@ const NODES: usize = 3;
 const AGENTS: u32 = 9;
 const CONNECTIONS: u64 = 12;
 /// Seconds of a task that is to be lost with its node.
-const LONG_S: f64 = 1.5;
+const LONG_S: f64 = 4.0;
 /// Until tasks of a lost node run elsewhere: its lease, and a second in which it is noticed.
 const BUDGET: Duration = Duration::from_secs(16);
 
@@ -77,15 +77,18 @@ async fn kill_repeatedly(nodes: &mut Nodes, load: &Load, tasks: u64, kills: u64)
 
 /// Gives a node work that takes long enough to be lost with it; answers the tasks on its agents, with the attempt.
 async fn at_work(client: &Client, load: &Load, kill: u64) -> Vec<(String, u64)> {
-    let mut long = Vec::new();
-    for number in 0..u64::from(AGENTS) {
+    let submit = |number: u32| {
         let key = format!("long-{kill}-{number}");
-        let call = Call::submit("work", &json!({ "input": { "service_s": LONG_S } })).header("Idempotency-Key", &key);
-        let task = client.ask(call).await.expect(202);
-        let id = task["id"].as_str().expect("an accepted task has an id");
-        load.history.borrow_mut().acked(&key, id);
-        long.push(id.to_owned());
-    }
+        async move {
+            let call = Call::submit("work", &json!({ "input": { "service_s": LONG_S } }));
+            let task = client.ask(call.header("Idempotency-Key", &key)).await.expect(202);
+            let id = task["id"].as_str().expect("an accepted task has an id").to_owned();
+            load.history.borrow_mut().acked(&key, &id);
+            id
+        }
+    };
+    // All at once: on a busy machine the first would end before the last is accepted.
+    let long = join_all((0..AGENTS).map(submit)).await;
     eventually("the node is at work on one of them", SOON, async || {
         let running = running(client).await;
         running.iter().any(|(task, _)| long.contains(task)).then_some(running)
