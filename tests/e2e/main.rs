@@ -5,6 +5,7 @@ mod architecture;
 mod command_line;
 mod contexts;
 mod demo;
+mod deploy;
 mod drain;
 mod echo_agent;
 mod refusals;

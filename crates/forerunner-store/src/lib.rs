@@ -43,6 +43,8 @@ pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
 #[cfg(feature = "postgres")]
+pub use open::open_with;
+#[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{

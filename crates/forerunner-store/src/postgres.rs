@@ -12,6 +12,7 @@ mod bell;
 mod contexts;
 mod events;
 mod failure;
+mod janitor;
 mod jobs;
 mod link;
 mod listing;
@@ -41,6 +42,7 @@ use self::{
     address::Address,
     bell::Bell,
     failure::{KIND, closed, unavailable},
+    janitor::Janitor,
     jobs::{Ask, Job},
     writer::Writer,
 };
@@ -63,6 +65,8 @@ pub struct PostgresOptions {
     /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
     /// same, and it is how long sent bytes may stay unacknowledged.
     pub call_timeout: Duration,
+    /// Time between two rounds of vacuuming the tables that change with every task, by one node at a time; 30 s unless said.
+    pub vacuum_every: Duration,
     /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,
     /// they follow the times that callers give.
     pub database_time: bool,
@@ -74,6 +78,7 @@ impl Default for PostgresOptions {
             connections: 4,
             connect_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(5),
+            vacuum_every: Duration::from_secs(30),
             database_time: true,
         }
     }
@@ -119,7 +124,11 @@ impl PostgresStore {
             drop(opened.send(Ok(())));
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            Writer { pool, options, jobs, bell: rung, broken: None }.serve().await;
+            let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every };
+            tokio::select! {
+                () = Writer { pool, options, jobs, bell: rung, broken: None }.serve() => {}
+                () = janitor.serve() => {}
+            }
             // Nobody may be waiting for it.
             finished.send(()).unwrap_or_default();
         };

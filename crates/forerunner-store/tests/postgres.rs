@@ -1,6 +1,7 @@
 //! The suite that every store must pass, on a PostgreSQL server started here; and several nodes on one database.
 
 mod pg;
+mod pooler;
 
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
@@ -13,11 +14,13 @@ use forerunner_store::{
     PostgresStore, Rescue, Said, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
 };
 use pg::PgServer;
+use pooler::PgBouncer;
 
 const OPTIONS: PostgresOptions = PostgresOptions {
     connections: 2,
     connect_timeout: Duration::from_secs(2),
     call_timeout: Duration::from_secs(2),
+    vacuum_every: Duration::from_secs(30),
     database_time: false,
 };
 
@@ -89,13 +92,42 @@ mod conformance {
     forerunner_store::store_conformance!(|| async { fresh() });
 }
 
+/// Once more with a pooler in between that gives each transaction whichever connection is free.
+mod conformance_through_a_pooler {
+    use super::*;
+
+    thread_local! {
+        static SERVER: PgServer = PgServer::start(false);
+        static POOLER: PgBouncer = SERVER.with(|server| PgBouncer::to(&server.database()));
+    }
+
+    fn fresh() -> Arc<dyn Store> {
+        let url = SERVER.with(PgServer::database);
+        let url = POOLER.with(|pooler| pooler.through(&url));
+        Arc::new(PostgresStore::open(&url, OPTIONS).unwrap())
+    }
+
+    forerunner_store::store_conformance!(|| async { fresh() });
+}
+
 #[tokio::test]
-async fn two_nodes_never_claim_the_same_task() {
-    const TASKS: i64 = 4_000;
+async fn two_nodes_behind_a_pooler_never_claim_the_same_task() {
     let server = PgServer::start(false);
     let url = server.database();
-    let stores = [1, 2].map(|number| (node(number), PostgresStore::open(&url, OPTIONS).unwrap()));
-    let accepted = stores[0].1.enqueue((0..TASKS).map(submission).collect()).await.unwrap();
+    let pooler = PgBouncer::to(&url);
+    share_all_tasks(&pooler.through(&url), 400).await;
+}
+
+#[tokio::test]
+async fn two_nodes_never_claim_the_same_task() {
+    let server = PgServer::start(false);
+    share_all_tasks(&server.database(), 4_000).await;
+}
+
+/// Lets two nodes work all tasks off, and sees that each was claimed once.
+async fn share_all_tasks(url: &str, tasks: i64) {
+    let stores = [1, 2].map(|number| (node(number), PostgresStore::open(url, OPTIONS).unwrap()));
+    let accepted = stores[0].1.enqueue((0..tasks).map(submission).collect()).await.unwrap();
     assert!(accepted.iter().all(|answer| matches!(answer, Ok(Enqueued::New { claimable: true, .. }))));
     let take_all = async |node: NodeId, store: &PostgresStore| {
         let mut mine = Vec::new();
@@ -111,9 +143,9 @@ async fn two_nodes_never_claim_the_same_task() {
     };
     let (one, two) = tokio::join!(take_all(stores[0].0, &stores[0].1), take_all(stores[1].0, &stores[1].1));
     let distinct: HashSet<_> = one.iter().chain(&two).collect();
-    assert_eq!((one.len() + two.len(), distinct.len()), (TASKS as usize, TASKS as usize));
+    assert_eq!((one.len() + two.len(), distinct.len()), (tasks as usize, tasks as usize));
     assert!(!one.is_empty() && !two.is_empty());
-    assert_eq!(stores[1].1.counts(pool()).await.unwrap().of(TaskState::Succeeded), TASKS as u64);
+    assert_eq!(stores[1].1.counts(pool()).await.unwrap().of(TaskState::Succeeded), tasks as u64);
 }
 
 #[tokio::test]
@@ -318,6 +350,58 @@ async fn leases_follow_the_clock_of_the_database() {
     // The caller's clock is years ahead; the lease still lasts ten minutes.
     let ahead = Rescue::Expired { now: at(i64::from(i32::MAX) * 1_000_000) };
     assert!(store.rescue(ahead).await.unwrap().requeued.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_claimed_is_not_where_claims_look() {
+    const BLOCKED: i64 = 2_000;
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    let delayed = |number| {
+        let Submission { task, fingerprint } = submission(number);
+        Submission { task: Task { run_at: at(i64::MAX / 2), ..task }, fingerprint }
+    };
+    let behind_another = |number| {
+        let Submission { task, fingerprint } = submission(number);
+        let context = Some(ContextId::new("talk").unwrap());
+        Submission { task: Task { context, ..task }, fingerprint }
+    };
+    store.enqueue((0..BLOCKED).map(delayed).collect()).await.unwrap();
+    store.enqueue((BLOCKED..BLOCKED + 100).map(behind_another).collect()).await.unwrap();
+    store.enqueue((BLOCKED + 100..BLOCKED + 200).map(submission).collect()).await.unwrap();
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "101", "a hundred, and the first of the context");
+    let mut claimed = 0;
+    loop {
+        match store.claim(claim(node(1), 16)).await.unwrap().len() {
+            0 => break,
+            some => claimed += some,
+        }
+    }
+    assert_eq!((claimed, server.sql("case0", "SELECT count(*) FROM ready").as_str()), (101, "0"));
+}
+
+#[tokio::test]
+async fn one_node_at_a_time_vacuums_what_changes_with_every_task() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let often = PostgresOptions { vacuum_every: Duration::from_millis(500), ..OPTIONS };
+    let stores = [(); 3].map(|()| PostgresStore::open(&url, often).unwrap());
+    stores[0].enqueue((0..100).map(submission).collect()).await.unwrap();
+    assert_eq!(stores[1].claim(claim(node(1), 100)).await.unwrap().len(), 100);
+    let vacuums = || {
+        let sql = "SELECT pg_stat_force_next_flush(), COALESCE(sum(vacuum_count), 0) FROM pg_stat_user_tables \
+                   WHERE relname = 'ready'";
+        server.sql("case0", sql).trim_start_matches('|').parse::<u32>().unwrap()
+    };
+    let begun = tokio::time::Instant::now();
+    while vacuums() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} rounds only", vacuums());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A turn is taken at most twice a period, however many nodes there are.
+    let most = 2 * begun.elapsed().as_millis() / 500 + 2;
+    assert!(u128::from(vacuums()) <= most, "{} rounds in {:?}", vacuums(), begun.elapsed());
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "0");
 }
 
 #[tokio::test]

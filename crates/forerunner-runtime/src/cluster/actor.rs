@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     deps::Deps,
+    metrics,
     pool::messages::SetPaused,
     queue::messages::{Counted, LookForWork, StopAll, StopCancelled},
     status::NodeStatus,
@@ -127,7 +128,9 @@ impl ClusterActor {
         let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
         if leads != self.leads {
             tracing::info!(leader = %beaten.leader.node, term = beaten.leader.term, "the lead has changed");
+            metrics::lead_changed();
         }
+        metrics::cluster(beaten.nodes.len(), leads.is_some());
         self.leads = leads;
         let reports: Vec<(NodeId, NodeReport)> =
             beaten.nodes.iter().map(|one| (one.node, serde_json::from_str(&one.report).unwrap_or_default())).collect();
@@ -248,6 +251,7 @@ impl ClusterActor {
         if late && !self.lost && !self.left {
             self.lost = true;
             self.leads = None;
+            metrics::cluster(1, false);
             tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);

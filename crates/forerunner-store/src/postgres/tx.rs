@@ -17,7 +17,7 @@ use tokio_postgres::{
 use super::{
     affinity::Which,
     bell::Bell,
-    failure::{Fault, Sql},
+    failure::{Fault, Sql, reason},
     rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
 };
 
@@ -25,6 +25,9 @@ use crate::Hints;
 
 /// A parameter with its type, so that no statement has to be prepared under a name first.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Why a statement that did not end in time was given up.
+const SLOW: &str = "the database did not answer in time";
 
 /// The rank of a task that waits in its context's line. Rank 0, one that runs, is given by the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(super) struct Tx<'a> {
     pub limit: std::time::Duration,
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
+    /// What begins the transaction, until the first statement has taken it along: one way to the server less.
+    pub opening: Mutex<Option<String>>,
     /// Knows how many nodes there are to tell.
     pub bell: &'a Bell,
     /// How many more tasks are claimable than when the transaction began.
@@ -50,8 +55,20 @@ pub(super) struct Tx<'a> {
 
 impl Tx<'_> {
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
-        let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
-        Ok(rows.map_err(|_| Fault::Slow("the database did not answer in time"))??)
+        let Some(begin) = self.take_opening() else {
+            let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
+            return Ok(rows.map_err(|_| Fault::Slow(SLOW))??);
+        };
+        let both = async { tokio::join!(self.client.batch_execute(&begin), self.client.query_typed(sql, params)) };
+        let (begun, rows) =
+            tokio::time::timeout(self.limit, both).await.map_err(|_| Fault::NotBegun(SLOW.to_owned()))?;
+        begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
+        Ok(rows?)
+    }
+
+    /// What is still to begin the transaction: none once a statement was run.
+    pub fn take_opening(&self) -> Option<String> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.

@@ -79,12 +79,16 @@ impl PgServer {
 
     /// Stops the server as a crash would, and starts it again.
     pub fn crash_and_restart(&self) {
-        let data = self.data();
-        self.call("pg_ctl", &["-D", &data, "-m", "immediate", "-w", "stop"]);
-        self.call("pg_ctl", &["-D", &data, "-l", &self.log(), "-w", "-t", "60", "start"]);
+        self.stop();
+        self.start_again();
     }
 
-    /// Stops the server.
+    /// Starts the server after a [`stop`](Self::stop).
+    pub fn start_again(&self) {
+        self.call("pg_ctl", &["-D", &self.data(), "-l", &self.log(), "-w", "-t", "60", "start"]);
+    }
+
+    /// Stops the server as a crash would.
     pub fn stop(&self) {
         self.call("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]);
     }
