@@ -49,6 +49,9 @@ install_packages() {
         fail "could not install: $*; install them by hand and start again"
 }
 
+# Debian keeps programs of servers out of the PATH of users.
+have_server() { have "$1" || [ -x "/usr/sbin/$1" ]; }
+
 component() {
     cargo "$1" --version >/dev/null 2>&1 && return
     have rustup || fail "cargo $1 is missing and there is no rustup; install the component \`$2\` of your Rust"
@@ -64,6 +67,10 @@ have python3 || missing+=(python3)
 have strace || missing+=(strace)
 compiles_c || missing+=(gcc libc6-dev)
 has_postgres || missing+=(postgresql)
+# What stands in front of nodes, and between them and their database.
+have curl || missing+=(curl)
+have_server haproxy || missing+=(haproxy)
+have_server pgbouncer || missing+=(pgbouncer)
 [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
 component fmt rustfmt
 component clippy clippy

@@ -1,9 +1,11 @@
 //! End to end: the real program, a real port, real processes, a real store.
 
+mod any_node;
 mod architecture;
 mod command_line;
 mod contexts;
 mod demo;
+mod deploy;
 mod drain;
 mod echo_agent;
 mod refusals;

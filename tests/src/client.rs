@@ -222,17 +222,39 @@ impl Client {
     /// # Panics
     /// If the stream breaks off, or does not end in a minute and a half.
     pub async fn events(&self, task: &str) -> Vec<Value> {
+        self.events_after(task, 0, usize::MAX).await
+    }
+
+    /// Follows a task from behind the event with this number, until it ends or so many events have come, and returns the data
+    /// of its events.
+    ///
+    /// # Panics
+    /// If the stream breaks off, or does not come so far in a minute and a half.
+    pub async fn events_after(&self, task: &str, last: u64, most: usize) -> Vec<Value> {
         let url = format!("{}/v1/tasks/{task}/events", self.base);
-        let mut stream = self.http.get(url).send().await.expect("events are sent");
-        let mut bytes = Vec::new();
+        let request = self.http.get(url).insert_header(("Last-Event-ID", last.to_string()));
+        let mut stream = request.send().await.expect("events are sent");
+        let (mut bytes, mut events) = (Vec::new(), Vec::new());
         let read = async {
-            while let Some(piece) = stream.next().await {
+            while events.len() < most
+                && let Some(piece) = stream.next().await
+            {
                 bytes.extend_from_slice(&piece.expect("a stream that ends is whole"));
+                while let Some(end) = bytes.windows(2).position(|pair| pair == b"\n\n") {
+                    let frame: Vec<u8> = bytes.drain(..end + 2).collect();
+                    events.extend(data_of(&frame));
+                }
             }
         };
         tokio::time::timeout(LIMIT, read).await.expect("the stream of a task that ends does so too");
-        let text = String::from_utf8(bytes).expect("events are text");
-        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        data.map(|data| serde_json::from_str(data.trim()).expect("the data of an event is JSON")).collect()
+        events.truncate(most);
+        events
     }
+}
+
+/// The data of an event in a frame of server-sent events; none in a comment.
+fn data_of(frame: &[u8]) -> Option<Value> {
+    let text = std::str::from_utf8(frame).expect("events are text");
+    let data = text.lines().find_map(|line| line.strip_prefix("data:"))?;
+    Some(serde_json::from_str(data.trim()).expect("the data of an event is JSON"))
 }

@@ -1,13 +1,13 @@
 //! Several nodes, each with a configuration, a port and processes of its own, on a store that they share.
 
-use crate::{Effects, Pool, Service, Signal, Site};
+use crate::{Client, Effects, Pool, Service, Signal, Site};
 
 /// Nodes that can be killed, stopped, let go on and started again one by one.
 ///
 /// Their agents write into one file, that of the first node's site.
 #[derive(Debug)]
 pub struct Nodes {
-    store: String,
+    stores: Vec<String>,
     sites: Vec<Site>,
     services: Vec<Option<Service>>,
 }
@@ -19,12 +19,21 @@ impl Nodes {
     /// # Panics
     /// If one does not come up.
     pub async fn start(store: &str, count: usize, lines: &str, pools: impl Fn(&Effects) -> Vec<Pool>) -> Self {
+        Self::start_each(vec![store.to_owned(); count], lines, pools).await
+    }
+
+    /// Starts a node for each of these addresses, which are different ways to one store.
+    ///
+    /// # Panics
+    /// If one does not come up.
+    pub async fn start_each(stores: Vec<String>, lines: &str, pools: impl Fn(&Effects) -> Vec<Pool>) -> Self {
+        let count = stores.len();
         let first = Site::new();
         let effects = first.effects();
         let rest = (1..count).map(|_| Site::new());
         let sites: Vec<Site> =
             std::iter::once(first).chain(rest).map(|site| site.with(lines, &pools(&effects))).collect();
-        let mut nodes = Self { store: store.to_owned(), services: sites.iter().map(|_| None).collect(), sites };
+        let mut nodes = Self { stores, services: sites.iter().map(|_| None).collect(), sites };
         for node in 0..count {
             nodes.restart(node).await;
         }
@@ -54,6 +63,11 @@ impl Nodes {
         self.services[node].as_ref().expect("this node lives")
     }
 
+    /// Returns a client of each node that lives.
+    pub fn clients(&self) -> Vec<Client> {
+        self.services.iter().flatten().map(Service::client).collect()
+    }
+
     /// Returns whether a node was started and neither killed nor taken since.
     pub fn lives(&self, node: usize) -> bool {
         self.services[node].is_some()
@@ -65,7 +79,7 @@ impl Nodes {
     /// If it does not come up.
     pub async fn restart(&mut self, node: usize) {
         self.kill(node);
-        self.services[node] = Some(self.sites[node].serve_on(&self.store).await);
+        self.services[node] = Some(self.sites[node].serve_on(&self.stores[node]).await);
     }
 
     /// Kills a node as a loss of power would, its agents included.

@@ -1,21 +1,18 @@
 //! Tasks through a pool on disk.
 
-use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io::Write, path::Path, sync::Arc};
 
 use forerunner::{
-    Payload, Placement, PoolName, Runtime, Task,
-    core::{NewTask, Next, NodeId, RetryPolicy, TaskId, TaskState, Timestamp},
-    store::{Claim, Settlement, SqliteOptions, SqliteStore, Store, Submission},
+    Placement, Runtime,
+    store::{SqliteOptions, SqliteStore, Store},
 };
-use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::{
-    Error, Options,
-    ours::{self, POOL},
+    Error, Options, ours,
     report::{Budget, Report, Row, Unit},
     rounds::{self, Contender, Progress},
-    service,
+    service, stored,
 };
 
 const OURS_512: &str = "forerunner, 512 in flight";
@@ -89,58 +86,10 @@ fn store(options: &Options, file: &Path, in_flight: usize) -> Result<f64, Error>
     let thread = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file, SqliteOptions::default())?);
     thread.block_on(async {
-        let mut rate = 0.0;
-        for duration in [options.warm_up(), options.sample] {
-            let begun = Instant::now();
-            let until = begun + duration;
-            let callers = (0..CALLERS).map(|caller| cycle(&*store, caller, in_flight / CALLERS, until));
-            let done: u64 = try_join_all(callers).await?.iter().sum();
-            rate = done as f64 / begun.elapsed().as_secs_f64();
-        }
+        let rate = stored::throughput(&store, CALLERS, in_flight, options.warm_up(), options.sample).await?;
         store.close().await?;
         Ok(rate)
     })
-}
-
-/// Submits, claims and settles batches until the time given; counts tasks.
-async fn cycle(store: &dyn Store, caller: usize, batch: usize, until: Instant) -> Result<u64, Error> {
-    let pool = PoolName::new(POOL).map_err(forerunner::Error::from)?;
-    let node = NodeId::from_parts(now(), 1);
-    let mut done = 0;
-    while Instant::now() < until {
-        let first = (caller as u128) << 40 | u128::from(done);
-        let tasks = (0..batch as u128).map(|index| Submission { task: task(&pool, first + index), fingerprint: None });
-        store.enqueue(tasks.collect()).await?;
-        let lease_until = now() + Duration::from_secs(15);
-        let claim = Claim { pool: pool.clone(), node, limit: batch, now: now(), lease_until };
-        let claimed = store.claim(claim).await?;
-        let settled = claimed.into_iter().map(|task| Settlement {
-            task: task.id,
-            epoch: task.epoch,
-            now: now(),
-            next: Next::Finish { state: TaskState::Succeeded, output: Some(task.input), error: None },
-            context: None,
-            context_cost: None,
-        });
-        let answers = store.settle(settled.collect()).await?;
-        done += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
-    }
-    Ok(done)
-}
-
-fn task(pool: &PoolName, number: u128) -> Task {
-    let now = now();
-    Task::accepted(
-        TaskId::from_parts(now, number),
-        NewTask::new(pool.clone(), Payload::trusted(number.to_string())),
-        now,
-        Duration::from_secs(600),
-        RetryPolicy::default(),
-    )
-}
-
-fn now() -> Timestamp {
-    forerunner::core::Clock::now(&forerunner::SystemClock)
 }
 
 /// Appends groups of records and waits for the disk after each.

@@ -29,6 +29,17 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The database said no to a reference.
+    #[error("the database failed while it was measured: {0}")]
+    Database(#[from] tokio_postgres::Error),
+    /// Something that is measured is not on this machine.
+    #[error("{what} is not on this machine; {remedy}")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A thread that measured panicked.
     #[error("a thread that measured panicked; its message is above")]
     Panicked,

@@ -12,21 +12,26 @@
 //! # Ok::<(), forerunner_bench::Error>(())
 //! ```
 
+mod backlog;
 mod durable;
 mod error;
 mod http;
 mod in_process;
 mod options;
 mod ours;
+mod postgres;
 mod reference;
 mod report;
 mod rounds;
 mod service;
+mod stored;
 
+pub use backlog::backlog;
 pub use durable::durable;
 pub use error::Error;
 pub use http::http;
 pub use in_process::in_process;
 pub use options::Options;
+pub use postgres::postgres;
 pub use report::{Budget, Report, Row, Unit};
 pub use rounds::Progress;

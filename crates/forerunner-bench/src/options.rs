@@ -11,17 +11,33 @@ pub struct Options {
     pub sample: Duration,
     /// Where durable measurements put their files; removed afterwards. On the disk that is to be measured.
     pub directory: PathBuf,
+    /// Tasks that wait where a long queue is measured.
+    pub backlog: usize,
+    /// Address of the PostgreSQL server that is measured; unless said, one is started for the measurement.
+    pub postgres: Option<String>,
 }
 
 impl Options {
     /// Enough to tell a ratio of 1.1 from 1 on a quiet machine.
     pub fn thorough() -> Self {
-        Self { repetitions: 5, sample: Duration::from_secs(1), directory: PathBuf::from(".") }
+        Self {
+            repetitions: 5,
+            sample: Duration::from_secs(1),
+            directory: PathBuf::from("."),
+            backlog: 1_000_000,
+            postgres: None,
+        }
     }
 
     /// Just enough to see that everything works. The figures mean nothing.
     pub fn quick() -> Self {
-        Self { repetitions: 1, sample: Duration::from_millis(20), directory: std::env::temp_dir() }
+        Self {
+            repetitions: 1,
+            sample: Duration::from_millis(20),
+            directory: std::env::temp_dir(),
+            backlog: 2_000,
+            postgres: None,
+        }
     }
 
     /// How long a contender warms up before a sample.

@@ -56,6 +56,8 @@ pub enum Unit {
     RequestsPerS,
     /// Microseconds.
     Micros,
+    /// Milliseconds.
+    Millis,
 }
 
 /// What the project asks of a row.
@@ -64,6 +66,8 @@ pub enum Unit {
 pub enum Budget {
     /// At least this ratio.
     RatioAtLeast(f64),
+    /// At most this ratio.
+    RatioAtMost(f64),
     /// At least this figure.
     AtLeast(f64),
     /// At most this figure.
@@ -76,12 +80,13 @@ impl Unit {
             Self::TasksPerS => "tasks/s",
             Self::RequestsPerS => "req/s",
             Self::Micros => "µs",
+            Self::Millis => "ms",
         }
     }
 
     fn show(self, value: f64) -> String {
         match self {
-            Self::Micros => format!("{value:.1}"),
+            Self::Micros | Self::Millis => format!("{value:.1}"),
             Self::TasksPerS | Self::RequestsPerS => thousands(value),
         }
     }
@@ -91,6 +96,7 @@ impl Budget {
     fn is_met(self, ours: f64, ratio: Option<f64>) -> Option<bool> {
         match self {
             Self::RatioAtLeast(least) => ratio.map(|ratio| ratio >= least),
+            Self::RatioAtMost(most) => ratio.map(|ratio| ratio <= most),
             Self::AtLeast(least) => Some(ours >= least),
             Self::AtMost(most) => Some(ours <= most),
         }
@@ -99,6 +105,7 @@ impl Budget {
     fn show(self, unit: Unit) -> String {
         match self {
             Self::RatioAtLeast(least) => format!(">= {least:.2} x"),
+            Self::RatioAtMost(most) => format!("<= {most:.2} x"),
             Self::AtLeast(least) => format!(">= {}", unit.show(least)),
             Self::AtMost(most) => format!("<= {}", unit.show(most)),
         }

@@ -79,7 +79,15 @@ pub(crate) async fn round_trips<S: Service>(
         micros.push((ended - begun).as_secs_f64() * 1e6);
         begun = ended;
     }
-    micros.sort_by(f64::total_cmp);
-    let rank = |share: f64| micros[((micros.len() as f64 * share) as usize).min(micros.len() - 1)];
-    Ok([rank(0.5), rank(0.99)])
+    Ok(percentiles(micros))
+}
+
+/// The median and the 99th percentile; 0 of none.
+pub(crate) fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    let rank = |share: f64| {
+        let place = ((values.len() as f64 * share) as usize).min(values.len().saturating_sub(1));
+        values.get(place).copied().unwrap_or_default()
+    };
+    [rank(0.5), rank(0.99)]
 }

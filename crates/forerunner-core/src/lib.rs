@@ -39,7 +39,7 @@ pub use placement::{IdleAgents, PlacementReason, PlacementRecord};
 pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, Selection, StopRule};
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Allowance, RestartBudget, RestartPolicy};
-pub use retry::{Next, RetryPolicy, after_attempt};
+pub use retry::{CRASH_RETRY, Next, RetryPolicy, after_attempt};
 pub use shares::{Member, shares};
 pub use task::{ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
 pub use time::{Clock, Timestamp};

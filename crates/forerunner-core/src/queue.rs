@@ -22,6 +22,8 @@ pub enum QueueEvent {
     Gone(usize),
     /// The store has counted: so many tasks can be claimed. Other nodes submit and claim too.
     Counted(u64),
+    /// Another node says that there is work, without saying how much.
+    Told,
     /// A task waits for this time: its `run_at` or its deadline.
     Due(Timestamp),
     /// The pool can take this many tasks more.
@@ -88,6 +90,8 @@ pub struct QueueMachine {
     /// No claim before this time, unless tasks or slots come: all that waits is left for a busy agent.
     resting_until: Option<Timestamp>,
     polled_at: Timestamp,
+    /// Another node spoke of work since the last claim.
+    told: bool,
     /// The wake-up that was asked for to look again.
     poll_due: Option<Timestamp>,
     sweeping: bool,
@@ -126,6 +130,7 @@ impl QueueMachine {
             QueueEvent::Claimable(count) => self.claimable += count as i64,
             QueueEvent::Gone(count) => self.claimable -= count as i64,
             QueueEvent::Counted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
+            QueueEvent::Told => self.told = true,
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
             QueueEvent::Demand(slots) => self.slots += slots,
             QueueEvent::Withdraw(asked) => {
@@ -217,12 +222,13 @@ impl QueueMachine {
             return;
         }
         let known = usize::try_from(self.claimable).unwrap_or(0);
-        let poll = now.since(self.polled_at) >= POLL;
+        let poll = self.told || now.since(self.polled_at) >= POLL;
         let asked = if poll { self.slots } else { self.slots.min(known) };
         if asked == 0 {
             return;
         }
         (self.blocked_until, self.resting_until) = (None, None);
+        self.told = false;
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));
@@ -276,6 +282,18 @@ mod tests {
         assert_eq!(queue.step(QueueEvent::Tick, at(1_000)), vec![QueueAction::Claim(3)]);
         queue.step(QueueEvent::Claimed { asked: 3, got: 2 }, at(1_001));
         assert_eq!(queue.step(QueueEvent::Claimable(1), at(1_002)), vec![QueueAction::Claim(1)], "at once, not later");
+    }
+
+    #[test]
+    fn work_that_another_node_speaks_of_is_looked_for_at_once_or_once_there_is_a_slot() {
+        let mut queue = idle();
+        queue.step(QueueEvent::Demand(2), at(1));
+        assert_eq!(queue.step(QueueEvent::Told, at(2)), vec![QueueAction::Claim(2)]);
+        assert!(queue.step(QueueEvent::Told, at(3)).is_empty(), "one claim at a time");
+        assert_eq!(queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(4)), vec![]);
+        assert_eq!(queue.step(QueueEvent::Demand(1), at(5)), vec![QueueAction::Claim(1)], "told of during the claim");
+        queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(6));
+        assert!(queue.step(QueueEvent::Tick, at(7)).iter().all(|action| !matches!(action, QueueAction::Claim(_))));
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl Admission {
         self.waiting.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Takes over a count of those that wait in a store that others use too.
+    pub(crate) fn count(&self, waiting: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
     /// Gives places back.
     pub(crate) fn leave(&self, count: usize) {
         let _ = self

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Error,
     admission::Admission,
+    cluster::said::SaidBox,
     contexts::{ContextBook, NodeContexts},
     spec::{PolicyMaker, PoolSettings},
     watch::WatchBoard,
@@ -24,6 +25,10 @@ pub(crate) struct Deps {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: NodeId,
     pub(crate) watch: WatchBoard,
+    /// What agents say, on its way to a store that keeps it.
+    pub(crate) said: SaidBox,
+    /// Other nodes have the same store.
+    pub(crate) shared: bool,
     /// The contexts that the node holds, whichever agent moved them on.
     pub(crate) contexts: NodeContexts,
     /// Bounds how many chains are looked after at once.

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error,
     clock::IdMaker,
-    cluster::{ClusterActor, ShareActor},
+    cluster::{ClusterActor, ShareActor, following::follow, settings::Changed},
     deps::{Deps, PoolDeps},
     events,
     forecast::{
@@ -34,7 +34,7 @@ use crate::{
     },
     queue::{
         QueueActor,
-        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive},
+        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive, Reply},
     },
     status::{AgentStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted, TaskEvent},
     submitting::{Ending, Submitting},
@@ -75,6 +75,8 @@ pub(crate) struct PoolEntry {
     pub(crate) forecast: Addr<ForecastActor>,
     /// Between the forecast and this node's part, if the store is shared.
     pub(crate) share: Option<Addr<ShareActor>>,
+    /// What was changed of it for all nodes when it started.
+    pub(crate) changed: Changed,
 }
 
 impl Handle {
@@ -129,7 +131,7 @@ impl Handle {
 
     fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
         let (reply, answer) = oneshot::channel();
-        entry.submit.send(Enqueue { submission, reply });
+        entry.submit.send(Enqueue { submission, reply: Reply::to(reply) });
         answer
     }
 
@@ -212,6 +214,9 @@ impl Handle {
     /// # Errors
     /// As [`Handle::task`].
     pub async fn events(&self, id: TaskId, after: u64) -> Result<EventStream, Error> {
+        if self.shared.deps.store.keeps_events() {
+            return follow(self.shared.deps.clone(), id, after).await;
+        }
         let task = self.task(id).await?;
         let watch = &self.shared.deps.watch;
         let subscription = watch.subscribe(&task, after, self.now());
@@ -290,7 +295,8 @@ impl Handle {
         Ok(entry.ask(&entry.pool, ListAgents).await?.0)
     }
 
-    /// Changes a pool's bounds or mode, until the node restarts.
+    /// Changes a pool's bounds or mode: until the node restarts, or, where several nodes share a store, on all of them and
+    /// for good.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Invalid`] for bounds that contradict each other, [`Error::Unknown`].
@@ -302,10 +308,11 @@ impl Handle {
         self.status(entry).await
     }
 
-    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on.
+    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on. Holds as
+    /// [`Handle::configure`] does.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::Store`], [`Error::Unknown`].
     pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.set_paused(pool, true).await
     }
@@ -320,6 +327,10 @@ impl Handle {
 
     async fn set_paused(&self, pool: &str, paused: bool) -> Result<PoolStatus, Error> {
         let entry = self.entry(pool)?;
+        if self.shared.deps.shared {
+            let changed = Changed { paused: Some(paused), ..Changed::default() };
+            changed.keep(&*self.shared.deps.store, &entry.deps.name).await?;
+        }
         entry.ask(&entry.pool, SetPaused(paused)).await?;
         self.status(entry).await
     }

@@ -82,6 +82,9 @@ metrics_list! {
     PLACED_BYTES Counter "forerunner_placement_context_bytes_total" ["pool", "result"] "Bytes of contexts when their tasks were placed, by whether the agent held them: `hit`, `miss`.";
     HELD Counter "forerunner_placements_held_total" ["pool"] "Tasks that were held back for a busy agent that holds their context.";
     HELD_TIME Histogram "forerunner_placement_held_seconds" ["pool"] "Time that such a task was held back.";
+    NODES Gauge "forerunner_nodes" [] "Nodes that share the store and live, as this one knows.";
+    LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
+    LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
 
 /// Tells the installed recorder what each metric means. Call once it is installed.
@@ -143,6 +146,17 @@ impl QueueMetrics {
     pub(crate) fn refused(&self, reason: &'static str) {
         refused(&self.pool, reason);
     }
+}
+
+/// Shows how many nodes there are, and whether this one leads.
+pub(crate) fn cluster(nodes: usize, leads: bool) {
+    gauge!(NODES).set(nodes as f64);
+    gauge!(LEADS).set(f64::from(u8::from(leads)));
+}
+
+/// Counts a change of the node that leads.
+pub(crate) fn lead_changed() {
+    counter!(LEAD_CHANGES).increment(1);
 }
 
 /// Counts a submission that did not get as far as the queue.

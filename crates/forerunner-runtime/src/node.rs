@@ -22,7 +22,12 @@ use crate::{
     Error, Handle, SystemClock,
     admission::Admission,
     clock::IdMaker,
-    cluster::{ClusterActor, ClusterPool, ShareActor, ShareLinks, messages::Leave},
+    cluster::{
+        ClusterActor, ClusterPool, ShareActor, ShareLinks,
+        messages::Leave,
+        said::{SaidBox, keep_said},
+        settings::{Bounds, Changed},
+    },
     contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
@@ -30,7 +35,7 @@ use crate::{
     metrics,
     pool::{
         PoolActor,
-        messages::{AttachForecast, PoolLinks, Stop},
+        messages::{AttachForecast, PoolLinks, SetPaused, Stop},
     },
     queue::{
         QueueActor,
@@ -44,6 +49,8 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often the node forgets what nobody can want any more.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How long what a task's agents said can be read after its end, where the store keeps it.
+const EVENTS: Duration = Duration::from_secs(60);
 /// Ended tasks removed in one go.
 const PURGE_BATCH: usize = 10_000;
 /// Contexts removed in one go.
@@ -148,6 +155,8 @@ impl Node {
             clock: spec.clock,
             node,
             watch: WatchBoard::default(),
+            said: SaidBox::default(),
+            shared: shared_store,
             contexts: NodeContexts::new(spec.context_cache_bytes),
             tending: Arc::new(Semaphore::new(TENDED_AT_ONCE)),
         });
@@ -168,10 +177,13 @@ impl Node {
                 return Err(named_twice(name.as_str()));
             }
             let seed = ids.random_u64(index as u64 + 16);
-            pools.insert(name, start_pool(pool, deps.clone(), seed, shared_store, &arbiter).await?);
+            pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
         let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention, spec.context_retention))];
+        if deps.store.keeps_events() {
+            upkeep.push(tokio::spawn(keep_said(deps.clone())));
+        }
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }
@@ -226,12 +238,13 @@ async fn ask(send: impl FnOnce(oneshot::Sender<()>)) {
 
 /// Starts the actors of a pool: the queue first, then the pool that asks it for work, then the forecast over both.
 async fn start_pool(
-    spec: PoolSpec,
+    mut spec: PoolSpec,
     node: Arc<Deps>,
     seed: u64,
-    shared: bool,
     arbiter: &ArbiterHandle,
 ) -> Result<PoolEntry, Error> {
+    let shared = node.shared;
+    let changed = if shared { take_changes(&node, &mut spec).await? } else { Changed::default() };
     let counts = node.store.counts(spec.name.clone()).await?;
     let saved = load_history(&node, &spec).await?;
     let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
@@ -270,7 +283,32 @@ async fn start_pool(
         nudge: Some(forecast.clone().recipient()),
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
-    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: ways.submit, pool, forecast, share })
+    if changed.paused == Some(true) {
+        pool.do_send(SetPaused(true));
+    }
+    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: ways.submit, pool, forecast, share, changed })
+}
+
+/// Puts in the place of what is configured what was changed since for all nodes.
+async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<Changed, Error> {
+    let changed = Changed::load(&*node.store, &spec.name).await?;
+    let mut settings = spec.settings.clone();
+    if let Some(Bounds { min, max }) = changed.bounds {
+        (settings.min, settings.max) = (min, max);
+    }
+    settings.mode = changed.mode.unwrap_or(settings.mode);
+    match settings.validate() {
+        Ok(()) if settings != spec.settings => {
+            let (min, max, mode) = (settings.min, settings.max, settings.mode);
+            tracing::info!(pool = %spec.name, min, max, ?mode, "as was set for all nodes, and not as configured");
+            spec.settings = settings;
+        }
+        Ok(()) => {}
+        Err(error) => {
+            tracing::warn!(pool = %spec.name, %error, "what was set for all nodes does not fit: as configured")
+        }
+    }
+    Ok(changed)
 }
 
 fn start_share(
@@ -302,6 +340,11 @@ fn start_cluster(
             standing: share.clone().recipient(),
             counted: entry.queue.clone().recipient(),
             stop_all: entry.queue.clone().recipient(),
+            stop_cancelled: entry.queue.clone().recipient(),
+            look: entry.queue.clone().recipient(),
+            follow: entry.forecast.clone().recipient(),
+            pause: entry.pool.clone().recipient(),
+            changed: entry.changed,
         })
     };
     let parts = pools.iter().filter_map(|(name, entry)| Some((name.clone(), part(entry)?))).collect();
@@ -357,6 +400,9 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Dur
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
+        if let Err(error) = deps.store.forget_events(now - EVENTS, PURGE_BATCH).await {
+            tracing::warn!(%error, "what agents said could not be forgotten");
+        }
         let (held, held_bytes) = deps.contexts.size();
         metrics::show_held(held, held_bytes);
         match deps.store.purge(now - retention, PURGE_BATCH).await {

@@ -256,7 +256,8 @@ pub struct Submitted {
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskEvent {
-    /// Counts the task's events on this node from 1.
+    /// Grows with the task's events: counts those on this node from 1, or, where the store keeps them, is the same on all
+    /// nodes and has gaps.
     pub seq: u64,
     /// When.
     pub at: Timestamp,

@@ -100,6 +100,12 @@ impl Ending {
                 return Ok(Arc::new(task));
             }
         }
-        self.receiver.await.map_err(|_| Error::Unknown { pool: self.pool })
+        let Self { receiver, id, pool, handle, .. } = self;
+        let gone = Error::Unknown { pool };
+        if handle.shared.cluster.is_none() {
+            return receiver.await.map_err(|_| gone);
+        }
+        let here = async { receiver.await.ok().map(Arc::unwrap_or_clone) };
+        handle.ended_anywhere(id, here).await.map(Arc::new).ok_or(gone)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 use forerunner_core::{IdState, Task, TaskId, Timestamp};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::status::{TaskEvent, TaskEventKind};
 
@@ -26,6 +26,8 @@ const LAG: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct WatchBoard {
     tasks: DashMap<TaskId, Watched, IdState>,
+    /// Who follows events that the store keeps, to be woken when there may be new ones.
+    followers: DashMap<TaskId, watch::Sender<()>, IdState>,
     /// Logs that were begun and not forgotten: while there are none, nobody looks for one.
     logs: AtomicUsize,
 }
@@ -61,6 +63,32 @@ pub(crate) struct Subscription {
 }
 
 impl WatchBoard {
+    /// Begins to follow events that the store keeps.
+    pub(crate) fn follow(&self, task: TaskId) -> watch::Receiver<()> {
+        self.followers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe()
+    }
+
+    /// Ends it.
+    pub(crate) fn unfollow(&self, task: TaskId, follower: &watch::Receiver<()>) {
+        let is_last =
+            |sender: &watch::Sender<()>| sender.receiver_count() <= 1 && follower.same_channel(&sender.subscribe());
+        self.followers.remove_if(&task, |_, sender| is_last(sender));
+    }
+
+    /// Wakes who follows a task.
+    pub(crate) fn wake(&self, task: TaskId) {
+        if !self.followers.is_empty()
+            && let Some(follower) = self.followers.get(&task)
+        {
+            follower.send_replace(());
+        }
+    }
+
+    /// Wakes all who follow anything.
+    pub(crate) fn wake_all(&self) {
+        self.followers.iter().for_each(|follower| follower.send_replace(()));
+    }
+
     /// Registers a wait for the end of a task.
     pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Arc<Task>> {
         let (sender, receiver) = oneshot::channel();
@@ -83,6 +111,11 @@ impl WatchBoard {
         self.tasks.contains_key(&task)
     }
 
+    /// Returns the tasks that somebody waits for.
+    pub(crate) fn watched(&self) -> Vec<TaskId> {
+        self.tasks.iter().filter(|watched| !watched.waiters.is_empty()).map(|watched| *watched.key()).collect()
+    }
+
     /// Tells waiters and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
         self.finish_as(task.id, now, || task);
@@ -90,6 +123,7 @@ impl WatchBoard {
 
     /// Tells waiters and readers, if there are any, that a task ended as `ended` says.
     pub(crate) fn finish_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
+        self.wake(task);
         let Entry::Occupied(mut entry) = self.tasks.entry(task) else { return };
         let task = ended();
         let waiters = std::mem::take(&mut entry.get_mut().waiters);
@@ -108,6 +142,7 @@ impl WatchBoard {
 
     /// Tells readers, if there are any, that a task went to another state.
     pub(crate) fn note_state(&self, task: &Task, now: Timestamp) {
+        self.wake(task.id);
         if self.logs.load(Ordering::Relaxed) > 0
             && let Some(mut watched) = self.tasks.get_mut(&task.id)
             && let Some(log) = &mut watched.log

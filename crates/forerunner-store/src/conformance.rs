@@ -47,6 +47,7 @@ macro_rules! store_conformance {
             a_release_is_not_counted_and_goes_to_the_front
             a_retry_keeps_its_place
             a_waiting_task_is_cancelled_at_once_and_a_running_one_reported
+            a_task_cancelled_while_it_runs_is_not_run_again
             a_redriven_task_starts_afresh
             rescue_takes_back_what_other_nodes_ran
             rescue_takes_back_what_outlived_its_node_s_lease

@@ -18,8 +18,10 @@
 pub mod conformance;
 mod context;
 mod error;
+mod events;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+mod hints;
 mod membership;
 mod memory;
 mod open;
@@ -36,12 +38,17 @@ pub use context::{
 pub use forerunner_core::placement::Candidate;
 
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
+pub use events::{Event, Happened, Said, TaskEvents, said_seq};
+pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
+#[cfg(feature = "postgres")]
+pub use open::open_with;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued, Settled,
-    Settlement, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash, node_lost,
+    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued, SETTINGS,
+    Settled, Settlement, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage, dies_of_crash,
+    node_lost,
 };

@@ -1,6 +1,6 @@
 //! Which nodes live, and which of them leads: for stores that keep it in the process.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use forerunner_core::{NodeId, Timestamp};
 
@@ -32,13 +32,25 @@ impl Membership {
             self.plan = Some(plan);
         }
         let nodes = self.nodes.iter().map(|(node, (_, report))| LiveNode { node: *node, report: report.clone() });
-        Beaten { nodes: nodes.collect(), leader: Leader { node: leader, term: self.term }, plan: self.plan.clone() }
+        Beaten {
+            nodes: nodes.collect(),
+            leader: Leader { node: leader, term: self.term },
+            plan: self.plan.clone(),
+            stops: Vec::new(),
+            settings: BTreeMap::new(),
+            next_end: self.next_end(beat.node, beat.now),
+        }
     }
 
     /// Forgets a node, and that it led.
     pub(crate) fn leave(&mut self, node: NodeId) {
         self.nodes.remove(&node);
         self.leader.take_if(|(leader, _)| *leader == node);
+    }
+
+    fn next_end(&self, node: NodeId, now: Timestamp) -> Option<Duration> {
+        let others = self.nodes.iter().filter(|(other, _)| **other != node);
+        others.map(|(_, (until, _))| until.since(now)).min()
     }
 
     fn lead(&mut self, node: NodeId, now: Timestamp, until: Timestamp) -> NodeId {

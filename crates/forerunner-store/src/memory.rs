@@ -18,7 +18,7 @@ use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, Ta
 use self::state::State;
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
+    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Store, StoreError, StoreFuture,
     StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
@@ -131,8 +131,14 @@ impl Store for MemoryStore {
     fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
         self.run(|state| {
             state.renew(beat.node, beat.now + beat.lease);
-            state.membership.beat(beat)
+            let kept = state.notes.iter().filter(|(key, _)| key.starts_with(SETTINGS));
+            let settings = kept.map(|(key, text)| (key.clone(), text.clone())).collect();
+            Beaten { settings, ..state.membership.beat(beat) }
         })
+    }
+
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.run(move |state| Some(state.leases(node, &pool)))
     }
 
     fn leave(&self, node: NodeId) -> StoreFuture<()> {

@@ -39,6 +39,18 @@ pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
+/// Opens the store that an address names, as [`open`] does, one in PostgreSQL with these options.
+///
+/// # Errors
+/// As [`open`].
+#[cfg(feature = "postgres")]
+pub fn open_with(address: &str, options: crate::PostgresOptions) -> Result<Arc<dyn Store>, StoreError> {
+    match address.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(crate::PostgresStore::open(address, options)?)),
+        _ => open(address),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,13 @@
 //!
 //! No state of a session is used, and no statement has a name, so a pooler in transaction mode may stand in between.
 
+mod address;
+mod affinity;
+mod bell;
 mod contexts;
+mod events;
 mod failure;
+mod janitor;
 mod jobs;
 mod link;
 mod listing;
@@ -18,6 +23,7 @@ mod rows;
 mod schema;
 mod settle;
 mod submit;
+mod tls;
 mod tx;
 mod waiting;
 mod writer;
@@ -30,17 +36,20 @@ use std::{
 };
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
+    address::Address,
+    bell::Bell,
     failure::{KIND, closed, unavailable},
+    janitor::Janitor,
     jobs::{Ask, Job},
     writer::Writer,
 };
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
+    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -56,6 +65,8 @@ pub struct PostgresOptions {
     /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
     /// same, and it is how long sent bytes may stay unacknowledged.
     pub call_timeout: Duration,
+    /// Time between two rounds of vacuuming the tables that change with every task, by one node at a time; 30 s unless said.
+    pub vacuum_every: Duration,
     /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,
     /// they follow the times that callers give.
     pub database_time: bool,
@@ -67,6 +78,7 @@ impl Default for PostgresOptions {
             connections: 4,
             connect_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(5),
+            vacuum_every: Duration::from_secs(30),
             database_time: true,
         }
     }
@@ -82,27 +94,41 @@ pub struct PostgresStore {
     waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
+    bell: Arc<Bell>,
 }
 
 impl PostgresStore {
     /// Connects to the database that a `postgres://` address names, and brings its schema to the newest version.
     /// Blocks until that is done.
     ///
+    /// Connections are encrypted with `?sslmode=require`, and sure of the server with `sslmode=verify-full`, where
+    /// `sslrootcert=PATH` names the authorities to trust in place of the system's. `listen=HOST:PORT` says where the database
+    /// itself is if the address leads to a pooler in transaction mode, over which other nodes are not heard; `listen=off`
+    /// saves the connection.
+    ///
     /// # Errors
     /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let config = link::config(url, &options)?;
+        let address = Address::parse(url, &options)?;
         let (sender, jobs) = mpsc::unbounded_channel();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
+        let bell = Arc::new(Bell::new());
+        let rung = Arc::clone(&bell);
         let serve = async move {
-            let pool = match prepare(config, &options).await {
+            let pool = match prepare(&address, &options).await {
                 Ok(pool) => pool,
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
-            Writer { pool, options, jobs, broken: None }.serve().await;
+            // It ends with the runtime, which ends with the writer.
+            drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
+            let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every };
+            tokio::select! {
+                () = Writer { pool, options, jobs, bell: rung, broken: None }.serve() => {}
+                () = janitor.serve() => {}
+            }
             // Nobody may be waiting for it.
             finished.send(()).unwrap_or_default();
         };
@@ -116,6 +142,7 @@ impl PostgresStore {
             waiting: Arc::default(),
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
+            bell,
         })
     }
 
@@ -152,11 +179,8 @@ impl Drop for Waiting {
     }
 }
 
-async fn prepare(
-    config: tokio_postgres::Config,
-    options: &PostgresOptions,
-) -> Result<deadpool_postgres::Pool, StoreError> {
-    let pool = link::pool(config, options)?;
+async fn prepare(address: &Address, options: &PostgresOptions) -> Result<deadpool_postgres::Pool, StoreError> {
+    let pool = link::pool(address, options)?;
     let client = link::connect(&pool).await?;
     schema::migrate(&client).await?;
     Ok(pool)
@@ -215,6 +239,10 @@ impl Store for PostgresStore {
         self.ask(Ask::Beat(Box::new(beat)))
     }
 
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.ask(Ask::Leases(node, pool))
+    }
+
     fn leave(&self, node: NodeId) -> StoreFuture<()> {
         self.ask(Ask::Leave(node))
     }
@@ -227,12 +255,20 @@ impl Store for PostgresStore {
         self.ask(Ask::Task(task))
     }
 
+    fn tasks_of(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.ask(Ask::TasksOf(tasks))
+    }
+
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.ask(Ask::Tasks(filter))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
         self.ask(Ask::Counts(pool))
+    }
+
+    fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
+        self.ask(Ask::Backlog(pool))
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
@@ -269,6 +305,34 @@ impl Store for PostgresStore {
 
     fn check(&self) -> StoreFuture<()> {
         self.ask(Ask::Check)
+    }
+
+    fn keeps_events(&self) -> bool {
+        true
+    }
+
+    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+        self.ask(Ask::Say(said))
+    }
+
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        self.ask(Ask::Events(task, after, limit))
+    }
+
+    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.ask(Ask::ForgetEvents(before, limit))
+    }
+
+    fn tell(&self, hints: Hints) {
+        self.bell.tell(hints);
+    }
+
+    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+        Some(self.bell.hear())
+    }
+
+    fn is_hearing(&self) -> bool {
+        self.bell.is_hearing()
     }
 
     fn close(&self) -> StoreFuture<()> {

@@ -7,9 +7,12 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 
+use futures_util::future::try_join_all;
+use tokio::sync::broadcast;
+
 use crate::{
-    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, LeaseLost, Mismatch, Refusal,
-    StoreError, StoredContext,
+    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints, LeaseLost, Mismatch,
+    Refusal, Said, StoreError, StoredContext, TaskEvents,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -62,7 +65,9 @@ pub trait Store: Send + Sync + 'static {
     /// Notes which agent runs a task, for listings. Best effort: not durable, ignored when the lease is gone.
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>);
 
-    /// Cancels a task that waits, at once; one that runs is only reported, for its holder to stop.
+    /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
+    /// its lease without a result ends the task. A store that is shared keeps the mark, and tells the holder with its next
+    /// beat ([`Beaten::stops`]); in another it may go with the node.
     fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
 
     /// Sends an ended task back to the queue with fresh attempts and crashes.
@@ -79,6 +84,11 @@ pub trait Store: Send + Sync + 'static {
     /// things stand. What a node calls once a second.
     fn beat(&self, beat: Beat) -> StoreFuture<Beaten>;
 
+    /// Lists the running tasks of a pool that are leased to a node, with their epochs; none if the store cannot tell.
+    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Forgets a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
     fn leave(&self, node: NodeId) -> StoreFuture<()>;
 
@@ -89,11 +99,28 @@ pub trait Store: Send + Sync + 'static {
     /// Reads one task.
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>>;
 
+    /// Reads those of the tasks that there are, in any order.
+    fn tasks_of(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        let calls: Vec<_> = tasks.into_iter().map(|task| self.task(task)).collect();
+        Box::pin(async move { Ok(try_join_all(calls).await?.into_iter().flatten().collect()) })
+    }
+
     /// Reads a page of tasks, newest first.
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage>;
 
     /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
+
+    /// Counts what of a pool can be claimed now, as [`Store::counts`] does, but at a cost that does not grow without bound: a
+    /// store may stop at 100,000.
+    fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
+        let counts = self.counts(pool);
+        Box::pin(async move {
+            let counts = counts.await?;
+            let TaskCounts { claimable, next_due, .. } = counts;
+            Ok(Backlog { claimable, waiting: Some(counts.waiting()), next_due })
+        })
+    }
 
     /// Reads the newest state of a context with the frames that lead to it: from a base, or from what the asker holds.
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>>;
@@ -118,11 +145,45 @@ pub trait Store: Send + Sync + 'static {
     /// Reads what [`Store::put_note`] kept.
     fn note(&self, key: String) -> StoreFuture<Option<String>>;
 
+    /// Returns whether it keeps what happens to tasks, so that any node can tell. A node on another store does so itself.
+    fn keeps_events(&self) -> bool {
+        false
+    }
+
+    /// Keeps what agents said; what comes under a lease that is gone is ignored.
+    fn say(&self, _said: Vec<Said>) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Reads up to `limit` events of a task with numbers above `after`, the first ones first; none if it is unknown.
+    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Forgets what was kept of the events of tasks that ended before `before`, of at most `limit` of them.
+    fn forget_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
 
     /// Answers once a small write has reached the disk, so that readiness can tell a broken store.
     fn check(&self) -> StoreFuture<()>;
+
+    /// Tells other nodes at once what they would find out by looking. Best effort; ignored by a store that is not shared.
+    /// A shared store itself tells of what ended, was cancelled, or was put under a key that begins with [`SETTINGS`].
+    fn tell(&self, _hints: Hints) {}
+
+    /// Begins to hear what other nodes tell; `None` for a store that is not shared, or cannot tell.
+    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+        None
+    }
+
+    /// Returns whether what other nodes tell arrives just now. Who waits for them looks at the store more often when not.
+    fn is_hearing(&self) -> bool {
+        false
+    }
 
     /// Finishes what was begun and lets go of files and connections. Later calls answer [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<()>;
@@ -174,6 +235,8 @@ pub struct Claim {
 pub struct Look {
     /// In which pool.
     pub pool: PoolName,
+    /// The node that would claim them: tasks that are kept a moment for another node are left out.
+    pub node: NodeId,
     /// At most this many.
     pub limit: usize,
     /// Tasks past their deadline by then are left out.
@@ -261,7 +324,7 @@ pub enum Rescue {
 pub struct Rescued {
     /// Tasks that run again.
     pub requeued: Vec<TaskId>,
-    /// Tasks that died of too many crashes.
+    /// Tasks that ended: of too many crashes, or since they had been cancelled while they ran.
     pub dead: Vec<TaskId>,
 }
 
@@ -314,6 +377,17 @@ impl TaskCounts {
     }
 }
 
+/// What of a pool waits for an agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Tasks that can be claimed now.
+    pub claimable: u64,
+    /// Tasks that have not ended and do not run; none if there are too many to be counted often.
+    pub waiting: Option<u64>,
+    /// When the next delayed task is due.
+    pub next_due: Option<Timestamp>,
+}
+
 /// Why a task taken back from a lost node ends, or runs again: the error that is stored with it.
 pub fn node_lost() -> TaskError {
     TaskError::new(
@@ -351,6 +425,12 @@ pub struct Beaten {
     pub leader: Leader,
     /// The newest plan; it may be from an earlier leader.
     pub plan: Option<Plan>,
+    /// Running tasks of the node that asked which somebody cancelled.
+    pub stops: Vec<(TaskId, LeaseEpoch)>,
+    /// The notes whose keys begin with [`SETTINGS`]: what all nodes are to follow.
+    pub settings: BTreeMap<String, String>,
+    /// When the first lease of another node ends unless it beats, counted from now.
+    pub next_end: Option<Duration>,
 }
 
 /// A node that lives.
@@ -382,3 +462,6 @@ pub struct Plan {
 
 /// How long a lease lasts unless renewed.
 pub const LEASE: Duration = Duration::from_secs(15);
+
+/// What the keys of notes begin with that all nodes are to follow.
+pub const SETTINGS: &str = "settings/";

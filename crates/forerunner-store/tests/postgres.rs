@@ -1,22 +1,26 @@
 //! The suite that every store must pass, on a PostgreSQL server started here; and several nodes on one database.
 
 mod pg;
+mod pooler;
 
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    ContextId, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+    ContextId, ErrorKind, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskError, TaskId,
+    TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, PostgresOptions, PostgresStore, Rescue, Settlement,
-    Store, StoreError, Submission, born_of,
+    Beat, Claim, ContextCommit, ContextRead, Enqueued, Happened, Hints, LEASE, Piece, PieceKind, PostgresOptions,
+    PostgresStore, Rescue, Said, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
 };
 use pg::PgServer;
+use pooler::PgBouncer;
 
 const OPTIONS: PostgresOptions = PostgresOptions {
     connections: 2,
     connect_timeout: Duration::from_secs(2),
     call_timeout: Duration::from_secs(2),
+    vacuum_every: Duration::from_secs(30),
     database_time: false,
 };
 
@@ -88,13 +92,42 @@ mod conformance {
     forerunner_store::store_conformance!(|| async { fresh() });
 }
 
+/// Once more with a pooler in between that gives each transaction whichever connection is free.
+mod conformance_through_a_pooler {
+    use super::*;
+
+    thread_local! {
+        static SERVER: PgServer = PgServer::start(false);
+        static POOLER: PgBouncer = SERVER.with(|server| PgBouncer::to(&server.database()));
+    }
+
+    fn fresh() -> Arc<dyn Store> {
+        let url = SERVER.with(PgServer::database);
+        let url = POOLER.with(|pooler| pooler.through(&url));
+        Arc::new(PostgresStore::open(&url, OPTIONS).unwrap())
+    }
+
+    forerunner_store::store_conformance!(|| async { fresh() });
+}
+
 #[tokio::test]
-async fn two_nodes_never_claim_the_same_task() {
-    const TASKS: i64 = 4_000;
+async fn two_nodes_behind_a_pooler_never_claim_the_same_task() {
     let server = PgServer::start(false);
     let url = server.database();
-    let stores = [1, 2].map(|number| (node(number), PostgresStore::open(&url, OPTIONS).unwrap()));
-    let accepted = stores[0].1.enqueue((0..TASKS).map(submission).collect()).await.unwrap();
+    let pooler = PgBouncer::to(&url);
+    share_all_tasks(&pooler.through(&url), 400).await;
+}
+
+#[tokio::test]
+async fn two_nodes_never_claim_the_same_task() {
+    let server = PgServer::start(false);
+    share_all_tasks(&server.database(), 4_000).await;
+}
+
+/// Lets two nodes work all tasks off, and sees that each was claimed once.
+async fn share_all_tasks(url: &str, tasks: i64) {
+    let stores = [1, 2].map(|number| (node(number), PostgresStore::open(url, OPTIONS).unwrap()));
+    let accepted = stores[0].1.enqueue((0..tasks).map(submission).collect()).await.unwrap();
     assert!(accepted.iter().all(|answer| matches!(answer, Ok(Enqueued::New { claimable: true, .. }))));
     let take_all = async |node: NodeId, store: &PostgresStore| {
         let mut mine = Vec::new();
@@ -110,9 +143,9 @@ async fn two_nodes_never_claim_the_same_task() {
     };
     let (one, two) = tokio::join!(take_all(stores[0].0, &stores[0].1), take_all(stores[1].0, &stores[1].1));
     let distinct: HashSet<_> = one.iter().chain(&two).collect();
-    assert_eq!((one.len() + two.len(), distinct.len()), (TASKS as usize, TASKS as usize));
+    assert_eq!((one.len() + two.len(), distinct.len()), (tasks as usize, tasks as usize));
     assert!(!one.is_empty() && !two.is_empty());
-    assert_eq!(stores[1].1.counts(pool()).await.unwrap().of(TaskState::Succeeded), TASKS as u64);
+    assert_eq!(stores[1].1.counts(pool()).await.unwrap().of(TaskState::Succeeded), tasks as u64);
 }
 
 #[tokio::test]
@@ -129,6 +162,184 @@ async fn a_lease_that_another_node_took_over_settles_nothing() {
     assert!(two.settle(vec![done(&new)]).await.unwrap()[0].is_ok());
 }
 
+/// What happened to a task, as one word each.
+async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, String)> {
+    let mut newest = after;
+    let mut all = Vec::new();
+    loop {
+        // Pages of two, so that what a row tells meets what is kept across the ends of pages.
+        let TaskEvents { events, ended } = store.events(task, newest, 2).await.unwrap().expect("it is known");
+        newest = events.last().map_or(newest, |event| event.seq);
+        let is_over = ended || events.is_empty();
+        all.extend(events.into_iter().map(|event| {
+            let word = match event.what {
+                Happened::State { state, attempt, error } => {
+                    let why = error.map_or(String::new(), |error| format!(" {}", error.kind.as_str()));
+                    format!("{state} {attempt}{why}")
+                }
+                Happened::Progress(text) | Happened::Output(text) => text,
+            };
+            (event.seq, word)
+        }));
+        if is_over {
+            return all;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    let context = ContextId::new("repo-42").unwrap();
+    let enqueue = async |number| {
+        let mut one = submission(number);
+        one.task.context = Some(context.clone());
+        store.enqueue(vec![one]).await.unwrap();
+    };
+    let claims = async |number, now| {
+        let claim = Claim { now: at(now), lease_until: at(now) + LEASE, ..claim(node(number), 1) };
+        store.claim(claim).await.unwrap()
+    };
+    let settle = async |task: &Task, version| {
+        let context = ContextCommit {
+            context: context.clone(),
+            parent_version: version,
+            born: if version == 0 { born_of(task.id) } else { task.context_born },
+            frame: vec![1],
+            pieces: Vec::new(),
+            full: version == 0,
+            size_bytes: 1,
+            items: 1,
+        };
+        let settlement = Settlement { context: Some(context), ..done(task) };
+        store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+    };
+    for number in [1, 2] {
+        let report = "{}".to_owned();
+        store.beat(Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None }).await.unwrap();
+    }
+    enqueue(1).await;
+    let first = claims(1, 1).await.remove(0);
+    enqueue(2).await;
+    settle(&first, 0).await;
+    assert_eq!(claims(2, 10).await, [], "the next of the line is left to node 1");
+    let second = claims(1, 11).await.remove(0);
+    settle(&second, 1).await;
+    enqueue(20).await;
+    assert_eq!(claims(2, 30).await, [], "and so is one that comes later");
+    let third = claims(2, 1_000_020).await.remove(0);
+    settle(&third, 2).await;
+    enqueue(1_000_030).await;
+    assert_eq!(claims(1, 1_000_040).await, [], "now node 2 holds it");
+    store.leave(node(2)).await.unwrap();
+    store.cancel(claims(2, 1_000_050).await.remove(0).id, at(1_000_060)).await.unwrap().unwrap();
+    let waiting = store.tasks(TaskFilter { limit: 1, ..TaskFilter::default() }).await.unwrap().tasks.remove(0);
+    store.settle(vec![Settlement { next: Next::Release, ..done(&waiting) }]).await.unwrap().remove(0).unwrap();
+    enqueue(1_000_070).await;
+    assert_eq!(claims(1, 1_000_080).await.len(), 1, "nobody waits for a node that has left");
+}
+
+#[tokio::test]
+async fn a_node_that_was_cut_off_hears_again_and_knows_that_it_missed_something() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
+    let mut news = one.hear().expect("it is shared");
+    assert_eq!(news.recv().await.unwrap(), Hints::anything());
+    drop(two.hear());
+    for (number, store) in [(1, &one), (2, &two), (1, &one)] {
+        let report = "{}".to_owned();
+        let beat = Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None };
+        store.beat(beat).await.unwrap();
+    }
+    let work = Hints::work(pool());
+    while !two.is_hearing() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    two.tell(work.clone());
+    assert_eq!(news.recv().await.unwrap(), work, "news of others are heard");
+    one.tell(Hints::work(pool()));
+    server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%pg_notify%'");
+    assert_eq!(news.recv().await.unwrap(), Hints::anything(), "its own are not, and what was missed may be anything");
+    assert!(one.is_hearing());
+}
+
+#[tokio::test]
+async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
+    let id = submission(1).task.id;
+    one.enqueue(vec![submission(1)]).await.unwrap();
+    let mut heard = told(&two, id, 0).await;
+    let mut hear = async || {
+        let newest = heard.last().map_or(0, |(seq, _)| *seq);
+        heard.extend(told(&two, id, newest).await);
+        // Who begins anew hears the same as who has listened all the time.
+        assert_eq!(told(&one, id, 0).await, heard);
+        heard.clone()
+    };
+    let say = async |task: &Task, count, text: &str, forget_before| {
+        let (seq, what) = (said_seq(task.epoch, count).unwrap(), Happened::Output(text.to_owned()));
+        one.say(vec![Said { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
+    };
+    let settle = async |task: &Task, next| {
+        let settlement =
+            Settlement { task: id, epoch: task.epoch, now: at(4), next, context: None, context_cost: None };
+        one.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+    };
+    let first = one.claim(claim(node(1), 1)).await.unwrap().remove(0);
+    say(&first, 0, "a", None).await;
+    hear().await;
+    say(&first, 1, "b", None).await;
+    let error = TaskError::new(ErrorKind::AgentError, "no");
+    settle(&first, Next::Retry { run_at: at(4), error, crash: false }).await;
+    say(&first, 2, "too late", None).await;
+    hear().await;
+    let second = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    say(&second, 0, "c", None).await;
+    settle(&second, Next::Release).await;
+    let third = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    settle(&third, Next::Finish { state: TaskState::Failed, output: None, error: None }).await;
+    hear().await;
+    one.redrive(id, at(5)).await.unwrap().unwrap();
+    hear().await;
+    one.cancel(id, at(6)).await.unwrap().unwrap();
+    hear().await;
+    one.redrive(id, at(7)).await.unwrap().unwrap();
+    let fourth = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
+    let words: Vec<_> = hear().await.into_iter().map(|(_, word)| word).collect();
+    let life = [
+        "queued 0",
+        "running 1",
+        "a",
+        "b",
+        "queued 1 agent_error",
+        "running 2",
+        "c",
+        "queued 1",
+        "running 2",
+        "failed 2",
+        "queued 0",
+        "cancelled 0 cancelled",
+        "queued 0",
+        "running 1",
+    ];
+    assert_eq!(words, life);
+    say(&fourth, 0, "d", None).await;
+    say(&fourth, 1, "e", said_seq(fourth.epoch, 1)).await;
+    settle(&fourth, done(&fourth).next).await;
+    let words: Vec<_> = told(&two, id, 0).await.into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words[..life.len()], life);
+    assert_eq!(words[life.len()..], ["e", "succeeded 1"], "what was to be forgotten is");
+    one.forget_events(at(5), 10).await.unwrap();
+    assert_eq!(told(&two, id, 0).await.len(), life.len() - 2, "what was said is gone, what happened is not");
+    assert_eq!(one.purge(at(9), 10).await.unwrap(), 1);
+    assert_eq!(one.events(id, 0, 10).await.unwrap(), None);
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM events"), "0");
+}
+
 #[tokio::test]
 async fn leases_follow_the_clock_of_the_database() {
     let server = PgServer::start(false);
@@ -139,6 +350,58 @@ async fn leases_follow_the_clock_of_the_database() {
     // The caller's clock is years ahead; the lease still lasts ten minutes.
     let ahead = Rescue::Expired { now: at(i64::from(i32::MAX) * 1_000_000) };
     assert!(store.rescue(ahead).await.unwrap().requeued.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_claimed_is_not_where_claims_look() {
+    const BLOCKED: i64 = 2_000;
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    let delayed = |number| {
+        let Submission { task, fingerprint } = submission(number);
+        Submission { task: Task { run_at: at(i64::MAX / 2), ..task }, fingerprint }
+    };
+    let behind_another = |number| {
+        let Submission { task, fingerprint } = submission(number);
+        let context = Some(ContextId::new("talk").unwrap());
+        Submission { task: Task { context, ..task }, fingerprint }
+    };
+    store.enqueue((0..BLOCKED).map(delayed).collect()).await.unwrap();
+    store.enqueue((BLOCKED..BLOCKED + 100).map(behind_another).collect()).await.unwrap();
+    store.enqueue((BLOCKED + 100..BLOCKED + 200).map(submission).collect()).await.unwrap();
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "101", "a hundred, and the first of the context");
+    let mut claimed = 0;
+    loop {
+        match store.claim(claim(node(1), 16)).await.unwrap().len() {
+            0 => break,
+            some => claimed += some,
+        }
+    }
+    assert_eq!((claimed, server.sql("case0", "SELECT count(*) FROM ready").as_str()), (101, "0"));
+}
+
+#[tokio::test]
+async fn one_node_at_a_time_vacuums_what_changes_with_every_task() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let often = PostgresOptions { vacuum_every: Duration::from_millis(500), ..OPTIONS };
+    let stores = [(); 3].map(|()| PostgresStore::open(&url, often).unwrap());
+    stores[0].enqueue((0..100).map(submission).collect()).await.unwrap();
+    assert_eq!(stores[1].claim(claim(node(1), 100)).await.unwrap().len(), 100);
+    let vacuums = || {
+        let sql = "SELECT pg_stat_force_next_flush(), COALESCE(sum(vacuum_count), 0) FROM pg_stat_user_tables \
+                   WHERE relname = 'ready'";
+        server.sql("case0", sql).trim_start_matches('|').parse::<u32>().unwrap()
+    };
+    let begun = tokio::time::Instant::now();
+    while vacuums() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} rounds only", vacuums());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A turn is taken at most twice a period, however many nodes there are.
+    let most = 2 * begun.elapsed().as_millis() / 500 + 2;
+    assert!(u128::from(vacuums()) <= most, "{} rounds in {:?}", vacuums(), begun.elapsed());
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "0");
 }
 
 #[tokio::test]

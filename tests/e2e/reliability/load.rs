@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What clients and the one that breaks things share. A service that is being replaced leaves a client behind that gets
-/// no answers.
+/// no answers; where there are several, another one is tried.
 pub struct Load {
-    client: RefCell<Client>,
+    clients: RefCell<Vec<Client>>,
+    turn: Cell<usize>,
     pub history: RefCell<History>,
     submitted: Cell<u64>,
     acknowledged: Cell<u64>,
@@ -25,22 +26,37 @@ pub struct Load {
 
 impl Load {
     pub fn new(site: &Site, service: &Service) -> Self {
+        Self::on(vec![service.client()], History::of(site))
+    }
+
+    /// Speaks to these in turns.
+    pub fn on(clients: Vec<Client>, history: History) -> Self {
         Self {
-            client: RefCell::new(service.client()),
-            history: RefCell::new(History::of(site)),
+            clients: RefCell::new(clients),
+            turn: Cell::new(0),
+            history: RefCell::new(history),
             submitted: Cell::new(0),
             acknowledged: Cell::new(0),
             repeated: Cell::new(0),
         }
     }
 
+    /// The next of those to speak to.
     pub fn client(&self) -> Client {
-        self.client.borrow().clone()
+        let clients = self.clients.borrow();
+        let turn = self.turn.replace(self.turn.get().wrapping_add(1));
+        clients[turn % clients.len()].clone()
     }
 
     /// Speaks to another life of the service from now on.
     pub fn turn_to(&self, service: &Service) {
-        *self.client.borrow_mut() = service.client();
+        *self.clients.borrow_mut() = vec![service.client()];
+    }
+
+    /// Speaks to these in turns from now on.
+    pub fn turn_to_all(&self, clients: Vec<Client>) {
+        assert!(!clients.is_empty(), "somebody is left");
+        *self.clients.borrow_mut() = clients;
     }
 
     pub fn acknowledged(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 mod agent_kills;
 mod cancels;
+mod cluster;
 mod disk_errors;
 mod full_disk;
 mod load;

@@ -67,11 +67,6 @@ async fn submit_on(client: &Client, history: &RefCell<History>, round: u64, conn
             Ok(answer) if answer.status == 202 => {
                 history.borrow_mut().acked(&key, answer.body["id"].as_str().unwrap_or_default());
             }
-            // It arrived while the actors were leaving: not accepted, and not known to be refused.
-            Ok(answer) if answer.problem() == "outcome-unknown" => {
-                println!("D12: round {round}: a submission was told that its outcome is unknown");
-                return history.borrow_mut().note(Event::Unanswered { key });
-            }
             Ok(answer) => {
                 assert_eq!((answer.status, answer.problem()), (503, "shutting-down"), "{answer:?}");
                 return;

@@ -16,6 +16,16 @@ pub enum BenchCommand {
     Http(BenchArgs),
     /// Tasks through a pool on disk.
     Durable(BenchArgs),
+    /// Claims and starts with a million tasks queued on disk.
+    Backlog(BenchArgs),
+    /// Tasks through a pool on PostgreSQL, and claims with a million tasks queued there.
+    Postgres {
+        #[command(flatten)]
+        args: BenchArgs,
+        /// Server to measure, in databases of its own; unless given, one is started for it.
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
+    },
 }
 
 /// How long and how often to measure.
@@ -30,8 +40,11 @@ pub struct BenchArgs {
     /// Where files go that measure the disk; removed afterwards.
     #[arg(long, default_value = ".", value_name = "DIRECTORY")]
     pub directory: PathBuf,
+    /// Tasks in a long queue.
+    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub backlog: u32,
     /// See only that everything works: one short sample each.
-    #[arg(long, conflicts_with_all = ["seconds", "repetitions"])]
+    #[arg(long, conflicts_with_all = ["seconds", "repetitions", "backlog"])]
     pub quick: bool,
 }
 
@@ -39,12 +52,14 @@ type Measurement = fn(&Options, &mut dyn FnMut(Progress)) -> Result<Report, Erro
 
 /// Measures and shows the figures.
 pub async fn run(command: BenchCommand, out: &Output) -> anyhow::Result<()> {
-    let (measure, args): (Measurement, _) = match command {
-        BenchCommand::InProcess(args) => (forerunner_bench::in_process, args),
-        BenchCommand::Http(args) => (forerunner_bench::http, args),
-        BenchCommand::Durable(args) => (forerunner_bench::durable, args),
+    let (measure, args, store): (Measurement, _, _) = match command {
+        BenchCommand::InProcess(args) => (forerunner_bench::in_process, args, None),
+        BenchCommand::Http(args) => (forerunner_bench::http, args, None),
+        BenchCommand::Durable(args) => (forerunner_bench::durable, args, None),
+        BenchCommand::Backlog(args) => (forerunner_bench::backlog, args, None),
+        BenchCommand::Postgres { args, store } => (forerunner_bench::postgres, args, store),
     };
-    let options = options(args);
+    let options = Options { postgres: store, ..options(args) };
     let report = actix_rt::task::spawn_blocking(move || {
         let bar = progress::bar(0, "samples");
         let report = measure(&options, &mut |progress| {
@@ -63,7 +78,8 @@ fn options(args: BenchArgs) -> Options {
         return Options { directory: args.directory, ..Options::quick() };
     }
     let sample = Duration::from_secs_f64(args.seconds);
-    Options { repetitions: args.repetitions as usize, sample, directory: args.directory }
+    let backlog = args.backlog as usize;
+    Options { repetitions: args.repetitions as usize, sample, directory: args.directory, backlog, postgres: None }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -25,7 +25,7 @@ struct Migrated {
 /// Brings the store to the newest schema that this program knows. One that is newer is refused and left alone.
 pub async fn run(args: MigrateArgs, out: &Output) -> anyhow::Result<()> {
     let Loaded { config, .. } = Loaded::read(&args.config)?;
-    let store = serve::open(&config.store.url).await?;
+    let store = serve::open(&config.store).await?;
     store.close().await?;
     let done = Migrated { store: store.kind(), schema: "current" };
     out.show(&done, || format!("the {} store has the newest schema that this program knows\n", done.store))

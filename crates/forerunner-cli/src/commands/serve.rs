@@ -14,7 +14,7 @@ use forerunner_store::Store;
 
 use super::config::HOW_TO_WRITE_A_POOL;
 use crate::{
-    config::{AgentConfig, Config, ConfigArgs, Loaded},
+    config::{AgentConfig, Config, ConfigArgs, Loaded, StoreConfig},
     exit::Usage,
     output::Output,
     signals::Signals,
@@ -72,7 +72,7 @@ pub struct Service {
 impl Service {
     /// Opens the store and starts pools and HTTP service.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Self::start_on(open(&config.store.url).await?, config).await
+        Self::start_on(open(&config.store).await?, config).await
     }
 
     /// Starts pools and HTTP service on an open store. What was started is stopped again if something fails.
@@ -123,9 +123,9 @@ impl Service {
 }
 
 /// Opens a store, which brings it to the newest schema.
-pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
-    let url = url.to_owned();
-    Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open(&url)).await??)
+pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
+    let (url, options) = (store.url.clone(), store.postgres());
+    Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open_with(&url, options)).await??)
 }
 
 /// Reads a dictionary for contexts, if one is named.

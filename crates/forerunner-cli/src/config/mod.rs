@@ -16,7 +16,7 @@ use toml::Table;
 pub use flags::{ConfigArgs, HEADING};
 pub use layers::{Entry, Layers, dotted};
 pub use origin::Origin;
-pub use types::{AgentConfig, Config, LogConfig, LogFormat, PoolConfig};
+pub use types::{AgentConfig, Config, LogConfig, LogFormat, PoolConfig, StoreConfig};
 
 /// A configuration and where it came from.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ use forerunner_runtime::{
         process::{ProcessLimits, ProcessSpec},
     },
 };
+use forerunner_store::PostgresOptions;
 use serde::{Deserialize, Serialize};
 
 use super::schema::Node;
@@ -77,11 +78,24 @@ impl NodeConfig {
 pub struct StoreConfig {
     /// `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:` for a store that forgets.
     pub url: String,
+    /// Most connections to PostgreSQL.
+    pub connections: usize,
+    /// Longest time to get one.
+    #[serde(with = "human_duration")]
+    pub connect_timeout: Duration,
+    /// Longest time of each step of a transaction.
+    #[serde(with = "human_duration")]
+    pub call_timeout: Duration,
+    /// Time between two rounds of vacuuming.
+    #[serde(with = "human_duration")]
+    pub vacuum_every: Duration,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: "sqlite:forerunner.db".to_owned() }
+        let PostgresOptions { connections, connect_timeout, call_timeout, vacuum_every, .. } =
+            PostgresOptions::default();
+        Self { url: "sqlite:forerunner.db".to_owned(), connections, connect_timeout, call_timeout, vacuum_every }
     }
 }
 
@@ -92,7 +106,7 @@ impl StoreConfig {
     pub fn validate(&self) -> Result<(), Error> {
         let kind = self.url.split_once(':').map(|(kind, _)| kind);
         if matches!(kind, Some("sqlite" | "memory" | "postgres" | "postgresql")) {
-            return Ok(());
+            return self.validate_postgres();
         }
         let value = kind.map_or_else(|| self.url.clone(), |kind| format!("{kind}:…"));
         Err(Error::Setting {
@@ -100,6 +114,37 @@ impl StoreConfig {
             value,
             rule: "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),
         })
+    }
+
+    fn validate_postgres(&self) -> Result<(), Error> {
+        // Two: one that writes, and one for what may not wait for it.
+        if !(2..=1_000).contains(&self.connections) {
+            let (value, rule) = (self.connections.to_string(), "use 2 to 1000".to_owned());
+            return Err(Error::Setting { key: "store.connections", value, rule });
+        }
+        let limits = [
+            ("store.connect_timeout", self.connect_timeout, Duration::from_millis(100)..=Duration::from_secs(60)),
+            ("store.call_timeout", self.call_timeout, Duration::from_millis(100)..=Duration::from_secs(60)),
+            ("store.vacuum_every", self.vacuum_every, Duration::from_secs(1)..=Duration::from_secs(86_400)),
+        ];
+        for (key, value, allowed) in limits {
+            if !allowed.contains(&value) {
+                let rule = format!("use {:?} to {:?}", allowed.start(), allowed.end());
+                return Err(Error::Setting { key, value: format!("{value:?}"), rule });
+            }
+        }
+        Ok(())
+    }
+
+    /// How a store in PostgreSQL is opened.
+    pub fn postgres(&self) -> PostgresOptions {
+        PostgresOptions {
+            connections: self.connections,
+            connect_timeout: self.connect_timeout,
+            call_timeout: self.call_timeout,
+            vacuum_every: self.vacuum_every,
+            ..PostgresOptions::default()
+        }
     }
 }
 
@@ -208,5 +253,6 @@ fn pool_schema() -> Node {
         .with("on_time", Node::of::<OnTime>())
         .with("queue", Node::of::<QueueSettings>())
         .with("task", Node::of::<TaskSettings>())
+        .with("contexts", Node::of::<forerunner_runtime::ContextSettings>())
         .with("restart", Node::of::<forerunner_core::RestartPolicy>())
 }

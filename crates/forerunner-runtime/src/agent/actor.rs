@@ -345,9 +345,9 @@ impl Handler<Run> for AgentActor {
 impl Handler<StopRun> for AgentActor {
     type Result = ();
 
-    fn handle(&mut self, StopRun(task): StopRun, _: &mut Self::Context) {
+    fn handle(&mut self, StopRun { task, why }: StopRun, _: &mut Self::Context) {
         if let Some(current) = self.current.as_ref().filter(|current| current.task.id == task) {
-            current.rein.pull(StopWhy::Cancelled);
+            current.rein.pull(why);
         }
     }
 }

@@ -14,9 +14,10 @@ use std::{
 
 use forerunner_context::Snapshot;
 use forerunner_core::{
-    ContextCost, ContextId, ContextSource, ErrorKind, Outcome, Payload, Task, TaskError, TaskId, placement::Restored,
+    ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId,
+    placement::Restored,
 };
-use forerunner_store::{ContextCommit, HeldVersion};
+use forerunner_store::{ContextCommit, Happened, HeldVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,8 @@ pub(crate) enum StopWhy {
     Cancelled,
     /// The agent, or the node, is to stop.
     AgentStops,
+    /// Another node has the task, or will have it.
+    LeaseLost,
 }
 
 /// The line to a running attempt.
@@ -130,7 +133,7 @@ impl Attempt {
             version,
             snapshot,
             self.rein.cancel.clone(),
-            Box::new(Sink { task: self.task.id, deps: self.deps.clone() }),
+            Box::new(Sink { task: self.task.id, epoch: self.task.epoch, deps: self.deps.clone() }),
         );
         let answer = self.drive(&mut cx).await.and_then(|output| self.checked(output));
         let rein_is_free = !cx.is_cancellation_lent();
@@ -273,7 +276,7 @@ impl Attempt {
 
     fn outcome_of(&self, error: AgentError) -> Outcome {
         match self.rein.why.get() {
-            Some(StopWhy::AgentStops) if error.kind() == ErrorKind::Cancelled => Outcome::Released,
+            Some(StopWhy::AgentStops | StopWhy::LeaseLost) if error.kind() == ErrorKind::Cancelled => Outcome::Released,
             _ => error.into_outcome(),
         }
     }
@@ -362,15 +365,24 @@ impl<F: Future + Unpin> Future for Watched<'_, F> {
 /// Carries what an agent says to whoever watches its task.
 struct Sink {
     task: TaskId,
+    epoch: LeaseEpoch,
     deps: Arc<PoolDeps>,
 }
 
 impl ProgressSink for Sink {
     fn progress(&self, text: &str) {
-        self.deps.node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, self.deps.now());
+        let (node, now) = (&self.deps.node, self.deps.now());
+        match node.store.keeps_events() {
+            true => node.said.say(self.task, self.epoch, Happened::Progress(text.to_owned()), now),
+            false => node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, now),
+        }
     }
 
     fn output(&self, chunk: &str) {
-        self.deps.node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, self.deps.now());
+        let (node, now) = (&self.deps.node, self.deps.now());
+        match node.store.keeps_events() {
+            true => node.said.say(self.task, self.epoch, Happened::Output(chunk.to_owned()), now),
+            false => node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, now),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::{Message, Recipient};
 use forerunner_core::{AgentId, Task, TaskId, placement::AgentMemory};
 
+use super::StopWhy;
 use crate::{gather::Outlet, queue::messages::Settle};
 
 /// Do a task. Sent by the `PoolActor`, to a ready agent only.
@@ -12,10 +13,13 @@ use crate::{gather::Outlet, queue::messages::Settle};
 #[rtype(result = "()")]
 pub(crate) struct Run(pub(crate) Arc<Task>);
 
-/// Stop the task, if it is the one that runs. Sent by the `PoolActor` for a cancelled task.
+/// Stop the task, if it is the one that runs. Sent by the `PoolActor` for a task that was cancelled or lost.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct StopRun(pub(crate) TaskId);
+pub(crate) struct StopRun {
+    pub(crate) task: TaskId,
+    pub(crate) why: StopWhy,
+}
 
 /// Stop for good. Sent by the `PoolActor` to an agent that is idle or starting, and to all at the end of the grace: a
 /// task that still runs is handed back.

@@ -10,6 +10,7 @@ pub mod process;
 mod simulated;
 
 pub(crate) use actor::AgentActor;
+pub(crate) use attempt::StopWhy;
 pub use context::{AgentContext, ProgressSink, Transfer};
 pub use driver::{Driver, DriverFactory, Job, OwnContext, OwnMemory, Seat};
 pub use error::AgentError;

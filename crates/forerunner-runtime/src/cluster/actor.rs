@@ -2,17 +2,21 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
 use forerunner_core::{NodeId, PoolName, Timestamp};
-use forerunner_store::{Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
+use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
 
 use super::{
-    messages::{Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
+    messages::{Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
+    news::stream_of,
     report::{NodeReport, PlanText, PoolReport},
+    settings::Changed,
 };
 use crate::{
     deps::Deps,
-    queue::messages::{Counted, StopAll},
+    metrics,
+    pool::messages::SetPaused,
+    queue::messages::{Counted, LookForWork, StopAll, StopCancelled},
     status::NodeStatus,
 };
 
@@ -22,6 +26,10 @@ const BEAT: Duration = Duration::from_secs(1);
 const RESCUE: Duration = Duration::from_secs(1);
 /// How long before the end of its leases a node that cannot beat stops what runs under them: others will run it.
 const MARGIN: Duration = Duration::from_secs(2);
+/// A backlog too long to be counted with each beat is counted with each so many.
+const COUNT_ALL: u64 = 30;
+/// How long after the end of another node's leases its tasks are looked for.
+const ENDED: Duration = Duration::from_millis(10);
 
 /// One pool of this node.
 pub(crate) struct ClusterPool {
@@ -29,18 +37,32 @@ pub(crate) struct ClusterPool {
     pub(crate) standing: Recipient<Standing>,
     pub(crate) counted: Recipient<Counted>,
     pub(crate) stop_all: Recipient<StopAll>,
+    pub(crate) stop_cancelled: Recipient<StopCancelled>,
+    pub(crate) look: Recipient<LookForWork>,
+    pub(crate) follow: Recipient<Follow>,
+    pub(crate) pause: Recipient<SetPaused>,
+    /// What was changed of it for all nodes, as far as known here.
+    pub(crate) changed: Changed,
 }
 
 /// Speaks for the node with the others, through the store.
 pub(crate) struct ClusterActor {
-    deps: Arc<Deps>,
-    pools: BTreeMap<PoolName, ClusterPool>,
+    pub(super) deps: Arc<Deps>,
+    pub(super) pools: BTreeMap<PoolName, ClusterPool>,
     started_at: Timestamp,
     /// The term that this node leads under, if it does.
     leads: Option<u64>,
     nodes: Vec<NodeStatus>,
     /// A beat is under way.
     beating: bool,
+    /// Something was told during it that it may not have seen.
+    beat_again: bool,
+    /// How often backlogs were counted.
+    counts: u64,
+    /// All tasks that somebody here waits for are being looked at.
+    pub(super) looking: bool,
+    /// When the leases of another node end unless it beats.
+    next_end: Option<SpawnHandle>,
     beaten_at: Timestamp,
     rescued_at: Timestamp,
     /// The leases are given up until the next beat succeeds.
@@ -58,6 +80,10 @@ impl ClusterActor {
             leads: None,
             nodes: Vec::new(),
             beating: false,
+            beat_again: false,
+            counts: 0,
+            looking: false,
+            next_end: None,
             beaten_at: now,
             rescued_at: now,
             lost: false,
@@ -65,9 +91,10 @@ impl ClusterActor {
         }
     }
 
-    fn beat(&mut self, ctx: &mut Context<Self>) {
-        self.give_up_if_late();
+    /// Beats, or does so again once the beat that is under way is answered.
+    pub(super) fn beat(&mut self, ctx: &mut Context<Self>) {
         if self.beating || self.left {
+            self.beat_again = true;
             return;
         }
         self.beating = true;
@@ -89,6 +116,9 @@ impl ClusterActor {
                 Ok(beaten) => cluster.on_beaten(begun, beaten, ctx),
                 Err(error) => tracing::warn!(%error, "the node could not beat"),
             }
+            if std::mem::take(&mut cluster.beat_again) {
+                cluster.beat(ctx);
+            }
         }));
     }
 
@@ -98,7 +128,9 @@ impl ClusterActor {
         let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
         if leads != self.leads {
             tracing::info!(leader = %beaten.leader.node, term = beaten.leader.term, "the lead has changed");
+            metrics::lead_changed();
         }
+        metrics::cluster(beaten.nodes.len(), leads.is_some());
         self.leads = leads;
         let reports: Vec<(NodeId, NodeReport)> =
             beaten.nodes.iter().map(|one| (one.node, serde_json::from_str(&one.report).unwrap_or_default())).collect();
@@ -113,8 +145,25 @@ impl ClusterActor {
                 plan: plan.remove(name),
             });
         }
+        self.stop_cancelled(beaten.stops.iter().map(|(task, _)| *task).collect());
+        self.follow(&beaten.settings);
         self.count(ctx);
+        self.expect_end(beaten.next_end, ctx);
         self.rescue_if_due(ctx);
+    }
+
+    /// Does as was set for all nodes, if that has changed since this one last looked.
+    fn follow(&mut self, settings: &BTreeMap<String, String>) {
+        for (name, pool) in &mut self.pools {
+            let now = Changed::read(settings, name);
+            let before = std::mem::replace(&mut pool.changed, now);
+            if (now.bounds, now.mode) != (before.bounds, before.mode) {
+                pool.follow.do_send(Follow(now.patch()));
+            }
+            if let Some(paused) = now.paused.filter(|_| now.paused != before.paused) {
+                pool.pause.do_send(SetPaused(paused));
+            }
+        }
     }
 
     fn status(&self, node: NodeId, report: &NodeReport, leader: NodeId) -> NodeStatus {
@@ -130,30 +179,67 @@ impl ClusterActor {
     }
 
     /// Tells each queue how much work there is: other nodes submit and claim too.
-    fn count(&self, ctx: &mut Context<Self>) {
+    fn count(&mut self, ctx: &mut Context<Self>) {
+        self.counts += 1;
         for name in self.pools.keys() {
-            let (name, call) = (name.clone(), self.deps.store.counts(name.clone()));
-            ctx.spawn(call.into_actor(self).map(move |counts: Result<TaskCounts, StoreError>, cluster, _| {
-                if let (Ok(counts), Some(pool)) = (counts, cluster.pools.get(&name)) {
-                    pool.counted.do_send(Counted { claimable: counts.claimable, next_due: counts.next_due });
+            let (name, call) = (name.clone(), self.deps.store.backlog(name.clone()));
+            ctx.spawn(call.into_actor(self).map(move |backlog: Result<Backlog, StoreError>, cluster, ctx| {
+                let Ok(Backlog { claimable, waiting, next_due }) = backlog else { return };
+                if waiting.is_none() && cluster.counts % COUNT_ALL == 0 {
+                    return cluster.count_all(name, ctx);
+                }
+                if let Some(pool) = cluster.pools.get(&name) {
+                    pool.counted.do_send(Counted { claimable, waiting, next_due });
                 }
             }));
         }
     }
 
-    /// Takes back the tasks of nodes that have fallen silent.
-    fn rescue_if_due(&mut self, ctx: &mut Context<Self>) {
-        let now = self.deps.now();
-        if self.leads.is_none() || now.since(self.rescued_at) < RESCUE {
-            return;
+    /// Counts a backlog that is too long to be counted each time.
+    fn count_all(&self, name: PoolName, ctx: &mut Context<Self>) {
+        let call = self.deps.store.counts(name.clone());
+        ctx.spawn(call.into_actor(self).map(move |counts: Result<TaskCounts, StoreError>, cluster, _| {
+            if let (Ok(counts), Some(pool)) = (counts, cluster.pools.get(&name)) {
+                let TaskCounts { claimable, next_due, .. } = counts;
+                pool.counted.do_send(Counted { claimable, waiting: Some(counts.waiting()), next_due });
+            }
+        }));
+    }
+
+    /// Looks for the tasks of another node as soon as its leases have ended, whoever leads: it may be the leader's.
+    fn expect_end(&mut self, next_end: Option<Duration>, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.next_end.take() {
+            ctx.cancel_future(timer);
         }
+        self.next_end = next_end.map(|until| {
+            ctx.run_later(until + ENDED, |cluster, ctx| {
+                cluster.next_end = None;
+                cluster.rescue(ctx);
+            })
+        });
+    }
+
+    /// Takes back now and then, as the leader, the tasks of nodes that have fallen silent.
+    fn rescue_if_due(&mut self, ctx: &mut Context<Self>) {
+        if self.leads.is_some() && self.deps.now().since(self.rescued_at) >= RESCUE {
+            self.rescue(ctx);
+        }
+    }
+
+    fn rescue(&mut self, ctx: &mut Context<Self>) {
+        let now = self.deps.now();
         self.rescued_at = now;
         let call = self.deps.store.rescue(Rescue::Expired { now });
-        ctx.spawn(call.into_actor(self).map(|rescued, _, _| match rescued {
+        ctx.spawn(call.into_actor(self).map(|rescued, cluster, ctx| match rescued {
             Ok(rescued) if rescued.requeued.is_empty() && rescued.dead.is_empty() => {}
             Ok(rescued) => {
                 let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
                 tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
+                for pool in cluster.pools.values() {
+                    pool.look.do_send(LookForWork);
+                }
+                // Whoever leads divides the agents of the lost node among those that are left.
+                cluster.beat(ctx);
             }
             Err(error) => tracing::warn!(%error, "the tasks of lost nodes could not be looked for"),
         }));
@@ -165,6 +251,7 @@ impl ClusterActor {
         if late && !self.lost && !self.left {
             self.lost = true;
             self.leads = None;
+            metrics::cluster(1, false);
             tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);
@@ -197,8 +284,16 @@ impl Actor for ClusterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(heard) = self.deps.store.hear() {
+            ctx.add_stream(stream_of(heard));
+        }
         self.beat(ctx);
-        ctx.run_interval(BEAT, Self::beat);
+        ctx.run_interval(BEAT, |cluster, ctx| {
+            cluster.give_up_if_late();
+            if !cluster.beating {
+                cluster.beat(ctx);
+            }
+        });
     }
 }
 

@@ -10,6 +10,8 @@ use crate::{Error, Handle, NodeStatus};
 /// How long to wait before the store is asked again whether a task has ended on another node: at first, and at most.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LAST_LOOK: Duration = Duration::from_millis(500);
+/// The same while other nodes tell what has ended.
+const LOOK_IF_TOLD: Duration = Duration::from_secs(1);
 
 impl Handle {
     /// Lists the nodes that share the store, oldest first: this one alone if the store is not shared.
@@ -38,16 +40,19 @@ impl Handle {
         })
     }
 
-    /// Waits for a task to end here, as `here` tells, or on another node; `None` when the store fails.
+    /// Waits for a task to end here, as `here` tells, or on another node; `None` when there is no such task any more.
     pub(crate) async fn ended_anywhere(&self, id: TaskId, here: impl Future<Output = Option<Task>>) -> Option<Task> {
         let elsewhere = async {
             let mut pause = FIRST_LOOK;
             loop {
-                tokio::time::sleep(pause).await;
+                let is_told = self.shared.deps.store.is_hearing();
+                tokio::time::sleep(if is_told { LOOK_IF_TOLD } else { pause }).await;
                 pause = (pause * 2).min(LAST_LOOK);
                 match self.task(id).await {
                     Ok(task) if task.state.is_terminal() => return Some(task),
                     Ok(_) => {}
+                    // A store that fails for a while is asked again.
+                    Err(error) if error.is_retryable() => {}
                     Err(_) => return None,
                 }
             }

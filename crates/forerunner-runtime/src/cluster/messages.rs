@@ -4,7 +4,7 @@ use actix::{Message, MessageResponse};
 use forerunner_core::NodeId;
 
 use super::report::{PoolPlan, PoolReport};
-use crate::status::NodeStatus;
+use crate::status::{NodeStatus, PoolPatch};
 
 /// Say how your part of the pool stands. Sent by the `ClusterActor` before each beat.
 #[derive(Message)]
@@ -28,6 +28,11 @@ pub(crate) struct Standing {
     /// The newest plan, whoever made it.
     pub(crate) plan: Option<PoolPlan>,
 }
+
+/// Do as was set for all nodes. Sent by the `ClusterActor` to a `ForecastActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Follow(pub(crate) PoolPatch);
 
 /// List the nodes. Sent by a `Handle`.
 #[derive(Message)]

@@ -11,9 +11,13 @@
 //! Only the leader's wish counts.
 
 mod actor;
+pub(crate) mod following;
 mod handle;
 pub(crate) mod messages;
+mod news;
 mod report;
+pub(crate) mod said;
+pub(crate) mod settings;
 mod share;
 
 pub(crate) use actor::{ClusterActor, ClusterPool};

@@ -13,6 +13,10 @@ use super::{
 };
 use crate::{
     Error,
+    cluster::{
+        messages::Follow,
+        settings::{Bounds, Changed},
+    },
     deps::PoolDeps,
     metrics::ForecastMetrics,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
@@ -259,12 +263,24 @@ impl ForecastActor {
         })
     }
 
-    fn change(&mut self, patch: PoolPatch) -> Result<(), Error> {
+    /// What the limits would be; an error if they contradict each other.
+    fn checked(&self, patch: PoolPatch) -> Result<PolicyLimits, Error> {
         let min = patch.min.unwrap_or(self.limits.min);
         let max = patch.max.unwrap_or(self.limits.max);
         let settings = crate::spec::PoolSettings { min, max, ..self.deps.settings.clone() };
         settings.validate()?;
-        let limits = settings.limits();
+        Ok(settings.limits())
+    }
+
+    /// What a change is for all nodes: bounds are one thing.
+    fn for_all(&self, patch: PoolPatch) -> Changed {
+        let is_bounds = patch.min.is_some() || patch.max.is_some();
+        let (min, max) = (patch.min.unwrap_or(self.limits.min), patch.max.unwrap_or(self.limits.max));
+        Changed { bounds: is_bounds.then_some(Bounds { min, max }), mode: patch.mode, paused: None }
+    }
+
+    fn change(&mut self, patch: PoolPatch, ctx: &mut Context<Self>) -> Result<(), Error> {
+        let limits = self.checked(patch)?;
         if limits != self.limits {
             let learned = self.policy.save();
             let mut policy = self.deps.make_policy(limits)?;
@@ -278,6 +294,7 @@ impl ForecastActor {
         }
         self.mode = patch.mode.unwrap_or(self.mode);
         self.links.configure.do_send(Configure(patch));
+        ctx.notify(Nudge(Cause::Settings));
         Ok(())
     }
 }
@@ -348,12 +365,31 @@ impl Handler<GetMode> for ForecastActor {
 impl Handler<Change> for ForecastActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Change, ctx: &mut Self::Context) {
-        let changed = self.change(msg.patch);
-        if changed.is_ok() {
-            ctx.notify(Nudge(Cause::Settings));
+    fn handle(&mut self, Change { patch, reply }: Change, ctx: &mut Self::Context) {
+        if !self.deps.node.shared {
+            let _ = reply.send(self.change(patch, ctx));
+            return;
         }
-        let _ = msg.reply.send(changed);
+        // What holds for all nodes holds here once the store has it.
+        if let Err(error) = self.checked(patch) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let kept = self.for_all(patch).keep(&*self.deps.node.store, &self.deps.name);
+        ctx.spawn(kept.into_actor(self).map(move |kept, forecast, ctx| {
+            let changed = kept.map_err(Error::from).and_then(|()| forecast.change(patch, ctx));
+            let _ = reply.send(changed);
+        }));
+    }
+}
+
+impl Handler<Follow> for ForecastActor {
+    type Result = ();
+
+    fn handle(&mut self, Follow(patch): Follow, ctx: &mut Self::Context) {
+        if let Err(error) = self.change(patch, ctx) {
+            tracing::warn!(pool = %self.deps.name, %error, "what another node set cannot be followed");
+        }
     }
 }
 

@@ -340,9 +340,9 @@ impl Handler<AgentDown> for PoolActor {
 impl Handler<StopTask> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, StopTask(task): StopTask, _: &mut Self::Context) {
+    fn handle(&mut self, StopTask { task, why }: StopTask, _: &mut Self::Context) {
         if let Some(actor) = self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
-            actor.do_send(StopRun(task));
+            actor.do_send(StopRun { task, why });
         }
     }
 }

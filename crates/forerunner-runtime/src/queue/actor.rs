@@ -6,18 +6,12 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
-use forerunner_forecast::Trigger;
-use forerunner_store::{Claim, Enqueued, LEASE, Refusal, StoreError, StoreFuture, Submission};
-use futures_util::task::noop_waker_ref;
-use tokio::sync::oneshot;
-
 use super::{
     messages::{
-        Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, Nudge, QueueSample,
-        QueueStatus, Settle, StopAll, StopTask, TakeSample, Withdraw, Withdrawn,
+        Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge,
+        QueueSample, QueueStatus, Reply, Settle, TakeSample, Withdraw, Withdrawn,
     },
+    reconcile::{RECONCILE, Reconciling},
     settle::Settling,
     tally::Tally,
 };
@@ -29,14 +23,17 @@ use crate::{
     metrics::QueueMetrics,
     status::Cause,
 };
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
+use forerunner_forecast::Trigger;
+use forerunner_store::{Claim, Enqueued, Hints, LEASE, Refusal, StoreError, StoreFuture, Submission};
+use futures_util::task::noop_waker_ref;
 
 /// How long a store that failed is left alone before the same call is made again.
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long the wiring of a pool's actors may take before the queue looks again.
 pub(super) const WIRING: Duration = Duration::from_millis(5);
-
-type Reply = oneshot::Sender<Result<Accepted, Error>>;
 
 /// What must be known of a task once the store has it.
 struct Arriving {
@@ -60,9 +57,14 @@ pub(crate) struct QueueActor {
     incoming: Vec<Submission>,
     /// The same tasks, for when they have been accepted.
     arriving: Vec<Arriving>,
+    /// Calls under way that accept tasks.
+    pub(super) accepting: usize,
+    /// Nothing is accepted any more.
+    pub(super) closed: bool,
     pub(super) leased: IdMap<TaskId, Arc<Task>>,
     pub(super) settling: Settling,
     flush_due: bool,
+    pub(super) reconciling: Reconciling,
     wake: Option<(Timestamp, SpawnHandle)>,
     pub(super) tally: Tally,
     pub(super) metrics: QueueMetrics,
@@ -81,6 +83,9 @@ impl Actor for QueueActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.apply(QueueEvent::Tick, ctx);
+        if self.deps.node.shared {
+            ctx.run_interval(RECONCILE, Self::reconcile);
+        }
     }
 }
 
@@ -94,6 +99,9 @@ impl QueueActor {
             settled: Inbox::new(),
             incoming: Vec::new(),
             arriving: Vec::new(),
+            accepting: 0,
+            closed: false,
+            reconciling: Reconciling::default(),
             leased: IdMap::default(),
             settling: Settling::default(),
             flush_due: false,
@@ -118,6 +126,7 @@ impl QueueActor {
 
     /// The only place where this actor's choices become effects.
     pub(super) fn apply(&mut self, event: QueueEvent, ctx: &mut Context<Self>) {
+        let is_more = matches!(event, QueueEvent::Claimable(count) if count > 0);
         for action in self.machine.step(event, self.deps.now()) {
             match action {
                 QueueAction::Claim(limit) => self.claim(limit, ctx),
@@ -129,6 +138,16 @@ impl QueueActor {
                 QueueAction::Sweep => self.sweep(ctx),
                 QueueAction::Wake(at) => self.wake_at(at, ctx),
             }
+        }
+        if is_more {
+            self.share_work();
+        }
+    }
+
+    /// Tells other nodes of work that this one has no agents for just now.
+    fn share_work(&self) {
+        if self.deps.node.shared && self.machine.depth() > self.machine.open_slots() as u64 {
+            self.deps.node.store.tell(Hints::work(self.deps.name.clone()));
         }
     }
 
@@ -160,9 +179,15 @@ impl QueueActor {
             return;
         }
         let batch = std::mem::take(&mut self.incoming);
-        let arriving = std::mem::take(&mut self.arriving);
+        let mut arriving = std::mem::take(&mut self.arriving);
+        arriving.iter_mut().for_each(|one| one.reply.note_sent());
+        self.accepting += 1;
         let call = self.deps.node.store.enqueue(batch);
-        self.call(call, ctx, |queue, answer, ctx| queue.on_accepted(answer, arriving, ctx));
+        self.call(call, ctx, |queue, answer, ctx| {
+            queue.accepting -= 1;
+            queue.on_accepted(answer, arriving, ctx);
+            queue.answer_drains();
+        });
     }
 
     fn on_accepted(
@@ -179,7 +204,7 @@ impl QueueActor {
         for (answer, one) in answers.into_iter().zip(arriving) {
             claimable += usize::from(matches!(answer, Ok(Enqueued::New { claimable: true, .. })));
             let answer = self.on_accepted_one(answer, &one, ctx);
-            let _ = one.reply.send(answer);
+            one.reply.answer(answer);
         }
         self.apply(QueueEvent::Claimable(claimable), ctx);
         self.look_at_depth(ctx);
@@ -220,7 +245,11 @@ impl QueueActor {
         self.deps.admission.leave(refused.len());
         for one in refused {
             self.metrics.refused("store");
-            let _ = one.reply.send(Err(error.clone().into()));
+            one.reply.answer(Err(match error {
+                // It was closed before it was asked.
+                StoreError::Closed { .. } => Error::ShuttingDown,
+                error => error.clone().into(),
+            }));
         }
     }
 
@@ -238,14 +267,18 @@ impl QueueActor {
 
     /// Claims tasks from the head of the queue.
     pub(super) fn claim_first(&mut self, asked: usize, ctx: &mut Context<Self>) {
+        self.reconciling.begin_claim();
         let call = self.deps.node.store.claim(self.terms(asked));
-        self.call(call, ctx, move |queue, answer, ctx| match answer {
-            Ok(tasks) => {
-                let got = queue.on_claimed(tasks);
-                queue.apply(QueueEvent::Claimed { asked, got }, ctx);
-                queue.look_at_depth(ctx);
+        self.call(call, ctx, move |queue, answer, ctx| {
+            queue.reconciling.end_claim();
+            match answer {
+                Ok(tasks) => {
+                    let got = queue.on_claimed(tasks);
+                    queue.apply(QueueEvent::Claimed { asked, got }, ctx);
+                    queue.look_at_depth(ctx);
+                }
+                Err(error) => queue.on_not_claimed(&error, ctx),
             }
-            Err(error) => queue.on_not_claimed(&error, ctx),
         });
     }
 
@@ -391,6 +424,10 @@ impl Handler<Gathered<Enqueue>> for QueueActor {
         let mut submitted = self.submitted.take();
         self.arriving.reserve(submitted.len());
         self.incoming.reserve(submitted.len());
+        if self.closed {
+            self.deps.admission.leave(submitted.len());
+            submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
+        }
         for Enqueue { submission, reply } in submitted.drain(..) {
             let task = &submission.task;
             self.arriving.push(Arriving {
@@ -456,20 +493,19 @@ impl Handler<Counted> for QueueActor {
         if let Some(due) = msg.next_due {
             self.apply(QueueEvent::Due(due), ctx);
         }
+        if let Some(waiting) = msg.waiting {
+            self.deps.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX));
+        }
         self.apply(QueueEvent::Counted(msg.claimable), ctx);
         self.look_at_depth(ctx);
     }
 }
 
-impl Handler<StopAll> for QueueActor {
+impl Handler<LookForWork> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
-        if let Some(links) = &self.links {
-            for task in self.leased.keys() {
-                links.stop_task.do_send(StopTask(*task));
-            }
-        }
+    fn handle(&mut self, _: LookForWork, ctx: &mut Self::Context) {
+        self.apply(QueueEvent::Told, ctx);
     }
 }
 

@@ -8,8 +8,9 @@ use forerunner_store::Cancelled;
 
 use super::{
     QueueActor,
-    messages::{Cancel, Redrive, StopTask},
+    messages::{Cancel, Redrive, StopAll, StopCancelled, StopTask},
 };
+use crate::agent::StopWhy;
 
 impl Handler<Cancel> for QueueActor {
     type Result = ();
@@ -41,11 +42,33 @@ impl QueueActor {
             }
             Cancelled::Running(task) => {
                 if let Some(links) = &self.links {
-                    links.stop_task.do_send(StopTask(task.id));
+                    links.stop_task.do_send(StopTask { task: task.id, why: StopWhy::Cancelled });
                 }
                 *task
             }
             Cancelled::Ended(task) => *task,
+        }
+    }
+}
+
+impl Handler<StopCancelled> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, StopCancelled(tasks): StopCancelled, _: &mut Self::Context) {
+        let Some(links) = &self.links else { return };
+        for task in tasks.iter().filter(|task| self.leased.contains_key(task)) {
+            links.stop_task.do_send(StopTask { task: *task, why: StopWhy::Cancelled });
+        }
+    }
+}
+
+impl Handler<StopAll> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
+        let Some(links) = &self.links else { return };
+        for task in self.leased.keys() {
+            links.stop_task.do_send(StopTask { task: *task, why: StopWhy::LeaseLost });
         }
     }
 }

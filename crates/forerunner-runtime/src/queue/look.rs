@@ -13,7 +13,12 @@ use super::{
 impl QueueActor {
     /// Looks at the first tasks that wait, a few more than `asked`, and claims those that the pool would take.
     pub(super) fn look(&mut self, asked: usize, ctx: &mut Context<Self>) {
-        let look = Look { pool: self.deps.name.clone(), limit: asked.saturating_add(LOOKAHEAD), now: self.deps.now() };
+        let look = Look {
+            pool: self.deps.name.clone(),
+            node: self.deps.node.node,
+            limit: asked.saturating_add(LOOKAHEAD),
+            now: self.deps.now(),
+        };
         let call = self.deps.node.store.look(look);
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(tasks) if tasks.iter().all(|task| task.context.is_none()) => queue.claim_first(asked, ctx),
@@ -39,18 +44,22 @@ impl QueueActor {
             return self.apply(QueueEvent::Left { got: 0, again_at }, ctx);
         }
         let asked = take.len();
+        self.reconciling.begin_claim();
         let call = self.deps.node.store.take(self.terms(asked), take);
-        self.call(call, ctx, move |queue, answer, ctx| match answer {
-            Ok(tasks) => {
-                let got = queue.on_claimed(tasks);
-                let event = match again_at {
-                    Some(again_at) => QueueEvent::Left { got, again_at },
-                    None => QueueEvent::Claimed { asked, got },
-                };
-                queue.apply(event, ctx);
-                queue.look_at_depth(ctx);
+        self.call(call, ctx, move |queue, answer, ctx| {
+            queue.reconciling.end_claim();
+            match answer {
+                Ok(tasks) => {
+                    let got = queue.on_claimed(tasks);
+                    let event = match again_at {
+                        Some(again_at) => QueueEvent::Left { got, again_at },
+                        None => QueueEvent::Claimed { asked, got },
+                    };
+                    queue.apply(event, ctx);
+                    queue.look_at_depth(ctx);
+                }
+                Err(error) => queue.on_not_claimed(&error, ctx),
             }
-            Err(error) => queue.on_not_claimed(&error, ctx),
         });
     }
 }

@@ -9,13 +9,46 @@ use forerunner_core::{
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
-use crate::{Error, status::Cause};
+use crate::{Error, agent::StopWhy, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
 /// Gathers on its way.
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
-    pub(crate) reply: oneshot::Sender<Result<Accepted, Error>>,
+    pub(crate) reply: Reply,
+}
+
+/// Where the answer to a submission goes. Dropped before the submission was sent to the store, it says that the node takes
+/// nothing any more; after that, nothing, since nobody knows.
+pub(crate) struct Reply {
+    sender: Option<oneshot::Sender<Result<Accepted, Error>>>,
+    sent: bool,
+}
+
+impl Reply {
+    pub(crate) fn to(sender: oneshot::Sender<Result<Accepted, Error>>) -> Self {
+        Self { sender: Some(sender), sent: false }
+    }
+
+    /// The store is asked from now on.
+    pub(crate) fn note_sent(&mut self) {
+        self.sent = true;
+    }
+
+    pub(crate) fn answer(mut self, answer: Result<Accepted, Error>) {
+        if let Some(sender) = self.sender.take() {
+            // Nobody may be waiting.
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take().filter(|_| !self.sent) {
+            let _ = sender.send(Err(Error::ShuttingDown));
+        }
+    }
 }
 
 /// What became of a submission.
@@ -103,10 +136,13 @@ pub(crate) struct Cancel {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// A running task was cancelled. Sent to the `PoolActor`, which tells the agent.
+/// A running task is to stop. Sent to the `PoolActor`, which tells the agent.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct StopTask(pub(crate) TaskId);
+pub(crate) struct StopTask {
+    pub(crate) task: TaskId,
+    pub(crate) why: StopWhy,
+}
 
 /// Send an ended task back to the queue. Sent by a `Handle`; answered with the task after it.
 #[derive(Message)]
@@ -163,8 +199,20 @@ impl QueueSample {
 #[rtype(result = "()")]
 pub(crate) struct Counted {
     pub(crate) claimable: u64,
+    /// Tasks that wait, delayed ones and those behind others included; none if there are too many to be counted each time.
+    pub(crate) waiting: Option<u64>,
     pub(crate) next_due: Option<Timestamp>,
 }
+
+/// Another node says that there may be work. Sent by the `ClusterActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookForWork;
+
+/// Running tasks were cancelled on another node: stop those that run here. Sent by the `ClusterActor`, also again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopCancelled(pub(crate) Arc<Vec<TaskId>>);
 
 /// This node has lost its leases: stop what runs under them. Sent by the `ClusterActor`.
 #[derive(Message)]
@@ -213,7 +261,7 @@ pub(crate) struct AttachQueue {
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }
 
-/// Settle what is pending, then answer. Sent by the wiring when the node stops.
+/// Take nothing new, settle what is pending, then answer. Sent by the wiring when the node stops.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain {

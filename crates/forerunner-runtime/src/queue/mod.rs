@@ -4,6 +4,7 @@ mod actor;
 mod control;
 mod look;
 pub(crate) mod messages;
+mod reconcile;
 mod settle;
 mod tally;
 

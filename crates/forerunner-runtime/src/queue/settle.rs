@@ -1,6 +1,9 @@
 //! Ending attempts: gathered, settled in one store call, and answered once durable.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, Timestamp, after_attempt};
@@ -12,14 +15,29 @@ use super::{
     actor::STORE_BACKOFF,
     messages::{Drain, Settle, SettleDone},
 };
-use crate::gather::Gathered;
+use crate::{cluster::said::send_said, gather::Gathered};
 
 /// Attempts whose end is not durable yet.
 #[derive(Default)]
 pub(super) struct Settling {
     pending: Vec<Pending>,
     in_store: usize,
+    /// The tasks of both.
+    tasks: HashSet<TaskId>,
     drains: Vec<oneshot::Sender<()>>,
+}
+
+impl Settling {
+    /// Returns whether the end of an attempt is on its way to the store.
+    pub(super) fn holds(&self, task: TaskId) -> bool {
+        self.tasks.contains(&task)
+    }
+
+    fn forget(&mut self, settled: &[Pending]) {
+        for one in settled {
+            self.tasks.remove(&one.settlement.task);
+        }
+    }
 }
 
 /// An end that waits for the store.
@@ -37,6 +55,7 @@ impl QueueActor {
         if self.settling.pending.is_empty() {
             return self.answer_drains();
         }
+        send_said(&self.deps.node);
         let pending = std::mem::take(&mut self.settling.pending);
         self.settling.in_store += pending.len();
         let call = self.deps.node.store.settle(pending.iter().map(|one| one.settlement.clone()).collect());
@@ -51,6 +70,7 @@ impl QueueActor {
 
     fn on_settled(&mut self, answers: Vec<Result<Settled, LeaseLost>>, pending: Vec<Pending>, ctx: &mut Context<Self>) {
         self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
+        self.settling.forget(&pending);
         let now = self.deps.now();
         let mut claimable = 0;
         for (answer, one) in answers.into_iter().zip(pending) {
@@ -127,6 +147,7 @@ impl QueueActor {
     fn on_not_settled(&mut self, error: &StoreError, pending: Vec<Pending>, ctx: &mut Context<Self>) {
         tracing::error!(pool = %self.deps.name, tasks = pending.len(), %error, "results could not be stored");
         if !error.is_retryable() {
+            self.settling.forget(&pending);
             self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
             return self.answer_drains();
         }
@@ -148,8 +169,8 @@ impl QueueActor {
         }
     }
 
-    fn answer_drains(&mut self) {
-        if self.settling.pending.is_empty() && self.settling.in_store == 0 {
+    pub(super) fn answer_drains(&mut self) {
+        if self.settling.pending.is_empty() && self.settling.in_store == 0 && self.accepting == 0 {
             for drain in self.settling.drains.drain(..) {
                 let _ = drain.send(());
             }
@@ -183,6 +204,7 @@ impl QueueActor {
             }
             return;
         };
+        self.deps.node.said.is_over(task.id);
         let trigger = self.tally.ended(task.id, now.as_secs_f64(), msg.ran);
         self.nudge(trigger);
         if let Some(ran) = msg.ran {
@@ -192,6 +214,7 @@ impl QueueActor {
         let (context, context_cost) = (msg.context, msg.context_cost);
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
+        self.settling.tasks.insert(task.id);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
     }
 }
@@ -200,6 +223,7 @@ impl Handler<Drain> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, msg: Drain, ctx: &mut Self::Context) {
+        self.closed = true;
         self.settling.drains.push(msg.reply);
         self.flush_soon(ctx);
     }

@@ -26,6 +26,7 @@ use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
     clock::IdMaker,
+    cluster::said::SaidBox,
     contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
     spec::PolicyMaker,
@@ -47,6 +48,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         clock: Arc::new(VirtualClock::starting_at(begin)),
         node: NodeId::from_parts(begin, 1),
         watch: WatchBoard::default(),
+        said: SaidBox::default(),
+        shared: false,
         contexts: NodeContexts::new(64 << 20),
         tending: Arc::new(tokio::sync::Semaphore::new(1)),
     };

@@ -7,7 +7,10 @@ use forerunner_runtime::{
     NodeStatus, VirtualClock,
     testkit::{Rig, Running, Script, ScriptedForecast},
 };
-use forerunner_store::{MemoryStore, Store};
+use forerunner_store::{
+    MemoryStore, Store,
+    faulty::{Fault, FaultyStore, Schedule, Verb},
+};
 
 use crate::kept_open::KeptOpen;
 
@@ -95,6 +98,57 @@ async fn tasks_run_on_whichever_node_has_an_agent_and_any_node_can_be_asked() {
     let (here, there) = (first.log("p").runs(), second.log("p").runs());
     assert_eq!(here.len() + there.len(), 20, "each ran once");
     assert!(!here.is_empty() && !there.is_empty(), "{} here, {} there", here.len(), there.len());
+    first.stop().await;
+    second.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_claim_whose_answer_is_lost_is_given_back_by_the_node_that_lives() {
+    tokio::time::pause();
+    let lost = Fault::Lost(Duration::from_secs(3));
+    let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), Schedule::calm()));
+    let site = Site { store: store.clone(), ..Site::new(2) };
+    let node = site.node(script()).await;
+    node.until_ready("p", 2).await;
+    let next = store.calls(Verb::Claim) + 1;
+    store.reschedule(Schedule::of(move |verb, number| (verb == Verb::Claim && number == next).then_some(lost)));
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        tasks.push(node.submit("p", "1").await);
+    }
+    let begun = tokio::time::Instant::now();
+    for task in tasks {
+        let ended = node.ended(task).await;
+        assert_eq!(
+            (ended.state, ended.attempt, ended.crashes),
+            (TaskState::Succeeded, 1, 0),
+            "it counts as no attempt"
+        );
+    }
+    assert_eq!(node.log("p").runs().len(), 4, "each ran once");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn tasks_that_another_node_took_do_not_fill_the_queue_of_the_one_that_accepted_them() {
+    tokio::time::pause();
+    let site = Site::new(4);
+    let rig = || {
+        let rig = Rig::new().forecast(&site.forecast);
+        let rig = rig.pool("p", script(), |pool| (pool.min, pool.max, pool.queue.limit) = (1, 12, 10));
+        rig.shared(site.store.clone(), &site.clock)
+    };
+    let (first, second) = (rig().start().await, rig().start().await);
+    sleep(20).await;
+    for _ in 0..20 {
+        for _ in 0..4 {
+            first.submit("p", "1").await;
+        }
+        sleep(3).await;
+    }
+    assert!(!second.log("p").runs().is_empty());
+    assert_eq!(first.handle().pool("p").await.unwrap().waiting, 0);
     first.stop().await;
     second.stop().await;
 }

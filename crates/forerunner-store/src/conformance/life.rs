@@ -112,6 +112,32 @@ pub async fn a_waiting_task_is_cancelled_at_once_and_a_running_one_reported<F: F
     assert_eq!(missing, Err(Mismatch::NoTask { task: id(999) }));
 }
 
+/// A task that was cancelled while it ran is not run again: whatever ends its attempt without a result ends the task.
+pub async fn a_task_cancelled_while_it_runs_is_not_run_again<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    for end in [retry(at(50)), Next::Release] {
+        lab.enqueue(lab.task(1)).await;
+        let running = lab.claim(1, 2).await.remove(0);
+        lab.store.cancel(running.id, at(3)).await.unwrap().unwrap();
+        let settled = lab.settle(&running, 4, end).await.unwrap();
+        assert_eq!((settled.state, settled.run_at, settled.claimable), (TaskState::Cancelled, None, 0));
+        let ended = lab.get(running.id).await;
+        assert_eq!((ended.state, ended.finished_at), (TaskState::Cancelled, Some(at(4))));
+        assert_eq!(ended.error.unwrap().kind, ErrorKind::Cancelled);
+    }
+    lab.enqueue(lab.task(5)).await;
+    let running = lab.claim(1, 6).await.remove(0);
+    lab.store.cancel(running.id, at(7)).await.unwrap().unwrap();
+    let rescue = Rescue::Expired { now: at(300) };
+    assert_eq!(lab.store.rescue(rescue).await.unwrap().requeued, []);
+    assert_eq!(lab.get(running.id).await.state, TaskState::Cancelled);
+    // A result counts, whatever was asked for; and so does being sent back by hand.
+    lab.enqueue(lab.task(8)).await;
+    let running = lab.claim(1, 9).await.remove(0);
+    lab.store.cancel(running.id, at(9)).await.unwrap().unwrap();
+    assert_eq!(lab.settle(&running, 10, succeeded()).await.unwrap().state, TaskState::Succeeded);
+}
+
 /// Redriving makes a task new but for its epochs.
 pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);

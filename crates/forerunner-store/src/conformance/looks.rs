@@ -6,7 +6,7 @@ use super::lab::{Lab, at, context, node, pool, succeeded};
 use crate::{Candidate, Claim, ContextCommit, Look, Settlement, Store, born_of};
 
 async fn look(lab: &Lab, limit: usize, now: i64) -> Vec<Candidate> {
-    lab.store.look(Look { pool: pool("coder"), limit, now: at(now) }).await.unwrap()
+    lab.store.look(Look { pool: pool("coder"), node: node(1), limit, now: at(now) }).await.unwrap()
 }
 
 async fn take(lab: &Lab, tasks: &[TaskId], now: i64) -> Vec<Task> {

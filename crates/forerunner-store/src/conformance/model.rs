@@ -12,6 +12,8 @@ struct Row {
     body: Option<[u8; 32]>,
     /// Whether it has a place in its context's line.
     joined: bool,
+    /// Whether it was cancelled while it ran.
+    stop: bool,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ impl Model {
         let joined = task.run_at <= task.submitted_at;
         task.state = if joined { TaskState::Queued } else { TaskState::Scheduled };
         let (id, state, due) = (task.id, task.state, task.run_at.max(task.submitted_at));
-        self.rows.push(Row { task, due, body, joined });
+        self.rows.push(Row { task, due, body, joined, stop: false });
         Some(Enqueued::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1) })
     }
 
@@ -65,6 +67,7 @@ impl Model {
         ready.truncate(limit);
         let mut claimed = Vec::new();
         for index in ready {
+            self.rows[index].stop = false;
             let task = &mut self.rows[index].task;
             (task.state, task.attempt, task.started_at) = (TaskState::Running, task.attempt + 1, Some(now));
             (task.node, task.agent) = (Some(node), None);
@@ -78,11 +81,16 @@ impl Model {
     pub fn settle(&mut self, id: TaskId, epoch: LeaseEpoch, now: Timestamp, next: Next) -> Option<Settled> {
         let before = self.claimable();
         let index = self.rows.iter().position(|row| row.task.id == id)?;
+        let stop = self.rows[index].stop;
         let task = &mut self.rows[index].task;
         if task.state != TaskState::Running || task.epoch != epoch {
             return None;
         }
         match next {
+            Next::Retry { .. } | Next::Release if stop => {
+                task.crashes += u32::from(matches!(next, Next::Retry { crash: true, .. }));
+                self.end(index, TaskState::Cancelled, cancelled(), now);
+            }
             Next::Finish { state, output, error } => {
                 (task.state, task.output, task.error, task.finished_at) = (state, output, error, Some(now));
             }
@@ -96,7 +104,7 @@ impl Model {
                 (task.started_at, task.node, task.agent) = (None, None, None);
             }
         }
-        let (state, run_at) = (task.state, task.run_at);
+        let Task { state, run_at, .. } = self.rows[index].task;
         let run_at = (state == TaskState::Scheduled).then_some(run_at);
         Some(Settled { state, claimable: self.claimable() - before, run_at })
     }
@@ -105,12 +113,12 @@ impl Model {
     pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Option<(bool, usize)> {
         let index = self.rows.iter().position(|row| row.task.id == id)?;
         let state = self.rows[index].task.state;
+        self.rows[index].stop |= state == TaskState::Running;
         if state.is_terminal() || state == TaskState::Running {
             return None;
         }
         let (before, was_claimable) = (self.claimable(), self.is_claimable(index));
-        let error = TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request");
-        self.end(index, TaskState::Cancelled, error, now);
+        self.end(index, TaskState::Cancelled, cancelled(), now);
         Some((was_claimable, self.claimable() + usize::from(was_claimable) - before))
     }
 
@@ -177,8 +185,14 @@ impl Model {
         lost.sort_by_key(|index| (self.rows[*index].due, *index));
         let mut rescued = Rescued::default();
         for index in lost {
+            let stop = self.rows[index].stop;
             let task = &mut self.rows[index].task;
             task.crashes += 1;
+            if stop {
+                rescued.dead.push(task.id);
+                self.end(index, TaskState::Cancelled, cancelled(), now);
+                continue;
+            }
             (task.state, task.error) = (TaskState::Queued, Some(node_lost()));
             if task.crashes < task.retry.max_crashes {
                 rescued.requeued.push(task.id);
@@ -229,4 +243,8 @@ impl Model {
             count => Some(&running[place % count].task),
         }
     }
+}
+
+fn cancelled() -> TaskError {
+    TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
 }

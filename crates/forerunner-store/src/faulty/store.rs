@@ -10,11 +10,13 @@ use std::{
 
 use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
+use tokio::sync::broadcast;
+
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -129,6 +131,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
         self.through(Verb::Enqueue, |store| {
             noting(&self.journal, store.enqueue(batch), |answers| {
@@ -198,6 +204,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Beat, |store| store.beat(beat))
     }
 
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.inner.leases(node, pool)
+    }
+
     fn leave(&self, node: NodeId) -> StoreFuture<()> {
         self.through(Verb::Leave, |store| store.leave(node))
     }
@@ -252,6 +262,34 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn check(&self) -> StoreFuture<()> {
         self.through(Verb::Check, |store| store.check())
+    }
+
+    fn keeps_events(&self) -> bool {
+        self.inner.keeps_events()
+    }
+
+    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+        self.inner.say(said)
+    }
+
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        self.inner.events(task, after, limit)
+    }
+
+    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.inner.forget_events(before, limit)
+    }
+
+    fn tell(&self, hints: Hints) {
+        self.inner.tell(hints);
+    }
+
+    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+        self.inner.hear()
+    }
+
+    fn is_hearing(&self) -> bool {
+        self.inner.is_hearing()
     }
 
     fn close(&self) -> StoreFuture<()> {

@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub pool: u32,
     /// Whether it is claimable.
     pub ready: bool,
+    /// Whether it was cancelled while it ran.
+    pub stop: bool,
     /// Counts up with each task that ends, so that the ring of ended tasks knows its own.
     pub end: u64,
 }

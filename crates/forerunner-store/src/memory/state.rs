@@ -101,7 +101,8 @@ impl State {
         self.submissions += 1;
         // Shares the pool's own name, so that its reference count stays in one thread's cache.
         task.pool = self.pools[pool as usize].name.clone();
-        let slot = self.slots.insert(Entry { task, seq: self.submissions, due, pool, ready: false, end: 0 });
+        let slot =
+            self.slots.insert(Entry { task, seq: self.submissions, due, pool, ready: false, stop: false, end: 0 });
         self.pools[pool as usize].counts[state as usize] += 1;
         self.note_deadline(slot);
         if state == TaskState::Scheduled {

@@ -1,6 +1,6 @@
 //! The verbs of the memory store that change tasks.
 
-use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use super::{lane::Spot, state::State};
 use crate::{
@@ -62,6 +62,12 @@ impl State {
         node.lease_until = node.lease_until.max(until);
     }
 
+    pub fn leases(&self, node: NodeId, pool: &PoolName) -> Vec<(TaskId, LeaseEpoch)> {
+        let running = self.running.values().map(|slot| &self.slots.at(*slot).task);
+        let held = running.filter(|task| task.node == Some(node) && task.pool == *pool);
+        held.map(|task| (task.id, task.epoch)).collect()
+    }
+
     fn first_ready(&mut self, pool: u32) -> Option<Spot> {
         let pool = &mut self.pools[pool as usize];
         if pool.claimable == 0 {
@@ -75,7 +81,7 @@ impl State {
         self.forget_wait(slot);
         self.set_state(slot, TaskState::Running);
         let entry = self.slots.at_mut(slot);
-        entry.ready = false;
+        (entry.ready, entry.stop) = (false, false);
         entry.task.epoch = entry.task.epoch.next();
         entry.task.attempt += 1;
         entry.task.started_at = Some(claim.now);
@@ -123,6 +129,12 @@ impl State {
                 task.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
                 self.end(slot, state, error, now);
             }
+            // Somebody cancelled it and it ended without a result: that is all there is to do.
+            Next::Retry { .. } | Next::Release if self.slots.at(slot).stop => {
+                let crash = matches!(next, Next::Retry { crash: true, .. });
+                self.slots.at_mut(slot).task.crashes += u32::from(crash);
+                self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
+            }
             Next::Retry { run_at, error, crash } => {
                 let task = &mut self.slots.at_mut(slot).task;
                 task.run_at = run_at;
@@ -153,8 +165,9 @@ impl State {
 
     pub fn cancel(&mut self, task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch> {
         let slot = self.slots.find(task).ok_or(Mismatch::NoTask { task })?;
-        let entry = self.slots.at(slot);
+        let entry = self.slots.at_mut(slot);
         if entry.task.state == TaskState::Running {
+            entry.stop = true;
             return Ok(Cancelled::Running(Box::new(entry.task.clone())));
         }
         if entry.task.state.is_terminal() {
@@ -246,11 +259,15 @@ impl State {
     }
 
     fn take_back(&mut self, slot: u32, now: Timestamp, rescued: &mut Rescued) {
+        let stop = self.slots.at(slot).stop;
         let task = &mut self.slots.at_mut(slot).task;
         task.crashes += 1;
         let (id, node, dies) = (task.id, task.node, dies_of_crash(task.crashes, &task.retry));
         self.leave_node(node);
-        if dies {
+        if stop {
+            self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
+            rescued.dead.push(id);
+        } else if dies {
             self.end(slot, TaskState::Dead, Some(node_lost()), now);
             rescued.dead.push(id);
         } else {

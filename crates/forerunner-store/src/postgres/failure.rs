@@ -20,6 +20,8 @@ pub(super) enum Fault {
     Again,
     /// A value cannot be what was written.
     Unreadable(String),
+    /// The transaction did not begin: nothing was done, and another connection may do it.
+    NotBegun(String),
     /// The connection took, or would take, too long.
     Slow(&'static str),
 }
@@ -49,7 +51,7 @@ impl Fault {
     pub fn is_of_operation(&self) -> bool {
         match self {
             Self::Again | Self::Unreadable(_) => true,
-            Self::Slow(_) => false,
+            Self::Slow(_) | Self::NotBegun(_) => false,
             // Classes 22 (data), 23 (integrity) and 54 (limits).
             Self::Engine(error) => match error.code() {
                 Some(code) => ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)),
@@ -64,6 +66,7 @@ impl Fault {
             Self::Again => unavailable("other nodes changed the same tasks at the same time"),
             Self::Unreadable(reason) => StoreError::Damaged { place: "postgres".to_owned(), reason: reason.clone() },
             Self::Slow(what) => unavailable(*what),
+            Self::NotBegun(why) => unavailable(why.as_str()),
             Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {
                 StoreError::Full { store: KIND, reason: reason(error) }
             }

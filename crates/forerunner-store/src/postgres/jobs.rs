@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Settlement, StoreError, Submission, TaskFilter,
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Said, Settlement, StoreError, Submission,
+    TaskFilter,
 };
 
 /// What is asked of the store.
@@ -24,16 +25,22 @@ pub(super) enum Ask {
     Sweep(PoolName, Timestamp),
     Renew(NodeId, Timestamp),
     Beat(Box<Beat>),
+    Leases(NodeId, PoolName),
     Leave(NodeId),
     Rescue(Rescue),
     Task(TaskId),
+    TasksOf(Vec<TaskId>),
     Tasks(TaskFilter),
     Counts(PoolName),
+    Backlog(PoolName),
     Context(ContextRead),
     Contexts(ContextFilter),
     Rebase(Box<ContextBase>),
     ExpireContexts(Timestamp, usize),
     DeleteContext(PoolName, ContextId),
+    Say(Vec<Said>),
+    Events(TaskId, u64, usize),
+    ForgetEvents(Timestamp, usize),
     PutNote(String, Option<String>),
     Note(String),
     Purge(Timestamp, usize),
@@ -53,6 +60,17 @@ pub(super) struct Job {
 const SEVERAL_STATEMENTS: usize = 16;
 
 impl Job {
+    /// Whether it may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an
+    /// epoch that the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
+    pub fn is_forgettable(&self) -> bool {
+        match &self.ask {
+            Ask::Claim(_) | Ask::Assign(_) | Ask::Renew(..) => true,
+            Ask::Task(_) | Ask::TasksOf(_) | Ask::Tasks(_) | Ask::Counts(_) | Ask::Backlog(_) => true,
+            Ask::Leases(..) | Ask::Events(..) | Ask::Context(..) | Ask::Note(_) => true,
+            _ => false,
+        }
+    }
+
     /// How much work it is: 1 for a task that is written along with others.
     pub fn weight(&self) -> usize {
         match &self.ask {
@@ -107,16 +125,22 @@ impl Tx<'_> {
             Ask::Sweep(pool, now) => Box::new(self.sweep(pool, *now).await?),
             Ask::Renew(node, until) => Box::new(self.heartbeat(*node, *until).await?),
             Ask::Beat(beat) => Box::new(self.take_beat(beat).await?),
+            Ask::Leases(node, pool) => Box::new(Some(self.leases(*node, pool).await?)),
             Ask::Leave(node) => Box::new(self.forget_node(*node).await?),
             Ask::Rescue(rescue) => Box::new(self.rescue(rescue).await?),
             Ask::Task(task) => Box::new(self.task(*task).await?),
+            Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
+            Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
             Ask::Context(read) => Box::new(self.context(read).await?),
             Ask::Contexts(filter) => Box::new(self.contexts(filter).await?),
             Ask::Rebase(base) => Box::new(self.rebase(base).await?),
             Ask::ExpireContexts(before, limit) => Box::new(self.expire_contexts(*before, *limit).await?),
             Ask::DeleteContext(pool, context) => Box::new(self.delete_context(pool, context).await?),
+            Ask::Say(said) => Box::new(self.say(said).await?),
+            Ask::Events(task, after, limit) => Box::new(self.events(*task, *after, *limit).await?),
+            Ask::ForgetEvents(before, limit) => Box::new(self.forget_events(*before, *limit).await?),
             Ask::PutNote(key, text) => Box::new(self.put_note(key, text.as_deref()).await?),
             Ask::Note(key) => Box::new(self.note(key).await?),
             Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),

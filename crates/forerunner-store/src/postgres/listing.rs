@@ -9,11 +9,15 @@ use super::{
     rows::{clean, get, label_pair, optional_time, parsed_cost, state, stored, task_columns},
     tx::Tx,
 };
-use crate::{TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{Backlog, SETTINGS, TaskCounts, TaskFilter, TaskPage, rules};
+
+/// Most tasks that a backlog counts: counting a million takes as long as claiming thousands.
+const BACKLOG: i64 = 100_000;
 
 impl Tx<'_> {
     pub async fn put_note(&self, key: &str, text: Option<&str>) -> Sql<()> {
         let key = clean(key);
+        self.hints().settings |= key.starts_with(SETTINGS);
         let Some(text) = text.map(clean) else {
             return self.run("DELETE FROM notes WHERE key = $1 RETURNING key", &[(&key, Type::TEXT)]).await.map(drop);
         };
@@ -54,6 +58,34 @@ impl Tx<'_> {
         };
         let context_cost = rows.first().map(|row| parsed_cost(get(row, 0)?)).transpose()?.flatten();
         Ok(Some(Task { context_cost, ..found.task }))
+    }
+
+    pub async fn backlog(&self, pool: &PoolName) -> Sql<Backlog> {
+        let sql = "SELECT (SELECT count(*) FROM (SELECT 1 FROM ready WHERE pool = $1 LIMIT $2) AS r), \
+                   (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
+                   (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
+                   (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&BACKLOG, Type::INT8)]).await?;
+        let Some(row) = rows.first() else { return Ok(Backlog::default()) };
+        let (queued, scheduled) = (get::<i64>(row, 1)?, get::<i64>(row, 2)?);
+        let is_counted = queued < BACKLOG && scheduled < BACKLOG;
+        Ok(Backlog {
+            claimable: get::<i64>(row, 0)?.unsigned_abs(),
+            waiting: is_counted.then(|| (queued + scheduled).unsigned_abs()),
+            next_due: optional_time(row, 3)?,
+        })
+    }
+
+    pub async fn tasks_of(&self, tasks: &[TaskId]) -> Sql<Vec<Task>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!("o.output"),
+            " FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+             WHERE t.id = ANY($1)"
+        );
+        let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
+        let rows = self.query(SQL, &[(&ids, Type::UUID_ARRAY)]).await?;
+        rows.iter().map(|row| Ok(stored(row)?.task)).collect()
     }
 
     pub async fn tasks(&self, filter: &TaskFilter) -> Sql<TaskPage> {

@@ -18,10 +18,17 @@ impl Tx<'_> {
         let sql = "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due FROM ready r \
                    JOIN tasks t ON t.task = r.task LEFT JOIN contexts x ON x.pool = r.pool AND x.name = t.context \
                    WHERE r.pool = $1 AND (r.deadline IS NULL OR r.deadline > $2) \
+                   AND (r.prefers IS NULL OR r.prefers = $4 OR r.prefers_until <= CASE WHEN $5 THEN \
+                   (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
                    ORDER BY r.urgency, r.due, r.task LIMIT $3";
         let (now, limit) = (look.now.as_micros(), i64::try_from(look.limit).unwrap_or(i64::MAX));
-        let params =
-            [(&look.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&now, Type::INT8), (&limit, Type::INT8)];
+        let params = [
+            (&look.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&now, Type::INT8),
+            (&limit, Type::INT8),
+            (look.node.as_uuid(), Type::UUID),
+            (&self.database_time, Type::BOOL),
+        ];
         self.query(sql, &params).await?.iter().map(candidate).collect()
     }
 

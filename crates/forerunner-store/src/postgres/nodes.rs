@@ -1,14 +1,19 @@
 //! Which nodes live, and which of them leads: one row a node, one row for the lead.
 
-use forerunner_core::{NodeId, Timestamp};
-use tokio_postgres::types::{ToSql, Type};
+use std::{collections::BTreeMap, time::Duration};
+
+use forerunner_core::{LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 use super::{
     failure::{Fault, Sql},
     rows::get,
     tx::Tx,
 };
-use crate::{Beat, Beaten, Leader, LiveNode, Plan};
+use crate::{Beat, Beaten, Leader, LiveNode, Plan, SETTINGS};
 
 impl Tx<'_> {
     /// Takes in that a node lives, and answers how things stand.
@@ -22,7 +27,7 @@ impl Tx<'_> {
         if let Some(plan) = &beat.plan {
             self.put_plan(beat.node, plan).await?;
         }
-        self.standing(now).await
+        self.standing(beat.node, now).await
     }
 
     /// Forgets a node, and that it led. Its tasks keep their leases.
@@ -54,13 +59,20 @@ impl Tx<'_> {
         self.run(sql, &[(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)]).await.map(drop)
     }
 
-    async fn standing(&self, now: i64) -> Sql<Beaten> {
-        let sql = "SELECT node, report FROM nodes WHERE report IS NOT NULL AND lease_until >= $1 ORDER BY node";
+    async fn standing(&self, own: NodeId, now: i64) -> Sql<Beaten> {
+        let sql = "SELECT node, report, lease_until FROM nodes WHERE report IS NOT NULL AND lease_until >= $1 \
+                   ORDER BY node";
         let rows = self.query(sql, &[(&now, Type::INT8)]).await?;
-        let nodes = rows
-            .iter()
-            .map(|row| Ok(LiveNode { node: NodeId::from_uuid(get(row, 0)?), report: get(row, 1)? }))
-            .collect::<Sql<_>>()?;
+        let (mut nodes, mut next_end) = (Vec::with_capacity(rows.len()), None::<i64>);
+        for row in &rows {
+            let node = NodeId::from_uuid(get(row, 0)?);
+            if node != own {
+                let until = get::<i64>(row, 2)?;
+                next_end = Some(next_end.map_or(until, |end| end.min(until)));
+            }
+            nodes.push(LiveNode { node, report: get(row, 1)? });
+        }
+        self.bell.note_peers(nodes.iter().filter(|one| one.node != own).count());
         let rows = self.query("SELECT node, term, plan_term, plan FROM lead", &[]).await?;
         let lead = rows.first().ok_or_else(|| Fault::unreadable("the table `lead` is empty".to_owned()))?;
         let plan = get::<Option<String>>(lead, 3)?;
@@ -69,8 +81,38 @@ impl Tx<'_> {
             nodes,
             leader: Leader { node: NodeId::from_uuid(get(lead, 0)?), term: get::<i64>(lead, 1)?.unsigned_abs() },
             plan: plan.zip(plan_term).map(|(text, term)| Plan { term: term.unsigned_abs(), text }),
+            stops: self.stops(own).await?,
+            settings: self.settings().await?,
+            next_end: next_end.map(|end| Duration::from_micros(end.saturating_sub(now).max(0).unsigned_abs())),
         })
     }
+
+    /// The running tasks of a node in a pool.
+    pub async fn leases(&self, node: NodeId, pool: &PoolName) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND pool = $2";
+        leases(&self.query(sql, &[(node.as_uuid(), Type::UUID), (&pool.as_str(), Type::TEXT)]).await?)
+    }
+
+    /// The running tasks of a node that somebody cancelled.
+    async fn stops(&self, node: NodeId) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND stop_epoch IS NOT NULL \
+                   AND stop_epoch = epoch LIMIT 10000";
+        leases(&self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?)
+    }
+
+    /// The notes that all nodes are to follow.
+    async fn settings(&self) -> Sql<BTreeMap<String, String>> {
+        let sql = "SELECT key, text FROM notes WHERE starts_with(key, $1)";
+        let rows = self.query(sql, &[(&SETTINGS, Type::TEXT)]).await?;
+        rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+    }
+}
+
+/// Tasks and epochs, in the first two columns.
+fn leases(rows: &[Row]) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+    let leases =
+        rows.iter().map(|row| Ok((TaskId::from_uuid(get(row, 0)?), LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()))));
+    leases.collect()
 }
 
 /// A term as the database keeps it; it would take a change a nanosecond for centuries to go over.

@@ -18,7 +18,7 @@ macro_rules! task_columns {
         concat!(
             "t.task, t.id, t.pool, t.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, t.crashes, ",
             "t.epoch, t.started_at, t.finished_at, t.agent, t.node, t.error_kind, t.error, i.submitted_at, i.timeout, ",
-            "i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.key, ",
+            "i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.key, t.stop_epoch, ",
             $output,
             " AS output"
         )
@@ -47,6 +47,8 @@ impl Spot {
 pub(super) struct Stored {
     pub row: i64,
     pub due: Timestamp,
+    /// Somebody cancelled it while it ran under its epoch.
+    pub is_to_stop: bool,
     pub task: Task,
 }
 
@@ -88,10 +90,11 @@ pub(super) fn stored(row: &Row) -> Sql<Stored> {
         finished_at: optional_time(row, 13)?,
         agent: get::<Option<Uuid>>(row, 14)?.map(AgentId::from_uuid),
         node: get::<Option<Uuid>>(row, 15)?.map(NodeId::from_uuid),
-        output: get::<Option<String>>(row, 27)?.map(Payload::trusted),
+        output: get::<Option<String>>(row, 28)?.map(Payload::trusted),
         error: error(row)?,
     };
-    Ok(Stored { row: get(row, 0)?, due: time(row, 6)?, task })
+    let is_to_stop = get::<Option<i64>>(row, 27)? == Some(task.epoch.0 as i64);
+    Ok(Stored { row: get(row, 0)?, due: time(row, 6)?, is_to_stop, task })
 }
 
 pub(super) fn get<T: FromSqlOwned>(row: &Row, column: usize) -> Sql<T> {

@@ -9,6 +9,7 @@ use crate::StoreError;
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_tasks.sql"),
     include_str!("../../migrations/postgres/0002_contexts.sql"),
+    include_str!("../../migrations/postgres/0003_nodes.sql"),
 ];
 
 /// The newest version known.

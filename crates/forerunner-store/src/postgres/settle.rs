@@ -74,7 +74,10 @@ impl Tx<'_> {
             (&errors, Type::TEXT_ARRAY),
             (&outputs, Type::TEXT_ARRAY),
         ];
-        self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect()
+        let ended: HashSet<Uuid> =
+            self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
+        self.hints().ended.extend(ended.iter().copied().map(TaskId::from_uuid));
+        Ok(ended)
     }
 
     /// The task if it runs under this epoch, with its line locked.
@@ -95,6 +98,9 @@ impl Tx<'_> {
         {
             return lost;
         }
+        if let Some(commit) = &settlement.context {
+            self.note_holder(&lease.task.pool, &commit.context, lease.task.node).await?;
+        }
         if let Some(cost) = &settlement.context_cost {
             self.note_context_cost(lease.row, cost).await?;
         }
@@ -108,15 +114,21 @@ impl Tx<'_> {
                 self.finish(&lease, state, error.as_ref(), output, now).await?;
                 state
             }
+            // Somebody cancelled it and it ended without a result: that is all there is to do.
+            Next::Retry { .. } | Next::Release if lease.is_to_stop => {
+                lease.task.crashes += u32::from(matches!(settlement.next, Next::Retry { crash: true, .. }));
+                self.finish(&lease, TaskState::Cancelled, Some(&rules::cancelled()), None, now).await?;
+                TaskState::Cancelled
+            }
             Next::Retry { run_at: at, error, crash } => {
                 let state = rules::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
                 let crashes = lease.task.crashes + u32::from(*crash);
-                self.retry(&lease, state, *at, error, crashes).await?;
+                self.retry(&lease, state, *at, error, crashes, now).await?;
                 state
             }
             Next::Release => {
-                self.release(&lease).await?;
+                self.release(&lease, now).await?;
                 TaskState::Queued
             }
         };
@@ -154,6 +166,7 @@ impl Tx<'_> {
                        ON CONFLICT (task) DO UPDATE SET output = excluded.output RETURNING task";
             self.run(sql, &[(&lease.row, Type::INT8), (&output, Type::TEXT)]).await?;
         }
+        self.tell_end(lease.task.id);
         let Some(context) = &lease.task.context else { return Ok(()) };
         self.leave_line(&lease.spot(), context).await?;
         self.advance(&lease.task.pool, context, None).await
@@ -166,6 +179,7 @@ impl Tx<'_> {
         run_at: Timestamp,
         error: &TaskError,
         crashes: u32,
+        at: Timestamp,
     ) -> Sql<()> {
         let sql = "UPDATE tasks SET state = $1, run_at = $2, error_kind = $3, error = $4, crashes = $5 \
                    WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task";
@@ -183,10 +197,11 @@ impl Tx<'_> {
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Again);
         }
+        self.log_return(lease, state, Some(error), at).await?;
         self.wait_again(lease, state).await
     }
 
-    async fn release(&self, lease: &Stored) -> Sql<()> {
+    async fn release(&self, lease: &Stored, now: Timestamp) -> Sql<()> {
         let sql = "UPDATE tasks SET state = 1, attempt = $1, started_at = NULL, agent = NULL, node = NULL \
                    WHERE task = $2 AND epoch = $3 AND state = 2 RETURNING task";
         let (attempt, epoch) = (i64::from(lease.task.attempt.saturating_sub(1)), lease.task.epoch.0 as i64);
@@ -194,6 +209,7 @@ impl Tx<'_> {
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Again);
         }
+        self.log_return(lease, TaskState::Queued, None, now).await?;
         self.wait_again(lease, TaskState::Queued).await
     }
 
@@ -246,12 +262,17 @@ impl Tx<'_> {
 
     async fn take_back(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
         lease.task.crashes += 1;
+        if lease.is_to_stop {
+            rescued.dead.push(lease.task.id);
+            return self.finish(&lease, TaskState::Cancelled, Some(&rules::cancelled()), None, now).await;
+        }
         let error = node_lost();
         if dies_of_crash(lease.task.crashes, &lease.task.retry) {
             rescued.dead.push(lease.task.id);
             return self.finish(&lease, TaskState::Dead, Some(&error), None, now).await;
         }
         rescued.requeued.push(lease.task.id);
-        self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes).await
+        self.hints().work.insert(lease.task.pool.clone());
+        self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes, now).await
     }
 }

@@ -7,6 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{
+    affinity::Which,
     failure::{Fault, Sql},
     rows::{Stored, get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
@@ -155,7 +156,11 @@ impl Tx<'_> {
                 (placed.due, placed.claimable) = (placed.due.max(last), false);
             }
         }
-        Ok(self.insert(&[placed]).await?.remove(0))
+        let answer = self.insert(&[placed]).await?.remove(0);
+        if matches!(answer, Ok(Enqueued::New { claimable: true, .. })) && task.context.is_some() {
+            self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
+        }
+        Ok(answer)
     }
 
     async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
@@ -233,7 +238,8 @@ impl Tx<'_> {
                     " ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED), \
                      d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
                      AND r.task = c.task RETURNING r.task), \
-                     t AS (UPDATE tasks u SET state = 2, epoch = u.epoch + 1, attempt = u.attempt + 1, started_at = $2, \
+                     t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, \
+                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8), attempt = u.attempt + 1, started_at = $2, \
                      node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
                      l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
                      AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
@@ -244,11 +250,15 @@ impl Tx<'_> {
             };
         }
         const FIRST: &str = leasing!(
-            "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2)"
+            "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
+             AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END)"
         );
         const AMONG: &str = leasing!(
             "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
-             AND task IN (SELECT task FROM tasks WHERE id = ANY($5))"
+             AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
+             AND task IN (SELECT task FROM tasks WHERE id = ANY($6))"
         );
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
         self.renew(claim.node, claim.lease_until, lasts).await?;
@@ -259,13 +269,14 @@ impl Tx<'_> {
             (&now, Type::INT8),
             (&limit, Type::INT8),
             (claim.node.as_uuid(), Type::UUID),
+            (&self.database_time, Type::BOOL),
         ];
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
         let rows = self.query(if among.is_some() { AMONG } else { FIRST }, &params).await?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
-            task.context_version = get::<i64>(row, 28)?.unsigned_abs();
-            task.context_born = get::<i64>(row, 29)?.unsigned_abs();
+            task.context_version = get::<i64>(row, 29)?.unsigned_abs();
+            task.context_born = get::<i64>(row, 30)?.unsigned_abs();
             Ok(task)
         });
         tasks.collect()

@@ -3,7 +3,10 @@
 //! Locks are taken in this order: the line of a context, then ready rows, then task rows. Where two groups meet in
 //! another order, PostgreSQL ends one of them, and it is run again.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
 
 use forerunner_core::{ContextId, PoolName, TaskError, TaskId, TaskState, Timestamp};
 use tokio_postgres::{
@@ -12,12 +15,19 @@ use tokio_postgres::{
 };
 
 use super::{
-    failure::{Fault, Sql},
+    affinity::Which,
+    bell::Bell,
+    failure::{Fault, Sql, reason},
     rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
 };
 
+use crate::Hints;
+
 /// A parameter with its type, so that no statement has to be prepared under a name first.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Why a statement that did not end in time was given up.
+const SLOW: &str = "the database did not answer in time";
 
 /// The rank of a task that waits in its context's line. Rank 0, one that runs, is given by the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +43,32 @@ pub(super) struct Tx<'a> {
     pub limit: std::time::Duration,
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
+    /// What begins the transaction, until the first statement has taken it along: one way to the server less.
+    pub opening: Mutex<Option<String>>,
+    /// Knows how many nodes there are to tell.
+    pub bell: &'a Bell,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
+    /// What the other nodes are to hear of once all is committed.
+    pub hints: Mutex<Hints>,
 }
 
 impl Tx<'_> {
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
-        let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
-        Ok(rows.map_err(|_| Fault::Slow("the database did not answer in time"))??)
+        let Some(begin) = self.take_opening() else {
+            let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
+            return Ok(rows.map_err(|_| Fault::Slow(SLOW))??);
+        };
+        let both = async { tokio::join!(self.client.batch_execute(&begin), self.client.query_typed(sql, params)) };
+        let (begun, rows) =
+            tokio::time::timeout(self.limit, both).await.map_err(|_| Fault::NotBegun(SLOW.to_owned()))?;
+        begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
+        Ok(rows?)
+    }
+
+    /// What is still to begin the transaction: none once a statement was run.
+    pub fn take_opening(&self) -> Option<String> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.
@@ -63,6 +91,15 @@ impl Tx<'_> {
     pub async fn lock_line(&self, pool: &PoolName, context: &ContextId) -> Sql<()> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))::text";
         self.run(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await.map(drop)
+    }
+
+    pub fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells others of a task's end.
+    pub fn tell_end(&self, task: TaskId) {
+        self.hints().ended.insert(task);
     }
 
     pub fn gained(&self) -> i64 {
@@ -137,6 +174,7 @@ impl Tx<'_> {
         }
         if let Some(head) = head {
             self.make_ready(&head).await?;
+            self.leave_to_holder(&Which::Row(head.row)).await?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ impl Tx<'_> {
         let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
         let (spot, mut task) = (found.spot(), Box::new(found.task));
         if task.state == TaskState::Running {
+            self.note_stop(spot.row, &task).await?;
             return Ok(Ok(Cancelled::Running(task)));
         }
         if task.state.is_terminal() {
@@ -30,10 +31,22 @@ impl Tx<'_> {
         }
         let before = self.gained();
         let (error, states) = (rules::cancelled(), (task.state, TaskState::Cancelled));
+        self.tell_end(id);
         let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now).await?;
         (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
         let claimable = self.gained() - before + i64::from(was_claimable);
         Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
+    }
+
+    /// Keeps the wish that a running task be stopped, for its node to hear of and for whoever would run it again.
+    async fn note_stop(&self, row: i64, task: &Task) -> Sql<()> {
+        let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
+        let epoch = task.epoch.0 as i64;
+        if self.run(sql, &[(&row, Type::INT8), (&epoch, Type::INT8)]).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.hints().stops.insert(task.id);
+        Ok(())
     }
 
     pub async fn redrive(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
@@ -43,6 +56,7 @@ impl Tx<'_> {
             return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
         }
         let ended = task.state as i16;
+        self.log_redrive(spot.row, &task, spot.due, now).await?;
         (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
         (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
         (task.output, task.error) = (None, None);
@@ -93,6 +107,7 @@ impl Tx<'_> {
         for late in late {
             let states = (late.state, TaskState::Expired);
             self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now).await?;
+            self.tell_end(late.id);
             swept.expired.push((late.id, claimable.contains(&late.spot.row)));
         }
         let due = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state = 0 \
@@ -165,6 +180,7 @@ impl Tx<'_> {
                    i AS (DELETE FROM inputs USING e WHERE inputs.task = e.task RETURNING e.pool, inputs.key), \
                    k AS (DELETE FROM keys USING i WHERE keys.pool = i.pool AND keys.key = i.key), \
                    o AS (DELETE FROM outputs USING e WHERE outputs.task = e.task), \
+                   v AS (DELETE FROM events USING e WHERE events.task = e.task), \
                    c AS (DELETE FROM context_costs USING e WHERE context_costs.task = e.task) \
                    DELETE FROM tasks USING e WHERE tasks.task = e.task RETURNING tasks.task";
         let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));

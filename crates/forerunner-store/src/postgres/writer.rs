@@ -1,6 +1,9 @@
 //! The task that runs everything that waits in one transaction, again and again.
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    time::Duration,
+};
 
 use deadpool_postgres::{Object, Pool};
 use tokio::{
@@ -10,6 +13,7 @@ use tokio::{
 
 use super::{
     PostgresOptions,
+    bell::Bell,
     failure::{Fault, reason, unavailable},
     jobs::{Answer, Job},
     link,
@@ -48,6 +52,7 @@ pub(super) struct Writer {
     pub pool: Pool,
     pub options: PostgresOptions,
     pub jobs: UnboundedReceiver<Job>,
+    pub bell: Arc<Bell>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
     pub broken: Option<(Instant, Duration, StoreError)>,
 }
@@ -126,20 +131,15 @@ impl Writer {
     /// Runs a group in one transaction. A connection in doubt is dropped, which ends its transaction as well.
     async fn transact(&self, client: Object, group: &[Job]) -> Result<Vec<Answer>, Failure> {
         let limit = self.options.call_timeout;
-        let begin = timeout(limit, client.batch_execute(&self.begin())).await;
-        let not_begun = match begin {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(reason(&error)),
-            Err(_) => Some("the database did not answer in time".to_owned()),
-        };
-        if let Some(why) = not_begun {
-            drop(Object::take(client));
-            return Err(Failure::NotBegun(unavailable(why)));
-        }
         let (database_time, gained) = (self.options.database_time, AtomicI64::new(0));
-        let tx = Tx { client: &client, limit, database_time, gained };
+        let (opening, hints) = (Mutex::new(Some(self.begin(group))), Mutex::default());
+        let tx = Tx { client: &client, limit, database_time, opening, bell: &self.bell, gained, hints };
         let answers = match tx.run_all(group).await {
             Ok(answers) => answers,
+            Err(Fault::NotBegun(why)) => {
+                drop(Object::take(client));
+                return Err(Failure::NotBegun(unavailable(why)));
+            }
             Err(fault) => {
                 if !matches!(timeout(limit, client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
                     drop(Object::take(client));
@@ -147,8 +147,16 @@ impl Writer {
                 return Err(Failure::Undone(fault));
             }
         };
+        if tx.take_opening().is_some() {
+            // Nothing was asked of the database.
+            self.bell.tell(std::mem::take(&mut *tx.hints()));
+            return Ok(answers);
+        }
         let why = match timeout(limit, client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => return Ok(answers),
+            Ok(Ok(())) => {
+                self.bell.tell(std::mem::take(&mut *tx.hints()));
+                return Ok(answers);
+            }
             // The server itself said that it did not commit.
             Ok(Err(error)) if error.code().is_some() && !error.is_closed() => {
                 drop(Object::take(client));
@@ -162,10 +170,12 @@ impl Writer {
     }
 
     /// Settings of the transaction only: what is set for a session would meet other clients behind a pooler.
-    fn begin(&self) -> String {
+    fn begin(&self, group: &[Job]) -> String {
         let millis = self.options.call_timeout.as_millis().max(1);
+        // A commit that waits for the disk is the dearest thing in a task's life.
+        let waits = if group.iter().all(Job::is_forgettable) { "SET LOCAL synchronous_commit = off; " } else { "" };
         format!(
-            "BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
+            "BEGIN; {waits}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}"
         )
     }

@@ -30,6 +30,8 @@ pub(super) struct Lease {
     pub max_crashes: u32,
     pub context: Option<ContextId>,
     pub node: Option<NodeId>,
+    /// Somebody cancelled the task while it ran. The file does not know: with the node goes the wish.
+    pub stop: bool,
 }
 
 /// One pool's name and counts.
@@ -114,6 +116,7 @@ impl Cache {
                     max_crashes: row.get(8)?,
                     context: context(row, 9)?,
                     node: optional_uuid(row, 10)?.map(NodeId::from_uuid),
+                    stop: false,
                 };
                 self.leases.insert(TaskId::from_uuid(uuid(row, 0)?), lease);
             }

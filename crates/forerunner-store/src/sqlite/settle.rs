@@ -53,6 +53,12 @@ impl Tx<'_> {
                 self.finish(&lease, &ended, agent)?;
                 state
             }
+            // Somebody cancelled it and it ended without a result: that is all there is to do.
+            Next::Retry { .. } | Next::Release if lease.stop => {
+                lease.crashes += u32::from(matches!(settlement.next, Next::Retry { crash: true, .. }));
+                self.end_cancelled(&lease, agent, now)?;
+                TaskState::Cancelled
+            }
             Next::Retry { run_at: at, error, crash } => {
                 let state = rules::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
@@ -95,6 +101,11 @@ impl Tx<'_> {
         let Some(context) = &lease.context else { return Ok(()) };
         self.leave_line(&lease.spot(), context)?;
         self.advance(lease.pool, context, None)
+    }
+
+    fn end_cancelled(&mut self, lease: &Lease, agent: Option<AgentId>, now: Timestamp) -> Sql<()> {
+        let (state, error) = (TaskState::Cancelled, rules::cancelled());
+        self.finish(lease, &Ended { state, error: Some(&error), output: None, finished_at: Some(now) }, agent)
     }
 
     fn retry(
@@ -172,6 +183,10 @@ impl Tx<'_> {
         let Some(mut lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
         let agent = self.cache.end_lease(id);
         lease.crashes += 1;
+        if lease.stop {
+            rescued.dead.push(id);
+            return self.end_cancelled(&lease, agent, now);
+        }
         let error = node_lost();
         if dies(&lease) {
             let dead = Ended { state: TaskState::Dead, error: Some(&error), output: None, finished_at: Some(now) };

@@ -201,6 +201,7 @@ impl Tx<'_> {
             max_crashes: task.retry.max_crashes,
             context: task.context.clone(),
             node: task.node,
+            stop: false,
         };
         self.cache.leases.insert(task.id, lease);
         Ok(task)

@@ -24,6 +24,9 @@ impl Tx<'_> {
         let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
         let (spot, mut task) = (found.spot(), Box::new(found.task));
         if task.state == TaskState::Running {
+            if let Some(lease) = self.cache.leases.get_mut(&id) {
+                lease.stop = true;
+            }
             return Ok(Ok(Cancelled::Running(task)));
         }
         if task.state.is_terminal() {

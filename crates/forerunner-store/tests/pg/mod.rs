@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -21,6 +22,11 @@ pub struct PgServer {
 impl PgServer {
     /// Starts a server. With `durable` off it does not wait for the disk.
     pub fn start(durable: bool) -> Self {
+        Self::start_with(durable, &[], "")
+    }
+
+    /// Starts a server with these files in its data directory and these lines in its settings.
+    pub fn start_with(durable: bool, files: &[(&str, &str)], lines: &str) -> Self {
         let bin = binaries();
         let directory = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -35,12 +41,26 @@ impl PgServer {
         let switch = if durable { "on" } else { "off" };
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{sockets}'\nfsync = {switch}\n\
-             shared_buffers = '32MB'\nmax_connections = 200\n"
+             shared_buffers = '32MB'\nmax_connections = 200\n{lines}\n"
         );
         let path = Path::new(&server.data()).join("postgresql.auto.conf");
         fs::write(path, settings).unwrap();
+        for (name, text) in files {
+            server.put(name, text);
+        }
         server.call("pg_ctl", &["-D", &server.data(), "-l", &server.log(), "-w", "-t", "60", "start"]);
         server
+    }
+
+    /// Puts a file into the data directory that nobody but the server may read.
+    fn put(&self, name: &str, text: &str) {
+        let path = Path::new(&self.data()).join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root() {
+            let owner = Command::new("chown").arg(USER).arg(&path).status().unwrap();
+            assert!(owner.success(), "no user `{USER}` to run PostgreSQL as");
+        }
     }
 
     /// The address of a new, empty database.
@@ -59,12 +79,16 @@ impl PgServer {
 
     /// Stops the server as a crash would, and starts it again.
     pub fn crash_and_restart(&self) {
-        let data = self.data();
-        self.call("pg_ctl", &["-D", &data, "-m", "immediate", "-w", "stop"]);
-        self.call("pg_ctl", &["-D", &data, "-l", &self.log(), "-w", "-t", "60", "start"]);
+        self.stop();
+        self.start_again();
     }
 
-    /// Stops the server.
+    /// Starts the server after a [`stop`](Self::stop).
+    pub fn start_again(&self) {
+        self.call("pg_ctl", &["-D", &self.data(), "-l", &self.log(), "-w", "-t", "60", "start"]);
+    }
+
+    /// Stops the server as a crash would.
     pub fn stop(&self) {
         self.call("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]);
     }

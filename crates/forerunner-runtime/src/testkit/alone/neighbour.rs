@@ -147,7 +147,7 @@ impl Handler<Withdrawn> for Neighbour {
 impl Handler<StopTask> for Neighbour {
     type Result = ();
 
-    fn handle(&mut self, StopTask(task): StopTask, _: &mut Self::Context) {
+    fn handle(&mut self, StopTask { task, .. }: StopTask, _: &mut Self::Context) {
         self.keep(Letter::StopTask(task));
     }
 }

@@ -1,0 +1,93 @@
+//! A task's events as a stream that any node can give, and any other can go on with.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use forerunner_core::TaskId;
+use forerunner_store::{Event, Happened, Mismatch, TaskEvents};
+use futures_util::stream;
+use tokio::sync::watch::Receiver;
+
+use crate::{
+    Error,
+    deps::Deps,
+    handle::EventStream,
+    status::{TaskEvent, TaskEventKind},
+};
+
+/// Most events that are read at once.
+const PAGE: usize = 500;
+/// How often the store is looked at for what nobody told of.
+const LOOK: Duration = Duration::from_millis(500);
+
+struct Following {
+    deps: Arc<Deps>,
+    task: TaskId,
+    /// The number of the newest event that was read.
+    newest: u64,
+    read: VecDeque<TaskEvent>,
+    ended: bool,
+    woken: Receiver<()>,
+}
+
+/// The events after number `after`, those that there are and those to come, until the task has ended.
+pub(crate) async fn follow(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<EventStream, Error> {
+    let woken = deps.watch.follow(task);
+    let mut following = Following { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
+    if !following.look().await? {
+        return Err(Mismatch::NoTask { task }.into());
+    }
+    Ok(Box::pin(stream::unfold(following, |mut following| async move {
+        let event = following.next().await?;
+        Some((event, following))
+    })))
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<TaskEvent> {
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            let woken = tokio::time::timeout(LOOK, self.woken.changed()).await;
+            debug_assert!(!matches!(woken, Ok(Err(_))), "the board keeps its end while somebody follows");
+            match self.look().await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                // It goes on where it was once the store is back.
+                Err(error) => tracing::debug!(task = %self.task, %error, "events could not be read"),
+            }
+        }
+    }
+
+    /// Reads what has come; answers whether there is such a task.
+    async fn look(&mut self) -> Result<bool, Error> {
+        self.woken.mark_unchanged();
+        let found = self.deps.store.events(self.task, self.newest, PAGE).await?;
+        let Some(TaskEvents { events, ended }) = found else { return Ok(false) };
+        self.newest = events.last().map_or(self.newest, |event| event.seq);
+        self.read.extend(events.into_iter().map(shown));
+        self.ended = ended;
+        if !ended && self.read.len() >= PAGE {
+            self.woken.mark_changed();
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.deps.watch.unfollow(self.task, &self.woken);
+    }
+}
+
+fn shown(event: Event) -> TaskEvent {
+    let kind = match event.what {
+        Happened::State { state, attempt, error } => TaskEventKind::State { state, attempt, error },
+        Happened::Progress(text) => TaskEventKind::Progress { text },
+        Happened::Output(chunk) => TaskEventKind::Output { chunk },
+    };
+    TaskEvent { seq: event.seq, at: event.at, kind }
+}

@@ -1,0 +1,192 @@
+//! What agents of this node say, on its way to the store, where every node can read it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use forerunner_core::{LeaseEpoch, TaskId, Timestamp};
+use forerunner_store::{Happened, Said, Store, StoreFuture, said_seq};
+use tokio::sync::Notify;
+
+use crate::deps::Deps;
+
+/// How long what is said gathers.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long a store that failed is left alone.
+const BACKOFF: Duration = Duration::from_millis(500);
+/// Most bytes of one attempt that are kept; the oldest go first.
+const KEPT_BYTES: usize = 256 * 1_024;
+/// Most things that wait for a store that fails; the oldest go first.
+const MOST_WAITING: usize = 50_000;
+
+/// What was said and is not in the store yet.
+#[derive(Debug, Default)]
+pub(crate) struct SaidBox {
+    inside: Mutex<Inside>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    waiting: VecDeque<Said>,
+    voices: HashMap<TaskId, Voice>,
+}
+
+/// What one attempt has said.
+#[derive(Debug, Default)]
+struct Voice {
+    epoch: LeaseEpoch,
+    count: u64,
+    /// Numbers and sizes of what is kept, oldest first.
+    kept: VecDeque<(u64, usize)>,
+    kept_bytes: usize,
+}
+
+impl Voice {
+    /// Numbers something of this size; also says before which number to forget.
+    fn add(&mut self, size: usize) -> Option<(u64, Option<u64>)> {
+        let seq = said_seq(self.epoch, self.count)?;
+        self.count += 1;
+        self.kept.push_back((seq, size));
+        self.kept_bytes += size;
+        let mut forget_before = None;
+        while self.kept_bytes > KEPT_BYTES && self.kept.len() > 1 {
+            self.kept_bytes -= self.kept.pop_front().map_or(0, |(_, size)| size);
+            forget_before = self.kept.front().map(|(seq, _)| *seq);
+        }
+        Some((seq, forget_before))
+    }
+}
+
+impl SaidBox {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what an agent said under a lease.
+    pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, what: Happened, at: Timestamp) {
+        const FIXED: usize = 64;
+        let size = match &what {
+            Happened::Progress(text) | Happened::Output(text) => FIXED + text.len(),
+            Happened::State { .. } => FIXED,
+        };
+        let mut inside = self.inside();
+        let voice = inside.voices.entry(task).or_default();
+        if voice.epoch != epoch {
+            *voice = Voice { epoch, ..Voice::default() };
+        }
+        // One that has said a million things is heard no more.
+        let Some((seq, forget_before)) = voice.add(size) else { return };
+        inside.waiting.push_back(Said { task, epoch, seq, at, what, forget_before });
+        drop(inside);
+        self.filled.notify_one();
+    }
+
+    /// Begins to store all that was said until now: whatever is asked of the store after this takes effect after it.
+    ///
+    /// Also says of which tasks; `None` if nothing was said.
+    fn send(&self, store: &dyn Store) -> Option<(Vec<Said>, StoreFuture<()>)> {
+        let mut inside = self.inside();
+        if inside.waiting.is_empty() {
+            return None;
+        }
+        let batch: Vec<_> = inside.waiting.drain(..).collect();
+        // The call is made under the lock, so that nobody finds the box empty before it is.
+        let call = store.say(batch.clone());
+        Some((batch, call))
+    }
+
+    fn put_back(&self, batch: Vec<Said>) {
+        let mut inside = self.inside();
+        for said in batch.into_iter().rev() {
+            inside.waiting.push_front(said);
+        }
+        let surplus = inside.waiting.len().saturating_sub(MOST_WAITING);
+        inside.waiting.drain(..surplus);
+    }
+
+    /// Forgets how much an attempt has said: it is over.
+    pub(crate) fn is_over(&self, task: TaskId) {
+        self.inside().voices.remove(&task);
+    }
+}
+
+/// Brings to the store now what was said. To be called before an attempt is settled: who sees its end has then seen all.
+pub(crate) fn send_said(deps: &Arc<Deps>) {
+    if let Some((batch, call)) = deps.said.send(&*deps.store) {
+        let deps = deps.clone();
+        actix_rt::spawn(async move { note_sent(&deps, batch, call).await });
+    }
+}
+
+/// Whether it was stored.
+async fn note_sent(deps: &Deps, batch: Vec<Said>, call: StoreFuture<()>) -> bool {
+    match call.await {
+        Ok(()) => {
+            batch.iter().for_each(|said| deps.watch.wake(said.task));
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, events = batch.len(), "what agents said could not be stored");
+            if error.is_retryable() {
+                deps.said.put_back(batch);
+            }
+            false
+        }
+    }
+}
+
+/// Brings to the store what is said, for as long as the node lives.
+pub(crate) async fn keep_said(deps: Arc<Deps>) {
+    loop {
+        deps.said.filled.notified().await;
+        tokio::time::sleep(GATHER).await;
+        while let Some((batch, call)) = deps.said.send(&*deps.store) {
+            let pause = if note_sent(&deps, batch, call).await { GATHER } else { BACKOFF };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+    fn progress(bytes: usize) -> Happened {
+        Happened::Progress("x".repeat(bytes))
+    }
+
+    #[test]
+    fn what_an_attempt_says_is_numbered_and_bounded() {
+        let said = SaidBox::default();
+        let task = TaskId::from_parts(NOW, 1);
+        for _ in 0..5 {
+            said.say(task, LeaseEpoch(3), progress(100_000), NOW);
+        }
+        said.say(task, LeaseEpoch(4), progress(1), NOW);
+        let waiting: Vec<_> = said.inside().waiting.drain(..).collect();
+        let first = said_seq(LeaseEpoch(3), 0).unwrap();
+        let seqs: Vec<_> = waiting.iter().map(|said| said.seq).collect();
+        assert_eq!(seqs[..5], [0, 1, 2, 3, 4].map(|count| first + count));
+        assert_eq!(seqs[5], said_seq(LeaseEpoch(4), 0).unwrap(), "another attempt counts anew");
+        let forgotten: Vec<_> = waiting.iter().map(|said| said.forget_before).collect();
+        assert_eq!(forgotten, [None, None, Some(first + 1), Some(first + 2), Some(first + 3), None]);
+        said.is_over(task);
+        assert!(said.inside().voices.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_stored_keeps_its_place() {
+        let said = SaidBox::default();
+        let [one, two] = [1, 2].map(|number| TaskId::from_parts(NOW, number));
+        said.say(one, LeaseEpoch(1), progress(1), NOW);
+        let batch: Vec<_> = said.inside().waiting.drain(..).collect();
+        said.say(two, LeaseEpoch(1), progress(1), NOW);
+        said.put_back(batch);
+        assert!(said.inside().waiting.iter().map(|said| said.task).eq([one, two]));
+    }
+}

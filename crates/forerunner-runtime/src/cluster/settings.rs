@@ -1,0 +1,103 @@
+//! What was changed of a pool for all nodes: notes in the store, which every node follows and finds again when it starts.
+//!
+//! One note for each thing that is changed as one, so that two nodes which change different things at the same moment do
+//! not undo each other's change.
+
+use std::collections::BTreeMap;
+
+use forerunner_core::PoolName;
+use forerunner_store::{SETTINGS, Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::status::{Mode, PoolPatch};
+
+const PARTS: [&str; 3] = ["bounds", "mode", "paused"];
+
+/// What was changed of a pool; nothing of what was not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) bounds: Option<Bounds>,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) paused: Option<bool>,
+}
+
+/// Fewest and most agents, checked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bounds {
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+}
+
+impl Changed {
+    /// Reads it from notes by their keys. What cannot be read, as from a newer version, counts as unchanged.
+    pub(crate) fn read(notes: &BTreeMap<String, String>, pool: &PoolName) -> Self {
+        let part = |part| notes.get(&key(pool, part));
+        Self {
+            bounds: part("bounds").and_then(|text| serde_json::from_str(text).ok()),
+            mode: part("mode").and_then(|text| serde_json::from_str(text).ok()),
+            paused: part("paused").and_then(|text| serde_json::from_str(text).ok()),
+        }
+    }
+
+    /// Reads it from a store.
+    pub(crate) async fn load(store: &dyn Store, pool: &PoolName) -> Result<Self, StoreError> {
+        let mut notes = BTreeMap::new();
+        for part in PARTS {
+            let key = key(pool, part);
+            if let Some(text) = store.note(key.clone()).await? {
+                notes.insert(key, text);
+            }
+        }
+        Ok(Self::read(&notes, pool))
+    }
+
+    /// Keeps what is changed; what is not stays as it was.
+    pub(crate) fn keep(
+        self,
+        store: &dyn Store,
+        pool: &PoolName,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let Self { bounds, mode, paused } = self;
+        let texts =
+            [bounds.map(|bounds| text(&bounds)), mode.map(|mode| text(&mode)), paused.map(|paused| text(&paused))];
+        let kept = PARTS.iter().zip(texts).filter(|(_, text)| text.is_some());
+        let calls: Vec<_> = kept.map(|(part, text)| store.put_note(key(pool, part), text)).collect();
+        async move { futures_util::future::try_join_all(calls).await.map(drop) }
+    }
+
+    /// The same as a change of a running pool.
+    pub(crate) fn patch(self) -> PoolPatch {
+        let Self { bounds, mode, .. } = self;
+        PoolPatch { min: bounds.map(|bounds| bounds.min), max: bounds.map(|bounds| bounds.max), mode }
+    }
+}
+
+fn key(pool: &PoolName, part: &str) -> String {
+    format!("{SETTINGS}{pool}/{part}")
+}
+
+fn text(what: &impl Serialize) -> String {
+    serde_json::to_string(what).expect("numbers and words have a JSON form")
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_changed_is_read_back_and_what_is_not_stays() {
+        let (store, pool) = (MemoryStore::default(), PoolName::new("p").unwrap());
+        assert_eq!(Changed::load(&store, &pool).await.unwrap(), Changed::default());
+        let bounds = Changed { bounds: Some(Bounds { min: 1, max: 9 }), ..Changed::default() };
+        bounds.keep(&store, &pool).await.unwrap();
+        let paused = Changed { paused: Some(true), mode: Some(Mode::Advise), ..Changed::default() };
+        paused.keep(&store, &pool).await.unwrap();
+        let both = Changed { bounds: bounds.bounds, ..paused };
+        assert_eq!(Changed::load(&store, &pool).await.unwrap(), both);
+        assert_eq!(Changed::load(&store, &PoolName::new("q").unwrap()).await.unwrap(), Changed::default());
+        let newer = BTreeMap::from([(key(&pool, "mode"), "\"dream\"".to_owned())]);
+        assert_eq!(Changed::read(&newer, &pool), Changed::default());
+    }
+}

@@ -1,0 +1,238 @@
+//! What happened to a task: told by its row where that suffices, and kept where the row goes on to something else.
+//!
+//! A row tells of the submission, of the newest start and of the end. Written down is what agents say, how an attempt went
+//! that is followed by another, and what a redrive undoes. So a task that runs once and says nothing costs nothing.
+
+use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskId, TaskState, Timestamp};
+use serde::{Deserialize, de::IntoDeserializer};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use super::{
+    failure::{Fault, Sql},
+    rows::{Stored, clean, get, optional_time, state, time},
+    tx::Tx,
+};
+use crate::{
+    Event, Happened, Said, TaskEvents,
+    events::{after_seq, begin_seq},
+};
+
+/// Kinds of events beyond the states.
+const PROGRESS: i16 = TaskState::ALL.len() as i16;
+const OUTPUT: i16 = PROGRESS + 1;
+
+/// The row of a task with its kept events, all of one snapshot.
+const READ: &str = "\
+SELECT t.state, t.epoch, t.attempt, i.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+    (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + (t.epoch << $4)) AS last,
+    e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
+FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN LATERAL (
+    SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
+) e ON true
+WHERE t.id = $1 ORDER BY e.seq";
+
+/// Columns of events to be written.
+#[derive(Default)]
+struct Rows {
+    seq: Vec<i64>,
+    at: Vec<i64>,
+    kind: Vec<i16>,
+    attempt: Vec<Option<i64>>,
+    error_kind: Vec<Option<&'static str>>,
+    text: Vec<Option<String>>,
+}
+
+impl Rows {
+    fn state(&mut self, seq: u64, at: Timestamp, state: TaskState, attempt: u32, error: Option<&TaskError>) {
+        self.seq.push(seq as i64);
+        self.at.push(at.as_micros());
+        self.kind.push(state as i16);
+        self.attempt.push(Some(i64::from(attempt)));
+        self.error_kind.push(error.map(|error| error.kind.as_str()));
+        self.text.push(error.map(|error| clean(&error.message)));
+    }
+}
+
+impl Tx<'_> {
+    /// Keeps what agents said under leases that they still hold.
+    pub async fn say(&self, said: &[Said]) -> Sql<()> {
+        let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
+                   FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
+                   AS s (id, epoch, seq, at, kind, text, forget) \
+                   JOIN tasks t ON t.id = s.id AND t.epoch = s.epoch AND t.state = 2), \
+                   f AS (DELETE FROM events v USING s WHERE v.task = s.task AND v.kind >= $8 AND v.seq < s.forget \
+                   AND v.seq > s.forget - (s.forget & $9)) \
+                   INSERT INTO events (task, seq, at, kind, text) SELECT task, seq, at, kind, text FROM s \
+                   ON CONFLICT (task, seq) DO NOTHING RETURNING task";
+        let ids: Vec<_> = said.iter().map(|one| *one.task.as_uuid()).collect();
+        let epochs: Vec<_> = said.iter().map(|one| one.epoch.0 as i64).collect();
+        let seqs: Vec<_> = said.iter().map(|one| one.seq as i64).collect();
+        let times: Vec<_> = said.iter().map(|one| one.at.as_micros()).collect();
+        let (kinds, texts): (Vec<_>, Vec<_>) = said.iter().map(|one| words(&one.what)).unzip();
+        let forget: Vec<_> = said.iter().map(|one| one.forget_before.map(|seq| seq as i64)).collect();
+        let place = begin_seq(LeaseEpoch(1)) as i64 - begin_seq(LeaseEpoch(0)) as i64 - 1;
+        let params = [
+            (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
+            (&epochs, Type::INT8_ARRAY),
+            (&seqs, Type::INT8_ARRAY),
+            (&times, Type::INT8_ARRAY),
+            (&kinds, Type::INT2_ARRAY),
+            (&texts, Type::TEXT_ARRAY),
+            (&forget, Type::INT8_ARRAY),
+            (&PROGRESS, Type::INT2),
+            (&place, Type::INT8),
+        ];
+        self.run(sql, &params).await?;
+        self.hints().said.extend(said.iter().map(|one| one.task));
+        Ok(())
+    }
+
+    /// Writes down an attempt that another one is to follow.
+    pub async fn log_return(
+        &self,
+        lease: &Stored,
+        state: TaskState,
+        error: Option<&TaskError>,
+        now: Timestamp,
+    ) -> Sql<()> {
+        let Task { id, epoch, attempt, started_at, .. } = lease.task;
+        let mut rows = Rows::default();
+        rows.state(begin_seq(epoch), started_at.unwrap_or(now), TaskState::Running, attempt, None);
+        let left = if error.is_some() { attempt } else { attempt.saturating_sub(1) };
+        rows.state(after_seq(epoch, None), now, state, left, error);
+        self.hints().said.insert(id);
+        self.write(lease.row, &rows).await
+    }
+
+    /// Writes down what a redrive undoes in a task that has ended, and the redrive. `due` is that of the time before.
+    pub async fn log_redrive(&self, row: i64, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
+        let Task { id, epoch, attempt, .. } = *ended;
+        let mut rows = Rows::default();
+        rows.state(begin_seq(LeaseEpoch(0)), ended.submitted_at, first_state(ended.submitted_at, due), 0, None);
+        if let Some(started_at) = ended.started_at.filter(|_| epoch.0 > 0) {
+            rows.state(begin_seq(epoch), started_at, TaskState::Running, attempt, None);
+        }
+        let sql = "SELECT max(seq) FROM events WHERE task = $1 AND seq >= $2";
+        let first = after_seq(epoch, None) as i64;
+        let found = self.query(sql, &[(&row, Type::INT8), (&first, Type::INT8)]).await?;
+        let last = found.first().map_or(Ok(None), |found| get::<Option<i64>>(found, 0))?;
+        let end = after_seq(epoch, last.map(i64::unsigned_abs));
+        rows.state(end, ended.finished_at.unwrap_or(now), ended.state, attempt, ended.error.as_ref());
+        rows.state(after_seq(epoch, Some(end)), now, TaskState::Queued, 0, None);
+        self.hints().said.insert(id);
+        self.write(row, &rows).await
+    }
+
+    async fn write(&self, row: i64, rows: &Rows) -> Sql<()> {
+        let sql = "INSERT INTO events (task, seq, at, kind, attempt, error_kind, text) SELECT $1, s.* \
+                   FROM unnest($2::int8[], $3::int8[], $4::int2[], $5::int8[], $6::text[], $7::text[]) s \
+                   ON CONFLICT (task, seq) DO NOTHING RETURNING task";
+        let params = [
+            (&row as &(dyn ToSql + Sync), Type::INT8),
+            (&rows.seq, Type::INT8_ARRAY),
+            (&rows.at, Type::INT8_ARRAY),
+            (&rows.kind, Type::INT2_ARRAY),
+            (&rows.attempt, Type::INT8_ARRAY),
+            (&rows.error_kind, Type::TEXT_ARRAY),
+            (&rows.text, Type::TEXT_ARRAY),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// Reads events with numbers above `after`.
+    pub async fn events(&self, task: TaskId, after: u64, limit: usize) -> Sql<Option<TaskEvents>> {
+        let bits = (begin_seq(LeaseEpoch(1)) - begin_seq(LeaseEpoch(0))).trailing_zeros() as i32;
+        let (first_after, limit) = (after_seq(LeaseEpoch(0), None) as i64, limit.clamp(1, 10_000));
+        let (known, most) = (i64::try_from(after).unwrap_or(i64::MAX), limit as i64);
+        let params = [
+            (task.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
+            (&known, Type::INT8),
+            (&first_after, Type::INT8),
+            (&bits, Type::INT4),
+            (&most, Type::INT8),
+        ];
+        let rows = self.query(READ, &params).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut events = Vec::with_capacity(rows.len() + 3);
+        for row in &rows {
+            events.extend(kept(row)?);
+        }
+        let is_all = events.len() < limit;
+        let last = events.last().map_or(0, |event| event.seq);
+        for event in told_by(row)? {
+            // What is beyond the last one that was read comes with the next page.
+            let belongs = event.seq > after && (is_all || event.seq <= last);
+            if belongs && events.iter().all(|known| known.seq != event.seq) {
+                events.push(event);
+            }
+        }
+        events.sort_by_key(|event| event.seq);
+        Ok(Some(TaskEvents { events, ended: is_all && state(row, 0)?.is_terminal() }))
+    }
+
+    pub async fn forget_events(&self, before: Timestamp, limit: usize) -> Sql<()> {
+        let sql = "DELETE FROM events v USING (SELECT DISTINCT e.task FROM events e JOIN tasks t ON t.task = e.task \
+                   WHERE e.kind >= 8 AND t.finished_at IS NOT NULL AND t.finished_at < $1 LIMIT $2) d \
+                   WHERE v.task = d.task AND v.kind >= $3 RETURNING v.task";
+        let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let params = [(&before as &(dyn ToSql + Sync), Type::INT8), (&limit, Type::INT8), (&PROGRESS, Type::INT2)];
+        self.run(sql, &params).await.map(drop)
+    }
+}
+
+/// What the row of a task tells: the submission, the newest start, the end.
+fn told_by(row: &Row) -> Sql<Vec<Event>> {
+    let (now, epoch) = (state(row, 0)?, LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()));
+    let attempt = u32::try_from(get::<i64>(row, 2)?).unwrap_or(u32::MAX);
+    let (submitted_at, due) = (time(row, 3)?, time(row, 4)?);
+    let event = |seq, at, state, attempt, error| Event { seq, at, what: Happened::State { state, attempt, error } };
+    let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
+    if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
+        told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
+    }
+    if let Some(finished_at) = optional_time(row, 6)?.filter(|_| now.is_terminal()) {
+        let last = get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs);
+        told.push(event(after_seq(epoch, last), finished_at, now, attempt, error(row, 7)?));
+    }
+    Ok(told)
+}
+
+/// The kept event in the last columns, if there is one.
+fn kept(row: &Row) -> Sql<Option<Event>> {
+    let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
+    let what = match get::<i16>(row, 12)? {
+        PROGRESS => Happened::Progress(get(row, 15)?),
+        OUTPUT => Happened::Output(get(row, 15)?),
+        _ => Happened::State {
+            state: state(row, 12)?,
+            attempt: u32::try_from(get::<Option<i64>>(row, 13)?.unwrap_or_default()).unwrap_or(u32::MAX),
+            error: error(row, 14)?,
+        },
+    };
+    Ok(Some(Event { seq: seq.unsigned_abs(), at: time(row, 11)?, what }))
+}
+
+/// The error in two columns: kind and message.
+fn error(row: &Row, column: usize) -> Sql<Option<TaskError>> {
+    let Some(kind) = get::<Option<String>>(row, column)? else { return Ok(None) };
+    let kind = ErrorKind::deserialize(kind.as_str().into_deserializer());
+    let kind = kind.map_err(|error: serde::de::value::Error| Fault::unreadable(error.to_string()))?;
+    Ok(Some(TaskError::new(kind, get::<Option<String>>(row, column + 1)?.unwrap_or_default())))
+}
+
+/// The state that a task is submitted in.
+fn first_state(submitted_at: Timestamp, due: Timestamp) -> TaskState {
+    if due > submitted_at { TaskState::Scheduled } else { TaskState::Queued }
+}
+
+/// Kind and text of something said.
+fn words(what: &Happened) -> (i16, Option<String>) {
+    match what {
+        Happened::Progress(text) => (PROGRESS, Some(clean(text))),
+        Happened::Output(chunk) => (OUTPUT, Some(clean(chunk))),
+        Happened::State { state, .. } => (*state as i16, None),
+    }
+}

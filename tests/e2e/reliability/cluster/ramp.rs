@@ -1,0 +1,120 @@
+//! Three nodes, one pool, a ramp: their agents together follow one forecast, also while nodes come and go.
+
+use std::{cell::Cell, time::Duration};
+
+use forerunner_e2e::{Client, Nodes, PgServer, Pool, count, eventually, holds};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::rig::{self, SOON};
+
+const MAX: u64 = 24;
+/// Tasks per second at the end of the ramp, each of this many seconds.
+const RATE: f64 = 12.0;
+const SERVICE_S: f64 = 0.5;
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What was seen of a pool in one run.
+#[derive(Default)]
+struct Seen {
+    wanted: Vec<u64>,
+    held: Vec<u64>,
+}
+
+async fn start(server: &PgServer, count: usize) -> Nodes {
+    let pool = |_: &_| vec![Pool::builtin("work").set(&format!("min = 1\nmax = {MAX}"))];
+    let nodes = Nodes::start(&server.database(), count, "log.level = \"error\"", pool).await;
+    let client = nodes.node(0).client();
+    eventually("the nodes know each other", SOON, async || holds(rig::sizes(&client).await.len() == count)).await;
+    nodes
+}
+
+#[actix_rt::test]
+async fn three_nodes_together_follow_one_forecast() {
+    let time = Duration::from_secs(count(20, 120));
+    let server = PgServer::start(false);
+    let alone = start(&server, 1).await;
+    let mut three = start(&server, 3).await;
+    let (one, all) = (alone.clients(), three.clients());
+    let done = Cell::new(false);
+    // At the same time, so that the machine is as busy for both.
+    let ramps = async {
+        futures_util::join!(ramp(&one, time), ramp(&all, time));
+        done.set(true);
+    };
+    let (seen_alone, seen, ()) = futures_util::join!(watch(&one[0], &done), watch(&all[0], &done), ramps);
+    let mean = |values: &[u64]| values.iter().sum::<u64>() as f64 / values.len().max(1) as f64;
+    let (single, together) = (mean(&seen_alone.held), mean(&seen.held));
+    assert!(seen.held.iter().chain(&seen.wanted).all(|agents| *agents <= MAX), "{:?} {:?}", seen.held, seen.wanted);
+    // A node joins: it was the third and comes back. Then it leaves for good.
+    let mut overshoot = 0;
+    for joins in [false, true] {
+        if joins {
+            three.restart(2).await;
+        } else {
+            assert_eq!(three.take(2).stop(SOON).await, 0);
+        }
+        done.set(false);
+        let clients = three.clients();
+        let steady = async {
+            steady(&clients, Duration::from_secs(6)).await;
+            done.set(true);
+        };
+        let (seen, ()) = futures_util::join!(watch(&clients[0], &done), steady);
+        overshoot += seen.overshoot();
+    }
+    println!(
+        "one forecast: {together:.1} agents on three nodes in the mean, {single:.1} on one, {:.0} % apart; at a leave and a \
+         join {overshoot} looks of more agents than were wanted",
+        (together / single - 1.0).abs() * 100.0,
+    );
+    assert!((together - single).abs() <= (single * 0.1).max(1.0), "{together:.2} on three, {single:.2} on one");
+    assert_eq!(overshoot, 0);
+}
+
+impl Seen {
+    /// Looks at which more agents were held than was wanted within the last three seconds.
+    fn overshoot(&self) -> usize {
+        let window = (3.0 / LOOK.as_secs_f64()) as usize;
+        let wanted = |place: usize| self.wanted[place.saturating_sub(window)..=place].iter().max().copied();
+        self.held.iter().enumerate().filter(|(place, held)| Some(**held) > wanted(*place)).count()
+    }
+}
+
+/// Notes what the pool wants and holds on all nodes.
+async fn watch(client: &Client, done: &Cell<bool>) -> Seen {
+    let mut seen = Seen::default();
+    while !done.get() {
+        let held = rig::sizes(client).await.iter().sum();
+        let pool = client.get("/v1/pools/work").await;
+        seen.wanted.push(pool["desired"].as_u64().unwrap_or_default());
+        seen.held.push(held);
+        sleep(LOOK).await;
+    }
+    seen
+}
+
+/// Submits more and more.
+async fn ramp(clients: &[Client], time: Duration) {
+    let begun = Instant::now();
+    submit(clients, time, || RATE * (0.1 + 0.9 * begun.elapsed().as_secs_f64() / time.as_secs_f64())).await;
+}
+
+/// Submits as at the end of the ramp.
+async fn steady(clients: &[Client], time: Duration) {
+    submit(clients, time, || RATE).await;
+}
+
+/// Submits at a rate, to all nodes in turns, without waiting for answers.
+async fn submit(clients: &[Client], time: Duration, rate: impl Fn() -> f64) {
+    let begun = Instant::now();
+    let (mut due, mut number) = (Duration::ZERO, 0);
+    while begun.elapsed() < time {
+        due += Duration::from_secs_f64(1.0 / rate());
+        sleep(due.saturating_sub(begun.elapsed())).await;
+        let client = clients[number % clients.len()].clone();
+        number += 1;
+        actix_rt::spawn(async move { client.submit("work", json!({ "service_s": SERVICE_S })).await });
+    }
+}

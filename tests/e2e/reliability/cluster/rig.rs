@@ -1,0 +1,141 @@
+//! Nodes on a PostgreSQL of their own.
+
+use std::{net::SocketAddr, time::Duration};
+
+use forerunner_e2e::{Client, Counts, Nodes, PgServer, Pool, Proxy, Signal, eventually, holds};
+use serde_json::Value;
+
+use super::super::load::Load;
+
+/// Longest time for what needs no lease to end.
+pub const SOON: Duration = Duration::from_secs(60);
+/// How long a lease lasts.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// Longest time until what a lost node had runs elsewhere, with what a busy machine adds.
+pub const RESCUED: Duration = Duration::from_secs(60);
+
+/// What the nodes are called together in a history: their agents write into one file, which does not tell them apart.
+pub const CLUSTER: &str = "cluster";
+
+/// Settings under which chance alone kills no task: a task may be hit by several faults.
+pub const HARDY: &str = "task.max_crashes = 20\ntask.max_attempts = 60\ntask.retry_initial = \"20ms\"";
+
+/// Starts nodes with a pool of so many writing agents in all, a multiple of the nodes.
+pub async fn start(store: &str, count: usize, agents: u32) -> Nodes {
+    start_each(vec![store.to_owned(); count], agents).await
+}
+
+/// The same, each node on its own way to the store.
+pub async fn start_each(stores: Vec<String>, agents: u32) -> Nodes {
+    let pool = |effects: &_| vec![Pool::writing("work", effects).fixed(agents).set(HARDY)];
+    let count = stores.len();
+    let nodes = Nodes::start_each(stores, "log.level = \"error\"", pool).await;
+    balanced(&nodes.node(0).client(), count, agents).await;
+    nodes
+}
+
+/// Waits until all nodes know each other and have their share of the agents.
+pub async fn balanced(client: &Client, count: usize, agents: u32) {
+    let each = u64::from(agents) / count as u64;
+    eventually("all nodes have their share of the agents", RESCUED, async || {
+        holds(sizes(client).await == vec![each; count])
+    })
+    .await;
+}
+
+/// Stops all nodes and holds what happened against the invariants.
+pub async fn judge(mut nodes: Nodes, load: &Load) -> Counts {
+    for node in (0..nodes.count()).filter(|node| nodes.lives(*node)).collect::<Vec<_>>() {
+        assert_eq!(nodes.take(node).stop(SOON).await, 0);
+    }
+    let mut history = load.history.borrow_mut();
+    history.take(&nodes.effects(), CLUSTER);
+    for node in 0..nodes.count() {
+        history.orphans(nodes.site(node));
+    }
+    history.check()
+}
+
+/// How many agents each node has, as one of them knows.
+pub async fn sizes(client: &Client) -> Vec<u64> {
+    let answer = client.get("/v1/nodes").await;
+    let held = |node: &Value| {
+        let count = |state: &str| node["pools"]["work"][state].as_u64().unwrap_or_default();
+        count("starting") + count("ready") + count("busy")
+    };
+    answer["nodes"].as_array().expect("a list").iter().map(held).collect()
+}
+
+/// The node that leads, as another one knows it: its id.
+pub async fn leader(client: &Client) -> Option<String> {
+    let answer = client.get("/v1/nodes").await;
+    let leads: Vec<&Value> =
+        answer["nodes"].as_array().expect("a list").iter().filter(|node| node["leads"] == true).collect();
+    assert!(leads.len() <= 1, "one leads at most: {answer}");
+    leads.first().and_then(|node| node["id"].as_str()).map(str::to_owned)
+}
+
+/// The id of a node.
+pub async fn id(client: &Client) -> String {
+    let answer = client.get("/v1/nodes").await;
+    let this = answer["nodes"].as_array().expect("a list").iter().find(|node| node["this"] == true);
+    this.and_then(|node| node["id"].as_str()).expect("a node knows itself").to_owned()
+}
+
+/// A way to a server that can be broken, and the address of the database on it.
+pub async fn way_to(server: &PgServer) -> (Proxy, String) {
+    let url = server.database();
+    let (start, rest) = url.split_once('@').expect("an address names a user");
+    let (host, database) = rest.split_once('/').expect("an address names a database");
+    let proxy = Proxy::to(host.parse::<SocketAddr>().expect("an address names a port")).await;
+    let through = format!("{start}@{}/{database}", proxy.address());
+    (proxy, through)
+}
+
+/// A server whose processes are all stopped where they are, until this is dropped.
+pub struct Hang(Vec<u32>);
+
+impl Hang {
+    pub fn of(server: &PgServer) -> Self {
+        let directory = server.sql("postgres", "SHOW data_directory");
+        let file = std::fs::read_to_string(format!("{directory}/postmaster.pid")).expect("a server that runs");
+        let first: u32 =
+            file.lines().next().and_then(|line| line.trim().parse().ok()).expect("its first line is a pid");
+        // The first one stops before its children are listed, so that it starts no more of them.
+        forerunner_e2e::send(first, Signal::STOP);
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
+        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        for pid in &children {
+            forerunner_e2e::send(*pid, Signal::STOP);
+        }
+        Self(std::iter::once(first).chain(children).collect())
+    }
+}
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            forerunner_e2e::send(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// Durations, for people.
+pub struct Times(pub Vec<Duration>);
+
+impl Times {
+    /// The one that this share of them does not exceed; zero of none.
+    pub fn share(&self, share: f64) -> Duration {
+        let mut times = self.0.clone();
+        times.sort_unstable();
+        let place = ((times.len() as f64 * share).ceil() as usize).clamp(1, times.len().max(1));
+        times.get(place - 1).copied().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = self.0.len();
+        write!(f, "p50 {:.2?}, p99 {:.2?}, most {:.2?}, of {count}", self.share(0.5), self.share(0.99), self.share(1.0))
+    }
+}
