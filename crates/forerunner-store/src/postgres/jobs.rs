@@ -63,12 +63,14 @@ impl Job {
     /// Whether it may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an
     /// epoch that the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
     pub fn is_forgettable(&self) -> bool {
-        match &self.ask {
-            Ask::Claim(_) | Ask::Assign(_) | Ask::Renew(..) => true,
-            Ask::Task(_) | Ask::TasksOf(_) | Ask::Tasks(_) | Ask::Counts(_) | Ask::Backlog(_) => true,
-            Ask::Leases(..) | Ask::Events(..) | Ask::Context(..) | Ask::Note(_) => true,
-            _ => false,
-        }
+        use Ask::{
+            Assign, Backlog, Claim, Context, Counts, Events, Leases, Look, Note, Renew, Take, Task, Tasks, TasksOf,
+        };
+        let asks = matches!(
+            &self.ask,
+            Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..) | Look(_)
+        );
+        asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_))
     }
 
     /// How much work it is: 1 for a task that is written along with others.

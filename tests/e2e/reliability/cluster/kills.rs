@@ -109,7 +109,7 @@ async fn victim(nodes: &Nodes, kill: u64, chance: &mut Seeded) -> Victim {
     for place in (0..NODES).map(|step| (first + step) % NODES) {
         let id = rig::id(&nodes.node(place).client()).await;
         let leads = id == leader;
-        if leads == (kill % 2 == 0) {
+        if leads == kill.is_multiple_of(2) {
             return Victim { place, id, leads };
         }
     }
