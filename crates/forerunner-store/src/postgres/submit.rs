@@ -238,8 +238,8 @@ impl Tx<'_> {
                     " ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED), \
                      d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
                      AND r.task = c.task RETURNING r.task), \
-                     t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, \
-                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8), attempt = u.attempt + 1, started_at = $2, \
+                     t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
+                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = $2, \
                      node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
                      l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
                      AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",

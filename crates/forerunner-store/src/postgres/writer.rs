@@ -173,7 +173,8 @@ impl Writer {
     fn begin(&self, group: &[Job]) -> String {
         let millis = self.options.call_timeout.as_millis().max(1);
         // A commit that waits for the disk is the dearest thing in a task's life.
-        let waits = if group.iter().all(Job::is_forgettable) { "SET LOCAL synchronous_commit = off; " } else { "" };
+        let may_forget = self.options.database_time && group.iter().all(Job::is_forgettable);
+        let waits = if may_forget { "SET LOCAL synchronous_commit = off; " } else { "" };
         format!(
             "BEGIN; {waits}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}"
