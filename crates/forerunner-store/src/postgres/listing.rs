@@ -118,7 +118,7 @@ impl Tx<'_> {
         let tasks = rows
             .iter()
             .take(limit)
-            .map(|row| Ok(Task { context_cost: parsed_cost(get(row, 28)?)?, ..stored(row)?.task }));
+            .map(|row| Ok(Task { context_cost: parsed_cost(get(row, 29)?)?, ..stored(row)?.task }));
         Ok(TaskPage { tasks: tasks.collect::<Sql<_>>()?, more: rows.len() > limit })
     }
 }
