@@ -39,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "forerunner-http",
         ],
     ),
-    ("forerunner-bench", &["forerunner", "forerunner-http"]),
+    ("forerunner-bench", &["forerunner", "forerunner-http", "forerunner-store"]),
     (
         "forerunner-cli",
         &[

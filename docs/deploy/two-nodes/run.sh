@@ -129,7 +129,7 @@ all_have_ended() {
     sed -n 's/^20[02] \(..*\)$/\1/p' "$work/answers" | sort -u >"$work/accepted"
     sed "s|.*|url = \"http://127.0.0.1:$HTTP_PORT/v1/tasks/&\"|" "$work/accepted" >"$work/urls"
     curl -sS -w '\n' -K "$work/urls" >"$work/tasks"
-    ! grep -q '"finished_at":null' "$work/tasks"
+    [ "$(grep -c '"finished_at":"' "$work/tasks")" -eq "$(wc -l <"$work/accepted")" ]
 }
 
 show_off() {
