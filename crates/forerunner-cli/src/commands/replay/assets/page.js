@@ -98,7 +98,7 @@
     const shape = (name, data, colour, more) => ({ name, data, colour, ...more });
     const views = [
       { title: "Arrivals", unit: "tasks/s", height: 150, top: arrivalsTop, series: [
-        plot.forecast && shape("80 % band of the forecast", plot.forecast, "blue", { band: true }),
+        plot.forecast && shape("90 % band of the forecast", plot.forecast, "blue", { band: true }),
         shape("arrived, least to greatest in 10 s", plot.arrivals, "grey", { band: true, opacity: 0.35 }),
         shape("arrived", plot.arrivals, "ink", { line: "mid", width: 1 }),
         plot.forecast && shape("forecast, one cold start before", plot.forecast, "blue", { line: "mid" }),
