@@ -19,7 +19,7 @@ A line in, all numbers since the line before or as of now:
    \"starting\":1,\"mean_context_tokens\":null,\"draining\":0,\"peak_concurrency\":7,\"started\":3,\"late\":0,
    \"cold_start_s\":2.2,\"arrived\":[[17,11.2]],\"completed\":[[9,4.0]]}
 `t` is in seconds and never decreases. Everything behind `starting` may be left out or null, and so may `mean_service_s`;
-fields not known are ignored. The more is told, the better: `late` is what the caution of `predictive` learns from.
+fields not known are ignored. The more is told, the better: `late` is what `predictive` corrects its goal by.
 `cold_start_s` is a measured cold start; --cold-start is used without it.
 
 A line out, written at once:

@@ -7,7 +7,7 @@ pub use args::PlacementArgs;
 use forerunner_sim::{PlacementLoad, PlacementReport, Trace, replay_placement};
 
 use self::table::Row;
-use crate::{markers, output::Output, progress};
+use crate::{exit::Usage, markers, output::Output, progress};
 
 /// Replays, then shows the figures and writes the table asked for.
 pub async fn run(args: PlacementArgs, out: &Output) -> anyhow::Result<()> {
@@ -24,8 +24,9 @@ pub async fn run(args: PlacementArgs, out: &Output) -> anyhow::Result<()> {
 }
 
 fn replay(args: &PlacementArgs) -> anyhow::Result<Vec<PlacementReport>> {
-    let trace = Trace::read(&args.trace)?;
-    let load = PlacementLoad::read(&trace, &args.blocks, args.block)?;
+    let unusable = |error: forerunner_sim::Error| Usage(error.to_string());
+    let trace = Trace::read(&args.trace).map_err(unusable)?;
+    let load = PlacementLoad::read(&trace, &args.blocks, args.block).map_err(unusable)?;
     let load = match args.tasks {
         Some(count) => load.first(count as usize),
         None => load,
