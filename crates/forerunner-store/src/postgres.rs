@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
@@ -48,8 +48,8 @@ use self::{
 };
 use crate::{
     Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
-    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Start, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -215,7 +215,7 @@ impl Store for PostgresStore {
         self.ask(Ask::Settle(batch))
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         drop(self.ask::<()>(Ask::Assign(assignments)));
     }
 

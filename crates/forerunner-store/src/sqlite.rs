@@ -32,7 +32,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -48,8 +48,8 @@ use self::{
 };
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -202,7 +202,7 @@ impl Store for SqliteStore {
         self.write(Kind::Change, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.settle(batch))
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         let assign = |tx: &mut Tx<'_>, assignments: &Vec<_>| {
             tx.assign(assignments);
             Ok(())

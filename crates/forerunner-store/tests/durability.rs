@@ -66,13 +66,13 @@ fn task(number: i64, input: &str) -> Submission {
 }
 
 fn claim(limit: usize) -> Claim {
-    Claim { pool: pool(), node: node(1), limit, now: at(1), lease_until: at(100) }
+    Claim { pool: pool(), node: node(1), limit, starts: usize::MAX, now: at(1), lease_until: at(100) }
 }
 
 fn success(task: &Task) -> Settlement {
     let output = Some(Payload::trusted("\"done\""));
     let next = Next::Finish { state: TaskState::Succeeded, output, error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None }
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None, started: None }
 }
 
 fn open(path: &Path) -> SqliteStore {

@@ -68,12 +68,12 @@ fn submission(number: i64) -> Submission {
 }
 
 fn claim(node: NodeId, limit: usize) -> Claim {
-    Claim { pool: pool(), node, limit, now: at(1), lease_until: at(100) }
+    Claim { pool: pool(), node, limit, starts: usize::MAX, now: at(1), lease_until: at(100) }
 }
 
 fn done(task: &Task) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None }
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None, started: None }
 }
 
 mod conformance {
@@ -285,8 +285,15 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
         one.say(vec![Said { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
     };
     let settle = async |task: &Task, next| {
-        let settlement =
-            Settlement { task: id, epoch: task.epoch, now: at(4), next, context: None, context_cost: None };
+        let settlement = Settlement {
+            task: id,
+            epoch: task.epoch,
+            now: at(4),
+            next,
+            context: None,
+            context_cost: None,
+            started: None,
+        };
         one.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     };
     let first = one.claim(claim(node(1), 1)).await.unwrap().remove(0);

@@ -189,7 +189,7 @@ impl ClusterActor {
                     return cluster.count_all(name, ctx);
                 }
                 if let Some(pool) = cluster.pools.get(&name) {
-                    pool.counted.do_send(Counted { claimable, waiting, next_due });
+                    pool.counted.do_send(Counted { claimable, waiting, next_due, nodes: cluster.nodes.len() });
                 }
             }));
         }
@@ -201,7 +201,12 @@ impl ClusterActor {
         ctx.spawn(call.into_actor(self).map(move |counts: Result<TaskCounts, StoreError>, cluster, _| {
             if let (Ok(counts), Some(pool)) = (counts, cluster.pools.get(&name)) {
                 let TaskCounts { claimable, next_due, .. } = counts;
-                pool.counted.do_send(Counted { claimable, waiting: Some(counts.waiting()), next_due });
+                pool.counted.do_send(Counted {
+                    claimable,
+                    waiting: Some(counts.waiting()),
+                    next_due,
+                    nodes: cluster.nodes.len(),
+                });
             }
         }));
     }

@@ -129,7 +129,8 @@ impl World {
         }
         let now = self.now();
         let lease_until = now + Duration::from_secs(60);
-        let claim = Claim { pool: self.pool.clone(), node: node_id(node), limit: 1, now, lease_until };
+        let claim =
+            Claim { pool: self.pool.clone(), node: node_id(node), limit: 1, starts: usize::MAX, now, lease_until };
         self.store.claim(claim).await.expect("the store works").pop().expect("the task is there")
     }
 
@@ -141,7 +142,8 @@ impl World {
     async fn settle(&mut self, task: &Task, context: Option<ContextCommit>) -> bool {
         let now = self.now();
         let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
-        let settlement = Settlement { task: task.id, epoch: task.epoch, now, next, context, context_cost: None };
+        let settlement =
+            Settlement { task: task.id, epoch: task.epoch, now, next, context, context_cost: None, started: None };
         self.store.settle(vec![settlement]).await.expect("the store works").remove(0).is_ok()
     }
 

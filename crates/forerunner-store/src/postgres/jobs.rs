@@ -2,13 +2,13 @@
 
 use std::{any::Any, ops::Range};
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
 use super::{failure::Sql, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Said, Settlement, StoreError, Submission,
-    TaskFilter,
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Said, Settlement, Start, StoreError,
+    Submission, TaskFilter,
 };
 
 /// What is asked of the store.
@@ -19,7 +19,7 @@ pub(super) enum Ask {
     Look(Look),
     Take(Claim, Vec<TaskId>),
     Settle(Vec<Settlement>),
-    Assign(Vec<(TaskId, LeaseEpoch, AgentId)>),
+    Assign(Vec<(TaskId, LeaseEpoch, Start)>),
     Cancel(TaskId, Timestamp),
     Redrive(TaskId, Timestamp),
     Sweep(PoolName, Timestamp),

@@ -16,10 +16,11 @@ use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
 const FINISH: &str = "\
 WITH s AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], $7::text[])
-        AS s (id, epoch, state, finished_at, error_kind, error, output)
+    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::uuid[],
+        $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at)
 ), u AS (
-    UPDATE tasks t SET state = s.state, finished_at = s.finished_at, error_kind = s.error_kind, error = s.error
+    UPDATE tasks t SET state = s.state, finished_at = s.finished_at, error_kind = s.error_kind, error = s.error,
+        agent = COALESCE(s.agent, t.agent), started_at = COALESCE(t.started_at, s.started_at)
     FROM s WHERE t.id = s.id AND t.epoch = s.epoch AND t.state = 2 AND t.context IS NULL
     RETURNING t.task, t.id, s.output
 ), o AS (
@@ -48,6 +49,7 @@ impl Tx<'_> {
     async fn finish_plain(&self, batch: &[&Settlement]) -> Sql<HashSet<Uuid>> {
         let (mut ids, mut epochs, mut states, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut kinds, mut errors, mut outputs) = (vec![], vec![], vec![]);
+        let (mut agents, mut starts) = (vec![], vec![]);
         for settlement in batch.iter().filter(|settlement| settlement.context.is_none()) {
             let Next::Finish { state, output, error } = &settlement.next else { continue };
             // A crash counts, and is rare.
@@ -61,6 +63,8 @@ impl Tx<'_> {
             kinds.push(error.as_ref().map(|error| error.kind.as_str()));
             errors.push(error.as_ref().map(|error| clean(&error.message)));
             outputs.push(output.as_ref().map(|output| output.as_str()));
+            agents.push(settlement.started.map(|start| *start.agent.as_uuid()));
+            starts.push(settlement.started.map(|start| start.at.as_micros()));
         }
         if ids.is_empty() {
             return Ok(HashSet::new());
@@ -73,6 +77,8 @@ impl Tx<'_> {
             (&kinds, Type::TEXT_ARRAY),
             (&errors, Type::TEXT_ARRAY),
             (&outputs, Type::TEXT_ARRAY),
+            (&agents, Type::UUID_ARRAY),
+            (&starts, Type::INT8_ARRAY),
         ];
         let ended: HashSet<Uuid> =
             self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
@@ -103,6 +109,10 @@ impl Tx<'_> {
         }
         if let Some(cost) = &settlement.context_cost {
             self.note_context_cost(lease.row, cost).await?;
+        }
+        if let Some(start) = settlement.started {
+            self.assign(&[(task, epoch, start)]).await?;
+            lease.task.started_at = lease.task.started_at.or(Some(start.at));
         }
         let before = self.gained();
         let mut run_at = None;
@@ -202,14 +212,23 @@ impl Tx<'_> {
     }
 
     async fn release(&self, lease: &Stored, now: Timestamp) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = 1, attempt = $1, started_at = NULL, agent = NULL, node = NULL \
+        let sql = "UPDATE tasks SET state = 1, attempt = $1, crashes = $4, started_at = NULL, agent = NULL, node = NULL \
                    WHERE task = $2 AND epoch = $3 AND state = 2 RETURNING task";
         let (attempt, epoch) = (i64::from(lease.task.attempt.saturating_sub(1)), lease.task.epoch.0 as i64);
-        let params = [(&attempt as &(dyn ToSql + Sync), Type::INT8), (&lease.row, Type::INT8), (&epoch, Type::INT8)];
+        let crashes = i64::from(lease.task.crashes);
+        let params = [
+            (&attempt as &(dyn ToSql + Sync), Type::INT8),
+            (&lease.row, Type::INT8),
+            (&epoch, Type::INT8),
+            (&crashes, Type::INT8),
+        ];
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Again);
         }
-        self.log_return(lease, TaskState::Queued, None, now).await?;
+        // Of one that was only held nothing is told.
+        if lease.task.started_at.is_some() {
+            self.log_return(lease, TaskState::Queued, None, now).await?;
+        }
         self.wait_again(lease, TaskState::Queued).await
     }
 
@@ -261,10 +280,16 @@ impl Tx<'_> {
     }
 
     async fn take_back(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
-        lease.task.crashes += 1;
+        let was_held = lease.task.started_at.is_none();
+        lease.task.crashes = rules::crashes_with(lease.task.crashes, was_held);
         if lease.is_to_stop {
             rescued.dead.push(lease.task.id);
             return self.finish(&lease, TaskState::Cancelled, Some(&rules::cancelled()), None, now).await;
+        }
+        if was_held {
+            rescued.requeued.push(lease.task.id);
+            self.hints().work.insert(lease.task.pool.clone());
+            return self.release(&lease, now).await;
         }
         let error = node_lost();
         if dies_of_crash(lease.task.crashes, &lease.task.retry) {
