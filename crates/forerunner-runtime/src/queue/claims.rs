@@ -91,6 +91,8 @@ impl QueueActor {
             self.leased.insert(task.id, task.clone());
             assigned.push(task);
         }
+        // Agents that have just ended a task are not among the open slots yet, so they are counted here.
+        self.pace.occupied(self.tally.running() as usize);
         self.metrics.started.increment(count as u64);
         self.metrics.late.increment(late_starts);
         if let Some(links) = &self.links {
@@ -114,10 +116,9 @@ impl QueueActor {
 
     /// Says how much is to be held from now on, if that has changed much.
     pub(super) fn plan_ahead(&mut self, ctx: &mut Context<Self>) {
-        let agents = self.tally.running() as usize + self.machine.open_slots();
         let wish = match self.closed || self.deps.looks_ahead.load(Ordering::Relaxed) {
             true => 0,
-            false => self.pace.ahead(agents, self.deps.now()),
+            false => self.pace.ahead(self.deps.now()),
         };
         if wish.abs_diff(self.ahead) * 4 > self.ahead {
             self.ahead = wish;

@@ -25,6 +25,8 @@ pub(super) struct Pace {
     ends: u32,
     service_s: f64,
     trip_s: f64,
+    /// Agents at work at once, lately.
+    agents: f64,
     quiet_until: Option<Timestamp>,
 }
 
@@ -47,6 +49,13 @@ impl Pace {
         self.trip_s += (took - self.trip_s) * share;
     }
 
+    /// So many agents are at work.
+    pub(super) fn occupied(&mut self, agents: usize) {
+        let agents = agents as f64;
+        let share = if agents > self.agents { 1.0 } else { 0.0625 };
+        self.agents += (agents - self.agents) * share;
+    }
+
     /// A task came that only an agent should have: with a context, or one that was in a crash.
     pub(super) fn be_quiet(&mut self, now: Timestamp) {
         self.quiet_until = Some(now + QUIET);
@@ -57,14 +66,14 @@ impl Pace {
         self.ends = 0;
     }
 
-    /// How many tasks to hold for so many agents.
-    pub(super) fn ahead(&self, agents: usize, now: Timestamp) -> usize {
+    /// How many tasks to hold.
+    pub(super) fn ahead(&self, now: Timestamp) -> usize {
         let quiet = self.quiet_until.is_some_and(|until| now < until);
         if quiet || self.ends < KNOWN || self.trip_s < INSTANT_S {
             return 0;
         }
         let bridged_s = (self.trip_s * TRIPS).min(WORK_S);
-        (agents as f64 * bridged_s / self.service_s.max(OVERHEAD_S)).min(MOST) as usize
+        (self.agents * bridged_s / self.service_s.max(OVERHEAD_S)).min(MOST) as usize
     }
 }
 
@@ -78,17 +87,18 @@ mod tests {
         let mut pace = Pace::default();
         (0..KNOWN).for_each(|_| pace.ended(service.as_secs_f64()));
         pace.claimed(trip);
+        pace.occupied(8);
         pace
     }
 
     #[test]
     fn as_much_is_held_as_is_done_while_a_claim_is_under_way() {
         let (ms, us) = (Duration::from_millis, Duration::from_micros);
-        assert_eq!(pace(ms(1), ms(3)).ahead(8, NOW), 48);
-        assert_eq!(pace(us(1), ms(3)).ahead(8, NOW), 512, "not without bound");
-        assert_eq!(pace(ms(100), ms(3)).ahead(8, NOW), 0, "a long task is claimed by who begins it");
-        assert_eq!(pace(ms(20), ms(900)).ahead(8, NOW), 20, "a slow store does not make a node greedy");
-        assert_eq!(pace(us(1), us(5)).ahead(8, NOW), 0, "a store in memory is asked when there is need");
+        assert_eq!(pace(ms(1), ms(3)).ahead(NOW), 48);
+        assert_eq!(pace(us(1), ms(3)).ahead(NOW), 512, "not without bound");
+        assert_eq!(pace(ms(100), ms(3)).ahead(NOW), 0, "a long task is claimed by who begins it");
+        assert_eq!(pace(ms(20), ms(900)).ahead(NOW), 20, "a slow store does not make a node greedy");
+        assert_eq!(pace(us(1), us(5)).ahead(NOW), 0, "a store in memory is asked when there is need");
     }
 
     #[test]
@@ -96,11 +106,11 @@ mod tests {
         let ms = Duration::from_millis;
         let mut pace = pace(ms(1), ms(3));
         pace.be_quiet(NOW);
-        assert_eq!(pace.ahead(8, NOW + ms(29_999)), 0);
-        assert!(pace.ahead(8, NOW + ms(30_000)) > 0);
+        assert_eq!(pace.ahead(NOW + ms(29_999)), 0);
+        assert!(pace.ahead(NOW + ms(30_000)) > 0);
         pace.ended(2.0);
-        assert_eq!(pace.ahead(8, NOW + ms(30_000)), 0, "one long task is enough");
+        assert_eq!(pace.ahead(NOW + ms(30_000)), 0, "one long task is enough");
         pace.forget();
-        assert_eq!(Pace { service_s: 0.001, ..pace }.ahead(8, NOW + ms(30_000)), 0);
+        assert_eq!(Pace { service_s: 0.001, ..pace }.ahead(NOW + ms(30_000)), 0);
     }
 }

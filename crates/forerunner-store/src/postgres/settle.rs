@@ -29,6 +29,13 @@ WITH s AS MATERIALIZED (
 )
 SELECT id FROM u";
 
+/// Whether a settlement can be written along with others, without a look at what is there. A crash counts, and is rare.
+pub(super) fn is_plain_end(settlement: &Settlement) -> bool {
+    let Next::Finish { error, .. } = &settlement.next else { return false };
+    let is_crash = error.as_ref().is_some_and(|error| error.kind.is_crash());
+    settlement.context.is_none() && settlement.context_cost.is_none() && !is_crash
+}
+
 impl Tx<'_> {
     pub async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Result<Settled, LeaseLost>>> {
         let mut ids = HashSet::with_capacity(batch.len());
@@ -50,12 +57,8 @@ impl Tx<'_> {
         let (mut ids, mut epochs, mut states, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut kinds, mut errors, mut outputs) = (vec![], vec![], vec![]);
         let (mut agents, mut starts) = (vec![], vec![]);
-        for settlement in batch.iter().filter(|settlement| settlement.context.is_none()) {
+        for settlement in batch.iter().filter(|settlement| is_plain_end(settlement)) {
             let Next::Finish { state, output, error } = &settlement.next else { continue };
-            // A crash counts, and is rare.
-            if error.as_ref().is_some_and(|error| error.kind.is_crash()) {
-                continue;
-            }
             ids.push(*settlement.task.as_uuid());
             epochs.push(settlement.epoch.0 as i64);
             states.push(rules::end_state(*state) as i16);

@@ -263,7 +263,6 @@ impl Tx<'_> {
              AND task IN (SELECT task FROM tasks WHERE id = ANY($7))"
         );
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
-        self.renew(claim.node, claim.lease_until, lasts).await?;
         let (now, limit) = (claim.now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         let (pool, starts) = (claim.pool.as_str(), i64::try_from(claim.starts).unwrap_or(i64::MAX));
         let mut params = vec![
@@ -275,7 +274,12 @@ impl Tx<'_> {
             (&starts, Type::INT8),
         ];
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
-        let rows = self.query(if among.is_some() { AMONG } else { FIRST }, &params).await?;
+        let renewal = self.renew(claim.node, claim.lease_until, lasts);
+        let claimed = self.query(if among.is_some() { AMONG } else { FIRST }, &params);
+        // Both are sent at once; the server runs them in order.
+        let (renewed, rows) = tokio::join!(renewal, claimed);
+        renewed?;
+        let rows = rows?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
             task.context_version = get::<i64>(row, 29)?.unsigned_abs();

@@ -175,8 +175,10 @@ impl Writer {
         // A commit that waits for the disk is the dearest thing in a task's life.
         let may_forget = self.options.database_time && group.iter().all(Job::is_forgettable);
         let waits = if may_forget { "SET LOCAL synchronous_commit = off; " } else { "" };
+        // Without statistics of the newest rows, the planner would rather sort all claimable tasks than walk their index.
+        let walks = if group.iter().any(Job::is_about_order) { "SET LOCAL enable_sort = off; " } else { "" };
         format!(
-            "BEGIN; {waits}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
+            "BEGIN; {waits}{walks}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}"
         )
     }

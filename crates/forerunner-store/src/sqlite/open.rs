@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     failure::{Sql, damaged, explain, unavailable},
+    health,
     schema::{self, APPLICATION_ID},
 };
 use crate::StoreError;
@@ -88,8 +89,7 @@ pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> 
     if !quick_check {
         return Ok(());
     }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
-    if verdict == "ok" { Ok(()) } else { Err(damaged(path, verdict)) }
+    health::verdict(&connection).map_err(explain)?.map_or(Ok(()), |verdict| Err(damaged(path, verdict)))
 }
 
 /// The one connection that writes.
