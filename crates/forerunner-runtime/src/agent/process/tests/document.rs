@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::agent::process::protocol::{
-    AgentInfo, AnnouncedLimits, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep, Message, Nothing,
+    AgentInfo, AnnouncedLimits, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep, Message, Nothing,
     TaskCancel, TaskResult, TaskRun, parse_line, request_line,
 };
 
@@ -34,11 +34,13 @@ fn the_requests_are_those_that_the_node_writes() {
         oldest_protocol: 1,
         pool: "coder",
         agent: "0199a3c0-8e51-7000-8000-000000000001".to_owned(),
+        compression: &[Compression::Zstd],
         limits: AnnouncedLimits {
             max_line_bytes: spec.max_line_bytes,
             max_output_bytes: spec.max_output_bytes,
             cancel_grace_s: spec.cancel_grace.as_secs_f64(),
             stop_grace_s: spec.stop_grace.as_secs_f64(),
+            compression_window_bytes: Some(spec.compression_window_bytes),
         },
     };
     let run = TaskRun {
