@@ -121,7 +121,8 @@ impl ProcessDriver {
             };
             let to_agent_bytes = self.link.moved().sent_bytes - sent;
             let load_s = if to_agent_bytes > 0 { begun.elapsed().as_secs_f64() } else { 0.0 };
-            cx.note_transfer(Transfer { to_agent_bytes, load_s, agent_lost_it, ..Transfer::default() });
+            let was_held = Some(to_agent_bytes == 0);
+            cx.note_transfer(Transfer { to_agent_bytes, load_s, agent_lost_it, was_held, ..Transfer::default() });
         }
         if cx.is_cancelled() {
             return Err(AgentError::cancelled());

@@ -58,6 +58,7 @@ async fn moved(rig: &Rig) -> (Option<Compression>, u64, u64) {
         let mut cx = context(&job, &format!("c{number}"), 1, &[&prompt, "{\"role\":\"user\"}"]);
         driver.run(&job, &mut cx).await.unwrap();
         assert_eq!(texts(&cx), [&prompt, "{\"role\":\"user\"}", &prompt, &number.to_string()]);
+        assert_eq!(cx.transfer().was_held, Some(false));
         to_agent += cx.transfer().to_agent_bytes;
         from_agent += cx.transfer().from_agent_bytes;
     }
