@@ -139,7 +139,11 @@ impl ProcessSpec {
         }
         if self.compression_window_bytes > 0 && self.compression_window().is_none() {
             let value = self.compression_window_bytes.to_string();
-            return refuse("compression_window_bytes", &value, "use a power of two from 1024 to 8388608, or 0 for none");
+            return refuse(
+                "compression_window_bytes",
+                &value,
+                "use a power of two from 1024 to 8388608, or 0 for none",
+            );
         }
         for (key, timeout) in [
             ("start_timeout", self.start_timeout),

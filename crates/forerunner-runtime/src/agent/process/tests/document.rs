@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::agent::process::protocol::{
-    AgentInfo, AnnouncedLimits, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep, Message, Nothing,
-    TaskCancel, TaskResult, TaskRun, parse_line, request_line,
+    AgentInfo, AnnouncedLimits, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep,
+    Message, Nothing, TaskCancel, TaskResult, TaskRun, parse_line, request_line,
 };
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
