@@ -76,8 +76,11 @@ fn the_answers_are_understood() {
         Message::Answer { result, .. } => result,
         other => panic!("{other:?}"),
     };
-    let info: AgentInfo = serde_json::from_str(result(&lines("json agent initialize")[0]).unwrap().get()).unwrap();
-    assert_eq!((info.protocol, info.capabilities.contexts, info.capabilities.streaming), (2, 64, true));
+    let infos = lines("json agent initialize");
+    let infos = infos.iter().map(|line| serde_json::from_str(result(line).unwrap().get()).unwrap());
+    let [packs, plain]: [AgentInfo; 2] = infos.collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((packs.compression, plain.compression), (Some(Compression::Zstd), None));
+    assert_eq!((plain.protocol, plain.capabilities.contexts, plain.capabilities.streaming), (2, 64, true));
     let answers = lines("json agent task/run");
     for answer in &answers[..4] {
         serde_json::from_str::<TaskResult>(result(answer).unwrap().get()).unwrap();
