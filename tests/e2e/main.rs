@@ -8,6 +8,7 @@ mod demo;
 mod deploy;
 mod drain;
 mod echo_agent;
+mod live;
 mod refusals;
 mod reliability;
 mod replay;

@@ -70,7 +70,7 @@ pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
-pub use surge::{EventDetector, Trigger};
+pub use surge::{DEBOUNCE_S, EventDetector, Pace, Trigger};
 pub use trend::Trend;
 pub use utilisation::{Utilisation, UtilisationSettings};
 pub use window::{Point, Sample, Window};

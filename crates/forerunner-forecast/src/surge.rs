@@ -17,6 +17,27 @@ const PACE_TASKS: usize = 16;
 const PACE_SIGMAS: f64 = 3.0;
 const PACE_SHARE: f64 = 0.25;
 
+/// Completions that the recent pace is averaged over.
+const RECENT_TASKS: f64 = 64.0;
+
+/// Seconds on an agent, lately: what a change of pace is told from.
+///
+/// It is what was seen and not what is forecast: a trend that goes on as expected is no sharp change.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pace(Option<f64>);
+
+impl Pace {
+    /// Takes in how long tasks took that completed since the last time, and returns the pace; `forecast_s` is where it
+    /// begins.
+    pub fn follow(&mut self, completions: u64, mean_service_s: Option<f64>, forecast_s: f64) -> f64 {
+        let pace_s = self.0.get_or_insert(forecast_s);
+        if let Some(mean_s) = mean_service_s {
+            *pace_s += (mean_s - *pace_s) * (completions as f64 / RECENT_TASKS).min(1.0);
+        }
+        *pace_s
+    }
+}
+
 /// Why the policy should be asked before its next tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -298,6 +319,14 @@ mod tests {
         assert_eq!(detector.poll(1.09), None);
         assert_eq!(detector.poll(1.2), Some(Trigger::AgentLost));
         assert_eq!(detector.poll(2.0), None);
+    }
+
+    #[test]
+    fn the_pace_is_what_was_seen_lately() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.follow(0, None, 4.0), 4.0, "nothing was seen");
+        assert_eq!(pace.follow(32, Some(6.0), 9.0), 5.0, "half of what it is averaged over");
+        assert_eq!(pace.follow(1_000, Some(2.0), 9.0), 2.0);
     }
 
     #[test]

@@ -65,11 +65,12 @@ metrics_list! {
     EXPECTED_DEPTH Gauge "forerunner_forecast_depth" ["pool"] "Expected tasks waiting one cold start ahead, if the pool stayed as it is.";
     DECISIONS Counter "forerunner_decisions_total" ["pool", "reason"] "Decisions by reason.";
     DECISION_TIME Histogram "forerunner_decision_seconds" ["pool"] "Time the policy took for one decision.";
-    WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held it: `hit`, `miss`.";
+    WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held all of it: `hit`, `miss`.";
     RESTORED_BYTES Counter "forerunner_context_restored_bytes_total" ["pool"] "Encoded bytes read to restore contexts.";
     STORED_BYTES Counter "forerunner_context_stored_bytes_total" ["pool"] "Encoded bytes of context changes stored.";
     FULL_BYTES Counter "forerunner_context_full_bytes_total" ["pool"] "Bytes that the contexts have after their tasks, each as one JSON array: what would have moved without deltas.";
-    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes: `to_agent`, `from_agent`.";
+    PIPE_FULL_BYTES Counter "forerunner_context_pipe_full_bytes_total" ["pool", "direction"] "Bytes that the same contexts have as one JSON array each, before the task (`to_agent`) and after it (`from_agent`): what would have moved without deltas and packing.";
+    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes, packed if they are: `to_agent`, `from_agent`.";
     SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by where it came from: `new`, `agent`, `node`, `delta`, `store`.";
     RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or what was missing of it, from the store and decode it.";
     RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times an agent process had lost a context that it was thought to hold, and was sent all of it.";
@@ -252,6 +253,7 @@ pub(crate) struct ContextMetrics {
     warm: [Counter; 2],
     sources: [Counter; ContextSource::ALL.len()],
     pipe_bytes: [Counter; 2],
+    pipe_full_bytes: [Counter; 2],
     rebases: [Counter; 2],
     restored_bytes: Counter,
     stored_bytes: Counter,
@@ -273,6 +275,7 @@ impl ContextMetrics {
             sources: ContextSource::ALL
                 .map(|source| counter!(SOURCES, "pool" => pool.to_owned(), "source" => source.as_str())),
             pipe_bytes: two(PIPE_BYTES, "direction", ["to_agent", "from_agent"]),
+            pipe_full_bytes: two(PIPE_FULL_BYTES, "direction", ["to_agent", "from_agent"]),
             rebases: two(REBASES, "when", ["turn", "background"]),
             restored_bytes: of(RESTORED_BYTES),
             stored_bytes: of(STORED_BYTES),
@@ -286,12 +289,20 @@ impl ContextMetrics {
 
     /// A task's context is at hand.
     pub(crate) fn found(&self, cost: &ContextCost) {
-        self.warm[usize::from(cost.source != ContextSource::Agent)].increment(1);
         self.sources[cost.source as usize].increment(1);
         if matches!(cost.source, ContextSource::Delta | ContextSource::Store) {
             self.restored_bytes.increment(cost.restored_bytes);
             self.restore_time.record(cost.restore_s);
         }
+    }
+
+    /// An agent has worked on a context that it held, or had to be sent. `full` says what it would have taken to move it
+    /// whole over the pipe, there and back, if there is one.
+    pub(crate) fn ran(&self, was_held: bool, full: Option<[u64; 2]>) {
+        self.warm[usize::from(!was_held)].increment(1);
+        let [to_agent, from_agent] = full.unwrap_or_default();
+        self.pipe_full_bytes[0].increment(to_agent);
+        self.pipe_full_bytes[1].increment(from_agent);
     }
 
     /// A task with a context has ended.

@@ -8,6 +8,7 @@ use std::{
 use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits};
 
 use crate::{
+    nudges::Nudges,
     pool::Agents,
     report::{Report, TimelinePoint},
     tally::Tally,
@@ -30,12 +31,22 @@ pub struct Replay {
     pub timeline: bool,
     /// Describes the policy's settings in the report.
     pub params: String,
+    /// What the running service does beyond the plain model; `None` for the plain model.
+    pub as_live: Option<AsLive>,
+}
+
+/// What the running service does beyond the plain model: it also asks the policy at once when a surge, a backlog or a
+/// change of pace shows, and an agent that is not needed waits to be taken back before it stops.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AsLive {
+    /// Seconds that an idle agent that is not needed waits to be taken back.
+    pub cooldown_s: f64,
 }
 
 impl Replay {
     /// A replay with a warm-up of 300 s, nothing but `limits.min` agents at the begin, and no timeline.
     pub fn new(limits: PolicyLimits) -> Self {
-        Self { limits, initial: 0, warm_up_s: 300.0, timeline: false, params: String::new() }
+        Self { limits, initial: 0, warm_up_s: 300.0, timeline: false, params: String::new(), as_live: None }
     }
 }
 
@@ -57,7 +68,7 @@ pub struct Outcome {
 /// after it was asked for, and costs from the asking; a stop takes the newest starting agents, then idle ones, then busy
 /// ones, which stop after their task unless a rise takes the stop back. The policy is asked at its own interval from
 /// time 0, and what it wants is brought into the limits. At equal times a completion comes first, then an agent becoming
-/// ready, then an arrival, then the policy. The replay ends when the last task has left; cost is counted until then.
+/// ready, then an arrival, then the policy. [`Replay::as_live`] adds what the service does beyond this. The replay ends when the last task has left; cost is counted until then.
 ///
 /// Deterministic: no clock, no randomness, no threads.
 pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outcome {
@@ -95,8 +106,10 @@ impl PartialOrd for Completion {
 enum Event {
     Completion,
     Ready,
+    Cooled,
     Arrival,
     Tick,
+    Nudge,
 }
 
 struct Engine<'a> {
@@ -112,6 +125,7 @@ struct Engine<'a> {
     context_n: u64,
     service_sum: f64,
     desired: u32,
+    nudges: Option<Nudges>,
     now: f64,
     tally: Tally,
     timeline: Vec<TimelinePoint>,
@@ -124,7 +138,7 @@ impl<'a> Engine<'a> {
         Self {
             tasks,
             settings,
-            agents: Agents::new(begin),
+            agents: Agents::new(begin, settings.as_live.map(|live| live.cooldown_s)),
             running: BinaryHeap::new(),
             queue: VecDeque::new(),
             arrived: 0,
@@ -133,6 +147,7 @@ impl<'a> Engine<'a> {
             context_n: 0,
             service_sum: 0.0,
             desired: begin,
+            nudges: settings.as_live.map(|_| Nudges::new()),
             now: 0.0,
             tally: Tally::new(tasks.len(), begin),
             timeline: Vec::new(),
@@ -153,13 +168,22 @@ impl<'a> Engine<'a> {
             match event {
                 Event::Completion => self.complete(),
                 Event::Ready => self.agents.become_ready(),
+                Event::Cooled => self.agents.cool_down(),
                 Event::Arrival => self.arrive(),
                 Event::Tick => {
                     ticks += 1;
                     self.tick(&mut decide);
                 }
+                Event::Nudge => {
+                    if self.nudges.as_mut().is_some_and(|nudges| nudges.wake(at)) {
+                        self.tick(&mut decide);
+                    }
+                }
             }
             self.assign();
+            if let Some(nudges) = &mut self.nudges {
+                nudges.look(self.now, self.queue.len() as u32, self.agents.idle);
+            }
         }
     }
 
@@ -181,8 +205,10 @@ impl<'a> Engine<'a> {
     fn next_event(&self, tick_at: f64) -> (f64, Event) {
         let completion = self.running.peek().map(|Reverse(next)| (next.at, Event::Completion));
         let ready = self.agents.next_ready().map(|at| (at, Event::Ready));
+        let cooled = self.agents.next_cooled().map(|at| (at, Event::Cooled));
         let arrival = self.tasks.get(self.arrived).map(|task| (task.arrival_s, Event::Arrival));
-        let others = [completion, ready, arrival].into_iter().flatten();
+        let nudge = self.nudges.as_ref().and_then(Nudges::next).map(|at| (at, Event::Nudge));
+        let others = [completion, ready, cooled, arrival, nudge].into_iter().flatten();
         others.fold((tick_at, Event::Tick), |next, other| {
             if other.0.total_cmp(&next.0).then(other.1.cmp(&next.1)).is_lt() { other } else { next }
         })
@@ -203,12 +229,18 @@ impl<'a> Engine<'a> {
         self.queue.push_back(task);
         self.seen.arrivals += 1;
         self.seen.arrived.push((task as u64, self.now));
+        if let Some(nudges) = &mut self.nudges {
+            nudges.arrived(self.now);
+        }
     }
 
     fn complete(&mut self) {
         let Some(Reverse(done)) = self.running.pop() else { return };
-        self.agents.finish();
+        self.agents.finish(self.now);
         let task = &self.tasks[done.task];
+        if let Some(nudges) = &mut self.nudges {
+            nudges.completed(self.now, task.service_s);
+        }
         self.seen.completions += 1;
         self.seen.completed.push((done.task as u64, task.service_s));
         self.service_sum += task.service_s;
@@ -242,12 +274,15 @@ impl<'a> Engine<'a> {
     fn tick(&mut self, decide: &mut impl FnMut(&Observation) -> Decision) {
         self.finish_observation();
         let decision = decide(&self.seen);
+        if let Some(nudges) = &mut self.nudges {
+            nudges.decided(self.now, &self.seen, &decision);
+        }
         let desired = self.settings.limits.clamp(decision.desired);
         if desired != self.desired {
             self.tally.changed(self.now, self.desired, desired);
             self.desired = desired;
         }
-        self.agents.resize(desired, self.now + self.settings.limits.cold_start_s);
+        self.agents.resize(desired, self.now, self.now + self.settings.limits.cold_start_s);
         self.tally.holds(self.agents.total());
         if self.settings.timeline {
             self.timeline.push(self.point(&decision));

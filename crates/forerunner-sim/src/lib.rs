@@ -33,6 +33,7 @@
 mod engine;
 mod error;
 mod last_value;
+mod nudges;
 mod perfect;
 mod placement;
 mod pool;
@@ -42,7 +43,7 @@ mod sweep;
 mod tally;
 mod trace;
 
-pub use engine::{Outcome, Replay, replay};
+pub use engine::{AsLive, Outcome, Replay, replay};
 pub use error::Error;
 pub use last_value::LastValue;
 pub use perfect::{perfect, service_sum_s};

@@ -12,11 +12,15 @@ pub(crate) struct Agents {
     pub busy: u32,
     /// Busy agents that stop after their task.
     pub draining: u32,
+    /// Seconds that an agent which is not needed waits to be taken back; `None` if it stops at once.
+    cooldown_s: Option<f64>,
+    /// When each agent that waits to be taken back will stop; the newest last, and so the latest.
+    cooling: VecDeque<f64>,
 }
 
 impl Agents {
-    pub fn new(idle: u32) -> Self {
-        Self { idle, ..Self::default() }
+    pub fn new(idle: u32, cooldown_s: Option<f64>) -> Self {
+        Self { idle, cooldown_s, ..Self::default() }
     }
 
     pub fn starting(&self) -> u32 {
@@ -25,12 +29,27 @@ impl Agents {
 
     /// Agents that cost something.
     pub fn total(&self) -> u32 {
+        self.staying() + self.cooling.len() as u32
+    }
+
+    /// Agents that may take tasks, or will once they have started; busy ones that will stop included.
+    fn staying(&self) -> u32 {
         self.starting() + self.idle + self.busy
     }
 
     /// When the next starting agent will be ready.
     pub fn next_ready(&self) -> Option<f64> {
         self.starting.front().copied()
+    }
+
+    /// When the next agent that was not taken back stops.
+    pub fn next_cooled(&self) -> Option<f64> {
+        self.cooling.front().copied()
+    }
+
+    /// It stops.
+    pub fn cool_down(&mut self) {
+        self.cooling.pop_front();
     }
 
     /// The oldest starting agent becomes idle.
@@ -53,24 +72,34 @@ impl Agents {
     /// An agent finished its task: it stops if one has to, else it is idle.
     ///
     /// Any busy agent may be the one that stops, since tasks are what differs, not agents.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, now: f64) {
         self.busy -= 1;
         if self.draining > 0 {
             self.draining -= 1;
+            self.let_go(now);
         } else {
             self.idle += 1;
         }
     }
 
+    /// An agent is not needed any more: it stops, or waits to be taken back.
+    fn let_go(&mut self, now: f64) {
+        if let Some(cooldown_s) = self.cooldown_s.filter(|cooldown_s| *cooldown_s > 0.0) {
+            self.cooling.push_back(now + cooldown_s);
+        }
+    }
+
     /// Brings the number of agents that will stay to `desired`; new ones are ready at `ready_at`.
     ///
-    /// More: first takes back stops of busy agents, then starts new ones. Fewer: the newest starting agents go first,
+    /// More: first takes back stops of busy agents, then agents that wait for it, then starts new ones. Fewer: the newest starting agents go first,
     /// then idle ones, then busy ones are marked to stop after their task.
-    pub fn resize(&mut self, desired: u32, ready_at: f64) {
-        let mut size = self.total() - self.draining;
+    pub fn resize(&mut self, desired: u32, now: f64, ready_at: f64) {
+        let mut size = self.staying() - self.draining;
         while size < desired {
             if self.draining > 0 {
                 self.draining -= 1;
+            } else if self.cooling.pop_back().is_some() {
+                self.idle += 1;
             } else {
                 self.starting.push_back(ready_at);
             }
@@ -80,6 +109,7 @@ impl Agents {
             if self.starting.pop_back().is_none() {
                 if self.idle > 0 {
                     self.idle -= 1;
+                    self.let_go(now);
                 } else {
                     self.draining += 1;
                 }
@@ -96,25 +126,36 @@ mod tests {
 
     #[test]
     fn stops_take_the_newest_starting_then_idle_then_busy_agents() {
-        let mut agents = Agents::new(3);
+        let mut agents = Agents::new(3, None);
         assert!(agents.take() && agents.take());
-        agents.resize(5, 10.0);
+        agents.resize(5, 0.0, 10.0);
         assert_eq!((agents.starting(), agents.idle, agents.busy), (2, 1, 2));
-        agents.resize(4, 0.0);
+        agents.resize(4, 0.0, 0.0);
         assert_eq!((agents.starting(), agents.idle, agents.draining), (1, 1, 0));
-        agents.resize(1, 0.0);
+        agents.resize(1, 0.0, 0.0);
         assert_eq!((agents.starting(), agents.idle, agents.busy, agents.draining), (0, 0, 2, 1));
-        agents.finish();
-        assert_eq!((agents.idle, agents.busy, agents.draining), (0, 1, 0));
+        agents.finish(1.0);
+        assert_eq!((agents.idle, agents.busy, agents.draining, agents.total()), (0, 1, 0, 1));
     }
 
     #[test]
     fn a_pending_stop_is_taken_back_before_a_new_agent_starts() {
-        let mut agents = Agents::new(2);
+        let mut agents = Agents::new(2, None);
         assert!(agents.take() && agents.take());
-        agents.resize(0, 0.0);
+        agents.resize(0, 0.0, 0.0);
         assert_eq!(agents.draining, 2);
-        agents.resize(3, 7.0);
+        agents.resize(3, 0.0, 7.0);
         assert_eq!((agents.draining, agents.starting(), agents.next_ready()), (0, 1, Some(7.0)));
+    }
+
+    #[test]
+    fn an_agent_that_cools_down_costs_until_it_stops_and_is_taken_back_warm() {
+        let mut agents = Agents::new(3, Some(5.0));
+        agents.resize(1, 10.0, 0.0);
+        assert_eq!((agents.idle, agents.total(), agents.next_cooled()), (1, 3, Some(15.0)));
+        agents.resize(2, 12.0, 20.0);
+        assert_eq!((agents.idle, agents.starting(), agents.total()), (2, 0, 3), "warm, and not started anew");
+        agents.cool_down();
+        assert_eq!((agents.total(), agents.next_cooled()), (2, None));
     }
 }

@@ -159,6 +159,16 @@ async fn files_are_for_their_owner_only() {
 }
 
 #[tokio::test]
+async fn a_place_that_takes_no_file_is_named_and_not_asked_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = SqliteStore::open(file.join("tasks.db"), SqliteOptions::default()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Place { place, .. } if place.ends_with("file/tasks.db")), "{refused}");
+    assert!(!refused.is_retryable());
+}
+
+#[tokio::test]
 async fn a_file_in_use_is_refused_until_it_is_let_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tasks.db");

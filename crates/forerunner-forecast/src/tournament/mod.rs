@@ -5,6 +5,7 @@ mod choice;
 mod feed;
 mod levels;
 mod rule;
+mod schedule;
 mod score;
 mod shadow;
 
@@ -18,8 +19,9 @@ use self::{
     choice::{Choice, Past, SPARED, Terms, choose},
     feed::Feed,
     rule::rules,
+    schedule::Schedule,
     score::{Lateness, Score, Sums, block_ended, keep},
-    shadow::{Shadow, ShadowTask, Stretch},
+    shadow::{Shadow, Stretch, slot_of},
 };
 use crate::{Observation, PolicyLimits, WhatIf};
 
@@ -71,7 +73,9 @@ pub(crate) struct Tournament {
     scores: Scores,
     feed: Feed,
     outlooks: VecDeque<Outlook>,
-    tasks: Vec<ShadowTask>,
+    schedule: Schedule,
+    /// So many tasks come that shadow pools rest.
+    resting: bool,
     /// Shadow time, on the window's clock; `None` before the first tick was replayed.
     clock: Option<f64>,
     settled_at: f64,
@@ -97,7 +101,8 @@ impl Tournament {
             limits,
             feed: Feed::default(),
             outlooks: VecDeque::new(),
-            tasks: Vec::new(),
+            schedule: Schedule::default(),
+            resting: false,
             unscored_s: 0.0,
             clock: None,
             settled_at: 0.0,
@@ -127,7 +132,9 @@ impl Tournament {
 
     /// Takes in what the real pool saw between `from` and `to`.
     pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
-        self.feed.observe(from, to, shift_s, seen);
+        if !self.resting {
+            self.feed.observe(from, to, shift_s, seen);
+        }
         let begun_s = to - *self.begun_at.get_or_insert(from);
         if begun_s < SETTLE_S + 2.0 * self.cold_s {
             return;
@@ -147,6 +154,7 @@ impl Tournament {
         if outlook.rates[EWMA_60] > MOST_PER_S {
             return self.rest();
         }
+        self.resting = false;
         self.outlooks.push_back(outlook);
         while let Some(next) = self.outlooks.front().copied().filter(|next| next.t <= now - delay_s) {
             self.outlooks.pop_front();
@@ -156,7 +164,11 @@ impl Tournament {
 
     /// Forgets what waits to be replayed; scores stay.
     fn rest(&mut self) {
+        if std::mem::replace(&mut self.resting, true) {
+            return;
+        }
         if self.clock.take().is_some() || !self.outlooks.is_empty() {
+            self.schedule = Schedule::default();
             self.shadows.iter_mut().for_each(|shadow| *shadow = Shadow::new(self.limits.min));
             self.outlooks.clear();
         }
@@ -164,8 +176,10 @@ impl Tournament {
     }
 
     fn replay(&mut self, outlook: &Outlook, now: f64, recent: &[f64]) {
-        let guesses = &mut self.guesses;
-        self.feed.take(outlook.t, now, &mut self.tasks, |above_s| guess(guesses, recent, above_s, outlook.service_s));
+        let Self { feed, guesses, .. } = self;
+        self.schedule.put(self.clock.map(slot_of), |tasks| {
+            feed.take(outlook.t, now, tasks, |above_s| guess(guesses, recent, above_s, outlook.service_s));
+        });
         let from = self.clock.unwrap_or_else(|| {
             self.settled_at = outlook.t + SETTLE_S + 2.0 * outlook.cold_s;
             outlook.t
@@ -173,11 +187,11 @@ impl Tournament {
         self.clock = Some(outlook.t);
         let dt = outlook.t - from;
         for (shadow, rule) in self.shadows.iter_mut().zip(&self.rules) {
-            shadow.play(&self.tasks, rule, outlook, &self.limits);
+            shadow.play(&self.schedule, rule, outlook, &self.limits);
         }
         if outlook.t > self.settled_at {
             let keep = keep(dt);
-            self.scores.tasks.add(keep, self.tasks.len() as f64);
+            self.scores.tasks.add(keep, self.schedule.len() as f64);
             self.scores.seconds.add(keep, dt);
             self.unscored_s += dt;
         } else {

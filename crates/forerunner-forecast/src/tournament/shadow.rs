@@ -5,22 +5,25 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use super::rule::{Outlook, Rule, Standing, whole};
+use super::{
+    rule::{Outlook, Rule, Standing, whole},
+    schedule::{Group, Schedule},
+};
 use crate::{PolicyLimits, hold::Hold};
 
 /// Seconds of a slot: the grain of time in a shadow pool. An eighth of the waits that objectives are about.
 pub(crate) const SLOT_S: f64 = 0.125;
-/// Slots ahead in which ends of tasks are counted; ends further ahead, beyond a minute, wait in a heap.
+/// Slots ahead in which a shadow counts ends of tasks that had to wait; ends further ahead, beyond a minute, wait in a heap.
 const AHEAD: u64 = 512;
 
 /// The slot that a time on the window's clock falls in.
-fn slot_of(t: f64) -> u64 {
+pub(super) fn slot_of(t: f64) -> u64 {
     (t / SLOT_S).max(0.0) as u64
 }
 
 /// The slot at whose begin what happens at `t` is taken to have happened: the nearest, so that it is neither early nor late
 /// on average.
-fn nearest_slot(t: f64) -> u64 {
+pub(super) fn nearest_slot(t: f64) -> u64 {
     slot_of(t + 0.5 * SLOT_S)
 }
 
@@ -31,6 +34,13 @@ pub(crate) struct ShadowTask {
     pub at: f64,
     /// Seconds on an agent.
     pub service_s: f64,
+}
+
+impl ShadowTask {
+    /// The slot that this ends in if it starts as it comes: a later one than it comes in.
+    pub fn end(&self) -> u64 {
+        nearest_slot(self.at + self.service_s).max(slot_of(self.at) + 1)
+    }
 }
 
 /// What a stretch of time brought a shadow pool.
@@ -45,13 +55,14 @@ pub(crate) struct Stretch {
 /// One queue, one pool, first come first served: the model of the simulator, reduced to what a size depends on.
 ///
 /// Time moves in slots of an eighth of a second; within a slot tasks end first, then agents become ready, then tasks
-/// arrive. Counting ends by slot makes a task cost a few nanoseconds whatever the pool's size.
+/// arrive. When tasks end that start as they come is the same in all shadows, and [`Schedule`] has it: a shadow itself
+/// counts only how tasks that had to wait differ from it. So a slot costs a few nanoseconds whatever came in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Shadow {
-    /// How many tasks end in each slot, as a ring.
-    ends: Box<[u16]>,
-    /// Ends beyond the ring.
-    far: BinaryHeap<Reverse<u64>>,
+    /// How many tasks more than the schedule says end in each slot, as a ring; fewer where tasks had to wait.
+    shifted: Box<[i16]>,
+    /// The same beyond the ring.
+    far: BinaryHeap<Reverse<(u64, i16)>>,
     /// The next slot to be lived through.
     next: u64,
     running: u32,
@@ -69,7 +80,7 @@ impl Shadow {
     /// A pool of `idle` agents.
     pub fn new(idle: u32) -> Self {
         Self {
-            ends: vec![0; AHEAD as usize].into_boxed_slice(),
+            shifted: vec![0; AHEAD as usize].into_boxed_slice(),
             far: BinaryHeap::new(),
             next: 0,
             running: 0,
@@ -88,40 +99,37 @@ impl Shadow {
         std::mem::take(&mut self.stretch)
     }
 
-    /// Lets `tasks` arrive and time pass until the tick of `outlook`, then decides by `rule`.
-    pub fn play(&mut self, tasks: &[ShadowTask], rule: &Rule, outlook: &Outlook, limits: &PolicyLimits) {
+    /// Lets the tasks of `schedule` arrive and time pass until the tick of `outlook`, then decides by `rule`.
+    pub fn play(&mut self, schedule: &Schedule, rule: &Rule, outlook: &Outlook, limits: &PolicyLimits) {
         let until = slot_of(outlook.t);
         let within_s = limits.objective.within_s;
-        let due = |tasks: &[ShadowTask]| tasks.first().map_or(u64::MAX, |task| slot_of(task.at));
-        let mut tasks = tasks;
-        let mut slot = if self.is_still() { due(tasks).clamp(self.next, until.max(self.next)) } else { self.next };
+        let due = |groups: &[Group]| groups.first().map_or(u64::MAX, |group| group.slot);
+        let mut groups = schedule.groups();
+        let mut slot = if self.is_still() { due(groups).clamp(self.next, until.max(self.next)) } else { self.next };
         self.stretch.cost_s += SLOT_S * f64::from(self.total()) * until.saturating_sub(self.next) as f64;
         while slot < until {
             let ready = self.starting.front().map_or(u64::MAX, |&(slot, _)| slot);
-            let far = self.far.peek().map_or(u64::MAX, |&Reverse(slot)| slot);
-            let happens = ready.min(far).min(due(tasks));
-            while slot < until && slot < happens && self.ends[(slot % AHEAD) as usize] == 0 {
-                slot += 1;
-            }
+            let far = self.far.peek().map_or(u64::MAX, |&Reverse((slot, _))| slot);
+            slot = self.skip(slot, ready.min(far).min(due(groups)).min(until), schedule);
             if slot == until {
                 break;
             }
             self.next = slot;
-            let gone = self.finish();
+            let gone = self.finish(schedule.ends_in(slot));
             self.stretch.cost_s -= SLOT_S * f64::from(gone) * (until - slot) as f64;
             self.warm_up();
             self.assign(within_s);
-            while let Some((task, later)) = tasks.split_first()
-                && slot_of(task.at) <= slot
+            while let Some((group, later)) = groups.split_first()
+                && group.slot <= slot
             {
-                tasks = later;
-                self.arrive(task);
+                groups = later;
+                self.arrive(schedule.tasks(group));
             }
             slot += 1;
         }
         self.next = self.next.max(until);
         // What comes at the very moment of the tick is seen by it.
-        tasks.iter().for_each(|task| self.arrive(task));
+        groups.iter().for_each(|group| self.arrive(schedule.tasks(group)));
         self.decide(rule, outlook, limits);
     }
 
@@ -133,14 +141,28 @@ impl Shadow {
         self.running + self.warming + self.idle
     }
 
-    /// Tasks that end in this slot leave their agents. How many agents leave with them.
-    fn finish(&mut self) -> u32 {
-        let place = (self.next % AHEAD) as usize;
-        let mut ended = u32::from(std::mem::take(&mut self.ends[place]));
-        while self.far.peek().is_some_and(|&Reverse(end)| end <= self.next) {
-            self.far.pop();
-            ended += 1;
+    /// The first slot from `slot` on in which a task ends, or `until`.
+    fn skip(&mut self, mut slot: u64, until: u64, schedule: &Schedule) -> u64 {
+        while slot < until {
+            let shifted = &mut self.shifted[(slot % AHEAD) as usize];
+            if i64::from(schedule.ends_in(slot)) + i64::from(*shifted) != 0 {
+                break;
+            }
+            *shifted = 0;
+            slot += 1;
         }
+        slot
+    }
+
+    /// Tasks that end in this slot, of which the schedule has `scheduled`, leave their agents. How many agents leave with
+    /// them.
+    fn finish(&mut self, scheduled: u32) -> u32 {
+        let place = (self.next % AHEAD) as usize;
+        let mut ended = i64::from(scheduled) + i64::from(std::mem::take(&mut self.shifted[place]));
+        while self.far.peek().is_some_and(|&Reverse((end, _))| end <= self.next) {
+            ended += self.far.pop().map_or(0, |Reverse((_, n))| i64::from(n));
+        }
+        let ended = ended.clamp(0, i64::from(self.running)) as u32;
         let gone = ended.min(self.draining);
         self.running -= ended;
         self.draining -= gone;
@@ -157,11 +179,13 @@ impl Shadow {
         }
     }
 
-    /// A task comes: an idle agent takes it, or it waits.
-    fn arrive(&mut self, task: &ShadowTask) {
-        if self.idle > 0 && self.waiting.is_empty() {
-            self.start(task.at + task.service_s);
-        } else {
+    /// Tasks come: idle agents take them, or they wait.
+    fn arrive(&mut self, tasks: &[ShadowTask]) {
+        let at_once = if self.waiting.is_empty() { (self.idle as usize).min(tasks.len()) } else { 0 };
+        self.idle -= at_once as u32;
+        self.running += at_once as u32;
+        for task in &tasks[at_once..] {
+            self.shift(task.end(), -1);
             self.waiting.push_back(*task);
         }
     }
@@ -176,20 +200,18 @@ impl Shadow {
             if begin - task.at > within_s {
                 self.stretch.late += 1.0;
             }
-            self.start(begin + task.service_s);
+            self.idle -= 1;
+            self.running += 1;
+            self.shift(nearest_slot(begin + task.service_s).max(self.next + 1), 1);
         }
     }
 
-    /// An idle agent takes a task that ends at `end`.
-    fn start(&mut self, end: f64) {
-        self.idle -= 1;
-        self.running += 1;
-        let end = nearest_slot(end).max(self.next + 1);
-        let place = &mut self.ends[(end % AHEAD) as usize];
-        if end < self.next + AHEAD && *place < u16::MAX {
-            *place += 1;
-        } else {
-            self.far.push(Reverse(end));
+    /// A task more or less than scheduled ends in this slot.
+    fn shift(&mut self, end: u64, by: i16) {
+        let place = &mut self.shifted[(end % AHEAD) as usize];
+        match place.checked_add(by) {
+            Some(sum) if end < self.next + AHEAD => *place = sum,
+            _ => self.far.push(Reverse((end, by))),
         }
     }
 

@@ -28,10 +28,11 @@ fn present() -> Rule {
 
 #[test]
 fn a_shadow_pool_does_what_a_pool_would() {
-    let mut shadow = Shadow::new(1);
+    let (mut shadow, mut schedule, mut from) = (Shadow::new(1), Schedule::default(), None);
     let task = |at, service_s| ShadowTask { at, service_s };
     let mut played = |tasks: &[ShadowTask], to| {
-        shadow.play(tasks, &present(), &outlook(to), &limits());
+        schedule.put(from.replace(slot_of(to)), |put| put.extend(tasks));
+        shadow.play(&schedule, &present(), &outlook(to), &limits());
         shadow.take()
     };
     // One agent: the first task starts at once, the second waits; at 1 s a second agent is asked for, ready at 3 s.
@@ -45,9 +46,10 @@ fn a_shadow_pool_does_what_a_pool_would() {
 
 #[test]
 fn tasks_longer_than_the_ring_of_slots_end_when_they_should() {
-    let mut shadow = Shadow::new(1);
+    let (mut shadow, mut schedule, mut from) = (Shadow::new(1), Schedule::default(), None);
     let mut played = |tasks: &[ShadowTask], to| {
-        shadow.play(tasks, &present(), &outlook(to), &limits());
+        schedule.put(from.replace(slot_of(to)), |put| put.extend(tasks));
+        shadow.play(&schedule, &present(), &outlook(to), &limits());
         shadow.take().late
     };
     // Ten minutes, and another task that waits for the second agent until 3 s.

@@ -169,9 +169,11 @@ impl Attempt {
             self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
         }
         let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
+        let was_held = transfer.was_held.unwrap_or(cost.source == ContextSource::Agent);
         let next = cx.into_snapshot();
-        // As one JSON array: brackets, and commas between the items.
-        cost.full_bytes = next.size_bytes() as u64 + next.len().max(1) as u64 + 1;
+        cost.full_bytes = json_bytes(&next);
+        let piped = transfer.was_held.map(|_| [json_bytes(&memory.snapshot), cost.full_bytes]);
+        self.metrics.contexts.ran(was_held, piped);
         let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, restored, refusal });
         if !succeeded {
             return kept(memory, None, None, None, cost);
@@ -280,6 +282,11 @@ impl Attempt {
             _ => error.into_outcome(),
         }
     }
+}
+
+/// A context as one JSON array: brackets, and commas between the items.
+fn json_bytes(snapshot: &Snapshot) -> u64 {
+    snapshot.size_bytes() as u64 + snapshot.len().max(1) as u64 + 1
 }
 
 /// What came of an attempt that was not over at its first poll.

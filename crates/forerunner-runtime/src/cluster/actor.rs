@@ -7,7 +7,7 @@ use forerunner_core::{NodeId, PoolName, Timestamp};
 use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
 
 use super::{
-    messages::{Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
+    messages::{BeatNow, Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
     news::stream_of,
     report::{NodeReport, PlanText, PoolReport},
     settings::Changed,
@@ -138,11 +138,12 @@ impl ClusterActor {
         let mut plan: PlanText = beaten.plan.and_then(|plan| serde_json::from_str(&plan.text).ok()).unwrap_or_default();
         for (name, pool) in &self.pools {
             let others = reports.iter().filter(|(node, _)| *node != self.deps.node);
-            let others = others.filter_map(|(node, report)| report.pools.get(name).map(|pool| (*node, *pool)));
+            let others = others.filter_map(|(node, report)| report.pools.get(name).map(|pool| (*node, pool.clone())));
             pool.standing.do_send(Standing {
                 leads: leads.is_some(),
                 others: others.collect(),
                 plan: plan.remove(name),
+                beat: ctx.address().recipient(),
             });
         }
         self.stop_cancelled(beaten.stops.iter().map(|(task, _)| *task).collect());
@@ -251,7 +252,7 @@ impl ClusterActor {
     }
 
     /// Stops what runs under leases that are about to end: the others will not wait.
-    fn give_up_if_late(&mut self) {
+    fn give_up_if_late(&mut self, ctx: &mut Context<Self>) {
         let late = self.deps.now().since(self.beaten_at) >= LEASE - MARGIN;
         if late && !self.lost && !self.left {
             self.lost = true;
@@ -260,7 +261,12 @@ impl ClusterActor {
             tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);
-                pool.standing.do_send(Standing { leads: false, others: Vec::new(), plan: None });
+                pool.standing.do_send(Standing {
+                    leads: false,
+                    others: Vec::new(),
+                    plan: None,
+                    beat: ctx.address().recipient(),
+                });
             }
         }
     }
@@ -294,7 +300,7 @@ impl Actor for ClusterActor {
         }
         self.beat(ctx);
         ctx.run_interval(BEAT, |cluster, ctx| {
-            cluster.give_up_if_late();
+            cluster.give_up_if_late(ctx);
             if !cluster.beating {
                 cluster.beat(ctx);
             }
@@ -307,6 +313,14 @@ impl Handler<ListNodes> for ClusterActor {
 
     fn handle(&mut self, _: ListNodes, _: &mut Self::Context) -> Nodes {
         Nodes(self.nodes.clone())
+    }
+}
+
+impl Handler<BeatNow> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: BeatNow, ctx: &mut Self::Context) {
+        self.beat(ctx);
     }
 }
 

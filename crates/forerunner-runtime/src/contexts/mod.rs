@@ -9,7 +9,6 @@ mod shared;
 mod tend;
 
 pub(crate) use book::ContextBook;
-pub use book::RestoreCost;
 pub(crate) use cache::NodeContexts;
 pub(crate) use memory::{Advance, Memory};
 pub(crate) use restore::{Source, Warm};

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use forerunner_core::Timestamp;
-use forerunner_forecast::{Decision, Forecast, Observation, Policy, PolicyLimits};
+use forerunner_forecast::{DEBOUNCE_S, Decision, Forecast, Observation, Pace, Policy, PolicyLimits};
 use tokio::time::Instant;
 
 use super::{
@@ -27,9 +27,7 @@ use crate::{
 /// How often what was learned is written down.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Nudges closer together than this are answered by one decision.
-const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Completions that the recent pace is averaged over.
-const PACE_TASKS: f64 = 64.0;
+const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
 /// Bytes of context per token, for rules that think in tokens.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
@@ -56,8 +54,7 @@ pub(crate) struct ForecastActor {
     nudged: Option<Cause>,
     desired: Option<u32>,
     forecast: Option<Forecast>,
-    /// Seconds on an agent, lately.
-    pace_s: Option<f64>,
+    pace: Pace,
     history: History,
     saved_at: Timestamp,
     retired: bool,
@@ -91,7 +88,7 @@ impl ForecastActor {
             nudged: None,
             desired: None,
             forecast: None,
-            pace_s: None,
+            pace: Pace::default(),
             saved_at: now,
             retired: false,
         })
@@ -130,7 +127,7 @@ impl ForecastActor {
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
-        self.tell_queue(queue, &decision);
+        self.tell_queue(&seen, &decision);
         self.show(now, span_s, queue, pool, &decision);
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
@@ -164,15 +161,10 @@ impl ForecastActor {
     }
 
     /// Tells the queue what is normal now, so that it can tell a surge, or a change of pace.
-    fn tell_queue(&mut self, queue: &QueueSample, decision: &Decision) {
+    fn tell_queue(&mut self, seen: &Observation, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
-        // The pace is the recent one, not the forecast's: a trend that goes on as expected is no sharp change.
-        let pace_s = self.pace_s.get_or_insert(forecast.service_s);
-        if queue.completions > 0 {
-            let mean_s = queue.service_sum_s / queue.completions as f64;
-            *pace_s += (mean_s - *pace_s) * (queue.completions as f64 / PACE_TASKS).min(1.0);
-        }
-        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: *pace_s });
+        let pace_s = self.pace.follow(seen.completions, seen.mean_service_s, forecast.service_s);
+        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: pace_s });
     }
 
     fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {

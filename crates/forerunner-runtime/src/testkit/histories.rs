@@ -1,6 +1,6 @@
 //! Random histories of contexts on several nodes with random crashes: what is restored is what was last committed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::AddAssign, sync::Arc, time::Duration};
 
 use forerunner_context::{Item, Limits, Snapshot};
 use forerunner_core::{ContextId, NewTask, Next, NodeId, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
@@ -37,6 +37,18 @@ pub struct Happened {
     pub rebases: u64,
     /// Contexts that were deleted.
     pub deletions: u64,
+}
+
+impl AddAssign for Happened {
+    fn add_assign(&mut self, other: Self) {
+        self.commits += other.commits;
+        self.crashes += other.crashes;
+        self.restarts += other.restarts;
+        self.restores += other.restores;
+        self.tended += other.tended;
+        self.rebases += other.rebases;
+        self.deletions += other.deletions;
+    }
 }
 
 /// Lives through a history that follows from `seed`, and checks after each step that a stranger who reads the store gets

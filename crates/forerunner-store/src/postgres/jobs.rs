@@ -77,9 +77,9 @@ impl Job {
         asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_))
     }
 
-    /// Whether it walks the claimable tasks in their order.
-    pub fn is_about_order(&self) -> bool {
-        matches!(&self.ask, Ask::Claim(_) | Ask::Take(..) | Ask::Look(_))
+    /// Whether it finds its tasks one by one through an index, however few there seem to be.
+    pub fn walks_an_index(&self) -> bool {
+        matches!(&self.ask, Ask::Claim(_) | Ask::Take(..) | Ask::Look(_) | Ask::Settle(_) | Ask::Assign(_))
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.

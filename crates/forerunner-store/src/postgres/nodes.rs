@@ -54,9 +54,15 @@ impl Tx<'_> {
     }
 
     async fn put_plan(&self, node: NodeId, plan: &Plan) -> Sql<()> {
-        let sql = "UPDATE lead SET plan_term = $2, plan = $3 WHERE node = $1 AND term = $2 RETURNING term";
+        let sql = "UPDATE lead SET plan_term = $2, plan = $3 WHERE node = $1 AND term = $2 \
+                   AND (plan_term IS DISTINCT FROM $2 OR plan IS DISTINCT FROM $3) RETURNING term";
         let term = signed(plan.term);
-        self.run(sql, &[(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)]).await.map(drop)
+        let params: [(&(dyn ToSql + Sync), Type); 3] =
+            [(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)];
+        if !self.query(sql, &params).await?.is_empty() {
+            self.hints().settings = true;
+        }
+        Ok(())
     }
 
     async fn standing(&self, own: NodeId, now: i64) -> Sql<Beaten> {

@@ -320,7 +320,7 @@ impl Tx<'_> {
         let agents: Vec<_> = assignments.iter().map(|(.., start)| *start.agent.as_uuid()).collect();
         let times: Vec<_> = assignments.iter().map(|(.., start)| start.at.as_micros()).collect();
         let sql = "UPDATE tasks t SET agent = s.agent, started_at = COALESCE(t.started_at, s.at) \
-                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state = 2 RETURNING t.task";
+                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
         let params = [
             (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
             (&epochs, Type::INT8_ARRAY),

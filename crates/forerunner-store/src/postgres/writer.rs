@@ -23,7 +23,8 @@ use crate::StoreError;
 
 /// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
 const MAX_GROUP: usize = 1_024;
-/// Without statistics of the newest rows, the planner would rather read and sort all claimable tasks than walk their index.
+/// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
+/// their indexes.
 const WALKS: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; ";
 /// How often a group is run that came to nothing because of other nodes.
 const MAX_RUNS: u32 = 10;
@@ -177,7 +178,7 @@ impl Writer {
         // A commit that waits for the disk is the dearest thing in a task's life.
         let may_forget = self.options.database_time && group.iter().all(Job::is_forgettable);
         let waits = if may_forget { "SET LOCAL synchronous_commit = off; " } else { "" };
-        let walks = if group.iter().any(Job::is_about_order) { WALKS } else { "" };
+        let walks = if group.iter().any(Job::walks_an_index) { WALKS } else { "" };
         format!(
             "BEGIN; {waits}{walks}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}"

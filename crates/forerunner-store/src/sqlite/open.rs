@@ -36,7 +36,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Creates the file with its directory, if need be, and takes the lock that keeps other processes out.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     assert_version()?;
-    let place = |error: io::Error| unavailable(format!("{}: {error}", path.display()));
+    let place = |error: io::Error| StoreError::Place { place: path.display().to_string(), reason: error.to_string() };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(place)?;
     }

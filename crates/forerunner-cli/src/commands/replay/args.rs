@@ -21,6 +21,7 @@ Examples:
   forerunner replay day.csv.gz --cold-start 10s
   forerunner replay day.csv --policy predictive --policy fixed:12 --policy utilisation:scale_up_threshold=0.8
   forerunner replay day.csv --what-if 0.95,0.99,0.999
+  forerunner replay past.csv.gz --cold-start 4s --max 40 --policy predictive --as-live
   forerunner replay day.csv --sweep --report day.html
   forerunner replay traces/ --sweep --table docs/forecasting.md";
 
@@ -52,6 +53,10 @@ pub struct ReplayArgs {
     /// Time between two decisions of the rules without a rhythm of their own.
     #[arg(long, default_value = "1s", value_parser = seconds, value_name = "DURATION")]
     pub tick: f64,
+    /// Also does what the service does beyond the model: asks the policy at once in a surge or at a backlog, and lets an
+    /// agent that is not needed wait this long to be taken back before it stops [5s without a value].
+    #[arg(long, value_parser = seconds, value_name = "COOLDOWN", num_args = 0..=1, require_equals = true, default_missing_value = "5s")]
+    pub as_live: Option<f64>,
     /// A policy, with settings behind a colon; every policy there is unless said. May be repeated.
     #[arg(long, value_name = "NAME[:SETTINGS]")]
     pub policy: Vec<Asked>,
@@ -174,6 +179,8 @@ mod tests {
         assert_eq!(read(&[]).cold_start, [2.0, 10.0, 30.0]);
         assert_eq!(read(&["--cold-start", "500ms,3", "--within", "2s"]).cold_start, [0.5, 3.0]);
         assert_eq!(read(&["--what-if", "0.9,0.99"]).what_if, [0.9, 0.99]);
+        let as_live = [&[][..], &["--as-live"], &["--as-live=250ms"]].map(|line| read(line).as_live);
+        assert_eq!(as_live, [None, Some(5.0), Some(0.25)]);
         assert!(["1 s", "x", "-1", "NaN", "1e99"].map(seconds).iter().filter(|read| read.is_ok()).count() <= 1);
         assert!(["0", "1", "99", "NaN"].map(share).iter().all(Result::is_err));
     }

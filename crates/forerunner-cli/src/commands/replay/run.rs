@@ -4,7 +4,7 @@ use std::{fs::File, io::BufWriter, path::Path, thread};
 
 use anyhow::Context;
 use forerunner_forecast::{PolicyLimits, build};
-use forerunner_sim::{LastValue, Replay, TimelinePoint, least_fixed_in, perfect, replay};
+use forerunner_sim::{AsLive, LastValue, Replay, TimelinePoint, least_fixed_in, perfect, replay};
 use indicatif::ProgressBar;
 
 use super::{
@@ -99,13 +99,16 @@ impl Wanted {
         let mut settings = Replay { warm_up_s: *warm_up_s, ..Replay::new(limits) };
         let (least_fixed, _) = least_fixed_in(trace, &settings);
         settings.limits.max = args.max.unwrap_or(HEADROOM.saturating_mul(least_fixed)).max(args.min);
+        // The bounds are of the plain model, whatever the policies are compared in.
+        let (perfect, work) = (perfect(trace, &settings), bounds::work(trace, &settings));
+        settings.as_live = args.as_live.map(|cooldown_s| AsLive { cooldown_s });
         let compares_all = args.policy.is_empty() && args.what_if.is_empty();
         Cell {
             source: self.source,
             trace: trace.name().to_owned(),
             span_s: trace.span_s(),
-            perfect: perfect(trace, &settings),
-            work: bounds::work(trace, &settings),
+            perfect,
+            work,
             last_value: compares_all.then(|| replay(trace, &mut LastValue::new(settings.limits), &settings).report),
             replay: settings,
             least_fixed,
