@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use forerunner_e2e::{Client, Counts, Nodes, PgServer, Pool, Proxy, Signal, eventually, holds};
+use forerunner_e2e::{Client, Counts, Nodes, PgServer, Pool, Proxy, eventually, holds};
 use serde_json::Value;
 
 use super::super::load::Load;
@@ -90,34 +90,6 @@ pub async fn way_to(server: &PgServer) -> (Proxy, String) {
     let proxy = Proxy::to(host.parse::<SocketAddr>().expect("an address names a port")).await;
     let through = format!("{start}@{}/{database}", proxy.address());
     (proxy, through)
-}
-
-/// A server whose processes are all stopped where they are, until this is dropped.
-pub struct Hang(Vec<u32>);
-
-impl Hang {
-    pub fn of(server: &PgServer) -> Self {
-        let directory = server.sql("postgres", "SHOW data_directory");
-        let file = std::fs::read_to_string(format!("{directory}/postmaster.pid")).expect("a server that runs");
-        let first: u32 =
-            file.lines().next().and_then(|line| line.trim().parse().ok()).expect("its first line is a pid");
-        // The first one stops before its children are listed, so that it starts no more of them.
-        forerunner_e2e::send(first, Signal::STOP);
-        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
-        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        for pid in &children {
-            forerunner_e2e::send(*pid, Signal::STOP);
-        }
-        Self(std::iter::once(first).chain(children).collect())
-    }
-}
-
-impl Drop for Hang {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            forerunner_e2e::send(*pid, Signal::CONT);
-        }
-    }
 }
 
 /// Durations, for people.
