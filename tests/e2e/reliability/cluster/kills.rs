@@ -38,7 +38,7 @@ async fn nothing_is_lost_by_kills_of_one_of_three_nodes() {
     let runs = (0..clusters).map(|cluster| one_cluster(cluster, tasks / clusters, kills / clusters));
     let runs = join_all(runs).await;
     let counts: Counts = runs.iter().map(|run| run.counts).sum();
-    assert_eq!(counts.acknowledged as u64, tasks + kills * u64::from(AGENTS));
+    assert_eq!(counts.acknowledged as u64, tasks + kills * u64::from(AGENTS) + clusters * rig::WAITING);
     assert_eq!(counts.succeeded, counts.acknowledged, "{counts:?}");
     let repeated: u64 = runs.iter().map(|run| run.repeated).sum();
     let (recoveries, leaders): (Vec<_>, Vec<_>) = runs.into_iter().map(|run| (run.recoveries, run.leaders)).unzip();
@@ -65,9 +65,10 @@ async fn one_cluster(seed: u64, tasks: u64, kills: u64) -> Measured {
         let breaking = kill_one(&mut nodes, &load, kill, moment, &mut chance, &mut measured);
         futures_util::join!(breaking, submitting);
     }
+    rig::note_depths(&nodes, &load).await;
     load.see_all_ended(SOON * count(2, 10) as u32).await;
     measured.repeated = load.repeated.get();
-    measured.counts = rig::judge(nodes, &load).await;
+    measured.counts = rig::judge(nodes, &load, AGENTS).await;
     measured
 }
 

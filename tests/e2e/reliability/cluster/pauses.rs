@@ -89,8 +89,5 @@ async fn one_pause(nodes: &Nodes, history: &mut History, round: u64, chance: &mu
 
 /// Results that a node was told to throw away.
 async fn lost(client: &Client) -> u64 {
-    let metrics = client.get("/metrics").await;
-    let text = metrics.as_str().unwrap_or_default();
-    let values = text.lines().filter(|line| line.starts_with("forerunner_leases_lost_total"));
-    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    client.metric("forerunner_leases_lost_total").await as u64
 }
