@@ -30,6 +30,7 @@ async fn a_clock_that_is_wrong_or_set_ends_nothing_early_and_holds_nothing_up() 
         Err(why) => return println!("B3: skipped, {why}"),
     };
     clock.set("+1h");
+    assert_eq!(nodes.take(WRONG).stop(SOON).await, 0);
     nodes.restart_under(WRONG, &clock.wrapper().each_ref().map(String::as_str)).await;
     rig::balanced(&nodes.node(0).client(), NODES, AGENTS).await;
     assert!(is_off(&nodes).await, "the clock of the node is wrong");

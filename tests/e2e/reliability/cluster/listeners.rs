@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_e2e::{Call, Client, History, Nodes, PgServer, count, eventually, holds};
+use forerunner_e2e::{Call, Client, History, Nodes, PgServer, count, eventually};
 use serde_json::json;
 
 use super::{
@@ -18,8 +18,8 @@ async fn nodes_that_do_not_hear_each_other_find_all_work_by_looking() {
     let (proxy, _) = rig::way(&url).await;
     let nodes = rig::start(&format!("{url}?listen={}", proxy.address()), 2, 2).await;
     let load = Load::on(nodes.clients(), History::of(nodes.site(0)));
-    let client = nodes.node(0).client();
-    let busy = keep_busy(&nodes, &load).await;
+    let (node, busy) = keep_busy(&nodes, &load).await;
+    let client = nodes.node(node).client();
     let hearing = waits(&client, &load, "hears", tasks).await;
     proxy.freeze();
     let deaf = waits(&client, &load, "deaf", tasks).await;
@@ -36,32 +36,20 @@ async fn nodes_that_do_not_hear_each_other_find_all_work_by_looking() {
     );
 }
 
-/// Gives the only agent of the first node a task that it works on to the end of the test; answers which.
-async fn keep_busy(nodes: &Nodes, load: &Load) -> String {
-    let client = nodes.node(0).client();
-    let own = async || client.metric("forerunner_tasks_running").await > 0.0;
-    let mut number = 0;
-    eventually("the first node is at work", SOON, async || {
-        number += 1;
-        let task = client.submit("work", json!({ "service_s": 300 })).await;
-        load.history.borrow_mut().acked(&format!("busy-{number}"), &task);
-        eventually("somebody is at work", SOON, async || holds(state(&client, &task).await == "running")).await;
-        if own().await {
-            return Some(task);
+/// Gives the only agent of one of the nodes a task that it works on to the end of the test; answers which node and task.
+async fn keep_busy(nodes: &Nodes, load: &Load) -> (usize, String) {
+    let task = nodes.node(0).client().submit("work", json!({ "service_s": 600 })).await;
+    load.history.borrow_mut().acked("busy", &task);
+    let node = eventually("a node is at work", SOON, async || {
+        for node in 0..nodes.count() {
+            let own = nodes.node(node).client().get("/v1/pools/work/agents").await;
+            if own["agents"].as_array().into_iter().flatten().any(|agent| agent["task"] == *task) {
+                return Some(node);
+            }
         }
-        // The other node was faster.
-        let _ = client.ask(Call::new("POST", format!("/v1/tasks/{task}:cancel"))).await;
-        let ended = client.ended(&task).await;
-        let mut history = load.history.borrow_mut();
-        history.take(&nodes.effects(), rig::CLUSTER);
-        history.saw(&ended);
         None
-    })
-    .await
-}
-
-async fn state(client: &Client, task: &str) -> String {
-    client.get(format!("/v1/tasks/{task}")).await["state"].as_str().unwrap_or_default().to_owned()
+    });
+    (node.await, task)
 }
 
 /// Submits tasks to a node that has no agent free, one after the other; answers how long each waited for the other node.
