@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize},
 };
 
-use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
+use forerunner_core::{Clock as _, NodeId, PoolName, Timestamp};
 use forerunner_forecast::{Policy, PolicyLimits, build};
 use forerunner_store::Store;
 use tokio::sync::Semaphore;
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Error,
     admission::Admission,
+    clock::StoreClock,
     cluster::said::SaidBox,
     contexts::{ContextBook, NodeContexts},
     spec::{PolicyMaker, PoolSettings},
@@ -22,7 +23,7 @@ use crate::{
 /// What all actors of a node share.
 pub(crate) struct Deps {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: StoreClock,
     pub(crate) node: NodeId,
     pub(crate) watch: WatchBoard,
     /// What agents say, on its way to a store that keeps it.

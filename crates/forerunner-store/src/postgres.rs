@@ -62,8 +62,9 @@ pub struct PostgresOptions {
     pub connections: usize,
     /// Longest time to get a connection; 3 s unless said.
     pub connect_timeout: Duration,
-    /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
-    /// same, and it is how long sent bytes may stay unacknowledged.
+    /// Longest silence of the database in a transaction: until it has begun, a connection for it included, then in each
+    /// statement and in the commit; 5 s unless said. The server is told the same, and it is how long sent bytes may stay
+    /// unacknowledged.
     pub call_timeout: Duration,
     /// Time between two rounds of vacuuming the tables that change with every task, by one node at a time; 30 s unless said.
     pub vacuum_every: Duration,
@@ -301,6 +302,10 @@ impl Store for PostgresStore {
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.ask(Ask::Purge(before, limit))
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.ask(Ask::Time)
     }
 
     fn check(&self) -> StoreFuture<()> {

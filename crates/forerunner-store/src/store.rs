@@ -169,6 +169,12 @@ pub trait Store: Send + Sync + 'static {
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
 
+    /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the
+    /// times that callers give.
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Answers once a small write has reached the disk, so that readiness can tell a broken store.
     fn check(&self) -> StoreFuture<()>;
 

@@ -558,3 +558,34 @@ async fn a_server_that_falls_silent_is_given_up() {
     assert!(outcome.unwrap_err().is_retryable());
     assert!(silent.join().unwrap().unwrap() > 0);
 }
+
+#[tokio::test]
+async fn silence_is_waited_for_once_also_by_those_who_come_meanwhile() {
+    let server = PgServer::start(false);
+    let (connect_timeout, call_timeout) = (Duration::from_secs(4), Duration::from_secs(5));
+    let options = PostgresOptions { connect_timeout, call_timeout, ..OPTIONS };
+    let store = Arc::new(PostgresStore::open(&server.database(), options).unwrap());
+    drop(store.enqueue(vec![submission(0)]).await.unwrap());
+    let hang = server.hang();
+    let begun = tokio::time::Instant::now();
+    let calls = (1..=5).map(|number| {
+        let store = Arc::clone(&store);
+        async move {
+            tokio::time::sleep(Duration::from_millis(100 * number as u64)).await;
+            store.enqueue(vec![submission(number)]).await
+        }
+    });
+    let calls: Vec<_> = calls.map(tokio::spawn).collect();
+    for call in calls {
+        assert!(call.await.unwrap().unwrap_err().is_retryable());
+    }
+    let took = begun.elapsed();
+    assert!(took < connect_timeout + call_timeout, "a connection that is silent is not followed by another: {took:?}");
+    drop(hang);
+    let mut tries = 0;
+    while let Err(error) = store.enqueue(vec![submission(0)]).await {
+        tries += 1;
+        assert!(error.is_retryable() && tries < 200, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

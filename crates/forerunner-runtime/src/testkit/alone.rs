@@ -25,7 +25,7 @@ pub use self::{
 use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
-    clock::IdMaker,
+    clock::{IdMaker, StoreClock},
     cluster::said::SaidBox,
     contexts::{ContextBook, NodeContexts},
     deps::{Deps, PoolDeps},
@@ -45,7 +45,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
     let begin = Timestamp::from_micros(1_700_000_000_000_000);
     let node = Deps {
         store,
-        clock: Arc::new(VirtualClock::starting_at(begin)),
+        clock: StoreClock::new(Arc::new(VirtualClock::starting_at(begin))),
         node: NodeId::from_parts(begin, 1),
         watch: WatchBoard::default(),
         said: SaidBox::default(),

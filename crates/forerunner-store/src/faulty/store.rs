@@ -264,6 +264,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Check, |store| store.check())
     }
 
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.inner.time()
+    }
+
     fn keeps_events(&self) -> bool {
         self.inner.keeps_events()
     }

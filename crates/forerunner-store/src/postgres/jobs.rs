@@ -45,6 +45,7 @@ pub(super) enum Ask {
     PutNote(String, Option<String>),
     Note(String),
     Purge(Timestamp, usize),
+    Time,
     Check,
 }
 
@@ -74,7 +75,7 @@ impl Job {
             &self.ask,
             Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..) | Look(_)
         );
-        asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_))
+        asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_) | Ask::Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
@@ -180,6 +181,7 @@ impl Tx<'_> {
             Ask::PutNote(key, text) => Box::new(self.put_note(key, text.as_deref()).await?),
             Ask::Note(key) => Box::new(self.note(key).await?),
             Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),
+            Ask::Time => Box::new(self.time().await?),
             Ask::Check => Box::new(self.beat().await?),
         })
     }

@@ -37,6 +37,14 @@ impl Tx<'_> {
         self.run("UPDATE lead SET until = 0, node = NULL WHERE node = $1 RETURNING term", &node).await.map(drop)
     }
 
+    /// The time by the clock of the database, unless it is to follow its callers.
+    pub async fn time(&self) -> Sql<Option<Timestamp>> {
+        if !self.database_time {
+            return Ok(None);
+        }
+        Ok(Some(Timestamp::from_micros(self.now(Timestamp::default()).await?)))
+    }
+
     /// The time that leases are compared with, in microseconds.
     async fn now(&self, callers: Timestamp) -> Sql<i64> {
         let sql = "SELECT CASE WHEN $1 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END";
