@@ -15,7 +15,7 @@ use crate::{
     admission::Admission,
     clock::StoreClock,
     cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts},
+    contexts::{ContextBook, NodeContexts, Prefetches},
     spec::{PolicyMaker, PoolSettings},
     watch::WatchBoard,
 };
@@ -54,6 +54,8 @@ pub(crate) struct PoolDeps {
     pub(crate) unsettled: AtomicUsize,
     /// How its contexts are packed, and what restoring them costs.
     pub(crate) contexts: Arc<ContextBook>,
+    /// Contexts that are restored ahead of their tasks.
+    pub(crate) prefetches: Prefetches,
     /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
     pub(crate) looks_ahead: AtomicBool,
     /// Any number, different for each pool and process.

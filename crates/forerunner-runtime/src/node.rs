@@ -28,7 +28,7 @@ use crate::{
         said::{SaidBox, keep_said},
         settings::{Bounds, Changed},
     },
-    contexts::{ContextBook, NodeContexts},
+    contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
     handle::{PoolEntry, Shared},
@@ -253,6 +253,7 @@ async fn start_pool(
     let deps = Arc::new(PoolDeps {
         admission: Admission::new(waiting, spec.settings.queue.limit),
         node,
+        prefetches: Prefetches::new(&spec.name),
         name: spec.name,
         settings: spec.settings,
         policy: spec.policy,

@@ -148,15 +148,18 @@ impl Attempt {
     async fn warm_up(&mut self, context: ContextId) -> Result<Box<Warm>, AgentError> {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
         let held = self.held.take().map(|held| *held);
+        if !held.as_ref().is_some_and(|held| held.context == context && held.held() == wanted) {
+            self.deps.prefetches.landed(&context).await;
+        }
         let source = Source { store: &*self.deps.node.store, pool: &self.task.pool, node: &self.deps.node.contexts };
         let warm = source.warm_up(context, wanted, held, &self.deps.contexts).await?;
-        self.metrics.contexts.found(&warm.cost);
+        self.metrics.contexts.found(&warm.cost, warm.was_ahead);
         Ok(Box::new(warm))
     }
 
     /// What becomes of the context after the attempt: a change is kept only if the attempt succeeded.
     async fn keep(&self, warm: Box<Warm>, cx: AgentContext, succeeded: bool) -> Box<Kept> {
-        let Warm { memory, mut cost } = *warm;
+        let Warm { memory, mut cost, .. } = *warm;
         let transfer = cx.transfer();
         cost.to_agent_bytes = transfer.to_agent_bytes;
         cost.from_agent_bytes = transfer.from_agent_bytes;

@@ -5,6 +5,7 @@ use std::{sync::Arc, task::Poll, time::Duration};
 use super::{
     accept::Arriving,
     held::Held,
+    look::PREFETCH_PAUSE,
     messages::{
         AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge, QueueSample, QueueStatus,
         Settle, TakeSample, Withdraw, Withdrawn,
@@ -67,6 +68,9 @@ pub(crate) struct QueueActor {
     pub(super) tally: Tally,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
+    /// A look at the contexts of waiting tasks is due.
+    pub(super) prefetch_due: bool,
+    pub(super) prefetch_pause: Duration,
 }
 
 /// The ways to a queue that was started.
@@ -81,6 +85,7 @@ impl Actor for QueueActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.apply(QueueEvent::Tick, ctx);
+        self.prefetch_soon(ctx);
         if self.deps.node.shared {
             ctx.run_interval(RECONCILE, Self::reconcile);
         }
@@ -112,6 +117,8 @@ impl QueueActor {
             tally: Tally::new(deps.settings.on_time.within.as_secs_f64()),
             metrics: QueueMetrics::new(&deps.name),
             jitter: Jitter::new(deps.seed),
+            prefetch_due: false,
+            prefetch_pause: PREFETCH_PAUSE,
             deps,
         }
     }
@@ -211,6 +218,7 @@ impl QueueActor {
         let t = self.deps.now().as_secs_f64();
         let trigger = self.tally.depth(t, self.machine.depth(), self.machine.open_slots());
         self.nudge(trigger);
+        self.prefetch_soon(ctx);
         if let Some(due) = self.tally.trigger_due_at() {
             self.wake_at(Timestamp::from_micros((due * 1e6).ceil() as i64), ctx);
         }

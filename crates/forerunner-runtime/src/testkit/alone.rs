@@ -27,7 +27,7 @@ use crate::{
     admission::Admission,
     clock::{IdMaker, StoreClock},
     cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts},
+    contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
     spec::PolicyMaker,
     watch::WatchBoard,
@@ -53,9 +53,11 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         contexts: NodeContexts::new(64 << 20),
         tending: Arc::new(tokio::sync::Semaphore::new(1)),
     };
+    let name = PoolName::new("alone").expect("a pool name");
     Arc::new(PoolDeps {
         node: Arc::new(node),
-        name: PoolName::new("alone").expect("a pool name"),
+        prefetches: Prefetches::new(&name),
+        name,
         admission: Admission::new(0, settings.queue.limit),
         settings,
         policy,
