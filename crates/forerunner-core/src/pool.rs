@@ -212,6 +212,16 @@ impl PoolMachine {
         self.warmth.held_by(agent).into_iter().flat_map(Held::iter)
     }
 
+    /// Returns the contexts that an agent holds and that are half as likely as not to be wanted again, or more
+    /// ([`Rates::freshness`]), the one used last first.
+    pub fn hot_contexts(&self, agent: AgentId, now: Timestamp) -> Vec<&HeldContext<ContextId>> {
+        let rates = self.rates();
+        let is_hot = |held: &&HeldContext<ContextId>| rates.freshness(now.since(held.used_at).as_secs_f64()) >= 0.5;
+        let mut hot: Vec<_> = self.contexts_of(agent).filter(is_hot).collect();
+        hot.reverse();
+        hot
+    }
+
     /// Returns all agents that exist, in no order.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentId, &AgentRecord)> {
         self.agents.iter()

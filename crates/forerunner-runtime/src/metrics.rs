@@ -1,5 +1,6 @@
 //! All metric names in one list, and the handles that the actors count with.
 
+use crate::contexts::HandedOver;
 use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
@@ -74,6 +75,7 @@ metrics_list! {
     SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by where it came from: `new`, `agent`, `node`, `delta`, `store`.";
     RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or what was missing of it, from the store and decode it.";
     PREFETCHES Counter "forerunner_context_prefetches_total" ["pool", "result"] "Contexts restored from the store while their tasks waited: `restored`, of these `used` by the next task, and `given_up` before they were restored.";
+    HANDED_OVER Counter "forerunner_contexts_handed_over_total" ["pool", "result"] "Recently used contexts of agents that were stopped to make the pool smaller: the node `held` them, it `restored` them from the store, or they were `left` there for want of room.";
     RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times an agent process had lost a context that it was thought to hold, and was sent all of it.";
     CHAIN_FRAMES Histogram "forerunner_context_chain_frames" ["pool"] "Frames of a context's stored chain after a task.";
     REBASES Counter "forerunner_context_rebases_total" ["pool", "when"] "Chains replaced by a fresh base: `turn` (at a bound, with the result), `background`.";
@@ -262,6 +264,7 @@ pub(crate) struct ContextMetrics {
     rebased_bytes: Counter,
     reloads: Counter,
     prefetches: [Counter; 3],
+    handed_over: [Counter; 3],
     restore_time: Histogram,
     chain_frames: Histogram,
 }
@@ -284,6 +287,8 @@ impl ContextMetrics {
             full_bytes: of(FULL_BYTES),
             rebased_bytes: of(REBASED_BYTES),
             reloads: of(RELOADS),
+            handed_over: ["held", "restored", "left"]
+                .map(|result| counter!(HANDED_OVER, "pool" => pool.to_owned(), "result" => result)),
             prefetches: ["restored", "used", "given_up"]
                 .map(|result| counter!(PREFETCHES, "pool" => pool.to_owned(), "result" => result)),
             restore_time: histogram!(RESTORE_TIME, "pool" => pool.to_owned()),
@@ -309,6 +314,13 @@ impl ContextMetrics {
     pub(crate) fn prefetched(&self, cost: &ContextCost) {
         self.prefetches[0].increment(1);
         self.restored(cost);
+    }
+
+    /// An agent is to stop.
+    pub(crate) fn handed_over(&self, handed: &HandedOver) {
+        for (counter, count) in self.handed_over.iter().zip([handed.held, handed.restored, handed.left]) {
+            counter.increment(count);
+        }
     }
 
     /// A restore was given up: its task has gone.

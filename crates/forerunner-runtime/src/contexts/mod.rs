@@ -12,6 +12,6 @@ mod tend;
 pub(crate) use book::ContextBook;
 pub(crate) use cache::NodeContexts;
 pub(crate) use memory::{Advance, Memory};
-pub(crate) use prefetch::Prefetches;
+pub(crate) use prefetch::{HandedOver, Prefetches};
 pub(crate) use restore::{Source, Warm};
 pub(crate) use tend::{Tend, Tools};

@@ -1,11 +1,14 @@
-//! Contexts that are restored while their tasks still wait for an agent.
+//! Contexts that are restored before an agent wants them: while their tasks wait, or when who held them stops.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use forerunner_core::{ContextId, PoolName, placement::Candidate};
+use forerunner_core::{
+    ContextId, PoolName,
+    placement::{Candidate, HeldContext},
+};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +32,19 @@ struct Flight {
     /// Cancelled once it is over, however it ended.
     over: CancellationToken,
     abort: AbortHandle,
-    /// Whether the task's agent waits for it.
-    is_awaited: bool,
+    /// Whether it is wanted whatever waits: its task has begun, or it was handed over.
+    is_kept: bool,
+}
+
+/// What became of the contexts of an agent that stops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct HandedOver {
+    /// The node holds them.
+    pub(crate) held: u64,
+    /// The node restores them.
+    pub(crate) restored: u64,
+    /// There was no room, or too many were under way: the store has them.
+    pub(crate) left: u64,
 }
 
 impl Prefetches {
@@ -44,27 +58,51 @@ impl Prefetches {
     pub(crate) fn want(&self, tasks: &[Candidate], deps: &Arc<PoolDeps>) -> bool {
         let mut flights = self.lock();
         flights.retain(|context, flight| {
-            let is_wanted = flight.is_awaited || tasks.iter().any(|task| task.context.as_ref() == Some(context));
+            let is_wanted = flight.is_kept || tasks.iter().any(|task| task.context.as_ref() == Some(context));
             if !is_wanted {
                 flight.abort.abort();
                 self.metrics.prefetch_given_up();
             }
             is_wanted
         });
-        let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
-        let mut room = deps.node.contexts.prefetch_room().saturating_sub(under_way);
         let mut is_about_contexts = false;
         for task in tasks.iter().filter(|task| task.context_version > 0) {
             let Some(context) = &task.context else { continue };
             is_about_contexts = true;
             let is_at_hand = deps.node.contexts.version(&deps.name, context) >= Some(task.context_version);
-            if is_at_hand || flights.contains_key(context) || flights.len() >= AT_ONCE || task.context_bytes > room {
-                continue;
+            if !is_at_hand && !flights.contains_key(context) && has_room(&flights, task.context_bytes, deps) {
+                flights.insert(context.clone(), self.begin(context.clone(), task.context_bytes, deps));
             }
-            room -= task.context_bytes;
-            flights.insert(context.clone(), self.begin(context.clone(), task.context_bytes, deps));
         }
         is_about_contexts
+    }
+
+    /// Makes the node hold the contexts of an agent that stops, the most wanted first: what it holds already counts as used
+    /// now, so that it stays; the rest is restored, as far as there is room. All of them are stored, since an agent is
+    /// idle only once the end of its task is.
+    pub(crate) fn hand_over<'a>(
+        &self,
+        contexts: impl IntoIterator<Item = &'a HeldContext<ContextId>>,
+        deps: &Arc<PoolDeps>,
+    ) -> HandedOver {
+        let (mut flights, mut handed) = (self.lock(), HandedOver::default());
+        for HeldContext { context, version, bytes, .. } in contexts {
+            let found = deps.node.contexts.find(&deps.name, context);
+            if found.is_some_and(|found| found.memory.version >= *version) {
+                handed.held += 1;
+            } else if let Some(flight) = flights.get_mut(context) {
+                flight.is_kept = true;
+                handed.restored += 1;
+            } else if has_room(&flights, *bytes, deps) {
+                let flight = self.begin(context.clone(), *bytes, deps);
+                flights.insert(context.clone(), Flight { is_kept: true, ..flight });
+                handed.restored += 1;
+            } else {
+                handed.left += 1;
+            }
+        }
+        self.metrics.handed_over(&handed);
+        handed
     }
 
     fn begin(&self, context: ContextId, bytes: u64, deps: &Arc<PoolDeps>) -> Flight {
@@ -81,13 +119,13 @@ impl Prefetches {
             }
             deps.prefetches.lock().remove(&context);
         };
-        Flight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_awaited: false }
+        Flight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_kept: false }
     }
 
     /// Waits until the restore of a context is over, if one is under way.
     pub(crate) async fn landed(&self, context: &ContextId) {
         let over = self.lock().get_mut(context).map(|flight| {
-            flight.is_awaited = true;
+            flight.is_kept = true;
             flight.over.clone()
         });
         if let Some(over) = over {
@@ -98,4 +136,10 @@ impl Prefetches {
     fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether another restore may begin, of so many bytes.
+fn has_room(flights: &HashMap<ContextId, Flight>, bytes: u64, deps: &PoolDeps) -> bool {
+    let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
+    flights.len() < AT_ONCE && under_way.saturating_add(bytes) <= deps.node.contexts.prefetch_room()
 }

@@ -185,8 +185,21 @@ impl PoolActor {
     }
 
     fn stop_agent(&self, agent: AgentId) {
+        self.hand_over_contexts(agent);
         if let Some(actor) = self.agents.get(&agent) {
             actor.do_send(StopAgent { grace: self.deps.settings.task.cancel_grace });
+        }
+    }
+
+    /// Hands what an agent that stops holds, and that is likely to be wanted again, to the node, unless that stops too.
+    fn hand_over_contexts(&self, agent: AgentId) {
+        if self.stopped.is_some() {
+            return;
+        }
+        let hot = self.machine.hot_contexts(agent, self.deps.now());
+        if !hot.is_empty() {
+            let handed = self.deps.prefetches.hand_over(hot, &self.deps);
+            tracing::debug!(pool = %self.deps.name, %agent, ?handed, "an agent that stops hands its contexts over");
         }
     }
 

@@ -17,6 +17,7 @@ pub struct Rig {
     store: Option<Arc<dyn Store>>,
     shared: Option<Arc<VirtualClock>>,
     forecast: Option<ScriptedForecast>,
+    context_cache_bytes: Option<usize>,
 }
 
 impl Default for Rig {
@@ -28,7 +29,8 @@ impl Default for Rig {
 impl Rig {
     /// A node without pools.
     pub fn new() -> Self {
-        Self { pools: Vec::new(), logs: HashMap::new(), store: None, shared: None, forecast: None }
+        let (store, shared, forecast) = (None, None, None);
+        Self { pools: Vec::new(), logs: HashMap::new(), store, shared, forecast, context_cache_bytes: None }
     }
 
     /// Sizes the pools that are added from now on as a script says.
@@ -71,6 +73,13 @@ impl Rig {
         self
     }
 
+    /// Bounds what the node holds of contexts.
+    #[must_use]
+    pub fn context_cache(mut self, bytes: usize) -> Self {
+        self.context_cache_bytes = Some(bytes);
+        self
+    }
+
     /// Makes it one of several nodes on one store, which also share a clock.
     #[must_use]
     pub fn shared(mut self, store: Arc<dyn Store>, clock: &Arc<VirtualClock>) -> Self {
@@ -94,7 +103,7 @@ impl Rig {
             placement: Placement::Current,
             retention: Duration::from_secs(86_400),
             context_retention: Duration::ZERO,
-            context_cache_bytes: 64 << 20,
+            context_cache_bytes: self.context_cache_bytes.unwrap_or(64 << 20),
             shared,
         };
         let node = Node::start(spec).await.expect("the node starts");

@@ -1,4 +1,4 @@
-//! Contexts restored while their tasks wait for a busy agent.
+//! Contexts restored while their tasks wait for a busy agent, and handed over when an agent stops.
 
 use std::{
     sync::{Arc, Mutex},
@@ -6,7 +6,10 @@ use std::{
 };
 
 use forerunner_core::{ContextId, ContextSource, Task, TaskId, TaskState};
-use forerunner_runtime::testkit::{Act, Rig, Running, Script};
+use forerunner_runtime::{
+    agent::{SimulatedFactory, SimulatedSpec},
+    testkit::{Act, Rig, Running, Script, ScriptedForecast},
+};
 use forerunner_store::{
     MemoryStore, Store,
     faulty::{Fault, FaultyStore, Schedule, Verb},
@@ -61,7 +64,8 @@ fn script(service: &str) -> Script {
 }
 
 async fn submit(rig: &Running, context: Option<&str>) -> TaskId {
-    let mut new = Running::task("p", "1");
+    // Simulated agents make their context so large, each another one; scripted ones append it.
+    let mut new = Running::task("p", r#"{"context_bytes": 400}"#);
     new.context = context.map(|context| ContextId::new(context).unwrap());
     rig.handle().submit(new).await.unwrap().task.id
 }
@@ -148,5 +152,53 @@ async fn a_restore_is_given_up_when_its_task_is_cancelled() {
     rig.ended(other).await;
     assert_eq!(told(&rig.ended(again).await).1, ContextSource::Node);
     assert_eq!(left.count(Verb::Context), 3);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn the_contexts_of_an_agent_that_stops_are_at_hand_for_the_others() {
+    tokio::time::pause();
+    let calls: Arc<Mutex<Vec<Verb>>> = Arc::default();
+    let noted = calls.clone();
+    let schedule = Schedule::of(move |verb, _| {
+        noted.lock().unwrap().push(verb);
+        None
+    });
+    let reads = || calls.lock().unwrap().iter().filter(|verb| **verb == Verb::Context).count();
+    let spec =
+        SimulatedSpec { service: Duration::from_millis(10), context_memory_bytes: 1 << 20, ..SimulatedSpec::default() };
+    let forecast = ScriptedForecast::wanting(2);
+    // Room for about ten contexts, of which a quarter is for what nobody has used yet.
+    let rig = Rig::new()
+        .forecast(&forecast)
+        .context_cache(4_000)
+        .store(Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), schedule)));
+    let factory = Arc::new(SimulatedFactory::new(spec).unwrap());
+    let rig =
+        rig.pool_of("p", factory, |pool| (pool.min, pool.max, pool.cooldown) = (0, 2, Duration::ZERO)).start().await;
+    rig.until_ready("p", 2).await;
+    let mut runs = Vec::new();
+    for number in 0..30 {
+        let context = format!("c{number}");
+        let task = submit(&rig, Some(&context)).await;
+        runs.push((context, rig.ended(task).await.agent.unwrap()));
+    }
+    let before = reads();
+    forecast.want(1);
+    let status = rig.until("p", "it has one agent", |pool| pool.agents.ready == 1 && pool.agents.cooldown == 0).await;
+    assert_eq!(status.desired, 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let restored = reads() - before;
+    let left = rig.handle().agents("p").await.unwrap()[0].id;
+    let of_the_stopped: Vec<_> = runs.iter().rev().filter(|(_, agent)| *agent != left).collect();
+    println!("{} contexts of the agent that stopped, {restored} restored", of_the_stopped.len());
+    assert!(of_the_stopped.len() > 10 && (1..=4).contains(&restored), "{restored} restored");
+    // The newest are at hand, whether the node held them or restored them: nobody reads the store for them again.
+    let before = reads();
+    for (context, _) in of_the_stopped.iter().take(3) {
+        let task = rig.ended(submit(&rig, Some(context)).await).await;
+        assert_eq!((told(&task).1, task.agent), (ContextSource::Node, Some(left)), "{context}");
+    }
+    assert_eq!(reads(), before);
     rig.stop().await;
 }
