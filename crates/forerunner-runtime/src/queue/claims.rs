@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use actix::Context;
+use actix::{AsyncContext, Context};
 use forerunner_core::{Next, QueueEvent, Task, TaskId};
 use forerunner_store::{Claim, LEASE, LeaseLost, Settled, Settlement, StoreError};
 use tokio::time::Instant;
@@ -164,8 +164,7 @@ impl QueueActor {
         }
     }
 
-    /// Gives back tasks of which no attempt began. One that was cancelled meanwhile ends by it. What cannot be told to the store
-    /// now is found by the comparison of leases.
+    /// Gives back tasks of which no attempt began. One that was cancelled meanwhile ends by it. A store that fails is asked again.
     fn release(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
         let now = self.deps.now();
         let release = |task: &Task| Settlement {
@@ -179,20 +178,36 @@ impl QueueActor {
         };
         self.giving_back += 1;
         let call = self.deps.node.store.settle(tasks.iter().map(release).collect());
-        self.call(call, ctx, move |queue, answer, ctx| {
-            queue.giving_back -= 1;
-            let given: Vec<Result<Settled, LeaseLost>> = answer.unwrap_or_default();
-            let mut claimable = 0;
-            for (task, settled) in tasks.iter().zip(given) {
-                let Ok(settled) = settled else { continue };
-                claimable += settled.claimable;
-                if settled.state.is_terminal() {
-                    queue.deps.admission.leave(1);
-                    queue.on_ended_waiting(task.id, settled.state, ctx);
-                }
+        self.call(call, ctx, move |queue, answer, ctx| match answer {
+            Ok(given) => {
+                queue.giving_back -= 1;
+                queue.on_released(&tasks, given, ctx);
+                queue.answer_drains();
             }
-            queue.apply(QueueEvent::Claimable(claimable), ctx);
-            queue.answer_drains();
+            Err(error) => {
+                tracing::error!(pool = %queue.deps.name, tasks = tasks.len(), %error, "tasks could not be given back");
+                let again = error.is_retryable();
+                ctx.run_later(STORE_BACKOFF, move |queue, ctx| {
+                    queue.giving_back -= 1;
+                    if again {
+                        queue.release(tasks, ctx);
+                    }
+                    queue.answer_drains();
+                });
+            }
         });
+    }
+
+    fn on_released(&mut self, tasks: &[Task], given: Vec<Result<Settled, LeaseLost>>, ctx: &mut Context<Self>) {
+        let mut claimable = 0;
+        for (task, settled) in tasks.iter().zip(given) {
+            let Ok(settled) = settled else { continue };
+            claimable += settled.claimable;
+            if settled.state.is_terminal() {
+                self.deps.admission.leave(1);
+                self.on_ended_waiting(task.id, settled.state, ctx);
+            }
+        }
+        self.apply(QueueEvent::Claimable(claimable), ctx);
     }
 }
