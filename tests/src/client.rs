@@ -162,6 +162,17 @@ impl Client {
         self.ask(Call::get(path)).await.expect(200)
     }
 
+    /// Reads a metric, summed over its labels; 0 if it is not there.
+    ///
+    /// # Panics
+    /// If the metrics cannot be read.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").await;
+        let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = metrics.as_str().unwrap_or_default().lines().filter(of_it);
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// Submits an input and returns the task's id.
     ///
     /// # Panics

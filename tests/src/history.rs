@@ -7,6 +7,7 @@
 mod check;
 mod event;
 mod log;
+mod running;
 mod verdict;
 
 #[cfg(test)]

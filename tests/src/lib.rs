@@ -4,13 +4,15 @@
 //! killed and started again. [`Client`] speaks to a service as any other program would, [`Program`] runs the other
 //! subcommands. What agents did is known from their own [`Effects`] file, so that a run that the store knows nothing of
 //! is seen all the same; [`History`] compares the two and names what was broken. [`Nodes`] are several services on one
-//! store, [`Proxy`] is a network that fails, and [`Site::serve_under`] a disk that does. [`Marker`] finds every process that belongs to a site.
+//! store, [`Proxy`] is a network that fails, [`Site::serve_under`] a disk that does, and [`SetClock`] a clock that
+//! is wrong. [`Marker`] finds every process that belongs to a site.
 //!
 //! What is started is stopped, also when a test panics: each guard kills what it owns when it is dropped. Everything
 //! stays on the loopback interface and in temporary directories, and every wait has an end.
 
 mod binary;
 mod client;
+mod clock;
 mod effects;
 mod history;
 mod nodes;
@@ -29,6 +31,7 @@ mod site;
 
 pub use binary::binary;
 pub use client::{Answer, Call, Client, NoAnswer};
+pub use clock::SetClock;
 pub use effects::{Effect, Effects};
 pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};
 pub use nodes::Nodes;

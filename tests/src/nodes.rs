@@ -78,8 +78,16 @@ impl Nodes {
     /// # Panics
     /// If it does not come up.
     pub async fn restart(&mut self, node: usize) {
+        self.restart_under(node, &[]).await;
+    }
+
+    /// The same through another program, as [`Site::serve_under`] does.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn restart_under(&mut self, node: usize, wrapper: &[&str]) {
         self.kill(node);
-        self.services[node] = Some(self.sites[node].serve_on(&self.stores[node]).await);
+        self.services[node] = Some(self.sites[node].serve_on_under(&self.stores[node], wrapper).await);
     }
 
     /// Kills a node as a loss of power would, its agents included.

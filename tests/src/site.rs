@@ -102,7 +102,15 @@ impl Site {
     /// # Panics
     /// If it does not come up.
     pub async fn serve_on(&self, store: &str) -> Service {
-        Service::start(self, store, &[]).await
+        self.serve_on_under(store, &[]).await
+    }
+
+    /// Starts a service on the store with this address through another program, as [`Site::serve_under`] does.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn serve_on_under(&self, store: &str, wrapper: &[&str]) -> Service {
+        Service::start(self, store, wrapper).await
     }
 
     /// Starts a service through another program, such as `strace -D …`, which is given the command line and must become
@@ -111,7 +119,7 @@ impl Site {
     /// # Panics
     /// If it does not come up.
     pub async fn serve_under(&self, wrapper: &[&str]) -> Service {
-        Service::start(self, &self.store_url(), wrapper).await
+        self.serve_on_under(&self.store_url(), wrapper).await
     }
 
     fn store_url(&self) -> String {

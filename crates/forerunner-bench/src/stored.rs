@@ -58,7 +58,8 @@ impl Caller {
 
     async fn claim(&self, limit: usize) -> Result<Vec<Task>, Error> {
         let (now, pool) = (now(), self.pool.clone());
-        let claim = Claim { pool, node: self.node, limit, now, lease_until: now + Duration::from_secs(15) };
+        let claim =
+            Claim { pool, node: self.node, limit, starts: usize::MAX, now, lease_until: now + Duration::from_secs(15) };
         Ok(self.store.claim(claim).await?)
     }
 
@@ -70,6 +71,7 @@ impl Caller {
             next: Next::Finish { state: TaskState::Succeeded, output: Some(task.input), error: None },
             context: None,
             context_cost: None,
+            started: None,
         });
         let answers = self.store.settle(settled.collect()).await?;
         Ok(answers.iter().filter(|answer| answer.is_ok()).count() as u64)

@@ -186,6 +186,18 @@ pub enum Error {
         /// The item.
         hash: ItemHash,
     },
+    /// Bytes are no stream of messages, or ask for more than is allowed.
+    #[error("stream of messages cannot be read on: {reason}; begin a new one")]
+    Stream {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A stream cannot have this window.
+    #[error("window of {bytes} bytes is no power of two from 1 KiB to 8 MiB; use 1048576")]
+    StreamWindow {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// A chain has no frame.
     #[error("chain has no frame; start it with a full frame")]
     EmptyChain,

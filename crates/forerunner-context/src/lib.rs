@@ -41,6 +41,7 @@ mod rebase;
 mod root;
 mod snapshot;
 mod store;
+mod stream;
 mod train;
 mod wire;
 
@@ -65,4 +66,5 @@ pub use rebase::{FRAME_OVERHEAD_BYTES, Rebase, Turn};
 pub use root::{ParentTag, Root, RootTag};
 pub use snapshot::Snapshot;
 pub use store::ItemStore;
+pub use stream::{StreamPacker, StreamUnpacker, StreamWindow};
 pub use train::{CANDIDATE_BYTES, MIN_WIN, Payloads, train};

@@ -11,6 +11,9 @@ use crate::Timestamp;
 /// How often a queue with free agents looks for work that it was not told of, such as another node's.
 pub const POLL: Duration = Duration::from_secs(1);
 
+/// How long tasks that were claimed ahead are held while nobody takes any of them; then they go back.
+pub const HOLD: Duration = Duration::from_millis(150);
+
 /// Something a queue must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueEvent {
@@ -30,6 +33,17 @@ pub enum QueueEvent {
     Demand(usize),
     /// The pool can take this many tasks less.
     Withdraw(usize),
+    /// What may be claimed beyond the open slots and held for the agents that are ready next.
+    Ahead {
+        /// At most so many tasks are held.
+        limit: usize,
+        /// Nodes that share the queue, at least 1: of what is beyond the slots, each leaves the others their part.
+        nodes: usize,
+    },
+    /// Tasks arrived that go before some that are held.
+    Urgent(usize),
+    /// Tasks that were held are held no more, without having been handed out: they ended, or go back.
+    Unheld(usize),
     /// A claim was answered.
     Claimed {
         /// How many tasks were asked for.
@@ -59,8 +73,13 @@ pub enum QueueEvent {
 /// Something a queue wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueAction {
-    /// Claim up to this many tasks; answer with [`QueueEvent::Claimed`] or [`QueueEvent::ClaimFailed`].
+    /// Claim up to this many tasks; answer with [`QueueEvent::Claimed`] or [`QueueEvent::ClaimFailed`]. Of what comes, the
+    /// first are for the open slots and the others to be held.
     Claim(usize),
+    /// Hand so many of the tasks that are held to the pool.
+    Hand(usize),
+    /// Give back all tasks that are held, and answer with [`QueueEvent::Unheld`].
+    GiveBack,
     /// Tell the pool how many slots were forgotten.
     Withdrawn {
         /// How many it asked to forget.
@@ -76,11 +95,21 @@ pub enum QueueAction {
 
 /// Decides for one queue. Pure.
 ///
-/// Invariants: at most one claim and one sweep are under way; no claim asks for more than the open slots.
+/// Invariants: at most one claim and one sweep are under way; no claim asks for more than the open slots and what may be
+/// held; no task is held while a slot is open.
 #[derive(Debug, Clone, Default)]
 pub struct QueueMachine {
     claimable: i64,
     slots: usize,
+    /// Tasks that are claimed and handed to nobody yet, and how many there may be.
+    held: usize,
+    ahead: usize,
+    /// Nodes that share the queue; 0 stands for 1.
+    nodes: usize,
+    /// Tasks that are to be claimed although enough are held.
+    urgent: usize,
+    /// When tasks were last handed out, or came to be held.
+    held_at: Timestamp,
     /// The claim under way: how many it asked for, and how many were believed to be there.
     claiming: Option<(usize, usize)>,
     /// Slots to be withdrawn that the claim under way may fill.
@@ -104,9 +133,9 @@ impl QueueMachine {
         Self { claimable: i64::try_from(claimable).unwrap_or(i64::MAX), next_due, ..Self::default() }
     }
 
-    /// Returns how many tasks could be claimed now.
+    /// Returns how many tasks wait for an agent now: those that could be claimed and those that are held.
     pub fn depth(&self) -> u64 {
-        u64::try_from(self.claimable).unwrap_or(0)
+        u64::try_from(self.claimable).unwrap_or(0) + self.held as u64
     }
 
     /// Returns how many tasks the pool could take now.
@@ -132,9 +161,15 @@ impl QueueMachine {
             QueueEvent::Counted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
             QueueEvent::Told => self.told = true,
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
-            QueueEvent::Demand(slots) => self.slots += slots,
+            QueueEvent::Demand(slots) => {
+                self.slots += slots;
+                self.hand_out(now, &mut actions);
+            }
+            QueueEvent::Ahead { limit, nodes } => (self.ahead, self.nodes) = (limit, nodes),
+            QueueEvent::Urgent(count) => self.urgent = (self.urgent + count).min(self.held),
+            QueueEvent::Unheld(count) => self.held = self.held.saturating_sub(count),
             QueueEvent::Withdraw(asked) => {
-                let reserved = self.claiming.map_or(0, |(asked, _)| asked);
+                let reserved = self.claiming.map_or(0, |(asked, _)| asked.min(self.slots));
                 let got = asked.min(self.slots.saturating_sub(reserved));
                 // Those under a claim are spoken of once it is answered: a pool told `not now` would ask again at once.
                 let later = if self.claiming.is_some() { asked - got } else { 0 };
@@ -142,12 +177,12 @@ impl QueueMachine {
                 self.withdrawn(asked - later, got, &mut actions);
             }
             QueueEvent::Claimed { asked, got } => {
-                self.on_claimed(asked, got);
+                self.on_claimed(asked, got, now);
                 self.answer_owed(&mut actions);
             }
             QueueEvent::Left { got, again_at } => {
                 self.claiming = None;
-                self.slots = self.slots.saturating_sub(got);
+                self.fill(got, now);
                 self.claimable -= got as i64;
                 self.answer_owed(&mut actions);
                 self.resting_until = Some(again_at);
@@ -167,6 +202,7 @@ impl QueueMachine {
             }
         }
         self.sweep_if_due(now, &mut actions);
+        self.give_back_if_idle(now, &mut actions);
         self.claim_if_useful(now, &mut actions);
         self.poll_later(now, &mut actions);
         actions
@@ -179,9 +215,46 @@ impl QueueMachine {
         }
     }
 
-    fn on_claimed(&mut self, asked: usize, got: usize) {
+    /// Tasks came: the first are for the open slots, the others are held.
+    fn fill(&mut self, got: usize, now: Timestamp) {
+        let handed = got.min(self.slots);
+        self.slots -= handed;
+        if got > handed {
+            self.held += got - handed;
+            self.held_at = now;
+        }
+    }
+
+    fn hand_out(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        let count = self.held.min(self.slots);
+        if count > 0 {
+            self.held -= count;
+            self.slots -= count;
+            self.held_at = now;
+            actions.push(QueueAction::Hand(count));
+        }
+    }
+
+    /// Agents that take nothing for a while may be paused, gone or at long tasks: others may have some to spare.
+    fn give_back_if_idle(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        if self.held == 0 {
+            return;
+        }
+        let due = self.held_at + HOLD;
+        if due > now {
+            // The caller drops what comes later than a wake-up that it waits for already.
+            actions.push(QueueAction::Wake(due));
+            return;
+        }
+        (self.ahead, self.urgent) = (0, 0);
+        // Asked for again until they are gone, but not at each step.
+        self.held_at = now;
+        actions.push(QueueAction::GiveBack);
+    }
+
+    fn on_claimed(&mut self, asked: usize, got: usize, now: Timestamp) {
         let believed = self.claiming.take().map_or(0, |(_, believed)| believed);
-        self.slots = self.slots.saturating_sub(got);
+        self.fill(got, now);
         // What was believed to be there and did not come is not there: it expired, or another node took it.
         let phantoms = believed.min(asked).saturating_sub(got);
         self.claimable -= (got + phantoms) as i64;
@@ -218,20 +291,31 @@ impl QueueMachine {
 
     fn claim_if_useful(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
         let blocked = self.is_blocked(now);
-        if self.slots == 0 || self.claiming.is_some() || blocked {
+        if (self.slots == 0 && self.ahead == 0) || self.claiming.is_some() || blocked {
             return;
         }
         let known = usize::try_from(self.claimable).unwrap_or(0);
-        let poll = self.told || now.since(self.polled_at) >= POLL;
-        let asked = if poll { self.slots } else { self.slots.min(known) };
+        let poll = self.slots > 0 && (self.told || now.since(self.polled_at) >= POLL);
+        let beyond = self.room().min(known.saturating_sub(self.slots) / self.nodes.max(1));
+        let asked = if poll { self.slots + beyond } else { self.slots.min(known) + beyond };
         if asked == 0 {
             return;
         }
         (self.blocked_until, self.resting_until) = (None, None);
-        self.told = false;
+        self.told &= !poll;
+        self.urgent = 0;
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));
+    }
+
+    /// How many tasks more may be held: none until half of them are gone, so that claims are few and large.
+    fn room(&self) -> usize {
+        if self.ahead == 0 {
+            return 0;
+        }
+        let room = self.ahead.saturating_sub(self.held);
+        if self.held * 2 <= self.ahead { room } else { self.urgent }
     }
 
     /// With slots open and nothing else to come, only a timer makes the queue look for what it was not told of.
@@ -247,142 +331,4 @@ impl QueueMachine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn at(millis: i64) -> Timestamp {
-        Timestamp::from_micros(1_000_000_000 + millis * 1_000)
-    }
-
-    /// A queue that has just looked for work and found none.
-    fn idle() -> QueueMachine {
-        let mut queue = QueueMachine::new(0, None);
-        assert_eq!(queue.step(QueueEvent::Demand(1), at(0)), vec![QueueAction::Claim(1)]);
-        queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(0));
-        queue.step(QueueEvent::Withdraw(1), at(0));
-        queue
-    }
-
-    #[test]
-    fn a_claim_is_made_when_work_meets_demand_and_one_at_a_time() {
-        let mut queue = idle();
-        assert!(queue.step(QueueEvent::Claimable(3), at(1)).is_empty());
-        assert_eq!(queue.step(QueueEvent::Demand(2), at(1)), vec![QueueAction::Claim(2)]);
-        assert!(queue.step(QueueEvent::Demand(5), at(1)).is_empty(), "one claim at a time");
-        assert_eq!(queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(2)), vec![QueueAction::Claim(1)]);
-        let actions = queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
-        assert_eq!(actions, vec![QueueAction::Wake(at(1_002))], "nothing is known of: it looks again later");
-        assert_eq!((queue.depth(), queue.open_slots()), (0, 4));
-    }
-
-    #[test]
-    fn tasks_that_it_was_not_told_of_are_found_and_hide_none_that_come_later() {
-        let mut queue = idle();
-        assert!(queue.step(QueueEvent::Demand(3), at(10)).is_empty(), "it has asked to be woken when it last looked");
-        assert_eq!(queue.step(QueueEvent::Tick, at(1_000)), vec![QueueAction::Claim(3)]);
-        queue.step(QueueEvent::Claimed { asked: 3, got: 2 }, at(1_001));
-        assert_eq!(queue.step(QueueEvent::Claimable(1), at(1_002)), vec![QueueAction::Claim(1)], "at once, not later");
-    }
-
-    #[test]
-    fn work_that_another_node_speaks_of_is_looked_for_at_once_or_once_there_is_a_slot() {
-        let mut queue = idle();
-        queue.step(QueueEvent::Demand(2), at(1));
-        assert_eq!(queue.step(QueueEvent::Told, at(2)), vec![QueueAction::Claim(2)]);
-        assert!(queue.step(QueueEvent::Told, at(3)).is_empty(), "one claim at a time");
-        assert_eq!(queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(4)), vec![]);
-        assert_eq!(queue.step(QueueEvent::Demand(1), at(5)), vec![QueueAction::Claim(1)], "told of during the claim");
-        queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(6));
-        assert!(queue.step(QueueEvent::Tick, at(7)).iter().all(|action| !matches!(action, QueueAction::Claim(_))));
-    }
-
-    #[test]
-    fn a_submission_heard_of_during_a_claim_is_not_forgotten() {
-        let mut queue = idle();
-        queue.step(QueueEvent::Claimable(1), at(1));
-        queue.step(QueueEvent::Demand(4), at(1));
-        queue.step(QueueEvent::Claimable(2), at(1));
-        // The first task had expired, so nothing came: the two that arrived since are still there.
-        assert_eq!(queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(2)), vec![QueueAction::Claim(2)]);
-    }
-
-    #[test]
-    fn a_claim_that_outruns_the_answer_to_a_submission_keeps_the_count_right() {
-        let mut queue = idle();
-        queue.step(QueueEvent::Demand(1), at(1));
-        assert_eq!(queue.step(QueueEvent::Tick, at(1_500)), vec![QueueAction::Claim(1)], "a poll");
-        queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(1_501));
-        assert_eq!(queue.depth(), 0);
-        queue.step(QueueEvent::Claimable(1), at(1_502));
-        assert_eq!(queue.depth(), 0);
-    }
-
-    #[test]
-    fn slots_under_claim_cannot_be_withdrawn() {
-        let mut queue = idle();
-        queue.step(QueueEvent::Claimable(1), at(1));
-        queue.step(QueueEvent::Demand(3), at(1));
-        let actions = queue.step(QueueEvent::Withdraw(3), at(1));
-        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 2, got: 2 }]);
-        let actions = queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(2));
-        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 1, got: 0 }], "said once it is known");
-        assert_eq!(queue.open_slots(), 0);
-        queue.step(QueueEvent::Claimable(1), at(3));
-        queue.step(QueueEvent::Demand(1), at(3));
-        assert!(queue.step(QueueEvent::Withdraw(1), at(3)).is_empty());
-        let actions = queue.step(QueueEvent::ClaimFailed { retry_at: at(9) }, at(4));
-        assert!(actions.contains(&QueueAction::Withdrawn { asked: 1, got: 1 }), "{actions:?}");
-    }
-
-    #[test]
-    fn a_store_that_fails_is_asked_again_later() {
-        let mut queue = idle();
-        queue.step(QueueEvent::Claimable(1), at(1));
-        queue.step(QueueEvent::Demand(1), at(1));
-        let actions = queue.step(QueueEvent::ClaimFailed { retry_at: at(100) }, at(2));
-        assert_eq!(actions, vec![QueueAction::Wake(at(100))]);
-        assert!(queue.step(QueueEvent::Claimable(1), at(50)).is_empty());
-        assert_eq!(queue.step(QueueEvent::Tick, at(100)), vec![QueueAction::Claim(1)]);
-    }
-
-    #[test]
-    fn tasks_that_are_left_for_a_busy_agent_are_looked_at_again_in_time_or_once_something_changes() {
-        let left = || {
-            let mut queue = idle();
-            queue.step(QueueEvent::Claimable(3), at(1));
-            assert_eq!(queue.step(QueueEvent::Demand(4), at(1)), vec![QueueAction::Claim(3)]);
-            let actions = queue.step(QueueEvent::Left { got: 1, again_at: at(400) }, at(2));
-            assert_eq!(actions, vec![QueueAction::Wake(at(400))]);
-            assert_eq!((queue.depth(), queue.open_slots()), (2, 3));
-            queue
-        };
-        assert_eq!(left().step(QueueEvent::Tick, at(300)), vec![QueueAction::Wake(at(400))], "woken too early");
-        assert_eq!(left().step(QueueEvent::Tick, at(400)), vec![QueueAction::Claim(2)]);
-        assert_eq!(left().step(QueueEvent::Claimable(1), at(3)), vec![QueueAction::Claim(3)]);
-        assert_eq!(left().step(QueueEvent::Demand(1), at(3)), vec![QueueAction::Claim(2)]);
-        let actions = left().step(QueueEvent::Withdraw(2), at(3));
-        assert_eq!(actions, vec![QueueAction::Withdrawn { asked: 2, got: 2 }]);
-    }
-
-    #[test]
-    fn what_becomes_due_during_a_sweep_is_not_forgotten() {
-        let mut queue = idle();
-        queue.step(QueueEvent::Due(at(10)), at(1));
-        assert_eq!(queue.step(QueueEvent::Tick, at(10)), vec![QueueAction::Sweep]);
-        queue.step(QueueEvent::Due(at(20)), at(11));
-        assert_eq!(queue.step(QueueEvent::Swept { next_due: None }, at(12)), vec![QueueAction::Wake(at(20))]);
-        assert_eq!(queue.step(QueueEvent::Tick, at(20)), vec![QueueAction::Sweep]);
-    }
-
-    #[test]
-    fn due_tasks_are_swept_once_and_in_time() {
-        let mut queue = idle();
-        assert_eq!(queue.step(QueueEvent::Due(at(500)), at(1)), vec![QueueAction::Wake(at(500))]);
-        assert!(queue.step(QueueEvent::Due(at(900)), at(2)).is_empty());
-        assert_eq!(queue.step(QueueEvent::Tick, at(499)), vec![QueueAction::Wake(at(500))], "woken too early");
-        assert_eq!(queue.step(QueueEvent::Tick, at(500)), vec![QueueAction::Sweep]);
-        assert!(queue.step(QueueEvent::Tick, at(501)).is_empty(), "one sweep at a time");
-        let actions = queue.step(QueueEvent::Swept { next_due: Some(at(900)) }, at(502));
-        assert_eq!(actions, vec![QueueAction::Wake(at(900))]);
-    }
-}
+mod tests;

@@ -1,11 +1,16 @@
 //! Clocks, and the ids that are made from them.
 
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use forerunner_core::{Clock, NodeId, TaskId, Timestamp};
+use forerunner_store::{Store, StoreError};
 use tokio::time::Instant;
 
 /// The operating system's wall clock.
@@ -37,6 +42,56 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         self.epoch + self.begun.elapsed()
+    }
+}
+
+/// The clock of the store that nodes share, so that they agree on the time whatever their own clocks show, and however
+/// those are set meanwhile. That of the node while the store has told none.
+pub(crate) struct StoreClock {
+    own: Arc<dyn Clock>,
+    /// What the store said, and when that was by a clock that nobody sets.
+    told: RwLock<Option<(Timestamp, Instant)>>,
+}
+
+impl StoreClock {
+    pub(crate) fn new(own: Arc<dyn Clock>) -> Self {
+        Self { own, told: RwLock::new(None) }
+    }
+
+    /// Asks a store what time it is.
+    pub(crate) async fn ask(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        if let Some(told) = store.time().await? {
+            self.learn(told, asked, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Takes in an answer that was given at some time between the two moments. One that may be what is known says nothing
+    /// new, so that the clock is not moved to and fro by what the way of each answer takes.
+    fn learn(&self, told: Timestamp, asked: Instant, answered: Instant) {
+        let way = answered.saturating_duration_since(asked);
+        let known = self.at(answered);
+        if !known.is_some_and(|known| (told..=told + way).contains(&known)) {
+            *self.told.write().unwrap_or_else(PoisonError::into_inner) = Some((told + way / 2, answered));
+        }
+    }
+
+    fn at(&self, moment: Instant) -> Option<Timestamp> {
+        let told = *self.told.read().unwrap_or_else(PoisonError::into_inner);
+        told.map(|(time, at)| time + moment.saturating_duration_since(at))
+    }
+}
+
+impl Clock for StoreClock {
+    fn now(&self) -> Timestamp {
+        self.at(Instant::now()).unwrap_or_else(|| self.own.now())
+    }
+}
+
+impl fmt::Debug for StoreClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreClock").field("told", &self.told).finish_non_exhaustive()
     }
 }
 
@@ -108,6 +163,36 @@ mod tests {
             assert!(before < id);
             before = id;
         }
+    }
+
+    /// A node's clock that is set meanwhile.
+    struct Set(AtomicU64);
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(self.0.load(Ordering::Relaxed) as i64)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_the_store_goes_on_whatever_the_nodes_own_shows() {
+        use std::time::Duration;
+        let at = |secs: i64| Timestamp::from_micros(secs * 1_000_000);
+        let own = Arc::new(Set(AtomicU64::new(7_000_000)));
+        let clock = StoreClock::new(own.clone());
+        assert_eq!(clock.now(), at(7), "nothing was told yet");
+        let begun = Instant::now();
+        clock.learn(at(1_000), begun, begun);
+        own.0.store(90_000_000_000, Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), at(1_005));
+        let now = Instant::now();
+        clock.learn(at(1_004), now - Duration::from_secs(2), now);
+        assert_eq!(clock.now(), at(1_005), "it may have been 1004 one of two seconds ago");
+        clock.learn(at(1_002), now - Duration::from_secs(2), now);
+        assert_eq!(clock.now(), at(1_003), "half of the way ago it was 1002");
+        clock.learn(at(2_000), now, now);
+        assert_eq!(clock.now(), at(2_000));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize},
 };
 
-use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
+use forerunner_core::{Clock as _, NodeId, PoolName, Timestamp};
 use forerunner_forecast::{Policy, PolicyLimits, build};
 use forerunner_store::Store;
 use tokio::sync::Semaphore;
@@ -13,8 +13,9 @@ use tokio::sync::Semaphore;
 use crate::{
     Error,
     admission::Admission,
+    clock::StoreClock,
     cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts},
+    contexts::{ContextBook, NodeContexts, Prefetches},
     spec::{PolicyMaker, PoolSettings},
     watch::WatchBoard,
 };
@@ -22,7 +23,7 @@ use crate::{
 /// What all actors of a node share.
 pub(crate) struct Deps {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: StoreClock,
     pub(crate) node: NodeId,
     pub(crate) watch: WatchBoard,
     /// What agents say, on its way to a store that keeps it.
@@ -53,6 +54,8 @@ pub(crate) struct PoolDeps {
     pub(crate) unsettled: AtomicUsize,
     /// How its contexts are packed, and what restoring them costs.
     pub(crate) contexts: Arc<ContextBook>,
+    /// Contexts that are restored ahead of their tasks.
+    pub(crate) prefetches: Prefetches,
     /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
     pub(crate) looks_ahead: AtomicBool,
     /// Any number, different for each pool and process.

@@ -27,8 +27,8 @@ pub mod testkit;
 mod watch;
 
 pub use clock::{SystemClock, VirtualClock};
-pub use contexts::RestoreCost;
 pub use error::Error;
+pub use forerunner_core::placement::RestoreCost;
 pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, Placement, ShutdownReport};
 pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};

@@ -65,13 +65,15 @@ metrics_list! {
     EXPECTED_DEPTH Gauge "forerunner_forecast_depth" ["pool"] "Expected tasks waiting one cold start ahead, if the pool stayed as it is.";
     DECISIONS Counter "forerunner_decisions_total" ["pool", "reason"] "Decisions by reason.";
     DECISION_TIME Histogram "forerunner_decision_seconds" ["pool"] "Time the policy took for one decision.";
-    WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held it: `hit`, `miss`.";
+    WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held all of it: `hit`, `miss`.";
     RESTORED_BYTES Counter "forerunner_context_restored_bytes_total" ["pool"] "Encoded bytes read to restore contexts.";
     STORED_BYTES Counter "forerunner_context_stored_bytes_total" ["pool"] "Encoded bytes of context changes stored.";
     FULL_BYTES Counter "forerunner_context_full_bytes_total" ["pool"] "Bytes that the contexts have after their tasks, each as one JSON array: what would have moved without deltas.";
-    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes: `to_agent`, `from_agent`.";
+    PIPE_FULL_BYTES Counter "forerunner_context_pipe_full_bytes_total" ["pool", "direction"] "Bytes that the same contexts have as one JSON array each, before the task (`to_agent`) and after it (`from_agent`): what would have moved without deltas and packing.";
+    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes, packed if they are: `to_agent`, `from_agent`.";
     SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by where it came from: `new`, `agent`, `node`, `delta`, `store`.";
     RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or what was missing of it, from the store and decode it.";
+    PREFETCHES Counter "forerunner_context_prefetches_total" ["pool", "result"] "Contexts restored from the store while their tasks waited: `restored`, of these `used` by the next task, and `given_up` before they were restored.";
     RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times an agent process had lost a context that it was thought to hold, and was sent all of it.";
     CHAIN_FRAMES Histogram "forerunner_context_chain_frames" ["pool"] "Frames of a context's stored chain after a task.";
     REBASES Counter "forerunner_context_rebases_total" ["pool", "when"] "Chains replaced by a fresh base: `turn` (at a bound, with the result), `background`.";
@@ -252,18 +254,20 @@ pub(crate) struct ContextMetrics {
     warm: [Counter; 2],
     sources: [Counter; ContextSource::ALL.len()],
     pipe_bytes: [Counter; 2],
+    pipe_full_bytes: [Counter; 2],
     rebases: [Counter; 2],
     restored_bytes: Counter,
     stored_bytes: Counter,
     full_bytes: Counter,
     rebased_bytes: Counter,
     reloads: Counter,
+    prefetches: [Counter; 3],
     restore_time: Histogram,
     chain_frames: Histogram,
 }
 
 impl ContextMetrics {
-    fn new(pool: &str) -> Self {
+    pub(crate) fn new(pool: &str) -> Self {
         let of = |name: &'static str| counter!(name, "pool" => pool.to_owned());
         let two = |name: &'static str, label: &'static str, values: [&'static str; 2]| {
             values.map(|value| counter!(name, "pool" => pool.to_owned(), label => value))
@@ -273,25 +277,52 @@ impl ContextMetrics {
             sources: ContextSource::ALL
                 .map(|source| counter!(SOURCES, "pool" => pool.to_owned(), "source" => source.as_str())),
             pipe_bytes: two(PIPE_BYTES, "direction", ["to_agent", "from_agent"]),
+            pipe_full_bytes: two(PIPE_FULL_BYTES, "direction", ["to_agent", "from_agent"]),
             rebases: two(REBASES, "when", ["turn", "background"]),
             restored_bytes: of(RESTORED_BYTES),
             stored_bytes: of(STORED_BYTES),
             full_bytes: of(FULL_BYTES),
             rebased_bytes: of(REBASED_BYTES),
             reloads: of(RELOADS),
+            prefetches: ["restored", "used", "given_up"]
+                .map(|result| counter!(PREFETCHES, "pool" => pool.to_owned(), "result" => result)),
             restore_time: histogram!(RESTORE_TIME, "pool" => pool.to_owned()),
             chain_frames: histogram!(CHAIN_FRAMES, "pool" => pool.to_owned()),
         }
     }
 
-    /// A task's context is at hand.
-    pub(crate) fn found(&self, cost: &ContextCost) {
-        self.warm[usize::from(cost.source != ContextSource::Agent)].increment(1);
+    /// A task's context is at hand; it may have been restored ahead of the task.
+    pub(crate) fn found(&self, cost: &ContextCost, was_ahead: bool) {
         self.sources[cost.source as usize].increment(1);
+        self.prefetches[1].increment(u64::from(was_ahead));
+        self.restored(cost);
+    }
+
+    fn restored(&self, cost: &ContextCost) {
         if matches!(cost.source, ContextSource::Delta | ContextSource::Store) {
             self.restored_bytes.increment(cost.restored_bytes);
             self.restore_time.record(cost.restore_s);
         }
+    }
+
+    /// A context was restored ahead of its task.
+    pub(crate) fn prefetched(&self, cost: &ContextCost) {
+        self.prefetches[0].increment(1);
+        self.restored(cost);
+    }
+
+    /// A restore was given up: its task has gone.
+    pub(crate) fn prefetch_given_up(&self) {
+        self.prefetches[2].increment(1);
+    }
+
+    /// An agent has worked on a context that it held, or had to be sent. `full` says what it would have taken to move it
+    /// whole over the pipe, there and back, if there is one.
+    pub(crate) fn ran(&self, was_held: bool, full: Option<[u64; 2]>) {
+        self.warm[usize::from(!was_held)].increment(1);
+        let [to_agent, from_agent] = full.unwrap_or_default();
+        self.pipe_full_bytes[0].increment(to_agent);
+        self.pipe_full_bytes[1].increment(from_agent);
     }
 
     /// A task with a context has ended.

@@ -21,14 +21,14 @@ use tokio::{
 use crate::{
     Error, Handle, SystemClock,
     admission::Admission,
-    clock::IdMaker,
+    clock::{IdMaker, StoreClock},
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
         messages::Leave,
         said::{SaidBox, keep_said},
         settings::{Bounds, Changed},
     },
-    contexts::{ContextBook, NodeContexts},
+    contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize, messages::Retire},
     handle::{PoolEntry, Shared},
@@ -141,7 +141,9 @@ impl Node {
     /// When a pool is named twice, the store fails, or a policy's settings are not valid.
     pub async fn start(spec: NodeSpec) -> Result<Self, Error> {
         let ids = IdMaker::new();
-        let now = spec.clock.now();
+        let clock = StoreClock::new(spec.clock);
+        clock.ask(&*spec.store).await?;
+        let now = clock.now();
         let node = ids.node(now);
         let shared_store = spec.shared || spec.store.is_shared();
         let whose = if shared_store { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
@@ -152,7 +154,7 @@ impl Node {
         }
         let deps = Arc::new(Deps {
             store: spec.store,
-            clock: spec.clock,
+            clock,
             node,
             watch: WatchBoard::default(),
             said: SaidBox::default(),
@@ -251,6 +253,7 @@ async fn start_pool(
     let deps = Arc::new(PoolDeps {
         admission: Admission::new(waiting, spec.settings.queue.limit),
         node,
+        prefetches: Prefetches::new(&spec.name),
         name: spec.name,
         settings: spec.settings,
         policy: spec.policy,

@@ -1,9 +1,10 @@
 //! Contexts on every store: random histories of edits, on two nodes, with random crashes, restarts and deletions.
 //!
 //! `FORERUNNER_HISTORIES=10000 cargo test --release -p forerunner-runtime --test histories` runs the full count, on
-//! PostgreSQL a fiftieth of it.
+//! PostgreSQL a fiftieth of it. A history waits for its store most of the time, so that several go on at once, each group
+//! with a database of its own.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, thread};
 
 use forerunner_runtime::testkit::{Happened, Reopen, live_through};
 use forerunner_store::{MemoryStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store};
@@ -17,24 +18,28 @@ mod pg;
 const CASES: u64 = 60;
 /// Of so many, one is tried on PostgreSQL, where each statement is a round trip.
 const PER_POSTGRES_CASE: u64 = 50;
+/// Databases in use at once.
+const DATABASES: u64 = 8;
 
 fn cases() -> u64 {
     std::env::var("FORERUNNER_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(CASES)
 }
 
-async fn live(mut store: Arc<dyn Store>, reopen: &Reopen, cases: u64) {
+/// A database that is there already, and how to open it again.
+type Opened = (Arc<dyn Store>, Box<Reopen>);
+
+/// Lives through so many histories, spread over databases that `open` makes, and checks that everything happened.
+fn live(open: impl Fn() -> Opened + Sync, cases: u64) {
+    let groups: Vec<Happened> = thread::scope(|scope| {
+        let group = |first: u64| {
+            let open = &open;
+            scope.spawn(move || live_in_turn(open(), (first..cases).step_by(DATABASES as usize)))
+        };
+        let groups: Vec<_> = (0..DATABASES.min(cases)).map(group).collect();
+        groups.into_iter().map(|group| group.join().expect("a history failed, as told above")).collect()
+    });
     let mut sum = Happened::default();
-    for seed in 0..cases {
-        let (next, happened) = live_through(store, reopen, seed).await;
-        store = next;
-        sum.commits += happened.commits;
-        sum.crashes += happened.crashes;
-        sum.restarts += happened.restarts;
-        sum.restores += happened.restores;
-        sum.tended += happened.tended;
-        sum.rebases += happened.rebases;
-        sum.deletions += happened.deletions;
-    }
+    groups.into_iter().for_each(|happened| sum += happened);
     println!("{cases} histories: {sum:?}");
     let Happened { commits, crashes, restarts, restores, tended, rebases, deletions } = sum;
     assert!(
@@ -43,43 +48,50 @@ async fn live(mut store: Arc<dyn Store>, reopen: &Reopen, cases: u64) {
     );
 }
 
-#[tokio::test]
-async fn what_is_restored_from_memory_is_what_was_committed() {
-    live(Arc::new(MemoryStore::default()), &|store| store, cases()).await;
+fn live_in_turn((mut store, reopen): Opened, seeds: impl Iterator<Item = u64>) -> Happened {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut sum = Happened::default();
+    for seed in seeds {
+        let (next, happened) = runtime.block_on(live_through(store, &*reopen, seed));
+        store = next;
+        sum += happened;
+    }
+    sum
 }
 
-#[tokio::test]
-async fn what_is_restored_from_sqlite_is_what_was_committed() {
+/// Opens a store again after whoever held it last has let go: a file is closed when nobody holds it.
+fn reopening(open: impl Fn() -> Arc<dyn Store> + 'static) -> Opened {
+    let store = open();
+    let reopen = move |store: Arc<dyn Store>| {
+        drop(store);
+        open()
+    };
+    (store, Box::new(reopen))
+}
+
+#[test]
+fn what_is_restored_from_memory_is_what_was_committed() {
+    live(|| (Arc::new(MemoryStore::default()), Box::new(|store| store)), cases());
+}
+
+#[test]
+fn what_is_restored_from_sqlite_is_what_was_committed() {
     let shared = Path::new("/dev/shm");
-    let directory = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
-    let path = directory.path().join("tasks.db");
-    let options = SqliteOptions { quick_check: false, ..SqliteOptions::default() };
-    let open = move || Arc::new(SqliteStore::open(&path, options).unwrap()) as Arc<dyn Store>;
-    let reopen = {
-        let open = open.clone();
-        move |store: Arc<dyn Store>| {
-            // The last one to hold it: the file is closed when it is gone.
-            drop(store);
-            open()
-        }
+    let open = || {
+        let directory = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
+        let options = SqliteOptions { quick_check: false, ..SqliteOptions::default() };
+        reopening(move || Arc::new(SqliteStore::open(directory.path().join("tasks.db"), options).unwrap()))
     };
-    live(open(), &reopen, cases()).await;
+    live(open, cases());
 }
 
-#[tokio::test]
-async fn what_is_restored_from_postgres_is_what_was_committed() {
+#[test]
+fn what_is_restored_from_postgres_is_what_was_committed() {
     let server = pg::PgServer::start(false);
-    let url = server.database();
-    let open = move || {
+    let open = || {
+        let url = server.database();
         let options = PostgresOptions { database_time: false, ..PostgresOptions::default() };
-        Arc::new(PostgresStore::open(&url, options).unwrap()) as Arc<dyn Store>
+        reopening(move || Arc::new(PostgresStore::open(&url, options).unwrap()))
     };
-    let reopen = {
-        let open = open.clone();
-        move |store: Arc<dyn Store>| {
-            drop(store);
-            open()
-        }
-    };
-    live(open(), &reopen, (cases() / PER_POSTGRES_CASE).max(8)).await;
+    live(open, (cases() / PER_POSTGRES_CASE).max(8));
 }

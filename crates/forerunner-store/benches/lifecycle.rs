@@ -51,11 +51,18 @@ impl Bench {
         );
         self.store.enqueue(vec![Submission { task, fingerprint: None }]).await.expect("the store works");
         let node = NodeId::from_parts(Timestamp::from_micros(0), 0);
-        let claim = Claim { pool: self.pool.clone(), node, limit: 1, now, lease_until: now };
+        let claim = Claim { pool: self.pool.clone(), node, limit: 1, starts: usize::MAX, now, lease_until: now };
         for task in self.store.claim(claim).await.expect("the store works") {
             let next = Next::Finish { state: TaskState::Succeeded, output: Some(self.output.clone()), error: None };
-            let settlement =
-                Settlement { task: task.id, epoch: task.epoch, now, next, context: None, context_cost: None };
+            let settlement = Settlement {
+                task: task.id,
+                epoch: task.epoch,
+                now,
+                next,
+                context: None,
+                context_cost: None,
+                started: None,
+            };
             let settled = self.store.settle(vec![settlement]).await.expect("the store works");
             assert!(settled[0].is_ok());
         }

@@ -11,6 +11,7 @@
 
 mod contexts;
 mod fencing;
+mod held;
 mod keys;
 mod lab;
 mod life;
@@ -25,6 +26,7 @@ mod random;
 
 pub use contexts::*;
 pub use fencing::*;
+pub use held::*;
 pub use keys::*;
 pub use life::*;
 pub use lines::*;
@@ -77,6 +79,9 @@ macro_rules! store_conformance {
             a_settle_after_cancel_or_rescue_is_lost
             the_newest_epoch_alone_is_accepted
             agents_are_noted_under_their_lease_only
+            a_held_task_starts_when_that_is_told
+            a_held_task_given_back_was_never_tried
+            a_held_task_whose_node_is_gone_is_under_suspicion_only
             a_context_grows_by_frames_and_is_replaced_by_a_full_one
             a_context_of_another_version_loses_the_lease
             who_holds_a_version_reads_only_what_follows

@@ -50,6 +50,14 @@ pub enum StoreError {
         /// Where the store is.
         place: String,
     },
+    /// There cannot be a store at this place.
+    #[error("cannot use {place} for a store: {reason}; name a file in a directory where this user may write")]
+    Place {
+        /// Where the store was to be.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The data cannot be read back.
     #[error("the store at {place} is damaged: {reason}; restore a copy, nothing was changed")]
     Damaged {

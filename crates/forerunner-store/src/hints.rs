@@ -27,7 +27,7 @@ pub struct Hints {
     /// Tasks with new events.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub said: BTreeSet<TaskId>,
-    /// Settings of a pool changed.
+    /// Settings of a pool changed, or what the leader plans for one.
     #[serde(skip_serializing_if = "is_false")]
     pub settings: bool,
     /// There was more than is named here: whoever waits for anything looks for it.

@@ -13,13 +13,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
 use self::state::State;
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Store, StoreError, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 const KIND: &str = "memory";
@@ -96,10 +96,10 @@ impl Store for MemoryStore {
         })
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for (task, epoch, agent) in assignments {
-            state.assign(task, epoch, agent);
+        for (task, epoch, start) in assignments {
+            state.assign(task, epoch, start);
         }
     }
 

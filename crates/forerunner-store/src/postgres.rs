@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
@@ -48,8 +48,8 @@ use self::{
 };
 use crate::{
     Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
-    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Start, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -62,8 +62,9 @@ pub struct PostgresOptions {
     pub connections: usize,
     /// Longest time to get a connection; 3 s unless said.
     pub connect_timeout: Duration,
-    /// Longest time of each step of a transaction: begin, each statement, commit; 5 s unless said. The server is told the
-    /// same, and it is how long sent bytes may stay unacknowledged.
+    /// Longest silence of the database in a transaction: until it has begun, a connection for it included, then in each
+    /// statement and in the commit; 5 s unless said. The server is told the same, and it is how long sent bytes may stay
+    /// unacknowledged.
     pub call_timeout: Duration,
     /// Time between two rounds of vacuuming the tables that change with every task, by one node at a time; 30 s unless said.
     pub vacuum_every: Duration,
@@ -215,7 +216,7 @@ impl Store for PostgresStore {
         self.ask(Ask::Settle(batch))
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         drop(self.ask::<()>(Ask::Assign(assignments)));
     }
 
@@ -301,6 +302,10 @@ impl Store for PostgresStore {
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.ask(Ask::Purge(before, limit))
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.ask(Ask::Time)
     }
 
     fn check(&self) -> StoreFuture<()> {

@@ -2,6 +2,8 @@
 
 use forerunner_core::{ErrorKind, Task, TaskError, TaskState, Timestamp};
 
+use crate::Claim;
+
 /// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
 ///
 /// What is left is reported as due at once, so the caller sweeps again.
@@ -43,4 +45,16 @@ pub(crate) fn expired() -> TaskError {
 /// The state a settlement ends a task in. A state that is no end cannot be asked for; should it be, the task fails.
 pub(crate) fn end_state(state: TaskState) -> TaskState {
     if state.is_terminal() { state } else { TaskState::Failed }
+}
+
+/// Whether the `place`th task of a claim starts at once, rather than being held for an agent that is ready next. One that
+/// was in a crash before starts: if it is what crashes nodes, that has to be counted.
+pub(crate) fn starts(claim: &Claim, place: usize, crashes: u32) -> bool {
+    place < claim.starts || crashes > 0
+}
+
+/// The crashes of a task whose node is gone. One that was held had not begun, as far as known: it is under suspicion, so that
+/// it is not held again, and no more than that.
+pub(crate) fn crashes_with(crashes: u32, was_held: bool) -> u32 {
+    if was_held { crashes.max(1) } else { crashes.saturating_add(1) }
 }

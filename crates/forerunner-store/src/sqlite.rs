@@ -8,6 +8,7 @@
 mod cache;
 mod contexts;
 mod failure;
+mod health;
 mod inbox;
 mod jobs;
 mod listing;
@@ -32,13 +33,14 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use self::{
     cache::Agents,
     failure::{KIND, Sql, closed, unavailable},
+    health::Health,
     inbox::Inbox,
     jobs::{Kind, Weight, Work, arriving},
     reader::{Readers, question},
@@ -48,8 +50,8 @@ use self::{
 };
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreError, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -58,7 +60,8 @@ pub struct SqliteOptions {
     /// Largest size of the database, in bytes; beyond it new tasks are refused as if the disk were full, and the last
     /// MiB is kept for finishing those that are there. `None`, the default, leaves it to the disk.
     pub max_size_bytes: Option<u64>,
-    /// Whether to check the whole file when it is opened, about a second a GiB. On unless said.
+    /// Whether to check the whole file: when it is opened if it has 64 MiB at most; else beside the work, for about a second a
+    /// GiB, and what is found is logged and answered by [`Store::check`]. On unless said.
     pub quick_check: bool,
     /// Threads that answer questions, at least 1; 2 unless said.
     pub readers: usize,
@@ -90,6 +93,8 @@ pub struct SqliteStore {
     agents: Agents,
     max_size: MaxSize,
     membership: Mutex<Membership>,
+    /// The check of a large file.
+    health: Mutex<Option<Health>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -103,7 +108,8 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let lock = open::lock(&path)?;
-        open::inspect(&path, options.quick_check)?;
+        let is_small = health::is_small(&path);
+        open::inspect(&path, options.quick_check && is_small)?;
         let (inbox, agents, max_size) = (Arc::<Inbox>::default(), Agents::default(), MaxSize::default());
         max_size.store(options.max_size_bytes.unwrap_or(0), Ordering::Relaxed);
         let (readers, reader_threads) = Readers::start(&path, options.readers)?;
@@ -118,8 +124,9 @@ impl SqliteStore {
         })?;
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
-        let (readers, writer) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)));
-        Ok(Self { path, inbox, readers, agents, max_size, membership: Mutex::default(), writer })
+        let health = if options.quick_check && !is_small { Some(Health::begin(path.clone())?) } else { None };
+        let (readers, writer, health) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)), Mutex::new(health));
+        Ok(Self { health, path, inbox, readers, agents, max_size, membership: Mutex::default(), writer })
     }
 
     /// Changes the largest size of the database, in bytes, while it runs. `None` leaves it to the disk.
@@ -202,7 +209,7 @@ impl Store for SqliteStore {
         self.write(Kind::Change, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.settle(batch))
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         let assign = |tx: &mut Tx<'_>, assignments: &Vec<_>| {
             tx.assign(assignments);
             Ok(())
@@ -292,6 +299,11 @@ impl Store for SqliteStore {
     }
 
     fn check(&self) -> StoreFuture<()> {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(damage) = health.as_ref().and_then(Health::damage) {
+            return Box::pin(std::future::ready(Err(damage)));
+        }
+        drop(health);
         self.write(Kind::Admit, Weight { items: 1, bytes: 0 }, (), |tx, ()| tx.beat())
     }
 
@@ -299,6 +311,7 @@ impl Store for SqliteStore {
         let (reply, answer) = oneshot::channel();
         // The readers stop once nobody can ask them.
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).take();
         if !self.inbox.close(Some(reply)) {
             return Box::pin(std::future::ready(Err(closed())));
         }
@@ -322,6 +335,7 @@ impl Drop for SqliteStore {
     /// Closes the store, and waits until it has: whoever opens the file next must find it free.
     fn drop(&mut self) {
         self.readers.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.health.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         self.inbox.close(None);
         if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             drop(writer.join());

@@ -62,8 +62,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
 
-    /// Notes which agent runs a task, for listings. Best effort: not durable, ignored when the lease is gone.
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>);
+    /// Notes which agent runs a task since when, for listings. Best effort: not durable, ignored when the lease is gone.
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>);
 
     /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
     /// its lease without a result ends the task. A store that is shared keeps the mark, and tells the holder with its next
@@ -93,7 +93,8 @@ pub trait Store: Send + Sync + 'static {
     fn leave(&self, node: NodeId) -> StoreFuture<()>;
 
     /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
-    /// or dies of too many (see [`RetryPolicy::max_crashes`]).
+    /// or dies of too many (see [`RetryPolicy::max_crashes`]). One that was only held counts as having been in one crash,
+    /// and does not die of it.
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
 
     /// Reads one task.
@@ -168,6 +169,12 @@ pub trait Store: Send + Sync + 'static {
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
 
+    /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the
+    /// times that callers give.
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Answers once a small write has reached the disk, so that readiness can tell a broken store.
     fn check(&self) -> StoreFuture<()>;
 
@@ -224,7 +231,11 @@ pub struct Claim {
     pub node: NodeId,
     /// At most this many.
     pub limit: usize,
-    /// Stored as the start of the attempts.
+    /// How many of them start now: the first ones, and any that was under way in a crash before. The others are held for
+    /// agents that are ready next: they have no start until [`Store::assign`] or their [`Settlement`] tells it, and the
+    /// attempt of one that is taken back before does not count.
+    pub starts: usize,
+    /// Stored as the start of the attempts that start.
     pub now: Timestamp,
     /// When the leases end unless the node renews them; see [`Store::renew`].
     pub lease_until: Timestamp,
@@ -243,6 +254,15 @@ pub struct Look {
     pub now: Timestamp,
 }
 
+/// How an attempt began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// On which agent.
+    pub agent: AgentId,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// The end of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {
@@ -258,6 +278,8 @@ pub struct Settlement {
     pub context: Option<ContextCommit>,
     /// What its context took, for the task's record.
     pub context_cost: Option<Box<ContextCost>>,
+    /// How the attempt began, if it did and that was not told by [`Store::assign`].
+    pub started: Option<Start>,
 }
 
 /// What a settle brought about.

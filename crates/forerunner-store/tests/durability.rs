@@ -66,13 +66,13 @@ fn task(number: i64, input: &str) -> Submission {
 }
 
 fn claim(limit: usize) -> Claim {
-    Claim { pool: pool(), node: node(1), limit, now: at(1), lease_until: at(100) }
+    Claim { pool: pool(), node: node(1), limit, starts: usize::MAX, now: at(1), lease_until: at(100) }
 }
 
 fn success(task: &Task) -> Settlement {
     let output = Some(Payload::trusted("\"done\""));
     let next = Next::Finish { state: TaskState::Succeeded, output, error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None }
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None, started: None }
 }
 
 fn open(path: &Path) -> SqliteStore {
@@ -156,6 +156,16 @@ async fn files_are_for_their_owner_only() {
         seen += 1;
     }
     assert!(seen >= 4, "database, log, lock and reserve: {seen}");
+}
+
+#[tokio::test]
+async fn a_place_that_takes_no_file_is_named_and_not_asked_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = SqliteStore::open(file.join("tasks.db"), SqliteOptions::default()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Place { place, .. } if place.ends_with("file/tasks.db")), "{refused}");
+    assert!(!refused.is_retryable());
 }
 
 #[tokio::test]

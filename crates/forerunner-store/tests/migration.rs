@@ -60,7 +60,8 @@ async fn a_file_of_version_1_opens_and_its_contexts_go_on() {
     let task =
         Task::accepted(TaskId::from_parts(now, 1), new, now, std::time::Duration::from_secs(9), RetryPolicy::default());
     store.enqueue(vec![Submission { task, fingerprint: None }]).await.unwrap();
-    let claim = Claim { pool: pool(), node: NodeId::from_parts(now, 2), limit: 1, now, lease_until: now };
+    let claim =
+        Claim { pool: pool(), node: NodeId::from_parts(now, 2), limit: 1, starts: usize::MAX, now, lease_until: now };
     let task = store.claim(claim).await.unwrap().remove(0);
     assert_eq!((task.context_version, task.context_born), (3, 0));
 
@@ -79,7 +80,7 @@ async fn a_file_of_version_1_opens_and_its_contexts_go_on() {
     };
     let finish = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
     let (context, epoch) = (Some(commit), LeaseEpoch(task.epoch.0));
-    let settlement = Settlement { task: task.id, epoch, now, next: finish, context, context_cost: None };
+    let settlement = Settlement { task: task.id, epoch, now, next: finish, context, context_cost: None, started: None };
     store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     let stored = read(&store).await;
     assert_eq!((stored.version, texts(&stored).len(), texts(&stored)[6].as_str()), (4, 7, "\"turn 4\""));

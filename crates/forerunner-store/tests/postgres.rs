@@ -68,12 +68,12 @@ fn submission(number: i64) -> Submission {
 }
 
 fn claim(node: NodeId, limit: usize) -> Claim {
-    Claim { pool: pool(), node, limit, now: at(1), lease_until: at(100) }
+    Claim { pool: pool(), node, limit, starts: usize::MAX, now: at(1), lease_until: at(100) }
 }
 
 fn done(task: &Task) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None }
+    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None, started: None }
 }
 
 mod conformance {
@@ -285,8 +285,15 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
         one.say(vec![Said { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
     };
     let settle = async |task: &Task, next| {
-        let settlement =
-            Settlement { task: id, epoch: task.epoch, now: at(4), next, context: None, context_cost: None };
+        let settlement = Settlement {
+            task: id,
+            epoch: task.epoch,
+            now: at(4),
+            next,
+            context: None,
+            context_cost: None,
+            started: None,
+        };
         one.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     };
     let first = one.claim(claim(node(1), 1)).await.unwrap().remove(0);
@@ -550,4 +557,35 @@ async fn a_server_that_falls_silent_is_given_up() {
     let outcome = tokio::time::timeout(Duration::from_secs(30), opening).await.expect("bounded").unwrap();
     assert!(outcome.unwrap_err().is_retryable());
     assert!(silent.join().unwrap().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn silence_is_waited_for_once_also_by_those_who_come_meanwhile() {
+    let server = PgServer::start(false);
+    let (connect_timeout, call_timeout) = (Duration::from_secs(4), Duration::from_secs(5));
+    let options = PostgresOptions { connect_timeout, call_timeout, ..OPTIONS };
+    let store = Arc::new(PostgresStore::open(&server.database(), options).unwrap());
+    drop(store.enqueue(vec![submission(0)]).await.unwrap());
+    let hang = server.hang();
+    let begun = tokio::time::Instant::now();
+    let calls = (1..=5).map(|number| {
+        let store = Arc::clone(&store);
+        async move {
+            tokio::time::sleep(Duration::from_millis(100 * number as u64)).await;
+            store.enqueue(vec![submission(number)]).await
+        }
+    });
+    let calls: Vec<_> = calls.map(tokio::spawn).collect();
+    for call in calls {
+        assert!(call.await.unwrap().unwrap_err().is_retryable());
+    }
+    let took = begun.elapsed();
+    assert!(took < connect_timeout + call_timeout, "a connection that is silent is not followed by another: {took:?}");
+    drop(hang);
+    let mut tries = 0;
+    while let Err(error) = store.enqueue(vec![submission(0)]).await {
+        tries += 1;
+        assert!(error.is_retryable() && tries < 200, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -9,7 +9,9 @@ use super::load::Load;
 const SOON: Duration = Duration::from_secs(60);
 /// Syncs of the opening, which are left alone: a node that cannot open its store does not start.
 const OPENING: u64 = 8;
+/// Tasks that are submitted beside those that it takes to come to the faults.
 const TASKS: u64 = 60;
+const CONNECTIONS: u64 = 4;
 
 /// Whether this process may trace others; says why not.
 fn can_trace() -> bool {
@@ -59,6 +61,8 @@ async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
         ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
     let mut service = site.serve_under(&strace).await;
     let load = Load::new(&site, &service);
+    // Each sync serves one submission of each connection at most.
+    let tasks = TASKS + CONNECTIONS * first;
     let breaking = async {
         let mut told = Duration::ZERO;
         if !heals {
@@ -71,7 +75,7 @@ async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
             .await;
             told = begun.elapsed();
         } else {
-            eventually("the load goes on", SOON, async || holds(load.acknowledged() >= TASKS)).await;
+            eventually("the load goes on", SOON, async || holds(load.acknowledged() >= tasks)).await;
         }
         assert!(service.is_running(), "a disk that fails is no reason to end");
         service.kill();
@@ -80,14 +84,14 @@ async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
         load.turn_to(&service);
         (service, told)
     };
-    let ((service, told), ()) = futures_util::join!(breaking, load.submit_all(4, TASKS, 0.0));
+    let ((service, told), ()) = futures_util::join!(breaking, load.submit_all(CONNECTIONS, tasks, 0.0));
     load.see_all_ended(SOON).await;
     assert_eq!(service.stop(SOON).await, 0);
     // A claim that could not be written is void, and its attempt may be run once more in the same life.
     let mut history = load.history.borrow_mut();
     history.orphans(&site);
     let counts = history.check_clients();
-    assert_eq!(counts.acknowledged as u64, TASKS);
+    assert_eq!(counts.acknowledged as u64, tasks);
     assert_eq!(counts.ended, counts.acknowledged, "{counts:?}");
     (load.repeated.get(), told)
 }

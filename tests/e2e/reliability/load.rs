@@ -87,6 +87,16 @@ impl Load {
         }
     }
 
+    /// Submits tasks one by one that nobody takes for now, each to the next client.
+    pub async fn submit_waiting(&self, tasks: u64) {
+        for number in 0..tasks {
+            let key = format!("waits-{number}");
+            let call = Call::submit("work", &json!({ "input": { "waits": number } }));
+            let task = self.client().ask(call.header("Idempotency-Key", &key)).await.expect(202);
+            self.history.borrow_mut().acked(&key, task["id"].as_str().expect("an accepted task has an id"));
+        }
+    }
+
     /// Waits for the end of all tasks and notes how they stand, results included.
     pub async fn see_all_ended(&self, limit: Duration) -> Vec<Value> {
         let client = self.client();

@@ -6,6 +6,7 @@ use forerunner_e2e::{Pool, Seeded, Service, Site, count, eventually, holds};
 
 use super::load::{Load, PATIENCE};
 
+const AGENTS: u32 = 8;
 const CONNECTIONS: u64 = 12;
 const SEED: u64 = 0xf0_4e;
 const CHILDREN_GONE: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ impl Plan {
 async fn nothing_that_was_acknowledged_is_lost_by_kills_of_the_node() {
     let plan = Plan { tasks: count(10_000, 100_000), kills: count(20, 200) };
     let site = Site::new();
-    let pool = Pool::writing("work", &site.effects()).fixed(8).set("task.retry_initial = \"20ms\"");
+    let pool = Pool::writing("work", &site.effects()).fixed(AGENTS).set("task.retry_initial = \"20ms\"");
     // A task may be hit by several kills; only so many that chance alone cannot reach the limit make it dead here.
     let site = site.with("log.level = \"warn\"", &[pool.set("task.max_crashes = 12\ntask.max_attempts = 30")]);
     let service = site.serve().await;
@@ -40,6 +41,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_kills_of_the_node() {
     let mut history = load.history.borrow_mut();
     history.take(&site.effects(), NODE);
     history.orphans(&site);
+    history.count_running("work", AGENTS.into());
     let counts = history.check();
     assert_eq!(counts.acknowledged as u64, plan.tasks);
     assert_eq!(counts.succeeded, counts.acknowledged, "{counts:?}");

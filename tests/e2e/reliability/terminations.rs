@@ -6,6 +6,7 @@ use forerunner_e2e::{Call, Client, Event, History, Pool, Seeded, Signal, Site, c
 use futures_util::future::join_all;
 use serde_json::json;
 
+const AGENTS: u32 = 4;
 const CONNECTIONS: u64 = 6;
 const GRACE: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const CHILDREN_GONE: Duration = Duration::from_secs(2);
 async fn sigterm_at_random_moments_loses_nothing_and_fails_nothing() {
     let rounds = count(10, 100);
     let site = Site::new();
-    let pool = Pool::writing("work", &site.effects()).fixed(4).set("queue.limit = 1000000");
+    let pool = Pool::writing("work", &site.effects()).fixed(AGENTS).set("queue.limit = 1000000");
     let site = site.with("log.level = \"error\"\nshutdown.grace = \"10s\"", &[pool]);
     let history = RefCell::new(History::of(&site));
     let mut chance = Seeded::new(0xd12);
@@ -52,6 +53,7 @@ async fn sigterm_at_random_moments_loses_nothing_and_fails_nothing() {
     assert_eq!(service.stop(SOON).await, 0);
     history.orphans(&site);
     history.take(&site.effects(), NODE);
+    history.count_running("work", AGENTS.into());
     let counts = history.check();
     exits.sort_unstable();
     let last = exits.last().copied().unwrap_or_default();

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Counts, Epoch, Event, Violation, check};
+use super::{Counts, Epoch, Event, Violation, check, running::most_at_once};
 use crate::{Effect, Effects, Site, effects::Step};
 
 /// An append-only log of a run, over any number of lives of a service.
@@ -106,6 +106,15 @@ impl History {
     pub fn node_down(&mut self, effects: &Effects, node: &str) {
         self.take(effects, node);
         self.note(Event::NodeDown { node: node.to_owned() });
+    }
+
+    /// Notes how many agents of a pool were at work at once, by what they have written down, and how many it may have.
+    ///
+    /// # Panics
+    /// If a line is torn.
+    pub fn count_running(&mut self, pool: &str, limit: u64) {
+        let count = most_at_once(&self.events());
+        self.note(Event::Counted { what: format!("running of pool {pool}"), count, limit });
     }
 
     /// Notes those processes of a site that are there after its nodes have ended.

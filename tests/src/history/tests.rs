@@ -103,6 +103,22 @@ fn i5_i6_i7_what_was_counted() {
 }
 
 #[test]
+fn runs_are_under_way_until_they_have_an_effect_or_their_node_is_down() {
+    let begun = |holder| started("a", epoch(1, holder));
+    let done = |holder| Event::Effect { task: "a".to_owned(), epoch: epoch(1, holder) };
+    let most = running::most_at_once;
+    assert_eq!(most(&[begun(1), done(1), begun(2), done(2)]), 1);
+    assert_eq!(most(&[begun(1), begun(2), done(1), begun(3), done(2), done(3)]), 2);
+    assert_eq!(most(&[begun(1), begun(1), done(1)]), 1, "an agent that was told to stop begins anew");
+    let lost = [begun(1), begun(2), done(2), down(), begun(2), begun(3), done(3), done(2)];
+    assert_eq!(most(&lost), 2, "the first was lost with its node");
+    let cancelled = [begun(1), ended("a", "cancelled", None), begun(2), done(2)];
+    assert_eq!(most(&cancelled), 1, "the first was ended with its task");
+    let lives = [begun(1), down(), begun(2), done(2), done(1)];
+    assert_eq!(most(&lives), 2, "the first was on another node");
+}
+
+#[test]
 fn k_keys_and_tasks_that_nobody_asked_for() {
     let end = |task: &str| ended(task, "cancelled", None);
     let two_tasks = [acked("k", "a"), acked("k", "b"), end("a"), end("b")];

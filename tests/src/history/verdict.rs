@@ -1,6 +1,6 @@
 //! What can be wrong with a history, and what one without a fault amounts to.
 
-use std::fmt;
+use std::{fmt, iter::Sum};
 
 use super::Event;
 
@@ -77,4 +77,18 @@ pub struct Counts {
     pub runs: usize,
     /// Runs of a lease that the store had forgotten: its node died before the claim was written.
     pub forgotten: usize,
+}
+
+impl Sum for Counts {
+    /// What several histories amount to.
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            acknowledged: sum.acknowledged + one.acknowledged,
+            ended: sum.ended + one.ended,
+            succeeded: sum.succeeded + one.succeeded,
+            dead: sum.dead + one.dead,
+            runs: sum.runs + one.runs,
+            forgotten: sum.forgotten + one.forgotten,
+        })
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store,
+    LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
     StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
@@ -55,7 +55,7 @@ impl Store for FaultyStore {
         self.unless_faulty(Store::check)
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         self.inner.assign(assignments);
     }
 

@@ -148,15 +148,18 @@ impl Attempt {
     async fn warm_up(&mut self, context: ContextId) -> Result<Box<Warm>, AgentError> {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
         let held = self.held.take().map(|held| *held);
+        if !held.as_ref().is_some_and(|held| held.context == context && held.held() == wanted) {
+            self.deps.prefetches.landed(&context).await;
+        }
         let source = Source { store: &*self.deps.node.store, pool: &self.task.pool, node: &self.deps.node.contexts };
         let warm = source.warm_up(context, wanted, held, &self.deps.contexts).await?;
-        self.metrics.contexts.found(&warm.cost);
+        self.metrics.contexts.found(&warm.cost, warm.was_ahead);
         Ok(Box::new(warm))
     }
 
     /// What becomes of the context after the attempt: a change is kept only if the attempt succeeded.
     async fn keep(&self, warm: Box<Warm>, cx: AgentContext, succeeded: bool) -> Box<Kept> {
-        let Warm { memory, mut cost } = *warm;
+        let Warm { memory, mut cost, .. } = *warm;
         let transfer = cx.transfer();
         cost.to_agent_bytes = transfer.to_agent_bytes;
         cost.from_agent_bytes = transfer.from_agent_bytes;
@@ -169,9 +172,11 @@ impl Attempt {
             self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
         }
         let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
+        let was_held = transfer.was_held.unwrap_or(cost.source == ContextSource::Agent);
         let next = cx.into_snapshot();
-        // As one JSON array: brackets, and commas between the items.
-        cost.full_bytes = next.size_bytes() as u64 + next.len().max(1) as u64 + 1;
+        cost.full_bytes = json_bytes(&next);
+        let piped = transfer.was_held.map(|_| [json_bytes(&memory.snapshot), cost.full_bytes]);
+        self.metrics.contexts.ran(was_held, piped);
         let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, restored, refusal });
         if !succeeded {
             return kept(memory, None, None, None, cost);
@@ -280,6 +285,11 @@ impl Attempt {
             _ => error.into_outcome(),
         }
     }
+}
+
+/// A context as one JSON array: brackets, and commas between the items.
+fn json_bytes(snapshot: &Snapshot) -> u64 {
+    snapshot.size_bytes() as u64 + snapshot.len().max(1) as u64 + 1
 }
 
 /// What came of an attempt that was not over at its first poll.

@@ -37,6 +37,8 @@ pub struct Transfer {
     pub load_s: f64,
     /// Whether it had lost a context that it was thought to hold.
     pub agent_lost_it: bool,
+    /// Whether the agent held all of the context before anything was sent; `None` if that was not found out.
+    pub was_held: Option<bool>,
 }
 
 /// The memory of a conversation and the line to whoever waits for the task.
@@ -159,6 +161,10 @@ impl AgentContext {
         self.transfer.from_agent_bytes += transfer.from_agent_bytes;
         self.transfer.load_s += transfer.load_s;
         self.transfer.agent_lost_it |= transfer.agent_lost_it;
+        self.transfer.was_held = match (self.transfer.was_held, transfer.was_held) {
+            (Some(before), Some(now)) => Some(before && now),
+            (before, now) => before.or(now),
+        };
     }
 
     pub(crate) const fn transfer(&self) -> Transfer {

@@ -184,7 +184,9 @@ impl SimulatedDriver {
         let bringing = self.spec.scaled(missing_bytes as f64 / 1e6 * self.spec.restore_s_per_mb);
         take(bringing, cx).await?;
         let load_s = bringing.as_secs_f64();
-        cx.note_transfer(Transfer { to_agent_bytes: missing_bytes, load_s, ..Transfer::default() });
+        // Nothing lacks of a context that is yet to begin, and nobody held it.
+        let was_held = Some(missing_bytes == 0 && !cx.items().is_empty());
+        cx.note_transfer(Transfer { to_agent_bytes: missing_bytes, load_s, was_held, ..Transfer::default() });
         self.hold(cx);
         Ok(())
     }

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
 use forerunner_core::{NodeId, PoolName, Timestamp};
 use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
+use tokio::time::Instant;
 
 use super::{
-    messages::{Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
+    messages::{BeatNow, Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
     news::stream_of,
     report::{NodeReport, PlanText, PoolReport},
     settings::Changed,
@@ -63,8 +64,8 @@ pub(crate) struct ClusterActor {
     pub(super) looking: bool,
     /// When the leases of another node end unless it beats.
     next_end: Option<SpawnHandle>,
-    beaten_at: Timestamp,
-    rescued_at: Timestamp,
+    beaten_at: Instant,
+    rescued_at: Instant,
     /// The leases are given up until the next beat succeeds.
     lost: bool,
     left: bool,
@@ -72,11 +73,11 @@ pub(crate) struct ClusterActor {
 
 impl ClusterActor {
     pub(crate) fn new(deps: Arc<Deps>, pools: BTreeMap<PoolName, ClusterPool>) -> Self {
-        let now = deps.now();
+        let (started_at, now) = (deps.now(), Instant::now());
         Self {
             deps,
             pools,
-            started_at: now,
+            started_at,
             leads: None,
             nodes: Vec::new(),
             beating: false,
@@ -102,12 +103,15 @@ impl ClusterActor {
             self.pools.iter().map(|(name, pool)| (name.clone(), pool.report.send(MakeReport))).collect();
         let reports =
             futures_util::future::join_all(asked.into_iter().map(async |(name, report)| (name, report.await)));
-        let (deps, begun) = (self.deps.clone(), self.deps.now());
+        let (deps, begun) = (self.deps.clone(), Instant::now());
         let (started_at, term) = (self.started_at, self.leads);
         let call = async move {
             let (report, plan) = gather(started_at, reports.await);
             let plan = term.map(|term| Plan { term, text: text(&plan) });
-            deps.store.beat(Beat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan }).await
+            let beat = Beat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
+            // Whether the time can be told, the beat says as well.
+            let (beaten, _) = tokio::join!(deps.store.beat(beat), deps.clock.ask(&*deps.store));
+            beaten
         };
         ctx.spawn(call.into_actor(self).map(move |answer, cluster, ctx| {
             cluster.beating = false;
@@ -122,7 +126,7 @@ impl ClusterActor {
         }));
     }
 
-    fn on_beaten(&mut self, begun: Timestamp, beaten: Beaten, ctx: &mut Context<Self>) {
+    fn on_beaten(&mut self, begun: Instant, beaten: Beaten, ctx: &mut Context<Self>) {
         self.beaten_at = begun;
         self.lost = false;
         let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
@@ -138,11 +142,12 @@ impl ClusterActor {
         let mut plan: PlanText = beaten.plan.and_then(|plan| serde_json::from_str(&plan.text).ok()).unwrap_or_default();
         for (name, pool) in &self.pools {
             let others = reports.iter().filter(|(node, _)| *node != self.deps.node);
-            let others = others.filter_map(|(node, report)| report.pools.get(name).map(|pool| (*node, *pool)));
+            let others = others.filter_map(|(node, report)| report.pools.get(name).map(|pool| (*node, pool.clone())));
             pool.standing.do_send(Standing {
                 leads: leads.is_some(),
                 others: others.collect(),
                 plan: plan.remove(name),
+                beat: ctx.address().recipient(),
             });
         }
         self.stop_cancelled(beaten.stops.iter().map(|(task, _)| *task).collect());
@@ -189,7 +194,7 @@ impl ClusterActor {
                     return cluster.count_all(name, ctx);
                 }
                 if let Some(pool) = cluster.pools.get(&name) {
-                    pool.counted.do_send(Counted { claimable, waiting, next_due });
+                    pool.counted.do_send(Counted { claimable, waiting, next_due, nodes: cluster.nodes.len() });
                 }
             }));
         }
@@ -201,7 +206,12 @@ impl ClusterActor {
         ctx.spawn(call.into_actor(self).map(move |counts: Result<TaskCounts, StoreError>, cluster, _| {
             if let (Ok(counts), Some(pool)) = (counts, cluster.pools.get(&name)) {
                 let TaskCounts { claimable, next_due, .. } = counts;
-                pool.counted.do_send(Counted { claimable, waiting: Some(counts.waiting()), next_due });
+                pool.counted.do_send(Counted {
+                    claimable,
+                    waiting: Some(counts.waiting()),
+                    next_due,
+                    nodes: cluster.nodes.len(),
+                });
             }
         }));
     }
@@ -221,14 +231,14 @@ impl ClusterActor {
 
     /// Takes back now and then, as the leader, the tasks of nodes that have fallen silent.
     fn rescue_if_due(&mut self, ctx: &mut Context<Self>) {
-        if self.leads.is_some() && self.deps.now().since(self.rescued_at) >= RESCUE {
+        if self.leads.is_some() && self.rescued_at.elapsed() >= RESCUE {
             self.rescue(ctx);
         }
     }
 
     fn rescue(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.now();
-        self.rescued_at = now;
+        self.rescued_at = Instant::now();
         let call = self.deps.store.rescue(Rescue::Expired { now });
         ctx.spawn(call.into_actor(self).map(|rescued, cluster, ctx| match rescued {
             Ok(rescued) if rescued.requeued.is_empty() && rescued.dead.is_empty() => {}
@@ -246,8 +256,8 @@ impl ClusterActor {
     }
 
     /// Stops what runs under leases that are about to end: the others will not wait.
-    fn give_up_if_late(&mut self) {
-        let late = self.deps.now().since(self.beaten_at) >= LEASE - MARGIN;
+    fn give_up_if_late(&mut self, ctx: &mut Context<Self>) {
+        let late = self.beaten_at.elapsed() >= LEASE - MARGIN;
         if late && !self.lost && !self.left {
             self.lost = true;
             self.leads = None;
@@ -255,7 +265,12 @@ impl ClusterActor {
             tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);
-                pool.standing.do_send(Standing { leads: false, others: Vec::new(), plan: None });
+                pool.standing.do_send(Standing {
+                    leads: false,
+                    others: Vec::new(),
+                    plan: None,
+                    beat: ctx.address().recipient(),
+                });
             }
         }
     }
@@ -289,7 +304,7 @@ impl Actor for ClusterActor {
         }
         self.beat(ctx);
         ctx.run_interval(BEAT, |cluster, ctx| {
-            cluster.give_up_if_late();
+            cluster.give_up_if_late(ctx);
             if !cluster.beating {
                 cluster.beat(ctx);
             }
@@ -302,6 +317,14 @@ impl Handler<ListNodes> for ClusterActor {
 
     fn handle(&mut self, _: ListNodes, _: &mut Self::Context) -> Nodes {
         Nodes(self.nodes.clone())
+    }
+}
+
+impl Handler<BeatNow> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: BeatNow, ctx: &mut Self::Context) {
+        self.beat(ctx);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the actors of a cluster hear and answer.
 
-use actix::{Message, MessageResponse};
+use actix::{Message, MessageResponse, Recipient};
 use forerunner_core::NodeId;
 
 use super::report::{PoolPlan, PoolReport};
@@ -18,6 +18,11 @@ pub(crate) struct Reported {
     pub(crate) plan: Option<PoolPlan>,
 }
 
+/// Beat now: there is a new plan. Sent by the `ShareActor` of a leader.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct BeatNow;
+
 /// How the other nodes stand. Sent by the `ClusterActor` after each beat.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -27,6 +32,8 @@ pub(crate) struct Standing {
     pub(crate) others: Vec<(NodeId, PoolReport)>,
     /// The newest plan, whoever made it.
     pub(crate) plan: Option<PoolPlan>,
+    /// Where a leader says that it has a new one.
+    pub(crate) beat: Recipient<BeatNow>,
 }
 
 /// Do as was set for all nodes. Sent by the `ClusterActor` to a `ForecastActor`.

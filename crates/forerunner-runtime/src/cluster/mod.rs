@@ -8,13 +8,14 @@
 //! ```
 //!
 //! Every node forecasts, from what all of them saw, so that whoever comes to lead goes on where the leader before it ended.
-//! Only the leader's wish counts.
+//! Only the leader's wish counts. It beats at once when that changes, and the store tells the others to look.
 
 mod actor;
 pub(crate) mod following;
 mod handle;
 pub(crate) mod messages;
 mod news;
+mod recent;
 mod report;
 pub(crate) mod said;
 pub(crate) mod settings;

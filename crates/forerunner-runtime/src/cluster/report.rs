@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use forerunner_core::{AgentCounts, NodeId, PoolName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::recent::Recent;
 use crate::{queue::messages::QueueSample, status::ColdStart};
 
 /// What a node tells of itself.
@@ -17,7 +18,7 @@ pub(crate) struct NodeReport {
 }
 
 /// What a node tells of its part of a pool.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PoolReport {
     /// Most agents that it may run.
@@ -31,6 +32,7 @@ pub(crate) struct PoolReport {
     pub(crate) cold_start: Option<ColdStart>,
     /// Since the node started.
     pub(crate) totals: Totals,
+    pub(crate) recent: Recent,
 }
 
 impl PoolReport {

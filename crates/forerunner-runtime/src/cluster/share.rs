@@ -6,7 +6,8 @@ use actix::{Actor, ActorFutureExt, Context, Handler, Recipient, ResponseActFutur
 use forerunner_core::{Member, NodeId, shares};
 
 use super::{
-    messages::{MakeReport, Reported, Standing},
+    messages::{BeatNow, MakeReport, Reported, Standing},
+    recent::{Recent, SeenEvents},
     report::{PoolPlan, PoolReport, Totals},
 };
 use crate::{
@@ -29,6 +30,8 @@ struct Other {
     report: PoolReport,
     /// What of its totals the forecast has seen.
     seen: Totals,
+    /// What of its single events the forecast has seen.
+    seen_events: SeenEvents,
 }
 
 /// Shows a forecast the whole pool, and gives this node its share of what is wanted.
@@ -39,11 +42,14 @@ pub(crate) struct ShareActor {
     bounds: (u32, u32),
     capacity: u32,
     totals: Totals,
+    recent: Recent,
     /// What happened here since the forecast looked.
     unseen: QueueSample,
     own: PoolReport,
     others: BTreeMap<NodeId, Other>,
     leads: bool,
+    /// Where a new plan is made known; none before the first beat.
+    beat: Option<Recipient<BeatNow>>,
     /// Agents wanted on all nodes.
     desired: u32,
     plan: Option<PoolPlan>,
@@ -58,10 +64,12 @@ impl ShareActor {
             deps,
             links,
             totals: Totals::default(),
+            recent: Recent::default(),
             unseen: QueueSample::default(),
             own: PoolReport::default(),
             others: BTreeMap::new(),
             leads: false,
+            beat: None,
             desired,
             plan: None,
         }
@@ -69,6 +77,7 @@ impl ShareActor {
 
     fn note_queue(&mut self, sample: QueueSample) {
         self.totals.add(&sample);
+        self.recent.add(&sample);
         self.own.running = sample.running;
         self.own.peak_running = sample.peak_running;
         self.unseen.absorb(sample);
@@ -82,19 +91,18 @@ impl ShareActor {
 
     /// What happened on all nodes since the forecast looked.
     fn all_unseen(&mut self) -> QueueSample {
+        let now_s = self.deps.node.now().as_secs_f64();
         let mut sample = std::mem::take(&mut self.unseen);
         (self.unseen.running, self.unseen.depth) = (sample.running, sample.depth);
         for other in self.others.values_mut() {
             other.report.totals.add_since(&other.seen, &mut sample);
             other.seen = other.report.totals;
+            other.report.recent.add_since(other.seen_events, now_s, &mut sample);
+            other.seen_events = other.report.recent.seen();
             sample.running += other.report.running;
             sample.peak_running += other.report.peak_running;
         }
-        if !self.others.is_empty() {
-            // Single events are known of this node alone: none is better than a part that looks like all.
-            sample.arrived.clear();
-            sample.completed.clear();
-        }
+        sample.arrived.sort_by(|one, other| one.1.total_cmp(&other.1));
         sample
     }
 
@@ -142,12 +150,14 @@ impl ShareActor {
         let mut others = BTreeMap::new();
         for (node, report) in msg.others {
             // What a node did before it was known here was seen by those that knew it.
-            let seen = self.others.get(&node).map_or(report.totals, |other| other.seen);
-            others.insert(node, Other { report, seen });
+            let before = self.others.get(&node).map(|other| (other.seen, other.seen_events));
+            let (seen, seen_events) = before.unwrap_or_else(|| (report.totals, report.recent.seen()));
+            others.insert(node, Other { report, seen, seen_events });
         }
         self.others = others;
         let begins_to_lead = msg.leads && !self.leads;
         self.leads = msg.leads;
+        self.beat = Some(msg.beat);
         if let Some(plan) = msg.plan.filter(|_| !msg.leads || begins_to_lead) {
             // A leader goes on from what the one before it wanted.
             self.desired = plan.desired;
@@ -203,9 +213,14 @@ impl Handler<Resize> for ShareActor {
     type Result = ();
 
     fn handle(&mut self, Resize(desired): Resize, _: &mut Self::Context) {
-        if self.leads {
-            self.desired = desired;
-            self.divide();
+        if !self.leads {
+            return;
+        }
+        self.desired = desired;
+        self.divide();
+        if let Some(beat) = self.beat.as_ref().filter(|_| !self.others.is_empty()) {
+            // Agents that are wanted now are late if the other nodes hear of it with the next beat.
+            beat.do_send(BeatNow);
         }
     }
 }
@@ -237,7 +252,8 @@ impl Handler<MakeReport> for ShareActor {
                 share.note_pool(&pool);
             }
             share.divide();
-            let report = PoolReport { capacity: share.capacity, totals: share.totals, ..share.own };
+            let recent = share.recent.told_at(share.deps.node.now().as_secs_f64());
+            let report = PoolReport { capacity: share.capacity, totals: share.totals, recent, ..share.own.clone() };
             Reported { report, plan: share.plan.clone().filter(|_| share.leads) }
         }))
     }

@@ -3,17 +3,18 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forerunner_context::{BaseItems, Codec, Dictionary, Error, Item};
-use forerunner_core::{ContextId, ContextSource};
+use forerunner_core::{
+    ContextId, ContextSource,
+    placement::{RestoreCost, RestoreMeter},
+};
 use forerunner_store::{Piece, PieceKind};
 
 use super::shared::{SharedItems, unpack};
 
 /// How often a context is read from the store per turn, until it is measured: one turn in five finds its agent gone.
 const RESTORES_PER_TURN: f64 = 0.2;
-/// Weight of a turn in the average of restores per turn, and of a restore in the line through what they took.
+/// Weight of a turn in the average of restores per turn.
 const WEIGHT: f64 = 0.01;
-/// Weight of a restore in the line through what restores took.
-const RESTORE_WEIGHT: f64 = 0.05;
 
 /// What a pool knows of its contexts. Shared by its agents.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl ContextBook {
 
     /// Notes that making an agent hold this many bytes that it lacked took so long.
     pub(crate) fn note_restore(&self, bytes: u64, seconds: f64) {
-        lock(&self.measured).line.add(bytes as f64, seconds);
+        lock(&self.measured).restores.add(bytes, seconds);
     }
 
     /// How often a context is read from the store per turn.
@@ -94,7 +95,7 @@ impl ContextBook {
 
     /// What it costs to make an agent hold bytes that it lacks, as measured.
     pub(crate) fn restore_cost(&self) -> RestoreCost {
-        lock(&self.measured).line.fit()
+        lock(&self.measured).restores.cost()
     }
 }
 
@@ -102,65 +103,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What it costs to make an agent hold a context, as measured in its pool: `fixed_s` + bytes · `s_per_byte` seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
-pub struct RestoreCost {
-    /// Seconds that each restore takes, whatever its size; 0 or more.
-    pub fixed_s: f64,
-    /// Seconds for each byte that the agent lacks; 0 or more.
-    pub s_per_byte: f64,
-    /// Restores that were measured.
-    pub samples: u64,
-}
-
-impl RestoreCost {
-    /// Returns the seconds that `bytes` are expected to take.
-    pub fn seconds(&self, bytes: u64) -> f64 {
-        self.fixed_s + self.s_per_byte * bytes as f64
-    }
-}
-
 #[derive(Debug)]
 struct Measured {
     restores_per_turn: f64,
-    line: Line,
+    restores: RestoreMeter,
 }
 
 impl Default for Measured {
     fn default() -> Self {
-        Self { restores_per_turn: RESTORES_PER_TURN, line: Line::default() }
-    }
-}
-
-/// The line through points of which later ones weigh more: least squares over exponentially fading weights.
-#[derive(Debug, Default)]
-struct Line {
-    points: u64,
-    x: f64,
-    y: f64,
-    xx: f64,
-    xy: f64,
-}
-
-impl Line {
-    fn add(&mut self, x: f64, y: f64) {
-        self.points += 1;
-        // The first points weigh the same, as in a plain mean.
-        let weight = RESTORE_WEIGHT.max(1.0 / self.points as f64);
-        let towards = |mean: &mut f64, value: f64| *mean += weight * (value - *mean);
-        towards(&mut self.x, x);
-        towards(&mut self.y, y);
-        towards(&mut self.xx, x * x);
-        towards(&mut self.xy, x * y);
-    }
-
-    fn fit(&self) -> RestoreCost {
-        let variance = self.xx - self.x * self.x;
-        let slope = if variance > 1e-6 * self.xx.max(1.0) { (self.xy - self.x * self.y) / variance } else { 0.0 };
-        // All of one size, or falling with it: then the mean seconds a byte say most.
-        let mean = if self.x > 0.0 { self.y / self.x } else { 0.0 };
-        let slope = if slope > 0.0 { slope.min(mean) } else { mean };
-        RestoreCost { fixed_s: (self.y - slope * self.x).max(0.0), s_per_byte: slope, samples: self.points }
+        Self { restores_per_turn: RESTORES_PER_TURN, restores: RestoreMeter::default() }
     }
 }
 
@@ -169,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cost_of_a_restore_is_the_line_through_what_was_measured() {
+    fn the_cost_of_a_restore_is_what_was_measured() {
         let book = ContextBook::new(None);
         assert_eq!(book.restore_cost(), RestoreCost::default());
         for bytes in [1_000, 50_000, 200_000, 10_000, 400_000].repeat(10) {
@@ -178,14 +129,6 @@ mod tests {
         let cost = book.restore_cost();
         assert!((cost.fixed_s - 0.01).abs() < 1e-6 && (cost.s_per_byte - 2e-6).abs() < 1e-9, "{cost:?}");
         assert!((cost.seconds(1_000_000) - 2.01).abs() < 1e-3);
-    }
-
-    #[test]
-    fn restores_of_one_size_say_what_a_byte_costs() {
-        let book = ContextBook::new(None);
-        (0..20).for_each(|_| book.note_restore(1_000, 0.5));
-        let cost = book.restore_cost();
-        assert!((cost.seconds(1_000) - 0.5).abs() < 1e-9 && cost.s_per_byte > 0.0, "{cost:?}");
     }
 
     #[test]

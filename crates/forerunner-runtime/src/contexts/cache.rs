@@ -25,13 +25,27 @@ struct Held {
     /// When each was used last.
     uses: BTreeMap<u64, Key>,
     clock: u64,
+    limit_bytes: usize,
+    /// Restored ahead of their tasks and not used yet, with their sizes.
+    ahead: HashMap<Key, usize>,
 }
+
+/// What is held of a context.
+pub(crate) struct Found {
+    pub(crate) memory: Memory,
+    /// Whether it was restored ahead of its task, and is used for the first time.
+    pub(crate) was_ahead: bool,
+}
+
+/// One part in so many of the room is for contexts that were restored ahead of their tasks.
+const AHEAD_SHARE: usize = 4;
 
 impl NodeContexts {
     /// Holds nothing yet, and at most `limit_bytes` of items.
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let items = ItemStore::new(limit_bytes);
-        Self(Mutex::new(Held { items, contexts: HashMap::new(), uses: BTreeMap::new(), clock: 0 }))
+        let (contexts, uses, ahead) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        Self(Mutex::new(Held { items, contexts, uses, clock: 0, limit_bytes, ahead }))
     }
 
     /// Keeps a context as it is now, and answers it with its items shared with all others that have them.
@@ -45,14 +59,42 @@ impl NodeContexts {
         memory
     }
 
+    /// Keeps a context that was restored ahead of its task, unless a version that is as new is held by now.
+    pub(super) fn offer(&self, pool: &PoolName, memory: Memory) {
+        let mut held = self.lock();
+        let key = (pool.clone(), memory.context.clone());
+        let is_old = |(now, _): &(Memory, u64)| now.held().born == memory.held().born && now.version >= memory.version;
+        if held.contexts.get(&key).is_some_and(is_old) {
+            return;
+        }
+        let size = memory.snapshot.size_bytes();
+        let Some(snapshot) = held.take(&memory, &key) else { return };
+        held.drop_context(&key);
+        held.ahead.insert(key.clone(), size);
+        held.insert(key, Memory { snapshot, ..memory });
+    }
+
+    /// Bytes that there is room for to restore ahead.
+    pub(super) fn prefetch_room(&self) -> u64 {
+        let held = self.lock();
+        let unused: usize = held.ahead.values().sum();
+        (held.limit_bytes / AHEAD_SHARE).saturating_sub(unused) as u64
+    }
+
+    /// The version that is held of a context; it does not count as a use.
+    pub(super) fn version(&self, pool: &PoolName, context: &ContextId) -> Option<u64> {
+        self.lock().contexts.get(&(pool.clone(), context.clone())).map(|(memory, _)| memory.version)
+    }
+
     /// Finds what is held of a context.
-    pub(crate) fn find(&self, pool: &PoolName, context: &ContextId) -> Option<Memory> {
+    pub(crate) fn find(&self, pool: &PoolName, context: &ContextId) -> Option<Found> {
         let mut held = self.lock();
         let key = (pool.clone(), context.clone());
         let (memory, used) = held.contexts.remove(&key)?;
         held.uses.remove(&used);
+        let was_ahead = held.ahead.remove(&key).is_some();
         held.insert(key, memory.clone());
-        Some(memory)
+        Some(Found { memory, was_ahead })
     }
 
     /// Forgets a context.
@@ -100,6 +142,7 @@ impl Held {
     fn drop_context(&mut self, key: &Key) -> bool {
         let Some((memory, used)) = self.contexts.remove(key) else { return false };
         self.uses.remove(&used);
+        self.ahead.remove(key);
         let given = self.items.give_back(&memory.snapshot);
         debug_assert!(given.is_ok(), "what is held was taken");
         true
@@ -119,7 +162,7 @@ mod tests {
     }
 
     fn found(contexts: &NodeContexts, name: &str) -> Option<u64> {
-        contexts.find(&pool(), &ContextId::new(name).unwrap()).map(|memory| memory.version)
+        contexts.find(&pool(), &ContextId::new(name).unwrap()).map(|found| found.memory.version)
     }
 
     fn pool() -> PoolName {
@@ -159,5 +202,31 @@ mod tests {
         let kept = contexts.keep(&pool(), memory("a", 2, &["a", "b", "c", "d"]));
         assert_eq!((kept.version, kept.snapshot.len()), (2, 4));
         assert_eq!(found(&contexts, "a"), None);
+    }
+
+    #[test]
+    fn what_is_restored_ahead_has_a_quarter_of_the_room_until_it_is_used() {
+        let contexts = NodeContexts::new(400);
+        assert_eq!(contexts.prefetch_room(), 100);
+        contexts.offer(&pool(), memory("a", 3, &["a", "b"]));
+        assert_eq!(contexts.prefetch_room(), 80);
+        let context = ContextId::new("a").unwrap();
+        assert!(contexts.find(&pool(), &context).unwrap().was_ahead);
+        assert!(!contexts.find(&pool(), &context).unwrap().was_ahead);
+        assert_eq!(contexts.prefetch_room(), 100);
+    }
+
+    #[test]
+    fn what_is_restored_ahead_takes_the_place_of_nothing_newer() {
+        let contexts = NodeContexts::new(400);
+        contexts.keep(&pool(), memory("a", 4, &["a"]));
+        for version in [3, 4] {
+            contexts.offer(&pool(), memory("a", version, &["b"]));
+            assert_eq!((found(&contexts, "a"), contexts.prefetch_room()), (Some(4), 100));
+        }
+        contexts.offer(&pool(), memory("a", 5, &["b"]));
+        assert_eq!(contexts.prefetch_room(), 90);
+        contexts.keep(&pool(), memory("a", 6, &["c"]));
+        assert_eq!((contexts.prefetch_room(), contexts.size().0), (100, 1));
     }
 }

@@ -1,10 +1,10 @@
 //! What a `Handle` says and does about contexts.
 
-use forerunner_core::{ContextId, PoolName};
+use forerunner_core::{ContextId, PoolName, placement::RestoreCost};
 use forerunner_store::{ContextFilter, ContextSummary, Mismatch};
 
 use crate::{
-    Error, Handle, RestoreCost,
+    Error, Handle,
     handle::PoolEntry,
     pool::messages::{ForgetContext, ListAgents},
     status::{AgentStatus, ContextPage, ContextStatus},

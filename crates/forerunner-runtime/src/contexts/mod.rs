@@ -4,13 +4,14 @@ mod book;
 mod cache;
 mod calls;
 mod memory;
+mod prefetch;
 mod restore;
 mod shared;
 mod tend;
 
 pub(crate) use book::ContextBook;
-pub use book::RestoreCost;
 pub(crate) use cache::NodeContexts;
 pub(crate) use memory::{Advance, Memory};
+pub(crate) use prefetch::Prefetches;
 pub(crate) use restore::{Source, Warm};
 pub(crate) use tend::{Tend, Tools};

@@ -20,6 +20,8 @@ const LARGE_BYTES: usize = 64 << 10;
 pub(crate) struct Warm {
     pub(crate) memory: Memory,
     pub(crate) cost: ContextCost,
+    /// Whether it was restored ahead of the task.
+    pub(crate) was_ahead: bool,
 }
 
 /// Where the contexts of a pool are: with the node, and in the store.
@@ -53,17 +55,47 @@ impl Source<'_> {
     ) -> Result<Warm, AgentError> {
         let is_wanted = |memory: &Memory| memory.held() == wanted;
         let held = held.filter(|held| held.context == context);
-        let at_hand = |memory, source| Warm { memory, cost: ContextCost { source, ..ContextCost::default() } };
+        let at_hand = |memory, source| {
+            let cost = ContextCost { source, ..ContextCost::default() };
+            Warm { memory, cost, was_ahead: false }
+        };
         let warm = match held {
             Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Agent),
             _ if wanted.version == 0 => at_hand(Memory::new(context), ContextSource::New),
-            held => match self.node.find(self.pool, &context).or(held) {
-                Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Node),
-                held => self.read_back(context, held, book).await?,
-            },
+            held => {
+                let found = self.node.find(self.pool, &context);
+                let was_ahead = found.as_ref().is_some_and(|found| found.was_ahead);
+                match found.map(|found| found.memory).or(held) {
+                    Some(memory) if is_wanted(&memory) && was_ahead => {
+                        // The store was read for this turn, though not by it.
+                        book.note_turn(ContextSource::Store);
+                        return Ok(Warm { was_ahead, ..at_hand(memory, ContextSource::Node) });
+                    }
+                    Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Node),
+                    held => self.read_back(context, held, book).await?,
+                }
+            }
         };
         book.note_turn(warm.cost.source);
         Ok(warm)
+    }
+
+    /// Restores a context as it is stored now, for the node to hold until its task comes.
+    ///
+    /// # Errors
+    /// As [`Source::warm_up`].
+    pub(super) async fn prefetch(
+        &self,
+        context: ContextId,
+        book: &Arc<ContextBook>,
+    ) -> Result<ContextCost, AgentError> {
+        let held = self.node.find(self.pool, &context).map(|found| found.memory);
+        let Warm { memory, cost, .. } = self.read_back(context, held, book).await?;
+        if memory.version > 0 {
+            book.note_restore(memory.snapshot.size_bytes() as u64, cost.restore_s);
+            self.node.offer(self.pool, memory);
+        }
+        Ok(cost)
     }
 
     async fn read_back(
@@ -75,7 +107,8 @@ impl Source<'_> {
         let begun = Instant::now();
         let Restored { memory, source, bytes } = self.restore(context, held, book).await?;
         let restore_s = begun.elapsed().as_secs_f64();
-        Ok(Warm { memory, cost: ContextCost { source, restored_bytes: bytes, restore_s, ..ContextCost::default() } })
+        let cost = ContextCost { source, restored_bytes: bytes, restore_s, ..ContextCost::default() };
+        Ok(Warm { memory, cost, was_ahead: false })
     }
 
     /// Reads a context, or what came after the version that is held.

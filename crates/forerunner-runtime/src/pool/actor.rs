@@ -11,6 +11,7 @@ use forerunner_core::{
     AgentId, AgentState, ErrorKind, IdMap, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task,
     TaskError, TaskId, Timestamp,
 };
+use forerunner_store::Start;
 use tokio::sync::oneshot;
 
 use super::{
@@ -35,6 +36,9 @@ use crate::{
 /// Cold starts that the percentiles are taken over.
 const COLD_STARTS: usize = 64;
 
+/// How long a task runs before the store is told on which agent: the end of a short one tells that too.
+const TELL_AFTER: Duration = Duration::from_millis(10);
+
 /// Owns the agents of one pool and supervises them.
 pub(crate) struct PoolActor {
     deps: Arc<PoolDeps>,
@@ -51,6 +55,8 @@ pub(crate) struct PoolActor {
     ready: Inbox<AgentReady>,
     /// Room for the machine's answers.
     actions: Vec<PoolAction>,
+    /// Who was given what, until the store is told.
+    assigned: Vec<(TaskId, LeaseEpoch, Start)>,
     /// Slots that the queue is yet to be told of.
     demand: usize,
     wake: Option<(Timestamp, SpawnHandle)>,
@@ -86,6 +92,7 @@ impl PoolActor {
             leases: IdMap::default(),
             ready: Inbox::new(),
             actions: Vec::new(),
+            assigned: Vec::new(),
             demand: 0,
             cold_starts: VecDeque::new(),
             placements: Placements::default(),
@@ -107,7 +114,7 @@ impl PoolActor {
             match action {
                 PoolAction::Spawn(agent) => self.spawn_agent(agent, ctx),
                 PoolAction::Run { agent, task } => {
-                    assignments.push((task.id, task.epoch, agent));
+                    assignments.push((task.id, task.epoch, Start { agent, at: now }));
                     self.run(agent, task);
                 }
                 PoolAction::Placed(record) => self.placements.keep(*record, &self.metrics.placement),
@@ -128,8 +135,18 @@ impl PoolActor {
             }
         }
         self.actions = actions;
-        if !assignments.is_empty() {
-            self.deps.node.store.assign(assignments);
+        if !assignments.is_empty() && self.assigned.is_empty() {
+            ctx.run_later(TELL_AFTER, |pool, _| pool.tell_assigned());
+        }
+        self.assigned.append(&mut assignments);
+    }
+
+    /// Tells the store who runs what for so long already. What has ended by then told it itself.
+    fn tell_assigned(&mut self) {
+        let mut assigned = std::mem::take(&mut self.assigned);
+        assigned.retain(|(task, epoch, _)| self.leases.get(task) == Some(epoch));
+        if !assigned.is_empty() {
+            self.deps.node.store.assign(assigned);
         }
     }
 

@@ -1,32 +1,31 @@
 //! Turns messages into events for [`QueueMachine`] and its actions into store calls.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    task::Poll,
-    time::Duration,
-};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use super::{
+    accept::Arriving,
+    held::Held,
+    look::PREFETCH_PAUSE,
     messages::{
-        Accepted, Assign, AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge,
-        QueueSample, QueueStatus, Reply, Settle, TakeSample, Withdraw, Withdrawn,
+        AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge, QueueSample, QueueStatus,
+        Settle, TakeSample, Withdraw, Withdrawn,
     },
+    pace::Pace,
     reconcile::{RECONCILE, Reconciling},
     settle::Settling,
     tally::Tally,
 };
 use crate::{
-    Error,
     clock::Jitter,
     deps::PoolDeps,
-    gather::{Gathered, Inbox, Outlet},
+    gather::{Inbox, Outlet},
     metrics::QueueMetrics,
     status::Cause,
 };
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
 use forerunner_forecast::Trigger;
-use forerunner_store::{Claim, Enqueued, Hints, LEASE, Refusal, StoreError, StoreFuture, Submission};
+use forerunner_store::{Hints, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
 
 /// How long a store that failed is left alone before the same call is made again.
@@ -34,15 +33,6 @@ pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long the wiring of a pool's actors may take before the queue looks again.
 pub(super) const WIRING: Duration = Duration::from_millis(5);
-
-/// What must be known of a task once the store has it.
-struct Arriving {
-    task: TaskId,
-    submitted_at: Timestamp,
-    run_at: Timestamp,
-    deadline: Option<Timestamp>,
-    reply: Reply,
-}
 
 /// Owns the tasks of one pool: what waits, what is leased, what is being settled.
 ///
@@ -52,16 +42,25 @@ pub(crate) struct QueueActor {
     pub(super) deps: Arc<PoolDeps>,
     pub(super) machine: QueueMachine,
     pub(super) links: Option<AttachQueue>,
-    submitted: Inbox<Enqueue>,
+    pub(super) submitted: Inbox<Enqueue>,
     pub(super) settled: Inbox<Settle>,
-    incoming: Vec<Submission>,
+    pub(super) incoming: Vec<Submission>,
     /// The same tasks, for when they have been accepted.
-    arriving: Vec<Arriving>,
+    pub(super) arriving: Vec<Arriving>,
     /// Calls under way that accept tasks.
     pub(super) accepting: usize,
     /// Nothing is accepted any more.
     pub(super) closed: bool,
     pub(super) leased: IdMap<TaskId, Arc<Task>>,
+    /// Tasks that are leased too, and begun by nobody yet.
+    pub(super) held: Held,
+    pub(super) pace: Pace,
+    /// How many tasks the machine was told to hold at most.
+    pub(super) ahead: usize,
+    /// Nodes that share the queue, as far as known; at least 1.
+    pub(super) nodes: usize,
+    /// Calls under way that give back what was held.
+    pub(super) giving_back: usize,
     pub(super) settling: Settling,
     flush_due: bool,
     pub(super) reconciling: Reconciling,
@@ -69,6 +68,9 @@ pub(crate) struct QueueActor {
     pub(super) tally: Tally,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
+    /// A look at the contexts of waiting tasks is due.
+    pub(super) prefetch_due: bool,
+    pub(super) prefetch_pause: Duration,
 }
 
 /// The ways to a queue that was started.
@@ -83,6 +85,7 @@ impl Actor for QueueActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.apply(QueueEvent::Tick, ctx);
+        self.prefetch_soon(ctx);
         if self.deps.node.shared {
             ctx.run_interval(RECONCILE, Self::reconcile);
         }
@@ -103,12 +106,19 @@ impl QueueActor {
             closed: false,
             reconciling: Reconciling::default(),
             leased: IdMap::default(),
+            held: Held::default(),
+            pace: Pace::default(),
+            ahead: 0,
+            nodes: 1,
+            giving_back: 0,
             settling: Settling::default(),
             flush_due: false,
             wake: None,
             tally: Tally::new(deps.settings.on_time.within.as_secs_f64()),
             metrics: QueueMetrics::new(&deps.name),
             jitter: Jitter::new(deps.seed),
+            prefetch_due: false,
+            prefetch_pause: PREFETCH_PAUSE,
             deps,
         }
     }
@@ -130,6 +140,8 @@ impl QueueActor {
         for action in self.machine.step(event, self.deps.now()) {
             match action {
                 QueueAction::Claim(limit) => self.claim(limit, ctx),
+                QueueAction::Hand(count) => self.hand_held(count, ctx),
+                QueueAction::GiveBack => self.give_back_idle(ctx),
                 QueueAction::Withdrawn { asked, got } => {
                     if let Some(links) = &self.links {
                         links.withdrawn.do_send(Withdrawn { asked, got });
@@ -174,152 +186,6 @@ impl QueueActor {
         }
     }
 
-    fn accept(&mut self, ctx: &mut Context<Self>) {
-        if self.incoming.is_empty() {
-            return;
-        }
-        let batch = std::mem::take(&mut self.incoming);
-        let mut arriving = std::mem::take(&mut self.arriving);
-        arriving.iter_mut().for_each(|one| one.reply.note_sent());
-        self.accepting += 1;
-        let call = self.deps.node.store.enqueue(batch);
-        self.call(call, ctx, |queue, answer, ctx| {
-            queue.accepting -= 1;
-            queue.on_accepted(answer, arriving, ctx);
-            queue.answer_drains();
-        });
-    }
-
-    fn on_accepted(
-        &mut self,
-        answer: Result<Vec<Result<Enqueued, Refusal>>, StoreError>,
-        arriving: Vec<Arriving>,
-        ctx: &mut Context<Self>,
-    ) {
-        let answers = match answer {
-            Ok(answers) => answers,
-            Err(error) => return self.on_not_accepted(&error, arriving),
-        };
-        let mut claimable = 0;
-        for (answer, one) in answers.into_iter().zip(arriving) {
-            claimable += usize::from(matches!(answer, Ok(Enqueued::New { claimable: true, .. })));
-            let answer = self.on_accepted_one(answer, &one, ctx);
-            one.reply.answer(answer);
-        }
-        self.apply(QueueEvent::Claimable(claimable), ctx);
-        self.look_at_depth(ctx);
-    }
-
-    fn on_accepted_one(
-        &mut self,
-        answer: Result<Enqueued, Refusal>,
-        task: &Arriving,
-        ctx: &mut Context<Self>,
-    ) -> Result<Accepted, Error> {
-        match answer {
-            Ok(Enqueued::New { state, .. }) => {
-                self.metrics.submitted.increment(1);
-                let t = task.submitted_at.as_secs_f64();
-                let delayed = task.run_at > task.submitted_at;
-                for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
-                    self.apply(QueueEvent::Due(due), ctx);
-                }
-                let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
-                self.nudge(trigger);
-                Ok(Accepted::New { state })
-            }
-            Ok(Enqueued::Known(known)) => {
-                self.deps.admission.leave(1);
-                Ok(Accepted::Known(known))
-            }
-            Err(refusal) => {
-                self.deps.admission.leave(1);
-                self.metrics.refused("key_reused");
-                Err(refusal.into())
-            }
-        }
-    }
-
-    fn on_not_accepted(&self, error: &StoreError, refused: Vec<Arriving>) {
-        tracing::error!(pool = %self.deps.name, tasks = refused.len(), %error, "tasks could not be stored");
-        self.deps.admission.leave(refused.len());
-        for one in refused {
-            self.metrics.refused("store");
-            one.reply.answer(Err(match error {
-                // It was closed before it was asked.
-                StoreError::Closed { .. } => Error::ShuttingDown,
-                error => error.clone().into(),
-            }));
-        }
-    }
-
-    fn claim(&mut self, asked: usize, ctx: &mut Context<Self>) {
-        let now = self.deps.now();
-        if self.links.is_none() {
-            // The wiring is not complete: nobody could be given what is claimed.
-            return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
-        }
-        match self.deps.looks_ahead.load(Ordering::Relaxed) {
-            true => self.look(asked, ctx),
-            false => self.claim_first(asked, ctx),
-        }
-    }
-
-    /// Claims tasks from the head of the queue.
-    pub(super) fn claim_first(&mut self, asked: usize, ctx: &mut Context<Self>) {
-        self.reconciling.begin_claim();
-        let call = self.deps.node.store.claim(self.terms(asked));
-        self.call(call, ctx, move |queue, answer, ctx| {
-            queue.reconciling.end_claim();
-            match answer {
-                Ok(tasks) => {
-                    let got = queue.on_claimed(tasks);
-                    queue.apply(QueueEvent::Claimed { asked, got }, ctx);
-                    queue.look_at_depth(ctx);
-                }
-                Err(error) => queue.on_not_claimed(&error, ctx),
-            }
-        });
-    }
-
-    /// The terms of a claim made now.
-    pub(super) fn terms(&self, limit: usize) -> Claim {
-        let now = self.deps.now();
-        let (pool, node) = (self.deps.name.clone(), self.deps.node.node);
-        Claim { pool, node, limit, now, lease_until: now + LEASE }
-    }
-
-    pub(super) fn on_not_claimed(&mut self, error: &StoreError, ctx: &mut Context<Self>) {
-        tracing::error!(pool = %self.deps.name, %error, "work could not be claimed");
-        let retry_at = self.deps.now() + STORE_BACKOFF;
-        self.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
-    }
-
-    /// Passes claimed tasks on to the pool; answers how many they are.
-    pub(super) fn on_claimed(&mut self, tasks: Vec<Task>) -> usize {
-        let got = tasks.len();
-        self.deps.admission.leave(got);
-        let now = self.deps.now();
-        let mut late_starts = 0;
-        let mut assigned = Vec::with_capacity(got);
-        for task in tasks {
-            let (wait_s, late) = self.tally.started(&task);
-            late_starts += u64::from(late);
-            self.metrics.wait.record(wait_s);
-            self.deps.node.watch.note_state(&task, now);
-            let task = Arc::new(task);
-            self.leased.insert(task.id, task.clone());
-            assigned.push(task);
-        }
-        self.metrics.started.increment(got as u64);
-        self.metrics.late.increment(late_starts);
-        match &self.links {
-            Some(links) if got > 0 => links.assign.do_send(Assign(assigned)),
-            _ => {}
-        }
-        got
-    }
-
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.now();
         let call = self.deps.node.store.sweep(self.deps.name.clone(), now);
@@ -352,6 +218,7 @@ impl QueueActor {
         let t = self.deps.now().as_secs_f64();
         let trigger = self.tally.depth(t, self.machine.depth(), self.machine.open_slots());
         self.nudge(trigger);
+        self.prefetch_soon(ctx);
         if let Some(due) = self.tally.trigger_due_at() {
             self.wake_at(Timestamp::from_micros((due * 1e6).ceil() as i64), ctx);
         }
@@ -417,33 +284,6 @@ impl Handler<Flush> for QueueActor {
     }
 }
 
-impl Handler<Gathered<Enqueue>> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Gathered<Enqueue>, ctx: &mut Self::Context) {
-        let mut submitted = self.submitted.take();
-        self.arriving.reserve(submitted.len());
-        self.incoming.reserve(submitted.len());
-        if self.closed {
-            self.deps.admission.leave(submitted.len());
-            submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
-        }
-        for Enqueue { submission, reply } in submitted.drain(..) {
-            let task = &submission.task;
-            self.arriving.push(Arriving {
-                task: task.id,
-                submitted_at: task.submitted_at,
-                run_at: task.run_at,
-                deadline: task.deadline,
-                reply,
-            });
-            self.incoming.push(submission);
-        }
-        self.submitted.recycle(submitted);
-        self.flush_soon(ctx);
-    }
-}
-
 impl Handler<Demand> for QueueActor {
     type Result = ();
 
@@ -493,8 +333,9 @@ impl Handler<Counted> for QueueActor {
         if let Some(due) = msg.next_due {
             self.apply(QueueEvent::Due(due), ctx);
         }
+        self.nodes = msg.nodes.max(1);
         if let Some(waiting) = msg.waiting {
-            self.deps.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX));
+            self.deps.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.held.len()));
         }
         self.apply(QueueEvent::Counted(msg.claimable), ctx);
         self.look_at_depth(ctx);

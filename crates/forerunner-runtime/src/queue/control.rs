@@ -40,6 +40,7 @@ impl QueueActor {
                 self.tell(Arc::new((*task).clone()));
                 *task
             }
+            Cancelled::Running(task) if self.give_back_if_held(task.id, ctx) => *task,
             Cancelled::Running(task) => {
                 if let Some(links) = &self.links {
                     links.stop_task.do_send(StopTask { task: task.id, why: StopWhy::Cancelled });
@@ -54,7 +55,10 @@ impl QueueActor {
 impl Handler<StopCancelled> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, StopCancelled(tasks): StopCancelled, _: &mut Self::Context) {
+    fn handle(&mut self, StopCancelled(tasks): StopCancelled, ctx: &mut Self::Context) {
+        for task in tasks.iter() {
+            self.give_back_if_held(*task, ctx);
+        }
         let Some(links) = &self.links else { return };
         for task in tasks.iter().filter(|task| self.leased.contains_key(task)) {
             links.stop_task.do_send(StopTask { task: *task, why: StopWhy::Cancelled });
@@ -65,7 +69,8 @@ impl Handler<StopCancelled> for QueueActor {
 impl Handler<StopAll> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
+    fn handle(&mut self, _: StopAll, ctx: &mut Self::Context) {
+        self.give_back_all_held(ctx);
         let Some(links) = &self.links else { return };
         for task in self.leased.keys() {
             links.stop_task.do_send(StopTask { task: *task, why: StopWhy::LeaseLost });

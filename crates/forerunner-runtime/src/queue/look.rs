@@ -1,5 +1,7 @@
 //! Claiming chosen tasks: the pool sees what waits first, and says which tasks to take.
 
+use std::time::Duration;
+
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use forerunner_core::{QueueEvent, Selection, placement::LOOKAHEAD};
 use forerunner_store::{Candidate, Look};
@@ -10,20 +12,55 @@ use super::{
     messages::{Select, Selected},
 };
 
+/// How long after something changed contexts of waiting tasks are looked for: tasks that wait for less need none.
+pub(super) const PREFETCH_PAUSE: Duration = Duration::from_millis(50);
+/// The same, if the tasks that were looked at last had no stored contexts.
+const PREFETCH_REST: Duration = Duration::from_secs(1);
+
 impl QueueActor {
     /// Looks at the first tasks that wait, a few more than `asked`, and claims those that the pool would take.
     pub(super) fn look(&mut self, asked: usize, ctx: &mut Context<Self>) {
-        let look = Look {
-            pool: self.deps.name.clone(),
-            node: self.deps.node.node,
-            limit: asked.saturating_add(LOOKAHEAD),
-            now: self.deps.now(),
-        };
-        let call = self.deps.node.store.look(look);
+        let call = self.deps.node.store.look(self.first(asked.saturating_add(LOOKAHEAD)));
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(tasks) if tasks.iter().all(|task| task.context.is_none()) => queue.claim_first(asked, ctx),
-            Ok(tasks) => queue.ask_pool(asked, tasks, ctx),
+            Ok(tasks) => {
+                // Some are taken now, others are held for busy agents: all are about to need their contexts.
+                queue.deps.prefetches.want(&tasks, &queue.deps);
+                queue.ask_pool(asked, tasks, ctx);
+            }
             Err(error) => queue.on_not_claimed(&error, ctx),
+        });
+    }
+
+    /// A look at the first tasks that wait.
+    fn first(&self, limit: usize) -> Look {
+        Look { pool: self.deps.name.clone(), node: self.deps.node.node, limit, now: self.deps.now() }
+    }
+
+    /// While tasks wait and no agent is free, begins to restore the contexts of the first of them, soon.
+    pub(super) fn prefetch_soon(&mut self, ctx: &mut Context<Self>) {
+        if self.prefetch_due || !self.has_backlog() {
+            return;
+        }
+        self.prefetch_due = true;
+        ctx.run_later(self.prefetch_pause, |queue, ctx| {
+            queue.prefetch_due = false;
+            if queue.has_backlog() {
+                queue.prefetch(ctx);
+            }
+        });
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.machine.depth() > 0 && self.machine.open_slots() == 0
+    }
+
+    fn prefetch(&mut self, ctx: &mut Context<Self>) {
+        let call = self.deps.node.store.look(self.first(LOOKAHEAD));
+        self.call(call, ctx, |queue, answer, _| {
+            // Whoever claims from a store that fails says so.
+            let is_about_contexts = answer.is_ok_and(|tasks| queue.deps.prefetches.want(&tasks, &queue.deps));
+            queue.prefetch_pause = if is_about_contexts { PREFETCH_PAUSE } else { PREFETCH_REST };
         });
     }
 

@@ -202,6 +202,8 @@ pub(crate) struct Counted {
     /// Tasks that wait, delayed ones and those behind others included; none if there are too many to be counted each time.
     pub(crate) waiting: Option<u64>,
     pub(crate) next_due: Option<Timestamp>,
+    /// Nodes that share the queue.
+    pub(crate) nodes: usize,
 }
 
 /// Another node says that there may be work. Sent by the `ClusterActor`.

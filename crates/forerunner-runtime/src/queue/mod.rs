@@ -1,9 +1,13 @@
 //! The queue: accepts tasks, hands them out as agents become free, settles how they ended.
 
+mod accept;
 mod actor;
+mod claims;
 mod control;
+mod held;
 mod look;
 pub(crate) mod messages;
+mod pace;
 mod reconcile;
 mod settle;
 mod tally;

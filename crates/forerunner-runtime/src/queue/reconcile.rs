@@ -3,7 +3,10 @@
 //! A claim whose answer was lost on the way leaves tasks that run for the store and for nobody else: they are given back. And
 //! what runs here under a lease that another node has taken over is stopped, rather than found out when it ends.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use actix::Context;
 use forerunner_core::{LeaseEpoch, Next, QueueEvent, TaskId, Timestamp};
@@ -67,7 +70,8 @@ impl QueueActor {
             return;
         }
         self.reconciling.under_way = true;
-        let here: Vec<_> = self.leased.iter().map(|(task, leased)| (*task, leased.epoch)).collect();
+        let begun = self.leased.iter().map(|(task, leased)| (*task, leased.epoch));
+        let here: Vec<_> = begun.chain(self.held.leases()).collect();
         let call = self.deps.node.store.leases(self.deps.node.node, self.deps.name.clone());
         self.call(call, ctx, move |queue, answer, ctx| {
             queue.reconciling.under_way = false;
@@ -83,13 +87,15 @@ impl QueueActor {
         there: HashMap<TaskId, LeaseEpoch>,
         ctx: &mut Context<Self>,
     ) {
-        let is_here = |task: &TaskId| self.leased.contains_key(task) || self.settling.holds(*task);
+        let held: HashSet<_> = self.held.leases().map(|(task, _)| task).collect();
+        let is_here =
+            |task: &TaskId| self.leased.contains_key(task) || held.contains(task) || self.settling.holds(*task);
         let missing: Vec<_> =
             there.iter().filter(|(task, _)| !is_here(task)).map(|(task, epoch)| (*task, *epoch)).collect();
         let lost = self.reconciling.note_missing(&missing, self.deps.now());
         self.give_back(&lost, ctx);
         for (task, epoch) in here.iter().filter(|(task, epoch)| there.get(task) != Some(epoch)) {
-            self.stop_lost(*task, *epoch);
+            self.stop_lost(*task, *epoch, ctx);
         }
     }
 
@@ -107,6 +113,7 @@ impl QueueActor {
             next: Next::Release,
             context: None,
             context_cost: None,
+            started: None,
         });
         let call = self.deps.node.store.settle(settlements.collect());
         self.call(call, ctx, |queue, answer, ctx| {
@@ -118,7 +125,11 @@ impl QueueActor {
     }
 
     /// Stops a task whose lease another node has taken over, if it still runs here.
-    fn stop_lost(&self, task: TaskId, epoch: LeaseEpoch) {
+    fn stop_lost(&mut self, task: TaskId, epoch: LeaseEpoch, ctx: &mut Context<Self>) {
+        let held = self.held.take_if(|held| held.id == task && held.epoch == epoch);
+        if !held.is_empty() {
+            return self.apply(QueueEvent::Unheld(held.len()), ctx);
+        }
         let runs = self.leased.get(&task).is_some_and(|leased| leased.epoch == epoch);
         if let Some(links) = self.links.as_ref().filter(|_| runs) {
             tracing::warn!(pool = %self.deps.name, %task, epoch = epoch.0, "the lease is gone: the task is stopped here");

@@ -7,7 +7,7 @@ use std::{
 
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, Timestamp, after_attempt};
-use forerunner_store::{LeaseLost, Settled, Settlement, StoreError};
+use forerunner_store::{LeaseLost, Settled, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
 
 use super::{
@@ -170,7 +170,11 @@ impl QueueActor {
     }
 
     pub(super) fn answer_drains(&mut self) {
-        if self.settling.pending.is_empty() && self.settling.in_store == 0 && self.accepting == 0 {
+        if self.settling.pending.is_empty()
+            && self.settling.in_store == 0
+            && self.accepting == 0
+            && self.giving_back == 0
+        {
             for drain in self.settling.drains.drain(..) {
                 let _ = drain.send(());
             }
@@ -188,6 +192,7 @@ impl Handler<Gathered<Settle>> for QueueActor {
             self.on_end(end, now);
         }
         self.settled.recycle(ended);
+        self.plan_ahead(ctx);
         self.flush_soon(ctx);
     }
 }
@@ -209,10 +214,12 @@ impl QueueActor {
         self.nudge(trigger);
         if let Some(ran) = msg.ran {
             self.metrics.service.record(ran.service_s);
+            self.pace.ended(ran.service_s);
         }
         let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
         let (context, context_cost) = (msg.context, msg.context_cost);
-        let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost };
+        let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });
+        let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, started };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.tasks.insert(task.id);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
@@ -225,6 +232,8 @@ impl Handler<Drain> for QueueActor {
     fn handle(&mut self, msg: Drain, ctx: &mut Self::Context) {
         self.closed = true;
         self.settling.drains.push(msg.reply);
+        self.plan_ahead(ctx);
+        self.give_back_all_held(ctx);
         self.flush_soon(ctx);
     }
 }

@@ -92,7 +92,7 @@ impl Tally {
     }
 }
 
-/// A number for a task, the same at its arrival and at its completion.
+/// A number for a task, the same at its arrival and at its completion. Of 32 bits, as nodes tell them each other.
 fn number(task: TaskId) -> u64 {
-    task.as_uuid().as_u64_pair().1
+    task.as_uuid().as_u64_pair().1 & u64::from(u32::MAX)
 }

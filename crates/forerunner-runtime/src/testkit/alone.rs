@@ -25,9 +25,9 @@ pub use self::{
 use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
-    clock::IdMaker,
+    clock::{IdMaker, StoreClock},
     cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts},
+    contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
     spec::PolicyMaker,
     watch::WatchBoard,
@@ -45,7 +45,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
     let begin = Timestamp::from_micros(1_700_000_000_000_000);
     let node = Deps {
         store,
-        clock: Arc::new(VirtualClock::starting_at(begin)),
+        clock: StoreClock::new(Arc::new(VirtualClock::starting_at(begin))),
         node: NodeId::from_parts(begin, 1),
         watch: WatchBoard::default(),
         said: SaidBox::default(),
@@ -53,9 +53,11 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         contexts: NodeContexts::new(64 << 20),
         tending: Arc::new(tokio::sync::Semaphore::new(1)),
     };
+    let name = PoolName::new("alone").expect("a pool name");
     Arc::new(PoolDeps {
         node: Arc::new(node),
-        name: PoolName::new("alone").expect("a pool name"),
+        prefetches: Prefetches::new(&name),
+        name,
         admission: Admission::new(0, settings.queue.limit),
         settings,
         policy,

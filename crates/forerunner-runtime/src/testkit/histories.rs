@@ -1,6 +1,6 @@
 //! Random histories of contexts on several nodes with random crashes: what is restored is what was last committed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::AddAssign, sync::Arc, time::Duration};
 
 use forerunner_context::{Item, Limits, Snapshot};
 use forerunner_core::{ContextId, NewTask, Next, NodeId, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
@@ -37,6 +37,18 @@ pub struct Happened {
     pub rebases: u64,
     /// Contexts that were deleted.
     pub deletions: u64,
+}
+
+impl AddAssign for Happened {
+    fn add_assign(&mut self, other: Self) {
+        self.commits += other.commits;
+        self.crashes += other.crashes;
+        self.restarts += other.restarts;
+        self.restores += other.restores;
+        self.tended += other.tended;
+        self.rebases += other.rebases;
+        self.deletions += other.deletions;
+    }
 }
 
 /// Lives through a history that follows from `seed`, and checks after each step that a stranger who reads the store gets
@@ -129,7 +141,8 @@ impl World {
         }
         let now = self.now();
         let lease_until = now + Duration::from_secs(60);
-        let claim = Claim { pool: self.pool.clone(), node: node_id(node), limit: 1, now, lease_until };
+        let claim =
+            Claim { pool: self.pool.clone(), node: node_id(node), limit: 1, starts: usize::MAX, now, lease_until };
         self.store.claim(claim).await.expect("the store works").pop().expect("the task is there")
     }
 
@@ -141,7 +154,8 @@ impl World {
     async fn settle(&mut self, task: &Task, context: Option<ContextCommit>) -> bool {
         let now = self.now();
         let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
-        let settlement = Settlement { task: task.id, epoch: task.epoch, now, next, context, context_cost: None };
+        let settlement =
+            Settlement { task: task.id, epoch: task.epoch, now, next, context, context_cost: None, started: None };
         self.store.settle(vec![settlement]).await.expect("the store works").remove(0).is_ok()
     }
 

@@ -1,9 +1,9 @@
 //! A store that survives its node, so that a test can start the next node on it.
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Store, StoreFuture,
+    LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreFuture,
     StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
@@ -23,7 +23,7 @@ impl Store for KeptOpen {
         look(look: Look) -> StoreFuture<Vec<Candidate>>;
         take(claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
         settle(batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
-        assign(assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) -> ();
+        assign(assignments: Vec<(TaskId, LeaseEpoch, Start)>) -> ();
         cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
         redrive(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;

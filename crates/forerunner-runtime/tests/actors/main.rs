@@ -6,6 +6,7 @@ mod contexts;
 mod faults;
 mod kept_open;
 mod placement;
+mod prefetch;
 mod queue;
 mod scaling;
 mod supervision;

@@ -38,8 +38,15 @@ fn item(name: u8, bytes: &[u8]) -> Piece {
 }
 
 async fn settle(lab: &Lab, task: &Task, now: i64, next: Next, commit: ContextCommit) -> Result<Settled, LeaseLost> {
-    let settlement =
-        Settlement { task: task.id, epoch: task.epoch, now: at(now), next, context: Some(commit), context_cost: None };
+    let settlement = Settlement {
+        task: task.id,
+        epoch: task.epoch,
+        now: at(now),
+        next,
+        context: Some(commit),
+        context_cost: None,
+        started: None,
+    };
     lab.settle_with(settlement).await
 }
 
@@ -251,9 +258,10 @@ pub async fn what_a_context_took_is_on_its_task<F: Future<Output = Arc<dyn Store
         next: succeeded(),
         context: Some(commit(0, b"x", true)),
         context_cost: Some(Box::new(cost)),
+        started: None,
     };
     lab.settle_with(settlement.clone()).await.unwrap();
-    lab.settle_with(Settlement { context_cost: None, ..settlement }).await.unwrap_err();
+    lab.settle_with(Settlement { context_cost: None, started: None, ..settlement }).await.unwrap_err();
     assert_eq!(lab.get(id).await.context_cost, Some(Box::new(cost)));
     let page = lab.store.tasks(crate::TaskFilter { limit: 1, ..Default::default() }).await.unwrap();
     assert_eq!(page.tasks[0].context_cost, Some(Box::new(cost)));

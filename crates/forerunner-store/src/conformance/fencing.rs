@@ -7,7 +7,7 @@ use super::{
     lab::{Lab, at, node, retry, succeeded},
     property::{cases, check, ensure},
 };
-use crate::{Store, TaskFilter};
+use crate::{Start, Store, TaskFilter};
 
 /// Epochs that are old, or never were.
 pub async fn a_stale_epoch_settles_nothing<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
@@ -82,17 +82,18 @@ pub async fn the_newest_epoch_alone_is_accepted<F: Future<Output = Arc<dyn Store
 pub async fn agents_are_noted_under_their_lease_only<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let agent = |number: u128| AgentId::from_parts(at(0), number << 64);
+    let start = |number: u128| Start { agent: agent(number), at: at(2) };
     lab.enqueue(lab.task(1)).await;
     let task = lab.claim(1, 2).await.remove(0);
-    lab.store.assign(vec![(task.id, LeaseEpoch(task.epoch.0 + 1), agent(1))]);
+    lab.store.assign(vec![(task.id, LeaseEpoch(task.epoch.0 + 1), start(1))]);
     assert_eq!(lab.get(task.id).await.agent, None);
-    lab.store.assign(vec![(task.id, task.epoch, agent(2))]);
+    lab.store.assign(vec![(task.id, task.epoch, start(2))]);
     assert_eq!(lab.get(task.id).await.agent, Some(agent(2)));
     let listed = lab.store.tasks(TaskFilter { limit: 9, ..TaskFilter::default() }).await.unwrap();
     assert_eq!(listed.tasks[0].agent, Some(agent(2)));
     lab.settle(&task, 3, retry(at(3))).await.unwrap();
     assert_eq!(lab.get(task.id).await.agent, Some(agent(2)));
-    lab.store.assign(vec![(task.id, task.epoch, agent(3))]);
+    lab.store.assign(vec![(task.id, task.epoch, start(3))]);
     assert_eq!(lab.get(task.id).await.agent, Some(agent(2)));
     let task = lab.claim(1, 4).await.remove(0);
     assert_eq!(task.agent, None);

@@ -98,7 +98,8 @@ impl Lab {
     }
 
     pub async fn claim_for(&self, node: NodeId, limit: usize, now: i64) -> Vec<Task> {
-        let claim = Claim { pool: pool("coder"), node, limit, now: at(now), lease_until: at(now + 100) };
+        let claim =
+            Claim { pool: pool("coder"), node, limit, starts: usize::MAX, now: at(now), lease_until: at(now + 100) };
         self.store.claim(claim).await.unwrap()
     }
 
@@ -106,10 +107,14 @@ impl Lab {
         self.claim(limit, now).await.into_iter().map(|task| task.id).collect()
     }
 
+    /// The end of an attempt of a task without a context.
+    pub fn settlement(&self, task: &Task, now: i64, next: Next) -> Settlement {
+        let Task { id, epoch, .. } = *task;
+        Settlement { task: id, epoch, now: at(now), next, context: None, context_cost: None, started: None }
+    }
+
     pub async fn settle(&self, task: &Task, now: i64, next: Next) -> Result<Settled, LeaseLost> {
-        let settlement =
-            Settlement { task: task.id, epoch: task.epoch, now: at(now), next, context: None, context_cost: None };
-        self.settle_with(settlement).await
+        self.settle_with(self.settlement(task, now, next)).await
     }
 
     pub async fn settle_with(&self, settlement: Settlement) -> Result<Settled, LeaseLost> {

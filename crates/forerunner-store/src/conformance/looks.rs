@@ -10,7 +10,14 @@ async fn look(lab: &Lab, limit: usize, now: i64) -> Vec<Candidate> {
 }
 
 async fn take(lab: &Lab, tasks: &[TaskId], now: i64) -> Vec<Task> {
-    let claim = Claim { pool: pool("coder"), node: node(1), limit: 0, now: at(now), lease_until: at(now + 100) };
+    let claim = Claim {
+        pool: pool("coder"),
+        node: node(1),
+        limit: 0,
+        starts: usize::MAX,
+        now: at(now),
+        lease_until: at(now + 100),
+    };
     lab.store.take(claim, tasks.to_vec()).await.unwrap()
 }
 
@@ -87,7 +94,9 @@ pub async fn a_look_knows_version_and_size_of_a_context<F: Future<Output = Arc<d
     };
     let next = succeeded();
     let (task, epoch, context) = (task.id, task.epoch, Some(commit));
-    lab.settle_with(Settlement { task, epoch, now: at(3), next, context, context_cost: None }).await.unwrap();
+    lab.settle_with(Settlement { task, epoch, now: at(3), next, context, context_cost: None, started: None })
+        .await
+        .unwrap();
     lab.enqueue(lab.task_of(4, "red")).await;
     let [seen] = &look(&lab, 9, 5).await[..] else { panic!("one task") };
     assert_eq!((seen.context_version, seen.context_bytes), (1, 9));

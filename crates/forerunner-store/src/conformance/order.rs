@@ -98,8 +98,14 @@ pub async fn calls_take_effect_in_the_order_they_were_made<F: Future<Output = Ar
     let lab = Lab::new(open().await);
     for round in 0..20 {
         let task = lab.task(round);
-        let claim =
-            Claim { pool: pool("coder"), node: super::lab::node(1), limit: 1, now: at(round), lease_until: at(round) };
+        let claim = Claim {
+            pool: pool("coder"),
+            node: super::lab::node(1),
+            limit: 1,
+            starts: usize::MAX,
+            now: at(round),
+            lease_until: at(round),
+        };
         let enqueued = lab.store.enqueue(vec![submission(task.clone())]);
         let claimed = lab.store.claim(claim);
         let read = lab.store.task(task.id);
@@ -110,7 +116,15 @@ pub async fn calls_take_effect_in_the_order_they_were_made<F: Future<Output = Ar
         assert_eq!(read.await.unwrap().unwrap().state, TaskState::Running);
         assert_eq!(counted.await.unwrap().of(TaskState::Running), 1);
         let (epoch, now) = (claimed[0].epoch, at(round));
-        let settlement = Settlement { task: task.id, epoch, now, next: succeeded(), context: None, context_cost: None };
+        let settlement = Settlement {
+            task: task.id,
+            epoch,
+            now,
+            next: succeeded(),
+            context: None,
+            context_cost: None,
+            started: None,
+        };
         let settled = lab.store.settle(vec![settlement]);
         let read = lab.store.task(task.id);
         drop(settled);

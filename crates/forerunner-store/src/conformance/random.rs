@@ -93,7 +93,7 @@ impl Pair {
                 let node = node(number.into());
                 let until = at(self.now + 10);
                 let expected = self.model.claim(node, limit, now, until);
-                let claim = Claim { pool: pool("coder"), node, limit, now, lease_until: until };
+                let claim = Claim { pool: pool("coder"), node, limit, starts: usize::MAX, now, lease_until: until };
                 let tasks = self.lab.store.claim(claim).await.map_err(|error| error.to_string())?;
                 let found: Vec<_> = tasks.iter().map(|task| task.id).collect();
                 ensure!(found == expected, "claimed {found:?}, not {expected:?}");
@@ -177,7 +177,7 @@ impl Pair {
             _ => Next::Release,
         };
         let expected = self.model.settle(id, epoch, now, next.clone());
-        let settlement = Settlement { task: id, epoch, now, next, context: None, context_cost: None };
+        let settlement = Settlement { task: id, epoch, now, next, context: None, context_cost: None, started: None };
         let found = self.lab.settle_with(settlement).await.ok();
         ensure!(found == expected, "{found:?}, not {expected:?}");
         Ok(())

@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
 use tokio::sync::broadcast;
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Store, StoreError,
+    Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Start, Store, StoreError,
     StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
@@ -180,7 +180,7 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         })
     }
 
-    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, AgentId)>) {
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
         self.inner.assign(assignments);
     }
 
@@ -262,6 +262,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn check(&self) -> StoreFuture<()> {
         self.through(Verb::Check, |store| store.check())
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.inner.time()
     }
 
     fn keeps_events(&self) -> bool {

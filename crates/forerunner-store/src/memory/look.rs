@@ -38,7 +38,7 @@ impl State {
             if entry.pool != pool || !entry.ready || entry.task.is_past_deadline(claim.now) {
                 continue;
             }
-            tasks.push(self.lease(slot, claim));
+            tasks.push(self.lease(slot, claim, tasks.len()));
             self.note_taken(slot);
         }
         if let Some(node) = self.nodes.get_mut(&claim.node) {

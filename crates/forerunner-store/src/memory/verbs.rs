@@ -1,11 +1,11 @@
 //! The verbs of the memory store that change tasks.
 
-use forerunner_core::{AgentId, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use super::{lane::Spot, state::State};
 use crate::{
-    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Submission, Swept,
-    dies_of_crash, node_lost, rules,
+    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Start, Submission,
+    Swept, dies_of_crash, node_lost, rules,
 };
 
 impl State {
@@ -44,7 +44,7 @@ impl State {
             if self.slots.at(spot.slot).task.is_past_deadline(claim.now) {
                 too_late.push(spot);
             } else {
-                tasks.push(self.lease(spot.slot, claim));
+                tasks.push(self.lease(spot.slot, claim, tasks.len()));
             }
         }
         for spot in too_late {
@@ -76,15 +76,15 @@ impl State {
         pool.lanes.iter_mut().rev().find_map(|lane| lane.pop(|spot| self.slots.is_ready(spot)))
     }
 
-    /// Starts an attempt of a task that was just popped.
-    pub(super) fn lease(&mut self, slot: u32, claim: &Claim) -> Task {
+    /// Leases a task that was just popped, the claim's `place`th.
+    pub(super) fn lease(&mut self, slot: u32, claim: &Claim, place: usize) -> Task {
         self.forget_wait(slot);
         self.set_state(slot, TaskState::Running);
         let entry = self.slots.at_mut(slot);
         (entry.ready, entry.stop) = (false, false);
         entry.task.epoch = entry.task.epoch.next();
         entry.task.attempt += 1;
-        entry.task.started_at = Some(claim.now);
+        entry.task.started_at = rules::starts(claim, place, entry.task.crashes).then_some(claim.now);
         entry.task.node = Some(claim.node);
         entry.task.agent = None;
         let pool = &mut self.pools[entry.pool as usize];
@@ -109,7 +109,7 @@ impl State {
     }
 
     pub fn settle(&mut self, settlement: Settlement) -> Result<Settled, LeaseLost> {
-        let Settlement { task, epoch, now, next, context, context_cost } = settlement;
+        let Settlement { task, epoch, now, next, context, context_cost, started } = settlement;
         let slot = self.leased(task, epoch)?;
         let pool = self.slots.at(slot).pool;
         if let Some(commit) = context
@@ -119,6 +119,9 @@ impl State {
         }
         if context_cost.is_some() {
             self.slots.at_mut(slot).task.context_cost = context_cost;
+        }
+        if let Some(start) = started {
+            self.note_start(slot, start);
         }
         self.leave_node(self.slots.at(slot).task.node);
         let claimable_before = self.pools[pool as usize].claimable;
@@ -157,10 +160,15 @@ impl State {
         })
     }
 
-    pub fn assign(&mut self, task: TaskId, epoch: LeaseEpoch, agent: AgentId) {
+    pub fn assign(&mut self, task: TaskId, epoch: LeaseEpoch, start: Start) {
         if let Ok(slot) = self.leased(task, epoch) {
-            self.slots.at_mut(slot).task.agent = Some(agent);
+            self.note_start(slot, start);
         }
+    }
+
+    fn note_start(&mut self, slot: u32, start: Start) {
+        let task = &mut self.slots.at_mut(slot).task;
+        (task.agent, task.started_at) = (Some(start.agent), task.started_at.or(Some(start.at)));
     }
 
     pub fn cancel(&mut self, task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch> {
@@ -261,8 +269,13 @@ impl State {
     fn take_back(&mut self, slot: u32, now: Timestamp, rescued: &mut Rescued) {
         let stop = self.slots.at(slot).stop;
         let task = &mut self.slots.at_mut(slot).task;
-        task.crashes += 1;
-        let (id, node, dies) = (task.id, task.node, dies_of_crash(task.crashes, &task.retry));
+        let was_held = task.started_at.is_none();
+        task.crashes = rules::crashes_with(task.crashes, was_held);
+        let dies = !was_held && dies_of_crash(task.crashes, &task.retry);
+        let (id, node) = (task.id, task.node);
+        if was_held {
+            task.attempt = task.attempt.saturating_sub(1);
+        }
         self.leave_node(node);
         if stop {
             self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
@@ -271,7 +284,12 @@ impl State {
             self.end(slot, TaskState::Dead, Some(node_lost()), now);
             rescued.dead.push(id);
         } else {
-            self.slots.at_mut(slot).task.error = Some(node_lost());
+            let task = &mut self.slots.at_mut(slot).task;
+            if was_held {
+                (task.agent, task.node) = (None, None);
+            } else {
+                task.error = Some(node_lost());
+            }
             self.wait_again(slot, TaskState::Queued);
             rescued.requeued.push(id);
         }

@@ -62,7 +62,8 @@ impl Tx<'_> {
         let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
                    AS s (id, epoch, seq, at, kind, text, forget) \
-                   JOIN tasks t ON t.id = s.id AND t.epoch = s.epoch AND t.state = 2), \
+                   JOIN tasks t ON t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2), \
+                   b AS (UPDATE tasks t SET started_at = s.at FROM s WHERE t.task = s.task AND t.started_at IS NULL), \
                    f AS (DELETE FROM events v USING s WHERE v.task = s.task AND v.kind >= $8 AND v.seq < s.forget \
                    AND v.seq > s.forget - (s.forget & $9)) \
                    INSERT INTO events (task, seq, at, kind, text) SELECT task, seq, at, kind, text FROM s \

@@ -60,6 +60,14 @@ impl Fault {
         }
     }
 
+    /// What happened, as far as known.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Engine(error) => reason(error),
+            other => other.explain().to_string(),
+        }
+    }
+
     /// Says it in the store's words.
     pub fn explain(&self) -> StoreError {
         match self {

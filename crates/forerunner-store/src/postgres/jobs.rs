@@ -2,13 +2,14 @@
 
 use std::{any::Any, ops::Range};
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::{failure::Sql, submit::is_plain, tx::Tx};
+use super::{failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Said, Settlement, StoreError, Submission,
-    TaskFilter,
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Said, Settlement, Start, StoreError,
+    Submission, TaskFilter,
 };
 
 /// What is asked of the store.
@@ -19,7 +20,7 @@ pub(super) enum Ask {
     Look(Look),
     Take(Claim, Vec<TaskId>),
     Settle(Vec<Settlement>),
-    Assign(Vec<(TaskId, LeaseEpoch, AgentId)>),
+    Assign(Vec<(TaskId, LeaseEpoch, Start)>),
     Cancel(TaskId, Timestamp),
     Redrive(TaskId, Timestamp),
     Sweep(PoolName, Timestamp),
@@ -44,6 +45,7 @@ pub(super) enum Ask {
     PutNote(String, Option<String>),
     Note(String),
     Purge(Timestamp, usize),
+    Time,
     Check,
 }
 
@@ -59,6 +61,9 @@ pub(super) struct Job {
 /// What an operation that takes several statements weighs, in tasks that take a share of one.
 const SEVERAL_STATEMENTS: usize = 16;
 
+/// Most statements that are sent together: past this, ever more of them wait for the same turn.
+const SENT_TOGETHER: usize = 16;
+
 impl Job {
     /// Whether it may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an
     /// epoch that the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
@@ -70,7 +75,22 @@ impl Job {
             &self.ask,
             Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..) | Look(_)
         );
-        asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_))
+        asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_) | Ask::Time)
+    }
+
+    /// Whether it finds its tasks one by one through an index, however few there seem to be.
+    pub fn walks_an_index(&self) -> bool {
+        matches!(&self.ask, Ask::Claim(_) | Ask::Take(..) | Ask::Look(_) | Ask::Settle(_) | Ask::Assign(_))
+    }
+
+    /// Whether it is one statement as a rule, and no other of its group has to be over before.
+    fn is_one_statement(&self) -> bool {
+        match &self.ask {
+            Ask::Enqueue(batch) => batch.iter().all(is_plain),
+            Ask::Settle(batch) => batch.iter().all(is_plain_end),
+            Ask::Claim(_) | Ask::Assign(_) => true,
+            _ => false,
+        }
     }
 
     /// How much work it is: 1 for a task that is written along with others.
@@ -87,19 +107,34 @@ impl Job {
 }
 
 impl Tx<'_> {
-    /// Runs operations in order; those of one kind that follow each other as one.
+    /// Runs operations in order; those of one kind that follow each other as one. If each is one statement, they are sent
+    /// together: the server runs them in the order in which they are sent.
     pub async fn run_all(&self, jobs: &[Job]) -> Sql<Vec<Answer>> {
-        let mut answers = Vec::with_capacity(jobs.len());
-        for run in jobs.chunk_by(|a, b| {
+        let is_alike = |a: &Job, b: &Job| {
             matches!((&a.ask, &b.ask), (Ask::Enqueue(_), Ask::Enqueue(_)) | (Ask::Settle(_), Ask::Settle(_)))
-        }) {
-            match &run[0].ask {
-                Ask::Enqueue(_) => answers.extend(self.enqueue_all(run).await?),
-                Ask::Settle(_) => answers.extend(self.settle_all(run).await?),
-                ask => answers.push(self.run_one(ask).await?),
+        };
+        let runs: Vec<_> = jobs.chunk_by(is_alike).collect();
+        let mut answers = Vec::with_capacity(jobs.len());
+        if runs.len() <= SENT_TOGETHER && jobs.iter().all(Job::is_one_statement) {
+            // Polled in this order, and each sends its statement when it is polled first.
+            let all: Vec<Sql<Vec<Answer>>> = join_all(runs.into_iter().map(|run| self.run_alike(run))).await;
+            for some in all {
+                answers.extend(some?);
+            }
+        } else {
+            for run in runs {
+                answers.extend(self.run_alike(run).await?);
             }
         }
         Ok(answers)
+    }
+
+    async fn run_alike(&self, run: &[Job]) -> Sql<Vec<Answer>> {
+        match &run[0].ask {
+            Ask::Enqueue(_) => self.enqueue_all(run).await,
+            Ask::Settle(_) => self.settle_all(run).await,
+            ask => Ok(vec![self.run_one(ask).await?]),
+        }
     }
 
     async fn enqueue_all(&self, jobs: &[Job]) -> Sql<Vec<Answer>> {
@@ -146,6 +181,7 @@ impl Tx<'_> {
             Ask::PutNote(key, text) => Box::new(self.put_note(key, text.as_deref()).await?),
             Ask::Note(key) => Box::new(self.note(key).await?),
             Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),
+            Ask::Time => Box::new(self.time().await?),
             Ask::Check => Box::new(self.beat().await?),
         })
     }

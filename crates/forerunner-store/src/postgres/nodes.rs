@@ -37,6 +37,14 @@ impl Tx<'_> {
         self.run("UPDATE lead SET until = 0, node = NULL WHERE node = $1 RETURNING term", &node).await.map(drop)
     }
 
+    /// The time by the clock of the database, unless it is to follow its callers.
+    pub async fn time(&self) -> Sql<Option<Timestamp>> {
+        if !self.database_time {
+            return Ok(None);
+        }
+        Ok(Some(Timestamp::from_micros(self.now(Timestamp::default()).await?)))
+    }
+
     /// The time that leases are compared with, in microseconds.
     async fn now(&self, callers: Timestamp) -> Sql<i64> {
         let sql = "SELECT CASE WHEN $1 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END";
@@ -54,9 +62,15 @@ impl Tx<'_> {
     }
 
     async fn put_plan(&self, node: NodeId, plan: &Plan) -> Sql<()> {
-        let sql = "UPDATE lead SET plan_term = $2, plan = $3 WHERE node = $1 AND term = $2 RETURNING term";
+        let sql = "UPDATE lead SET plan_term = $2, plan = $3 WHERE node = $1 AND term = $2 \
+                   AND (plan_term IS DISTINCT FROM $2 OR plan IS DISTINCT FROM $3) RETURNING term";
         let term = signed(plan.term);
-        self.run(sql, &[(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)]).await.map(drop)
+        let params: [(&(dyn ToSql + Sync), Type); 3] =
+            [(node.as_uuid(), Type::UUID), (&term, Type::INT8), (&plan.text, Type::TEXT)];
+        if !self.query(sql, &params).await?.is_empty() {
+            self.hints().settings = true;
+        }
+        Ok(())
     }
 
     async fn standing(&self, own: NodeId, now: i64) -> Sql<Beaten> {

@@ -14,19 +14,29 @@ use super::{
 use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node_lost, rules};
 
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
+///
+/// The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
 const FINISH: &str = "\
 WITH s AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], $7::text[])
-        AS s (id, epoch, state, finished_at, error_kind, error, output)
+    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::uuid[],
+        $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at)
 ), u AS (
-    UPDATE tasks t SET state = s.state, finished_at = s.finished_at, error_kind = s.error_kind, error = s.error
-    FROM s WHERE t.id = s.id AND t.epoch = s.epoch AND t.state = 2 AND t.context IS NULL
+    UPDATE tasks t SET state = s.state, finished_at = s.finished_at, error_kind = s.error_kind, error = s.error,
+        agent = COALESCE(s.agent, t.agent), started_at = COALESCE(t.started_at, s.started_at)
+    FROM s WHERE t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL
     RETURNING t.task, t.id, s.output
 ), o AS (
     INSERT INTO outputs (task, output) SELECT task, output FROM u WHERE output IS NOT NULL
     ON CONFLICT (task) DO UPDATE SET output = excluded.output
 )
 SELECT id FROM u";
+
+/// Whether a settlement can be written along with others, without a look at what is there. A crash counts, and is rare.
+pub(super) fn is_plain_end(settlement: &Settlement) -> bool {
+    let Next::Finish { error, .. } = &settlement.next else { return false };
+    let is_crash = error.as_ref().is_some_and(|error| error.kind.is_crash());
+    settlement.context.is_none() && settlement.context_cost.is_none() && !is_crash
+}
 
 impl Tx<'_> {
     pub async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Result<Settled, LeaseLost>>> {
@@ -48,12 +58,9 @@ impl Tx<'_> {
     async fn finish_plain(&self, batch: &[&Settlement]) -> Sql<HashSet<Uuid>> {
         let (mut ids, mut epochs, mut states, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut kinds, mut errors, mut outputs) = (vec![], vec![], vec![]);
-        for settlement in batch.iter().filter(|settlement| settlement.context.is_none()) {
+        let (mut agents, mut starts) = (vec![], vec![]);
+        for settlement in batch.iter().filter(|settlement| is_plain_end(settlement)) {
             let Next::Finish { state, output, error } = &settlement.next else { continue };
-            // A crash counts, and is rare.
-            if error.as_ref().is_some_and(|error| error.kind.is_crash()) {
-                continue;
-            }
             ids.push(*settlement.task.as_uuid());
             epochs.push(settlement.epoch.0 as i64);
             states.push(rules::end_state(*state) as i16);
@@ -61,6 +68,8 @@ impl Tx<'_> {
             kinds.push(error.as_ref().map(|error| error.kind.as_str()));
             errors.push(error.as_ref().map(|error| clean(&error.message)));
             outputs.push(output.as_ref().map(|output| output.as_str()));
+            agents.push(settlement.started.map(|start| *start.agent.as_uuid()));
+            starts.push(settlement.started.map(|start| start.at.as_micros()));
         }
         if ids.is_empty() {
             return Ok(HashSet::new());
@@ -73,6 +82,8 @@ impl Tx<'_> {
             (&kinds, Type::TEXT_ARRAY),
             (&errors, Type::TEXT_ARRAY),
             (&outputs, Type::TEXT_ARRAY),
+            (&agents, Type::UUID_ARRAY),
+            (&starts, Type::INT8_ARRAY),
         ];
         let ended: HashSet<Uuid> =
             self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
@@ -103,6 +114,10 @@ impl Tx<'_> {
         }
         if let Some(cost) = &settlement.context_cost {
             self.note_context_cost(lease.row, cost).await?;
+        }
+        if let Some(start) = settlement.started {
+            self.assign(&[(task, epoch, start)]).await?;
+            lease.task.started_at = lease.task.started_at.or(Some(start.at));
         }
         let before = self.gained();
         let mut run_at = None;
@@ -202,14 +217,23 @@ impl Tx<'_> {
     }
 
     async fn release(&self, lease: &Stored, now: Timestamp) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = 1, attempt = $1, started_at = NULL, agent = NULL, node = NULL \
+        let sql = "UPDATE tasks SET state = 1, attempt = $1, crashes = $4, started_at = NULL, agent = NULL, node = NULL \
                    WHERE task = $2 AND epoch = $3 AND state = 2 RETURNING task";
         let (attempt, epoch) = (i64::from(lease.task.attempt.saturating_sub(1)), lease.task.epoch.0 as i64);
-        let params = [(&attempt as &(dyn ToSql + Sync), Type::INT8), (&lease.row, Type::INT8), (&epoch, Type::INT8)];
+        let crashes = i64::from(lease.task.crashes);
+        let params = [
+            (&attempt as &(dyn ToSql + Sync), Type::INT8),
+            (&lease.row, Type::INT8),
+            (&epoch, Type::INT8),
+            (&crashes, Type::INT8),
+        ];
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Again);
         }
-        self.log_return(lease, TaskState::Queued, None, now).await?;
+        // Of one that was only held nothing is told.
+        if lease.task.started_at.is_some() {
+            self.log_return(lease, TaskState::Queued, None, now).await?;
+        }
         self.wait_again(lease, TaskState::Queued).await
     }
 
@@ -261,10 +285,16 @@ impl Tx<'_> {
     }
 
     async fn take_back(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
-        lease.task.crashes += 1;
+        let was_held = lease.task.started_at.is_none();
+        lease.task.crashes = rules::crashes_with(lease.task.crashes, was_held);
         if lease.is_to_stop {
             rescued.dead.push(lease.task.id);
             return self.finish(&lease, TaskState::Cancelled, Some(&rules::cancelled()), None, now).await;
+        }
+        if was_held {
+            rescued.requeued.push(lease.task.id);
+            self.hints().work.insert(lease.task.pool.clone());
+            return self.release(&lease, now).await;
         }
         let error = node_lost();
         if dies_of_crash(lease.task.crashes, &lease.task.retry) {

@@ -12,7 +12,7 @@ use super::{
     rows::{Stored, get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
 };
-use crate::{Claim, Enqueued, LEASE, Refusal, Submission, rules};
+use crate::{Claim, Enqueued, LEASE, Refusal, Start, Submission, rules};
 
 /// A submission, and the place it gets.
 struct Placed<'a> {
@@ -236,10 +236,12 @@ impl Tx<'_> {
                     "WITH c AS MATERIALIZED (",
                     $picked,
                     " ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED), \
-                     d AS (DELETE FROM ready r USING c WHERE r.pool = c.pool AND r.urgency = c.urgency AND r.due = c.due \
-                     AND r.task = c.task RETURNING r.task), \
+                     n AS (SELECT *, row_number() OVER (ORDER BY urgency, due, task) AS place FROM c), \
+                     d AS (DELETE FROM ready r USING n WHERE r.pool = n.pool AND r.urgency = n.urgency AND r.due = n.due \
+                     AND r.task = n.task RETURNING r.task, n.place), \
                      t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
-                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = $2, \
+                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
+                     CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
                      node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
                      l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
                      AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
@@ -258,21 +260,26 @@ impl Tx<'_> {
             "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
              AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
              (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
-             AND task IN (SELECT task FROM tasks WHERE id = ANY($6))"
+             AND task IN (SELECT task FROM tasks WHERE id = ANY($7))"
         );
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
-        self.renew(claim.node, claim.lease_until, lasts).await?;
         let (now, limit) = (claim.now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
-        let pool = claim.pool.as_str();
+        let (pool, starts) = (claim.pool.as_str(), i64::try_from(claim.starts).unwrap_or(i64::MAX));
         let mut params = vec![
             (&pool as &(dyn ToSql + Sync), Type::TEXT),
             (&now, Type::INT8),
             (&limit, Type::INT8),
             (claim.node.as_uuid(), Type::UUID),
             (&self.database_time, Type::BOOL),
+            (&starts, Type::INT8),
         ];
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
-        let rows = self.query(if among.is_some() { AMONG } else { FIRST }, &params).await?;
+        let renewal = self.renew(claim.node, claim.lease_until, lasts);
+        let claimed = self.query(if among.is_some() { AMONG } else { FIRST }, &params);
+        // Both are sent at once; the server runs them in order.
+        let (renewed, rows) = tokio::join!(renewal, claimed);
+        renewed?;
+        let rows = rows?;
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
             task.context_version = get::<i64>(row, 29)?.unsigned_abs();
@@ -303,18 +310,23 @@ impl Tx<'_> {
         self.renew(node, until, micros(LEASE)).await
     }
 
-    /// Notes which agents run which tasks.
-    pub async fn assign(&self, assignments: &[(TaskId, LeaseEpoch, forerunner_core::AgentId)]) -> Sql<()> {
+    /// Notes which agents run which tasks since when.
+    pub async fn assign(&self, assignments: &[(TaskId, LeaseEpoch, Start)]) -> Sql<()> {
         if assignments.is_empty() {
             return Ok(());
         }
         let ids: Vec<_> = assignments.iter().map(|(task, ..)| *task.as_uuid()).collect();
         let epochs: Vec<_> = assignments.iter().map(|(_, epoch, _)| epoch.0 as i64).collect();
-        let agents: Vec<_> = assignments.iter().map(|(.., agent)| *agent.as_uuid()).collect();
-        let sql = "UPDATE tasks t SET agent = s.agent FROM unnest($1::uuid[], $2::int8[], $3::uuid[]) \
-                   AS s (id, epoch, agent) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state = 2 RETURNING t.task";
-        let params =
-            [(&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY), (&epochs, Type::INT8_ARRAY), (&agents, Type::UUID_ARRAY)];
+        let agents: Vec<_> = assignments.iter().map(|(.., start)| *start.agent.as_uuid()).collect();
+        let times: Vec<_> = assignments.iter().map(|(.., start)| start.at.as_micros()).collect();
+        let sql = "UPDATE tasks t SET agent = s.agent, started_at = COALESCE(t.started_at, s.at) \
+                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
+        let params = [
+            (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
+            (&epochs, Type::INT8_ARRAY),
+            (&agents, Type::UUID_ARRAY),
+            (&times, Type::INT8_ARRAY),
+        ];
         self.run(sql, &params).await.map(drop)
     }
 }

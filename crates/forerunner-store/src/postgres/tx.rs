@@ -27,7 +27,7 @@ use crate::Hints;
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Why a statement that did not end in time was given up.
-const SLOW: &str = "the database did not answer in time";
+pub(super) const SLOW: &str = "the database did not answer in time";
 
 /// The rank of a task that waits in its context's line. Rank 0, one that runs, is given by the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,9 @@ pub(super) enum Rank {
 /// The connection inside a transaction.
 pub(super) struct Tx<'a> {
     pub client: &'a Client,
-    /// Longest time that a statement may take.
+    /// When the first statement must have been answered.
+    pub begin_by: tokio::time::Instant,
+    /// Longest time that any other statement may take.
     pub limit: std::time::Duration,
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
@@ -60,8 +62,7 @@ impl Tx<'_> {
             return Ok(rows.map_err(|_| Fault::Slow(SLOW))??);
         };
         let both = async { tokio::join!(self.client.batch_execute(&begin), self.client.query_typed(sql, params)) };
-        let (begun, rows) =
-            tokio::time::timeout(self.limit, both).await.map_err(|_| Fault::NotBegun(SLOW.to_owned()))?;
+        let (begun, rows) = tokio::time::timeout_at(self.begin_by, both).await.map_err(|_| Fault::Slow(SLOW))?;
         begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
         Ok(rows?)
     }

@@ -8,21 +8,24 @@ use std::{
 use deadpool_postgres::{Object, Pool};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     PostgresOptions,
     bell::Bell,
-    failure::{Fault, reason, unavailable},
+    failure::{Fault, unavailable},
     jobs::{Answer, Job},
     link,
-    tx::Tx,
+    tx::{SLOW, Tx},
 };
 use crate::StoreError;
 
 /// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
 const MAX_GROUP: usize = 1_024;
+/// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
+/// their indexes.
+const WALKS: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; ";
 /// How often a group is run that came to nothing because of other nodes.
 const MAX_RUNS: u32 = 10;
 /// The first and the longest pause between two attempts to connect; operations in between are refused at once.
@@ -33,7 +36,7 @@ enum Failure {
     /// Nothing of it is stored.
     Undone(Fault),
     /// The connection broke, or was too slow, while it was committed: it may be stored.
-    Unknown(String),
+    Unknown(Fault),
     /// There was no connection.
     NotBegun(StoreError),
 }
@@ -43,8 +46,13 @@ impl Failure {
         match self {
             Self::Undone(fault) => fault.explain(),
             Self::NotBegun(error) => error.clone(),
-            Self::Unknown(why) => StoreError::OutcomeUnknown { store: super::failure::KIND, reason: why.clone() },
+            Self::Unknown(fault) => StoreError::OutcomeUnknown { store: super::failure::KIND, reason: fault.reason() },
         }
+    }
+
+    /// Whether the database said nothing for as long as it may.
+    const fn is_silence(&self) -> bool {
+        matches!(self, Self::Undone(Fault::Slow(_)) | Self::Unknown(Fault::Slow(_)))
     }
 }
 
@@ -95,50 +103,67 @@ impl Writer {
     /// Runs a group until it is stored or fails for a reason of its own.
     async fn attempt(&mut self, group: &[Job]) -> Result<Vec<Answer>, Failure> {
         let mut runs = 0;
+        // One limit for a connection and the first answer over it, also if a second one has to be made.
+        let mut begin_by = Instant::now() + self.options.call_timeout;
         loop {
             runs += 1;
-            let client = self.connect().await.map_err(Failure::NotBegun)?;
-            match self.transact(client, group).await {
+            let client = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
+            match self.transact(client, group, begin_by).await {
                 Err(Failure::Undone(fault)) if fault.is_transient() && runs < MAX_RUNS => {
                     tokio::time::sleep(Duration::from_millis(u64::from(runs))).await;
+                    begin_by = Instant::now() + self.options.call_timeout;
                 }
                 // The pool had a connection that was cut while it rested.
                 Err(Failure::NotBegun(_)) if runs == 1 => {}
+                Err(failure) if failure.is_silence() => {
+                    self.pause(unavailable(SLOW));
+                    return Err(failure);
+                }
                 outcome => return outcome,
             }
         }
     }
 
-    async fn connect(&mut self) -> Result<Object, StoreError> {
+    async fn connect(&mut self, by: Instant) -> Result<Object, StoreError> {
         if let Some((until, _, error)) = &self.broken
             && Instant::now() < *until
         {
             return Err(error.clone());
         }
-        match link::connect(&self.pool).await {
+        match timeout_at(by, link::connect(&self.pool)).await.unwrap_or_else(|_| Err(unavailable(SLOW))) {
             Ok(client) => {
                 self.broken = None;
                 Ok(client)
             }
             Err(error) => {
-                let pause = self.broken.as_ref().map_or(BACKOFF.0, |(_, pause, _)| (*pause * 2).min(BACKOFF.1));
-                self.broken = Some((Instant::now() + pause, pause, error.clone()));
+                self.pause(error.clone());
                 Err(error)
             }
         }
     }
 
+    /// Refuses for a moment what waits, since it would only wait for the same, and gives up connections that rest.
+    fn pause(&mut self, error: StoreError) {
+        let pause = self.broken.as_ref().map_or(BACKOFF.0, |(_, pause, _)| (*pause * 2).min(BACKOFF.1));
+        self.broken = Some((Instant::now() + pause, pause, error));
+        drop(self.pool.retain(|_, _| false));
+    }
+
     /// Runs a group in one transaction. A connection in doubt is dropped, which ends its transaction as well.
-    async fn transact(&self, client: Object, group: &[Job]) -> Result<Vec<Answer>, Failure> {
+    async fn transact(&self, client: Object, group: &[Job], begin_by: Instant) -> Result<Vec<Answer>, Failure> {
         let limit = self.options.call_timeout;
         let (database_time, gained) = (self.options.database_time, AtomicI64::new(0));
         let (opening, hints) = (Mutex::new(Some(self.begin(group))), Mutex::default());
-        let tx = Tx { client: &client, limit, database_time, opening, bell: &self.bell, gained, hints };
+        let tx = Tx { client: &client, begin_by, limit, database_time, opening, bell: &self.bell, gained, hints };
         let answers = match tx.run_all(group).await {
             Ok(answers) => answers,
             Err(Fault::NotBegun(why)) => {
                 drop(Object::take(client));
                 return Err(Failure::NotBegun(unavailable(why)));
+            }
+            Err(fault @ Fault::Slow(_)) => {
+                drop(Object::take(client));
+                return Err(Failure::Undone(fault));
             }
             Err(fault) => {
                 if !matches!(timeout(limit, client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
@@ -152,7 +177,7 @@ impl Writer {
             self.bell.tell(std::mem::take(&mut *tx.hints()));
             return Ok(answers);
         }
-        let why = match timeout(limit, client.batch_execute("COMMIT")).await {
+        let fault = match timeout(limit, client.batch_execute("COMMIT")).await {
             Ok(Ok(())) => {
                 self.bell.tell(std::mem::take(&mut *tx.hints()));
                 return Ok(answers);
@@ -162,11 +187,11 @@ impl Writer {
                 drop(Object::take(client));
                 return Err(Failure::Undone(Fault::Engine(error)));
             }
-            Ok(Err(error)) => reason(&error),
-            Err(_) => "the database did not answer in time".to_owned(),
+            Ok(Err(error)) => Fault::Engine(error),
+            Err(_) => Fault::Slow(SLOW),
         };
         drop(Object::take(client));
-        Err(Failure::Unknown(why))
+        Err(Failure::Unknown(fault))
     }
 
     /// Settings of the transaction only: what is set for a session would meet other clients behind a pooler.
@@ -175,8 +200,9 @@ impl Writer {
         // A commit that waits for the disk is the dearest thing in a task's life.
         let may_forget = self.options.database_time && group.iter().all(Job::is_forgettable);
         let waits = if may_forget { "SET LOCAL synchronous_commit = off; " } else { "" };
+        let walks = if group.iter().any(Job::walks_an_index) { WALKS } else { "" };
         format!(
-            "BEGIN; {waits}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
+            "BEGIN; {waits}{walks}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}"
         )
     }

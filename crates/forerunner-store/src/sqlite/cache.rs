@@ -5,16 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use forerunner_core::{AgentId, ContextId, LeaseEpoch, NodeId, PoolName, TaskId, TaskState, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, TaskState, Timestamp};
 use rusqlite::{Connection, Error};
 
 use super::{
     failure::Sql,
     rows::{context, epoch, optional_time, optional_uuid, pool_name, state, time, uuid, value},
 };
+use crate::Start;
 
-/// Which agent runs which task: told by `assign`, never written until the attempt ends. Readers look here too.
-pub(super) type Agents = Arc<Mutex<HashMap<TaskId, (LeaseEpoch, AgentId)>>>;
+/// Which agent runs which task since when: told by `assign`, never written until the attempt ends. Readers look here too.
+pub(super) type Agents = Arc<Mutex<HashMap<TaskId, (LeaseEpoch, Start)>>>;
 
 /// A task that runs, with all that its end needs: so a settle reads nothing.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub(super) struct Lease {
     pub max_crashes: u32,
     pub context: Option<ContextId>,
     pub node: Option<NodeId>,
+    /// None for a task that was claimed to be held.
+    pub started_at: Option<Timestamp>,
     /// Somebody cancelled the task while it ran. The file does not know: with the node goes the wish.
     pub stop: bool,
 }
@@ -98,7 +101,7 @@ impl Cache {
 
     fn load_leases(&mut self, connection: &Connection) -> Sql<()> {
         let sql = "SELECT t.id, t.task, t.epoch, t.priority, t.due, t.deadline, t.attempt, t.crashes, i.max_crashes, \
-                   t.context, t.node FROM tasks t CROSS JOIN inputs i ON i.task = t.task \
+                   t.context, t.node, t.started_at FROM tasks t CROSS JOIN inputs i ON i.task = t.task \
                    WHERE t.pool = ?1 AND t.state = 2";
         for pool in 1..=self.pools.len() as i64 {
             let mut statement = connection.prepare_cached(sql)?;
@@ -116,6 +119,7 @@ impl Cache {
                     max_crashes: row.get(8)?,
                     context: context(row, 9)?,
                     node: optional_uuid(row, 10)?.map(NodeId::from_uuid),
+                    started_at: optional_time(row, 11)?,
                     stop: false,
                 };
                 self.leases.insert(TaskId::from_uuid(uuid(row, 0)?), lease);
@@ -172,10 +176,10 @@ impl Cache {
         Ok(())
     }
 
-    /// Ends a lease; answers the agent that had the task, if it was told.
-    pub fn end_lease(&mut self, task: TaskId) -> Option<AgentId> {
+    /// Ends a lease; answers how the attempt began, if that was told.
+    pub fn end_lease(&mut self, task: TaskId) -> Option<Start> {
         let lease = self.leases.remove(&task)?;
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        agents.remove(&task).filter(|(epoch, _)| *epoch == lease.epoch).map(|(_, agent)| agent)
+        agents.remove(&task).filter(|(epoch, _)| *epoch == lease.epoch).map(|(_, start)| start)
     }
 }

@@ -35,7 +35,8 @@ fn read_task(row: &Row<'_>, agents: &Agents) -> Sql<Task> {
     if task.state == TaskState::Running {
         let agents = agents.lock().unwrap_or_else(PoisonError::into_inner);
         let told = agents.get(&task.id).filter(|(epoch, _)| *epoch == task.epoch);
-        task.agent = told.map(|(_, agent)| *agent).or(task.agent);
+        task.agent = told.map(|(_, start)| start.agent).or(task.agent);
+        task.started_at = task.started_at.or(told.map(|(_, start)| start.at));
     }
     Ok(task)
 }

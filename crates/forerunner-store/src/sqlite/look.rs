@@ -37,7 +37,7 @@ impl Tx<'_> {
             found.extend(self.take_one(pool, claim, *task)?);
         }
         self.renew(claim.node, claim.lease_until, !found.is_empty())?;
-        found.into_iter().map(|stored| self.lease(stored, claim)).collect()
+        found.into_iter().enumerate().map(|(place, stored)| self.lease(stored, claim, place)).collect()
     }
 
     /// Removes a task from the claimable ones, if it is one of them.

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     failure::{Sql, damaged, explain, unavailable},
+    health,
     schema::{self, APPLICATION_ID},
 };
 use crate::StoreError;
@@ -35,7 +36,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Creates the file with its directory, if need be, and takes the lock that keeps other processes out.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     assert_version()?;
-    let place = |error: io::Error| unavailable(format!("{}: {error}", path.display()));
+    let place = |error: io::Error| StoreError::Place { place: path.display().to_string(), reason: error.to_string() };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(place)?;
     }
@@ -88,8 +89,7 @@ pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> 
     if !quick_check {
         return Ok(());
     }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
-    if verdict == "ok" { Ok(()) } else { Err(damaged(path, verdict)) }
+    health::verdict(&connection).map_err(explain)?.map_or(Ok(()), |verdict| Err(damaged(path, verdict)))
 }
 
 /// The one connection that writes.

@@ -1,6 +1,6 @@
 //! Ending attempts, and taking back those whose node is gone.
 
-use forerunner_core::{AgentId, LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     rows::run,
     tx::{Rank, Spot, Tx},
 };
-use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node_lost, rules};
+use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, Start, dies_of_crash, node_lost, rules};
 
 impl Lease {
     fn spot(&self) -> Spot {
@@ -43,26 +43,26 @@ impl Tx<'_> {
             self.note_context_cost(lease.row, cost)?;
         }
         let claimable_before = self.claimable(lease.pool)?;
-        let agent = self.cache.end_lease(task);
+        let started = self.cache.end_lease(task).or(settlement.started);
         let mut run_at = None;
         let state = match &settlement.next {
             Next::Finish { state, output, error } => {
                 let state = rules::end_state(*state);
                 lease.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
                 let ended = Ended { state, error: error.as_ref(), output: output.as_ref(), finished_at: Some(now) };
-                self.finish(&lease, &ended, agent)?;
+                self.finish(&lease, &ended, started)?;
                 state
             }
             // Somebody cancelled it and it ended without a result: that is all there is to do.
             Next::Retry { .. } | Next::Release if lease.stop => {
                 lease.crashes += u32::from(matches!(settlement.next, Next::Retry { crash: true, .. }));
-                self.end_cancelled(&lease, agent, now)?;
+                self.end_cancelled(&lease, started, now)?;
                 TaskState::Cancelled
             }
             Next::Retry { run_at: at, error, crash } => {
                 let state = rules::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
-                self.retry(&lease, state, *at, error, *crash, agent)?;
+                self.retry(&lease, state, *at, error, *crash, started)?;
                 state
             }
             Next::Release => {
@@ -80,16 +80,17 @@ impl Tx<'_> {
         (lease.epoch == epoch && epoch > self.void_epochs).then(|| lease.clone())
     }
 
-    fn finish(&mut self, lease: &Lease, ended: &Ended<'_>, agent: Option<AgentId>) -> Sql<()> {
+    fn finish(&mut self, lease: &Lease, ended: &Ended<'_>, started: Option<Start>) -> Sql<()> {
         let sql = "UPDATE tasks SET state = ?1, finished_at = ?2, error_kind = ?3, error = ?4, agent = ?5, \
-                   crashes = ?6 WHERE task = ?7";
+                   crashes = ?6, started_at = coalesce(started_at, ?7) WHERE task = ?8";
         let params = params![
             ended.state as u8,
             ended.finished_at.map(Timestamp::as_micros),
             ended.error.map(|error| error.kind.as_str()),
             ended.error.map(|error| error.message.as_str()),
-            agent.as_ref().map(|agent| agent.as_uuid().as_bytes()),
+            started.as_ref().map(|start| start.agent.as_uuid().as_bytes()),
             lease.crashes,
+            started.map(|start| start.at.as_micros()),
             lease.row,
         ];
         run(self.connection, sql, params)?;
@@ -103,9 +104,9 @@ impl Tx<'_> {
         self.advance(lease.pool, context, None)
     }
 
-    fn end_cancelled(&mut self, lease: &Lease, agent: Option<AgentId>, now: Timestamp) -> Sql<()> {
+    fn end_cancelled(&mut self, lease: &Lease, started: Option<Start>, now: Timestamp) -> Sql<()> {
         let (state, error) = (TaskState::Cancelled, rules::cancelled());
-        self.finish(lease, &Ended { state, error: Some(&error), output: None, finished_at: Some(now) }, agent)
+        self.finish(lease, &Ended { state, error: Some(&error), output: None, finished_at: Some(now) }, started)
     }
 
     fn retry(
@@ -115,17 +116,18 @@ impl Tx<'_> {
         run_at: Timestamp,
         error: &TaskError,
         crash: bool,
-        agent: Option<AgentId>,
+        started: Option<Start>,
     ) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = ?1, run_at = ?2, error_kind = ?3, error = ?4, crashes = ?5, agent = ?6 \
-                   WHERE task = ?7";
+        let sql = "UPDATE tasks SET state = ?1, run_at = ?2, error_kind = ?3, error = ?4, crashes = ?5, agent = ?6, \
+                   started_at = coalesce(started_at, ?7) WHERE task = ?8";
         let params = params![
             state as u8,
             run_at.as_micros(),
             error.kind.as_str(),
             error.message,
             lease.crashes + u32::from(crash),
-            agent.as_ref().map(|agent| agent.as_uuid().as_bytes()),
+            started.as_ref().map(|start| start.agent.as_uuid().as_bytes()),
+            started.map(|start| start.at.as_micros()),
             lease.row,
         ];
         run(self.connection, sql, params)?;
@@ -153,9 +155,9 @@ impl Tx<'_> {
     }
 
     /// Notes which agent runs a task: in memory, until the attempt ends.
-    pub fn assign(&mut self, assignments: &[(TaskId, LeaseEpoch, AgentId)]) {
+    pub fn assign(&mut self, assignments: &[(TaskId, LeaseEpoch, Start)]) {
         let held = assignments.iter().filter(|(task, epoch, _)| self.lease_of(*task, *epoch).is_some());
-        let held: Vec<_> = held.map(|(task, epoch, agent)| (*task, (*epoch, *agent))).collect();
+        let held: Vec<_> = held.map(|(task, epoch, start)| (*task, (*epoch, *start))).collect();
         let mut agents = self.cache.agents.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         agents.extend(held);
     }
@@ -181,20 +183,27 @@ impl Tx<'_> {
 
     fn take_back(&mut self, id: TaskId, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
         let Some(mut lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
-        let agent = self.cache.end_lease(id);
-        lease.crashes += 1;
+        let started = self.cache.end_lease(id);
+        let was_held = lease.started_at.is_none() && started.is_none();
+        lease.crashes = rules::crashes_with(lease.crashes, was_held);
         if lease.stop {
             rescued.dead.push(id);
-            return self.end_cancelled(&lease, agent, now);
+            return self.end_cancelled(&lease, started, now);
+        }
+        if was_held {
+            rescued.requeued.push(id);
+            let sql = "UPDATE tasks SET crashes = ?1 WHERE task = ?2";
+            run(self.connection, sql, params![lease.crashes, lease.row])?;
+            return self.release(&lease);
         }
         let error = node_lost();
         if dies(&lease) {
             let dead = Ended { state: TaskState::Dead, error: Some(&error), output: None, finished_at: Some(now) };
             rescued.dead.push(id);
-            return self.finish(&lease, &dead, agent);
+            return self.finish(&lease, &dead, started);
         }
         let sql = "UPDATE tasks SET state = 1, crashes = ?1, error_kind = ?2, error = ?3, agent = ?4 WHERE task = ?5";
-        let agent = agent.as_ref().map(|agent| agent.as_uuid().as_bytes());
+        let agent = started.as_ref().map(|start| start.agent.as_uuid().as_bytes());
         run(self.connection, sql, params![lease.crashes, error.kind.as_str(), error.message, agent, lease.row])?;
         rescued.requeued.push(id);
         self.wait_again(&lease, TaskState::Queued)

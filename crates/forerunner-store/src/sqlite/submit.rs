@@ -127,7 +127,7 @@ impl Tx<'_> {
         self.renew(claim.node, claim.lease_until, !found.is_empty())?;
         let Some(last) = found.last().map(Stored::spot) else { return Ok(Vec::new()) };
         self.take_ready(pool, &last, found.len(), claim.now)?;
-        found.into_iter().map(|stored| self.lease(stored, claim)).collect()
+        found.into_iter().enumerate().map(|(place, stored)| self.lease(stored, claim, place)).collect()
     }
 
     /// Lets all leases of a node live on. It is written only along with new leases: after a restart all are void.
@@ -171,19 +171,20 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn lease(&mut self, found: Stored, claim: &Claim) -> Sql<Task> {
+    pub(super) fn lease(&mut self, found: Stored, claim: &Claim, place: usize) -> Sql<Task> {
         let spot = found.spot();
         let mut task = found.task;
         task.state = TaskState::Running;
         task.epoch.0 = task.epoch.0.max(self.epoch_floor) + 1;
         task.attempt += 1;
-        task.started_at = Some(claim.now);
+        task.started_at = rules::starts(claim, place, task.crashes).then_some(claim.now);
         task.node = Some(claim.node);
         task.agent = None;
         let sql = "UPDATE tasks SET state = 2, epoch = ?1, attempt = ?2, started_at = ?3, node = ?4, agent = NULL \
                    WHERE task = ?5";
         let node = claim.node.as_uuid().as_bytes();
-        run(self.connection, sql, params![task.epoch.0 as i64, task.attempt, claim.now.as_micros(), node, spot.row])?;
+        let started_at = task.started_at.map(Timestamp::as_micros);
+        run(self.connection, sql, params![task.epoch.0 as i64, task.attempt, started_at, node, spot.row])?;
         if let Some(context) = &task.context {
             self.rerank(&spot, context, Rank::Joined, Rank::Running)?;
             (task.context_born, task.context_version) = self.context_version(spot.pool, context)?;
@@ -201,6 +202,7 @@ impl Tx<'_> {
             max_crashes: task.retry.max_crashes,
             context: task.context.clone(),
             node: task.node,
+            started_at: task.started_at,
             stop: false,
         };
         self.cache.leases.insert(task.id, lease);

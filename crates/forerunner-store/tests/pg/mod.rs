@@ -9,6 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 /// A server for tests. It trusts whoever reaches it, so it listens on the loopback only.
@@ -88,6 +89,19 @@ impl PgServer {
         self.call("pg_ctl", &["-D", &self.data(), "-l", &self.log(), "-w", "-t", "60", "start"]);
     }
 
+    /// Stops all processes of the server where they are, until the answer is dropped: connections stay open and silent, also
+    /// new ones.
+    pub fn hang(&self) -> Hang {
+        let file = fs::read_to_string(Path::new(&self.data()).join("postmaster.pid")).unwrap();
+        let first: i32 = file.lines().next().and_then(|line| line.trim().parse().ok()).unwrap();
+        // The first one stops before its children are listed, so that it starts no more of them.
+        signal(first, Signal::STOP);
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
+        let children: Vec<i32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        children.iter().for_each(|pid| signal(*pid, Signal::STOP));
+        Hang(std::iter::once(first).chain(children).collect())
+    }
+
     /// Stops the server as a crash would.
     pub fn stop(&self) {
         self.call("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]);
@@ -135,11 +149,25 @@ impl Drop for PgServer {
     }
 }
 
+/// A server whose processes are all stopped, until this is dropped.
+pub struct Hang(Vec<i32>);
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|pid| signal(*pid, Signal::CONT));
+    }
+}
+
+/// Sends a signal, if the process is still there.
+fn signal(pid: i32, signal: Signal) {
+    let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
+}
+
 /// Whom the Debian package makes for it.
 const USER: &str = "postgres";
 
 fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    geteuid().is_root()
 }
 
 /// The directory with the newest `initdb`.

@@ -12,6 +12,7 @@ use super::{
 };
 
 const NODES: usize = 3;
+const AGENTS: u32 = 6;
 const CONNECTIONS: u64 = 6;
 /// Tasks submitted in each restart.
 const TASKS: u64 = 60;
@@ -20,7 +21,7 @@ const TASKS: u64 = 60;
 async fn a_rolling_restart_fails_nothing_and_cuts_nothing_short() {
     let rounds = count(1, 50);
     let server = PgServer::start(false);
-    let mut nodes = rig::start(&server.database(), NODES, 6).await;
+    let mut nodes = rig::start(&server.database(), NODES, AGENTS).await;
     let load = Load::on(nodes.clients(), History::of(nodes.site(0)));
     let mut exits = Vec::new();
     for restart in 0..rounds * NODES as u64 {
@@ -29,9 +30,10 @@ async fn a_rolling_restart_fails_nothing_and_cuts_nothing_short() {
         let (exit, ()) = futures_util::join!(roll(&mut nodes, &load, node), submitting);
         exits.push(exit);
     }
-    let tasks = load.see_all_ended(SOON).await;
-    let counts = rig::judge(nodes, &load).await;
-    assert_eq!(counts.succeeded as u64, TASKS * rounds * NODES as u64);
+    rig::note_depths(&nodes, &load).await;
+    let tasks = load.see_all_ended(SOON * count(1, 5) as u32).await;
+    let counts = rig::judge(nodes, &load, AGENTS).await;
+    assert_eq!(counts.succeeded as u64, TASKS * rounds * NODES as u64 + rig::WAITING);
     let cut = tasks.iter().filter(|task| task["attempt"] != json!(1) || !task["crashes"].is_null()).count();
     assert_eq!(cut, 0, "attempts were cut short");
     println!(

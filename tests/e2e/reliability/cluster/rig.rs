@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use forerunner_e2e::{Client, Counts, Nodes, PgServer, Pool, Proxy, Signal, eventually, holds};
+use forerunner_e2e::{Call, Client, Counts, Event, Nodes, Pool, Proxy, eventually, holds};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::super::load::Load;
 
@@ -43,8 +44,35 @@ pub async fn balanced(client: &Client, count: usize, agents: u32) {
     .await;
 }
 
-/// Stops all nodes and holds what happened against the invariants.
-pub async fn judge(mut nodes: Nodes, load: &Load) -> Counts {
+/// Tasks that are submitted to look at the depth of the queue.
+pub const WAITING: u64 = 25;
+
+/// Notes what each node shows as the depth of the queue while nothing is taken from it, and how many rows there are.
+pub async fn note_depths(nodes: &Nodes, load: &Load) {
+    let clients = nodes.clients();
+    let _ = clients[0].ask(Call::new("POST", "/v1/pools/work:pause")).await.expect(200);
+    load.submit_waiting(WAITING).await;
+    let mut shown = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < SOON {
+        let rows = clients[0].tasks("pool=work&state=queued").await.len() as u64;
+        shown.clear();
+        for client in &clients {
+            shown.push((client.metric("forerunner_queue_depth").await as u64, rows));
+        }
+        if rows >= WAITING && shown.iter().all(|(depth, rows)| depth == rows) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for (metric, rows) in shown {
+        load.history.borrow_mut().note(Event::Depth { pool: "work".to_owned(), metric, rows });
+    }
+    let _ = clients[0].ask(Call::new("POST", "/v1/pools/work:resume")).await.expect(200);
+}
+
+/// Stops all nodes and holds what happened against the invariants; the pool may have so many agents at work at once.
+pub async fn judge(mut nodes: Nodes, load: &Load, agents: u32) -> Counts {
     for node in (0..nodes.count()).filter(|node| nodes.lives(*node)).collect::<Vec<_>>() {
         assert_eq!(nodes.take(node).stop(SOON).await, 0);
     }
@@ -53,6 +81,7 @@ pub async fn judge(mut nodes: Nodes, load: &Load) -> Counts {
     for node in 0..nodes.count() {
         history.orphans(nodes.site(node));
     }
+    history.count_running("work", agents.into());
     history.check()
 }
 
@@ -82,42 +111,13 @@ pub async fn id(client: &Client) -> String {
     this.and_then(|node| node["id"].as_str()).expect("a node knows itself").to_owned()
 }
 
-/// A way to a server that can be broken, and the address of the database on it.
-pub async fn way_to(server: &PgServer) -> (Proxy, String) {
-    let url = server.database();
+/// A way to the server of a database that can be broken, and the address of the database on it.
+pub async fn way(url: &str) -> (Proxy, String) {
     let (start, rest) = url.split_once('@').expect("an address names a user");
     let (host, database) = rest.split_once('/').expect("an address names a database");
     let proxy = Proxy::to(host.parse::<SocketAddr>().expect("an address names a port")).await;
     let through = format!("{start}@{}/{database}", proxy.address());
     (proxy, through)
-}
-
-/// A server whose processes are all stopped where they are, until this is dropped.
-pub struct Hang(Vec<u32>);
-
-impl Hang {
-    pub fn of(server: &PgServer) -> Self {
-        let directory = server.sql("postgres", "SHOW data_directory");
-        let file = std::fs::read_to_string(format!("{directory}/postmaster.pid")).expect("a server that runs");
-        let first: u32 =
-            file.lines().next().and_then(|line| line.trim().parse().ok()).expect("its first line is a pid");
-        // The first one stops before its children are listed, so that it starts no more of them.
-        forerunner_e2e::send(first, Signal::STOP);
-        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
-        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        for pid in &children {
-            forerunner_e2e::send(*pid, Signal::STOP);
-        }
-        Self(std::iter::once(first).chain(children).collect())
-    }
-}
-
-impl Drop for Hang {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            forerunner_e2e::send(*pid, Signal::CONT);
-        }
-    }
 }
 
 /// Durations, for people.

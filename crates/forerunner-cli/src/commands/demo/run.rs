@@ -116,7 +116,7 @@ async fn watch(
         let done = submitted == due && now.finished + refused >= due;
         view.show(now);
         if done || Instant::now() > give_up {
-            view.clear();
+            drop(view);
             return Ok(peak);
         }
     }

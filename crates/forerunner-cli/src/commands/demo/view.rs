@@ -118,9 +118,11 @@ impl View {
             line.set_message(text);
         }
     }
+}
 
-    /// Takes the view off the screen.
-    pub fn clear(self) {
+/// Takes the view off the screen, also when the run was interrupted.
+impl Drop for View {
+    fn drop(&mut self) {
         self.lines.iter().for_each(ProgressBar::finish_and_clear);
         self.bar.finish_and_clear();
     }

@@ -1,17 +1,19 @@
 //! An agent process for demonstrations: the agent's side of the protocol, doing nothing but taking its time.
 
 mod memory;
+mod wire;
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    io::{self, Read, Write},
+    sync::mpsc::RecvTimeoutError,
     thread,
     time::{Duration, Instant},
 };
 
+use forerunner_context::StreamWindow;
 use serde_json::{Value, json};
 
-use self::memory::Memory;
+use self::{memory::Memory, wire::Wire};
 use super::protocol::{OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
 
 /// How the built-in agent behaves.
@@ -47,28 +49,26 @@ impl BuiltinAgentOptions {
 ///
 /// Warms up for `cold_start`, then takes `service_s` seconds (a field of the input) for each task and answers with
 /// `{"echo": input, "pid": …, "items": …}`. It keeps contexts, does to the task's what a member `context` of the input says
-/// (as the answer to a task would), and stops a task at once when asked to.
+/// (as the answer to a task would), stops a task at once when asked to, and packs what it says if the node offers that.
 ///
 /// # Errors
 /// When standard output cannot be written, as after the end of the node.
 pub fn serve_stdio(options: BuiltinAgentOptions) -> io::Result<()> {
-    serve(BufReader::new(io::stdin()), io::stdout(), options)
+    serve(io::stdin(), io::stdout(), options)
 }
 
 /// Serves tasks on any two pipes.
 pub(super) fn serve(
-    input: impl BufRead + Send + 'static,
+    input: impl Read + Send + 'static,
     output: impl Write,
     options: BuiltinAgentOptions,
 ) -> io::Result<()> {
-    let (sender, lines) = mpsc::channel();
-    // Reading has a thread of its own so that a cancellation is heard while a task sleeps.
-    thread::spawn(move || input.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-    Server { output, options, contexts: Memory::default(), protocol: PROTOCOL_VERSION, running: None }.serve(&lines)
+    let wire = Wire::new(input, output);
+    Server { wire, options, contexts: Memory::default(), protocol: PROTOCOL_VERSION, running: None }.serve()
 }
 
 struct Server<W> {
-    output: W,
+    wire: Wire<W>,
     options: BuiltinAgentOptions,
     contexts: Memory,
     protocol: u32,
@@ -87,9 +87,10 @@ struct Running {
 type Refused = (i64, String);
 
 impl<W: Write> Server<W> {
-    fn serve(&mut self, lines: &Receiver<String>) -> io::Result<()> {
+    fn serve(&mut self) -> io::Result<()> {
         loop {
-            match self.next_line(lines) {
+            // The next line, at most until the running task is done.
+            match self.wire.next_line(self.running.as_ref().map(|running| running.ends_at)) {
                 Ok(line) => match serde_json::from_str::<Value>(&line) {
                     Ok(message) if message["method"] == "shutdown" => {
                         return self.answer(&message["id"], Ok(json!({})));
@@ -103,14 +104,6 @@ impl<W: Write> Server<W> {
         }
     }
 
-    /// Waits for the next line, at most until the running task is done.
-    fn next_line(&self, lines: &Receiver<String>) -> Result<String, RecvTimeoutError> {
-        match &self.running {
-            Some(running) => lines.recv_timeout(running.ends_at.saturating_duration_since(now())),
-            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
-    }
-
     fn handle(&mut self, message: &Value) -> io::Result<()> {
         let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str().unwrap_or_default() {
@@ -118,7 +111,9 @@ impl<W: Write> Server<W> {
                 thread::sleep(self.options.scaled(self.options.cold_start.as_secs_f64()));
                 let asked = params["protocol"].as_u64().and_then(|version| u32::try_from(version).ok());
                 self.protocol = asked.unwrap_or(OLDEST_PROTOCOL).min(self.protocol);
-                self.answer(id, Ok(introduction(self.protocol)))
+                let window = offered(params);
+                self.answer(id, Ok(introduction(self.protocol, window.is_some())))?;
+                window.map_or(Ok(()), |window| self.wire.pack(window)).map_err(io::Error::other)
             }
             "ping" => self.answer(id, Ok(json!({}))),
             "context/load" => {
@@ -195,17 +190,27 @@ impl<W: Write> Server<W> {
         }
         .to_string();
         line.push('\n');
-        self.output.write_all(line.as_bytes())?;
-        self.output.flush()
+        self.wire.write_line(&line)
     }
 }
 
-fn introduction(protocol: u32) -> Value {
-    json!({
+/// The window of the packed streams that the node offers, if it does.
+fn offered(params: &Value) -> Option<StreamWindow> {
+    let is_offered = params["compression"].as_array().is_some_and(|offered| offered.iter().any(|one| one == "zstd"));
+    let bytes = params["limits"]["compression_window_bytes"].as_u64().filter(|_| is_offered)?;
+    StreamWindow::new(usize::try_from(bytes).ok()?).ok()
+}
+
+fn introduction(protocol: u32, packs: bool) -> Value {
+    let mut about = json!({
         "protocol": protocol,
         "agent": { "name": "forerunner-builtin", "version": env!("CARGO_PKG_VERSION") },
         "capabilities": { "contexts": 64, "streaming": false },
-    })
+    });
+    if packs {
+        about["compression"] = "zstd".into();
+    }
+    about
 }
 
 #[expect(clippy::disallowed_methods, reason = "a process of its own, without a runtime whose clock could be moved")]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     ProcessSpec,
     held::{HeldContexts, Load},
-    link::{Link, Refusal},
+    link::{Link, Moved, Refusal},
     load::lines,
     protocol::{
         AgentInfo, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message, Nothing,
@@ -66,6 +66,7 @@ impl ProcessDriver {
         }
         self.drop_removed(cx).await?;
         let context = cx.id().filter(|_| self.contexts.is_supported()).cloned();
+        let before = self.link.moved();
         let mut answer = self.load_and_run(job, context.as_ref(), cx).await?;
         if let (Err(RpcError { code: code::NOT_HELD, .. }), Some(id)) = (&answer, &context) {
             // It dropped the context by itself, as it may. Once more, with all of it.
@@ -79,8 +80,9 @@ impl ProcessDriver {
         if let Some(id) = &context {
             if let Some(change) = result.context {
                 // What is not the output is about the context.
-                let bytes = answer.get().len().saturating_sub(result.output.len());
-                cx.note_transfer(Transfer { from_agent_bytes: bytes as u64, ..Transfer::default() });
+                let plain = answer.get().len().saturating_sub(result.output.len()) as u64;
+                let from_agent_bytes = as_moved(plain, before, self.link.moved());
+                cx.note_transfer(Transfer { from_agent_bytes, ..Transfer::default() });
                 apply(change, cx).map_err(|error| error.named(&self.link))?;
             }
             self.contexts.hold(id, cx.version(), cx.items());
@@ -111,15 +113,16 @@ impl ProcessDriver {
         cx: &mut AgentContext,
     ) -> Result<Result<Box<RawValue>, RpcError>, AgentError> {
         if let Some(id) = context {
-            let (begun, sent) = (Instant::now(), self.link.sent_bytes());
+            let (begun, sent) = (Instant::now(), self.link.moved().sent_bytes);
             let stuck = stuck_after(cx, self.spec.cancel_grace);
             let agent_lost_it = tokio::select! {
                 loaded = self.bring_up_to_date(id, cx) => loaded?,
                 () = stuck => return Err(self.ignored_cancel()),
             };
-            let to_agent_bytes = self.link.sent_bytes() - sent;
+            let to_agent_bytes = self.link.moved().sent_bytes - sent;
             let load_s = if to_agent_bytes > 0 { begun.elapsed().as_secs_f64() } else { 0.0 };
-            cx.note_transfer(Transfer { to_agent_bytes, load_s, agent_lost_it, ..Transfer::default() });
+            let was_held = Some(to_agent_bytes == 0);
+            cx.note_transfer(Transfer { to_agent_bytes, load_s, agent_lost_it, was_held, ..Transfer::default() });
         }
         if cx.is_cancelled() {
             return Err(AgentError::cancelled());
@@ -222,6 +225,13 @@ impl ProcessDriver {
             }
         }
     }
+}
+
+/// What so many bytes of a child's lines took on the pipe: their share of all that it said meanwhile.
+fn as_moved(plain: u64, before: Moved, after: Moved) -> u64 {
+    let read = (after.read_bytes - before.read_bytes) as f64;
+    let lines = (after.line_bytes - before.line_bytes) as f64;
+    (plain as f64 * read / lines.max(1.0)).ceil() as u64
 }
 
 struct Cancel {

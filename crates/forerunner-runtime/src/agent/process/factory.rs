@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use forerunner_context::StreamWindow;
 use forerunner_core::Error;
 use futures_util::future::LocalBoxFuture;
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     ProcessDriver, ProcessSpec,
     link::{Link, Refusal},
-    protocol::{AgentInfo, AnnouncedLimits, Initialize, OLDEST_PROTOCOL, PROTOCOL_VERSION, short},
+    protocol::{AgentInfo, AnnouncedLimits, Compression, Initialize, OLDEST_PROTOCOL, PROTOCOL_VERSION, short},
 };
 use crate::agent::{AgentError, Driver, DriverFactory, Seat};
 
@@ -60,9 +61,20 @@ impl ProcessFactory {
                 format!("speaks protocol {}, this node speaks {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}", info.protocol);
             return Err(link.protocol_error(&what));
         }
+        if let Some(chosen) = info.compression {
+            pack(&mut link, &spec, chosen)?;
+        }
         tracing::debug!(pid = link.pid(), agent = %seat.agent, name = info.agent.name, "agent process is warm");
         Ok(ProcessDriver::new(spec, link, info))
     }
+}
+
+/// Packs everything that follows, as the child has chosen.
+fn pack(link: &mut Link, spec: &ProcessSpec, Compression::Zstd: Compression) -> Result<(), AgentError> {
+    let Some(window) = spec.compression_window() else {
+        return Err(link.protocol_error("wants compression `zstd`, which was not offered"));
+    };
+    link.pack(window).map_err(|error| AgentError::lost(format!("{} cannot be spoken with: {error}", link.name())))
 }
 
 /// What a child is told first.
@@ -72,11 +84,13 @@ fn introduction<'a>(spec: &ProcessSpec, seat: &'a Seat, protocol: u32) -> Initia
         oldest_protocol: OLDEST_PROTOCOL,
         pool: seat.pool.as_str(),
         agent: seat.agent.to_string(),
+        compression: if spec.compression_window().is_some() { &[Compression::Zstd] } else { &[] },
         limits: AnnouncedLimits {
             max_line_bytes: spec.max_line_bytes,
             max_output_bytes: spec.max_output_bytes,
             cancel_grace_s: spec.cancel_grace.as_secs_f64(),
             stop_grace_s: spec.stop_grace.as_secs_f64(),
+            compression_window_bytes: spec.compression_window().map(StreamWindow::bytes),
         },
     }
 }

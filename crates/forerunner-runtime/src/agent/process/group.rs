@@ -49,6 +49,16 @@ impl ProcessGroup {
             None => Some(ScratchDir::create(name)?),
         };
         let cwd = spec.cwd.as_deref().or(scratch.as_ref().map(ScratchDir::path)).unwrap_or(Path::new("/"));
+        if !cwd.is_dir() {
+            // Else the system says that the program is not there.
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!(
+                    "its working directory (`cwd`) {} is not a directory; create it or name another",
+                    cwd.display()
+                ),
+            ));
+        }
         let mut command = command(spec, cwd)?;
         let mut leader = command.spawn()?;
         let pipes = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use forerunner_context::{Error, StreamPacker, StreamUnpacker, StreamWindow};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::{
@@ -13,7 +14,7 @@ use tokio::{
 use super::{
     ProcessSpec,
     group::ProcessGroup,
-    line::LineReader,
+    line::{LineReader, Unreadable},
     protocol::{Message, RpcError, parse_line, request_line},
     stderr::StderrTail,
 };
@@ -25,6 +26,8 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 const LAST_STEPS: Duration = Duration::from_millis(250);
 /// Longest wait for the end of its standard error, which explains why it ended.
 const LAST_STDERR: Duration = Duration::from_millis(30);
+/// What a child may write packed beyond what it may write plain.
+const PACKED_EXTRA_BYTES: usize = 64 << 10;
 
 /// An answer that is no result.
 #[derive(Debug)]
@@ -47,8 +50,9 @@ pub(super) struct Link {
     /// What the child has not taken yet.
     outgoing: Vec<u8>,
     sent: usize,
-    /// Bytes of all requests so far.
-    sent_bytes: u64,
+    /// Packs what goes out, if the child has chosen that.
+    packer: Option<StreamPacker>,
+    moved: Moved,
     /// When the child last took something of it.
     taken_at: Instant,
     next_id: u64,
@@ -65,15 +69,36 @@ pub(super) struct Link {
 /// How much a child may write, and when.
 struct Allowance {
     left_bytes: usize,
+    /// The same for bytes as they come, packed: a stream can go on for ever and say nothing.
+    left_packed_bytes: usize,
     total_bytes: usize,
     occasion: &'static str,
+}
+
+impl Allowance {
+    const fn new(bytes: usize, occasion: &'static str) -> Self {
+        // What packs worst grows by three bytes in 128 KiB, and by some with each message.
+        let left_packed_bytes = bytes.saturating_add(bytes / 8).saturating_add(PACKED_EXTRA_BYTES);
+        Self { left_bytes: bytes, left_packed_bytes, total_bytes: bytes, occasion }
+    }
+}
+
+/// Bytes over the pipe so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moved {
+    /// To the child, as they were written: packed, if it has chosen that.
+    pub sent_bytes: u64,
+    /// From the child, as they were read.
+    pub read_bytes: u64,
+    /// Of the child's lines that were looked at.
+    pub line_bytes: u64,
 }
 
 impl Link {
     /// Starts the child. `name` is part of the name of its directory.
     pub(super) fn open(spec: Arc<ProcessSpec>, name: &str) -> io::Result<Self> {
         let (group, pipes) = ProcessGroup::spawn(&spec, name)?;
-        let allowed = spec.max_output_bytes;
+        let allowance = Allowance::new(spec.max_output_bytes, "while it started");
         Ok(Self {
             stdin: Some(pipes.stdin),
             stdout: LineReader::new(pipes.stdout, spec.max_line_bytes),
@@ -82,11 +107,12 @@ impl Link {
             group,
             outgoing: Vec::new(),
             sent: 0,
-            sent_bytes: 0,
+            packer: None,
+            moved: Moved::default(),
             taken_at: Instant::now(),
             next_id: 1,
             unanswered: Vec::new(),
-            allowance: Allowance { left_bytes: allowed, total_bytes: allowed, occasion: "while it started" },
+            allowance,
             is_silent: false,
             closing: None,
         })
@@ -99,12 +125,22 @@ impl Link {
 
     /// Lets the child write this much from now on. `occasion` says when, for people.
     pub(super) const fn allow(&mut self, bytes: usize, occasion: &'static str) {
-        self.allowance = Allowance { left_bytes: bytes, total_bytes: bytes, occasion };
+        self.allowance = Allowance::new(bytes, occasion);
     }
 
-    /// Returns the bytes of all requests so far.
-    pub(super) const fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+    /// Packs everything from now on, both ways.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub(super) fn pack(&mut self, window: StreamWindow) -> Result<(), Error> {
+        self.packer = Some(StreamPacker::new(window)?);
+        self.stdout.unpack_with(StreamUnpacker::new(window)?);
+        Ok(())
+    }
+
+    /// Returns the bytes that went over the pipe so far.
+    pub(super) const fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Returns whether `request` waits for its answer.
@@ -122,8 +158,12 @@ impl Link {
         if self.outgoing.is_empty() {
             self.taken_at = Instant::now();
         }
-        self.outgoing.extend_from_slice(&line);
-        self.sent_bytes += line.len() as u64;
+        let before = self.outgoing.len();
+        match &mut self.packer {
+            None => self.outgoing.extend_from_slice(&line),
+            Some(packer) => packer.pack(&line, &mut self.outgoing).map_err(|error| self.unpackable(&error))?,
+        }
+        self.moved.sent_bytes += (self.outgoing.len() - before) as u64;
         Ok(id)
     }
 
@@ -167,9 +207,12 @@ impl Link {
             };
             tokio::select! {
                 read = self.stdout.fill(), if !self.is_silent => {
-                    if matches!(read, Ok(0) | Err(_)) {
-                        self.is_silent = true;
-                        self.close("closed its standard output", LAST_STEPS);
+                    match read {
+                        Ok(Some(count)) => self.note_read(count)?,
+                        Ok(None) | Err(_) => {
+                            self.is_silent = true;
+                            self.close("closed its standard output", LAST_STEPS);
+                        }
                     }
                 }
                 wrote = write(&mut self.stdin, &self.outgoing[self.sent..]), if writing => self.advance(wrote),
@@ -184,11 +227,9 @@ impl Link {
         let line = match self.stdout.next_line() {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(None),
-            Err(_) => {
-                let limit = self.spec.max_line_bytes;
-                return Err(self.protocol_error(&format!("wrote a line of more than max_line_bytes = {limit} bytes")));
-            }
+            Err(unreadable) => return Err(self.unreadable(&unreadable)),
         };
+        self.moved.line_bytes += line.len() as u64 + 1;
         self.spend(line.len() + 1)?;
         let message = parse_line(self.stdout.bytes(line)).map_err(|what| self.protocol_error(&what))?;
         if let Message::Answer { id, .. } = message {
@@ -197,8 +238,40 @@ impl Link {
         Ok(Some(message))
     }
 
+    fn unreadable(&self, why: &Unreadable) -> AgentError {
+        let limit = self.spec.max_line_bytes;
+        match (why, &self.packer) {
+            (Unreadable::TooLong, None) => {
+                self.protocol_error(&format!("wrote a line of more than max_line_bytes = {limit} bytes"))
+            }
+            (Unreadable::TooLong, Some(_)) => {
+                self.protocol_error(&format!("packed a line of more than max_line_bytes = {limit} bytes"))
+            }
+            (Unreadable::Stream(error), _) => self.protocol_error(&format!("broke its packed output: {error}")),
+        }
+    }
+
+    /// Nothing more can be sent.
+    fn unpackable(&self, error: &Error) -> AgentError {
+        AgentError::lost(format!("{} cannot be written to: {error}", self.name()))
+    }
+
+    fn note_read(&mut self, bytes: usize) -> Result<(), AgentError> {
+        self.moved.read_bytes += bytes as u64;
+        if self.packer.is_none() {
+            return Ok(());
+        }
+        let Allowance { left_packed_bytes, total_bytes, occasion, .. } = &mut self.allowance;
+        let Some(left) = left_packed_bytes.checked_sub(bytes) else {
+            let what = format!("wrote packed bytes that are more than its {total_bytes} bytes {occasion} can take");
+            return Err(self.protocol_error(&what));
+        };
+        *left_packed_bytes = left;
+        Ok(())
+    }
+
     fn spend(&mut self, bytes: usize) -> Result<(), AgentError> {
-        let Allowance { left_bytes, total_bytes, occasion } = &mut self.allowance;
+        let Allowance { left_bytes, total_bytes, occasion, .. } = &mut self.allowance;
         let Some(left) = left_bytes.checked_sub(bytes) else {
             let what = format!("wrote more than {total_bytes} bytes {occasion}");
             return Err(self.protocol_error(&what));

@@ -4,7 +4,7 @@
 //! from a task. Whatever it does — garbage, floods, silence, death — fails at most its own task, with an
 //! [`AgentError`](super::AgentError) that names what happened, and within a bound of time and memory:
 //!
-//! - `line` buffers one line of bounded length, `stderr` the end of what the child says to people;
+//! - `line` buffers one line of bounded length, unpacked if the child packs, `stderr` the end of what the child says to people;
 //! - `link` writes and reads at the same time and watches for the end of the process;
 //! - `group` kills the child with all its descendants and leaves no zombie; `sandbox` confines it before exec;
 //! - `held`, `edit` and `load` decide what a child must be sent of a context, `driver` runs tasks, `factory` starts children.
@@ -33,5 +33,5 @@ mod tests;
 pub use builtin::{BuiltinAgentOptions, serve_stdio};
 pub use driver::ProcessDriver;
 pub use factory::ProcessFactory;
-pub use protocol::{AgentInfo, AgentName, Capabilities, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
+pub use protocol::{AgentInfo, AgentName, Capabilities, Compression, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
 pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};

@@ -63,7 +63,22 @@ pub(super) struct Initialize<'a> {
     pub oldest_protocol: u32,
     pub pool: &'a str,
     pub agent: String,
+    /// The compressions that the node offers, if any.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub compression: &'a [Compression],
     pub limits: AnnouncedLimits,
+}
+
+const fn is_empty(offered: &&[Compression]) -> bool {
+    offered.is_empty()
+}
+
+/// How everything after the answer to `initialize` is packed, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Each way is one stream of zstd (RFC 8878), flushed after each message.
+    Zstd,
 }
 
 /// The bounds that an agent should know.
@@ -73,6 +88,9 @@ pub(super) struct AnnouncedLimits {
     pub max_output_bytes: usize,
     pub cancel_grace_s: f64,
     pub stop_grace_s: f64,
+    /// The largest window of a packed stream; absent if the node offers none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_window_bytes: Option<usize>,
 }
 
 /// The answer to `initialize`: what the child says about itself.
@@ -85,6 +103,9 @@ pub struct AgentInfo {
     /// What it can do.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// The compression it chose of those that were offered; plain lines without.
+    #[serde(default)]
+    pub compression: Option<Compression>,
 }
 
 /// Name and version of the program, for people.

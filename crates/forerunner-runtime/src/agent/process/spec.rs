@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use forerunner_context::StreamWindow;
 use forerunner_core::{Error, human_duration};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,10 @@ pub struct ProcessSpec {
     /// Most that the child may write in one task, in bytes: progress, output and the answer together.
     #[serde(default = "default_max_output")]
     pub max_output_bytes: usize,
+    /// How far back a packed stream refers, in bytes: a power of two from 1 KiB to 8 MiB, or 0 for plain lines only. A child
+    /// that packs costs the node twice as much memory and 2 MiB more.
+    #[serde(default = "one_mebibyte")]
+    pub compression_window_bytes: usize,
     /// How much of the end of its standard error is kept, in bytes.
     #[serde(default = "default_stderr_ring")]
     pub stderr_ring_bytes: usize,
@@ -101,6 +106,7 @@ impl ProcessSpec {
             stop_grace: five_seconds(),
             max_line_bytes: one_mebibyte(),
             max_output_bytes: default_max_output(),
+            compression_window_bytes: one_mebibyte(),
             stderr_ring_bytes: default_stderr_ring(),
             limits: ProcessLimits::default(),
         }
@@ -131,6 +137,14 @@ impl ProcessSpec {
         if self.max_line_bytes < 1_024 {
             return refuse("max_line_bytes", &self.max_line_bytes.to_string(), "use 1024 or more");
         }
+        if self.compression_window_bytes > 0 && self.compression_window().is_none() {
+            let value = self.compression_window_bytes.to_string();
+            return refuse(
+                "compression_window_bytes",
+                &value,
+                "use a power of two from 1024 to 8388608, or 0 for none",
+            );
+        }
         for (key, timeout) in [
             ("start_timeout", self.start_timeout),
             ("ping_timeout", self.ping_timeout),
@@ -142,6 +156,11 @@ impl ProcessSpec {
             }
         }
         Ok(())
+    }
+
+    /// Returns the window of packed streams, if the child may have them.
+    pub(super) fn compression_window(&self) -> Option<StreamWindow> {
+        StreamWindow::new(self.compression_window_bytes).ok()
     }
 
     /// Returns the whole environment of a child: what it inherits of `parent`, and what it is given.
@@ -220,6 +239,7 @@ mod tests {
             (ProcessSpec { env: env("A=B"), ..good() }, "env"),
             (ProcessSpec { env_pass: vec!["FORERUNNER_STORE".into()], ..good() }, "env_pass"),
             (ProcessSpec { max_line_bytes: 10, ..good() }, "max_line_bytes"),
+            (ProcessSpec { compression_window_bytes: 1_000_000, ..good() }, "compression_window_bytes"),
             (ProcessSpec { write_timeout: Duration::ZERO, ..good() }, "write_timeout"),
         ] {
             let error = spec.validate().unwrap_err().to_string();

@@ -74,8 +74,14 @@ fn enqueue(number: i64) -> Sent<Vec<Result<Enqueued, Refusal>>> {
 
 fn claim(limit: usize) -> Sent<Vec<Task>> {
     let now = Timestamp::from_micros(1_000_000);
-    let claim =
-        Claim { pool: PoolName::new("coder").unwrap(), node: NodeId::from_parts(now, 1), limit, now, lease_until: now };
+    let claim = Claim {
+        pool: PoolName::new("coder").unwrap(),
+        node: NodeId::from_parts(now, 1),
+        limit,
+        starts: usize::MAX,
+        now,
+        lease_until: now,
+    };
     let (mut work, answer) = Work::new(Kind::HandOut, Weight::default(), claim, |tx, claim| tx.claim(claim));
     work.empty = Vec::is_empty;
     (Box::new(work), answer)
@@ -84,7 +90,8 @@ fn claim(limit: usize) -> Sent<Vec<Task>> {
 fn settle(task: &Task) -> Sent<Vec<Result<Settled, LeaseLost>>> {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
     let now = Timestamp::from_micros(2_000_000);
-    let settlement = Settlement { task: task.id, epoch: task.epoch, now, next, context: None, context_cost: None };
+    let settlement =
+        Settlement { task: task.id, epoch: task.epoch, now, next, context: None, context_cost: None, started: None };
     job(Kind::Change, vec![settlement], |tx, batch| tx.settle(batch))
 }
 

@@ -22,10 +22,10 @@ fn builtin_agent_process() {
         context_growth_bytes: 50,
         ..BuiltinAgentOptions::default()
     };
-    serve(BufReader::new(std::io::stdin()), output, options).unwrap();
+    serve(std::io::stdin(), output, options).unwrap();
 }
 
-fn builtin() -> Rig {
+pub(super) fn builtin() -> Rig {
     let mut rig = Rig::python("");
     let program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
     let test = "agent::process::tests::builtin::builtin_agent_process";
@@ -78,7 +78,7 @@ async fn the_builtin_agent_stops_a_task_when_asked() {
 fn the_builtin_agent_answers_what_it_does_not_know_and_ends_with_its_input() {
     let (input, mut node) = std::io::pipe().unwrap();
     let (answers, output) = std::io::pipe().unwrap();
-    let agent = std::thread::spawn(move || serve(BufReader::new(input), output, BuiltinAgentOptions::default()));
+    let agent = std::thread::spawn(move || serve(input, output, BuiltinAgentOptions::default()));
     let lines = [
         r#"{"jsonrpc":"2.0","id":1,"method":"dance","params":{}}"#,
         "eh?",

@@ -269,3 +269,29 @@ serve(lambda request: answer(request, {{"output": 1, "context": json.loads('{cha
         assert_replaced(&error, ErrorKind::AgentProtocol, "answered `task/run` with something else");
     }
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_context_is_held_if_nothing_had_to_be_sent_whatever_was_done_in_between() {
+    let mut keeper = Keeper::speaking(2, 4, |_| {}).await;
+    for (turn, (id, version, items, input, held)) in [
+        ("a", 0, &[][..], r#"{"append":[1]}"#, false),
+        ("b", 0, &[], r#"{"append":[1]}"#, false),
+        ("a", 1, &["1"], r#"{"append":[2]}"#, true),
+        ("b", 2, &["1", "5"], "null", false),
+        ("b", 2, &["1", "5"], "null", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let job = job(input);
+        let mut cx = context(&job, id, version, items);
+        keeper.driver.run(&job, &mut cx).await.unwrap();
+        assert_eq!(cx.transfer().was_held, Some(held), "turn {turn}");
+    }
+    run(&mut keeper.driver, "\"forget\"").await.unwrap();
+    let job = job("null");
+    let mut cx = context(&job, "a", 2, &["1", "2"]);
+    keeper.driver.run(&job, &mut cx).await.unwrap();
+    assert_eq!((cx.transfer().was_held, cx.transfer().agent_lost_it), (Some(false), true));
+    stop(keeper.driver).await;
+}

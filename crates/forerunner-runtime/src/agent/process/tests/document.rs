@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::agent::process::protocol::{
-    AgentInfo, AnnouncedLimits, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep, Message, Nothing,
-    TaskCancel, TaskResult, TaskRun, parse_line, request_line,
+    AgentInfo, AnnouncedLimits, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep,
+    Message, Nothing, TaskCancel, TaskResult, TaskRun, parse_line, request_line,
 };
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -34,11 +34,13 @@ fn the_requests_are_those_that_the_node_writes() {
         oldest_protocol: 1,
         pool: "coder",
         agent: "0199a3c0-8e51-7000-8000-000000000001".to_owned(),
+        compression: &[Compression::Zstd],
         limits: AnnouncedLimits {
             max_line_bytes: spec.max_line_bytes,
             max_output_bytes: spec.max_output_bytes,
             cancel_grace_s: spec.cancel_grace.as_secs_f64(),
             stop_grace_s: spec.stop_grace.as_secs_f64(),
+            compression_window_bytes: Some(spec.compression_window_bytes),
         },
     };
     let run = TaskRun {
@@ -74,8 +76,11 @@ fn the_answers_are_understood() {
         Message::Answer { result, .. } => result,
         other => panic!("{other:?}"),
     };
-    let info: AgentInfo = serde_json::from_str(result(&lines("json agent initialize")[0]).unwrap().get()).unwrap();
-    assert_eq!((info.protocol, info.capabilities.contexts, info.capabilities.streaming), (2, 64, true));
+    let infos = lines("json agent initialize");
+    let infos = infos.iter().map(|line| serde_json::from_str(result(line).unwrap().get()).unwrap());
+    let [packs, plain]: [AgentInfo; 2] = infos.collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((packs.compression, plain.compression), (Some(Compression::Zstd), None));
+    assert_eq!((plain.protocol, plain.capabilities.contexts, plain.capabilities.streaming), (2, 64, true));
     let answers = lines("json agent task/run");
     for answer in &answers[..4] {
         serde_json::from_str::<TaskResult>(result(answer).unwrap().get()).unwrap();

@@ -8,6 +8,7 @@ mod document;
 mod example;
 mod lifecycle;
 mod misbehaviour;
+mod packing;
 mod tasks;
 
 use std::{

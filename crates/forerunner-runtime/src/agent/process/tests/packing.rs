@@ -1,0 +1,164 @@
+//! Agents that pack what they say: well, badly, and to do harm.
+
+use super::{super::protocol::Compression, builtin::builtin, *};
+
+/// Lines of an agent that chooses to pack, with blocks that it writes by hand (RFC 8878 §3.1.1): what they hold is not
+/// compressed, or one byte repeated. It cannot read what it is sent.
+const BY_HAND: &str = r#"
+out = sys.stdout.buffer
+
+def block(kind, size, content=b""):
+    return (size << 3 | kind << 1).to_bytes(3, "little") + content
+
+def raw(text):
+    return block(0, len(text), text)
+
+def repeated(byte, count):
+    return block(1, count, byte)
+
+def frame(window_log):
+    return b"\x28\xb5\x2f\xfd\x00" + bytes([(window_log - 10) << 3])
+
+def write(data):
+    out.write(data)
+    out.flush()
+
+def hear():
+    if not os.read(0, 65536):
+        sys.exit(0)
+
+request = receive()
+assert request["params"]["compression"] == ["zstd"], request
+assert request["params"]["limits"]["compression_window_bytes"] == 1 << 20, request
+answer(request, {"protocol": 2, "agent": {"name": "by hand"}, "compression": "zstd"})
+def result(number, output):
+    return raw(json.dumps({"jsonrpc": "2.0", "id": number, "result": {"output": output}}).encode() + b"\n")
+"#;
+
+fn by_hand(lines: &str) -> Rig {
+    Rig::python(&format!("{BY_HAND}\n{lines}\ntime.sleep(1000)"))
+}
+
+async fn protocol_error(lines: &str, says: &str) {
+    let mut driver = by_hand(lines).start().await;
+    let pid = driver.pid().unwrap();
+    assert_replaced(&run_and_fail(&mut driver, "1").await, ErrorKind::AgentProtocol, says);
+    drop(driver);
+    eventually("it is gone", || !exists(pid)).await;
+}
+
+/// Bytes over the pipe, both ways, of turns that say much the same, in one context each.
+async fn moved(rig: &Rig) -> (Option<Compression>, u64, u64) {
+    let mut driver = rig.start().await;
+    let prompt = format!("\"{}\"", (0..400).map(|number: u32| number.pow(3).to_string()).collect::<String>());
+    let (mut to_agent, mut from_agent) = (0, 0);
+    for number in 0..20 {
+        let said = format!(r#"{{"service_s":0,"context":{{"append":[{prompt},{number}]}}}}"#);
+        let job = job(&said);
+        let mut cx = context(&job, &format!("c{number}"), 1, &[&prompt, "{\"role\":\"user\"}"]);
+        driver.run(&job, &mut cx).await.unwrap();
+        assert_eq!(texts(&cx), [&prompt, "{\"role\":\"user\"}", &prompt, &number.to_string()]);
+        assert_eq!(cx.transfer().was_held, Some(false));
+        to_agent += cx.transfer().to_agent_bytes;
+        from_agent += cx.transfer().from_agent_bytes;
+    }
+    let chosen = driver.info().compression;
+    stop(driver).await;
+    (chosen, to_agent, from_agent)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_was_said_in_another_context_costs_next_to_nothing_once_packed() {
+    let (chosen, packed_to, packed_from) = moved(&builtin()).await;
+    assert_eq!(chosen, Some(Compression::Zstd));
+    let (chosen, plain_to, plain_from) = moved(&builtin().with(|spec| spec.compression_window_bytes = 0)).await;
+    assert_eq!(chosen, None);
+    println!("to the agent {packed_to} of {plain_to} bytes, from it {packed_from} of {plain_from}");
+    assert!(packed_to * 8 < plain_to, "to the agent {packed_to} of {plain_to} bytes");
+    assert!(packed_from * 8 < plain_from, "from the agent {packed_from} of {plain_from} bytes");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn each_start_begins_new_streams() {
+    let rig = builtin();
+    for _ in 0..2 {
+        let mut driver = rig.start().await;
+        assert!(run(&mut driver, "[1]").await.unwrap().contains(r#""echo":[1]"#));
+        driver.check().await.unwrap();
+        stop(driver).await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn blocks_that_are_not_compressed_are_a_stream_too() {
+    let rig = by_hand(
+        "hear(); write(frame(20) + result(2, 'one')); hear(); last = result(3, 'two')\n\
+         for at in range(len(last)): write(last[at:at + 1])",
+    );
+    let mut driver = rig.start().await;
+    assert_eq!(run(&mut driver, "1").await.unwrap(), "\"one\"");
+    assert_eq!(run(&mut driver, "1").await.unwrap(), "\"two\"");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn frames_may_follow_each_other_as_from_an_agent_that_packs_each_message_alone() {
+    let end = "block(1, 0, b' ')[:0] + (1).to_bytes(3, 'little')";
+    let rig = by_hand(&format!("for n in (2, 3): hear(); write(frame(20) + result(n, n) + {end})"));
+    let mut driver = rig.start().await;
+    assert_eq!((run(&mut driver, "1").await.unwrap(), run(&mut driver, "1").await.unwrap()), ("2".into(), "3".into()));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_bomb_is_named_and_the_agent_replaced() {
+    // A kilobyte that unpacks to 32 MiB.
+    let bomb = "hear(); write(frame(20) + repeated(b'x', 131072) * 256)";
+    protocol_error(bomb, "packed a line of more than max_line_bytes = 1048576 bytes").await;
+    let lines = r"hear(); write(frame(20) + repeated(b'\n', 131072) * 256)";
+    protocol_error(lines, "wrote a line that is no message").await;
+    let said = r#"{"jsonrpc":"2.0","method":"later","params":{}}"#;
+    let flood = format!("hear(); write(frame(20) + (raw(b'{said}') + repeated(b' ', 131072) + raw(b'\\n')) * 200)");
+    protocol_error(&flood, "wrote more than 16777216 bytes in one task").await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_stream_that_says_nothing_for_ever_is_stopped() {
+    let nothing = "\nwhile True: write(raw(b'') * 10000)";
+    protocol_error(&format!("hear(); write(frame(20)){nothing}"), "wrote packed bytes that are more than").await;
+    let mut idle = by_hand(&format!("write(frame(20)){nothing}")).start().await;
+    let error = timeout(SOON, idle.died()).await.unwrap();
+    assert_replaced(&error, ErrorKind::AgentProtocol, "its 65536 bytes though it had no task can take");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_no_stream_is_named() {
+    for (lines, says) in [
+        ("hear(); echo({'id': 2, 'params': {'input': 1}})", "broke its packed output"),
+        ("hear(); write(frame(20) + raw(b'{') + block(3, 9, b'x'))", "broke its packed output"),
+        ("hear(); write(frame(21) + result(2, 1))", "too much memory"),
+        ("hear(); write(frame(30) + result(2, 1))", "too much memory"),
+    ] {
+        protocol_error(lines, says).await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_stream_that_is_cut_is_the_end_of_the_agent() {
+    let mut driver = by_hand("hear(); write((frame(20) + result(2, 1))[:-9]); sys.exit(3)").start().await;
+    assert_replaced(&run_and_fail(&mut driver, "1").await, ErrorKind::AgentLost, "ended with exit status: 3");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn only_what_is_offered_can_be_chosen() {
+    let choose = |compression: &str| {
+        Rig::python(&format!(
+            "request = receive()\n\
+             answer(request, {{'protocol': 2, 'agent': {{'name': 'x'}}, 'compression': '{compression}'}})\n\
+             time.sleep(1000)"
+        ))
+    };
+    let error = |rig: Rig| async move { rig.launch().await.err().expect("it is not started").to_string() };
+    let other = error(choose("brotli")).await;
+    assert!(other.contains("answered `initialize` with something else: unknown variant `brotli`"), "{other}");
+    let not_offered = error(choose("zstd").with(|spec| spec.compression_window_bytes = 0)).await;
+    assert!(not_offered.contains("wants compression `zstd`, which was not offered"), "{not_offered}");
+}

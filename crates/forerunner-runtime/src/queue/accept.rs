@@ -1,0 +1,137 @@
+//! Accepting tasks: gathered, stored in one call, and answered once durable.
+
+use actix::{Context, Handler};
+use forerunner_core::{Priority, QueueEvent, TaskId, Timestamp};
+use forerunner_store::{Enqueued, Refusal, StoreError};
+
+use super::{
+    QueueActor,
+    messages::{Accepted, Enqueue, Reply},
+};
+use crate::{Error, gather::Gathered};
+
+/// What must be known of a task once the store has it.
+pub(super) struct Arriving {
+    task: TaskId,
+    submitted_at: Timestamp,
+    run_at: Timestamp,
+    deadline: Option<Timestamp>,
+    priority: Priority,
+    reply: Reply,
+}
+
+impl QueueActor {
+    /// Sends what was submitted to the store.
+    pub(super) fn accept(&mut self, ctx: &mut Context<Self>) {
+        if self.incoming.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.incoming);
+        let mut arriving = std::mem::take(&mut self.arriving);
+        arriving.iter_mut().for_each(|one| one.reply.note_sent());
+        self.accepting += 1;
+        let call = self.deps.node.store.enqueue(batch);
+        self.call(call, ctx, |queue, answer, ctx| {
+            queue.accepting -= 1;
+            queue.on_accepted(answer, arriving, ctx);
+            queue.answer_drains();
+        });
+    }
+
+    fn on_accepted(
+        &mut self,
+        answer: Result<Vec<Result<Enqueued, Refusal>>, StoreError>,
+        arriving: Vec<Arriving>,
+        ctx: &mut Context<Self>,
+    ) {
+        let answers = match answer {
+            Ok(answers) => answers,
+            Err(error) => return self.on_not_accepted(&error, arriving),
+        };
+        let (mut claimable, mut urgent) = (0, 0);
+        let least = self.held.least_priority();
+        for (answer, one) in answers.into_iter().zip(arriving) {
+            let is_claimable = matches!(answer, Ok(Enqueued::New { claimable: true, .. }));
+            claimable += usize::from(is_claimable);
+            urgent += usize::from(is_claimable && least.is_some_and(|least| one.priority > least));
+            let answer = self.on_accepted_one(answer, &one, ctx);
+            one.reply.answer(answer);
+        }
+        self.apply(QueueEvent::Claimable(claimable), ctx);
+        if urgent > 0 {
+            self.apply(QueueEvent::Urgent(urgent), ctx);
+        }
+        self.look_at_depth(ctx);
+    }
+
+    fn on_accepted_one(
+        &mut self,
+        answer: Result<Enqueued, Refusal>,
+        task: &Arriving,
+        ctx: &mut Context<Self>,
+    ) -> Result<Accepted, Error> {
+        match answer {
+            Ok(Enqueued::New { state, .. }) => {
+                self.metrics.submitted.increment(1);
+                let t = task.submitted_at.as_secs_f64();
+                let delayed = task.run_at > task.submitted_at;
+                for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
+                    self.apply(QueueEvent::Due(due), ctx);
+                }
+                let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
+                self.nudge(trigger);
+                Ok(Accepted::New { state })
+            }
+            Ok(Enqueued::Known(known)) => {
+                self.deps.admission.leave(1);
+                Ok(Accepted::Known(known))
+            }
+            Err(refusal) => {
+                self.deps.admission.leave(1);
+                self.metrics.refused("key_reused");
+                Err(refusal.into())
+            }
+        }
+    }
+
+    fn on_not_accepted(&self, error: &StoreError, refused: Vec<Arriving>) {
+        tracing::error!(pool = %self.deps.name, tasks = refused.len(), %error, "tasks could not be stored");
+        self.deps.admission.leave(refused.len());
+        for one in refused {
+            self.metrics.refused("store");
+            one.reply.answer(Err(match error {
+                // It was closed before it was asked.
+                StoreError::Closed { .. } => Error::ShuttingDown,
+                error => error.clone().into(),
+            }));
+        }
+    }
+}
+
+impl Handler<Gathered<Enqueue>> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Gathered<Enqueue>, ctx: &mut Self::Context) {
+        let mut submitted = self.submitted.take();
+        self.arriving.reserve(submitted.len());
+        self.incoming.reserve(submitted.len());
+        if self.closed {
+            self.deps.admission.leave(submitted.len());
+            submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
+        }
+        for Enqueue { submission, reply } in submitted.drain(..) {
+            let task = &submission.task;
+            self.arriving.push(Arriving {
+                task: task.id,
+                submitted_at: task.submitted_at,
+                run_at: task.run_at,
+                deadline: task.deadline,
+                priority: task.priority,
+                reply,
+            });
+            self.incoming.push(submission);
+        }
+        self.submitted.recycle(submitted);
+        self.flush_soon(ctx);
+    }
+}

@@ -1,0 +1,152 @@
+//! Contexts restored while their tasks wait for a busy agent.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use forerunner_core::{ContextId, ContextSource, Task, TaskId, TaskState};
+use forerunner_runtime::testkit::{Act, Rig, Running, Script};
+use forerunner_store::{
+    MemoryStore, Store,
+    faulty::{Fault, FaultyStore, Schedule, Verb},
+};
+
+/// How long reading a context takes.
+const READ: Duration = Duration::from_secs(2);
+
+/// A store in which another node has left contexts. Reading one takes `READ`; the calls are noted in order.
+struct Left {
+    store: Arc<dyn Store>,
+    calls: Arc<Mutex<Vec<Verb>>>,
+    /// It takes no tasks any more; stopping it would close the store.
+    _other: Running,
+}
+
+impl Left {
+    async fn with(contexts: &[&str]) -> Self {
+        let memory: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let rig = Rig::new().store(memory.clone()).pool("p", script("0s"), |pool| (pool.min, pool.max) = (1, 1));
+        let rig = rig.start().await;
+        for context in contexts {
+            let task = submit(&rig, Some(context)).await;
+            assert_eq!(rig.ended(task).await.state, TaskState::Succeeded);
+        }
+        rig.handle().pause("p").await.unwrap();
+        let calls: Arc<Mutex<Vec<Verb>>> = Arc::default();
+        let noted = calls.clone();
+        let schedule = Schedule::of(move |verb, _| {
+            noted.lock().unwrap().push(verb);
+            (verb == Verb::Context).then_some(Fault::Slow(READ))
+        });
+        Self { store: Arc::new(FaultyStore::new(memory, schedule)), calls, _other: rig }
+    }
+
+    /// A node with one agent, whose tasks take 10 s.
+    async fn taken_over(&self) -> Running {
+        let rig = Rig::new().store(self.store.clone()).pool("p", script("10s"), |pool| (pool.min, pool.max) = (1, 1));
+        let rig = rig.start().await;
+        rig.until_ready("p", 1).await;
+        self.calls.lock().unwrap().clear();
+        rig
+    }
+
+    fn count(&self, verb: Verb) -> usize {
+        self.calls.lock().unwrap().iter().filter(|call| **call == verb).count()
+    }
+}
+
+fn script(service: &str) -> Script {
+    Script::always(Act::Remember).service(service)
+}
+
+async fn submit(rig: &Running, context: Option<&str>) -> TaskId {
+    let mut new = Running::task("p", "1");
+    new.context = context.map(|context| ContextId::new(context).unwrap());
+    rig.handle().submit(new).await.unwrap().task.id
+}
+
+/// Seconds from the task's arrival to its end, and where its context came from.
+fn told(task: &Task) -> (f64, ContextSource) {
+    assert_eq!((task.state, task.attempt), (TaskState::Succeeded, 1), "{:?}", task.error);
+    let took = task.finished_at.unwrap().since(task.submitted_at).as_secs_f64();
+    (took, task.context_cost.as_ref().unwrap().source)
+}
+
+#[actix_rt::test]
+async fn the_context_of_a_waiting_task_is_read_before_the_task_is_claimed() {
+    tokio::time::pause();
+    let left = Left::with(&["red"]).await;
+    let rig = left.taken_over().await;
+    let busy = submit(&rig, None).await;
+    rig.until_state(busy, TaskState::Running).await;
+    left.calls.lock().unwrap().clear();
+    let task = submit(&rig, Some("red")).await;
+    let (waited, source) = told(&rig.ended(task).await);
+    let calls = left.calls.lock().unwrap().clone();
+    let at = |verb| calls.iter().position(|call| *call == verb);
+    assert!(at(Verb::Context).unwrap() < at(Verb::Claim).or(at(Verb::Take)).unwrap(), "{calls:?}");
+    assert_eq!((source, left.count(Verb::Context)), (ContextSource::Node, 1), "read once, and found on the node");
+    // The busy agent's 10 s and its own; reading took place meanwhile.
+    println!("a cold context behind a busy agent: {waited:.2} s to the end, of which 20 s are service");
+    assert!(waited < 20.0 + READ.as_secs_f64() / 2.0, "{waited} s");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_task_that_is_claimed_meanwhile_waits_for_the_rest_of_the_restore_alone() {
+    tokio::time::pause();
+    let left = Left::with(&["red"]).await;
+    let rig = left.taken_over().await;
+    let busy = submit(&rig, None).await;
+    rig.until_state(busy, TaskState::Running).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let task = submit(&rig, Some("red")).await;
+    let (waited, source) = told(&rig.ended(task).await);
+    assert_eq!((source, left.count(Verb::Context)), (ContextSource::Node, 1));
+    assert!((12.0..12.2).contains(&waited), "read in 2 s, from its arrival on, then 10 s: {waited} s");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn no_more_than_a_few_are_restored_at_once_and_none_twice() {
+    tokio::time::pause();
+    let names: Vec<String> = (0..12).map(|number| format!("c{number}")).collect();
+    let contexts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let left = Left::with(&contexts).await;
+    let rig = left.taken_over().await;
+    let busy = submit(&rig, None).await;
+    rig.until_state(busy, TaskState::Running).await;
+    let mut tasks = Vec::new();
+    for context in &contexts {
+        tasks.push(submit(&rig, Some(context)).await);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(left.count(Verb::Context), 4, "as many at once");
+    for task in tasks {
+        assert_eq!(told(&rig.ended(task).await).1, ContextSource::Node);
+    }
+    assert_eq!(left.count(Verb::Context), contexts.len(), "each once");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_restore_is_given_up_when_its_task_is_cancelled() {
+    tokio::time::pause();
+    let left = Left::with(&["red", "blue"]).await;
+    let rig = left.taken_over().await;
+    let busy = submit(&rig, None).await;
+    rig.until_state(busy, TaskState::Running).await;
+    let task = submit(&rig, Some("red")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    rig.handle().cancel(task).await.unwrap();
+    let other = submit(&rig, Some("blue")).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(left.count(Verb::Context), 2);
+    // What was given up is not at hand: whoever wants it reads it then.
+    let again = submit(&rig, Some("red")).await;
+    rig.ended(other).await;
+    assert_eq!(told(&rig.ended(again).await).1, ContextSource::Node);
+    assert_eq!(left.count(Verb::Context), 3);
+    rig.stop().await;
+}
