@@ -71,6 +71,7 @@ pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
 pub use surge::{DEBOUNCE_S, EventDetector, Pace, Trigger};
+pub use tournament::Tuning;
 pub use trend::Trend;
 pub use utilisation::{Utilisation, UtilisationSettings};
 pub use window::{Point, Sample, Window};

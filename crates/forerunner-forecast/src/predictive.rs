@@ -14,7 +14,7 @@ use crate::{
     Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     forecaster::RateForecast,
     sizing::Load,
-    tournament::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Standing, Tournament, whole},
+    tournament::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Standing, Tournament, Tuning, whole},
     trend::{Trend, rising_rate},
     window::Sample,
 };
@@ -56,12 +56,21 @@ impl Predictive {
     /// # Errors
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: PredictiveSettings, limits: PolicyLimits) -> Result<Self, Error> {
+        Self::tuned(settings, limits, Tuning::default())
+    }
+
+    /// The same with other constants than the chosen ones, to cross-validate the choice.
+    ///
+    /// # Errors
+    /// As [`Predictive::new`].
+    pub fn tuned(settings: PredictiveSettings, limits: PolicyLimits, tuning: Tuning) -> Result<Self, Error> {
         settings.check()?;
         Ok(Self {
             settings,
             limits,
-            memory: Memory::new(&settings),
-            tournament: Tournament::new(limits),
+            // A pool begins with its least size, so that wanting no more than it is no change.
+            memory: Memory { desired: limits.min, ..Memory::new(&settings) },
+            tournament: Tournament::new(limits, tuning),
             shift_s: limits.tick_s,
             fresh: true,
             settles_at: 0.0,
@@ -236,7 +245,7 @@ impl Policy for Predictive {
         let before = memory.window.now();
         let begin = before + if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
         memory.skip_to(begin);
-        self.tournament = Tournament::resume(self.limits, std::mem::take(&mut memory.scores));
+        self.tournament.resume(std::mem::take(&mut memory.scores));
         self.memory = memory;
         self.shift_s = begin + self.limits.tick_s;
         self.fresh = true;
@@ -295,6 +304,8 @@ mod tests {
         let first = Observation { t: 0.0, arrivals: 10, queue_depth: 10, ready: 1, ..Observation::default() };
         let decision = policy().decide(&first);
         assert!(decision.desired >= 10, "{decision:?}");
+        let idle = policy().decide(&Observation { ready: 1, ..Observation::default() });
+        assert_eq!((idle.desired, idle.reason), (1, ReasonCode::Learning), "nothing came, so nothing changes");
     }
 
     #[test]

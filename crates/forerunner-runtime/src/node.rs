@@ -30,7 +30,7 @@ use crate::{
     },
     contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
-    forecast::{ForecastActor, ForecastLinks, SavedHistory, messages::Retire},
+    forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize, messages::Retire},
     handle::{PoolEntry, Shared},
     metrics,
     pool::{
@@ -389,7 +389,10 @@ fn start_forecast(
 async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
     let Some(text) = node.store.note(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
     match serde_json::from_str(&text) {
-        Ok(saved) => Ok(Some(saved)),
+        Ok(saved) => {
+            let size = node.store.note(SavedSize::key(&spec.name)).await?;
+            Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))
+        }
         Err(error) => {
             tracing::warn!(pool = %spec.name, %error, "the saved window history cannot be read: it begins anew");
             Ok(None)

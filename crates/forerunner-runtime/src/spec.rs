@@ -172,6 +172,12 @@ impl PoolSettings {
         if self.max == 0 || self.max > Self::MAX_AGENTS {
             return refuse("max", self.max.to_string(), format!("use 1 to {}", Self::MAX_AGENTS));
         }
+        if let PolicyKind::Fixed { size } = self.policy
+            && !(self.min..=self.max).contains(&size)
+        {
+            let rule = format!("use a size from min = {} to max = {}", self.min, self.max);
+            return refuse("policy", self.policy.to_string(), rule);
+        }
         if !(self.on_time.share > 0.0 && self.on_time.share < 1.0) {
             return refuse("on_time.share", self.on_time.share.to_string(), "use more than 0 and less than 1".into());
         }

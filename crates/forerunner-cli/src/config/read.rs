@@ -9,7 +9,8 @@ use toml::{Table, Value};
 use super::{
     Config, Layers, Origin, PoolConfig,
     layers::{Key, dotted, flatten},
-    types::{AgentConfig, schema},
+    schema::Node,
+    types::{AgentConfig, policy_schema, schema},
 };
 use crate::exit::Usage;
 
@@ -37,9 +38,26 @@ fn refuse_unknown(layers: &Layers) -> anyhow::Result<()> {
     let schema = schema();
     let faults: Vec<String> = layers
         .entries()
-        .filter_map(|(key, _, origin)| schema.check(key).err().map(|fault| at(origin, &dotted(key), &fault)))
+        .filter_map(|(key, _, origin)| {
+            let checked = match policy_of(layers, key) {
+                Some((policy, setting)) => policy.check(setting),
+                None => schema.check(key),
+            };
+            checked.err().map(|fault| at(origin, &dotted(key), &fault))
+        })
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(Usage(faults.join("\n       ")).into()) }
+}
+
+/// The settings of the policy that is named beside a key of `pools.NAME.policy`, and the key within it.
+fn policy_of<'a>(layers: &Layers, key: &'a [String]) -> Option<(Node, &'a [String])> {
+    let [pools, _, policy, setting @ ..] = key else { return None };
+    if pools != "pools" || policy != "policy" || setting.is_empty() {
+        return None;
+    }
+    let kind = [&key[..3], &["kind".to_owned()]].concat();
+    let kind = layers.entries().find(|(other, ..)| **other == kind)?.1.as_str()?;
+    Some((policy_schema(kind)?, setting))
 }
 
 fn read_pools(layers: &Layers, pools: Value) -> anyhow::Result<BTreeMap<PoolName, PoolConfig>> {

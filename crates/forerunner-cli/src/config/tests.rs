@@ -71,6 +71,8 @@ fn faults_name_their_place_the_key_and_what_would_do() {
         fault(&pool("min = 20"), &[]),
         fault(&pool("tick = \"5\""), &[]),
         fault(&pool("policy = \"clairvoyant\""), &[]),
+        fault(&pool("policy = \"fixed:99\""), &[]),
+        fault(&pool("policy = { kind = \"predictive\", colour = 3 }"), &[]),
         fault("[pools.coder]\nmax = 3\n", &[]),
         fault("[pools.coder]\nagent = { kind = \"robot\" }\n", &[]),
         fault("[pools.coder]\nagent = { kind = \"simulated\", argv = [\"a\"] }\n", &[]),
@@ -85,6 +87,8 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     f.toml:3: `pools.coder.min`: 20 is not valid; use at most max = 16
     f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h or 7d
     f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
+    f.toml:3: `pools.coder.policy`: fixed:99 is not valid; use a size from min = 1 to max = 16
+    f.toml:3: `pools.coder.policy.colour`: there is no key `colour`; the keys here are kind, window_s
     f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
     f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected `process` or `simulated`
     f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `context_memory_bytes`, `restore_s_per_mb`, `seed`

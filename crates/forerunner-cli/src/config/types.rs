@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::ValueEnum;
 use forerunner_core::{Error, PoolName, human_duration};
 use forerunner_forecast::{
-    HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PredictiveSettings, RayServeSettings,
-    SqrtStaffingSettings, UtilisationSettings,
+    HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PolicyKind, PredictiveSettings,
+    RayServeSettings, SqrtStaffingSettings, UtilisationSettings,
 };
 use forerunner_http::HttpSettings;
 use forerunner_runtime::{
@@ -233,23 +233,36 @@ pub fn schema() -> Node {
     ])
 }
 
+/// The settings of one policy.
+pub(super) fn policy_schema(kind: &str) -> Option<Node> {
+    let settings = match kind {
+        "predictive" => Node::of::<PredictiveSettings>(),
+        "utilisation" => Node::of::<UtilisationSettings>(),
+        "knative" => Node::of::<KnativeSettings>(),
+        "hpa" => Node::of::<HpaSettings>(),
+        "keda" => Node::of::<KedaSettings>(),
+        "ray-serve" => Node::of::<RayServeSettings>(),
+        "sqrt-staffing" => Node::of::<SqrtStaffingSettings>(),
+        "keep-alive" => Node::of::<KeepAliveSettings>(),
+        "holt" => Node::of::<HoltSettings>(),
+        "fixed" => Node::table([("size", Node::Value)]),
+        _ => return None,
+    };
+    Some(settings.with("kind", Node::Value))
+}
+
+/// The settings of all policies: what may stand where none is named.
+fn any_policy() -> Node {
+    PolicyKind::NAMES.into_iter().filter_map(policy_schema).fold(Node::table([]), Node::or)
+}
+
 fn pool_schema() -> Node {
     let process = Node::of::<ProcessSpec>()
         .with("env", Node::Named(Box::new(Node::Value)))
         .with("limits", Node::of::<ProcessLimits>());
-    let policy = Node::of::<PredictiveSettings>()
-        .or(Node::of::<UtilisationSettings>())
-        .or(Node::of::<KnativeSettings>())
-        .or(Node::of::<HpaSettings>())
-        .or(Node::of::<KedaSettings>())
-        .or(Node::of::<RayServeSettings>())
-        .or(Node::of::<SqrtStaffingSettings>())
-        .or(Node::of::<KeepAliveSettings>())
-        .or(Node::of::<HoltSettings>())
-        .with("size", Node::Value);
     Node::of::<PoolSettings>()
         .with("agent", process.or(Node::of::<SimulatedSpec>()).with("kind", Node::Value))
-        .with("policy", policy.with("kind", Node::Value))
+        .with("policy", any_policy())
         .with("on_time", Node::of::<OnTime>())
         .with("queue", Node::of::<QueueSettings>())
         .with("task", Node::of::<TaskSettings>())

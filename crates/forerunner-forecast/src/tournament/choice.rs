@@ -1,6 +1,9 @@
 //! Which rule to put in charge.
 
-use super::score::{Score, Sums};
+use super::{
+    score::{Score, Sums},
+    tuning::Tuning,
+};
 
 /// Relative gain that a challenger needs, so that equals do not take turns.
 const TAKE_OVER: f64 = 0.98;
@@ -9,11 +12,8 @@ const TAKE_OVER: f64 = 0.98;
 /// partly lucky. The correction by what really was late mends the rest.
 const DOUBT: f64 = 1.0;
 
-/// Seconds of history that the prior weighs as much as.
-const PRIOR_S: f64 = 600.0;
-/// The prior: a rule of this margin just meets the objective, and each further standard deviation divides late tasks by e
-/// to the power of 1.2. What a calm quarter of an hour has shown does not prove that load will stay calm.
-const PRIOR_MARGIN: f64 = 2.0;
+/// The prior: a rule of [`Tuning::prior_margin`] just meets the objective, and each further standard deviation divides late
+/// tasks by e to the power of this. What a calm quarter of an hour has shown does not prove that load will stay calm.
 const PRIOR_SLOPE: f64 = 1.2;
 
 /// Part of the late tasks that no rule could have helped which does not count against any: to be dearer afterwards does not
@@ -22,13 +22,14 @@ pub(crate) const SPARED: f64 = 1.0;
 
 /// What a choice is made under.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Terms {
+pub(crate) struct Terms<'a> {
     /// Share of tasks that may be late.
     pub goal: f64,
     /// Share that the objective allows.
     pub allowed: f64,
     /// Most instance-seconds worth paying for one task less that is late.
     pub price: f64,
+    pub tuning: &'a Tuning,
 }
 
 /// What the shadow pools have shown.
@@ -67,12 +68,12 @@ struct Figures {
 /// tail of a distribution; the margin that just meets the goal is what the rule is compared with, and is used.
 ///
 /// Counts of late tasks are taken with a doubt that fades with history, so with little of it a careful rule wins.
-pub(crate) fn choose(past: Past<'_>, terms: Terms, current: usize) -> Choice {
+pub(crate) fn choose(past: Past<'_>, terms: Terms<'_>, current: usize) -> Choice {
     let Past { scores, bolder, tasks, seconds, .. } = past;
     let per_s = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
     let arrivals = per_s(tasks);
     let allowed = terms.goal * arrivals;
-    let figures = figures(past, per_s, terms.allowed * arrivals);
+    let figures = figures(past, per_s, terms.allowed * arrivals, terms.tuning);
     let best = |value: &dyn Fn(usize) -> f64| {
         let best = (0..scores.len()).min_by(|&a, &b| value(a).total_cmp(&value(b))).unwrap_or(current);
         if value(best) < TAKE_OVER * value(current) || !value(current).is_finite() { best } else { current }
@@ -98,16 +99,16 @@ pub(crate) fn choose(past: Past<'_>, terms: Terms, current: usize) -> Choice {
 }
 
 /// Every rule's cost and late tasks a second, the latter with doubt and prior; `allowed` are late tasks a second.
-fn figures(past: Past<'_>, per_s: impl Fn(&Sums) -> f64, allowed: f64) -> Vec<Figures> {
-    let late: Vec<f64> = past.scores.iter().map(|score| per_s(&score.late.expected())).collect();
+fn figures(past: Past<'_>, per_s: impl Fn(&Sums) -> f64, allowed: f64, tuning: &Tuning) -> Vec<Figures> {
+    let late: Vec<f64> = past.scores.iter().map(|score| per_s(&score.late.expected(tuning))).collect();
     let unavoidable = SPARED * late.iter().copied().fold(f64::INFINITY, f64::min);
     let (evidence, arrivals) = (past.seconds.long().max(1.0), per_s(past.tasks).max(1.0));
-    let weight = PRIOR_S / evidence;
+    let weight = tuning.prior_s / evidence;
     let figures = |((score, late), margin): ((&Score, f64), &f64)| {
         let late = late - unavoidable;
         // A shortage of a given length makes more tasks late where more arrive, and proves the same.
         let doubt = DOUBT * ((late * evidence + 1.0) * arrivals).sqrt() / evidence;
-        let prior = allowed * (PRIOR_SLOPE * (PRIOR_MARGIN - margin)).exp();
+        let prior = allowed * (PRIOR_SLOPE * (tuning.prior_margin - margin)).exp();
         Figures { cost: per_s(&score.cost_s), late: (late + doubt + weight * prior) / (1.0 + weight) }
     };
     past.scores.iter().zip(late).zip(past.margins).map(figures).collect()
@@ -145,7 +146,7 @@ mod tests {
         let (scores, tasks, seconds) = (scores(), sums(10_000.0), sums(1000.0));
         choose(
             Past { scores: &scores, margins: &[9.0; 3], bolder: &[None; 3], tasks: &tasks, seconds: &seconds },
-            Terms { goal, allowed: goal, price },
+            Terms { goal, allowed: goal, price, tuning: &Tuning::default() },
             0,
         )
     }
@@ -168,7 +169,8 @@ mod tests {
     fn little_history_proves_little() {
         let (scores, tasks, seconds) = ([Score::default(); 2], sums(10.0), sums(100.0));
         let past = Past { scores: &scores, margins: &[9.0; 2], bolder: &[None; 2], tasks: &tasks, seconds: &seconds };
-        let few = choose(past, Terms { goal: 0.01, allowed: 0.01, price: 1.0 }, 1);
+        let terms = Terms { goal: 0.01, allowed: 0.01, price: 1.0, tuning: &Tuning::default() };
+        let few = choose(past, terms, 1);
         assert_eq!(few, Choice { rule: 1, ease: 0.0, meets: false });
     }
 }

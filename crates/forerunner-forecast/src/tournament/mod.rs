@@ -8,6 +8,7 @@ mod rule;
 mod schedule;
 mod score;
 mod shadow;
+mod tuning;
 
 use std::collections::VecDeque;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::levels::Levels;
 pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Rule, Standing, whole};
+pub use self::tuning::Tuning;
 use self::{
     choice::{Choice, Past, SPARED, Terms, choose},
     feed::Feed,
@@ -37,14 +39,8 @@ const LEARN_TASKS: f64 = 50.0;
 const MOST_PER_S: f64 = 250.0;
 /// Recent durations that are looked at to guess a longer one than has been.
 const GUESSES: usize = 128;
-/// Share of the objective's allowance that is aimed at, so that chance does not break it.
-const AIM: f64 = 0.63;
-/// Tasks on time that are taken to have been before the first, so that a few late ones at the begin prove little.
-const FEW_TASKS: f64 = 1000.0;
 /// Range of the goal, in shares of the allowance, as it is corrected by what really was late.
 const GOAL: (f64, f64) = (0.3, 1.2);
-/// Most that one late task less may cost, in service times divided by the allowed share.
-const MOST_PRICE: f64 = 3.0;
 
 /// The learned part, which survives a restart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +61,7 @@ pub(crate) struct Scores {
 #[derive(Debug, Clone)]
 pub(crate) struct Tournament {
     limits: PolicyLimits,
+    tuning: Tuning,
     rules: Vec<Rule>,
     /// For each rule the one that differs by the next smaller margin alone.
     bolder: Vec<Option<usize>>,
@@ -90,7 +87,7 @@ pub(crate) struct Tournament {
 
 impl Tournament {
     /// A tournament that knows nothing.
-    pub fn new(limits: PolicyLimits) -> Self {
+    pub fn new(limits: PolicyLimits, tuning: Tuning) -> Self {
         let rules = rules();
         Self {
             shadows: vec![Shadow::new(limits.min); rules.len()],
@@ -99,6 +96,7 @@ impl Tournament {
             margins: rules.iter().map(|rule| rule.margin).collect(),
             rules,
             limits,
+            tuning,
             feed: Feed::default(),
             outlooks: VecDeque::new(),
             schedule: Schedule::default(),
@@ -114,8 +112,8 @@ impl Tournament {
     }
 
     /// Goes on with what was learned. Shadow pools begin anew, so they settle before they are scored again.
-    pub fn resume(limits: PolicyLimits, scores: Scores) -> Self {
-        Self { scores, ..Self::new(limits) }
+    pub fn resume(&mut self, scores: Scores) {
+        *self = Self { scores, ..Self::new(self.limits, self.tuning) };
     }
 
     /// What was learned.
@@ -219,19 +217,20 @@ impl Tournament {
     }
 
     fn choose(&mut self, service_s: f64) {
-        let scores = &mut self.scores;
+        let (scores, tuning) = (&mut self.scores, &self.tuning);
         if scores.seconds.long() < LEARN_S || scores.tasks.long() < LEARN_TASKS {
             return;
         }
         let allowed = 1.0 - self.limits.objective.share;
-        let price = MOST_PRICE / allowed * service_s;
+        let price = tuning.price / allowed * service_s;
         // What was really late beyond the aim has to be made up for, and what was not may be spent.
-        let least = scores.rules.iter().map(|score| score.late.expected().short()).fold(f64::INFINITY, f64::min);
-        let (started, aim) = (scores.started.short(), AIM * allowed);
-        let late = (scores.late.expected().short() - SPARED * least * started / scores.tasks.short().max(1.0)).max(0.0);
-        let real = (late + FEW_TASKS * aim) / (started + FEW_TASKS);
+        let least = scores.rules.iter().map(|score| score.late.expected(tuning).short()).fold(f64::INFINITY, f64::min);
+        let (started, aim) = (scores.started.short(), tuning.aim * allowed);
+        let late =
+            (scores.late.expected(tuning).short() - SPARED * least * started / scores.tasks.short().max(1.0)).max(0.0);
+        let real = (late + tuning.few_tasks * aim) / (started + tuning.few_tasks);
         let goal = (2.0 * aim - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
-        let terms = Terms { goal, allowed, price };
+        let terms = Terms { goal, allowed, price, tuning };
         let past = Past {
             scores: &scores.rules,
             margins: &self.margins,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tuning::Tuning;
 use crate::rate::sane;
 
 /// Time constants, in seconds.
@@ -13,8 +14,25 @@ pub(crate) fn keep(dt: f64) -> [f64; 2] {
 }
 
 /// One decayed sum a window.
+///
+/// Written down in single precision: there are thousands of them, and a choice between rules does not hang on the eighth
+/// digit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[f32; 2]", into = "[f32; 2]")]
 pub(crate) struct Sums([f64; 2]);
+
+impl From<[f32; 2]> for Sums {
+    fn from(sums: [f32; 2]) -> Self {
+        Self(sums.map(f64::from))
+    }
+}
+
+impl From<Sums> for [f32; 2] {
+    fn from(Sums(sums): Sums) -> Self {
+        // No sum is beyond what single precision holds by more than a nonsense input made it.
+        sums.map(|sum| sum.min(f64::from(f32::MAX)) as f32)
+    }
+}
 
 impl Sums {
     /// Forgets by `keep` and adds `more`.
@@ -48,10 +66,6 @@ pub(crate) struct Score {
 
 /// Seconds of a block: lateness within one is taken to have one cause.
 const BLOCK_S: f64 = 300.0;
-/// Part of the worst block that counts where there is no other: one surprise is no pattern.
-const SURPRISE: f64 = 0.5;
-/// Late tasks of the worst block that count for each one in other blocks.
-const AGAIN: f64 = 4.0;
 
 /// Late tasks, and how many of them came at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -83,12 +97,12 @@ impl Lateness {
     }
 
     /// Late tasks, the worst block counted by how much it was like others: in full once it came again.
-    pub fn expected(&self) -> Sums {
+    pub fn expected(&self, tuning: &Tuning) -> Sums {
         let mut expected = self.all;
         for (i, expected) in expected.0.iter_mut().enumerate() {
             let worst = self.worst.0[i].max(self.block.0[i]).min(*expected);
             let rest = *expected - worst;
-            *expected = rest + (SURPRISE * worst + AGAIN * rest).min(worst);
+            *expected = rest + (tuning.surprise * worst + tuning.again * rest).min(worst);
         }
         expected
     }
@@ -108,18 +122,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_written_down_is_short_and_close() {
+        let mut sums = Sums::default();
+        sums.add([1.0; 2], 1.0 / 3.0);
+        sums.add([1.0; 2], 12_345.0);
+        let text = serde_json::to_string(&sums).expect("plain numbers");
+        assert!(text.len() < 24, "{text}");
+        let read: Sums = serde_json::from_str(&text).expect("own output");
+        assert!((read.long() / sums.long() - 1.0).abs() < 1e-7 && read.is_sound());
+        let mut absurd = Sums::default();
+        absurd.add([1.0; 2], f64::MAX);
+        let text = serde_json::to_string(&absurd).expect("plain numbers");
+        assert!(serde_json::from_str::<Sums>(&text).is_ok_and(|read| read.is_sound()), "{text}");
+    }
+
+    #[test]
     fn one_surprise_counts_half_until_it_comes_again() {
         let still = [1.0; 2];
         let mut late = Lateness::default();
         late.add(still, 60.0);
-        assert_eq!(late.expected().long(), 30.0);
+        assert_eq!(late.expected(&Tuning::default()).long(), 30.0);
         late.end_block();
         late.add(still, 5.0);
-        assert_eq!(late.expected().long(), 5.0 + 30.0 + 20.0);
+        assert_eq!(late.expected(&Tuning::default()).long(), 5.0 + 30.0 + 20.0);
         late.add(still, 10.0);
-        assert_eq!((late.expected().long(), late.all().long()), (75.0, 75.0), "it is a pattern");
+        assert_eq!((late.expected(&Tuning::default()).long(), late.all().long()), (75.0, 75.0), "it is a pattern");
         // What has faded counts less, and nothing counts more than there was.
         late.add([0.5; 2], 0.0);
-        assert!(late.expected().long() <= 0.5 * 75.0 && late.is_sound());
+        assert!(late.expected(&Tuning::default()).long() <= 0.5 * 75.0 && late.is_sound());
     }
 }

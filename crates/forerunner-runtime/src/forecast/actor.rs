@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use forerunner_core::Timestamp;
-use forerunner_forecast::{DEBOUNCE_S, Decision, Forecast, Observation, Pace, Policy, PolicyLimits};
+use forerunner_forecast::{DEBOUNCE_S, Decision, Forecast, Observation, Pace, Policy, PolicyKind, PolicyLimits};
 use tokio::time::Instant;
 
 use super::{
-    history::{History, SavedHistory},
+    history::{History, SavedHistory, SavedSize},
     messages::{Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetMode, ModeAnswer, Retire},
 };
 use crate::{
@@ -24,8 +24,10 @@ use crate::{
     status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolPatch},
 };
 
-/// How often what was learned is written down.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// How often the size is written down: what a restart begins with.
+const SAVE_SIZE_EVERY: Duration = Duration::from_secs(10);
+/// How often what was learned is: some hundred kilobytes, of which a minute is soon learned again.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
 /// Bytes of context per token, for rules that think in tokens.
@@ -57,6 +59,8 @@ pub(crate) struct ForecastActor {
     pace: Pace,
     history: History,
     saved_at: Timestamp,
+    saved_size_at: Timestamp,
+    saved_size: Option<SavedSize>,
     retired: bool,
     metrics: ForecastMetrics,
 }
@@ -89,7 +93,10 @@ impl ForecastActor {
             desired: None,
             forecast: None,
             pace: Pace::default(),
-            saved_at: now,
+            // The first time comes sooner: a size alone is nothing to go on from.
+            saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
+            saved_size_at: now,
+            saved_size: None,
             retired: false,
         })
     }
@@ -229,22 +236,42 @@ impl ForecastActor {
 
     fn save_if_due(&mut self, now: Timestamp) {
         if now.since(self.saved_at) >= SAVE_EVERY {
-            self.saved_at = now;
+            (self.saved_at, self.saved_size_at) = (now, now);
             if let Some(call) = self.save(now) {
                 actix_rt::spawn(call);
             }
+        } else if now.since(self.saved_size_at) >= SAVE_SIZE_EVERY {
+            self.saved_size_at = now;
+            self.save_size();
         }
+    }
+
+    /// Writes down the size, if it is another one.
+    fn save_size(&mut self) {
+        let size = self.size();
+        if self.saved_size.is_some_and(|saved| saved.desired == size.desired) {
+            return;
+        }
+        self.saved_size = Some(size);
+        let Ok(text) = serde_json::to_string(&size) else { return };
+        let call = self.deps.node.store.put_note(SavedSize::key(&self.deps.name), Some(text));
+        let pool = self.deps.name.clone();
+        actix_rt::spawn(async move {
+            if let Err(error) = call.await {
+                tracing::warn!(%pool, %error, "the size of the pool could not be saved");
+            }
+        });
+    }
+
+    fn size(&self) -> SavedSize {
+        SavedSize { desired: self.desired.unwrap_or(self.limits.min), seq: self.history.next_seq() - 1 }
     }
 
     /// Writes down what was learned.
     fn save(&self, now: Timestamp) -> Option<impl Future<Output = ()> + use<>> {
-        let saved = SavedHistory {
-            at: now,
-            policy: self.policy.name().to_owned(),
-            text: self.policy.save()?,
-            desired: self.desired.unwrap_or(self.limits.min),
-            seq: self.history.next_seq() - 1,
-        };
+        let SavedSize { desired, seq } = self.size();
+        let (policy, text) = (self.policy.name().to_owned(), self.policy.save()?);
+        let saved = SavedHistory { at: now, policy, text, desired, seq };
         let text = serde_json::to_string(&saved).ok()?;
         let call = self.deps.node.store.put_note(SavedHistory::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
@@ -259,7 +286,9 @@ impl ForecastActor {
     fn checked(&self, patch: PoolPatch) -> Result<PolicyLimits, Error> {
         let min = patch.min.unwrap_or(self.limits.min);
         let max = patch.max.unwrap_or(self.limits.max);
-        let settings = crate::spec::PoolSettings { min, max, ..self.deps.settings.clone() };
+        // A fixed size is brought within bounds that change: it was within those of the settings.
+        let policy = PolicyKind::default();
+        let settings = crate::spec::PoolSettings { min, max, policy, ..self.deps.settings.clone() };
         settings.validate()?;
         Ok(settings.limits())
     }

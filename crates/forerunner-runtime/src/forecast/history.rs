@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use forerunner_core::Timestamp;
+use forerunner_core::{PoolName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::status::{DecisionRecord, ForecastPoint};
@@ -83,8 +83,31 @@ pub(crate) struct SavedHistory {
 }
 
 impl SavedHistory {
-    pub(crate) fn key(pool: &forerunner_core::PoolName) -> String {
+    pub(crate) fn key(pool: &PoolName) -> String {
         format!("pool/{pool}/history")
+    }
+
+    /// The same with the size of a later time.
+    pub(crate) fn with(self, size: Option<SavedSize>) -> Self {
+        match size.filter(|size| size.seq >= self.seq) {
+            Some(SavedSize { desired, seq }) => Self { desired, seq, ..self },
+            None => self,
+        }
+    }
+}
+
+/// The part of it that changes all the time, and is written down more often since it is small.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedSize {
+    /// Agents wanted.
+    pub(crate) desired: u32,
+    /// The newest decision's number.
+    pub(crate) seq: u64,
+}
+
+impl SavedSize {
+    pub(crate) fn key(pool: &PoolName) -> String {
+        format!("pool/{pool}/size")
     }
 }
 
@@ -92,5 +115,25 @@ impl History {
     /// A history that goes on counting where a saved one ended.
     pub(crate) fn after(saved: Option<&SavedHistory>) -> Self {
         Self { newest_seq: saved.map_or(0, |saved| saved.seq), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_written_last_counts() {
+        let saved = |seq| SavedHistory {
+            at: Timestamp::default(),
+            policy: "predictive".to_owned(),
+            text: "{}".to_owned(),
+            desired: 5,
+            seq,
+        };
+        let size = SavedSize { desired: 9, seq: 40 };
+        assert_eq!((saved(30).with(Some(size)).desired, saved(30).with(Some(size)).seq), (9, 40));
+        assert_eq!(saved(50).with(Some(size)).desired, 5, "the whole was written later");
+        assert_eq!(saved(30).with(None).desired, 5);
     }
 }

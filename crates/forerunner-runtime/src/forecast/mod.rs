@@ -5,4 +5,4 @@ mod history;
 pub(crate) mod messages;
 
 pub(crate) use actor::{ForecastActor, ForecastLinks};
-pub(crate) use history::SavedHistory;
+pub(crate) use history::{SavedHistory, SavedSize};
