@@ -57,15 +57,35 @@ async fn measure(span: Duration, rounds: usize) -> Outcome<()> {
             rates.iter_mut().zip(measured).for_each(|(rates, rate)| rates.push(rate));
         }
     }
+    let [of_telling, of_inside] = [(0, 1), (2, 3)].map(|(without, with)| Spread::of(&rates[without], &rates[with]));
     let [silent, telling, bare, inside] = rates.map(median);
     let told = nodes.heard.load(Ordering::Relaxed);
     println!("{NODES} connections, median of {rounds} rounds of {span:?}, tasks or rows committed a second:");
     println!("  tasks, nobody is told                    {silent:>8.0}");
-    println!("  tasks, every other node is told          {telling:>8.0}   {:>6.1} %", 100.0 * telling / silent);
+    println!("  tasks, every other node is told          {telling:>8.0}   {of_telling}");
     println!("  rows of a bare table                     {bare:>8.0}");
-    println!("  the same with NOTIFY in the transaction  {inside:>8.0}   {:>6.1} %", 100.0 * inside / bare);
+    println!("  the same with NOTIFY in the transaction  {inside:>8.0}   {of_inside}");
     println!("  news that arrived                        {told:>8}");
     Ok(())
+}
+
+/// What is left of a rate, in per cent: round by round, since what a machine does changes from one to the next.
+struct Spread([f64; 3]);
+
+impl Spread {
+    fn of(without: &[f64], with: &[f64]) -> Self {
+        let shares: Vec<f64> = without.iter().zip(with).map(|(without, with)| 100.0 * with / without).collect();
+        let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        Self([median(shares), least, most])
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self([middle, least, most]) = self;
+        write!(f, "{middle:>6.1} % ({least:.1} to {most:.1} %)")
+    }
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
