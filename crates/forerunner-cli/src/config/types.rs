@@ -204,6 +204,7 @@ pub struct PoolConfig {
 /// What the agents of a pool are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "there is one for each pool")]
 pub enum AgentConfig {
     /// Warm child processes.
     Process(ProcessSpec),
