@@ -65,6 +65,8 @@ missing=()
 have python3 || missing+=(python3)
 # It lets syncs of the disk fail in one of the end-to-end tests.
 have strace || missing+=(strace)
+# It sets the clock of one node.
+compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
 compiles_c || missing+=(gcc libc6-dev)
 has_postgres || missing+=(postgresql)
 # What stands in front of nodes, and between them and their database.
