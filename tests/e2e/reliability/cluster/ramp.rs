@@ -68,7 +68,9 @@ async fn three_nodes_together_follow_one_forecast() {
          join {overshoot} looks of more agents than were wanted",
         (together / single - 1.0).abs() * 100.0,
     );
-    assert!((together - single).abs() <= (single * 0.1).max(1.0), "{together:.2} on three, {single:.2} on one");
+    // In the short run a pool of five or so is a second or two behind, since nodes tell each other once a second.
+    let apart = if count(0, 1) == 0 { 2.0 } else { (single * 0.1).max(1.0) };
+    assert!((together - single).abs() <= apart, "{together:.2} on three, {single:.2} on one");
     assert_eq!(overshoot, 0);
 }
 
