@@ -7,7 +7,7 @@ use zstd::zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, get_error_name, zstd_sys::ZSTD_EndDirective,
 };
 
-use crate::{Error, pack::LEVEL};
+use crate::{Dictionary, Error, pack::LEVEL};
 
 /// How much is unpacked at a time, in bytes.
 const CHUNK_BYTES: usize = 8 << 10;
@@ -63,6 +63,15 @@ impl StreamPacker {
         Ok(Self { context, chunk: chunk() })
     }
 
+    /// Lets the stream refer to what a trained dictionary says, as if that had been said before.
+    ///
+    /// # Errors
+    /// [`Error::Stream`] when there is no memory for a copy of it.
+    pub fn with_dictionary(mut self, dictionary: &Dictionary) -> Result<Self, Error> {
+        self.context.load_dictionary(dictionary.bytes()).map_err(named)?;
+        Ok(self)
+    }
+
     /// Packs a message and appends it to `out`, whole: who unpacks `out` has all of the message.
     ///
     /// # Errors
@@ -97,6 +106,15 @@ impl StreamUnpacker {
         let mut context = DCtx::try_create().ok_or_else(|| refused("there is no memory for it"))?;
         context.set_parameter(DParameter::WindowLogMax(window.log)).map_err(named)?;
         Ok(Self { context, chunk: chunk(), is_open: false })
+    }
+
+    /// Reads streams that refer to this dictionary, and others.
+    ///
+    /// # Errors
+    /// [`Error::Stream`] when there is no memory for a copy of it.
+    pub fn with_dictionary(mut self, dictionary: &Dictionary) -> Result<Self, Error> {
+        self.context.load_dictionary(dictionary.bytes()).map_err(named)?;
+        Ok(self)
     }
 
     /// Unpacks at most 8 KiB of `packed`, appends them to `out`, and answers how many bytes of `packed` it took. To be

@@ -315,7 +315,8 @@ impl Actor for AgentActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let seat = Seat { agent: self.guard.agent, pool: self.deps.name.clone() };
+        let dictionary = self.deps.contexts.dictionary().cloned();
+        let seat = Seat { agent: self.guard.agent, pool: self.deps.name.clone(), dictionary };
         let factory = self.factory.clone();
         // Boxed inside the future, so that a factory that panics is caught as well.
         let start = async move {

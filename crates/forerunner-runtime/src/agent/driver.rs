@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forerunner_context::Dictionary;
 use forerunner_core::{AgentId, ContextId, Payload, PoolName, TaskId, Timestamp};
 use futures_util::future::LocalBoxFuture;
 
@@ -27,6 +28,8 @@ pub struct Seat {
     pub agent: AgentId,
     /// Its pool.
     pub pool: PoolName,
+    /// What was learnt from contexts of its pool, if anything.
+    pub dictionary: Option<Dictionary>,
 }
 
 /// The contexts that an instance holds in a memory of its own.

@@ -286,7 +286,7 @@ mod tests {
 
     async fn start(factory: &SimulatedFactory) -> Box<dyn Driver> {
         let agent = AgentId::from_parts(Timestamp::default(), 1);
-        factory.start(Seat { agent, pool: PoolName::new("pool").unwrap() }).await.unwrap()
+        factory.start(Seat { agent, pool: PoolName::new("pool").unwrap(), dictionary: None }).await.unwrap()
     }
 
     fn job(input: &str) -> Job {

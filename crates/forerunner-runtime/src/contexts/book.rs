@@ -30,6 +30,11 @@ impl ContextBook {
         Self { dictionary, shared: Mutex::default(), measured: Mutex::default() }
     }
 
+    /// What it packs with.
+    pub(crate) const fn dictionary(&self) -> Option<&Dictionary> {
+        self.dictionary.as_ref()
+    }
+
     /// The codec for the next frame of a context: it names those of `items` that are stored for all contexts.
     pub(super) fn writer(&self, context: &ContextId, items: &[Item], is_base: bool) -> Codec {
         let bases = lock(&self.shared).pick(context, items, is_base);

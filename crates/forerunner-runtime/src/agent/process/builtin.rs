@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use forerunner_context::StreamWindow;
+use forerunner_context::{Dictionary, StreamWindow};
 use serde_json::{Value, json};
 
 use self::{memory::Memory, wire::Wire};
@@ -112,8 +112,9 @@ impl<W: Write> Server<W> {
                 let asked = params["protocol"].as_u64().and_then(|version| u32::try_from(version).ok());
                 self.protocol = asked.unwrap_or(OLDEST_PROTOCOL).min(self.protocol);
                 let window = offered(params);
-                self.answer(id, Ok(introduction(self.protocol, window.is_some())))?;
-                window.map_or(Ok(()), |window| self.wire.pack(window)).map_err(io::Error::other)
+                let dictionary = window.and_then(|_| readable(&params["dictionary"]));
+                self.answer(id, Ok(introduction(self.protocol, window.is_some(), dictionary.as_ref())))?;
+                window.map_or(Ok(()), |window| self.wire.pack(window, dictionary.as_ref())).map_err(io::Error::other)
             }
             "ping" => self.answer(id, Ok(json!({}))),
             "context/load" => {
@@ -201,7 +202,13 @@ fn offered(params: &Value) -> Option<StreamWindow> {
     StreamWindow::new(usize::try_from(bytes).ok()?).ok()
 }
 
-fn introduction(protocol: u32, packs: bool) -> Value {
+/// The dictionary that the node offers, if it does and the file has it.
+fn readable(offer: &Value) -> Option<Dictionary> {
+    let dictionary = Dictionary::load(std::fs::read(offer["path"].as_str()?).ok()?).ok()?;
+    (dictionary.id().to_string() == offer["id"].as_str()?).then_some(dictionary)
+}
+
+fn introduction(protocol: u32, packs: bool, dictionary: Option<&Dictionary>) -> Value {
     let mut about = json!({
         "protocol": protocol,
         "agent": { "name": "forerunner-builtin", "version": env!("CARGO_PKG_VERSION") },
@@ -209,6 +216,9 @@ fn introduction(protocol: u32, packs: bool) -> Value {
     });
     if packs {
         about["compression"] = "zstd".into();
+    }
+    if let Some(dictionary) = dictionary {
+        about["dictionary"] = dictionary.id().to_string().into();
     }
     about
 }

@@ -9,8 +9,12 @@ use tokio::time::Instant;
 
 use super::{
     ProcessDriver, ProcessSpec,
+    dictionary::{DictionaryFile, SharedFile},
     link::{Link, Refusal},
-    protocol::{AgentInfo, AnnouncedLimits, Compression, Initialize, OLDEST_PROTOCOL, PROTOCOL_VERSION, short},
+    protocol::{
+        AgentInfo, AnnouncedLimits, Compression, Initialize, OLDEST_PROTOCOL, OfferedDictionary, PROTOCOL_VERSION,
+        short,
+    },
 };
 use crate::agent::{AgentError, Driver, DriverFactory, Seat};
 
@@ -18,6 +22,7 @@ use crate::agent::{AgentError, Driver, DriverFactory, Seat};
 #[derive(Debug, Clone)]
 pub struct ProcessFactory {
     spec: Arc<ProcessSpec>,
+    dictionary: SharedFile,
 }
 
 impl ProcessFactory {
@@ -27,7 +32,7 @@ impl ProcessFactory {
     /// What [`ProcessSpec::validate`] refuses. Whether the program exists shows at the first start.
     pub fn new(spec: ProcessSpec) -> Result<Self, Error> {
         spec.validate()?;
-        Ok(Self { spec: Arc::new(spec) })
+        Ok(Self { spec: Arc::new(spec), dictionary: SharedFile::default() })
     }
 
     /// Starts a child and answers once it is warm. Dropping the future kills the child and its group.
@@ -37,17 +42,20 @@ impl ProcessFactory {
     /// # Errors
     /// When the program cannot be started, ends, or does not answer `initialize` properly within `start_timeout`.
     pub async fn launch(self, seat: Seat) -> Result<ProcessDriver, AgentError> {
-        let spec = self.spec;
+        let Self { spec, dictionary: file } = self;
+        let dictionary = seat.dictionary.as_ref().filter(|_| spec.compression_window().is_some());
+        let dictionary = dictionary.and_then(|dictionary| file.of(dictionary, &seat.agent.to_string()));
+        let dictionary = dictionary.as_deref();
         let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string())
             .map_err(|error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0])))?;
         let begun = Instant::now();
         let mut answer =
-            link.ask("initialize", &introduction(&spec, &seat, PROTOCOL_VERSION), spec.start_timeout).await;
+            link.ask("initialize", &introduction(&spec, &seat, dictionary, PROTOCOL_VERSION), spec.start_timeout).await;
         if let Err(Refusal::Answer(refused)) = &answer {
             // It may know the older version alone, and mind the newer one.
             tracing::debug!(pid = link.pid(), message = refused.message, "agent process is asked once more");
             let left = spec.start_timeout.saturating_sub(begun.elapsed());
-            let again = link.ask("initialize", &introduction(&spec, &seat, OLDEST_PROTOCOL), left).await;
+            let again = link.ask("initialize", &introduction(&spec, &seat, dictionary, OLDEST_PROTOCOL), left).await;
             answer = again.or(answer);
         }
         let answer = match answer {
@@ -61,30 +69,61 @@ impl ProcessFactory {
                 format!("speaks protocol {}, this node speaks {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}", info.protocol);
             return Err(link.protocol_error(&what));
         }
-        if let Some(chosen) = info.compression {
-            pack(&mut link, &spec, chosen)?;
-        }
+        pack(&mut link, &spec, &info, dictionary)?;
         tracing::debug!(pid = link.pid(), agent = %seat.agent, name = info.agent.name, "agent process is warm");
         Ok(ProcessDriver::new(spec, link, info))
     }
 }
 
-/// Packs everything that follows, as the child has chosen.
-fn pack(link: &mut Link, spec: &ProcessSpec, Compression::Zstd: Compression) -> Result<(), AgentError> {
-    let Some(window) = spec.compression_window() else {
-        return Err(link.protocol_error("wants compression `zstd`, which was not offered"));
+/// Packs everything that follows, if the child has chosen that.
+fn pack(
+    link: &mut Link,
+    spec: &ProcessSpec,
+    info: &AgentInfo,
+    offered: Option<&DictionaryFile>,
+) -> Result<(), AgentError> {
+    let window = match (info.compression, spec.compression_window()) {
+        (Some(Compression::Zstd), Some(window)) => window,
+        (Some(Compression::Zstd), None) => {
+            return Err(link.protocol_error("wants compression `zstd`, which was not offered"));
+        }
+        (None, _) if info.dictionary.is_some() => {
+            return Err(link.protocol_error("wants a dictionary without `compression`; choose `zstd` as well"));
+        }
+        (None, _) => return Ok(()),
     };
-    link.pack(window).map_err(|error| AgentError::lost(format!("{} cannot be spoken with: {error}", link.name())))
+    let dictionary = match &info.dictionary {
+        None => None,
+        Some(chosen) => match offered.filter(|offered| offered.id().to_string() == *chosen) {
+            Some(offered) => Some(offered.dictionary()),
+            None => {
+                let what = format!("wants dictionary `{}`, which was not offered", short(chosen));
+                return Err(link.protocol_error(&what));
+            }
+        },
+    };
+    link.pack(window, dictionary)
+        .map_err(|error| AgentError::lost(format!("{} cannot be spoken with: {error}", link.name())))
 }
 
 /// What a child is told first.
-fn introduction<'a>(spec: &ProcessSpec, seat: &'a Seat, protocol: u32) -> Initialize<'a> {
+fn introduction<'a>(
+    spec: &ProcessSpec,
+    seat: &'a Seat,
+    dictionary: Option<&'a DictionaryFile>,
+    protocol: u32,
+) -> Initialize<'a> {
     Initialize {
         protocol,
         oldest_protocol: OLDEST_PROTOCOL,
         pool: seat.pool.as_str(),
         agent: seat.agent.to_string(),
         compression: if spec.compression_window().is_some() { &[Compression::Zstd] } else { &[] },
+        dictionary: dictionary.map(|file| OfferedDictionary {
+            id: file.id().to_string(),
+            path: file.path().to_string_lossy(),
+            bytes: file.dictionary().bytes().len(),
+        }),
         limits: AnnouncedLimits {
             max_line_bytes: spec.max_line_bytes,
             max_output_bytes: spec.max_output_bytes,

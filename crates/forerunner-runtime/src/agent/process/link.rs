@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use forerunner_context::{Error, StreamPacker, StreamUnpacker, StreamWindow};
+use forerunner_context::{Dictionary, Error, StreamPacker, StreamUnpacker, StreamWindow};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::{
@@ -128,13 +128,17 @@ impl Link {
         self.allowance = Allowance::new(bytes, occasion);
     }
 
-    /// Packs everything from now on, both ways.
+    /// Packs everything from now on, both ways, beginning with a dictionary if there is one.
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub(super) fn pack(&mut self, window: StreamWindow) -> Result<(), Error> {
-        self.packer = Some(StreamPacker::new(window)?);
-        self.stdout.unpack_with(StreamUnpacker::new(window)?);
+    pub(super) fn pack(&mut self, window: StreamWindow, dictionary: Option<&Dictionary>) -> Result<(), Error> {
+        let (mut packer, mut unpacker) = (StreamPacker::new(window)?, StreamUnpacker::new(window)?);
+        if let Some(dictionary) = dictionary {
+            (packer, unpacker) = (packer.with_dictionary(dictionary)?, unpacker.with_dictionary(dictionary)?);
+        }
+        self.packer = Some(packer);
+        self.stdout.unpack_with(unpacker);
         Ok(())
     }
 

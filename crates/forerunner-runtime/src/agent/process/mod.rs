@@ -12,6 +12,7 @@
 //! Linux only: it relies on process file descriptors and on the parent-death signal.
 
 mod builtin;
+mod dictionary;
 mod driver;
 mod edit;
 mod factory;

@@ -66,6 +66,9 @@ pub(super) struct Initialize<'a> {
     /// The compressions that the node offers, if any.
     #[serde(skip_serializing_if = "is_empty")]
     pub compression: &'a [Compression],
+    /// What streams may begin with, if the node has learnt something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<OfferedDictionary<'a>>,
     pub limits: AnnouncedLimits,
 }
 
@@ -79,6 +82,15 @@ const fn is_empty(offered: &&[Compression]) -> bool {
 pub enum Compression {
     /// Each way is one stream of zstd (RFC 8878), flushed after each message.
     Zstd,
+}
+
+/// A dictionary that packed streams may refer to from their beginning.
+#[derive(Serialize)]
+pub(super) struct OfferedDictionary<'a> {
+    pub id: String,
+    /// Where it can be read, for as long as the node runs.
+    pub path: Cow<'a, str>,
+    pub bytes: usize,
 }
 
 /// The bounds that an agent should know.
@@ -106,6 +118,9 @@ pub struct AgentInfo {
     /// The compression it chose of those that were offered; plain lines without.
     #[serde(default)]
     pub compression: Option<Compression>,
+    /// The id of the dictionary that was offered, if its streams begin with it.
+    #[serde(default)]
+    pub dictionary: Option<String>,
 }
 
 /// Name and version of the program, for people.

@@ -13,6 +13,7 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 /// An empty directory that only the node's user can enter, removed with all it holds when dropped.
 ///
 /// A node that is killed leaves the directories of its agents behind.
+#[derive(Debug)]
 pub(super) struct ScratchDir(PathBuf);
 
 impl ScratchDir {

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use forerunner_context::{Error, StreamPacker, StreamUnpacker, StreamWindow};
+use forerunner_context::{Dictionary, Error, StreamPacker, StreamUnpacker, StreamWindow};
 
 /// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -36,12 +36,15 @@ impl<W: Write> Wire<W> {
         Self { pieces, text: Vec::new(), scanned: 0, output, streams: None }
     }
 
-    /// Packs all that is read and written from now on.
+    /// Packs all that is read and written from now on, beginning with a dictionary if there is one.
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub(super) fn pack(&mut self, window: StreamWindow) -> Result<(), Error> {
-        let (packer, unpacker) = (StreamPacker::new(window)?, StreamUnpacker::new(window)?);
+    pub(super) fn pack(&mut self, window: StreamWindow, dictionary: Option<&Dictionary>) -> Result<(), Error> {
+        let (mut packer, mut unpacker) = (StreamPacker::new(window)?, StreamUnpacker::new(window)?);
+        if let Some(dictionary) = dictionary {
+            (packer, unpacker) = (packer.with_dictionary(dictionary)?, unpacker.with_dictionary(dictionary)?);
+        }
         self.streams = Some((packer, unpacker));
         // The node waits for the answer to `initialize`: nothing it said was read ahead.
         debug_assert!(self.text.is_empty(), "the node speaks when it is answered");

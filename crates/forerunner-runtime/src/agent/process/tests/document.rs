@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::*;
 use crate::agent::process::protocol::{
     AgentInfo, AnnouncedLimits, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep,
-    Message, Nothing, TaskCancel, TaskResult, TaskRun, parse_line, request_line,
+    Message, Nothing, OfferedDictionary, TaskCancel, TaskResult, TaskRun, parse_line, request_line,
 };
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -35,6 +35,11 @@ fn the_requests_are_those_that_the_node_writes() {
         pool: "coder",
         agent: "0199a3c0-8e51-7000-8000-000000000001".to_owned(),
         compression: &[Compression::Zstd],
+        dictionary: Some(OfferedDictionary {
+            id: "a1b2c3d4".to_owned(),
+            path: "/tmp/forerunner-dictionary/dictionary.zstd".into(),
+            bytes: 65_536,
+        }),
         limits: AnnouncedLimits {
             max_line_bytes: spec.max_line_bytes,
             max_output_bytes: spec.max_output_bytes,
@@ -78,8 +83,12 @@ fn the_answers_are_understood() {
     };
     let infos = lines("json agent initialize");
     let infos = infos.iter().map(|line| serde_json::from_str(result(line).unwrap().get()).unwrap());
-    let [packs, plain]: [AgentInfo; 2] = infos.collect::<Vec<_>>().try_into().unwrap();
-    assert_eq!((packs.compression, plain.compression), (Some(Compression::Zstd), None));
+    let [packs, primed, plain]: [AgentInfo; 3] = infos.collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(
+        [packs.compression, primed.compression, plain.compression],
+        [Some(Compression::Zstd), Some(Compression::Zstd), None]
+    );
+    assert_eq!([packs.dictionary, primed.dictionary, plain.dictionary], [None, Some("a1b2c3d4".to_owned()), None]);
     assert_eq!((plain.protocol, plain.capabilities.contexts, plain.capabilities.streaming), (2, 64, true));
     let answers = lines("json agent task/run");
     for answer in &answers[..4] {

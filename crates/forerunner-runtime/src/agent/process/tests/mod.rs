@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_context::{Item, Limits, Snapshot};
+use forerunner_context::{Dictionary, Item, Limits, Snapshot};
 use forerunner_core::{AgentId, ContextId, ErrorKind, Payload, PoolName, TaskId, Timestamp};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -37,6 +37,8 @@ const SOON: Duration = Duration::from_secs(20);
 struct Rig {
     dir: TempDir,
     spec: ProcessSpec,
+    /// What the pool has learnt.
+    dictionary: Option<Dictionary>,
 }
 
 impl Rig {
@@ -46,7 +48,7 @@ impl Rig {
         let script = dir.path().join("agent.py");
         fs::write(&script, format!("{}\n{lines}\n", include_str!("agent.py"))).unwrap();
         let spec = ProcessSpec::new([python(), "-S", script.to_str().unwrap()]);
-        Self { dir, spec }
+        Self { dir, spec, dictionary: None }
     }
 
     fn with(mut self, change: impl FnOnce(&mut ProcessSpec)) -> Self {
@@ -70,7 +72,8 @@ impl Rig {
     }
 
     async fn launch(&self) -> Result<ProcessDriver, AgentError> {
-        ProcessFactory::new(self.spec.clone()).unwrap().launch(seat()).await
+        let seat = Seat { dictionary: self.dictionary.clone(), ..seat() };
+        ProcessFactory::new(self.spec.clone()).unwrap().launch(seat).await
     }
 
     async fn start(&self) -> ProcessDriver {
@@ -95,7 +98,7 @@ fn next_number() -> u128 {
 
 fn seat() -> Seat {
     let agent = AgentId::from_parts(Timestamp::default(), next_number());
-    Seat { agent, pool: PoolName::new("pool").unwrap() }
+    Seat { agent, pool: PoolName::new("pool").unwrap(), dictionary: None }
 }
 
 fn job(input: &str) -> Job {

@@ -1,5 +1,7 @@
 //! Agents that pack what they say: well, badly, and to do harm.
 
+use forerunner_context::{Payloads, train};
+
 use super::{super::protocol::Compression, builtin::builtin, *};
 
 /// Lines of an agent that chooses to pack, with blocks that it writes by hand (RFC 8878 §3.1.1): what they hold is not
@@ -47,6 +49,16 @@ async fn protocol_error(lines: &str, says: &str) {
     eventually("it is gone", || !exists(pid)).await;
 }
 
+/// What ten sessions of turns that say much the same teach.
+fn learnt() -> Dictionary {
+    let turn = |number: u32| {
+        let text = (number % 40..number % 40 + 60).map(|word: u32| format!("word{} ", word.pow(2))).collect::<String>();
+        format!(r#"{{"role":"assistant","content":"{text}","number":{number}}}"#).into_bytes()
+    };
+    let session = |session: u32| -> Payloads { (0..20).map(|number| turn(session * 131 + number * 17)).collect() };
+    train(&(0..10).map(session).collect::<Vec<_>>()).unwrap()
+}
+
 /// Bytes over the pipe, both ways, of turns that say much the same, in one context each.
 async fn moved(rig: &Rig) -> (Option<Compression>, u64, u64) {
     let mut driver = rig.start().await;
@@ -76,6 +88,57 @@ async fn what_was_said_in_another_context_costs_next_to_nothing_once_packed() {
     println!("to the agent {packed_to} of {plain_to} bytes, from it {packed_from} of {plain_from}");
     assert!(packed_to * 8 < plain_to, "to the agent {packed_to} of {plain_to} bytes");
     assert!(packed_from * 8 < plain_from, "from the agent {packed_from} of {plain_from} bytes");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_the_pool_has_learnt_need_not_be_said_even_once() {
+    let text = (7u32..67).map(|word| format!("word{} ", word.pow(2))).collect::<String>();
+    let said = format!(r#"{{"service_s":0,"context":{{"append":[{{"role":"assistant","content":"{text}"}}]}}}}"#);
+    let mut moved = Vec::new();
+    for dictionary in [None, Some(learnt())] {
+        let rig = Rig { dictionary, ..builtin() };
+        let mut driver = rig.start().await;
+        assert_eq!(driver.info().dictionary, rig.dictionary.as_ref().map(|learnt| learnt.id().to_string()));
+        for context_number in 0..2 {
+            let job = job(&said);
+            let held = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+            let mut cx = context(&job, &format!("c{context_number}"), 1, &[&held]);
+            driver.run(&job, &mut cx).await.unwrap();
+            assert_eq!(texts(&cx).len(), 2);
+            moved.push(cx.transfer().to_agent_bytes);
+        }
+        stop(driver).await;
+    }
+    let [first, second, first_learnt, _] = moved[..] else { panic!("{moved:?}") };
+    println!("the first time {first} bytes, {first_learnt} with a dictionary; the second time {second}");
+    assert!(first > 200 && first_learnt * 2 < first, "{moved:?}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_dictionary_is_a_file_for_as_long_as_agents_are_started() {
+    let names = "request = receive()\n\
+        offer = request['params']['dictionary']\n\
+        size = len(open(offer['path'], 'rb').read())\n\
+        print(offer['path'], offer['id'], size, offer['bytes'], file=open(os.environ['NOTES'], 'a'), flush=True)\n\
+        answer(request, {'protocol': 2, 'agent': {'name': 'plain'}})\n\
+        time.sleep(1000)";
+    let rig = Rig { dictionary: Some(learnt()), ..Rig::python(names).with_notes() };
+    let factory = ProcessFactory::new(rig.spec.clone()).unwrap();
+    for _ in 0..2 {
+        let seat = Seat { dictionary: rig.dictionary.clone(), ..seat() };
+        // Who does not choose it goes on in plain lines.
+        assert_eq!(factory.clone().launch(seat).await.unwrap().info().compression, None);
+    }
+    let notes = rig.read_notes();
+    assert_eq!(notes.len(), 2);
+    assert_eq!(notes[0], notes[1]);
+    let words: Vec<&str> = notes[0].split(' ').collect();
+    let learnt = learnt();
+    assert_eq!((words[1], words[2]), (learnt.id().to_string().as_str(), learnt.bytes().len().to_string().as_str()));
+    assert_eq!(words[2], words[3]);
+    assert!(fs::exists(words[0]).unwrap());
+    drop(factory);
+    assert!(!fs::exists(words[0]).unwrap());
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -149,16 +212,30 @@ async fn a_stream_that_is_cut_is_the_end_of_the_agent() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn only_what_is_offered_can_be_chosen() {
-    let choose = |compression: &str| {
+    let answer = |more: &str| {
         Rig::python(&format!(
             "request = receive()\n\
-             answer(request, {{'protocol': 2, 'agent': {{'name': 'x'}}, 'compression': '{compression}'}})\n\
+             answer(request, {{'protocol': 2, 'agent': {{'name': 'x'}}, {more}}})\n\
              time.sleep(1000)"
         ))
     };
+    let choose = |compression: &str| answer(&format!("'compression': '{compression}'"));
     let error = |rig: Rig| async move { rig.launch().await.err().expect("it is not started").to_string() };
     let other = error(choose("brotli")).await;
     assert!(other.contains("answered `initialize` with something else: unknown variant `brotli`"), "{other}");
     let not_offered = error(choose("zstd").with(|spec| spec.compression_window_bytes = 0)).await;
     assert!(not_offered.contains("wants compression `zstd`, which was not offered"), "{not_offered}");
+    let learnt = || Some(learnt());
+    for (more, dictionary, says) in [
+        (
+            "'compression': 'zstd', 'dictionary': '00000000'",
+            learnt(),
+            "wants dictionary `00000000`, which was not offered",
+        ),
+        ("'compression': 'zstd', 'dictionary': '00000000'", None, "wants dictionary `00000000`, which was not offered"),
+        ("'dictionary': request['params']['dictionary']['id']", learnt(), "wants a dictionary without `compression`"),
+    ] {
+        let refused = error(Rig { dictionary, ..answer(more) }).await;
+        assert!(refused.contains(says), "{refused}");
+    }
 }
