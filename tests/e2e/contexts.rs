@@ -1,7 +1,6 @@
 //! Contexts of recorded sessions through the real service: only what is new travels, and nothing is lost on the way.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -50,20 +49,6 @@ fn sessions(corpus: &Path) -> Vec<Vec<Vec<Value>>> {
         turns
     };
     half(corpus, 0).lines().map(turns).collect()
-}
-
-/// What the service has counted of contexts so far, by name and labels.
-async fn counted(client: &Client) -> HashMap<String, f64> {
-    let metrics = client.get("/metrics").await;
-    let lines =
-        metrics.as_str().expect("metrics are text").lines().filter(|line| line.starts_with("forerunner_context"));
-    let pairs =
-        lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
-    pairs.collect()
-}
-
-fn sum(counted: &HashMap<String, f64>, name: &str, label: &str) -> f64 {
-    counted.iter().filter(|(key, _)| key.starts_with(name) && key.contains(label)).map(|(_, value)| value).sum()
 }
 
 /// Runs a session turn by turn; each turn's messages are appended by the agent that does it.
@@ -131,8 +116,8 @@ async fn moved(site: Site, corpus: &Path, agents: u32) -> Moved {
         let versions = join_all(lives).await;
         assert!(versions.iter().zip(batch).all(|(version, (_, turns))| *version == turns.len() as u64), "{versions:?}");
     }
-    let counted = counted(&client).await;
-    let of = |name: &str, label: &str| sum(&counted, name, label);
+    let counted = client.metrics().await;
+    let of = |name: &str, label: &str| counted.sum(name, label);
     assert_eq!(of("forerunner_context_source_total", "coder") as usize, turns);
     assert_eq!(of("forerunner_context_reloads_total", "coder"), 0.0);
     let [hits, misses] = ["hit", "miss"].map(|result| of("forerunner_context_warm_total", result) as usize);

@@ -9,6 +9,7 @@ mod deploy;
 mod drain;
 mod echo_agent;
 mod live;
+mod placement;
 mod refusals;
 mod reliability;
 mod replay;

@@ -15,6 +15,7 @@ mod client;
 mod clock;
 mod effects;
 mod history;
+mod metrics;
 mod nodes;
 mod patience;
 // The same server that the tests of the store start.
@@ -34,6 +35,7 @@ pub use client::{Answer, Call, Client, NoAnswer};
 pub use clock::SetClock;
 pub use effects::{Effect, Effects};
 pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};
+pub use metrics::Metrics;
 pub use nodes::Nodes;
 pub use patience::{eventually, holds};
 pub use pg::PgServer;

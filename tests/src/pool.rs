@@ -38,6 +38,13 @@ impl Pool {
         Self::of(name, ["python3", script.to_str().expect("a source directory is text")])
     }
 
+    /// Adds arguments to those of the agents' program.
+    #[must_use]
+    pub fn arguments(mut self, more: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.argv.extend(more.into_iter().map(Into::into));
+        self
+    }
+
     /// Adds a setting, as a line of TOML below `[pools.NAME]`.
     #[must_use]
     pub fn set(mut self, line: &str) -> Self {

@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 use forerunner_core::{
     AgentId, ContextId, LeaseEpoch, NewTask, Payload, PoolAction, PoolEvent, PoolMachine, PoolName, PoolRules,
     RestartPolicy, RetryPolicy, StopRule, Task, TaskId, TaskState, Timestamp,
-    placement::{Agent, AgentMemory, Fit, HeldContext, LOOKAHEAD, Rates, RestoreCost, Restored, Waiting, choose},
+    placement::{Agent, AgentMemory, Fit, HeldContext, LOOKAHEAD, Rates, RestoreCost, Restored, Room, Waiting, choose},
 };
 
 const TASKS: u32 = 200_000;
@@ -59,7 +59,11 @@ fn tasks(agents: u32, contexts: bool) -> f64 {
 
 fn holding(context: &ContextId, now: Timestamp) -> AgentMemory {
     let held = HeldContext { context: context.clone(), version: 1, bytes: MB, used_at: now };
-    AgentMemory { contexts: vec![held], room_bytes: 4 * MB, restored: Some(Restored { bytes: MB, seconds: 2.0 }) }
+    AgentMemory {
+        contexts: vec![held],
+        room: Room::of_bytes(4 * MB),
+        restored: Some(Restored { bytes: MB, seconds: 2.0 }),
+    }
 }
 
 fn choices(agents: u32) -> f64 {

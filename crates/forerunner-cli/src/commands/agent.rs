@@ -7,6 +7,8 @@ use clap::Args;
 use forerunner_core::parse_duration;
 use forerunner_runtime::agent::process::{BuiltinAgentOptions, serve_stdio};
 
+use crate::exit::Usage;
+
 /// How the agent behaves.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
@@ -19,14 +21,24 @@ pub struct AgentArgs {
     /// How many times faster time passes.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     speed: f64,
+    /// How many contexts it keeps.
+    #[arg(long, default_value_t = 64, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=1_024))]
+    contexts: u32,
+    /// Seconds that it takes to load a megabyte (10⁶ bytes) of a context.
+    #[arg(long, default_value_t = 0.0, value_name = "S_PER_MB")]
+    load: f64,
 }
 
 /// Serves tasks until it is told to stop, or standard input ends.
 pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
     if !(args.speed > 0.0 && args.speed.is_finite()) {
-        return Err(crate::exit::Usage(format!("--speed {} is not valid; use a number above 0", args.speed)).into());
+        return Err(Usage(format!("--speed {} is not valid; use a number above 0", args.speed)).into());
     }
-    let AgentArgs { cold_start, service, speed } = *args;
-    let options = BuiltinAgentOptions { cold_start, service, speed, ..BuiltinAgentOptions::default() };
+    let AgentArgs { cold_start, service, speed, contexts, load: load_s_per_mb } = *args;
+    if !(load_s_per_mb >= 0.0 && load_s_per_mb.is_finite()) {
+        return Err(Usage(format!("--load {load_s_per_mb} is not valid; use seconds a megabyte, such as 2")).into());
+    }
+    let options =
+        BuiltinAgentOptions { cold_start, service, speed, contexts, load_s_per_mb, ..BuiltinAgentOptions::default() };
     serve_stdio(options).context("the node that started this agent is gone")
 }

@@ -1,6 +1,6 @@
 //! What is told of a task that could be placed, and of an agent that could take it.
 
-use super::HeldContext;
+use super::{HeldContext, Room};
 use crate::{ContextId, Priority, TaskId, Timestamp};
 
 /// A task that could be claimed.
@@ -25,8 +25,8 @@ pub struct Candidate {
 pub struct AgentMemory {
     /// All of them, the one used last at the end.
     pub contexts: Vec<HeldContext<ContextId>>,
-    /// Room for contexts, those held included, in bytes.
-    pub room_bytes: u64,
+    /// Room for contexts, those held included.
+    pub room: Room,
     /// What it took to bring the context of its last task, if that had one.
     pub restored: Option<Restored>,
 }

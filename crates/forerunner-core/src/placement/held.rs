@@ -16,19 +16,50 @@ pub struct HeldContext<K> {
     pub used_at: Timestamp,
 }
 
-/// The contexts that one agent holds: at most so many bytes, and the one used longest ago goes first.
+/// How much an agent can hold at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of all contexts together.
+    pub bytes: u64,
+    /// Contexts, however large.
+    pub contexts: u64,
+}
+
+impl Room {
+    /// Room for so many bytes, in however many contexts.
+    pub const fn of_bytes(bytes: u64) -> Self {
+        Self { bytes, contexts: u64::MAX }
+    }
+
+    /// Room for so many contexts, however large.
+    pub const fn of_contexts(contexts: u64) -> Self {
+        Self { bytes: u64::MAX, contexts }
+    }
+
+    /// Room as of `count` agents together.
+    #[must_use]
+    pub const fn times(self, count: u64) -> Self {
+        Self { bytes: self.bytes.saturating_mul(count), contexts: self.contexts.saturating_mul(count) }
+    }
+
+    const fn holds(self, contexts: u64, bytes: u64) -> bool {
+        bytes <= self.bytes && contexts <= self.contexts
+    }
+}
+
+/// The contexts that one agent holds: as many as it has room for, and the one used longest ago goes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held<K> {
     /// By last use, oldest first.
     contexts: Vec<HeldContext<K>>,
     bytes: u64,
-    capacity_bytes: u64,
+    room: Room,
 }
 
 impl<K: PartialEq> Held<K> {
-    /// Nothing, with room for so many bytes.
-    pub const fn new(capacity_bytes: u64) -> Self {
-        Self { contexts: Vec::new(), bytes: 0, capacity_bytes }
+    /// Nothing, with so much room.
+    pub const fn new(room: Room) -> Self {
+        Self { contexts: Vec::new(), bytes: 0, room }
     }
 
     /// Returns what is held of a context.
@@ -54,13 +85,16 @@ impl<K: PartialEq> Held<K> {
     /// Bytes that a task of `context`, of so many bytes, puts at stake: of each other context its [`Rates::freshness`] if it
     /// would go, else its [`Rates::chance`] to be asked for while the agent is busy.
     pub fn stake_bytes(&self, context: Option<&K>, bytes: u64, rates: &Rates, now: Timestamp) -> f64 {
-        let own = context.and_then(|context| self.get(context)).map_or(0, |held| held.bytes);
-        let mut after = (self.bytes - own).saturating_add(bytes);
+        let own = context.and_then(|context| self.get(context));
+        let mut after = (self.bytes - own.map_or(0, |own| own.bytes)).saturating_add(bytes);
+        let mut count = (self.contexts.len() + usize::from(own.is_none())) as u64;
         let others = self.contexts.iter().filter(|held| Some(&held.context) != context);
         let stake = others.map(|held| {
             let age_s = now.since(held.used_at).as_secs_f64();
-            let goes = after > self.capacity_bytes;
-            after = if goes { after.saturating_sub(held.bytes) } else { after };
+            let goes = !self.room.holds(count, after);
+            if goes {
+                (count, after) = (count - 1, after.saturating_sub(held.bytes));
+            }
             held.bytes as f64 * if goes { rates.freshness(age_s) } else { rates.chance(age_s) }
         });
         stake.sum()
@@ -76,13 +110,13 @@ impl<K: PartialEq> Held<K> {
     /// not held.
     pub fn hold(&mut self, held: HeldContext<K>) {
         self.forget(&held.context);
-        if held.bytes > self.capacity_bytes {
+        if !self.room.holds(1, held.bytes) {
             return;
         }
         self.bytes += held.bytes;
         self.contexts.push(held);
         let mut gone = 0;
-        while self.bytes > self.capacity_bytes {
+        while !self.room.holds((self.contexts.len() - gone) as u64, self.bytes) {
             self.bytes -= self.contexts[gone].bytes;
             gone += 1;
         }
@@ -112,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_one_used_longest_ago_goes_first() {
-        let mut held = Held::new(10);
+        let mut held = Held::new(Room::of_bytes(10));
         [one(1, 4), one(2, 4), one(1, 5)].into_iter().for_each(|context| held.hold(context));
         assert_eq!((names(&held), held.bytes()), (vec![2, 1], 9));
         held.hold(one(3, 5));
@@ -125,13 +159,24 @@ mod tests {
         assert!(held.is_empty() && held.bytes() == 0);
     }
 
+    #[test]
+    fn room_may_be_counted_in_contexts() {
+        let mut held = Held::new(Room::of_contexts(2));
+        [one(1, 4), one(2, 400), one(1, 5), one(3, 1)].into_iter().for_each(|context| held.hold(context));
+        assert_eq!((names(&held), held.bytes()), (vec![1, 3], 6));
+        let mut none = Held::new(Room::of_contexts(0));
+        none.hold(one(1, 1));
+        assert!(none.is_empty());
+    }
+
     proptest! {
         #[test]
         fn what_is_foretold_to_go_goes(
             steps in prop::collection::vec((0_u8..12, 1_u64..60), 1..80),
-            capacity in 60_u64..200,
+            bytes in 60_u64..200,
+            contexts in 1_u64..10,
         ) {
-            let mut held = Held::new(capacity);
+            let mut held = Held::new(Room { bytes, contexts });
             for (context, bytes) in steps {
                 let before: Vec<_> = held.iter().filter(|held| held.context != context).copied().collect();
                 // With nothing known, what goes counts in full and what stays for nothing.
@@ -141,7 +186,7 @@ mod tests {
                 prop_assert_eq!(stake, gone.map(|other| other.bytes).sum::<u64>() as f64);
                 prop_assert_eq!(held.iter().last().map(|held| held.context), Some(context));
                 prop_assert_eq!(held.bytes(), held.iter().map(|held| held.bytes).sum::<u64>());
-                prop_assert!(held.bytes() <= capacity);
+                prop_assert!(held.bytes() <= bytes && held.iter().count() as u64 <= contexts);
             }
         }
     }

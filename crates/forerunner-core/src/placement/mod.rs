@@ -17,7 +17,7 @@ pub use candidate::{AgentMemory, Candidate, Restored};
 pub use choose::{Agent, Choice, Fit, Hold, LOOKAHEAD, Plan, Waiting, choose};
 pub use cost::{Rates, RestoreCost};
 pub use experience::Experience;
-pub use held::{Held, HeldContext};
+pub use held::{Held, HeldContext, Room};
 pub use idle::IdleAgents;
 pub use meter::{Mean, RestoreMeter};
 pub use record::{AgentCost, PlacementReason, PlacementRecord, RECORDED_AGENTS, RatesRecord};

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     AgentId, ContextId, Priority, Task, TaskId, Timestamp,
-    placement::{AgentMemory, Candidate, HeldContext, PlacementReason, PlacementRecord, Restored},
+    placement::{AgentMemory, Candidate, HeldContext, PlacementReason, PlacementRecord, Restored, Room},
 };
 
 const MB: u64 = 1_000_000;
@@ -29,7 +29,7 @@ fn holding(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> PoolEven
     };
     let memory = AgentMemory {
         contexts: contexts.iter().map(held).collect(),
-        room_bytes: 4 * MB,
+        room: Room::of_bytes(4 * MB),
         restored: Some(Restored { bytes: MB, seconds: 2.0 }),
     };
     PoolEvent::Ready { agent, memory: Some(Box::new(memory)) }

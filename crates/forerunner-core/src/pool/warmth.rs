@@ -60,7 +60,7 @@ impl Warmth {
     /// when they were used and in which version their last task left them.
     pub fn remember(&mut self, agent: AgentId, memory: AgentMemory) {
         let before = self.forget(agent);
-        let mut held = Held::new(memory.room_bytes);
+        let mut held = Held::new(memory.room);
         let newest = memory.contexts.len().saturating_sub(1);
         for (place, context) in memory.contexts.into_iter().enumerate() {
             let known = before.as_ref().and_then(|before| before.get(&context.context)).filter(|_| place < newest);

@@ -10,7 +10,7 @@ use std::{
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use forerunner_core::{
     AgentId, ContextId, Outcome, Task, TaskId,
-    placement::{AgentMemory, HeldContext, Restored},
+    placement::{AgentMemory, HeldContext, Restored, Room},
 };
 use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
@@ -241,15 +241,15 @@ impl AgentActor {
         let own = self.driver.as_ref().and_then(|driver| driver.memory());
         let mut restored = self.restored.take();
         let held = self.held.as_ref();
-        let (contexts, room_bytes) = match own {
-            Some(OwnMemory { contexts, room_bytes }) => {
+        let (contexts, room) = match own {
+            Some(OwnMemory { contexts, room }) => {
                 let known = |own: OwnContext| {
                     // What the instance did last is stored under a version of which it was not told yet.
                     let newest = held.filter(|held| held.context == own.context).map(|held| held.version);
                     let version = newest.unwrap_or(own.version);
                     HeldContext { context: own.context, version, bytes: own.bytes, used_at }
                 };
-                (contexts.into_iter().map(known).collect::<Vec<_>>(), room_bytes)
+                (contexts.into_iter().map(known).collect::<Vec<_>>(), room)
             }
             None => {
                 // The node has it for all its agents: bringing it took nothing that another agent would have spared.
@@ -257,11 +257,11 @@ impl AgentActor {
                 let bytes = held.map_or(0, |held| held.snapshot.size_bytes() as u64);
                 let held = held.map(|held| (held.context.clone(), held.version));
                 let held = held.map(|(context, version)| HeldContext { context, version, bytes, used_at });
-                (held.into_iter().collect(), bytes)
+                (held.into_iter().collect(), Room::of_bytes(bytes))
             }
         };
         self.told_of_contexts = !contexts.is_empty();
-        AgentMemory { contexts, room_bytes, restored }
+        AgentMemory { contexts, room, restored }
     }
 
     /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.

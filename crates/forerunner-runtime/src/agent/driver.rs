@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_context::Dictionary;
-use forerunner_core::{AgentId, ContextId, Payload, PoolName, TaskId, Timestamp};
+use forerunner_core::{AgentId, ContextId, Payload, PoolName, TaskId, Timestamp, placement::Room};
 use futures_util::future::LocalBoxFuture;
 
 use super::{AgentContext, AgentError};
@@ -33,12 +33,12 @@ pub struct Seat {
 }
 
 /// The contexts that an instance holds in a memory of its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnMemory {
     /// All of them, the one used last at the end.
     pub contexts: Vec<OwnContext>,
-    /// Room for contexts, those held included, in bytes.
-    pub room_bytes: u64,
+    /// Room for contexts, those held included.
+    pub room: Room,
 }
 
 /// A context that an instance holds.

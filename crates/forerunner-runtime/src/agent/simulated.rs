@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, Error, Payload, TaskId, human_duration};
+use forerunner_core::{ContextId, Error, Payload, TaskId, human_duration, placement::Room};
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -136,7 +136,8 @@ impl DriverFactory for SimulatedFactory {
         Box::pin(async move {
             sleep(spec.scaled(spec.cold_start.as_secs_f64())).await;
             let chance = Chance::new(spec.seed, instance);
-            let memory = (spec.context_memory_bytes > 0).then(|| SimulatedMemory::new(spec.context_memory_bytes));
+            let memory = (spec.context_memory_bytes > 0)
+                .then(|| SimulatedMemory::new(Room::of_bytes(spec.context_memory_bytes)));
             Ok(Box::new(SimulatedDriver { spec, chance, memory }) as Box<dyn Driver>)
         })
     }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use forerunner_core::{
     AgentId, ContextId, StopRule, Task, TaskId,
-    placement::{PlacementReason, RestoreCost},
+    placement::{PlacementReason, RestoreCost, Room},
 };
 use forerunner_forecast::PolicyKind;
 use forerunner_runtime::{
@@ -90,7 +90,7 @@ async fn a_pool_hits_as_much_as_the_replay_of_the_same_trace() {
             RestoreCost { fixed_s: 0.0, s_per_byte: s_per_mb / 1e6 * (RECORDED_BLOCK_BYTES / BLOCK_BYTES) as f64 };
         let settings = PlacementReplay {
             agents: AGENTS,
-            cache_bytes: CACHE_BYTES,
+            room: Room::of_bytes(CACHE_BYTES),
             restore,
             one_of_a_context: true,
             ..PlacementReplay::default()

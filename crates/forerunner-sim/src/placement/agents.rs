@@ -40,8 +40,8 @@ impl<'a> Workers<'a> {
         let idle = || Worker { task: None, began: Timestamp::default(), idle_since: Timestamp::default() };
         let count = settings.agents as usize;
         let memories = match settings.shared_store {
-            true => vec![Held::new(settings.cache_bytes.saturating_mul(u64::from(settings.agents)))],
-            false => vec![Held::new(settings.cache_bytes); count],
+            true => vec![Held::new(settings.room.times(u64::from(settings.agents)))],
+            false => vec![Held::new(settings.room); count],
         };
         let all = (0..count).map(|_| idle()).collect();
         Self { load, all, memories, shared: settings.shared_store, learned: Experience::default() }

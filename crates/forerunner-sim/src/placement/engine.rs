@@ -7,7 +7,7 @@ use std::{
 
 use forerunner_core::{
     Timestamp,
-    placement::{Agent, Fit, LOOKAHEAD, Plan, RestoreCost, Waiting, choose},
+    placement::{Agent, Fit, LOOKAHEAD, Plan, RestoreCost, Room, Waiting, choose},
 };
 
 use super::{
@@ -19,9 +19,9 @@ use super::{
 pub struct PlacementReplay {
     /// Agents, at least 1.
     pub agents: u32,
-    /// Room of each for contexts, in bytes.
-    pub cache_bytes: u64,
-    /// All agents share one store of as many bytes together: what one brought, all have.
+    /// Room of each for contexts.
+    pub room: Room,
+    /// All agents share one store of as much room together: what one brought, all have.
     pub shared_store: bool,
     /// What bringing a context takes.
     pub restore: RestoreCost,
@@ -34,7 +34,7 @@ impl Default for PlacementReplay {
     fn default() -> Self {
         Self {
             agents: 12,
-            cache_bytes: 4_000_000,
+            room: Room::of_bytes(4_000_000),
             shared_store: false,
             restore: RestoreCost { fixed_s: 0.005, s_per_byte: 2e-6 },
             one_of_a_context: false,

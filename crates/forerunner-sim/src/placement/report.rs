@@ -13,9 +13,13 @@ pub struct PlacementReport {
     pub tasks: usize,
     /// Agents.
     pub agents: u32,
-    /// Room of each agent for contexts, in bytes.
-    pub cache_bytes: u64,
-    /// Whether all agents share one store of as many bytes together.
+    /// Room of each agent for contexts, in bytes; absent if it is counted in contexts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_bytes: Option<u64>,
+    /// Room of each agent, in contexts; absent if it is counted in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_contexts: Option<u64>,
+    /// Whether all agents share one store of as much room together.
     pub shared_store: bool,
     /// Seconds to bring one megabyte (10⁶ bytes) to an agent.
     pub restore_s_per_mb: f64,
@@ -80,7 +84,8 @@ impl Sums {
             policy,
             tasks: self.lost.len(),
             agents: settings.agents,
-            cache_bytes: settings.cache_bytes,
+            cache_bytes: Some(settings.room.bytes).filter(|bytes| *bytes < u64::MAX),
+            cache_contexts: Some(settings.room.contexts).filter(|contexts| *contexts < u64::MAX),
             shared_store: settings.shared_store,
             restore_s_per_mb: settings.restore.s_per_byte * 1e6,
             hit_share,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use forerunner_core::placement::RestoreCost;
+use forerunner_core::placement::{RestoreCost, Room};
 use forerunner_sim::{PlacementPolicy, PlacementReplay};
 
 use crate::commands::replay::seconds;
@@ -37,6 +37,9 @@ pub struct PlacementArgs {
     /// Room of each agent for contexts, such as 500kB or 4MB.
     #[arg(long, default_value = "4MB", value_name = "BYTES", value_parser = bytes)]
     pub cache: u64,
+    /// Room of each agent in contexts instead, however large, as agents that are processes count it.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "cache")]
+    pub contexts: Option<u32>,
     /// Seconds to bring a megabyte (10⁶ bytes) to an agent; several are replayed one by one.
     #[arg(long, value_delimiter = ',', default_value = "2,10", value_name = "S_PER_MB", value_parser = rate)]
     pub restore: Vec<f64>,
@@ -77,7 +80,7 @@ impl PlacementArgs {
     fn settings(&self, s_per_mb: f64, shared_store: bool) -> PlacementReplay {
         PlacementReplay {
             agents: self.agents,
-            cache_bytes: self.cache,
+            room: self.contexts.map_or(Room::of_bytes(self.cache), |count| Room::of_contexts(count.into())),
             shared_store,
             restore: RestoreCost { fixed_s: self.restore_fixed, s_per_byte: s_per_mb / 1e6 },
             one_of_a_context: self.one_of_a_session,
@@ -128,7 +131,8 @@ mod tests {
     fn every_policy_is_run_at_every_rate_and_ours_also_with_a_shared_store() {
         assert_eq!(read(&[]).runs().len(), 2 * 7);
         let runs = read(&["--policy", "sticky", "--restore", "1,2,3", "--cache", "0.6MB"]).runs();
-        assert_eq!((runs.len(), runs[2].1.cache_bytes), (3, 600_000));
+        assert_eq!((runs.len(), runs[2].1.room), (3, Room::of_bytes(600_000)));
+        assert_eq!(read(&["--contexts", "8"]).runs()[0].1.room, Room::of_contexts(8));
         assert!((runs[2].1.restore.s_per_byte - 3e-6).abs() < 1e-18);
     }
 

@@ -75,12 +75,15 @@ pub fn markdown(rows: &[Row]) -> String {
 }
 
 fn about(report: &PlacementReport) -> String {
+    let room = match (report.cache_bytes, report.cache_contexts) {
+        (_, Some(contexts)) => format!("{} contexts", count(contexts)),
+        (bytes, None) => format!("{} MB", bytes.unwrap_or_default() as f64 / 1e6),
+    };
     format!(
-        "{}: {} tasks, {} agents with {} MB each; limit {:.1} %.",
+        "{}: {} tasks, {} agents with {room} each; limit {:.1} %.",
         report.trace,
         count(report.tasks as u64),
         report.agents,
-        report.cache_bytes as f64 / 1e6,
         report.hit_limit * 100.0,
     )
 }

@@ -25,13 +25,24 @@ pub struct BuiltinAgentOptions {
     pub service: Duration,
     /// Time passes this many times faster: everything is divided by it. Above 0.
     pub speed: f64,
+    /// How long it takes to load a context, in seconds for each megabyte (10⁶ bytes) that it is sent.
+    pub load_s_per_mb: f64,
+    /// How many contexts it keeps.
+    pub contexts: u32,
     /// By how much a task makes its context grow, in bytes; 0 leaves it as it is.
     pub context_growth_bytes: usize,
 }
 
 impl Default for BuiltinAgentOptions {
     fn default() -> Self {
-        Self { cold_start: Duration::ZERO, service: Duration::ZERO, speed: 1.0, context_growth_bytes: 256 }
+        Self {
+            cold_start: Duration::ZERO,
+            service: Duration::ZERO,
+            speed: 1.0,
+            load_s_per_mb: 0.0,
+            contexts: 64,
+            context_growth_bytes: 256,
+        }
     }
 }
 
@@ -113,11 +124,15 @@ impl<W: Write> Server<W> {
                 self.protocol = asked.unwrap_or(OLDEST_PROTOCOL).min(self.protocol);
                 let window = offered(params);
                 let dictionary = window.and_then(|_| readable(&params["dictionary"]));
-                self.answer(id, Ok(introduction(self.protocol, window.is_some(), dictionary.as_ref())))?;
+                self.answer(id, Ok(self.introduction(window.is_some(), dictionary.as_ref())))?;
                 window.map_or(Ok(()), |window| self.wire.pack(window, dictionary.as_ref())).map_err(io::Error::other)
             }
             "ping" => self.answer(id, Ok(json!({}))),
             "context/load" => {
+                let content = [&params["items"], &params["edit"]].map(|content| content.to_string().len());
+                thread::sleep(
+                    self.options.scaled(content.iter().sum::<usize>() as f64 / 1e6 * self.options.load_s_per_mb),
+                );
                 let loaded = self.contexts.load(params);
                 self.answer(id, loaded)
             }
@@ -182,6 +197,21 @@ impl<W: Write> Server<W> {
         asked.or_else(|| (growth > 0).then(grown))
     }
 
+    fn introduction(&self, packs: bool, dictionary: Option<&Dictionary>) -> Value {
+        let mut about = json!({
+            "protocol": self.protocol,
+            "agent": { "name": "forerunner-builtin", "version": env!("CARGO_PKG_VERSION") },
+            "capabilities": { "contexts": self.options.contexts, "streaming": false },
+        });
+        if packs {
+            about["compression"] = "zstd".into();
+        }
+        if let Some(dictionary) = dictionary {
+            about["dictionary"] = dictionary.id().to_string().into();
+        }
+        about
+    }
+
     fn answer(&mut self, id: &Value, result: Result<Value, Refused>) -> io::Result<()> {
         let mut line = match result {
             Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
@@ -206,21 +236,6 @@ fn offered(params: &Value) -> Option<StreamWindow> {
 fn readable(offer: &Value) -> Option<Dictionary> {
     let dictionary = Dictionary::load(std::fs::read(offer["path"].as_str()?).ok()?).ok()?;
     (dictionary.id().to_string() == offer["id"].as_str()?).then_some(dictionary)
-}
-
-fn introduction(protocol: u32, packs: bool, dictionary: Option<&Dictionary>) -> Value {
-    let mut about = json!({
-        "protocol": protocol,
-        "agent": { "name": "forerunner-builtin", "version": env!("CARGO_PKG_VERSION") },
-        "capabilities": { "contexts": 64, "streaming": false },
-    });
-    if packs {
-        about["compression"] = "zstd".into();
-    }
-    if let Some(dictionary) = dictionary {
-        about["dictionary"] = dictionary.id().to_string().into();
-    }
-    about
 }
 
 #[expect(clippy::disallowed_methods, reason = "a process of its own, without a runtime whose clock could be moved")]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use forerunner_context::{Item, ItemHash};
-use forerunner_core::ContextId;
+use forerunner_core::{ContextId, placement::Room};
 
 use super::edit::{Step, steps};
 use crate::agent::{OwnContext, OwnMemory};
@@ -91,7 +91,7 @@ impl HeldContexts {
         self.held.insert(id.clone(), Held { version, items, bytes, last_use: self.uses });
     }
 
-    /// Returns what the child holds. Room is counted in contexts: as long as it is not used up, there is no end of bytes.
+    /// Returns what the child holds. Its room is counted in contexts.
     pub(super) fn memory(&self) -> OwnMemory {
         let mut held: Vec<_> = self.held.iter().collect();
         held.sort_unstable_by_key(|(_, held)| held.last_use);
@@ -100,10 +100,7 @@ impl HeldContexts {
             version: held.version,
             bytes: held.bytes,
         };
-        let contexts: Vec<OwnContext> = held.into_iter().map(own).collect();
-        let is_full = contexts.len() >= self.capacity;
-        let room_bytes = if is_full { contexts.iter().map(|own| own.bytes).sum() } else { u64::MAX };
-        OwnMemory { contexts, room_bytes }
+        OwnMemory { contexts: held.into_iter().map(own).collect(), room: Room::of_contexts(self.capacity as u64) }
     }
 
     /// Notes that a context is gone for good; the child is to drop it.
@@ -194,9 +191,9 @@ mod tests {
         assert_eq!(held.make_room(&id("a")), None);
         let full = held.memory();
         let names: Vec<_> = full.contexts.iter().map(|own| (own.context.as_str(), own.version)).collect();
-        assert_eq!((names, full.room_bytes), (vec![("b", 1), ("a", 2)], 0));
+        assert_eq!((names, full.room), (vec![("b", 1), ("a", 2)], Room::of_contexts(2)));
         assert_eq!(held.make_room(&id("c")), Some(id("b")));
-        assert_eq!(held.memory().room_bytes, u64::MAX);
+        assert_eq!(held.memory().contexts.len(), 1);
         assert_eq!(held.make_room(&id("c")), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use forerunner_context::{Item, ItemHash};
 use forerunner_core::{
     ContextId, Timestamp,
-    placement::{Held, HeldContext},
+    placement::{Held, HeldContext, Room},
 };
 
 use crate::agent::{OwnContext, OwnMemory};
@@ -15,13 +15,13 @@ use crate::agent::{OwnContext, OwnMemory};
 pub(super) struct SimulatedMemory {
     held: Held<ContextId>,
     items: HashMap<ContextId, Vec<ItemHash>>,
-    room_bytes: u64,
+    room: Room,
 }
 
 impl SimulatedMemory {
     /// Nothing, with room for so many bytes.
-    pub(super) fn new(room_bytes: u64) -> Self {
-        Self { held: Held::new(room_bytes), items: HashMap::new(), room_bytes }
+    pub(super) fn new(room: Room) -> Self {
+        Self { held: Held::new(room), items: HashMap::new(), room }
     }
 
     /// Bytes of a context that are not held: all behind the items that it begins with here as well.
@@ -52,7 +52,7 @@ impl SimulatedMemory {
             version: held.version,
             bytes: held.bytes,
         };
-        OwnMemory { contexts: self.held.iter().map(own).collect(), room_bytes: self.room_bytes }
+        OwnMemory { contexts: self.held.iter().map(own).collect(), room: self.room }
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     fn what_does_not_fit_any_more_is_missing_again() {
         let [red, blue] = ["red", "blue"].map(|name| ContextId::new(name).unwrap());
         let items = |texts: &[&str]| texts.iter().map(|text| Item::new(text.as_bytes())).collect::<Vec<_>>();
-        let mut memory = SimulatedMemory::new(8);
+        let mut memory = SimulatedMemory::new(Room::of_bytes(8));
         memory.hold(&red, 1, &items(&["1234"]));
         assert_eq!(memory.missing_bytes(&red, &items(&["1234", "56"])), 2);
         assert_eq!(memory.missing_bytes(&red, &items(&["4321", "56"])), 6);
