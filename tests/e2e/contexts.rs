@@ -38,7 +38,8 @@ fn sessions(corpus: &Path) -> Vec<Vec<Vec<Value>>> {
         let session: Value = serde_json::from_str(line).expect("each line is JSON");
         let mut turns = vec![Vec::new()];
         for message in session["messages"].as_array().expect("messages") {
-            let ends = message["role"] == "assistant";
+            // Agents that talk to each other are users to one another, and each has a name.
+            let ends = message["role"] == "assistant" || message["role"] == "user" && message["name"].is_string();
             turns.last_mut().expect("never empty").push(message.clone());
             if ends {
                 turns.push(Vec::new());
@@ -151,7 +152,7 @@ struct Case {
 /// One agent does all turns of all sessions: nothing but the turns themselves moves.
 const ALONE: Case = Case { agents: 1, packs: true, limit: 1.0 };
 /// An agent that goes on from what others did is sent that first, at most all of the context.
-const TOGETHER: Case = Case { agents: 3, packs: true, limit: 1.0 };
+const TOGETHER: Case = Case { agents: 3, packs: true, limit: 1.1 };
 /// Each turn as a line of JSON, with an envelope.
 const PLAIN: Case = Case { agents: 1, packs: false, limit: 1.6 };
 
