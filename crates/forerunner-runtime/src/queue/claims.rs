@@ -17,8 +17,8 @@ impl QueueActor {
     /// Claims tasks for the open slots, and some to hold, as the machine asked.
     pub(super) fn claim(&mut self, asked: usize, ctx: &mut Context<Self>) {
         let now = self.deps.now();
-        if self.links.is_none() {
-            // The wiring is not complete: nobody could be given what is claimed.
+        if self.links.is_none() || self.closed {
+            // The wiring is not complete, or no more: nobody could be given what is claimed.
             return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
         }
         match self.deps.looks_ahead.load(Ordering::Relaxed) {
@@ -36,7 +36,7 @@ impl QueueActor {
             queue.reconciling.end_claim();
             match answer {
                 Ok(tasks) => {
-                    let got = queue.on_claimed(tasks);
+                    let got = queue.on_claimed(tasks, ctx);
                     if got > 0 {
                         queue.pace.claimed(begun.elapsed());
                     }
@@ -46,6 +46,7 @@ impl QueueActor {
                 }
                 Err(error) => queue.on_not_claimed(&error, ctx),
             }
+            queue.answer_drains();
         });
     }
 
@@ -62,8 +63,15 @@ impl QueueActor {
         self.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
     }
 
-    /// Passes claimed tasks on to the pool as long as there are slots, and holds the others; answers how many they are.
-    pub(super) fn on_claimed(&mut self, mut tasks: Vec<Task>) -> usize {
+    /// Passes claimed tasks on to the pool as long as there are slots, and holds the others; answers how many they are. What
+    /// comes after the queue was closed goes back.
+    pub(super) fn on_claimed(&mut self, mut tasks: Vec<Task>, ctx: &mut Context<Self>) -> usize {
+        if self.closed {
+            if !tasks.is_empty() {
+                self.release(tasks, ctx);
+            }
+            return 0;
+        }
         let got = tasks.len();
         let beyond = tasks.split_off(self.machine.open_slots().min(got));
         self.hand(tasks);

@@ -87,7 +87,7 @@ impl QueueActor {
             queue.reconciling.end_claim();
             match answer {
                 Ok(tasks) => {
-                    let got = queue.on_claimed(tasks);
+                    let got = queue.on_claimed(tasks, ctx);
                     let event = match again_at {
                         Some(again_at) => QueueEvent::Left { got, again_at },
                         None => QueueEvent::Claimed { asked, got },
@@ -97,6 +97,7 @@ impl QueueActor {
                 }
                 Err(error) => queue.on_not_claimed(&error, ctx),
             }
+            queue.answer_drains();
         });
     }
 }

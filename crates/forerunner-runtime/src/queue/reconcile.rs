@@ -47,6 +47,11 @@ impl Reconciling {
         self.ended += 1;
     }
 
+    /// Whether a claim is yet to be answered.
+    pub(super) const fn awaits_claim(&self) -> bool {
+        self.begun > self.ended
+    }
+
     /// Takes in what is missing at `now`; answers what has been for so long that it is to be given back.
     fn note_missing(&mut self, missing: &[(TaskId, LeaseEpoch)], now: Timestamp) -> Vec<(TaskId, LeaseEpoch)> {
         let (before, begun) = (std::mem::take(&mut self.missing), self.begun);

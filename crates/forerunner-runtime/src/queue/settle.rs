@@ -174,6 +174,7 @@ impl QueueActor {
             && self.settling.in_store == 0
             && self.accepting == 0
             && self.giving_back == 0
+            && !self.reconciling.awaits_claim()
         {
             for drain in self.settling.drains.drain(..) {
                 let _ = drain.send(());

@@ -171,6 +171,29 @@ async fn a_result_that_cannot_be_stored_is_kept_until_it_can() {
     rig.stop().await;
 }
 
+/// What agents asked for just before they stopped arrives when nobody is left to do it.
+#[actix_rt::test]
+async fn what_is_claimed_while_a_node_stops_goes_back_before_it_is_gone() {
+    tokio::time::pause();
+    for slow in [50, 400, 2_000].map(Duration::from_millis) {
+        let store = faulty();
+        let rig = node(&store, Script::always(Act::Echo), 2).await;
+        store.reschedule(Schedule::of(move |verb, _| (verb == Verb::Claim).then_some(Fault::Slow(slow))));
+        let before = store.calls(Verb::Claim);
+        let tasks = [rig.submit("p", "1").await, rig.submit("p", "2").await];
+        while store.calls(Verb::Claim) == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig.stop().await;
+        let deeds = store.deeds();
+        let given_back = |task: &&TaskId| {
+            let is_of = |deed: &&Deed| matches!(deed, Deed::Claimed(of, _) | Deed::Settled(of, ..) if of == *task);
+            matches!(deeds.iter().rev().find(is_of), None | Some(Deed::Settled(_, _, TaskState::Queued)))
+        };
+        assert_eq!(tasks.iter().filter(given_back).count(), tasks.len(), "after {slow:?}: {deeds:?}");
+    }
+}
+
 #[actix_rt::test]
 async fn a_store_that_is_gone_refuses_every_submission_and_is_told_by_readiness() {
     tokio::time::pause();
