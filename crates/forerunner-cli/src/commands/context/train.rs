@@ -7,7 +7,7 @@ use clap::Args;
 use forerunner_context::Dictionary;
 use serde::Serialize;
 
-use super::bench::{Corpus, learn};
+use super::bench::{Corpus, Edit, learn};
 use crate::{exit::Usage, output, output::Output};
 
 /// What to learn from, and where to keep it.
@@ -52,7 +52,7 @@ pub async fn run(args: TrainArgs, out: &Output) -> anyhow::Result<()> {
 fn train(corpora: &[PathBuf]) -> anyhow::Result<(Dictionary, usize)> {
     let read: Vec<Corpus> = corpora.iter().map(|path| Corpus::read(path)).collect::<Result<_, _>>()?;
     let sessions: Vec<_> = read.iter().flat_map(|corpus| &corpus.sessions).collect();
-    let codec = learn(&sessions)?;
+    let codec = learn(&sessions, Edit::Append)?;
     let too_little =
         || Usage("there is too little to learn from, or a dictionary would win nothing; give more sessions".to_owned());
     Ok((codec.dictionary().cloned().ok_or_else(too_little)?, sessions.len()))

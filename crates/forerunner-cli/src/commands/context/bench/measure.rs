@@ -22,20 +22,24 @@ const FULL_LEVEL: i32 = 3;
 
 /// Learns from one part and measures the other.
 pub fn measure(corpus: &str, parts: &Parts<'_>, bar: &ProgressBar) -> anyhow::Result<Report> {
-    let codec = learn(&parts.train)?;
+    let mut codecs = Vec::with_capacity(Edit::ALL.len());
+    for edit in Edit::ALL {
+        codecs.push(learn(&parts.train, edit)?);
+    }
     let turns: usize = parts.test.iter().map(|session| session.turns().len()).sum();
     bar.set_position(0);
     bar.set_length((turns * Edit::ALL.len()) as u64);
     let mut sums = Sums::default();
     for session in &parts.test {
-        sums.add(&codec, session, bar).with_context(|| format!("session {}", session.id))?;
+        sums.add(&codecs, session, bar).with_context(|| format!("session {}", session.id))?;
     }
     Ok(sums.report(corpus, turns))
 }
 
-/// Makes the codec that both sides hold: shared items, and a dictionary of what is left of each turn.
-pub fn learn(sessions: &[&Session]) -> anyhow::Result<Codec> {
-    let contexts: Vec<_> = sessions.iter().map(|session| Edit::Append.contexts(session)).collect::<Result<_, _>>()?;
+/// Makes the codec that both sides hold: shared items, and a dictionary of what is left of each turn, of agents that edit their
+/// history this way.
+pub fn learn(sessions: &[&Session], edit: Edit) -> anyhow::Result<Codec> {
+    let contexts: Vec<_> = sessions.iter().map(|session| edit.contexts(session)).collect::<Result<_, _>>()?;
     let bases = BaseItems::common(contexts.iter().filter_map(|contexts| contexts.last()), MAX_BASE_BYTES);
     let payloads = |contexts: &Vec<Snapshot>| -> Payloads {
         let first = contexts.first().map(|first| Delta::full_with(first, &bases));
@@ -65,8 +69,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, codec: &Codec, session: &Session, bar: &ProgressBar) -> anyhow::Result<()> {
-        for (at, edit) in Edit::ALL.into_iter().enumerate() {
+    fn add(&mut self, codecs: &[Codec], session: &Session, bar: &ProgressBar) -> anyhow::Result<()> {
+        for (at, (edit, codec)) in Edit::ALL.into_iter().zip(codecs).enumerate() {
             let contexts = edit.contexts(session)?;
             if edit == Edit::Append {
                 self.warm[at] += self.appended(codec, &contexts)?;

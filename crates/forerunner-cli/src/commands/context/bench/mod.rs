@@ -16,7 +16,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use self::report::Report;
-pub use self::{corpus::Corpus, measure::learn};
+pub use self::{corpus::Corpus, edits::Edit, measure::learn};
 use crate::{output::Output, progress};
 
 /// Which recorded sessions to measure on.
