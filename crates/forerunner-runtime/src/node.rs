@@ -411,14 +411,23 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Dur
         }
         let (held, held_bytes) = deps.contexts.size();
         metrics::show_held(held, held_bytes);
-        match deps.store.purge(now - retention, PURGE_BATCH).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
-            Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
-        }
+        remove_old_tasks(&*deps.store, now, retention).await;
         if !context_retention.is_zero() {
             expire_contexts(&*deps.store, now - context_retention).await;
         }
+    }
+}
+
+async fn remove_old_tasks(store: &dyn Store, now: Timestamp, retention: Duration) {
+    let removed = match store.retire(now, retention).await {
+        Ok(Some(retired)) => Ok(retired.tasks),
+        Ok(None) => store.purge(now - retention, PURGE_BATCH).await,
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
+        Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
     }
 }
 
