@@ -50,5 +50,7 @@ CREATE TABLE spoken (
     PRIMARY KEY (finished_at, task)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);
 
+CREATE INDEX events_logged ON events (task) WHERE kind < 8;
+
 -- Rows of inputs now go when their task ends.
 ALTER TABLE inputs SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000);

@@ -25,11 +25,12 @@ macro_rules! ended_columns {
 }
 pub(super) use ended_columns;
 
-/// Moves tasks that end into the history. `s` says which they are and what becomes of them; answers their ids.
+/// Moves tasks that end into the history. `s` says which they are and what becomes of them; answers their ids. The last two say
+/// where what their contexts took is from, and remove that.
 ///
 /// All parts of the statement see what was there before it, so what one part deletes another may read.
 macro_rules! ending {
-    ($source:literal, $these:literal) => {
+    ($source:literal, $these:literal, $cost:literal, $forget_cost:literal) => {
         concat!(
             "WITH s AS MATERIALIZED (",
             $source,
@@ -45,12 +46,12 @@ macro_rules! ending {
              max_crashes, backoff_initial, backoff_max, input, labels, label_pairs, key, output, cost, log) \
              SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, started_at, \
              finished_at, agent, node, error_kind, error, submitted_at, timeout, max_attempts, max_crashes, \
-             backoff_initial, backoff_max, input, labels, label_pairs, key, output, CASE WHEN context IS NOT NULL THEN \
-             (SELECT c.cost FROM context_costs c WHERE c.task = i.task) END, \
-             (SELECT jsonb_agg(jsonb_build_array(v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text) ORDER BY v.seq) \
-             FROM events v WHERE v.task = i.task AND v.kind < 8) FROM i), \
-             c AS (DELETE FROM context_costs c USING d WHERE d.context IS NOT NULL AND c.task = d.task), \
-             v AS (DELETE FROM events v USING d WHERE v.task = d.task AND v.kind < 8), \
+             backoff_initial, backoff_max, input, labels, label_pairs, key, output, ",
+            $cost,
+            ", (SELECT jsonb_agg(jsonb_build_array(v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text) ORDER BY v.seq) \
+             FROM events v WHERE v.task = i.task AND v.kind < 8) FROM i), ",
+            $forget_cost,
+            "v AS (DELETE FROM events v USING d WHERE v.task = d.task AND v.kind < 8), \
              w AS (INSERT INTO spoken (finished_at, task) SELECT d.finished_at, d.task FROM d \
              WHERE EXISTS (SELECT FROM events v WHERE v.task = d.task AND v.kind >= 8)) \
              SELECT id FROM d"
@@ -64,13 +65,17 @@ macro_rules! ending {
 pub(super) const FINISH: &str = ending!(
     "SELECT *, NULL::int8 AS crashes FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
      $7::text[], $8::uuid[], $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at)",
-    "t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL"
+    "t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL",
+    "NULL",
+    ""
 );
 
 const END: &str = ending!(
     "SELECT $1::int8 AS task, $2::int2 AS state, $3::int8 AS finished_at, $4::text AS error_kind, $5::text AS error, \
      $6::text AS output, $7::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at",
-    "t.task = s.task AND t.state = $8 AND t.epoch = COALESCE($9, t.epoch)"
+    "t.task = s.task AND t.state = $8 AND t.epoch = COALESCE($9, t.epoch)",
+    "(SELECT c.cost FROM context_costs c WHERE c.task = i.task)",
+    "c AS (DELETE FROM context_costs c USING d WHERE c.task = d.task), "
 );
 
 /// Brings a task back that has ended, as the tables for those that have not show one that has, but for its output.
