@@ -30,6 +30,14 @@ pub enum Error {
         /// The refused text.
         value: String,
     },
+    /// A time is RFC 3339, and later than any that can be stored.
+    #[error("time `{value}` is out of range; use one up to {latest}, or leave it out")]
+    TimestampRange {
+        /// The refused text.
+        value: String,
+        /// The last time that can be stored.
+        latest: String,
+    },
     /// A priority is out of range.
     #[error("priority {value} is out of range; use 0 (last) to 9 (first)")]
     Priority {

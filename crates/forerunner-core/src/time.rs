@@ -74,10 +74,20 @@ impl std::str::FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        text.parse::<jiff::Timestamp>()
-            .map(|instant| Self(instant.as_microsecond()))
-            .map_err(|_| Error::Timestamp { value: text.to_owned() })
+        let value = || text.to_owned();
+        match text.parse::<jiff::Timestamp>() {
+            Ok(instant) => Ok(Self(instant.as_microsecond())),
+            Err(_) if is_well_formed(text) => {
+                Err(Error::TimestampRange { value: value(), latest: jiff::Timestamp::MAX.to_string() })
+            }
+            Err(_) => Err(Error::Timestamp { value: value() }),
+        }
     }
+}
+
+/// Whether a text is a time in RFC 3339, be it one that cannot be represented.
+fn is_well_formed(text: &str) -> bool {
+    jiff::fmt::temporal::Pieces::parse(text).is_ok_and(|pieces| pieces.time().is_some() && pieces.offset().is_some())
 }
 
 impl Serialize for Timestamp {
@@ -108,6 +118,18 @@ mod tests {
         assert_eq!(instant.to_string(), "2023-11-14T22:13:20.123456Z");
         assert_eq!(instant.to_string().parse::<Timestamp>().unwrap(), instant);
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_time_that_is_too_late_is_refused_by_its_value_and_the_limit() {
+        let refused = |text: &str| text.parse::<Timestamp>().unwrap_err().to_string();
+        let message = refused("9999-12-31T23:59:59Z");
+        assert!(message.contains("`9999-12-31T23:59:59Z`") && message.contains("9999-12-30T22:00:00"), "{message}");
+        assert!(message.contains("leave it out"), "{message}");
+        assert!("9999-12-30T21:59:59Z".parse::<Timestamp>().is_ok());
+        for text in ["soon", "2026-13-01T00:00:00Z", "2026-11-27", "2026-11-27T10:00:00"] {
+            assert!(refused(text).contains("RFC 3339"), "{text}");
+        }
     }
 
     #[test]

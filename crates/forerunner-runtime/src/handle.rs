@@ -308,8 +308,8 @@ impl Handle {
         self.status(entry).await
     }
 
-    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on. Holds as
-    /// [`Handle::configure`] does.
+    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on. Holds until it is
+    /// resumed, also when the node restarts, and on all nodes that share a store.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Store`], [`Error::Unknown`].
@@ -320,17 +320,15 @@ impl Handle {
     /// Gives out a pool's tasks again.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::Store`], [`Error::Unknown`].
     pub async fn resume(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.set_paused(pool, false).await
     }
 
     async fn set_paused(&self, pool: &str, paused: bool) -> Result<PoolStatus, Error> {
         let entry = self.entry(pool)?;
-        if self.shared.deps.shared {
-            let changed = Changed { paused: Some(paused), ..Changed::default() };
-            changed.keep(&*self.shared.deps.store, &entry.deps.name).await?;
-        }
+        let changed = Changed { paused: Some(paused), ..Changed::default() };
+        changed.keep(&*self.shared.deps.store, &entry.deps.name).await?;
         entry.ask(&entry.pool, SetPaused(paused)).await?;
         self.status(entry).await
     }

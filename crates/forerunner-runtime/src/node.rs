@@ -246,7 +246,14 @@ async fn start_pool(
     arbiter: &ArbiterHandle,
 ) -> Result<PoolEntry, Error> {
     let shared = node.shared;
-    let changed = if shared { take_changes(&node, &mut spec).await? } else { Changed::default() };
+    let changed = match shared {
+        true => take_changes(&node, &mut spec).await?,
+        // Of a node that is alone, bounds and mode are as configured once it starts again.
+        false => {
+            let Changed { paused, .. } = Changed::load(&*node.store, &spec.name).await?;
+            Changed { paused, ..Changed::default() }
+        }
+    };
     let counts = node.store.counts(spec.name.clone()).await?;
     let saved = load_history(&node, &spec).await?;
     let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
@@ -287,6 +294,7 @@ async fn start_pool(
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
     if changed.paused == Some(true) {
+        tracing::info!(pool = %deps.name, "paused, as it was before the start");
         pool.do_send(SetPaused(true));
     }
     Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: ways.submit, pool, forecast, share, changed })
@@ -411,14 +419,23 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Dur
         }
         let (held, held_bytes) = deps.contexts.size();
         metrics::show_held(held, held_bytes);
-        match deps.store.purge(now - retention, PURGE_BATCH).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
-            Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
-        }
+        remove_old_tasks(&*deps.store, now, retention).await;
         if !context_retention.is_zero() {
             expire_contexts(&*deps.store, now - context_retention).await;
         }
+    }
+}
+
+async fn remove_old_tasks(store: &dyn Store, now: Timestamp, retention: Duration) {
+    let removed = match store.retire(now, retention).await {
+        Ok(Some(retired)) => Ok(retired.tasks),
+        Ok(None) => store.purge(now - retention, PURGE_BATCH).await,
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
+        Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
     }
 }
 

@@ -12,12 +12,14 @@ mod bell;
 mod contexts;
 mod events;
 mod failure;
+mod history;
 mod janitor;
 mod jobs;
 mod link;
 mod listing;
 mod look;
 mod nodes;
+mod partitions;
 mod pieces;
 mod rows;
 mod schema;
@@ -42,14 +44,14 @@ use self::{
     address::Address,
     bell::Bell,
     failure::{KIND, closed, unavailable},
-    janitor::Janitor,
+    janitor::{Janitor, Retire},
     jobs::{Ask, Job},
     writer::Writer,
 };
 use crate::{
     Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
-    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// Most operations that may wait.
@@ -96,6 +98,7 @@ pub struct PostgresStore {
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
     bell: Arc<Bell>,
+    wishes: mpsc::UnboundedSender<Retire>,
 }
 
 impl PostgresStore {
@@ -115,6 +118,7 @@ impl PostgresStore {
         let (sender, jobs) = mpsc::unbounded_channel();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
+        let (wishes, wished) = mpsc::unbounded_channel();
         let bell = Arc::new(Bell::new());
         let rung = Arc::clone(&bell);
         let serve = async move {
@@ -125,7 +129,7 @@ impl PostgresStore {
             drop(opened.send(Ok(())));
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every };
+            let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every, wishes: wished };
             tokio::select! {
                 () = Writer { pool, options, jobs, bell: rung, broken: None }.serve() => {}
                 () = janitor.serve() => {}
@@ -144,6 +148,7 @@ impl PostgresStore {
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
             bell,
+            wishes,
         })
     }
 
@@ -184,6 +189,10 @@ async fn prepare(address: &Address, options: &PostgresOptions) -> Result<deadpoo
     let pool = link::pool(address, options)?;
     let client = link::connect(&pool).await?;
     schema::migrate(&client).await?;
+    // Narrow ones, until a node says what the retention is.
+    if let Err(error) = partitions::make_ahead(&client, None, Duration::ZERO).await {
+        tracing::warn!(error = failure::reason(&error), "no partition was made for tasks that end; it is tried again");
+    }
     Ok(pool)
 }
 
@@ -302,6 +311,14 @@ impl Store for PostgresStore {
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.ask(Ask::Purge(before, limit))
+    }
+
+    fn retire(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<Retired>> {
+        let (reply, answer) = oneshot::channel();
+        if self.wishes.send(Retire { now, retention, reply }).is_err() {
+            return Box::pin(std::future::ready(Err(closed())));
+        }
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(closed())) })
     }
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {

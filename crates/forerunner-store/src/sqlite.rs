@@ -60,7 +60,7 @@ pub struct SqliteOptions {
     /// Largest size of the database, in bytes; beyond it new tasks are refused as if the disk were full, and the last
     /// MiB is kept for finishing those that are there. `None`, the default, leaves it to the disk.
     pub max_size_bytes: Option<u64>,
-    /// Whether to check the whole file: when it is opened if it has 64 MiB at most; else beside the work, for about a second a
+    /// Whether to check the whole file: when it is opened if it has 4 MiB at most; else beside the work, for about a second a
     /// GiB, and what is found is logged and answered by [`Store::check`]. On unless said.
     pub quick_check: bool,
     /// Threads that answer questions, at least 1; 2 unless said.

@@ -169,6 +169,13 @@ pub trait Store: Send + Sync + 'static {
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
 
+    /// Removes tasks that ended longer ago than `retention`, with their idempotency keys, where that costs less than removing
+    /// each: it may keep some of them for up to a seventh of the retention, or an hour, more. `None` from a store that has to
+    /// [`purge`](Store::purge) them.
+    fn retire(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<Retired>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the
     /// times that callers give.
     fn time(&self) -> StoreFuture<Option<Timestamp>> {
@@ -322,6 +329,15 @@ pub struct Swept {
     pub expired: Vec<(TaskId, bool)>,
     /// When the next sweep has something to do, as far as known.
     pub next_due: Option<Timestamp>,
+}
+
+/// What [`Store::retire`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Partitions, with all tasks in them.
+    pub partitions: usize,
+    /// Tasks one by one, since they were in none.
+    pub tasks: usize,
 }
 
 /// Whose tasks to take back.

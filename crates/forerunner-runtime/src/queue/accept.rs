@@ -48,6 +48,7 @@ impl QueueActor {
             Ok(answers) => answers,
             Err(error) => return self.on_not_accepted(&error, arriving),
         };
+        self.outage.note_success(&self.deps.name);
         let (mut claimable, mut urgent) = (0, 0);
         let least = self.held.least_priority();
         for (answer, one) in answers.into_iter().zip(arriving) {
@@ -94,8 +95,8 @@ impl QueueActor {
         }
     }
 
-    fn on_not_accepted(&self, error: &StoreError, refused: Vec<Arriving>) {
-        tracing::error!(pool = %self.deps.name, tasks = refused.len(), %error, "tasks could not be stored");
+    fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<Arriving>) {
+        self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
         self.deps.admission.leave(refused.len());
         for one in refused {
             self.metrics.refused("store");

@@ -10,6 +10,7 @@ use super::{
         AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge, QueueSample, QueueStatus,
         Settle, TakeSample, Withdraw, Withdrawn,
     },
+    outage::Outage,
     pace::Pace,
     reconcile::{RECONCILE, Reconciling},
     settle::Settling,
@@ -68,6 +69,7 @@ pub(crate) struct QueueActor {
     pub(super) tally: Tally,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
+    pub(super) outage: Outage,
     /// A look at the contexts of waiting tasks is due.
     pub(super) prefetch_due: bool,
     pub(super) prefetch_pause: Duration,
@@ -117,6 +119,7 @@ impl QueueActor {
             tally: Tally::new(deps.settings.on_time.within.as_secs_f64()),
             metrics: QueueMetrics::new(&deps.name),
             jitter: Jitter::new(deps.seed),
+            outage: Outage::default(),
             prefetch_due: false,
             prefetch_pause: PREFETCH_PAUSE,
             deps,
@@ -206,7 +209,7 @@ impl QueueActor {
                 queue.look_at_depth(ctx);
             }
             Err(error) => {
-                tracing::error!(pool = %queue.deps.name, %error, "due tasks could not be looked for");
+                queue.outage.note_failure(&queue.deps.name, "due tasks could not be looked for", 0, &error);
                 let next_due = Some(queue.deps.now() + STORE_BACKOFF);
                 queue.apply(QueueEvent::Swept { next_due }, ctx);
             }

@@ -36,6 +36,7 @@ impl QueueActor {
             queue.reconciling.end_claim();
             match answer {
                 Ok(tasks) => {
+                    queue.outage.note_success(&queue.deps.name);
                     let got = queue.on_claimed(tasks, ctx);
                     if got > 0 {
                         queue.pace.claimed(begun.elapsed());
@@ -58,7 +59,7 @@ impl QueueActor {
     }
 
     pub(super) fn on_not_claimed(&mut self, error: &StoreError, ctx: &mut Context<Self>) {
-        tracing::error!(pool = %self.deps.name, %error, "work could not be claimed");
+        self.outage.note_failure(&self.deps.name, "work could not be claimed", 0, error);
         let retry_at = self.deps.now() + STORE_BACKOFF;
         self.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
     }
@@ -193,7 +194,7 @@ impl QueueActor {
                 queue.answer_drains();
             }
             Err(error) => {
-                tracing::error!(pool = %queue.deps.name, tasks = tasks.len(), %error, "tasks could not be given back");
+                queue.outage.note_failure(&queue.deps.name, "tasks could not be given back", tasks.len(), &error);
                 let again = error.is_retryable();
                 ctx.run_later(STORE_BACKOFF, move |queue, ctx| {
                     queue.giving_back -= 1;

@@ -7,6 +7,7 @@ mod control;
 mod held;
 mod look;
 pub(crate) mod messages;
+mod outage;
 mod pace;
 mod reconcile;
 mod settle;

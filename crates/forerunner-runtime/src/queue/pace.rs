@@ -33,10 +33,12 @@ pub(super) struct Pace {
 impl Pace {
     /// An attempt took so long. Longer ones count sooner than shorter ones.
     pub(super) fn ended(&mut self, service_s: f64) {
-        let share = match () {
-            () if self.ends == 0 => 1.0,
-            () if service_s > self.service_s => 0.25,
-            () => 0.0625,
+        let share = if self.ends == 0 {
+            1.0
+        } else if service_s > self.service_s {
+            0.25
+        } else {
+            0.0625
         };
         self.service_s += (service_s - self.service_s) * share;
         self.ends = self.ends.saturating_add(1);

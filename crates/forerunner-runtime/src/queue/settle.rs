@@ -62,7 +62,10 @@ impl QueueActor {
         self.call(call, ctx, |queue, answer, ctx| {
             queue.settling.in_store -= pending.len();
             match answer {
-                Ok(answers) => queue.on_settled(answers, pending, ctx),
+                Ok(answers) => {
+                    queue.outage.note_success(&queue.deps.name);
+                    queue.on_settled(answers, pending, ctx);
+                }
                 Err(error) => queue.on_not_settled(&error, pending, ctx),
             }
         });
@@ -145,7 +148,7 @@ impl QueueActor {
 
     /// The store failed: the same ends are tried again, since nothing else may be accepted for these leases.
     fn on_not_settled(&mut self, error: &StoreError, pending: Vec<Pending>, ctx: &mut Context<Self>) {
-        tracing::error!(pool = %self.deps.name, tasks = pending.len(), %error, "results could not be stored");
+        self.outage.note_failure(&self.deps.name, "results could not be stored", pending.len(), error);
         if !error.is_retryable() {
             self.settling.forget(&pending);
             self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);

@@ -187,6 +187,40 @@ async fn a_restart_does_not_shrink_the_pool_blindly() {
 }
 
 #[actix_rt::test]
+async fn a_pool_that_was_paused_is_paused_after_a_restart_until_it_is_resumed() {
+    use std::sync::Arc;
+
+    use crate::kept_open::KeptOpen;
+
+    use forerunner_runtime::PoolState;
+    use forerunner_store::{MemoryOptions, MemoryStore, Store};
+
+    tokio::time::pause();
+    let store: Arc<dyn Store> = Arc::new(KeptOpen(MemoryStore::new(MemoryOptions::default())));
+    let start = || {
+        let script = Script::always(Act::Echo).service("1s").cold_start("1s");
+        Rig::new().store(store.clone()).pool("p", script, |pool| (pool.min, pool.max) = (1, 1)).start()
+    };
+    let rig = start().await;
+    assert_eq!(rig.handle().pause("p").await.unwrap().state, PoolState::Paused);
+    rig.stop().await;
+
+    let rig = start().await;
+    rig.until_ready("p", 1).await;
+    let task = rig.submit("p", "1").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let status = rig.handle().pool("p").await.unwrap();
+    assert_eq!((status.state, status.depth), (PoolState::Paused, 1));
+    rig.handle().resume("p").await.unwrap();
+    rig.ended(task).await;
+    rig.stop().await;
+
+    let rig = start().await;
+    assert_eq!(rig.handle().pool("p").await.unwrap().state, PoolState::Running, "that it was resumed is kept as well");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
 async fn the_pool_does_what_the_forecast_says_and_sends_the_longest_idle_away_first() {
     tokio::time::pause();
     let forecast = ScriptedForecast::wanting(3);

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
@@ -15,8 +16,8 @@ use tokio::sync::broadcast;
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Said, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -258,6 +259,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.through(Verb::Purge, |store| store.purge(before, limit))
+    }
+
+    fn retire(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<Retired>> {
+        self.inner.retire(now, retention)
     }
 
     fn check(&self) -> StoreFuture<()> {

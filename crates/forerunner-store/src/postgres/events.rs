@@ -12,6 +12,7 @@ use tokio_postgres::{
 
 use super::{
     failure::{Fault, Sql},
+    history::earliest_end,
     rows::{Stored, clean, get, optional_time, state, time},
     tx::Tx,
 };
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// Kinds of events beyond the states.
-const PROGRESS: i16 = TaskState::ALL.len() as i16;
+pub(super) const PROGRESS: i16 = TaskState::ALL.len() as i16;
 const OUTPUT: i16 = PROGRESS + 1;
 
 /// The row of a task with its kept events, all of one snapshot.
@@ -33,6 +34,23 @@ FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN LATERAL (
     SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
 ) e ON true
 WHERE t.id = $1 ORDER BY e.seq";
+
+/// The same of one that has ended: its row keeps how its attempts went, `events` what agents said, for a while.
+const READ_ENDED: &str = "\
+SELECT t.state, t.epoch, t.attempt, t.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+    greatest(
+        (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + (t.epoch << $4)),
+        (SELECT max((l->>0)::int8) FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 >= $3 + (t.epoch << $4))
+    ) AS last,
+    e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
+FROM history t LEFT JOIN LATERAL (
+    SELECT v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text FROM events v WHERE v.task = t.task AND v.seq > $2
+    UNION ALL
+    SELECT (l->>0)::int8, (l->>1)::int8, (l->>2)::int2, (l->>3)::int8, l->>4, l->>5
+    FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 > $2
+    ORDER BY 1 LIMIT $5
+) e ON true
+WHERE t.id = $1 AND t.finished_at >= $6 ORDER BY e.seq";
 
 /// Columns of events to be written.
 #[derive(Default)]
@@ -155,7 +173,13 @@ impl Tx<'_> {
             (&bits, Type::INT4),
             (&most, Type::INT8),
         ];
-        let rows = self.query(READ, &params).await?;
+        let mut rows = self.query(READ, &params).await?;
+        if rows.is_empty() {
+            let earliest = earliest_end(*task.as_uuid());
+            let ended: Vec<_> =
+                params.iter().cloned().chain([(&earliest as &(dyn ToSql + Sync), Type::INT8)]).collect();
+            rows = self.query(READ_ENDED, &ended).await?;
+        }
         let Some(row) = rows.first() else { return Ok(None) };
         let mut events = Vec::with_capacity(rows.len() + 3);
         for row in &rows {
@@ -172,15 +196,6 @@ impl Tx<'_> {
         }
         events.sort_by_key(|event| event.seq);
         Ok(Some(TaskEvents { events, ended: is_all && state(row, 0)?.is_terminal() }))
-    }
-
-    pub async fn forget_events(&self, before: Timestamp, limit: usize) -> Sql<()> {
-        let sql = "DELETE FROM events v USING (SELECT DISTINCT e.task FROM events e JOIN tasks t ON t.task = e.task \
-                   WHERE e.kind >= 8 AND t.finished_at IS NOT NULL AND t.finished_at < $1 LIMIT $2) d \
-                   WHERE v.task = d.task AND v.kind >= $3 RETURNING v.task";
-        let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
-        let params = [(&before as &(dyn ToSql + Sync), Type::INT8), (&limit, Type::INT8), (&PROGRESS, Type::INT2)];
-        self.run(sql, &params).await.map(drop)
     }
 }
 

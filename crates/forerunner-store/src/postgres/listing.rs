@@ -1,11 +1,15 @@
 //! Notes, counts, listings and the check.
 
 use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState};
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
     failure::Sql,
+    history::{earliest_end, ended_columns},
     rows::{clean, get, label_pair, optional_time, parsed_cost, state, stored, task_columns},
     tx::Tx,
 };
@@ -40,7 +44,8 @@ impl Tx<'_> {
         // One statement, so that all is of one snapshot.
         let sql = "SELECT state, count(*), (SELECT count(*) FROM ready WHERE pool = $1), \
                    (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0) \
-                   FROM tasks WHERE pool = $1 GROUP BY state";
+                   FROM (SELECT state FROM tasks WHERE pool = $1 UNION ALL SELECT state FROM history WHERE pool = $1) t \
+                   GROUP BY state";
         let mut counts = TaskCounts::default();
         for row in &self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await? {
             counts.by_state.insert(state(row, 0)?, get::<i64>(row, 1)?.unsigned_abs());
@@ -50,14 +55,23 @@ impl Tx<'_> {
     }
 
     pub async fn task(&self, task: TaskId) -> Sql<Option<Task>> {
-        let Some(found) = self.find(task).await? else { return Ok(None) };
-        let sql = "SELECT cost FROM context_costs WHERE task = $1";
-        let rows = match found.task.context {
-            Some(_) => self.query(sql, &[(&found.row, Type::INT8)]).await?,
-            None => Vec::new(),
-        };
-        let context_cost = rows.first().map(|row| parsed_cost(get(row, 0)?)).transpose()?.flatten();
-        Ok(Some(Task { context_cost, ..found.task }))
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!("o.output"),
+            ", k.cost FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+             LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = $1"
+        );
+        const ENDED: &str =
+            concat!("SELECT ", ended_columns!(), " FROM history t WHERE t.id = $1 AND t.finished_at >= $2");
+        let earliest = earliest_end(*task.as_uuid());
+        let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
+        // Thrice, since it may go from the one table to the other, or back, between two looks.
+        for (sql, params) in [(SQL, &params[..1]), (ENDED, &params[..]), (SQL, &params[..1])] {
+            if let Some(row) = self.query(sql, params).await?.first() {
+                return with_cost(row).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     pub async fn backlog(&self, pool: &PoolName) -> Sql<Backlog> {
@@ -77,24 +91,29 @@ impl Tx<'_> {
     }
 
     pub async fn tasks_of(&self, tasks: &[TaskId]) -> Sql<Vec<Task>> {
+        // One statement, so that all is of one snapshot: tasks that end go from the one table to the other.
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            " FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
-             WHERE t.id = ANY($1)"
+            ", NULL::text FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+             WHERE t.id = ANY($1) UNION ALL SELECT ",
+            ended_columns!(),
+            " FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"
         );
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
-        let rows = self.query(SQL, &[(&ids, Type::UUID_ARRAY)]).await?;
+        let earliest = ids.iter().copied().map(earliest_end).min().unwrap_or(0);
+        let rows = self.query(SQL, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?;
         rows.iter().map(|row| Ok(stored(row)?.task)).collect()
     }
 
     pub async fn tasks(&self, filter: &TaskFilter) -> Sql<TaskPage> {
-        const SQL: &str = concat!(
+        const UNFINISHED: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
             ", k.cost FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
              LEFT JOIN context_costs k ON k.task = t.task"
         );
+        const ENDED: &str = concat!("SELECT ", ended_columns!(), " FROM history t");
         let limit = filter.limit.clamp(1, rules::PAGE_LIMIT);
         let pool = filter.pool.as_ref().map(PoolName::as_str);
         let context = filter.context.as_ref().map(ContextId::as_str);
@@ -106,19 +125,25 @@ impl Tx<'_> {
             (code.is_some(), "t.state =", &code, Type::INT2),
             (context.is_some(), "t.context =", &context, Type::TEXT),
             (before.is_some(), "t.id <", &before, Type::UUID),
-            (pairs.is_some(), "i.label_pairs @>", &pairs, Type::TEXT_ARRAY),
+            (pairs.is_some(), "label_pairs @>", &pairs, Type::TEXT_ARRAY),
         ];
         let (mut conditions, mut params) = (vec!["true".to_owned()], Vec::new());
         for (_, condition, value, kind) in values.into_iter().filter(|(is_asked, ..)| *is_asked) {
             params.push((value, kind));
             conditions.push(format!("{condition} ${}", params.len()));
         }
-        let sql = format!("{SQL} WHERE {} ORDER BY t.id DESC LIMIT {}", conditions.join(" AND "), limit + 1);
+        // Each part walks an index of its own as far as the page goes.
+        let page = format!("WHERE {} ORDER BY t.id DESC LIMIT {}", conditions.join(" AND "), limit + 1);
+        let has_ended = filter.state.is_none_or(TaskState::is_terminal);
+        let ended = if has_ended { format!(" UNION ALL ({ENDED} {page})") } else { String::new() };
+        let sql = format!("SELECT * FROM (({UNFINISHED} {page}){ended}) AS t ORDER BY id DESC LIMIT {}", limit + 1);
         let rows = self.query(&sql, &params).await?;
-        let tasks = rows
-            .iter()
-            .take(limit)
-            .map(|row| Ok(Task { context_cost: parsed_cost(get(row, 29)?)?, ..stored(row)?.task }));
+        let tasks = rows.iter().take(limit).map(with_cost);
         Ok(TaskPage { tasks: tasks.collect::<Sql<_>>()?, more: rows.len() > limit })
     }
+}
+
+/// A task of `task_columns!` with what its context took.
+fn with_cost(row: &Row) -> Sql<Task> {
+    Ok(Task { context_cost: parsed_cost(get(row, 29)?)?, ..stored(row)?.task })
 }

@@ -8,28 +8,11 @@ use uuid::Uuid;
 
 use super::{
     failure::{Fault, Sql},
+    history::{End, FINISH},
     rows::{Stored, clean, get},
     tx::Tx,
 };
 use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node_lost, rules};
-
-/// Ends attempts of tasks without a context, many at a time; answers which were still leased.
-///
-/// The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
-const FINISH: &str = "\
-WITH s AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::uuid[],
-        $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at)
-), u AS (
-    UPDATE tasks t SET state = s.state, finished_at = s.finished_at, error_kind = s.error_kind, error = s.error,
-        agent = COALESCE(s.agent, t.agent), started_at = COALESCE(t.started_at, s.started_at)
-    FROM s WHERE t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL
-    RETURNING t.task, t.id, s.output
-), o AS (
-    INSERT INTO outputs (task, output) SELECT task, output FROM u WHERE output IS NOT NULL
-    ON CONFLICT (task) DO UPDATE SET output = excluded.output
-)
-SELECT id FROM u";
 
 /// Whether a settlement can be written along with others, without a look at what is there. A crash counts, and is rare.
 pub(super) fn is_plain_end(settlement: &Settlement) -> bool {
@@ -94,10 +77,10 @@ impl Tx<'_> {
     /// The task if it runs under this epoch, with its line locked.
     async fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Sql<Option<Stored>> {
         let is_held = |found: &Stored| found.task.state == TaskState::Running && found.task.epoch == epoch;
-        let Some(found) = self.find(task).await?.filter(is_held) else { return Ok(None) };
+        let Some(found) = self.find_unfinished(task).await?.filter(is_held) else { return Ok(None) };
         let Some(context) = &found.task.context else { return Ok(Some(found)) };
         self.lock_line(&found.task.pool, context).await?;
-        Ok(self.find(task).await?.filter(is_held))
+        Ok(self.find_unfinished(task).await?.filter(is_held))
     }
 
     async fn settle_one(&self, settlement: &Settlement) -> Sql<Result<Settled, LeaseLost>> {
@@ -159,28 +142,18 @@ impl Tx<'_> {
         output: Option<&str>,
         now: Timestamp,
     ) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = $1, finished_at = $2, error_kind = $3, error = $4, crashes = $5 \
-                   WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task";
-        let (code, now, crashes) = (state as i16, now.as_micros(), i64::from(lease.task.crashes));
-        let (kind, message) = (error.map(|error| error.kind.as_str()), error.map(|error| clean(&error.message)));
-        let epoch = lease.task.epoch.0 as i64;
-        let params = [
-            (&code as &(dyn ToSql + Sync), Type::INT2),
-            (&now, Type::INT8),
-            (&kind, Type::TEXT),
-            (&message, Type::TEXT),
-            (&crashes, Type::INT8),
-            (&lease.row, Type::INT8),
-            (&epoch, Type::INT8),
-        ];
-        if self.run(sql, &params).await? == 0 {
-            return Err(Fault::Again);
-        }
-        if output.is_some() {
-            let sql = "INSERT INTO outputs (task, output) VALUES ($1, $2) \
-                       ON CONFLICT (task) DO UPDATE SET output = excluded.output RETURNING task";
-            self.run(sql, &[(&lease.row, Type::INT8), (&output, Type::TEXT)]).await?;
-        }
+        let (crashes, epoch) = (i64::from(lease.task.crashes), lease.task.epoch.0 as i64);
+        self.end(&End {
+            row: lease.row,
+            from: TaskState::Running,
+            epoch: Some(epoch),
+            to: state,
+            at: now,
+            error,
+            output,
+            crashes: Some(crashes),
+        })
+        .await?;
         self.tell_end(lease.task.id);
         let Some(context) = &lease.task.context else { return Ok(()) };
         self.leave_line(&lease.spot(), context).await?;

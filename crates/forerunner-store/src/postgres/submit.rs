@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     affinity::Which,
     failure::{Fault, Sql},
+    history::earliest_end,
     rows::{Stored, get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
 };
@@ -104,7 +105,8 @@ WITH s AS MATERIALIZED (
         fingerprint, claimable, rank, place)
 ), t AS (
     INSERT INTO tasks (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
-    SELECT id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s ORDER BY place
+    SELECT id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s
+    WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $25) ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING task, id
 ), i AS (
@@ -180,7 +182,8 @@ impl Tx<'_> {
     async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
         let mut c = Columns::default();
         batch.iter().for_each(|placed| c.push(placed));
-        let params: [(&(dyn ToSql + Sync), Type); 24] = [
+        let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
+        let params: [(&(dyn ToSql + Sync), Type); 25] = [
             (&c.id, Type::UUID_ARRAY),
             (&c.pool, Type::TEXT_ARRAY),
             (&c.state, Type::INT2_ARRAY),
@@ -205,6 +208,7 @@ impl Tx<'_> {
             (&c.fingerprint, Type::BYTEA_ARRAY),
             (&c.claimable, Type::BOOL_ARRAY),
             (&c.rank, Type::INT2_ARRAY),
+            (&earliest, Type::INT8),
         ];
         let rows = self.query(INSERT, &params).await?;
         let new = rows.iter().map(|row| get::<Uuid>(row, 0)).collect::<Sql<HashSet<_>>>()?;

@@ -18,7 +18,8 @@ use super::{
     affinity::Which,
     bell::Bell,
     failure::{Fault, Sql, reason},
-    rows::{Spot, Stored, clean, get, optional_time, state, stored, task_columns, time},
+    history::End,
+    rows::{Spot, Stored, get, optional_time, state, stored, task_columns, time},
 };
 
 use crate::Hints;
@@ -79,6 +80,18 @@ impl Tx<'_> {
 
     /// Reads a task.
     pub async fn find(&self, task: TaskId) -> Sql<Option<Stored>> {
+        if let Some(found) = self.find_unfinished(task).await? {
+            return Ok(Some(found));
+        }
+        match self.find_ended(task).await? {
+            Some(found) => Ok(Some(found)),
+            // It may have been sent back to its queue between the two looks.
+            None => self.find_unfinished(task).await,
+        }
+    }
+
+    /// Reads a task that has not ended, or ended under an earlier version of the schema.
+    pub async fn find_unfinished(&self, task: TaskId) -> Sql<Option<Stored>> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
@@ -237,20 +250,8 @@ impl Tx<'_> {
         if context.is_none() && from == TaskState::Queued {
             self.make_unready(spot).await?;
         }
-        let sql = "UPDATE tasks SET state = $1, finished_at = $2, error_kind = $3, error = $4 \
-                   WHERE task = $5 AND state = $6 RETURNING task";
-        let (to, from_code, now, message) = (to as i16, from as i16, now.as_micros(), clean(&error.message));
-        let params = [
-            (&to as &(dyn ToSql + Sync), Type::INT2),
-            (&now, Type::INT8),
-            (&error.kind.as_str(), Type::TEXT),
-            (&message, Type::TEXT),
-            (&spot.row, Type::INT8),
-            (&from_code, Type::INT2),
-        ];
-        if self.run(sql, &params).await? == 0 {
-            return Err(Fault::Again);
-        }
+        let error = Some(error);
+        self.end(&End { row: spot.row, from, epoch: None, to, at: now, error, output: None, crashes: None }).await?;
         let Some(context) = context else { return Ok(from == TaskState::Queued) };
         self.leave_line(spot, context).await?;
         self.advance(&spot.pool, context, before.as_ref()).await?;

@@ -56,7 +56,7 @@ impl Tx<'_> {
             return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
         }
         let ended = task.state as i16;
-        self.log_redrive(spot.row, &task, spot.due, now).await?;
+        let (ended_as, was_due) = (task.clone(), spot.due);
         (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
         (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
         (task.output, task.error) = (None, None);
@@ -69,6 +69,8 @@ impl Tx<'_> {
             before = self.head(&spot.pool, context).await?;
         }
         spot.deadline = task.deadline;
+        self.recall(&ended_as).await?;
+        self.log_redrive(spot.row, &ended_as, was_due, now).await?;
         let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = $1, due = $2, deadline = $3, \
                    started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
                    WHERE task = $4 AND state = $5 RETURNING task";
@@ -172,18 +174,5 @@ impl Tx<'_> {
                    (SELECT min(deadline) FROM tasks WHERE pool = $1 AND deadline IS NOT NULL AND state < 2))";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await?;
         rows.first().map_or(Ok(None), |row| optional_time(row, 0))
-    }
-
-    pub async fn purge(&self, before: Timestamp, limit: usize) -> Sql<usize> {
-        let sql = "WITH e AS MATERIALIZED (SELECT task, id, pool FROM tasks WHERE finished_at IS NOT NULL \
-                   AND finished_at < $1 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
-                   i AS (DELETE FROM inputs USING e WHERE inputs.task = e.task RETURNING e.pool, inputs.key), \
-                   k AS (DELETE FROM keys USING i WHERE keys.pool = i.pool AND keys.key = i.key), \
-                   o AS (DELETE FROM outputs USING e WHERE outputs.task = e.task), \
-                   v AS (DELETE FROM events USING e WHERE events.task = e.task), \
-                   c AS (DELETE FROM context_costs USING e WHERE context_costs.task = e.task) \
-                   DELETE FROM tasks USING e WHERE tasks.task = e.task RETURNING tasks.task";
-        let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
-        self.run(sql, &[(&before, Type::INT8), (&limit, Type::INT8)]).await
     }
 }

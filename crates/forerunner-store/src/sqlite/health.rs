@@ -15,8 +15,9 @@ use super::{
 };
 use crate::StoreError;
 
-/// Largest file that is checked before it is opened, in bytes: about a tenth of a second.
-const SMALL: u64 = 64 << 20;
+/// Largest file that is checked before it is opened, in bytes: about ten milliseconds, and a tenth of a second where others take
+/// the processors. A node that comes back under load has no more to spare.
+const SMALL: u64 = 4 << 20;
 /// How often a check that is to end is told so.
 const INSIST: Duration = Duration::from_millis(5);
 
