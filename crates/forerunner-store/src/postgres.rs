@@ -1,15 +1,17 @@
 //! Tasks in PostgreSQL: durable, for several nodes.
 //!
 //! ```text
-//! calls ──▶ queue ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
+//! calls ──▶ lane ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
 //! ```
 //!
-//! No state of a session is used, and no statement has a name, so a pooler in transaction mode may stand in between.
+//! Statements have names, and the session has settings, only where the connection leads to the server itself. A pooler in
+//! transaction mode may stand in between.
 
 mod address;
 mod affinity;
 mod bell;
 mod contexts;
+mod direct;
 mod events;
 mod failure;
 mod janitor;
@@ -36,6 +38,7 @@ use std::{
 };
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
@@ -52,6 +55,8 @@ use crate::{
     StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
+/// Connections that operations are run on side by side, if a node may have so many.
+const LANES: usize = 3;
 /// Most operations that may wait.
 const MAX_WAITING: usize = 16_384;
 
@@ -91,7 +96,7 @@ impl Default for PostgresOptions {
 /// blocks the thread that makes it, and each is bounded in time: without a connection it answers
 /// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
 pub struct PostgresStore {
-    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    lanes: Mutex<Option<Vec<mpsc::UnboundedSender<Job>>>>,
     waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
@@ -112,22 +117,30 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::parse(url, &options)?;
-        let (sender, jobs) = mpsc::unbounded_channel();
+        let lanes = options.connections.saturating_sub(1).clamp(1, LANES);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
         let bell = Arc::new(Bell::new());
         let rung = Arc::clone(&bell);
         let serve = async move {
-            let pool = match prepare(&address, &options).await {
-                Ok(pool) => pool,
+            let pools =
+                prepare(&address, &options).await.and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
+            let (pool, links) = match pools {
+                Ok(pools) => pools,
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
+            let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
             let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every };
+            let writers = receivers.into_iter().map(|jobs| {
+                let lane = Writer::new(links.clone(), options, naming, jobs, Arc::clone(&rung));
+                lane.serve()
+            });
             tokio::select! {
-                () = Writer { pool, options, jobs, bell: rung, broken: None }.serve() => {}
+                _ = join_all(writers) => {}
                 () = janitor.serve() => {}
             }
             // Nobody may be waiting for it.
@@ -139,7 +152,7 @@ impl PostgresStore {
         let thread = thread.spawn(move || runtime.block_on(serve)).map_err(|error| unavailable(error.to_string()))?;
         outcome.recv().unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")))?;
         Ok(Self {
-            jobs: Mutex::new(Some(sender)),
+            lanes: Mutex::new(Some(senders)),
             waiting: Arc::default(),
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
@@ -161,8 +174,9 @@ impl PostgresStore {
     }
 
     fn send(&self, job: Job) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = &*jobs else { return Err(closed()) };
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = |lanes: &Vec<mpsc::UnboundedSender<Job>>| lanes.get(job.ask.lane()).or(lanes.first()).cloned();
+        let Some(sender) = lanes.as_ref().and_then(lane) else { return Err(closed()) };
         if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             return Err(unavailable(format!("{MAX_WAITING} operations wait for the database")));
         }
@@ -181,7 +195,7 @@ impl Drop for Waiting {
 }
 
 async fn prepare(address: &Address, options: &PostgresOptions) -> Result<deadpool_postgres::Pool, StoreError> {
-    let pool = link::pool(address, options)?;
+    let pool = link::pool(address, options, 1)?;
     let client = link::connect(&pool).await?;
     schema::migrate(&client).await?;
     Ok(pool)
@@ -342,9 +356,9 @@ impl Store for PostgresStore {
 
     fn close(&self) -> StoreFuture<()> {
         // The thread ends once nobody can ask and everything is answered.
-        let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let senders = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).take();
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(done) = sender.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
+        let Some(done) = senders.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
         Box::pin(async move {
             drop(done.await);
             Ok(())
@@ -355,7 +369,7 @@ impl Store for PostgresStore {
 impl Drop for PostgresStore {
     /// Finishes what was begun.
     fn drop(&mut self) {
-        self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             drop(thread.join());
         }
