@@ -63,7 +63,8 @@ const MAX_WAITING: usize = 16_384;
 /// How a [`PostgresStore`] is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Most connections of this node, at least 1; 4 unless said.
+    /// Most connections of this node, at least 1; 4 unless said. One cleans up, the others run operations, three at most, one at
+    /// least. One more hears other nodes.
     pub connections: usize,
     /// Longest time to get a connection; 3 s unless said.
     pub connect_timeout: Duration,
@@ -92,7 +93,8 @@ impl Default for PostgresOptions {
 
 /// A store in a PostgreSQL database, 15 or later, which any number of nodes may share.
 ///
-/// All operations that wait are run in one transaction, in the order of the calls, so one commit serves many. No call
+/// All operations that wait in a lane are run in one transaction, in the order of the calls, so one commit serves many. What
+/// begins tasks, what ends them and what a clock causes have a lane each, if there are connections for that. No call
 /// blocks the thread that makes it, and each is bounded in time: without a connection it answers
 /// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
 pub struct PostgresStore {
@@ -110,7 +112,8 @@ impl PostgresStore {
     /// Connections are encrypted with `?sslmode=require`, and sure of the server with `sslmode=verify-full`, where
     /// `sslrootcert=PATH` names the authorities to trust in place of the system's. `listen=HOST:PORT` says where the database
     /// itself is if the address leads to a pooler in transaction mode, over which other nodes are not heard; `listen=off`
-    /// saves the connection.
+    /// saves the connection. Statements have names where the connection leads to the server itself; with `statements=named`
+    /// also behind a pooler, which has to keep track of them, and with `statements=unnamed` nowhere.
     ///
     /// # Errors
     /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
