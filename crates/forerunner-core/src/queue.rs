@@ -21,6 +21,13 @@ pub enum QueueEvent {
     Tick,
     /// Tasks became claimable: submitted, released, next of their context.
     Claimable(usize),
+    /// So many tasks are on their way to the store. A claim that is asked for now finds those that can be claimed then.
+    Arriving(usize),
+    /// The store answered for some that were on their way; so many still are.
+    Arrived {
+        /// Tasks that are still on their way.
+        left: usize,
+    },
     /// Claimable tasks went without being claimed: cancelled, expired.
     Gone(usize),
     /// The store has counted: so many tasks can be claimed. Other nodes submit and claim too.
@@ -100,6 +107,8 @@ pub enum QueueAction {
 #[derive(Debug, Clone, Default)]
 pub struct QueueMachine {
     claimable: i64,
+    /// Tasks on their way to the store that no claim was sent after.
+    coming: usize,
     slots: usize,
     /// Tasks that are claimed and handed to nobody yet, and how many there may be.
     held: usize,
@@ -157,6 +166,8 @@ impl QueueMachine {
                 actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
             }
             QueueEvent::Claimable(count) => self.claimable += count as i64,
+            QueueEvent::Arriving(count) => self.coming += count,
+            QueueEvent::Arrived { left } => self.coming = self.coming.min(left),
             QueueEvent::Gone(count) => self.claimable -= count as i64,
             QueueEvent::Counted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
             QueueEvent::Told => self.told = true,
@@ -297,13 +308,13 @@ impl QueueMachine {
         let known = usize::try_from(self.claimable).unwrap_or(0);
         let poll = self.slots > 0 && (self.told || now.since(self.polled_at) >= POLL);
         let beyond = self.room().min(known.saturating_sub(self.slots) / self.nodes.max(1));
-        let asked = if poll { self.slots + beyond } else { self.slots.min(known) + beyond };
+        let asked = if poll { self.slots + beyond } else { self.slots.min(known + self.coming) + beyond };
         if asked == 0 {
             return;
         }
         (self.blocked_until, self.resting_until) = (None, None);
         self.told &= !poll;
-        self.urgent = 0;
+        (self.urgent, self.coming) = (0, 0);
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));

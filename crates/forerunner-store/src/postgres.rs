@@ -1,15 +1,17 @@
 //! Tasks in PostgreSQL: durable, for several nodes.
 //!
 //! ```text
-//! calls ──▶ queue ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
+//! calls ──▶ lane ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
 //! ```
 //!
-//! No state of a session is used, and no statement has a name, so a pooler in transaction mode may stand in between.
+//! Statements have names, and the session has settings, only where the connection leads to the server itself. A pooler in
+//! transaction mode may stand in between.
 
 mod address;
 mod affinity;
 mod bell;
 mod contexts;
+mod direct;
 mod events;
 mod failure;
 mod history;
@@ -38,6 +40,7 @@ use std::{
 };
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
@@ -54,13 +57,16 @@ use crate::{
     Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
 };
 
+/// Connections that operations are run on side by side, if a node may have so many.
+const LANES: usize = 3;
 /// Most operations that may wait.
 const MAX_WAITING: usize = 16_384;
 
 /// How a [`PostgresStore`] is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Most connections of this node, at least 1; 4 unless said.
+    /// Most connections of this node, at least 1; 4 unless said. One cleans up, the others run operations, three at most, one at
+    /// least. One more hears other nodes.
     pub connections: usize,
     /// Longest time to get a connection; 3 s unless said.
     pub connect_timeout: Duration,
@@ -89,11 +95,12 @@ impl Default for PostgresOptions {
 
 /// A store in a PostgreSQL database, 15 or later, which any number of nodes may share.
 ///
-/// All operations that wait are run in one transaction, in the order of the calls, so one commit serves many. No call
+/// All operations that wait in a lane are run in one transaction, in the order of the calls, so one commit serves many. What
+/// begins tasks, what ends them and what a clock causes have a lane each, if there are connections for that. No call
 /// blocks the thread that makes it, and each is bounded in time: without a connection it answers
 /// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
 pub struct PostgresStore {
-    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    lanes: Mutex<Option<Vec<mpsc::UnboundedSender<Job>>>>,
     waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
@@ -108,30 +115,39 @@ impl PostgresStore {
     /// Connections are encrypted with `?sslmode=require`, and sure of the server with `sslmode=verify-full`, where
     /// `sslrootcert=PATH` names the authorities to trust in place of the system's. `listen=HOST:PORT` says where the database
     /// itself is if the address leads to a pooler in transaction mode, over which other nodes are not heard; `listen=off`
-    /// saves the connection.
+    /// saves the connection. Statements have names where the connection leads to the server itself; with `statements=named`
+    /// also behind a pooler, which has to keep track of them, and with `statements=unnamed` nowhere.
     ///
     /// # Errors
     /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::parse(url, &options)?;
-        let (sender, jobs) = mpsc::unbounded_channel();
+        let lanes = options.connections.saturating_sub(1).clamp(1, LANES);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
         let (wishes, wished) = mpsc::unbounded_channel();
         let bell = Arc::new(Bell::new());
         let rung = Arc::clone(&bell);
         let serve = async move {
-            let pool = match prepare(&address, &options).await {
-                Ok(pool) => pool,
+            let pools =
+                prepare(&address, &options).await.and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
+            let (pool, links) = match pools {
+                Ok(pools) => pools,
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
+            let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
             let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every, wishes: wished };
+            let writers = receivers.into_iter().map(|jobs| {
+                let lane = Writer::new(links.clone(), options, naming, jobs, Arc::clone(&rung));
+                lane.serve()
+            });
             tokio::select! {
-                () = Writer { pool, options, jobs, bell: rung, broken: None }.serve() => {}
+                _ = join_all(writers) => {}
                 () = janitor.serve() => {}
             }
             // Nobody may be waiting for it.
@@ -143,7 +159,7 @@ impl PostgresStore {
         let thread = thread.spawn(move || runtime.block_on(serve)).map_err(|error| unavailable(error.to_string()))?;
         outcome.recv().unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")))?;
         Ok(Self {
-            jobs: Mutex::new(Some(sender)),
+            lanes: Mutex::new(Some(senders)),
             waiting: Arc::default(),
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
@@ -166,8 +182,9 @@ impl PostgresStore {
     }
 
     fn send(&self, job: Job) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = &*jobs else { return Err(closed()) };
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = |lanes: &Vec<mpsc::UnboundedSender<Job>>| lanes.get(job.ask.lane()).or(lanes.first()).cloned();
+        let Some(sender) = lanes.as_ref().and_then(lane) else { return Err(closed()) };
         if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             return Err(unavailable(format!("{MAX_WAITING} operations wait for the database")));
         }
@@ -186,7 +203,7 @@ impl Drop for Waiting {
 }
 
 async fn prepare(address: &Address, options: &PostgresOptions) -> Result<deadpool_postgres::Pool, StoreError> {
-    let pool = link::pool(address, options)?;
+    let pool = link::pool(address, options, 1)?;
     let client = link::connect(&pool).await?;
     schema::migrate(&client).await?;
     // Narrow ones, until a node says what the retention is.
@@ -359,9 +376,9 @@ impl Store for PostgresStore {
 
     fn close(&self) -> StoreFuture<()> {
         // The thread ends once nobody can ask and everything is answered.
-        let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let senders = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).take();
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(done) = sender.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
+        let Some(done) = senders.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
         Box::pin(async move {
             drop(done.await);
             Ok(())
@@ -372,7 +389,7 @@ impl Store for PostgresStore {
 impl Drop for PostgresStore {
     /// Finishes what was begun.
     fn drop(&mut self) {
-        self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             drop(thread.join());
         }

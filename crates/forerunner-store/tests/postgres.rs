@@ -17,7 +17,7 @@ use pg::PgServer;
 use pooler::PgBouncer;
 
 const OPTIONS: PostgresOptions = PostgresOptions {
-    connections: 2,
+    connections: 4,
     connect_timeout: Duration::from_secs(2),
     call_timeout: Duration::from_secs(2),
     vacuum_every: Duration::from_secs(30),
@@ -108,6 +108,59 @@ mod conformance_through_a_pooler {
     }
 
     forerunner_store::store_conformance!(|| async { fresh() });
+}
+
+/// Each statement with how long it took and whether it had a name.
+const LOGGED: &str = "log_min_duration_statement = 0";
+
+/// How many statements ran under a name, and how many without.
+fn named_and_unnamed(server: &PgServer) -> (usize, usize) {
+    let said = server.said();
+    (said.matches(" execute s").count(), said.matches(" execute <unnamed>").count())
+}
+
+#[tokio::test]
+async fn statements_have_names_where_the_session_is_ones_own_and_nowhere_else() {
+    let server = PgServer::start_with(false, &[], LOGGED);
+    let url = server.database();
+    share_all_tasks(&url, 200).await;
+    let (named, unnamed) = named_and_unnamed(&server);
+    assert!(named > unnamed, "{named} named, {unnamed} not");
+    let pooler = PgBouncer::to(&url);
+    for (address, may_have_names) in [
+        (pooler.through(&server.database()), false),
+        (format!("{}?statements=unnamed", server.database()), false),
+        (format!("{}?statements=auto", server.database()), true),
+    ] {
+        let (before, _) = named_and_unnamed(&server);
+        share_all_tasks(&address, 200).await;
+        let (after, _) = named_and_unnamed(&server);
+        assert_eq!(after > before, may_have_names, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_a_pooler_forgets_are_done_without() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let pooler = PgBouncer::to(&url);
+    share_all_tasks(&format!("{}?statements=named", pooler.through(&url)), 400).await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_known_is_found_although_its_group_is_committed_with_the_new_ones() {
+    let server = PgServer::start(false);
+    let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
+    for known in 0..3 {
+        let answers = store.enqueue((0..=known).map(submission).collect()).await.unwrap();
+        let is_known = |answer: &Result<Enqueued, _>| matches!(answer, Ok(Enqueued::Known(_)));
+        assert!(answers[..known as usize].iter().all(is_known), "{answers:?}");
+        assert!(matches!(answers[known as usize], Ok(Enqueued::New { claimable: true, .. })), "{answers:?}");
+    }
+    let tasks = store.claim(claim(node(1), 2)).await.unwrap();
+    assert_eq!(store.settle(vec![done(&tasks[0])]).await.unwrap().len(), 1);
+    let answers = store.settle(tasks.iter().map(done).collect()).await.unwrap();
+    assert!(matches!(answers[..], [Err(_), Ok(_)]), "{answers:?}");
 }
 
 #[tokio::test]

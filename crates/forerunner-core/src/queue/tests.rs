@@ -70,6 +70,33 @@ fn a_claim_that_outruns_the_answer_to_a_submission_keeps_the_count_right() {
 }
 
 #[test]
+fn a_task_on_its_way_to_the_store_is_claimed_right_behind_it() {
+    let mut queue = idle();
+    assert!(queue.step(QueueEvent::Arriving(1), at(1)).is_empty(), "nobody could take it");
+    queue.step(QueueEvent::Arrived { left: 0 }, at(1));
+    queue.step(QueueEvent::Claimable(1), at(1));
+    assert_eq!(queue.step(QueueEvent::Demand(3), at(1)), vec![QueueAction::Claim(1)]);
+    queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(1));
+    assert_eq!(queue.step(QueueEvent::Arriving(1), at(2)), vec![QueueAction::Claim(1)]);
+    assert!(queue.step(QueueEvent::Arriving(1), at(2)).is_empty(), "one claim at a time");
+    assert_eq!(queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(3)), vec![QueueAction::Claim(1)]);
+    queue.step(QueueEvent::Arrived { left: 1 }, at(3));
+    queue.step(QueueEvent::Claimable(1), at(3));
+    queue.step(QueueEvent::Arrived { left: 0 }, at(4));
+    queue.step(QueueEvent::Claimable(1), at(4));
+    assert!(!queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(4)).contains(&QueueAction::Claim(1)));
+    assert_eq!((queue.depth(), queue.open_slots()), (0, 0));
+}
+
+#[test]
+fn a_task_that_was_on_its_way_and_did_not_come_is_not_claimed() {
+    let mut queue = idle();
+    queue.step(QueueEvent::Arriving(2), at(1));
+    queue.step(QueueEvent::Arrived { left: 0 }, at(1));
+    assert!(queue.step(QueueEvent::Demand(3), at(1)).is_empty());
+}
+
+#[test]
 fn slots_under_claim_cannot_be_withdrawn() {
     let mut queue = idle();
     queue.step(QueueEvent::Claimable(1), at(1));

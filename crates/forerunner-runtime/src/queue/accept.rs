@@ -1,7 +1,9 @@
 //! Accepting tasks: gathered, stored in one call, and answered once durable.
 
+use std::sync::atomic::Ordering;
+
 use actix::{Context, Handler};
-use forerunner_core::{Priority, QueueEvent, TaskId, Timestamp};
+use forerunner_core::{Priority, QueueEvent, Task, TaskId, Timestamp};
 use forerunner_store::{Enqueued, Refusal, StoreError};
 
 use super::{
@@ -30,12 +32,26 @@ impl QueueActor {
         let mut arriving = std::mem::take(&mut self.arriving);
         arriving.iter_mut().for_each(|one| one.reply.note_sent());
         self.accepting += 1;
+        let coming =
+            if self.claims_along() { batch.iter().filter(|one| comes_to_be_claimed(&one.task)).count() } else { 0 };
+        self.coming += coming;
         let call = self.deps.node.store.enqueue(batch);
-        self.call(call, ctx, |queue, answer, ctx| {
+        self.call(call, ctx, move |queue, answer, ctx| {
             queue.accepting -= 1;
+            queue.coming -= coming;
+            queue.apply(QueueEvent::Arrived { left: queue.coming }, ctx);
             queue.on_accepted(answer, arriving, ctx);
             queue.answer_drains();
         });
+        // Unless it was answered at once.
+        if self.coming > 0 {
+            self.apply(QueueEvent::Arriving(coming), ctx);
+        }
+    }
+
+    /// Whether a claim goes to the store right behind what it is for. Stores that nodes share answer it once both are durable.
+    fn claims_along(&self) -> bool {
+        self.deps.node.shared && !self.deps.looks_ahead.load(Ordering::Relaxed)
     }
 
     fn on_accepted(
@@ -107,6 +123,11 @@ impl QueueActor {
             }));
         }
     }
+}
+
+/// Whether a task can be claimed as soon as it is accepted, as far as it tells itself.
+fn comes_to_be_claimed(task: &Task) -> bool {
+    task.context.is_none() && task.idempotency_key.is_none() && task.run_at <= task.submitted_at
 }
 
 impl Handler<Gathered<Enqueue>> for QueueActor {

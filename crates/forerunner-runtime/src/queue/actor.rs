@@ -50,6 +50,8 @@ pub(crate) struct QueueActor {
     pub(super) arriving: Vec<Arriving>,
     /// Calls under way that accept tasks.
     pub(super) accepting: usize,
+    /// Tasks of those calls that can be claimed once they are accepted.
+    pub(super) coming: usize,
     /// Nothing is accepted any more.
     pub(super) closed: bool,
     pub(super) leased: IdMap<TaskId, Arc<Task>>,
@@ -105,6 +107,7 @@ impl QueueActor {
             incoming: Vec::new(),
             arriving: Vec::new(),
             accepting: 0,
+            coming: 0,
             closed: false,
             reconciling: Reconciling::default(),
             leased: IdMap::default(),

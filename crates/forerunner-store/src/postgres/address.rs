@@ -8,6 +8,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     PostgresOptions,
     failure::reason,
+    link::Naming,
     tls::{Verify, connector},
 };
 use crate::StoreError;
@@ -25,6 +26,8 @@ pub(super) struct Address {
     pub tls: Option<MakeRustlsConnect>,
     /// Where other nodes are heard; none if they are not to be.
     pub listen: Option<Config>,
+    /// Which statements have names.
+    pub naming: Naming,
 }
 
 /// What an address says beyond what the client of the database understands.
@@ -33,6 +36,7 @@ struct Wishes {
     verify: Option<Verify>,
     roots: Option<PathBuf>,
     listen: Option<String>,
+    naming: Naming,
 }
 
 impl Address {
@@ -65,7 +69,7 @@ impl Address {
             Some("off") => None,
             Some(place) => Some(at(&config, place).map_err(refuse)?),
         };
-        Ok(Self { config, tls, listen })
+        Ok(Self { config, tls, listen, naming: wishes.naming })
     }
 }
 
@@ -79,6 +83,7 @@ fn split(url: &str) -> Result<(String, Wishes), String> {
             ("sslmode", mode) => wishes.verify = verify(mode)?,
             ("sslrootcert", path) if !path.is_empty() => wishes.roots = Some(decoded(path)?.into()),
             ("listen", place) if !place.is_empty() => wishes.listen = Some(decoded(place)?),
+            ("statements", which) => wishes.naming = naming(which)?,
             _ => rest.push(option),
         }
     }
@@ -88,6 +93,18 @@ fn split(url: &str) -> Result<(String, Wishes), String> {
     }
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
     Ok((format!("{base}{query}"), wishes))
+}
+
+fn naming(which: &str) -> Result<Naming, String> {
+    match which {
+        "auto" => Ok(Naming::Direct),
+        "named" => Ok(Naming::Always),
+        "unnamed" => Ok(Naming::Never),
+        other => Err(format!(
+            "there is no `statements={}`; use auto, named or unnamed",
+            other.chars().take(20).collect::<String>()
+        )),
+    }
 }
 
 fn verify(mode: &str) -> Result<Option<Verify>, String> {
@@ -170,7 +187,9 @@ mod tests {
             split("postgres://h/d?sslmode=require&keepalives=1&sslrootcert=/etc/a%20b.pem&listen=db%3A5433").unwrap();
         assert_eq!(plain, "postgres://h/d?keepalives=1");
         let roots = Some(PathBuf::from("/etc/a b.pem"));
-        assert_eq!(wishes, Wishes { verify: Some(Verify::Full), roots, listen: Some("db:5433".to_owned()) });
+        let listen = Some("db:5433".to_owned());
+        assert_eq!(wishes, Wishes { verify: Some(Verify::Full), roots, listen, naming: Naming::Direct });
+        assert_eq!(split("postgres://h/d?statements=named").unwrap().1.naming, Naming::Always);
         assert_eq!(split("postgres://h/d").unwrap(), ("postgres://h/d".to_owned(), Wishes::default()));
     }
 
@@ -192,7 +211,14 @@ mod tests {
 
     #[test]
     fn wishes_that_cannot_be_met_are_refused_without_the_password() {
-        for query in ["?sslmode=verify-ca", "?sslmode=nonsense", "?listen=db:port", "?listen=%zz", "?nonsense=1"] {
+        for query in [
+            "?sslmode=verify-ca",
+            "?sslmode=nonsense",
+            "?listen=db:port",
+            "?listen=%zz",
+            "?nonsense=1",
+            "?statements=some",
+        ] {
             let message = parsed(query).err().unwrap().to_string();
             assert!(message.contains("cannot open a `postgres` store") && !message.contains("secret"), "{message}");
         }

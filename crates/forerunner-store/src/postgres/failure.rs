@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::StoreError;
 
@@ -44,7 +44,33 @@ impl Fault {
     /// Whether the transaction was rolled back and may well succeed when run again.
     pub fn is_transient(&self) -> bool {
         let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::UNIQUE_VIOLATION];
-        matches!(self, Self::Again) || self.code().is_some_and(|code| codes.contains(code))
+        matches!(self, Self::Again) || self.is_about_names() || self.code().is_some_and(|code| codes.contains(code))
+    }
+
+    /// Whether a statement is not known by its name, or not as it was when it got it: the next connection may help.
+    pub fn is_about_names(&self) -> bool {
+        let codes = [
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            SqlState::DUPLICATE_PSTATEMENT,
+            // So many parameters as the statement of another client that has the same name.
+            SqlState::PROTOCOL_VIOLATION,
+            // A table has changed.
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ];
+        self.code().is_some_and(|code| codes.contains(code))
+    }
+
+    /// Whether the connection is of no use any more, or may not be.
+    pub fn ends_connection(&self) -> bool {
+        match self {
+            Self::Again | Self::Unreadable(_) => false,
+            Self::NotBegun(_) | Self::Slow(_) => true,
+            Self::Engine(error) => {
+                let is_fatal =
+                    |error: &DbError| matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+                error.is_closed() || error.as_db_error().is_none_or(is_fatal)
+            }
+        }
     }
 
     /// Whether only the operation that met it is at fault, not the connection or the server.

@@ -1,6 +1,6 @@
 //! Operations on their way to the writer, and what runs them.
 
-use std::{any::Any, ops::Range};
+use std::{any::Any, collections::HashSet, ops::Range};
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
 use futures_util::future::join_all;
@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::{failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Look, Rescue, Said, Settlement, Start, StoreError,
-    Submission, TaskFilter,
+    Beat, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said, Settled,
+    Settlement, Start, StoreError, Submission, TaskFilter,
 };
 
 /// What is asked of the store.
@@ -64,7 +64,7 @@ const SEVERAL_STATEMENTS: usize = 16;
 /// Most statements that are sent together: past this, ever more of them wait for the same turn.
 const SENT_TOGETHER: usize = 16;
 
-impl Job {
+impl Ask {
     /// Whether it may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an
     /// epoch that the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
     pub fn is_forgettable(&self) -> bool {
@@ -72,20 +72,20 @@ impl Job {
             Assign, Backlog, Claim, Context, Counts, Events, Leases, Look, Note, Renew, Take, Task, Tasks, TasksOf,
         };
         let asks = matches!(
-            &self.ask,
+            self,
             Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..) | Look(_)
         );
-        asks || matches!(&self.ask, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_) | Ask::Time)
+        asks || matches!(self, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_) | Ask::Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
     pub fn walks_an_index(&self) -> bool {
-        matches!(&self.ask, Ask::Claim(_) | Ask::Take(..) | Ask::Look(_) | Ask::Settle(_) | Ask::Assign(_))
+        matches!(self, Ask::Claim(_) | Ask::Take(..) | Ask::Look(_) | Ask::Settle(_) | Ask::Assign(_))
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.
     fn is_one_statement(&self) -> bool {
-        match &self.ask {
+        match self {
             Ask::Enqueue(batch) => batch.iter().all(is_plain),
             Ask::Settle(batch) => batch.iter().all(is_plain_end),
             Ask::Claim(_) | Ask::Assign(_) => true,
@@ -93,9 +93,22 @@ impl Job {
         }
     }
 
+    /// Which lane it is run in, of three: what begins tasks, what ends them and all that may have to be done in the order of the
+    /// calls, and what may take a while or comes from a clock.
+    pub fn lane(&self) -> usize {
+        use Ask::{Beat, Check, Claim, Enqueue, ExpireContexts, ForgetEvents, Leave, Purge, Renew, Sweep, Time};
+        match self {
+            Claim(_) => 1,
+            Enqueue(batch) if batch.iter().all(is_plain) => 1,
+            Beat(_) | Renew(..) | Leave(_) | Sweep(..) | Purge(..) => 2,
+            ExpireContexts(..) | ForgetEvents(..) | Time | Check => 2,
+            _ => 0,
+        }
+    }
+
     /// How much work it is: 1 for a task that is written along with others.
     pub fn weight(&self) -> usize {
-        match &self.ask {
+        match self {
             Ask::Enqueue(batch) => {
                 let weights = batch.iter().map(|one| if is_plain(one) { 1 } else { SEVERAL_STATEMENTS });
                 weights.sum::<usize>().max(1)
@@ -106,53 +119,143 @@ impl Job {
     }
 }
 
+/// What an operation came to.
+pub(super) enum Outcome {
+    Done(Answer),
+    /// Lists in which none stands for what has to be looked at in a transaction that is not short.
+    Enqueued(Vec<Option<Result<Enqueued, Refusal>>>),
+    Settled(Vec<Option<Result<Settled, LeaseLost>>>),
+}
+
+impl Outcome {
+    /// The part of the operation that is open.
+    pub fn open(&self, ask: &Ask) -> Option<Ask> {
+        fn some<T: Clone, A>(all: &[T], answers: &[Option<A>]) -> Option<Vec<T>> {
+            let open = all.iter().zip(answers).filter(|(_, answer)| answer.is_none());
+            let open: Vec<_> = open.map(|(one, _)| one.clone()).collect();
+            (!open.is_empty()).then_some(open)
+        }
+        match (self, ask) {
+            (Self::Enqueued(answers), Ask::Enqueue(batch)) => some(batch, answers).map(Ask::Enqueue),
+            (Self::Settled(answers), Ask::Settle(batch)) => some(batch, answers).map(Ask::Settle),
+            _ => None,
+        }
+    }
+
+    /// Whether all of it is open.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Done(_) => false,
+            Self::Enqueued(answers) => answers.iter().all(Option::is_none),
+            Self::Settled(answers) => answers.iter().all(Option::is_none),
+        }
+    }
+
+    /// Closes what was open.
+    pub fn close(&mut self, rest: Self) {
+        fn fill<A>(answers: &mut [Option<A>], rest: Vec<Option<A>>) {
+            let open = answers.iter_mut().filter(|answer| answer.is_none());
+            open.zip(rest).for_each(|(open, answer)| *open = answer);
+        }
+        match (self, rest) {
+            (Self::Enqueued(answers), Self::Enqueued(rest)) => fill(answers, rest),
+            (Self::Settled(answers), Self::Settled(rest)) => fill(answers, rest),
+            _ => {}
+        }
+    }
+
+    /// The answer, once nothing is open.
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::Done(answer) => answer,
+            Self::Enqueued(answers) => Box::new(answers.into_iter().flatten().collect::<Vec<_>>()),
+            Self::Settled(answers) => Box::new(answers.into_iter().flatten().collect::<Vec<_>>()),
+        }
+    }
+}
+
+/// Operations of one kind that follow each other, which are run as one.
+fn runs<'a, 'b>(asks: &'a [&'b Ask]) -> Vec<&'a [&'b Ask]> {
+    let is_alike =
+        |a: &&Ask, b: &&Ask| matches!((a, b), (Ask::Enqueue(_), Ask::Enqueue(_)) | (Ask::Settle(_), Ask::Settle(_)));
+    asks.chunk_by(is_alike).collect()
+}
+
+/// How many statements operations are, if each that runs together is one and no answer has to be known before another: then
+/// they, and the commit, can be sent at once.
+pub(super) fn statements(asks: &[&Ask]) -> Option<usize> {
+    let runs = runs(asks);
+    let is_one = |run: &&[&Ask]| {
+        let is_distinct = match run[0] {
+            Ask::Enqueue(_) => are_distinct(submissions(run).0.into_iter().map(|one| one.task.id)),
+            Ask::Settle(_) => are_distinct(settlements(run).0.into_iter().map(|one| one.task)),
+            _ => true,
+        };
+        is_distinct && run.iter().all(|ask| ask.is_one_statement())
+    };
+    let are_sent_together = runs.len() <= SENT_TOGETHER && runs.iter().all(is_one);
+    are_sent_together.then_some(runs.len())
+}
+
+fn are_distinct(mut tasks: impl Iterator<Item = TaskId>) -> bool {
+    let mut seen = HashSet::new();
+    tasks.all(|task| seen.insert(task))
+}
+
+fn submissions<'a>(asks: &[&'a Ask]) -> (Vec<&'a Submission>, Vec<Range<usize>>) {
+    joined(asks.iter().map(|ask| if let Ask::Enqueue(batch) = ask { &batch[..] } else { &[] }))
+}
+
+fn settlements<'a>(asks: &[&'a Ask]) -> (Vec<&'a Settlement>, Vec<Range<usize>>) {
+    joined(asks.iter().map(|ask| if let Ask::Settle(batch) = ask { &batch[..] } else { &[] }))
+}
+
 impl Tx<'_> {
     /// Runs operations in order; those of one kind that follow each other as one. If each is one statement, they are sent
     /// together: the server runs them in the order in which they are sent.
-    pub async fn run_all(&self, jobs: &[Job]) -> Sql<Vec<Answer>> {
-        let is_alike = |a: &Job, b: &Job| {
-            matches!((&a.ask, &b.ask), (Ask::Enqueue(_), Ask::Enqueue(_)) | (Ask::Settle(_), Ask::Settle(_)))
-        };
-        let runs: Vec<_> = jobs.chunk_by(is_alike).collect();
-        let mut answers = Vec::with_capacity(jobs.len());
-        if runs.len() <= SENT_TOGETHER && jobs.iter().all(Job::is_one_statement) {
+    pub async fn run_all(&self, asks: &[&Ask]) -> Sql<Vec<Outcome>> {
+        let runs = runs(asks);
+        let mut outcomes = Vec::with_capacity(asks.len());
+        if runs.len() <= SENT_TOGETHER && asks.iter().all(|ask| ask.is_one_statement()) {
             // Polled in this order, and each sends its statement when it is polled first.
-            let all: Vec<Sql<Vec<Answer>>> = join_all(runs.into_iter().map(|run| self.run_alike(run))).await;
+            let all: Vec<Sql<Vec<Outcome>>> = join_all(runs.into_iter().map(|run| self.run_alike(run))).await;
             for some in all {
-                answers.extend(some?);
+                outcomes.extend(some?);
             }
         } else {
             for run in runs {
-                answers.extend(self.run_alike(run).await?);
+                outcomes.extend(self.run_alike(run).await?);
             }
         }
-        Ok(answers)
+        Ok(outcomes)
     }
 
-    async fn run_alike(&self, run: &[Job]) -> Sql<Vec<Answer>> {
-        match &run[0].ask {
-            Ask::Enqueue(_) => self.enqueue_all(run).await,
-            Ask::Settle(_) => self.settle_all(run).await,
-            ask => Ok(vec![self.run_one(ask).await?]),
+    async fn run_alike(&self, run: &[&Ask]) -> Sql<Vec<Outcome>> {
+        match run {
+            [Ask::Enqueue(_), ..] => {
+                let (all, ranges) = submissions(run);
+                Ok(divided(self.enqueue(&all).await?, ranges, Outcome::Enqueued))
+            }
+            [Ask::Settle(_), ..] => {
+                let (all, ranges) = settlements(run);
+                Ok(divided(self.settle(&all).await?, ranges, Outcome::Settled))
+            }
+            others => {
+                let mut outcomes = Vec::with_capacity(others.len());
+                for ask in others {
+                    outcomes.push(self.run_one(ask).await?);
+                }
+                Ok(outcomes)
+            }
         }
     }
 
-    async fn enqueue_all(&self, jobs: &[Job]) -> Sql<Vec<Answer>> {
-        let parts = jobs.iter().map(|job| if let Ask::Enqueue(batch) = &job.ask { &batch[..] } else { &[] });
-        let (all, ranges) = joined(parts);
-        Ok(divided(self.enqueue(&all).await?, ranges))
-    }
-
-    async fn settle_all(&self, jobs: &[Job]) -> Sql<Vec<Answer>> {
-        let parts = jobs.iter().map(|job| if let Ask::Settle(batch) = &job.ask { &batch[..] } else { &[] });
-        let (all, ranges) = joined(parts);
-        Ok(divided(self.settle(&all).await?, ranges))
-    }
-
-    async fn run_one(&self, ask: &Ask) -> Sql<Answer> {
-        Ok(match ask {
-            Ask::Enqueue(batch) => Box::new(self.enqueue(&batch.iter().collect::<Vec<_>>()).await?),
-            Ask::Settle(batch) => Box::new(self.settle(&batch.iter().collect::<Vec<_>>()).await?),
+    async fn run_one(&self, ask: &Ask) -> Sql<Outcome> {
+        let answer: Answer = match ask {
+            Ask::Enqueue(batch) => {
+                return Ok(Outcome::Enqueued(self.enqueue(&batch.iter().collect::<Vec<_>>()).await?));
+            }
+            Ask::Settle(batch) => return Ok(Outcome::Settled(self.settle(&batch.iter().collect::<Vec<_>>()).await?)),
             Ask::Claim(claim) => Box::new(self.claim(claim).await?),
             Ask::Look(look) => Box::new(self.look(look).await?),
             Ask::Take(claim, tasks) => Box::new(self.take(claim, tasks).await?),
@@ -183,7 +286,8 @@ impl Tx<'_> {
             Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),
             Ask::Time => Box::new(self.time().await?),
             Ask::Check => Box::new(self.beat().await?),
-        })
+        };
+        Ok(Outcome::Done(answer))
     }
 }
 
@@ -197,9 +301,8 @@ fn joined<'a, T>(parts: impl Iterator<Item = &'a [T]>) -> (Vec<&'a T>, Vec<Range
     (all, ranges)
 }
 
-/// One answer for each part.
-fn divided<T: Send + 'static>(all: Vec<T>, ranges: Vec<Range<usize>>) -> Vec<Answer> {
+/// One outcome for each part.
+fn divided<T>(all: Vec<T>, ranges: Vec<Range<usize>>, outcome: fn(Vec<T>) -> Outcome) -> Vec<Outcome> {
     let mut all = all.into_iter();
-    let parts = ranges.into_iter().map(|range| Box::new(all.by_ref().take(range.len()).collect::<Vec<_>>()) as Answer);
-    parts.collect()
+    ranges.into_iter().map(|range| outcome(all.by_ref().take(range.len()).collect())).collect()
 }

@@ -22,7 +22,8 @@ pub(super) fn is_plain_end(settlement: &Settlement) -> bool {
 }
 
 impl Tx<'_> {
-    pub async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Result<Settled, LeaseLost>>> {
+    /// Ends attempts. If the transaction is short, what is not ended by one statement for all is left open.
+    pub async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Option<Result<Settled, LeaseLost>>>> {
         let mut ids = HashSet::with_capacity(batch.len());
         let is_distinct = batch.iter().all(|settlement| ids.insert(settlement.task));
         let done = if is_distinct { self.finish_plain(batch).await? } else { HashSet::new() };
@@ -30,9 +31,10 @@ impl Tx<'_> {
         for settlement in batch {
             answers.push(match (&settlement.next, done.contains(settlement.task.as_uuid())) {
                 (Next::Finish { state, .. }, true) => {
-                    Ok(Settled { state: rules::end_state(*state), claimable: 0, run_at: None })
+                    Some(Ok(Settled { state: rules::end_state(*state), claimable: 0, run_at: None }))
                 }
-                _ => self.settle_one(settlement).await?,
+                _ if self.is_short => None,
+                _ => Some(self.settle_one(settlement).await?),
             });
         }
         Ok(answers)

@@ -94,44 +94,48 @@ impl Columns {
 }
 
 /// Writes all rows of all tasks whose ids are new, in the order of the columns; answers which they were.
+///
+/// No join is in it that a plan could make a slow one: each task has its number before it is written, and which were written
+/// is looked up in a table of hashes.
 const INSERT: &str = "\
 WITH s AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[], $6::int8[], $7::int8[],
-        $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[],
-        $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[], $23::bool[],
-        $24::int2[])
+    SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[],
+        $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[],
+        $15::int8[], $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[],
+        $23::bool[], $24::int2[])
     WITH ORDINALITY AS s (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
         submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels, pairs, key,
         fingerprint, claimable, rank, place)
 ), t AS (
-    INSERT INTO tasks (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
-    SELECT id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
+    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s
     WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $25) ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING task, id
+), n AS MATERIALIZED (
+    SELECT * FROM s WHERE (task IN (SELECT task FROM t)) IS TRUE
 ), i AS (
     INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
         labels, label_pairs, key)
-    SELECT t.task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels,
-        string_to_array(pairs, E'\\n'), key FROM t JOIN s ON s.id = t.id
+    SELECT task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels,
+        string_to_array(pairs, E'\\n'), key FROM n
 ), k AS (
-    INSERT INTO keys (pool, key, id, fingerprint)
-    SELECT pool, key, t.id, fingerprint FROM t JOIN s ON s.id = t.id WHERE key IS NOT NULL
+    INSERT INTO keys (pool, key, id, fingerprint) SELECT pool, key, id, fingerprint FROM n WHERE key IS NOT NULL
 ), l AS (
-    INSERT INTO line (pool, context, rank, due, task)
-    SELECT pool, context, rank, due, t.task FROM t JOIN s ON s.id = t.id WHERE rank IS NOT NULL
+    INSERT INTO line (pool, context, rank, due, task) SELECT pool, context, rank, due, task FROM n WHERE rank IS NOT NULL
 ), r AS (
     INSERT INTO ready (pool, urgency, due, task, deadline)
-    SELECT pool, 9 - priority, due, t.task, deadline FROM t JOIN s ON s.id = t.id WHERE claimable
+    SELECT pool, 9 - priority, due, task, deadline FROM n WHERE claimable
 )
 SELECT id FROM t";
 
 impl Tx<'_> {
     /// Accepts tasks: those with neither key nor context many at a time, any other after a look at what is there.
-    pub async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
+    pub async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
         let mut answers = Vec::with_capacity(batch.len());
         for run in batch.chunk_by(|a, b| is_plain(a) && is_plain(b)) {
-            if run.len() > 1 && has_distinct_ids(run) {
+            // What is sent along with its commit is plain and distinct.
+            if self.is_short || (run.len() > 1 && has_distinct_ids(run)) {
                 let placed: Vec<_> = run.iter().map(|submission| Placed::alone(submission)).collect();
                 answers.extend(self.insert(&placed).await?);
             } else {
@@ -143,9 +147,9 @@ impl Tx<'_> {
         Ok(answers)
     }
 
-    async fn accept(&self, submission: &Submission) -> Sql<Result<Enqueued, Refusal>> {
+    async fn accept(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
         if let Some(answer) = self.known_by_key(submission).await? {
-            return Ok(answer);
+            return Ok(Some(answer));
         }
         let mut placed = Placed::alone(submission);
         let task = &submission.task;
@@ -159,7 +163,7 @@ impl Tx<'_> {
             }
         }
         let answer = self.insert(&[placed]).await?.remove(0);
-        if matches!(answer, Ok(Enqueued::New { claimable: true, .. })) && task.context.is_some() {
+        if matches!(answer, Some(Ok(Enqueued::New { claimable: true, .. }))) && task.context.is_some() {
             self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
         }
         Ok(answer)
@@ -178,8 +182,8 @@ impl Tx<'_> {
         Ok(self.find(id).await?.map(|known| Ok(Enqueued::Known(Box::new(known.task)))))
     }
 
-    /// Writes the rows of tasks with distinct ids, unless the ids are known.
-    async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
+    /// Writes the rows of tasks with distinct ids, unless the ids are known. Those are left open if the transaction is short.
+    async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
         let mut c = Columns::default();
         batch.iter().for_each(|placed| c.push(placed));
         let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
@@ -218,10 +222,12 @@ impl Tx<'_> {
             let task = placed.submission.task.id;
             if new.contains(task.as_uuid()) {
                 self.gained.fetch_add(i64::from(claimable), Ordering::Relaxed);
-                answers.push(Ok(Enqueued::New { task, state, claimable }));
+                answers.push(Some(Ok(Enqueued::New { task, state, claimable })));
+            } else if self.is_short {
+                answers.push(None);
             } else {
                 let known = self.find(task).await?.ok_or(Fault::Again)?;
-                answers.push(Ok(Enqueued::Known(Box::new(known.task))));
+                answers.push(Some(Ok(Enqueued::Known(Box::new(known.task)))));
             }
         }
         Ok(answers)
@@ -233,16 +239,16 @@ impl Tx<'_> {
 
     /// Leases the first claimable tasks, at most `limit`, or of those only that are `among`.
     pub(super) async fn lease(&self, claim: &Claim, limit: usize, among: Option<Vec<Uuid>>) -> Sql<Vec<Task>> {
-        // Two statements, so that a plain claim does nothing but walk the index.
+        // Two statements, so that a plain claim does nothing but walk the index. What it has locked it finds by its place in the
+        // table: nobody changes a claimable row, and a plan could read all of them to find those by their key.
         macro_rules! leasing {
             ($picked:literal) => {
                 concat!(
                     "WITH c AS MATERIALIZED (",
                     $picked,
                     " ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED), \
-                     n AS (SELECT *, row_number() OVER (ORDER BY urgency, due, task) AS place FROM c), \
-                     d AS (DELETE FROM ready r USING n WHERE r.pool = n.pool AND r.urgency = n.urgency AND r.due = n.due \
-                     AND r.task = n.task RETURNING r.task, n.place), \
+                     r AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM c)) RETURNING urgency, due, task), \
+                     d AS (SELECT task, row_number() OVER (ORDER BY urgency, due, task) AS place FROM r), \
                      t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
                      (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
                      CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
@@ -256,12 +262,12 @@ impl Tx<'_> {
             };
         }
         const FIRST: &str = leasing!(
-            "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
+            "SELECT ctid AS at FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
              AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
              (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END)"
         );
         const AMONG: &str = leasing!(
-            "SELECT pool, urgency, due, task FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
+            "SELECT ctid AS at FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
              AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
              (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
              AND task IN (SELECT task FROM tasks WHERE id = ANY($7))"
@@ -278,12 +284,15 @@ impl Tx<'_> {
             (&starts, Type::INT8),
         ];
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
-        let renewal = self.renew(claim.node, claim.lease_until, lasts);
         let claimed = self.query(if among.is_some() { AMONG } else { FIRST }, &params);
-        // Both are sent at once; the server runs them in order.
-        let (renewed, rows) = tokio::join!(renewal, claimed);
-        renewed?;
-        let rows = rows?;
+        let rows = if self.is_renewed {
+            claimed.await?
+        } else {
+            // Both are sent at once; the server runs them in order.
+            let (renewed, rows) = tokio::join!(self.renew(claim.node, claim.lease_until, lasts), claimed);
+            renewed?;
+            rows?
+        };
         let tasks = rows.iter().map(|row| {
             let Stored { mut task, .. } = stored(row)?;
             task.context_version = get::<i64>(row, 29)?.unsigned_abs();

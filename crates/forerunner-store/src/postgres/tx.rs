@@ -3,14 +3,19 @@
 //! Locks are taken in this order: the line of a context, then ready rows, then task rows. Where two groups meet in
 //! another order, PostgreSQL ends one of them, and it is run again.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use forerunner_core::{ContextId, PoolName, TaskError, TaskId, TaskState, Timestamp};
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{
-    Client, Row,
+    Row,
     types::{ToSql, Type},
 };
 
@@ -19,6 +24,7 @@ use super::{
     bell::Bell,
     failure::{Fault, Sql, reason},
     history::End,
+    link::Link,
     rows::{Spot, Stored, get, optional_time, state, stored, task_columns, time},
 };
 
@@ -39,15 +45,18 @@ pub(super) enum Rank {
 
 /// The connection inside a transaction.
 pub(super) struct Tx<'a> {
-    pub client: &'a Client,
-    /// When the first statement must have been answered.
-    pub begin_by: tokio::time::Instant,
-    /// Longest time that any other statement may take.
-    pub limit: std::time::Duration,
+    pub link: &'a Link,
+    /// When the server must have answered next, and the longest time between two of its answers.
+    pub patience: (Mutex<Instant>, Duration),
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
     /// What begins the transaction, until the first statement has taken it along: one way to the server less.
     pub opening: Mutex<Option<String>>,
+    /// The commit is sent along with the statements. So nothing may be asked that depends on an answer: what would have to be,
+    /// is left open.
+    pub is_short: bool,
+    /// The lease of this node was renewed a moment ago.
+    pub is_renewed: bool,
     /// Knows how many nodes there are to tell.
     pub bell: &'a Bell,
     /// How many more tasks are claimable than when the transaction began.
@@ -58,14 +67,52 @@ pub(super) struct Tx<'a> {
 
 impl Tx<'_> {
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
-        let Some(begin) = self.take_opening() else {
-            let rows = tokio::time::timeout(self.limit, self.client.query_typed(sql, params)).await;
-            return Ok(rows.map_err(|_| Fault::Slow(SLOW))??);
-        };
-        let both = async { tokio::join!(self.client.batch_execute(&begin), self.client.query_typed(sql, params)) };
-        let (begun, rows) = tokio::time::timeout_at(self.begin_by, both).await.map_err(|_| Fault::Slow(SLOW))?;
+        let Some(begin) = self.take_opening() else { return self.ask(sql, params).await };
+        // Both are sent at once; the server runs them in order.
+        let (begun, rows) = tokio::join!(self.send(&begin), self.ask(sql, params));
         begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
+        rows
+    }
+
+    /// Sends a statement when it is polled first, by its name if it has one.
+    async fn ask(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
+        let client = self.link.client();
+        let rows = match self.link.named(sql) {
+            Some(statement) => {
+                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                client.query(&statement, &values).await
+            }
+            None => {
+                self.link.want(sql, params.iter().map(|(_, kind)| kind.clone()));
+                client.query_typed(sql, params).await
+            }
+        };
+        self.note_heard();
         Ok(rows?)
+    }
+
+    /// Sends what begins or ends the transaction when it is polled first.
+    pub async fn send(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        let sent = self.link.client().batch_execute(sql).await;
+        self.note_heard();
+        sent
+    }
+
+    fn note_heard(&self) {
+        *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.patience.1;
+    }
+
+    /// Waits for work with the server, as long as that goes on answering.
+    pub async fn patiently<T>(&self, work: impl Future<Output = T>) -> Sql<T> {
+        let mut work = pin!(work);
+        loop {
+            let by = *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match timeout_at(by, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) if Instant::now() < *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner) => {}
+                Err(_) => return Err(Fault::Slow(SLOW)),
+            }
+        }
     }
 
     /// What is still to begin the transaction: none once a statement was run.

@@ -1,11 +1,12 @@
-//! The task that runs everything that waits in one transaction, again and again.
+//! The tasks that run everything that waits in one transaction, again and again: one for each lane.
 
 use std::{
     sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Pool;
+use forerunner_core::NodeId;
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, timeout, timeout_at},
@@ -15,8 +16,8 @@ use super::{
     PostgresOptions,
     bell::Bell,
     failure::{Fault, unavailable},
-    jobs::{Answer, Job},
-    link,
+    jobs::{Ask, Job, Outcome, statements},
+    link::{Link, Naming},
     tx::{SLOW, Tx},
 };
 use crate::StoreError;
@@ -25,7 +26,12 @@ use crate::StoreError;
 const MAX_GROUP: usize = 1_024;
 /// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
 /// their indexes.
-const WALKS: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; ";
+const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+/// What undoes that in a session that is set to it, for questions of any form.
+const LOOKS: &str =
+    "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto";
+/// How long a lease that was renewed needs no more than that: short beside what it lasts.
+const RENEWED: Duration = Duration::from_secs(1);
 /// How often a group is run that came to nothing because of other nodes.
 const MAX_RUNS: u32 = 10;
 /// The first and the longest pause between two attempts to connect; operations in between are refused at once.
@@ -35,16 +41,27 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 enum Failure {
     /// Nothing of it is stored.
     Undone(Fault),
-    /// The connection broke, or was too slow, while it was committed: it may be stored.
+    /// The same, and the connection is not to be used again.
+    Broken(Fault),
+    /// The connection broke, or was too slow, once the commit was sent: it may be stored.
     Unknown(Fault),
     /// There was no connection.
     NotBegun(StoreError),
 }
 
 impl Failure {
+    /// What a fault means when the commit was sent already.
+    fn after_sending(fault: Fault) -> Self {
+        match &fault {
+            // The server itself said that it did not commit.
+            Fault::Engine(error) if error.code().is_some() && !error.is_closed() => Self::Undone(fault),
+            _ => Self::Unknown(fault),
+        }
+    }
+
     fn explain(&self) -> StoreError {
         match self {
-            Self::Undone(fault) => fault.explain(),
+            Self::Undone(fault) | Self::Broken(fault) => fault.explain(),
             Self::NotBegun(error) => error.clone(),
             Self::Unknown(fault) => StoreError::OutcomeUnknown { store: super::failure::KIND, reason: fault.reason() },
         }
@@ -54,66 +71,104 @@ impl Failure {
     const fn is_silence(&self) -> bool {
         matches!(self, Self::Undone(Fault::Slow(_)) | Self::Unknown(Fault::Slow(_)))
     }
+
+    /// Whether the connection may be used again.
+    fn leaves_connection(&self) -> bool {
+        matches!(self, Self::Undone(fault) if !fault.ends_connection())
+    }
 }
 
+/// A lane: what runs one part of the operations, over a connection of its own.
 pub(super) struct Writer {
-    pub pool: Pool,
-    pub options: PostgresOptions,
-    pub jobs: UnboundedReceiver<Job>,
-    pub bell: Arc<Bell>,
+    pool: Pool,
+    options: PostgresOptions,
+    naming: Naming,
+    jobs: UnboundedReceiver<Job>,
+    bell: Arc<Bell>,
+    link: Option<Link>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
-    pub broken: Option<(Instant, Duration, StoreError)>,
+    broken: Option<(Instant, Duration, StoreError)>,
+    /// Whose lease was renewed over this connection, and when.
+    renewed: Option<(NodeId, Instant)>,
 }
 
 impl Writer {
+    pub fn new(
+        pool: Pool,
+        options: PostgresOptions,
+        naming: Naming,
+        jobs: UnboundedReceiver<Job>,
+        bell: Arc<Bell>,
+    ) -> Self {
+        Self { pool, options, naming, jobs, bell, link: None, broken: None, renewed: None }
+    }
+
     /// Runs until nobody can ask any more and all that was asked is answered.
     pub async fn serve(mut self) {
         while let Some(first) = self.jobs.recv().await {
-            let mut weight = first.weight();
+            let mut weight = first.ask.weight();
             let mut group = vec![first];
             while weight < MAX_GROUP
                 && let Ok(job) = self.jobs.try_recv()
             {
-                weight += job.weight();
+                weight += job.ask.weight();
                 group.push(job);
             }
             self.run(group).await;
+            self.tend().await;
         }
-        self.pool.close();
     }
 
     async fn run(&mut self, group: Vec<Job>) {
-        match self.attempt(&group).await {
-            Ok(answers) => answer(group, answers),
-            // One of them spoils it for all, so each gets a transaction of its own.
-            Err(Failure::Undone(fault)) if fault.is_of_operation() && group.len() > 1 => {
-                for job in group {
-                    let alone = [job];
-                    let outcome = self.attempt(&alone).await;
-                    match outcome {
-                        Ok(answers) => answer(alone.into(), answers),
-                        Err(failure) => refuse(alone.into(), &failure.explain()),
-                    }
-                }
+        let asks: Vec<&Ask> = group.iter().map(|job| &job.ask).collect();
+        let mut outcomes = self.outcomes(&asks, true).await;
+        let open = outcomes.iter().zip(&asks).enumerate();
+        let open = open.filter_map(|(place, (outcome, ask))| Some((place, outcome.as_ref().ok()?.open(ask)?)));
+        let (places, rest): (Vec<_>, Vec<_>) = open.unzip();
+        if !rest.is_empty() {
+            let answers = self.outcomes(&rest.iter().collect::<Vec<_>>(), false).await;
+            for (place, rest) in places.into_iter().zip(answers) {
+                close(&mut outcomes[place], rest);
             }
-            Err(failure) => refuse(group, &failure.explain()),
+        }
+        for (job, outcome) in group.into_iter().zip(outcomes) {
+            // Nobody may be waiting: a dropped future does not undo its operation.
+            drop(job.reply.send(outcome.map(Outcome::answer)));
+        }
+    }
+
+    /// What operations come to. Unless they `may_be_short`, nothing of it is open.
+    async fn outcomes(&mut self, asks: &[&Ask], may_be_short: bool) -> Vec<Result<Outcome, StoreError>> {
+        match self.attempt(asks, may_be_short).await {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            // One of them spoils it for all, so each gets a transaction of its own.
+            Err(Failure::Undone(fault)) if fault.is_of_operation() && asks.len() > 1 => {
+                let mut outcomes = Vec::with_capacity(asks.len());
+                for ask in asks {
+                    let alone = self.attempt(&[*ask], may_be_short).await;
+                    let alone = alone.map_err(|failure| failure.explain());
+                    outcomes.push(alone.and_then(|mut one| one.pop().ok_or_else(|| unavailable("no answer"))));
+                }
+                outcomes
+            }
+            Err(failure) => asks.iter().map(|_| Err(failure.explain())).collect(),
         }
     }
 
     /// Runs a group until it is stored or fails for a reason of its own.
-    async fn attempt(&mut self, group: &[Job]) -> Result<Vec<Answer>, Failure> {
+    async fn attempt(&mut self, asks: &[&Ask], may_be_short: bool) -> Result<Vec<Outcome>, Failure> {
         let mut runs = 0;
         // One limit for a connection and the first answer over it, also if a second one has to be made.
         let mut begin_by = Instant::now() + self.options.call_timeout;
         loop {
             runs += 1;
-            let client = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
-            match self.transact(client, group, begin_by).await {
+            let link = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
+            match self.transact(link, asks, begin_by, may_be_short).await {
                 Err(Failure::Undone(fault)) if fault.is_transient() && runs < MAX_RUNS => {
                     tokio::time::sleep(Duration::from_millis(u64::from(runs))).await;
                     begin_by = Instant::now() + self.options.call_timeout;
                 }
-                // The pool had a connection that was cut while it rested.
+                // The connection was cut while it rested.
                 Err(Failure::NotBegun(_)) if runs == 1 => {}
                 Err(failure) if failure.is_silence() => {
                     self.pause(unavailable(SLOW));
@@ -124,16 +179,21 @@ impl Writer {
         }
     }
 
-    async fn connect(&mut self, by: Instant) -> Result<Object, StoreError> {
+    async fn connect(&mut self, by: Instant) -> Result<Link, StoreError> {
         if let Some((until, _, error)) = &self.broken
             && Instant::now() < *until
         {
             return Err(error.clone());
         }
-        match timeout_at(by, link::connect(&self.pool)).await.unwrap_or_else(|_| Err(unavailable(SLOW))) {
-            Ok(client) => {
+        if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
+            return Ok(link);
+        }
+        self.renewed = None;
+        let opened = timeout_at(by, Link::open(&self.pool, &self.options, self.naming)).await;
+        match opened.unwrap_or_else(|_| Err(unavailable(SLOW))) {
+            Ok(link) => {
                 self.broken = None;
-                Ok(client)
+                Ok(link)
             }
             Err(error) => {
                 self.pause(error.clone());
@@ -146,77 +206,160 @@ impl Writer {
     fn pause(&mut self, error: StoreError) {
         let pause = self.broken.as_ref().map_or(BACKOFF.0, |(_, pause, _)| (*pause * 2).min(BACKOFF.1));
         self.broken = Some((Instant::now() + pause, pause, error));
+        self.link = None;
         drop(self.pool.retain(|_, _| false));
     }
 
-    /// Runs a group in one transaction. A connection in doubt is dropped, which ends its transaction as well.
-    async fn transact(&self, client: Object, group: &[Job], begin_by: Instant) -> Result<Vec<Answer>, Failure> {
-        let limit = self.options.call_timeout;
-        let (database_time, gained) = (self.options.database_time, AtomicI64::new(0));
-        let (opening, hints) = (Mutex::new(Some(self.begin(group))), Mutex::default());
-        let tx = Tx { client: &client, begin_by, limit, database_time, opening, bell: &self.bell, gained, hints };
-        let answers = match tx.run_all(group).await {
-            Ok(answers) => answers,
-            Err(Fault::NotBegun(why)) => {
-                drop(Object::take(client));
-                return Err(Failure::NotBegun(unavailable(why)));
-            }
-            Err(fault @ Fault::Slow(_)) => {
-                drop(Object::take(client));
-                return Err(Failure::Undone(fault));
-            }
-            Err(fault) => {
-                if !matches!(timeout(limit, client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
-                    drop(Object::take(client));
-                }
-                return Err(Failure::Undone(fault));
-            }
-        };
-        if tx.take_opening().is_some() {
-            // Nothing was asked of the database.
-            self.bell.tell(std::mem::take(&mut *tx.hints()));
-            return Ok(answers);
+    /// Looks after the connection between two groups.
+    async fn tend(&mut self) {
+        let Some(link) = self.link.as_ref().filter(|link| link.is_to_be_tended()) else { return };
+        let tended = timeout(self.options.call_timeout, link.tend()).await;
+        if matches!(tended, Ok(Ok(()))) {
+            return;
         }
-        let fault = match timeout(limit, client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => {
-                self.bell.tell(std::mem::take(&mut *tx.hints()));
-                return Ok(answers);
-            }
-            // The server itself said that it did not commit.
-            Ok(Err(error)) if error.code().is_some() && !error.is_closed() => {
-                drop(Object::take(client));
-                return Err(Failure::Undone(Fault::Engine(error)));
-            }
-            Ok(Err(error)) => Fault::Engine(error),
-            Err(_) => Fault::Slow(SLOW),
-        };
-        drop(Object::take(client));
-        Err(Failure::Unknown(fault))
+        if let Some(link) = self.link.take() {
+            link.discard();
+        }
+        if tended.is_err() {
+            self.pause(unavailable(SLOW));
+        }
     }
 
-    /// Settings of the transaction only: what is set for a session would meet other clients behind a pooler.
-    fn begin(&self, group: &[Job]) -> String {
+    /// Runs a group in one transaction. A connection in doubt is dropped, which ends its transaction as well.
+    async fn transact(
+        &mut self,
+        link: Link,
+        asks: &[&Ask],
+        begin_by: Instant,
+        may_be_short: bool,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let may_forget = self.options.database_time && asks.iter().all(|ask| ask.is_forgettable());
+        let statements = if may_be_short && !link.has_rested() { statements(asks) } else { None };
+        let begin = self.begin(&link, asks, may_forget);
+        let claimer = asks.iter().find_map(|ask| if let Ask::Claim(claim) = ask { Some(claim.node) } else { None });
+        let is_renewed = self.options.database_time
+            && self.renewed.is_some_and(|(node, at)| Some(node) == claimer && at.elapsed() < RENEWED);
+        let tx = Tx {
+            link: &link,
+            patience: (Mutex::new(begin_by), self.options.call_timeout),
+            database_time: self.options.database_time,
+            opening: Mutex::new(statements.is_none().then(|| begin.clone())),
+            is_short: statements.is_some(),
+            is_renewed,
+            bell: &self.bell,
+            gained: AtomicI64::new(0),
+            hints: Mutex::default(),
+        };
+        let done = match statements {
+            // One statement is a transaction by itself, if the session has the limits.
+            Some(1) if link.has_session && !may_forget => tx.run_alone(asks).await,
+            Some(_) => tx.run_at_once(&begin, asks).await,
+            None => tx.run_stepwise(asks).await,
+        };
+        match done {
+            Ok(outcomes) => {
+                self.bell.tell(std::mem::take(&mut *tx.hints()));
+                if let Some(node) = claimer.filter(|_| !is_renewed) {
+                    self.renewed = Some((node, Instant::now()));
+                }
+                link.note_heard();
+                self.link = Some(link);
+                Ok(outcomes)
+            }
+            Err(failure) => {
+                let is_about_names = matches!(&failure, Failure::Undone(fault) if fault.is_about_names());
+                if is_about_names && !link.has_session && self.naming != Naming::Never {
+                    tracing::warn!(
+                        reason = failure.explain().to_string(),
+                        "names of statements do not last between here and the database: they are planned anew each time"
+                    );
+                    self.naming = Naming::Never;
+                }
+                match !is_about_names && failure.leaves_connection() {
+                    true => self.link = Some(link),
+                    false => link.discard(),
+                }
+                Err(match failure {
+                    // What may be forgotten may as well be undone.
+                    Failure::Unknown(fault) if may_forget => Failure::Undone(fault),
+                    Failure::Broken(fault) => Failure::Undone(fault),
+                    failure => failure,
+                })
+            }
+        }
+    }
+
+    /// Settings of the transaction only, unless the session is its own: what is set for a session would meet other clients
+    /// behind a pooler.
+    fn begin(&self, link: &Link, asks: &[&Ask], may_forget: bool) -> String {
         let millis = self.options.call_timeout.as_millis().max(1);
         // A commit that waits for the disk is the dearest thing in a task's life.
-        let may_forget = self.options.database_time && group.iter().all(Job::is_forgettable);
-        let waits = if may_forget { "SET LOCAL synchronous_commit = off; " } else { "" };
-        let walks = if group.iter().any(Job::walks_an_index) { WALKS } else { "" };
+        let waits = if may_forget { "; SET LOCAL synchronous_commit = off" } else { "" };
+        let walks = asks.iter().any(|ask| ask.walks_an_index());
+        if link.has_session {
+            let looks = walks || asks.iter().all(|ask| matches!(ask, Ask::Enqueue(_)));
+            return format!("BEGIN{waits}{}", if looks { "" } else { LOOKS });
+        }
         format!(
-            "BEGIN; {waits}{walks}SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
-             SET LOCAL idle_in_transaction_session_timeout = {millis}"
+            "BEGIN{waits}{}; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
+             SET LOCAL idle_in_transaction_session_timeout = {millis}",
+            if walks { WALKS } else { "" }
         )
     }
 }
 
-fn answer(group: Vec<Job>, answers: Vec<Answer>) {
-    for (job, answer) in group.into_iter().zip(answers) {
-        // Nobody may be waiting: a dropped future does not undo its operation.
-        drop(job.reply.send(Ok(answer)));
+/// Closes what a short transaction has left open. The other part of the operation is stored already.
+fn close(outcome: &mut Result<Outcome, StoreError>, rest: Result<Outcome, StoreError>) {
+    let Ok(part) = outcome else { return };
+    match rest {
+        Ok(rest) => part.close(rest),
+        Err(error) if part.is_open() => *outcome = Err(error),
+        Err(error) => {
+            let reason = format!("a part of the operation is stored, the other is not: {error}");
+            *outcome = Err(StoreError::OutcomeUnknown { store: super::failure::KIND, reason });
+        }
     }
 }
 
-fn refuse(group: Vec<Job>, error: &StoreError) {
-    for job in group {
-        drop(job.reply.send(Err(error.clone())));
+impl Tx<'_> {
+    /// Runs one statement without any other. It is committed when it is answered.
+    async fn run_alone(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
+        let answered = self.patiently(self.run_all(asks)).await.map_err(Failure::Unknown)?;
+        answered.map_err(Failure::after_sending)
+    }
+
+    /// Sends a transaction with its commit, and waits for all answers.
+    async fn run_at_once(&self, begin: &str, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
+        // Polled in this order, and each sends what it has when it is polled first.
+        let all = async { tokio::join!(self.send(begin), self.run_all(asks), self.send("COMMIT")) };
+        let (begun, outcomes, committed) = self.patiently(all).await.map_err(Failure::Unknown)?;
+        if let Err(error) = begun {
+            let fault = Failure::after_sending(Fault::Engine(error));
+            // If the server said that it does not begin, it does not go on either.
+            return Err(if let Failure::Undone(fault) = fault { Failure::NotBegun(fault.explain()) } else { fault });
+        }
+        let outcomes = outcomes.map_err(Failure::after_sending)?;
+        committed.map_err(|error| Failure::after_sending(Fault::Engine(error)))?;
+        Ok(outcomes)
+    }
+
+    /// Runs a transaction in which one thing may follow from another.
+    async fn run_stepwise(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
+        let outcomes = match self.patiently(self.run_all(asks)).await.and_then(|answered| answered) {
+            Ok(outcomes) => outcomes,
+            Err(Fault::NotBegun(why)) => return Err(Failure::NotBegun(unavailable(why))),
+            Err(fault @ Fault::Slow(_)) => return Err(Failure::Undone(fault)),
+            Err(fault) => {
+                let undone = self.patiently(self.send("ROLLBACK")).await;
+                return Err(if matches!(undone, Ok(Ok(()))) { Failure::Undone(fault) } else { Failure::Broken(fault) });
+            }
+        };
+        if self.take_opening().is_some() {
+            // Nothing was asked of the database.
+            return Ok(outcomes);
+        }
+        let committed = self.patiently(self.send("COMMIT")).await.map_err(Failure::Unknown)?;
+        committed.map_err(|error| Failure::after_sending(Fault::Engine(error)))?;
+        Ok(outcomes)
     }
 }

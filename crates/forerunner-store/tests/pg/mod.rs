@@ -78,6 +78,12 @@ impl PgServer {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// What the server has written into its log.
+    #[allow(dead_code, reason = "not every test file reads it")]
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
+    }
+
     /// Stops the server as a crash would, and starts it again.
     pub fn crash_and_restart(&self) {
         self.stop();

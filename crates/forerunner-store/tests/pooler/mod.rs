@@ -27,7 +27,7 @@ impl PgBouncer {
         let settings = format!(
             "[databases]\n* = host={} port={} user=forerunner\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 200\n\
-             server_tls_sslmode = disable\nquery_wait_timeout = 30\n",
+             server_tls_sslmode = disable\nquery_wait_timeout = 30\nserver_idle_timeout = 2\n",
             server.ip(),
             server.port(),
         );
