@@ -154,7 +154,7 @@ fn what_was_saved_without_a_calendar_is_taken_up_and_a_broken_one_is_not() {
     json.as_object_mut().expect("an object").remove("calendar");
     let mut after = policy();
     assert!(after.restore(&json.to_string(), 60.0));
-    assert_eq!(after.memory.calendar.now(), 0.0);
+    assert_eq!(after.memory.calendar.now(), 60.0);
     run(&mut after, 0, 90, 6);
     assert!((60.0 + 89.0..=60.0 + 91.0).contains(&after.memory.calendar.now()), "{}", after.memory.calendar.now());
 }
