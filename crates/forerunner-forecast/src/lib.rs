@@ -39,6 +39,7 @@
 //! # Ok::<(), forerunner_forecast::Error>(())
 //! ```
 
+mod calendar;
 mod error;
 mod fixed;
 mod forecaster;

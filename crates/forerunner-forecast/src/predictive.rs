@@ -44,6 +44,8 @@ pub struct Predictive {
     tournament: Tournament,
     /// Seconds to add to an observation's time to get the window's. A tick at least, so that time 0 has one before it.
     shift_s: f64,
+    /// Seconds to add to it to get the calendar's, on which no tick is lost or won at a restart.
+    calendar_shift_s: f64,
     /// Whether nothing was observed since the start or the restore.
     fresh: bool,
     /// Until this time on the window's clock the pool does not shrink, because of a restore.
@@ -72,6 +74,7 @@ impl Predictive {
             memory: Memory { desired: limits.min, ..Memory::new(&settings) },
             tournament: Tournament::new(limits, tuning),
             shift_s: limits.tick_s,
+            calendar_shift_s: limits.tick_s,
             fresh: true,
             settles_at: 0.0,
         })
@@ -87,13 +90,17 @@ impl Predictive {
         let horizon_s = self.cold_start_s(seen) + self.limits.tick_s;
         let memory = &mut self.memory;
         let mut now = seen.t + self.shift_s;
+        let today = seen.t + self.calendar_shift_s;
+        let mut since_s = today - memory.calendar.now();
         if std::mem::take(&mut self.fresh) {
+            since_s = since_s.min(self.limits.tick_s);
             // What the first observation reports is taken to have happened within one tick.
             memory.skip_to(now - self.limits.tick_s);
         }
         let before = memory.window.now();
         now = now.max(before);
         memory.window.record(now, self.shift_s, seen);
+        memory.calendar.observe(today, since_s, seen.arrivals as f64, horizon_s);
         memory.rates.observe(&memory.window, seen.arrivals as f64, now - before, horizon_s);
         memory.service.observe(now - before, seen);
         memory.observed_s += now - before;
@@ -117,12 +124,16 @@ impl Predictive {
             let recalled = memory.rates.recalled(window.now() + horizon_s);
             rates[RECALL] = recalled.map_or(members[EWMA_60], |rate| rate.max(least));
         }
+        let recalled = memory.calendar.recalled().map_or(0.0, |recalled| recalled.rate);
         Outlook {
             t: window.now(),
             cold_s,
             rates,
             fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
             rising: rising_rate(window, horizon_s).unwrap_or(0.0),
+            recalled,
+            // The few tasks of a quiet hour say little about how long those of a busy one take.
+            recalled_service_s: if recalled > 0.0 { service_s.max(memory.service.recent_mean_s()) } else { service_s },
             service_s,
             service_slow_s: memory.service.slow_mean_s(),
             still_half: memory.service.still_there(0.5 * horizon_s, service_s),
@@ -195,6 +206,8 @@ impl Policy for Predictive {
         self.memory.hold.push(now, need);
         let held = self.memory.hold.greatest_since(now - rule.hold_s).map_or(need, |(_, held)| held);
         let mut wanted = bounded(needs.wanted(held, standing.size()));
+        let recalled = self.memory.calendar.recalled().filter(|_| needs.is_recalled(held, standing.size()));
+        let need = if recalled.is_some() { wanted } else { need };
         let learning = !self.memory.has_learned() || now < self.settles_at;
         if learning {
             wanted = wanted.max(f64::from(self.memory.desired));
@@ -217,10 +230,12 @@ impl Policy for Predictive {
             (rate, _) if rate > 0.0 => rate,
             _ => outlook.rates[EWMA_60],
         };
-        let forecast = self.expectation(seen, &outlook, bounded(rate));
+        let forecast = self.expectation(seen, &outlook, bounded(rate.max(outlook.recalled)));
         let complaint = self.tournament.complaint();
-        let told = Told { seen, forecast: &forecast, rule: &rule, rate, need, desired, reason, complaint };
-        Decision { desired, need, reason, detail: explain(&told), rule: rule.words().into(), forecast: Some(forecast) }
+        let habit = recalled.map(|recalled| recalled.habit);
+        let told = Told { seen, forecast: &forecast, rule: &rule, habit, rate, need, desired, reason, complaint };
+        let rule = habit.map_or_else(|| rule.words(), |habit| format!("{}; else {}", habit.words(), rule.words()));
+        Decision { desired, need, reason, detail: explain(&told), rule: rule.into(), forecast: Some(forecast) }
     }
 
     fn band_coverage(&self) -> Option<f64> {
@@ -243,9 +258,12 @@ impl Policy for Predictive {
             return false;
         }
         let before = memory.window.now();
-        let begin = before + if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
+        let away_s = if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
+        let begin = before + away_s;
         memory.skip_to(begin);
         self.tournament.resume(std::mem::take(&mut memory.scores));
+        memory.calendar.skip(away_s);
+        self.calendar_shift_s = memory.calendar.now();
         self.memory = memory;
         self.shift_s = begin + self.limits.tick_s;
         self.fresh = true;
@@ -256,187 +274,4 @@ impl Policy for Predictive {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Objective;
-    use proptest::prelude::*;
-
-    fn limits() -> PolicyLimits {
-        PolicyLimits { min: 1, max: 200, cold_start_s: 10.0, tick_s: 1.0, objective: Objective::default() }
-    }
-
-    fn policy() -> Predictive {
-        Predictive::new(PredictiveSettings::default(), limits()).expect("defaults are in range")
-    }
-
-    /// One second in which `n` tasks come and go, `service_s` each, on a pool that just suffices.
-    fn second(t: f64, n: u64, service_s: f64) -> Observation {
-        let busy = (n as f64 * service_s) as u32;
-        Observation {
-            t,
-            arrivals: n,
-            completions: n,
-            mean_service_s: Some(service_s),
-            completed: (0..n).map(|i| (i, service_s)).collect(),
-            started: n,
-            in_flight: busy,
-            ready: 2,
-            ..Observation::default()
-        }
-    }
-
-    fn run(policy: &mut Predictive, from: u32, to: u32, n: u64) -> Decision {
-        (from..=to).map(|t| policy.decide(&second(f64::from(t), n, 5.0))).last().expect("at least one second")
-    }
-
-    #[test]
-    fn a_steady_load_gets_its_offered_load_and_a_margin() {
-        let decision = run(&mut policy(), 0, 900, 4);
-        assert!((20..=32).contains(&decision.desired), "20 Erlang: {decision:?}");
-        let forecast = decision.forecast.expect("it forecasts");
-        assert!((forecast.rate_per_s - 4.0).abs() < 0.1 && (forecast.service_s - 5.0).abs() < 0.1, "{forecast:?}");
-        assert!((forecast.completion_rate_per_s - 4.0).abs() < 0.1 && forecast.depth < 1.0, "{forecast:?}");
-        assert!(decision.detail.starts_with("4.0 tasks/s expected in 11.0 s (band "), "{}", decision.detail);
-    }
-
-    #[test]
-    fn the_first_second_is_sized_for_what_it_brings() {
-        let first = Observation { t: 0.0, arrivals: 10, queue_depth: 10, ready: 1, ..Observation::default() };
-        let decision = policy().decide(&first);
-        assert!(decision.desired >= 10, "{decision:?}");
-        let idle = policy().decide(&Observation { ready: 1, ..Observation::default() });
-        assert_eq!((idle.desired, idle.reason), (1, ReasonCode::Learning), "nothing came, so nothing changes");
-    }
-
-    #[test]
-    fn it_rises_at_once_and_falls_after_the_hold() {
-        let mut policy = policy();
-        let before = run(&mut policy, 0, 600, 2).desired;
-        let peak = run(&mut policy, 601, 640, 8).desired;
-        assert!(peak > 2 * before, "{before} then {peak}");
-        let after = policy.decide(&second(641.0, 2, 5.0));
-        assert!(after.desired >= peak - 1, "held: {after:?}");
-        let after = run(&mut policy, 642, 3000, 2);
-        assert!(after.desired <= before + 3, "let go: {after:?}");
-    }
-
-    #[test]
-    fn shadow_pools_lower_the_cost_of_a_calm_load_and_price_other_objectives() {
-        let mut policy = policy();
-        let before = run(&mut policy, 0, 120, 4);
-        let after = run(&mut policy, 121, 1800, 4);
-        assert!(after.desired <= before.desired && after.rule != before.rule, "{before:?} then {after:?}");
-        let prices = policy.what_if(&[0.5, 0.99, 0.999]);
-        assert!(prices.iter().all(|price| price.reachable), "{prices:?}");
-        assert!(prices.windows(2).all(|pair| pair[0].agents <= pair[1].agents), "{prices:?}");
-        assert!((15.0..40.0).contains(&prices[1].agents), "20 Erlang: {prices:?}");
-        assert!(self::policy().what_if(&[0.99]).is_empty(), "nothing is known yet");
-        assert!(policy.save().expect("it has a memory").len() < 200_000);
-    }
-
-    #[test]
-    fn a_restart_neither_forgets_nor_shrinks_the_pool() {
-        let mut before = policy();
-        let desired = run(&mut before, 0, 600, 6).desired;
-        let saved = before.save().expect("it has a memory");
-        assert!(saved.starts_with("{\"version\":4,"), "{}", &saved[..40]);
-        let mut after = policy();
-        assert!(after.restore(&saved, 120.0));
-        let quiet = Observation { t: 1.0, ready: desired, ..Observation::default() };
-        assert!(after.decide(&quiet).desired >= desired, "one quiet second after a gap of two minutes is no lull");
-        let still = after.decide(&Observation { t: 50.0, ..quiet });
-        assert!(still.desired >= desired, "nor are fifty: {still:?}");
-        // Thirty tasks are on agents.
-        let again = run(&mut after, 51, 110, 6);
-        assert!(again.desired >= 30 && (again.forecast.expect("set").service_s - 5.0).abs() < 0.1, "{again:?}");
-    }
-
-    #[test]
-    fn a_pool_with_few_tasks_shrinks_again() {
-        let mut policy = policy();
-        let burst = Observation { t: 0.0, arrivals: 10, queue_depth: 10, ready: 1, ..Observation::default() };
-        assert!(policy.decide(&burst).desired >= 10);
-        let done =
-            Observation { t: 8.0, completions: 10, mean_service_s: Some(4.0), ready: 11, ..Observation::default() };
-        assert!(policy.decide(&done).desired >= 10, "too little is known");
-        let quiet = |t| Observation { t, ready: 11, ..Observation::default() };
-        let last = (9..2000).map(|t| policy.decide(&quiet(f64::from(t))).desired).last();
-        assert_eq!(last, Some(1));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_not_taken_up() {
-        let mut policy = policy();
-        let saved = policy.save().expect("it has a memory");
-        for text in ["", "{}", "[1]", &saved.replace("\"version\":4", "\"version\":9"), &saved[..saved.len() / 2]] {
-            assert!(!policy.restore(text, 1.0), "{text}");
-        }
-        assert!(policy.restore(&saved, f64::NAN));
-    }
-
-    #[test]
-    fn irregular_ticks_change_little() {
-        let mut policy = policy();
-        let regular = run(&mut self::policy(), 0, 600, 4).desired;
-        let mut last = 0;
-        for t in 1..=600 {
-            let whole = second(f64::from(t), 4, 5.0);
-            let early =
-                Observation { t: f64::from(t) - 0.7, arrivals: 1, completions: 0, completed: vec![], ..whole.clone() };
-            policy.decide(&Observation { started: 0, mean_service_s: None, ..early });
-            last = policy.decide(&Observation { arrivals: 3, ..whole }).desired;
-        }
-        assert!(last.abs_diff(regular) <= 3, "{last} against {regular}");
-    }
-
-    fn anything() -> impl Strategy<Value = Observation> {
-        let number = prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-1.0), Just(1e300), 0.0..1e4f64];
-        let count = prop_oneof![Just(0u64), Just(u64::MAX), 0..1000u64];
-        let size = prop_oneof![Just(0u32), Just(u32::MAX), 0..100u32];
-        let pairs = proptest::collection::vec((0..9u64, number.clone()), 0..4);
-        (
-            (number.clone(), count.clone(), count.clone(), proptest::option::of(number.clone())),
-            (size.clone(), size.clone(), size.clone(), size),
-            (proptest::option::of(number.clone()), proptest::option::of(number), count.clone(), count),
-            (pairs.clone(), pairs),
-        )
-            .prop_map(|(a, b, c, d)| Observation {
-                t: a.0,
-                arrivals: a.1,
-                completions: a.2,
-                mean_service_s: a.3,
-                queue_depth: b.0,
-                in_flight: b.1,
-                ready: b.2,
-                starting: b.3,
-                mean_context_tokens: c.0,
-                cold_start_s: c.1,
-                started: c.2,
-                late: c.3,
-                arrived: d.0,
-                completed: d.1,
-                ..Observation::default()
-            })
-    }
-
-    proptest! {
-        // Each case runs hundreds of shadows.
-        #![proptest_config(ProptestConfig::with_cases(24))]
-
-        #[test]
-        fn any_observations_give_finite_needs_within_the_limits(seen in proptest::collection::vec(anything(), 1..40)) {
-            let mut policy = policy();
-            for seen in &seen {
-                let decision = policy.decide(seen);
-                prop_assert!((1..=200).contains(&decision.desired));
-                prop_assert!(decision.need.is_finite() && decision.need >= 0.0);
-                let forecast = decision.forecast.expect("it forecasts");
-                for x in [forecast.rate_per_s, forecast.rate_low, forecast.rate_high, forecast.service_s, forecast.depth] {
-                    prop_assert!(x.is_finite() && x >= 0.0, "{forecast:?}");
-                }
-            }
-            let saved = policy.save().expect("it has a memory");
-            prop_assert!(self::policy().restore(&saved, 10.0), "{saved}");
-        }
-    }
-}
+mod tests;

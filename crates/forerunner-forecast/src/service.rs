@@ -158,6 +158,11 @@ impl ServiceModel {
         ((self.slow.1 + prior * PRIOR_S) / (self.slow.0 + prior)).max(1e-6)
     }
 
+    /// Mean of the durations kept, however long ago they were, in seconds; 0 before there are any.
+    pub(crate) fn recent_mean_s(&self) -> f64 {
+        self.recent.iter().sum::<f64>() / self.recent.len().max(1) as f64
+    }
+
     /// Expects a task's seconds on an agent `horizon_s` ahead.
     ///
     /// A clear trend, of durations or of the context sizes that explain them, is carried from the decayed mean's own age

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PredictiveSettings;
 use crate::{
+    calendar::Calendar,
     forecaster::Forecaster,
     hold::Hold,
     service::ServiceModel,
@@ -29,6 +30,9 @@ pub(super) struct Memory {
     pub levels: Levels,
     /// What the tournament learned, as of the last save.
     pub scores: Scores,
+    /// Absent in what was written before there was one.
+    #[serde(default)]
+    pub calendar: Calendar,
     /// Seconds observed in all.
     pub observed_s: f64,
     pub desired: u32,
@@ -44,6 +48,7 @@ impl Memory {
             hold: Hold::default(),
             levels: Levels::default(),
             scores: Scores::default(),
+            calendar: Calendar::default(),
             observed_s: 0.0,
             desired: 0,
         }
@@ -57,6 +62,7 @@ impl Memory {
             && self.hold.is_sound()
             && self.levels.is_sound()
             && self.scores.is_sound()
+            && self.calendar.is_sound()
             && self.observed_s.is_finite()
     }
 

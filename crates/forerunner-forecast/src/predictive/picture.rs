@@ -1,12 +1,14 @@
 //! How one decision is told.
 
-use crate::{Forecast, Observation, ReasonCode, tournament::Rule};
+use crate::{Forecast, Observation, ReasonCode, calendar::Habit, tournament::Rule};
 
 /// What one decision was made from.
 pub(super) struct Told<'a> {
     pub seen: &'a Observation,
     pub forecast: &'a Forecast,
     pub rule: &'a Rule,
+    /// The habit that asks for more than the rule does.
+    pub habit: Option<Habit>,
     /// The rate of the forecast in charge, before a surge or a rise took its place.
     pub rate: f64,
     pub need: f64,
@@ -18,7 +20,7 @@ pub(super) struct Told<'a> {
 
 /// The numbers that decided, in words.
 pub(super) fn explain(told: &Told) -> String {
-    let Told { seen, forecast, rule, rate, need, desired, reason, complaint } = told;
+    let Told { seen, forecast, rule, habit, rate, need, desired, reason, complaint } = told;
     let (need, hold_s) = (need.ceil(), rule.hold_s);
     let mut text = format!(
         "{:.1} tasks/s expected in {:.1} s (band {:.1}-{:.1}) x {:.1} s each: {need:.0} needed; {} now",
@@ -39,6 +41,10 @@ pub(super) fn explain(told: &Told) -> String {
         _ => String::new(),
     };
     text.push_str(&more);
+    if let Some(habit) = habit {
+        text.push_str("; by ");
+        text.push_str(habit.words());
+    }
     if let Some(complaint) = complaint {
         text.push_str("; ");
         text.push_str(complaint);

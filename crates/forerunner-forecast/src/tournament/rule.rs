@@ -13,6 +13,9 @@ pub(crate) const FAST_S: f64 = 5.0;
 /// mends within a fraction of a task makes few tasks late, one that outlasts a task makes many. Measured: at equal late
 /// share the recorded loads need 0.6 times the margin at a cold start of 2 s that they need at 30 s.
 const MENDED_SOON: f64 = 0.6;
+/// Standard deviations added for chance to what came at this time before: as many as meet the objective before anything is
+/// known.
+const RECALL_MARGIN: f64 = 2.0;
 /// A need this little above a whole number does not take one agent more.
 const ROUNDING: f64 = 1e-6;
 
@@ -56,6 +59,10 @@ pub(crate) struct Outlook {
     pub fast: f64,
     /// What a clear rise of the last minute comes to at the horizon, in arrivals per second; 0 without one.
     pub rising: f64,
+    /// What came at this time of days before and is about to come again, in arrivals per second; 0 where nothing is.
+    pub recalled: f64,
+    /// Expected seconds on an agent of what is recalled.
+    pub recalled_service_s: f64,
     /// Expected seconds on an agent.
     pub service_s: f64,
     /// The same over a longer past.
@@ -100,18 +107,28 @@ pub(crate) struct Needs {
     pub backlog: f64,
     /// Greatest between now and the horizon: below this the pool must not shrink.
     pub on_the_way: f64,
+    /// Of what came at this time of days before; 0 where nothing is about to come. Never held: what does not come after all
+    /// costs a few minutes.
+    pub recalled: f64,
     /// Whether the fast rate took the forecast's place.
     pub surge: bool,
 }
 
 impl Needs {
+    /// Greatest need by what is known of today: what is held.
     pub fn greatest(&self) -> f64 {
         self.forecast.max(self.backlog)
     }
 
     /// Agents wanted before bounds, given the greatest need of the hold and the pool's size.
     pub fn wanted(&self, held: f64, size: f64) -> f64 {
-        held.max(self.on_the_way.min(size))
+        held.max(self.on_the_way.min(size)).max(self.recalled)
+    }
+
+    /// Whether more agents are wanted because of what came at this time of days before.
+    pub fn is_recalled(&self, held: f64, size: f64) -> bool {
+        let today = Self { recalled: 0.0, ..*self };
+        whole(self.wanted(held, size)) > whole(today.wanted(held, size))
     }
 }
 
@@ -174,6 +191,7 @@ impl Rule {
     /// What this rule asks for on a pool that stands so.
     pub fn needs(&self, standing: &Standing, outlook: &Outlook) -> Needs {
         let in_system = standing.in_system();
+        let recalled = recalled_need(in_system, outlook);
         let present = match self.source {
             Source::Present => Some(in_system + self.margin * in_system.max(1.0).sqrt()),
             Source::Spares => Some(in_system + self.margin),
@@ -181,7 +199,7 @@ impl Rule {
             Source::Rate(_) | Source::Greatest => None,
         };
         if let Some(forecast) = present {
-            return Needs { forecast, backlog: 0.0, on_the_way: in_system, surge: false };
+            return Needs { forecast, backlog: 0.0, on_the_way: in_system, recalled, surge: false };
         }
         let (rate, surge) = self.rate(outlook);
         let dispersion = if self.wary { outlook.dispersion } else { 1.0 };
@@ -190,8 +208,18 @@ impl Rule {
         let z = self.margin * (1.0 - MENDED_SOON * outlook.still_there);
         let forecast = load(outlook.still_there).need(z);
         let on_the_way = forecast.max(load(outlook.still_half).need(z)).max(in_system);
-        Needs { forecast, backlog: backlog_need(standing, outlook, rate), on_the_way, surge }
+        Needs { forecast, backlog: backlog_need(standing, outlook, rate), on_the_way, recalled, surge }
     }
+}
+
+/// Agents for what came at this time of days before, whatever the rule; 0 where nothing is about to come.
+fn recalled_need(in_system: f64, outlook: &Outlook) -> f64 {
+    let Outlook { recalled: rate, recalled_service_s: service_s, still_there, .. } = *outlook;
+    if rate == 0.0 {
+        return 0.0;
+    }
+    let load = Load { in_system, rate, service_s, still_there, dispersion: 1.0 };
+    load.need(RECALL_MARGIN * (1.0 - MENDED_SOON * still_there))
 }
 
 /// Agents that bring a backlog down: those there are, plus enough for what they cannot take.

@@ -12,6 +12,8 @@ fn outlook(t: f64) -> Outlook {
         rates: [0.0; RATES],
         fast: 0.0,
         rising: 0.0,
+        recalled: 0.0,
+        recalled_service_s: 5.0,
         service_s: 5.0,
         service_slow_s: 5.0,
         still_half: 0.0,

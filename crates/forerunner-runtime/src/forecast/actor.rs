@@ -237,7 +237,7 @@ impl ForecastActor {
     fn save_if_due(&mut self, now: Timestamp) {
         if now.since(self.saved_at) >= SAVE_EVERY {
             (self.saved_at, self.saved_size_at) = (now, now);
-            if let Some(call) = self.save(now) {
+            if let Some(call) = self.save() {
                 actix_rt::spawn(call);
             }
         } else if now.since(self.saved_size_at) >= SAVE_SIZE_EVERY {
@@ -268,10 +268,12 @@ impl ForecastActor {
     }
 
     /// Writes down what was learned.
-    fn save(&self, now: Timestamp) -> Option<impl Future<Output = ()> + use<>> {
+    fn save(&self) -> Option<impl Future<Output = ()> + use<>> {
         let SavedSize { desired, seq } = self.size();
         let (policy, text) = (self.policy.name().to_owned(), self.policy.save()?);
-        let saved = SavedHistory { at: now, policy, text, desired, seq };
+        // What was learned is as old as the last look, and the time of day must not be lost at a restart.
+        let at = self.decided_at.unwrap_or(self.begun);
+        let saved = SavedHistory { at, policy, text, desired, seq };
         let text = serde_json::to_string(&saved).ok()?;
         let call = self.deps.node.store.put_note(SavedHistory::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
@@ -303,13 +305,13 @@ impl ForecastActor {
     fn change(&mut self, patch: PoolPatch, ctx: &mut Context<Self>) -> Result<(), Error> {
         let limits = self.checked(patch)?;
         if limits != self.limits {
-            let learned = self.policy.save();
+            let (learned, now) = (self.policy.save(), self.deps.now());
             let mut policy = self.deps.make_policy(limits)?;
             if let Some(learned) = learned {
-                policy.restore(&learned, 0.0);
+                policy.restore(&learned, now.since(self.decided_at.unwrap_or(self.begun)).as_secs_f64());
             }
             // A policy's time begins with it.
-            self.begun = self.deps.now();
+            self.begun = now;
             self.policy = policy;
             self.limits = limits;
         }
@@ -419,7 +421,7 @@ impl Handler<Retire> for ForecastActor {
 
     fn handle(&mut self, msg: Retire, ctx: &mut Self::Context) {
         self.retired = true;
-        let save = self.save(self.deps.now());
+        let save = self.save();
         let done = async move {
             if let Some(save) = save {
                 save.await;

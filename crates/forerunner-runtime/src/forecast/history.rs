@@ -70,7 +70,7 @@ fn push_bounded<T>(ring: &mut VecDeque<T>, item: T, most: usize) {
 /// What survives a restart, as kept in the store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SavedHistory {
-    /// When it was saved.
+    /// When the policy last looked before it was saved.
     pub(crate) at: Timestamp,
     /// Which policy wrote it.
     pub(crate) policy: String,

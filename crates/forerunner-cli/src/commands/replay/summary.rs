@@ -119,7 +119,7 @@ fn singles(study: &Study, lines: &[Line]) -> String {
     settings.retain(|single| single.runs.len() == study.cells.len());
     let mut text = format!(
         "\nOne setting for every cell: of each rule its defaults and the setting that meets the objective in most cells.\n\n\
-         | setting | meets it in | mean late | both meet it in | its cost there | `{name}` there | `{name}` / its |\n|---|--:|--:|--:|--:|--:|--:|\n"
+         | setting | meets it in | mean late | both meet it in | its cost there | `{name}` there | `{name}` / its | best tuned rule / its | perfect / its |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     );
     for single in pick(&settings) {
         let _ = writeln!(text, "{}", single.row(study, lines));
@@ -160,27 +160,29 @@ impl Single<'_> {
 
     fn row(&self, study: &Study, lines: &[Line]) -> String {
         let mean_late = self.runs.iter().map(|run| run.report.late_share).sum::<f64>() / self.runs.len() as f64;
-        let both: Vec<(f64, f64)> = self
+        let both: Vec<[f64; 3]> = self
             .runs
             .iter()
             .filter(|run| run.report.meets_objective())
             .filter_map(|run| {
-                let ours = lines.iter().find(|line| line.ours.cell == run.cell)?;
-                ours.ours.report.meets_objective().then_some(())?;
-                Some((study.cells[run.cell].ratio(&run.report)?, ours.cost?))
+                let line = lines.iter().find(|line| line.ours.cell == run.cell)?;
+                line.ours.report.meets_objective().then_some(())?;
+                Some([study.cells[run.cell].ratio(&run.report)?, line.cost?, line.peer_cost?])
             })
             .collect();
-        let its = geometric_mean(both.iter().map(|(its, _)| *its));
-        let ours = geometric_mean(both.iter().map(|(_, ours)| *ours));
+        let [its, ours, best] = [0, 1, 2].map(|at| geometric_mean(both.iter().map(|costs| costs[at])));
+        let versus_its = |cost: Option<f64>| number(cost.zip(its).map(|(cost, its)| cost / its));
         format!(
-            "| `{}` | {} | {} | {} | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} |",
             self.label,
             self.met(),
             percent(mean_late),
             both.len(),
             number(its),
             number(ours),
-            number(ours.zip(its).map(|(ours, its)| ours / its)),
+            versus_its(ours),
+            versus_its(best),
+            versus_its(Some(1.0)),
         )
     }
 }
@@ -260,10 +262,10 @@ mod tests {
 
         One setting for every cell: of each rule its defaults and the setting that meets the objective in most cells.
 
-        | setting | meets it in | mean late | both meet it in | its cost there | `predictive` there | `predictive` / its |
-        |---|--:|--:|--:|--:|--:|--:|
-        | `utilisation` | 0 | 50.00 % | 0 | – | – | – |
-        | `utilisation:interval_s=3` | 2 | 0.00 % | 1 | 2.00 | 1.50 | 0.75 |
+        | setting | meets it in | mean late | both meet it in | its cost there | `predictive` there | `predictive` / its | best tuned rule / its | perfect / its |
+        |---|--:|--:|--:|--:|--:|--:|--:|--:|
+        | `utilisation` | 0 | 50.00 % | 0 | – | – | – | – | – |
+        | `utilisation:interval_s=3` | 2 | 0.00 % | 1 | 2.00 | 1.50 | 0.75 | 1.00 | 0.50 |
         ");
     }
 }
