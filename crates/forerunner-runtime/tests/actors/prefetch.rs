@@ -49,6 +49,8 @@ impl Left {
     async fn taken_over(&self) -> Running {
         let rig = Rig::new().store(self.store.clone()).pool("p", script("10s"), |pool| (pool.min, pool.max) = (1, 1));
         let rig = rig.start().await;
+        // The other node's pause is kept in the store.
+        rig.handle().resume("p").await.unwrap();
         rig.until_ready("p", 1).await;
         self.calls.lock().unwrap().clear();
         rig
