@@ -95,7 +95,7 @@ cargo test --locked --workspace --features "$features" --doc
 
 # Benchmarks are left out: they are programs of their own, not tests.
 step "unit, property and integration tests"
-cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests
+cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests --no-fail-fast
 
 # They assert what they show.
 step "examples"
@@ -110,4 +110,4 @@ cargo build --locked -p forerunner-cli
 
 step "end-to-end tests"
 # The library first, the end-to-end tests last: their summary is the last line.
-cargo test --locked -p forerunner-e2e --lib --tests
+cargo test --locked -p forerunner-e2e --lib --tests --no-fail-fast
