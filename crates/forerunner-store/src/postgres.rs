@@ -41,7 +41,7 @@ use std::{
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use futures_util::future::join_all;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::{
     address::Address,
@@ -49,7 +49,7 @@ use self::{
     failure::{KIND, closed, unavailable},
     janitor::{Janitor, Retire},
     jobs::{Ask, Job},
-    writer::Writer,
+    writer::{Order, Writer},
 };
 use crate::{
     Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
@@ -59,6 +59,8 @@ use crate::{
 
 /// Connections that operations are run on side by side, if a node may have so many.
 const LANES: usize = 3;
+/// The one that begins tasks.
+const BEGINS: usize = 1;
 /// Most operations that may wait.
 const MAX_WAITING: usize = 16_384;
 
@@ -100,12 +102,19 @@ impl Default for PostgresOptions {
 /// blocks the thread that makes it, and each is bounded in time: without a connection it answers
 /// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
 pub struct PostgresStore {
-    lanes: Mutex<Option<Vec<mpsc::UnboundedSender<Job>>>>,
+    lanes: Mutex<Option<Lanes>>,
     waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
     bell: Arc<Bell>,
     wishes: mpsc::UnboundedSender<Retire>,
+}
+
+/// The ways to the lanes.
+struct Lanes {
+    senders: Vec<mpsc::UnboundedSender<Job>>,
+    /// Operations sent to the lane that begins tasks.
+    begun: u64,
 }
 
 impl PostgresStore {
@@ -142,9 +151,11 @@ impl PostgresStore {
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
             let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every, wishes: wished };
-            let writers = receivers.into_iter().map(|jobs| {
-                let lane = Writer::new(links.clone(), options, naming, jobs, Arc::clone(&rung));
-                lane.serve()
+            let (ends, ended) = watch::channel(0);
+            let ends = &ends;
+            let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
+                let order = Order { ended: ended.clone(), ends: (lane == BEGINS).then_some(ends) };
+                Writer::new(links.clone(), options, naming, jobs, Arc::clone(&rung), order).serve()
             });
             tokio::select! {
                 _ = join_all(writers) => {}
@@ -159,7 +170,7 @@ impl PostgresStore {
         let thread = thread.spawn(move || runtime.block_on(serve)).map_err(|error| unavailable(error.to_string()))?;
         outcome.recv().unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")))?;
         Ok(Self {
-            lanes: Mutex::new(Some(senders)),
+            lanes: Mutex::new(Some(Lanes { senders, begun: 0 })),
             waiting: Arc::default(),
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
@@ -170,7 +181,7 @@ impl PostgresStore {
 
     fn ask<T: Send + 'static>(&self, ask: Ask) -> StoreFuture<T> {
         let (reply, answer) = oneshot::channel();
-        if let Err(error) = self.send(Job { ask, reply }) {
+        if let Err(error) = self.send(Job { ask, after: 0, reply }) {
             return Box::pin(std::future::ready(Err(error)));
         }
         let waiting = Waiting(Arc::clone(&self.waiting));
@@ -181,15 +192,20 @@ impl PostgresStore {
         })
     }
 
-    fn send(&self, job: Job) -> Result<(), StoreError> {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = |lanes: &Vec<mpsc::UnboundedSender<Job>>| lanes.get(job.ask.lane()).or(lanes.first()).cloned();
-        let Some(sender) = lanes.as_ref().and_then(lane) else { return Err(closed()) };
+    fn send(&self, mut job: Job) -> Result<(), StoreError> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Lanes { senders, begun }) = lanes.as_mut() else { return Err(closed()) };
+        let lane = if job.ask.lane() < senders.len() { job.ask.lane() } else { 0 };
         if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             return Err(unavailable(format!("{MAX_WAITING} operations wait for the database")));
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        sender.send(job).map_err(|_| unavailable("the thread of the store stopped"))
+        if lane == BEGINS {
+            *begun += 1;
+        } else if job.ask.follows() {
+            job.after = *begun;
+        }
+        senders[lane].send(job).map_err(|_| unavailable("the thread of the store stopped"))
     }
 }
 

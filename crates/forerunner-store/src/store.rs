@@ -25,7 +25,9 @@ pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// a claim that a crash forgets leaves the task queued, and the epochs handed out before a crash are never accepted
 /// after it.
 ///
-/// **Ordered**: calls made one after another on one thread take effect in that order.
+/// **Ordered**: calls made one after another on one thread take effect in that order. Where the store is
+/// [shared](Store::is_shared), plain submissions and claims, ends of attempts, and what a clock causes may overtake each other while
+/// they are under way; whatever else is asked comes after the submissions, claims and ends before it.
 ///
 /// **Fenced**: only the newest epoch of a running task may settle it.
 ///

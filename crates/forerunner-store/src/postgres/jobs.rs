@@ -55,6 +55,8 @@ pub(super) type Answer = Box<dyn Any + Send>;
 /// A question with where its answer goes.
 pub(super) struct Job {
     pub ask: Ask,
+    /// How many operations that begin tasks have to be over before it.
+    pub after: u64,
     pub reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
@@ -104,6 +106,11 @@ impl Ask {
             ExpireContexts(..) | ForgetEvents(..) | Time | Check => 2,
             _ => 0,
         }
+    }
+
+    /// Whether it has to see what was begun before it was asked, in whichever lane.
+    pub fn follows(&self) -> bool {
+        self.lane() == 0 && !matches!(self, Ask::Settle(_) | Ask::Assign(_))
     }
 
     /// How much work it is: 1 for a task that is written along with others.

@@ -8,7 +8,7 @@ use std::{
 use deadpool_postgres::Pool;
 use forerunner_core::NodeId;
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
+    sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -78,8 +78,17 @@ impl Failure {
     }
 }
 
+/// What keeps a lane behind another one.
+pub(super) struct Order<'a> {
+    /// How many operations that begin tasks are over.
+    pub ended: watch::Receiver<u64>,
+    /// Where that is counted, if this is their lane.
+    pub ends: Option<&'a watch::Sender<u64>>,
+}
+
 /// A lane: what runs one part of the operations, over a connection of its own.
-pub(super) struct Writer {
+pub(super) struct Writer<'a> {
+    order: Order<'a>,
     pool: Pool,
     options: PostgresOptions,
     naming: Naming,
@@ -92,15 +101,16 @@ pub(super) struct Writer {
     renewed: Option<(NodeId, Instant)>,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     pub fn new(
         pool: Pool,
         options: PostgresOptions,
         naming: Naming,
         jobs: UnboundedReceiver<Job>,
         bell: Arc<Bell>,
+        order: Order<'a>,
     ) -> Self {
-        Self { pool, options, naming, jobs, bell, link: None, broken: None, renewed: None }
+        Self { order, pool, options, naming, jobs, bell, link: None, broken: None, renewed: None }
     }
 
     /// Runs until nobody can ask any more and all that was asked is answered.
@@ -114,7 +124,14 @@ impl Writer {
                 weight += job.ask.weight();
                 group.push(job);
             }
+            let after = group.iter().map(|job| job.after).max().unwrap_or(0);
+            // Fails when that lane is over: then nothing is under way there.
+            drop(self.order.ended.wait_for(|ended| *ended >= after).await);
+            let count = group.len() as u64;
             self.run(group).await;
+            if let Some(ends) = self.order.ends {
+                ends.send_modify(|ended| *ended += count);
+            }
             self.tend().await;
         }
     }
