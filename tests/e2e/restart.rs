@@ -52,6 +52,9 @@ async fn queued_and_scheduled_tasks_results_and_keys_survive_a_restart() {
     assert!(replayed && again["id"] == done["id"] && again["output"] == done["output"], "{again}");
     let (replayed, again) = keyed(&client, "later", &json!({ "input": null, "run_at": run_at })).await;
     assert!(replayed && again["id"] == scheduled["id"], "{again}");
+    let pool = client.get("/v1/pools/work").await;
+    assert!(pool["state"] == "paused" && pool["waiting"].as_u64() >= Some(20), "a pause is kept: {pool}");
+    client.ask(Call::new("POST", "/v1/pools/work:resume")).await.expect(200);
     for (number, task) in queued.iter().enumerate() {
         let task = client.ended(task).await;
         assert_eq!((&task["state"], &task["output"]["echo"]), (&json!("succeeded"), &json!({ "number": number })));
