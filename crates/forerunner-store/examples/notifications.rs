@@ -20,9 +20,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{
-    LeaseEpoch, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
-};
+use forerunner_core::{NewTask, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, Timestamp};
 use forerunner_store::{Beat, Hints, LEASE, PostgresOptions, PostgresStore, Store, StoreError, Submission};
 use futures_util::future::{join_all, try_join_all};
 use pg::PgServer;
@@ -196,32 +194,8 @@ const fn now() -> Timestamp {
 }
 
 fn submission(number: u64) -> Submission {
-    let task = Task {
-        id: TaskId::from_parts(now(), u128::from(number)),
-        pool: pool(),
-        state: TaskState::Queued,
-        input: Payload::trusted("\"a short input\""),
-        context: None,
-        priority: Priority::default(),
-        context_version: 0,
-        context_born: 0,
-        submitted_at: now(),
-        run_at: now(),
-        deadline: None,
-        timeout: Duration::from_secs(60),
-        retry: RetryPolicy::default(),
-        labels: Default::default(),
-        idempotency_key: None,
-        attempt: 0,
-        crashes: 0,
-        epoch: LeaseEpoch::default(),
-        started_at: None,
-        finished_at: None,
-        context_cost: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    };
+    let new = NewTask::new(pool(), Payload::trusted("\"a short input\""));
+    let id = TaskId::from_parts(now(), u128::from(number));
+    let task = Task::accepted(id, new, now(), Duration::from_secs(60), RetryPolicy::default());
     Submission { task, fingerprint: None }
 }

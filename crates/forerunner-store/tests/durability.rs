@@ -9,7 +9,7 @@ use std::{
 };
 
 use forerunner_core::{
-    ContextId, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+    ContextId, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
     Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, Rescue, Settlement, SqliteOptions, SqliteStore,
@@ -35,33 +35,9 @@ fn id(number: i64) -> TaskId {
 }
 
 fn task(number: i64, input: &str) -> Submission {
-    let task = Task {
-        id: id(number),
-        pool: pool(),
-        state: TaskState::Queued,
-        input: Payload::trusted(format!("{input:?}")),
-        context: None,
-        priority: Priority::default(),
-        context_version: 0,
-        context_born: 0,
-        context_cost: None,
-        submitted_at: at(number),
-        run_at: at(number),
-        deadline: None,
-        timeout: Duration::from_secs(60),
-        retry: RetryPolicy::default(),
-        labels: [("n".to_owned(), number.to_string())].into(),
-        idempotency_key: None,
-        attempt: 0,
-        crashes: 0,
-        epoch: LeaseEpoch::default(),
-        started_at: None,
-        finished_at: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    };
+    let mut new = NewTask::new(pool(), Payload::trusted(format!("{input:?}")));
+    new.labels = [("n".to_owned(), number.to_string())].into();
+    let task = Task::accepted(id(number), new, at(number), Duration::from_secs(60), RetryPolicy::default());
     Submission { task, fingerprint: None }
 }
 

@@ -7,8 +7,8 @@ mod pg;
 use std::time::Duration;
 
 use forerunner_core::{
-    ErrorKind, IdempotencyKey, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskError,
-    TaskId, TaskState, Timestamp,
+    ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError, TaskId,
+    TaskState, Timestamp,
 };
 use forerunner_store::{
     Claim, Enqueued, LEASE, PostgresOptions, PostgresStore, Retired, Settlement, Store, Submission, TaskFilter,
@@ -34,33 +34,8 @@ async fn now(store: &PostgresStore) -> Timestamp {
 }
 
 fn task(now: Timestamp, number: u128) -> Task {
-    Task {
-        id: TaskId::from_parts(now, number),
-        pool: pool(),
-        state: TaskState::Queued,
-        input: Payload::trusted(format!("{number:050}")),
-        context: None,
-        priority: Priority::default(),
-        context_version: 0,
-        context_born: 0,
-        context_cost: None,
-        submitted_at: now,
-        run_at: now,
-        deadline: None,
-        timeout: Duration::from_secs(60),
-        retry: RetryPolicy::default(),
-        labels: Default::default(),
-        idempotency_key: None,
-        attempt: 0,
-        crashes: 0,
-        epoch: LeaseEpoch::default(),
-        started_at: None,
-        finished_at: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    }
+    let new = NewTask::new(pool(), Payload::trusted(format!("{number:050}")));
+    Task::accepted(TaskId::from_parts(now, number), new, now, Duration::from_secs(60), RetryPolicy::default())
 }
 
 fn succeeded() -> Next {

@@ -6,8 +6,8 @@ mod pooler;
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    ContextId, ErrorKind, LeaseEpoch, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskError, TaskId,
-    TaskState, Timestamp,
+    ContextId, ErrorKind, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState,
+    Timestamp,
 };
 use forerunner_store::{
     Beat, Claim, ContextCommit, ContextRead, Enqueued, Happened, Hints, LEASE, Piece, PieceKind, PostgresOptions,
@@ -37,33 +37,9 @@ fn pool() -> PoolName {
 }
 
 fn submission(number: i64) -> Submission {
-    let task = Task {
-        id: TaskId::from_parts(at(number * 1_000), 0),
-        pool: pool(),
-        state: TaskState::Queued,
-        input: Payload::trusted(format!("{number}")),
-        context: None,
-        priority: Priority::default(),
-        context_version: 0,
-        context_born: 0,
-        context_cost: None,
-        submitted_at: at(number),
-        run_at: at(number),
-        deadline: None,
-        timeout: Duration::from_secs(60),
-        retry: RetryPolicy::default(),
-        labels: Default::default(),
-        idempotency_key: None,
-        attempt: 0,
-        crashes: 0,
-        epoch: LeaseEpoch::default(),
-        started_at: None,
-        finished_at: None,
-        agent: None,
-        node: None,
-        output: None,
-        error: None,
-    };
+    let (id, new) =
+        (TaskId::from_parts(at(number * 1_000), 0), NewTask::new(pool(), Payload::trusted(format!("{number}"))));
+    let task = Task::accepted(id, new, at(number), Duration::from_secs(60), RetryPolicy::default());
     Submission { task, fingerprint: None }
 }
 

@@ -1,7 +1,7 @@
 //! The file from which a pool's children read its dictionary.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -12,7 +12,8 @@ use forerunner_context::{Dictionary, DictionaryId};
 
 use super::scratch::ScratchDir;
 
-/// A dictionary as a file that only the node's user can read, removed when nobody needs it any more.
+/// A dictionary as a file that only the node's user can read, removed when nobody needs it any more. A node that is killed
+/// leaves it behind.
 ///
 /// The operator's own file may be replaced while the node runs; this one never is.
 #[derive(Debug)]
@@ -42,6 +43,15 @@ impl DictionaryFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for DictionaryFile {
+    /// At once: a thread that tidies up later may not live to do so when the node ends.
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the file of a dictionary was not removed; remove it by hand");
+        }
     }
 }
 
