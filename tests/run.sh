@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # A snapshot that differs is a failure, not a file to review.
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" INSTA_UPDATE="${INSTA_UPDATE:-no}"
+# Why a test failed is told by its message; the stacks of async tests are long enough to hide it.
+export RUST_BACKTRACE=0
 
 step() { printf '\n== %s (%d s) ==\n' "$*" "$SECONDS"; }
 fail() {

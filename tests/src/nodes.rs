@@ -1,6 +1,13 @@
 //! Several nodes, each with a configuration, a port and processes of its own, on a store that they share.
 
+use std::{thread, time::Duration};
+
+use tokio::time::Instant;
+
 use crate::{Client, Effects, Pool, Service, Signal, Site};
+
+/// How long the kernel may take to end what was killed.
+const GONE: Duration = Duration::from_secs(10);
 
 /// Nodes that can be killed, stopped, let go on and started again one by one.
 ///
@@ -90,10 +97,25 @@ impl Nodes {
         self.services[node] = Some(self.sites[node].serve_on_under(&self.stores[node], wrapper).await);
     }
 
-    /// Kills a node as a loss of power would, its agents included.
+    /// Kills a node as a loss of power would, its agents included, and sees them gone: one that is killed may finish what it
+    /// is writing.
+    ///
+    /// # Panics
+    /// If one is there 10 s later.
     pub fn kill(&mut self, node: usize) {
         self.services[node].take().into_iter().for_each(Service::kill);
-        self.signal_rest(node, Signal::KILL);
+        let begun = Instant::now();
+        loop {
+            let left = self.sites[node].marker().processes();
+            if left.is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < GONE, "killed and still there: {left:?}");
+            for (pid, _) in left {
+                crate::send(pid, Signal::KILL);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Takes a node out, to be waited for.
@@ -124,6 +146,10 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // Each service kills what is its own; a second panic would hide the first.
+            return;
+        }
         (0..self.count()).for_each(|node| self.kill(node));
     }
 }

@@ -71,29 +71,33 @@ impl Load {
     async fn submit(&self, until: u64, service_s: f64) {
         while self.submitted.get() < until {
             let number = self.submitted.replace(self.submitted.get() + 1);
-            let key = format!("task-{number}");
-            let task = eventually("a submission is acknowledged", PATIENCE, async || {
-                let body = json!({ "input": { "number": number, "service_s": service_s } });
-                let call = Call::submit("work", &body).header("Idempotency-Key", &key);
-                let task = accepted(self.client().call(call).await);
-                self.repeated.set(self.repeated.get() + u64::from(task.is_none()));
-                task
-            })
-            .await;
-            let mut history = self.history.borrow_mut();
-            history.acked(&key, task["id"].as_str().expect("an accepted task has an id"));
-            history.saw(&task);
+            let input = json!({ "number": number, "service_s": service_s });
+            self.submit_one(&format!("task-{number}"), &input, || self.client()).await;
             self.acknowledged.set(self.acknowledged.get() + 1);
         }
+    }
+
+    /// Submits an input under a key until it is acknowledged, each time to a client of the caller's choice; answers the task's
+    /// id.
+    pub async fn submit_one(&self, key: &str, input: &Value, client: impl Fn() -> Client) -> String {
+        let task = eventually("a submission is acknowledged", PATIENCE, async || {
+            let call = Call::submit("work", &json!({ "input": input })).header("Idempotency-Key", key);
+            let task = accepted(client().call(call).await);
+            self.repeated.set(self.repeated.get() + u64::from(task.is_none()));
+            task
+        })
+        .await;
+        let id = task["id"].as_str().expect("an accepted task has an id").to_owned();
+        let mut history = self.history.borrow_mut();
+        history.acked(key, &id);
+        history.saw(&task);
+        id
     }
 
     /// Submits tasks one by one that nobody takes for now, each to the next client.
     pub async fn submit_waiting(&self, tasks: u64) {
         for number in 0..tasks {
-            let key = format!("waits-{number}");
-            let call = Call::submit("work", &json!({ "input": { "waits": number } }));
-            let task = self.client().ask(call.header("Idempotency-Key", &key)).await.expect(202);
-            self.history.borrow_mut().acked(&key, task["id"].as_str().expect("an accepted task has an id"));
+            self.submit_one(&format!("waits-{number}"), &json!({ "waits": number }), || self.client()).await;
         }
     }
 

@@ -5,12 +5,18 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Counts, Epoch, Event, Violation, check, running::most_at_once};
 use crate::{Effect, Effects, Site, effects::Step};
+
+/// How long after its node an agent may end.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// An append-only log of a run, over any number of lives of a service.
 #[derive(Debug)]
@@ -117,9 +123,16 @@ impl History {
         self.note(Event::Counted { what: format!("running of pool {pool}"), count, limit });
     }
 
-    /// Notes those processes of a site that are there after its nodes have ended.
+    /// Notes those processes of a site that are there two seconds after its nodes have ended: what was killed may still be
+    /// ending.
     pub fn orphans(&mut self, site: &Site) {
-        for (pid, command) in site.marker().processes() {
+        let begun = Instant::now();
+        let mut left = site.marker().processes();
+        while !left.is_empty() && begun.elapsed() < ENDING {
+            thread::sleep(Duration::from_millis(5));
+            left = site.marker().processes();
+        }
+        for (pid, command) in left {
             self.note(Event::Orphan { pid, command });
         }
     }

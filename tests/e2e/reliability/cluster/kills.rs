@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_e2e::{Call, Client, Counts, History, Nodes, PgServer, Seeded, count, eventually, holds};
+use forerunner_e2e::{Client, Counts, History, Nodes, PgServer, Seeded, count, eventually, holds};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -101,15 +101,9 @@ async fn kill_one(
 
 /// Gives a node work that takes long enough to be lost with it; answers the tasks on its agents, with the attempt.
 async fn at_work(client: &Client, load: &Load, kill: u64) -> Vec<(String, u64)> {
-    let submit = |number: u32| {
+    let submit = async |number: u32| {
         let key = format!("long-{kill}-{number}");
-        async move {
-            let call = Call::submit("work", &json!({ "input": { "service_s": LONG_S } }));
-            let task = client.ask(call.header("Idempotency-Key", &key)).await.expect(202);
-            let id = task["id"].as_str().expect("an accepted task has an id").to_owned();
-            load.history.borrow_mut().acked(&key, &id);
-            id
-        }
+        load.submit_one(&key, &json!({ "service_s": LONG_S }), || client.clone()).await
     };
     // All at once: on a busy machine the first would end before the last is accepted.
     let long = join_all((0..AGENTS).map(submit)).await;
