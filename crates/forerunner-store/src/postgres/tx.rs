@@ -258,18 +258,18 @@ impl Tx<'_> {
     pub async fn leave_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
         let sql =
             "DELETE FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3 RETURNING task";
-        let params = [
-            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
-            (&context.as_str(), Type::TEXT),
-            (&spot.row, Type::INT8),
-        ];
-        self.run(sql, &params).await.map(drop)
+        self.in_line(sql, spot, context).await
     }
 
     /// Gives a task in a line that does not run, or no longer, a place among those that became due.
     pub async fn join(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
         let sql =
             "UPDATE line SET rank = 1 WHERE pool = $1 AND context = $2 AND rank <> 1 AND task = $3 RETURNING task";
+        self.in_line(sql, spot, context).await
+    }
+
+    /// Runs a statement on a task in a line: its pool, context and row are the parameters.
+    async fn in_line(&self, sql: &str, spot: &Spot, context: &ContextId) -> Sql<()> {
         let params = [
             (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
             (&context.as_str(), Type::TEXT),
