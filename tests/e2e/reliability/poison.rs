@@ -13,7 +13,7 @@ const AGENTS: u32 = 4;
 /// time than at another.
 #[actix_rt::test]
 async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
-    let (poisons, neighbours) = (count(20, 30) as usize, count(1_000, 2_000) as usize);
+    let (poisons, neighbours) = (count(6, 30) as usize, count(300, 2_000) as usize);
     let site = Site::new();
     // Deaths are no news here: what a circuit does about them is another test's matter.
     let calm = "restart = { intensity = 100000, window = \"1s\", backoff = \"1ms\", max_backoff = \"5ms\" }";
@@ -24,6 +24,7 @@ async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
     let before = latencies_of(&client, neighbours, Vec::new()).await.0;
     let poison = vec![json!({ "kill": true }); poisons];
     let (beside, poisoned) = latencies_of(&client, neighbours, poison).await;
+    let cold_start = client.get("/v1/pools/work").await["cold_start_s"].clone();
     for task in &poisoned {
         let task = client.ended(task).await;
         assert_eq!(
@@ -34,18 +35,22 @@ async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
     }
     let after = latencies_of(&client, neighbours, Vec::new()).await.0;
     assert!(client.tasks("pool=work&state=succeeded").await.len() == 3 * neighbours, "all neighbours succeeded");
-    let cold_start = client.get("/v1/pools/work").await["cold_start_s"].clone();
     assert_eq!(service.stop(SOON).await, 0);
     site.empty(Duration::from_secs(2)).await;
     let runs = site.effects().read();
     assert!(runs.iter().all(|run| !poisoned.contains(&run.task)), "poison has no effect");
     assert_eq!(runs.len(), 3 * neighbours, "no neighbour ran twice");
-    let ratio = beside.p99 / f64::midpoint(before.p99, after.p99);
+    let (alone, ratio) = (before.p99.max(after.p99), beside.p99 / f64::midpoint(before.p99, after.p99));
     println!(
         "B6: {poisons} poisonous tasks, {} agents killed, all dead-lettered; {neighbours} others on {AGENTS} agents took \
          {beside}, {before} before and {after} after: {ratio:.2} times as long (p99); cold starts {cold_start}",
         3 * poisons,
     );
+    // First tries, and one more of each agent, cost a cold start each, and further ones an eighth of the time. Both hold on
+    // any machine; half as much again is for what it does otherwise.
+    let starts = (poisons + AGENTS as usize + 1) as f64 * cold_start["p90"].as_f64().expect("agents were started");
+    let most = (alone + starts / f64::from(AGENTS)) * 8.0 / 7.0;
+    assert!(beside.p99 < 1.5 * most, "{:.2} s, where {most:.2} s were to be expected", beside.p99);
 }
 
 /// How long tasks took from submission to end, in seconds.

@@ -247,7 +247,11 @@ impl QueueActor {
             Next::Release => {}
             Next::Finish { error: Some(error), .. } if error.kind.is_crash() => {}
             // The loss of a node made nobody a suspect.
-            _ if task.error.as_ref().is_some_and(|before| before.kind.is_crash() && before.kind != ErrorKind::NodeLost) => {
+            _ if task
+                .error
+                .as_ref()
+                .is_some_and(|before| before.kind.is_crash() && before.kind != ErrorKind::NodeLost) =>
+            {
                 self.suspects.acquit(cost);
             }
             _ => {}
