@@ -58,8 +58,8 @@ pub(crate) struct PoolDeps {
     pub(crate) prefetches: Prefetches,
     /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
     pub(crate) looks_ahead: AtomicBool,
-    /// How long an agent takes to start, in microseconds, as measured; 0 while it is not. Written by the pool, read by the
-    /// queue, as is the next.
+    /// How long an agent takes to start, in microseconds, as measured; 0 while it is not. Written by the pool, read by
+    /// the queue, as is the next.
     pub(crate) cold_start_us: AtomicU64,
     /// How many agents the pool is to have.
     pub(crate) agents: AtomicU32,

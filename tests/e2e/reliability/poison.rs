@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(60);
 const AGENTS: u32 = 4;
 
-/// Neighbours are measured without poison before and after they are measured beside it, as this machine may be busier at one
-/// time than at another.
+/// Neighbours are measured without poison before and after they are measured beside it, as this machine may be busier
+/// at one time than at another.
 #[actix_rt::test]
 async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
     let (poisons, neighbours) = (count(6, 30) as usize, count(300, 2_000) as usize);
@@ -42,12 +42,12 @@ async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
     assert_eq!(runs.len(), 3 * neighbours, "no neighbour ran twice");
     let (alone, ratio) = (before.p99.max(after.p99), beside.p99 / f64::midpoint(before.p99, after.p99));
     println!(
-        "B6: {poisons} poisonous tasks, {} agents killed, all dead-lettered; {neighbours} others on {AGENTS} agents took \
-         {beside}, {before} before and {after} after: {ratio:.2} times as long (p99); cold starts {cold_start}",
+        "B6: {poisons} poisonous tasks, {} agents killed, all dead-lettered; {neighbours} others on {AGENTS} agents \
+         took {beside}, {before} before and {after} after: {ratio:.2} times as long (p99); cold starts {cold_start}",
         3 * poisons,
     );
-    // First tries, and one more of each agent, cost a cold start each, and further ones an eighth of the time. Both hold on
-    // any machine; half as much again is for what it does otherwise.
+    // First tries, and one more of each agent, cost a cold start each, and further ones an eighth of the time. Both hold
+    // on any machine; half as much again is for what it does otherwise.
     let starts = (poisons + AGENTS as usize + 1) as f64 * cold_start["p90"].as_f64().expect("agents were started");
     let most = (alone + starts / f64::from(AGENTS)) * 8.0 / 7.0;
     assert!(beside.p99 < 1.5 * most, "{:.2} s, where {most:.2} s were to be expected", beside.p99);

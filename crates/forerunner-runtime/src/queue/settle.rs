@@ -7,7 +7,9 @@ use std::{
 };
 
 use actix::{AsyncContext, Context, Handler, Recipient};
-use forerunner_core::{AgentId, ErrorKind, Next, QueueEvent, Task, TaskId, TaskState, Timestamp, after_attempt};
+use forerunner_core::{
+    AgentId, ErrorKind, Next, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
+};
 use forerunner_store::{LeaseLost, Settled, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
 
@@ -238,6 +240,8 @@ impl QueueActor {
             cold_start: Duration::from_micros(self.deps.cold_start_us.load(Ordering::Relaxed)),
             agents: self.deps.agents.load(Ordering::Relaxed),
         };
+        // The loss of a node made nobody a suspect.
+        let made_suspect = |error: &TaskError| error.kind.is_crash() && error.kind != ErrorKind::NodeLost;
         match next {
             Next::Retry { run_at, crash: true, .. } => {
                 // No longer than it may wait after any attempt, and so that it has time to run.
@@ -246,14 +250,7 @@ impl QueueActor {
             }
             Next::Release => {}
             Next::Finish { error: Some(error), .. } if error.kind.is_crash() => {}
-            // The loss of a node made nobody a suspect.
-            _ if task
-                .error
-                .as_ref()
-                .is_some_and(|before| before.kind.is_crash() && before.kind != ErrorKind::NodeLost) =>
-            {
-                self.suspects.acquit(cost);
-            }
+            _ if task.error.as_ref().is_some_and(made_suspect) => self.suspects.acquit(cost),
             _ => {}
         }
     }

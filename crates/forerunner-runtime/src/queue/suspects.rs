@@ -31,9 +31,9 @@ impl CrashCost {
 
 /// Books the times at which tasks that crashed are tried again.
 ///
-/// Each takes up the time in which crashes as costly as it may be cost the share, and gives it back if it does not crash
-/// again. As long as no more than the allowance is taken up, nobody waits: a crash that comes alone, and one of each agent,
-/// is tried again at once. This is the generic cell rate algorithm (ITU-T I.371, annex A).
+/// Each takes up the time in which one crash costs the share, and gives it back if it does not crash again. As long as
+/// no more than the allowance is taken up, nobody waits: a crash that comes alone, and one of each agent, is tried
+/// again when it is due. This is the generic cell rate algorithm (ITU-T I.371, annex A).
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     /// Taken up until then.

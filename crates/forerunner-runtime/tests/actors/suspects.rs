@@ -80,7 +80,7 @@ async fn a_crash_that_comes_alone_is_retried_as_soon_as_ever() {
     rig.stop().await;
 }
 
-/// Agents that die of anything, as when memory is short: four a second, where only two and a half were to be tried again.
+/// Agents that die of anything, as when memory is short: four a second, where two and a half might be tried again.
 #[actix_rt::test]
 async fn tasks_that_are_not_to_blame_do_not_wait_however_many_crash() {
     tokio::time::pause();
