@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
 };
 
 use forerunner_core::{Clock as _, NodeId, PoolName, Timestamp};
@@ -58,6 +58,11 @@ pub(crate) struct PoolDeps {
     pub(crate) prefetches: Prefetches,
     /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
     pub(crate) looks_ahead: AtomicBool,
+    /// How long an agent takes to start, in microseconds, as measured; 0 while it is not. Written by the pool, read by
+    /// the queue, as is the next.
+    pub(crate) cold_start_us: AtomicU64,
+    /// How many agents the pool is to have.
+    pub(crate) agents: AtomicU32,
     /// Any number, different for each pool and process.
     pub(crate) seed: u64,
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -267,6 +267,8 @@ async fn start_pool(
         unsettled: AtomicUsize::new(0),
         contexts: Arc::new(ContextBook::new(spec.dictionary)),
         looks_ahead: AtomicBool::new(false),
+        cold_start_us: AtomicU64::new(0),
+        agents: AtomicU32::new(0),
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);

@@ -245,6 +245,13 @@ impl PoolActor {
         (!sorted.is_empty()).then(|| ColdStart { p50: rank(0.5), p90: rank(0.9) })
     }
 
+    /// Says what the crash of an agent costs.
+    fn show_crash_cost(&self) {
+        let cold_start_s = self.cold_start().map_or(0.0, |cold_start| cold_start.p90);
+        self.deps.cold_start_us.store((cold_start_s * 1e6) as u64, Ordering::Relaxed);
+        self.deps.agents.store(self.machine.desired(), Ordering::Relaxed);
+    }
+
     fn state(&self, now: Timestamp) -> PoolState {
         match self.machine.circuit(now) {
             Some((until, reason)) => PoolState::CircuitOpen { until, reason: reason.to_owned() },
@@ -326,6 +333,7 @@ impl Handler<AgentStarted> for PoolActor {
             if self.cold_starts.len() > COLD_STARTS {
                 self.cold_starts.pop_front();
             }
+            self.show_crash_cost();
         }
     }
 }
@@ -382,6 +390,7 @@ impl Handler<Resize> for PoolActor {
 
     fn handle(&mut self, Resize(target): Resize, ctx: &mut Self::Context) {
         self.apply(PoolEvent::Resize(target), ctx);
+        self.show_crash_cost();
     }
 }
 
@@ -392,6 +401,7 @@ impl Handler<Configure> for PoolActor {
         let (min, max) = self.machine.bounds();
         let event = PoolEvent::Configure { min: patch.min.unwrap_or(min), max: patch.max.unwrap_or(max) };
         self.apply(event, ctx);
+        self.show_crash_cost();
     }
 }
 

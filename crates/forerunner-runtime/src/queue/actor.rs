@@ -14,6 +14,7 @@ use super::{
     pace::Pace,
     reconcile::{RECONCILE, Reconciling},
     settle::Settling,
+    suspects::Suspects,
     tally::Tally,
 };
 use crate::{
@@ -65,6 +66,7 @@ pub(crate) struct QueueActor {
     /// Calls under way that give back what was held.
     pub(super) giving_back: usize,
     pub(super) settling: Settling,
+    pub(super) suspects: Suspects,
     flush_due: bool,
     pub(super) reconciling: Reconciling,
     wake: Option<(Timestamp, SpawnHandle)>,
@@ -117,6 +119,7 @@ impl QueueActor {
             nodes: 1,
             giving_back: 0,
             settling: Settling::default(),
+            suspects: Suspects::default(),
             flush_due: false,
             wake: None,
             tally: Tally::new(deps.settings.on_time.within.as_secs_f64()),

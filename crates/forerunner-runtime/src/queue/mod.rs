@@ -11,6 +11,7 @@ mod outage;
 mod pace;
 mod reconcile;
 mod settle;
+mod suspects;
 mod tally;
 
 pub(crate) use actor::QueueActor;

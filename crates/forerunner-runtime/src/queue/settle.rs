@@ -3,10 +3,13 @@
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use actix::{AsyncContext, Context, Handler, Recipient};
-use forerunner_core::{AgentId, Next, QueueEvent, Task, TaskId, TaskState, Timestamp, after_attempt};
+use forerunner_core::{
+    AgentId, ErrorKind, Next, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
+};
 use forerunner_store::{LeaseLost, Settled, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
 
@@ -14,6 +17,7 @@ use super::{
     QueueActor,
     actor::STORE_BACKOFF,
     messages::{Drain, Settle, SettleDone},
+    suspects::CrashCost,
 };
 use crate::{cluster::said::send_said, gather::Gathered};
 
@@ -220,13 +224,35 @@ impl QueueActor {
             self.metrics.service.record(ran.service_s);
             self.pace.ended(ran.service_s);
         }
-        let next = after_attempt(&task, msg.outcome, now, self.jitter.next());
+        let mut next = after_attempt(&task, msg.outcome, now, self.jitter.next());
+        self.suspect(&task, &mut next);
         let (context, context_cost) = (msg.context, msg.context_cost);
         let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, started };
         self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.tasks.insert(task.id);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
+    }
+
+    /// Puts off a task that crashed if there are many of them, and notes one that had crashed and now did not.
+    fn suspect(&mut self, task: &Task, next: &mut Next) {
+        let cost = CrashCost {
+            cold_start: Duration::from_micros(self.deps.cold_start_us.load(Ordering::Relaxed)),
+            agents: self.deps.agents.load(Ordering::Relaxed),
+        };
+        // The loss of a node made nobody a suspect.
+        let made_suspect = |error: &TaskError| error.kind.is_crash() && error.kind != ErrorKind::NodeLost;
+        match next {
+            Next::Retry { run_at, crash: true, .. } => {
+                // No longer than it may wait after any attempt, and so that it has time to run.
+                let left = task.deadline.map_or(Duration::MAX, |deadline| deadline.since(*run_at) / 2);
+                *run_at = self.suspects.retry_at(*run_at, task.retry.max.min(left), cost);
+            }
+            Next::Release => {}
+            Next::Finish { error: Some(error), .. } if error.kind.is_crash() => {}
+            _ if task.error.as_ref().is_some_and(made_suspect) => self.suspects.acquit(cost),
+            _ => {}
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod queue;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -64,6 +64,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         unsettled: AtomicUsize::new(0),
         contexts: Arc::new(ContextBook::new(None)),
         looks_ahead: AtomicBool::new(false),
+        cold_start_us: AtomicU64::new(0),
+        agents: AtomicU32::new(0),
         seed: 1,
     })
 }

@@ -10,3 +10,4 @@ mod prefetch;
 mod queue;
 mod scaling;
 mod supervision;
+mod suspects;

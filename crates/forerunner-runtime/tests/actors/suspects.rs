@@ -1,0 +1,120 @@
+//! Tasks that crash, again or not: whom they keep waiting, and how long they wait.
+
+use std::time::Duration;
+
+use forerunner_core::{Task, TaskId, TaskState};
+use forerunner_runtime::{
+    PoolSettings,
+    testkit::{Act, Rig, Running, Script},
+};
+
+/// A pool of so many agents whose deaths are no news.
+fn calm(agents: u32) -> impl Fn(&mut PoolSettings) {
+    move |pool| {
+        (pool.min, pool.max) = (agents, agents);
+        pool.restart.intensity = u32::MAX;
+        pool.restart.backoff = Duration::from_millis(1);
+        pool.restart.max_backoff = Duration::from_millis(1);
+    }
+}
+
+/// Agents that die of some inputs: of `"poison"` each time, of `"once"` at the first attempt.
+fn mortals() -> Script {
+    Script::choosing(|job| match (job.input.as_str(), job.attempt) {
+        ("\"poison\"", _) | ("\"once\"", 1) => Act::Die("segmentation fault".into()),
+        _ => Act::Echo,
+    })
+}
+
+fn took(task: &Task) -> Duration {
+    task.finished_at.expect("it ended").since(task.submitted_at)
+}
+
+async fn submit(rig: &Running, input: &str, count: usize) -> Vec<TaskId> {
+    let mut tasks = Vec::with_capacity(count);
+    for _ in 0..count {
+        tasks.push(rig.submit("p", input).await);
+    }
+    tasks
+}
+
+/// The longest that any but one in a hundred of 2,000 tasks took behind so many poisonous ones.
+async fn p99_behind(poisons: usize) -> Duration {
+    let script = mortals().service("5ms").cold_start("100ms");
+    let rig = Rig::new().pool("p", script, calm(4)).start().await;
+    rig.until_ready("p", 4).await;
+    let poisons = submit(&rig, "\"poison\"", poisons).await;
+    let others = submit(&rig, "1", 2_000).await;
+    let mut durations = Vec::new();
+    for task in others {
+        let task = rig.ended(task).await;
+        assert_eq!((task.state, task.attempt), (TaskState::Succeeded, 1));
+        durations.push(took(&task));
+    }
+    for task in poisons {
+        let task = rig.ended(task).await;
+        assert_eq!((task.state, task.crashes), (TaskState::Dead, 3));
+    }
+    rig.stop().await;
+    durations.sort_unstable();
+    durations[durations.len() * 99 / 100]
+}
+
+#[actix_rt::test]
+async fn thirty_tasks_that_kill_their_agents_keep_the_others_waiting_for_less_than_twice_as_long() {
+    tokio::time::pause();
+    let (without, with) = (p99_behind(0).await, p99_behind(30).await);
+    assert!(with < without * 17 / 10, "{with:?} with them, {without:?} without");
+}
+
+#[actix_rt::test]
+async fn a_crash_that_comes_alone_is_retried_as_soon_as_ever() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", mortals().cold_start("10s"), calm(4)).start().await;
+    rig.until_ready("p", 4).await;
+    let task = rig.submit("p", "\"poison\"").await;
+    let ended = rig.ended(task).await;
+    assert_eq!((ended.state, ended.crashes), (TaskState::Dead, 3));
+    // 200 ms after the first crash and 400 ms after the second, at most.
+    assert!(took(&ended) < Duration::from_millis(650), "{:?}", took(&ended));
+    rig.stop().await;
+}
+
+/// Agents that die of anything, as when memory is short: four a second, where two and a half might be tried again.
+#[actix_rt::test]
+async fn tasks_that_are_not_to_blame_do_not_wait_however_many_crash() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", mortals().service("5ms").cold_start("200ms"), calm(4)).start().await;
+    rig.until_ready("p", 4).await;
+    let mut tasks = Vec::new();
+    for _ in 0..240 {
+        tasks.push(rig.submit("p", "\"once\"").await);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    for task in tasks {
+        let ended = rig.ended(task).await;
+        assert_eq!((ended.state, ended.crashes), (TaskState::Succeeded, 1));
+        assert!(took(&ended) < Duration::from_secs(1), "{:?}", took(&ended));
+    }
+    rig.stop().await;
+}
+
+/// One agent, away for 2 s with each crash: what crashes after four others is put off for half a minute.
+#[actix_rt::test]
+async fn a_task_that_is_put_off_has_time_to_run_before_its_deadline() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", mortals().cold_start("2s"), calm(1)).start().await;
+    rig.until_ready("p", 1).await;
+    let poisons = submit(&rig, "\"poison\"", 4).await;
+    let now = rig.handle().task(poisons[0]).await.expect("it is known").submitted_at;
+    let mut new = Running::task("p", "\"once\"");
+    let deadline = now + Duration::from_secs(30);
+    new.deadline = Some(deadline);
+    let urgent = rig.handle().submit(new).await.expect("accepted").task.id;
+    let crashed = rig.until_state(urgent, TaskState::Scheduled).await;
+    let (waits, left) = (crashed.run_at.since(now), deadline.since(crashed.run_at));
+    assert!(waits > Duration::from_secs(16) && left > Duration::from_secs(8), "due after {waits:?}, {left:?} left");
+    let ended = rig.ended(urgent).await;
+    assert_eq!((ended.state, ended.crashes), (TaskState::Succeeded, 1));
+    rig.stop().await;
+}
