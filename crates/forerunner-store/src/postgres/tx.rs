@@ -23,6 +23,7 @@ use super::{
     affinity::Which,
     bell::Bell,
     failure::{Fault, Sql, reason},
+    floors::Floors,
     history::End,
     link::Link,
     rows::{Spot, Stored, get, optional_time, state, stored, task_columns, time},
@@ -59,6 +60,8 @@ pub(super) struct Tx<'a> {
     pub is_renewed: bool,
     /// Knows how many nodes there are to tell.
     pub bell: &'a Bell,
+    /// Knows where claims begin.
+    pub floors: &'a Floors,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
     /// What the other nodes are to hear of once all is committed.
@@ -179,6 +182,7 @@ impl Tx<'_> {
             (&spot.row, Type::INT8),
             (&deadline, Type::INT8),
         ];
+        self.floors.put(&spot.pool, urgency, spot.place());
         self.run(sql, &params).await?;
         self.gained.fetch_add(1, Ordering::Relaxed);
         Ok(())

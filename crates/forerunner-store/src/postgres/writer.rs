@@ -16,6 +16,7 @@ use super::{
     PostgresOptions,
     bell::Bell,
     failure::{Fault, unavailable},
+    floors::Floors,
     jobs::{Ask, Job, Outcome, statements},
     link::{Link, Naming},
     tx::{SLOW, Tx},
@@ -86,6 +87,13 @@ pub(super) struct Order<'a> {
     pub ends: Option<&'a watch::Sender<u64>>,
 }
 
+/// What the lanes of a node know together.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub bell: Arc<Bell>,
+    pub floors: Arc<Floors>,
+}
+
 /// A lane: what runs one part of the operations, over a connection of its own.
 pub(super) struct Writer<'a> {
     order: Order<'a>,
@@ -93,7 +101,7 @@ pub(super) struct Writer<'a> {
     options: PostgresOptions,
     naming: Naming,
     jobs: UnboundedReceiver<Job>,
-    bell: Arc<Bell>,
+    shared: Shared,
     link: Option<Link>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
     broken: Option<(Instant, Duration, StoreError)>,
@@ -107,20 +115,26 @@ impl<'a> Writer<'a> {
         options: PostgresOptions,
         naming: Naming,
         jobs: UnboundedReceiver<Job>,
-        bell: Arc<Bell>,
+        shared: Shared,
         order: Order<'a>,
     ) -> Self {
-        Self { order, pool, options, naming, jobs, bell, link: None, broken: None, renewed: None }
+        Self { order, pool, options, naming, jobs, shared, link: None, broken: None, renewed: None }
     }
 
     /// Runs until nobody can ask any more and all that was asked is answered.
     pub async fn serve(mut self) {
-        while let Some(first) = self.jobs.recv().await {
+        let mut next = None;
+        while let Some(first) = if next.is_some() { next.take() } else { self.jobs.recv().await } {
             let mut weight = first.ask.weight();
             let mut group = vec![first];
             while weight < MAX_GROUP
+                && !group[0].ask.is_long()
                 && let Ok(job) = self.jobs.try_recv()
             {
+                if job.ask.is_long() {
+                    next = Some(job);
+                    break;
+                }
                 weight += job.ask.weight();
                 group.push(job);
             }
@@ -263,7 +277,8 @@ impl<'a> Writer<'a> {
             opening: Mutex::new(statements.is_none().then(|| begin.clone())),
             is_short: statements.is_some(),
             is_renewed,
-            bell: &self.bell,
+            bell: &self.shared.bell,
+            floors: &self.shared.floors,
             gained: AtomicI64::new(0),
             hints: Mutex::default(),
         };
@@ -275,7 +290,7 @@ impl<'a> Writer<'a> {
         };
         match done {
             Ok(outcomes) => {
-                self.bell.tell(std::mem::take(&mut *tx.hints()));
+                self.shared.bell.tell(std::mem::take(&mut *tx.hints()));
                 if let Some(node) = claimer.filter(|_| !is_renewed) {
                     self.renewed = Some((node, Instant::now()));
                 }
