@@ -12,6 +12,7 @@
 mod pg;
 
 use std::{
+    fmt::Debug,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,6 +29,11 @@ use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
 
 /// Who claims at the same time, and how many tasks each may get at once.
 const CLAIMERS: usize = 2;
@@ -40,6 +46,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
+    tracing::subscriber::set_global_default(Warnings)?;
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().map_or(Ok(60), |text| text.parse())?;
     let rate = arguments.next().map_or(Ok(500), |text| text.parse())?;
@@ -66,6 +73,39 @@ async fn measure(span: Duration, rate: u64) -> Outcome<()> {
     holder.batch_execute("COMMIT").await?;
     println!("  done with the snapshot held: {:.1} % of what was done without", 100.0 * held / clean);
     Ok(())
+}
+
+/// Prints what the store warns of.
+struct Warnings;
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        println!("  warned:{}", fields.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// The fields of an event as text.
+struct Fields(String);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0 += &format!(" {field}={value:?}");
+    }
 }
 
 /// One node's work, and what is seen of it.
