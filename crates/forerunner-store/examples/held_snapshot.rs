@@ -2,7 +2,7 @@
 //! rate of submissions, first without and then with a snapshot held, which keeps the dead rows of all tables.
 //!
 //! ```console
-//! $ cargo run --release -p forerunner-store --features postgres --example held_snapshot -- [SECONDS] [RATE]
+//! $ cargo run --release -p forerunner-store --features postgres --example held_snapshot -- [SECONDS] [RATE] [SECONDS_BEFORE]
 //! ```
 //!
 //! It starts a server of its own that waits for the disk. Beside tasks, the store is asked what a node asks it every second.
@@ -50,11 +50,13 @@ fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().map_or(Ok(60), |text| text.parse())?;
     let rate = arguments.next().map_or(Ok(500), |text| text.parse())?;
+    let seconds_before = arguments.next().map_or(Ok(seconds), |text| text.parse())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(Duration::from_secs(seconds), rate))
+    let [before, span] = [seconds_before, seconds].map(Duration::from_secs);
+    runtime.block_on(measure(before, span, rate))
 }
 
-async fn measure(span: Duration, rate: u64) -> Outcome<()> {
+async fn measure(before: Duration, span: Duration, rate: u64) -> Outcome<()> {
     let server = PgServer::start(true);
     let url = server.database();
     let store = {
@@ -62,9 +64,11 @@ async fn measure(span: Duration, rate: u64) -> Outcome<()> {
         tokio::task::spawn_blocking(move || PostgresStore::open(&url, PostgresOptions::default())).await??
     };
     let load = Arc::new(Load::new(store).await?);
-    println!("{rate} tasks a second for {span:?} each way, {CLAIMERS} claims of up to {SLOTS} tasks under way:");
+    println!(
+        "{rate} tasks a second for {before:?} without and {span:?} with, {CLAIMERS} claims of up to {SLOTS} tasks under way:"
+    );
     println!("  snapshot  seconds  offered/s   done/s  claim p50 ms      p99     most  other calls most ms  dead rows");
-    let clean = load.phase(&server, "none", span, rate).await?;
+    let clean = load.phase(&server, "none", before, rate).await?;
     let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     holder.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await?;

@@ -236,7 +236,7 @@ mod tests {
             (&[(&[], None, None), (&[], nine, None)], None),
             // What was put in may not be there for the looks yet.
             (&[(&[], None, five), (&[(3, 0)], None, nine)], Some((3, 0))),
-            (&[(&[], None, five), (&[(3, 0)], None, nine), (&[], None, nine)], Some((3, 0))),
+            (&[(&[], None, five), (&[(3, 0)], None, nine), (&[], None, nine)], nine),
         ];
         for (looks, at) in cases {
             assert_eq!(floor_after(looks).at, at, "{looks:?}");

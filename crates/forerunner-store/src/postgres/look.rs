@@ -21,7 +21,7 @@ impl Tx<'_> {
                 concat!(
                     "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due FROM (",
                     $ready,
-                    " LIMIT $3) r JOIN tasks t ON t.task = r.task \
+                    " LIMIT $3) r JOIN tasks t ON t.task = ANY (ARRAY[r.task]) \
                      LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY r.urgency, r.due, r.task"
                 )
             };

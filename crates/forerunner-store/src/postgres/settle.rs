@@ -252,7 +252,7 @@ impl Tx<'_> {
                            UNION SELECT '00000000-0000-0000-0000-000000000000' \
                            UNION SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff') e) \
                            SELECT t.id, t.epoch FROM g, LATERAL (SELECT id, epoch, due, task FROM tasks \
-                           WHERE state = 2 AND node > g.above AND node < g.below) t ORDER BY t.due, t.task";
+                           WHERE state = 2 AND node > g.above AND node < g.below OFFSET 0) t ORDER BY t.due, t.task";
                 let now = now.as_micros();
                 self.query(sql, &[(&self.database_time, Type::BOOL), (&now, Type::INT8)]).await?
             }

@@ -256,11 +256,11 @@ impl Tx<'_> {
                      t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
                      (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
                      CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
-                     node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
-                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
-                     AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
+                     node = $4, agent = NULL FROM d WHERE u.task = ANY (ARRAY[d.task]) RETURNING u.*), \
+                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = ANY (ARRAY[t.pool]) \
+                     AND line.context = t.context AND line.rank::int4 = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
                     task_columns!("NULL::text"),
-                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = t.task \
+                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
                      LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
                 )
             };
@@ -356,7 +356,7 @@ impl Tx<'_> {
         let agents: Vec<_> = assignments.iter().map(|(.., start)| *start.agent.as_uuid()).collect();
         let times: Vec<_> = assignments.iter().map(|(.., start)| start.at.as_micros()).collect();
         let sql = "UPDATE tasks t SET agent = s.agent, started_at = COALESCE(t.started_at, s.at) \
-                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
+                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
         let params = [
             (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
             (&epochs, Type::INT8_ARRAY),

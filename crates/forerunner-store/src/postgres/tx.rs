@@ -145,7 +145,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            " FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
+            " FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
         );
         let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID)]).await?;
         rows.first().map(stored).transpose()
