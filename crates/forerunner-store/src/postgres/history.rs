@@ -61,11 +61,13 @@ macro_rules! ending {
 
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
 ///
-/// The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
+/// Rows are found in the order of ids, which one index alone has: any other that has the id would do for a plan that takes the
+/// table for empty (`link`). The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
 pub(super) const FINISH: &str = ending!(
-    "SELECT *, NULL::int8 AS crashes FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
-     $7::text[], $8::uuid[], $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at)",
-    "t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL",
+    "SELECT s.*, NULL::int8 AS crashes, t.task FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
+     $7::text[], $8::uuid[], $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at), \
+     LATERAL (SELECT task FROM tasks WHERE id BETWEEN s.id AND s.id ORDER BY id LIMIT 1) t",
+    "t.task = ANY (ARRAY[s.task]) AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL",
     "NULL",
     ""
 );

@@ -105,7 +105,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", NULL::text FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+            ", NULL::text FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
              WHERE t.id = ANY($1) UNION ALL SELECT ",
             ended_columns!(),
             " FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"
@@ -120,7 +120,7 @@ impl Tx<'_> {
         const UNFINISHED: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", k.cost FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
+            ", k.cost FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
              LEFT JOIN context_costs k ON k.task = t.task"
         );
         const ENDED: &str = concat!("SELECT ", ended_columns!(), " FROM history t");

@@ -216,7 +216,7 @@ impl Tx<'_> {
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
     pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Spot>> {
         let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline \
-                   FROM line l JOIN tasks t ON t.task = l.task WHERE l.pool = $1 AND l.context = $2 \
+                   FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };

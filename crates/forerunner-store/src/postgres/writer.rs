@@ -27,10 +27,11 @@ use crate::StoreError;
 const MAX_GROUP: usize = 1_024;
 /// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
 /// their indexes.
-const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; \
+                     SET LOCAL jit = off";
 /// What undoes that in a session that is set to it, for questions of any form.
-const LOOKS: &str =
-    "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto";
+const LOOKS: &str = "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; \
+                     SET LOCAL plan_cache_mode = auto";
 /// How long a lease that was renewed needs no more than that: short beside what it lasts.
 const RENEWED: Duration = Duration::from_secs(1);
 /// How often a group is run that came to nothing because of other nodes.
