@@ -2,11 +2,12 @@
 //!
 //! Claims walk the index of claimable tasks in its order. What was claimed stays at the head of it until a vacuum, which has
 //! to keep all that the oldest snapshot of any session may see: with one held for long, each claim would walk past all tasks
-//! since. So a look walks all of it now and then, beside the claims, and they begin where it found the first task.
+//! since. So a look walks all of it now and then, beside the claims, and they begin where it found the first task; in between,
+//! each second, one walks from there on.
 //!
 //! Below a floor there may still be tasks: of a transaction that was not over when the look came by, or put back by another
 //! node. What this node puts in lowers its floor at once, a floor is only raised to where two looks found nothing, and any
-//! look that finds something lowers it. So a task is missed until the next look at most, and by nobody who does not use
+//! look that finds something lowers it. So a task is missed until the next look at all of it at most, and by nobody who does not use
 //! floors: these are in use only while there are many dead rows.
 
 use std::{
@@ -27,8 +28,8 @@ use super::rows::Spot;
 
 /// Dead rows from which on floors are used: to walk past fewer takes no longer than the rest of a claim.
 const MANY: i64 = 10_000;
-/// Time between two looks, and between two questions for dead rows: a look takes a twentieth of the time at most, up to the
-/// longest of these.
+/// Time between two looks, and between two questions for dead rows. A look at all of it takes a twentieth of the time at most,
+/// up to the longest of these.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Floors that no look has confirmed for so long do not count: a look waits for a vacuum.
 const LASTS: Duration = Duration::from_secs(90);
@@ -40,9 +41,6 @@ pub(super) type Place = (i64, i64);
 /// Before every task.
 const START: Place = (i64::MIN, i64::MIN);
 
-/// The first claimable task of each urgency, whether or not it can be claimed just now.
-const FIRSTS: &str = "SELECT u.urgency, r.due, r.task FROM generate_series(0, 9) AS u (urgency), LATERAL \
-                      (SELECT due, task FROM ready WHERE pool = $1 AND urgency = u.urgency ORDER BY due, task LIMIT 1) r";
 const DEAD: &str = "SELECT pg_stat_get_dead_tuples('ready'::regclass)";
 
 /// What is known of the tasks of one pool and urgency.
@@ -91,7 +89,10 @@ pub(super) struct Floors {
 #[derive(Debug, Default)]
 struct Known {
     pools: HashMap<PoolName, Pool>,
+    /// When the newest look at all of it was over.
     looked_at: Option<Instant>,
+    /// When the next one may begin.
+    next: Option<Instant>,
 }
 
 /// Which claimable tasks a node (`$4`) may have at a time (`$2`, or by the clock of the database if `$5`).
@@ -123,6 +124,10 @@ macro_rules! from_floors {
     };
 }
 pub(super) use from_floors;
+
+/// The first claimable task of each urgency, whether or not it can be claimed just now.
+const FIRSTS: &str =
+    concat!("SELECT f.urgency, r.due, r.task FROM ", from_floors!("$2", "due, task", "ORDER BY due, task LIMIT 1"));
 
 impl Floors {
     /// Where claims of a pool begin: due and row for each urgency, the most urgent first. None if that is the start.
@@ -156,20 +161,23 @@ impl Floors {
         change(&mut floors[usize::from(urgency.unsigned_abs()).min(URGENCIES - 1)]);
     }
 
-    /// Looks if there are many dead rows; answers how long to wait until the next time.
+    /// Looks if there are many dead rows, at all of it or else from the floors on; answers how long to wait until the next time.
     pub async fn look(&self, client: &Object) -> Result<Duration, tokio_postgres::Error> {
         let dead: i64 = client.query_typed(DEAD, &[]).await?.first().map_or(Ok(0), |row| row.try_get(0))?;
-        let begun = Instant::now();
         if dead < MANY {
             self.is_on.store(false, Ordering::SeqCst);
             *self.known() = Known::default();
             return Ok(PAUSES.0);
         }
         self.is_on.store(true, Ordering::SeqCst);
-        for (pool, taken) in self.begin_look() {
+        let begun = Instant::now();
+        let is_of_all = self.known().next.is_none_or(|next| next <= begun);
+        for (pool, floors) in self.begin_look() {
             // What a plan made of statistics would do to a table that has changed since is read all of it.
             client.batch_execute("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off").await?;
-            let params: [(&(dyn ToSql + Sync), Type); 1] = [(&pool.as_str(), Type::TEXT)];
+            let from = floors.map(|floor| floor.at.filter(|_| !is_of_all).unwrap_or(START));
+            let from: Vec<i64> = from.into_iter().flat_map(<[i64; 2]>::from).collect();
+            let params: [(&(dyn ToSql + Sync), Type); 2] = [(&pool.as_str(), Type::TEXT), (&from, Type::INT8_ARRAY)];
             let rows = client.query_typed(FIRSTS, &params).await;
             client.batch_execute("COMMIT").await?;
             let mut found = [None; URGENCIES];
@@ -177,18 +185,23 @@ impl Floors {
                 let (urgency, due, task): (i32, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
                 found[urgency.unsigned_abs() as usize] = Some((due, task));
             }
-            self.end_look(&pool, found, taken);
+            self.end_look(&pool, found, floors.map(|floor| floor.taken));
         }
-        self.known().looked_at = Some(Instant::now());
-        Ok((begun.elapsed() * 20).clamp(PAUSES.0, PAUSES.1))
+        let pause = (begun.elapsed() * 20).clamp(PAUSES.0, PAUSES.1);
+        if !is_of_all {
+            return Ok(pause);
+        }
+        let (mut known, now) = (self.known(), Instant::now());
+        (known.looked_at, known.next) = (Some(now), Some(now + pause));
+        Ok(PAUSES.0)
     }
 
-    /// The pools to look at, and what was claimed of each.
-    fn begin_look(&self) -> Vec<(PoolName, [Option<Place>; URGENCIES])> {
+    /// The pools to look at, and what is known of each.
+    fn begin_look(&self) -> Vec<(PoolName, Pool)> {
         let mut known = self.known();
         let begin = |(pool, floors): (&PoolName, &mut Pool)| {
             floors.iter_mut().for_each(Floor::begin_look);
-            (pool.clone(), floors.map(|floor| floor.taken))
+            (pool.clone(), *floors)
         };
         known.pools.iter_mut().map(begin).collect()
     }
@@ -265,8 +278,8 @@ mod tests {
         floors.is_on.store(true, Ordering::SeqCst);
         assert_eq!(floors.of(&pool), None, "nothing is known");
         for _ in 0..2 {
-            let (name, taken) = floors.begin_look().pop().expect("it was claimed from");
-            floors.end_look(&name, [Some((7, 1)); URGENCIES], taken);
+            let (name, known) = floors.begin_look().pop().expect("it was claimed from");
+            floors.end_look(&name, [Some((7, 1)); URGENCIES], known.map(|floor| floor.taken));
         }
         assert_eq!(floors.of(&pool), None, "no look is over");
         floors.known().looked_at = Some(Instant::now());
