@@ -5,6 +5,7 @@ use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
 };
+use forerunner_store::Upkeep;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 /// What a metric is.
@@ -87,6 +88,8 @@ metrics_list! {
     HELD Counter "forerunner_placements_held_total" ["pool"] "Tasks that were held back for a busy agent that holds their context.";
     HELD_TIME Histogram "forerunner_placement_held_seconds" ["pool"] "Time that such a task was held back.";
     NODES Gauge "forerunner_nodes" [] "Nodes that share the store and live, as this one knows.";
+    OLDEST_TRANSACTION Gauge "forerunner_store_oldest_transaction_seconds" [] "How long the transaction has been open for which PostgreSQL keeps dead rows, if it was there at two looks; else 0.";
+    DEAD_ROWS Gauge "forerunner_store_dead_rows" ["table"] "Dead rows that PostgreSQL has not removed yet, of the tables that change with every task.";
     LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
     LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
@@ -356,6 +359,14 @@ impl ContextMetrics {
     pub(crate) fn rebased(&self, bytes: u64) {
         self.rebases[1].increment(1);
         self.rebased_bytes.increment(bytes);
+    }
+}
+
+/// What the store sees of its tables.
+pub(crate) fn show_upkeep(upkeep: &Upkeep) {
+    gauge!(OLDEST_TRANSACTION).set(upkeep.holder.as_ref().map_or(0.0, |holder| holder.seconds));
+    for (table, rows) in &upkeep.dead_rows {
+        gauge!(DEAD_ROWS, "table" => *table).set(*rows as f64);
     }
 }
 

@@ -416,6 +416,7 @@ async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Dur
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
+        deps.store.upkeep().iter().for_each(metrics::show_upkeep);
         if let Err(error) = deps.store.forget_events(now - EVENTS, PURGE_BATCH).await {
             tracing::warn!(%error, "what agents said could not be forgotten");
         }

@@ -30,6 +30,7 @@ mod postgres;
 mod rules;
 mod sqlite;
 mod store;
+mod upkeep;
 
 pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
@@ -52,3 +53,4 @@ pub use store::{
     SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
     dies_of_crash, node_lost,
 };
+pub use upkeep::{Holder, Upkeep};

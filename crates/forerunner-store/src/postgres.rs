@@ -14,7 +14,9 @@ mod contexts;
 mod direct;
 mod events;
 mod failure;
+mod floors;
 mod history;
+mod holders;
 mod janitor;
 mod jobs;
 mod link;
@@ -49,12 +51,13 @@ use self::{
     failure::{KIND, closed, unavailable},
     janitor::{Janitor, Retire},
     jobs::{Ask, Job},
-    writer::{Order, Writer},
+    writer::{Order, Shared, Writer},
 };
 use crate::{
     Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
     Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start,
     Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    Upkeep,
 };
 
 /// Connections that operations are run on side by side, if a node may have so many.
@@ -108,6 +111,7 @@ pub struct PostgresStore {
     done: Mutex<Option<oneshot::Receiver<()>>>,
     bell: Arc<Bell>,
     wishes: mpsc::UnboundedSender<Retire>,
+    upkeep: watch::Receiver<Option<Upkeep>>,
 }
 
 /// The ways to the lanes.
@@ -139,6 +143,7 @@ impl PostgresStore {
         let (wishes, wished) = mpsc::unbounded_channel();
         let bell = Arc::new(Bell::new());
         let rung = Arc::clone(&bell);
+        let (seen, upkeep) = watch::channel(None);
         let serve = async move {
             let pools =
                 prepare(&address, &options).await.and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
@@ -150,12 +155,14 @@ impl PostgresStore {
             let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let janitor = Janitor { pool: pool.clone(), period: options.vacuum_every, wishes: wished };
+            let shared = Shared { bell: rung, floors: Arc::default() };
+            let floors = Arc::clone(&shared.floors);
+            let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen };
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
                 let order = Order { ended: ended.clone(), ends: (lane == BEGINS).then_some(ends) };
-                Writer::new(links.clone(), options, naming, jobs, Arc::clone(&rung), order).serve()
+                Writer::new(links.clone(), options, naming, jobs, shared.clone(), order).serve()
             });
             tokio::select! {
                 _ = join_all(writers) => {}
@@ -176,6 +183,7 @@ impl PostgresStore {
             done: Mutex::new(Some(done)),
             bell,
             wishes,
+            upkeep,
         })
     }
 
@@ -352,6 +360,10 @@ impl Store for PostgresStore {
             return Box::pin(std::future::ready(Err(closed())));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(closed())) })
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        self.upkeep.borrow().clone()
     }
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints, LeaseLost, Mismatch,
-    Refusal, Said, StoreError, StoredContext, TaskEvents,
+    Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -176,6 +176,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`purge`](Store::purge) them.
     fn retire(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<Retired>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// What the store saw when it last looked after its tables; none from one that has nothing to tell.
+    fn upkeep(&self) -> Option<Upkeep> {
+        None
     }
 
     /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the

@@ -17,7 +17,7 @@ use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
     Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage, Upkeep,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -271,6 +271,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {
         self.inner.time()
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        self.inner.upkeep()
     }
 
     fn keeps_events(&self) -> bool {

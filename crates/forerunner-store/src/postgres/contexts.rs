@@ -120,7 +120,7 @@ impl Tx<'_> {
     }
 
     async fn first_of_line(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<TaskId>> {
-        let sql = "SELECT t.id FROM line l JOIN tasks t ON t.task = l.task WHERE l.pool = $1 AND l.context = $2 \
+        let sql = "SELECT t.id FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         rows.first().map(|row| Ok(TaskId::from_uuid(get(row, 0)?))).transpose()

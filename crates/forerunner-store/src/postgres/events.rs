@@ -30,7 +30,7 @@ const READ: &str = "\
 SELECT t.state, t.epoch, t.attempt, i.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
     (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + (t.epoch << $4)) AS last,
     e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
-FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN LATERAL (
+FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
     SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
 ) e ON true
 WHERE t.id = $1 ORDER BY e.seq";
@@ -80,9 +80,10 @@ impl Tx<'_> {
         let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
                    AS s (id, epoch, seq, at, kind, text, forget) \
-                   JOIN tasks t ON t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2), \
-                   b AS (UPDATE tasks t SET started_at = s.at FROM s WHERE t.task = s.task AND t.started_at IS NULL), \
-                   f AS (DELETE FROM events v USING s WHERE v.task = s.task AND v.kind >= $8 AND v.seq < s.forget \
+                   JOIN tasks t ON t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2), \
+                   b AS (UPDATE tasks t SET started_at = s.at FROM s \
+                   WHERE t.task = ANY (ARRAY[s.task]) AND t.started_at IS NULL), \
+                   f AS (DELETE FROM events v USING s WHERE v.task = ANY (ARRAY[s.task]) AND v.kind >= $8 AND v.seq < s.forget \
                    AND v.seq > s.forget - (s.forget & $9)) \
                    INSERT INTO events (task, seq, at, kind, text) SELECT task, seq, at, kind, text FROM s \
                    ON CONFLICT (task, seq) DO NOTHING RETURNING task";

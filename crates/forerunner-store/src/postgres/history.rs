@@ -39,7 +39,7 @@ macro_rules! ending {
             " RETURNING t.task, t.id, t.pool, s.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, \
              COALESCE(s.crashes, t.crashes) AS crashes, t.epoch, COALESCE(t.started_at, s.started_at) AS started_at, \
              s.finished_at, COALESCE(s.agent, t.agent) AS agent, t.node, s.error_kind, s.error, s.output), \
-             i AS (DELETE FROM inputs i USING d WHERE i.task = d.task RETURNING d.*, i.submitted_at, i.timeout, \
+             i AS (DELETE FROM inputs i USING d WHERE i.task = ANY (ARRAY[d.task]) RETURNING d.*, i.submitted_at, i.timeout, \
              i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.label_pairs, i.key), \
              h AS (INSERT INTO history (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
              epoch, started_at, finished_at, agent, node, error_kind, error, submitted_at, timeout, max_attempts, \
@@ -51,7 +51,7 @@ macro_rules! ending {
             ", (SELECT jsonb_agg(jsonb_build_array(v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text) ORDER BY v.seq) \
              FROM events v WHERE v.task = i.task AND v.kind < 8) FROM i), ",
             $forget_cost,
-            "v AS (DELETE FROM events v USING d WHERE v.task = d.task AND v.kind < 8), \
+            "v AS (DELETE FROM events v USING d WHERE v.task = ANY (ARRAY[d.task]) AND v.kind < 8), \
              w AS (INSERT INTO spoken (finished_at, task) SELECT d.finished_at, d.task FROM d \
              WHERE EXISTS (SELECT FROM events v WHERE v.task = d.task AND v.kind >= 8)) \
              SELECT id FROM d"
@@ -61,11 +61,13 @@ macro_rules! ending {
 
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
 ///
-/// The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
+/// Rows are found in the order of ids, which one index alone has: any other that has the id would do for a plan that takes the
+/// table for empty (`link`). The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
 pub(super) const FINISH: &str = ending!(
-    "SELECT *, NULL::int8 AS crashes FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
-     $7::text[], $8::uuid[], $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at)",
-    "t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL",
+    "SELECT s.*, NULL::int8 AS crashes, t.task FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
+     $7::text[], $8::uuid[], $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at), \
+     LATERAL (SELECT task FROM tasks WHERE id BETWEEN s.id AND s.id ORDER BY id LIMIT 1) t",
+    "t.task = ANY (ARRAY[s.task]) AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL",
     "NULL",
     ""
 );
@@ -73,9 +75,9 @@ pub(super) const FINISH: &str = ending!(
 const END: &str = ending!(
     "SELECT $1::int8 AS task, $2::int2 AS state, $3::int8 AS finished_at, $4::text AS error_kind, $5::text AS error, \
      $6::text AS output, $7::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at",
-    "t.task = s.task AND t.state = $8 AND t.epoch = COALESCE($9, t.epoch)",
+    "t.task = ANY (ARRAY[s.task]) AND t.state::int4 = $8 AND t.epoch = COALESCE($9, t.epoch)",
     "(SELECT c.cost FROM context_costs c WHERE c.task = i.task)",
-    "c AS (DELETE FROM context_costs c USING d WHERE c.task = d.task), "
+    "c AS (DELETE FROM context_costs c USING d WHERE c.task = ANY (ARRAY[d.task])), "
 );
 
 /// Brings a task back that has ended, as the tables for those that have not show one that has, but for its output.

@@ -82,7 +82,14 @@ impl Ask {
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
     pub fn walks_an_index(&self) -> bool {
-        matches!(self, Ask::Claim(_) | Ask::Take(..) | Ask::Look(_) | Ask::Settle(_) | Ask::Assign(_))
+        use Ask::{Assign, Backlog, Claim, Leases, Look, Rescue, Settle, Take};
+        matches!(self, Claim(_) | Take(..) | Look(_) | Settle(_) | Assign(_))
+            || matches!(self, Rescue(_) | Leases(..) | Backlog(_))
+    }
+
+    /// Whether it may take so long that nothing is to wait for the locks of its group: it reads past what a vacuum left.
+    pub fn is_long(&self) -> bool {
+        matches!(self, Ask::Leases(..) | Ask::Counts(_))
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.
@@ -98,19 +105,21 @@ impl Ask {
     /// Which lane it is run in, of three: what begins tasks, what ends them and all that may have to be done in the order of the
     /// calls, and what may take a while or comes from a clock.
     pub fn lane(&self) -> usize {
-        use Ask::{Beat, Check, Claim, Enqueue, ExpireContexts, ForgetEvents, Leave, Purge, Renew, Sweep, Time};
+        use Ask::{
+            Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, Purge, Renew, Sweep, Time,
+        };
         match self {
             Claim(_) => 1,
             Enqueue(batch) if batch.iter().all(is_plain) => 1,
             Beat(_) | Renew(..) | Leave(_) | Sweep(..) | Purge(..) => 2,
-            ExpireContexts(..) | ForgetEvents(..) | Time | Check => 2,
+            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) => 2,
             _ => 0,
         }
     }
 
     /// Whether it has to see what was begun before it was asked, in whichever lane.
     pub fn follows(&self) -> bool {
-        self.lane() == 0 && !matches!(self, Ask::Settle(_) | Ask::Assign(_))
+        self.is_long() || (self.lane() == 0 && !matches!(self, Ask::Settle(_) | Ask::Assign(_)))
     }
 
     /// How much work it is: 1 for a task that is written along with others.

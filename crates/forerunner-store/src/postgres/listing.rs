@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     failure::Sql,
+    floors::from_floors,
     history::{earliest_end, ended_columns},
     rows::{clean, get, label_pair, optional_time, parsed_cost, state, stored, task_columns},
     tx::Tx,
@@ -58,7 +59,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", k.cost FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+            ", k.cost FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
              LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = $1"
         );
         const ENDED: &str =
@@ -75,11 +76,20 @@ impl Tx<'_> {
     }
 
     pub async fn backlog(&self, pool: &PoolName) -> Sql<Backlog> {
-        let sql = "SELECT (SELECT count(*) FROM (SELECT 1 FROM ready WHERE pool = $1 LIMIT $2) AS r), \
-                   (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
-                   (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
-                   (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
-        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&BACKLOG, Type::INT8)]).await?;
+        // To count what waits would be to read past all that has waited: then as with a long one, now and then.
+        const FROM_FLOORS: &str = concat!(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM ",
+            from_floors!("$3", "1", "LIMIT $2"),
+            " LIMIT $2) AS r), $2, $2, (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)"
+        );
+        const ALL: &str = "SELECT (SELECT count(*) FROM (SELECT 1 FROM ready WHERE pool = $1 LIMIT $2) AS r), \
+                           (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
+                           (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
+                           (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
+        let (floors, name) = (self.floors.of(pool), pool.as_str());
+        let mut params = vec![(&name as &(dyn ToSql + Sync), Type::TEXT), (&BACKLOG, Type::INT8)];
+        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let rows = self.query(if floors.is_some() { FROM_FLOORS } else { ALL }, &params).await?;
         let Some(row) = rows.first() else { return Ok(Backlog::default()) };
         let (queued, scheduled) = (get::<i64>(row, 1)?, get::<i64>(row, 2)?);
         let is_counted = queued < BACKLOG && scheduled < BACKLOG;
@@ -95,7 +105,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", NULL::text FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+            ", NULL::text FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
              WHERE t.id = ANY($1) UNION ALL SELECT ",
             ended_columns!(),
             " FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"

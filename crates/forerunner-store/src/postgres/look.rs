@@ -8,6 +8,7 @@ use tokio_postgres::{
 
 use super::{
     failure::Sql,
+    floors::{from_floors, may_be_claimed},
     rows::{context, get, name_of, time},
     tx::Tx,
 };
@@ -15,20 +16,36 @@ use crate::{Candidate, Claim, Look};
 
 impl Tx<'_> {
     pub async fn look(&self, look: &Look) -> Sql<Vec<Candidate>> {
-        let sql = "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due FROM ready r \
-                   JOIN tasks t ON t.task = r.task LEFT JOIN contexts x ON x.pool = r.pool AND x.name = t.context \
-                   WHERE r.pool = $1 AND (r.deadline IS NULL OR r.deadline > $2) \
-                   AND (r.prefers IS NULL OR r.prefers = $4 OR r.prefers_until <= CASE WHEN $5 THEN \
-                   (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
-                   ORDER BY r.urgency, r.due, r.task LIMIT $3";
+        macro_rules! looking {
+            ($ready:expr) => {
+                concat!(
+                    "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due FROM (",
+                    $ready,
+                    " LIMIT $3) r JOIN tasks t ON t.task = ANY (ARRAY[r.task]) \
+                     LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY r.urgency, r.due, r.task"
+                )
+            };
+        }
+        const FIRST: &str = looking!(concat!(
+            "SELECT urgency, due, task FROM ready WHERE pool = $1 ",
+            may_be_claimed!(),
+            "ORDER BY urgency, due, task"
+        ));
+        const FROM_FLOORS: &str = looking!(concat!(
+            "SELECT r.urgency, due, task FROM ",
+            from_floors!("$6", "urgency, due, task", concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3"))
+        ));
         let (now, limit) = (look.now.as_micros(), i64::try_from(look.limit).unwrap_or(i64::MAX));
-        let params = [
-            (&look.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+        let (floors, pool) = (self.floors.of(&look.pool), look.pool.as_str());
+        let mut params = vec![
+            (&pool as &(dyn ToSql + Sync), Type::TEXT),
             (&now, Type::INT8),
             (&limit, Type::INT8),
             (look.node.as_uuid(), Type::UUID),
             (&self.database_time, Type::BOOL),
         ];
+        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let sql = if floors.is_some() { FROM_FLOORS } else { FIRST };
         self.query(sql, &params).await?.iter().map(candidate).collect()
     }
 

@@ -40,6 +40,11 @@ impl Spot {
     pub fn urgency(&self) -> i16 {
         i16::from(9 - self.priority.min(9))
     }
+
+    /// Where it is among those that are as urgent.
+    pub fn place(&self) -> (i64, i64) {
+        (self.due.as_micros(), self.row)
+    }
 }
 
 /// A task with what only the store knows.

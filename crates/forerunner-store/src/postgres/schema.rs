@@ -11,6 +11,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0002_contexts.sql"),
     include_str!("../../migrations/postgres/0003_nodes.sql"),
     include_str!("../../migrations/postgres/0004_history.sql"),
+    include_str!("../../migrations/postgres/0005_ids.sql"),
 ];
 
 /// The newest version known.

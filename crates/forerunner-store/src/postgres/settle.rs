@@ -245,10 +245,14 @@ impl Tx<'_> {
                 self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?
             }
             Rescue::Expired { .. } => {
-                let sql = "SELECT t.id, t.epoch FROM tasks t LEFT JOIN nodes n ON n.node = t.node WHERE t.state = 2 \
-                           AND COALESCE(n.lease_until < CASE WHEN $1 THEN \
-                           (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END, true) \
-                           ORDER BY t.due, t.task";
+                // Between the ids of those that live: what a node had that lives is not read past.
+                let sql = "WITH n AS (SELECT node FROM nodes WHERE lease_until >= CASE WHEN $1 THEN \
+                           (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END), \
+                           g AS (SELECT node AS above, lead(node) OVER (ORDER BY node) AS below FROM (SELECT node FROM n \
+                           UNION SELECT '00000000-0000-0000-0000-000000000000' \
+                           UNION SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff') e) \
+                           SELECT t.id, t.epoch FROM g, LATERAL (SELECT id, epoch, due, task FROM tasks \
+                           WHERE state = 2 AND node > g.above AND node < g.below OFFSET 0) t ORDER BY t.due, t.task";
                 let now = now.as_micros();
                 self.query(sql, &[(&self.database_time, Type::BOOL), (&now, Type::INT8)]).await?
             }

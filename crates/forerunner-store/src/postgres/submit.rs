@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::{
     affinity::Which,
     failure::{Fault, Sql},
+    floors::{from_floors, may_be_claimed},
     history::earliest_end,
-    rows::{Stored, get, label_pair, labels_text, micros, stored, task_columns},
+    rows::{get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
 };
 use crate::{Claim, Enqueued, LEASE, Refusal, Start, Submission, rules};
@@ -187,6 +188,10 @@ impl Tx<'_> {
         let mut c = Columns::default();
         batch.iter().for_each(|placed| c.push(placed));
         let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
+        for placed in batch.iter().filter(|placed| placed.claimable) {
+            let Task { pool, priority, .. } = &placed.submission.task;
+            self.floors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
+        }
         let params: [(&(dyn ToSql + Sync), Type); 25] = [
             (&c.id, Type::UUID_ARRAY),
             (&c.pool, Type::TEXT_ARRAY),
@@ -239,39 +244,48 @@ impl Tx<'_> {
 
     /// Leases the first claimable tasks, at most `limit`, or of those only that are `among`.
     pub(super) async fn lease(&self, claim: &Claim, limit: usize, among: Option<Vec<Uuid>>) -> Sql<Vec<Task>> {
-        // Two statements, so that a plain claim does nothing but walk the index. What it has locked it finds by its place in the
+        // Three statements, so that a plain claim does nothing but walk the index. What it has locked it finds by its place in the
         // table: nobody changes a claimable row, and a plan could read all of them to find those by their key.
         macro_rules! leasing {
-            ($picked:literal) => {
+            ($picked:expr) => {
                 concat!(
                     "WITH c AS MATERIALIZED (",
                     $picked,
-                    " ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED), \
-                     r AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM c)) RETURNING urgency, due, task), \
+                    "), r AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM c)) RETURNING urgency, due, task), \
                      d AS (SELECT task, row_number() OVER (ORDER BY urgency, due, task) AS place FROM r), \
                      t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
                      (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
                      CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
-                     node = $4, agent = NULL FROM d WHERE u.task = d.task RETURNING u.*), \
-                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = t.pool AND line.context = t.context \
-                     AND line.rank = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
+                     node = $4, agent = NULL FROM d WHERE u.task = ANY (ARRAY[d.task]) RETURNING u.*), \
+                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = ANY (ARRAY[t.pool]) \
+                     AND line.context = t.context AND line.rank::int4 = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
                     task_columns!("NULL::text"),
-                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = t.task \
+                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
                      LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
                 )
             };
         }
-        const FIRST: &str = leasing!(
-            "SELECT ctid AS at FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
-             AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
-             (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END)"
-        );
-        const AMONG: &str = leasing!(
-            "SELECT ctid AS at FROM ready WHERE pool = $1 AND (deadline IS NULL OR deadline > $2) \
-             AND (prefers IS NULL OR prefers = $4 OR prefers_until <= CASE WHEN $5 THEN \
-             (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) \
-             AND task IN (SELECT task FROM tasks WHERE id = ANY($7))"
-        );
+        const FIRST: &str = leasing!(concat!(
+            "SELECT ctid AS at FROM ready WHERE pool = $1 ",
+            may_be_claimed!(),
+            "ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED"
+        ));
+        const FROM_FLOORS: &str = leasing!(concat!(
+            "SELECT at FROM ",
+            from_floors!(
+                "$7",
+                "ctid AS at",
+                concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3 FOR UPDATE SKIP LOCKED")
+            ),
+            " LIMIT $3"
+        ));
+        // Each by its key: to walk the index for them would be to read past all others.
+        const AMONG: &str = leasing!(concat!(
+            "SELECT at FROM tasks k, LATERAL (SELECT ctid AS at FROM ready WHERE pool = $1 AND urgency = 9 - k.priority \
+             AND due = k.due AND task = k.task ",
+            may_be_claimed!(),
+            "LIMIT 1 FOR UPDATE SKIP LOCKED) r WHERE k.id = ANY($7) LIMIT $3"
+        ));
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
         let (now, limit) = (claim.now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         let (pool, starts) = (claim.pool.as_str(), i64::try_from(claim.starts).unwrap_or(i64::MAX));
@@ -283,8 +297,15 @@ impl Tx<'_> {
             (&self.database_time, Type::BOOL),
             (&starts, Type::INT8),
         ];
+        let floors = if among.is_some() { None } else { self.floors.of(&claim.pool) };
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
-        let claimed = self.query(if among.is_some() { AMONG } else { FIRST }, &params);
+        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let sql = match (&among, &floors) {
+            (Some(_), _) => AMONG,
+            (None, Some(_)) => FROM_FLOORS,
+            (None, None) => FIRST,
+        };
+        let claimed = self.query(sql, &params);
         let rows = if self.is_renewed {
             claimed.await?
         } else {
@@ -294,7 +315,9 @@ impl Tx<'_> {
             rows?
         };
         let tasks = rows.iter().map(|row| {
-            let Stored { mut task, .. } = stored(row)?;
+            let claimed = stored(row)?;
+            self.floors.take(&claimed.spot());
+            let mut task = claimed.task;
             task.context_version = get::<i64>(row, 29)?.unsigned_abs();
             task.context_born = get::<i64>(row, 30)?.unsigned_abs();
             Ok(task)
@@ -333,7 +356,7 @@ impl Tx<'_> {
         let agents: Vec<_> = assignments.iter().map(|(.., start)| *start.agent.as_uuid()).collect();
         let times: Vec<_> = assignments.iter().map(|(.., start)| start.at.as_micros()).collect();
         let sql = "UPDATE tasks t SET agent = s.agent, started_at = COALESCE(t.started_at, s.at) \
-                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = s.id AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
+                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
         let params = [
             (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
             (&epochs, Type::INT8_ARRAY),

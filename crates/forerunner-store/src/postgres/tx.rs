@@ -23,6 +23,7 @@ use super::{
     affinity::Which,
     bell::Bell,
     failure::{Fault, Sql, reason},
+    floors::Floors,
     history::End,
     link::Link,
     rows::{Spot, Stored, get, optional_time, state, stored, task_columns, time},
@@ -59,6 +60,8 @@ pub(super) struct Tx<'a> {
     pub is_renewed: bool,
     /// Knows how many nodes there are to tell.
     pub bell: &'a Bell,
+    /// Knows where claims begin.
+    pub floors: &'a Floors,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
     /// What the other nodes are to hear of once all is committed.
@@ -142,7 +145,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            " FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
+            " FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
         );
         let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID)]).await?;
         rows.first().map(stored).transpose()
@@ -179,6 +182,7 @@ impl Tx<'_> {
             (&spot.row, Type::INT8),
             (&deadline, Type::INT8),
         ];
+        self.floors.put(&spot.pool, urgency, spot.place());
         self.run(sql, &params).await?;
         self.gained.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -212,7 +216,7 @@ impl Tx<'_> {
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
     pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Spot>> {
         let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline \
-                   FROM line l JOIN tasks t ON t.task = l.task WHERE l.pool = $1 AND l.context = $2 \
+                   FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };

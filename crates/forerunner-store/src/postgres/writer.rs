@@ -16,6 +16,7 @@ use super::{
     PostgresOptions,
     bell::Bell,
     failure::{Fault, unavailable},
+    floors::Floors,
     jobs::{Ask, Job, Outcome, statements},
     link::{Link, Naming},
     tx::{SLOW, Tx},
@@ -26,10 +27,11 @@ use crate::StoreError;
 const MAX_GROUP: usize = 1_024;
 /// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
 /// their indexes.
-const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; \
+                     SET LOCAL jit = off";
 /// What undoes that in a session that is set to it, for questions of any form.
-const LOOKS: &str =
-    "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto";
+const LOOKS: &str = "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; \
+                     SET LOCAL plan_cache_mode = auto";
 /// How long a lease that was renewed needs no more than that: short beside what it lasts.
 const RENEWED: Duration = Duration::from_secs(1);
 /// How often a group is run that came to nothing because of other nodes.
@@ -86,6 +88,13 @@ pub(super) struct Order<'a> {
     pub ends: Option<&'a watch::Sender<u64>>,
 }
 
+/// What the lanes of a node know together.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub bell: Arc<Bell>,
+    pub floors: Arc<Floors>,
+}
+
 /// A lane: what runs one part of the operations, over a connection of its own.
 pub(super) struct Writer<'a> {
     order: Order<'a>,
@@ -93,7 +102,7 @@ pub(super) struct Writer<'a> {
     options: PostgresOptions,
     naming: Naming,
     jobs: UnboundedReceiver<Job>,
-    bell: Arc<Bell>,
+    shared: Shared,
     link: Option<Link>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
     broken: Option<(Instant, Duration, StoreError)>,
@@ -107,20 +116,26 @@ impl<'a> Writer<'a> {
         options: PostgresOptions,
         naming: Naming,
         jobs: UnboundedReceiver<Job>,
-        bell: Arc<Bell>,
+        shared: Shared,
         order: Order<'a>,
     ) -> Self {
-        Self { order, pool, options, naming, jobs, bell, link: None, broken: None, renewed: None }
+        Self { order, pool, options, naming, jobs, shared, link: None, broken: None, renewed: None }
     }
 
     /// Runs until nobody can ask any more and all that was asked is answered.
     pub async fn serve(mut self) {
-        while let Some(first) = self.jobs.recv().await {
+        let mut next = None;
+        while let Some(first) = if next.is_some() { next.take() } else { self.jobs.recv().await } {
             let mut weight = first.ask.weight();
             let mut group = vec![first];
             while weight < MAX_GROUP
+                && !group[0].ask.is_long()
                 && let Ok(job) = self.jobs.try_recv()
             {
+                if job.ask.is_long() {
+                    next = Some(job);
+                    break;
+                }
                 weight += job.ask.weight();
                 group.push(job);
             }
@@ -263,7 +278,8 @@ impl<'a> Writer<'a> {
             opening: Mutex::new(statements.is_none().then(|| begin.clone())),
             is_short: statements.is_some(),
             is_renewed,
-            bell: &self.bell,
+            bell: &self.shared.bell,
+            floors: &self.shared.floors,
             gained: AtomicI64::new(0),
             hints: Mutex::default(),
         };
@@ -275,7 +291,7 @@ impl<'a> Writer<'a> {
         };
         match done {
             Ok(outcomes) => {
-                self.bell.tell(std::mem::take(&mut *tx.hints()));
+                self.shared.bell.tell(std::mem::take(&mut *tx.hints()));
                 if let Some(node) = claimer.filter(|_| !is_renewed) {
                     self.renewed = Some((node, Instant::now()));
                 }
