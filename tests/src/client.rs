@@ -5,11 +5,14 @@ use std::{fmt, time::Duration};
 use awc::http::{Method, header::HeaderMap};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::eventually;
 
 /// Longest wait for an answer.
 const LIMIT: Duration = Duration::from_secs(90);
+/// Longest time for a store to be there again once nothing keeps it away.
+const AWAY: Duration = Duration::from_secs(10);
 /// Largest answer that is read.
 const LARGEST: usize = 64 << 20;
 
@@ -154,12 +157,20 @@ impl Client {
         self.call(call).await.unwrap_or_else(|error| panic!("{asked}: {error}"))
     }
 
-    /// Reads what is at a path.
+    /// Reads what is at a path. Where the store cannot be reached just now, the answer says to come again, and so this does.
     ///
     /// # Panics
-    /// If the answer is not 200.
+    /// If the answer is neither that nor 200, or the store is away for longer than it takes to come back.
     pub async fn get(&self, path: impl Into<String>) -> Value {
-        self.ask(Call::get(path)).await.expect(200)
+        let path = path.into();
+        let begun = Instant::now();
+        loop {
+            let answer = self.ask(Call::get(path.as_str())).await;
+            if answer.problem() != "store-unavailable" || begun.elapsed() > AWAY {
+                return answer.expect(200);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Reads a metric, summed over its labels; 0 if it is not there.

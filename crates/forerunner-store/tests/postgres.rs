@@ -560,6 +560,31 @@ async fn nothing_accepted_is_lost_when_the_server_crashes() {
 }
 
 #[tokio::test]
+async fn what_a_connection_broke_off_is_done_over_another_one() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let store = Arc::new(PostgresStore::open(&url, OPTIONS).unwrap());
+    drop(store.enqueue(vec![submission(0)]).await.unwrap());
+    let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let id = submission(0).task.id;
+    for round in 1..=3 {
+        holder.batch_execute("BEGIN; LOCK TABLE tasks, ready IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let reading = tokio::spawn(store.task(id));
+        let writing = tokio::spawn(store.enqueue(vec![submission(round)]));
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_locks \
+                   WHERE NOT granted AND (SELECT count(*) FROM pg_locks WHERE NOT granted) = 2";
+        while holder.query(end, &[]).await.unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(reading.await.unwrap().unwrap().map(|task| task.id), Some(id));
+        assert!(matches!(&writing.await.unwrap().unwrap()[..], [Ok(_)]), "it is stored once");
+        assert_eq!(store.counts(pool()).await.unwrap().of(TaskState::Queued), round as u64 + 1);
+    }
+}
+
+#[tokio::test]
 async fn without_a_server_calls_fail_and_do_not_hang() {
     let server = PgServer::start(false);
     let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();

@@ -70,14 +70,15 @@ impl Ask {
     /// Whether it may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an
     /// epoch that the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
     pub fn is_forgettable(&self) -> bool {
-        use Ask::{
-            Assign, Backlog, Claim, Context, Counts, Events, Leases, Look, Note, Renew, Take, Task, Tasks, TasksOf,
-        };
-        let asks = matches!(
-            self,
-            Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..) | Look(_)
-        );
-        asks || matches!(self, Claim(_) | Take(..) | Assign(_) | Renew(..) | Note(_) | Ask::Time)
+        use Ask::{Assign, Claim, Renew, Take};
+        self.only_reads() || matches!(self, Claim(_) | Take(..) | Assign(_) | Renew(..))
+    }
+
+    /// Whether it changes nothing, so that it may be asked twice.
+    pub fn only_reads(&self) -> bool {
+        use Ask::{Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, Task, Tasks, TasksOf, Time};
+        matches!(self, Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..))
+            || matches!(self, Contexts(_) | Look(_) | Note(_) | Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.

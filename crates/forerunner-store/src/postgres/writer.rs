@@ -71,7 +71,16 @@ impl Failure {
 
     /// Whether the database said nothing for as long as it may.
     const fn is_silence(&self) -> bool {
-        matches!(self, Self::Undone(Fault::Slow(_)) | Self::Unknown(Fault::Slow(_)))
+        matches!(self, Self::Undone(fault) | Self::Broken(fault) | Self::Unknown(fault) if matches!(fault, Fault::Slow(_)))
+    }
+
+    /// Whether the connection broke before anything was stored, so that the same can be done over another one.
+    fn is_broken_off(&self) -> bool {
+        match self {
+            Self::NotBegun(_) => true,
+            Self::Undone(fault) | Self::Broken(fault) => fault.ends_connection() && !self.is_silence(),
+            Self::Unknown(_) => false,
+        }
     }
 
     /// Whether the connection may be used again.
@@ -174,7 +183,7 @@ impl<'a> Writer<'a> {
         match self.attempt(asks, may_be_short).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             // One of them spoils it for all, so each gets a transaction of its own.
-            Err(Failure::Undone(fault)) if fault.is_of_operation() && asks.len() > 1 => {
+            Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() && asks.len() > 1 => {
                 let mut outcomes = Vec::with_capacity(asks.len());
                 for ask in asks {
                     let alone = self.attempt(&[*ask], may_be_short).await;
@@ -196,12 +205,12 @@ impl<'a> Writer<'a> {
             runs += 1;
             let link = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
             match self.transact(link, asks, begin_by, may_be_short).await {
-                Err(Failure::Undone(fault)) if fault.is_transient() && runs < MAX_RUNS => {
+                Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_transient() && runs < MAX_RUNS => {
                     tokio::time::sleep(Duration::from_millis(u64::from(runs))).await;
                     begin_by = Instant::now() + self.options.call_timeout;
                 }
-                // The connection was cut while it rested.
-                Err(Failure::NotBegun(_)) if runs == 1 => {}
+                // The connection was cut while it rested, or under what it was asked.
+                Err(failure) if failure.is_broken_off() && runs == 1 && Instant::now() < begin_by => {}
                 Err(failure) if failure.is_silence() => {
                     self.pause(unavailable(SLOW));
                     return Err(failure);
@@ -313,9 +322,9 @@ impl<'a> Writer<'a> {
                     false => link.discard(),
                 }
                 Err(match failure {
+                    Failure::Unknown(fault) if asks.iter().all(|ask| ask.only_reads()) => Failure::Broken(fault),
                     // What may be forgotten may as well be undone.
                     Failure::Unknown(fault) if may_forget => Failure::Undone(fault),
-                    Failure::Broken(fault) => Failure::Undone(fault),
                     failure => failure,
                 })
             }
