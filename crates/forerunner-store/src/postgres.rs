@@ -25,6 +25,7 @@ mod look;
 mod nodes;
 mod partitions;
 mod pieces;
+mod presence;
 mod rows;
 mod schema;
 mod settle;
@@ -51,6 +52,7 @@ use self::{
     failure::{KIND, closed, unavailable},
     janitor::{Janitor, Retire},
     jobs::{Ask, Job},
+    presence::Presence,
     writer::{Order, Shared, Writer},
 };
 use crate::{
@@ -84,6 +86,9 @@ pub struct PostgresOptions {
     /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,
     /// they follow the times that callers give.
     pub database_time: bool,
+    /// How long a node whose session has ended may be away, without a beat, until its leases are ended by another one that
+    /// listens; 8 s unless said. A lease ends after [`LEASE`](crate::LEASE) in any case.
+    pub gone_after: Duration,
 }
 
 impl Default for PostgresOptions {
@@ -94,6 +99,7 @@ impl Default for PostgresOptions {
             call_timeout: Duration::from_secs(5),
             vacuum_every: Duration::from_secs(30),
             database_time: true,
+            gone_after: Duration::from_secs(8),
         }
     }
 }
@@ -141,7 +147,8 @@ impl PostgresStore {
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
         let (wishes, wished) = mpsc::unbounded_channel();
-        let bell = Arc::new(Bell::new());
+        let presence = Arc::new(Presence::new(options.gone_after));
+        let bell = Arc::new(Bell::new(Arc::clone(&presence)));
         let rung = Arc::clone(&bell);
         let (seen, upkeep) = watch::channel(None);
         let serve = async move {
@@ -155,7 +162,7 @@ impl PostgresStore {
             let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let shared = Shared { bell: rung, floors: Arc::default() };
+            let shared = Shared { bell: rung, floors: Arc::default(), presence };
             let floors = Arc::clone(&shared.floors);
             let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen };
             let (ends, ended) = watch::channel(0);

@@ -10,8 +10,9 @@ use forerunner_core::{
     Timestamp,
 };
 use forerunner_store::{
-    Beat, Claim, ContextCommit, ContextRead, Enqueued, Happened, Hints, LEASE, Piece, PieceKind, PostgresOptions,
-    PostgresStore, Rescue, Said, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
+    Beat, Claim, ContextCommit, ContextRead, Enqueued, Happened, Hints, LEASE, LiveNode, Piece, PieceKind,
+    PostgresOptions, PostgresStore, Rescue, Said, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter,
+    born_of, said_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -22,6 +23,7 @@ const OPTIONS: PostgresOptions = PostgresOptions {
     call_timeout: Duration::from_secs(2),
     vacuum_every: Duration::from_secs(30),
     database_time: false,
+    gone_after: Duration::from_millis(500),
 };
 
 fn at(micros: i64) -> Timestamp {
@@ -292,6 +294,75 @@ async fn a_node_that_was_cut_off_hears_again_and_knows_that_it_missed_something(
     server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%pg_notify%'");
     assert_eq!(news.recv().await.unwrap(), Hints::anything(), "its own are not, and what was missed may be anything");
     assert!(one.is_hearing());
+}
+
+#[tokio::test]
+async fn a_node_whose_session_has_ended_is_gone_before_its_lease_unless_it_beats() {
+    const SOON: Duration = Duration::from_secs(20);
+    let server = PgServer::start(false);
+    let url = server.database();
+    let options = PostgresOptions { database_time: true, ..OPTIONS };
+    let stores = [(); 4].map(|()| PostgresStore::open(&url, options).unwrap());
+    let beat = async |number: usize| {
+        let beat =
+            Beat { node: node(number as u128), now: at(0), lease: SOON * 3, report: "{}".to_owned(), plan: None };
+        stores[number].beat(beat).await.unwrap()
+    };
+    let numbers = |nodes: &[LiveNode]| {
+        (0..4).filter(|number| nodes.iter().any(|one| one.node == node(*number as u128))).collect::<Vec<_>>()
+    };
+    // The first leads; the last does not listen, so it is never seen.
+    let _news = [0, 1, 2].map(|number| stores[number].hear());
+    for number in 0..4 {
+        assert_eq!(beat(number).await.leader.node, node(0));
+    }
+    drop(stores[0].enqueue(vec![submission(1)]).await.unwrap());
+    let lease = Claim { lease_until: at(0) + SOON * 3, ..claim(node(0), 1) };
+    assert_eq!(stores[0].claim(lease).await.unwrap().len(), 1);
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'";
+    let begun = tokio::time::Instant::now();
+    while server.sql("case0", held) != "3" {
+        assert!(begun.elapsed() < SOON, "the three that listen are there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(numbers(&beat(1).await.nodes), [0, 1, 2, 3]);
+
+    // All sessions that listen end: those that go on beating are known to live.
+    let ends = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'";
+    server.sql("case0", ends);
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < OPTIONS.gone_after * 6 {
+        for number in 0..3 {
+            assert_eq!(numbers(&beat(number).await.nodes), [0, 1, 2, 3]);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while server.sql("case0", held) != "3" {
+        assert!(begun.elapsed() < SOON, "they come back");
+        for number in 0..3 {
+            drop(beat(number).await);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // The one that leads is gone, and says nothing.
+    drop(beat(1).await);
+    let begun = tokio::time::Instant::now();
+    stores[0].close().await.unwrap();
+    let beaten = loop {
+        let beaten = beat(1).await;
+        if numbers(&beaten.nodes) != [0, 1, 2, 3] {
+            break beaten;
+        }
+        assert_eq!(beaten.leader.node, node(0));
+        assert!(begun.elapsed() < SOON, "it is gone long before its lease ends");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(begun.elapsed() >= OPTIONS.gone_after, "it might have come back");
+    assert_eq!((numbers(&beaten.nodes), beaten.leader.node), (vec![1, 2, 3], node(1)));
+    assert_eq!(beaten.next_end, Some(Duration::ZERO), "there may be something to take back");
+    let rescued = stores[1].rescue(Rescue::Expired { now: at(0) }).await.unwrap();
+    assert_eq!(rescued.requeued, [submission(1).task.id]);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification, Socket};
 
-use super::{address::Address, failure::reason};
+use super::{address::Address, failure::reason, presence::Presence};
 use crate::Hints;
 
 /// The channel that nodes of one database share.
@@ -36,10 +36,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const WORK_PAUSE: Duration = Duration::from_millis(10);
 /// How often a node sees whether it hears itself, and how long it waits for that.
 const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
+/// How often it tries to be seen by the others.
+const HOLD: Duration = Duration::from_millis(300);
 /// The first and the longest pause between two attempts to listen.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// News that a slow reader may lag behind.
 const LAG: usize = 256;
+/// Why a session without an answer is given up.
+const SLOW: &str = "the database did not answer in time";
 /// What a node sends itself to see whether it hears; a number follows.
 const ECHO: &str = "echo ";
 
@@ -60,6 +64,8 @@ pub(super) struct Bell {
     /// The newest number that the node heard of itself.
     echo: AtomicU64,
     echoed: Notify,
+    /// Others see by this session that the node is there.
+    presence: Arc<Presence>,
 }
 
 /// What is to be told, and when something was.
@@ -105,7 +111,7 @@ impl Pending {
 }
 
 impl Bell {
-    pub fn new() -> Self {
+    pub fn new(presence: Arc<Presence>) -> Self {
         Self {
             heard: broadcast::channel(LAG).0,
             pending: Mutex::default(),
@@ -116,6 +122,7 @@ impl Bell {
             own: AtomicI32::new(0),
             echo: AtomicU64::new(0),
             echoed: Notify::new(),
+            presence,
         }
     }
 
@@ -176,7 +183,6 @@ impl Bell {
 
     /// Listens until something fails; answers what.
     async fn session(self: Arc<Self>, config: &Config, address: &Address, limit: Duration) -> String {
-        const SLOW: &str = "the database did not answer in time";
         let connected = async {
             Ok::<_, tokio_postgres::Error>(match &address.tls {
                 Some(tls) => {
@@ -234,12 +240,23 @@ impl Bell {
     async fn talk(&self, client: &Client, limit: Duration) -> String {
         let mut probe = interval(PROBE.0);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut hold, mut is_held) = (interval(HOLD), false);
+        hold.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut chance = 0.5;
         loop {
             let peers = self.peers.load(Ordering::Relaxed);
             let due = self.pending().due(peers, chance);
             let told = tokio::select! {
                 _ = probe.tick() => self.probe(client, limit).await,
+                // Not behind a pooler, where the lock would stay with a session of anybody.
+                _ = hold.tick(), if !is_held && self.is_hearing() => match timeout(limit, self.presence.hold(client)).await {
+                    Ok(Ok(held)) => {
+                        is_held = held;
+                        Ok(())
+                    }
+                    Ok(Err(error)) => Err(reason(&error)),
+                    Err(_) => Err(SLOW.to_owned()),
+                },
                 // What was to be told, or when, may have changed.
                 () = self.ring.notified() => Ok(()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {

@@ -23,11 +23,13 @@ impl Tx<'_> {
         self.renew(beat.node, beat.now + beat.lease, lasts).await?;
         let sql = "UPDATE nodes SET report = $2 WHERE node = $1 RETURNING node";
         self.run(sql, &[(beat.node.as_uuid(), Type::UUID), (&beat.report, Type::TEXT)]).await?;
+        let have_ended = self.end_gone(beat.node, now).await?;
         self.take_lead(beat.node, now, now.saturating_add(lasts)).await?;
         if let Some(plan) = &beat.plan {
             self.put_plan(beat.node, plan).await?;
         }
-        self.standing(beat.node, now).await
+        let standing = self.standing(beat.node, now).await?;
+        Ok(Beaten { next_end: if have_ended { Some(Duration::ZERO) } else { standing.next_end }, ..standing })
     }
 
     /// Forgets a node, and that it led. Its tasks keep their leases.

@@ -26,6 +26,7 @@ use super::{
     floors::Floors,
     history::End,
     link::Link,
+    presence::Presence,
     rows::{Spot, Stored, get, optional_time, state, stored, task_columns, time},
 };
 
@@ -62,6 +63,8 @@ pub(super) struct Tx<'a> {
     pub bell: &'a Bell,
     /// Knows where claims begin.
     pub floors: &'a Floors,
+    /// Knows which nodes are there.
+    pub presence: &'a Presence,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
     /// What the other nodes are to hear of once all is committed.

@@ -19,6 +19,7 @@ use super::{
     floors::Floors,
     jobs::{Ask, Job, Outcome, statements},
     link::{Link, Naming},
+    presence::Presence,
     tx::{SLOW, Tx},
 };
 use crate::StoreError;
@@ -102,6 +103,7 @@ pub(super) struct Order<'a> {
 pub(super) struct Shared {
     pub bell: Arc<Bell>,
     pub floors: Arc<Floors>,
+    pub presence: Arc<Presence>,
 }
 
 /// A lane: what runs one part of the operations, over a connection of its own.
@@ -289,6 +291,7 @@ impl<'a> Writer<'a> {
             is_renewed,
             bell: &self.shared.bell,
             floors: &self.shared.floors,
+            presence: &self.shared.presence,
             gained: AtomicI64::new(0),
             hints: Mutex::default(),
         };
