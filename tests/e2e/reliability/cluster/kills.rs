@@ -17,7 +17,7 @@ const AGENTS: u32 = 9;
 const CONNECTIONS: u64 = 12;
 /// Seconds of a task that is to be lost with its node.
 const LONG_S: f64 = 4.0;
-/// Until tasks of a lost node run elsewhere: its lease, and a second in which it is noticed.
+/// Until tasks of a lost node run elsewhere (p99): as if its lease had to end, and a second in which that is noticed.
 const BUDGET: Duration = Duration::from_secs(16);
 
 /// What was measured in one cluster.
@@ -25,6 +25,8 @@ const BUDGET: Duration = Duration::from_secs(16);
 struct Measured {
     recoveries: Vec<Duration>,
     leaders: Vec<Duration>,
+    /// Tasks to be lost that were submitted.
+    long: u64,
     /// Submissions that were made again.
     repeated: u64,
     counts: Counts,
@@ -38,7 +40,8 @@ async fn nothing_is_lost_by_kills_of_one_of_three_nodes() {
     let runs = (0..clusters).map(|cluster| one_cluster(cluster, tasks / clusters, kills / clusters));
     let runs = join_all(runs).await;
     let counts: Counts = runs.iter().map(|run| run.counts).sum();
-    assert_eq!(counts.acknowledged as u64, tasks + kills * u64::from(AGENTS) + clusters * rig::WAITING);
+    let long: u64 = runs.iter().map(|run| run.long).sum();
+    assert_eq!(counts.acknowledged as u64, tasks + long + clusters * rig::WAITING);
     assert_eq!(counts.succeeded, counts.acknowledged, "{counts:?}");
     let repeated: u64 = runs.iter().map(|run| run.repeated).sum();
     let (recoveries, leaders): (Vec<_>, Vec<_>) = runs.into_iter().map(|run| (run.recoveries, run.leaders)).unzip();
@@ -47,7 +50,7 @@ async fn nothing_is_lost_by_kills_of_one_of_three_nodes() {
         "A2: {kills} kills in {clusters} clusters, {counts:?}, {repeated} submissions repeated; tasks of the lost node run \
          elsewhere after {recoveries}; the budget is {BUDGET:?} (p99); B5: another leads after {leaders}",
     );
-    assert!(recoveries.share(0.5) <= LEASE + Duration::from_secs(5), "a lease is what it takes: {recoveries}");
+    assert!(recoveries.share(0.5) <= LEASE + Duration::from_secs(5), "a lease is what it takes at most: {recoveries}");
 }
 
 /// Breaks three nodes of their own, on a database of their own.
@@ -84,7 +87,7 @@ async fn kill_one(
     eventually("tasks come in", RESCUED * 10, async || holds(load.acknowledged() >= moment)).await;
     let victim = victim(nodes, kill, chance).await;
     let client = nodes.node(victim.place).client();
-    let lost = at_work(&client, load, kill).await;
+    let lost = at_work(&client, load, kill, measured).await;
     nodes.kill(victim.place);
     let killed = Instant::now();
     load.history.borrow_mut().node_down(&nodes.effects(), rig::CLUSTER);
@@ -100,18 +103,30 @@ async fn kill_one(
 }
 
 /// Gives a node work that takes long enough to be lost with it; answers the tasks on its agents, with the attempt.
-async fn at_work(client: &Client, load: &Load, kill: u64) -> Vec<(String, u64)> {
-    let submit = async |number: u32| {
-        let key = format!("long-{kill}-{number}");
-        load.submit_one(&key, &json!({ "service_s": LONG_S }), || client.clone()).await
-    };
-    // All at once: on a busy machine the first would end before the last is accepted.
-    let long = join_all((0..AGENTS).map(submit)).await;
-    eventually("the node is at work on one of them", SOON, async || {
-        let running = running(client).await;
-        running.iter().any(|(task, _)| long.contains(task)).then_some(running)
-    })
-    .await
+///
+/// All agents together get a task each, at once; on a busy machine they may have ended before anybody looks, or be with other
+/// nodes, and are then followed by more.
+async fn at_work(client: &Client, load: &Load, kill: u64, measured: &mut Measured) -> Vec<(String, u64)> {
+    let mut long = Vec::new();
+    let begun = Instant::now();
+    loop {
+        let round = measured.long;
+        let submit = async |number: u64| {
+            let key = format!("long-{kill}-{number}");
+            load.submit_one(&key, &json!({ "service_s": LONG_S }), || client.clone()).await
+        };
+        long.extend(join_all((0..u64::from(AGENTS)).map(|number| submit(round + number))).await);
+        measured.long += u64::from(AGENTS);
+        let submitted = Instant::now();
+        while submitted.elapsed().as_secs_f64() < LONG_S {
+            let running = running(client).await;
+            if running.iter().any(|(task, _)| long.contains(task)) {
+                return running;
+            }
+            assert!(begun.elapsed() < SOON, "the node is at work on none of {}", long.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 struct Victim {
