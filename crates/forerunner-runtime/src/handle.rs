@@ -276,6 +276,7 @@ impl Handle {
             waiting: entry.deps.admission.waiting() as u64,
             running: queue.running,
             queue_limit: entry.deps.admission.limit() as u64,
+            cooldown_s: entry.deps.settings.cooldown.as_secs_f64(),
             cold_start_s: pool.cold_start,
             on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
             finished: queue.finished,

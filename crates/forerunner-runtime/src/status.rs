@@ -98,6 +98,8 @@ pub struct PoolStatus {
     pub running: u64,
     /// The most tasks that may wait.
     pub queue_limit: u64,
+    /// Seconds that an idle agent that is not needed waits to be taken back.
+    pub cooldown_s: f64,
     /// Median and 90th percentile of recent cold starts, in seconds.
     pub cold_start_s: Option<ColdStart>,
     /// Share of tasks that started on time since the node started; absent before the first.

@@ -5,6 +5,7 @@ mod prices;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use forerunner_forecast::{Objective, PolicyLimits};
+use forerunner_sim::AsLive;
 use serde::Deserialize;
 
 use self::{
@@ -68,9 +69,10 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
         tick_s: TICK_S,
         objective: Objective { share: status.objective.share, within_s: status.objective.within_s },
     };
+    let as_live = AsLive { cooldown_s: status.cooldown_s };
     let History { trace, from, to, truncated } = history;
     let (span_s, tasks) = (trace.span_s(), trace.tasks().len() as u64);
-    let priced = web::block(move || prices(&trace, limits, &shares)).await;
+    let priced = web::block(move || prices(&trace, limits, as_live, &shares)).await;
     let priced = priced.map_err(|error| internal(error.to_string()))?;
     let (policy, warmup_s, prices) = priced.map_err(|error| internal(error.to_string()))?;
     Ok(json::ok(&WhatIfView {

@@ -1,7 +1,7 @@
 //! What each objective would have cost.
 
 use forerunner_forecast::{Error, Objective, PolicyKind, PolicyLimits, build};
-use forerunner_sim::{Replay, Trace, WaitSummary, perfect, replay};
+use forerunner_sim::{AsLive, Replay, Trace, WaitSummary, perfect, replay};
 use serde::Serialize;
 
 /// Seconds at the begin that do not count, unless the history is shorter.
@@ -26,17 +26,18 @@ pub(crate) struct Price {
     peak_agents: u32,
 }
 
-/// Replays `trace` under each share. Returns the policy, the warm-up, and the prices in the order of the shares.
+/// Replays `trace` under each share, as the service would have lived through it. Returns the policy, the warm-up, and the prices in the order of the shares.
 pub(crate) fn prices(
     trace: &Trace,
     limits: PolicyLimits,
+    as_live: AsLive,
     shares: &[f64],
 ) -> Result<(&'static str, f64, Vec<Price>), Error> {
     let warm_up_s = if trace.span_s() < WARM_UP_S { 0.0 } else { WARM_UP_S };
     let kind = PolicyKind::default();
     let price = |&share: &f64| {
         let limits = PolicyLimits { objective: Objective { share, ..limits.objective }, ..limits };
-        let settings = Replay { warm_up_s, ..Replay::new(limits) };
+        let settings = Replay { warm_up_s, as_live: Some(as_live), ..Replay::new(limits) };
         let least_s = perfect(trace, &settings).instance_s;
         let mut policy = build(kind, limits)?;
         let report = replay(trace, policy.as_mut(), &settings).report;
