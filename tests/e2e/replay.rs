@@ -51,6 +51,9 @@ async fn a_replay_compares_every_policy_and_writes_a_page() {
         assert!(row["params"].is_string(), "{row}");
     }
     assert_eq!(row(&rows, "perfect")["ratio_to_perfect"], 1.0);
+    let coverage = row(&rows, "predictive")["band_coverage"].as_f64();
+    assert!(coverage.is_some_and(|share| (0.5..=1.0).contains(&share)), "bands of 90 % are judged: {coverage:?}");
+    assert!(row(&rows, "utilisation")["band_coverage"].is_null(), "who forecasts nothing has no band");
     assert!(row(&rows, "fixed")["late_share"].as_f64().is_some_and(|late| late <= 0.01), "the least that meets it");
     assert!(row(&rows, "service-times")["instance_s"].as_f64() <= row(&rows, "perfect")["instance_s"].as_f64());
 

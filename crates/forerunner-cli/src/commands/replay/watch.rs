@@ -5,7 +5,7 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-use forerunner_forecast::{Decision, Observation, Policy, ReasonCode};
+use forerunner_forecast::{Decision, Observation, Policy, ReasonCode, WhatIf};
 use indicatif::ProgressBar;
 
 /// Virtual seconds between two moves of the progress bar.
@@ -96,5 +96,21 @@ impl Policy for Watched<'_> {
         let decision = self.policy.decide(seen);
         self.note(seen.t, &decision);
         decision
+    }
+
+    fn band_coverage(&self) -> Option<f64> {
+        self.policy.band_coverage()
+    }
+
+    fn what_if(&self, shares: &[f64]) -> Vec<WhatIf> {
+        self.policy.what_if(shares)
+    }
+
+    fn save(&self) -> Option<String> {
+        self.policy.save()
+    }
+
+    fn restore(&mut self, saved: &str, away_s: f64) -> bool {
+        self.policy.restore(saved, away_s)
     }
 }
