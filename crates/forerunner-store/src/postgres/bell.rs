@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification, Socket};
 
-use super::{address::Address, failure::reason, presence::Presence};
+use super::{address::Address, direct::is_direct, failure::reason, presence::Presence};
 use crate::Hints;
 
 /// The channel that nodes of one database share.
@@ -203,7 +203,7 @@ impl Bell {
         let driver = AbortOnDrop(driver);
         let call = async {
             match timeout(limit, self.listen(&client)).await {
-                Ok(Ok(())) => self.talk(&client, limit).await,
+                Ok(Ok(is_direct)) => self.talk(&client, limit, is_direct).await,
                 Ok(Err(error)) => reason(&error),
                 Err(_) => SLOW.to_owned(),
             }
@@ -229,15 +229,17 @@ impl Bell {
         }
     }
 
-    async fn listen(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+    /// Begins to listen; answers whether the session is this node's own.
+    async fn listen(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
         let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
         let own = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
         self.own.store(own, Ordering::Relaxed);
-        client.batch_execute(&format!("LISTEN {CHANNEL}")).await
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        is_direct(client).await
     }
 
     /// Tells what there is to tell, and sees now and then whether the node hears itself; answers why it no longer can.
-    async fn talk(&self, client: &Client, limit: Duration) -> String {
+    async fn talk(&self, client: &Client, limit: Duration, is_direct: bool) -> String {
         let mut probe = interval(PROBE.0);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut hold, mut is_held) = (interval(HOLD), false);
@@ -249,7 +251,7 @@ impl Bell {
             let told = tokio::select! {
                 _ = probe.tick() => self.probe(client, limit).await,
                 // Not behind a pooler, where the lock would stay with a session of anybody.
-                _ = hold.tick(), if !is_held && self.is_hearing() => match timeout(limit, self.presence.hold(client)).await {
+                _ = hold.tick(), if is_direct && !is_held && self.is_hearing() => match timeout(limit, self.presence.hold(client)).await {
                     Ok(Ok(held)) => {
                         is_held = held;
                         Ok(())

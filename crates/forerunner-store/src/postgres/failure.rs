@@ -22,6 +22,8 @@ pub(super) enum Fault {
     Unreadable(String),
     /// The transaction did not begin: nothing was done, and another connection may do it.
     NotBegun(String),
+    /// The transaction did not begin, over a connection that went on: what was sent behind it may be stored by itself.
+    Astray(String),
     /// The connection took, or would take, too long.
     Slow(&'static str),
 }
@@ -49,6 +51,10 @@ impl Fault {
 
     /// Whether a statement is not known by its name, or not as it was when it got it: the next connection may help.
     pub fn is_about_names(&self) -> bool {
+        // A pooler that lost its server says that the protocol was violated as well, and ends the connection.
+        if self.ends_connection() {
+            return false;
+        }
         let codes = [
             SqlState::INVALID_SQL_STATEMENT_NAME,
             SqlState::DUPLICATE_PSTATEMENT,
@@ -64,12 +70,8 @@ impl Fault {
     pub fn ends_connection(&self) -> bool {
         match self {
             Self::Again | Self::Unreadable(_) => false,
-            Self::NotBegun(_) | Self::Slow(_) => true,
-            Self::Engine(error) => {
-                let is_fatal =
-                    |error: &DbError| matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
-                error.is_closed() || error.as_db_error().is_none_or(is_fatal)
-            }
+            Self::NotBegun(_) | Self::Astray(_) | Self::Slow(_) => true,
+            Self::Engine(error) => ends_connection(error),
         }
     }
 
@@ -77,11 +79,12 @@ impl Fault {
     pub fn is_of_operation(&self) -> bool {
         match self {
             Self::Again | Self::Unreadable(_) => true,
-            Self::Slow(_) | Self::NotBegun(_) => false,
+            Self::Slow(_) | Self::NotBegun(_) | Self::Astray(_) => false,
             // Classes 22 (data), 23 (integrity) and 54 (limits).
             Self::Engine(error) => match error.code() {
                 Some(code) => ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)),
-                None => !error.is_closed(),
+                // A value that cannot be sent, and not a connection that broke.
+                None => !error.is_closed() && error.source().is_none_or(|cause| !cause.is::<std::io::Error>()),
             },
         }
     }
@@ -100,13 +103,19 @@ impl Fault {
             Self::Again => unavailable("other nodes changed the same tasks at the same time"),
             Self::Unreadable(reason) => StoreError::Damaged { place: "postgres".to_owned(), reason: reason.clone() },
             Self::Slow(what) => unavailable(*what),
-            Self::NotBegun(why) => unavailable(why.as_str()),
+            Self::NotBegun(why) | Self::Astray(why) => unavailable(why.as_str()),
             Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {
                 StoreError::Full { store: KIND, reason: reason(error) }
             }
             Self::Engine(error) => unavailable(reason(error)),
         }
     }
+}
+
+/// Whether nothing more is to be had from the connection that an error came over.
+pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
+    let is_fatal = |error: &DbError| matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+    error.is_closed() || error.as_db_error().is_none_or(is_fatal)
 }
 
 /// What the driver says, with the cause that it keeps apart.

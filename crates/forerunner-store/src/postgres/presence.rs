@@ -3,8 +3,8 @@
 //! A node that listens holds a lock of the database over that session. When its process dies, the operating system closes the
 //! connection, and the database lets go of the lock: within milliseconds, where a lease lasts for many seconds. A session may
 //! also end while its node goes on, with the network or with the database. So a node counts as gone only when another one has
-//! seen it there before, then has found it away at every look for some time, and its lease was not renewed in that time. Where
-//! nobody listens, as behind a pooler, leases alone tell.
+//! seen it there before, then has found it away at every look for some time, and its lease was not renewed in that time. If this
+//! node could not look for a while, the others could not beat either, and their time begins anew. Where nobody listens, as behind a pooler, leases alone tell.
 
 use std::{
     collections::HashMap,
@@ -28,12 +28,22 @@ use super::{
 /// The first half of the locks; the other one is a hash of the node. "FrRn" in ASCII.
 const CLASS: i32 = 0x4672_526e;
 
+/// A look that comes later after the one before than this part of the time that a node may be away does not count on it.
+const PAUSES: u32 = 3;
+
 /// What this node knows of the others, and tells them of itself.
 #[derive(Debug)]
 pub(super) struct Presence {
     own: OnceLock<NodeId>,
     gone_after: Duration,
-    others: Mutex<HashMap<NodeId, Seen>>,
+    others: Mutex<Others>,
+}
+
+/// What the looks of this node found.
+#[derive(Debug, Default)]
+struct Others {
+    seen: HashMap<NodeId, Seen>,
+    looked_at: Option<Instant>,
 }
 
 /// How another node was found.
@@ -70,6 +80,9 @@ impl Presence {
     /// Takes in how all other nodes were found; answers which are gone.
     fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked_at = others.looked_at.replace(now);
+        let goes_on = looked_at.is_some_and(|at| now.duration_since(at) <= self.gone_after / PAUSES);
+        let others = &mut others.seen;
         others.retain(|node, _| found.iter().any(|found| found.node == *node));
         let mut gone = Vec::new();
         for found in found {
@@ -77,7 +90,9 @@ impl Presence {
                 (true, _) => Seen::There,
                 // Never seen there: it may be one that does not listen.
                 (false, None) => continue,
-                (false, Some(Seen::Away(since, until))) if *until == found.lease_until => Seen::Away(*since, *until),
+                (false, Some(Seen::Away(since, until))) if goes_on && *until == found.lease_until => {
+                    Seen::Away(*since, *until)
+                }
                 (false, Some(_)) => Seen::Away(now, found.lease_until),
             };
             others.insert(found.node, seen);
@@ -152,6 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn who_could_not_beat_because_the_database_was_away_has_its_time_again() {
+        let presence = Presence::new(AFTER);
+        let node = NodeId::from_uuid(uuid::Uuid::max());
+        let begun = Instant::now();
+        let is_gone = |is_there, second: f64| {
+            let found = [Found { node, lease_until: 1, is_there }];
+            !presence.note(&found, begun + Duration::from_secs_f64(second)).is_empty()
+        };
+        assert!(!is_gone(true, 0.0) && !is_gone(false, 1.0));
+        // Nobody could look, or beat, for ten seconds.
+        assert!(!is_gone(false, 11.0) && !is_gone(false, 13.0) && !is_gone(false, 15.0) && !is_gone(false, 17.0));
+        assert!(is_gone(false, 19.0));
+    }
+
+    #[test]
     fn who_was_never_there_is_left_to_its_lease() {
         assert_eq!(looks(&[(false, 1); 30]), [0; 0]);
     }
@@ -165,6 +195,9 @@ mod tests {
         assert_eq!(presence.note(&found(true), begun), []);
         assert_eq!(presence.note(&[], begun), []);
         assert_eq!(presence.note(&found(false), begun), []);
-        assert_eq!(presence.note(&found(false), begun + AFTER * 2), [], "it was not seen since it came again");
+        for second in 0..20 {
+            let now = begun + Duration::from_secs(second);
+            assert_eq!(presence.note(&found(false), now), [], "it was not seen since it came again");
+        }
     }
 }

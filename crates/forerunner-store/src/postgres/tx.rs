@@ -22,7 +22,7 @@ use tokio_postgres::{
 use super::{
     affinity::Which,
     bell::Bell,
-    failure::{Fault, Sql, reason},
+    failure::{Fault, Sql, ends_connection, reason},
     floors::Floors,
     history::End,
     link::Link,
@@ -76,7 +76,10 @@ impl Tx<'_> {
         let Some(begin) = self.take_opening() else { return self.ask(sql, params).await };
         // Both are sent at once; the server runs them in order.
         let (begun, rows) = tokio::join!(self.send(&begin), self.ask(sql, params));
-        begun.map_err(|error| Fault::NotBegun(reason(&error)))?;
+        begun.map_err(|error| match ends_connection(&error) {
+            true => Fault::NotBegun(reason(&error)),
+            false => Fault::Astray(reason(&error)),
+        })?;
         rows
     }
 

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     PostgresOptions,
     bell::Bell,
-    failure::{Fault, unavailable},
+    failure::{Fault, ends_connection, unavailable},
     floors::Floors,
     jobs::{Ask, Job, Outcome, statements},
     link::{Link, Naming},
@@ -53,13 +53,23 @@ enum Failure {
 }
 
 impl Failure {
-    /// What a fault means when the commit was sent already.
-    fn after_sending(fault: Fault) -> Self {
+    /// What a fault of a statement means when the commit was sent behind it, or is part of it.
+    ///
+    /// If the server itself said no, it did not commit. Where a session is `ones_own`, it says in order what it does, so the last it
+    /// says is said before the commit as well; a pooler that lost its server knows nothing of what that did.
+    fn of_statement(fault: Fault, ones_own: bool) -> Self {
         match &fault {
-            // The server itself said that it did not commit.
-            Fault::Engine(error) if error.code().is_some() && !error.is_closed() => Self::Undone(fault),
+            Fault::Engine(error) if error.code().is_some() && (ones_own || !ends_connection(error)) => {
+                Self::Undone(fault)
+            }
             _ => Self::Unknown(fault),
         }
+    }
+
+    /// What a fault of the commit means. The last that a server says before it ends a session may come after it has committed: when
+    /// it logs how long that took.
+    fn of_commit(fault: Fault) -> Self {
+        Self::of_statement(fault, false)
     }
 
     fn explain(&self) -> StoreError {
@@ -370,7 +380,7 @@ impl Tx<'_> {
     /// Runs one statement without any other. It is committed when it is answered.
     async fn run_alone(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
         let answered = self.patiently(self.run_all(asks)).await.map_err(Failure::Unknown)?;
-        answered.map_err(Failure::after_sending)
+        answered.map_err(|fault| Failure::of_statement(fault, true))
     }
 
     /// Sends a transaction with its commit, and waits for all answers.
@@ -379,12 +389,13 @@ impl Tx<'_> {
         let all = async { tokio::join!(self.send(begin), self.run_all(asks), self.send("COMMIT")) };
         let (begun, outcomes, committed) = self.patiently(all).await.map_err(Failure::Unknown)?;
         if let Err(error) = begun {
-            let fault = Failure::after_sending(Fault::Engine(error));
-            // If the server said that it does not begin, it does not go on either.
-            return Err(if let Failure::Undone(fault) = fault { Failure::NotBegun(fault.explain()) } else { fault });
+            // If that was the last the server said, nothing was done. Else what was sent behind it was.
+            let nothing = error.code().is_some() && ends_connection(&error) && self.link.has_session;
+            let fault = Fault::Engine(error);
+            return Err(if nothing { Failure::NotBegun(fault.explain()) } else { Failure::Unknown(fault) });
         }
-        let outcomes = outcomes.map_err(Failure::after_sending)?;
-        committed.map_err(|error| Failure::after_sending(Fault::Engine(error)))?;
+        let outcomes = outcomes.map_err(|fault| Failure::of_statement(fault, self.link.has_session))?;
+        committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))?;
         Ok(outcomes)
     }
 
@@ -394,6 +405,7 @@ impl Tx<'_> {
             Ok(outcomes) => outcomes,
             Err(Fault::NotBegun(why)) => return Err(Failure::NotBegun(unavailable(why))),
             Err(fault @ Fault::Slow(_)) => return Err(Failure::Undone(fault)),
+            Err(fault @ Fault::Astray(_)) => return Err(Failure::Unknown(fault)),
             Err(fault) => {
                 let undone = self.patiently(self.send("ROLLBACK")).await;
                 return Err(if matches!(undone, Ok(Ok(()))) { Failure::Undone(fault) } else { Failure::Broken(fault) });
@@ -404,7 +416,7 @@ impl Tx<'_> {
             return Ok(outcomes);
         }
         let committed = self.patiently(self.send("COMMIT")).await.map_err(Failure::Unknown)?;
-        committed.map_err(|error| Failure::after_sending(Fault::Engine(error)))?;
+        committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))?;
         Ok(outcomes)
     }
 }
