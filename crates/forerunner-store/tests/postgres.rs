@@ -655,6 +655,40 @@ async fn what_a_connection_broke_off_is_done_over_another_one() {
     }
 }
 
+/// A server that logs statements says its last word on a session that is ended during a commit when it logs that commit: after it.
+#[tokio::test]
+async fn what_was_stored_when_the_session_ended_is_not_done_again() {
+    const ROUNDS: i64 = 12;
+    let slow = "commit_delay = 50000\ncommit_siblings = 0\nlog_min_duration_statement = 0";
+    let server = PgServer::start_with(true, &[], slow);
+    let url = server.database();
+    let store = Arc::new(PostgresStore::open(&url, OPTIONS).unwrap());
+    let (ender, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let fail = |task: &Task| {
+        let error = Some(TaskError::new(ErrorKind::AgentError, "it failed"));
+        Settlement { next: Next::Finish { state: TaskState::Failed, output: None, error }, ..done(task) }
+    };
+    let (mut done_once, mut unknown) = (0, 0);
+    for round in 0..ROUNDS {
+        let id = submission(round).task.id;
+        drop(store.enqueue(vec![submission(round)]).await.unwrap());
+        let tasks = store.claim(claim(node(1), 1)).await.unwrap();
+        store.settle(tasks.iter().map(fail).collect()).await.unwrap();
+        let redriving = tokio::spawn(store.redrive(id, at(round)));
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'";
+        while !redriving.is_finished() && ender.query(end, &[]).await.unwrap().is_empty() {}
+        match redriving.await.unwrap() {
+            Ok(Ok(_)) => done_once += 1,
+            Err(StoreError::OutcomeUnknown { .. }) => unknown += 1,
+            other => panic!("it may have been done, and is not done twice: {other:?}"),
+        }
+        assert_eq!(store.task(id).await.unwrap().map(|task| task.state), Some(TaskState::Queued));
+        drop(store.cancel(id, at(round)).await.unwrap().unwrap());
+    }
+    assert!(unknown > 0, "sessions were ended during commits: {done_once} done, {unknown} unknown");
+}
+
 #[tokio::test]
 async fn without_a_server_calls_fail_and_do_not_hang() {
     let server = PgServer::start(false);
