@@ -253,6 +253,27 @@ async fn a_context_that_is_removed_is_gone_and_begins_anew() {
 }
 
 #[actix_rt::test]
+async fn an_agent_that_holds_several_contexts_is_seen_to_hold_each() {
+    let site = Site::new().with("", &[Pool::builtin("coder").fixed(1)]);
+    let service = site.serve().await;
+    let client = service.client();
+    for (context, source) in [("one", "new"), ("two", "new"), ("one", "agent"), ("two", "agent"), ("two", "agent")] {
+        let done = turn(&client, context, json!({ "append": ["a message"] })).await;
+        assert_eq!(done["context_cost"]["source"], source, "{done}");
+    }
+    let agent = client.get("/v1/pools/coder/agents").await["agents"][0]["id"].clone();
+    for context in ["one", "two"] {
+        assert_eq!(client.get(format!("/v1/contexts/{context}")).await["warm_on"], json!([agent]), "{context}");
+    }
+    let metrics = client.metrics().await;
+    let sources = ["new", "agent", "node"].map(|source| metrics.sum("forerunner_context_source_total", source));
+    assert_eq!(sources, [2.0, 3.0, 0.0]);
+    assert_eq!(metrics.sum("forerunner_context_warm_total", "hit"), 3.0);
+    assert_eq!(service.stop(SOON).await, 0);
+    site.empty(SOON).await;
+}
+
+#[actix_rt::test]
 async fn contexts_outlive_stops_and_kills_and_are_read_back_in_full() {
     let site = Site::new().with("", &[Pool::builtin("coder").fixed(2)]);
     let mut turns = 0;

@@ -301,7 +301,6 @@ impl ContextMetrics {
 
     /// A task's context is at hand; it may have been restored ahead of the task.
     pub(crate) fn found(&self, cost: &ContextCost, was_ahead: bool) {
-        self.sources[cost.source as usize].increment(1);
         self.prefetches[1].increment(u64::from(was_ahead));
         self.restored(cost);
     }
@@ -331,9 +330,10 @@ impl ContextMetrics {
         self.prefetches[2].increment(1);
     }
 
-    /// An agent has worked on a context that it held, or had to be sent. `full` says what it would have taken to move it
+    /// An agent has worked on a context from there, that it held or had to be sent. `full` says what it would have taken to move it
     /// whole over the pipe, there and back, if there is one.
-    pub(crate) fn ran(&self, was_held: bool, full: Option<[u64; 2]>) {
+    pub(crate) fn ran(&self, source: ContextSource, was_held: bool, full: Option<[u64; 2]>) {
+        self.sources[source as usize].increment(1);
         self.warm[usize::from(!was_held)].increment(1);
         let [to_agent, from_agent] = full.unwrap_or_default();
         self.pipe_full_bytes[0].increment(to_agent);

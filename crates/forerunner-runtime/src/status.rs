@@ -24,6 +24,9 @@ pub struct AgentStatus {
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
     pub context_bytes: u64,
+    /// All contexts that it holds and their versions, the one used last at the end; not part of the JSON.
+    #[serde(skip)]
+    pub holds: Vec<(ContextId, u64)>,
     /// When it was asked for.
     pub started_at: Timestamp,
     /// When it last finished a task, or became ready.

@@ -172,11 +172,15 @@ impl Attempt {
             self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
         }
         let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
+        if cost.source == ContextSource::Node && transfer.was_held == Some(true) {
+            // The node had it from another turn, and so had the agent, which may hold more than the newest.
+            cost.source = ContextSource::Agent;
+        }
         let was_held = transfer.was_held.unwrap_or(cost.source == ContextSource::Agent);
         let next = cx.into_snapshot();
         cost.full_bytes = json_bytes(&next);
         let piped = transfer.was_held.map(|_| [json_bytes(&memory.snapshot), cost.full_bytes]);
-        self.metrics.contexts.ran(was_held, piped);
+        self.metrics.contexts.ran(cost.source, was_held, piped);
         let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, restored, refusal });
         if !succeeded {
             return kept(memory, None, None, None, cost);

@@ -106,7 +106,8 @@ impl Handle {
 }
 
 fn status(found: ContextSummary, entry: &PoolEntry, agents: &[AgentStatus]) -> ContextStatus {
-    let warm = agents.iter().filter(|agent| agent.context.as_ref() == Some(&found.context));
+    let is_warm = |(context, version): &(ContextId, u64)| *context == found.context && *version >= found.version;
+    let warm = agents.iter().filter(|agent| agent.holds.iter().any(is_warm));
     ContextStatus {
         pool: entry.deps.name.clone(),
         version: found.version,
