@@ -31,6 +31,7 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
     config.store.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.node.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.http.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
+    config.log.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     Ok(config)
 }
 

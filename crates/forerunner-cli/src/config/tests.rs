@@ -165,3 +165,25 @@ fn addresses_and_threads_are_checked_before_anything_starts() {
         assert_eq!(fault(file, &[]), told);
     }
 }
+
+#[test]
+fn what_is_logged_is_a_level_or_filters_wherever_it_is_said() {
+    let level = |text: &str| format!("[log]\nlevel = \"{text}\"\n");
+    for text in ["warn", "INFO", "off", "info,forerunner_runtime=debug", "forerunner_http=trace", "warn,a[span]=debug"]
+    {
+        loaded(&level(text), &[], ConfigArgs::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    let known = "use error, warn, info, debug, trace, off, or filters such as info,forerunner_runtime=debug";
+    for (text, reason) in [
+        ("warning", "`warning` is neither a level nor a filter"),
+        ("info,loud", "`loud` is neither a level nor a filter"),
+        ("", "it is empty"),
+        ("forerunner_http=loud", "`forerunner_http=loud` is neither a level nor a filter"),
+    ] {
+        let told = format!("`log.level`: `{text}` is not valid; {reason}; {known}");
+        assert_eq!(fault(&level(text), &[]), format!("f.toml:2: {told}"));
+        assert_eq!(fault("", &[("FORERUNNER__LOG__LEVEL", text)]), format!("FORERUNNER__LOG__LEVEL: {told}"));
+        let args = ConfigArgs { log_level: Some(text.to_owned()), ..ConfigArgs::default() };
+        assert_eq!(loaded("", &[], args).expect_err("no level").to_string(), format!("--log-level: {told}"));
+    }
+}
