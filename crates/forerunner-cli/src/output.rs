@@ -77,9 +77,15 @@ impl Output {
 /// A table without lines: a header and rows, as wide as the terminal allows.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = lineless();
-    table.set_header(header.map(str::to_uppercase));
+    table.set_header(header.map(heading));
     table.add_rows(rows);
     table
+}
+
+/// Writes a heading in capitals, but for units that are none of their own in them: the capital of µ is that of m.
+fn heading(text: &str) -> String {
+    let word = |word: &str| if word.is_ascii() { word.to_ascii_uppercase() } else { word.to_owned() };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// An empty table without lines.
@@ -166,6 +172,12 @@ mod tests {
         coder      12
         x           3
         ");
+    }
+
+    #[test]
+    fn a_unit_in_a_heading_is_left_as_it_is() {
+        let table = table(["encode µs", "snapshot B"], [["1".into(), "2".into()]]);
+        assert!(render(&table).starts_with("ENCODE µs  SNAPSHOT B\n"), "{}", render(&table));
     }
 
     #[test]
