@@ -149,6 +149,13 @@ pub fn percent(share: f64) -> String {
     format!("{floored:.2} %")
 }
 
+/// Writes a share of late tasks, to the nearest hundredth of a per cent. A few are never written as none.
+///
+/// The page of plots does the same, in `replay/assets/page.js`.
+pub fn late(share: f64) -> String {
+    if share > 0.0 && share < 0.000_05 { "< 0.01 %".to_owned() } else { format!("{:.2} %", 100.0 * share) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +168,7 @@ mod tests {
         );
         assert_eq!([0, 999, 1_000, 1_234_567].map(count).join(" "), "0 999 1,000 1,234,567");
         assert_eq!([1.0, 0.99999, 0.99, 0.0].map(percent).join(" "), "100.00 % 99.99 % 99.00 % 0.00 %");
+        assert_eq!([0.0, 1e-6, 0.005_746, 1.0].map(late).join(" | "), "0.00 % | < 0.01 % | 0.57 % | 100.00 %");
     }
 
     #[test]
