@@ -74,6 +74,13 @@ impl Output {
     }
 }
 
+/// Writes a line for people to standard error: no answer, but what goes with one, or an error.
+///
+/// `eprintln!` panics where nobody reads it any more.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// A table without lines: a header and rows, as wide as the terminal allows.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = lineless();

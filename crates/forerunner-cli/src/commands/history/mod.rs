@@ -17,7 +17,7 @@ use crate::{
     cli::ServerArgs,
     client::{Client, encode},
     exit::Usage,
-    output::{Output, count, pairs, seconds},
+    output::{self, Output, count, pairs, seconds},
     progress,
 };
 
@@ -104,7 +104,7 @@ pub async fn run(command: HistoryCommand, out: &Output) -> anyhow::Result<()> {
         }
         // Standard output is the trace's.
         None => {
-            eprintln!("{}", out.faint(&render(&summary)));
+            output::note(&out.faint(&render(&summary)));
             out.line(trace.text.trim_end())
         }
     }
