@@ -125,7 +125,8 @@ pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
 
 /// Writes seconds with the digits that matter: `12 ms`, `1.20 s`, `3 min 20 s`.
 pub fn seconds(value: f64) -> String {
-    match value {
+    // A zero has no sign for people; that of a sum of nothing is negative.
+    match value + 0.0 {
         v if !v.is_finite() => "–".to_owned(),
         v if v < 0.9995 => format!("{:.0} ms", v * 1_000.0),
         v if v < 100.0 => format!("{v:.2} s"),
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!(
-            [0.0, 0.0124, 1.2, 59.999, 200.0, 7_199.0, 7_300.0].map(seconds).join(" | "),
+            [-0.0, 0.0124, 1.2, 59.999, 200.0, 7_199.0, 7_300.0].map(seconds).join(" | "),
             "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 0 min | 2 h 2 min"
         );
         assert_eq!([0, 999, 1_000, 1_234_567].map(count).join(" "), "0 999 1,000 1,234,567");
