@@ -152,3 +152,21 @@ async fn a_configuration_is_shown_with_its_origins_and_checked() {
     let none = site.program().run(["serve", "--config", "/dev/null"]).await.ended(2);
     assert!(none.stderr.contains("[pools.coder]"), "says how to write a pool: {}", none.stderr);
 }
+
+#[actix_rt::test]
+async fn a_reader_that_went_away_is_no_error() {
+    let site = Site::new();
+    let trace = site.path("trace.csv");
+    fs::write(&trace, "arrival_s,service_s\n0,1\n400,1\n").expect("it can be written");
+    let trace = trace.display().to_string();
+    for (line, code) in [
+        (&["completions", "bash"][..], 0),
+        (&["--help"], 0),
+        (&["config", "show"], 0),
+        (&["replay", "--policy", "fixed:1", &trace], 0),
+        (&["config", "check", "/nowhere/forerunner.toml"], 2),
+        (&["sumbit"], 2),
+    ] {
+        assert_eq!(site.program().run_unread(line).await, code, "{line:?}");
+    }
+}

@@ -184,6 +184,7 @@ async fn the_history_of_a_service_can_be_replayed() {
     let summary = exported.ended(0).json();
     assert_eq!((&summary["tasks"], &summary["contexts"]), (&31.into(), &1.into()), "{summary}");
     let text = client(&["history", "export", "--pool", "work"]).await.ended(0).stdout;
+    assert_eq!(client(&["history", "export", "--pool", "work", "-o", "-"]).await.ended(0).stdout, text);
     assert_eq!(text.lines().count(), 32, "{text}");
     assert!(!text.contains("secret-name"), "ids may tell something about people");
     let named = client(&["history", "export", "--pool", "work", "--keep-context-ids"]).await.ended(0).stdout;

@@ -79,6 +79,22 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs it to its end with a standard output and a standard error that nobody reads any more, as behind `2>&1 | head`
+    /// once that has seen enough; returns the exit code, which is 101 after a panic.
+    ///
+    /// # Panics
+    /// As [`Program::run`].
+    pub async fn run_unread(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> i32 {
+        let (_, unread) = std::io::pipe().expect("a pipe");
+        let also = unread.try_clone().expect("another end of it");
+        self.command.args(arguments).stdout(unread).stderr(also);
+        let mut child = self.command.spawn().expect("the program can be started");
+        let ended = timeout(self.limit, child.wait()).await.expect("it ends in time");
+        ended.expect("it can be waited for").code().unwrap_or(-1)
+    }
+}
+
 impl Finished {
     fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

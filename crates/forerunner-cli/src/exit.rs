@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// The user asked for something that makes no sense, or the configuration does not.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl std::error::Error for Interrupted {}
 
 /// Writes an error to standard error and returns its exit code.
 pub fn report(error: &anyhow::Error, out: &Output) -> ExitCode {
-    eprintln!("{} {error:#}", out.bad("error:"));
+    output::note(&format!("{} {error:#}", out.bad("error:")));
     ExitCode::from(code(error))
 }
 

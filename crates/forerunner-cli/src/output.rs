@@ -74,12 +74,25 @@ impl Output {
     }
 }
 
+/// Writes a line for people to standard error: no answer, but what goes with one, or an error.
+///
+/// `eprintln!` panics where nobody reads it any more.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// A table without lines: a header and rows, as wide as the terminal allows.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = lineless();
-    table.set_header(header.map(str::to_uppercase));
+    table.set_header(header.map(heading));
     table.add_rows(rows);
     table
+}
+
+/// Writes a heading in capitals, but for units that are none of their own in them: the capital of µ is that of m.
+fn heading(text: &str) -> String {
+    let word = |word: &str| if word.is_ascii() { word.to_ascii_uppercase() } else { word.to_owned() };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// An empty table without lines.
@@ -112,7 +125,8 @@ pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
 
 /// Writes seconds with the digits that matter: `12 ms`, `1.20 s`, `3 min 20 s`.
 pub fn seconds(value: f64) -> String {
-    match value {
+    // A zero has no sign for people; that of a sum of nothing is negative.
+    match value + 0.0 {
         v if !v.is_finite() => "–".to_owned(),
         v if v < 0.9995 => format!("{:.0} ms", v * 1_000.0),
         v if v < 100.0 => format!("{v:.2} s"),
@@ -143,6 +157,13 @@ pub fn percent(share: f64) -> String {
     format!("{floored:.2} %")
 }
 
+/// Writes a share of late tasks, to the nearest hundredth of a per cent. A few are never written as none.
+///
+/// The page of plots does the same, in `replay/assets/page.js`.
+pub fn late(share: f64) -> String {
+    if share > 0.0 && share < 0.000_05 { "< 0.01 %".to_owned() } else { format!("{:.2} %", 100.0 * share) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,11 +171,12 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!(
-            [0.0, 0.0124, 1.2, 59.999, 200.0, 7_199.0, 7_300.0].map(seconds).join(" | "),
+            [-0.0, 0.0124, 1.2, 59.999, 200.0, 7_199.0, 7_300.0].map(seconds).join(" | "),
             "0 ms | 12 ms | 1.20 s | 60.00 s | 3 min 20 s | 2 h 0 min | 2 h 2 min"
         );
         assert_eq!([0, 999, 1_000, 1_234_567].map(count).join(" "), "0 999 1,000 1,234,567");
         assert_eq!([1.0, 0.99999, 0.99, 0.0].map(percent).join(" "), "100.00 % 99.99 % 99.00 % 0.00 %");
+        assert_eq!([0.0, 1e-6, 0.005_746, 1.0].map(late).join(" | "), "0.00 % | < 0.01 % | 0.57 % | 100.00 %");
     }
 
     #[test]
@@ -166,6 +188,12 @@ mod tests {
         coder      12
         x           3
         ");
+    }
+
+    #[test]
+    fn a_unit_in_a_heading_is_left_as_it_is() {
+        let table = table(["encode µs", "snapshot B"], [["1".into(), "2".into()]]);
+        assert!(render(&table).starts_with("ENCODE µs  SNAPSHOT B\n"), "{}", render(&table));
     }
 
     #[test]

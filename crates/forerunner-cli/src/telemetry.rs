@@ -7,10 +7,7 @@ use forerunner_http::DURATION_BUCKETS;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::{
-    config::{LogConfig, LogFormat},
-    exit::Usage,
-};
+use crate::config::{LogConfig, LogFormat};
 
 /// Bucket bounds in seconds, from what an in-process agent needs up to an hour: waits, attempts, cold starts.
 const DURATION_BOUNDS_S: [f64; 19] = [
@@ -22,13 +19,7 @@ const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-
 
 /// Begins to log to standard error, as JSON unless that is a terminal.
 pub fn log(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| {
-        let text = format!(
-            "log.level `{}` is no filter: {error}; write a level such as info, or info,forerunner_runtime=debug",
-            config.level
-        );
-        Usage(text)
-    })?;
+    let filter = EnvFilter::try_new(&config.level).context("log.level was checked with the configuration")?;
     let terminal = std::io::stderr().is_terminal();
     let json = match config.format {
         LogFormat::Auto => !terminal,

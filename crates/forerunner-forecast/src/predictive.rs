@@ -212,12 +212,12 @@ impl Policy for Predictive {
         if learning {
             wanted = wanted.max(f64::from(self.memory.desired));
         }
-        let unbounded = whole(wanted);
-        let desired = self.limits.clamp(unbounded);
+        let desired = self.limits.clamp(whole(wanted));
         let before = std::mem::replace(&mut self.memory.desired, desired);
         let Needs { forecast: ahead, backlog, surge, .. } = needs;
         let reason = match () {
-            () if desired < unbounded => ReasonCode::Bounded,
+            // In the way of what is wanted now. That more was needed a while ago is no reason to raise the bound.
+            () if desired < whole(bounded(needs.wanted(need, standing.size()))) => ReasonCode::Bounded,
             () if desired > before && backlog > ahead => ReasonCode::Backlog,
             () if desired > before && surge => ReasonCode::Surge,
             () if desired > before => ReasonCode::ForecastUp,

@@ -24,7 +24,10 @@ fn wait_secs(preference: &str) -> Option<u64> {
     if !name.trim().eq_ignore_ascii_case("wait") {
         return None;
     }
-    value.trim().trim_matches('"').parse().ok()
+    let value = value.trim().trim_matches('"');
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    // Of digits alone, only too many cannot be read.
+    is_number.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
 /// Reads `Idempotency-Key`, with or without the quotes of a structured field.
@@ -90,7 +93,10 @@ mod tests {
             ("respond-async, wait=5", Some(5)),
             ("Wait = \"7\"; q=1", Some(7)),
             ("wait=600", Some(60)),
+            ("wait=99999999999999999999", Some(60)),
             ("wait=0", Some(0)),
+            ("wait=-1", None),
+            ("wait=", None),
             ("wait=soon", None),
             ("return=minimal", None),
         ] {

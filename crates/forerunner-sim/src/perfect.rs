@@ -1,6 +1,9 @@
 //! The near-lower bound: a pool whose planner knows what is coming.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Included},
+};
 
 use crate::{
     engine::Replay,
@@ -74,7 +77,7 @@ impl Free {
 
     /// Takes the agent that is free first of those free after `since`, if that is at or before `by`.
     fn take_next(&mut self, since: f64, by: f64) -> Option<f64> {
-        let (&bits, _) = self.0.range(since.to_bits() + 1..=by.to_bits()).next()?;
+        let (&bits, _) = self.0.range((Excluded(since.to_bits()), Included(by.to_bits()))).next()?;
         self.take(bits)
     }
 
@@ -169,6 +172,10 @@ mod tests {
 
     /// The bound for (arrival, service) pairs, without warm-up, at a floor of `min` agents and 1 s allowed.
     fn bound(tasks: &[(f64, f64)], cold_start_s: f64, min: u32) -> Report {
+        bound_within(1.0, tasks, cold_start_s, min)
+    }
+
+    fn bound_within(within_s: f64, tasks: &[(f64, f64)], cold_start_s: f64, min: u32) -> Report {
         let task = |&(arrival_s, service_s): &(f64, f64)| TraceTask {
             arrival_s,
             service_s,
@@ -177,7 +184,8 @@ mod tests {
             session: None,
         };
         let trace = Trace::new("hand", tasks.iter().map(task).collect()).expect("some tasks");
-        let limits = PolicyLimits { min, max: 9, cold_start_s, tick_s: 1.0, objective: Objective::default() };
+        let objective = Objective { within_s, ..Objective::default() };
+        let limits = PolicyLimits { min, max: 9, cold_start_s, tick_s: 1.0, objective };
         perfect(&trace, &Replay { warm_up_s: 0.0, ..Replay::new(limits) })
     }
 
@@ -212,6 +220,12 @@ mod tests {
         assert_eq!(report.params, "a task waits if no agent is idle");
         // Two seconds would be too long.
         assert_eq!(bound(&[(100.0, 5.0), (103.0, 5.0)], 10.0, 0).peak_pool, 2);
+    }
+
+    #[test]
+    fn where_tasks_are_to_start_at_once_none_waits() {
+        let report = bound_within(0.0, &[(100.0, 5.0), (104.2, 5.0)], 10.0, 0);
+        assert_eq!((report.peak_pool, report.wait_s.max, report.late_share), (2, 0.0, 0.0));
     }
 
     #[test]

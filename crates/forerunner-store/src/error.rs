@@ -51,7 +51,9 @@ pub enum StoreError {
         place: String,
     },
     /// There cannot be a store at this place.
-    #[error("cannot use {place} for a store: {reason}; name a file in a directory where this user may write")]
+    #[error(
+        "cannot use {place} for a store: {reason}; name a file in a directory that exists and where this user may write"
+    )]
     Place {
         /// Where the store was to be.
         place: String,

@@ -63,9 +63,18 @@ mod tests {
     fn addresses_name_their_store() {
         assert_eq!(open("memory:").unwrap().kind(), "memory");
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("new/tasks.db");
+        let path = directory.path().join("tasks.db");
         assert_eq!(open(&format!("sqlite:{}", path.display())).unwrap().kind(), "sqlite");
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_slip_and_not_created() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("new");
+        let message = refusal(&format!("sqlite:{}/tasks.db", missing.display()));
+        let reason = format!("there is no directory {}; name a file in a directory that exists", missing.display());
+        assert!(message.contains(&reason) && !missing.exists(), "{message}");
     }
 
     #[test]

@@ -99,10 +99,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file, creating it and its directory if need be. Blocks while it checks the file and reads the counts.
+    /// Opens a file, creating it if need be. Blocks while it checks the file and reads the counts.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`] and
+    /// [`StoreError::Place`] when its directory does not exist, or cannot be written, [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`] and
     /// [`StoreError::Damaged`] with nothing changed, [`StoreError::Full`] and [`StoreError::Unavailable`] when the
     /// disk says so.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {

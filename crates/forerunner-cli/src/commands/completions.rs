@@ -1,9 +1,10 @@
 //! `forerunner completions`: a completion script for a shell.
 
+use anyhow::Context;
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::{cli::Cli, output::Output};
 
 /// Which shell.
 #[derive(Debug, Args)]
@@ -14,7 +15,9 @@ pub struct CompletionsArgs {
 }
 
 /// Writes the script to standard output.
-pub fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
-    clap_complete::generate(args.shell, &mut Cli::grammar(), "forerunner", &mut std::io::stdout());
-    Ok(())
+pub fn run(args: &CompletionsArgs, out: &Output) -> anyhow::Result<()> {
+    // Not straight to standard output: the generator panics where that cannot be written.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::grammar(), "forerunner", &mut script);
+    out.line(String::from_utf8(script).context("a script is text")?.trim_end())
 }

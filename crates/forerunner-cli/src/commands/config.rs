@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::serve;
 use crate::{
     config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted},
     output::{Output, render, seconds, table},
@@ -92,18 +93,13 @@ fn render_rows(rows: &[Row]) -> String {
 
 fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::of_file(&args.file)?;
+    serve::check(&loaded)?;
     let told = json!({ "file": args.file, "valid": true, "pools": loaded.config.pools.keys().collect::<Vec<_>>() });
     out.show(&told, || format!("{} is valid. {}", args.file.display(), plan(&loaded.config)))
 }
 
 /// Says what a configuration would run.
-pub fn plan(config: &Config) -> String {
-    let head = format!("It would listen on {} and keep tasks in {}", config.http.listen, config.store.url);
-    if config.pools.is_empty() {
-        return format!(
-            "{head}, but it has no pools, so `forerunner serve` would refuse to start.\n\n{HOW_TO_WRITE_A_POOL}"
-        );
-    }
+fn plan(config: &Config) -> String {
     let pools: Vec<String> = config
         .pools
         .iter()
@@ -120,7 +116,12 @@ pub fn plan(config: &Config) -> String {
             )
         })
         .collect();
-    format!("{head}, with these pools:\n{}", pools.join("\n"))
+    format!(
+        "It would listen on {} and keep tasks in {}, with these pools:\n{}",
+        config.http.listen,
+        config.store.url,
+        pools.join("\n")
+    )
 }
 
 fn agents(agent: &AgentConfig) -> String {
@@ -147,10 +148,36 @@ or name one on the command line:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Format;
+
+    /// What a check says of a file with this text, which it is to refuse as wrong configuration.
+    fn refusal(text: &str) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("f.toml");
+        std::fs::write(&file, text).expect("a file");
+        let error = check(&CheckArgs { file }, &Output::new(Format::Json)).expect_err("not valid");
+        assert_eq!(crate::exit::code(&error), 2, "{error:#}");
+        format!("{error:#}")
+    }
 
     #[test]
-    fn a_configuration_without_pools_says_how_to_write_one() {
-        assert!(plan(&Config::default()).contains("[pools.coder]"));
+    fn what_could_not_be_served_does_not_pass_the_check() {
+        let without_pools = refusal(include_str!("../../../../config/forerunner.toml"));
+        assert!(
+            without_pools.contains("f.toml has none") && without_pools.contains("[pools.coder]"),
+            "{without_pools}"
+        );
+        let without_dictionary =
+            refusal("[pools.a]\nagent = { kind = \"simulated\" }\ncontexts.dictionary = \"/nowhere/a.dict\"\n");
+        assert!(without_dictionary.starts_with("pool `a`: dictionary /nowhere/a.dict"), "{without_dictionary}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_refused_without_advice_for_another_command() {
+        let args = CheckArgs { file: "/nowhere/f.toml".into() };
+        let error = check(&args, &Output::new(Format::Json)).expect_err("no file");
+        assert_eq!(crate::exit::code(&error), 2);
+        assert!(!error.to_string().contains("--config"), "{error}");
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub fn percent(value: &Value, path: &str) -> String {
     number(value, path).map_or_else(|| NOTHING.to_owned(), crate::output::percent)
 }
 
+/// Writes the share of late tasks at a path.
+pub fn late(value: &Value, path: &str) -> String {
+    number(value, path).map_or_else(|| NOTHING.to_owned(), crate::output::late)
+}
+
 /// Writes the time at a path to the second, in UTC: `2026-01-31 12:00:00`.
 pub fn time(value: &Value, path: &str) -> String {
     let text = text(value, path);

@@ -90,6 +90,6 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Bench(command) => bench::run(command, out).await,
         Command::Context(command) => context::run(command, out).await,
         Command::Agent(args) => agent::run(&args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, out),
     }
 }

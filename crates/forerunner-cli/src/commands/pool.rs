@@ -147,7 +147,7 @@ fn render_what_if(answer: &Value) -> String {
         [
             fields::percent(price, "share"),
             if price["meets_objective"] == true { "yes" } else { "no" }.to_owned(),
-            fields::percent(price, "late_share"),
+            fields::late(price, "late_share"),
             cost.map_or_else(|| fields::NOTHING.to_owned(), |cost| format!("{:.2}", cost / 3_600.0)),
             relative,
             fields::secs(price, "wait_s.p99"),

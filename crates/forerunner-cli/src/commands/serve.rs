@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use forerunner_context::Dictionary;
+use forerunner_core::PoolName;
 use forerunner_http::{HttpControl, HttpServer};
 use forerunner_runtime::{
     Node, NodeSpec, Placement, PoolSpec,
@@ -14,7 +15,7 @@ use forerunner_store::Store;
 
 use super::config::HOW_TO_WRITE_A_POOL;
 use crate::{
-    config::{AgentConfig, Config, ConfigArgs, Loaded, StoreConfig},
+    config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
     exit::Usage,
     output::Output,
     signals::Signals,
@@ -30,14 +31,9 @@ pub struct ServeArgs {
 
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
-    let Loaded { config, file, .. } = Loaded::read(&args.config)?;
-    if config.pools.is_empty() {
-        let place = file.map_or_else(
-            || "no configuration file was found".to_owned(),
-            |path| format!("{} has none", path.display()),
-        );
-        return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
-    }
+    let loaded = Loaded::read(&args.config)?;
+    check(&loaded)?;
+    let config = loaded.config;
     telemetry::log(&config.log)?;
     let mut signals = Signals::listen()?;
     let service = Service::start(&config).await?;
@@ -48,6 +44,18 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
         clean = service.shutdown(config.shutdown.grace) => clean,
         () = signals.next() => anyhow::bail!("stopped at once by a second signal; running tasks are taken back at the next start"),
     }
+}
+
+/// Refuses a configuration that could not be served, as far as that shows before the store is opened.
+pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    if loaded.config.pools.is_empty() {
+        let place = loaded.file.as_ref().map_or_else(
+            || "no configuration file was found".to_owned(),
+            |path| format!("{} has none", path.display()),
+        );
+        return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
+    }
+    pools(&loaded.config).map(drop)
 }
 
 fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<()> {
@@ -84,14 +92,7 @@ impl Service {
         spec.retention = config.node.retention;
         spec.context_retention = config.node.context_retention;
         spec.context_cache_bytes = config.node.context_cache_bytes;
-        for (name, pool) in &config.pools {
-            let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
-            let mut made = PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?;
-            if let Some(dictionary) = dictionary(&pool.settings.contexts.dictionary)? {
-                made = made.dictionary(dictionary);
-            }
-            spec = spec.pool(made);
-        }
+        let spec = pools(config)?.into_iter().fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
         let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {
             Ok(server) => server,
@@ -128,12 +129,27 @@ pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
     Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open_with(&url, options)).await??)
 }
 
+/// The pools of a configuration, with the files that it names for them.
+fn pools(config: &Config) -> anyhow::Result<Vec<PoolSpec>> {
+    let pool = |(name, pool): (&PoolName, &PoolConfig)| {
+        let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
+        let made = PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?;
+        let dictionary = dictionary(&pool.settings.contexts.dictionary).with_context(|| format!("pool `{name}`"))?;
+        Ok(match dictionary {
+            Some(dictionary) => made.dictionary(dictionary),
+            None => made,
+        })
+    };
+    config.pools.iter().map(pool).collect()
+}
+
 /// Reads a dictionary for contexts, if one is named.
 fn dictionary(path: &str) -> anyhow::Result<Option<Dictionary>> {
     if path.is_empty() {
         return Ok(None);
     }
-    let bytes = std::fs::read(path).with_context(|| format!("dictionary {path} cannot be read"))?;
+    let unreadable = |error| Usage(format!("dictionary {path} cannot be read: {error}; name one that can"));
+    let bytes = std::fs::read(path).map_err(unreadable)?;
     let refuse = |error: forerunner_context::Error| Usage(format!("dictionary {path}: {error}"));
     Ok(Some(Dictionary::load(bytes).map_err(refuse)?))
 }

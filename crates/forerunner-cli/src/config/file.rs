@@ -22,7 +22,7 @@ pub fn find(named: Option<&Path>) -> Option<PathBuf> {
 /// Reads a file into values that know their line.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Usage(format!("configuration file {} cannot be read: {error}; name another with --config", path.display()))
+        Usage(format!("configuration file {} cannot be read: {error}; name one that can", path.display()))
     })?;
     parse(&text, &path.display().to_string())
 }

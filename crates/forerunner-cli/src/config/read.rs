@@ -31,6 +31,7 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
     config.store.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.node.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.http.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
+    config.log.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     Ok(config)
 }
 
@@ -101,7 +102,10 @@ fn typed<T: DeserializeOwned>(layers: &Layers, path: &[&str], value: Value) -> a
         let Value::Table(table) = &value else {
             return Usage(at(&layers.origin(&owned(path)), &path.join("."), error.message())).into();
         };
-        let culprit = flatten(table).into_iter().find_map(|(key, value)| {
+        // Each value is tried beside the kind, so a kind that is wrong would have the first of them blamed.
+        let mut values = flatten(table);
+        values.sort_by_key(|(key, _)| key != &["kind"]);
+        let culprit = values.into_iter().find_map(|(key, value)| {
             let alone: Result<T, toml::de::Error> = Value::Table(nested(&key, value, table)).try_into();
             alone.err().filter(|fault| fault.message() == error.message()).map(|_| key)
         });

@@ -75,6 +75,8 @@ fn faults_name_their_place_the_key_and_what_would_do() {
         fault(&pool("policy = { kind = \"predictive\", colour = 3 }"), &[]),
         fault("[pools.coder]\nmax = 3\n", &[]),
         fault("[pools.coder]\nagent = { kind = \"robot\" }\n", &[]),
+        fault("[pools.coder]\nagent.argv = [\"a\"]\nagent.kind = \"docker\"\n", &[]),
+        fault(POOL, &[("FORERUNNER__POOLS__CODER__AGENT__KIND", "docker")]),
         fault("[pools.coder]\nagent = { kind = \"simulated\", argv = [\"a\"] }\n", &[]),
         fault("[pools.Coder]\nagent = { kind = \"simulated\" }\n", &[]),
         fault("[http]\nworkers = 0\n", &[]),
@@ -91,6 +93,8 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     f.toml:3: `pools.coder.policy.colour`: there is no key `colour`; the keys here are kind, window_s
     f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
     f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected `process` or `simulated`
+    f.toml:3: `pools.coder.agent.kind`: unknown variant `docker`, expected `process` or `simulated`
+    FORERUNNER__POOLS__CODER__AGENT__KIND: `pools.coder.agent.kind`: unknown variant `docker`, expected `process` or `simulated`
     f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `context_memory_bytes`, `restore_s_per_mb`, `seed`
     f.toml:2: `pools.Coder`: pool name `Coder` is not valid; use 1 to 64 of a-z, 0-9, _ and -
     f.toml:2: `http.workers`: 0 is not valid; use 1 to 1024
@@ -163,5 +167,27 @@ fn addresses_and_threads_are_checked_before_anything_starts() {
         ("[node]\nthreads = 0\n", "f.toml:2: `node.threads`: 0 is not valid; use 1 to 1024"),
     ] {
         assert_eq!(fault(file, &[]), told);
+    }
+}
+
+#[test]
+fn what_is_logged_is_a_level_or_filters_wherever_it_is_said() {
+    let level = |text: &str| format!("[log]\nlevel = \"{text}\"\n");
+    for text in ["warn", "INFO", "off", "info,forerunner_runtime=debug", "forerunner_http=trace", "warn,a[span]=debug"]
+    {
+        loaded(&level(text), &[], ConfigArgs::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    let known = "use error, warn, info, debug, trace, off, or filters such as info,forerunner_runtime=debug";
+    for (text, reason) in [
+        ("warning", "`warning` is neither a level nor a filter"),
+        ("info,loud", "`loud` is neither a level nor a filter"),
+        ("", "it is empty"),
+        ("forerunner_http=loud", "`forerunner_http=loud` is neither a level nor a filter"),
+    ] {
+        let told = format!("`log.level`: `{text}` is not valid; {reason}; {known}");
+        assert_eq!(fault(&level(text), &[]), format!("f.toml:2: {told}"));
+        assert_eq!(fault("", &[("FORERUNNER__LOG__LEVEL", text)]), format!("FORERUNNER__LOG__LEVEL: {told}"));
+        let args = ConfigArgs { log_level: Some(text.to_owned()), ..ConfigArgs::default() };
+        assert_eq!(loaded("", &[], args).expect_err("no level").to_string(), format!("--log-level: {told}"));
     }
 }

@@ -18,6 +18,7 @@ use forerunner_runtime::{
 };
 use forerunner_store::PostgresOptions;
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
 
 use super::schema::Node;
 
@@ -163,6 +164,30 @@ impl Default for LogConfig {
         Self { level: "info".to_owned(), format: LogFormat::Auto }
     }
 }
+
+impl LogConfig {
+    /// Checks the filters, of which those without a `=` have to be levels.
+    ///
+    /// The filter itself would take any other word, such as a slip in a level, for the name of a part of the program,
+    /// and log nothing but that.
+    pub fn validate(&self) -> Result<(), Error> {
+        let is_level = |filter: &str| LEVELS.iter().any(|level| filter.eq_ignore_ascii_case(level));
+        let is_filter = |filter: &str| filter.contains(['=', '[']) && EnvFilter::try_new(filter).is_ok();
+        let mut filters = self.level.split(',').filter(|filter| !filter.is_empty()).peekable();
+        let fault = match filters.peek() {
+            None => Some("it is empty".to_owned()),
+            Some(_) => filters
+                .find(|filter| !(is_level(filter) || is_filter(filter)))
+                .map(|word| format!("`{word}` is neither a level nor a filter")),
+        };
+        let Some(fault) = fault else { return Ok(()) };
+        let rule = format!("{fault}; use {}, or filters such as info,forerunner_runtime=debug", LEVELS.join(", "));
+        Err(Error::Setting { key: "log.level", value: format!("`{}`", self.level), rule })
+    }
+}
+
+/// What may stand in a filter of the log without naming a part of the program.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

@@ -97,7 +97,8 @@ impl<K: PartialEq> Held<K> {
             }
             held.bytes as f64 * if goes { rates.freshness(age_s) } else { rates.chance(age_s) }
         });
-        stake.sum()
+        // Not their sum: that of none is -0.
+        stake.fold(0.0, |sum, bytes| sum + bytes)
     }
 
     /// Bytes that are held, each context weighed by its [`Rates::freshness`]: what is lost if the agent stops.
@@ -167,6 +168,14 @@ mod tests {
         let mut none = Held::new(Room::of_contexts(0));
         none.hold(one(1, 1));
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn nothing_at_stake_is_a_plain_zero() {
+        let mut held = Held::new(Room::of_bytes(10));
+        held.hold(one(1, 4));
+        let stake = held.stake_bytes(Some(&1), 4, &Rates::default(), Timestamp::default());
+        assert!(stake == 0.0 && stake.is_sign_positive(), "{stake}");
     }
 
     proptest! {

@@ -179,9 +179,11 @@ impl PoolMachine {
         (agent, fit): (AgentId, Fit),
     ) -> PlacementRecord {
         let wanted = &scene.tasks[task];
+        // Those that were idle when all were looked at may have been given other tasks since.
+        let is_taken = |agent| self.agents.get(&agent).is_some_and(|record| record.state == AgentState::Busy);
         let cost = |place: usize| {
             let busy_s = match scene.states[place] {
-                Agent::Idle => None,
+                Agent::Idle => is_taken(scene.agents[place]).then(|| scene.rates.remaining_s(0.0)),
                 Agent::Busy(ran_s) => Some(scene.rates.remaining_s(ran_s)),
             };
             AgentCost::new(scene.agents[place], self.fit(scene, task, place), busy_s, &scene.rates)

@@ -109,6 +109,17 @@ fn all_that_came_at_once_land_where_they_are_warm() {
 }
 
 #[test]
+fn an_agent_that_was_given_another_task_at_the_same_time_is_not_told_as_idle() {
+    let (mut pool, _) = warm(2, 2);
+    let tasks = [1, 2].map(|n| task(n, Some(["red", "blue"][n as usize - 1])));
+    let placed = pool.step(PoolEvent::Assigned(tasks.to_vec()), at(4));
+    let [first, last] = records(&placed)[..] else { panic!("two are placed: {placed:?}") };
+    assert_eq!((first.reason, first.idle_agents, first.others.len()), (PlacementReason::Room, 2, 1));
+    assert_eq!((last.reason, last.idle_agents), (PlacementReason::OnlyIdle, 1));
+    assert!(last.others.iter().all(|other| other.busy), "{last:?}");
+}
+
+#[test]
 fn the_queue_is_looked_at_once_restoring_is_dear_and_the_warm_task_goes_first() {
     let (mut plain, _) = warm(2, 2);
     assert!(!plain.looks_ahead());

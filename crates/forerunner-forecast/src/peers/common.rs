@@ -80,8 +80,10 @@ pub(crate) fn decision(
     detail: String,
 ) -> Decision {
     let desired = limits.clamp(wanted);
+    // A bound may be in the way of what was needed a while ago and is held; that is not the reason then.
+    let is_bounded = (desired < wanted && desired < whole(need)) || (desired > wanted && f64::from(desired) > need);
     let reason = match () {
-        () if desired != wanted => ReasonCode::Bounded,
+        () if is_bounded => ReasonCode::Bounded,
         () if desired == seen.size() && cause != ReasonCode::Hold => ReasonCode::Steady,
         () => cause,
     };
@@ -122,6 +124,18 @@ mod tests {
         for (agents, whole_agents) in cases {
             assert_eq!(whole(agents), whole_agents, "{agents}");
         }
+    }
+
+    #[test]
+    fn a_bound_is_the_reason_only_where_it_is_in_the_way_of_the_need() {
+        let limits = PolicyLimits { min: 2, max: 9, ..fixtures::LIMITS };
+        let seen = fixtures::seen(0.0, 0, 0, 5, 0);
+        let reason = |need, wanted| {
+            let made = decision("rule", &limits, &seen, need, wanted, ReasonCode::Hold, String::new());
+            (made.desired, made.reason)
+        };
+        let (bounded, hold) = (ReasonCode::Bounded, ReasonCode::Hold);
+        assert_eq!([reason(9.2, 10), reason(8.9, 12), reason(0.3, 1)], [(9, bounded), (9, hold), (2, bounded)]);
     }
 
     #[test]

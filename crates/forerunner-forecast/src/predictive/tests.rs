@@ -105,6 +105,20 @@ fn a_pool_with_few_tasks_shrinks_again() {
 }
 
 #[test]
+fn a_bound_is_the_reason_only_while_it_is_in_the_way() {
+    let mut policy =
+        Predictive::new(PredictiveSettings::default(), PolicyLimits { max: 3, ..limits() }).expect("valid");
+    run(&mut policy, 0, 600, 0);
+    let burst = Observation { t: 601.0, arrivals: 10, queue_depth: 10, ready: 1, ..Observation::default() };
+    let short = policy.decide(&burst);
+    assert_eq!((short.desired, short.reason), (3, ReasonCode::Bounded), "{short:?}");
+    let quiet = |t| policy.decide(&Observation { t: f64::from(t), ready: 3, ..Observation::default() });
+    let after: Vec<Decision> = (602..660).map(quiet).collect();
+    assert!(after.iter().all(|made| (made.reason == ReasonCode::Bounded) == (made.need > 3.0)), "{after:#?}");
+    assert!(after.iter().any(|made| made.reason == ReasonCode::Hold), "what was needed before is held: {after:#?}");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_taken_up() {
     let mut policy = policy();
     let saved = policy.save().expect("it has a memory");

@@ -310,7 +310,8 @@ impl Handler<GetPlacement> for PoolActor {
     type Result = KeptPlacement;
 
     fn handle(&mut self, GetPlacement(task): GetPlacement, _: &mut Self::Context) -> KeptPlacement {
-        KeptPlacement(self.placements.get(task).map(|record| Box::new(record.clone())))
+        let record = self.placements.get(task).map(|record| Box::new(record.clone()));
+        KeptPlacement { record, is_paused: self.machine.is_paused() }
     }
 }
 

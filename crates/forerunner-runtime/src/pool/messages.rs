@@ -69,8 +69,12 @@ impl PoolSample {
 pub(crate) struct GetPlacement(pub(crate) TaskId);
 
 /// Why a task went where it went, if that is kept.
-#[derive(MessageResponse)]
-pub(crate) struct KeptPlacement(pub(crate) Option<Box<PlacementRecord>>);
+#[derive(Default, MessageResponse)]
+pub(crate) struct KeptPlacement {
+    pub(crate) record: Option<Box<PlacementRecord>>,
+    /// Whether the pool gives out no tasks.
+    pub(crate) is_paused: bool,
+}
 
 /// List your agents. Sent by a `Handle`.
 #[derive(Message)]

@@ -1,11 +1,11 @@
 //! Why a task went where it went, in words.
 
 use forerunner_core::{
-    Task, TaskState,
+    Task, TaskState, Timestamp,
     placement::{PlacementReason, PlacementRecord},
 };
 
-use super::messages::GetPlacement;
+use super::messages::{GetPlacement, KeptPlacement};
 use crate::{Error, Handle, status::PlacementStatus};
 
 impl Handle {
@@ -15,11 +15,12 @@ impl Handle {
     /// [`forerunner_store::Mismatch::NoTask`], [`Error::Store`], [`Error::Unknown`].
     pub async fn placement(&self, id: forerunner_core::TaskId) -> Result<PlacementStatus, Error> {
         let task = self.task(id).await?;
-        let placement = match self.shared.pools.get(&task.pool) {
-            Some(entry) => entry.ask(&entry.pool, GetPlacement(id)).await?.0.map(|record| *record),
-            None => None,
+        let KeptPlacement { record, is_paused } = match self.shared.pools.get(&task.pool) {
+            Some(entry) => entry.ask(&entry.pool, GetPlacement(id)).await?,
+            None => KeptPlacement::default(),
         };
-        let why = placement.as_ref().map_or_else(|| why_unknown(&task).to_owned(), why);
+        let placement = record.map(|record| *record);
+        let why = placement.as_ref().map_or_else(|| why_unknown(&task, is_paused, self.shared.deps.now()), why);
         Ok(PlacementStatus {
             task: id,
             pool: task.pool,
@@ -32,11 +33,19 @@ impl Handle {
     }
 }
 
-fn why_unknown(task: &Task) -> &'static str {
+/// Why there is nothing to say about where a task went, at `now`.
+fn why_unknown(task: &Task, is_paused: bool, now: Timestamp) -> String {
+    let never_ran = task.attempt == 0 && task.started_at.is_none();
     match task.state {
-        TaskState::Scheduled | TaskState::Queued => "it waits for an agent",
-        _ if task.context.is_none() => "it has no context: any idle agent would do as well as another",
-        _ => "why is not known here: it was placed by another node, or too long ago",
+        TaskState::Scheduled if task.run_at > now => format!("it is not due before {}", task.run_at),
+        TaskState::Scheduled | TaskState::Queued if is_paused => {
+            format!("its pool is paused; resume it with `forerunner pool resume {}`", task.pool)
+        }
+        TaskState::Scheduled | TaskState::Queued => "it waits for an agent".to_owned(),
+        TaskState::Cancelled if never_ran => "it never ran: it was cancelled while it waited".to_owned(),
+        TaskState::Expired if never_ran => "it never ran: its deadline passed while it waited".to_owned(),
+        _ if task.context.is_none() => "it has no context: any idle agent would do as well as another".to_owned(),
+        _ => "why is not known here: it was placed by another node, or too long ago".to_owned(),
     }
 }
 
@@ -68,7 +77,7 @@ fn why(record: &PlacementRecord) -> String {
 #[cfg(test)]
 mod tests {
     use forerunner_core::{
-        AgentId, ContextId, TaskId, Timestamp,
+        AgentId, ContextId, TaskId,
         placement::{AgentCost, Fit, Rates, RestoreCost},
     };
 

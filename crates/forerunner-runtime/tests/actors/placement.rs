@@ -156,6 +156,30 @@ async fn the_reason_is_kept_and_a_task_waits_for_the_busy_agent_that_holds_its_c
 }
 
 #[actix::test]
+async fn a_task_that_never_ran_is_told_what_it_waits_for_or_why_it_did_not() {
+    tokio::time::pause();
+    let node = Rig::new().pool_of("coder", agents(0.0), fixed(1)).start().await;
+    sleep(Duration::from_secs(1)).await;
+    let why = async |id| node.handle().placement(id).await.unwrap().why;
+    node.handle().pause("coder").await.unwrap();
+    let [waits, cancelled] = [submit(&node, "red", 1.0, 0, 40).await, submit(&node, "red", 1.0, 0, 40).await];
+    let mut later = Running::task("coder", "1");
+    later.run_at = Some(node.handle().task(waits).await.unwrap().submitted_at + Duration::from_secs(60));
+    let later = node.handle().submit(later).await.unwrap().task.id;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(why(waits).await, "its pool is paused; resume it with `forerunner pool resume coder`");
+    assert!(why(later).await.starts_with("it is not due before "), "{}", why(later).await);
+    node.handle().cancel(cancelled).await.unwrap();
+    assert_eq!(why(cancelled).await, "it never ran: it was cancelled while it waited");
+    sleep(Duration::from_secs(60)).await;
+    assert!(why(later).await.starts_with("its pool is paused"), "{}", why(later).await);
+    node.handle().resume("coder").await.unwrap();
+    ended(&node, later).await;
+    ended(&node, waits).await;
+    assert!(why(waits).await.starts_with("no other agent was idle"), "{}", why(waits).await);
+}
+
+#[actix::test]
 async fn scale_down_lets_the_agent_go_that_holds_least() {
     tokio::time::pause();
     for (scale_down, keeps_large) in [(StopRule::LeastWorth, true), (StopRule::OldestIdle, false)] {

@@ -33,12 +33,16 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Creates the file with its directory, if need be, and takes the lock that keeps other processes out.
+/// Creates the file, if need be, and takes the lock that keeps other processes out.
+///
+/// A directory is not created: a slip in its name would open an empty store, and all tasks would seem to be lost.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     assert_version()?;
-    let place = |error: io::Error| StoreError::Place { place: path.display().to_string(), reason: error.to_string() };
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).map_err(place)?;
+    let refuse = |reason: String| StoreError::Place { place: path.display().to_string(), reason };
+    let place = |error: io::Error| refuse(error.to_string());
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir())
+    {
+        return Err(refuse(format!("there is no directory {}", directory.display())));
     }
     let lock = create(&beside(path, "-lock")).map_err(place)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {

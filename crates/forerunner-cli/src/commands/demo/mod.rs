@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     exit::{Interrupted, Usage},
-    output::{Output, count, percent, seconds},
+    output::{self, Output, count, percent, seconds},
     signals::Signals,
 };
 
@@ -55,7 +55,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     let settings = stage::settings(args.cold_start);
     let mut signals = Signals::listen()?;
     let [headline, rest @ ..] = introduction(&args, slice.tasks.len(), slice.span_s);
-    eprintln!("{}\n{}", out.strong(&headline), rest.join("\n"));
+    output::note(&format!("{}\n{}", out.strong(&headline), rest.join("\n")));
     let stage = Stage::set(settings.clone(), &slice).await?;
     let lived = tokio::select! {
         lived = run::live(&stage.service, &slice, &settings, out) => lived,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     client::Client,
     commands::{fields, serve::Service},
-    output::Output,
+    output::{self, Output},
 };
 
 /// How often the view is drawn and the peak looked for.
@@ -49,10 +49,10 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
     } else {
         "the minutes before, as after a restart"
     };
-    eprintln!(
+    output::note(&format!(
         "The forecast knows {history}.\n{agents_at_start} agents are warm at the start. {}\n",
         out.faint(&service.address)
-    );
+    ));
     let begin = Instant::now();
     let submissions = Rc::new(RefCell::new(Submissions::default()));
     let (peak, ()) = tokio::join!(

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     commands::fields::number,
-    output::{count, percent},
+    output::{self, count, percent},
     progress,
 };
 
@@ -106,7 +106,7 @@ impl View {
         if self.screen.is_hidden() {
             if now.elapsed_s >= self.next_plain_s {
                 self.next_plain_s += PLAIN_PERIOD_S;
-                eprintln!("{}", plain(&now));
+                output::note(&plain(&now));
             }
             return;
         }

@@ -3,7 +3,7 @@
 mod csv;
 mod finished;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -17,7 +17,7 @@ use crate::{
     cli::ServerArgs,
     client::{Client, encode},
     exit::Usage,
-    output::{Output, count, pairs, seconds},
+    output::{self, Output, count, pairs, seconds},
     progress,
 };
 
@@ -57,7 +57,7 @@ pub struct ExportArgs {
     /// Only tasks due before this time.
     #[arg(long, value_parser = time, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Where to write; in gzip if the name ends in `.gz`. Standard output unless said.
+    /// Where to write; in gzip if the name ends in `.gz`. Standard output unless said, or for `-`.
     #[arg(short = 'o', long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Writes ids of contexts instead of numbers.
@@ -65,6 +65,13 @@ pub struct ExportArgs {
     keep_context_ids: bool,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl ExportArgs {
+    /// The file to write, unless it is standard output.
+    fn path(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|path| *path != Path::new("-"))
+    }
 }
 
 /// What was exported.
@@ -90,14 +97,14 @@ pub async fn run(command: HistoryCommand, out: &Output) -> anyhow::Result<()> {
     let kept = fetch(&client, &args).await?;
     let trace = csv::write(&kept.tasks, args.keep_context_ids);
     let summary = summary(&args, &kept, &trace);
-    match &args.file {
+    match args.path() {
         Some(path) => {
             csv::save(path, &trace.text).with_context(|| format!("cannot write `{}`", path.display()))?;
             out.show(&summary, || render(&summary))
         }
         // Standard output is the trace's.
         None => {
-            eprintln!("{}", out.faint(&render(&summary)));
+            output::note(&out.faint(&render(&summary)));
             out.line(trace.text.trim_end())
         }
     }
@@ -144,7 +151,7 @@ fn summary(args: &ExportArgs, kept: &Kept, trace: &csv::Written) -> Summary {
         span_s: first.zip(last).map_or(0.0, |(first, last)| last.due.since(first.due).as_secs_f64()),
         busy_s: kept.tasks.iter().map(|task| task.service_s).sum(),
         contexts: trace.contexts,
-        file: args.file.clone(),
+        file: args.path().map(Path::to_path_buf),
     }
 }
 
@@ -171,4 +178,25 @@ fn time(text: &str) -> Result<Timestamp, String> {
     ago.or_else(|_| text.parse()).map_err(|_| {
         Usage("write a time as 2026-01-31T12:00:00Z, or a duration before now, such as 24h".to_owned()).to_string()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: ExportArgs,
+    }
+
+    #[test]
+    fn a_dash_is_standard_output_and_no_file() {
+        for (file, path) in [(None, None), (Some("-"), None), (Some("./-"), Some(Path::new("./-")))] {
+            let line = ["export", "--pool", "a"].into_iter().chain(file.into_iter().flat_map(|file| ["-o", file]));
+            assert_eq!(Line::parse_from(line).export.path(), path);
+        }
+    }
 }

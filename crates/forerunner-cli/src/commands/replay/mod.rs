@@ -17,13 +17,16 @@ mod workers;
 pub use args::{ReplayArgs, seconds, share};
 
 use self::study::{Row, Study};
-use crate::{exit::Usage, output::Output};
+use crate::{
+    exit::Usage,
+    output::{self, Output},
+};
 
 /// Replays, then shows the figures and writes the files asked for.
 pub async fn run(args: ReplayArgs, out: &Output) -> anyhow::Result<()> {
     args.check()?;
     let (sources, notes) = traces::read(&args.traces, args.warmup)?;
-    notes.iter().for_each(|note| eprintln!("{}", out.faint(note)));
+    notes.iter().for_each(|note| output::note(&out.faint(note)));
     if args.timeline.as_ref().or(args.observations.as_ref()).is_some() && sources.len() != 1 {
         return Err(Usage("--timeline and --observations are of one replay; name one trace".to_owned()).into());
     }

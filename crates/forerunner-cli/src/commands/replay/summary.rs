@@ -6,7 +6,7 @@ use forerunner_core::format_duration;
 use forerunner_forecast::PolicyKind;
 
 use super::study::{Run, Study};
-use crate::markers;
+use crate::{markers, output};
 
 /// Lateness that still counts as near the objective, relative to the share allowed.
 const NEAR: f64 = 1.25;
@@ -57,13 +57,13 @@ fn row(study: &Study, line: &Line) -> String {
     let report = &line.ours.report;
     let cold = format_duration(Duration::from_secs_f64(cell.replay.limits.cold_start_s));
     let late = if report.meets_objective() {
-        percent(report.late_share)
+        output::late(report.late_share)
     } else {
-        format!("**{}**", percent(report.late_share))
+        format!("**{}**", output::late(report.late_share))
     };
     let (peer, peer_late) = line.peer.map_or_else(
         || ("none meets it".to_owned(), "–".to_owned()),
-        |peer| (format!("`{}`", label(peer)), percent(peer.report.late_share)),
+        |peer| (format!("`{}`", label(peer)), output::late(peer.report.late_share)),
     );
     let versus = line.cost.zip(line.peer_cost).filter(|_| report.meets_objective()).map(|(ours, its)| ours / its);
     format!(
@@ -91,9 +91,9 @@ fn totals(study: &Study, lines: &[Line]) -> String {
     let (costs, met_costs) = (lines.iter().filter_map(|line| line.cost), met().filter_map(|line| line.cost));
     let hours: f64 = lines.iter().map(|line| line.ours.report.instance_s).sum::<f64>() / 3_600.0;
     [
-        format!("- at most {} late in {}", percent(NEAR * allowed), share(within(NEAR * allowed))),
-        format!("- at most {} late in {}", percent(allowed), share(within(allowed))),
-        format!("- mean late share {}", percent(late.iter().sum::<f64>() / all as f64)),
+        format!("- at most {} late in {}", output::late(NEAR * allowed), share(within(NEAR * allowed))),
+        format!("- at most {} late in {}", output::late(allowed), share(within(allowed))),
+        format!("- mean late share {}", output::late(late.iter().sum::<f64>() / all as f64)),
         format!("- geometric-mean cost {} over all cells, {} over those that meet the objective; {hours:.0} agent-hours in all",
             number(geometric_mean(costs)), number(geometric_mean(met_costs))),
         format!("- where it meets the objective, geometric-mean cost relative to the best other rule tuned in hindsight for that very cell: {}\n",
@@ -176,7 +176,7 @@ impl Single<'_> {
             "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} |",
             self.label,
             self.met(),
-            percent(mean_late),
+            output::late(mean_late),
             both.len(),
             number(its),
             number(ours),
@@ -190,10 +190,6 @@ impl Single<'_> {
 fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, n) = values.fold((0.0, 0u32), |(sum, n), value| (sum + value.ln(), n + 1));
     (n > 0).then(|| (sum / f64::from(n)).exp())
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
 }
 
 fn number(value: Option<f64>) -> String {

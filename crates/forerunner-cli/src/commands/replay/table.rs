@@ -5,7 +5,7 @@ use std::time::Duration;
 use forerunner_core::format_duration;
 
 use super::study::{Cell, Row, Study};
-use crate::output::{Output, count, lineless, percent, render, right_from, seconds, table};
+use crate::output::{Output, count, late, lineless, percent, render, right_from, seconds, table};
 
 /// Longest text of settings in a table.
 const SETTINGS_WIDTH: usize = 24;
@@ -69,11 +69,6 @@ fn line(row: &Row) -> [String; 6] {
 /// Writes a setting as a person would: `10s`.
 fn duration(seconds: f64) -> String {
     format_duration(Duration::from_secs_f64(seconds))
-}
-
-/// Writes a share of late tasks, which never rounds down to none.
-fn late(share: f64) -> String {
-    format!("{:.2} %", (share * 10_000.0 - 1e-9).ceil().abs() / 100.0)
 }
 
 fn settings(row: &Row) -> String {

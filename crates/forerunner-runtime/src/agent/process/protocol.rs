@@ -1,6 +1,6 @@
 //! The messages between a node and a child: JSON-RPC 2.0, one message a line. `docs/agent-protocol.md` explains them.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use forerunner_core::{Payload, TaskId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -315,12 +315,14 @@ struct OutputParams {
 
 /// Reads one line of a child. The error says what is wrong with it, to be continued after "the agent".
 pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
-    let no_message = |error: &dyn fmt::Display| format!("wrote a line that is no message: {error}");
     // A list would do for `serde` as well: its fields in the order of their declaration.
     if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(no_message(&"it is no JSON object"));
+        // Most often a stray `print`, which is found by its text. What may be a broken answer is not quoted: it could hold
+        // an output or a context, which have no place in the log.
+        return Err(format!("wrote a line that is no message: it is no JSON object, but `{}`", quoted(bytes)));
     }
-    let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| no_message(&error))?;
+    let no_message = |error| format!("wrote a line that is no message: {error}");
+    let line: Line<'_> = serde_json::from_slice(bytes).map_err(no_message)?;
     if line.jsonrpc.as_deref() != Some("2.0") {
         return Err("wrote a message without \"jsonrpc\": \"2.0\"".to_owned());
     }
@@ -369,6 +371,25 @@ pub(super) fn short(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The beginning of a line that may be anything, fit to be shown.
+fn quoted(line: &[u8]) -> String {
+    const KEPT: usize = 120;
+    // No character is longer than four bytes.
+    let beginning = String::from_utf8_lossy(&line[..line.len().min(4 * KEPT + 4)]);
+    let mut shown = String::new();
+    for (at, c) in beginning.chars().enumerate() {
+        match c {
+            _ if at == KEPT => {
+                shown.push('…');
+                break;
+            }
+            '"' | '\'' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,6 +430,18 @@ mod tests {
         ] {
             assert!(refusal(line).contains(reason), "{line}: {}", refusal(line));
         }
+    }
+
+    #[test]
+    fn a_line_that_is_no_object_is_quoted_up_to_a_bound() {
+        let told = |bytes: &[u8]| parse_line(bytes).unwrap_err();
+        assert_eq!(
+            told(b"loading 'weights'\x1b[0m\t\xff"),
+            "wrote a line that is no message: it is no JSON object, but `loading 'weights'\\u{1b}[0m\\t\u{fffd}`"
+        );
+        assert!(told("é".repeat(120).as_bytes()).ends_with(&format!("`{}`", "é".repeat(120))));
+        assert!(told("😀".repeat(100_000).as_bytes()).ends_with(&format!("`{}…`", "😀".repeat(120))));
+        assert!(!told(b"{\"output\": \"secret").contains("secret"), "what may be an answer is not quoted");
     }
 
     #[test]

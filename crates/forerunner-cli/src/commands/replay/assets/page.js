@@ -8,7 +8,7 @@
   const digits = (x, n) => x.toLocaleString("en", { maximumFractionDigits: n, minimumFractionDigits: n });
   const number = (x) => x == null ? "–" : Math.abs(x) >= 100 || Number.isInteger(x) ? digits(Math.round(x), 0)
     : Math.abs(x) >= 10 ? digits(x, 1) : digits(x, 2);
-  const percent = (x) => x == null ? "–" : digits(100 * x, 2) + " %";
+  const percent = (x) => x == null ? "–" : x > 0 && x < 0.00005 ? "< 0.01 %" : digits(100 * x, 2) + " %";
   const ratio = (x) => x == null ? "–" : digits(x, 2);
   const seconds = (s) => s == null ? "–" : s < 0.9995 ? Math.round(s * 1000) + " ms" : s < 100 ? digits(s, s < 10 ? 2 : 1) + " s"
     : s < 3599.5 ? Math.floor(Math.round(s) / 60) + " min " + Math.round(s) % 60 + " s" : Math.floor(Math.round(s / 60) / 60) + " h " + Math.round(s / 60) % 60 + " min";

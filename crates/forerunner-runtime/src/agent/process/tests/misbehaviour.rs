@@ -18,7 +18,7 @@ async fn protocol_error(rig: &Rig, says: &str) {
 #[tokio::test(flavor = "current_thread")]
 async fn what_is_no_message_is_named() {
     for (lines, says) in [
-        ("print('Hello!', flush=True)", "wrote a line that is no message: it is no JSON object"),
+        ("print('Hello!', flush=True)", "wrote a line that is no message: it is no JSON object, but `Hello!`"),
         ("print(flush=True)", "wrote a line that is no message"),
         ("sys.stdout.buffer.write(bytes([255, 254, 10])); sys.stdout.flush()", "wrote a line that is no message"),
         ("print('[' * 100000, flush=True)", "wrote a line that is no message"),
