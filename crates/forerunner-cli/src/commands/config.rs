@@ -68,12 +68,15 @@ fn row(entry: Entry) -> anyhow::Result<Row> {
 
 /// An address without the user and the password before its host.
 fn without_password(value: Value) -> Value {
-    let hidden = value.as_str().and_then(|text| {
-        let (scheme, rest) = text.split_once("://")?;
-        let (_, place) = rest.rsplit_once('@')?;
-        Some(format!("{scheme}://(hidden)@{place}"))
-    });
+    let hidden = value.as_str().and_then(hidden);
     hidden.map_or(value, Value::from)
+}
+
+/// An address with its user and password hidden, if it has any.
+fn hidden(address: &str) -> Option<String> {
+    let (scheme, rest) = address.split_once("://")?;
+    let (_, place) = rest.rsplit_once('@')?;
+    Some(format!("{scheme}://(hidden)@{place}"))
 }
 
 /// What agents are given as environment is where their secrets are.
@@ -119,7 +122,7 @@ fn plan(config: &Config) -> String {
     format!(
         "It would listen on {} and keep tasks in {}, with these pools:\n{}",
         config.http.listen,
-        config.store.url,
+        hidden(&config.store.url).as_ref().unwrap_or(&config.store.url),
         pools.join("\n")
     )
 }
@@ -170,6 +173,15 @@ mod tests {
         let without_dictionary =
             refusal("[pools.a]\nagent = { kind = \"simulated\" }\ncontexts.dictionary = \"/nowhere/a.dict\"\n");
         assert!(without_dictionary.starts_with("pool `a`: dictionary /nowhere/a.dict"), "{without_dictionary}");
+    }
+
+    #[test]
+    fn a_check_shows_no_password() {
+        let mut config = Config::default();
+        assert!(plan(&config).contains("sqlite:forerunner.db"), "{}", plan(&config));
+        config.store.url = "postgres://me:secret@db:5432/tasks".to_owned();
+        let told = plan(&config);
+        assert!(told.contains("postgres://(hidden)@db:5432/tasks") && !told.contains("secret"), "{told}");
     }
 
     #[test]
