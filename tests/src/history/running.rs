@@ -1,18 +1,24 @@
 //! How many runs were under way at once, as agents wrote them down. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Event;
 
 /// The most agents that worked at the same time.
 ///
 /// An agent works on one task at a time: from its beginning to its effect, to an end that its task was seen to have, or to the
-/// next task that it begins. Who begins and never says more died with a node: it counts until the next one is down.
+/// next task that it begins. Who begins and does not come to the effect died with a node: it counts until the next one is down. An
+/// agent is known by its process, whose number another one may get later, so that it is not what a number says last that counts.
 pub fn most_at_once(events: &[Event]) -> u64 {
-    let mut last_words = HashMap::new();
+    let (mut begun_by, mut done) = (HashMap::new(), HashSet::new());
     for (place, event) in events.iter().enumerate() {
-        if let Event::Started { epoch, .. } | Event::Effect { epoch, .. } = event {
-            last_words.insert(epoch.holder, place);
+        match event {
+            Event::Started { task, epoch, .. } => drop(begun_by.insert(epoch.holder, (task, place))),
+            Event::Effect { task, epoch } => {
+                let begun = begun_by.remove(&epoch.holder);
+                done.extend(begun.filter(|(begun, _)| *begun == task).map(|(_, place)| place));
+            }
+            _ => {}
         }
     }
     let mut at_work: HashMap<u64, (&str, usize)> = HashMap::new();
@@ -27,7 +33,7 @@ pub fn most_at_once(events: &[Event]) -> u64 {
                 at_work.remove(&epoch.holder);
             }
             Event::Ended { task, .. } => at_work.retain(|_, (begun, _)| begun != task),
-            Event::NodeDown { .. } => at_work.retain(|holder, (_, begun)| last_words.get(holder) != Some(begun)),
+            Event::NodeDown { .. } => at_work.retain(|_, (_, begun)| done.contains(begun)),
             _ => {}
         }
     }

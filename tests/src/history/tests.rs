@@ -116,6 +116,13 @@ fn runs_are_under_way_until_they_have_an_effect_or_their_node_is_down() {
     assert_eq!(most(&cancelled), 1, "the first was ended with its task");
     let lives = [begun(1), down(), begun(2), done(2), done(1)];
     assert_eq!(most(&lives), 2, "the first was on another node");
+    let killed = [begun(1), begun(2), down(), begun(3), begun(4), done(3), done(4)];
+    let later = [begun(1), done(1), begun(2), done(2)];
+    assert_eq!(
+        most(&[&killed[..], &later].concat()),
+        2,
+        "processes that were killed are not those that have their numbers later"
+    );
 }
 
 #[test]
