@@ -330,8 +330,8 @@ impl ContextMetrics {
         self.prefetches[2].increment(1);
     }
 
-    /// An agent has worked on a context from there, that it held or had to be sent. `full` says what it would have taken to move it
-    /// whole over the pipe, there and back, if there is one.
+    /// An agent has worked on a context from there, that it held or had to be sent. `full` says what it would have taken to move
+    /// it whole over the pipe, there and back, if there is one.
     pub(crate) fn ran(&self, source: ContextSource, was_held: bool, full: Option<[u64; 2]>) {
         self.sources[source as usize].increment(1);
         self.warm[usize::from(!was_held)].increment(1);

@@ -643,9 +643,13 @@ async fn what_a_connection_broke_off_is_done_over_another_one() {
         holder.batch_execute("BEGIN; LOCK TABLE tasks, ready IN ACCESS EXCLUSIVE MODE").await.unwrap();
         let reading = tokio::spawn(store.task(id));
         let writing = tokio::spawn(store.enqueue(vec![submission(round)]));
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_locks \
-                   WHERE NOT granted AND (SELECT count(*) FROM pg_locks WHERE NOT granted) = 2";
+        // Both at once. What vacuums may wait for the same tables, in another mode.
+        let end = "WITH w AS MATERIALIZED (SELECT pid FROM pg_locks WHERE NOT granted \
+                   AND mode IN ('AccessShareLock', 'RowExclusiveLock')) \
+                   SELECT pg_terminate_backend(pid) FROM w WHERE (SELECT count(*) FROM w) >= 2";
+        let begun = tokio::time::Instant::now();
         while holder.query(end, &[]).await.unwrap().len() < 2 {
+            assert!(begun.elapsed() < OPTIONS.call_timeout, "both wait for the tables");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         holder.batch_execute("ROLLBACK").await.unwrap();
@@ -677,6 +681,7 @@ async fn what_was_stored_when_the_session_ended_is_not_done_again() {
         store.settle(tasks.iter().map(fail).collect()).await.unwrap();
         let redriving = tokio::spawn(store.redrive(id, at(round)));
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'";
+        // Bounded: a call that gets no answer is given up.
         while !redriving.is_finished() && ender.query(end, &[]).await.unwrap().is_empty() {}
         match redriving.await.unwrap() {
             Ok(Ok(_)) => done_once += 1,

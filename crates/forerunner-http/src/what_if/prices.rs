@@ -26,7 +26,8 @@ pub(crate) struct Price {
     peak_agents: u32,
 }
 
-/// Replays `trace` under each share, as the service would have lived through it. Returns the policy, the warm-up, and the prices in the order of the shares.
+/// Replays `trace` under each share, as the service would have lived through it. Returns the policy, the warm-up, and the
+/// prices in the order of the shares.
 pub(crate) fn prices(
     trace: &Trace,
     limits: PolicyLimits,

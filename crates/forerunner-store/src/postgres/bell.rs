@@ -251,14 +251,11 @@ impl Bell {
             let told = tokio::select! {
                 _ = probe.tick() => self.probe(client, limit).await,
                 // Not behind a pooler, where the lock would stay with a session of anybody.
-                _ = hold.tick(), if is_direct && !is_held && self.is_hearing() => match timeout(limit, self.presence.hold(client)).await {
-                    Ok(Ok(held)) => {
-                        is_held = held;
-                        Ok(())
-                    }
-                    Ok(Err(error)) => Err(reason(&error)),
-                    Err(_) => Err(SLOW.to_owned()),
-                },
+                _ = hold.tick(), if is_direct && !is_held && self.is_hearing() => {
+                    let held = timeout(limit, self.presence.hold(client)).await;
+                    is_held = matches!(held, Ok(Ok(true)));
+                    held.map_or_else(|_| Err(SLOW.to_owned()), |held| held.map(drop).map_err(|error| reason(&error)))
+                }
                 // What was to be told, or when, may have changed.
                 () = self.ring.notified() => Ok(()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {

@@ -3,8 +3,9 @@
 //! A node that listens holds a lock of the database over that session. When its process dies, the operating system closes the
 //! connection, and the database lets go of the lock: within milliseconds, where a lease lasts for many seconds. A session may
 //! also end while its node goes on, with the network or with the database. So a node counts as gone only when another one has
-//! seen it there before, then has found it away at every look for some time, and its lease was not renewed in that time. If this
-//! node could not look for a while, the others could not beat either, and their time begins anew. Where nobody listens, as behind a pooler, leases alone tell.
+//! seen it there before, then has found it away at every look for some time, and its lease was not renewed in that time. If
+//! this node could not look for a while, the others could not beat either, and their time begins anew. Where nobody listens,
+//! as behind a pooler, leases alone tell.
 
 use std::{
     collections::HashMap,
