@@ -90,6 +90,8 @@ impl QueueActor {
                 Err(lost) => {
                     tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
                     self.metrics.leases_lost.increment(1);
+                    // The store may have taken it before, when its answer was lost on the way.
+                    self.tell_as_stored(lost.task, ctx);
                     Err(lost)
                 }
             };
@@ -166,6 +168,11 @@ impl QueueActor {
     pub(super) fn on_ended_waiting(&mut self, task: TaskId, state: TaskState, ctx: &mut Context<Self>) {
         self.metrics.finished(state);
         self.tally.finished();
+        self.tell_as_stored(task, ctx);
+    }
+
+    /// Reads a task back for those who wait for it.
+    fn tell_as_stored(&mut self, task: TaskId, ctx: &mut Context<Self>) {
         if self.deps.node.watch.is_watched(task) {
             let call = self.deps.node.store.task(task);
             self.call(call, ctx, |queue, answer, _| {

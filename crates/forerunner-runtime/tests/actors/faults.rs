@@ -171,6 +171,24 @@ async fn a_result_that_cannot_be_stored_is_kept_until_it_can() {
     rig.stop().await;
 }
 
+#[actix_rt::test]
+async fn who_waits_for_a_result_is_told_also_if_the_store_took_it_without_an_answer() {
+    tokio::time::pause();
+    for fault in [Fault::After, Fault::Lost(Duration::from_secs(2))] {
+        let store = faulty();
+        let rig = node(&store, Script::always(Act::Echo), 1).await;
+        let next = store.calls(Verb::Settle) + 1;
+        store.reschedule(Schedule::script([(Verb::Settle, next, fault)]));
+        let task = rig.submit("p", "1").await;
+        let begun = tokio::time::Instant::now();
+        let ended = rig.handle().wait(task, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(ended.state, TaskState::Succeeded, "{fault:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "heard of, not found at the end of the wait: {fault:?}");
+        assert_eq!(rig.log("p").runs().len(), 1, "the work was not done again");
+        rig.stop().await;
+    }
+}
+
 /// What agents asked for just before they stopped arrives when nobody is left to do it.
 #[actix_rt::test]
 async fn what_is_claimed_while_a_node_stops_goes_back_before_it_is_gone() {
