@@ -56,11 +56,25 @@ pub async fn run(command: ExplainCommand, out: &Output) -> anyhow::Result<()> {
 async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&args.server.server)?;
     let base = format!("/v1/pools/{}/decisions", encode(&args.pool));
-    let decision = match args.seq {
-        Some(seq) => client.get(format!("{base}/{seq}")).await?,
-        None => newest(&client.get(format!("{base}?limit=1")).await?, &args.pool)?,
-    };
-    out.show(&decision, || explain(&decision, &args.pool))
+    if let Some(seq) = args.seq {
+        let decision = client.get(format!("{base}/{seq}")).await?;
+        return out.show(&decision, || explain(&decision, &args.pool));
+    }
+    let decision = newest(&client.get(format!("{base}?limit=1")).await?, &args.pool)?;
+    let pool = client.get(format!("/v1/pools/{}", encode(&args.pool))).await?;
+    out.show(&decision, || {
+        let said = explain(&decision, &args.pool);
+        in_the_way(&pool).map_or_else(|| said.clone(), |what| format!("{said}\n\n{what}"))
+    })
+}
+
+/// What keeps agents from being started, if anything does.
+fn in_the_way(pool: &Value) -> Option<String> {
+    let is_open = fields::text(pool, "state") == "circuit_open";
+    is_open.then(|| {
+        let [until, reason] = [fields::time(pool, "until"), fields::text(pool, "reason")];
+        format!("No agent is started until {until}, since agents failed too often: {reason}.")
+    })
 }
 
 fn newest(answer: &Value, pool: &str) -> anyhow::Result<Value> {
@@ -143,6 +157,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_open_circuit_is_said_to_be_in_the_way() {
+        let open = json!({ "state": "circuit_open", "until": "2026-01-31T12:00:30Z", "reason": "no such file" });
+        assert_eq!(
+            in_the_way(&open).unwrap(),
+            "No agent is started until 2026-01-31 12:00:30, since agents failed too often: no such file."
+        );
+        assert_eq!(in_the_way(&json!({ "state": "paused" })), None);
+    }
 
     #[test]
     fn a_decision_is_a_paragraph_and_its_numbers() {
