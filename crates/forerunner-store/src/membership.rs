@@ -9,7 +9,7 @@ use crate::{Beat, Beaten, Leader, LiveNode, Plan};
 /// The nodes that share a store, as far as they said so.
 ///
 /// A node lives until its lease ends. One of them leads: whoever asks first when nobody does, under a term greater than all
-/// before, until its own lease ends.
+/// before, until it has not beaten for two thirds of its lease.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     nodes: BTreeMap<NodeId, (Timestamp, String)>,
@@ -21,10 +21,10 @@ pub(crate) struct Membership {
 impl Membership {
     /// Takes in that a node lives, and answers how things stand.
     pub(crate) fn beat(&mut self, beat: Beat) -> Beaten {
-        let until = beat.now + beat.lease;
+        let (until, lead) = (beat.now + beat.lease, beat.lead());
         self.nodes.retain(|_, (until, _)| *until >= beat.now);
         self.nodes.insert(beat.node, (until, beat.report));
-        let leader = self.lead(beat.node, beat.now, until);
+        let leader = self.lead(beat.node, beat.now, beat.now + lead);
         if let Some(plan) = beat.plan
             && plan.term == self.term
             && leader == beat.node

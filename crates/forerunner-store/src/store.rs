@@ -453,12 +453,20 @@ pub struct Beat {
     pub node: NodeId,
     /// When, for a store that has no clock of its own.
     pub now: Timestamp,
-    /// How long the node counts as alive from now on, with the leases of its tasks.
+    /// How long the node counts as alive from now on, with the leases of its tasks. Two thirds of it are how long it leads
+    /// without beating again, if it does: another one leads well before its tasks are taken from it.
     pub lease: Duration,
     /// What the other nodes are to know of it: JSON.
     pub report: String,
     /// What it plans for all of them. Kept only if it leads under the plan's term.
     pub plan: Option<Plan>,
+}
+
+impl Beat {
+    /// How long the node leads from now on, if it does.
+    pub(crate) fn lead(&self) -> Duration {
+        self.lease * 2 / 3
+    }
 }
 
 /// How the nodes stand.

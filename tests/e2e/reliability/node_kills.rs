@@ -98,6 +98,6 @@ impl std::fmt::Display for Starts {
         let mut times = self.0.clone();
         times.sort_unstable();
         let (Some(middle), Some(last)) = (times.get(times.len() / 2), times.last()) else { return Ok(()) };
-        write!(f, "ready after a start: {middle:.0?} in the middle, {last:.0?} at most")
+        write!(f, "ready after a start: {middle:.2?} in the middle, {last:.2?} at most")
     }
 }

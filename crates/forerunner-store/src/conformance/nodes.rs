@@ -35,14 +35,16 @@ pub async fn one_node_leads_under_a_term_that_only_grows<F: Future<Output = Arc<
     let first = store.beat(beat(1, 1)).await.unwrap().leader;
     assert_eq!(first.node, node(1));
     assert_eq!(store.beat(beat(2, 2)).await.unwrap().leader, first);
-    assert_eq!(store.beat(beat(1, 90)).await.unwrap().leader, first, "it goes on");
-    assert_eq!(store.beat(beat(2, 150)).await.unwrap().leader, first);
-    let second = store.beat(beat(2, 191)).await.unwrap().leader;
-    assert_eq!(second.node, node(2));
+    assert_eq!(store.beat(beat(1, 60)).await.unwrap().leader, first, "it goes on");
+    assert_eq!(store.beat(beat(2, 126)).await.unwrap().leader, first);
+    let beaten = store.beat(beat(2, 127)).await.unwrap();
+    let second = beaten.leader;
+    assert_eq!(second.node, node(2), "two thirds of a lease without a beat");
+    assert_eq!(alive(&beaten).len(), 2, "the tasks of the one before are its own still");
     assert!(second.term > first.term);
-    assert_eq!(store.beat(beat(1, 192)).await.unwrap().leader, second, "who comes back follows");
+    assert_eq!(store.beat(beat(1, 128)).await.unwrap().leader, second, "who comes back follows");
     store.leave(node(2)).await.unwrap();
-    let third = store.beat(beat(1, 193)).await.unwrap().leader;
+    let third = store.beat(beat(1, 129)).await.unwrap().leader;
     assert!(third.node == node(1) && third.term > second.term, "{third:?}");
 }
 

@@ -18,13 +18,13 @@ use crate::{Beat, Beaten, Leader, LiveNode, Plan, SETTINGS};
 impl Tx<'_> {
     /// Takes in that a node lives, and answers how things stand.
     pub async fn take_beat(&self, beat: &Beat) -> Sql<Beaten> {
-        let lasts = i64::try_from(beat.lease.as_micros()).unwrap_or(i64::MAX);
+        let [lasts, lead] = [beat.lease, beat.lead()].map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
         let now = self.now(beat.now).await?;
         self.renew(beat.node, beat.now + beat.lease, lasts).await?;
         let sql = "UPDATE nodes SET report = $2 WHERE node = $1 RETURNING node";
         self.run(sql, &[(beat.node.as_uuid(), Type::UUID), (&beat.report, Type::TEXT)]).await?;
         let have_ended = self.end_gone(beat.node, now).await?;
-        self.take_lead(beat.node, now, now.saturating_add(lasts)).await?;
+        self.take_lead(beat.node, now, now.saturating_add(lead)).await?;
         if let Some(plan) = &beat.plan {
             self.put_plan(beat.node, plan).await?;
         }

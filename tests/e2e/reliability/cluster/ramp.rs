@@ -64,7 +64,7 @@ async fn three_nodes_together_follow_one_forecast() {
         overshoot += seen.overshoot();
     }
     println!(
-        "one forecast: {together:.1} agents on three nodes at the median, {single:.1} on one, {:.0} % apart; at a leave and a \
+        "ramp: one forecast: {together:.1} agents on three nodes at the median, {single:.1} on one, {:.0} % apart; at a leave and a \
          join {overshoot} looks of more agents than were wanted",
         (together / single - 1.0).abs() * 100.0,
     );
