@@ -14,7 +14,7 @@
 mod pg;
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -80,20 +80,21 @@ fn median(mut rates: Vec<f64>) -> f64 {
 struct Queue {
     store: PostgresStore,
     /// The number of the next task; tasks with a smaller one are in front of it.
-    next: AtomicI64,
+    next: AtomicU64,
 }
 
 impl Queue {
     async fn open(server: &PgServer) -> Outcome<Self> {
         let url = server.database();
         let open = move || PostgresStore::open(&url, PostgresOptions::default());
-        Ok(Self { store: tokio::task::spawn_blocking(open).await??, next: AtomicI64::new(0) })
+        Ok(Self { store: tokio::task::spawn_blocking(open).await??, next: AtomicU64::new(0) })
     }
 
     fn task(&self, pool: &str) -> Result<Task, Box<dyn std::error::Error>> {
-        let submitted = now() + Duration::from_micros(self.next.fetch_add(1, Ordering::Relaxed).unsigned_abs());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let submitted = now() + Duration::from_micros(number);
         let new = NewTask::new(PoolName::new(pool)?, Payload::trusted("\"a short input\""));
-        let id = TaskId::from_parts(submitted, 0);
+        let id = TaskId::from_parts(submitted, number.into());
         Ok(Task::accepted(id, new, submitted, Duration::from_secs(60), RetryPolicy::default()))
     }
 
@@ -138,7 +139,8 @@ impl Queue {
         let tasks: Result<Vec<_>, _> = (0..count).map(|_| self.task("coder")).collect();
         self.enqueue(tasks?).await?;
         let begun = Instant::now();
-        let ended = try_join_all((1..=CLAIMERS).map(|number| self.work(NodeId::from_parts(now(), number << 64)))).await?;
+        let ended =
+            try_join_all((1..=CLAIMERS).map(|number| self.work(NodeId::from_parts(now(), number << 64)))).await?;
         let took = begun.elapsed();
         let ended: usize = ended.into_iter().sum();
         if ended as u64 != count {
