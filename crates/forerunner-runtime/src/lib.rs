@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod agent;
+mod batch;
 mod clock;
 mod cluster;
 mod contexts;
