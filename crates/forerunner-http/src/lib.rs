@@ -13,6 +13,7 @@
 //! ```
 
 mod api;
+mod batch;
 mod body;
 mod contexts;
 mod error;
@@ -29,6 +30,7 @@ mod query;
 mod routes;
 mod server;
 mod settings;
+mod submission;
 mod tasks;
 mod views;
 mod what_if;

@@ -9,7 +9,7 @@ use actix_web::{
 };
 
 use crate::{
-    api::Api, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks, what_if,
+    api::Api, batch, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks, what_if,
 };
 
 /// One call.
@@ -31,6 +31,7 @@ macro_rules! calls {
 calls! {
     // For those who have work to do.
     "POST" "/v1/pools/{pool}/tasks" => tasks::submit, "submit a task";
+    "POST" "/v1/pools/{pool}/tasks:batch" => batch::submit, "submit up to 1,000 tasks at once";
     "GET" "/v1/tasks" => tasks::list, "list tasks, newest first";
     "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
     "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";

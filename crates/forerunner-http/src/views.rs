@@ -1,53 +1,42 @@
-//! Shapes of requests and answers, apart from the types they are made from.
+//! Shapes of answers and queries, apart from the types they are made from.
 //!
 //! Statuses of pools, agents, decisions, forecasts and contexts are made to be shown, and answered as they are.
 
 use std::time::Duration;
 
 use forerunner_core::{
-    ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError,
-    TaskId, TaskState, Timestamp, human_duration,
+    ContextCost, ContextId, ErrorKind, Labels, Payload, Task, TaskError, TaskId, TaskState, Timestamp, human_duration,
 };
 use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus};
 use serde::{Deserialize, Serialize};
 
-use crate::fields;
+use crate::error::ProblemView;
 
-/// Body of a submission. The input is checked but not built up.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TaskBody {
-    #[serde(deserialize_with = "fields::input")]
-    input: Payload,
-    context: Option<ContextId>,
-    #[serde(default)]
-    priority: Priority,
-    run_at: Option<Timestamp>,
-    deadline: Option<Timestamp>,
-    #[serde(default, deserialize_with = "fields::timeout")]
-    timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "fields::max_attempts")]
-    max_attempts: Option<u32>,
-    #[serde(default, deserialize_with = "fields::labels")]
-    labels: Labels,
+/// What became of the tasks of a batch.
+#[derive(Serialize)]
+pub(crate) struct BatchView<'a> {
+    /// Tasks that are durable: new ones, and those that were known by their key.
+    pub(crate) accepted: usize,
+    /// Tasks that are not.
+    pub(crate) refused: usize,
+    /// One for each task, in the order of the request.
+    pub(crate) results: Vec<ResultView<'a>>,
 }
 
-impl TaskBody {
-    /// Builds what the runtime is asked for.
-    pub(crate) fn into_task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
-        NewTask {
-            pool,
-            input: self.input,
-            context: self.context,
-            priority: self.priority,
-            run_at: self.run_at,
-            deadline: self.deadline,
-            timeout: self.timeout,
-            max_attempts: self.max_attempts,
-            labels: self.labels,
-            idempotency_key,
-        }
-    }
+/// What became of one task of a batch: `task` or `problem`.
+#[derive(Serialize)]
+pub(crate) struct ResultView<'a> {
+    /// What a submission of the task alone would have been answered with: 202, 200, or the status of the problem.
+    pub(crate) status: u16,
+    /// The task as accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) task: Option<TaskView<'a>>,
+    /// Whether the task was known by its key; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) replayed: bool,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<ProblemView<'a>>,
 }
 
 /// A task as answered. What is not known, or not asked for, is left out.

@@ -1,6 +1,7 @@
 //! The service against a real node: memory store, scripted agents.
 
 mod agents;
+mod batch;
 mod events;
 mod node;
 mod pools;
