@@ -10,6 +10,7 @@ use serde::{
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     api::Api,
@@ -103,11 +104,14 @@ fn result(outcome: &Result<Submitted, Problem>) -> ResultView<'_> {
     }
 }
 
-/// Body of a batch.
-#[derive(Deserialize)]
+/// Tasks to submit at once.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Batch<'a> {
+#[schema(as = Batch)]
+pub(crate) struct Batch<'a> {
+    /// The tasks, each of which is accepted or refused by itself.
     #[serde(borrow)]
+    #[schema(value_type = Vec<BatchTask>, max_items = 1000)]
     tasks: Tasks<'a>,
 }
 

@@ -24,6 +24,7 @@ mod health;
 mod json;
 mod nodes;
 mod observe;
+mod openapi;
 mod pools;
 mod problems;
 mod query;
@@ -37,6 +38,7 @@ mod what_if;
 
 pub use api::Api;
 pub use observe::{DURATION_BUCKETS, describe_metrics};
+pub use openapi::openapi_json;
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};
 pub use server::{HttpControl, HttpServer};
 pub use settings::HttpSettings;

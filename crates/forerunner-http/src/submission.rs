@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Timestamp};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
-use crate::fields;
+use crate::{fields, openapi::DurationText};
 
 /// The fields of a task that is submitted, once for those that come alone and once for those of a batch: serde cannot tell
 /// unknown fields in a struct that is made of another.
 macro_rules! task_body {
     ($(#[$doc:meta])* $name:ident { $($(#[$of_more:meta])* $more:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Deserialize)]
+        #[derive(Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
+        $(#[$doc])*
         pub(crate) struct $name {
             /// Any JSON value, handed to the agent as it is.
             #[serde(deserialize_with = "fields::input")]
             input: Payload,
             /// The conversation it belongs to; its tasks run one at a time, in order.
             context: Option<ContextId>,
-            /// How urgent it is.
+            /// How urgent it is; 4 unless said.
             #[serde(default)]
             priority: Priority,
             /// Not before this time.
@@ -29,12 +30,15 @@ macro_rules! task_body {
             deadline: Option<Timestamp>,
             /// Longest run of one attempt, 365 days at most; the pool's `task.timeout` unless said.
             #[serde(default, deserialize_with = "fields::timeout")]
+            #[schema(value_type = Option<DurationText>)]
             timeout: Option<Duration>,
             /// Attempts in all; the pool's `task.max_attempts` unless said.
             #[serde(default, deserialize_with = "fields::max_attempts")]
+            #[schema(minimum = 1)]
             max_attempts: Option<u32>,
             /// Pairs of text to filter by: 64 at most, names and values of 256 bytes at most.
             #[serde(default, deserialize_with = "fields::labels")]
+            #[schema(value_type = std::collections::BTreeMap<String, String>)]
             labels: Labels,
             $($(#[$of_more])* $more: $kind,)*
         }
@@ -59,12 +63,15 @@ macro_rules! task_body {
 }
 
 task_body! {
-    /// Body of a submission. The input is checked but not built up.
+    /// A task to submit.
+    // The input is checked but not built up.
+    #[schema(as = Submission)]
     TaskBody {}
 }
 
 task_body! {
-    /// A task of a batch: that of a submission, and its key.
+    /// A task to submit in a batch.
+    #[schema(as = BatchSubmission)]
     BatchTask {
         /// Makes the task repeatable: unique within the pool.
         idempotency_key: Option<IdempotencyKey>,

@@ -18,6 +18,8 @@ mod gather;
 mod handle;
 pub mod metrics;
 mod node;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod pool;
 mod queue;
 mod spec;

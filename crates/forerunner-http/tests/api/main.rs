@@ -2,6 +2,7 @@
 
 mod agents;
 mod batch;
+mod document;
 mod events;
 mod node;
 mod pools;
