@@ -32,8 +32,7 @@ async fn a_file_is_submitted_once_however_often_and_past_a_full_queue_and_a_kill
 
     let stuck = submit(&site, &service, &[&line[..], &["--patience", "1s"]].concat()).await.ended(1);
     assert_eq!(ids(&stuck).len(), 60, "{}", stuck.stderr);
-    for said in
-        ["line 3: unknown field `prioritty`", "at column", "did you mean `priority`?", "line 5: it is no JSON object"]
+    for said in ["line 3: unknown field `prioritty`", "at column", "did you mean `priority`?", "line 5: it is not JSON"]
     {
         assert!(stuck.stderr.contains(said), "{said}: {}", stuck.stderr);
     }

@@ -202,6 +202,10 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = if self.detail.is_empty() { &self.title } else { &self.detail };
+        if self.status == 0 {
+            // Nobody answered.
+            return f.write_str(told);
+        }
         write!(f, "{told} ({}", self.status)?;
         match self.kind.rsplit(['/', ':']).next() {
             Some(kind) if !kind.is_empty() && self.kind != "about:blank" => write!(f, ", {kind})"),

@@ -4,11 +4,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use clap::Args;
 use forerunner_core::{IdempotencyKey, parse_duration};
+use forerunner_http::ProblemType;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::lines::{Line, Lines, key};
+use super::lines::{Line, Lines, NoTask, key};
 use crate::{
     client::{Call, Client, Problem, encode},
     commands::fields,
@@ -82,7 +83,7 @@ async fn send_all(
         match later.iter().map(|(_, problem)| problem.retry_after_s.unwrap_or(1)).max() {
             Some(_) if left.is_zero() => return give_up(later, whole, told),
             Some(secs) => {
-                told.bar.set_message("waiting for room");
+                told.bar.set_message("waiting");
                 let wait = Duration::from_secs(secs.clamp(*WAITS.start(), *WAITS.end()));
                 tokio::time::sleep(wait.min(left)).await;
                 told.bar.set_message("");
@@ -108,7 +109,7 @@ fn fill(
                 bytes += line.text.len();
                 waiting.push_back(line);
             }
-            Err(why) => told.refused_here(number, &why)?,
+            Err(no_task) => told.not_sent(number, no_task)?,
         }
     }
     Ok(false)
@@ -155,7 +156,8 @@ fn all_refused(error: anyhow::Error, batch: Vec<Line>, told: &Told<'_>) -> anyho
             return Err(error);
         }
         if batch.iter().all(|line| line.keyed) {
-            let problem = || Problem { detail: format!("{error:#}"), ..Problem::default() };
+            let title = "No service answers".to_owned();
+            let problem = || Problem { title: title.clone(), detail: format!("{error:#}"), ..Problem::default() };
             return Ok(batch.into_iter().map(|line| (line, problem())).collect());
         }
         let unknown = "may have been accepted; with --key-prefix the command could be repeated";
@@ -218,12 +220,13 @@ impl Told<'_> {
     }
 
     /// A line that was not sent, since it is no task.
-    fn refused_here(&mut self, line: u64, why: &str) -> anyhow::Result<()> {
+    fn not_sent(&mut self, line: u64, no_task: NoTask) -> anyhow::Result<()> {
+        let kind = ProblemType::named(no_task.kind);
         let problem = Problem {
-            kind: "/problems/invalid-json".to_owned(),
-            title: "The line is no task".to_owned(),
-            status: 400,
-            detail: why.to_owned(),
+            kind: kind.map(ProblemType::reference).unwrap_or_default(),
+            title: kind.map_or("", |kind| kind.title).to_owned(),
+            status: kind.map_or(400, |kind| kind.status),
+            detail: no_task.why,
             retry_after_s: None,
         };
         self.refused(line, &serde_json::to_value(problem)?)
@@ -262,6 +265,7 @@ fn of_line(problem: &Value, line: u64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{exit::NotReachable, output::Format};
 
     fn line(keyed: bool) -> Line {
         Line { number: 1, text: "{}".to_owned(), keyed }
@@ -285,6 +289,20 @@ mod tests {
                 "{kind}"
             );
         }
+    }
+
+    #[test]
+    fn a_service_that_went_away_is_tried_again_only_where_that_makes_no_second_task() {
+        let out = Output::new(Format::Table);
+        let mut told = Told { out: &out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0 };
+        let gone = || NotReachable { server: "http://x".to_owned(), reason: "reset".to_owned() }.into();
+        assert!(all_refused(gone(), vec![line(true)], &told).is_err(), "never there: nothing to wait for");
+        told.accepted = 1;
+        let later = all_refused(gone(), vec![line(true)], &told).unwrap();
+        assert!(later[0].1.to_string().starts_with("no service answers at http://x: reset"), "{}", later[0].1);
+        let unknown = all_refused(gone(), vec![line(true), line(false)], &told).unwrap_err();
+        assert_eq!(crate::exit::code(&unknown), 3);
+        assert!(unknown.to_string().contains("lines 1 to 1 may have been accepted"), "{unknown}");
     }
 
     #[test]

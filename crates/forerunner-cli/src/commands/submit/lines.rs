@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::exit::Usage;
@@ -32,6 +33,19 @@ pub struct Line {
     pub text: String,
     /// Whether sending it again makes no second task.
     pub keyed: bool,
+}
+
+/// Why a line is no task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoTask {
+    /// The kind of problem that the service would have answered with.
+    pub kind: &'static str,
+    /// What is wrong, for people.
+    pub why: String,
+}
+
+fn no_json(why: String) -> NoTask {
+    NoTask { kind: "invalid-json", why }
 }
 
 impl Lines {
@@ -74,13 +88,16 @@ impl Line {
     ///
     /// # Errors
     /// Why it is no task.
-    pub fn read(number: u64, text: &[u8], key_prefix: Option<&str>) -> Result<Self, String> {
-        let text = std::str::from_utf8(text).map_err(|error| format!("it is not text: {error}"))?.trim();
+    pub fn read(number: u64, text: &[u8], key_prefix: Option<&str>) -> Result<Self, NoTask> {
+        let text = std::str::from_utf8(text).map_err(|error| no_json(format!("it is not text: {error}")))?.trim();
+        let not_json = |error| no_json(format!("it is not JSON: {error}"));
         if !text.starts_with('{') {
-            return Err("it is no JSON object; write {\"input\": …}".to_owned());
+            serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
+            return Err(NoTask {
+                kind: "invalid-body", why: "it is no JSON object; write {\"input\": …}".to_owned()
+            });
         }
-        let fields: BTreeMap<String, &RawValue> =
-            serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(not_json)?;
         let own = fields.get(KEY).map(|key| key.get() != "null");
         Ok(match (own, key_prefix) {
             (None, Some(prefix)) => {
@@ -107,7 +124,7 @@ fn with_key(object: &str, is_empty: bool, key: &str) -> String {
 mod tests {
     use super::*;
 
-    fn line(text: &str, prefix: Option<&str>) -> Result<Line, String> {
+    fn line(text: &str, prefix: Option<&str>) -> Result<Line, NoTask> {
         Line::read(7, text.as_bytes(), prefix)
     }
 
@@ -128,10 +145,15 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_object_is_refused_with_what_is_wrong() {
-        for (text, said) in [("[1]", "no JSON object"), ("hello", "no JSON object"), ("{\"input\": ", "not JSON")] {
-            assert!(line(text, None).unwrap_err().contains(said), "{text}");
+        for (text, kind, said) in [
+            ("[1]", "invalid-body", "no JSON object"),
+            ("hello", "invalid-json", "not JSON"),
+            ("{\"input\": ", "invalid-json", "not JSON"),
+        ] {
+            let refused = line(text, None).unwrap_err();
+            assert!(refused.kind == kind && refused.why.contains(said), "{text}: {refused:?}");
         }
-        assert!(Line::read(1, b"{\"input\": \"\xff\"}", None).unwrap_err().contains("not text"));
+        assert!(Line::read(1, b"{\"input\": \"\xff\"}", None).unwrap_err().why.contains("not text"));
     }
 
     #[test]
