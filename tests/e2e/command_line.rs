@@ -99,6 +99,15 @@ async fn pools_are_listed_shown_resized_paused_and_explained() {
 }
 
 #[actix_rt::test]
+async fn the_document_of_the_api_is_the_same_with_and_without_a_service() {
+    let desk = Desk::open().await;
+    let printed = desk.site.program().run(["openapi"]).await.ended(0);
+    assert_eq!(printed.json(), desk.service.client().get("/openapi.json").await);
+    assert!(printed.json()["paths"]["/v1/pools/{pool}/tasks:batch"]["post"].is_object());
+    desk.close().await;
+}
+
+#[actix_rt::test]
 async fn exit_codes_tell_failure_from_wrong_usage_and_from_no_service() {
     let desk = Desk::open().await;
     for (line, code, said) in [
@@ -161,6 +170,7 @@ async fn a_reader_that_went_away_is_no_error() {
     let trace = trace.display().to_string();
     for (line, code) in [
         (&["completions", "bash"][..], 0),
+        (&["openapi"], 0),
         (&["--help"], 0),
         (&["config", "show"], 0),
         (&["replay", "--policy", "fixed:1", &trace], 0),

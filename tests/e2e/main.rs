@@ -2,6 +2,7 @@
 
 mod any_node;
 mod architecture;
+mod batch;
 mod command_line;
 mod contexts;
 mod demo;

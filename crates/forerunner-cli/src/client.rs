@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use actix_web::http::{Method, StatusCode, Uri, header};
 use anyhow::Context;
 use awc::{ClientRequest, error::SendRequestError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::exit::{NotReachable, Usage};
@@ -26,9 +26,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Call<'a> {
     method: Method,
     path: String,
-    body: Option<&'a Value>,
+    body: Option<Body<'a>>,
     headers: Vec<(&'static str, String)>,
     timeout: Duration,
+}
+
+enum Body<'a> {
+    Value(&'a Value),
+    Text(String),
 }
 
 impl<'a> Call<'a> {
@@ -49,7 +54,13 @@ impl<'a> Call<'a> {
 
     /// Sends a JSON body.
     pub fn body(mut self, body: &'a Value) -> Self {
-        self.body = Some(body);
+        self.body = Some(Body::Value(body));
+        self
+    }
+
+    /// Sends text that is JSON, as it is.
+    pub fn json_text(mut self, text: String) -> Self {
+        self.body = Some(Body::Text(text));
         self
     }
 
@@ -103,7 +114,8 @@ impl Client {
             request = request.insert_header((name, value));
         }
         let sent = match call.body {
-            Some(body) => request.send_json(body),
+            Some(Body::Value(value)) => request.send_json(value),
+            Some(Body::Text(text)) => request.content_type("application/json").send_body(text),
             None => request.send(),
         };
         let mut response = sent.await.map_err(|error| self.unreachable(&error))?.timeout(call.timeout);
@@ -154,7 +166,7 @@ fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
 }
 
 /// A refusal: RFC 9457 `application/problem+json`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Problem {
     /// Names the kind of problem, for programs.
@@ -166,9 +178,17 @@ pub struct Problem {
     pub status: u16,
     /// What happened, and what to do.
     pub detail: String,
+    /// When to try again, in seconds, if that may help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
+    /// Returns whether it is of the kind with this name, such as `queue-full`.
+    pub fn is(&self, name: &str) -> bool {
+        self.kind.rsplit('/').next() == Some(name)
+    }
+
     fn read(status: StatusCode, body: &[u8]) -> Self {
         let mut problem: Self = serde_json::from_slice(body).unwrap_or_default();
         problem.status = status.as_u16();
@@ -182,6 +202,10 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = if self.detail.is_empty() { &self.title } else { &self.detail };
+        if self.status == 0 {
+            // Nobody answered.
+            return f.write_str(told);
+        }
         write!(f, "{told} ({}", self.status)?;
         match self.kind.rsplit(['/', ':']).next() {
             Some(kind) if !kind.is_empty() && self.kind != "about:blank" => write!(f, ", {kind})"),

@@ -29,6 +29,11 @@ impl Output {
         Self { format, colours: std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !refused }
     }
 
+    /// Returns whether answers are for programs.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Writes `value` as JSON, or what `text` makes of it.
     pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.format {

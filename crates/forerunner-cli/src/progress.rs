@@ -10,6 +10,14 @@ pub fn bar(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A count without an end that is known.
+pub fn counter(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    bar.set_style(style("{prefix} {human_pos}  {per_sec}  {msg}"));
+    bar.set_prefix(what);
+    bar
+}
+
 /// Reads a template of this program.
 pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("templates are constants that tests draw").progress_chars("━╸─")
@@ -25,5 +33,6 @@ mod tests {
         bar.inc(3);
         assert_eq!(bar.position(), 3);
         bar.finish_and_clear();
+        counter("tasks").finish_and_clear();
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 ///    └──▶ failed ◀── any
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "Where an agent stands."))]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// Warms up.
@@ -52,6 +53,7 @@ impl fmt::Display for AgentState {
 
 /// Agents of a pool by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentCounts {
     /// Warming up.
     pub starting: u32,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where the context of an attempt came from, dearest last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ContextSource {
     /// Nothing was stored: the context begins with this task.
@@ -37,6 +38,7 @@ impl ContextSource {
 
 /// What it took to give an agent the context of its task, and to take the change back. Absent figures are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ContextCost {
     /// Where it came from.
     pub source: ContextSource,

@@ -18,6 +18,8 @@ mod duration;
 mod error;
 mod id_map;
 mod ids;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod payload;
 pub mod placement;
 mod pool;

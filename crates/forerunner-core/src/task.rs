@@ -65,6 +65,7 @@ impl From<Priority> for u64 {
 ///               cancelled, expired ◀───────┘
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "Where a task stands."))]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// Waits for its `run_at`: a delay that was asked for, or the backoff before a retry.
@@ -200,6 +201,7 @@ impl NewTask {
 
 /// Why an attempt ended without an output. The name is part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -259,6 +261,7 @@ impl fmt::Display for ErrorKind {
 
 /// Why an attempt, or a task, ended without an output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskError {
     /// The kind, for programs.
     pub kind: ErrorKind,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the operator asks for: this share of tasks starts within this time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Objective {
     /// Share of tasks that start on time, in (0, 1).
     pub share: f64,
@@ -90,6 +91,7 @@ impl Observation {
 
 /// What a policy expects at the time when an agent asked for now would be ready.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Forecast {
     /// Seconds ahead: cold start plus tick.
     pub horizon_s: f64,
@@ -113,6 +115,7 @@ pub struct Forecast {
 
 /// Why a decision is what it is. The name is part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReasonCode {
@@ -164,6 +167,7 @@ impl fmt::Display for ReasonCode {
 
 /// How many agents a policy wants, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Decision {
     /// Agents wanted, within the limits.
     pub desired: u32,
@@ -174,6 +178,7 @@ pub struct Decision {
     /// Why, for people: names the numbers that decided.
     pub detail: String,
     /// The rule in charge.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub rule: Cow<'static, str>,
     /// What was expected, for policies that forecast.
     pub forecast: Option<Forecast>,

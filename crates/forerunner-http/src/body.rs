@@ -20,17 +20,33 @@ use crate::{api::Api, error::Problem, problems};
 /// Slowest rate of a body that has not ended: far below any network worth the name.
 const MIN_BYTES_PER_SEC: f64 = 1024.0;
 /// Room for the fields around an input.
-const ENVELOPE_BYTES: usize = 16 << 10;
+pub(crate) const ENVELOPE_BYTES: usize = 16 << 10;
+/// Most bytes of a batch, unless one task may have more: a thousand of 8 KiB. It is held in memory until all is stored.
+pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// The body of a request that is declared as JSON and not encoded.
 pub(crate) struct JsonBody(pub(crate) Bytes);
+
+/// The same, of a request that brings many tasks.
+pub(crate) struct BatchJson(pub(crate) Bytes);
 
 impl FromRequest for JsonBody {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request).and_then(|()| bounds_of(request));
+        let checked = check_head(request).and_then(|()| bounds_of(request, 0));
+        let payload = payload.take();
+        Box::pin(async move { read(payload, checked?).await.map(Self) })
+    }
+}
+
+impl FromRequest for BatchJson {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let checked = check_head(request).and_then(|()| bounds_of(request, MAX_BATCH_BYTES));
         let payload = payload.take();
         Box::pin(async move { read(payload, checked?).await.map(Self) })
     }
@@ -68,11 +84,11 @@ fn is_json(declared: &str) -> bool {
         || (kind.to_ascii_lowercase().starts_with("application/") && kind.to_ascii_lowercase().ends_with("+json"))
 }
 
-/// Every call with a body is one on a pool, whose settings bound it.
-fn bounds_of(request: &HttpRequest) -> Result<Bounds, Problem> {
+/// Every call with a body is one on a pool, whose settings bound it, unless `least` is more.
+fn bounds_of(request: &HttpRequest, least: usize) -> Result<Bounds, Problem> {
     let api = Api::of(request);
     let pool = request.match_info().get("pool").unwrap_or_default();
-    let limit = api.handle().max_input_bytes(pool)?.saturating_add(ENVELOPE_BYTES);
+    let limit = api.handle().max_input_bytes(pool)?.saturating_add(ENVELOPE_BYTES).max(least);
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match announced {
         Some(size) if size > limit => Err(too_large(limit).with("size", size)),
@@ -136,7 +152,7 @@ impl Pace {
 }
 
 fn too_large(limit: usize) -> Problem {
-    let detail = format!("the body has more than {limit} bytes; send less or raise queue.max_input_bytes");
+    let detail = format!("the body has more than {limit} bytes; send less at once, or raise queue.max_input_bytes");
     Problem::new(problems::PAYLOAD_TOO_LARGE, detail).with("limit", limit).closing()
 }
 

@@ -60,6 +60,28 @@ impl Problem {
         self
     }
 
+    /// Says of what in the body it is.
+    pub(crate) fn of(mut self, part: &str) -> Self {
+        self.detail.insert_str(0, &format!("{part}: "));
+        self
+    }
+
+    /// Returns whether the node, and not what it was sent, is the reason.
+    pub(crate) const fn is_of_the_node(&self) -> bool {
+        self.kind.status >= 500
+    }
+
+    /// Returns the body it is answered with.
+    pub(crate) fn view(&self) -> ProblemView<'_> {
+        ProblemView {
+            reference: self.kind.reference(),
+            title: self.kind.title,
+            status: self.kind.status,
+            detail: &self.detail,
+            members: &self.members,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) const fn kind(&self) -> &'static ProblemType {
         self.kind
@@ -68,11 +90,11 @@ impl Problem {
 
 /// The body of a problem: the members of RFC 9457, then those of the occurrence.
 #[derive(Serialize)]
-struct ProblemView<'a> {
+pub(crate) struct ProblemView<'a> {
     #[serde(rename = "type")]
     reference: String,
     title: &'static str,
-    status: u16,
+    pub(crate) status: u16,
     detail: &'a str,
     #[serde(flatten)]
     members: &'a Map<String, Value>,
@@ -90,13 +112,6 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let body = ProblemView {
-            reference: self.kind.reference(),
-            title: self.kind.title,
-            status: self.kind.status,
-            detail: &self.detail,
-            members: &self.members,
-        };
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
         for (name, value) in &self.headers {
@@ -105,7 +120,7 @@ impl ResponseError for Problem {
         if self.close {
             response.force_close();
         }
-        response.body(json::bytes(&body))
+        response.body(json::bytes(&self.view()))
     }
 }
 

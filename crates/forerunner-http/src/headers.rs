@@ -41,6 +41,15 @@ pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<Idempotenc
     }
 }
 
+/// Refuses `Idempotency-Key` on a batch: who sends one believes that the call can be repeated.
+pub(crate) fn no_idempotency_key(request: &HttpRequest) -> Result<(), Problem> {
+    if request.headers().contains_key("idempotency-key") {
+        let detail = "a batch has no key of its own; give each task an `idempotency_key` in the body";
+        return Err(invalid("Idempotency-Key", detail.to_owned()));
+    }
+    Ok(())
+}
+
 /// Reads `Last-Event-ID`: the number of the last event a reader has seen, 0 for none.
 pub(crate) fn last_event_id(request: &HttpRequest) -> Result<u64, Problem> {
     let Some(value) = request.headers().get("last-event-id") else { return Ok(0) };

@@ -6,7 +6,7 @@ use actix_web::{
     web::{BufMut, Bytes, BytesMut},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use serde_json::error::Category;
+use serde_json::{error::Category, value::RawValue};
 
 use crate::{error::Problem, problems};
 
@@ -38,21 +38,63 @@ pub(crate) fn bytes<T: Serialize>(value: &T) -> Bytes {
 /// Reads a value that may borrow from the body.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None | Some(b'{') => serde_json::from_slice(body).map_err(|error| refuse(&error)),
+        None | Some(b'{') => serde_json::from_slice(body).map_err(|error| refuse(&error, Place::default())),
         Some(_) => Err(no_object(body)),
     }
+}
+
+/// Reads a value in a part of a body: an object that begins at `place`.
+pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Place) -> Result<T, Problem> {
+    if part.get().starts_with('{') {
+        return serde_json::from_str(part.get()).map_err(|error| refuse(&error, place));
+    }
+    let detail = "it is JSON but no object; write {\"field\": value}";
+    Err(Problem::new(problems::INVALID_BODY, detail).with("line", place.lines + 1).with("column", place.columns + 1))
 }
 
 /// serde would read an array into a struct, field by field; nobody means that.
 fn no_object(body: &[u8]) -> Problem {
     match serde_json::from_slice::<IgnoredAny>(body) {
         Ok(_) => Problem::new(problems::INVALID_BODY, "the body is JSON but no object; write {\"field\": value}"),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error, Place::default()),
     }
 }
 
-fn refuse(error: &serde_json::Error) -> Problem {
+/// Where something begins in a body: so many whole lines, and then bytes, are in front of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    lines: usize,
+    columns: usize,
+}
+
+impl Place {
+    /// The place behind `text`, if that begins here.
+    pub(crate) fn behind(self, text: &[u8]) -> Self {
+        match text.iter().rposition(|byte| *byte == b'\n') {
+            None => Self { columns: self.columns + text.len(), ..self },
+            Some(last) => {
+                let lines = text[..=last].iter().filter(|byte| **byte == b'\n').count();
+                Self { lines: self.lines + lines, columns: text.len() - last - 1 }
+            }
+        }
+    }
+
+    /// Line and column, both from 1, of what serde found in the part that begins here.
+    fn of(self, error: &serde_json::Error) -> (usize, usize) {
+        let ahead = if error.line() <= 1 { self.columns } else { 0 };
+        (self.lines + error.line(), ahead + error.column())
+    }
+}
+
+fn refuse(error: &serde_json::Error, place: Place) -> Problem {
+    let (line, column) = place.of(error);
+    // serde's own place is that within the part.
     let message = error.to_string();
+    let told = format!(" at line {} column {}", error.line(), error.column());
+    let message = match message.strip_suffix(&told) {
+        Some(bare) => format!("{bare} at line {line} column {column}"),
+        None => message,
+    };
     let problem = match (error.classify(), unknown_field(&message)) {
         (Category::Data, Some(unknown)) => {
             let detail = format!("{message}{}", nearest_hint(&message));
@@ -62,7 +104,7 @@ fn refuse(error: &serde_json::Error) -> Problem {
         (Category::Data, None) => Problem::new(problems::INVALID_BODY, message),
         _ => Problem::new(problems::INVALID_JSON, message),
     };
-    problem.with("line", error.line()).with("column", error.column())
+    problem.with("line", line).with("column", column)
 }
 
 struct UnknownField<'a> {
@@ -119,6 +161,18 @@ mod tests {
             let problem = parse::<Body>(text.as_bytes()).unwrap_err();
             assert_eq!(problem.kind().name, name, "{problem}");
             assert!(problem.to_string().contains("line"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_part_is_told_by_its_place_in_the_whole() {
+        let body = "{\"tasks\": [\n  {},\n  {\"priority\": 1,\n   \"colour\": 2}, {\"prio\": 3}]}";
+        for (part, line, column) in [("{\"priority\"", 4, 11), ("{\"prio\": 3}", 4, 24)] {
+            let at = body.find(part).unwrap();
+            let end = at + body[at..].find('}').unwrap() + 1;
+            let raw = serde_json::from_str::<&RawValue>(&body[at..end]).unwrap();
+            let problem = parse_part::<Body>(raw, Place::default().behind(&body.as_bytes()[..at])).unwrap_err();
+            assert!(problem.to_string().contains(&format!("at line {line} column {column}")), "{problem}");
         }
     }
 

@@ -13,6 +13,7 @@
 //! ```
 
 mod api;
+mod batch;
 mod body;
 mod contexts;
 mod error;
@@ -23,18 +24,21 @@ mod health;
 mod json;
 mod nodes;
 mod observe;
+mod openapi;
 mod pools;
 mod problems;
 mod query;
 mod routes;
 mod server;
 mod settings;
+mod submission;
 mod tasks;
 mod views;
 mod what_if;
 
 pub use api::Api;
 pub use observe::{DURATION_BUCKETS, describe_metrics};
+pub use openapi::openapi_json;
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};
 pub use server::{HttpControl, HttpServer};
 pub use settings::HttpSettings;

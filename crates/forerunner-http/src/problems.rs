@@ -65,6 +65,8 @@ problem_table! {
         "Wait for the task named in `task`, or cancel it.";
     PAYLOAD_TOO_LARGE 413 "payload-too-large" "The body, or the input in it, is over its limit"
         "Send less than `limit` bytes, or raise the limit.";
+    BATCH_TOO_LARGE 413 "batch-too-large" "The batch has too many tasks"
+        "Send at most `limit` tasks at once.";
     UNSUPPORTED_MEDIA_TYPE 415 "unsupported-media-type" "The body is not declared as JSON"
         "Send `Content-Type: application/json`.";
     UNSUPPORTED_ENCODING 415 "unsupported-encoding" "The body is encoded"

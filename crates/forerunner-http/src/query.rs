@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use crate::{error::Problem, json, problems, views::TasksQuery};
 
 /// Entries of a page unless said.
-const PAGE: usize = 50;
+pub(crate) const PAGE: usize = 50;
 /// Most entries of a page.
-const MAX_PAGE: usize = 1_000;
+pub(crate) const MAX_PAGE: usize = 1_000;
 /// Marks the form of a cursor, so that another form can follow.
 const CURSOR_FORM: &str = "1-";
 

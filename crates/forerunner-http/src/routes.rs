@@ -9,14 +9,15 @@ use actix_web::{
 };
 
 use crate::{
-    api::Api, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks, what_if,
+    api::Api, batch, contexts, error::Problem, events, health, nodes, observe::Observe, openapi, pools, problems,
+    tasks, what_if,
 };
 
 /// One call.
 pub(crate) struct Call {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
-    does: &'static str,
+    pub(crate) does: &'static str,
     route: fn() -> Route,
 }
 
@@ -31,6 +32,7 @@ macro_rules! calls {
 calls! {
     // For those who have work to do.
     "POST" "/v1/pools/{pool}/tasks" => tasks::submit, "submit a task";
+    "POST" "/v1/pools/{pool}/tasks:batch" => batch::submit, "submit up to 1,000 tasks at once";
     "GET" "/v1/tasks" => tasks::list, "list tasks, newest first";
     "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
     "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";
@@ -57,6 +59,7 @@ calls! {
     "GET" "/metrics" => health::metrics, "metrics for Prometheus";
     "GET" "/livez" => health::live, "whether the process serves at all";
     "GET" "/readyz" => health::ready, "whether the node takes traffic";
+    "GET" "/openapi.json" => openapi::show, "this API as an OpenAPI 3.1 document";
     "GET" "/problems" => health::problems, "list the kinds of problems";
     "GET" "/problems/{name}" => health::problem, "explain a kind of problem";
     "GET" "/" => index, "this list";

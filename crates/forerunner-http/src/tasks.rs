@@ -18,7 +18,8 @@ use crate::{
     error::Problem,
     headers::{self, SameSite},
     json, query,
-    views::{TaskBody, TaskView, TasksQuery, TasksView},
+    submission::TaskBody,
+    views::{TaskView, TasksQuery, TasksView},
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -76,7 +77,7 @@ async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<(Task
 }
 
 /// 200 for a task that has ended; 202 for one of which more is to come.
-const fn status(task: &Task) -> StatusCode {
+pub(crate) const fn status(task: &Task) -> StatusCode {
     if task.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 

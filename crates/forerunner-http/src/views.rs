@@ -1,93 +1,129 @@
-//! Shapes of requests and answers, apart from the types they are made from.
+//! Shapes of answers and queries, apart from the types they are made from.
 //!
 //! Statuses of pools, agents, decisions, forecasts and contexts are made to be shown, and answered as they are.
 
 use std::time::Duration;
 
 use forerunner_core::{
-    ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Task, TaskError,
-    TaskId, TaskState, Timestamp, human_duration,
+    AgentId, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError, TaskId,
+    TaskState, Timestamp, human_duration,
 };
 use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::fields;
+use crate::{
+    error::ProblemView,
+    openapi::{DurationText, ProblemSchema},
+};
 
-/// Body of a submission. The input is checked but not built up.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TaskBody {
-    #[serde(deserialize_with = "fields::input")]
-    input: Payload,
-    context: Option<ContextId>,
-    #[serde(default)]
-    priority: Priority,
-    run_at: Option<Timestamp>,
-    deadline: Option<Timestamp>,
-    #[serde(default, deserialize_with = "fields::timeout")]
-    timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "fields::max_attempts")]
-    max_attempts: Option<u32>,
-    #[serde(default, deserialize_with = "fields::labels")]
-    labels: Labels,
+/// What became of the tasks of a batch.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchOutcome)]
+pub(crate) struct BatchView<'a> {
+    /// Tasks that are durable: new ones, and those that were known by their key.
+    pub(crate) accepted: usize,
+    /// Tasks that are not.
+    pub(crate) refused: usize,
+    /// One for each task, in the order of the request.
+    pub(crate) results: Vec<ResultView<'a>>,
 }
 
-impl TaskBody {
-    /// Builds what the runtime is asked for.
-    pub(crate) fn into_task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
-        NewTask {
-            pool,
-            input: self.input,
-            context: self.context,
-            priority: self.priority,
-            run_at: self.run_at,
-            deadline: self.deadline,
-            timeout: self.timeout,
-            max_attempts: self.max_attempts,
-            labels: self.labels,
-            idempotency_key,
-        }
-    }
+/// What became of one task of a batch: `task` or `problem`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TaskOutcome)]
+pub(crate) struct ResultView<'a> {
+    /// What a submission of the task alone would have been answered with: 202, 200, or the status of the problem.
+    pub(crate) status: u16,
+    /// The task as accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) task: Option<TaskView<'a>>,
+    /// Whether the task was known by its key; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) replayed: bool,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ProblemSchema)]
+    pub(crate) problem: Option<ProblemView<'a>>,
 }
 
 /// A task as answered. What is not known, or not asked for, is left out.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Task)]
 pub(crate) struct TaskView<'a> {
+    /// Its id.
     id: TaskId,
+    /// Its pool.
+    #[schema(value_type = PoolName)]
     pool: &'a str,
+    /// Where it stands.
     state: TaskState,
+    /// What the agent is given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Payload)]
     input: Option<&'a Payload>,
+    /// The result of a task that succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Payload)]
     output: Option<&'a Payload>,
+    /// Why the newest attempt ended without an output.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TaskError)]
     error: Option<ErrorView<'a>>,
+    /// The conversation it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ContextId)]
     context: Option<&'a str>,
+    /// What its context took in the newest attempt that ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ContextCost)]
     context_cost: Option<&'a ContextCost>,
+    /// How urgent it is: 0 (last) to 9 (first).
+    #[schema(value_type = Priority)]
     priority: u8,
+    /// Attempts begun.
     attempt: u32,
+    /// Attempts in all.
     max_attempts: u32,
+    /// Attempts that took the agent or the node down; left out while 0.
     #[serde(skip_serializing_if = "is_zero")]
     crashes: u32,
+    /// Pairs to filter by; left out if there are none.
     #[serde(skip_serializing_if = "Labels::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     labels: &'a Labels,
+    /// When it was accepted.
     submitted_at: Timestamp,
+    /// When it may run, or run again.
     run_at: Timestamp,
+    /// Not after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     deadline: Option<Timestamp>,
+    /// Longest run of one attempt.
     #[serde(with = "human_duration")]
+    #[schema(value_type = DurationText)]
     timeout: Duration,
+    /// When the newest attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     started_at: Option<Timestamp>,
+    /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     finished_at: Option<Timestamp>,
+    /// Seconds from being due to the start of the newest attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     wait_s: Option<f64>,
+    /// Seconds from there to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     service_s: Option<f64>,
+    /// The agent of the newest attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = AgentId)]
     agent: Option<String>,
 }
 
@@ -164,36 +200,52 @@ pub(crate) struct TasksQuery {
 }
 
 /// A page of tasks; `next` is the cursor of the one that follows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TaskPage)]
 pub(crate) struct TasksView<'a> {
+    /// The tasks.
     pub(crate) tasks: Vec<TaskView<'a>>,
+    /// The cursor of the page that follows; left out on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) next: Option<String>,
 }
 
 /// The nodes that share the store.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NodeList)]
 pub(crate) struct NodesView {
+    /// The nodes.
     pub(crate) nodes: Vec<NodeStatus>,
 }
 
 /// How many agents of a pool nodes should make room for, and what that follows from.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Scaler)]
 pub(crate) struct ScalerView {
     /// The greater of the tasks that run or wait and the agents that the forecast wants, within the pool's bounds.
     pub(crate) agents: u64,
+    /// Tasks that run.
     pub(crate) running: u64,
+    /// Tasks that an agent could take now.
     pub(crate) queued: u64,
+    /// Agents that the forecast wants.
     pub(crate) forecast: u32,
 }
 
-#[derive(Serialize)]
+/// Pools.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PoolList)]
 pub(crate) struct PoolsView {
+    /// The pools.
     pub(crate) pools: Vec<PoolStatus>,
 }
 
-#[derive(Serialize)]
+/// Agents of a pool.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentList)]
 pub(crate) struct AgentsView {
+    /// The agents.
     pub(crate) agents: Vec<AgentStatus>,
 }
 
@@ -203,8 +255,11 @@ pub(crate) struct DecisionsQuery {
     pub(crate) limit: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Decisions of a pool.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DecisionList)]
 pub(crate) struct DecisionsView {
+    /// The decisions.
     pub(crate) decisions: Vec<DecisionRecord>,
 }
 
@@ -224,15 +279,23 @@ pub(crate) struct ContextsQuery {
 }
 
 /// A page of contexts; `next` is the cursor of the one that follows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ContextPage)]
 pub(crate) struct ContextsView {
+    /// The contexts.
     pub(crate) contexts: Vec<ContextStatus>,
+    /// The cursor of the page that follows; left out on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// That the node takes traffic.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Readiness)]
 pub(crate) struct ReadyView {
+    /// `ready`.
     pub(crate) status: &'static str,
+    /// The kind of store.
     pub(crate) store: &'static str,
 }

@@ -94,13 +94,19 @@ impl<T> Drop for Inbox<T> {
 impl<T: Send> Outlet<T> {
     /// Sends an item. It is dropped if the reader is gone.
     pub(crate) fn send(&self, item: T) {
+        self.send_all([item]);
+    }
+
+    /// Sends items together: the reader finds all of them at one look. They are dropped if it is gone.
+    pub(crate) fn send_all(&self, sent: impl IntoIterator<Item = T>) {
         let is_first = {
             let mut items = self.shared.lock();
             if items.closed {
                 return;
             }
-            items.waiting.push(item);
-            items.waiting.len() == 1
+            let none_waited = items.waiting.is_empty();
+            items.waiting.extend(sent);
+            none_waited && !items.waiting.is_empty()
         };
         if is_first {
             self.wake.do_send(Gathered(PhantomData));
@@ -153,6 +159,9 @@ mod tests {
             }
             assert_eq!(seen.recv().await, Some(round));
         }
+        outlet.send_all([]);
+        outlet.send_all((0..7).map(|_| oneshot::channel().0));
+        assert_eq!(seen.recv().await, Some(7), "and nothing is no reason to look");
     }
 
     #[actix::test]

@@ -88,10 +88,8 @@ impl Handle {
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let (entry, submission) = self.admit(new)?;
         let task = submission.task.clone();
-        Ok(match Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())?? {
-            Accepted::New { state } => Submitted { task: Task { state, ..task }, created: true },
-            Accepted::Known(known) => Submitted { task: *known, created: false },
-        })
+        let accepted = Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())??;
+        Ok(Submitted::of(task, accepted))
     }
 
     /// Submits a task and registers for its end, with no gap between the two.
@@ -107,7 +105,7 @@ impl Handle {
         }
     }
 
-    fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Submission), Error> {
+    pub(crate) fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Submission), Error> {
         if self.shared.closed.load(Ordering::Relaxed) {
             return Err(Error::ShuttingDown);
         }
@@ -405,6 +403,16 @@ impl Handle {
         let known: Vec<_> = self.shared.pools.keys().map(PoolName::as_str).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Error::NoPool { pool: pool.chars().take(80).collect(), known }
+    }
+}
+
+impl Submitted {
+    /// Says what became of `task`, once that is known.
+    pub(crate) fn of(task: Task, accepted: Accepted) -> Self {
+        match accepted {
+            Accepted::New { state } => Self { task: Task { state, ..task }, created: true },
+            Accepted::Known(known) => Self { task: *known, created: false },
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod agent;
+mod batch;
 mod clock;
 mod cluster;
 mod contexts;
@@ -17,6 +18,8 @@ mod gather;
 mod handle;
 pub mod metrics;
 mod node;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod pool;
 mod queue;
 mod spec;

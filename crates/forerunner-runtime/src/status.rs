@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One agent instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentStatus {
     /// Its id.
     pub id: AgentId,
@@ -58,6 +59,7 @@ pub enum PoolState {
 
 /// Whether decisions are carried out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Decisions are carried out.
@@ -69,6 +71,7 @@ pub enum Mode {
 
 /// How a pool stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolStatus {
     /// Its name.
     pub name: PoolName,
@@ -121,6 +124,7 @@ pub struct PoolStatus {
 
 /// Recent cold starts, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ColdStart {
     /// Median.
     pub p50: f64,
@@ -130,6 +134,7 @@ pub struct ColdStart {
 
 /// What made a decision due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The policy's own rhythm.
@@ -162,6 +167,7 @@ impl Cause {
 
 /// What a decision was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Inputs {
     /// Tasks that became due since the decision before.
     pub arrivals: u64,
@@ -181,6 +187,7 @@ pub struct Inputs {
 
 /// A decision, kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DecisionRecord {
     /// Counts the pool's decisions from 1.
     pub seq: u64,
@@ -201,6 +208,7 @@ pub struct DecisionRecord {
 
 /// What a pool expects.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ForecastStatus {
     /// When it was made.
     pub at: Timestamp,
@@ -214,6 +222,7 @@ pub struct ForecastStatus {
 
 /// One moment of a pool's recent past.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ForecastPoint {
     /// When.
     pub at: Timestamp,
@@ -237,8 +246,9 @@ pub struct ForecastPoint {
     pub starting: u32,
 }
 
-/// A change to a running pool. `None` leaves a setting as it is.
+/// A change to a running pool. What is left out stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PoolPatch {
     /// Fewest agents.
@@ -260,6 +270,7 @@ pub struct Submitted {
 
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskEvent {
     /// Grows with the task's events: counts those on this node from 1, or, where the store keeps them, is the same on all
     /// nodes and has gaps.
@@ -298,6 +309,7 @@ pub enum TaskEventKind {
 
 /// A context.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ContextStatus {
     /// Its id.
     pub id: ContextId,
@@ -323,6 +335,7 @@ pub struct ContextStatus {
 
 /// Why a task went where it went.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementStatus {
     /// The task.
     pub task: TaskId,
@@ -352,6 +365,7 @@ pub struct ContextPage {
 
 /// A node that shares the store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeStatus {
     /// Its id.
     pub id: NodeId,

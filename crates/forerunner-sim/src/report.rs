@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How long tasks waited from their arrival to their start, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitSummary {
     /// Mean.
     pub mean: f64,

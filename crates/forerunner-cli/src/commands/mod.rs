@@ -12,6 +12,7 @@ pub mod fields;
 mod history;
 mod migrate;
 mod node;
+mod openapi;
 mod placement;
 mod pool;
 mod replay;
@@ -31,7 +32,7 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Run the service.
     Serve(serve::ServeArgs),
-    /// Submit a task.
+    /// Submit a task, or the tasks of a file.
     Submit(submit::SubmitArgs),
     /// See and steer tasks.
     #[command(subcommand)]
@@ -67,6 +68,8 @@ pub enum Command {
     Context(context::ContextCommand),
     /// Be a small agent on standard input and output: for demos and for trying out a configuration.
     Agent(agent::AgentArgs),
+    /// Write the OpenAPI 3.1 document of the HTTP API, to generate clients from.
+    Openapi,
     /// Write a completion script for a shell.
     Completions(completions::CompletionsArgs),
 }
@@ -90,6 +93,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Bench(command) => bench::run(command, out).await,
         Command::Context(command) => context::run(command, out).await,
         Command::Agent(args) => agent::run(&args),
+        Command::Openapi => openapi::run(out),
         Command::Completions(args) => completions::run(&args, out),
     }
 }

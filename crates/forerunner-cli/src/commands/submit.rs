@@ -1,5 +1,8 @@
 //! `forerunner submit`: tasks for a pool.
 
+mod file;
+mod lines;
+
 use std::{io::Read, time::Duration};
 
 use anyhow::Context;
@@ -56,6 +59,8 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     #[command(flatten)]
+    file: file::FileArgs,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -65,6 +70,9 @@ const IN_FLIGHT: usize = 32;
 /// Submits, and waits if asked to.
 pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&args.server.server)?;
+    if let Some(name) = &args.file.file {
+        return file::run(&client, &args.pool, name, &args.file, out).await;
+    }
     let body = body(&args)?;
     if args.count == 1 {
         let answer = submit(&client, &args, &body).await?;
@@ -199,6 +207,17 @@ mod tests {
         let body = body(&args).expect("valid");
         assert_eq!(body, json!({"input": {"n": 1}, "priority": 9, "timeout": "90s", "labels": {"team": "search"}}));
         assert_eq!(super::body(&parsed(&["coder"])).expect("valid"), json!({"input": null}));
+    }
+
+    #[test]
+    fn what_a_line_says_is_not_said_by_flags_as_well() {
+        for flag in [&["--input", "1"][..], &["--priority", "1"], &["--label", "a=b"], &["--wait"], &["--count", "2"]] {
+            let line = [&["forerunner", "submit", "coder", "--file", "tasks.jsonl"], flag].concat();
+            assert!(Cli::try_parse_from(&line).is_err(), "{line:?}");
+        }
+        assert!(Cli::try_parse_from(["forerunner", "submit", "coder", "--key-prefix", "x"]).is_err());
+        let args = parsed(&["coder", "--file", "-", "--key-prefix", "import-7", "--patience", "5m"]);
+        assert_eq!(args.file.file.as_deref(), Some("-"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub const RECORDED_AGENTS: usize = 16;
 
 /// In a word, why an agent got a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlacementReason {
     /// It held the context.
@@ -42,6 +43,7 @@ impl PlacementReason {
 
 /// What an agent would have cost, or did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentCost {
     /// The agent.
     pub agent: AgentId,
@@ -78,6 +80,7 @@ impl AgentCost {
 
 /// Why a task went where it went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementRecord {
     /// The task.
     pub task: TaskId,
@@ -91,7 +94,7 @@ pub struct PlacementRecord {
     pub reason: PlacementReason,
     /// What the agent that got it cost.
     pub chosen: AgentCost,
-    /// What others would have cost, cheapest first: at most [`RECORDED_AGENTS`], and busy ones only if they hold the context.
+    /// What others would have cost, cheapest first: 16 at most ([`RECORDED_AGENTS`]), and busy ones only if they hold the context.
     pub others: Vec<AgentCost>,
     /// How many agents were idle.
     pub idle_agents: usize,
@@ -105,6 +108,7 @@ pub struct PlacementRecord {
 
 /// [`Rates`] as a record keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "What was measured so far."))]
 pub struct RatesRecord {
     /// Seconds of any restore.
     pub restore_fixed_s: f64,

@@ -4,9 +4,11 @@ mod history;
 mod prices;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use forerunner_core::Timestamp;
 use forerunner_forecast::{Objective, PolicyLimits};
 use forerunner_sim::AsLive;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::{
     history::History,
@@ -21,7 +23,7 @@ use crate::{
 /// Shares that are priced unless said.
 const SHARES: [f64; 3] = [0.95, 0.99, 0.999];
 /// Most shares at once: each is a replay of a day.
-const MOST_SHARES: usize = 8;
+pub(crate) const MOST_SHARES: usize = 8;
 /// Cold start of a pool that has decided nothing yet, in seconds.
 const COLD_START_S: f64 = 1.0;
 /// Seconds between two decisions of the replay.
@@ -33,22 +35,35 @@ struct WhatIfQuery {
     share: Option<String>,
 }
 
-/// The answer.
-#[derive(serde::Serialize)]
-struct WhatIfView {
+/// What other objectives would have cost a pool.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WhatIf)]
+pub(crate) struct WhatIfView {
+    /// The pool.
     pool: String,
+    /// The policy that was replayed.
     policy: &'static str,
-    from: forerunner_core::Timestamp,
-    to: forerunner_core::Timestamp,
+    /// When the first task of the history was due.
+    from: Timestamp,
+    /// When the last one was.
+    to: Timestamp,
+    /// Tasks that were replayed.
     tasks: u64,
     /// Whether older tasks of the day were left out, because there were too many.
     truncated: bool,
+    /// Seconds from the first to the last.
     span_s: f64,
+    /// Seconds at the begin that do not count.
     warmup_s: f64,
+    /// The cold start that was counted with.
     cold_start_s: f64,
+    /// What on time means: seconds from being due to the start.
     within_s: f64,
+    /// Fewest agents.
     min: u32,
+    /// Most agents.
     max: u32,
+    /// One for each share, in the order asked for.
     prices: Vec<Price>,
 }
 

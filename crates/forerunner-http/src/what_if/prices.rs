@@ -3,12 +3,13 @@
 use forerunner_forecast::{Error, Objective, PolicyKind, PolicyLimits, build};
 use forerunner_sim::{AsLive, Replay, Trace, WaitSummary, perfect, replay};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Seconds at the begin that do not count, unless the history is shorter.
 const WARM_UP_S: f64 = 300.0;
 
 /// What one objective would have cost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Price {
     /// Share of tasks that is to start on time.
     share: f64,

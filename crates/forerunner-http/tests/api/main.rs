@@ -1,6 +1,8 @@
 //! The service against a real node: memory store, scripted agents.
 
 mod agents;
+mod batch;
+mod document;
 mod events;
 mod node;
 mod pools;

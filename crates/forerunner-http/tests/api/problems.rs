@@ -100,6 +100,9 @@ async fn bad_requests(seen: &mut Seen) {
     seen.note("cross-site", &rig.send(forged).await);
     seen.note("payload-too-large", &rig.send(submission("small", &json!({ "input": "x".repeat(2_000) }))).await);
     seen.note("payload-too-large", &rig.send(submission("small", &json!({ "input": "x".repeat(20_000) }))).await);
+    let tasks: Vec<_> = (0..1_001).map(|number| json!({ "input": number })).collect();
+    let many = TestRequest::post().uri("/v1/pools/coder/tasks:batch").set_json(json!({ "tasks": tasks }));
+    seen.note("batch-too-large", &rig.send(many).await);
 }
 
 async fn absent_things(seen: &mut Seen) {

@@ -17,7 +17,7 @@ use forerunner_runtime::{Handle, Node, NodeSpec, Placement, PoolSettings, PoolSp
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 
-use crate::{agents::Scripted, store::FaultyStore};
+use crate::{agents::Scripted, document, store::FaultyStore};
 
 /// A node with two pools: `coder`, and `small`, with one agent and room for one task of 1 KiB.
 pub struct Rig {
@@ -66,11 +66,16 @@ impl Rig {
         HttpServer::bind(self.settings.clone(), self.handle.clone(), prometheus()).unwrap()
     }
 
+    /// Makes a call. What is answered has to be in the OpenAPI document.
     pub async fn send(&self, request: TestRequest) -> Answer {
         let app = test::init_service(App::new().configure(|config| self.api.configure(config))).await;
-        let response = test::call_service(&app, request.to_request()).await;
+        let request = request.to_request();
+        let call = (request.method().to_string(), request.path().to_owned());
+        let response = test::call_service(&app, request).await;
         let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, body: test::read_body(response).await }
+        let answer = Answer { call, status, headers, body: test::read_body(response).await };
+        document::check(&answer);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -125,6 +130,8 @@ pub fn prometheus() -> PrometheusHandle {
 
 /// What came back.
 pub struct Answer {
+    /// The method and the path that were asked.
+    pub call: (String, String),
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,

@@ -13,11 +13,19 @@ use forerunner_store::{
 pub struct FaultyStore {
     inner: MemoryStore,
     fault: Mutex<Option<StoreError>>,
+    /// How many tasks came with each call.
+    groups: Mutex<Vec<usize>>,
 }
 
 impl FaultyStore {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { inner: MemoryStore::new(MemoryOptions::default()), fault: Mutex::default() })
+        let inner = MemoryStore::new(MemoryOptions::default());
+        Arc::new(Self { inner, fault: Mutex::default(), groups: Mutex::default() })
+    }
+
+    /// Returns how many tasks were stored together, call by call.
+    pub fn groups(&self) -> Vec<usize> {
+        self.groups.lock().unwrap().clone()
     }
 
     pub fn fail_with(&self, fault: StoreError) {
@@ -44,6 +52,7 @@ impl Store for FaultyStore {
     }
 
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        self.groups.lock().unwrap().push(batch.len());
         self.unless_faulty(|inner| inner.enqueue(batch))
     }
 

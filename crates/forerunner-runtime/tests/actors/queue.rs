@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, ErrorKind, IdempotencyKey, Priority, TaskState};
+use forerunner_core::{ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, TaskState};
 use forerunner_runtime::{
     Error,
     testkit::{Act, Rig, Running, Script},
@@ -174,6 +174,56 @@ async fn a_full_queue_refuses_and_loses_nothing() {
     for task in accepted {
         assert_eq!(rig.ended(task).await.state, TaskState::Succeeded);
     }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_batch_is_answered_task_by_task_in_its_order() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo), |pool| pool.queue.max_input_bytes = 8).start().await;
+    let keyed = |key: &str, input: &str| NewTask {
+        idempotency_key: Some(IdempotencyKey::new(key).unwrap()),
+        ..Running::task("p", input)
+    };
+    let batch = vec![
+        Running::task("p", "1"),
+        Running::task("p", "\"far too long\""),
+        keyed("k", "2"),
+        Running::task("nobody", "3"),
+        keyed("k", "2"),
+        keyed("k", "4"),
+        Running::task("p", "5"),
+    ];
+    let outcomes = rig.handle().submit_batch(batch).await;
+    assert!(matches!(&outcomes[1], Err(Error::TooLarge { size: 14, limit: 8, .. })), "{:?}", outcomes[1]);
+    assert!(matches!(&outcomes[3], Err(Error::NoPool { .. })), "{:?}", outcomes[3]);
+    assert!(matches!(&outcomes[5], Err(Error::Refused(_))), "{:?}", outcomes[5]);
+    let [first, known] = [2, 4].map(|place| outcomes[place].clone().unwrap());
+    assert_eq!((first.created, known.created, known.task.id), (true, false, first.task.id));
+    for (place, input) in [(0, "1"), (2, "2"), (6, "5")] {
+        let ended = rig.ended(outcomes[place].as_ref().unwrap().task.id).await;
+        assert_eq!((ended.state, ended.output.unwrap().as_str()), (TaskState::Succeeded, input));
+    }
+    assert_eq!(rig.handle().submit_batch(Vec::new()).await.len(), 0);
+    assert_eq!(rig.handle().pool("p").await.unwrap().waiting, 0, "every place was given back");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_batch_that_does_not_fit_is_taken_from_its_begin() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo), |pool| pool.queue.limit = 5).start().await;
+    rig.handle().pause("p").await.unwrap();
+    rig.submit("p", "0").await;
+    let batch = (0..9).map(|number| Running::task("p", &number.to_string())).collect();
+    let outcomes = rig.handle().submit_batch(batch).await;
+    let taken: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [true, true, true, true, false, false, false, false, false]);
+    for refused in &outcomes[4..] {
+        assert!(matches!(refused, Err(Error::QueueFull { depth: 5, limit: 5, .. })), "{refused:?}");
+    }
+    rig.handle().resume("p").await.unwrap();
+    rig.until("p", "nothing waits", |status| status.waiting == 0 && status.running == 0).await;
     rig.stop().await;
 }
 

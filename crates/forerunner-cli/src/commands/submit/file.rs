@@ -1,0 +1,323 @@
+//! Submits the tasks of a file in batches.
+
+use std::{collections::VecDeque, time::Duration};
+
+use clap::Args;
+use forerunner_core::{IdempotencyKey, parse_duration};
+use forerunner_http::ProblemType;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::lines::{Line, Lines, NoTask, key};
+use crate::{
+    client::{Call, Client, Problem, encode},
+    commands::fields,
+    exit::Usage,
+    output::{Output, count, note},
+    progress,
+};
+
+/// Most tasks of a batch: what the service takes.
+const MOST_TASKS: usize = 1_000;
+/// Text of a batch beyond which no line is added: well below what the service takes.
+const FULL_BYTES: usize = 4 << 20;
+/// How long to go on without a task being accepted, unless said.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Shortest and longest wait before what was refused is sent again.
+const WAITS: std::ops::RangeInclusive<u64> = 1..=60;
+
+/// Which file, and how its tasks are sent.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Submit the tasks of a file, one JSON object a line, as in the HTTP API; - for standard input.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = [
+        "input", "context", "priority", "run_at", "deadline", "timeout", "max_attempts", "labels", "idempotency_key",
+        "wait", "count",
+    ])]
+    pub file: Option<String>,
+    /// Give each line that has no key the key PREFIX-LINE: the same command on the same file then makes no task twice.
+    #[arg(long, value_name = "PREFIX", requires = "file")]
+    key_prefix: Option<String>,
+    /// How long to try again what a full queue or a node on its way down refuses, since a task was last accepted
+    /// [default: 60s].
+    #[arg(long, value_name = "DURATION", requires = "file", value_parser = parse_duration)]
+    patience: Option<Duration>,
+}
+
+/// Submits all tasks of a file, in its order.
+pub async fn run(client: &Client, pool: &str, file: &str, args: &FileArgs, out: &Output) -> anyhow::Result<()> {
+    let prefix = args.key_prefix.as_deref();
+    if let Some(Err(error)) = prefix.map(|prefix| IdempotencyKey::new(key(prefix, u64::MAX))) {
+        return Err(Usage(format!("--key-prefix: {error}, the number of the line included")).into());
+    }
+    let mut lines = Lines::open(file)?;
+    let path = format!("/v1/pools/{}/tasks:batch", encode(pool));
+    let mut told = Told { out, bar: progress::counter("accepted"), accepted: 0, known: 0, refused: 0 };
+    let sent = send_all(client, &path, &mut lines, args, &mut told).await;
+    told.finish(sent)
+}
+
+async fn send_all(
+    client: &Client,
+    path: &str,
+    lines: &mut Lines,
+    args: &FileArgs,
+    told: &mut Told<'_>,
+) -> anyhow::Result<()> {
+    let patience = args.patience.unwrap_or(PATIENCE);
+    let mut waiting = VecDeque::new();
+    let mut moved = Instant::now();
+    loop {
+        let whole = fill(&mut waiting, lines, args.key_prefix.as_deref(), told)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let batch: Vec<Line> = waiting.drain(..).collect();
+        let before = told.accepted;
+        let later = send(client, path, batch, told).await?;
+        if told.accepted > before {
+            moved = Instant::now();
+        }
+        let left = patience.saturating_sub(moved.elapsed());
+        match later.iter().map(|(_, problem)| problem.retry_after_s.unwrap_or(1)).max() {
+            Some(_) if left.is_zero() => return give_up(later, whole, told),
+            Some(secs) => {
+                told.bar.set_message("waiting");
+                let wait = Duration::from_secs(secs.clamp(*WAITS.start(), *WAITS.end()));
+                tokio::time::sleep(wait.min(left)).await;
+                told.bar.set_message("");
+            }
+            None => {}
+        }
+        waiting.extend(later.into_iter().map(|(line, _)| line));
+    }
+}
+
+/// Adds lines up to what a batch may have; answers whether there are no more.
+fn fill(
+    waiting: &mut VecDeque<Line>,
+    lines: &mut Lines,
+    key_prefix: Option<&str>,
+    told: &mut Told<'_>,
+) -> anyhow::Result<bool> {
+    let mut bytes: usize = waiting.iter().map(|line| line.text.len()).sum();
+    while waiting.len() < MOST_TASKS && bytes < FULL_BYTES {
+        let Some((number, text)) = lines.next()? else { return Ok(true) };
+        match Line::read(number, &text, key_prefix) {
+            Ok(line) => {
+                bytes += line.text.len();
+                waiting.push_back(line);
+            }
+            Err(no_task) => told.not_sent(number, no_task)?,
+        }
+    }
+    Ok(false)
+}
+
+/// Sends a batch and tells what became of it; answers what may be sent again, and why it was refused.
+async fn send(
+    client: &Client,
+    path: &str,
+    batch: Vec<Line>,
+    told: &mut Told<'_>,
+) -> anyhow::Result<Vec<(Line, Problem)>> {
+    // A line of the file is a line of the body.
+    let texts: Vec<&str> = batch.iter().map(|line| line.text.as_str()).collect();
+    let body = format!("{{\"tasks\":[\n{}\n]}}", texts.join(",\n"));
+    let answer = match client.send(Call::post(path).json_text(body)).await {
+        Ok(answer) => answer,
+        Err(error) => return all_refused(error, batch, told),
+    };
+    let results = fields::list(&answer, "results");
+    anyhow::ensure!(results.len() == batch.len(), "the service told {} results of {}", results.len(), batch.len());
+    let mut later = Vec::new();
+    for (line, result) in batch.into_iter().zip(results) {
+        let Some(problem) = result.get("problem") else {
+            told.accepted(line.number, result)?;
+            continue;
+        };
+        let refused: Problem = serde_json::from_value(problem.clone())?;
+        if may_repeat(&line, &refused) {
+            later.push((line, refused));
+        } else {
+            told.refused(line.number, problem)?;
+        }
+    }
+    Ok(later)
+}
+
+/// A batch that was answered as a whole, or not at all.
+fn all_refused(error: anyhow::Error, batch: Vec<Line>, told: &Told<'_>) -> anyhow::Result<Vec<(Line, Problem)>> {
+    let (first, last) = (batch[0].number, batch[batch.len() - 1].number);
+    let place = || format!("lines {first} to {last}");
+    let Some(problem) = error.downcast_ref::<Problem>() else {
+        if told.accepted == 0 {
+            return Err(error);
+        }
+        if batch.iter().all(|line| line.keyed) {
+            let title = "No service answers".to_owned();
+            let problem = || Problem { title: title.clone(), detail: format!("{error:#}"), ..Problem::default() };
+            return Ok(batch.into_iter().map(|line| (line, problem())).collect());
+        }
+        let unknown = "may have been accepted; with --key-prefix the command could be repeated";
+        return Err(error.context(format!("{} {unknown}", place())));
+    };
+    if batch.iter().all(|line| may_repeat(line, problem)) {
+        return Ok(batch.into_iter().map(|line| (line, problem.clone())).collect());
+    }
+    Err(error.context(place()))
+}
+
+/// Whether a task that was refused may be accepted later. What may have been done all the same is repeated only if that
+/// makes no second task.
+fn may_repeat(line: &Line, problem: &Problem) -> bool {
+    let undone = problem.is("queue-full") || problem.is("shutting-down");
+    let unknown = problem.is("store-unavailable") || problem.is("outcome-unknown");
+    undone || (unknown && line.keyed)
+}
+
+fn give_up(refused: Vec<(Line, Problem)>, whole: bool, told: &mut Told<'_>) -> anyhow::Result<()> {
+    let last = refused.last().map_or(0, |(line, _)| line.number);
+    for (line, problem) in refused {
+        told.refused(line.number, &serde_json::to_value(problem)?)?;
+    }
+    if !whole {
+        anyhow::bail!("lines after {last} were not sent");
+    }
+    Ok(())
+}
+
+/// What the user was told.
+struct Told<'a> {
+    out: &'a Output,
+    bar: ProgressBar,
+    accepted: u64,
+    known: u64,
+    refused: u64,
+}
+
+impl Told<'_> {
+    fn accepted(&mut self, line: u64, result: &Value) -> anyhow::Result<()> {
+        self.accepted += 1;
+        self.known += u64::from(result["replayed"] == true);
+        self.bar.inc(1);
+        let mut told = result.clone();
+        told["line"] = line.into();
+        self.bar.suspend(|| self.out.show_line(&told, || fields::text(result, "task.id")))
+    }
+
+    fn refused(&mut self, line: u64, problem: &Value) -> anyhow::Result<()> {
+        self.refused += 1;
+        let problem = of_line(problem, line);
+        if self.out.is_json() {
+            let told = json!({ "line": line, "status": problem["status"], "problem": problem });
+            return self.bar.suspend(|| self.out.show_line(&told, String::new));
+        }
+        let shown: Problem = serde_json::from_value(problem)?;
+        self.bar.suspend(|| note(&format!("line {line}: {shown}")));
+        Ok(())
+    }
+
+    /// A line that was not sent, since it is no task.
+    fn not_sent(&mut self, line: u64, no_task: NoTask) -> anyhow::Result<()> {
+        let kind = ProblemType::named(no_task.kind);
+        let problem = Problem {
+            kind: kind.map(ProblemType::reference).unwrap_or_default(),
+            title: kind.map_or("", |kind| kind.title).to_owned(),
+            status: kind.map_or(400, |kind| kind.status),
+            detail: no_task.why,
+            retry_after_s: None,
+        };
+        self.refused(line, &serde_json::to_value(problem)?)
+    }
+
+    fn finish(self, sent: anyhow::Result<()>) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        let known =
+            if self.known > 0 { format!(" ({} known by their keys)", count(self.known)) } else { String::new() };
+        let summary = format!("{} accepted{known}, {} refused", count(self.accepted), count(self.refused));
+        if self.accepted > 0 || self.refused > 0 {
+            note(&summary);
+        }
+        sent?;
+        anyhow::ensure!(self.refused == 0, "{} lines were refused", count(self.refused));
+        Ok(())
+    }
+}
+
+/// Tells a problem by its place in the file, not in the batch.
+fn of_line(problem: &Value, line: u64) -> Value {
+    let mut problem = problem.clone();
+    let Some(members) = problem.as_object_mut() else { return problem };
+    let mut detail = members.get("detail").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(index) = members.remove("index") {
+        detail = detail.strip_prefix(&format!("tasks[{index}]: ")).map_or(detail.clone(), str::to_owned);
+    }
+    if let (Some(of_body), Some(column)) = (members.get("line").cloned(), members.get("column").cloned()) {
+        detail = detail.replace(&format!(" at line {of_body} column {column}"), &format!(" at column {column}"));
+        members.insert("line".to_owned(), line.into());
+    }
+    members.insert("detail".to_owned(), detail.into());
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{exit::NotReachable, output::Format};
+
+    fn line(keyed: bool) -> Line {
+        Line { number: 1, text: "{}".to_owned(), keyed }
+    }
+
+    #[test]
+    fn only_what_passes_is_repeated_and_what_may_be_done_only_with_a_key() {
+        for (kind, plain, keyed) in [
+            ("queue-full", true, true),
+            ("shutting-down", true, true),
+            ("store-unavailable", false, true),
+            ("outcome-unknown", false, true),
+            ("internal", false, false),
+            ("invalid-body", false, false),
+            ("idempotency-key-reused", false, false),
+        ] {
+            let problem = Problem { kind: format!("/problems/{kind}"), ..Problem::default() };
+            assert_eq!(
+                (may_repeat(&line(false), &problem), may_repeat(&line(true), &problem)),
+                (plain, keyed),
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_that_went_away_is_tried_again_only_where_that_makes_no_second_task() {
+        let out = Output::new(Format::Table);
+        let mut told = Told { out: &out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0 };
+        let gone = || NotReachable { server: "http://x".to_owned(), reason: "reset".to_owned() }.into();
+        assert!(all_refused(gone(), vec![line(true)], &told).is_err(), "never there: nothing to wait for");
+        told.accepted = 1;
+        let later = all_refused(gone(), vec![line(true)], &told).unwrap();
+        assert!(later[0].1.to_string().starts_with("no service answers at http://x: reset"), "{}", later[0].1);
+        let unknown = all_refused(gone(), vec![line(true), line(false)], &told).unwrap_err();
+        assert_eq!(crate::exit::code(&unknown), 3);
+        assert!(unknown.to_string().contains("lines 1 to 1 may have been accepted"), "{unknown}");
+    }
+
+    #[test]
+    fn a_problem_is_told_by_the_line_of_the_file() {
+        let problem = json!({
+            "type": "/problems/unknown-field", "status": 400, "index": 6, "line": 8, "column": 22,
+            "detail": "tasks[6]: unknown field `prioritty`, expected `priority` at line 8 column 22; did you mean `priority`?",
+        });
+        let told = of_line(&problem, 1_234);
+        assert_eq!(
+            told["detail"],
+            "unknown field `prioritty`, expected `priority` at column 22; did you mean `priority`?"
+        );
+        assert_eq!((&told["line"], told.get("index")), (&json!(1_234), None));
+        let full = of_line(&json!({ "type": "/problems/queue-full", "detail": "pool `a` is full", "index": 3 }), 9);
+        assert_eq!(full, json!({ "type": "/problems/queue-full", "detail": "pool `a` is full" }));
+    }
+}

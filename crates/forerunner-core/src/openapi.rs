@@ -1,0 +1,53 @@
+//! How values of this crate look in an OpenAPI document: those whose JSON form serde's derive does not tell.
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        KnownFormat, RefOr, SchemaFormat,
+        schema::{ObjectBuilder, Schema, SchemaType, Type},
+    },
+};
+
+use crate::{
+    AgentId, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName, Priority, TaskId,
+    Timestamp,
+};
+
+macro_rules! schemas {
+    ($($name:ident: $about:literal, $schema:expr;)*) => {
+        $(impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                $schema.description(Some($about)).into()
+            }
+        }
+
+        impl ToSchema for $name {})*
+    };
+}
+
+schemas! {
+    TaskId: "Identifies a task: a UUID of version 7, which sorts by submission time.", uuid();
+    AgentId: "Identifies one agent.", uuid();
+    NodeId: "Identifies one run of a node: a restarted node is a new node.", uuid();
+    PoolName: "Names a pool.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
+    ContextId: "Names a conversation whose tasks share memory: visible ASCII characters.", text(MAX_KEY_LEN, "^[!-~]+$");
+    IdempotencyKey: "Makes a submission repeatable: visible ASCII characters, unique within a pool.",
+        text(MAX_KEY_LEN, "^[!-~]+$");
+    Priority: "How urgent a task is: 0 (last) to 9 (first).",
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(9));
+    Timestamp: "A time: RFC 3339, answered in UTC with microseconds.",
+        of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    Payload: "Any JSON value, nested 100 levels deep at most.", ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+}
+
+fn of(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+fn uuid() -> ObjectBuilder {
+    of(Type::String).format(Some(SchemaFormat::Custom("uuid".to_owned())))
+}
+
+fn text(longest: usize, pattern: &str) -> ObjectBuilder {
+    of(Type::String).min_length(Some(1)).max_length(Some(longest)).pattern(Some(pattern))
+}

@@ -1,0 +1,191 @@
+//! Submit many tasks at once.
+
+use std::fmt;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use forerunner_core::{NewTask, PoolName};
+use forerunner_runtime::Submitted;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    api::Api,
+    body::BatchJson,
+    error::Problem,
+    headers,
+    json::{self, Place},
+    problems,
+    submission::BatchTask,
+    tasks,
+    views::{BatchView, ResultView, TaskView},
+};
+
+/// Most tasks of a batch.
+pub(crate) const MOST_TASKS: usize = 1_000;
+
+/// Answers 200 with an outcome for each task, or a problem where none can be told: the body cannot be read, the pool is not
+/// there, or the node could take none of the tasks for a reason of its own.
+pub(crate) async fn submit(
+    api: Api,
+    pool: web::Path<String>,
+    request: HttpRequest,
+    body: BatchJson,
+) -> Result<HttpResponse, Problem> {
+    headers::no_idempotency_key(&request)?;
+    let pool = PoolName::new(pool.as_str())?;
+    let mut new = Vec::new();
+    let read = read(&body.0)?.into_iter().map(|task| task.map(|task| new.push(task.into_task(pool.clone()))));
+    // All are read before the first is submitted.
+    let read: Vec<Result<(), Problem>> = read.collect();
+    let submitted = submit_all(&api, new).await?;
+    let mut submitted = submitted.into_iter();
+    let outcomes: Vec<Result<Submitted, Problem>> = read
+        .into_iter()
+        .enumerate()
+        .map(|(index, read)| {
+            let outcome = read.and_then(|()| submitted.next().expect("as many outcomes as tasks"));
+            outcome.map_err(|problem| problem.with("index", index))
+        })
+        .collect();
+    Ok(json::ok(&render(&outcomes)))
+}
+
+/// Submits what could be read. Where the node takes nothing at all, monitors and proxies are to see that in the status.
+async fn submit_all(api: &Api, new: Vec<NewTask>) -> Result<Vec<Result<Submitted, Problem>>, Problem> {
+    let outcomes = api.handle().submit_batch(new).await;
+    let mut outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map_err(Problem::from)).collect();
+    let by_the_node = |outcome: &Result<_, Problem>| outcome.as_ref().is_err_and(Problem::is_of_the_node);
+    match outcomes.iter().all(by_the_node).then(|| outcomes.pop()).flatten() {
+        Some(Err(problem)) => Err(problem),
+        Some(Ok(_)) | None => Ok(outcomes),
+    }
+}
+
+/// Reads the tasks, each by itself.
+fn read(body: &[u8]) -> Result<Vec<Result<BatchTask, Problem>>, Problem> {
+    let Batch { tasks } = json::parse(body)?;
+    if tasks.count > MOST_TASKS {
+        let detail = format!("{} tasks are too many for one batch; send {MOST_TASKS} at most", tasks.count);
+        let problem = Problem::new(problems::BATCH_TOO_LARGE, detail);
+        return Err(problem.with("count", tasks.count).with("limit", MOST_TASKS));
+    }
+    let (mut place, mut read_to) = (Place::default(), 0);
+    let read = tasks.first.into_iter().enumerate().map(|(index, raw)| {
+        // The text of a raw value is a part of the body.
+        let begin = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+        place = place.behind(&body[read_to..begin]);
+        read_to = begin;
+        json::parse_part(raw, place).map_err(|problem| problem.of(&format!("tasks[{index}]")))
+    });
+    Ok(read.collect())
+}
+
+fn render(outcomes: &[Result<Submitted, Problem>]) -> BatchView<'_> {
+    let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    BatchView { accepted, refused: outcomes.len() - accepted, results: outcomes.iter().map(result).collect() }
+}
+
+fn result(outcome: &Result<Submitted, Problem>) -> ResultView<'_> {
+    match outcome {
+        Ok(Submitted { task, created }) => ResultView {
+            status: tasks::status(task).as_u16(),
+            task: Some(TaskView::with_output(task)),
+            replayed: !created,
+            problem: None,
+        },
+        Err(problem) => {
+            let view = problem.view();
+            ResultView { status: view.status, task: None, replayed: false, problem: Some(view) }
+        }
+    }
+}
+
+/// Tasks to submit at once.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Batch)]
+pub(crate) struct Batch<'a> {
+    /// The tasks, each of which is accepted or refused by itself.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<BatchTask>, max_items = 1000)]
+    tasks: Tasks<'a>,
+}
+
+/// The tasks as they stand in the body. Those beyond the limit are counted only.
+struct Tasks<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Tasks<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Tasks<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of up to {MOST_TASKS} tasks")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Tasks<'de>, A::Error> {
+                let mut first = Vec::new();
+                while first.len() < MOST_TASKS
+                    && let Some(task) = array.next_element()?
+                {
+                    first.push(task);
+                }
+                let mut count = first.len();
+                while array.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Tasks { first, count })
+            }
+        }
+
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_is_read_by_itself_and_a_fault_is_told_by_index_and_place() {
+        let body = br#"{"tasks": [{"input": 1},
+            {"input": 2, "prioritty": 3}, 7, {"input": 4, "idempotency_key": "k"}]}"#;
+        let tasks = read(body).unwrap();
+        let told: Vec<String> =
+            tasks.iter().map(|task| task.as_ref().err().map(ToString::to_string).unwrap_or_default()).collect();
+        assert_eq!((told[0].as_str(), told[3].as_str()), ("", ""));
+        assert!(
+            told[1].starts_with("tasks[1]: unknown field `prioritty`") && told[1].contains("at line 2 column 36"),
+            "{}",
+            told[1]
+        );
+        assert!(told[2].starts_with("tasks[2]: it is JSON but no object"), "{}", told[2]);
+    }
+
+    #[test]
+    fn a_batch_is_an_object_with_tasks_and_not_too_many() {
+        let many = format!("{{\"tasks\": [{}1]}}", "{},".repeat(MOST_TASKS));
+        for (body, name) in [
+            (many.as_str(), "batch-too-large"),
+            ("[]", "invalid-body"),
+            ("{}", "invalid-body"),
+            (r#"{"tasks": {}}"#, "invalid-body"),
+            (r#"{"tasks": [], "task": 1}"#, "unknown-field"),
+            (r#"{"tasks": [{]}"#, "invalid-json"),
+        ] {
+            assert_eq!(read(body.as_bytes()).err().unwrap().kind().name, name, "{body:.40}");
+        }
+        assert_eq!(read(br#"{"tasks": []}"#).unwrap().len(), 0);
+        let most = format!("{{\"tasks\": [{}7]}}", "{},".repeat(MOST_TASKS - 1));
+        assert_eq!(read(most.as_bytes()).unwrap().len(), MOST_TASKS);
+    }
+}

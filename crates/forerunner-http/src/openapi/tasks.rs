@@ -1,0 +1,125 @@
+//! What the calls on tasks take and answer.
+
+use forerunner_core::{ContextId, IdempotencyKey, PoolName, TaskId, TaskState};
+use forerunner_runtime::status::{PlacementStatus, TaskEvent};
+
+use super::{
+    calls::{BODY, POOL, STORE, of_pool, with_cursor},
+    operation::{Op, of, one_of, text, whole},
+};
+use crate::{
+    batch::{Batch, MOST_TASKS},
+    body::{ENVELOPE_BYTES, MAX_BATCH_BYTES},
+    problems::{
+        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_VALUE, KEY_REUSED, NO_TASK, OUTCOME_UNKNOWN, ProblemType,
+        QUEUE_FULL, WRONG_STATE,
+    },
+    submission::TaskBody,
+    views::{BatchView, TaskView, TasksView},
+};
+
+/// Why there is no task.
+const TASK: &[&ProblemType] = &[INVALID_VALUE, NO_TASK];
+
+pub(super) fn submit() -> Op {
+    let about = "The task is durable once this is answered. The answer leaves out the input, which the submitter has.";
+    let body = format!(
+        "A task. Its input has at most `queue.max_input_bytes` of the pool (1 MiB unless set), the body {ENVELOPE_BYTES} \
+         bytes more."
+    );
+    let key =
+        "Makes the submission repeatable, with or without quotes: the same key with the same body is the same task.";
+    let op = Op::new("submitTask", about)
+        .header("Idempotency-Key", of::<IdempotencyKey>(), key)
+        .takes::<TaskBody>(&body)
+        .answers::<TaskView<'_>>(200, "The task has ended: it was waited for, or was known by its key.")
+        .answers::<TaskView<'_>>(202, "Accepted; the task has not ended.");
+    let op = waits(of_pool(op), &[200, 202]);
+    let op = [200, 202].into_iter().fold(op, |op, status| {
+        op.with(status, "Location", text(), "The path of the task.").with(
+            status,
+            "Idempotency-Replayed",
+            one_of(["true"]),
+            "`true` if the key was known; else absent.",
+        )
+    });
+    op.mentions::<IdempotencyKey>().refuses(BODY).refuses(&[INVALID_HEADER, KEY_REUSED, QUEUE_FULL]).refuses(STORE)
+}
+
+pub(super) fn submit_batch() -> Op {
+    let about = "Each task is accepted or refused by itself, in the order of the request; all that were accepted are durable \
+                 once this is answered, after about one commit. A queue that fills on the way takes the tasks that stand \
+                 first. The whole is answered with a problem where it cannot be read, or where the node could take none of \
+                 the tasks for a reason of its own. A single task is refused with `invalid-body` or `unknown-field` (400), \
+                 `payload-too-large` (413), `idempotency-key-reused` (422), `queue-full` (429), or what the node answers \
+                 otherwise (500, 503). The header `Idempotency-Key` is refused: each task has its own key.";
+    let body =
+        format!("Up to {MOST_TASKS} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more.");
+    let op = Op::new("submitTasks", about)
+        .takes::<Batch<'_>>(&body)
+        .answers::<BatchView<'_>>(200, "An outcome for each task.");
+    of_pool(op).refuses(BODY).refuses(&[INVALID_HEADER, BATCH_TOO_LARGE]).refuses(STORE)
+}
+
+pub(super) fn list_tasks() -> Op {
+    let op = Op::new("listTasks", "All filters are to be met. Entries leave out `input` and `output`.")
+        .query("pool", of::<PoolName>(), "Of this pool.")
+        .query("state", of::<TaskState>(), "In this state.")
+        .query("context", of::<ContextId>(), "Of this context.")
+        .query("label", text(), "With this label, as `key:value`.");
+    let op = with_cursor(op).answers::<TasksView<'_>>(200, "A page, newest first.");
+    op.refuses(&[INVALID_VALUE]).refuses(STORE)
+}
+
+pub(super) fn show_task() -> Op {
+    let op = Op::new("getTask", "")
+        .answers::<TaskView<'_>>(200, "The task, its input included, whether it has ended or not.");
+    waits(of_task(op), &[200]).refuses(TASK).refuses(STORE)
+}
+
+pub(super) fn cancel_task() -> Op {
+    let op = Op::new("cancelTask", "")
+        .answers::<TaskView<'_>>(200, "The task has ended: it was cancelled, or had ended before.")
+        .answers::<TaskView<'_>>(202, "The task runs and is asked to stop.");
+    of_task(op).refuses(TASK).refuses(POOL).refuses(&[CROSS_SITE]).refuses(STORE)
+}
+
+pub(super) fn retry_task() -> Op {
+    let op = Op::new("retryTask", "Only tasks that are failed, dead, cancelled or expired; they get fresh attempts.")
+        .answers::<TaskView<'_>>(200, "The task, back in its queue.");
+    of_task(op).refuses(TASK).refuses(POOL).refuses(&[CROSS_SITE, WRONG_STATE]).refuses(STORE)
+}
+
+pub(super) fn show_placement() -> Op {
+    let op = Op::new("getTaskPlacement", "").answers::<PlacementStatus>(200, "What was weighed, in seconds.");
+    of_task(op).refuses(TASK).refuses(&[OUTCOME_UNKNOWN]).refuses(STORE)
+}
+
+pub(super) fn follow_task() -> Op {
+    let about = "Server-sent events: what was kept of the task, then what happens, until it has ended. The `data` of each is \
+                 one line of JSON, a `TaskEvent`; its `id` is the event's `seq`. A silent stream sends the comment \
+                 `: heartbeat` every 15 s.";
+    let op = Op::new("followTask", about)
+        .header(
+            "Last-Event-ID",
+            whole(0, None),
+            "The `id` of the last event that was received; only later ones are sent.",
+        )
+        .answers_text("text/event-stream", "The events.")
+        .with(200, "Cache-Control", one_of(["no-store"]), "Never kept.")
+        .answers_nothing(204, "The task has ended, and nothing is kept after that event: do not connect again.");
+    of_task(op).mentions::<TaskEvent>().refuses(TASK).refuses(&[INVALID_HEADER]).refuses(STORE)
+}
+
+fn of_task(op: Op) -> Op {
+    op.path("id", of::<TaskId>(), "The task.")
+}
+
+/// `Prefer: wait=N`.
+fn waits(op: Op, statuses: &[u16]) -> Op {
+    let about = "`wait=N` waits for the end of the task, at most N seconds and at most `http.max_wait` (60 s unless set). \
+                 A preference that cannot be understood is ignored.";
+    let applied = "`wait` if a wait was asked for.";
+    let op = op.header("Prefer", text(), about);
+    statuses.iter().fold(op, |op, status| op.with(*status, "Preference-Applied", one_of(["wait"]), applied))
+}

@@ -1,0 +1,94 @@
+//! Shapes of tasks that are submitted, alone and in batches.
+
+use std::time::Duration;
+
+use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Timestamp};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{fields, openapi::DurationText};
+
+/// The fields of a task that is submitted, once for those that come alone and once for those of a batch: serde cannot tell
+/// unknown fields in a struct that is made of another.
+macro_rules! task_body {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of_more:meta])* $more:ident: $kind:ty,)* }) => {
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        $(#[$doc])*
+        pub(crate) struct $name {
+            /// Any JSON value, handed to the agent as it is.
+            #[serde(deserialize_with = "fields::input")]
+            input: Payload,
+            /// The conversation it belongs to; its tasks run one at a time, in order.
+            context: Option<ContextId>,
+            /// How urgent it is; 4 unless said.
+            #[serde(default)]
+            priority: Priority,
+            /// Not before this time.
+            run_at: Option<Timestamp>,
+            /// Not after this time; then the task is `expired`.
+            deadline: Option<Timestamp>,
+            /// Longest run of one attempt, 365 days at most; the pool's `task.timeout` unless said.
+            #[serde(default, deserialize_with = "fields::timeout")]
+            #[schema(value_type = Option<DurationText>)]
+            timeout: Option<Duration>,
+            /// Attempts in all; the pool's `task.max_attempts` unless said.
+            #[serde(default, deserialize_with = "fields::max_attempts")]
+            #[schema(minimum = 1)]
+            max_attempts: Option<u32>,
+            /// Pairs of text to filter by: 64 at most, names and values of 256 bytes at most.
+            #[serde(default, deserialize_with = "fields::labels")]
+            #[schema(value_type = std::collections::BTreeMap<String, String>)]
+            labels: Labels,
+            $($(#[$of_more])* $more: $kind,)*
+        }
+
+        impl $name {
+            fn task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
+                NewTask {
+                    pool,
+                    input: self.input,
+                    context: self.context,
+                    priority: self.priority,
+                    run_at: self.run_at,
+                    deadline: self.deadline,
+                    timeout: self.timeout,
+                    max_attempts: self.max_attempts,
+                    labels: self.labels,
+                    idempotency_key,
+                }
+            }
+        }
+    };
+}
+
+task_body! {
+    /// A task to submit.
+    // The input is checked but not built up.
+    #[schema(as = Submission)]
+    TaskBody {}
+}
+
+task_body! {
+    /// A task to submit in a batch.
+    #[schema(as = BatchSubmission)]
+    BatchTask {
+        /// Makes the task repeatable: unique within the pool.
+        idempotency_key: Option<IdempotencyKey>,
+    }
+}
+
+impl TaskBody {
+    /// Builds what the runtime is asked for.
+    pub(crate) fn into_task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
+        self.task(pool, idempotency_key)
+    }
+}
+
+impl BatchTask {
+    /// Builds what the runtime is asked for.
+    pub(crate) fn into_task(mut self, pool: PoolName) -> NewTask {
+        let key = self.idempotency_key.take();
+        self.task(pool, key)
+    }
+}

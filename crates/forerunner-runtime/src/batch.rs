@@ -1,0 +1,94 @@
+//! Many tasks submitted at once.
+
+use std::collections::BTreeMap;
+
+use forerunner_core::{NewTask, PoolName, Task};
+use forerunner_store::Submission;
+use tokio::sync::oneshot;
+
+use crate::{
+    Error, Handle, metrics,
+    queue::messages::{Accepted, Enqueue, Reply},
+    status::Submitted,
+};
+
+/// What of a batch goes to one pool.
+#[derive(Default)]
+struct Group {
+    sent: Vec<Enqueue>,
+    /// Why it takes nothing more.
+    full: Option<Error>,
+}
+
+/// A task whose outcome will be told.
+struct OnItsWay {
+    task: Task,
+    answer: oneshot::Receiver<Result<Accepted, Error>>,
+}
+
+impl Handle {
+    /// Submits tasks together; answers each in its place, once those that were accepted are durable.
+    ///
+    /// What goes to one pool travels and is stored as one group: it costs one commit rather than one a task. Each is
+    /// accepted or refused by itself, with the errors of [`Handle::submit`]; but once a queue is full it takes nothing more
+    /// of the batch, so that what it took is what stood first, and tasks of a context keep their order.
+    ///
+    /// Accepted tasks are on their way at the first poll, whether or not the future is polled again.
+    pub async fn submit_batch(&self, batch: Vec<NewTask>) -> Vec<Result<Submitted, Error>> {
+        let sent = self.send_batch(batch);
+        let mut outcomes = Vec::with_capacity(sent.len());
+        for one in sent {
+            outcomes.push(match one {
+                Ok(on_its_way) => on_its_way.outcome().await,
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
+    }
+
+    fn send_batch(&self, batch: Vec<NewTask>) -> Vec<Result<OnItsWay, Error>> {
+        let mut groups: BTreeMap<PoolName, Group> = BTreeMap::new();
+        let mut sent = Vec::with_capacity(batch.len());
+        for new in batch {
+            let group = groups.entry(new.pool.clone()).or_default();
+            sent.push(self.join(group, new));
+        }
+        for (pool, group) in groups {
+            if let Some(entry) = self.shared.pools.get(&pool) {
+                entry.submit.send_all(group.sent);
+            }
+        }
+        sent
+    }
+
+    fn join(&self, group: &mut Group, new: NewTask) -> Result<OnItsWay, Error> {
+        if let Some(full) = &group.full {
+            metrics::refused(new.pool.as_str(), "queue_full");
+            return Err(full.clone());
+        }
+        let admitted = self.admit(new).map(|(_, submission)| group.take(submission));
+        if let Err(error @ Error::QueueFull { .. }) = &admitted {
+            group.full = Some(error.clone());
+        }
+        admitted
+    }
+}
+
+impl Group {
+    fn take(&mut self, submission: Submission) -> OnItsWay {
+        let (reply, answer) = oneshot::channel();
+        let task = submission.task.clone();
+        self.sent.push(Enqueue { submission, reply: Reply::to(reply) });
+        OnItsWay { task, answer }
+    }
+}
+
+impl OnItsWay {
+    async fn outcome(self) -> Result<Submitted, Error> {
+        let Self { task, answer } = self;
+        match answer.await {
+            Ok(accepted) => Ok(Submitted::of(task, accepted?)),
+            Err(_) => Err(Error::Unknown { pool: task.pool }),
+        }
+    }
+}
