@@ -38,7 +38,7 @@ pub(crate) fn bytes<T: Serialize>(value: &T) -> Bytes {
 /// Reads a value that may borrow from the body.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None | Some(b'{') => serde_json::from_slice(body).map_err(|error| refuse(&error, Place::default())),
+        None | Some(b'{') => read(body, Place::default()),
         Some(_) => Err(no_object(body)),
     }
 }
@@ -46,17 +46,28 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 /// Reads a value in a part of a body: an object that begins at `place`.
 pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Place) -> Result<T, Problem> {
     if part.get().starts_with('{') {
-        return serde_json::from_str(part.get()).map_err(|error| refuse(&error, place));
+        return read(part.get().as_bytes(), place);
     }
     let detail = "it is JSON but no object; write {\"field\": value}";
     Err(Problem::new(problems::INVALID_BODY, detail).with("line", place.lines + 1).with("column", place.columns + 1))
+}
+
+/// Reads a value, and once more where that fails, to know in which field it did.
+fn read<'a, T: Deserialize<'a>>(text: &'a [u8], place: Place) -> Result<T, Problem> {
+    serde_json::from_slice(text).map_err(|error| {
+        let again = &mut serde_json::Deserializer::from_slice(text);
+        let path = serde_path_to_error::deserialize::<_, T>(again).err().map(|error| error.path().to_string());
+        // A dot is the whole, a question mark a place that has no name.
+        let field = path.filter(|path| error.classify() == Category::Data && path != "." && !path.contains('?'));
+        refuse(&error, place, field.as_deref())
+    })
 }
 
 /// serde would read an array into a struct, field by field; nobody means that.
 fn no_object(body: &[u8]) -> Problem {
     match serde_json::from_slice::<IgnoredAny>(body) {
         Ok(_) => Problem::new(problems::INVALID_BODY, "the body is JSON but no object; write {\"field\": value}"),
-        Err(error) => refuse(&error, Place::default()),
+        Err(error) => refuse(&error, Place::default(), None),
     }
 }
 
@@ -86,13 +97,13 @@ impl Place {
     }
 }
 
-fn refuse(error: &serde_json::Error, place: Place) -> Problem {
+fn refuse(error: &serde_json::Error, place: Place, field: Option<&str>) -> Problem {
     let (line, column) = place.of(error);
     // serde's own place is that within the part.
     let message = error.to_string();
     let told = format!(" at line {} column {}", error.line(), error.column());
     let message = match message.strip_suffix(&told) {
-        Some(bare) => format!("{bare} at line {line} column {column}"),
+        Some(bare) => format!("{} at line {line} column {column}", in_plain_words(bare)),
         None => message,
     };
     let problem = match (error.classify(), unknown_field(&message)) {
@@ -101,10 +112,36 @@ fn refuse(error: &serde_json::Error, place: Place) -> Problem {
             let problem = Problem::new(problems::UNKNOWN_FIELD, detail).with("field", unknown.field);
             unknown.nearest.into_iter().fold(problem, |problem, known| problem.with("nearest", known))
         }
-        (Category::Data, None) => Problem::new(problems::INVALID_BODY, message),
+        (Category::Data, None) => match field {
+            // Our own messages begin with the name.
+            Some(field) if message.starts_with(field) => {
+                Problem::new(problems::INVALID_BODY, message).with("field", field)
+            }
+            Some(field) => Problem::new(problems::INVALID_BODY, format!("{field}: {message}")).with("field", field),
+            None => Problem::new(problems::INVALID_BODY, message),
+        },
         _ => Problem::new(problems::INVALID_JSON, message),
     };
     problem.with("line", line).with("column", column)
+}
+
+/// Replaces what serde calls a type at the end of a message by what it is called in JSON.
+fn in_plain_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 8] = [
+        ("u8", "a whole number from 0 to 255"),
+        ("u32", "a whole number from 0 to 4294967295"),
+        ("u64", "a whole number, 0 or more"),
+        ("usize", "a whole number, 0 or more"),
+        ("f64", "a number"),
+        ("a boolean", "true or false"),
+        ("a map", "an object"),
+        ("a sequence", "an array"),
+    ];
+    let known = WORDS.iter().find_map(|(type_, words)| {
+        let before = message.strip_suffix(type_)?.strip_suffix(", expected ")?;
+        Some(format!("{before}, expected {words}"))
+    });
+    known.unwrap_or_else(|| message.to_owned())
 }
 
 struct UnknownField<'a> {
@@ -147,6 +184,38 @@ mod tests {
         for (text, nearest) in [(r#"{"prioritty": 1}"#, Some("priority")), (r#"{"colour": 1}"#, None)] {
             let message = serde_json::from_str::<Body>(text).unwrap_err().to_string();
             assert_eq!(unknown_field(&message).unwrap().nearest, nearest, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told_with_its_field_in_words_of_json() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only its names matter")]
+        struct Outer {
+            inner: Vec<Body>,
+            share: Option<f64>,
+        }
+        for (text, detail, field) in [
+            (
+                r#"{"inner": [{"priority": 300}]}"#,
+                "inner[0].priority: invalid value: integer `300`, expected a whole number from 0 to 255 at line 1 column 27",
+                Some("inner[0].priority"),
+            ),
+            (
+                r#"{"share": true}"#,
+                "share: invalid type: boolean `true`, expected a number at line 1 column 14",
+                Some("share"),
+            ),
+            (
+                r#"{"inner": 7}"#,
+                "inner: invalid type: integer `7`, expected an array at line 1 column 11",
+                Some("inner"),
+            ),
+            (r#"{"share": 1}"#, "missing field `inner` at line 1 column 12", None),
+        ] {
+            let problem = parse::<Outer>(text.as_bytes()).unwrap_err();
+            let body = serde_json::to_value(problem.view()).unwrap();
+            assert_eq!((&body["detail"], body["field"].as_str()), (&detail.into(), field), "{text}");
         }
     }
 

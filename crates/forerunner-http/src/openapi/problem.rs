@@ -15,7 +15,7 @@ pub(crate) struct ProblemSchema;
 
 /// Members of some kinds; `/problems` and the manual say of which.
 const TEXTS: [(&str, &str); 9] = [
-    ("field", "The field that is not known."),
+    ("field", "The field that is not known, or whose value cannot be read."),
     ("nearest", "The known field nearest to it."),
     ("header", "The header that is not acceptable."),
     ("pool", "The pool it is about."),
