@@ -45,6 +45,7 @@ calls! {
     "POST" "/v1/pools/{pool}:resume" => pools::resume, "give out tasks again";
     "GET" "/v1/pools/{pool}/agents" => pools::agents, "list the agents of a pool";
     "GET" "/v1/pools/{pool}/forecast" => pools::forecast, "show what a pool expects";
+    "GET" "/v1/pools/{pool}/history" => pools::history, "show how the last minutes of a pool went";
     "GET" "/v1/pools/{pool}/decisions" => pools::decisions, "list scaling decisions, newest first";
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
     "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";

@@ -203,6 +203,12 @@ pub(crate) struct DecisionsQuery {
     pub(crate) limit: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryQuery {
+    pub(crate) minutes: Option<String>,
+}
+
 #[derive(Serialize)]
 pub(crate) struct DecisionsView {
     pub(crate) decisions: Vec<DecisionRecord>,

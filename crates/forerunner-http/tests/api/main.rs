@@ -2,6 +2,7 @@
 
 mod agents;
 mod events;
+mod history;
 mod node;
 mod pools;
 mod problems;
