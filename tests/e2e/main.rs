@@ -16,3 +16,4 @@ mod replay;
 mod restart;
 mod several_nodes;
 mod store_file;
+mod top;

@@ -29,6 +29,11 @@ impl Output {
         Self { format, colours: std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !refused }
     }
 
+    /// Returns whether answers are for programs.
+    pub const fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json)
+    }
+
     /// Writes `value` as JSON, or what `text` makes of it.
     pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.format {
@@ -159,7 +164,7 @@ pub fn percent(share: f64) -> String {
 
 /// Writes a share of late tasks, to the nearest hundredth of a per cent. A few are never written as none.
 ///
-/// The page of plots does the same, in `replay/assets/page.js`.
+/// The pages do the same, in `forms.js` of the dashboard.
 pub fn late(share: f64) -> String {
     if share > 0.0 && share < 0.000_05 { "< 0.01 %".to_owned() } else { format!("{:.2} %", 100.0 * share) }
 }
