@@ -4,6 +4,7 @@ mod any_node;
 mod architecture;
 mod command_line;
 mod contexts;
+mod dashboard;
 mod demo;
 mod deploy;
 mod drain;

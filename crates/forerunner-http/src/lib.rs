@@ -15,6 +15,7 @@
 mod api;
 mod body;
 mod contexts;
+mod dashboard;
 mod error;
 mod events;
 mod fields;
@@ -34,6 +35,7 @@ mod views;
 mod what_if;
 
 pub use api::Api;
+pub use dashboard::{FORMS_JS, THEME_CSS};
 pub use observe::{DURATION_BUCKETS, describe_metrics};
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};
 pub use server::{HttpControl, HttpServer};

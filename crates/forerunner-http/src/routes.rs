@@ -9,7 +9,8 @@ use actix_web::{
 };
 
 use crate::{
-    api::Api, contexts, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks, what_if,
+    api::Api, contexts, dashboard, error::Problem, events, health, nodes, observe::Observe, pools, problems, tasks,
+    what_if,
 };
 
 /// One call.
@@ -60,7 +61,8 @@ calls! {
     "GET" "/readyz" => health::ready, "whether the node takes traffic";
     "GET" "/problems" => health::problems, "list the kinds of problems";
     "GET" "/problems/{name}" => health::problem, "explain a kind of problem";
-    "GET" "/" => index, "this list";
+    "GET" "/dashboard/{file}" => dashboard::file, "the files of the dashboard";
+    "GET" "/" => index, "this list; to a browser the dashboard";
 }
 
 /// Label of requests that no call takes.
@@ -115,11 +117,15 @@ async fn no_such_call(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::new(problems::NOT_FOUND, detail))
 }
 
-async fn index() -> HttpResponse {
+/// The list for programs, the dashboard for browsers.
+async fn index(request: HttpRequest) -> HttpResponse {
+    if let Some(page) = dashboard::page(&request) {
+        return page;
+    }
     let mut page = String::from("Forerunner\n\n");
     for Call { method, path, does, .. } in CALLS {
         // Writing to a string does not fail.
         let _ = writeln!(page, "{method:6} {path:36} {does}");
     }
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(page)
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").insert_header((header::VARY, "Accept")).body(page)
 }

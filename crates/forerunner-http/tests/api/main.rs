@@ -1,6 +1,7 @@
 //! The service against a real node: memory store, scripted agents.
 
 mod agents;
+mod dashboard;
 mod events;
 mod history;
 mod node;
