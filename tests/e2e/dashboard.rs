@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use forerunner_e2e::{Browser, Call, Client, Pool, Service, Site, eventually};
+use forerunner_e2e::{Browser, Call, Client, Nodes, PgServer, Pool, Service, Site, eventually, holds};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -173,4 +173,49 @@ async fn a_page_tells_of_a_pause_and_of_an_open_circuit() {
     assert!(browser.text("#pool-notices").await.contains(&reason), "{reason}");
     assert_eq!(row(&mut browser, "broken").await["state"], "circuit open".to_owned());
     stays_at_home(&mut browser, &service).await;
+}
+
+#[actix_rt::test]
+async fn on_several_nodes_a_page_says_whose_figures_it_shows() {
+    let server = PgServer::start(false);
+    let pool = |effects: &_| vec![Pool::writing("work", effects).fixed(4)];
+    let nodes = Nodes::start(&server.database(), 2, "log.level = \"error\"", pool).await;
+    let clients = nodes.clients();
+    let led = async || {
+        let known = clients[0].get("/v1/nodes").await["nodes"].as_array().cloned().unwrap_or_default();
+        let leads = known.iter().position(|node| node["leads"] == true)?;
+        (known.len() == 2).then(|| (known[leads]["this"] == true, leads))
+    };
+    let (first_leads, _) = eventually("one of two nodes leads", SOON, led).await;
+    let (leader, follower) = if first_leads { (0, 1) } else { (1, 0) };
+    for number in 0..40 {
+        clients[number % 2].submit("work", json!(number)).await;
+    }
+    clients[0].settled("work", SOON).await;
+    // Tasks are counted where they began, and each began once.
+    eventually("all tasks are in one of the histories", SOON, async || {
+        let mut begun = 0;
+        for client in &clients {
+            begun += client.get("/v1/pools/work/history").await["started"].as_u64().unwrap_or_default();
+        }
+        holds(begun == 40)
+    })
+    .await;
+
+    let mut browser = show(nodes.node(follower), "").await;
+    browser.until("document.querySelectorAll('#nodes tbody tr').length === 2", SOON).await;
+    browser.until("document.querySelector('#notices').innerText.includes('This node follows')", SOON).await;
+    browser.until("document.querySelector('#plots-note').innerText.includes('on this node')", SOON).await;
+    let roles = browser.text("#nodes").await;
+    assert!(roles.contains("leads") && roles.contains("follows, shows this page"), "{roles}");
+    // It knows of all arrivals, also of those that the other node took in.
+    let arrived = "fetch('/v1/pools/work/history').then((answer) => answer.json())
+      .then((history) => history.points.reduce((sum, point) => sum + (point.rate_per_s ?? 0) * history.slot_s, 0))";
+    let arrived = browser.evaluate(arrived).await.as_f64().unwrap_or_default();
+    assert!(arrived > 30.0, "{arrived} of 40 arrivals are known");
+    stays_at_home(&mut browser, nodes.node(follower)).await;
+
+    browser.open(nodes.node(leader).address()).await;
+    browser.until("document.querySelector('#about').innerText.includes('it plans for all')", SOON).await;
+    assert!(!browser.text("#notices").await.contains("follows"));
 }
