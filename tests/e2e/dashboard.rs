@@ -84,6 +84,15 @@ async fn the_page_shows_what_the_api_says() {
     browser.until(has_lines, SOON).await;
     assert!(!browser.text("#plots").await.contains("NaN"));
 
+    // The cursor of the keyboard stays where it is while the charts are drawn anew.
+    let press = "document.querySelector('[data-key=plot-agents]').focus();
+      document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true }));
+      document.activeElement.remembered = true; document.querySelector('#tip').innerText";
+    assert!(browser.evaluate(press).await.as_str().is_some_and(|tip| tip.contains("wanted")));
+    browser.until("!document.querySelector('[data-key=plot-agents]').remembered", SOON).await;
+    let kept = "[document.activeElement.dataset.key, document.querySelector('#tip').hidden]";
+    assert_eq!(browser.evaluate(kept).await, json!(["plot-agents", false]));
+
     // The other pool has done nothing, and says how to begin.
     browser.evaluate("location.hash = '#pool=idle'").await;
     browser.until("document.querySelector('#pool-title').innerText.startsWith('idle')", SOON).await;

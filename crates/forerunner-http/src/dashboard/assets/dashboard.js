@@ -251,7 +251,10 @@
   box.addEventListener("pointerdown", onPointer);
   box.addEventListener("pointerleave", () => { cursor = null; showCursor(); });
   box.addEventListener("keydown", onKey);
-  box.addEventListener("focusout", (event) => { if (!box.contains(event.relatedTarget) && cursor && cursor.chart) { cursor = null; showCursor(); } });
+  // A chart that is drawn anew loses the focus and has it back at once.
+  box.addEventListener("focusout", () => setTimeout(() => {
+    if (cursor && cursor.chart && !box.contains(document.activeElement)) { cursor = null; showCursor(); }
+  }));
   addEventListener("hashchange", () => { link.failures = 0; ask(); });
   addEventListener("resize", () => render());
   document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(link.timer); else if (!link.held) ask(); });

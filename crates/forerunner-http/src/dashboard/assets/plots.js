@@ -130,7 +130,7 @@ const plots = (() => {
     root.append(line(0, TOP, 0, height, "cursor"));
     const sample = (kind, d) => svg("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, svg("path", { class: kind, d }));
     const keys = [html("span", {}, sample("up", "M11 1l4 8h-8Z"), "hold more"), html("span", {}, sample("down", "M11 9l4 -8h-8Z"), "hold fewer")];
-    return plot("Decisions", "± agents wanted", keys, root);
+    return plot("Decisions", "± agents wanted, square-root scale", keys, root);
   }
 
   // ---- all of them --------------------------------------------------------------------------
