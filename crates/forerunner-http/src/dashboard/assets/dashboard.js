@@ -8,7 +8,7 @@
   const MINUTES = 15, ROUNDS_BETWEEN = 2, GAP_MS = 45000;
   const byId = (id) => document.getElementById(id);
 
-  const seen = { pools: null, pool: null, points: new Map(), changes: new Map(), answers: {}, nodes: [], node: null };
+  const seen = { pools: null, pool: null, points: new Map(), changes: new Map(), answers: {}, nodes: [], node: null, version: null };
   const link = { timer: 0, round: 0, failures: 0, failedAt: 0, nextAt: 0, heardAt: 0, reason: "", held: false, fresh: true, asking: false, again: false, aside: false };
   let drawn = null, cursor = null;
 
@@ -39,7 +39,7 @@
     }
     link.asking = false;
     if (!link.failures) link.failedAt = 0;
-    render();
+    show();
     if (link.again) { link.again = false; return ask(); }
     schedule();
   }
@@ -77,7 +77,7 @@
     }));
     link.aside = false;
     takeNodes();
-    render();
+    show();
     if (seen.pool !== pool) askAside(seen.pool);
   }
 
@@ -123,6 +123,7 @@
     const here = seen.nodes.find((node) => node.this), id = here ? here.id + here.started_at : null;
     // Another node, or the same one after a restart, has a memory of its own.
     const isOther = seen.node && id && seen.node !== id;
+    seen.version ||= here && here.version;
     seen.node = id || seen.node;
     if (isOther) { forget(seen.pool); ask(); }
   }
@@ -134,6 +135,10 @@
   };
   const problem = (what, answer) => answer && answer.error ? [notice("warn", `${what} cannot be shown just now: ${answer.error instanceof Refused ? answer.error.message : "no answer came"}`)] : [];
 
+  // What cannot be drawn must not keep the page from looking again.
+  function show() {
+    try { render(); } catch (error) { reportError(error); }
+  }
   function render() {
     byId("main").classList.toggle("stale", link.failures > 0);
     renderNode();
@@ -154,6 +159,7 @@
     }
     const out = [];
     if (ready && ready.error instanceof Refused) out.push(notice("bad", `The node takes no new tasks: ${(ready.error.body.reasons || [ready.error.message]).join("; ")}`));
+    if (here && seen.version !== here.version) out.push(notice("warn", `The node runs version ${here.version} now, this page is of ${seen.version}: load it again.`));
     if (seen.nodes.length > 1 && here && !here.leads) out.push(notice("", "This node follows: sizes are the leader's; charts show what this node has seen of all, waits and agents are its own, and decisions are those that it would make if it led."));
     put(byId("notices"), ...out);
   }
@@ -256,7 +262,7 @@
     if (cursor && cursor.chart && !box.contains(document.activeElement)) { cursor = null; showCursor(); }
   }));
   addEventListener("hashchange", () => { link.failures = 0; ask(); });
-  addEventListener("resize", () => render());
+  addEventListener("resize", show);
   document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(link.timer); else if (!link.held) ask(); });
   byId("hold").addEventListener("click", () => {
     link.held = !link.held;
