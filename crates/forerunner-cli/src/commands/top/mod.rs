@@ -52,8 +52,11 @@ pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
     if args.once || !is_terminal {
         let seen = looker.look().await?;
         let size = screen::size().filter(|_| is_terminal).unwrap_or(OFF_TERMINAL);
-        let shown = frame(&seen, size, None).iter().map(|line| line.text.clone()).collect::<Vec<_>>().join("\n");
-        return out.line(shown.trim_end());
+        let mut lines = frame(&seen, size, None);
+        // The last one names keys, and nobody reads keys here.
+        lines.pop();
+        let texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
+        return out.line(texts.join("\n").trim_end());
     }
     // What cannot be had at the start is an error, and leaves the terminal as it is.
     let seen = looker.look().await?;
