@@ -54,6 +54,9 @@ install_packages() {
 # Debian keeps programs of servers out of the PATH of users.
 have_server() { have "$1" || [ -x "/usr/sbin/$1" ]; }
 
+# The names that packages of this browser give it.
+have_browser() { have chromium || have chromium-browser || have chromium-headless-shell || have google-chrome; }
+
 component() {
     cargo "$1" --version >/dev/null 2>&1 && return
     have rustup || fail "cargo $1 is missing and there is no rustup; install the component \`$2\` of your Rust"
@@ -71,6 +74,8 @@ have strace || missing+=(strace)
 compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
 compiles_c || missing+=(gcc libc6-dev)
 has_postgres || missing+=(postgresql)
+# What the dashboard is looked at with.
+have_browser || missing+=(chromium)
 # What stands in front of nodes, and between them and their database.
 have curl || missing+=(curl)
 have_server haproxy || missing+=(haproxy)

@@ -5,12 +5,13 @@
 //! subcommands. What agents did is known from their own [`Effects`] file, so that a run that the store knows nothing of
 //! is seen all the same; [`History`] compares the two and names what was broken. [`Nodes`] are several services on one
 //! store, [`Proxy`] is a network that fails, [`Site::serve_under`] a disk that does, and [`SetClock`] a clock that
-//! is wrong. [`Marker`] finds every process that belongs to a site.
+//! is wrong. A [`Browser`] is a real one, without a window. [`Marker`] finds every process that belongs to a site.
 //!
 //! What is started is stopped, also when a test panics: each guard kills what it owns when it is dropped. Everything
 //! stays on the loopback interface and in temporary directories, and every wait has an end.
 
 mod binary;
+mod browser;
 mod client;
 mod clock;
 mod effects;
@@ -31,6 +32,7 @@ mod service;
 mod site;
 
 pub use binary::binary;
+pub use browser::Browser;
 pub use client::{Answer, Call, Client, NoAnswer};
 pub use clock::SetClock;
 pub use effects::{Effect, Effects};

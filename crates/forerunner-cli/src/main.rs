@@ -9,6 +9,7 @@ mod markers;
 mod output;
 mod progress;
 mod signals;
+mod spark;
 mod telemetry;
 
 use std::process::ExitCode;

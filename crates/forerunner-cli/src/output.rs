@@ -30,8 +30,8 @@ impl Output {
     }
 
     /// Returns whether answers are for programs.
-    pub fn is_json(&self) -> bool {
-        self.format == Format::Json
+    pub const fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json)
     }
 
     /// Writes `value` as JSON, or what `text` makes of it.
@@ -164,7 +164,7 @@ pub fn percent(share: f64) -> String {
 
 /// Writes a share of late tasks, to the nearest hundredth of a per cent. A few are never written as none.
 ///
-/// The page of plots does the same, in `replay/assets/page.js`.
+/// The pages do the same, in `forms.js` of the dashboard.
 pub fn late(share: f64) -> String {
     if share > 0.0 && share < 0.000_05 { "< 0.01 %".to_owned() } else { format!("{:.2} %", 100.0 * share) }
 }

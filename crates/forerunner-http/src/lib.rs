@@ -16,6 +16,7 @@ mod api;
 mod batch;
 mod body;
 mod contexts;
+mod dashboard;
 mod error;
 mod events;
 mod fields;
@@ -37,6 +38,7 @@ mod views;
 mod what_if;
 
 pub use api::Api;
+pub use dashboard::{FORMS_JS, THEME_CSS};
 pub use observe::{DURATION_BUCKETS, describe_metrics};
 pub use openapi::openapi_json;
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};

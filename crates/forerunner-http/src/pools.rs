@@ -8,7 +8,7 @@ use crate::{
     error::Problem,
     headers::SameSite,
     json, problems, query,
-    views::{AgentsView, DecisionsQuery, DecisionsView, PoolsView},
+    views::{AgentsView, DecisionsQuery, DecisionsView, HistoryQuery, PoolsView},
 };
 
 type Answer = Result<HttpResponse, Problem>;
@@ -43,6 +43,11 @@ pub(crate) async fn agents(api: Api, pool: Pool) -> Answer {
 
 pub(crate) async fn forecast(api: Api, pool: Pool) -> Answer {
     Ok(json::ok(&api.handle().forecast(&pool).await?))
+}
+
+pub(crate) async fn history(api: Api, pool: Pool, request: HttpRequest) -> Answer {
+    let asked: HistoryQuery = query::parse(&request)?;
+    Ok(json::ok(&api.handle().history(&pool, query::minutes(asked.minutes.as_deref())?).await?))
 }
 
 pub(crate) async fn decisions(api: Api, pool: Pool, request: HttpRequest) -> Answer {

@@ -11,6 +11,10 @@ use crate::{error::Problem, json, problems, views::TasksQuery};
 pub(crate) const PAGE: usize = 50;
 /// Most entries of a page.
 pub(crate) const MAX_PAGE: usize = 1_000;
+/// Minutes of a history unless said.
+pub(crate) const MINUTES: u32 = 15;
+/// Most minutes of a history: what is kept.
+pub(crate) const MAX_MINUTES: u32 = 60;
 /// Marks the form of a cursor, so that another form can follow.
 const CURSOR_FORM: &str = "1-";
 
@@ -33,6 +37,13 @@ pub(crate) fn limit(asked: Option<&str>) -> Result<usize, Problem> {
     let Some(text) = asked else { return Ok(PAGE) };
     let refuse = || invalid(format!("limit `{text}` is not valid; use 1 to {MAX_PAGE}"));
     text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(refuse)
+}
+
+/// Checks how many minutes are asked for.
+pub(crate) fn minutes(asked: Option<&str>) -> Result<u32, Problem> {
+    let Some(text) = asked else { return Ok(MINUTES) };
+    let refuse = || invalid(format!("minutes `{text}` is not valid; use 1 to {MAX_MINUTES}"));
+    text.parse().ok().filter(|minutes| (1..=MAX_MINUTES).contains(minutes)).ok_or_else(refuse)
 }
 
 /// Reads a number in a path.

@@ -9,8 +9,8 @@ use actix_web::{
 };
 
 use crate::{
-    api::Api, batch, contexts, error::Problem, events, health, nodes, observe::Observe, openapi, pools, problems,
-    tasks, what_if,
+    api::Api, batch, contexts, dashboard, error::Problem, events, health, nodes, observe::Observe, openapi, pools,
+    problems, tasks, what_if,
 };
 
 /// One call.
@@ -47,6 +47,7 @@ calls! {
     "POST" "/v1/pools/{pool}:resume" => pools::resume, "give out tasks again";
     "GET" "/v1/pools/{pool}/agents" => pools::agents, "list the agents of a pool";
     "GET" "/v1/pools/{pool}/forecast" => pools::forecast, "show what a pool expects";
+    "GET" "/v1/pools/{pool}/history" => pools::history, "show how the last minutes of a pool went";
     "GET" "/v1/pools/{pool}/decisions" => pools::decisions, "list scaling decisions, newest first";
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
     "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";
@@ -62,7 +63,8 @@ calls! {
     "GET" "/openapi.json" => openapi::show, "this API as an OpenAPI 3.1 document";
     "GET" "/problems" => health::problems, "list the kinds of problems";
     "GET" "/problems/{name}" => health::problem, "explain a kind of problem";
-    "GET" "/" => index, "this list";
+    "GET" "/dashboard/{file}" => dashboard::file, "the files of the dashboard";
+    "GET" "/" => index, "this list; to a browser the dashboard";
 }
 
 /// Label of requests that no call takes.
@@ -117,11 +119,15 @@ async fn no_such_call(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::new(problems::NOT_FOUND, detail))
 }
 
-async fn index() -> HttpResponse {
+/// The list for programs, the dashboard for browsers.
+async fn index(request: HttpRequest) -> HttpResponse {
+    if let Some(page) = dashboard::page(&request) {
+        return page;
+    }
     let mut page = String::from("Forerunner\n\n");
     for Call { method, path, does, .. } in CALLS {
         // Writing to a string does not fail.
         let _ = writeln!(page, "{method:6} {path:36} {does}");
     }
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(page)
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").insert_header((header::VARY, "Accept")).body(page)
 }

@@ -255,6 +255,12 @@ pub(crate) struct DecisionsQuery {
     pub(crate) limit: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryQuery {
+    pub(crate) minutes: Option<String>,
+}
+
 /// Decisions of a pool.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DecisionList)]

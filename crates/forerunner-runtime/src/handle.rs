@@ -24,7 +24,7 @@ use crate::{
     events,
     forecast::{
         ForecastActor,
-        messages::{Change, GetDecisions, GetForecast, GetMode},
+        messages::{Change, GetDecisions, GetForecast, GetHistory, GetMode},
     },
     gather::Outlet,
     metrics,
@@ -36,7 +36,10 @@ use crate::{
         QueueActor,
         messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive, Reply},
     },
-    status::{AgentStatus, DecisionRecord, ForecastStatus, PoolPatch, PoolStatus, Readiness, Submitted, TaskEvent},
+    status::{
+        AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus, Readiness, Submitted,
+        TaskEvent,
+    },
     submitting::{Ending, Submitting},
 };
 
@@ -277,6 +280,7 @@ impl Handle {
             cooldown_s: entry.deps.settings.cooldown.as_secs_f64(),
             cold_start_s: pool.cold_start,
             on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
+            recent: mode.recent,
             finished: queue.finished,
             scale_ups: pool.tally.scale_ups,
             scale_downs: pool.tally.scale_downs,
@@ -339,6 +343,15 @@ impl Handle {
     pub async fn forecast(&self, pool: &str) -> Result<ForecastStatus, Error> {
         let entry = self.entry(pool)?;
         Ok(entry.ask(&entry.forecast, GetForecast).await?.0)
+    }
+
+    /// Says how a pool's last minutes went, 60 at most, from what this node keeps in memory.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::Unknown`].
+    pub async fn history(&self, pool: &str, minutes: u32) -> Result<PoolHistory, Error> {
+        let entry = self.entry(pool)?;
+        Ok(entry.ask(&entry.forecast, GetHistory { minutes }).await?.0)
     }
 
     /// Lists a pool's decisions, newest first. Ticks that change nothing are kept only as the newest of their row.

@@ -36,7 +36,8 @@ pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, Placement, ShutdownReport};
 pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
-    AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus, Inputs,
-    Mode, NodeStatus, PoolPatch, PoolState, PoolStatus, Readiness, Submitted, TaskEvent, TaskEventKind,
+    AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus,
+    HistoryPoint, Inputs, Mode, NodeStatus, PoolHistory, PoolPatch, PoolState, PoolStatus, Readiness, Recent,
+    SizeChange, Submitted, TaskEvent, TaskEventKind, WaitSummary,
 };
 pub use submitting::{Ending, Submitting};

@@ -1,5 +1,7 @@
 //! How things stand: what a handle answers about tasks, agents, pools and decisions.
 
+mod history;
+
 use std::collections::BTreeMap;
 
 use forerunner_core::{
@@ -7,7 +9,9 @@ use forerunner_core::{
     placement::PlacementRecord,
 };
 use forerunner_forecast::{Decision, Forecast, Objective};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use self::history::{HistoryPoint, PoolHistory, Recent, SizeChange, WaitSummary};
 
 /// One agent instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,8 +29,9 @@ pub struct AgentStatus {
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
     pub context_bytes: u64,
-    /// All contexts that it holds and their versions, the one used last at the end; not part of the JSON.
-    #[serde(skip)]
+    /// All contexts that it holds and their versions, the one used last at the end; in JSON how many they are.
+    #[serde(rename = "contexts_held", serialize_with = "as_count")]
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub holds: Vec<(ContextId, u64)>,
     /// When it was asked for.
     pub started_at: Timestamp,
@@ -38,6 +43,11 @@ pub struct AgentStatus {
     pub tasks: u64,
     /// Its process id, if it has a process of its own.
     pub pid: Option<u32>,
+}
+
+/// An agent may hold hundreds of contexts, and a pool have hundreds of agents.
+fn as_count<S: Serializer>(list: &[(ContextId, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(list.len() as u64)
 }
 
 /// Whether a pool gives out work.
@@ -110,6 +120,8 @@ pub struct PoolStatus {
     pub cold_start_s: Option<ColdStart>,
     /// Share of tasks that started on time since the node started; absent before the first.
     pub on_time_share: Option<f64>,
+    /// How it went just now.
+    pub recent: Recent,
     /// Tasks that ended since the node started.
     pub finished: u64,
     /// Agents asked for, and agents stopped, by decisions since the node started.

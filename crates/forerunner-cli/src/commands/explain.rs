@@ -115,7 +115,14 @@ fn paragraph(decision: &Value, pool: &str) -> String {
         _ => format!("kept {desired} agents"),
     };
     let mode = if fields::text(decision, "mode") == "advise" { " (advice only: nothing was changed)" } else { "" };
-    let why = match fields::text(decision, "reason").as_str() {
+    let why = in_words(&fields::text(decision, "reason"));
+    let detail = fields::text(decision, "detail");
+    format!("Decision {seq} of pool {pool} {act}{mode}, because {why}: {detail}.")
+}
+
+/// Says in words what a reason code means.
+pub fn in_words(reason: &str) -> &'static str {
+    match reason {
         "steady" => "the size is right",
         "forecast_up" => "the forecast needs more",
         "forecast_down" => "the forecast has needed fewer for as long as the hold",
@@ -127,9 +134,7 @@ fn paragraph(decision: &Value, pool: &str) -> String {
         "bounded" => "a lower or upper bound is in the way",
         "learning" => "there is too little history yet, so a safe size is kept",
         _ => "of the reason below",
-    };
-    let detail = fields::text(decision, "detail");
-    format!("Decision {seq} of pool {pool} {act}{mode}, because {why}: {detail}.")
+    }
 }
 
 fn agents(decision: &Value) -> String {

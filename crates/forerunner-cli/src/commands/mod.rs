@@ -19,6 +19,7 @@ mod replay;
 pub mod serve;
 mod submit;
 mod task;
+mod top;
 mod watch;
 
 use clap::Subcommand;
@@ -43,6 +44,8 @@ pub enum Command {
     /// See the nodes that share a store.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Watch the pools of a service in the terminal.
+    Top(top::TopArgs),
     /// Say why something is as it is.
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
@@ -83,6 +86,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Task(command) => task::run(command, out).await,
         Command::Pool(command) => pool::run(command, out).await,
         Command::Node(command) => node::run(command, out).await,
+        Command::Top(args) => top::run(args, out).await,
         Command::Explain(command) => explain::run(command, out).await,
         Command::Replay(args) => replay::run(args, out).await,
         Command::Placement(args) => placement::run(args, out).await,

@@ -3,7 +3,7 @@
 use forerunner_core::{ContextId, PoolName};
 use forerunner_runtime::{
     PoolPatch, PoolStatus,
-    status::{ContextStatus, DecisionRecord, ForecastStatus},
+    status::{ContextStatus, DecisionRecord, ForecastStatus, PoolHistory},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
         ProblemType, REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING,
         UNSUPPORTED_MEDIA_TYPE,
     },
-    query::{MAX_PAGE, PAGE},
+    query::{MAX_MINUTES, MAX_PAGE, MINUTES, PAGE},
     views::{AgentsView, ContextsView, DecisionsView, NodesView, PoolsView, ReadyView, ScalerView},
     what_if::{MOST_SHARES, WhatIfView},
 };
@@ -60,6 +60,7 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
     ("GET", "/v1/pools/{pool}/forecast", show_forecast),
     ("GET", "/v1/pools/{pool}/decisions", list_decisions),
     ("GET", "/v1/pools/{pool}/decisions/{seq}", show_decision),
+    ("GET", "/v1/pools/{pool}/history", show_history),
     ("GET", "/v1/pools/{pool}/scaler", show_scaler),
     ("GET", "/v1/pools/{pool}/what-if", show_what_if),
     ("GET", "/v1/contexts", list_contexts),
@@ -72,6 +73,7 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
     ("GET", "/openapi.json", document),
     ("GET", "/problems", problems),
     ("GET", "/problems/{name}", show_problem),
+    ("GET", "/dashboard/{file}", dashboard_file),
     ("GET", "/", index),
 ];
 
@@ -146,6 +148,14 @@ fn show_decision() -> Op {
         .refuses(&[INVALID_VALUE, NO_DECISION])
 }
 
+fn show_history() -> Op {
+    let about = format!("Minutes up to now; {MINUTES} unless said.");
+    let op = Op::new("getHistory", "Slot by slot, as far as this node knows, with what was expected of each.")
+        .query("minutes", whole(1, Some(MAX_MINUTES.into())), &about)
+        .answers::<PoolHistory>(200, "The last minutes.");
+    of_pool(op).refuses(&[INVALID_QUERY])
+}
+
 fn show_scaler() -> Op {
     of_pool(Op::new("getScaler", "").answers::<ScalerView>(200, "How many agents nodes should make room for."))
 }
@@ -211,6 +221,18 @@ fn document() -> Op {
     Op::new("getOpenApi", "").answers::<super::Document>(200, "This document.")
 }
 
+fn dashboard_file() -> Op {
+    let op = Op::new("getDashboardFile", "").path("file", text(), "One that the dashboard refers to.");
+    let op = op.answers_text("text/css", "The file.").answers_text("text/javascript", "The file.");
+    unless_known(op).refuses(&[NOT_FOUND])
+}
+
 fn index() -> Op {
-    Op::new("listCalls", "").answers_text(PLAIN_TEXT, "A line for each call.")
+    let about = "A line for each call; to a client whose `Accept` prefers `text/html` the dashboard.";
+    let op = Op::new("listCalls", about).answers_text("text/html", "");
+    unless_known(op.answers_text(PLAIN_TEXT, "A line for each call, or the dashboard."))
+}
+
+fn unless_known(op: Op) -> Op {
+    op.answers_nothing(304, "The same as before: `If-None-Match` has its `ETag`.")
 }

@@ -161,6 +161,7 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         get("/v1/pools/coder/forecast"),
         get("/v1/pools/coder/decisions"),
         get(&format!("/v1/pools/coder/decisions/{decision}")),
+        get("/v1/pools/coder/history"),
         get("/v1/pools/coder/scaler"),
         get("/v1/pools/coder/what-if"),
         get("/v1/contexts"),
@@ -173,6 +174,7 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         get("/problems"),
         get("/problems/queue-full"),
         get("/openapi.json"),
+        get("/dashboard/dashboard.js"),
         get("/"),
     ];
     let mut made = BTreeSet::new();

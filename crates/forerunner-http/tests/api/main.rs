@@ -2,8 +2,10 @@
 
 mod agents;
 mod batch;
+mod dashboard;
 mod document;
 mod events;
+mod history;
 mod node;
 mod pools;
 mod problems;

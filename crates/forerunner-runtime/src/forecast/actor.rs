@@ -9,7 +9,11 @@ use tokio::time::Instant;
 
 use super::{
     history::{History, SavedHistory, SavedSize},
-    messages::{Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetMode, ModeAnswer, Retire},
+    messages::{
+        Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetHistory, GetMode, HistoryAnswer, ModeAnswer,
+        Retire,
+    },
+    timeline::{Look, SLOT_S, Timeline},
 };
 use crate::{
     Error,
@@ -21,7 +25,7 @@ use crate::{
     metrics::ForecastMetrics,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
     queue::messages::{Expect, Nudge, QueueSample, TakeSample},
-    status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolPatch},
+    status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
 };
 
 /// How often the size is written down: what a restart begins with.
@@ -58,6 +62,7 @@ pub(crate) struct ForecastActor {
     forecast: Option<Forecast>,
     pace: Pace,
     history: History,
+    timeline: Timeline,
     saved_at: Timestamp,
     saved_size_at: Timestamp,
     saved_size: Option<SavedSize>,
@@ -82,6 +87,7 @@ impl ForecastActor {
             metrics: ForecastMetrics::new(&deps.name),
             mode: deps.settings.mode,
             history: History::after(saved.as_ref()),
+            timeline: Timeline::default(),
             deps,
             links,
             policy,
@@ -232,6 +238,17 @@ impl ForecastActor {
             busy: pool.counts.busy,
             starting: pool.counts.starting,
         });
+        self.timeline.note(&Look {
+            at: now,
+            span_s,
+            arrivals: queue.arrivals,
+            waits: queue.waits.clone(),
+            depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
+            desired: pool.desired,
+            advised: decision.desired,
+            agents: pool.counts,
+            forecast: decision.forecast,
+        });
     }
 
     fn save_if_due(&mut self, now: Timestamp) {
@@ -381,7 +398,31 @@ impl Handler<GetMode> for ForecastActor {
     type Result = ModeAnswer;
 
     fn handle(&mut self, _: GetMode, _: &mut Self::Context) -> ModeAnswer {
-        ModeAnswer { mode: self.mode, policy: self.policy.name(), newest: self.history.newest().cloned() }
+        let newest = self.history.newest().cloned();
+        ModeAnswer { mode: self.mode, policy: self.policy.name(), newest, recent: self.timeline.recent() }
+    }
+}
+
+impl Handler<GetHistory> for ForecastActor {
+    type Result = HistoryAnswer;
+
+    fn handle(&mut self, GetHistory { minutes }: GetHistory, _: &mut Self::Context) -> HistoryAnswer {
+        let now = self.deps.now();
+        let waits = self.timeline.waits(now, minutes);
+        let (changes, more_changes) = self.history.changes(now - Duration::from_secs(u64::from(minutes) * 60));
+        HistoryAnswer(PoolHistory {
+            pool: self.deps.name.clone(),
+            at: now,
+            since: self.timeline.since(),
+            slot_s: SLOT_S,
+            minutes,
+            started: waits.started(),
+            late: waits.late(),
+            wait_s: waits.summary(),
+            points: self.timeline.points(now, minutes),
+            changes,
+            more_changes,
+        })
     }
 }
 

@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use forerunner_core::{PoolName, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::status::{DecisionRecord, ForecastPoint};
+use crate::status::{DecisionRecord, ForecastPoint, SizeChange};
 
 /// Decisions kept.
 const DECISIONS: usize = 2_048;
 /// Moments of the recent past kept: an hour of seconds.
 const POINTS: usize = 3_600;
+/// Changes of size listed at most.
+const CHANGES: usize = 300;
 
 /// Decisions and the recent past, newest last, bounded.
 #[derive(Debug, Default)]
@@ -55,8 +57,36 @@ impl History {
         self.decisions.iter().rev().find(|record| record.seq == seq)
     }
 
+    /// The decisions since `from` that asked for another size than the one before, oldest first, and whether there were
+    /// more. A wish that is not carried out is repeated with each look, and listed once.
+    pub(crate) fn changes(&self, from: Timestamp) -> (Vec<SizeChange>, bool) {
+        let asked = self.decisions.iter().scan(None, |last: &mut Option<u32>, record| {
+            let repeated = *last == Some(record.decision.desired);
+            *last = Some(record.decision.desired);
+            Some((record, repeated))
+        });
+        let is_change = |record: &DecisionRecord| record.before != record.decision.desired && record.at >= from;
+        let changes: Vec<_> =
+            asked.filter(|(record, repeated)| is_change(record) && !repeated).map(|(record, _)| record).collect();
+        let newest = &changes[changes.len().saturating_sub(CHANGES)..];
+        (newest.iter().map(|record| change(record)).collect(), newest.len() < changes.len())
+    }
+
     pub(crate) fn points(&self) -> Vec<ForecastPoint> {
         self.points.iter().copied().collect()
+    }
+}
+
+fn change(record: &DecisionRecord) -> SizeChange {
+    SizeChange {
+        seq: record.seq,
+        at: record.at,
+        cause: record.cause,
+        before: record.before,
+        desired: record.decision.desired,
+        reason: record.decision.reason,
+        detail: record.decision.detail.clone(),
+        mode: record.mode,
     }
 }
 
@@ -120,7 +150,62 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use forerunner_core::AgentCounts;
+    use forerunner_forecast::{Decision, ReasonCode};
+
     use super::*;
+    use crate::status::{Cause, Inputs, Mode};
+
+    fn decided(seq: u64, before: u32, desired: u32) -> DecisionRecord {
+        DecisionRecord {
+            seq,
+            at: Timestamp::from_micros(seq as i64 * 1_000_000),
+            cause: Cause::Tick,
+            inputs: Inputs {
+                arrivals: 0,
+                completions: 0,
+                mean_service_s: None,
+                mean_context_tokens: None,
+                depth: 0,
+                agents: AgentCounts::default(),
+                cold_start_s: 1.0,
+            },
+            before,
+            decision: Decision {
+                desired,
+                need: 1.0,
+                reason: ReasonCode::ForecastUp,
+                detail: String::new(),
+                rule: "x".into(),
+                forecast: None,
+            },
+            mode: Mode::Act,
+        }
+    }
+
+    #[test]
+    fn changes_of_size_are_listed_once_from_a_time_on() {
+        let mut history = History::default();
+        for (seq, before, desired) in [(1, 1, 2), (2, 2, 2), (3, 2, 6), (4, 2, 6), (5, 6, 4), (6, 4, 4), (7, 4, 5)] {
+            history.keep(decided(seq, before, desired));
+        }
+        let listed = |from: i64| {
+            let (changes, more) = history.changes(Timestamp::from_micros(from));
+            (changes.iter().map(|change| change.seq).collect::<Vec<_>>(), more)
+        };
+        assert_eq!(listed(0), (vec![1, 3, 5, 7], false), "4 asks for what 3 asked for");
+        assert_eq!(listed(5_000_000), (vec![5, 7], false));
+    }
+
+    #[test]
+    fn of_many_changes_the_newest_are_listed() {
+        let mut history = History::default();
+        for seq in 1..=400 {
+            history.keep(decided(seq, seq as u32, seq as u32 + 1));
+        }
+        let (changes, more) = history.changes(Timestamp::default());
+        assert_eq!((changes.len(), changes[299].seq, more), (300, 400, true));
+    }
 
     #[test]
     fn the_size_written_last_counts() {

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Error,
-    status::{DecisionRecord, ForecastStatus, Mode, PoolPatch},
+    status::{DecisionRecord, ForecastStatus, Mode, PoolHistory, PoolPatch, Recent},
 };
 
 /// Say what you expect. Sent by a `Handle`.
@@ -30,6 +30,17 @@ pub(crate) struct GetDecisions {
 #[derive(MessageResponse)]
 pub(crate) struct Decisions(pub(crate) Vec<DecisionRecord>);
 
+/// Say how the last minutes went. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "HistoryAnswer")]
+pub(crate) struct GetHistory {
+    pub(crate) minutes: u32,
+}
+
+/// How the last minutes went.
+#[derive(MessageResponse)]
+pub(crate) struct HistoryAnswer(pub(crate) PoolHistory);
+
 /// Change the pool's settings, then decide at once. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -49,6 +60,7 @@ pub(crate) struct ModeAnswer {
     pub(crate) mode: Mode,
     pub(crate) policy: &'static str,
     pub(crate) newest: Option<DecisionRecord>,
+    pub(crate) recent: Recent,
 }
 
 /// Write down what was learned, decide no more, then answer. Sent by the wiring when the node stops.

@@ -3,6 +3,7 @@
 mod actor;
 mod history;
 pub(crate) mod messages;
+mod timeline;
 
 pub(crate) use actor::{ForecastActor, ForecastLinks};
 pub(crate) use history::{SavedHistory, SavedSize};

@@ -9,6 +9,7 @@ use forerunner_core::{
 use forerunner_store::{ContextCommit, LeaseLost, Submission};
 use tokio::sync::oneshot;
 
+use super::waits::Waits;
 use crate::{Error, agent::StopWhy, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
@@ -163,6 +164,8 @@ pub(crate) struct QueueSample {
     pub(crate) arrivals: u64,
     pub(crate) starts: u64,
     pub(crate) late: u64,
+    /// How long the tasks waited that began on this node.
+    pub(crate) waits: Waits,
     pub(crate) completions: u64,
     pub(crate) service_sum_s: f64,
     pub(crate) context_sum_bytes: u64,
@@ -178,10 +181,11 @@ pub(crate) struct QueueSample {
 impl QueueSample {
     /// Adds a later sample of the same queue, whose counts of the moment take the place of these.
     pub(crate) fn absorb(&mut self, later: Self) {
-        let Self { mut arrived, mut completed, running, depth, peak_running, .. } = later;
+        let Self { mut arrived, mut completed, waits, running, depth, peak_running, .. } = later;
         self.arrivals += later.arrivals;
         self.starts += later.starts;
         self.late += later.late;
+        self.waits.absorb(&waits);
         self.completions += later.completions;
         self.service_sum_s += later.service_sum_s;
         self.context_sum_bytes += later.context_sum_bytes;

@@ -13,6 +13,7 @@ mod reconcile;
 mod settle;
 mod suspects;
 mod tally;
+pub(crate) mod waits;
 
 pub(crate) use actor::QueueActor;
 #[cfg(feature = "test-util")]

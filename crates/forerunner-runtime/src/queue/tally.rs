@@ -39,6 +39,7 @@ impl Tally {
         let late = wait_s > self.within_s;
         self.sample.starts += 1;
         self.sample.late += u64::from(late);
+        self.sample.waits.note(wait_s, late);
         self.totals.started += 1;
         self.totals.late += u64::from(late);
         self.running += 1;

@@ -8,6 +8,7 @@ use crate::{
     commands::fields::number,
     output::{self, count, percent},
     progress,
+    spark::{cut, sparkline},
 };
 
 /// How things stand at one moment of the run.
@@ -171,24 +172,6 @@ fn arrivals(now: &Moment) -> String {
 fn agents(now: &Moment) -> String {
     let Moment { desired, busy, ready, starting, .. } = now;
     format!("{desired} wanted: {busy} busy, {ready} ready, {starting} starting")
-}
-
-/// Draws values as bars from 0 to the greatest: at most `width` of them, each the greatest of its stretch of time.
-fn sparkline(values: &[f64], width: usize) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let greatest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
-    let most = greatest(values).max(f64::MIN_POSITIVE);
-    let bars = values.len().min(width);
-    let stretch = |bar: usize| &values[bar * values.len() / bars..(bar + 1) * values.len() / bars];
-    let drawn: String = (0..bars).map(|bar| BARS[(greatest(stretch(bar)) / most * 7.0).round() as usize]).collect();
-    format!("{drawn:<width$}")
-}
-
-fn cut(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]

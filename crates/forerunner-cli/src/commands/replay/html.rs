@@ -1,5 +1,6 @@
 //! The page: figures and plots in one file that needs nothing else.
 
+use forerunner_http::{FORMS_JS, THEME_CSS};
 use serde::Serialize;
 
 use super::{
@@ -51,7 +52,8 @@ pub fn page(study: &Study) -> String {
     let cells: Vec<CellView> = (0..study.cells.len()).map(|cell| view(study, cell)).collect();
     // Numbers and texts always have a JSON form; `<` is escaped so that no text can end the script.
     let data = serde_json::to_string(&cells).unwrap_or_default().replace('<', "\\u003c");
-    FRAME.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", SCRIPT).replace("/*DATA*/", &data)
+    let (style, script) = (format!("{THEME_CSS}{STYLE}"), format!("{FORMS_JS}{SCRIPT}"));
+    FRAME.replace("/*STYLE*/", &style).replace("/*SCRIPT*/", &script).replace("/*DATA*/", &data)
 }
 
 fn view(study: &Study, cell: usize) -> CellView<'_> {

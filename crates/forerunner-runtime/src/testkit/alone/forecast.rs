@@ -17,7 +17,10 @@ use crate::{
         messages::{GetDecisions, GetForecast},
     },
     pool::messages::{GetPool, PoolSample},
-    queue::messages::{Nudge, QueueSample, TakeSample},
+    queue::{
+        messages::{Nudge, QueueSample, TakeSample},
+        waits::Waits,
+    },
     spec::PolicyMaker,
     status::{Cause, ColdStart, DecisionRecord, ForecastStatus, PoolState},
 };
@@ -169,6 +172,7 @@ impl Handler<TakeSample> for LookedAt {
             arrivals: now.arrivals,
             starts: now.starts,
             late: now.late,
+            waits: Waits::default(),
             completions: now.completions,
             service_sum_s: now.mean_service_s * now.completions as f64,
             context_sum_bytes: 0,

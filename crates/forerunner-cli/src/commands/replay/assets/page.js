@@ -4,33 +4,14 @@
   const byId = (id) => document.getElementById(id);
   const W = 1140, LEFT = 58, RIGHT = 14;
 
-  // ---- numbers for people -------------------------------------------------------------------
-  const digits = (x, n) => x.toLocaleString("en", { maximumFractionDigits: n, minimumFractionDigits: n });
-  const number = (x) => x == null ? "–" : Math.abs(x) >= 100 || Number.isInteger(x) ? digits(Math.round(x), 0)
-    : Math.abs(x) >= 10 ? digits(x, 1) : digits(x, 2);
-  const percent = (x) => x == null ? "–" : x > 0 && x < 0.00005 ? "< 0.01 %" : digits(100 * x, 2) + " %";
-  const ratio = (x) => x == null ? "–" : digits(x, 2);
-  const seconds = (s) => s == null ? "–" : s < 0.9995 ? Math.round(s * 1000) + " ms" : s < 100 ? digits(s, s < 10 ? 2 : 1) + " s"
-    : s < 3599.5 ? Math.floor(Math.round(s) / 60) + " min " + Math.round(s) % 60 + " s" : Math.floor(Math.round(s / 60) / 60) + " h " + Math.round(s / 60) % 60 + " min";
-  const clock = (s) => {
-    const t = Math.round(s), h = Math.floor(t / 3600), two = (x) => String(x).padStart(2, "0");
-    return h + ":" + two(Math.floor(t % 3600 / 60)) + ":" + two(t % 60);
-  };
+  const { digits, number, percent, ratio, seconds, clock, nice, timeSteps, greatest, fixed, lineD, areaDs } = forms;
   const escape = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
   // ---- scales and axes ----------------------------------------------------------------------
-  const nice = (span, about) => {
-    const raw = span / about, power = 10 ** Math.floor(Math.log10(raw)), lead = raw / power;
-    return (lead < 1.5 ? 1 : lead < 3.5 ? 2 : lead < 7.5 ? 5 : 10) * power;
-  };
-  const timeSteps = [1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
   const timeLabel = (t, step) => step >= 86400 ? "day " + Math.round(t / 86400)
     : step >= 3600 ? Math.round(t / 3600) + " h" : step >= 60 ? Math.round(t / 60) + " min" : Math.round(t) + " s";
   const line = (x1, y1, x2, y2, kind) => `<line class="${kind}" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
   const text = (x, y, words, anchor = "start", kind = "") => `<text x="${x}" y="${y}" text-anchor="${anchor}" class="${kind}">${escape(words)}</text>`;
-  const fixed = (x) => Math.round(x * 10) / 10;
-
-  const greatest = (...lists) => lists.flat().reduce((most, x) => x > most ? x : most, 0);
 
   // ---- the plots over time ------------------------------------------------------------------
   function timePlot({ title, unit, height, top, series, cell, limit, extra, last }) {
@@ -64,28 +45,10 @@
     return `<div class="plot"><div class="head"><strong>${title} <small class="soft">${unit}</small></strong><span class="keys">${keys}</span></div>${out}</div>`;
   }
   function path(values, x, y, colour, width, steps) {
-    let d = "", pen = false, before = 0;
-    values.forEach((v, i) => {
-      if (v == null) { pen = false; return; }
-      const [px, py] = [fixed(x(i)), fixed(y(v))];
-      d += !pen ? `M${px} ${py}` : steps ? `H${px}${py === before ? "" : "V" + py}` : `L${px} ${py}`;
-      pen = true; before = py;
-    });
-    return `<path d="${d}" fill="none" stroke="var(--${colour})" stroke-width="${width}" stroke-linejoin="round"/>`;
+    return `<path d="${lineD(values, x, y, steps)}" fill="none" stroke="var(--${colour})" stroke-width="${width}" stroke-linejoin="round"/>`;
   }
   function area(low, high, x, y, colour, opacity) {
-    let out = "", start = -1;
-    const close = (end) => {
-      if (start < 0) return;
-      let d = "";
-      for (let i = start; i < end; i++) d += (i === start ? "M" : "L") + fixed(x(i)) + " " + fixed(y(high[i]));
-      for (let i = end - 1; i >= start; i--) d += "L" + fixed(x(i)) + " " + fixed(y(low[i]));
-      out += `<path d="${d}Z" fill="var(--${colour})" opacity="${opacity}"/>`;
-      start = -1;
-    };
-    high.forEach((v, i) => { if (v == null || low[i] == null) close(i); else if (start < 0) start = i; });
-    close(high.length);
-    return out;
+    return areaDs(low, high, x, y).map((d) => `<path d="${d}" fill="var(--${colour})" opacity="${opacity}"/>`).join("");
   }
 
   function plots(cell) {

@@ -1,0 +1,99 @@
+//! The charts of a frame: how a pool did over the last minutes.
+
+use serde_json::Value;
+
+use super::{
+    facts::{Past, brief, greatest, late_share, rate, told},
+    frame::Line,
+};
+use crate::{
+    commands::fields::{NOTHING, number},
+    output::{late, percent},
+    spark::{Moment, bars},
+};
+
+/// Rows of [`charts`] without those of the arrivals.
+pub const CHART_ROWS: usize = 5;
+/// Width of the names of charts.
+const NAME: usize = 10;
+
+/// How it went over the last minutes.
+pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<Line> {
+    let past = Past::of(history);
+    let room = width.saturating_sub(NAME + 2 + 40).clamp(12, 180);
+    let agents = |name| past.row(name);
+    let most = ["desired", "busy", "ready"].map(|name| greatest(&agents(name))).into_iter().fold(1.0, f64::max);
+    let chart = |name: &str, moments: &[Moment], most: f64, said: String| {
+        Line::plain(format!("{name:<NAME$}{}  {said}", bars(moments, most, room, 1)[0]))
+    };
+    let mut lines = arrivals(pool, &past, room, rows);
+    let waiting = past.row("greatest_depth");
+    let waits = past.row("wait_s.p99");
+    let span = past.len() as f64 * number(history, "slot_s").unwrap_or(0.0);
+    lines.extend([
+        chart("wanted", &agents("desired"), most, format!("{} wanted; {}", told(pool, "desired"), covered(span))),
+        chart(
+            "busy",
+            &agents("busy"),
+            most,
+            format!("{} busy, {} tasks run", told(pool, "agents.busy"), told(pool, "running")),
+        ),
+        chart(
+            "ready",
+            &agents("ready"),
+            most,
+            ["ready", "starting", "cooldown"]
+                .map(|name| {
+                    format!("{} {}", told(pool, &format!("agents.{name}")), name.replace("cooldown", "stopping"))
+                })
+                .join(", "),
+        ),
+        chart(
+            "waiting",
+            &waiting,
+            greatest(&waiting).max(1.0),
+            format!("{} now, {} at most", told(pool, "depth"), greatest(&waiting)),
+        ),
+        chart("wait p99", &waits, greatest(&waits), waits_said(pool)),
+    ]);
+    lines
+}
+
+fn arrivals(pool: &Value, past: &Past<'_>, room: usize, rows: usize) -> Vec<Line> {
+    let moments = past.arrivals();
+    let most = greatest(&moments);
+    let forecast = |name: &str| number(pool, &format!("decision.forecast.{name}"));
+    let expected = match forecast("rate_per_s") {
+        None if pool["decision"].is_null() => "nothing expected yet".to_owned(),
+        None => "the rule does not forecast".to_owned(),
+        expected => {
+            let (low, high) = (rate(forecast("rate_low")), rate(forecast("rate_high")));
+            format!("{}/s expected ({low}–{high}, ░)", rate(expected))
+        }
+    };
+    let said =
+        [format!("{}/s now, chart up to {}/s", rate(number(pool, "recent.rate_per_s")), rate(Some(most))), expected];
+    let drawn = bars(&moments, most, room, rows);
+    let line = |(row, drawn): (usize, &String)| {
+        let name = if row == 0 { "arrivals" } else { "" };
+        let said = said.get(row).map_or("", String::as_str);
+        Line::plain(format!("{name:<NAME$}{drawn}  {said}").trim_end())
+    };
+    drawn.iter().enumerate().map(line).collect()
+}
+
+fn waits_said(pool: &Value) -> String {
+    let Some(share) = late_share(pool) else { return "no task began in 5 min".to_owned() };
+    let allowed = number(pool, "objective.share").map_or(0.0, |share| 1.0 - share);
+    let wait = |name: &str| number(pool, &format!("recent.wait_s.{name}")).map_or_else(|| NOTHING.to_owned(), brief);
+    format!("{}; {} late, {} allowed", wait("p99"), late(share), percent(allowed))
+}
+
+/// How much time the charts are about.
+fn covered(span_s: f64) -> String {
+    match span_s {
+        s if s <= 0.0 => "nothing seen yet".to_owned(),
+        s if s < 120.0 => format!("the last {s:.0} s"),
+        s => format!("the last {:.0} min", s / 60.0),
+    }
+}

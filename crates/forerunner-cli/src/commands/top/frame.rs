@@ -1,0 +1,102 @@
+//! What stands where: a frame for a terminal of any size from 80 by 24 on.
+
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
+
+use super::{charts, sections};
+use crate::{commands::fields, spark::cut};
+
+/// Columns and rows of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// As usual.
+    Plain,
+    /// It stands out.
+    Strong,
+    /// It stands back.
+    Faint,
+    /// It tells of something bad.
+    Bad,
+}
+
+/// A line of a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The text, no wider than the terminal.
+    pub text: String,
+    /// How it looks.
+    pub tone: Tone,
+}
+
+impl Line {
+    /// A line as usual.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: Tone::Plain }
+    }
+
+    /// A line with another tone.
+    pub fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone }
+    }
+}
+
+/// Rows that are shared by what can have more or fewer of them.
+struct Shares {
+    pools: usize,
+    arrivals: usize,
+    decisions: usize,
+    agents: usize,
+}
+
+/// Draws what was seen. `trouble` says why it is not new.
+pub fn frame(seen: &Value, size: Size, trouble: Option<&str>) -> Vec<Line> {
+    let mut lines = sections::head(seen, size.width, trouble);
+    let pools = fields::list(seen, "pools");
+    let chosen = pools.iter().find(|pool| pool["name"] == seen["pool"]);
+    let Some(pool) = chosen else {
+        lines.extend(sections::no_pools());
+        return fitted(lines, size);
+    };
+    let notices = sections::notices(pool, seen);
+    let foot = sections::foot(pools.len());
+    let shares = share_out(size.height, pools.len(), lines.len() + notices.len());
+    lines.extend(sections::pools(pools, &seen["pool"], shares.pools, size.width));
+    lines.push(Line::plain(""));
+    lines.extend(sections::title(pool));
+    lines.extend(notices);
+    lines.extend(charts::charts(pool, &seen["history"], size.width, shares.arrivals));
+    lines.push(Line::plain(""));
+    lines.extend(sections::decisions(fields::list(seen, "decisions"), shares.decisions));
+    lines.extend(sections::agents(fields::list(seen, "agents"), &seen["history"], shares.agents));
+    let mut lines = fitted(lines, Size { height: size.height.saturating_sub(1), ..size });
+    lines.push(foot);
+    fitted(lines, size)
+}
+
+/// Divides the rows of a terminal. `taken` are those of the head and of notices.
+fn share_out(height: usize, pools: usize, taken: usize) -> Shares {
+    let pool_rows = pools.min((height / 6).max(2));
+    let arrivals = (height.saturating_sub(24) / 6 + 2).min(8);
+    // Headings, titles, empty lines, the foot, and charts that have one row each.
+    let fixed = taken + 1 + pool_rows + 1 + sections::TITLE_ROWS + arrivals + charts::CHART_ROWS + 1 + 2 + 1;
+    let rest = height.saturating_sub(fixed).max(2);
+    Shares { pools: pool_rows, arrivals, decisions: rest.div_ceil(2), agents: rest / 2 }
+}
+
+/// Cuts what does not fit.
+fn fitted(lines: Vec<Line>, size: Size) -> Vec<Line> {
+    let cut_line = |line: Line| match line.text.width() > size.width {
+        true => Line { text: cut(&line.text, size.width), ..line },
+        false => line,
+    };
+    lines.into_iter().take(size.height).map(cut_line).collect()
+}

@@ -1,0 +1,116 @@
+//! Asks a service all that a frame shows: one JSON value, which is also what `--output json` writes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    client::{Client, Problem, encode},
+    commands::fields,
+    exit::NotReachable,
+};
+
+/// How long a service may take for all answers of a look.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Decisions that are asked for: more than a screen has lines for.
+const DECISIONS: usize = 50;
+
+/// Looks at one service.
+pub struct Looker {
+    client: Client,
+    /// The pool in depth; the first one if there is none.
+    pool: Option<String>,
+}
+
+impl Looker {
+    /// Looks at the service that `client` speaks to.
+    pub const fn new(client: Client, pool: Option<String>) -> Self {
+        Self { client, pool }
+    }
+
+    /// Shows the pool after the one that was seen, or the one before it.
+    pub fn choose(&mut self, seen: &Value, after: bool) {
+        let names: Vec<&str> = fields::list(seen, "pools").iter().filter_map(|pool| pool["name"].as_str()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let at = names.iter().position(|name| seen["pool"] == *name).unwrap_or(0);
+        let step = if after { 1 } else { names.len() - 1 };
+        self.pool = Some(names[(at + step) % names.len()].to_owned());
+    }
+
+    /// Asks all that a frame shows.
+    ///
+    /// # Errors
+    /// [`NotReachable`] without an answer in time, [`Problem`] when the service refuses.
+    pub async fn look(&self) -> anyhow::Result<Value> {
+        let silent = || NotReachable {
+            server: self.client.server().to_owned(),
+            reason: format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        timeout(PATIENCE, self.ask()).await.map_err(|_| silent())?
+    }
+
+    async fn ask(&self) -> anyhow::Result<Value> {
+        let pools = self.list("/v1/pools", "pools").await?;
+        let nodes = self.list("/v1/nodes", "nodes").await?;
+        let first = || pools.as_array().and_then(|pools| pools.first()?["name"].as_str().map(str::to_owned));
+        let pool = self.pool.clone().or_else(first);
+        let mut seen = json!({
+            "server": self.client.server(),
+            "ready": self.readiness().await?,
+            "nodes": nodes,
+            "pools": pools,
+            "pool": pool,
+        });
+        if let Some(pool) = pool {
+            let base = format!("/v1/pools/{}", encode(&pool));
+            seen["history"] = self.client.get(format!("{base}/history?minutes=15")).await?;
+            seen["decisions"] = self.list(&format!("{base}/decisions?limit={DECISIONS}"), "decisions").await?;
+            seen["agents"] = self.list(&format!("{base}/agents"), "agents").await?;
+        }
+        Ok(seen)
+    }
+
+    async fn list(&self, path: &str, name: &str) -> anyhow::Result<Value> {
+        Ok(self.client.get(path).await?[name].take())
+    }
+
+    /// A node that takes no traffic still shows how it stands.
+    async fn readiness(&self) -> anyhow::Result<Value> {
+        match self.client.get("/readyz").await {
+            Ok(ready) => Ok(ready),
+            Err(error) => match error.downcast_ref::<Problem>() {
+                Some(problem) => Ok(json!({ "status": "not-ready", "detail": problem.detail })),
+                None => Err(error),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_chosen_in_a_circle() {
+        let pools = json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]);
+        let mut looker = Looker::new(Client::new("http://127.0.0.1:1").expect("an address"), None);
+        let mut chosen = |at: &str, after| {
+            looker.choose(&json!({ "pools": pools, "pool": at }), after);
+            looker.pool.clone().expect("there are some")
+        };
+        assert_eq!(
+            [chosen("a", true), chosen("c", true), chosen("a", false), chosen("c", false)],
+            ["b", "a", "c", "b"]
+        );
+    }
+
+    #[test]
+    fn where_there_are_no_pools_none_is_chosen() {
+        let mut looker = Looker::new(Client::new("http://127.0.0.1:1").expect("an address"), None);
+        looker.choose(&json!({ "pools": [] }), true);
+        assert_eq!(looker.pool, None);
+    }
+}

@@ -1,0 +1,118 @@
+//! `forerunner top`: the dashboard in a terminal.
+
+mod charts;
+mod facts;
+mod frame;
+mod look;
+mod screen;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
+
+use self::{
+    frame::{Size, frame},
+    look::Looker,
+    screen::{Key, Screen},
+};
+use crate::{cli::ServerArgs, client::Client, output::Output, signals::Signals};
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// The pool to show in depth; the first one unless said.
+    pool: Option<String>,
+    /// Print how things stand now, and end. Also what happens when standard output is no terminal.
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Time from one look to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How large a frame is that no terminal shows.
+const OFF_TERMINAL: Size = Size { width: 100, height: 40 };
+
+/// Watches a service until it is told to stop.
+pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
+    let mut looker = Looker::new(Client::new(&args.server.server)?, args.pool);
+    if out.is_json() {
+        return lines(&looker, args.once).await;
+    }
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if args.once || !is_terminal {
+        let seen = looker.look().await?;
+        let size = screen::size().filter(|_| is_terminal).unwrap_or(OFF_TERMINAL);
+        let mut lines = frame(&seen, size, None);
+        // The last one names keys, and nobody reads keys here.
+        lines.pop();
+        let texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
+        return out.line(texts.join("\n").trim_end());
+    }
+    // What cannot be had at the start is an error, and leaves the terminal as it is.
+    let seen = looker.look().await?;
+    watch(&mut looker, seen).await
+}
+
+/// Writes an object a second, until nobody reads them any more.
+async fn lines(looker: &Looker, once: bool) -> anyhow::Result<()> {
+    loop {
+        let begun = Instant::now();
+        let seen = looker.look().await?;
+        if !write_line(&seen)? || once {
+            return Ok(());
+        }
+        sleep_until(begun + PERIOD).await;
+    }
+}
+
+/// Answers whether somebody reads.
+fn write_line(seen: &Value) -> anyhow::Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{seen}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
+/// Draws a frame after each look and each key. The screen is as it was before, however this ends.
+async fn watch(looker: &mut Looker, mut seen: Value) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let mut screen = Screen::open()?;
+    let mut trouble = None;
+    let mut next = Instant::now() + PERIOD;
+    loop {
+        screen.draw(&frame(&seen, screen.size(), trouble.as_deref()))?;
+        let look = async {
+            sleep_until(next).await;
+            looker.look().await
+        };
+        tokio::select! {
+            () = signals.next() => return Ok(()),
+            key = screen.key() => match key {
+                Key::Quit => return Ok(()),
+                Key::Redraw => {}
+                Key::Next | Key::Previous => {
+                    looker.choose(&seen, key == Key::Next);
+                    next = Instant::now();
+                }
+            },
+            looked = look => {
+                next = Instant::now() + PERIOD;
+                match looked {
+                    Ok(now) => (seen, trouble) = (now, None),
+                    Err(error) => trouble = Some(format!("{error:#}")),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The last hour of a pool in slots of five seconds: what was expected for each, and what came.
+
+use std::collections::VecDeque;
+
+use forerunner_core::{AgentCounts, Timestamp};
+use forerunner_forecast::Forecast;
+
+use crate::{
+    queue::waits::Waits,
+    status::{HistoryPoint, Recent},
+};
+
+/// Length of a slot, in microseconds.
+const SLOT_US: i64 = 5_000_000;
+/// The same in seconds.
+pub(crate) const SLOT_S: f64 = SLOT_US as f64 / 1e6;
+/// Slots kept of the past: an hour. A slot takes 2.3 KiB at most, and some 200 bytes usually.
+const PAST: i64 = 720;
+/// Slots ahead of now for which a forecast is kept: ten minutes.
+const AHEAD: i64 = 120;
+/// A forecast stands for at most as many slots that were skipped, as when the cold start was measured anew.
+const SKIPPED: i64 = 12;
+/// Slots that say how many tasks arrive now.
+const NOW: usize = 3;
+/// Slots that say how long tasks waited lately: five minutes.
+const LATELY: usize = 60;
+
+/// What a look at queue and pool found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    pub(crate) at: Timestamp,
+    /// Seconds since the look before.
+    pub(crate) span_s: f64,
+    pub(crate) arrivals: u64,
+    pub(crate) waits: Waits,
+    pub(crate) depth: u32,
+    /// Agents wanted, as far as that is carried out.
+    pub(crate) desired: u32,
+    /// Agents that the policy would have.
+    pub(crate) advised: u32,
+    pub(crate) agents: AgentCounts,
+    pub(crate) forecast: Option<Forecast>,
+}
+
+/// What does not add up but stands until it changes.
+#[derive(Debug, Clone, Copy)]
+struct Levels {
+    depth: u32,
+    desired: u32,
+    advised: u32,
+    agents: AgentCounts,
+}
+
+/// Expected arrivals per second: in the middle, and the edges of the band.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    rate: f64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    /// Seconds of it that were looked at.
+    seen_s: f64,
+    arrivals: f64,
+    waits: Waits,
+    greatest_depth: u32,
+    levels: Option<Levels>,
+    expected: Option<Expected>,
+}
+
+/// Slots in a row, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    /// Number of the first slot, counted from 1970.
+    first: i64,
+    slots: VecDeque<Slot>,
+    /// The slot of the newest look, and what it found.
+    newest: Option<(i64, Levels)>,
+    /// The slot of the newest forecast.
+    foreseen: Option<i64>,
+}
+
+impl Timeline {
+    pub(crate) fn note(&mut self, look: &Look) {
+        let number = number_of(look.at);
+        self.begin(number);
+        self.hold_levels(number);
+        self.spread(look, number);
+        let levels = Levels { depth: look.depth, desired: look.desired, advised: look.advised, agents: look.agents };
+        let slot = self.slot(number);
+        slot.waits.absorb(&look.waits);
+        slot.greatest_depth = slot.greatest_depth.max(look.depth);
+        slot.levels = Some(levels);
+        self.newest = Some((number, levels));
+        if let Some(forecast) = look.forecast {
+            self.foresee(look.at, number, forecast);
+        }
+        self.forget(number);
+    }
+
+    /// Begins anew where nothing that is kept has to do with this time: at first, and when the clock was set.
+    fn begin(&mut self, number: i64) {
+        // Clocks are corrected by a little all the time.
+        let known = self.newest.is_some_and(|(newest, _)| (-SKIPPED..=PAST).contains(&(number - newest)));
+        if !known {
+            *self = Self { first: number, ..Self::default() };
+        }
+    }
+
+    /// A policy that looks rarely leaves slots out: there everything stood as before.
+    fn hold_levels(&mut self, number: i64) {
+        let Some((newest, levels)) = self.newest else { return };
+        for between in newest + 1..number {
+            let slot = self.slot(between);
+            slot.levels = Some(levels);
+            slot.greatest_depth = levels.depth;
+        }
+    }
+
+    /// Deals the arrivals to the slots of the time in which they came.
+    fn spread(&mut self, look: &Look, number: i64) {
+        let at_us = look.at.as_micros();
+        let from_us = (at_us - (look.span_s * 1e6) as i64).max(self.first * SLOT_US);
+        let span_us = at_us - from_us;
+        if span_us <= 0 {
+            // The very first look: nothing says since when.
+            return;
+        }
+        for part in from_us.div_euclid(SLOT_US)..=number {
+            let (begin, end) = (from_us.max(part * SLOT_US), at_us.min((part + 1) * SLOT_US));
+            let share = (end - begin).max(0) as f64;
+            let slot = self.slot(part);
+            slot.seen_s += share / 1e6;
+            slot.arrivals += look.arrivals as f64 * share / span_us as f64;
+        }
+    }
+
+    /// Keeps a forecast where it is for: ahead of now.
+    fn foresee(&mut self, at: Timestamp, number: i64, forecast: Forecast) {
+        let for_us = at.as_micros().saturating_add((forecast.horizon_s.clamp(0.0, 3_600.0) * 1e6) as i64);
+        let target = for_us.div_euclid(SLOT_US).clamp(number, number + AHEAD);
+        let before = self.foreseen.filter(|before| *before < target && target - before <= SKIPPED);
+        let Forecast { rate_per_s: rate, rate_low: low, rate_high: high, .. } = forecast;
+        for slot in before.map_or(target, |before| before + 1)..=target {
+            self.slot(slot).expected = Some(Expected { rate, low, high });
+        }
+        self.foreseen = Some(target);
+    }
+
+    fn forget(&mut self, number: i64) {
+        while self.first <= number - PAST && self.slots.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    /// The slot with this number, at most [`PAST`] and [`AHEAD`] from those there are; one before the first is the first.
+    fn slot(&mut self, number: i64) -> &mut Slot {
+        let place = usize::try_from(number - self.first).unwrap_or(0);
+        if place >= self.slots.len() {
+            self.slots.resize_with(place + 1, Slot::default);
+        }
+        &mut self.slots[place]
+    }
+
+    /// The last `minutes` before `now`, and what is expected after it.
+    pub(crate) fn points(&self, now: Timestamp, minutes: u32) -> Vec<HistoryPoint> {
+        let from = number_of(now) - i64::from(minutes) * 60 * 1_000_000 / SLOT_US;
+        let numbered = self.slots.iter().enumerate().map(|(place, slot)| (self.first + place as i64, slot));
+        numbered.filter(|(number, _)| *number > from).map(|(number, slot)| slot.point(number)).collect()
+    }
+
+    /// How long the tasks that began in these minutes waited.
+    pub(crate) fn waits(&self, now: Timestamp, minutes: u32) -> Waits {
+        self.sum_waits(now, i64::from(minutes) * 60 * 1_000_000 / SLOT_US)
+    }
+
+    fn sum_waits(&self, now: Timestamp, slots: i64) -> Waits {
+        let from = number_of(now) - slots;
+        let skipped = usize::try_from(from + 1 - self.first).unwrap_or(0);
+        self.slots.iter().skip(skipped).fold(Waits::default(), |mut sum, slot| {
+            sum.absorb(&slot.waits);
+            sum
+        })
+    }
+
+    /// When what is kept begins.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        self.newest.map(|_| Timestamp::from_micros(self.first * SLOT_US))
+    }
+
+    /// How it goes just now.
+    pub(crate) fn recent(&self) -> Recent {
+        let Some((newest, _)) = self.newest else { return Recent::default() };
+        let looked_at = usize::try_from(newest + 1 - self.first).unwrap_or(0);
+        let last = |count: usize| self.slots.iter().take(looked_at).skip(looked_at.saturating_sub(count));
+        let sum = |of: fn(&Slot) -> f64, count: usize| last(count).map(of).sum::<f64>();
+        let now_s = sum(|slot| slot.seen_s, NOW);
+        let mut waits = Waits::default();
+        last(LATELY).for_each(|slot| waits.absorb(&slot.waits));
+        Recent {
+            rate_per_s: (now_s > 0.0).then(|| rounded(sum(|slot| slot.arrivals, NOW) / now_s)),
+            span_s: rounded(sum(|slot| slot.seen_s, LATELY)),
+            started: waits.started(),
+            late: waits.late(),
+            wait_s: waits.summary(),
+        }
+    }
+}
+
+impl Slot {
+    fn point(&self, number: i64) -> HistoryPoint {
+        let level = |of: fn(&Levels) -> u32| self.levels.as_ref().map(of);
+        let expected = |of: fn(&Expected) -> f64| self.expected.as_ref().map(of).map(rounded);
+        HistoryPoint {
+            at: Timestamp::from_micros(number * SLOT_US),
+            rate_per_s: (self.seen_s > 0.0).then(|| rounded(self.arrivals / self.seen_s)),
+            expected_per_s: expected(|band| band.rate),
+            low_per_s: expected(|band| band.low),
+            high_per_s: expected(|band| band.high),
+            depth: level(|levels| levels.depth),
+            greatest_depth: self.levels.map(|_| self.greatest_depth),
+            desired: level(|levels| levels.desired),
+            advised: level(|levels| levels.advised),
+            ready: level(|levels| levels.agents.ready),
+            busy: level(|levels| levels.agents.busy),
+            starting: level(|levels| levels.agents.starting),
+            cooldown: level(|levels| levels.agents.cooldown),
+            started: self.waits.started(),
+            late: self.waits.late(),
+            wait_s: self.waits.summary(),
+        }
+    }
+}
+
+fn number_of(at: Timestamp) -> i64 {
+    at.as_micros().div_euclid(SLOT_US)
+}
+
+/// To four digits behind the point: what the others say is noise, and long in JSON.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Begins at the start of a slot.
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000 + (seconds * 1e6) as i64)
+    }
+
+    fn look(seconds: f64, span_s: f64, arrivals: u64) -> Look {
+        Look { at: at(seconds), span_s, arrivals, ..Look::default() }
+    }
+
+    fn rates(timeline: &Timeline, now: f64) -> Vec<Option<f64>> {
+        timeline.points(at(now), 60).iter().map(|point| point.rate_per_s).collect()
+    }
+
+    #[test]
+    fn arrivals_are_counted_where_they_came() {
+        let mut timeline = Timeline::default();
+        timeline.note(&look(0.0, 1.0, 9));
+        for second in 1..=7 {
+            timeline.note(&look(f64::from(second), 1.0, 2));
+        }
+        // The first look does not know how far back its count goes; the slot of now has two seconds so far.
+        assert_eq!(rates(&timeline, 7.0), [Some(2.0), Some(2.0)]);
+        assert_eq!(timeline.recent().rate_per_s, Some(2.0));
+    }
+
+    #[test]
+    fn a_rare_look_tells_of_all_slots_since_the_one_before() {
+        let mut timeline = Timeline::default();
+        timeline.note(&Look { depth: 3, ..look(0.0, 1.0, 0) });
+        timeline.note(&Look { depth: 5, ..look(20.0, 20.0, 60) });
+        let points = timeline.points(at(20.0), 60);
+        assert_eq!(rates(&timeline, 20.0)[..4], [Some(3.0); 4]);
+        let depths: Vec<_> = points.iter().map(|point| point.depth.unwrap()).collect();
+        assert_eq!(depths, [3, 3, 3, 3, 5]);
+    }
+
+    #[test]
+    fn a_forecast_stands_where_it_is_for_and_reaches_beyond_now() {
+        let mut timeline = Timeline::default();
+        let expecting = |seconds: f64, horizon_s: f64, rate_per_s: f64| {
+            let forecast = Forecast { horizon_s, rate_per_s, ..Forecast::default() };
+            Look { forecast: Some(forecast), ..look(seconds, 1.0, 0) }
+        };
+        timeline.note(&expecting(0.0, 11.0, 4.0));
+        timeline.note(&expecting(1.0, 21.0, 6.0));
+        let expected: Vec<_> =
+            timeline.points(at(1.0), 60).iter().map(|point| (point.expected_per_s, point.desired)).collect();
+        assert_eq!(expected, [(None, Some(0)), (None, None), (Some(4.0), None), (Some(6.0), None), (Some(6.0), None)]);
+    }
+
+    #[test]
+    fn an_hour_is_kept_and_no_more() {
+        let mut timeline = Timeline::default();
+        for second in 0..8_000 {
+            let forecast = Forecast { horizon_s: 9_999.0, ..Forecast::default() };
+            timeline.note(&Look { forecast: Some(forecast), ..look(f64::from(second), 1.0, 1) });
+        }
+        assert!(timeline.slots.len() as i64 <= PAST + AHEAD + 1, "{}", timeline.slots.len());
+        let past = |minutes| timeline.points(at(7_999.0), minutes).iter().filter(|p| p.rate_per_s.is_some()).count();
+        assert_eq!((past(60), past(15), past(1)), (720, 180, 12));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_begins_a_new_timeline() {
+        let mut timeline = Timeline::default();
+        timeline.note(&look(0.0, 1.0, 1));
+        timeline.note(&look(1.0, 1.0, 1));
+        for elsewhere in [1e9, -1e6] {
+            timeline.note(&look(elsewhere, 1.0, 1));
+            assert_eq!(timeline.slots.len(), 1);
+        }
+    }
+
+    #[test]
+    fn waits_are_those_of_the_minutes_asked_for() {
+        let mut timeline = Timeline::default();
+        let waited = |seconds: f64, wait_s: f64| {
+            let mut waits = Waits::default();
+            waits.note(wait_s, wait_s > 1.0);
+            Look { waits, ..look(seconds, 1.0, 0) }
+        };
+        timeline.note(&waited(0.0, 8.0));
+        timeline.note(&waited(400.0, 0.5));
+        let over = |minutes| timeline.waits(at(400.0), minutes);
+        assert_eq!((over(15).started(), over(15).late(), over(5).started(), over(5).late()), (2, 1, 1, 0));
+        let recent = timeline.recent();
+        assert_eq!((recent.started, recent.late, recent.wait_s.unwrap().max), (1, 0, 0.5));
+    }
+}
