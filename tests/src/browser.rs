@@ -147,12 +147,6 @@ impl Browser {
         self.complaints.clone()
     }
 
-    /// Takes a picture of the page, as PNG in base64.
-    pub async fn picture(&mut self) -> String {
-        let picture = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
-        picture["data"].as_str().unwrap_or_default().to_owned()
-    }
-
     async fn call(&mut self, method: &str, params: Value) -> Value {
         self.calls += 1;
         let mut call = json!({ "id": self.calls, "method": method, "params": params });

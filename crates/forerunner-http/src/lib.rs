@@ -1,4 +1,5 @@
-//! The HTTP service of Forerunner: tasks, pools, contexts and the node itself under `/v1`, `/metrics` and `/readyz`.
+//! The HTTP service of Forerunner: tasks, pools, contexts and the node itself under `/v1`, `/metrics` and `/readyz`,
+//! and a dashboard for browsers at `/`.
 //!
 //! Knows the runtime's `Handle` and no actor: a handler parses, calls the handle, and renders. Problems are answered as
 //! RFC 9457 describes, with the kinds of [`PROBLEMS`]. It holds no state of its own but whether it is on its way down,
