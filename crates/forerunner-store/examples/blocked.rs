@@ -158,7 +158,7 @@ impl Queue {
                 return Ok(ended);
             }
             ended += claimed.len();
-            self.store.settle(claimed.iter().map(|task| done(task)).collect()).await?;
+            self.store.settle(claimed.iter().map(done).collect()).await?;
         }
     }
 }
