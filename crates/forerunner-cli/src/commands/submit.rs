@@ -73,6 +73,7 @@ pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
     if let Some(name) = &args.file.file {
         return file::run(&client, &args.pool, name, &args.file, out).await;
     }
+    args.file.refuse_without_file()?;
     let body = body(&args)?;
     if args.count == 1 {
         let answer = submit(&client, &args, &body).await?;
@@ -216,6 +217,8 @@ mod tests {
             assert!(Cli::try_parse_from(&line).is_err(), "{line:?}");
         }
         assert!(Cli::try_parse_from(["forerunner", "submit", "coder", "--key-prefix", "x"]).is_err());
+        let beside = parsed(&["coder", "--input", "1", "--key-prefix", "x"]);
+        assert_eq!(crate::exit::code(&beside.file.refuse_without_file().unwrap_err()), 2);
         let args = parsed(&["coder", "--file", "-", "--key-prefix", "import-7", "--patience", "5m"]);
         assert_eq!(args.file.file.as_deref(), Some("-"));
     }

@@ -53,8 +53,13 @@ impl History {
         self.decisions.iter().rev().take(limit).cloned().collect()
     }
 
+    /// The decision with this number, or the one that took its place: of looks in a row that change nothing the newest is
+    /// kept.
     pub(crate) fn decision(&self, seq: u64) -> Option<&DecisionRecord> {
-        self.decisions.iter().rev().find(|record| record.seq == seq)
+        let place = self.decisions.partition_point(|record| record.seq < seq);
+        // What is before the oldest that is kept may be anything.
+        let known = place > 0 || self.decisions.front().is_some_and(|oldest| oldest.seq == seq);
+        self.decisions.get(place).filter(|_| known)
     }
 
     /// The decisions since `from` that asked for another size than the one before, oldest first, and whether there were
@@ -181,6 +186,16 @@ mod tests {
             },
             mode: Mode::Act,
         }
+    }
+
+    #[test]
+    fn a_number_stands_for_the_decision_that_took_its_place() {
+        let mut history = History::default();
+        for (seq, before, desired) in [(3, 1, 2), (4, 2, 2), (5, 2, 2), (6, 2, 2), (7, 2, 3), (8, 3, 3)] {
+            history.keep(decided(seq, before, desired));
+        }
+        let found = |seq| history.decision(seq).map(|record| record.seq);
+        assert_eq!([2, 3, 4, 6, 7, 8, 9].map(found), [None, Some(3), Some(6), Some(6), Some(7), Some(8), None]);
     }
 
     #[test]

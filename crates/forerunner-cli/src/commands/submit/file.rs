@@ -45,15 +45,36 @@ pub struct FileArgs {
     patience: Option<Duration>,
 }
 
+impl FileArgs {
+    /// Refuses what is about a file without one. The parser lets it pass beside flags that exclude a file.
+    pub fn refuse_without_file(&self) -> anyhow::Result<()> {
+        let given = [("--key-prefix", self.key_prefix.is_some()), ("--patience", self.patience.is_some())];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(Usage(format!("{flag} is for the lines of a file; add --file FILE, or leave it out")).into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Submits all tasks of a file, in its order.
 pub async fn run(client: &Client, pool: &str, file: &str, args: &FileArgs, out: &Output) -> anyhow::Result<()> {
     let prefix = args.key_prefix.as_deref();
+    if prefix == Some("") {
+        return Err(Usage(
+            "--key-prefix is empty; use a name of this file, so that no other has the same keys".to_owned(),
+        )
+        .into());
+    }
     if let Some(Err(error)) = prefix.map(|prefix| IdempotencyKey::new(key(prefix, u64::MAX))) {
         return Err(Usage(format!("--key-prefix: {error}, the number of the line included")).into());
     }
     let mut lines = Lines::open(file)?;
+    // So that from here on a service that does not answer is one that went away.
+    let _ = client.get(format!("/v1/pools/{}", encode(pool))).await?;
     let path = format!("/v1/pools/{}/tasks:batch", encode(pool));
-    let mut told = Told { out, bar: progress::counter("accepted"), accepted: 0, known: 0, refused: 0 };
+    let mut told = Told { out, bar: progress::counter("accepted"), accepted: 0, known: 0, refused: 0, gone: None };
     let sent = send_all(client, &path, &mut lines, args, &mut told).await;
     told.finish(sent)
 }
@@ -73,7 +94,7 @@ async fn send_all(
         if waiting.is_empty() {
             return Ok(());
         }
-        let batch: Vec<Line> = waiting.drain(..).collect();
+        let batch = take(&mut waiting);
         let before = told.accepted;
         let later = send(client, path, batch, told).await?;
         if told.accepted > before {
@@ -81,7 +102,7 @@ async fn send_all(
         }
         let left = patience.saturating_sub(moved.elapsed());
         match later.iter().map(|(_, problem)| problem.retry_after_s.unwrap_or(1)).max() {
-            Some(_) if left.is_zero() => return give_up(later, whole, told),
+            Some(_) if left.is_zero() => return give_up(later, whole && waiting.is_empty(), told),
             Some(secs) => {
                 told.bar.set_message("waiting");
                 let wait = Duration::from_secs(secs.clamp(*WAITS.start(), *WAITS.end()));
@@ -90,8 +111,21 @@ async fn send_all(
             }
             None => {}
         }
-        waiting.extend(later.into_iter().map(|(line, _)| line));
+        for (line, _) in later.into_iter().rev() {
+            waiting.push_front(line);
+        }
     }
+}
+
+/// Takes the first lines as a batch: one that is too large for a batch goes alone, and is refused alone.
+fn take(waiting: &mut VecDeque<Line>) -> Vec<Line> {
+    let mut bytes = 0;
+    let fits = waiting.iter().take_while(|line| {
+        bytes += line.text.len();
+        bytes <= FULL_BYTES
+    });
+    let count = fits.count().max(1);
+    waiting.drain(..count).collect()
 }
 
 /// Adds lines up to what a batch may have; answers whether there are no more.
@@ -148,43 +182,65 @@ async fn send(
 }
 
 /// A batch that was answered as a whole, or not at all.
-fn all_refused(error: anyhow::Error, batch: Vec<Line>, told: &Told<'_>) -> anyhow::Result<Vec<(Line, Problem)>> {
-    let (first, last) = (batch[0].number, batch[batch.len() - 1].number);
-    let place = || format!("lines {first} to {last}");
+fn all_refused(error: anyhow::Error, batch: Vec<Line>, told: &mut Told<'_>) -> anyhow::Result<Vec<(Line, Problem)>> {
+    let place = place_of(batch.iter());
     let Some(problem) = error.downcast_ref::<Problem>() else {
-        if told.accepted == 0 {
-            return Err(error);
-        }
         if batch.iter().all(|line| line.keyed) {
             let title = "No service answers".to_owned();
             let problem = || Problem { title: title.clone(), detail: format!("{error:#}"), ..Problem::default() };
-            return Ok(batch.into_iter().map(|line| (line, problem())).collect());
+            let later = batch.into_iter().map(|line| (line, problem())).collect();
+            told.gone = Some(error);
+            return Ok(later);
         }
         let unknown = "may have been accepted; with --key-prefix the command could be repeated";
-        return Err(error.context(format!("{} {unknown}", place())));
+        return Err(error.context(format!("{place} {unknown}")));
     };
+    if let [line] = &batch[..]
+        && problem.is("payload-too-large")
+    {
+        told.refused(line.number, &serde_json::to_value(problem)?)?;
+        return Ok(Vec::new());
+    }
     if batch.iter().all(|line| may_repeat(line, problem)) {
         return Ok(batch.into_iter().map(|line| (line, problem.clone())).collect());
     }
-    Err(error.context(place()))
+    Err(error.context(place))
+}
+
+/// Names lines that follow each other.
+fn place_of<'a>(mut lines: impl Iterator<Item = &'a Line>) -> String {
+    let first = lines.next().map_or(0, |line| line.number);
+    match lines.last() {
+        Some(last) => format!("lines {first} to {}", last.number),
+        None => format!("line {first}"),
+    }
 }
 
 /// Whether a task that was refused may be accepted later. What may have been done all the same is repeated only if that
 /// makes no second task.
 fn may_repeat(line: &Line, problem: &Problem) -> bool {
-    let undone = problem.is("queue-full") || problem.is("shutting-down");
     let unknown = problem.is("store-unavailable") || problem.is("outcome-unknown");
-    undone || (unknown && line.keyed)
+    is_undone(problem) || (unknown && line.keyed)
 }
 
-fn give_up(refused: Vec<(Line, Problem)>, whole: bool, told: &mut Told<'_>) -> anyhow::Result<()> {
-    let last = refused.last().map_or(0, |(line, _)| line.number);
-    for (line, problem) in refused {
+fn is_undone(problem: &Problem) -> bool {
+    problem.is("queue-full") || problem.is("shutting-down")
+}
+
+fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut Told<'_>) -> anyhow::Result<()> {
+    let last = later.last().map_or(0, |(line, _)| line.number);
+    let (undone, unsure): (Vec<_>, Vec<_>) = later.into_iter().partition(|(_, problem)| is_undone(problem));
+    for (line, problem) in undone {
         told.refused(line.number, &serde_json::to_value(problem)?)?;
     }
-    if !whole {
-        anyhow::bail!("lines after {last} were not sent");
+    let rest = if whole { String::new() } else { format!("lines after {last} were not sent") };
+    if let Some((_, problem)) = unsure.last() {
+        let why = told.gone.take().unwrap_or_else(|| anyhow::Error::new(problem.clone()));
+        let rest = if whole { rest } else { format!(", and {rest}") };
+        let place = place_of(unsure.iter().map(|(line, _)| line));
+        return Err(why.context(format!("{place} may have been accepted{rest}; repeat the command")));
     }
+    anyhow::ensure!(whole, rest);
     Ok(())
 }
 
@@ -195,6 +251,8 @@ struct Told<'a> {
     accepted: u64,
     known: u64,
     refused: u64,
+    /// What the connection said last when there was no answer.
+    gone: Option<anyhow::Error>,
 }
 
 impl Told<'_> {
@@ -291,18 +349,52 @@ mod tests {
         }
     }
 
+    fn told(out: &Output) -> Told<'_> {
+        Told { out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0, gone: None }
+    }
+
     #[test]
     fn a_service_that_went_away_is_tried_again_only_where_that_makes_no_second_task() {
         let out = Output::new(Format::Table);
-        let mut told = Told { out: &out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0 };
+        let mut told = told(&out);
         let gone = || NotReachable { server: "http://x".to_owned(), reason: "reset".to_owned() }.into();
-        assert!(all_refused(gone(), vec![line(true)], &told).is_err(), "never there: nothing to wait for");
-        told.accepted = 1;
-        let later = all_refused(gone(), vec![line(true)], &told).unwrap();
+        let later = all_refused(gone(), vec![line(true)], &mut told).unwrap();
         assert!(later[0].1.to_string().starts_with("no service answers at http://x: reset"), "{}", later[0].1);
-        let unknown = all_refused(gone(), vec![line(true), line(false)], &told).unwrap_err();
+        let unsure = give_up(later, false, &mut told).unwrap_err();
+        assert_eq!((crate::exit::code(&unsure), told.refused), (3, 0), "it may be there");
+        let said = "line 1 may have been accepted, and lines after 1 were not sent; repeat the command";
+        assert_eq!(unsure.to_string(), said);
+        let unknown = all_refused(gone(), vec![line(true), line(false)], &mut told).unwrap_err();
         assert_eq!(crate::exit::code(&unknown), 3);
         assert!(unknown.to_string().contains("lines 1 to 1 may have been accepted"), "{unknown}");
+    }
+
+    #[test]
+    fn what_a_full_queue_refused_to_the_end_is_refused() {
+        let out = Output::new(Format::Table);
+        let mut told = told(&out);
+        let full = Problem { kind: "/problems/queue-full".to_owned(), ..Problem::default() };
+        give_up(vec![(line(true), full.clone())], true, &mut told).unwrap();
+        let error = give_up(vec![(line(true), full)], false, &mut told).unwrap_err();
+        assert_eq!((error.to_string().as_str(), told.refused), ("lines after 1 were not sent", 2));
+    }
+
+    #[test]
+    fn a_line_that_is_too_large_for_a_batch_goes_and_is_refused_alone() {
+        let sized = |bytes: usize| Line { text: "x".repeat(bytes), ..line(false) };
+        let mut waiting: VecDeque<_> = [10, FULL_BYTES, 20, 30].map(sized).into();
+        let batches: Vec<Vec<usize>> = std::iter::from_fn(|| {
+            let batch = (!waiting.is_empty()).then(|| take(&mut waiting))?;
+            Some(batch.iter().map(|line| line.text.len()).collect())
+        })
+        .collect();
+        assert_eq!(batches, [vec![10], vec![FULL_BYTES], vec![20, 30]]);
+        let out = Output::new(Format::Table);
+        let mut told = told(&out);
+        let large = Problem { kind: "/problems/payload-too-large".to_owned(), ..Problem::default() };
+        assert!(all_refused(large.clone().into(), vec![line(false)], &mut told).unwrap().is_empty());
+        assert_eq!(told.refused, 1);
+        assert!(all_refused(large.into(), vec![line(false), line(false)], &mut told).is_err());
     }
 
     #[test]

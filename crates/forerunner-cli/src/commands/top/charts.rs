@@ -83,7 +83,10 @@ fn arrivals(pool: &Value, past: &Past<'_>, room: usize, rows: usize) -> Vec<Line
 }
 
 fn waits_said(pool: &Value) -> String {
-    let Some(share) = late_share(pool) else { return "no task began in 5 min".to_owned() };
+    let Some(share) = late_share(pool) else {
+        let span_s = number(pool, "recent.span_s").unwrap_or(0.0);
+        return format!("no task began here; {}", covered(span_s));
+    };
     let allowed = number(pool, "objective.share").map_or(0.0, |share| 1.0 - share);
     let wait = |name: &str| number(pool, &format!("recent.wait_s.{name}")).map_or_else(|| NOTHING.to_owned(), brief);
     format!("{}; {} late, {} allowed", wait("p99"), late(share), percent(allowed))

@@ -192,7 +192,7 @@
   function tell() {
     const words = byId("live"), left = Math.max(0, Math.ceil((link.nextAt - Date.now()) / 1000));
     const [text, kind] = link.held ? ["paused; figures are as they were at " + (link.heardAt ? parts.time(link.heardAt) : "–"), ""]
-      : link.failures ? [`no answer for ${seconds(Math.round((Date.now() - link.failedAt) / 1000) || 1)} (${link.reason}); ${link.asking ? "trying now" : `next try in ${left} s`}`, "off"]
+      : link.failures ? [`no answer for ${seconds(Math.round((Date.now() - (link.heardAt || link.failedAt)) / 1000) || 1)} (${link.reason}); ${link.asking ? "trying now" : `next try in ${left} s`}`, "off"]
       : link.heardAt ? ["live, every 2 s", "on"] : ["connecting", ""];
     // A reader of the screen is told of changes, not of each second.
     words.setAttribute("aria-live", link.failures > 1 ? "off" : "polite");
