@@ -295,11 +295,12 @@ impl Told<'_> {
         let known =
             if self.known > 0 { format!(" ({} known by their keys)", count(self.known)) } else { String::new() };
         let summary = format!("{} accepted{known}, {} refused", count(self.accepted), count(self.refused));
-        if self.accepted > 0 || self.refused > 0 {
+        if self.accepted > 0 || self.refused > 0 || sent.is_ok() {
             note(&summary);
         }
         sent?;
-        anyhow::ensure!(self.refused == 0, "{} lines were refused", count(self.refused));
+        let lines = if self.refused == 1 { "line was" } else { "lines were" };
+        anyhow::ensure!(self.refused == 0, "{} {lines} refused", count(self.refused));
         Ok(())
     }
 }
