@@ -4,7 +4,11 @@ use clap::{
     Arg, ArgAction, Args, Command as Grammar, CommandFactory, FromArgMatches, Parser, builder::FalseyValueParser,
 };
 
-use crate::{commands::Command, output::Format};
+use crate::{
+    commands::Command,
+    output::{self, Format},
+    terminal::harmless_lines,
+};
 
 /// Pools of warm agents that are ready before the queue spikes.
 ///
@@ -35,14 +39,24 @@ pub struct ServerArgs {
 impl Cli {
     /// Reads the process's arguments and environment; prints help and usage errors itself.
     pub fn read() -> Self {
-        let matches = Self::grammar().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let matches = Self::grammar().try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| refuse(&error))
     }
 
     /// Returns the grammar with an environment variable for every flag.
     pub fn grammar() -> Grammar {
         with_env(Self::command(), "FORERUNNER")
     }
+}
+
+/// Ends the process with a usage error, or with help. An argument that is quoted cannot act on the terminal.
+fn refuse(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    if harmless_lines(&text) == text {
+        error.exit()
+    }
+    output::note(text.trim_end());
+    std::process::exit(error.exit_code())
 }
 
 /// Names a variable for each flag that has none: `forerunner task list --state` is `FORERUNNER_TASK_LIST_STATE`.

@@ -8,7 +8,10 @@ use awc::{ClientRequest, error::SendRequestError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::exit::{NotReachable, Usage};
+use crate::{
+    exit::{NotReachable, Usage},
+    json::Answer,
+};
 
 /// A connection to one service.
 #[derive(Clone)]
@@ -100,7 +103,7 @@ impl Client {
     }
 
     /// Asks for the JSON at a path.
-    pub async fn get(&self, path: impl Into<String>) -> anyhow::Result<Value> {
+    pub async fn get(&self, path: impl Into<String>) -> anyhow::Result<Answer> {
         self.send(Call::get(path)).await
     }
 
@@ -108,7 +111,7 @@ impl Client {
     ///
     /// # Errors
     /// [`NotReachable`] without an answer, [`Problem`] when the service refuses.
-    pub async fn send(&self, call: Call<'_>) -> anyhow::Result<Value> {
+    pub async fn send(&self, call: Call<'_>) -> anyhow::Result<Answer> {
         let mut request = self.request(call.method, &call.path).timeout(call.timeout);
         for (name, value) in call.headers {
             request = request.insert_header((name, value));
@@ -155,14 +158,12 @@ impl Client {
 /// A stream of server-sent events, as bytes.
 pub type EventBody = awc::ClientResponse;
 
-fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
+fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Answer> {
     if !status.is_success() {
         return Err(Problem::read(status, body).into());
     }
-    if body.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(body).context("the answer is not JSON; is this a forerunner service?")
+    let body = if body.is_empty() { b"null" } else { body };
+    Answer::read(body).context("the answer is not JSON; is this a forerunner service?")
 }
 
 /// A refusal: RFC 9457 `application/problem+json`.

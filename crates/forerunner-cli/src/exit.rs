@@ -2,7 +2,10 @@
 
 use std::{fmt, process::ExitCode};
 
-use crate::output::{self, Output};
+use crate::{
+    output::{self, Output},
+    terminal::harmless_lines,
+};
 
 /// The user asked for something that makes no sense, or the configuration does not.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl std::error::Error for Interrupted {}
 
 /// Writes an error to standard error and returns its exit code.
 pub fn report(error: &anyhow::Error, out: &Output) -> ExitCode {
-    output::note(&format!("{} {error:#}", out.bad("error:")));
+    output::note(&format!("{} {}", out.bad("error:"), harmless_lines(&format!("{error:#}"))));
     ExitCode::from(code(error))
 }
 

@@ -5,12 +5,15 @@ mod client;
 mod commands;
 mod config;
 mod exit;
+mod json;
 mod markers;
 mod output;
 mod progress;
 mod signals;
 mod spark;
 mod telemetry;
+mod terminal;
+mod text;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 
+use crate::{json, terminal};
+
 /// How answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -37,7 +39,7 @@ impl Output {
     /// Writes `value` as JSON, or what `text` makes of it.
     pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => self.line(&serde_json::to_string_pretty(value)?),
+            Format::Json => self.line(&json::pretty(&serde_json::to_string(value)?)),
             Format::Table => self.line(text().trim_end()),
         }
     }
@@ -45,13 +47,24 @@ impl Output {
     /// Writes one value on one line: for streams of JSON.
     pub fn show_line<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => self.line(&serde_json::to_string(value)?),
+            Format::Json => self.line(&json::compact(&serde_json::to_string(value)?)),
             Format::Table => self.line(&text()),
         }
     }
 
-    /// Writes a line. A reader that went away, such as `head`, is no error.
+    /// Writes a line for people. A reader that went away, such as `head`, is no error.
+    ///
+    /// Nothing in it acts on a terminal but the colours of this program.
     pub fn line(&self, text: &str) -> anyhow::Result<()> {
+        self.data(&terminal::guard(text))
+    }
+
+    /// Writes a file to standard output, as it is. A terminal gets what it can show.
+    pub fn file(&self, text: &str) -> anyhow::Result<()> {
+        if std::io::stdout().is_terminal() { self.line(text) } else { self.data(text) }
+    }
+
+    fn data(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
@@ -81,16 +94,16 @@ impl Output {
 
 /// Writes a line for people to standard error: no answer, but what goes with one, or an error.
 ///
-/// `eprintln!` panics where nobody reads it any more.
+/// Nothing in it acts on a terminal. `eprintln!` panics where nobody reads it any more.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", terminal::guard(text));
 }
 
-/// A table without lines: a header and rows, as wide as the terminal allows.
+/// A table without lines: a header and rows, as wide as the terminal allows. A cell has one line.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = lineless();
     table.set_header(header.map(heading));
-    table.add_rows(rows);
+    table.add_rows(rows.into_iter().map(|row| row.map(|cell| terminal::harmless(&cell))));
     table
 }
 
@@ -119,13 +132,20 @@ pub fn right_from(table: &mut Table, first: usize) {
     table.column_iter_mut().skip(first).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
 }
 
-/// Writes names and values below each other.
+/// Writes names and values below each other. Further lines of a value are indented, so that none looks like a name.
 pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let rows: Vec<(&str, String)> = rows.into_iter().collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines: Vec<String> =
-        rows.iter().map(|(name, value)| format!("{name:width$}  {value}").trim_end().to_owned()).collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(name, value)| format!("{name:width$}  {}", hanging(value, width + 2)).trim_end().to_owned())
+        .collect();
     lines.join("\n")
+}
+
+/// Writes text whose lines, but for the first, begin at a column.
+pub fn hanging(text: &str, column: usize) -> String {
+    terminal::harmless_lines(text).replace('\n', &format!("\n{:column$}", ""))
 }
 
 /// Writes seconds with the digits that matter: `12 ms`, `1.20 s`, `3 min 20 s`.
@@ -199,6 +219,13 @@ mod tests {
     fn a_unit_in_a_heading_is_left_as_it_is() {
         let table = table(["encode µs", "snapshot B"], [["1".into(), "2".into()]]);
         assert!(render(&table).starts_with("ENCODE µs  SNAPSHOT B\n"), "{}", render(&table));
+    }
+
+    #[test]
+    fn no_line_of_a_value_looks_like_another_name_or_row() {
+        let text = pairs([("output", "all is well\nstate  succeeded\u{1b}[2J".into()), ("state", "failed".into())]);
+        assert_eq!(text, "output  all is well\n        state  succeeded·[2J\nstate   failed");
+        assert_eq!(render(&table(["pool"], [["a\nb\u{9b}m".into()]])), "POOL\na·b·m");
     }
 
     #[test]

@@ -88,14 +88,6 @@ pub fn cut(line: &str, width: usize) -> String {
     line.chars().take_while(fits).chain((width > 0).then_some('…')).collect()
 }
 
-/// Makes text of others harmless: characters that steer a terminal, or turn the direction of writing, become dots.
-pub fn harmless(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if steers(c) { '·' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,10 +105,5 @@ mod tests {
     #[test]
     fn text_is_cut_by_the_columns_it_takes() {
         assert_eq!([cut("abcd", 4), cut("abcde", 4), cut("日本語", 5), cut("x", 0)], ["abcd", "abc…", "日本…", ""]);
-    }
-
-    #[test]
-    fn what_steers_a_terminal_becomes_dots() {
-        assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{202e}d\u{9b}é"), "a·[2Jb··c·d·é");
     }
 }

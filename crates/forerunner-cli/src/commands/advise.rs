@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::line::Line;
 use super::replay::{seconds, share};
-use crate::{exit::Usage, output::Output};
+use crate::{exit::Usage, json, output::Output, text};
 
 const AFTER_HELP: &str = "\
 A line in, all numbers since the line before or as of now:
@@ -118,10 +118,11 @@ impl Advisor {
             if input.read_until(b'\n', &mut text).context("standard input cannot be read")? == 0 {
                 return Ok(());
             }
-            if text.trim_ascii().is_empty() {
+            let line = if number == 1 { text::unmarked(&text) } else { &text };
+            if line.trim_ascii().is_empty() {
                 continue;
             }
-            let answer = match self.answer(&text) {
+            let answer = match self.answer(line) {
                 Ok(decision) => json(&Advice::of(&decision))?,
                 Err(problem) if self.keep_going => json(&Refusal { error: &problem, line: number })?,
                 Err(problem) => return Err(Usage(format!("line {number}: {problem}")).into()),
@@ -148,9 +149,9 @@ impl Advisor {
 }
 
 fn json(answer: &impl Serialize) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(answer)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    let mut line = json::compact(&serde_json::to_string(answer)?);
+    line.push('\n');
+    Ok(line.into_bytes())
 }
 
 impl<'a> Advice<'a> {
@@ -218,5 +219,6 @@ mod tests {
         let (ended, output) = advise(&FULL.replace(":10", ":10.0"), false);
         ended.expect("a number is a number");
         assert_eq!(output, advise(FULL, false).1);
+        assert_eq!(advise(&format!("\u{feff}{FULL}"), false).1, output, "a byte order mark is no part of a line");
     }
 }

@@ -9,6 +9,7 @@ use super::fields;
 use crate::{
     cli::ServerArgs,
     client::{Client, encode},
+    json::Answer,
     output::{Output, pairs, seconds},
 };
 
@@ -77,8 +78,8 @@ fn in_the_way(pool: &Value) -> Option<String> {
     })
 }
 
-fn newest(answer: &Value, pool: &str) -> anyhow::Result<Value> {
-    let first = fields::list(answer, "decisions").first().cloned();
+fn newest(answer: &Answer, pool: &str) -> anyhow::Result<Answer> {
+    let first = answer.list("decisions").into_iter().next();
     first.ok_or_else(|| anyhow::anyhow!("pool `{pool}` has decided nothing yet; ask again in a second"))
 }
 

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use crate::output::{count, seconds};
+use crate::{
+    json,
+    output::{count, seconds},
+    terminal::harmless_lines,
+};
 
 /// Shown where there is no value.
 pub const NOTHING: &str = "–";
@@ -12,13 +16,13 @@ pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(value, |value, name| value.get(name)).filter(|value| !value.is_null())
 }
 
-/// Writes the value at a path: texts bare, whole numbers grouped.
+/// Writes the value at a path so that it cannot act on a terminal: texts bare, whole numbers grouped.
 pub fn text(value: &Value, path: &str) -> String {
     match at(value, path) {
         None => NOTHING.to_owned(),
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => harmless_lines(text).into_owned(),
         Some(Value::Number(number)) => number.as_u64().map_or_else(|| number.to_string(), count),
-        Some(other) => other.to_string(),
+        Some(other) => json::compact(&other.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 pub mod fields;
 mod history;
+mod label;
 mod migrate;
 mod node;
 mod openapi;

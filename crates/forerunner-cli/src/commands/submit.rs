@@ -3,21 +3,22 @@
 mod file;
 mod lines;
 
-use std::{io::Read, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Context;
 use clap::Args;
 use forerunner_core::parse_duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 
-use super::{fields, task};
+use super::{fields, label::Label, task};
 use crate::{
     cli::ServerArgs,
     client::{Call, Client, encode},
     exit::Usage,
+    json::Answer,
     output::{Output, count},
-    progress,
+    progress, text,
 };
 
 /// What to submit.
@@ -48,7 +49,7 @@ pub struct SubmitArgs {
     max_attempts: Option<u32>,
     /// A pair to find it by; may be given again.
     #[arg(long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
+    labels: Vec<Label>,
     /// Makes the submission repeatable.
     #[arg(long, value_name = "KEY", conflicts_with = "count")]
     idempotency_key: Option<String>,
@@ -74,7 +75,7 @@ pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
         return file::run(&client, &args.pool, name, &args.file, out).await;
     }
     args.file.refuse_without_file()?;
-    let body = body(&args)?;
+    let body = serde_json::to_string(&Body::of(&args)?)?;
     if args.count == 1 {
         let answer = submit(&client, &args, &body).await?;
         out.show(&answer, || task::render_one(&answer))?;
@@ -82,15 +83,15 @@ pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
     }
     let bar = progress::bar(u64::from(args.count), if args.wait.is_some() { "finished" } else { "accepted" });
     let calls = (0..args.count).map(|_| submit(&client, &args, &body));
-    let answers: Vec<Value> =
+    let answers: Vec<Answer> =
         stream::iter(calls).buffer_unordered(IN_FLIGHT).inspect(|_| bar.inc(1)).try_collect().await?;
     bar.finish_and_clear();
     out.show(&answers, || summary(&answers))?;
     answers.iter().try_for_each(|answer| judge(&args, answer))
 }
 
-async fn submit(client: &Client, args: &SubmitArgs, body: &Value) -> anyhow::Result<Value> {
-    let mut call = Call::post(format!("/v1/pools/{}/tasks", encode(&args.pool))).body(body);
+async fn submit(client: &Client, args: &SubmitArgs, body: &str) -> anyhow::Result<Answer> {
+    let mut call = Call::post(format!("/v1/pools/{}/tasks", encode(&args.pool))).json_text(body.to_owned());
     if let Some(key) = &args.idempotency_key {
         call = call.header("Idempotency-Key", key);
     }
@@ -119,7 +120,7 @@ fn judge(args: &SubmitArgs, answer: &Value) -> anyhow::Result<()> {
     }
 }
 
-fn summary(answers: &[Value]) -> String {
+fn summary(answers: &[Answer]) -> String {
     let mut by_state: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
     for answer in answers {
         *by_state.entry(fields::text(answer, "state")).or_default() += 1;
@@ -128,45 +129,48 @@ fn summary(answers: &[Value]) -> String {
     format!("{} tasks accepted: {}", count(answers.len() as u64), states.join(", "))
 }
 
-fn body(args: &SubmitArgs) -> anyhow::Result<Value> {
-    let optional = [
-        ("context", args.context.clone().map(Value::from)),
-        ("priority", args.priority.map(Value::from)),
-        ("run_at", args.run_at.clone().map(Value::from)),
-        ("deadline", args.deadline.clone().map(Value::from)),
-        ("timeout", args.timeout.map(|timeout| Value::from(forerunner_core::format_duration(timeout)))),
-        ("max_attempts", args.max_attempts.map(Value::from)),
-        ("labels", labels(&args.labels)?),
-    ];
-    let given = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let mut body: Map<String, Value> = given.collect();
-    body.insert("input".to_owned(), input(&args.input)?);
-    Ok(Value::Object(body))
+/// What is sent: only what was said. The input is sent as it was written, so that no number changes.
+#[derive(Serialize)]
+struct Body<'a> {
+    input: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<&'a str, &'a str>,
 }
 
-fn labels(pairs: &[String]) -> anyhow::Result<Option<Value>> {
-    if pairs.is_empty() {
-        return Ok(None);
+impl<'a> Body<'a> {
+    fn of(args: &'a SubmitArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            input: input(&args.input)?,
+            context: args.context.as_deref(),
+            priority: args.priority,
+            run_at: args.run_at.as_deref(),
+            deadline: args.deadline.as_deref(),
+            timeout: args.timeout.map(forerunner_core::format_duration),
+            max_attempts: args.max_attempts,
+            labels: args.labels.iter().map(|label| (label.key.as_str(), label.value.as_str())).collect(),
+        })
     }
-    let mut labels = json!({});
-    for pair in pairs {
-        let Some((key, value)) = pair.split_once('=') else {
-            return Err(Usage(format!("--label {pair}: write KEY=VALUE, such as --label team=search")).into());
-        };
-        labels[key] = Value::from(value);
-    }
-    Ok(Some(labels))
 }
 
-fn input(given: &str) -> anyhow::Result<Value> {
+fn input(given: &str) -> anyhow::Result<Box<RawValue>> {
+    let flag = format!("--input {given}");
     let text = match given.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| Usage(format!("--input {given}: {path} cannot be read: {error}")))?,
-        None if given == "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
-            text
-        }
+        // A file of that name, be it a dash.
+        Some("-") => text::read(&flag, "./-")?,
+        Some(path) => text::read(&flag, path)?,
+        None if given == "-" => text::read(&flag, "-")?,
         None => given.to_owned(),
     };
     serde_json::from_str(&text).map_err(|error| {
@@ -180,6 +184,7 @@ fn input(given: &str) -> anyhow::Result<Value> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
     use crate::{cli::Cli, commands::Command};
@@ -205,9 +210,20 @@ mod tests {
             "--wait",
         ]);
         assert_eq!(args.wait, Some(60));
-        let body = body(&args).expect("valid");
-        assert_eq!(body, json!({"input": {"n": 1}, "priority": 9, "timeout": "90s", "labels": {"team": "search"}}));
-        assert_eq!(super::body(&parsed(&["coder"])).expect("valid"), json!({"input": null}));
+        let body = |args: &SubmitArgs| serde_json::to_value(Body::of(args).expect("valid")).expect("JSON");
+        let said = json!({"input": {"n": 1}, "priority": 9, "timeout": "90s", "labels": {"team": "search"}});
+        assert_eq!(body(&args), said);
+        assert_eq!(body(&parsed(&["coder"])), json!({"input": null}));
+    }
+
+    #[test]
+    fn an_input_is_sent_as_it_was_written() {
+        let numbers = "[1000000000000000000001, 0.12345678901234567890123, 1e400, -0, 1E5]";
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), format!("\u{feff}{numbers}\r\n")).expect("written");
+        for given in [numbers.to_owned(), format!("@{}", file.path().display())] {
+            assert_eq!(input(&given).expect("JSON").get(), numbers);
+        }
     }
 
     #[test]
@@ -225,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_input_that_is_not_json_is_refused_with_an_example() {
-        let error = body(&parsed(&["coder", "--input", "hello"])).expect_err("not JSON");
+        let error = input("hello").expect_err("not JSON");
         assert_eq!(crate::exit::code(&error), 2);
         assert!(error.to_string().contains("such as"), "{error}");
     }

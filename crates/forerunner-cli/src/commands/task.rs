@@ -4,13 +4,17 @@ use clap::{Args, Subcommand};
 use forerunner_core::TaskState;
 use serde_json::Value;
 
-use super::{fields, watch};
+use super::{fields, label::Label, watch};
 use crate::{
     cli::ServerArgs,
     client::{Call, Client, encode},
     exit::Usage,
-    output::{Output, pairs, render, table},
+    output::{Output, count, pairs, render, table},
+    terminal::harmless,
 };
+
+/// Characters of an input that a table shows.
+const SHOWN_INPUT: usize = 2_000;
 
 /// What to do with tasks.
 #[derive(Debug, Subcommand)]
@@ -50,7 +54,7 @@ pub struct ListArgs {
     context: Option<String>,
     /// With this label.
     #[arg(long, value_name = "KEY=VALUE")]
-    label: Option<String>,
+    label: Option<Label>,
     /// At most this many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -90,7 +94,7 @@ async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
 }
 
 fn list_path(args: &ListArgs) -> String {
-    let label = args.label.as_ref().map(|label| label.replacen('=', ":", 1));
+    let label = args.label.as_ref().map(|Label { key, value }| format!("{key}:{value}"));
     let filters = [
         ("pool", &args.pool),
         ("state", &args.state),
@@ -111,6 +115,7 @@ pub fn render_one(task: &Value) -> String {
         ("pool", fields::text(task, "pool")),
         ("state", fields::text(task, "state")),
         ("context", fields::text(task, "context")),
+        ("labels", labels(task)),
         ("priority", fields::text(task, "priority")),
         ("attempt", fields::text(task, "attempt")),
         ("submitted", fields::time(task, "submitted_at")),
@@ -121,9 +126,27 @@ pub fn render_one(task: &Value) -> String {
         ("service", fields::secs(task, "service_s")),
         ("agent", fields::text(task, "agent")),
         ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
+        ("input", cut(fields::text(task, "input"))),
         ("output", fields::text(task, "output")),
     ];
     pairs(rows.into_iter().filter(|(_, value)| value != fields::NOTHING))
+}
+
+fn labels(task: &Value) -> String {
+    let Some(labels) = fields::at(task, "labels").and_then(Value::as_object) else { return fields::NOTHING.to_owned() };
+    let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
+    harmless(&labels.iter().map(pair).collect::<Vec<_>>().join("  "))
+}
+
+/// The beginning of a long input, which whoever submitted the task has.
+fn cut(input: String) -> String {
+    match input.char_indices().nth(SHOWN_INPUT) {
+        Some((end, _)) => {
+            let left = input[end..].chars().count() as u64;
+            format!("{}… {} more characters; --output json shows them", &input[..end], count(left))
+        }
+        None => input,
+    }
 }
 
 fn render_page(page: &Value) -> String {
@@ -158,17 +181,27 @@ mod tests {
             "id": "0199-x", "pool": "coder", "state": "failed", "context": null, "priority": 4, "attempt": 2,
             "submitted_at": "2026-01-31T12:00:00.5Z", "run_at": "2026-01-31T12:00:00.5Z",
             "error": { "kind": "agent_error", "message": "no such repository" },
+            "labels": { "team": "search", "urn:x": "1" }, "input": "{\"repo\":18446744073709551616}",
         });
-        insta::assert_snapshot!(render_one(&task), @r"
+        insta::assert_snapshot!(render_one(&task), @r#"
         id         0199-x
         pool       coder
         state      failed
+        labels     team=search  urn:x=1
         priority   4
         attempt    2
         submitted  2026-01-31 12:00:00
         due        2026-01-31 12:00:00
         error      agent_error: no such repository
-        ");
+        input      {"repo":18446744073709551616}
+        "#);
+    }
+
+    #[test]
+    fn a_long_input_is_cut_and_says_so() {
+        assert_eq!(cut("é".repeat(SHOWN_INPUT)), "é".repeat(SHOWN_INPUT));
+        let shown = cut("é".repeat(SHOWN_INPUT + 1_234));
+        assert!(shown.ends_with("é… 1,234 more characters; --output json shows them"), "{shown}");
     }
 
     #[test]

@@ -6,7 +6,13 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::fields;
-use crate::{client::Client, exit::NotReachable, output::Output};
+use crate::{
+    client::Client,
+    exit::NotReachable,
+    json::Answer,
+    output::{Output, hanging},
+    terminal::harmless_lines,
+};
 
 /// How often a stream that broke off is opened again, and how long to wait before.
 const REOPENINGS: u32 = 5;
@@ -44,7 +50,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn read(&mut self, bytes: &[u8]) -> Vec<Value> {
+    fn read(&mut self, bytes: &[u8]) -> Vec<Answer> {
         self.pending.extend_from_slice(bytes);
         let mut events = Vec::new();
         while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -54,11 +60,11 @@ impl Watch {
         events
     }
 
-    fn line(&mut self, line: &str) -> Option<Value> {
+    fn line(&mut self, line: &str) -> Option<Answer> {
         if let Some(id) = line.strip_prefix("id:") {
             self.last_id = Some(id.trim().to_owned());
         }
-        let event: Value = serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()?;
+        let event = Answer::read(line.strip_prefix("data:")?.trim().as_bytes()).ok()?;
         self.note_end(&event);
         Some(event)
     }
@@ -76,7 +82,7 @@ impl Watch {
 fn told(event: &Value) -> String {
     let state = fields::text(event, "state");
     match fields::at(event, "error.message").and_then(Value::as_str) {
-        Some(message) => format!("{state}: {message}"),
+        Some(message) => format!("{state}: {}", harmless_lines(message)),
         None => state,
     }
 }
@@ -90,7 +96,8 @@ fn render(event: &Value) -> String {
             _ => told(event),
         },
     };
-    format!("{}  {what}", fields::time(event, "at"))
+    let time = fields::time(event, "at");
+    format!("{time}  {}", hanging(&what, time.chars().count() + 2))
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Call, Client};
+use crate::{
+    client::{Call, Client},
+    json::Answer,
+};
 
 /// Submissions under way at once. A due task beyond that waits, and counts as submitted late.
 const IN_FLIGHT: usize = 64;
@@ -66,7 +69,7 @@ pub async fn submit_all(
         calls.push(async move {
             let body = input(service_s);
             let answer = client.send(Call::post(path).body(&body)).await;
-            so_far.borrow_mut().note(lateness, answer);
+            so_far.borrow_mut().note(lateness, answer.map(Answer::into_values));
         });
     }
     while calls.next().await.is_some() {}

@@ -70,7 +70,7 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
 }
 
 async fn pool(client: &Client) -> anyhow::Result<Value> {
-    client.get(format!("/v1/pools/{POOL}")).await
+    Ok(client.get(format!("/v1/pools/{POOL}")).await?.into_values())
 }
 
 fn agents(pool: &Value) -> u32 {

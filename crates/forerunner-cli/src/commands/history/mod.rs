@@ -105,7 +105,7 @@ pub async fn run(command: HistoryCommand, out: &Output) -> anyhow::Result<()> {
         // Standard output is the trace's.
         None => {
             output::note(&out.faint(&render(&summary)));
-            out.line(trace.text.trim_end())
+            out.file(trace.text.trim_end())
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Submits the tasks of a file in batches.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use clap::Args;
 use forerunner_core::{IdempotencyKey, parse_duration};
 use forerunner_http::ProblemType;
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
 
 use super::lines::{Line, Lines, NoTask, key};
@@ -14,8 +18,10 @@ use crate::{
     client::{Call, Client, Problem, encode},
     commands::fields,
     exit::Usage,
+    json::Answer,
     output::{Output, count, note},
     progress,
+    terminal::harmless_lines,
 };
 
 /// Most tasks of a batch: what the service takes.
@@ -163,12 +169,12 @@ async fn send(
         Ok(answer) => answer,
         Err(error) => return all_refused(error, batch, told),
     };
-    let results = fields::list(&answer, "results");
+    let results = answer.list("results");
     anyhow::ensure!(results.len() == batch.len(), "the service told {} results of {}", results.len(), batch.len());
     let mut later = Vec::new();
     for (line, result) in batch.into_iter().zip(results) {
         let Some(problem) = result.get("problem") else {
-            told.accepted(line.number, result)?;
+            told.accepted(line.number, &result)?;
             continue;
         };
         let refused: Problem = serde_json::from_value(problem.clone())?;
@@ -256,12 +262,11 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    fn accepted(&mut self, line: u64, result: &Value) -> anyhow::Result<()> {
+    fn accepted(&mut self, line: u64, result: &Answer) -> anyhow::Result<()> {
         self.accepted += 1;
         self.known += u64::from(result["replayed"] == true);
         self.bar.inc(1);
-        let mut told = result.clone();
-        told["line"] = line.into();
+        let told = OfLine { line, result: result.members() };
         self.bar.suspend(|| self.out.show_line(&told, || fields::text(result, "task.id")))
     }
 
@@ -273,7 +278,7 @@ impl Told<'_> {
             return self.bar.suspend(|| self.out.show_line(&told, String::new));
         }
         let shown: Problem = serde_json::from_value(problem)?;
-        self.bar.suspend(|| note(&format!("line {line}: {shown}")));
+        self.bar.suspend(|| note(&harmless_lines(&format!("line {line}: {shown}"))));
         Ok(())
     }
 
@@ -303,6 +308,14 @@ impl Told<'_> {
         anyhow::ensure!(self.refused == 0, "{} {lines} refused", count(self.refused));
         Ok(())
     }
+}
+
+/// What became of a line, as the service wrote it.
+#[derive(Serialize)]
+struct OfLine<'a> {
+    line: u64,
+    #[serde(flatten)]
+    result: BTreeMap<String, &'a RawValue>,
 }
 
 /// Tells a problem by its place in the file, not in the batch.

@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::exit::Usage;
+use crate::{exit::Usage, text};
 
 /// Longest line that is read; no pool takes an input like that.
 const LONGEST_BYTES: u64 = 256 << 20;
@@ -64,7 +64,7 @@ impl Lines {
         Self { reader: Box::new(reader), name: name.to_owned(), number: 0 }
     }
 
-    /// Reads the next line that is not empty, with its number.
+    /// Reads the next line that is not empty, with its number. A byte order mark is no part of the first.
     pub fn next(&mut self) -> anyhow::Result<Option<(u64, Vec<u8>)>> {
         loop {
             let mut text = Vec::new();
@@ -73,6 +73,9 @@ impl Lines {
                 return Ok(None);
             }
             self.number += 1;
+            if self.number == 1 {
+                text.drain(..text.len() - text::unmarked(&text).len());
+            }
             if text.len() as u64 == LONGEST_BYTES {
                 anyhow::bail!("line {} of {} has more than {LONGEST_BYTES} bytes", self.number, self.name);
             }
@@ -89,7 +92,7 @@ impl Line {
     /// # Errors
     /// Why it is no task.
     pub fn read(number: u64, text: &[u8], key_prefix: Option<&str>) -> Result<Self, NoTask> {
-        let text = std::str::from_utf8(text).map_err(|error| no_json(format!("it is not text: {error}")))?.trim();
+        let text = text::decode(text).map_err(no_json)?.trim();
         let not_json = |error| no_json(format!("it is not JSON: {error}"));
         if !text.starts_with('{') {
             serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
@@ -153,13 +156,14 @@ mod tests {
             let refused = line(text, None).unwrap_err();
             assert!(refused.kind == kind && refused.why.contains(said), "{text}: {refused:?}");
         }
-        assert!(Line::read(1, b"{\"input\": \"\xff\"}", None).unwrap_err().why.contains("not text"));
+        assert!(Line::read(1, b"{\"input\": \"\xff\"}", None).unwrap_err().why.contains("not UTF-8"));
     }
 
     #[test]
     fn empty_lines_are_counted_and_left_out() {
-        let mut lines = Lines::of(&b"{\"input\":1}\n\n  \r\n{\"input\":2}"[..], "a test");
-        let numbers: Vec<u64> = std::iter::from_fn(|| lines.next().unwrap()).map(|(number, _)| number).collect();
-        assert_eq!(numbers, [1, 4]);
+        let mut lines = Lines::of("\u{feff}{\"input\":1}\n\n  \r\n{\"input\":2}".as_bytes(), "a test");
+        let read: Vec<(u64, Vec<u8>)> = std::iter::from_fn(|| lines.next().unwrap()).collect();
+        assert_eq!(read.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(read[0].1, b"{\"input\":1}\n", "without a byte order mark");
     }
 }

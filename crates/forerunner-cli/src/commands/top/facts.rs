@@ -7,7 +7,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::{
     commands::fields::{self, NOTHING, number},
     output::seconds,
-    spark::{Moment, harmless},
+    spark::Moment,
+    terminal::harmless,
 };
 
 /// Writes a text of the service so that it cannot steer the terminal.

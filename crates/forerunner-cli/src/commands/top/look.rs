@@ -66,7 +66,7 @@ impl Looker {
         });
         if let Some(pool) = pool {
             let base = format!("/v1/pools/{}", encode(&pool));
-            seen["history"] = self.client.get(format!("{base}/history?minutes=15")).await?;
+            seen["history"] = self.client.get(format!("{base}/history?minutes=15")).await?.into_values();
             seen["decisions"] = self.list(&format!("{base}/decisions?limit={DECISIONS}"), "decisions").await?;
             seen["agents"] = self.list(&format!("{base}/agents"), "agents").await?;
         }
@@ -74,13 +74,13 @@ impl Looker {
     }
 
     async fn list(&self, path: &str, name: &str) -> anyhow::Result<Value> {
-        Ok(self.client.get(path).await?[name].take())
+        Ok(self.client.get(path).await?.into_values()[name].take())
     }
 
     /// A node that takes no traffic still shows how it stands.
     async fn readiness(&self) -> anyhow::Result<Value> {
         match self.client.get("/readyz").await {
-            Ok(ready) => Ok(ready),
+            Ok(ready) => Ok(ready.into_values()),
             Err(error) => match error.downcast_ref::<Problem>() {
                 Some(problem) => Ok(json!({ "status": "not-ready", "detail": problem.detail })),
                 None => Err(error),

@@ -23,7 +23,7 @@ use self::{
     look::Looker,
     screen::{Key, Screen},
 };
-use crate::{cli::ServerArgs, client::Client, output::Output, signals::Signals};
+use crate::{cli::ServerArgs, client::Client, json, output::Output, signals::Signals};
 
 /// What to watch.
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ async fn lines(looker: &Looker, once: bool) -> anyhow::Result<()> {
 /// Answers whether somebody reads.
 fn write_line(seen: &Value) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{seen}").and_then(|()| stdout.flush()) {
+    match writeln!(stdout, "{}", json::compact(&seen.to_string())).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         other => Ok(other.map(|()| true)?),
     }

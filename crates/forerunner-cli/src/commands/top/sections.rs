@@ -11,7 +11,7 @@ use crate::{
         explain,
         fields::{self, NOTHING, number},
     },
-    spark::harmless,
+    terminal::harmless,
 };
 
 /// Rows of [`title`].

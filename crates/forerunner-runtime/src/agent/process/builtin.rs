@@ -4,6 +4,7 @@ mod memory;
 mod wire;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     sync::mpsc::RecvTimeoutError,
     thread,
@@ -11,7 +12,8 @@ use std::{
 };
 
 use forerunner_context::{Dictionary, StreamWindow};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 
 use self::{memory::Memory, wire::Wire};
 use super::protocol::{OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
@@ -51,8 +53,13 @@ impl BuiltinAgentOptions {
         Duration::try_from_secs_f64(seconds / self.speed).unwrap_or(Duration::ZERO)
     }
 
-    fn service(&self, input: &Value) -> Duration {
-        self.scaled(input.get("service_s").and_then(Value::as_f64).unwrap_or(self.service.as_secs_f64()))
+    fn loading(&self, load: &memory::Load) -> Duration {
+        self.scaled(load.bytes() as f64 / 1e6 * self.load_s_per_mb)
+    }
+
+    fn service(&self, input: &RawValue) -> Duration {
+        let asked = members(input).get("service_s").and_then(|seconds| serde_json::from_str(seconds.get()).ok());
+        self.scaled(asked.unwrap_or(self.service.as_secs_f64()))
     }
 }
 
@@ -87,9 +94,9 @@ struct Server<W> {
 }
 
 struct Running {
-    request: Value,
+    request: Box<RawValue>,
     task: String,
-    input: Value,
+    input: Box<RawValue>,
     context: Option<String>,
     ends_at: Instant,
 }
@@ -97,17 +104,53 @@ struct Running {
 /// An error's code and message.
 type Refused = (i64, String);
 
+/// A request of the node. What is not for this agent to read stays text, so that no number changes.
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    method: String,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+/// Parameters of `task/run`.
+#[derive(Deserialize)]
+struct Run {
+    #[serde(default)]
+    task: String,
+    context: Option<memory::Stated>,
+    input: Box<RawValue>,
+}
+
+/// Parameters that name a task or a context.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    id: String,
+    task: String,
+}
+
+/// Reads parameters, whose absence is that of all of them.
+fn read<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Refused> {
+    let text = params.map_or("{}", RawValue::get);
+    serde_json::from_str(text).map_err(|error| (code::INVALID_PARAMS, error.to_string()))
+}
+
+/// The members of an object; none of anything else.
+fn members(json: &RawValue) -> BTreeMap<String, &RawValue> {
+    serde_json::from_str(json.get()).unwrap_or_default()
+}
+
 impl<W: Write> Server<W> {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             // The next line, at most until the running task is done.
             match self.wire.next_line(self.running.as_ref().map(|running| running.ends_at)) {
-                Ok(line) => match serde_json::from_str::<Value>(&line) {
-                    Ok(message) if message["method"] == "shutdown" => {
-                        return self.answer(&message["id"], Ok(json!({})));
-                    }
-                    Ok(message) => self.handle(&message)?,
-                    Err(error) => self.answer(&Value::Null, Err((code::PARSE, error.to_string())))?,
+                Ok(line) => match serde_json::from_str::<Request<'_>>(&line) {
+                    Ok(request) if request.method == "shutdown" => return self.answer(request.id, Ok("{}")),
+                    Ok(request) => self.handle(&request)?,
+                    Err(error) => self.refuse(None, &(code::PARSE, error.to_string()))?,
                 },
                 Err(RecvTimeoutError::Timeout) => self.finish()?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -115,86 +158,90 @@ impl<W: Write> Server<W> {
         }
     }
 
-    fn handle(&mut self, message: &Value) -> io::Result<()> {
-        let (id, params) = (&message["id"], &message["params"]);
-        match message["method"].as_str().unwrap_or_default() {
-            "initialize" => {
-                thread::sleep(self.options.scaled(self.options.cold_start.as_secs_f64()));
-                let asked = params["protocol"].as_u64().and_then(|version| u32::try_from(version).ok());
-                self.protocol = asked.unwrap_or(OLDEST_PROTOCOL).min(self.protocol);
-                let window = offered(params);
-                let dictionary = window.and_then(|_| readable(&params["dictionary"]));
-                self.answer(id, Ok(self.introduction(window.is_some(), dictionary.as_ref())))?;
-                window.map_or(Ok(()), |window| self.wire.pack(window, dictionary.as_ref())).map_err(io::Error::other)
-            }
-            "ping" => self.answer(id, Ok(json!({}))),
+    fn handle(&mut self, request: &Request<'_>) -> io::Result<()> {
+        let Request { id, params, .. } = *request;
+        match request.method.as_str() {
+            "initialize" => self.initialize(id, params),
+            "ping" => self.answer(id, Ok("{}")),
             "context/load" => {
-                let content = [&params["items"], &params["edit"]].map(|content| content.to_string().len());
-                thread::sleep(
-                    self.options.scaled(content.iter().sum::<usize>() as f64 / 1e6 * self.options.load_s_per_mb),
-                );
-                let loaded = self.contexts.load(params);
-                self.answer(id, loaded)
+                let loaded = read(params).and_then(|load| {
+                    thread::sleep(self.options.loading(&load));
+                    self.contexts.load(load)
+                });
+                self.answer(id, loaded.map(|()| "{}"))
             }
             "context/drop" => {
-                self.contexts.forget(params["id"].as_str().unwrap_or_default());
-                self.answer(id, Ok(json!({})))
+                let dropped = read(params).map(|Named { id, .. }| self.contexts.forget(&id));
+                self.answer(id, dropped.map(|()| "{}"))
             }
-            "task/run" => self.begin(id, params),
+            "task/run" => match read(params).and_then(|run| self.begin(id, run)) {
+                Ok(()) => Ok(()),
+                Err(refused) => self.refuse(id, &refused),
+            },
             "task/cancel" => self.cancel(id, params),
-            other => self.answer(id, Err((code::METHOD_NOT_FOUND, format!("unknown method `{other}`")))),
+            other => self.refuse(id, &(code::METHOD_NOT_FOUND, format!("unknown method `{other}`"))),
         }
     }
 
-    fn begin(&mut self, id: &Value, params: &Value) -> io::Result<()> {
+    fn initialize(&mut self, id: Option<&RawValue>, params: Option<&RawValue>) -> io::Result<()> {
+        thread::sleep(self.options.scaled(self.options.cold_start.as_secs_f64()));
+        let params: Value = read(params).unwrap_or_default();
+        let asked = params["protocol"].as_u64().and_then(|version| u32::try_from(version).ok());
+        self.protocol = asked.unwrap_or(OLDEST_PROTOCOL).min(self.protocol);
+        let window = offered(&params);
+        let dictionary = window.and_then(|_| readable(&params["dictionary"]));
+        let about = self.introduction(window.is_some(), dictionary.as_ref()).to_string();
+        self.answer(id, Ok(&about))?;
+        window.map_or(Ok(()), |window| self.wire.pack(window, dictionary.as_ref())).map_err(io::Error::other)
+    }
+
+    fn begin(&mut self, id: Option<&RawValue>, run: Run) -> Result<(), Refused> {
         if self.running.is_some() {
-            return self.answer(id, Err((code::FAILED, "another task is running".to_owned())));
+            return Err((code::FAILED, "another task is running".to_owned()));
         }
-        if let Err(refused) = self.contexts.begin(&params["context"]) {
-            return self.answer(id, Err(refused));
+        if let Some(stated) = &run.context {
+            self.contexts.begin(stated)?;
         }
-        let context = params["context"]["id"].as_str().map(str::to_owned);
-        let input = params["input"].clone();
         self.running = Some(Running {
-            request: id.clone(),
-            task: params["task"].as_str().unwrap_or_default().to_owned(),
-            context,
-            ends_at: now() + self.options.service(&input),
-            input,
+            request: id.unwrap_or(RawValue::NULL).to_owned(),
+            task: run.task,
+            context: run.context.map(|stated| stated.id),
+            ends_at: now() + self.options.service(&run.input),
+            input: run.input,
         });
         Ok(())
     }
 
-    fn cancel(&mut self, id: &Value, params: &Value) -> io::Result<()> {
-        let named = self.running.take_if(|running| params["task"] == running.task.as_str());
-        if let Some(running) = &named {
-            self.answer(&running.request, Err((code::CANCELLED, "stopped as asked".to_owned())))?;
+    fn cancel(&mut self, id: Option<&RawValue>, params: Option<&RawValue>) -> io::Result<()> {
+        let Named { task, .. } = read(params).unwrap_or_default();
+        if let Some(running) = self.running.take_if(|running| running.task == task) {
+            self.refuse(Some(&running.request), &(code::CANCELLED, "stopped as asked".to_owned()))?;
         }
-        self.answer(id, Ok(json!({})))
+        self.answer(id, Ok("{}"))
     }
 
     fn finish(&mut self) -> io::Result<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let items = running.context.as_ref().and_then(|context| self.contexts.items(context));
-        let mut result = json!({
-            "output": { "echo": running.input, "pid": std::process::id(), "items": items.map(<[Value]>::len) },
-        });
-        if let Some(context) = &running.context {
-            let change = self.change(&mut result["output"]["echo"]);
-            if let Err(refused) = change.as_ref().map_or(Ok(()), |change| self.contexts.change(context, change)) {
-                return self.answer(&running.request, Err(refused));
+        let items =
+            running.context.as_ref().and_then(|context| self.contexts.items(context)).map_or(Value::Null, Value::from);
+        let (echo, asked) = without_context(&running.input, running.context.is_some());
+        let output = format!("{{\"echo\":{echo},\"items\":{items},\"pid\":{}}}", std::process::id());
+        let result = match &running.context {
+            None => Ok(format!("{{\"output\":{output}}}")),
+            Some(context) => {
+                self.change(context, asked).map(|change| format!("{{\"context\":{change},\"output\":{output}}}"))
             }
-            result["context"] = change.unwrap_or_default();
-        }
-        self.answer(&running.request, Ok(result))
+        };
+        self.answer(Some(&running.request), result.as_deref().map_err(Clone::clone))
     }
 
-    /// What a task does to its context: what its input says under `context`, which is then not echoed, else it grows.
-    fn change(&self, input: &mut Value) -> Option<Value> {
-        let asked = input.as_object_mut().and_then(|input| input.remove("context"));
+    /// Changes a context as its task asked, else makes it grow; returns the change.
+    fn change(&mut self, context: &str, asked: Option<String>) -> Result<String, Refused> {
         let growth = self.options.context_growth_bytes;
-        let grown = || json!({ "append": [{ "role": "agent", "text": "x".repeat(growth) }] });
-        asked.or_else(|| (growth > 0).then(grown))
+        let grown = || json!({ "append": [{ "role": "agent", "text": "x".repeat(growth) }] }).to_string();
+        let Some(change) = asked.or_else(|| (growth > 0).then(grown)) else { return Ok("null".to_owned()) };
+        self.contexts.change(context, &change)?;
+        Ok(change)
     }
 
     fn introduction(&self, packs: bool, dictionary: Option<&Dictionary>) -> Value {
@@ -212,16 +259,35 @@ impl<W: Write> Server<W> {
         about
     }
 
-    fn answer(&mut self, id: &Value, result: Result<Value, Refused>) -> io::Result<()> {
-        let mut line = match result {
-            Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-            Err((code, message)) => {
-                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
-            }
+    /// Answers a request with JSON.
+    fn answer(&mut self, id: Option<&RawValue>, result: Result<&str, Refused>) -> io::Result<()> {
+        match result {
+            Ok(result) => self.send(id, "result", result),
+            Err(refused) => self.refuse(id, &refused),
         }
-        .to_string();
-        line.push('\n');
-        self.wire.write_line(&line)
+    }
+
+    fn refuse(&mut self, id: Option<&RawValue>, (code, message): &Refused) -> io::Result<()> {
+        self.send(id, "error", &json!({ "code": code, "message": message }).to_string())
+    }
+
+    fn send(&mut self, id: Option<&RawValue>, member: &str, json: &str) -> io::Result<()> {
+        let id = id.unwrap_or(RawValue::NULL);
+        self.wire.write_line(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":{json}}}\n"))
+    }
+}
+
+/// What a task echoes, and what its input says under `context`, which is then not echoed.
+fn without_context(input: &RawValue, has_context: bool) -> (String, Option<String>) {
+    let mut members = members(input);
+    let asked = if has_context { members.remove("context") } else { None };
+    match asked {
+        None => (input.get().to_owned(), None),
+        Some(asked) => {
+            let kept: Vec<String> =
+                members.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
+            (format!("{{{}}}", kept.join(",")), Some(asked.get().to_owned()))
+        }
     }
 }
 

@@ -85,6 +85,9 @@ impl Corpus {
             if lines.read_line(&mut text).with_context(|| format!("{} at line {number}", unreadable()))? == 0 {
                 break;
             }
+            if number == 1 && text.starts_with('\u{feff}') {
+                text.remove(0);
+            }
             if !text.trim().is_empty() {
                 sessions.push(
                     session(&text, number)
@@ -193,7 +196,8 @@ mod tests {
     fn sessions_are_read_plain_and_packed_and_messages_kept_as_they_are() {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(TWO.as_bytes()).unwrap();
-        for bytes in [TWO.as_bytes(), &packed.finish().unwrap()] {
+        let marked = format!("\u{feff}{TWO}");
+        for bytes in [TWO.as_bytes(), marked.as_bytes(), &packed.finish().unwrap()] {
             let corpus = read(bytes).unwrap();
             let [one, two] = corpus.sessions.as_slice() else { panic!("two sessions") };
             assert!(corpus.name.starts_with("talks") && !corpus.name.contains(".jsonl"), "{}", corpus.name);
