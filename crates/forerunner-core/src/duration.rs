@@ -1,4 +1,4 @@
-//! Durations as people write them: `250ms`, `5s`, `2m`, `1h`.
+//! Durations as people write them: `250ms`, `5s`, `2m`, `1h30m`.
 
 use std::time::Duration;
 
@@ -6,45 +6,64 @@ use serde::{Deserializer, Serializer, de};
 
 use crate::Error;
 
-const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+/// Longest duration that is read: ten years. What is longer does not fit timers, calendars and stores everywhere.
+pub const LONGEST_DURATION: Duration = Duration::from_secs(3_650 * 86_400);
 
-/// Reads a duration such as `250ms`, `1.5s`, `2m`, `1h` or `7d`. A unit is required.
+/// Units from the largest on, and their nanoseconds.
+const UNITS: [(&str, u128); 5] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+];
+
+/// Reads a duration such as `250ms`, `1.5s`, `2m`, `1h30m` or `7d`. A unit is required, the largest one comes first.
 ///
 /// # Errors
-/// [`Error::Setting`] naming the text and the accepted form.
+/// [`Error::Setting`] naming the text and the accepted form, or [`LONGEST_DURATION`] when it is longer.
 pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     let text = text.trim();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, scale)| *scale);
-    match (number.trim().parse::<f64>(), scale) {
-        (Ok(number), Some(scale)) if number >= 0.0 => {
-            Duration::try_from_secs_f64(number * scale).map_err(|_| refuse(text))
+    match sum(text) {
+        Some(duration) if duration <= LONGEST_DURATION => Ok(duration),
+        Some(_) => Err(refuse(text, format!("use {} (ten years) at most", format_duration(LONGEST_DURATION)))),
+        None => Err(refuse(text, "write a number and a unit, such as 250ms, 5s, 2m, 1h30m or 7d".to_owned())),
+    }
+}
+
+fn refuse(text: &str, rule: String) -> Error {
+    Error::Setting { key: "duration", value: text.to_owned(), rule }
+}
+
+/// Adds up numbers with units, each unit smaller than the one before. What is too long for a `Duration` is its maximum.
+fn sum(text: &str) -> Option<Duration> {
+    let (mut total, mut rest, mut units) = (Duration::ZERO, text, UNITS.iter());
+    loop {
+        let (number, behind) = rest.split_at(rest.find(|c: char| c.is_ascii_alphabetic())?);
+        let (unit, left) = behind.split_at(behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len()));
+        let (_, nanos) = units.find(|(name, _)| *name == unit)?;
+        let number = number.trim().parse::<f64>().ok().filter(|number| *number >= 0.0)?;
+        let part = Duration::try_from_secs_f64(number * (*nanos as f64 / 1e9)).unwrap_or(Duration::MAX);
+        total = total.saturating_add(part);
+        rest = left.trim_start();
+        if rest.is_empty() {
+            return Some(total);
         }
-        _ => Err(refuse(text)),
     }
 }
 
-fn refuse(text: &str) -> Error {
-    Error::Setting {
-        key: "duration",
-        value: text.to_owned(),
-        rule: "write a number and a unit, such as 250ms, 5s, 2m, 1h or 7d".to_owned(),
-    }
-}
-
-/// Writes a duration in the largest unit that keeps it whole: the inverse of [`parse_duration`].
+/// Writes a duration in the largest unit that keeps it whole, or in milliseconds with a fraction: the inverse of
+/// [`parse_duration`].
 pub fn format_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0 if duration.is_zero() => "0s".to_owned(),
-        0 => format!("{}ms", duration.as_secs_f64() * 1_000.0),
-        m if m % 86_400_000 == 0 => format!("{}d", m / 86_400_000),
-        m if m % 3_600_000 == 0 => format!("{}h", m / 3_600_000),
-        m if m % 60_000 == 0 => format!("{}m", m / 60_000),
-        m if m % 1_000 == 0 => format!("{}s", m / 1_000),
-        m => format!("{m}ms"),
+    let nanos = duration.as_nanos();
+    if nanos == 0 {
+        return "0s".to_owned();
     }
+    if let Some((unit, each)) = UNITS.iter().find(|(_, each)| nanos % each == 0) {
+        return format!("{}{unit}", nanos / each);
+    }
+    let fraction = format!("{:06}", nanos % 1_000_000);
+    format!("{}.{}ms", nanos / 1_000_000, fraction.trim_end_matches('0'))
 }
 
 /// For `#[serde(with = "forerunner_core::human_duration")]`.
@@ -75,18 +94,35 @@ mod tests {
 
     #[test]
     fn durations_survive_their_text_form() {
-        for text in ["250ms", "5s", "90s", "2m", "1h", "7d", "0s"] {
+        for text in ["250ms", "5s", "90s", "2m", "1h", "7d", "0s", "1000.5ms", "0.000001ms", "1h30m", "3650d"] {
             let duration = parse_duration(text).unwrap();
             assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration, "{text}");
         }
         assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
+        assert_eq!(format_duration(Duration::from_micros(1_500)), "1.5ms");
+    }
+
+    #[test]
+    fn parts_add_up_from_the_largest_unit_on() {
+        for (text, seconds) in [("1h30m", 5_400), ("1h 30m", 5_400), ("1d2h3m4s", 93_784), ("1m1000ms", 61)] {
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_secs(seconds), "{text}");
+        }
     }
 
     #[test]
     fn a_duration_without_a_unit_is_refused_with_the_remedy() {
-        for text in ["5", "", "s", "-1s", "5 weeks", "nan s", "1e99d"] {
+        for text in ["5", "", "s", "-1s", "5 weeks", "nan s", "1e99d", "1h30", "30m1h", "1s1s", "1h-1m", "1h,1m", "٣s"]
+        {
             let error = parse_duration(text).unwrap_err().to_string();
             assert!(error.contains("250ms, 5s"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_duration_beyond_ten_years_is_refused_with_the_bound() {
+        for text in ["3651d", "100000000d", "200000000000000d", "99999999999999999999999999999999999999h", "3650d1ms"] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.ends_with("use 3650d (ten years) at most"), "{text}: {error}");
         }
     }
 }

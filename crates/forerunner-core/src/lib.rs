@@ -32,7 +32,7 @@ mod time;
 
 pub use agent::{AgentCounts, AgentState};
 pub use context_cost::{ContextCost, ContextSource};
-pub use duration::{format_duration, human_duration, parse_duration};
+pub use duration::{LONGEST_DURATION, format_duration, human_duration, parse_duration};
 pub use error::Error;
 pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};

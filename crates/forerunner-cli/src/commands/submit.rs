@@ -6,7 +6,7 @@ mod lines;
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
-use forerunner_core::parse_duration;
+use forerunner_core::{LONGEST_DURATION, parse_duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -54,7 +54,8 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "KEY", conflicts_with = "count")]
     idempotency_key: Option<String>,
     /// Wait for the result, this many seconds at most.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", require_equals = true)]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", require_equals = true,
+        value_parser = clap::value_parser!(u64).range(..=LONGEST_DURATION.as_secs()))]
     wait: Option<u64>,
     /// Submit it this many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]

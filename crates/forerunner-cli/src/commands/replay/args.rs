@@ -147,7 +147,8 @@ pub fn seconds(text: &str) -> Result<f64, String> {
         Err(_) => parse_duration(text).ok().map(|duration| duration.as_secs_f64()),
     };
     let most = 366.0 * 86_400.0;
-    parsed.filter(|seconds| *seconds <= most).ok_or_else(|| "write a duration, such as 250ms, 5s or 2m".to_owned())
+    let refused = || "write a duration of 366d at most, such as 250ms, 5s or 2m".to_owned();
+    parsed.filter(|seconds| *seconds <= most).ok_or_else(refused)
 }
 
 /// Reads a share between 0 and 1.

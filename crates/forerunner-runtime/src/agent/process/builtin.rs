@@ -12,6 +12,7 @@ use std::{
 };
 
 use forerunner_context::{Dictionary, StreamWindow};
+use forerunner_core::LONGEST_DURATION;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
@@ -49,8 +50,10 @@ impl Default for BuiltinAgentOptions {
 }
 
 impl BuiltinAgentOptions {
+    /// At most [`LONGEST_DURATION`], which no timer of a node outlasts; what is no time is none.
     fn scaled(&self, seconds: f64) -> Duration {
-        Duration::try_from_secs_f64(seconds / self.speed).unwrap_or(Duration::ZERO)
+        let scaled = (seconds / self.speed).min(LONGEST_DURATION.as_secs_f64());
+        Duration::try_from_secs_f64(scaled).unwrap_or(Duration::ZERO)
     }
 
     fn loading(&self, load: &memory::Load) -> Duration {
