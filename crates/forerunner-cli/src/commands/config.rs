@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::serve;
 use crate::{
-    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted},
-    output::{Output, render, seconds, table},
+    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret},
+    output::{Output, note, render, seconds, table},
 };
 
 /// What to do with the configuration.
@@ -55,33 +55,15 @@ struct Row {
 
 fn show(args: &ShowArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::read(&args.config)?;
+    note(&format!("configuration file: {}", loaded.source()));
     let entries = loaded.effective()?.into_iter().filter(|entry| !args.changed || entry.origin != Origin::Default);
     let rows: Vec<Row> = entries.map(row).collect::<anyhow::Result<_>>()?;
     out.show(&rows, || render_rows(&rows))
 }
 
 fn row(entry: Entry) -> anyhow::Result<Row> {
-    let value = serde_json::to_value(&entry.value)?;
-    let value = if is_secret(&entry.key) { Value::from("(hidden)") } else { without_password(value) };
+    let value = serde_json::to_value(secret::shown(&entry.key, &entry.value))?;
     Ok(Row { key: dotted(&entry.key), value, origin: entry.origin.to_string() })
-}
-
-/// An address without the user and the password before its host.
-fn without_password(value: Value) -> Value {
-    let hidden = value.as_str().and_then(hidden);
-    hidden.map_or(value, Value::from)
-}
-
-/// An address with its user and password hidden, if it has any.
-fn hidden(address: &str) -> Option<String> {
-    let (scheme, rest) = address.split_once("://")?;
-    let (_, place) = rest.rsplit_once('@')?;
-    Some(format!("{scheme}://(hidden)@{place}"))
-}
-
-/// What agents are given as environment is where their secrets are.
-fn is_secret(key: &[String]) -> bool {
-    matches!(key, [pools, _, agent, env, _] if pools == "pools" && agent == "agent" && env == "env")
 }
 
 fn render_rows(rows: &[Row]) -> String {
@@ -122,14 +104,18 @@ fn plan(config: &Config) -> String {
     format!(
         "It would listen on {} and keep tasks in {}, with these pools:\n{}",
         config.http.listen,
-        hidden(&config.store.url).as_ref().unwrap_or(&config.store.url),
+        secret::address(&config.store.url),
         pools.join("\n")
     )
 }
 
 fn agents(agent: &AgentConfig) -> String {
     match agent {
-        AgentConfig::Process(spec) => format!("processes `{}`", spec.argv.join(" ")),
+        AgentConfig::Process(spec) => {
+            let arguments = spec.argv.len().saturating_sub(1);
+            let plural = if arguments == 1 { "" } else { "s" };
+            format!("processes `{}` with {arguments} argument{plural}", spec.argv[0])
+        }
         AgentConfig::Simulated(_) => "simulated agents".to_owned(),
     }
 }

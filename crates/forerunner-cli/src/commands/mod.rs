@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod demo;
 mod explain;
+mod exposure;
 pub mod fields;
 mod history;
 mod label;

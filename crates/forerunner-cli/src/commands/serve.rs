@@ -13,7 +13,7 @@ use forerunner_runtime::{
 };
 use forerunner_store::Store;
 
-use super::config::HOW_TO_WRITE_A_POOL;
+use super::{config::HOW_TO_WRITE_A_POOL, exposure};
 use crate::{
     config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
     exit::Usage,
@@ -33,8 +33,10 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::read(&args.config)?;
     check(&loaded)?;
+    let source = loaded.source();
     let config = loaded.config;
     telemetry::log(&config.log)?;
+    tracing::info!(file = source, "configuration read");
     let mut signals = Signals::listen()?;
     let service = Service::start(&config).await?;
     announce(&service, &config, out)?;
@@ -101,6 +103,9 @@ impl Service {
                 return Err(error.into());
             }
         };
+        if let Some(warning) = exposure::warning(&server.addrs()) {
+            tracing::warn!("{warning}");
+        }
         let bound = server.addrs().first().map_or_else(|| config.http.listen.clone(), ToString::to_string);
         let http = server.control();
         drop(server.spawn());

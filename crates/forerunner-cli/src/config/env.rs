@@ -2,13 +2,16 @@
 
 use toml::{Value, de::DeValue};
 
-use super::{Entry, Layers, Origin, file::plain, layers::Key};
+use super::{Entry, Layers, Origin, file::plain, layers::Key, secret::is_agent_env};
 
 const PREFIX: &str = "FORERUNNER__";
+/// Segments in front of the name of a variable of agents: `pools.NAME.agent.env`.
+const AGENT_ENV_DEPTH: usize = 4;
 
 /// Reads variables such as `FORERUNNER__HTTP__LISTEN` and `FORERUNNER__POOLS__CODER__MAX`.
 ///
-/// Values are TOML where they can be (`12`, `true`, `["a", "b"]`), else text. Since `-` cannot stand in a variable's
+/// Values are TOML where they can be (`12`, `true`, `["a", "b"]`), else text. Names and values of variables that agents
+/// are given stay as they are. Since `-` cannot stand in a variable's
 /// name, `MY_POOL` also means a pool `my-pool` that `below` knows.
 pub fn read(variables: impl IntoIterator<Item = (String, String)>, below: &Layers) -> Vec<Entry> {
     let pools = below.names_below(&["pools"]);
@@ -16,7 +19,7 @@ pub fn read(variables: impl IntoIterator<Item = (String, String)>, below: &Layer
         .into_iter()
         .filter_map(|(name, value)| {
             let key = key(name.strip_prefix(PREFIX)?, &pools);
-            Some(Entry { key, value: self::value(&value), origin: Origin::Env(name) })
+            Some(Entry { value: value_of(&key, &value), key, origin: Origin::Env(name) })
         })
         .collect();
     // The environment has no order of its own; a fixed one keeps messages the same from run to run.
@@ -24,14 +27,21 @@ pub fn read(variables: impl IntoIterator<Item = (String, String)>, below: &Layer
     entries
 }
 
-/// Reads a value as TOML where it can be, else as text.
-pub fn value(text: &str) -> Value {
+/// Reads the value of a key as TOML where it can be, else as text. A variable of agents is text, be it `0123` or `true`.
+pub fn value_of(key: &[String], text: &str) -> Value {
     let parsed = DeValue::parse(text.trim()).ok().and_then(|value| plain(value.get_ref()).ok());
-    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+    let kept = parsed.filter(|value| !is_agent_env(key) || value.is_str() || value.is_table());
+    kept.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 fn key(name: &str, pools: &[String]) -> Key {
     let mut key: Key = name.split("__").map(str::to_lowercase).collect();
+    if is_agent_env(&key) && key.len() > AGENT_ENV_DEPTH {
+        // The name of a variable may have `__` in it, and capitals matter.
+        let name = name.splitn(AGENT_ENV_DEPTH + 1, "__").last().unwrap_or_default().to_owned();
+        key.truncate(AGENT_ENV_DEPTH);
+        key.push(name);
+    }
     if let [first, pool, ..] = key.as_mut_slice()
         && first == "pools"
         && let Some(known) = pools.iter().find(|known| known.replace('-', "_") == *pool)
@@ -78,6 +88,19 @@ mod tests {
             ),
             ("FORERUNNER__SHUTDOWN__GRACE", "30s", "shutdown.grace", Value::from("30s")),
             ("FORERUNNER__POOLS__MY_POOL__MAX", "2", "pools.my-pool.max", Value::from(2)),
+            (
+                "FORERUNNER__POOLS__MY_POOL__AGENT__ENV__API_KEY",
+                "314159",
+                "pools.my-pool.agent.env.API_KEY",
+                Value::from("314159"),
+            ),
+            (
+                "FORERUNNER__POOLS__CODER__AGENT__ENV__my__Mixed_Name",
+                "true",
+                "pools.coder.agent.env.my__Mixed_Name",
+                Value::from("true"),
+            ),
+            ("FORERUNNER__POOLS__CODER__AGENT__ENV__A", "\"1\"", "pools.coder.agent.env.A", Value::from("1")),
         ];
         for (name, text, key, value) in cases {
             let entry = read_one(name, text);

@@ -1,6 +1,10 @@
 //! The layer that comes from a file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use toml::{
@@ -8,23 +12,54 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Entry, Origin, layers::Key};
-use crate::exit::Usage;
+use super::{Entry, Origin, layers::Key, owner};
+use crate::{exit::Usage, text};
 
 /// Where a file is looked for when none is named.
 const PLACES: [&str; 2] = ["forerunner.toml", "/etc/forerunner/forerunner.toml"];
 
-/// Returns the file to read: the named one, else the first of the usual places that exists.
-pub fn find(named: Option<&Path>) -> Option<PathBuf> {
-    named.map(Path::to_path_buf).or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.exists()))
+/// A configuration file that is open.
+pub struct Found {
+    /// Where it is, as an absolute path.
+    pub path: PathBuf,
+    /// The path as it was given, for messages.
+    given: PathBuf,
+    file: File,
 }
 
-/// Reads a file into values that know their line.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Usage(format!("configuration file {} cannot be read: {error}; name one that can", path.display()))
-    })?;
-    parse(&text, &path.display().to_string())
+/// Opens the file to read: the named one, else the first of the usual places that exists.
+///
+/// Nobody named a file of the working directory, so it has to be this user's own: it says what to run.
+pub fn find(named: Option<&Path>) -> anyhow::Result<Option<Found>> {
+    if let Some(path) = named {
+        return Found::open(path).map(Some);
+    }
+    let Some(place) = PLACES.iter().map(Path::new).find(|path| path.exists()) else { return Ok(None) };
+    let found = Found::open(place)?;
+    if place.is_relative() {
+        owner::check(&found.path, &found.file)?;
+    }
+    Ok(Some(found))
+}
+
+impl Found {
+    fn open(given: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(given).unwrap_or_else(|_| given.to_owned());
+        let file = File::open(given).map_err(|error| unreadable(&path, &error))?;
+        Ok(Self { path, given: given.to_owned(), file })
+    }
+
+    /// Reads the file into values that know their line.
+    pub fn read(&self) -> anyhow::Result<Vec<Entry>> {
+        let mut bytes = Vec::new();
+        (&self.file).read_to_end(&mut bytes).map_err(|error| unreadable(&self.path, &error))?;
+        let text = text::decode(&bytes).map_err(|why| unreadable(&self.path, &why))?;
+        parse(text, &self.given.display().to_string())
+    }
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Usage {
+    Usage(format!("configuration file {} cannot be read: {why}; name one that can", path.display()))
 }
 
 /// Splits the text of a file into values that know their line. `path` is for messages only.

@@ -72,7 +72,11 @@ fn entry(key: &str, value: Value, flag: &str) -> Entry {
 
 fn set(text: &str) -> anyhow::Result<Entry> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok(entry(key.trim(), env::value(value), "--set")),
+        Some((key, text)) if !key.trim().is_empty() => {
+            let value = |entry: &Entry| env::value_of(&entry.key, text);
+            let entry = entry(key.trim(), Value::Boolean(false), "--set");
+            Ok(Entry { value: value(&entry), ..entry })
+        }
         _ => Err(Usage(format!("--set {text}: write KEY=VALUE, such as --set pools.coder.max=20")).into()),
     }
 }

@@ -5,8 +5,10 @@ mod file;
 mod flags;
 mod layers;
 mod origin;
+mod owner;
 mod read;
 mod schema;
+pub mod secret;
 mod types;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ pub use types::{AgentConfig, Config, LogConfig, LogFormat, PoolConfig, StoreConf
 pub struct Loaded {
     /// The values.
     pub config: Config,
-    /// The file that was read.
+    /// The file that was read, as an absolute path.
     pub file: Option<PathBuf>,
     layers: Layers,
 }
@@ -44,15 +46,21 @@ impl Loaded {
     }
 
     fn assemble(args: &ConfigArgs, variables: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
-        let file = file::find(args.config.as_deref());
+        let found = file::find(args.config.as_deref())?;
         let mut layers = Layers::default();
-        if let Some(path) = &file {
-            layers.apply(file::read(path)?);
+        if let Some(found) = &found {
+            layers.apply(found.read()?);
         }
+        let file = found.map(|found| found.path);
         let variables = env::read(variables, &layers);
         layers.apply(variables);
         layers.apply(args.entries()?);
         Ok(Self { config: read::read(&layers)?, file, layers })
+    }
+
+    /// Names the file that was read.
+    pub fn source(&self) -> String {
+        self.file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
     }
 
     /// Returns every effective value with its key and origin.

@@ -10,6 +10,7 @@ use super::{
     Config, Layers, Origin, PoolConfig,
     layers::{Key, dotted, flatten},
     schema::Node,
+    secret::type_fault,
     types::{AgentConfig, policy_schema, schema},
 };
 use crate::exit::Usage;
@@ -78,9 +79,10 @@ fn read_pool(layers: &Layers, name: &str, value: Value) -> anyhow::Result<(PoolN
     let Value::Table(mut table) = value else {
         return Err(refuse(&dotted(&owned(&path)), "a pool is a table: write [pools.NAME]").into());
     };
-    let Some(agent) = table.remove("agent") else {
+    let Some(mut agent) = table.remove("agent") else {
         return Err(refuse(&format!("{}.agent", dotted(&owned(&path))), &missing_agent(name)).into());
     };
+    write_out_env(&mut agent);
     let agent: AgentConfig = typed(layers, &["pools", name, "agent"], agent)?;
     let settings = typed(layers, &path, Value::Table(table))?;
     let checked = |error: Error, below: &[&str]| Usage(located(layers, below, &error));
@@ -88,6 +90,16 @@ fn read_pool(layers: &Layers, name: &str, value: Value) -> anyhow::Result<(PoolN
     let pool_config = PoolConfig { agent, settings };
     pool_config.settings.validate().map_err(|error| checked(error, &path))?;
     Ok((pool, pool_config))
+}
+
+/// Makes text of numbers and truth values that agents are given as variables.
+fn write_out_env(agent: &mut Value) {
+    let Some(Value::Table(variables)) = agent.get_mut("env") else { return };
+    for value in variables.iter_mut().map(|(_, value)| value) {
+        if matches!(value, Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) {
+            *value = Value::String(value.to_string());
+        }
+    }
 }
 
 fn missing_agent(name: &str) -> String {
@@ -100,7 +112,8 @@ fn missing_agent(name: &str) -> String {
 fn typed<T: DeserializeOwned>(layers: &Layers, path: &[&str], value: Value) -> anyhow::Result<T> {
     value.clone().try_into().map_err(|error: toml::de::Error| {
         let Value::Table(table) = &value else {
-            return Usage(at(&layers.origin(&owned(path)), &path.join("."), error.message())).into();
+            let key = owned(path);
+            return Usage(at(&layers.origin(&key), &dotted(&key), &type_fault(&key, error.message()))).into();
         };
         // Each value is tried beside the kind, so a kind that is wrong would have the first of them blamed.
         let mut values = flatten(table);
@@ -110,7 +123,7 @@ fn typed<T: DeserializeOwned>(layers: &Layers, path: &[&str], value: Value) -> a
             alone.err().filter(|fault| fault.message() == error.message()).map(|_| key)
         });
         let key: Key = owned(path).into_iter().chain(culprit.unwrap_or_default()).collect();
-        Usage(at(&layers.origin(&key), &dotted(&key), error.message())).into()
+        Usage(at(&layers.origin(&key), &dotted(&key), &type_fault(&key, error.message()))).into()
     })
 }
 

@@ -87,7 +87,7 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     f.toml:3: `pools.coder.maxx`: there is no key `maxx`; did you mean `max`?
     f.toml:3: `pools.coder.max`: invalid type: string "many", expected u32
     f.toml:3: `pools.coder.min`: 20 is not valid; use at most max = 16
-    f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h or 7d
+    f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h30m or 7d
     f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
     f.toml:3: `pools.coder.policy`: fixed:99 is not valid; use a size from min = 1 to max = 16
     f.toml:3: `pools.coder.policy.colour`: there is no key `colour`; the keys here are kind, window_s

@@ -20,7 +20,7 @@ use forerunner_store::PostgresOptions;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
-use super::schema::Node;
+use super::{schema::Node, secret};
 
 /// Everything `forerunner serve` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -103,13 +103,14 @@ impl Default for StoreConfig {
 impl StoreConfig {
     /// Checks that the address names a kind of store; what follows is checked when it is opened.
     ///
-    /// Only what stands before the colon is shown: an address may carry a password.
+    /// Only the scheme is shown: an address may carry a password, or be one.
     pub fn validate(&self) -> Result<(), Error> {
         let kind = self.url.split_once(':').map(|(kind, _)| kind);
         if matches!(kind, Some("sqlite" | "memory" | "postgres" | "postgresql")) {
             return self.validate_postgres();
         }
-        let value = kind.map_or_else(|| self.url.clone(), |kind| format!("{kind}:…"));
+        let scheme = self.url.split_once("://").map(|(scheme, _)| format!("{scheme}:…"));
+        let value = scheme.unwrap_or_else(|| secret::HIDDEN.to_owned());
         Err(Error::Setting {
             key: "store.url",
             value,

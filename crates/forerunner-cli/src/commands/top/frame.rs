@@ -1,10 +1,8 @@
 //! What stands where: a frame for a terminal of any size from 80 by 24 on.
 
-use serde_json::Value;
-use unicode_width::UnicodeWidthStr;
-
 use super::{charts, sections};
-use crate::{commands::fields, spark::cut};
+use crate::{commands::fields, spark::cut, terminal::harmless};
+use serde_json::Value;
 
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,11 +90,8 @@ fn share_out(height: usize, pools: usize, taken: usize) -> Shares {
     Shares { pools: pool_rows, arrivals, decisions: rest.div_ceil(2), agents: rest / 2 }
 }
 
-/// Cuts what does not fit.
+/// Cuts what does not fit. Whatever a line was made from, nothing in it acts on the terminal.
 fn fitted(lines: Vec<Line>, size: Size) -> Vec<Line> {
-    let cut_line = |line: Line| match line.text.width() > size.width {
-        true => Line { text: cut(&line.text, size.width), ..line },
-        false => line,
-    };
+    let cut_line = |line: Line| Line { text: cut(&harmless(&line.text), size.width), ..line };
     lines.into_iter().take(size.height).map(cut_line).collect()
 }
