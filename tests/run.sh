@@ -100,6 +100,12 @@ features=forerunner/http,forerunner/test-util,forerunner-store/conformance,forer
 step "examples in the documentation"
 cargo test --locked --workspace --features "$features" --doc
 
+# An end-to-end test holds the dependencies to deny.toml as well: cargo-deny itself takes longer to build than all of this.
+if cargo deny --version >/dev/null 2>&1; then
+    step "dependencies"
+    cargo deny --locked --offline check licenses bans sources
+fi
+
 # Benchmarks are left out: they are programs of their own, not tests.
 step "unit, property and integration tests"
 cargo test --locked --workspace --exclude forerunner-e2e --features "$features" --lib --bins --tests --no-fail-fast

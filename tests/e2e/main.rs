@@ -19,4 +19,5 @@ mod replay;
 mod restart;
 mod several_nodes;
 mod store_file;
+mod supply_chain;
 mod top;
