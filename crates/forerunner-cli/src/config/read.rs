@@ -7,13 +7,13 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{
-    Config, Layers, Origin, PoolConfig,
+    Config, Layers, Origin, PoolConfig, StoreConfig,
     layers::{Key, dotted, flatten},
     schema::Node,
     secret::type_fault,
     types::{AgentConfig, policy_schema, schema},
 };
-use crate::exit::Usage;
+use crate::{exit::Usage, text};
 
 /// Reads a configuration; every fault is named with its key and its place, all unknown keys at once.
 pub fn read(layers: &Layers) -> anyhow::Result<Config> {
@@ -21,7 +21,7 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
     let mut root = layers.table();
     let mut section = |name: &str| root.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
     let pools = section("pools");
-    let config = Config {
+    let mut config = Config {
         node: typed(layers, &["node"], section("node"))?,
         store: typed(layers, &["store"], section("store"))?,
         http: typed(layers, &["http"], section("http"))?,
@@ -29,11 +29,29 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
         shutdown: typed(layers, &["shutdown"], section("shutdown"))?,
         pools: read_pools(layers, pools)?,
     };
+    read_address(layers, &mut config.store)?;
     config.store.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.node.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.http.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.log.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     Ok(config)
+}
+
+/// Reads the address of the store from the file that has it, if one is named.
+fn read_address(layers: &Layers, store: &mut StoreConfig) -> anyhow::Result<()> {
+    if store.url_file.is_empty() {
+        return Ok(());
+    }
+    let origin = |name| layers.origin(&owned(&["store", name]));
+    let refuse = |fault: String| Usage(at(&origin("url_file"), "store.url_file", &fault));
+    if origin("url") != Origin::Default {
+        return Err(refuse("`store.url` is set as well; leave one of them out".to_owned()).into());
+    }
+    let unreadable = |why: &dyn std::fmt::Display| refuse(format!("{} cannot be read: {why}", store.url_file));
+    let bytes = std::fs::read(&store.url_file).map_err(|error| unreadable(&error))?;
+    let address = text::decode(&bytes).map_err(|why| unreadable(&why))?.trim().to_owned();
+    store.url = address;
+    Ok(())
 }
 
 fn refuse_unknown(layers: &Layers) -> anyhow::Result<()> {

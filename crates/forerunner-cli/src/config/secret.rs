@@ -6,7 +6,7 @@ use toml::Value;
 pub const HIDDEN: &str = "(hidden)";
 
 /// Parameters of an address that are no secrets. The values of all others are hidden, so that a new one is no leak.
-const PLAIN_PARAMETERS: [&str; 20] = [
+const PLAIN_PARAMETERS: [&str; 22] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -17,6 +17,7 @@ const PLAIN_PARAMETERS: [&str; 20] = [
     "keepalives_idle",
     "keepalives_interval",
     "keepalives_retries",
+    "listen",
     "load_balance_hosts",
     "mode",
     "port",
@@ -24,6 +25,7 @@ const PLAIN_PARAMETERS: [&str; 20] = [
     "sslmode",
     "sslnegotiation",
     "sslrootcert",
+    "statements",
     "target_session_attrs",
     "tcp_user_timeout",
     "user",

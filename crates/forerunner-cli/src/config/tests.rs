@@ -191,3 +191,20 @@ fn what_is_logged_is_a_level_or_filters_wherever_it_is_said() {
         assert_eq!(loaded("", &[], args).expect_err("no level").to_string(), format!("--log-level: {told}"));
     }
 }
+
+#[test]
+fn the_address_of_the_store_may_come_from_a_file_of_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secret = directory.path().join("store-url");
+    std::fs::write(&secret, "\u{feff}postgres://me:secret@db/tasks\r\n").expect("a file");
+    let named = format!("[store]\nurl_file = \"{}\"\n", secret.display());
+    let read = loaded(&named, &[], ConfigArgs::default()).expect("valid");
+    assert_eq!(read.config.store.url, "postgres://me:secret@db/tasks");
+    let both = fault(&format!("{named}url = \"memory:\"\n"), &[]);
+    assert_eq!(both, "f.toml:2: `store.url_file`: `store.url` is set as well; leave one of them out");
+    std::fs::write(&secret, "secret").expect("a file");
+    let no_address = fault(&named, &[]);
+    assert!(no_address.starts_with("`store.url`: (hidden) is not valid"), "{no_address}");
+    let missing = fault("[store]\nurl_file = \"gone\"\n", &[]);
+    assert!(missing.starts_with("f.toml:2: `store.url_file`: gone cannot be read: "), "{missing}");
+}

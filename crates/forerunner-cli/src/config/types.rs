@@ -79,6 +79,8 @@ impl NodeConfig {
 pub struct StoreConfig {
     /// `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:` for a store that forgets.
     pub url: String,
+    /// A file that has the address instead, unless empty: a secret that an orchestrator puts there.
+    pub url_file: String,
     /// Most connections to PostgreSQL.
     pub connections: usize,
     /// Longest time to get one.
@@ -96,7 +98,8 @@ impl Default for StoreConfig {
     fn default() -> Self {
         let PostgresOptions { connections, connect_timeout, call_timeout, vacuum_every, .. } =
             PostgresOptions::default();
-        Self { url: "sqlite:forerunner.db".to_owned(), connections, connect_timeout, call_timeout, vacuum_every }
+        let (url, url_file) = ("sqlite:forerunner.db".to_owned(), String::new());
+        Self { url, url_file, connections, connect_timeout, call_timeout, vacuum_every }
     }
 }
 
