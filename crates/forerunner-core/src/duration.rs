@@ -59,7 +59,7 @@ pub fn format_duration(duration: Duration) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }
-    if let Some((unit, each)) = UNITS.iter().find(|(_, each)| nanos % each == 0) {
+    if let Some((unit, each)) = UNITS.iter().find(|(_, each)| nanos.is_multiple_of(*each)) {
         return format!("{}{unit}", nanos / each);
     }
     let fraction = format!("{:06}", nanos % 1_000_000);

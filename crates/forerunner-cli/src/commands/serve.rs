@@ -103,7 +103,7 @@ impl Service {
                 return Err(error.into());
             }
         };
-        if let Some(warning) = exposure::warning(&server.addrs()) {
+        if let Some(warning) = exposure::warning(server.addrs()) {
             tracing::warn!("{warning}");
         }
         let bound = server.addrs().first().map_or_else(|| config.http.listen.clone(), ToString::to_string);

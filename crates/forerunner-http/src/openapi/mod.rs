@@ -104,9 +104,9 @@ pub(crate) struct DurationText;
 
 impl PartialSchema for DurationText {
     fn schema() -> RefOr<Schema> {
-        let about = "A duration: one number with one unit of `ms`, `s`, `m`, `h` and `d`, such as `250ms` or `1.5s`.";
+        let about = "A duration: numbers with units of `d`, `h`, `m`, `s` and `ms`, the largest first, such as `250ms`, `1.5s` or `1h30m`.";
         let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
-        text.pattern(Some("^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$")).into()
+        text.pattern(Some("^([0-9]+([.][0-9]+)?(ms|s|m|h|d) ?)+$")).into()
     }
 }
 
