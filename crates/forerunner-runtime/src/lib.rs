@@ -22,6 +22,7 @@ mod node;
 mod openapi;
 mod pool;
 mod queue;
+mod shutdown;
 mod spec;
 pub mod status;
 mod submitting;
@@ -33,7 +34,8 @@ pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
 pub use forerunner_core::placement::RestoreCost;
 pub use handle::{EventStream, Handle};
-pub use node::{Node, NodeSpec, Placement, ShutdownReport};
+pub use node::{Node, NodeSpec, Placement};
+pub use shutdown::{ShutdownReport, StoppedNode};
 pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus,

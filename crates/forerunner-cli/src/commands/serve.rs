@@ -109,11 +109,13 @@ impl Service {
 
     /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.
     ///
-    /// The service answers until the node is down, so that who waits for a result gets it.
+    /// The service answers until the node's work is over, so that who waits for a result gets it. The store closes last: an
+    /// answer reads from it how a task stands.
     pub async fn shutdown(self, grace: std::time::Duration) -> anyhow::Result<()> {
         self.http.drain();
-        let report = self.node.shutdown(grace).await;
+        let stopped = self.node.stop(grace).await;
         self.http.stop(true).await;
+        let report = stopped.close().await;
         tracing::info!(clean = report.clean, "stopped");
         match (report.store, report.clean) {
             (Some(reason), _) => anyhow::bail!("the store could not be closed: {reason}"),
