@@ -1,10 +1,13 @@
 //! Answers on standard output: tables for people, JSON for programs.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use serde::Serialize;
+
+use crate::stdio;
+pub use crate::stdio::note;
 
 /// How answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,11 +55,7 @@ impl Output {
 
     /// Writes a line. A reader that went away, such as `head`, is no error.
     pub fn line(&self, text: &str) -> anyhow::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(stdio::answer(text).map(drop)?)
     }
 
     /// Marks text that tells of a failure.
@@ -77,13 +76,6 @@ impl Output {
     fn paint(&self, text: &str, code: &str) -> String {
         if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
-}
-
-/// Writes a line for people to standard error: no answer, but what goes with one, or an error.
-///
-/// `eprintln!` panics where nobody reads it any more.
-pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A table without lines: a header and rows, as wide as the terminal allows.

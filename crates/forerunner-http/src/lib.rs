@@ -40,7 +40,7 @@ mod what_if;
 
 pub use api::Api;
 pub use dashboard::{FORMS_JS, THEME_CSS};
-pub use observe::{DURATION_BUCKETS, describe_metrics};
+pub use observe::{DURATION_BUCKETS, count_connection_error, describe_metrics};
 pub use openapi::openapi_json;
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};
 pub use server::{HttpControl, HttpServer};

@@ -31,6 +31,7 @@ pub struct ServeArgs {
 
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
+    telemetry::detach()?;
     let loaded = Loaded::read(&args.config)?;
     check(&loaded)?;
     let config = loaded.config;
