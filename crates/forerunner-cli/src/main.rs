@@ -9,26 +9,26 @@ mod line_writer;
 mod markers;
 mod output;
 mod progress;
+mod service_manager;
 mod signals;
 mod spark;
 mod stdio;
 mod telemetry;
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use crate::{cli::Cli, output::Output};
 
 /// What the last lines of a service may take to be written, each stream.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-fn main() -> ExitCode {
+fn main() {
     let cli = Cli::read();
     let out = Output::new(cli.output);
     let system = actix_rt::System::new();
-    let code = match system.block_on(commands::run(cli.command, &out)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::report(&error, &out),
-    };
+    let ended = system.block_on(commands::run(cli.command, &out));
+    let code = ended.map_or_else(|error| exit::report(&error, &out), |()| 0);
     stdio::flush(LAST_LINES);
-    code
+    // To return would drop the system first, which waits for every thread that still does something.
+    std::process::exit(code.into());
 }

@@ -85,7 +85,7 @@ async fn watch(looker: &mut Looker, mut seen: Value) -> anyhow::Result<()> {
             looker.look().await
         };
         tokio::select! {
-            () = signals.next() => return Ok(()),
+            _ = signals.next() => return Ok(()),
             key = screen.key() => match key {
                 Key::Quit => return Ok(()),
                 Key::Redraw => {}
