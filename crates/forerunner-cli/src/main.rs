@@ -1,5 +1,7 @@
 //! The `forerunner` command.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod cli;
 mod client;
 mod commands;

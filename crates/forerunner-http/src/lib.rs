@@ -13,6 +13,8 @@
 //! assert_eq!(ProblemType::named("queue-full").unwrap().status, 429);
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod api;
 mod batch;
 mod body;

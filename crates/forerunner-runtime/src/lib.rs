@@ -4,6 +4,8 @@
 //! HTTP and embedders use alike. Actors turn messages into events for the pure machines of `forerunner-core` and
 //! `forerunner-forecast`, and the machines' actions into effects. See `docs/ARCHITECTURE.md` for the way of a task.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod admission;
 pub mod agent;
 mod batch;
