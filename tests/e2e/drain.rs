@@ -1,8 +1,8 @@
-//! SIGTERM: what was accepted is finished or waits for the next start.
+//! A node that stops: what was accepted is finished or waits for the next start, and whoever waits is told the truth.
 
-use std::time::Duration;
+use std::{net::TcpListener, os::unix::net::UnixDatagram, time::Duration};
 
-use forerunner_e2e::{Call, Client, Pool, Signal, Site, eventually, holds};
+use forerunner_e2e::{Call, Client, PgServer, Pool, Signal, Site, eventually, holds};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -118,8 +118,8 @@ async fn a_second_sigterm_stops_at_once() {
     service.signal(Signal::TERM);
     eventually("readiness fails", SOON, async || holds(client.ask(Call::get("/readyz")).await.status == 503)).await;
     service.signal(Signal::TERM);
-    // Far below the grace, and not 0: work was cut short.
-    assert_eq!(service.exit(SOON).await, 1);
+    // Far below the grace, and not 0: work was cut short. 128 and the number of the signal, as shells have it.
+    assert_eq!(service.exit(SOON).await, 128 + Signal::TERM.as_raw());
     site.empty(Duration::from_secs(2)).await;
 
     let service = site.serve().await;
@@ -128,4 +128,105 @@ async fn a_second_sigterm_stops_at_once() {
     client.ask(Call::new("POST", format!("{path}:cancel"))).await;
     assert_eq!(client.ended(&task).await["state"], "cancelled");
     assert_eq!(service.stop(GRACE).await, 0);
+}
+
+#[actix_rt::test]
+async fn a_task_that_is_waited_for_is_answered_as_it_stands_when_the_node_stops_on_every_store() {
+    let server = PgServer::start(false);
+    for store in [None, Some("memory:".to_owned()), Some(server.database())] {
+        let site = Site::new().with("shutdown.grace = \"300ms\"", &[Pool::builtin("work").fixed(1)]);
+        let service = match &store {
+            None => site.serve().await,
+            Some(store) => site.serve_on(store).await,
+        };
+        let client = service.client();
+        let task = json!({ "input": { "service_s": 300 } });
+        let running = client.submit("work", task["input"].clone()).await;
+        let path = format!("/v1/tasks/{running}");
+        eventually("it runs", SOON, async || holds(client.get(&path).await["state"] == "running")).await;
+        let stop = async {
+            eventually("another one waits behind it", SOON, async || holds(pool(&client).await["waiting"] == 1)).await;
+            // The wait for the first task is registered by the time that the second one is accepted: it was sent before.
+            service.signal(Signal::TERM);
+        };
+        let (shown, submitted, ()) = futures_util::join!(
+            client.ask(Call::get(&path).wait(60)),
+            client.ask(Call::submit("work", &task).wait(60)),
+            stop
+        );
+        assert_eq!((shown.status, &shown.body["state"]), (200, &json!("queued")), "{store:?}: {}", shown.body);
+        assert_eq!((submitted.status, &submitted.body["state"]), (202, &json!("queued")), "{store:?}: {submitted:?}");
+        assert!(submitted.header("location").starts_with("/v1/tasks/"), "{submitted:?}");
+        assert_eq!(service.exit(GRACE).await, 0);
+    }
+}
+
+#[actix_rt::test]
+async fn a_closed_terminal_and_sigquit_drain_and_other_signals_cost_nothing() {
+    let site = Site::new().with("shutdown.grace = \"20s\"", &[Pool::builtin("work").fixed(1)]);
+    for signal in [Signal::HUP, Signal::QUIT] {
+        let service = site.serve().await;
+        let client = service.client();
+        let task = client.submit("work", json!({ "service_s": 1 })).await;
+        let path = format!("/v1/tasks/{task}");
+        eventually("it runs", SOON, async || holds(client.get(&path).await["state"] == "running")).await;
+        for other in
+            [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::IO, Signal::XFSZ]
+        {
+            service.signal(other);
+        }
+        service.signal(signal);
+        // A terminal that is closed sends it, and so does the shell.
+        service.signal(Signal::HUP);
+        assert_eq!(service.exit(GRACE).await, 0, "{signal:?}");
+        let service = site.serve().await;
+        let task = service.client().ended(&task).await;
+        assert_eq!((&task["state"], &task["attempt"]), (&json!("succeeded"), &json!(1)), "{signal:?}: {task}");
+        assert_eq!(service.stop(GRACE).await, 0);
+    }
+}
+
+#[actix_rt::test]
+async fn a_wait_of_the_command_line_goes_on_over_a_restart() {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let lines = format!("shutdown.grace = \"300ms\"\nhttp.listen = \"127.0.0.1:{port}\"");
+    let site = Site::new().with_own_address(&lines, &[Pool::builtin("work").fixed(1)]);
+    let service = site.serve().await;
+    let client = service.client();
+    let address = service.address().to_owned();
+    let submit = ["submit", "work", "--input", "{\"service_s\": 1.5}", "--wait=60", "--output", "json"];
+    let restart = async {
+        eventually("it runs", SOON, async || holds(pool(&client).await["running"] == 1)).await;
+        assert_eq!(service.stop(GRACE).await, 0);
+        site.serve().await
+    };
+    let run = site.program().env("FORERUNNER_SERVER", &address).run(submit);
+    let (submitted, service) = futures_util::join!(run, restart);
+    assert_eq!(submitted.ended(0).json()["state"], "succeeded");
+    assert_eq!(service.stop(GRACE).await, 0);
+}
+
+#[actix_rt::test]
+async fn a_service_manager_is_told_when_the_node_is_ready_that_it_lives_and_that_it_stops() {
+    let site = Site::new().with("shutdown.grace = \"20s\"", &[Pool::builtin("work").fixed(1)]);
+    let path = site.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("a fresh directory");
+    socket.set_read_timeout(Some(SOON)).expect("a socket has a timeout");
+    let heard = || {
+        let mut bytes = [0; 200];
+        let length = socket.recv(&mut bytes).expect("the manager is told");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let manager = format!("NOTIFY_SOCKET={}", path.display());
+    let service = site.serve_under(&["env", &manager, "WATCHDOG_USEC=200000"]).await;
+    assert_eq!([heard(), heard(), heard()], ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    service.signal(Signal::TERM);
+    let told = loop {
+        match heard() {
+            alive if alive == "WATCHDOG=1" => {}
+            other => break other,
+        }
+    };
+    assert!(told.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC="), "{told}");
+    assert_eq!(service.exit(GRACE).await, 0);
 }

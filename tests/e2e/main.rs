@@ -12,6 +12,7 @@ mod drain;
 mod echo_agent;
 mod foreign_text;
 mod live;
+mod logging;
 mod placement;
 mod refusals;
 mod reliability;

@@ -12,7 +12,7 @@ async fn refused(site: &Site) -> Finished {
     let store = format!("sqlite:{}", site.store().display());
     let config = site.config().display().to_string();
     let program = site.program().within(SOON);
-    program.run(["serve", "--log-format", "text", "--store", &store, "--config", &config]).await.ended(1)
+    program.run(["serve", "--log-format", "text", "--store", &store, "--config", &config]).await.ended(4)
 }
 
 #[actix_rt::test]

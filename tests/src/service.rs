@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
-    process::{Child, ChildStdout, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -33,23 +33,39 @@ impl Service {
     /// Starts it on a store and the configuration of a site, through the programs of `wrapper` if there are any, and waits
     /// for the line that says where it listens.
     pub(crate) async fn start(site: &Site, store: &str, wrapper: &[&str]) -> Self {
+        Self::start_logging_to(site, store, wrapper, append(&site.path("log")).into()).await
+    }
+
+    /// The same, with this standard error.
+    pub(crate) async fn start_logging_to(site: &Site, store: &str, wrapper: &[&str], stderr: Stdio) -> Self {
         let log = site.path("log");
-        let mut child = wrapped(site, wrapper)
-            .args(["serve", "--output", "json", "--log-format", "text", "--store", store])
-            .arg("--config")
-            .arg(site.config())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(append(&log))
-            .process_group(0)
-            .spawn()
-            .expect("the program can be started");
+        let mut child =
+            command(site, store, wrapper, stderr).stdout(Stdio::piped()).spawn().expect("the program can be started");
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let mut service = Self { child, address: String::new(), log, marker: site.marker().clone() };
         let told = timeout(START, first_line(stdout)).await.ok().and_then(Result::ok).unwrap_or_default();
         let told: Value = serde_json::from_str(&told).unwrap_or_default();
         let address = told["listening"].as_str().expect("a service that starts says where it listens; see its log");
         address.clone_into(&mut service.address);
+        service
+    }
+
+    /// Starts it on the store of a site with this standard output. Where it listens is read from its log.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_saying_nothing(site: &Site, stdout: impl Into<Stdio>) -> Self {
+        let log = site.path("log");
+        let store = format!("sqlite:{}", site.store().display());
+        let child =
+            command(site, &store, &[], append(&log).into()).stdout(stdout).spawn().expect("the program can be started");
+        let mut service = Self { child, address: String::new(), log, marker: site.marker().clone() };
+        service.address = eventually("it says in its log where it listens", START, async || {
+            let text = std::fs::read_to_string(&service.log).unwrap_or_default();
+            let (_, rest) = text.split_once("listen=\"")?;
+            rest.split_once('"').map(|(address, _)| address.to_owned())
+        })
+        .await;
         service
     }
 
@@ -133,6 +149,19 @@ impl Drop for Service {
         let last: Vec<&str> = log.lines().rev().take(LAST_LINES).collect();
         eprintln!("the end of the service's log:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
     }
+}
+
+/// The command line of a service, in a process group of its own.
+fn command(site: &Site, store: &str, wrapper: &[&str], stderr: Stdio) -> Command {
+    let mut command = wrapped(site, wrapper);
+    command
+        .args(["serve", "--output", "json", "--log-format", "text", "--store", store])
+        .arg("--config")
+        .arg(site.config())
+        .stdin(Stdio::null())
+        .stderr(stderr)
+        .process_group(0);
+    command
 }
 
 fn append(path: &std::path::Path) -> File {

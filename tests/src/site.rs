@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -48,9 +49,18 @@ impl Site {
     /// If the configuration cannot be written.
     #[must_use]
     pub fn with(self, lines: &str, pools: &[Pool]) -> Self {
+        self.with_own_address(&format!("http.listen = \"127.0.0.1:0\"\n{lines}"), pools)
+    }
+
+    /// The same, whose lines say where to listen.
+    ///
+    /// # Panics
+    /// If the configuration cannot be written.
+    #[must_use]
+    pub fn with_own_address(self, lines: &str, pools: &[Pool]) -> Self {
         let tables: Vec<String> = pools.iter().map(|pool| pool.render(&self.marker)).collect();
-        let text = format!("http.listen = \"127.0.0.1:0\"\n{lines}\n{}", tables.join("\n"));
-        fs::write(self.config(), text).expect("a fresh directory can be written to");
+        fs::write(self.config(), format!("{lines}\n{}", tables.join("\n")))
+            .expect("a fresh directory can be written to");
         self
     }
 
@@ -120,6 +130,14 @@ impl Site {
     /// If it does not come up.
     pub async fn serve_under(&self, wrapper: &[&str]) -> Service {
         self.serve_on_under(&self.store_url(), wrapper).await
+    }
+
+    /// Starts a service that has this standard error, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn serve_logging_to(&self, stderr: impl Into<Stdio>) -> Service {
+        Service::start_logging_to(self, &self.store_url(), &[], stderr.into()).await
     }
 
     fn store_url(&self) -> String {

@@ -12,6 +12,8 @@
 //! # Ok::<(), forerunner_bench::Error>(())
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod backlog;
 mod durable;
 mod error;

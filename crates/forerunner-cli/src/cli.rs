@@ -25,7 +25,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 the service cannot be reached.
+Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 the service cannot be reached, 4 the store
+cannot be opened or closed, 5 the service cannot listen, 128 + N signal N ended it early.
 Every flag can be set by the environment variable that its help names; NO_COLOR turns colours off.";
 
 /// Where the service listens: a flag of every command that asks it something.

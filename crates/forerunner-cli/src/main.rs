@@ -1,30 +1,39 @@
 //! The `forerunner` command.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod cli;
 mod client;
 mod commands;
 mod config;
 mod exit;
 mod json;
+mod line_writer;
 mod markers;
 mod output;
 mod progress;
+mod service_manager;
 mod signals;
 mod spark;
+mod stdio;
 mod telemetry;
 mod terminal;
 mod text;
 
-use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::{cli::Cli, output::Output};
 
-fn main() -> ExitCode {
+/// What the last lines of a service may take to be written, each stream.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+fn main() {
     let cli = Cli::read();
     let out = Output::new(cli.output);
     let system = actix_rt::System::new();
-    match system.block_on(commands::run(cli.command, &out)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::report(&error, &out),
-    }
+    let ended = system.block_on(commands::run(cli.command, &out));
+    let code = ended.map_or_else(|error| exit::report(&error, &out), |()| 0);
+    stdio::flush(LAST_LINES);
+    // To return would drop the system first, which waits for every thread that still does something.
+    std::process::exit(code.into());
 }

@@ -1,12 +1,12 @@
 //! Answers on standard output: tables for people, JSON for programs.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 
-use crate::{json, terminal};
+use crate::{json, stdio, terminal};
 
 /// How answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,11 +65,7 @@ impl Output {
     }
 
     fn data(&self, text: &str) -> anyhow::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(stdio::answer(text).map(drop)?)
     }
 
     /// Marks text that tells of a failure.
@@ -94,9 +90,9 @@ impl Output {
 
 /// Writes a line for people to standard error: no answer, but what goes with one, or an error.
 ///
-/// Nothing in it acts on a terminal. `eprintln!` panics where nobody reads it any more.
+/// Nothing in it acts on a terminal.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", terminal::guard(text));
+    stdio::note(&terminal::guard(text));
 }
 
 /// A table without lines: a header and rows, as wide as the terminal allows. A cell has one line.

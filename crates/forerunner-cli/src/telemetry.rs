@@ -1,13 +1,26 @@
 //! Logs and metrics of the service.
 
-use std::io::IsTerminal;
+mod connection_errors;
+mod throttle;
+
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::IsTerminal,
+    panic::{self, PanicHookInfo},
+    thread,
+};
 
 use anyhow::Context;
 use forerunner_http::DURATION_BUCKETS;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer, filter::FilterExt, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{LogConfig, LogFormat};
+use self::throttle::Throttle;
+use crate::{
+    config::{LogConfig, LogFormat},
+    line_writer::Watcher,
+    stdio,
+};
 
 /// Bucket bounds in seconds, from what an in-process agent needs up to an hour: waits, attempts, cold starts.
 const DURATION_BOUNDS_S: [f64; 19] = [
@@ -16,19 +29,49 @@ const DURATION_BOUNDS_S: [f64; 19] = [
 ];
 /// Bucket bounds in seconds of what a decision may take: the budget is 100 µs.
 const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1];
+/// Shows lost lines in `/metrics`, and says so in the log once it goes on.
+const WATCHER: Watcher = Watcher {
+    lost: forerunner_runtime::metrics::show_log_lines_lost,
+    recovered: |lines| tracing::warn!(lines, "lines of the log were lost: it was not read, or there were too many"),
+};
 
-/// Begins to log to standard error, as JSON unless that is a terminal.
+/// Detaches standard output and standard error: neither holds anybody up from here on.
+pub fn detach() -> anyhow::Result<()> {
+    stdio::detach(WATCHER).map(drop)
+}
+
+/// Begins to log to standard error, as JSON unless that is a terminal. Panics are lines of the log from here on.
 pub fn log(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.level).context("log.level was checked with the configuration")?;
+    let filter = connection_errors::quieted(&config.level);
+    let filter = EnvFilter::try_new(filter).context("log.level was checked with the configuration")?;
     let terminal = std::io::stderr().is_terminal();
     let json = match config.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    let begun = if json { lines.json().flatten_event(true).try_init() } else { lines.try_init() };
-    begun.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+    let writer = stdio::detach(WATCHER)?;
+    let filter = filter.and(Throttle::new(writer.clone()));
+    // An error of the layer itself would be written to standard error directly.
+    let lines = fmt::layer().with_writer(move || writer.clone()).with_ansi(terminal).log_internal_errors(false);
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
+    let layers = tracing_subscriber::registry().with(lines.with_filter(filter)).with(connection_errors::counter());
+    layers.try_init().map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// The hook of the standard library writes to standard error, where it waits for whoever does not read.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let panic = text.unwrap_or("a value that is no text");
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(panic, place, thread, backtrace, "the program panicked: please report this");
 }
 
 /// Installs the recorder that `/metrics` is rendered from.
@@ -43,5 +86,6 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = builder.install_recorder().context("the metrics cannot be set up")?;
     forerunner_runtime::metrics::describe();
     forerunner_http::describe_metrics();
+    forerunner_runtime::metrics::show_log_lines_lost(stdio::lost());
     Ok(handle)
 }

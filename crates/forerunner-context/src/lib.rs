@@ -24,6 +24,8 @@
 //! # Ok::<(), forerunner_context::Error>(())
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod base;
 mod chain;
 mod codec;

@@ -12,6 +12,8 @@
 //! assert_eq!(RetryPolicy::default().backoff(2, 1.0), Duration::from_secs(2));
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod agent;
 mod context_cost;
 mod duration;

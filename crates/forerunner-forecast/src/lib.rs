@@ -39,6 +39,8 @@
 //! # Ok::<(), forerunner_forecast::Error>(())
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod calendar;
 mod error;
 mod fixed;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
-use forerunner_core::{Task, TaskId};
+use forerunner_core::Task;
 use forerunner_runtime::{Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, MutexGuard, watch};
@@ -98,10 +98,19 @@ impl Api {
     }
 
     /// Waits for a task to end, at most `limit`, and answers how it stands then.
-    pub(crate) async fn wait(&self, task: TaskId, limit: Duration) -> Result<Task, Error> {
-        tokio::select! {
-            waited = self.handle().wait(task, limit) => waited,
-            () = self.stopping() => self.handle().task(task).await,
+    ///
+    /// A store that fails meanwhile does not make an accepted task a refused one: it is answered as it was seen last.
+    pub(crate) async fn wait(&self, task: Task, limit: Duration) -> Result<Task, Error> {
+        let waited = tokio::select! {
+            waited = self.handle().wait(task.id, limit) => waited,
+            () = self.stopping() => self.handle().task(task.id).await,
+        };
+        match waited {
+            Err(Error::Store(error)) => {
+                tracing::debug!(task = %task.id, %error, "a task is answered as it was before the wait");
+                Ok(task)
+            }
+            other => other,
         }
     }
 }

@@ -26,8 +26,8 @@ pub(crate) async fn follow(api: Api, id: web::Path<String>, request: HttpRequest
     let after = headers::last_event_id(&request)?;
     let mut events = api.handle().events(id.parse()?, after).await?.boxed_local().peekable();
     let over = matches!(std::pin::Pin::new(&mut events).peek().now_or_never(), Some(None));
-    if over {
-        // The one answer after which a browser does not connect again.
+    if over && !api.is_draining() {
+        // The one answer after which a browser does not connect again. A node that stops has no more to say of any task.
         return Ok(HttpResponse::NoContent().finish());
     }
     Ok(HttpResponse::Ok()

@@ -13,6 +13,8 @@
 //! assert_eq!(ProblemType::named("queue-full").unwrap().status, 429);
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod api;
 mod batch;
 mod body;
@@ -40,7 +42,7 @@ mod what_if;
 
 pub use api::Api;
 pub use dashboard::{FORMS_JS, THEME_CSS};
-pub use observe::{DURATION_BUCKETS, describe_metrics};
+pub use observe::{DURATION_BUCKETS, count_connection_error, describe_metrics};
 pub use openapi::openapi_json;
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};
 pub use server::{HttpControl, HttpServer};

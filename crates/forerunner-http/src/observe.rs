@@ -22,6 +22,7 @@ use crate::api::Api;
 const REQUESTS: &str = "forerunner_http_requests_total";
 const DURATION: &str = "forerunner_http_request_duration_seconds";
 const IN_FLIGHT: &str = "forerunner_http_requests_in_flight";
+const CONNECTION_ERRORS: &str = "forerunner_http_connection_errors_total";
 
 /// Bucket bounds that suit `forerunner_http_request_duration_seconds`: from an acknowledged submission in memory to the
 /// longest wait.
@@ -33,6 +34,15 @@ pub fn describe_metrics() {
     metrics::describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, route and status.");
     metrics::describe_histogram!(DURATION, Unit::Seconds, "Time from a request's head to its answer's head, by route.");
     metrics::describe_gauge!(IN_FLIGHT, Unit::Count, "Requests being answered.");
+    let errors = "Connections that ended with an error, such as a request head that cannot be read.";
+    metrics::describe_counter!(CONNECTION_ERRORS, Unit::Count, errors);
+    // It is there, as 0, before anything happens.
+    counter!(CONNECTION_ERRORS).absolute(0);
+}
+
+/// Counts an error of a connection. The server tells of them by log events only, so whoever writes the log calls this.
+pub fn count_connection_error() {
+    counter!(CONNECTION_ERRORS).increment(1);
 }
 
 /// Watches one route. The label is the route's template, so the number of time series is bounded.

@@ -71,7 +71,7 @@ pub(crate) async fn retry(api: Api, id: web::Path<String>, _: SameSite) -> Answe
 /// Waits as long as the client prefers to, and tells whether a wait was asked for.
 async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<(Task, bool), Problem> {
     match headers::wait(request, api.settings().max_wait) {
-        Some(limit) if !task.state.is_terminal() => Ok((api.wait(task.id, limit).await?, true)),
+        Some(limit) if !task.state.is_terminal() => Ok((api.wait(task, limit).await?, true)),
         preference => Ok((task, preference.is_some())),
     }
 }

@@ -56,6 +56,12 @@ pub enum Error {
     /// The node is shutting down and takes nothing new.
     #[error("this node is shutting down and takes no new tasks; send the task to another node or retry later")]
     ShuttingDown,
+    /// The node stopped before a task that it had accepted ended.
+    #[error("the node stopped before task {task} ended; its store has the task, start a node on it and ask again")]
+    Stopped {
+        /// The task.
+        task: TaskId,
+    },
     /// An actor went away before it answered: whether the call took effect is unknown.
     #[error("pool `{pool}` did not answer; whether the call took effect is unknown, look before repeating it")]
     Unknown {

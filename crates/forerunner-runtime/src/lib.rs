@@ -4,6 +4,8 @@
 //! HTTP and embedders use alike. Actors turn messages into events for the pure machines of `forerunner-core` and
 //! `forerunner-forecast`, and the machines' actions into effects. See `docs/ARCHITECTURE.md` for the way of a task.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod admission;
 pub mod agent;
 mod batch;
@@ -22,6 +24,7 @@ mod node;
 mod openapi;
 mod pool;
 mod queue;
+mod shutdown;
 mod spec;
 pub mod status;
 mod submitting;
@@ -33,7 +36,8 @@ pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
 pub use forerunner_core::placement::RestoreCost;
 pub use handle::{EventStream, Handle};
-pub use node::{Node, NodeSpec, Placement, ShutdownReport};
+pub use node::{Node, NodeSpec, Placement};
+pub use shutdown::{ShutdownReport, StoppedNode};
 pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus,

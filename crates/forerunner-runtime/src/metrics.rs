@@ -90,6 +90,7 @@ metrics_list! {
     NODES Gauge "forerunner_nodes" [] "Nodes that share the store and live, as this one knows.";
     OLDEST_TRANSACTION Gauge "forerunner_store_oldest_transaction_seconds" [] "How long the transaction has been open for which PostgreSQL keeps dead rows, if it was there at two looks; else 0.";
     DEAD_ROWS Gauge "forerunner_store_dead_rows" ["table"] "Dead rows that PostgreSQL has not removed yet, of the tables that change with every task.";
+    LOG_LINES_LOST Counter "forerunner_log_lines_lost_total" [] "Lines of the log that were not written: whoever reads standard error is gone, full, or too slow.";
     LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
     LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
@@ -164,6 +165,11 @@ pub(crate) fn cluster(nodes: usize, leads: bool) {
 /// Counts a change of the node that leads.
 pub(crate) fn lead_changed() {
     counter!(LEAD_CHANGES).increment(1);
+}
+
+/// Shows how many lines of the log were not written, since the process began. For whoever writes the log.
+pub fn show_log_lines_lost(lines: u64) {
+    counter!(LOG_LINES_LOST).absolute(lines);
 }
 
 /// Counts a submission that did not get as far as the queue.

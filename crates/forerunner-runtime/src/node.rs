@@ -1,4 +1,4 @@
-//! A running node: wiring, start order, shutdown order.
+//! A running node: wiring and start order.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,8 @@ use std::{
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forerunner_core::{Clock, PoolName, Timestamp};
-use forerunner_store::{LEASE, Rescue, Store, StoreError};
-use tokio::{
-    sync::{Semaphore, oneshot},
-    task::JoinHandle,
-};
+use forerunner_store::{LEASE, Rescue, Store};
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     Error, Handle, SystemClock,
@@ -24,23 +21,19 @@ use crate::{
     clock::{IdMaker, StoreClock},
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
-        messages::Leave,
         said::{SaidBox, keep_said},
         settings::{Bounds, Changed},
     },
     contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
-    forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize, messages::Retire},
+    forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize},
     handle::{PoolEntry, Shared},
     metrics,
     pool::{
         PoolActor,
-        messages::{AttachForecast, PoolLinks, SetPaused, Stop},
+        messages::{AttachForecast, PoolLinks, SetPaused},
     },
-    queue::{
-        QueueActor,
-        messages::{AttachQueue, Drain},
-    },
+    queue::{QueueActor, messages::AttachQueue},
     spec::PoolSpec,
     watch::WatchBoard,
 };
@@ -57,8 +50,6 @@ const PURGE_BATCH: usize = 10_000;
 const EXPIRY_BATCH: usize = 1_000;
 /// Fresh bases of contexts that are encoded at once.
 const TENDED_AT_ONCE: usize = 2;
-/// What stopping may take on top of the grace.
-const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// On which threads the actors run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,19 +107,12 @@ impl NodeSpec {
 
 /// A running node. Dropping it does not stop it; [`Node::shutdown`] does.
 pub struct Node {
-    handle: Handle,
-    arbiters: Vec<Arbiter>,
-    /// Housekeeping, then the heartbeat if no actor beats.
-    upkeep: Vec<JoinHandle<()>>,
-}
-
-/// How a shutdown went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShutdownReport {
-    /// Every agent was gone in time.
-    pub clean: bool,
-    /// What the store said when it was closed, if it failed.
-    pub store: Option<String>,
+    pub(crate) handle: Handle,
+    pub(crate) arbiters: Vec<Arbiter>,
+    /// Removes what nobody can want any more.
+    pub(crate) housekeeping: JoinHandle<()>,
+    /// What goes on until the store closes: storing what agents say, and the heartbeat if no actor beats.
+    pub(crate) upkeep: Vec<JoinHandle<()>>,
 }
 
 impl Node {
@@ -182,7 +166,8 @@ impl Node {
             pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
-        let mut upkeep = vec![tokio::spawn(keep_house(deps.clone(), spec.retention, spec.context_retention))];
+        let housekeeping = tokio::spawn(keep_house(deps.clone(), spec.retention, spec.context_retention));
+        let mut upkeep = Vec::new();
         if deps.store.keeps_events() {
             upkeep.push(tokio::spawn(keep_said(deps.clone())));
         }
@@ -190,52 +175,13 @@ impl Node {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }
         let shared = Shared { deps, ids, pools, cluster, started_at: now, closed: AtomicBool::new(false) };
-        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, upkeep })
+        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping, upkeep })
     }
 
     /// Returns a handle to talk to the node.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
-
-    /// Stops the node: takes nothing new, lets running tasks finish for `grace`, hands back those that have not,
-    /// saves what was learned, and closes the store.
-    pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
-        self.handle.close_intake();
-        let [housekeeping, heartbeat @ ..] = self.upkeep.as_slice() else { unreachable!("a node keeps house") };
-        housekeeping.abort();
-        let deps = &self.handle.shared.deps;
-        let kill_at = deps.now() + grace;
-        let mut gone = Vec::new();
-        for entry in self.handle.shared.pools.values() {
-            ask(|reply| entry.forecast.do_send(Retire { reply })).await;
-            let (reply, stopped) = oneshot::channel();
-            entry.pool.do_send(Stop { kill_at, reply });
-            gone.push(stopped);
-        }
-        let all_gone = futures_util::future::join_all(gone);
-        let clean = tokio::time::timeout(grace + STOP_MARGIN, all_gone).await.is_ok();
-        for entry in self.handle.shared.pools.values() {
-            ask(|reply| entry.queue.do_send(Drain { reply })).await;
-        }
-        if let Some(cluster) = &self.handle.shared.cluster {
-            ask(|reply| cluster.do_send(Leave { reply })).await;
-        }
-        heartbeat.iter().for_each(JoinHandle::abort);
-        let store = deps.store.close().await.err().filter(|error| !matches!(error, StoreError::Closed { .. }));
-        for arbiter in self.arbiters {
-            arbiter.stop();
-            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
-        }
-        ShutdownReport { clean, store: store.map(|error| error.to_string()) }
-    }
-}
-
-/// Sends a message with a reply, and waits for it, for a bounded time.
-async fn ask(send: impl FnOnce(oneshot::Sender<()>)) {
-    let (reply, answer) = oneshot::channel();
-    send(reply);
-    let _ = tokio::time::timeout(STOP_MARGIN, answer).await;
 }
 
 /// Starts the actors of a pool: the queue first, then the pool that asks it for work, then the forecast over both.

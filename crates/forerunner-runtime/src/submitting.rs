@@ -89,7 +89,7 @@ impl Ending {
     /// Waits for the task to end.
     ///
     /// # Errors
-    /// As [`Handle::task`].
+    /// As [`Handle::task`]; [`Error::Stopped`] when the node stops before the task has ended.
     pub async fn task(self) -> Result<Arc<Task>, Error> {
         if self.known {
             let task = self.handle.task(self.id).await?;
@@ -101,11 +101,14 @@ impl Ending {
             }
         }
         let Self { receiver, id, pool, handle, .. } = self;
-        let gone = Error::Unknown { pool };
+        let gone = || match handle.is_closed() {
+            true => Error::Stopped { task: id },
+            false => Error::Unknown { pool },
+        };
         if handle.shared.cluster.is_none() {
-            return receiver.await.map_err(|_| gone);
+            return receiver.await.map_err(|_| gone());
         }
         let here = async { receiver.await.ok().map(Arc::unwrap_or_clone) };
-        handle.ended_anywhere(id, here).await.map(Arc::new).ok_or(gone)
+        handle.ended_anywhere(id, here).await.map(Arc::new).ok_or_else(gone)
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub(crate) struct WatchBoard {
     followers: DashMap<TaskId, watch::Sender<()>, IdState>,
     /// Logs that were begun and not forgotten: while there are none, nobody looks for one.
     logs: AtomicUsize,
+    /// No task ends any more: the node has stopped.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +67,11 @@ pub(crate) struct Subscription {
 impl WatchBoard {
     /// Begins to follow events that the store keeps.
     pub(crate) fn follow(&self, task: TaskId) -> watch::Receiver<()> {
-        self.followers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe()
+        let woken = self.followers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe();
+        if self.is_closed() {
+            self.followers.remove(&task);
+        }
+        woken
     }
 
     /// Ends it.
@@ -89,11 +95,26 @@ impl WatchBoard {
         self.followers.iter().for_each(|follower| follower.send_replace(()));
     }
 
-    /// Registers a wait for the end of a task.
+    /// Registers a wait for the end of a task. It fails once the board is closed.
     pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Arc<Task>> {
         let (sender, receiver) = oneshot::channel();
         self.tasks.entry(task).or_default().waiters.add(sender);
+        if self.is_closed() {
+            self.tasks.remove(&task);
+        }
         receiver
+    }
+
+    /// Releases all waits, those to come as well, since the node has stopped: no task ends on it any more. Event streams end.
+    pub(crate) fn close(&self) {
+        // Before the look at who is there: a wait that is registered meanwhile sees it, or is seen.
+        self.closed.store(true, Ordering::SeqCst);
+        self.tasks.clear();
+        self.followers.clear();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Forgets waits whose waiters have gone.
@@ -168,7 +189,12 @@ impl WatchBoard {
             log
         });
         let kept = log.kept.iter().filter(|event| event.seq > after).cloned().collect();
-        Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some() }
+        let subscription = Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some() };
+        drop(watched);
+        if self.is_closed() {
+            self.tasks.remove(&task.id);
+        }
+        subscription
     }
 
     fn new_log(&self) -> EventLog {

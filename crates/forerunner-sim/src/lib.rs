@@ -30,6 +30,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod engine;
 mod error;
 mod last_value;

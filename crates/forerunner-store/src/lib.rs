@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;

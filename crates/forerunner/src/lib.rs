@@ -33,6 +33,8 @@
 //! What it is not: a scheduler of containers or machines (give those the `scaler` signal of the service), a model
 //! client, or a workflow engine.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod agent;
 mod pool;
 mod runtime;

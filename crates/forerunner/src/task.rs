@@ -150,7 +150,8 @@ impl TaskHandle {
     /// Waits for the task to end and reads its output.
     ///
     /// # Errors
-    /// [`Error::Task`] when it ended without an output, [`Error::Invalid`] when the output is no `T`.
+    /// [`Error::Task`] when it ended without an output, [`Error::Invalid`] when the output is no `T`, [`Error::Stopped`] when
+    /// the runtime stops before it ends.
     pub async fn result<T: DeserializeOwned>(self) -> Result<T, Error> {
         let task = self.ending.task().await?;
         match (task.state, &task.output) {
@@ -162,7 +163,7 @@ impl TaskHandle {
     /// Waits for the task to end, however that may be.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Store`], [`Error::Stopped`] when the runtime stops before it ends.
     pub async fn ended(self) -> Result<Task, Error> {
         self.ending.task().await.map(Arc::unwrap_or_clone)
     }

@@ -1,6 +1,6 @@
 //! `forerunner serve`: the service.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -16,9 +16,10 @@ use forerunner_store::Store;
 use super::{config::HOW_TO_WRITE_A_POOL, exposure};
 use crate::{
     config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
-    exit::Usage,
+    exit::{Forced, NotClosed, NotListening, Usage},
     output::Output,
-    signals::Signals,
+    service_manager::ServiceManager,
+    signals::{self, Signals},
     telemetry,
 };
 
@@ -29,22 +30,43 @@ pub struct ServeArgs {
     config: ConfigArgs,
 }
 
+/// What stopping may take on top of the grace: its steps, and HTTP requests in flight.
+const STOP_MARGIN: Duration = Duration::from_secs(90);
+
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
+    telemetry::detach()?;
+    let mut signals = Signals::listen()?;
+    signals::ignore_others()?;
     let loaded = Loaded::read(&args.config)?;
     check(&loaded)?;
     let source = loaded.source();
     let config = loaded.config;
     telemetry::log(&config.log)?;
     tracing::info!(file = source, "configuration read");
-    let mut signals = Signals::listen()?;
-    let service = Service::start(&config).await?;
+    let store = tokio::select! {
+        opened = open(&config.store) => opened?,
+        signal = signals.next() => {
+            tracing::info!(%signal, "stopped before the store was open");
+            return Ok(());
+        }
+    };
+    let service = Service::start_on(store, &config).await?;
     announce(&service, &config, out)?;
-    signals.next().await;
-    tracing::info!(grace = ?config.shutdown.grace, "shutting down; a second signal stops at once");
+    serve(service, config.shutdown.grace, &mut signals).await
+}
+
+async fn serve(service: Service, grace: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+    let (manager, node) = (ServiceManager::from_env(), service.node.handle());
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        never = manager.report(&node) => match never {},
+    };
+    tracing::info!(%signal, ?grace, "shutting down; a second signal stops at once");
     tokio::select! {
-        clean = service.shutdown(config.shutdown.grace) => clean,
-        () = signals.next() => anyhow::bail!("stopped at once by a second signal; running tasks are taken back at the next start"),
+        clean = service.shutdown(grace) => clean,
+        signal = signals.next_urgent() => Err(Forced(signal).into()),
+        never = manager.report_stop(grace.saturating_add(STOP_MARGIN)) => match never {},
     }
 }
 
@@ -80,11 +102,6 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the store and starts pools and HTTP service.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Self::start_on(open(&config.store).await?, config).await
-    }
-
     /// Starts pools and HTTP service on an open store. What was started is stopped again if something fails.
     pub async fn start_on(store: Arc<dyn Store>, config: &Config) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics()?;
@@ -99,8 +116,8 @@ impl Service {
         let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {
             Ok(server) => server,
             Err(error) => {
-                node.shutdown(std::time::Duration::ZERO).await;
-                return Err(error.into());
+                node.shutdown(Duration::ZERO).await;
+                return Err(NotListening(error).into());
             }
         };
         if let Some(warning) = exposure::warning(server.addrs()) {
@@ -114,15 +131,19 @@ impl Service {
 
     /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.
     ///
-    /// The service answers until the node is down, so that who waits for a result gets it.
-    pub async fn shutdown(self, grace: std::time::Duration) -> anyhow::Result<()> {
+    /// The service answers until the node's work is over, so that who waits for a result gets it. The store closes last: an
+    /// answer reads from it how a task stands.
+    pub async fn shutdown(self, grace: Duration) -> anyhow::Result<()> {
         self.http.drain();
-        let report = self.node.shutdown(grace).await;
+        let stopped = self.node.stop(grace).await;
         self.http.stop(true).await;
+        let report = stopped.close().await;
         tracing::info!(clean = report.clean, "stopped");
         match (report.store, report.clean) {
-            (Some(reason), _) => anyhow::bail!("the store could not be closed: {reason}"),
-            (None, false) => anyhow::bail!("some agents did not stop in time; look for processes that are left"),
+            (Some(reason), _) => Err(NotClosed(reason).into()),
+            (None, false) => anyhow::bail!(
+                "some agents did not stop in time, or their results could not be stored: the next start takes their tasks back; look for processes that are left"
+            ),
             (None, true) => Ok(()),
         }
     }

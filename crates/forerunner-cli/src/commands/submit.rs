@@ -10,12 +10,13 @@ use forerunner_core::{LONGEST_DURATION, parse_duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
+use tokio::time::Instant;
 
 use super::{fields, label::Label, task};
 use crate::{
     cli::ServerArgs,
-    client::{Call, Client, encode},
-    exit::Usage,
+    client::{Call, Client, Problem, encode},
+    exit::{NotReachable, Usage},
     json::Answer,
     output::{Output, count},
     progress, text,
@@ -68,6 +69,8 @@ pub struct SubmitArgs {
 
 /// Submissions under way at once.
 const IN_FLIGHT: usize = 32;
+/// How long to pause before a task is waited for again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Submits, and waits if asked to.
 pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
@@ -99,7 +102,43 @@ async fn submit(client: &Client, args: &SubmitArgs, body: &str) -> anyhow::Resul
     if let Some(wait) = args.wait {
         call = call.header("Prefer", format!("wait={wait}")).patient(Duration::from_secs(wait));
     }
-    client.send(call).await
+    let begun = Instant::now();
+    let answer = client.send(call).await?;
+    match args.wait {
+        Some(wait) if !is_over(&answer) => wait_on(client, answer, begun + Duration::from_secs(wait)).await,
+        _ => Ok(answer),
+    }
+}
+
+/// Waits on for a task that is accepted: a service waits no longer than its `http.max_wait`, and one that stops answers all
+/// waits.
+async fn wait_on(client: &Client, accepted: Answer, until: Instant) -> anyhow::Result<Answer> {
+    let path = format!("/v1/tasks/{}", encode(&fields::text(&accepted, "id")));
+    let mut seen = accepted;
+    loop {
+        // Whole seconds, and a pause for a service that is on its way down or not back yet.
+        let left = until.saturating_duration_since(Instant::now()).as_secs();
+        if left == 0 || is_over(&seen) {
+            return Ok(seen);
+        }
+        tokio::time::sleep(PAUSE).await;
+        let wait = Duration::from_secs(left - 1);
+        let call = Call::get(&path).header("Prefer", format!("wait={}", wait.as_secs())).patient(wait);
+        match client.send(call).await {
+            Ok(task) => seen = task,
+            Err(error) if error.is::<NotReachable>() || is_passing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_over(answer: &Value) -> bool {
+    !matches!(fields::text(answer, "state").as_str(), "queued" | "running" | "scheduled")
+}
+
+/// Whether the service says that it is not well at the moment.
+fn is_passing(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|problem: &Problem| problem.status == 503)
 }
 
 /// With `--wait`, a task that did not succeed in time is a failure of the command.
@@ -107,7 +146,7 @@ fn judge(args: &SubmitArgs, answer: &Value) -> anyhow::Result<()> {
     let Some(wait) = args.wait else { return Ok(()) };
     match fields::text(answer, "state").as_str() {
         "succeeded" => Ok(()),
-        state @ ("queued" | "running" | "scheduled") => {
+        state if !is_over(answer) => {
             let id = fields::text(answer, "id");
             anyhow::bail!("task {id} is still {state} after {wait} s; follow it with `forerunner task watch {id}`")
         }

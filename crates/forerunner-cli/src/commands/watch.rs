@@ -23,11 +23,17 @@ pub async fn run(client: &Client, path: &str, out: &Output) -> anyhow::Result<()
     let mut watch = Watch::default();
     let mut reopened = 0;
     loop {
-        let mut stream = client.stream(path, watch.last_id.as_deref()).await?;
-        while let Some(Ok(bytes)) = stream.next().await {
-            for event in watch.read(&bytes) {
-                out.show_line(&event, || render(&event))?;
+        match client.stream(path, watch.last_id.as_deref()).await {
+            Ok(mut stream) => {
+                while let Some(Ok(bytes)) = stream.next().await {
+                    for event in watch.read(&bytes) {
+                        out.show_line(&event, || render(&event))?;
+                    }
+                }
             }
+            // A node that restarts is back soon.
+            Err(error) if error.is::<NotReachable>() && reopened > 0 => {}
+            Err(error) => return Err(error),
         }
         if let Some(end) = watch.end.take() {
             return end.map_err(anyhow::Error::msg);

@@ -1,10 +1,12 @@
 //! What the node tells about itself, and how it goes down.
 
+use std::time::Duration;
+
 use actix_web::{http::Method, test::TestRequest};
 use forerunner_store::StoreError;
 use serde_json::json;
 
-use crate::rig::{Rig, submission};
+use crate::rig::{Answer, Rig, hanging, submission};
 
 #[actix_web::test]
 async fn a_node_that_takes_traffic_is_live_and_ready() {
@@ -32,6 +34,41 @@ async fn a_draining_node_fails_readiness_refuses_tasks_and_closes_connections() 
     let refused = rig.submit(json!({ "input": 1 })).await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("5")));
     assert_eq!(rig.get("/v1/pools").await.status, 200);
+}
+
+/// Waits for a new task that does not end, and makes something happen once it runs.
+async fn wait_while(rig: &Rig, wait: &str, happens: impl AsyncFnOnce()) -> Answer {
+    let waits = rig.send(submission("coder", &hanging()).insert_header(("Prefer", wait)));
+    let then = async {
+        loop {
+            let tasks = rig.get("/v1/tasks?state=running").await.json();
+            if tasks["tasks"][0].is_object() {
+                return happens().await;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    futures_util::join!(waits, then).0
+}
+
+#[actix_web::test]
+async fn a_task_that_is_waited_for_is_answered_as_it_stands_when_the_node_stops() {
+    let mut rig = Rig::start().await;
+    let node = rig.take_node();
+    let answer = wait_while(&rig, "wait=60", async || {
+        assert!(node.shutdown(Duration::ZERO).await.clean);
+    })
+    .await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (202, &"queued".into()), "{}", answer.text());
+    assert!(answer.header("location").is_some_and(|location| location.starts_with("/v1/tasks/")));
+}
+
+#[actix_web::test]
+async fn an_accepted_task_whose_store_fails_while_it_is_waited_for_is_answered_as_it_was() {
+    let rig = Rig::start().await;
+    let fault = StoreError::Unavailable { store: "memory", reason: "disk gone".to_owned() };
+    let answer = wait_while(&rig, "wait=1", async || rig.store.fail_with(fault)).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (202, &"queued".into()), "{}", answer.text());
 }
 
 #[actix_web::test]

@@ -57,8 +57,12 @@ impl Rig {
 
     /// Stops the node under the service.
     pub async fn stop_node(&mut self) {
-        let node = self.node.take().expect("a node stops once");
-        node.shutdown(Duration::from_secs(1)).await;
+        self.take_node().shutdown(Duration::from_secs(1)).await;
+    }
+
+    /// Takes the node out, to be stopped.
+    pub fn take_node(&mut self) -> Node {
+        self.node.take().expect("a node stops once")
     }
 
     /// Binds a server on the node, on a port of its own.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, TaskState};
+use forerunner_core::{ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, Task, TaskState};
 use forerunner_runtime::{
     Error,
     testkit::{Act, Rig, Running, Script},
 };
 use forerunner_store::TaskFilter;
+use futures_util::StreamExt;
 
 #[actix_rt::test]
 async fn a_task_is_accepted_run_and_answered() {
@@ -124,6 +125,24 @@ async fn a_waiting_task_is_cancelled_at_once_and_a_running_one_is_stopped() {
     assert_eq!(rig.handle().cancel(running).await.unwrap().state, TaskState::Cancelled, "unchanged");
     rig.until_ready("p", 1).await;
     rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn whoever_waits_for_a_task_is_answered_when_the_node_stops_and_an_event_stream_ends() {
+    tokio::time::pause();
+    let hour = Duration::from_secs(3_600);
+    let rig = Rig::new().pool("p", Script::always(Act::Hang), |pool| (pool.min, pool.max) = (1, 1)).start().await;
+    let ending = rig.handle().submit_watched(Running::task("p", "1")).await.unwrap();
+    let (task, handle) = (ending.id(), rig.handle());
+    rig.until_state(task, TaskState::Running).await;
+    let events = handle.events(task, 0).await.unwrap().collect::<Vec<_>>();
+    let (waited, ended, events, ()) = futures_util::join!(handle.wait(task, hour), ending.task(), events, rig.stop());
+    // The store closed right behind the node, so the read that follows a wait may come too late.
+    let in_time = |task: &Task| task.state == TaskState::Queued;
+    assert!(matches!(&waited, Ok(task) if in_time(task)) || matches!(waited, Err(Error::Store(_))), "{waited:?}");
+    assert!(matches!(ended, Err(Error::Stopped { task: of }) if of == task), "{ended:?}");
+    assert!(!events.is_empty());
+    assert!(handle.wait(task, hour).await.is_err(), "a wait that comes too late is answered at once as well");
 }
 
 #[actix_rt::test]

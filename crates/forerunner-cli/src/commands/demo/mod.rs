@@ -59,12 +59,12 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     let stage = Stage::set(settings.clone(), &slice).await?;
     let lived = tokio::select! {
         lived = run::live(&stage.service, &slice, &settings, out) => lived,
-        () = signals.next() => Err(Interrupted.into()),
+        signal = signals.next() => Err(Interrupted(signal).into()),
     };
     // Finished or failed, nothing is worth waiting for any more; a second signal skips the good-byes.
     let cleared = tokio::select! {
         cleared = stage.clear(Duration::from_secs(1)) => cleared,
-        () = signals.next() => Err(Interrupted.into()),
+        signal = signals.next_urgent() => Err(Interrupted(signal).into()),
     };
     let Live { figures, run } = lived?;
     cleared?;

@@ -9,10 +9,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use std::{io::IsTerminal, time::Duration};
 
 use clap::Args;
 use serde_json::Value;
@@ -23,7 +20,7 @@ use self::{
     look::Looker,
     screen::{Key, Screen},
 };
-use crate::{cli::ServerArgs, client::Client, json, output::Output, signals::Signals};
+use crate::{cli::ServerArgs, client::Client, json, output::Output, signals::Signals, stdio};
 
 /// What to watch.
 #[derive(Debug, Args)]
@@ -68,19 +65,10 @@ async fn lines(looker: &Looker, once: bool) -> anyhow::Result<()> {
     loop {
         let begun = Instant::now();
         let seen = looker.look().await?;
-        if !write_line(&seen)? || once {
+        if !stdio::answer(&json::compact(&seen.to_string()))? || once {
             return Ok(());
         }
         sleep_until(begun + PERIOD).await;
-    }
-}
-
-/// Answers whether somebody reads.
-fn write_line(seen: &Value) -> anyhow::Result<bool> {
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{}", json::compact(&seen.to_string())).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        other => Ok(other.map(|()| true)?),
     }
 }
 
@@ -97,7 +85,7 @@ async fn watch(looker: &mut Looker, mut seen: Value) -> anyhow::Result<()> {
             looker.look().await
         };
         tokio::select! {
-            () = signals.next() => return Ok(()),
+            _ = signals.next() => return Ok(()),
             key = screen.key() => match key {
                 Key::Quit => return Ok(()),
                 Key::Redraw => {}

@@ -1,0 +1,78 @@
+//! Standard output and standard error: the one place that writes to them.
+//!
+//! A command waits for who reads its answers. The service must not: once the streams are detached, each line goes through
+//! a [`LineWriter`], so that no reader that is slow, full or gone holds up the node.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    os::fd::{AsFd, BorrowedFd},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use anyhow::Context;
+
+use crate::line_writer::{LineWriter, Watcher};
+
+static DETACHED: OnceLock<Detached> = OnceLock::new();
+
+struct Detached {
+    stdout: LineWriter,
+    stderr: LineWriter,
+}
+
+/// Writes both streams from threads of their own from now on, and returns that of standard error, for the log.
+/// `watcher` is told of lines that standard error loses.
+pub fn detach(watcher: Watcher) -> anyhow::Result<LineWriter> {
+    if let Some(streams) = DETACHED.get() {
+        return Ok(streams.stderr.clone());
+    }
+    let stderr = start("stderr", io::stderr().as_fd(), watcher)?;
+    let stdout = start("stdout", io::stdout().as_fd(), Watcher::NONE)?;
+    Ok(DETACHED.get_or_init(|| Detached { stdout, stderr }).stderr.clone())
+}
+
+fn start(name: &str, stream: BorrowedFd<'_>, watcher: Watcher) -> anyhow::Result<LineWriter> {
+    let own =
+        stream.try_clone_to_owned().with_context(|| format!("{name} cannot be opened again; close some files"))?;
+    LineWriter::start(name, own, watcher).with_context(|| format!("there is no thread to write {name}"))
+}
+
+/// Returns how many lines standard error has lost since it was detached.
+pub fn lost() -> u64 {
+    DETACHED.get().map_or(0, |streams| streams.stderr.lost())
+}
+
+/// Gives detached streams this long, each, to write what waits.
+pub fn flush(limit: Duration) {
+    if let Some(streams) = DETACHED.get() {
+        streams.stdout.flush(limit);
+        streams.stderr.flush(limit);
+    }
+}
+
+/// Writes a line to standard output. A reader that went away, such as `head`, is no error; answers whether there is one.
+///
+/// # Errors
+/// When the line cannot be written, such as for want of space.
+pub fn answer(line: &str) -> io::Result<bool> {
+    if let Some(streams) = DETACHED.get() {
+        streams.stdout.push(format!("{line}\n").into_bytes());
+        return Ok(true);
+    }
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a line for people to standard error: no answer, but what goes with one, or an error.
+pub fn note(line: &str) {
+    match DETACHED.get() {
+        Some(streams) => streams.stderr.push(format!("{line}\n").into_bytes()),
+        // `eprintln!` panics where nobody reads it any more.
+        None => drop(writeln!(io::stderr().lock(), "{line}")),
+    }
+}

@@ -1,0 +1,95 @@
+//! How a node stops: the order of its steps, each bounded in time.
+
+use std::{future::Future, time::Duration};
+
+use actix_rt::Arbiter;
+use forerunner_store::StoreError;
+use futures_util::future::join_all;
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+
+use crate::{
+    Handle, Node, cluster::messages::Leave, forecast::messages::Retire, handle::PoolEntry, pool::messages::Stop,
+    queue::messages::Drain,
+};
+
+/// What one step may take; for agents that end, on top of the grace.
+const STEP: Duration = Duration::from_secs(10);
+/// What closing the store may take: a SQLite log of 64 MiB is copied into its file.
+const CLOSE: Duration = Duration::from_secs(30);
+
+/// How a shutdown went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Every agent was gone in time.
+    pub clean: bool,
+    /// What the store said when it was closed, if it failed.
+    pub store: Option<String>,
+}
+
+/// A node whose work is over and whose store is still open: tasks can be read, and open waits have been released.
+#[must_use = "the store stays open until it is closed"]
+pub struct StoppedNode {
+    handle: Handle,
+    arbiters: Vec<Arbiter>,
+    upkeep: Vec<JoinHandle<()>>,
+    clean: bool,
+}
+
+impl Node {
+    /// Stops the node and closes its store: [`Node::stop`], then [`StoppedNode::close`].
+    pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
+        self.stop(grace).await.close().await
+    }
+
+    /// Takes nothing new, lets running tasks finish for `grace`, hands back those that have not, and saves what was
+    /// learned. Then whoever waits for a task gets it as it stands.
+    pub async fn stop(self, grace: Duration) -> StoppedNode {
+        let Self { handle, arbiters, housekeeping, upkeep } = self;
+        handle.close_intake();
+        housekeeping.abort();
+        let pools = || handle.shared.pools.values();
+        ask_all(pools(), |entry, reply| entry.forecast.do_send(Retire { reply })).await;
+        let kill_at = handle.shared.deps.now() + grace;
+        let stopped = join_all(pools().map(|entry| ask(|reply| entry.pool.do_send(Stop { kill_at, reply }))));
+        let clean = timeout(grace.saturating_add(STEP), stopped).await.is_ok();
+        ask_all(pools(), |entry, reply| entry.queue.do_send(Drain { reply })).await;
+        if let Some(cluster) = &handle.shared.cluster {
+            let _ = timeout(STEP, ask(|reply| cluster.do_send(Leave { reply }))).await;
+        }
+        handle.shared.deps.watch.close();
+        StoppedNode { handle, arbiters, upkeep, clean }
+    }
+}
+
+impl StoppedNode {
+    /// Closes the store and ends the threads.
+    pub async fn close(self) -> ShutdownReport {
+        self.upkeep.iter().for_each(JoinHandle::abort);
+        let store = match timeout(CLOSE, self.handle.shared.deps.store.close()).await {
+            Ok(Ok(()) | Err(StoreError::Closed { .. })) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("it did not end within {} s; the next start repairs it", CLOSE.as_secs())),
+        };
+        let ended = join_all(self.arbiters.into_iter().map(end)).await;
+        ShutdownReport { clean: self.clean && ended.into_iter().all(|ended| ended), store }
+    }
+}
+
+/// Ends a thread; returns whether it ended in time. One that a task's code holds is left to the end of the process.
+async fn end(arbiter: Arbiter) -> bool {
+    arbiter.stop();
+    let joined = tokio::task::spawn_blocking(move || arbiter.join());
+    timeout(STEP, joined).await.is_ok()
+}
+
+/// Asks all pools for something at once. One that does not answer in time, for want of a store, is left behind.
+async fn ask_all<'a>(pools: impl Iterator<Item = &'a PoolEntry>, send: impl Fn(&PoolEntry, oneshot::Sender<()>)) {
+    let _ = timeout(STEP, join_all(pools.map(|entry| ask(|reply| send(entry, reply))))).await;
+}
+
+/// Sends a message at once; the future is its answer, or that nobody will answer.
+fn ask(send: impl FnOnce(oneshot::Sender<()>)) -> impl Future<Output = ()> {
+    let (reply, answer) = oneshot::channel();
+    send(reply);
+    async { drop(answer.await) }
+}
