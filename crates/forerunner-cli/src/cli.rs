@@ -24,8 +24,14 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// How a service ends, for its own help.
+pub const SERVICE_EXIT_CODES: &str = "\
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong configuration, 4 the store cannot be opened or closed, \
+5 the address cannot be listened on, 128 + N a second signal N ended it at once.
+SIGTERM, SIGINT, SIGHUP and SIGQUIT let running tasks finish for shutdown.grace.";
+
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 the service cannot be reached, 4 the store
+Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 the service cannot be reached, 4 the store \
 cannot be opened or closed, 5 the service cannot listen, 128 + N signal N ended it early.
 Every flag can be set by the environment variable that its help names; NO_COLOR turns colours off.";
 

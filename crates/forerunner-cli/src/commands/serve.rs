@@ -15,6 +15,7 @@ use forerunner_store::Store;
 
 use super::{config::HOW_TO_WRITE_A_POOL, exposure};
 use crate::{
+    cli::SERVICE_EXIT_CODES,
     config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
     exit::{Forced, NotClosed, NotListening, Usage},
     output::Output,
@@ -25,6 +26,7 @@ use crate::{
 
 /// What to serve.
 #[derive(Debug, Args)]
+#[command(after_help = SERVICE_EXIT_CODES)]
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
