@@ -113,7 +113,7 @@ cargo test --locked --workspace --exclude forerunner-e2e --features "$features" 
 # They assert what they show.
 step "examples"
 cargo build --locked --workspace --exclude forerunner-e2e --features "$features" --examples
-for example in durable_restart growing_context; do
+for example in durable_restart growing_context quickstart; do
     "${CARGO_TARGET_DIR:-target}/debug/examples/$example"
 done
 

@@ -8,6 +8,7 @@ mod contexts;
 mod dashboard;
 mod demo;
 mod deploy;
+mod documents;
 mod drain;
 mod echo_agent;
 mod foreign_text;

@@ -1,8 +1,8 @@
-//! Holds the documents to the code: metrics, problems, and the Rust code of the README.
+//! Holds the documents to the code: metrics, and the code that the README shows.
 
 use std::{cell::RefCell, fs, path::Path};
 
-use forerunner_http::{ProblemType, describe_metrics};
+use forerunner_http::describe_metrics;
 use forerunner_runtime::metrics::{ALL, MetricInfo, MetricKind};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
@@ -107,21 +107,10 @@ fn is_crate(word: &str) -> bool {
 }
 
 #[test]
-fn the_readme_tells_of_problems_what_the_service_does() {
-    let readme = read("README.md");
-    let named = rows(&readme, |name| ProblemType::named(name).is_some());
-    assert!(named.len() >= 8, "the table of problems is gone");
-    for row in named {
-        let problem = ProblemType::named(row[0].trim_matches('`')).expect("filtered by name");
-        assert_eq!(row[1], problem.status.to_string(), "{}", problem.name);
-    }
-}
-
-#[test]
-fn the_code_of_the_readme_is_that_of_the_examples() {
+fn the_code_of_the_readme_is_that_of_the_quick_starts() {
     let readme = read("README.md");
     for (language, path) in
-        [("rust", "crates/forerunner/examples/growing_context.rs"), ("python", "docs/examples/echo_agent.py")]
+        [("rust", "crates/forerunner/examples/quickstart.rs"), ("python", "docs/quickstart/python.md")]
     {
         let example = read(path);
         let fence = format!("```{language}\n");

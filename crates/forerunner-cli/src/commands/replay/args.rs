@@ -23,7 +23,7 @@ Examples:
   forerunner replay day.csv --what-if 0.95,0.99,0.999
   forerunner replay past.csv.gz --cold-start 4s --max 40 --policy predictive --as-live
   forerunner replay day.csv --sweep --report day.html
-  forerunner replay traces/ --sweep --table docs/forecasting.md";
+  forerunner replay traces/ --sweep --table docs/forecasting-evaluation.md";
 
 /// What to replay, and how.
 #[derive(Debug, Args)]

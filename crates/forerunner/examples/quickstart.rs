@@ -1,0 +1,41 @@
+//! The program of `docs/quickstart/rust.md`.
+//!
+//! `cargo run -p forerunner --example quickstart`
+
+use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Message {
+    role: String,
+    text: String,
+}
+
+/// Answers how much of the conversation it remembers. A model client would be a field of it.
+struct Listener;
+
+impl Agent for Listener {
+    type Input = String;
+    type Output = usize;
+
+    async fn run(&mut self, text: String, cx: &mut AgentContext) -> Result<usize, AgentError> {
+        cx.push(&Message { role: "user".into(), text })?;
+        Ok(cx.read::<Message>()?.len())
+    }
+}
+
+#[actix_rt::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // The closure starts one agent. What is slow belongs here: it is the cold start.
+    let pool = Pool::new("listener", || async { Ok(Listener) }).size(2..=4);
+    let runtime = Runtime::builder().pool(pool).start().await?;
+
+    let task = runtime.submit("listener", "hello".to_owned()).context("trip").await?;
+    assert_eq!(task.result::<usize>().await?, 1);
+    let task = runtime.submit("listener", "and again".to_owned()).context("trip").await?;
+    assert_eq!(task.result::<usize>().await?, 2);
+
+    println!("the agent remembers both turns");
+    runtime.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! What the documents say: links lead somewhere, and the commands of the quick starts work as they are written.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Output,
+    time::Duration,
+};
+
+use forerunner_e2e::{Service, Site, binary};
+use tokio::{process::Command, time::timeout};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn every_link_of_the_documents_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        broken.extend(links(&text).filter_map(|link| fault(&page, link)));
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_document_is_within_reach_of_the_readme() {
+    let root = root();
+    let mut reached = BTreeSet::from([root.join("README.md")]);
+    let mut rest: Vec<PathBuf> = reached.iter().cloned().collect();
+    while let Some(page) = rest.pop() {
+        let text = read(&page);
+        let next =
+            links(&text).filter_map(|link| Some(page.parent()?.join(link.split('#').next()?).canonicalize().ok()?));
+        let next = next.filter(|path| path.extension().is_some_and(|end| end == "md"));
+        rest.extend(next.filter(|path| reached.insert(path.clone())));
+    }
+    let lost: Vec<PathBuf> = pages().into_iter().filter(|page| !reached.contains(page)).collect();
+    assert!(lost.is_empty(), "no link leads to {lost:?}");
+}
+
+#[actix_rt::test]
+async fn the_quick_start_of_the_service_works_as_it_is_written() {
+    let page = Page::open("service");
+    let (site, service) = page.serve(true).await;
+    let answers = page.run(&site, Some(&service)).await;
+    let turns = answers.iter().filter(|answer| answer.contains("\"turn\":2")).count();
+    assert_eq!(turns, 1, "the conversation goes on");
+    let replay = Page::open("replay");
+    let answers = replay.run(&site, Some(&service)).await;
+    let tables = answers.iter().filter(|answer| answer.contains("predictive")).count();
+    assert!(tables >= 3, "three replays print a table each, not {tables}");
+    assert_eq!(service.stop(SOON).await, 0);
+}
+
+#[actix_rt::test]
+async fn the_quick_start_in_python_works_as_it_is_written() {
+    let page = Page::open("python");
+    let (site, service) = page.serve(false).await;
+    let answers = page.run(&site, Some(&service)).await;
+    assert!(answers.iter().any(|answer| answer.contains("HELLO")), "{answers:?}");
+    assert!(answers.last().is_some_and(|answer| answer.contains("dead")), "{answers:?}");
+    assert_eq!(service.stop(SOON).await, 0);
+}
+
+#[test]
+fn the_quick_start_in_rust_shows_the_example_that_the_tests_run() {
+    let example = read(&root().join("crates/forerunner/examples/quickstart.rs"));
+    let code = Page::open("rust").blocks("rust").remove(0);
+    assert!(example.ends_with(&code), "docs/quickstart/rust.md and its example differ");
+}
+
+/// A page of `docs/quickstart`.
+struct Page(String);
+
+impl Page {
+    fn open(name: &str) -> Self {
+        Self(read(&root().join(format!("docs/quickstart/{name}.md"))))
+    }
+
+    /// The code blocks of a language.
+    fn blocks(&self, language: &str) -> Vec<String> {
+        let begin = format!("```{language}\n");
+        let rest = self.0.split(&begin).skip(1);
+        rest.filter_map(|block| Some(block.split("```").next()?.to_owned())).collect()
+    }
+
+    /// Writes the files of the page and starts the service that it describes, in the root of the repository or in an empty
+    /// directory.
+    async fn serve(&self, in_root: bool) -> (Site, Service) {
+        let site = Site::new();
+        if in_root {
+            for name in ["docs", "crates"] {
+                symlink(root().join(name), site.path(name)).expect("a fresh directory has room for a link");
+            }
+        }
+        for program in self.blocks("python") {
+            fs::write(site.path("shout.py"), program).expect("a fresh directory can be written to");
+        }
+        let pool = self.blocks("toml").remove(0);
+        let text = format!("http.listen = \"127.0.0.1:0\"\n{pool}");
+        fs::write(site.config(), text).expect("a fresh directory can be written to");
+        let service = site.serve().await;
+        (site, service)
+    }
+
+    /// Runs each command of the page but those that build and start the program. Answers what they print.
+    async fn run(&self, site: &Site, service: Option<&Service>) -> Vec<String> {
+        let mut answers = Vec::new();
+        for command in self.commands() {
+            let output = run(site, service, &command).await;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "`{command}`: {text}{}", String::from_utf8_lossy(&output.stderr));
+            answers.push(text);
+        }
+        answers
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let blocks = self.blocks("console");
+        let lines = blocks.iter().flat_map(|block| block.lines()).filter_map(|line| line.strip_prefix("$ "));
+        let is_tried =
+            |line: &&str| !line.starts_with("cargo ") && !line.starts_with("export ") && *line != "forerunner serve";
+        lines.filter(is_tried).map(str::to_owned).collect()
+    }
+}
+
+/// Runs a line as a shell would, with the program in the PATH and the service at its address.
+async fn run(site: &Site, service: Option<&Service>, line: &str) -> Output {
+    let address = service.map_or("http://127.0.0.1:9", Service::address);
+    let line = line.replace("localhost:7077", address.trim_start_matches("http://"));
+    let programs = binary().parent().expect("a program is in a directory").display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &line]).current_dir(site.directory()).kill_on_drop(true);
+    command.env("PATH", path).env("FORERUNNER_SERVER", address);
+    let output = timeout(SOON, command.output()).await;
+    output.unwrap_or_else(|_| panic!("`{line}` has not ended after {SOON:?}")).expect("bash can be started")
+}
+
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests are in a directory of the repository").canonicalize().expect("it is there")
+}
+
+/// The documents: those in the root and all below `docs`, but no decision records, which are linked from their index.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    let mut rest = vec![root().join("docs")];
+    while let Some(directory) = rest.pop() {
+        let entries = fs::read_dir(&directory).expect("the documents are there");
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            match path.is_dir() {
+                true => rest.push(path),
+                false if path.extension().is_some_and(|end| end == "md") => pages.push(path),
+                false => {}
+            }
+        }
+    }
+    pages.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    pages
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The targets of the links and pictures of a page, but those to other hosts.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:") && !target.contains(' '))
+}
+
+/// What is wrong with a link of a page; `None` if it leads somewhere.
+fn fault(page: &Path, link: &str) -> Option<String> {
+    let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
+    let target = if file.is_empty() { page.to_path_buf() } else { page.parent()?.join(file) };
+    let told = |what: &str| Some(format!("{}: {link}: {what}", page.display()));
+    if !target.exists() {
+        return told("no such file");
+    }
+    match heading {
+        Some(heading) if target.extension().is_some_and(|end| end == "md") => {
+            let known = headings(&read(&target)).any(|known| known == heading);
+            if known { None } else { told("no such heading") }
+        }
+        _ => None,
+    }
+}
+
+/// The names by which headings are linked: lower case, words joined by hyphens, punctuation left out.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let mut in_code = false;
+    let lines = text.lines().filter(move |line| {
+        in_code ^= line.starts_with("```");
+        !in_code && line.starts_with('#')
+    });
+    lines.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        title
+            .chars()
+            .filter_map(|c| match c {
+                ' ' => Some('-'),
+                c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+                _ => None,
+            })
+            .collect()
+    })
+}
