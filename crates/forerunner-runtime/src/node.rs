@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     Error, Handle, SystemClock,
     admission::Admission,
+    blocking,
     clock::{IdMaker, StoreClock},
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
@@ -140,6 +141,7 @@ impl Node {
     /// # Errors
     /// When a pool is named twice, the store fails, or a policy's settings are not valid.
     pub async fn start(spec: NodeSpec) -> Result<Self, Error> {
+        blocking::prepare();
         let ids = IdMaker::new();
         let clock = StoreClock::new(spec.clock);
         clock.ask(&*spec.store).await?;
@@ -225,7 +227,7 @@ impl Node {
         let store = deps.store.close().await.err().filter(|error| !matches!(error, StoreError::Closed { .. }));
         for arbiter in self.arbiters {
             arbiter.stop();
-            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
+            let _ = blocking::run(move || arbiter.join()).await;
         }
         ShutdownReport { clean, store: store.map(|error| error.to_string()) }
     }
