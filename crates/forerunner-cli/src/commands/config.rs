@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::serve;
 use crate::{
-    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted},
+    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, StoreConfig, dotted},
     output::{Output, render, seconds, table},
 };
 
@@ -122,9 +122,16 @@ fn plan(config: &Config) -> String {
     format!(
         "It would listen on {} and keep tasks in {}, with these pools:\n{}",
         config.http.listen,
-        hidden(&config.store.url).as_ref().unwrap_or(&config.store.url),
+        store(&config.store),
         pools.join("\n")
     )
+}
+
+fn store(store: &StoreConfig) -> String {
+    match &store.url_file {
+        Some(file) => format!("the store that {} names", file.display()),
+        None => hidden(&store.url).unwrap_or_else(|| store.url.clone()),
+    }
 }
 
 fn agents(agent: &AgentConfig) -> String {

@@ -9,7 +9,10 @@ use forerunner_core::PoolName;
 use forerunner_http::{HttpControl, HttpServer};
 use forerunner_runtime::{
     Node, NodeSpec, Placement, PoolSpec,
-    agent::{DriverFactory, SimulatedFactory, process::ProcessFactory},
+    agent::{
+        DriverFactory, SimulatedFactory,
+        process::{ProcessFactory, shield_node},
+    },
 };
 use forerunner_store::Store;
 
@@ -31,10 +34,14 @@ pub struct ServeArgs {
 
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
+    let shielded = shield_node();
     let loaded = Loaded::read(&args.config)?;
     check(&loaded)?;
     let config = loaded.config;
     telemetry::log(&config.log)?;
+    if let Err(error) = shielded {
+        tracing::warn!(%error, "agents of the node's own user can read its memory and its environment");
+    }
     let mut signals = Signals::listen()?;
     let service = Service::start(&config).await?;
     announce(&service, &config, out)?;
@@ -125,7 +132,7 @@ impl Service {
 
 /// Opens a store, which brings it to the newest schema.
 pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
-    let (url, options) = (store.url.clone(), store.postgres());
+    let (url, options) = (store.address()?, store.postgres());
     Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open_with(&url, options)).await??)
 }
 

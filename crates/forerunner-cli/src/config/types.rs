@@ -1,6 +1,6 @@
 //! The configuration as values that are valid because they exist.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use forerunner_core::{Error, PoolName, human_duration};
@@ -13,7 +13,7 @@ use forerunner_runtime::{
     OnTime, PoolSettings, QueueSettings, TaskSettings,
     agent::{
         SimulatedSpec,
-        process::{ProcessLimits, ProcessSpec},
+        process::{ProcessLimits, ProcessSpec, read_secret},
     },
 };
 use forerunner_store::PostgresOptions;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 use super::schema::Node;
+use crate::exit::Usage;
 
 /// Everything `forerunner serve` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -79,6 +80,8 @@ impl NodeConfig {
 pub struct StoreConfig {
     /// `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:` for a store that forgets.
     pub url: String,
+    /// A file with the address, in place of `url`: it may carry a password.
+    pub url_file: Option<PathBuf>,
     /// Most connections to PostgreSQL.
     pub connections: usize,
     /// Longest time to get one.
@@ -96,7 +99,8 @@ impl Default for StoreConfig {
     fn default() -> Self {
         let PostgresOptions { connections, connect_timeout, call_timeout, vacuum_every, .. } =
             PostgresOptions::default();
-        Self { url: "sqlite:forerunner.db".to_owned(), connections, connect_timeout, call_timeout, vacuum_every }
+        let url = "sqlite:forerunner.db".to_owned();
+        Self { url, url_file: None, connections, connect_timeout, call_timeout, vacuum_every }
     }
 }
 
@@ -135,6 +139,15 @@ impl StoreConfig {
             }
         }
         Ok(())
+    }
+
+    /// Returns the address: what `url_file` holds, if it is named, else `url`.
+    pub fn address(&self) -> anyhow::Result<String> {
+        let Some(file) = &self.url_file else { return Ok(self.url.clone()) };
+        let url = read_secret(file).map_err(|error| Usage(format!("`store.url_file`: {error}")))?;
+        let address = Self { url: url.trim().to_owned(), ..self.clone() };
+        address.validate().map_err(|error| Usage(format!("`store.url_file`: {error}")))?;
+        Ok(address.url)
     }
 
     /// How a store in PostgreSQL is opened.
@@ -285,6 +298,7 @@ fn any_policy() -> Node {
 fn pool_schema() -> Node {
     let process = Node::of::<ProcessSpec>()
         .with("env", Node::Named(Box::new(Node::Value)))
+        .with("env_file", Node::Named(Box::new(Node::Value)))
         .with("limits", Node::of::<ProcessLimits>());
     Node::of::<PoolSettings>()
         .with("agent", process.or(Node::of::<SimulatedSpec>()).with("kind", Node::Value))

@@ -23,6 +23,7 @@ use super::{
     leavings::{self, Home, Mark, ScratchDir},
     os,
     sandbox::Confinement,
+    secret::read_secret,
 };
 
 /// Longest wait for the kernel to finish a process that was sent SIGKILL.
@@ -164,11 +165,18 @@ fn command(spec: &ProcessSpec, cwd: &Path, account: Option<&Account>, mark: Mark
     let mut command = Command::new(program(&spec.argv[0])?);
     command.args(&spec.argv[1..]).current_dir(cwd);
     command.env_clear().envs(spec.environment(std::env::vars_os()));
+    for (name, file) in &spec.env_file {
+        let secret =
+            read_secret(file).map_err(|error| io::Error::new(error.kind(), format!("`env_file.{name}`: {error}")))?;
+        command.env(name, secret);
+    }
     if let Some(account) = account {
         // This gives up all other groups of the node as well.
         command.uid(account.owner.uid).gid(account.owner.gid);
         let named = [("USER", &account.name), ("LOGNAME", &account.name), ("HOME", &account.home)];
-        for (name, value) in named.into_iter().filter(|(name, _)| !spec.env.contains_key(*name)) {
+        for (name, value) in
+            named.into_iter().filter(|(name, _)| !spec.env.contains_key(*name) && !spec.env_file.contains_key(*name))
+        {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),

@@ -29,6 +29,7 @@ mod os;
 mod protocol;
 mod refusal;
 mod sandbox;
+mod secret;
 mod spec;
 mod stderr;
 #[cfg(test)]
@@ -38,4 +39,6 @@ pub use builtin::{BuiltinAgentOptions, serve_stdio};
 pub use driver::ProcessDriver;
 pub use factory::ProcessFactory;
 pub use protocol::{AgentInfo, AgentName, Capabilities, Compression, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
+pub use sandbox::shield_node;
+pub use secret::read_secret;
 pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};

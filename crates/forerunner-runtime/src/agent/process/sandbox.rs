@@ -3,7 +3,8 @@
 use std::io;
 
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_parent_process_death_signal, setrlimit, setsid,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid,
 };
 
 use super::{ProcessLimits, leavings::Mark, os};
@@ -50,6 +51,17 @@ impl Confinement {
         let _unmarked = setrlimit(Resource::Rttime, self.mark);
         Ok(())
     }
+}
+
+/// Shuts the node's memory, environment and files to other processes of its user, such as agents: `/proc/PID/environ`,
+/// `mem` and `fd` of the node then belong to root, and no debugger can attach. Root gets there still.
+///
+/// Call it before agents start. The process leaves no core dump from then on. What it executes is open again.
+///
+/// # Errors
+/// Where the system does not know how.
+pub fn shield_node() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// The limits that are asked for, by the names that the operator knows.

@@ -29,6 +29,10 @@ pub struct ProcessSpec {
     /// Variables with their values. They win over `env_pass`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are the contents of files, read at each start of a child (see
+    /// [`read_secret`](super::read_secret)). They win over `env`.
+    #[serde(default)]
+    pub env_file: BTreeMap<String, PathBuf>,
     /// Names of variables taken from the node. Everything else is hidden from the child.
     #[serde(default = "default_env_pass")]
     pub env_pass: Vec<String>,
@@ -104,6 +108,7 @@ impl ProcessSpec {
             argv: argv.into_iter().map(Into::into).collect(),
             cwd: None,
             env: BTreeMap::new(),
+            env_file: BTreeMap::new(),
             env_pass: default_env_pass(),
             user: None,
             group: None,
@@ -137,6 +142,9 @@ impl ProcessSpec {
         }
         if let Some(name) = self.env.keys().find(|name| !is_env_name(name)) {
             return refuse("env", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
+        }
+        if let Some(name) = self.env_file.keys().find(|name| !is_env_name(name)) {
+            return refuse("env_file", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
         }
         if let Some((name, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
             return refuse("env", name, "values cannot hold a zero byte");
