@@ -216,7 +216,7 @@ impl Node {
             gone.push(stopped);
         }
         let all_gone = futures_util::future::join_all(gone);
-        let clean = tokio::time::timeout(grace + STOP_MARGIN, all_gone).await.is_ok();
+        let clean = tokio::time::timeout(grace.saturating_add(STOP_MARGIN), all_gone).await.is_ok();
         for entry in self.handle.shared.pools.values() {
             ask(|reply| entry.queue.do_send(Drain { reply })).await;
         }

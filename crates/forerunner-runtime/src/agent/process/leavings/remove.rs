@@ -281,7 +281,7 @@ mod tests {
         fs::create_dir_all(tree.join("a/b/c")).unwrap();
         fs::write(tree.join("a/b/c/file"), "x").unwrap();
         for closed in ["a/b/c", "a/b", "a", ""] {
-            fs::set_permissions(tree.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
         }
         assert_eq!(remove_tree(&tree, soon()).unwrap(), Removal::Done);
         assert!(!tree.exists());
