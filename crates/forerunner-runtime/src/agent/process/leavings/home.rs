@@ -100,7 +100,8 @@ pub(super) fn abandoned(below: &Path) -> Vec<Abandoned> {
 
 fn abandoned_at(path: PathBuf) -> Option<Abandoned> {
     let (node, _) = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
-    let node = NodeMark::parse(node)?;
+    // What this node itself could not remove has no lock either, and its agents live.
+    let node = NodeMark::parse(node).filter(|node| *node != NodeMark::own())?;
     let metadata = fs::symlink_metadata(&path).ok()?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
         return None;
@@ -121,4 +122,29 @@ fn explained(below: &Path, error: &io::Error) -> io::Error {
     let message =
         format!("no working directory can be made in {} (TMPDIR, else /tmp): {error}; {remedy}", below.display());
     io::Error::new(error.kind(), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_living_node_has_locked_was_left_behind() {
+        let below = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = below.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let left = make("forerunner-node-000000001-0");
+        let locked = open(&make("forerunner-node-000000002-0")).unwrap();
+        flock(&locked, FlockOperation::NonBlockingLockExclusive).unwrap();
+        make(&format!("{PREFIX}{}-7", NodeMark::own()));
+        make("forerunner-node-of-somebody");
+        make("forerunner-0199a3c0-8e51-7000-8000-000000000001");
+        let found: Vec<PathBuf> = abandoned(below.path()).into_iter().map(|left| left.path).collect();
+        assert_eq!(found, [left]);
+        drop(locked);
+        assert_eq!(abandoned(below.path()).len(), 2, "its node is gone");
+    }
 }
