@@ -56,6 +56,14 @@ pub enum Error {
         /// How deep it is.
         depth: usize,
     },
+    /// A payload has half of a surrogate pair: JSON by its grammar, but no text.
+    #[error("payload has `{half}` at {place}, half of a surrogate pair; send both halves, or neither")]
+    HalfSurrogate {
+        /// The escape.
+        half: String,
+        /// Where it is, such as `messages[2].text`.
+        place: String,
+    },
     /// A state name is unknown.
     #[error(
         "task state `{value}` is unknown; use one of scheduled, queued, running, succeeded, failed, cancelled, expired, dead"

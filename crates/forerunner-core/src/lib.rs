@@ -20,6 +20,7 @@ mod duration;
 mod error;
 mod id_map;
 mod ids;
+pub mod json_text;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod payload;

@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt, sync::Arc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::Error;
+use crate::{Error, json_text};
 
 /// A JSON text, checked once and then passed along unparsed. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -18,10 +18,11 @@ impl Payload {
     /// stops would take each agent down that is given the task.
     pub const MAX_NESTING: usize = 100;
 
-    /// Checks that `text` is one JSON value (nesting at most [`Self::MAX_NESTING`] deep) and wraps it.
+    /// Checks that `text` is one JSON value that every agent can read, and wraps it: nested at most
+    /// [`Self::MAX_NESTING`] deep, without halves of surrogate pairs.
     ///
     /// # Errors
-    /// [`Error::Payload`] with the parser's message, [`Error::Nesting`].
+    /// [`Error::Payload`] with the parser's message, [`Error::Nesting`], [`Error::HalfSurrogate`].
     pub fn parse(text: &str) -> Result<Self, Error> {
         match serde_json::from_str::<&RawValue>(text) {
             Ok(value) => Self::from_raw(value),
@@ -32,24 +33,49 @@ impl Payload {
     /// Wraps JSON text that a parser has skipped, which it does however deep it is nested.
     ///
     /// # Errors
-    /// [`Error::Nesting`].
+    /// [`Error::Nesting`], [`Error::HalfSurrogate`].
     pub fn from_raw(value: &RawValue) -> Result<Self, Error> {
         Self::bounded(value.get())
     }
 
+    /// Wraps what an agent said: text that is JSON. Halves of surrogate pairs become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Nesting`].
+    pub fn mended(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
+        json_text::check_nesting(text.as_ref())?;
+        Ok(match json_text::mend_surrogates(text.as_ref()) {
+            Some(mended) => Self(mended.into()),
+            None => Self(text.into()),
+        })
+    }
+
     fn bounded(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
-        match nesting(text.as_ref()) {
-            depth if depth <= Self::MAX_NESTING => Ok(Self(text.into())),
-            depth => Err(Error::Nesting { depth }),
-        }
+        json_text::check(text.as_ref())?;
+        Ok(Self(text.into()))
     }
 
     /// Writes a value as JSON.
     ///
     /// # Errors
     /// [`Error::Payload`] when the value has no JSON form, such as a map with keys that are not strings;
-    /// [`Error::Nesting`].
+    /// [`Error::Nesting`], [`Error::HalfSurrogate`].
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        Self::written(value, |text| Self::bounded(text))
+    }
+
+    /// Writes a value of an agent as JSON; see [`Payload::mended`].
+    ///
+    /// # Errors
+    /// [`Error::Payload`] when the value has no JSON form; [`Error::Nesting`].
+    pub fn mended_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        Self::written(value, |text| Self::mended(text))
+    }
+
+    fn written<T: Serialize + ?Sized>(
+        value: &T,
+        wrap: impl FnOnce(&str) -> Result<Self, Error>,
+    ) -> Result<Self, Error> {
         thread_local! {
             /// Room to write in, kept from value to value.
             static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -60,7 +86,7 @@ impl Payload {
         room.clear();
         let written = serde_json::to_writer(&mut room, value);
         let payload = match written.map(|()| std::str::from_utf8(&room)) {
-            Ok(Ok(text)) => Self::bounded(text),
+            Ok(Ok(text)) => wrap(text),
             Ok(Err(error)) => Err(Error::Payload { reason: error.to_string() }),
             Err(error) => Err(Error::Payload { reason: error.to_string() }),
         };
@@ -127,33 +153,6 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
-/// Returns how deep the arrays and objects of a JSON text are nested.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => skip_string(&mut bytes),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-/// Goes on behind the closing quote of a string, in which brackets mean nothing.
-fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +164,8 @@ mod tests {
         assert!(!format!("{payload:?}").contains("secret"));
         assert!(Payload::parse("{").is_err());
         assert!(Payload::parse(&"[".repeat(100_000)).is_err());
+        assert!(matches!(Payload::parse(r#""\ud800""#), Err(Error::HalfSurrogate { .. })));
+        assert_eq!(Payload::mended(r#"{"\uD83D":"cut \ud83d"}"#).unwrap().as_str(), r#"{"\ufffd":"cut \ufffd"}"#);
         assert_eq!(serde_json::to_string(&payload).unwrap(), payload.as_str());
     }
 }

@@ -46,7 +46,8 @@ impl RetryPolicy {
     fn doubled(&self, initial: Duration, times: u32, jitter: f64) -> Duration {
         let doublings = times.saturating_sub(1).min(63);
         let full = initial.saturating_mul(2u32.saturating_pow(doublings)).min(self.max);
-        full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+        let share = 0.5 + 0.5 * jitter.clamp(0.0, 1.0);
+        Duration::try_from_secs_f64(full.as_secs_f64() * share).unwrap_or(full)
     }
 }
 

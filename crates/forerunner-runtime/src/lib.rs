@@ -9,6 +9,7 @@
 mod admission;
 pub mod agent;
 mod batch;
+pub mod blocking;
 mod clock;
 mod cluster;
 mod contexts;

@@ -18,6 +18,7 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     Error, Handle, SystemClock,
     admission::Admission,
+    blocking,
     clock::{IdMaker, StoreClock},
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
@@ -124,6 +125,7 @@ impl Node {
     /// # Errors
     /// When a pool is named twice, the store fails, or a policy's settings are not valid.
     pub async fn start(spec: NodeSpec) -> Result<Self, Error> {
+        blocking::prepare();
         let ids = IdMaker::new();
         let clock = StoreClock::new(spec.clock);
         clock.ask(&*spec.store).await?;

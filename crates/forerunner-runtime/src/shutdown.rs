@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
-    Handle, Node, cluster::messages::Leave, forecast::messages::Retire, handle::PoolEntry, pool::messages::Stop,
-    queue::messages::Drain,
+    Handle, Node, blocking, cluster::messages::Leave, forecast::messages::Retire, handle::PoolEntry,
+    pool::messages::Stop, queue::messages::Drain,
 };
 
 /// What one step may take; for agents that end, on top of the grace.
@@ -78,7 +78,7 @@ impl StoppedNode {
 /// Ends a thread; returns whether it ended in time. One that a task's code holds is left to the end of the process.
 async fn end(arbiter: Arbiter) -> bool {
     arbiter.stop();
-    let joined = tokio::task::spawn_blocking(move || arbiter.join());
+    let joined = blocking::run(move || arbiter.join());
     timeout(STEP, joined).await.is_ok()
 }
 

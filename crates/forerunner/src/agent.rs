@@ -70,7 +70,7 @@ impl<A: Agent> Driver for RustDriver<A> {
         Box::pin(async move {
             let input = job.input.read().map_err(|error| AgentError::invalid_input(error.to_string()))?;
             let output = self.0.run(input, cx).await?;
-            Payload::from_value(&output).map_err(|error| AgentError::fatal(error.to_string()))
+            Payload::mended_value(&output).map_err(|error| AgentError::fatal(error.to_string()))
         })
     }
 }

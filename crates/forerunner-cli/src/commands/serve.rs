@@ -9,7 +9,10 @@ use forerunner_core::PoolName;
 use forerunner_http::{HttpControl, HttpServer};
 use forerunner_runtime::{
     Node, NodeSpec, Placement, PoolSpec,
-    agent::{DriverFactory, SimulatedFactory, process::ProcessFactory},
+    agent::{
+        DriverFactory, SimulatedFactory,
+        process::{ProcessFactory, shield_node},
+    },
 };
 use forerunner_store::Store;
 
@@ -38,6 +41,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(90);
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     telemetry::detach()?;
+    let shielded = shield_node();
     let mut signals = Signals::listen()?;
     signals::ignore_others()?;
     let loaded = Loaded::read(&args.config)?;
@@ -46,6 +50,9 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     let config = loaded.config;
     telemetry::log(&config.log)?;
     tracing::info!(file = source, "configuration read");
+    if let Err(error) = shielded {
+        tracing::warn!(%error, "agents of the node's own user can read its memory and its environment");
+    }
     let store = tokio::select! {
         opened = open(&config.store) => opened?,
         signal = signals.next() => {

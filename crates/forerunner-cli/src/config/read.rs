@@ -1,8 +1,9 @@
 //! From layers of loose values to a configuration that is valid.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use forerunner_core::{Error, PoolName};
+use forerunner_runtime::agent::process::read_secret;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -13,7 +14,7 @@ use super::{
     secret::type_fault,
     types::{AgentConfig, policy_schema, schema},
 };
-use crate::{exit::Usage, text};
+use crate::exit::Usage;
 
 /// Reads a configuration; every fault is named with its key and its place, all unknown keys at once.
 pub fn read(layers: &Layers) -> anyhow::Result<Config> {
@@ -47,10 +48,8 @@ fn read_address(layers: &Layers, store: &mut StoreConfig) -> anyhow::Result<()> 
     if origin("url") != Origin::Default {
         return Err(refuse("`store.url` is set as well; leave one of them out".to_owned()).into());
     }
-    let unreadable = |why: &dyn std::fmt::Display| refuse(format!("{} cannot be read: {why}", store.url_file));
-    let bytes = std::fs::read(&store.url_file).map_err(|error| unreadable(&error))?;
-    let address = text::decode(&bytes).map_err(|why| unreadable(&why))?.trim().to_owned();
-    store.url = address;
+    let secret = read_secret(Path::new(&store.url_file)).map_err(|error| refuse(error.to_string()))?;
+    store.url = secret.trim_start_matches('\u{feff}').trim().to_owned();
     Ok(())
 }
 

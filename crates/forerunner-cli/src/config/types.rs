@@ -289,6 +289,7 @@ fn any_policy() -> Node {
 fn pool_schema() -> Node {
     let process = Node::of::<ProcessSpec>()
         .with("env", Node::Named(Box::new(Node::Value)))
+        .with("env_file", Node::Named(Box::new(Node::Value)))
         .with("limits", Node::of::<ProcessLimits>());
     Node::of::<PoolSettings>()
         .with("agent", process.or(Node::of::<SimulatedSpec>()).with("kind", Node::Value))

@@ -87,8 +87,8 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
     let as_live = AsLive { cooldown_s: status.cooldown_s };
     let History { trace, from, to, truncated } = history;
     let (span_s, tasks) = (trace.span_s(), trace.tasks().len() as u64);
-    let priced = web::block(move || prices(&trace, limits, as_live, &shares)).await;
-    let priced = priced.map_err(|error| internal(error.to_string()))?;
+    let priced = forerunner_runtime::blocking::run(move || prices(&trace, limits, as_live, &shares)).await;
+    let priced = priced.map_err(|_| internal("the calculation failed".to_owned()))?;
     let (policy, warmup_s, prices) = priced.map_err(|error| internal(error.to_string()))?;
     Ok(json::ok(&WhatIfView {
         pool: status.name.to_string(),

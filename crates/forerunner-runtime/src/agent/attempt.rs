@@ -22,8 +22,9 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentContext, AgentError, Driver, Job, ProgressSink};
+use super::{AgentContext, AgentError, Driver, Job, ProgressSink, checked};
 use crate::{
+    blocking,
     contexts::{Advance, Memory, Source, Tend, Warm},
     deps::PoolDeps,
     metrics::PoolMetrics,
@@ -125,7 +126,7 @@ impl Attempt {
                 Err(error) => return self.finish(begun, Err(error), None),
             },
         };
-        let snapshot = warm.as_ref().map_or_else(Snapshot::new, |warm| warm.memory.snapshot.clone());
+        let snapshot = warm.as_ref().map_or_else(Snapshot::new, |warm| warm.memory.readable().clone());
         let version = warm.as_ref().map_or(0, |warm| warm.memory.version);
         let mut cx = AgentContext::new(
             self.task.id,
@@ -206,8 +207,8 @@ impl Attempt {
             return memory.advance(next, self.task.id, &self.deps.contexts);
         }
         let (memory, book, task) = (memory.clone(), Arc::clone(&self.deps.contexts), self.task.id);
-        let advanced = tokio::task::spawn_blocking(move || memory.advance(next, task, &book)).await;
-        advanced.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let advanced = blocking::run(move || memory.advance(next, task, &book)).await;
+        advanced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Runs the driver until it answers, or until it had its time and its grace.
@@ -262,13 +263,7 @@ impl Attempt {
     }
 
     fn checked(&self, output: Payload) -> Result<Payload, AgentError> {
-        let limit = self.deps.settings.queue.max_output_bytes;
-        match output.len() {
-            size if size > limit => Err(AgentError::too_large(format!(
-                "the output has {size} bytes, the limit is {limit}; return less or raise queue.max_output_bytes"
-            ))),
-            _ => Ok(output),
-        }
+        checked::output(output, self.deps.settings.queue.max_output_bytes)
     }
 
     fn finish(self, begun: Instant, answer: Result<Payload, AgentError>, kept: Option<Box<Kept>>) -> Finished {
@@ -324,7 +319,7 @@ where
     rein.cancel.cancel();
     let grace = match rein.why.get() {
         Some(StopWhy::AgentStops) => HAND_BACK,
-        _ => cancel_grace + GRACE_MARGIN,
+        _ => cancel_grace.saturating_add(GRACE_MARGIN),
     };
     let answer = tokio::select! {
         biased;

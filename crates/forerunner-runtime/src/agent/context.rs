@@ -10,7 +10,7 @@ use forerunner_core::{ContextId, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
-use super::AgentError;
+use super::{AgentError, checked};
 
 /// Takes what an agent says while it works.
 pub trait ProgressSink: Send + Sync {
@@ -43,7 +43,8 @@ pub struct Transfer {
 
 /// The memory of a conversation and the line to whoever waits for the task.
 ///
-/// Items are JSON values: messages, tool calls, anything. What an agent changes is stored with its result, in one
+/// Items are JSON values, nested at most 100 deep: messages, tool calls, anything. Halves of surrogate pairs in them become
+/// U+FFFD, so that every agent can read them. What an agent changes is stored with its result, in one
 /// transaction, as the difference to what it was given; if the attempt fails, nothing of it is kept. A task without a
 /// context has an empty memory that ends with it.
 pub struct AgentContext {
@@ -94,33 +95,42 @@ impl AgentContext {
     /// Appends an item.
     ///
     /// # Errors
-    /// When the value has no JSON form, or the context would grow over its limit.
+    /// When the value has no JSON form or is nested too deep, or the context would grow over its limit.
     pub fn push<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), AgentError> {
-        let bytes = serde_json::to_vec(item)?;
-        self.push_bytes(bytes)
+        let item = checked::json_item(self.items().len(), serde_json::to_string(item)?)?;
+        self.push_item(item)
     }
 
     /// Appends an item that is JSON already.
     ///
     /// # Errors
-    /// When the context would grow over its limit.
+    /// When it is no JSON or is nested too deep, or the context would grow over its limit.
     pub fn push_bytes(&mut self, bytes: Vec<u8>) -> Result<(), AgentError> {
-        self.snapshot.push(bytes).map_err(|error| AgentError::too_large(error.to_string()))
+        let item = checked::item(self.items().len(), bytes)?;
+        self.push_item(item)
+    }
+
+    /// Appends an item that was checked.
+    pub(crate) fn push_item(&mut self, item: Item) -> Result<(), AgentError> {
+        self.snapshot.push_item(item).map_err(|error| AgentError::too_large(error.to_string()))
     }
 
     /// Replaces the whole memory, as after a compaction. Unchanged items cost nothing to store.
     ///
     /// # Errors
-    /// When the context would be over its limit.
+    /// When an item is no JSON or is nested too deep, or the context would be over its limit; nothing is changed then.
     pub fn replace(&mut self, items: impl IntoIterator<Item = Vec<u8>>) -> Result<(), AgentError> {
-        self.set_items(items.into_iter().map(Item::new))
+        let items = items.into_iter().enumerate().map(|(index, bytes)| checked::item(index, bytes));
+        let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+        self.set_items(items)
     }
 
     /// Puts other items in the place of a range, as when old outputs of tools are cut or a middle part is summed up. The
     /// items outside of the range stay as they are and cost nothing to store.
     ///
     /// # Errors
-    /// When the context would be over its limit, or has no such range; nothing is changed then.
+    /// When an item is no JSON or is nested too deep, or the context would be over its limit, or has no such range; nothing
+    /// is changed then.
     pub fn splice(
         &mut self,
         range: impl RangeBounds<usize>,
@@ -142,12 +152,13 @@ impl AgentContext {
             return Err(AgentError::fatal(message));
         }
         let kept = |items: &[Item]| items.to_vec();
-        let new = items.into_iter().map(Item::new);
+        let new = items.into_iter().enumerate().map(|(at, bytes)| checked::item(start + at, bytes));
+        let new: Vec<Item> = new.collect::<Result<_, _>>()?;
         let all = kept(&old[..start]).into_iter().chain(new).chain(kept(&old[end..]));
         self.set_items(all)
     }
 
-    /// Makes these the items.
+    /// Makes these, which were checked, the items.
     pub(crate) fn set_items(&mut self, items: impl IntoIterator<Item = Item>) -> Result<(), AgentError> {
         let limits = *self.snapshot.limits();
         self.snapshot =

@@ -2,6 +2,7 @@
 
 mod actor;
 mod attempt;
+pub(crate) mod checked;
 mod context;
 mod driver;
 mod error;

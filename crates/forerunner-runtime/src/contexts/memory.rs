@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     /// The stored version that `snapshot` is; 0 for none.
     pub(crate) version: u64,
     pub(crate) snapshot: Snapshot,
+    /// What agents are given instead, if not all of them could read `snapshot`. The next change stores it.
+    pub(super) mended: Option<Snapshot>,
     pub(super) account: Option<Account>,
 }
 
@@ -62,7 +64,12 @@ pub(crate) struct Advance {
 impl Memory {
     /// A context of which nothing is stored.
     pub(crate) fn new(context: ContextId) -> Self {
-        Self { context, born: 0, version: 0, snapshot: Snapshot::new(), account: None }
+        Self { context, born: 0, version: 0, snapshot: Snapshot::new(), mended: None, account: None }
+    }
+
+    /// The items as agents are given them.
+    pub(crate) fn readable(&self) -> &Snapshot {
+        self.mended.as_ref().unwrap_or(&self.snapshot)
     }
 
     /// The version that it is, to be compared with the stored one.
@@ -100,7 +107,7 @@ impl Memory {
         };
         let rebased = commit.full && self.version > 0;
         let (context, version) = (self.context.clone(), self.version + 1);
-        let held = Self { context, born, version, snapshot: next, account: Some(step.account) };
+        let held = Self { context, born, version, snapshot: next, mended: None, account: Some(step.account) };
         let tend = step.tend.map(|(turn, tending)| Tend { memory: held.clone(), turn, tending });
         Ok(Some(Advance { commit, held, tend, rebased }))
     }

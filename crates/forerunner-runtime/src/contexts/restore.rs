@@ -11,7 +11,10 @@ use super::{
     ContextBook, Memory, NodeContexts,
     memory::{Account, by_name},
 };
-use crate::agent::AgentError;
+use crate::{
+    agent::{AgentError, checked},
+    blocking,
+};
 
 /// From this size on a chain is decoded where it holds up nobody.
 const LARGE_BYTES: usize = 64 << 10;
@@ -148,7 +151,7 @@ async fn decode(stored: StoredContext, held: Option<Memory>, book: &Arc<ContextB
         return decode_here(stored, held, book, bytes);
     }
     let book = Arc::clone(book);
-    let decoded = tokio::task::spawn_blocking(move || decode_here(stored, held, &book, bytes)).await;
+    let decoded = blocking::run(move || decode_here(stored, held, &book, bytes)).await;
     // It panicked, which it never does: as good as an empty answer.
     decoded.unwrap_or(Err(Error::EmptyChain))
 }
@@ -166,7 +169,8 @@ fn decode_here(
         None => whole(&stored, book)?,
     };
     let StoredContext { context, born, version, .. } = stored;
-    let memory = Memory { context, born, version, snapshot, account: Some(account) };
+    let mended = checked::readable(&context, &snapshot);
+    let memory = Memory { context, born, version, snapshot, mended, account: Some(account) };
     Ok(Restored { memory, source, bytes: bytes as u64 })
 }
 
@@ -196,4 +200,38 @@ fn frames(stored: &StoredContext) -> impl Iterator<Item = &[u8]> {
 fn lost(context: &ContextId, reason: &str) -> AgentError {
     let message = format!("context `{context}` could not be restored: {reason}");
     AgentError::new(ErrorKind::ContextLost, message, true, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_context::Item;
+    use forerunner_core::{TaskId, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_stored_context_that_not_every_agent_can_read_is_mended_and_stored_so_with_its_next_change() {
+        let (book, task) = (ContextBook::new(None), TaskId::from_parts(Timestamp::default(), 1));
+        let items = [br#"{"text":"cut \ud83d"}"#.as_slice(), b"1"].map(Item::new);
+        let spoilt = Snapshot::from_items(items, Limits::default()).unwrap();
+        let empty = Memory::new(ContextId::new("talk").unwrap());
+        let stored = empty.advance(spoilt, task, &book).unwrap().unwrap().commit;
+        let stored = StoredContext {
+            context: stored.context,
+            born: stored.born,
+            version: 1,
+            size_bytes: stored.size_bytes,
+            items: stored.items,
+            updated_at: Timestamp::default(),
+            after: 0,
+            frames: vec![stored.frame],
+            pieces: stored.pieces,
+        };
+        let restored = decode_here(stored, None, &book, 0).unwrap().memory;
+        let given = restored.readable().clone();
+        assert_eq!(given.items()[0].bytes(), br#"{"text":"cut \ufffd"}"#);
+        let held = restored.advance(given.clone(), task, &book).unwrap().expect("it is stored").held;
+        assert_eq!((held.readable(), held.version), (&given, 2));
+        assert!(held.advance(given, task, &book).unwrap().is_none(), "nothing is left to mend");
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     ContextBook,
     memory::{Account, Memory, TurnTaken},
 };
-use crate::metrics::ContextMetrics;
+use crate::{blocking, metrics::ContextMetrics};
 
 /// A chain to look after: to encode a fresh base, and to store it if that pays.
 pub(crate) struct Tend {
@@ -81,8 +81,7 @@ impl Tend {
         let Ok(_permit) = tools.permits.acquire().await else { return Tended::Failed };
         let Self { memory, turn, .. } = self;
         let book = Arc::clone(&tools.book);
-        let encoded =
-            tokio::task::spawn_blocking(move || encode(&memory, &book).map(|encoded| (memory, encoded))).await;
+        let encoded = blocking::run(move || encode(&memory, &book).map(|encoded| (memory, encoded))).await;
         let (memory, encoded) = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(error)) => {

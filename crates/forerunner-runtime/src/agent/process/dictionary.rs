@@ -3,17 +3,17 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use forerunner_context::{Dictionary, DictionaryId};
 
-use super::scratch::ScratchDir;
+use super::leavings::{Owner, ScratchDir};
 
-/// A dictionary as a file that only the node's user can read, removed when nobody needs it any more. A node that is killed
-/// leaves it behind.
+/// A dictionary as a file that only the agents' user can read, removed when nobody needs it any more. The next start of a
+/// node removes that of one that was killed.
 ///
 /// The operator's own file may be replaced while the node runs; this one never is.
 #[derive(Debug)]
@@ -25,11 +25,14 @@ pub(super) struct DictionaryFile {
 }
 
 impl DictionaryFile {
-    fn create(dictionary: &Dictionary, name: &str) -> io::Result<Self> {
-        let dir = ScratchDir::create(&format!("dictionary-{name}"))?;
+    fn create(dictionary: &Dictionary, name: &str, owner: Option<Owner>) -> io::Result<Self> {
+        let dir = ScratchDir::create(&format!("dictionary-{name}"), owner)?;
         let path = dir.path().join("dictionary.zstd");
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path)?;
         file.write_all(dictionary.bytes())?;
+        if let Some(Owner { uid, gid }) = owner {
+            fchown(&file, Some(uid), Some(gid))?;
+        }
         Ok(Self { dictionary: dictionary.clone(), path, _dir: dir })
     }
 
@@ -63,12 +66,12 @@ impl SharedFile {
     /// The file of this dictionary. `name` is part of the name of its directory.
     ///
     /// `None` when it cannot be written: children do without.
-    pub(super) fn of(&self, dictionary: &Dictionary, name: &str) -> Option<Arc<DictionaryFile>> {
+    pub(super) fn of(&self, dictionary: &Dictionary, name: &str, owner: Option<Owner>) -> Option<Arc<DictionaryFile>> {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = file.as_ref().filter(|file| file.id() == dictionary.id()) {
             return Some(file.clone());
         }
-        match DictionaryFile::create(dictionary, name) {
+        match DictionaryFile::create(dictionary, name, owner) {
             Ok(made) => Some(file.insert(Arc::new(made)).clone()),
             Err(error) => {
                 tracing::warn!(%error, "agents begin without the pool's dictionary: its file cannot be written");

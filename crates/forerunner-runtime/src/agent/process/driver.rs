@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use forerunner_context::Item;
+use forerunner_context::{Item, ItemHash};
 use forerunner_core::{ContextId, ErrorKind, Payload};
 use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     ProcessSpec,
     held::{HeldContexts, Load},
-    link::{Link, Moved, Refusal},
+    link::{Link, Moved, Refusal, after},
     load::lines,
     protocol::{
         AgentInfo, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message, Nothing,
@@ -19,7 +19,7 @@ use super::{
     },
     refusal::task_error,
 };
-use crate::agent::{AgentContext, AgentError, Driver, Job, OwnMemory, Transfer};
+use crate::agent::{AgentContext, AgentError, Driver, Job, OwnMemory, Transfer, checked};
 
 /// What a child may write between two tasks, in bytes: stragglers of the task before, but no flood.
 const IDLE_ALLOWANCE_BYTES: usize = 64 << 10;
@@ -77,17 +77,36 @@ impl ProcessDriver {
         let answer = answer.map_err(|error| task_error(&error, cx.is_cancelled()))?;
         let result: TaskResult = serde_json::from_str(answer.get())
             .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
-        if let Some(id) = &context {
-            if let Some(change) = result.context {
-                // What is not the output is about the context.
-                let plain = answer.get().len().saturating_sub(result.output.len()) as u64;
-                let from_agent_bytes = as_moved(plain, before, self.link.moved());
-                cx.note_transfer(Transfer { from_agent_bytes, ..Transfer::default() });
-                apply(change, cx).map_err(|error| error.named(&self.link))?;
-            }
+        // A child that answered takes its change for kept: until it is, nobody knows what it holds.
+        let output = context.as_ref().map_or(Ok(()), |id| {
+            self.contexts.forget(id);
+            self.keep_change(id, result.context, &result.output, answer.get().len(), before, cx)
+        });
+        output.map(|()| Payload::trusted(result.output.get()))
+    }
+
+    /// Makes the child's change to its context.
+    fn keep_change(
+        &mut self,
+        id: &ContextId,
+        change: Option<ContextChange>,
+        output: &RawValue,
+        answer_bytes: usize,
+        before: Moved,
+        cx: &mut AgentContext,
+    ) -> Result<(), AgentError> {
+        let mut is_as_said = true;
+        if let Some(change) = change {
+            // What is not the output is about the context.
+            let plain = answer_bytes.saturating_sub(output.get().len()) as u64;
+            let from_agent_bytes = as_moved(plain, before, self.link.moved());
+            cx.note_transfer(Transfer { from_agent_bytes, ..Transfer::default() });
+            is_as_said = apply(change, cx).map_err(|error| error.named(&self.link))?;
+        }
+        if is_as_said {
             self.contexts.hold(id, cx.version(), cx.items());
         }
-        Ok(result.output)
+        Ok(())
     }
 
     /// Has the child drop contexts that are gone for good.
@@ -199,7 +218,7 @@ impl ProcessDriver {
                 },
                 () = cx.cancelled(), if cancel.is_none() && answer.is_none() => {
                     let request = self.link.send("task/cancel", &TaskCancel { task: job.task.to_string() })?;
-                    cancel = Some(Cancel { request, deadline: Instant::now() + self.spec.cancel_grace });
+                    cancel = Some(Cancel { request, deadline: after(Instant::now(), self.spec.cancel_grace) });
                 }
                 () = reached(deadline) => return Err(self.ignored_cancel()),
             }
@@ -239,17 +258,37 @@ struct Cancel {
     deadline: Instant,
 }
 
-/// Makes the agent's change to its context.
-fn apply(change: ContextChange, cx: &mut AgentContext) -> Result<(), NoChange> {
-    let bytes = |item: Box<RawValue>| Box::<str>::from(item).into_string().into_bytes();
+/// Makes the agent's change to its context. Answers whether it was made to the letter: some items may have been mended.
+fn apply(change: ContextChange, cx: &mut AgentContext) -> Result<bool, NoChange> {
+    let mut is_as_said = true;
+    let mut checked = |index: usize, item: Box<RawValue>| {
+        let said = Box::<str>::from(item).into_string();
+        let hash = ItemHash::of(said.as_bytes());
+        let item = checked::json_item(index, said)?;
+        is_as_said &= *item.hash() == hash;
+        Ok::<Item, AgentError>(item)
+    };
     match change {
-        ContextChange::Append(items) => items.into_iter().try_for_each(|item| cx.push_bytes(bytes(item)))?,
-        ContextChange::Replace(items) => cx.replace(items.into_iter().map(bytes))?,
+        ContextChange::Append(items) => {
+            let behind = cx.items().len();
+            for (at, item) in items.into_iter().enumerate() {
+                cx.push_item(checked(behind + at, item)?)?;
+            }
+        }
+        ContextChange::Replace(items) => {
+            let items = items.into_iter().enumerate().map(|(at, item)| checked(at, item));
+            let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+            cx.set_items(items)?;
+        }
         ContextChange::Edit(steps) => {
             let mut items: Vec<Item> = Vec::new();
             for step in steps {
                 match step {
-                    ChangeStep::Insert(new) => items.extend(new.into_iter().map(|item| Item::new(bytes(item)))),
+                    ChangeStep::Insert(new) => {
+                        for item in new {
+                            items.push(checked(items.len(), item)?);
+                        }
+                    }
                     ChangeStep::Copy(start, len) => {
                         let run = start.checked_add(len).and_then(|end| cx.items().get(start..end));
                         items.extend_from_slice(run.ok_or(NoChange::Range { start, len, items: cx.items().len() })?);
@@ -259,7 +298,7 @@ fn apply(change: ContextChange, cx: &mut AgentContext) -> Result<(), NoChange> {
             cx.set_items(items)?;
         }
     }
-    Ok(())
+    Ok(is_as_said)
 }
 
 /// Why a change to a context cannot be made.
@@ -342,7 +381,7 @@ impl Driver for ProcessDriver {
         let Self { spec, mut link, is_busy, .. } = *self;
         Box::pin(async move {
             let grace = grace.min(spec.stop_grace);
-            let deadline = Instant::now() + grace;
+            let deadline = after(Instant::now(), grace);
             // A child in the middle of a task may not read: it is told by a signal at once.
             if !is_busy && !grace.is_zero() && link.send("shutdown", &Nothing {}).is_ok() {
                 link.linger(grace / 2).await;

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     ProcessDriver, ProcessSpec,
+    account::Account,
     dictionary::{DictionaryFile, SharedFile},
+    leavings,
     link::{Link, Refusal},
     protocol::{
         AgentInfo, AnnouncedLimits, Compression, Initialize, OLDEST_PROTOCOL, OfferedDictionary, PROTOCOL_VERSION,
@@ -32,6 +34,7 @@ impl ProcessFactory {
     /// What [`ProcessSpec::validate`] refuses. Whether the program exists shows at the first start.
     pub fn new(spec: ProcessSpec) -> Result<Self, Error> {
         spec.validate()?;
+        leavings::prepare();
         Ok(Self { spec: Arc::new(spec), dictionary: SharedFile::default() })
     }
 
@@ -44,10 +47,11 @@ impl ProcessFactory {
     pub async fn launch(self, seat: Seat) -> Result<ProcessDriver, AgentError> {
         let Self { spec, dictionary: file } = self;
         let dictionary = seat.dictionary.as_ref().filter(|_| spec.compression_window().is_some());
-        let dictionary = dictionary.and_then(|dictionary| file.of(dictionary, &seat.agent.to_string()));
+        let cannot = |error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0]));
+        let owner = Account::of(&spec).map_err(cannot)?.map(|account| account.owner);
+        let dictionary = dictionary.and_then(|dictionary| file.of(dictionary, &seat.agent.to_string(), owner));
         let dictionary = dictionary.as_deref();
-        let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string())
-            .map_err(|error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0])))?;
+        let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string()).map_err(cannot)?;
         let begun = Instant::now();
         let mut answer =
             link.ask("initialize", &introduction(&spec, &seat, dictionary, PROTOCOL_VERSION), spec.start_timeout).await;

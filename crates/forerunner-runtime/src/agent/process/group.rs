@@ -5,6 +5,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,10 +16,21 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ProcessSpec, os, sandbox::Confinement, scratch::ScratchDir};
+use super::{
+    ProcessSpec,
+    account::Account,
+    diagnosis,
+    leavings::{self, Home, Mark, ScratchDir},
+    os,
+    sandbox::Confinement,
+    secret::read_secret,
+};
 
 /// Longest wait for the kernel to finish a process that was sent SIGKILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// What is added to the node's own inclination to be killed when memory is short: agents go first.
+const OOM_SCORE_EXTRA: i32 = 500;
+const MOST_OOM_SCORE: i32 = 1_000;
 
 /// The pipes of a fresh child.
 pub(super) struct Pipes {
@@ -27,10 +39,11 @@ pub(super) struct Pipes {
     pub stderr: ChildStderr,
 }
 
-/// A child process and everything in its process group.
+/// A child process, everything in its process group, and whatever else descends from it.
 ///
 /// The leader is reaped only after the group was sent SIGKILL: until then its id cannot name another group. Dropping
-/// the value kills the group; the runtime reaps the leader. Descendants that made a session of their own escape.
+/// the value kills the group; the runtime reaps the leader. Descendants that left the group bear the child's mark: they are
+/// killed when it has ended.
 pub(super) struct ProcessGroup {
     leader: Child,
     pid: Pid,
@@ -38,29 +51,30 @@ pub(super) struct ProcessGroup {
     ended: bool,
     /// Known once it ended, unless the node ignores SIGCHLD and the kernel reaped it.
     status: Option<ExitStatus>,
+    mark: Mark,
+    /// Whether what it left was seen to.
+    is_cleared: bool,
     scratch: Option<ScratchDir>,
+    /// Says, also without a directory, that the node of this mark lives.
+    _home: Option<Arc<Home>>,
 }
 
 impl ProcessGroup {
     /// Starts the child. `name` is part of the name of its directory.
     pub(super) fn spawn(spec: &ProcessSpec, name: &str) -> io::Result<(Self, Pipes)> {
+        let account = Account::of(spec)?;
         let scratch = match spec.cwd {
             Some(_) => None,
-            None => Some(ScratchDir::create(name)?),
+            None => Some(ScratchDir::create(name, account.as_ref().map(|account| account.owner))?),
         };
         let cwd = spec.cwd.as_deref().or(scratch.as_ref().map(ScratchDir::path)).unwrap_or(Path::new("/"));
-        if !cwd.is_dir() {
-            // Else the system says that the program is not there.
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!(
-                    "its working directory (`cwd`) {} is not a directory; create it or name another",
-                    cwd.display()
-                ),
-            ));
-        }
-        let mut command = command(spec, cwd)?;
-        let mut leader = command.spawn()?;
+        diagnosis::check_directory(cwd)?;
+        let mark = Mark::next();
+        let mut command = command(spec, cwd, account.as_ref(), mark)?;
+        let mut leader = command.spawn().map_err(|error| {
+            let path = command.as_std().get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
+            diagnosis::explained(&error, spec, cwd, path)
+        })?;
         let pipes = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());
         let pid = leader.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (Some(pid), (Some(stdin), Some(stdout), Some(stderr))) = (pid, pipes) else {
@@ -69,7 +83,19 @@ impl ProcessGroup {
         let exit = os::watch_exit(pid).inspect_err(|_| {
             let _gone = kill_process_group(pid, Signal::KILL);
         })?;
-        let group = Self { leader, pid, exit, ended: false, status: None, scratch };
+        leavings::watched(pid);
+        prefer_for_oom(pid);
+        let group = Self {
+            leader,
+            pid,
+            exit,
+            ended: false,
+            status: None,
+            mark,
+            is_cleared: false,
+            scratch,
+            _home: Home::shared().ok(),
+        };
         Ok((group, Pipes { stdin, stdout, stderr }))
     }
 
@@ -112,9 +138,8 @@ impl ProcessGroup {
         if timeout(KILL_PATIENCE, self.exited()).await.is_err() {
             tracing::warn!(pid = self.pid(), "agent process does not end though it was killed; left to the kernel");
         }
-        if let Some(scratch) = self.scratch.take() {
-            scratch.remove().await;
-        }
+        leavings::clear(self.mark, self.scratch.take()).await;
+        self.is_cleared = true;
     }
 
     /// Sends a signal, unless the group is gone.
@@ -129,17 +154,47 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        leavings::unwatched(self.pid);
+        if !self.is_cleared {
+            leavings::clear_later(self.mark, self.scratch.take());
+        }
     }
 }
 
-fn command(spec: &ProcessSpec, cwd: &Path) -> io::Result<Command> {
+fn command(spec: &ProcessSpec, cwd: &Path, account: Option<&Account>, mark: Mark) -> io::Result<Command> {
     let mut command = Command::new(program(&spec.argv[0])?);
     command.args(&spec.argv[1..]).current_dir(cwd);
     command.env_clear().envs(spec.environment(std::env::vars_os()));
+    for (name, file) in &spec.env_file {
+        let secret =
+            read_secret(file).map_err(|error| io::Error::new(error.kind(), format!("`env_file.{name}`: {error}")))?;
+        command.env(name, secret);
+    }
+    if let Some(account) = account {
+        // This gives up all other groups of the node as well.
+        command.uid(account.owner.uid).gid(account.owner.gid);
+        let named = [("USER", &account.name), ("LOGNAME", &account.name), ("HOME", &account.home)];
+        for (name, value) in
+            named.into_iter().filter(|(name, _)| !spec.env.contains_key(*name) && !spec.env_file.contains_key(*name))
+        {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0);
-    os::before_exec(&mut command, Confinement::new(&spec.limits));
+    os::before_exec(&mut command, Confinement::new(&spec.limits, mark));
     Ok(command)
+}
+
+/// Has the kernel take the agent, not the node, when memory is short. Done by the node: the child could not before exec,
+/// when it is as closed to itself as the node is.
+fn prefer_for_oom(pid: Pid) {
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let score = own.unwrap_or(0).saturating_add(OOM_SCORE_EXTRA).min(MOST_OOM_SCORE);
+    // It may have ended already.
+    let _same = std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()), score.to_string());
 }
 
 /// A relative path would be looked up from the child's directory, which is empty.

@@ -206,7 +206,7 @@ impl Link {
             let writing = self.stdin.is_some() && !self.outgoing.is_empty();
             let deadline = match self.closing {
                 Some((until, _)) => Some(until),
-                None if writing => Some(self.taken_at + self.spec.write_timeout),
+                None if writing => Some(after(self.taken_at, self.spec.write_timeout)),
                 None => None,
             };
             tokio::select! {
@@ -357,6 +357,13 @@ impl Link {
         drop(stdin);
         group.terminate(grace).await;
     }
+}
+
+/// So long after an instant; at an instant that nobody lives to see, if the clock does not reach that far.
+pub(super) fn after(begin: Instant, time: Duration) -> Instant {
+    /// As far as timers of the runtime go.
+    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+    begin.checked_add(time).unwrap_or_else(|| begin + FAR)
 }
 
 async fn write(stdin: &mut Option<ChildStdin>, bytes: &[u8]) -> io::Result<usize> {

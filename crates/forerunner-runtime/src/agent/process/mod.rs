@@ -6,18 +6,22 @@
 //!
 //! - `line` buffers one line of bounded length, unpacked if the child packs, `stderr` the end of what the child says to people;
 //! - `link` writes and reads at the same time and watches for the end of the process;
-//! - `group` kills the child with all its descendants and leaves no zombie; `sandbox` confines it before exec;
+//! - `group` kills the child with all its descendants and leaves no zombie; `leavings` finds those that got away and removes
+//!   the child's directory; `sandbox` confines it before exec; `account` and `diagnosis` say why a start failed;
 //! - `held`, `edit` and `load` decide what a child must be sent of a context, `driver` runs tasks, `factory` starts children.
 //!
 //! Linux only: it relies on process file descriptors and on the parent-death signal.
 
+mod account;
 mod builtin;
+mod diagnosis;
 mod dictionary;
 mod driver;
 mod edit;
 mod factory;
 mod group;
 mod held;
+mod leavings;
 mod line;
 mod link;
 mod load;
@@ -25,7 +29,7 @@ mod os;
 mod protocol;
 mod refusal;
 mod sandbox;
-mod scratch;
+mod secret;
 mod spec;
 mod stderr;
 #[cfg(test)]
@@ -35,4 +39,6 @@ pub use builtin::{BuiltinAgentOptions, serve_stdio};
 pub use driver::ProcessDriver;
 pub use factory::ProcessFactory;
 pub use protocol::{AgentInfo, AgentName, Capabilities, Compression, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
+pub use sandbox::shield_node;
+pub use secret::read_secret;
 pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use forerunner_core::{Payload, TaskId, Timestamp};
+use forerunner_core::{Payload, TaskId, Timestamp, json_text};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -211,7 +211,7 @@ pub(super) struct Nothing {}
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TaskResult {
-    pub output: Payload,
+    pub output: Box<RawValue>,
     #[serde(default)]
     pub context: Option<ContextChange>,
 }
@@ -239,31 +239,34 @@ pub(super) enum ChangeStep {
 pub(super) struct RpcError {
     pub code: i64,
     pub message: String,
+    /// What it carries besides: JSON-RPC lets it be anything.
     #[serde(default)]
     pub data: RpcErrorData,
 }
 
 impl RpcError {
     /// Whether another attempt may cure it, as far as the agent said.
-    pub(super) fn retryable(&self) -> Option<bool> {
-        match &self.data {
-            RpcErrorData::Known { retryable } => Some(*retryable),
-            RpcErrorData::Other(_) => None,
-        }
+    pub(super) const fn retryable(&self) -> Option<bool> {
+        self.data.retryable
     }
 }
 
-/// What the error object carries besides code and message. JSON-RPC lets it be anything.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum RpcErrorData {
-    Known { retryable: bool },
-    Other(serde::de::IgnoredAny),
+/// What is read of the data of an error, however deep and large the rest of it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct RpcErrorData {
+    pub retryable: Option<bool>,
 }
 
-impl Default for RpcErrorData {
-    fn default() -> Self {
-        Self::Other(serde::de::IgnoredAny)
+impl<'de> Deserialize<'de> for RpcErrorData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Known {
+            retryable: bool,
+        }
+        // A list would do for `serde` as well.
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let known = raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten();
+        Ok(Self { retryable: known.map(|Known { retryable }| retryable) })
     }
 }
 
@@ -276,7 +279,7 @@ pub(super) enum Message {
     Progress { task: TaskId, text: String },
     /// `task/output`: a piece of the output.
     Output { task: TaskId, chunk: String },
-    /// A notification that this version does not know.
+    /// A notification that this version does not know, or an empty line.
     Unknown,
 }
 
@@ -293,8 +296,8 @@ struct Line<'a> {
     params: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
-    #[serde(default)]
-    error: Option<RpcError>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -314,22 +317,32 @@ struct OutputParams {
 }
 
 /// Reads one line of a child. The error says what is wrong with it, to be continued after "the agent".
+///
+/// What streams and what is for people is mended: halves of surrogate pairs and bytes that are no UTF-8 become U+FFFD, as
+/// in a text that was cut inside of a character. Results are taken as they are; [`checked`](crate::agent::checked) mends them.
 pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Message::Unknown);
+    }
     // A list would do for `serde` as well: its fields in the order of their declaration.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         // Most often a stray `print`, which is found by its text. What may be a broken answer is not quoted: it could hold
         // an output or a context, which have no place in the log.
         return Err(format!("wrote a line that is no message: it is no JSON object, but `{}`", quoted(bytes)));
     }
-    let no_message = |error| format!("wrote a line that is no message: {error}");
-    let line: Line<'_> = serde_json::from_slice(bytes).map_err(no_message)?;
+    let text = String::from_utf8_lossy(bytes);
+    let line: Line<'_> = serde_json::from_str(&text).map_err(|error| no_message(&text, &error))?;
     if line.jsonrpc.as_deref() != Some("2.0") {
         return Err("wrote a message without \"jsonrpc\": \"2.0\"".to_owned());
     }
-    match (line.method, line.id, line.result, line.error) {
+    let error = line.error.map(rpc_error).transpose()?;
+    match (line.method, line.id, line.result, error) {
         (Some(method), None, None, None) => notification(&method, line.params.map_or("null", RawValue::get)),
         (Some(method), Some(_), None, None) => {
             Err(format!("sent the request `{}`, but agents only answer", short(&method)))
+        }
+        (None, Some(_), Some(_), None) if matches!(text, Cow::Owned(_)) => {
+            Err("wrote a result that is not UTF-8; encode text as UTF-8".to_owned())
         }
         (None, Some(id), Some(result), None) => Ok(Message::Answer { id: own_id(id)?, result: Ok(result.to_owned()) }),
         // An agent that could not read a request answers with an id of null.
@@ -338,6 +351,36 @@ pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
         }
         (None, Some(id), None, Some(error)) => Ok(Message::Answer { id: own_id(id)?, result: Err(error) }),
         _ => Err("wrote a message that is neither an answer nor a notification".to_owned()),
+    }
+}
+
+/// Says why a line is no message; what Python and JavaScript write for a number that is none, by its name.
+fn no_message(text: &str, error: &serde_json::Error) -> String {
+    /// How far around the place of the error the word may lie.
+    const AROUND: usize = 10;
+    let place = error.column().min(text.len());
+    let around =
+        String::from_utf8_lossy(&text.as_bytes()[place.saturating_sub(AROUND)..(place + AROUND).min(text.len())]);
+    let word = ["NaN", "Infinity"].into_iter().find(|word| around.contains(word));
+    match word {
+        Some(word) if error.is_syntax() => format!(
+            "wrote a line that is no message: {error}: `{word}` is no JSON; write null or a string instead (in Python, \
+             json.dumps with allow_nan=False finds it)"
+        ),
+        _ => format!("wrote a line that is no message: {error}"),
+    }
+}
+
+fn rpc_error(raw: &RawValue) -> Result<RpcError, String> {
+    mended(raw.get(), |text| serde_json::from_str(text))
+        .map_err(|error| format!("wrote a line that is no message: its error object is none of JSON-RPC: {error}"))
+}
+
+/// Reads text for people, mended.
+fn mended<T>(json: &str, read: impl FnOnce(&str) -> T) -> T {
+    match json_text::mend_surrogates(json) {
+        Some(mended) => read(&mended),
+        None => read(json),
     }
 }
 
@@ -351,11 +394,12 @@ fn notification(method: &str, params: &str) -> Result<Message, String> {
         |text: &str| text.parse().map_err(|_| format!("sent `{method}` for `{}`, which is no task", short(text)));
     match method {
         "task/progress" => {
-            let ProgressParams { task: id, text } = serde_json::from_str(params).map_err(broken)?;
+            let ProgressParams { task: id, text } =
+                mended(params, |text| serde_json::from_str(text)).map_err(broken)?;
             Ok(Message::Progress { task: task(&id)?, text })
         }
         "task/output" => {
-            let OutputParams { task: id, chunk } = serde_json::from_str(params).map_err(broken)?;
+            let OutputParams { task: id, chunk } = mended(params, |text| serde_json::from_str(text)).map_err(broken)?;
             Ok(Message::Output { task: task(&id)?, chunk })
         }
         _ => Ok(Message::Unknown),
@@ -417,7 +461,10 @@ mod tests {
     fn what_is_no_message_is_refused_with_the_reason() {
         for (line, reason) in [
             ("hello", "is no message"),
-            ("", "is no message"),
+            ("\0", "is no message"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"output":NaN}}"#, "`NaN` is no JSON; write null"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"output":[1, -Infinity]}}"#, "`Infinity` is no JSON"),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"message":"x"}}"#, "missing field `code`"),
             ("[]", "is no message"),
             (r#"{"id":1,"result":1}"#, "without \"jsonrpc\""),
             (r#"{"jsonrpc":"2.0"}"#, "neither an answer nor a notification"),
@@ -430,6 +477,33 @@ mod tests {
         ] {
             assert!(refusal(line).contains(reason), "{line}: {}", refusal(line));
         }
+    }
+
+    #[test]
+    fn what_streams_and_what_is_for_people_is_mended_and_empty_lines_say_nothing() {
+        let task = "0199a3c0-9a10-7000-8000-000000000002";
+        let line = |text: &str| text.replace("%", task).into_bytes();
+        let chunk = line(r#"{"jsonrpc":"2.0","method":"task/output","params":{"task":"%","chunk":"cut \uD83D"}}"#);
+        assert!(matches!(parse_line(&chunk).unwrap(), Message::Output { chunk, .. } if chunk == "cut \u{fffd}"));
+        let mut text = line(r#"{"jsonrpc":"2.0","method":"task/progress","params":{"task":"%","text":"~\ud83d"}}"#);
+        // What an encoder that lets surrogates pass makes of one.
+        let at = text.iter().position(|byte| *byte == b'~').unwrap();
+        text.splice(at..=at, *b"\xed\xa0\xbd");
+        let Message::Progress { text, .. } = parse_line(&text).unwrap() else { panic!("it is progress") };
+        assert!(text.chars().all(|c| c == '\u{fffd}') && text.len() == 12, "{text}");
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        for data in [r#"{"retryable":false,"x":"\ud83d","y":1e400}"#, &format!(r#"{{"retryable":false,"x":{deep}}}"#)] {
+            let error =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"\udc00","data":{data}}}}}"#);
+            let Message::Answer { result: Err(error), .. } = parse_line(error.as_bytes()).unwrap() else { panic!() };
+            assert_eq!((error.message.as_str(), error.retryable()), ("\u{fffd}", Some(false)));
+        }
+        for empty in ["", " ", "\t\r"] {
+            assert!(matches!(parse_line(empty.as_bytes()), Ok(Message::Unknown)));
+        }
+        assert!(
+            parse_line(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\xed\xa0\xbd\"}").unwrap_err().contains("UTF-8")
+        );
     }
 
     #[test]

@@ -29,9 +29,21 @@ pub struct ProcessSpec {
     /// Variables with their values. They win over `env_pass`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are the contents of files, read at each start of a child (see
+    /// [`read_secret`](super::read_secret)). They win over `env`.
+    #[serde(default)]
+    pub env_file: BTreeMap<String, PathBuf>,
     /// Names of variables taken from the node. Everything else is hidden from the child.
     #[serde(default = "default_env_pass")]
     pub env_pass: Vec<String>,
+    /// The user that the child runs as, by name or number. Needs a node that runs as root; by default it is the node's own.
+    ///
+    /// Agents of another user cannot signal the node, nor read its files or those of other pools' agents.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The group that the child runs as, by name or number; by default that of `user`. It has no other groups.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Longest time from the spawn to the answer to `initialize`.
     #[serde(default = "default_start_timeout", with = "human_duration")]
     pub start_timeout: Duration,
@@ -96,7 +108,10 @@ impl ProcessSpec {
             argv: argv.into_iter().map(Into::into).collect(),
             cwd: None,
             env: BTreeMap::new(),
+            env_file: BTreeMap::new(),
             env_pass: default_env_pass(),
+            user: None,
+            group: None,
             start_timeout: default_start_timeout(),
             ping_timeout: five_seconds(),
             ping_after: half_a_minute(),
@@ -128,11 +143,19 @@ impl ProcessSpec {
         if let Some(name) = self.env.keys().find(|name| !is_env_name(name)) {
             return refuse("env", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
         }
+        if let Some(name) = self.env_file.keys().find(|name| !is_env_name(name)) {
+            return refuse("env_file", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
+        }
         if let Some((name, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
             return refuse("env", name, "values cannot hold a zero byte");
         }
         if let Some(name) = self.env_pass.iter().find(|name| !is_env_name(name)) {
             return refuse("env_pass", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
+        }
+        for (key, name) in [("user", &self.user), ("group", &self.group)] {
+            if name.as_ref().is_some_and(|name| name.is_empty() || name.contains([':', '\0'])) {
+                return refuse(key, name.as_deref().unwrap_or_default(), "use a name or a number, or leave it out");
+            }
         }
         if self.max_line_bytes < 1_024 {
             return refuse("max_line_bytes", &self.max_line_bytes.to_string(), "use 1024 or more");

@@ -295,3 +295,31 @@ async fn a_context_is_held_if_nothing_had_to_be_sent_whatever_was_done_in_betwee
     assert_eq!((cx.transfer().was_held, cx.transfer().agent_lost_it), (Some(false), true));
     stop(keeper.driver).await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_item_that_not_every_agent_can_read_is_mended_or_refused_and_both_sides_hold_the_same_after() {
+    let mut keeper = Keeper::speaking(2, 4, |_| ()).await;
+    let run = async |keeper: &mut Keeper, version, items: &[&str], input: &str| {
+        let job = Job { input: Payload::trusted(input), ..job("null") };
+        let mut cx = context(&job, "c", version, items);
+        let ended = keeper.driver.run(&job, &mut cx).await;
+        (ended, texts(&cx))
+    };
+    // The agent holds what it said, the node what was mended of it: the agent is told.
+    let (ended, after) = run(&mut keeper, 1, &["1"], r#"{"append": ["cut \ud83d"]}"#).await;
+    ended.unwrap();
+    assert_eq!(after, ["1", r#""cut \ufffd""#]);
+    let (ended, _) = run(&mut keeper, 2, &["1", r#""cut \ufffd""#], "null").await;
+    assert_eq!(ended.unwrap().as_str().replace(' ', ""), r#"[1,"cut\ufffd"]"#);
+    // What is refused is not kept, though the agent, which answered with it, takes it for kept.
+    let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
+    for change in ["append", "replace"] {
+        let (ended, _) = run(&mut keeper, 2, &["1", "2"], &format!(r#"{{"{change}": [7, {deep}]}}"#)).await;
+        let error = ended.unwrap_err();
+        assert_eq!((error.kind(), error.is_agent_usable()), (ErrorKind::TooLarge, true), "{error}");
+        assert!(error.message().contains("of the context is nested 150 levels deep, the limit is 100"), "{error}");
+        let (ended, _) = run(&mut keeper, 2, &["1", "2"], "null").await;
+        assert_eq!(ended.unwrap().as_str().replace(' ', ""), "[1,2]", "{change}");
+    }
+    stop(keeper.driver).await;
+}

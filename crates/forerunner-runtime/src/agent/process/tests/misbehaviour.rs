@@ -179,7 +179,7 @@ async fn a_start_that_fails_says_why() {
     }
     let mut missing = Rig::python("");
     missing.spec.argv = vec!["no-such-program-anywhere".into()];
-    start_error(&missing, AgentLost, "cannot start the agent process `no-such-program-anywhere`: No such file").await;
+    start_error(&missing, AgentLost, "cannot start the agent process `no-such-program-anywhere`: no program").await;
     let nowhere = Rig::python("").with(|spec| spec.cwd = Some("/nowhere/at/all".into()));
     start_error(&nowhere, AgentLost, "(`cwd`) /nowhere/at/all is not a directory").await;
 }
