@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
-use forerunner_core::{Error, PoolName, human_duration};
+use forerunner_core::{Error, PoolName, format_duration, human_duration};
 use forerunner_forecast::{
     HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PolicyKind, PredictiveSettings,
     RayServeSettings, SqrtStaffingSettings, UtilisationSettings,
@@ -134,8 +134,12 @@ impl StoreConfig {
         ];
         for (key, value, allowed) in limits {
             if !allowed.contains(&value) {
-                let rule = format!("use {:?} to {:?}", allowed.start(), allowed.end());
-                return Err(Error::Setting { key, value: format!("{value:?}"), rule });
+                let [least, most] = [allowed.start(), allowed.end()].map(|bound| format_duration(*bound));
+                return Err(Error::Setting {
+                    key,
+                    value: format_duration(value),
+                    rule: format!("use {least} to {most}"),
+                });
             }
         }
         Ok(())

@@ -176,7 +176,8 @@ fn render(summary: &Summary) -> String {
 fn time(text: &str) -> Result<Timestamp, String> {
     let ago = parse_duration(text).map(|ago| SystemClock.now() - ago);
     ago.or_else(|_| text.parse()).map_err(|_| {
-        Usage("write a time as 2026-01-31T12:00:00Z, or a duration before now, such as 24h".to_owned()).to_string()
+        Usage("write a time as 2026-01-31T12:00:00Z, or a duration before now of 3650d at most, such as 24h".to_owned())
+            .to_string()
     })
 }
 
