@@ -17,6 +17,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
+mod damage;
 mod error;
 mod events;
 #[cfg(any(test, feature = "faults"))]
@@ -38,6 +39,7 @@ pub use context::{
 };
 pub use forerunner_core::placement::Candidate;
 
+pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
 pub use hints::Hints;

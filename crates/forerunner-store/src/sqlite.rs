@@ -7,6 +7,7 @@
 
 mod cache;
 mod contexts;
+mod damaged;
 mod failure;
 mod health;
 mod inbox;
@@ -49,9 +50,11 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
+    Enqueued, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    damage::{Damage, DamageCount},
+    membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -92,6 +95,7 @@ pub struct SqliteStore {
     readers: Mutex<Option<Readers>>,
     agents: Agents,
     max_size: MaxSize,
+    damaged: Arc<DamageCount>,
     membership: Mutex<Membership>,
     /// The check of a large file.
     health: Mutex<Option<Health>>,
@@ -112,12 +116,14 @@ impl SqliteStore {
         open::inspect(&path, options.quick_check && is_small)?;
         let (inbox, agents, max_size) = (Arc::<Inbox>::default(), Agents::default(), MaxSize::default());
         max_size.store(options.max_size_bytes.unwrap_or(0), Ordering::Relaxed);
+        let damaged = Arc::<DamageCount>::default();
         let (readers, reader_threads) = Readers::start(&path, options.readers)?;
         let writer = Writer::open(Parts {
             path: path.clone(),
             inbox: Arc::clone(&inbox),
             agents: Arc::clone(&agents),
             space: Space::new(open::beside(&path, "-reserve"), Arc::clone(&max_size)),
+            damaged: Arc::clone(&damaged),
             readers: readers.clone(),
             reader_threads,
             lock,
@@ -126,7 +132,7 @@ impl SqliteStore {
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
         let health = if options.quick_check && !is_small { Some(Health::begin(path.clone())?) } else { None };
         let (readers, writer, health) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)), Mutex::new(health));
-        Ok(Self { health, path, inbox, readers, agents, max_size, membership: Mutex::default(), writer })
+        Ok(Self { health, path, inbox, readers, agents, max_size, damaged, membership: Mutex::default(), writer })
     }
 
     /// Changes the largest size of the database, in bytes, while it runs. `None` leaves it to the disk.
@@ -252,13 +258,21 @@ impl Store for SqliteStore {
     }
 
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
-        let agents = Arc::clone(&self.agents);
-        self.read(move |connection| listing::task(connection, task, &agents))
+        let (agents, inbox) = (Arc::clone(&self.agents), Arc::clone(&self.inbox));
+        self.read(move |connection| {
+            let Some((task, damage)) = listing::task(connection, task, &agents)? else { return Ok(None) };
+            set_aside(&inbox, damage.into_iter().collect());
+            Ok(Some(task))
+        })
     }
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
-        let agents = Arc::clone(&self.agents);
-        self.read(move |connection| listing::page(connection, &filter, &agents))
+        let (agents, inbox) = (Arc::clone(&self.agents), Arc::clone(&self.inbox));
+        self.read(move |connection| {
+            let (page, damaged) = listing::page(connection, &filter, &agents)?;
+            set_aside(&inbox, damaged);
+            Ok(page)
+        })
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
@@ -298,6 +312,10 @@ impl Store for SqliteStore {
         self.change((before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
     }
 
+    fn damaged(&self) -> DamagedTasks {
+        self.damaged.get()
+    }
+
     fn check(&self) -> StoreFuture<()> {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(damage) = health.as_ref().and_then(Health::damage) {
@@ -316,6 +334,15 @@ impl Store for SqliteStore {
             return Box::pin(std::future::ready(Err(closed())));
         }
         arriving(answer)
+    }
+}
+
+/// Has the writer set aside what a reader could not read.
+fn set_aside(inbox: &Inbox, unread: Vec<Damage>) {
+    if !unread.is_empty() {
+        let weight = Weight { items: unread.len(), bytes: 0 };
+        let (work, _) = Work::new(Kind::Change, weight, unread, |tx, unread: &Vec<_>| tx.set_aside(unread));
+        inbox.push(Box::new(work));
     }
 }
 

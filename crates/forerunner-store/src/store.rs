@@ -11,8 +11,8 @@ use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
 use crate::{
-    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints, LeaseLost, Mismatch,
-    Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
+    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, DamagedTasks, Hints, LeaseLost,
+    Mismatch, Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -68,11 +68,13 @@ pub trait Store: Send + Sync + 'static {
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>);
 
     /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
-    /// its lease without a result ends the task. A store that is shared keeps the mark, and tells the holder with its next
+    /// its lease without a result ends the task. One that is damaged is given up: what cannot be read of it is replaced.
+    /// A store that is shared keeps the mark, and tells the holder with its next
     /// beat ([`Beaten::stops`]); in another it may go with the node.
     fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
 
-    /// Sends an ended task back to the queue with fresh attempts and crashes.
+    /// Sends an ended task back to the queue with fresh attempts and crashes. One that is damaged goes back to what it was, once
+    /// its row can be read again: to its end, or to the queue.
     fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
 
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
@@ -181,6 +183,11 @@ pub trait Store: Send + Sync + 'static {
     /// What the store saw when it last looked after its tables; none from one that has nothing to tell.
     fn upkeep(&self) -> Option<Upkeep> {
         None
+    }
+
+    /// How many tasks are set aside because their rows cannot be read: they are `damaged`, and nothing else waits for them.
+    fn damaged(&self) -> DamagedTasks {
+        DamagedTasks::default()
     }
 
     /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the

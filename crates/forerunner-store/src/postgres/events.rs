@@ -21,16 +21,16 @@ use crate::{
     events::{after_seq, begin_seq},
 };
 
-/// Kinds of events beyond the states.
-pub(super) const PROGRESS: i16 = TaskState::ALL.len() as i16;
+/// Kinds of events beyond the states that are written down: that a row cannot be read is none of them.
+pub(super) const PROGRESS: i16 = 8;
 const OUTPUT: i16 = PROGRESS + 1;
 
 /// The row of a task with its kept events, all of one snapshot.
 const READ: &str = "\
-SELECT t.state, t.epoch, t.attempt, i.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+SELECT t.state, t.epoch, t.attempt, coalesce(i.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
     (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + (t.epoch << $4)) AS last,
     e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
-FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
+FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
     SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
 ) e ON true
 WHERE t.id = $1 ORDER BY e.seq";
@@ -209,6 +209,12 @@ fn told_by(row: &Row) -> Sql<Vec<Event>> {
     let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
     if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
         told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
+    }
+    if now == TaskState::Damaged {
+        // When it was found is not told by the row; whoever follows hears that nothing comes after.
+        let at = optional_time(row, 5)?.unwrap_or(submitted_at);
+        told.push(event(after_seq(epoch, get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs)), at, now, attempt, None));
+        return Ok(told);
     }
     if let Some(finished_at) = optional_time(row, 6)?.filter(|_| now.is_terminal()) {
         let last = get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs);
