@@ -13,6 +13,7 @@
 //! ```
 
 mod agent;
+mod canonical;
 mod context_cost;
 mod duration;
 mod error;

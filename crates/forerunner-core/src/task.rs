@@ -445,7 +445,8 @@ mod tests {
         for from in TaskState::ALL.into_iter().filter(|state| state.is_terminal()) {
             for to in TaskState::ALL {
                 let is_mended = from == TaskState::Damaged && to.is_terminal();
-                let allowed = (from.is_redrivable() && to == TaskState::Queued) || to == TaskState::Damaged || is_mended;
+                let allowed =
+                    (from.is_redrivable() && to == TaskState::Queued) || to == TaskState::Damaged || is_mended;
                 let allowed = allowed && (from, to) != (TaskState::Damaged, TaskState::Damaged);
                 assert_eq!(from.can_become(to), allowed, "{from} to {to}");
             }

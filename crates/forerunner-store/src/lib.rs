@@ -51,8 +51,8 @@ pub use open::open_with;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued, Retired,
-    SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
-    dies_of_crash, node_lost,
+    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued,
+    Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter,
+    TaskPage, dies_of_crash, node_lost,
 };
 pub use upkeep::{Holder, Upkeep};

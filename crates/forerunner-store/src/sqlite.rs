@@ -34,7 +34,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -51,7 +51,7 @@ use self::{
 };
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
-    Enqueued, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
+    Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
     StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
     damage::{Damage, DamageCount},
     membership::Membership,
@@ -183,6 +183,13 @@ impl Store for SqliteStore {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
         let bytes = batch.iter().map(|submission| submission.task.input.len()).sum();
         self.write(Kind::Admit, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.enqueue(batch))
+    }
+
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+        self.change((pool, key), |tx, (pool, key)| match tx.cache.pool(pool) {
+            Some(pool) => tx.keyed(pool, key),
+            None => Ok(None),
+        })
     }
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {

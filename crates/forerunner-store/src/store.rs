@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId,
-    TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError,
+    TaskId, TaskState, Timestamp,
 };
 
 use futures_util::future::try_join_all;
@@ -46,6 +46,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
+
+    /// Finds the task that has an idempotency key.
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>>;
 
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///
@@ -224,6 +227,15 @@ pub struct Submission {
     pub task: Task,
     /// A hash of what the submitter asked for, there when the task has an idempotency key: the same key with another
     /// fingerprint is refused.
+    pub fingerprint: Option<[u8; 32]>,
+}
+
+/// The task that has an idempotency key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyHolder {
+    /// The task.
+    pub task: Task,
+    /// The hash that it was submitted with.
     pub fingerprint: Option<[u8; 32]>,
 }
 

@@ -1,6 +1,6 @@
 //! Accepting and claiming.
 
-use forerunner_core::{ContextId, NodeId, Task, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Claim, Enqueued, Refusal, Submission, damage::Damage, rules};
+use crate::{Claim, Enqueued, KeyHolder, Refusal, Submission, damage::Damage, rules};
 
 /// The column behind those of `task_columns!`: the row that the order of claimable tasks names.
 const READY_ROW: usize = 28;
@@ -58,6 +58,15 @@ impl Tx<'_> {
 
     fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
+        let Some(KeyHolder { task, fingerprint }) = self.keyed(pool, key)? else { return Ok(None) };
+        Ok(Some(match fingerprint == submission.fingerprint {
+            true => Ok(Enqueued::Known(Box::new(task))),
+            false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
+        }))
+    }
+
+    /// The task that has a key.
+    pub fn keyed(&self, pool: i64, key: &IdempotencyKey) -> Sql<Option<KeyHolder>> {
         let sql = "SELECT t.id, k.fingerprint, t.task FROM keys k CROSS JOIN tasks t ON t.task = k.task \
                    WHERE k.pool = ?1 AND k.key = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -65,10 +74,9 @@ impl Tx<'_> {
         let Some(row) = rows.next()? else { return Ok(None) };
         let id = super::rows::uuid(row, 0).map_err(|error| damaged_row(row, 2, &error))?;
         let id = forerunner_core::TaskId::from_uuid(id);
-        if row.get::<_, Option<[u8; 32]>>(1).ok() != Some(submission.fingerprint) {
-            return Ok(Some(Err(Refusal::KeyReused { key: key.clone(), task: id })));
-        }
-        Ok(self.find(id)?.map(|known| Ok(Enqueued::Known(Box::new(known.task)))))
+        // One that cannot be read is of no other submission.
+        let fingerprint = row.get(1).unwrap_or_default();
+        Ok(self.find(id)?.map(|known| KeyHolder { task: known.task, fingerprint }))
     }
 
     /// Writes the narrow row, unless the id is known.
