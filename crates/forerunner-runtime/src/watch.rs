@@ -116,6 +116,11 @@ impl WatchBoard {
         self.tasks.iter().filter(|watched| !watched.waiters.is_empty()).map(|watched| *watched.key()).collect()
     }
 
+    /// Returns the tasks that somebody waits for or reads of.
+    pub(crate) fn all(&self) -> Vec<TaskId> {
+        self.tasks.iter().map(|watched| *watched.key()).collect()
+    }
+
     /// Tells waiters and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
         self.finish_as(task.id, now, || task);
