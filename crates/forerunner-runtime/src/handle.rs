@@ -255,7 +255,7 @@ impl Handle {
         if again.state.is_terminal() {
             watch.finish(Arc::new(again), self.now());
         }
-        Ok(events::stream(subscription, after))
+        Ok(events::stream(subscription))
     }
 
     /// Returns the pools' names, in order.
