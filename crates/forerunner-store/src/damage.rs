@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,6 +13,8 @@ use forerunner_core::{
     ErrorKind, NewTask, Payload, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 use serde_json::value::RawValue;
+
+use crate::StoreError;
 
 /// Most damaged rows that are logged one by one at a time; the rest is counted in one line.
 const LOGGED: usize = 20;
@@ -28,11 +33,26 @@ pub struct DamagedTasks {
 pub(crate) struct DamageCount {
     there: AtomicU64,
     found: AtomicU64,
+    /// What the engine said of a part of the file that it cannot read at all.
+    corrupt: OnceLock<StoreError>,
 }
 
 impl DamageCount {
     pub fn note_there(&self, there: u64) {
         self.there.store(there, Ordering::Relaxed);
+    }
+
+    /// Notes an error of the engine, if it says that the file is damaged beyond single rows.
+    pub fn note_error(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged { .. }) {
+            // It is set once.
+            self.corrupt.set(error.clone()).unwrap_or_default();
+        }
+    }
+
+    /// What is damaged beyond single rows.
+    pub fn corrupt(&self) -> Option<StoreError> {
+        self.corrupt.get().cloned()
     }
 
     pub fn get(&self) -> DamagedTasks {

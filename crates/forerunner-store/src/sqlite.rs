@@ -40,7 +40,7 @@ use tokio::sync::oneshot;
 
 use self::{
     cache::Agents,
-    failure::{KIND, Sql, closed, unavailable},
+    failure::{KIND, Reach, Sql, closed, explain, reach, unavailable},
     health::Health,
     inbox::Inbox,
     jobs::{Kind, Weight, Work, arriving},
@@ -131,6 +131,15 @@ impl SqliteStore {
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
         let health = if options.quick_check && !is_small { Some(Health::begin(path.clone())?) } else { None };
+        if options.quick_check {
+            let survey = Survey {
+                readers: readers.clone(),
+                inbox: Arc::clone(&inbox),
+                agents: Arc::clone(&agents),
+                all: is_small,
+            };
+            survey.go_on(path.clone(), i64::MIN);
+        }
         let (readers, writer, health) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)), Mutex::new(health));
         Ok(Self { health, path, inbox, readers, agents, max_size, damaged, membership: Mutex::default(), writer })
     }
@@ -162,6 +171,15 @@ impl SqliteStore {
     }
 
     fn read<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> Sql<T> + Send + 'static) -> StoreFuture<T> {
+        let (damaged, path) = (Arc::clone(&self.damaged), self.path.clone());
+        let read = move |connection: &Connection| {
+            let note = |error: &rusqlite::Error| {
+                if reach(error) == Reach::Engine {
+                    damaged.note_error(&explain(error, &path));
+                }
+            };
+            read(connection).inspect_err(note)
+        };
         let (query, answer) = question(self.path.clone(), read);
         match self.inbox.push_query(query) {
             Ok(None) => {}
@@ -329,6 +347,9 @@ impl Store for SqliteStore {
             return Box::pin(std::future::ready(Err(damage)));
         }
         drop(health);
+        if let Some(damage) = self.damaged.corrupt() {
+            return Box::pin(std::future::ready(Err(damage)));
+        }
         self.write(Kind::Admit, Weight { items: 1, bytes: 0 }, (), |tx, ()| tx.beat())
     }
 
@@ -341,6 +362,34 @@ impl Store for SqliteStore {
             return Box::pin(std::future::ready(Err(closed())));
         }
         arriving(answer)
+    }
+}
+
+/// Rows that one step of a survey reads: others are asked in between.
+const SURVEYED: usize = 500;
+
+/// Reads the tasks of a file once it is open, so that those that cannot be read are set aside before anybody meets them: all of a small
+/// file, those that have not ended of a large one.
+struct Survey {
+    readers: Readers,
+    inbox: Arc<Inbox>,
+    agents: Agents,
+    all: bool,
+}
+
+impl Survey {
+    /// Has a reader look at the next rows, and then at those after them.
+    fn go_on(self, path: PathBuf, after: i64) {
+        let (readers, again) = (self.readers.clone(), path.clone());
+        let look = move |connection: &Connection| {
+            let (damaged, last) = listing::survey(connection, (after, self.all, SURVEYED), &self.agents)?;
+            set_aside(&self.inbox, damaged);
+            if let Some(last) = last.filter(|_| !self.inbox.is_closed()) {
+                self.go_on(again, last);
+            }
+            Ok(())
+        };
+        readers.ask(question(path, look).0);
     }
 }
 

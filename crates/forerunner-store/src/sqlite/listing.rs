@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use forerunner_core::{Task, TaskId, TaskState};
 use rusqlite::{
-    Connection, Params, Row, params_from_iter,
+    Connection, Params, Row, params, params_from_iter,
     types::{Value, ValueRef},
 };
 
@@ -32,6 +32,7 @@ macro_rules! task_where {
 }
 const TASK: &str = task_where!("t.id = ?1");
 const TASK_AT: &str = task_where!("t.task = ?1");
+const TASKS_AFTER: &str = task_where!("t.task > ?1 AND (?2 OR t.state < 3) ORDER BY t.task LIMIT ?3");
 const POOL_NAME: usize = 28;
 const COST: usize = 29;
 const REASON: usize = 30;
@@ -73,6 +74,23 @@ fn read_task(row: &Row<'_>, agents: &Agents) -> Sql<Read> {
         task.started_at = task.started_at.or(told.map(|(_, start)| start.at));
     }
     Ok((task, damage))
+}
+
+/// Reads rows after one, all or those that have not ended, to see whether they can be read; answers those that cannot, and the last
+/// one read if more may follow.
+pub(super) fn survey(
+    connection: &Connection,
+    (after, all, limit): (i64, bool, usize),
+    agents: &Agents,
+) -> Sql<(Vec<Damage>, Option<i64>)> {
+    let mut statement = connection.prepare_cached(TASKS_AFTER)?;
+    let mut rows = statement.query(params![after, all, limit as i64])?;
+    let (mut damaged, mut last, mut count) = (Vec::new(), after, 0);
+    while let Some(row) = rows.next()? {
+        damaged.extend(read_task(row, agents)?.1);
+        (last, count) = (row.get(0)?, count + 1);
+    }
+    Ok((damaged, (count == limit).then_some(last)))
 }
 
 /// Reads a page, in one snapshot. What cannot be read is shown as far as it can, whatever state it was in.

@@ -171,6 +171,7 @@ impl Writer {
                     tracing::error!(error = %trouble.error, "store: a group was not written");
                     if trouble.reach == Reach::Engine {
                         self.connection = None;
+                        self.damaged.note_error(&trouble.error);
                     }
                     return answer_all(&mut batch.jobs, &Err(trouble.error));
                 }
