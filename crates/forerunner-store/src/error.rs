@@ -68,6 +68,14 @@ pub enum StoreError {
         /// What was found.
         reason: String,
     },
+    /// A row cannot be read; others can.
+    #[error("a row of the {store} store cannot be read: {reason}; repair it, or remove what it belongs to")]
+    Unreadable {
+        /// Which store.
+        store: &'static str,
+        /// What could not be read.
+        reason: String,
+    },
     /// The address names no store that this build has.
     #[error("cannot open a `{scheme}` store: {reason}; use {forms}")]
     Address {

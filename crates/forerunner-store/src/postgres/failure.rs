@@ -115,10 +115,8 @@ impl Fault {
     pub fn explain(&self) -> StoreError {
         match self {
             Self::Again => unavailable("other nodes changed the same tasks at the same time"),
-            Self::Unreadable(reason) => StoreError::Damaged { place: "postgres".to_owned(), reason: reason.clone() },
-            Self::Damaged(unread) => {
-                StoreError::Damaged { place: "postgres".to_owned(), reason: unread.damage.to_string() }
-            }
+            Self::Unreadable(reason) => StoreError::Unreadable { store: KIND, reason: reason.clone() },
+            Self::Damaged(unread) => StoreError::Unreadable { store: KIND, reason: unread.damage.to_string() },
             Self::Slow(what) => unavailable(*what),
             Self::NotBegun(why) | Self::Astray(why) => unavailable(why.as_str()),
             Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {

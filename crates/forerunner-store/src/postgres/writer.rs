@@ -224,7 +224,8 @@ impl<'a> Writer<'a> {
 
     /// What one operation comes to that the database refuses as a whole.
     async fn members_apart(&mut self, ask: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
-        let Some(members) = ask.members() else { return Err(fault.explain()) };
+        // Others that changed the same tasks are no reason to do so one by one.
+        let Some(members) = ask.members().filter(|_| fault.refusal().is_some()) else { return Err(fault.explain()) };
         let is_one = members.len() == 1;
         let mut outcomes = Vec::with_capacity(members.len());
         for member in &members {

@@ -19,6 +19,14 @@ struct Waiting {
     was_claimable: bool,
 }
 
+/// A task past its retention; without what cannot be read.
+struct Gone {
+    row: i64,
+    id: Option<TaskId>,
+    pool: i64,
+    state: Option<TaskState>,
+}
+
 impl Tx<'_> {
     pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
         let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
@@ -167,7 +175,7 @@ impl Tx<'_> {
 
     pub fn purge(&mut self, before: Timestamp, limit: usize) -> Sql<usize> {
         let ended = self.ended_before(before, limit)?;
-        for (row, id, pool, state) in &ended {
+        for Gone { row, id, pool, state } in &ended {
             self.purge_one(*row, *id, *pool)?;
             match self.cache.pool_at(*pool) {
                 Ok(_) => self.cache.count(*pool, *state, None)?,
@@ -177,13 +185,14 @@ impl Tx<'_> {
         Ok(ended.len())
     }
 
-    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<(i64, Option<TaskId>, i64, Option<TaskState>)>> {
+    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<Gone>> {
         let sql = "SELECT task, id, pool, state FROM tasks WHERE finished_at IS NOT NULL AND finished_at < ?1 \
                    ORDER BY finished_at LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![before.as_micros(), limit], |row| {
-            Ok((row.get(0)?, uuid(row, 1).ok().map(TaskId::from_uuid), row.get(2)?, state(row, 3).ok()))
+            let (id, state) = (uuid(row, 1).ok().map(TaskId::from_uuid), state(row, 3).ok());
+            Ok(Gone { row: row.get(0)?, id, pool: row.get(2)?, state })
         })?;
         rows.collect()
     }
