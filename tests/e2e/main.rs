@@ -5,6 +5,7 @@ mod architecture;
 mod batch;
 mod command_line;
 mod contexts;
+mod damaged;
 mod dashboard;
 mod demo;
 mod deploy;

@@ -15,6 +15,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod agent;
+mod canonical;
 mod context_cost;
 mod duration;
 mod error;

@@ -114,6 +114,12 @@ impl Payload {
         serde_json::from_str(&self.0).map_err(|error| Error::Payload { reason: error.to_string() })
     }
 
+    /// Returns one text for all texts of this value: whatever their spaces, the order of members, escapes, and the spelling of
+    /// numbers, which are compared exactly (`1`, `1.0` and `1e0` are one number).
+    pub fn canonical(&self) -> String {
+        crate::canonical::canonical(&self.0)
+    }
+
     /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -64,6 +64,8 @@ impl From<Priority> for u64 {
 ///                       ▼                  ▼
 ///               cancelled, expired ◀───────┘
 /// ```
+///
+/// From every state a task goes to `damaged` when the store cannot read its row any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "Where a task stands."))]
 #[serde(rename_all = "snake_case")]
@@ -84,11 +86,13 @@ pub enum TaskState {
     Expired,
     /// Ran out of attempts, or took its agent down too often. Can be redriven.
     Dead,
+    /// Set aside, because its row in the store cannot be read. Can be redriven once the row is repaired.
+    Damaged,
 }
 
 impl TaskState {
     /// All states, in the order of a task's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Scheduled,
         Self::Queued,
         Self::Running,
@@ -97,6 +101,7 @@ impl TaskState {
         Self::Cancelled,
         Self::Expired,
         Self::Dead,
+        Self::Damaged,
     ];
 
     /// Returns the name used in JSON, metrics and stores.
@@ -110,6 +115,7 @@ impl TaskState {
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Dead => "dead",
+            Self::Damaged => "damaged",
         }
     }
 
@@ -120,18 +126,23 @@ impl TaskState {
 
     /// Returns whether a task may be sent back to the queue by hand.
     pub const fn is_redrivable(self) -> bool {
-        matches!(self, Self::Failed | Self::Dead | Self::Cancelled | Self::Expired)
+        matches!(self, Self::Failed | Self::Dead | Self::Cancelled | Self::Expired | Self::Damaged)
     }
 
-    /// Returns whether a task may go from this state to `next`. Redriving is the only way out of an end.
+    /// Returns whether a task may go from this state to `next`. Redriving is the only way out of an end, but for `damaged`:
+    /// there the row goes back to what it was, or is given up.
     pub const fn can_become(self, next: Self) -> bool {
-        use TaskState::{Cancelled, Dead, Expired, Failed, Queued, Running, Scheduled, Succeeded};
+        use TaskState::{Cancelled, Damaged, Dead, Expired, Failed, Queued, Running, Scheduled, Succeeded};
+        if matches!(next, Damaged) {
+            return !matches!(self, Damaged);
+        }
         matches!(
             (self, next),
             (Scheduled, Queued | Cancelled | Expired)
                 | (Queued, Running | Cancelled | Expired)
                 | (Running, Scheduled | Queued | Succeeded | Failed | Cancelled | Expired | Dead)
                 | (Failed | Dead | Cancelled | Expired, Queued)
+                | (Damaged, Queued | Succeeded | Failed | Cancelled | Expired | Dead)
         )
     }
 }
@@ -227,6 +238,8 @@ pub enum ErrorKind {
     NodeLost,
     /// The context could not be restored.
     ContextLost,
+    /// The row of the task in the store cannot be read.
+    Damaged,
 }
 
 impl ErrorKind {
@@ -244,6 +257,7 @@ impl ErrorKind {
             Self::TooLarge => "too_large",
             Self::NodeLost => "node_lost",
             Self::ContextLost => "context_lost",
+            Self::Damaged => "damaged",
         }
     }
 
@@ -430,7 +444,10 @@ mod tests {
     fn ends_are_left_only_by_redriving() {
         for from in TaskState::ALL.into_iter().filter(|state| state.is_terminal()) {
             for to in TaskState::ALL {
-                let allowed = from.is_redrivable() && to == TaskState::Queued;
+                let is_mended = from == TaskState::Damaged && to.is_terminal();
+                let allowed =
+                    (from.is_redrivable() && to == TaskState::Queued) || to == TaskState::Damaged || is_mended;
+                let allowed = allowed && (from, to) != (TaskState::Damaged, TaskState::Damaged);
                 assert_eq!(from.can_become(to), allowed, "{from} to {to}");
             }
         }

@@ -6,6 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use forerunner_core::TaskState;
 use forerunner_runtime::Error;
 use forerunner_store::{Mismatch, Refusal, StoreError};
 use serde::Serialize;
@@ -161,6 +162,7 @@ impl From<Refusal> for Problem {
             Refusal::KeyReused { key, task } => Self::new(problems::KEY_REUSED, detail)
                 .with("idempotency_key", key.as_str())
                 .with("task", task.to_string()),
+            Refusal::Unstorable { .. } => Self::new(problems::INVALID_VALUE, detail),
             _ => internal(detail),
         }
     }
@@ -174,6 +176,9 @@ impl From<Mismatch> for Problem {
             Mismatch::WrongState { task, state, .. } => {
                 Self::new(problems::WRONG_STATE, detail).with("task", task.to_string()).with("state", state.as_str())
             }
+            Mismatch::Damaged { task, .. } => Self::new(problems::WRONG_STATE, detail)
+                .with("task", task.to_string())
+                .with("state", TaskState::Damaged.as_str()),
             Mismatch::NoContext { pool, context } => {
                 Self::new(problems::NO_CONTEXT, detail).with("pool", pool.as_str()).with("context", context.as_str())
             }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
+    http::{Method, header},
     web::{self, BufMut, Bytes, BytesMut},
 };
 use forerunner_runtime::{TaskEvent, TaskEventKind};
@@ -30,11 +30,16 @@ pub(crate) async fn follow(api: Api, id: web::Path<String>, request: HttpRequest
         // The one answer after which a browser does not connect again. A node that stops has no more to say of any task.
         return Ok(HttpResponse::NoContent().finish());
     }
-    Ok(HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok();
+    answer
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(frames(events.boxed_local(), api.stopping().boxed_local())))
+        .insert_header(("X-Accel-Buffering", "no"));
+    if request.method() == Method::HEAD {
+        // Who asks for the head alone waits for no event.
+        return Ok(answer.finish());
+    }
+    Ok(answer.streaming(frames(events.boxed_local(), api.stopping().boxed_local())))
 }
 
 struct Following {

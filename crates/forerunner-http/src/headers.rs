@@ -32,7 +32,12 @@ fn wait_secs(preference: &str) -> Option<u64> {
 
 /// Reads `Idempotency-Key`, with or without the quotes of a structured field.
 pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let mut values = request.headers().get_all("idempotency-key");
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let detail = "the request has several Idempotency-Key headers; send one";
+        return Err(invalid("Idempotency-Key", detail.to_owned()));
+    }
     let text = text("Idempotency-Key", value)?;
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     match IdempotencyKey::new(bare) {
@@ -112,6 +117,13 @@ mod tests {
             let request = TestRequest::default().insert_header(("Prefer", header)).to_http_request();
             assert_eq!(wait(&request, MINUTE), secs.map(Duration::from_secs), "{header}");
         }
+    }
+
+    #[test]
+    fn two_keys_in_one_request_are_refused() {
+        let request = TestRequest::default().append_header(("Idempotency-Key", "a"));
+        let request = request.append_header(("Idempotency-Key", "a")).to_http_request();
+        assert!(idempotency_key(&request).unwrap_err().to_string().contains("several"));
     }
 
     #[test]

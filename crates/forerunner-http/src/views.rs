@@ -304,4 +304,7 @@ pub(crate) struct ReadyView {
     pub(crate) status: &'static str,
     /// The kind of store.
     pub(crate) store: &'static str,
+    /// What somebody should look at, although the node takes traffic; left out if there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }

@@ -35,12 +35,17 @@ impl Handle {
     ///
     /// Accepted tasks are on their way at the first poll, whether or not the future is polled again.
     pub async fn submit_batch(&self, batch: Vec<NewTask>) -> Vec<Result<Submitted, Error>> {
+        let keyed: Vec<_> = batch.iter().map(|new| self.keyed(new)).collect();
         let sent = self.send_batch(batch);
         let mut outcomes = Vec::with_capacity(sent.len());
-        for one in sent {
-            outcomes.push(match one {
+        for (one, keyed) in sent.into_iter().zip(keyed) {
+            let outcome = match one {
                 Ok(on_its_way) => on_its_way.outcome().await,
                 Err(error) => Err(error),
+            };
+            outcomes.push(match outcome {
+                Err(error) => self.known(keyed, error).await,
+                submitted => submitted,
             });
         }
         outcomes

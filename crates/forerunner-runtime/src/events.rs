@@ -19,10 +19,10 @@ struct State {
 }
 
 /// What was kept, then what comes, each number once; ends after a terminal state.
-pub(crate) fn stream(subscription: Subscription, after: u64) -> EventStream {
+pub(crate) fn stream(subscription: Subscription) -> EventStream {
     // Someone who has heard the end already hears nothing more.
     let ended = subscription.ended && subscription.kept.is_empty();
-    let state = State { kept: subscription.kept.into(), live: subscription.live, newest: after, ended };
+    let state = State { kept: subscription.kept.into(), live: subscription.live, newest: subscription.after, ended };
     Box::pin(stream::unfold(state, |mut state| async move {
         if state.ended {
             return None;

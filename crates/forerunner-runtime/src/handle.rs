@@ -11,8 +11,8 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use forerunner_core::{ContextId, NewTask, PoolName, Task, TaskId, Timestamp};
-use forerunner_store::{Mismatch, Submission, TaskFilter, TaskPage};
+use forerunner_core::{NewTask, PoolName, Task, TaskId, Timestamp};
+use forerunner_store::{Mismatch, Refusal, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
@@ -20,8 +20,10 @@ use crate::{
     Error,
     clock::IdMaker,
     cluster::{ClusterActor, ShareActor, following::follow, settings::Changed},
+    damage,
     deps::{Deps, PoolDeps},
     events,
+    fingerprint::{Defaults, Keyed},
     forecast::{
         ForecastActor,
         messages::{Change, GetDecisions, GetForecast, GetHistory, GetMode},
@@ -89,10 +91,37 @@ impl Handle {
     /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::Refused`] for a reused idempotency key,
     /// [`Error::ShuttingDown`], [`Error::Store`].
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
+        let keyed = self.keyed(&new);
+        match self.submit_new(new).await {
+            Err(error) => self.known(keyed, error).await,
+            submitted => submitted,
+        }
+    }
+
+    async fn submit_new(&self, new: NewTask) -> Result<Submitted, Error> {
         let (entry, submission) = self.admit(new)?;
         let task = submission.task.clone();
         let accepted = Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())??;
         Ok(Submitted::of(task, accepted))
+    }
+
+    /// A submission as others under its key are compared with it; none if it has no key.
+    pub(crate) fn keyed(&self, new: &NewTask) -> Option<Keyed> {
+        let entry = self.shared.pools.get(&new.pool)?;
+        Keyed::of(new, entry.defaults())
+    }
+
+    /// Answers a refused submission with the task that has its key, if it is the same one: that takes no room in a full queue, and
+    /// the same body may be written in another way.
+    pub(crate) async fn known(&self, keyed: Option<Keyed>, error: Error) -> Result<Submitted, Error> {
+        let is_of_key = matches!(error, Error::QueueFull { .. } | Error::Refused(Refusal::KeyReused { .. }));
+        let Some(keyed) = keyed.filter(|_| is_of_key) else { return Err(error) };
+        let holder = self.shared.deps.store.keyed(keyed.pool.clone(), keyed.key.clone()).await?;
+        match holder {
+            Some(holder) if keyed.is_of(&holder) => Ok(Submitted { task: holder.task, created: false }),
+            Some(holder) => Err(Refusal::KeyReused { key: keyed.key, task: holder.task.id }.into()),
+            None => Err(error),
+        }
     }
 
     /// Submits a task and registers for its end, with no gap between the two.
@@ -125,7 +154,7 @@ impl Handle {
             let (limit, retry_after) = (admission.limit(), admission.retry_after());
             return Err(Error::QueueFull { pool: new.pool, depth, limit, retry_after });
         }
-        let fingerprint = new.idempotency_key.as_ref().map(|_| fingerprint(&new));
+        let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
         Ok((entry, Submission { task, fingerprint }))
     }
@@ -226,7 +255,7 @@ impl Handle {
         if again.state.is_terminal() {
             watch.finish(Arc::new(again), self.now());
         }
-        Ok(events::stream(subscription, after))
+        Ok(events::stream(subscription))
     }
 
     /// Returns the pools' names, in order.
@@ -383,7 +412,8 @@ impl Handle {
             Ok(Err(error)) => reasons.push(error.to_string()),
             Err(_) => reasons.push(format!("the store did not answer within {} s", CHECK_TIMEOUT.as_secs())),
         }
-        Readiness { ready: reasons.is_empty(), reasons, store: self.shared.deps.store.kind() }
+        let warnings = damage::warning(self.shared.deps.store.damaged()).into_iter().collect();
+        Readiness { ready: reasons.is_empty(), reasons, warnings, store: self.shared.deps.store.kind() }
     }
 
     /// Refuses new tasks from now on. What was accepted goes on.
@@ -434,6 +464,11 @@ impl PoolEntry {
         Error::Unknown { pool: self.deps.name.clone() }
     }
 
+    fn defaults(&self) -> Defaults {
+        let task = &self.deps.settings.task;
+        Defaults { timeout: task.timeout, max_attempts: task.retry().max_attempts }
+    }
+
     /// Asks an actor. The one place where a `MailboxError` is translated.
     pub(crate) async fn ask<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Error>
     where
@@ -444,27 +479,4 @@ impl PoolEntry {
     {
         actor.send(message).await.map_err(|_| self.unknown())
     }
-}
-
-/// A hash of everything that a submitter asked for but the key.
-fn fingerprint(new: &NewTask) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    field(new.pool.as_str().as_bytes());
-    field(new.input.as_str().as_bytes());
-    field(new.context.as_ref().map_or("", ContextId::as_str).as_bytes());
-    field(&[new.priority.get()]);
-    for time in [new.run_at, new.deadline] {
-        field(&time.map_or(0, Timestamp::as_micros).to_le_bytes());
-    }
-    field(&new.timeout.unwrap_or_default().as_nanos().to_le_bytes());
-    field(&new.max_attempts.unwrap_or(0).to_le_bytes());
-    for (key, value) in &new.labels {
-        field(key.as_bytes());
-        field(value.as_bytes());
-    }
-    *hasher.finalize().as_bytes()
 }

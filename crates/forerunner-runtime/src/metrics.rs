@@ -91,6 +91,8 @@ metrics_list! {
     OLDEST_TRANSACTION Gauge "forerunner_store_oldest_transaction_seconds" [] "How long the transaction has been open for which PostgreSQL keeps dead rows, if it was there at two looks; else 0.";
     DEAD_ROWS Gauge "forerunner_store_dead_rows" ["table"] "Dead rows that PostgreSQL has not removed yet, of the tables that change with every task.";
     LOG_LINES_LOST Counter "forerunner_log_lines_lost_total" [] "Lines of the log that were not written: whoever reads standard error is gone, full, or too slow.";
+    DAMAGED Gauge "forerunner_tasks_damaged" [] "Tasks that are set aside because the store cannot read their rows.";
+    DAMAGED_FOUND Counter "forerunner_tasks_damaged_total" [] "Tasks that this node found to be unreadable since it started.";
     LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
     LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
@@ -126,7 +128,7 @@ pub(crate) struct QueueMetrics {
 impl QueueMetrics {
     pub(crate) fn new(pool: &PoolName) -> Self {
         let pool = pool.to_string();
-        let ends = TaskState::ALL.into_iter().filter(|state| state.is_terminal());
+        let ends = TaskState::ALL.into_iter().filter(|state| state.is_terminal() && *state != TaskState::Damaged);
         Self {
             submitted: counter!(SUBMITTED, "pool" => pool.clone()),
             started: counter!(STARTED, "pool" => pool.clone()),
@@ -366,6 +368,12 @@ impl ContextMetrics {
         self.rebases[1].increment(1);
         self.rebased_bytes.increment(bytes);
     }
+}
+
+/// Shows the tasks whose rows cannot be read.
+pub(crate) fn show_damaged(there: u64, found: u64) {
+    gauge!(DAMAGED).set(there as f64);
+    counter!(DAMAGED_FOUND).increment(found);
 }
 
 /// What the store sees of its tables.

@@ -26,6 +26,7 @@ use crate::{
         settings::{Bounds, Changed},
     },
     contexts::{ContextBook, NodeContexts, Prefetches},
+    damage,
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize},
     handle::{PoolEntry, Shared},
@@ -173,6 +174,8 @@ impl Node {
         if deps.store.keeps_events() {
             upkeep.push(tokio::spawn(keep_said(deps.clone())));
         }
+        let queues = pools.iter().map(|(name, entry)| (name.clone(), entry.queue.clone())).collect();
+        upkeep.push(tokio::spawn(damage::watch(deps.clone(), queues)));
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }

@@ -400,6 +400,8 @@ pub struct Readiness {
     pub ready: bool,
     /// Why it cannot.
     pub reasons: Vec<String>,
+    /// What somebody should look at, although the node takes traffic.
+    pub warnings: Vec<String>,
     /// The store's kind.
     pub store: &'static str,
 }

@@ -62,6 +62,8 @@ pub(crate) struct Subscription {
     pub(crate) live: broadcast::Receiver<TaskEvent>,
     /// Nothing more will come.
     pub(crate) ended: bool,
+    /// The newest event that the reader knows; 0 if it was told of none of these.
+    pub(crate) after: u64,
 }
 
 impl WatchBoard {
@@ -137,6 +139,11 @@ impl WatchBoard {
         self.tasks.iter().filter(|watched| !watched.waiters.is_empty()).map(|watched| *watched.key()).collect()
     }
 
+    /// Returns the tasks that somebody waits for or reads of.
+    pub(crate) fn all(&self) -> Vec<TaskId> {
+        self.tasks.iter().map(|watched| *watched.key()).collect()
+    }
+
     /// Tells waiters and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
         self.finish_as(task.id, now, || task);
@@ -174,7 +181,7 @@ impl WatchBoard {
 
     /// Keeps what a task's agent said, for readers that are there or yet to come.
     pub(crate) fn say(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
-        self.tasks.entry(task).or_default().log.get_or_insert_with(|| self.new_log()).push(kind, now);
+        self.tasks.entry(task).or_default().log.get_or_insert_with(|| self.new_log(now)).push(kind, now);
     }
 
     /// Subscribes to a task's events after number `after`. `task` is the task as it stands.
@@ -182,14 +189,15 @@ impl WatchBoard {
         let mut watched = self.tasks.entry(task.id).or_default();
         let log = watched.log.get_or_insert_with(|| {
             // Nothing was kept: the stream begins, or goes on, with where the task stands.
-            let mut log = self.new_log();
-            log.newest = after;
+            let mut log = self.new_log(now);
             log.push(state_of(task), now);
             log.ended_at = task.state.is_terminal().then_some(now);
             log
         });
+        // A number that was never given here, as from before the clock was set back, says nothing of what the reader knows.
+        let after = if after > log.newest { 0 } else { after };
         let kept = log.kept.iter().filter(|event| event.seq > after).cloned().collect();
-        let subscription = Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some() };
+        let subscription = Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some(), after };
         drop(watched);
         if self.is_closed() {
             self.tasks.remove(&task.id);
@@ -197,9 +205,9 @@ impl WatchBoard {
         subscription
     }
 
-    fn new_log(&self) -> EventLog {
+    fn new_log(&self, now: Timestamp) -> EventLog {
         self.logs.fetch_add(1, Ordering::Relaxed);
-        EventLog::new()
+        EventLog::new(now)
     }
 
     /// Forgets what nobody can want any more. Called now and then.
@@ -244,8 +252,11 @@ impl Waiters {
 }
 
 impl EventLog {
-    fn new() -> Self {
-        Self { newest: 0, kept: VecDeque::new(), kept_bytes: 0, live: broadcast::channel(LAG).0, ended_at: None }
+    /// A log whose numbers are greater than those of any before, also of a node that ran earlier: they count on from the time in
+    /// microseconds, which stays below 2⁵³.
+    fn new(now: Timestamp) -> Self {
+        let newest = u64::try_from(now.as_micros()).unwrap_or(0);
+        Self { newest, kept: VecDeque::new(), kept_bytes: 0, live: broadcast::channel(LAG).0, ended_at: None }
     }
 
     fn push(&mut self, kind: TaskEventKind, at: Timestamp) {

@@ -73,6 +73,7 @@ macro_rules! store_conformance {
             the_same_key_and_body_is_the_same_task
             one_key_in_one_batch_is_one_task
             one_key_at_once_from_many_is_one_task
+            the_task_of_a_key_is_found
             a_purged_key_is_free_again
             the_same_id_is_the_same_task
             a_stale_epoch_settles_nothing

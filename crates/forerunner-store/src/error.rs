@@ -68,6 +68,14 @@ pub enum StoreError {
         /// What was found.
         reason: String,
     },
+    /// A row cannot be read; others can.
+    #[error("a row of the {store} store cannot be read: {reason}; repair it, or remove what it belongs to")]
+    Unreadable {
+        /// Which store.
+        store: &'static str,
+        /// What could not be read.
+        reason: String,
+    },
     /// The address names no store that this build has.
     #[error("cannot open a `{scheme}` store: {reason}; use {forms}")]
     Address {
@@ -77,6 +85,16 @@ pub enum StoreError {
         reason: String,
         /// What is accepted.
         forms: &'static str,
+    },
+    /// The database cannot hold every text.
+    #[error(
+        "the database `{database}` has the encoding {encoding}, which cannot hold every text; create one with ENCODING 'UTF8' and TEMPLATE template0"
+    )]
+    Encoding {
+        /// Its name.
+        database: String,
+        /// Its encoding.
+        encoding: String,
     },
     /// The store was closed.
     #[error("the {store} store is closed; start the node again")]
@@ -104,6 +122,12 @@ pub enum Refusal {
         key: IdempotencyKey,
         /// The task that has it.
         task: TaskId,
+    },
+    /// The store cannot hold what the task says.
+    #[error("the store cannot hold the task: {reason}; change what its input, labels, key or context say")]
+    Unstorable {
+        /// What the engine said.
+        reason: String,
     },
 }
 
@@ -136,6 +160,14 @@ pub enum Mismatch {
         state: TaskState,
         /// What was wished: `cancelled` or `retried`.
         wish: &'static str,
+    },
+    /// The task's row still cannot be read.
+    #[error("task {task} cannot be read: {reason}; repair its row in the store, or cancel it")]
+    Damaged {
+        /// The task.
+        task: TaskId,
+        /// What could not be read.
+        reason: String,
     },
     /// There is no such context.
     #[error("there is no context `{context}` in pool `{pool}`")]

@@ -1,8 +1,9 @@
 //! What happened to a task, numbered so that all nodes agree.
 //!
 //! A task's life is cut into legs, one for each epoch: the first begins with the submission, each other one with a claim. An
-//! event's number is made of the epoch and of its place in the leg, and only the holder of the lease says anything in between,
-//! so numbers grow with what happened, whoever asks and whoever told.
+//! event is stored under the epoch and its place in the leg, and only the holder of the lease says anything in between, so
+//! stored numbers grow with what happened, whoever asks and whoever told. Epochs are times in microseconds, too large for a number
+//! that every JSON reader holds exactly: readers are told which leg it is instead, counted from 0.
 
 use forerunner_core::{LeaseEpoch, TaskError, TaskId, TaskState, Timestamp};
 
@@ -14,11 +15,17 @@ const BEGIN: u64 = 1;
 const AFTER: u64 = LAST - 1_023;
 /// The last place.
 const LAST: u64 = (1 << PLACE_BITS) - 1;
+/// The part of an epoch that is stored: with the place it is a positive number of 64 bits. It begins anew after 101 days, so a
+/// task that is tried again across that moment may be told of in another order.
+pub(crate) const EPOCH_MASK: u64 = (1 << (63 - PLACE_BITS)) - 1;
+/// Numbers that are told are below this: readers that hold numbers as doubles, as JavaScript does, tell them apart.
+#[cfg(feature = "postgres")]
+const TOLD_BELOW: u64 = 1 << 53;
 
 /// An event of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Its number: grows, with gaps. Below 2⁵³ for 2³³ attempts of a task.
+    /// Its number: grows, with gaps, and stays below 2⁵³.
     pub seq: u64,
     /// When.
     pub at: Timestamp,
@@ -90,12 +97,80 @@ pub(crate) fn after_seq(epoch: LeaseEpoch, last: Option<u64>) -> u64 {
 }
 
 const fn number(epoch: LeaseEpoch, place: u64) -> u64 {
-    (epoch.0 << PLACE_BITS) | place
+    ((epoch.0 & EPOCH_MASK) << PLACE_BITS) | place
+}
+
+/// The legs of one task, by which its stored numbers are told.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Default)]
+pub(crate) struct Legs(std::collections::BTreeSet<u64>);
+
+#[cfg(feature = "postgres")]
+impl Legs {
+    /// Adds the leg of an epoch, or of a stored number's upper bits.
+    pub fn add(&mut self, epoch: u64) {
+        let epoch = epoch & EPOCH_MASK;
+        if epoch > 0 {
+            self.0.insert(epoch);
+        }
+    }
+
+    /// Adds the leg of a stored number.
+    pub fn add_of(&mut self, stored: u64) {
+        self.add(stored >> PLACE_BITS);
+    }
+
+    /// The number that readers are told for a stored one.
+    pub fn told(&self, stored: u64) -> u64 {
+        let legs = self.0.range(..=stored >> PLACE_BITS).count() as u64;
+        (legs << PLACE_BITS) | (stored & LAST)
+    }
+
+    /// The stored number for one that a reader was told: 0 for one that it cannot have been told, so that it is told everything.
+    /// Numbers of version 0.1.0, which told the stored ones, are known as well.
+    pub fn stored(&self, told: u64) -> u64 {
+        let (leg, place) = (told >> PLACE_BITS, told & LAST);
+        if told >= TOLD_BELOW {
+            let epoch = leg & EPOCH_MASK;
+            return if self.0.contains(&epoch) { (epoch << PLACE_BITS) | place } else { 0 };
+        }
+        let epoch = match leg {
+            0 => Some(0),
+            leg => self.0.iter().nth(usize::try_from(leg - 1).unwrap_or(usize::MAX)).copied(),
+        };
+        epoch.map_or(0, |epoch| (epoch << PLACE_BITS) | place)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn told_numbers_are_small_grow_and_lead_back() {
+        // Now, in microseconds.
+        let epochs = [1_796_000_000_000_000, 1_796_000_000_000_001, 1_796_000_007_000_000];
+        let mut legs = Legs::default();
+        epochs.iter().for_each(|epoch| legs.add(*epoch));
+        let stored: Vec<_> = [0].iter().chain(&epochs).map(|epoch| number(LeaseEpoch(*epoch), AFTER)).collect();
+        let told: Vec<_> = stored.iter().map(|stored| legs.told(*stored)).collect();
+        assert!(told.is_sorted_by(|a, b| a < b) && told[3] < TOLD_BELOW, "{told:?}");
+        assert!(stored.iter().all(|stored| i64::try_from(*stored).is_ok()));
+        assert_eq!(told.iter().map(|told| legs.stored(*told)).collect::<Vec<_>>(), stored);
+        assert_eq!(legs.stored(stored[2]), stored[2], "as version 0.1.0 told it");
+        for unknown in [u64::MAX, 9 << PLACE_BITS, TOLD_BELOW, number(LeaseEpoch(77), BEGIN) + TOLD_BELOW] {
+            assert_eq!(legs.stored(unknown), 0, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn stored_numbers_stay_positive_whatever_the_time() {
+        for days in 0..4_000 {
+            let epoch = LeaseEpoch(1_796_000_000_000_000 + days * 86_400_000_000);
+            assert!(i64::try_from(number(epoch, LAST)).is_ok(), "{days}");
+        }
+    }
 
     #[test]
     fn numbers_grow_with_what_happens() {

@@ -19,6 +19,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
+mod damage;
 mod error;
 mod events;
 #[cfg(any(test, feature = "faults"))]
@@ -40,6 +41,7 @@ pub use context::{
 };
 pub use forerunner_core::placement::Candidate;
 
+pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
 pub use hints::Hints;
@@ -51,8 +53,8 @@ pub use open::open_with;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued, Retired,
-    SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
-    dies_of_crash, node_lost,
+    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued,
+    Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter,
+    TaskPage, dies_of_crash, node_lost,
 };
 pub use upkeep::{Holder, Upkeep};

@@ -13,13 +13,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
 use self::state::State;
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 const KIND: &str = "memory";
@@ -74,6 +74,10 @@ impl Store for MemoryStore {
 
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
         self.run(|state| batch.into_iter().map(|submission| state.enqueue(submission)).collect())
+    }
+
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+        self.run(|state| state.keyed(&pool, &key))
     }
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {

@@ -11,6 +11,7 @@ mod address;
 mod affinity;
 mod bell;
 mod contexts;
+mod damaged;
 mod direct;
 mod events;
 mod failure;
@@ -42,7 +43,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -57,9 +58,9 @@ use self::{
 };
 use crate::{
     Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
-    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
-    Upkeep,
+    DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said,
+    Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts,
+    TaskEvents, TaskFilter, TaskPage, Upkeep, damage::DamageCount,
 };
 
 /// Connections that operations are run on side by side, if a node may have so many.
@@ -118,6 +119,7 @@ pub struct PostgresStore {
     bell: Arc<Bell>,
     wishes: mpsc::UnboundedSender<Retire>,
     upkeep: watch::Receiver<Option<Upkeep>>,
+    damaged: Arc<DamageCount>,
 }
 
 /// The ways to the lanes.
@@ -151,9 +153,12 @@ impl PostgresStore {
         let bell = Arc::new(Bell::new(Arc::clone(&presence)));
         let rung = Arc::clone(&bell);
         let (seen, upkeep) = watch::channel(None);
+        let damaged = Arc::<DamageCount>::default();
+        let counted = Arc::clone(&damaged);
         let serve = async move {
-            let pools =
-                prepare(&address, &options).await.and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
+            let pools = prepare(&address, &options, &counted)
+                .await
+                .and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
             let (pool, links) = match pools {
                 Ok(pools) => pools,
                 Err(error) => return drop(opened.send(Err(error))),
@@ -162,9 +167,10 @@ impl PostgresStore {
             let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let shared = Shared { bell: rung, floors: Arc::default(), presence };
+            let shared = Shared { bell: rung, floors: Arc::default(), presence, damaged: counted };
             let floors = Arc::clone(&shared.floors);
-            let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen };
+            let damaged = Arc::clone(&shared.damaged);
+            let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen, damaged };
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
@@ -191,6 +197,7 @@ impl PostgresStore {
             bell,
             wishes,
             upkeep,
+            damaged,
         })
     }
 
@@ -233,10 +240,16 @@ impl Drop for Waiting {
     }
 }
 
-async fn prepare(address: &Address, options: &PostgresOptions) -> Result<deadpool_postgres::Pool, StoreError> {
+async fn prepare(
+    address: &Address,
+    options: &PostgresOptions,
+    damaged: &DamageCount,
+) -> Result<deadpool_postgres::Pool, StoreError> {
     let pool = link::pool(address, options, 1)?;
     let client = link::connect(&pool).await?;
+    schema::check_encoding(&client).await?;
     schema::migrate(&client).await?;
+    damaged.note_there(janitor::count_damaged(&client).await.map_err(|error| unavailable(failure::reason(&error)))?);
     // Narrow ones, until a node says what the retention is.
     if let Err(error) = partitions::make_ahead(&client, None, Duration::ZERO).await {
         tracing::warn!(error = failure::reason(&error), "no partition was made for tasks that end; it is tried again");
@@ -255,6 +268,10 @@ impl Store for PostgresStore {
 
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
         self.ask(Ask::Enqueue(batch))
+    }
+
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+        self.ask(Ask::Keyed(pool, key))
     }
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
@@ -371,6 +388,10 @@ impl Store for PostgresStore {
 
     fn upkeep(&self) -> Option<Upkeep> {
         self.upkeep.borrow().clone()
+    }
+
+    fn damaged(&self) -> DamagedTasks {
+        self.damaged.get()
     }
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {

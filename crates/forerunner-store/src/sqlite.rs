@@ -7,6 +7,7 @@
 
 mod cache;
 mod contexts;
+mod damaged;
 mod failure;
 mod health;
 mod inbox;
@@ -33,13 +34,13 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use self::{
     cache::Agents,
-    failure::{KIND, Sql, closed, unavailable},
+    failure::{KIND, Reach, Sql, closed, explain, reach, unavailable},
     health::Health,
     inbox::Inbox,
     jobs::{Kind, Weight, Work, arriving},
@@ -49,9 +50,11 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
+    Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    damage::{Damage, DamageCount},
+    membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -92,6 +95,7 @@ pub struct SqliteStore {
     readers: Mutex<Option<Readers>>,
     agents: Agents,
     max_size: MaxSize,
+    damaged: Arc<DamageCount>,
     membership: Mutex<Membership>,
     /// The check of a large file.
     health: Mutex<Option<Health>>,
@@ -112,12 +116,14 @@ impl SqliteStore {
         open::inspect(&path, options.quick_check && is_small)?;
         let (inbox, agents, max_size) = (Arc::<Inbox>::default(), Agents::default(), MaxSize::default());
         max_size.store(options.max_size_bytes.unwrap_or(0), Ordering::Relaxed);
+        let damaged = Arc::<DamageCount>::default();
         let (readers, reader_threads) = Readers::start(&path, options.readers)?;
         let writer = Writer::open(Parts {
             path: path.clone(),
             inbox: Arc::clone(&inbox),
             agents: Arc::clone(&agents),
             space: Space::new(open::beside(&path, "-reserve"), Arc::clone(&max_size)),
+            damaged: Arc::clone(&damaged),
             readers: readers.clone(),
             reader_threads,
             lock,
@@ -125,8 +131,17 @@ impl SqliteStore {
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
         let health = if options.quick_check && !is_small { Some(Health::begin(path.clone())?) } else { None };
+        if options.quick_check {
+            let survey = Survey {
+                readers: readers.clone(),
+                inbox: Arc::clone(&inbox),
+                agents: Arc::clone(&agents),
+                all: is_small,
+            };
+            survey.go_on(path.clone(), i64::MIN);
+        }
         let (readers, writer, health) = (Mutex::new(Some(readers)), Mutex::new(Some(writer)), Mutex::new(health));
-        Ok(Self { health, path, inbox, readers, agents, max_size, membership: Mutex::default(), writer })
+        Ok(Self { health, path, inbox, readers, agents, max_size, damaged, membership: Mutex::default(), writer })
     }
 
     /// Changes the largest size of the database, in bytes, while it runs. `None` leaves it to the disk.
@@ -156,6 +171,15 @@ impl SqliteStore {
     }
 
     fn read<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> Sql<T> + Send + 'static) -> StoreFuture<T> {
+        let (damaged, path) = (Arc::clone(&self.damaged), self.path.clone());
+        let read = move |connection: &Connection| {
+            let note = |error: &rusqlite::Error| {
+                if reach(error) == Reach::Engine {
+                    damaged.note_error(&explain(error, &path));
+                }
+            };
+            read(connection).inspect_err(note)
+        };
         let (query, answer) = question(self.path.clone(), read);
         match self.inbox.push_query(query) {
             Ok(None) => {}
@@ -177,6 +201,13 @@ impl Store for SqliteStore {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
         let bytes = batch.iter().map(|submission| submission.task.input.len()).sum();
         self.write(Kind::Admit, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.enqueue(batch))
+    }
+
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+        self.change((pool, key), |tx, (pool, key)| match tx.cache.pool(pool) {
+            Some(pool) => tx.keyed(pool, key),
+            None => Ok(None),
+        })
     }
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
@@ -252,13 +283,21 @@ impl Store for SqliteStore {
     }
 
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
-        let agents = Arc::clone(&self.agents);
-        self.read(move |connection| listing::task(connection, task, &agents))
+        let (agents, inbox) = (Arc::clone(&self.agents), Arc::clone(&self.inbox));
+        self.read(move |connection| {
+            let Some((task, damage)) = listing::task(connection, task, &agents)? else { return Ok(None) };
+            set_aside(&inbox, damage.into_iter().collect());
+            Ok(Some(task))
+        })
     }
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
-        let agents = Arc::clone(&self.agents);
-        self.read(move |connection| listing::page(connection, &filter, &agents))
+        let (agents, inbox) = (Arc::clone(&self.agents), Arc::clone(&self.inbox));
+        self.read(move |connection| {
+            let (page, damaged) = listing::page(connection, &filter, &agents)?;
+            set_aside(&inbox, damaged);
+            Ok(page)
+        })
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
@@ -298,12 +337,19 @@ impl Store for SqliteStore {
         self.change((before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
     }
 
+    fn damaged(&self) -> DamagedTasks {
+        self.damaged.get()
+    }
+
     fn check(&self) -> StoreFuture<()> {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(damage) = health.as_ref().and_then(Health::damage) {
             return Box::pin(std::future::ready(Err(damage)));
         }
         drop(health);
+        if let Some(damage) = self.damaged.corrupt() {
+            return Box::pin(std::future::ready(Err(damage)));
+        }
         self.write(Kind::Admit, Weight { items: 1, bytes: 0 }, (), |tx, ()| tx.beat())
     }
 
@@ -316,6 +362,43 @@ impl Store for SqliteStore {
             return Box::pin(std::future::ready(Err(closed())));
         }
         arriving(answer)
+    }
+}
+
+/// Rows that one step of a survey reads: others are asked in between.
+const SURVEYED: usize = 500;
+
+/// Reads the tasks of a file once it is open, so that those that cannot be read are set aside before anybody meets them: all of a small
+/// file, those that have not ended of a large one.
+struct Survey {
+    readers: Readers,
+    inbox: Arc<Inbox>,
+    agents: Agents,
+    all: bool,
+}
+
+impl Survey {
+    /// Has a reader look at the next rows, and then at those after them.
+    fn go_on(self, path: PathBuf, after: i64) {
+        let (readers, again) = (self.readers.clone(), path.clone());
+        let look = move |connection: &Connection| {
+            let (damaged, last) = listing::survey(connection, (after, self.all, SURVEYED), &self.agents)?;
+            set_aside(&self.inbox, damaged);
+            if let Some(last) = last.filter(|_| !self.inbox.is_closed()) {
+                self.go_on(again, last);
+            }
+            Ok(())
+        };
+        readers.ask(question(path, look).0);
+    }
+}
+
+/// Has the writer set aside what a reader could not read.
+fn set_aside(inbox: &Inbox, unread: Vec<Damage>) {
+    if !unread.is_empty() {
+        let weight = Weight { items: unread.len(), bytes: 0 };
+        let (work, _) = Work::new(Kind::Change, weight, unread, |tx, unread: &Vec<_>| tx.set_aside(unread));
+        inbox.push(Box::new(work));
     }
 }
 

@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId,
-    TaskState, Timestamp,
+    AgentId, ContextCost, ContextId, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError,
+    TaskId, TaskState, Timestamp,
 };
 
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
 use crate::{
-    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints, LeaseLost, Mismatch,
-    Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
+    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, DamagedTasks, Hints, LeaseLost,
+    Mismatch, Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -47,6 +47,9 @@ pub trait Store: Send + Sync + 'static {
     /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
 
+    /// Finds the task that has an idempotency key.
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>>;
+
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///
     /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at` and `node` set, and the
@@ -68,11 +71,13 @@ pub trait Store: Send + Sync + 'static {
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>);
 
     /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
-    /// its lease without a result ends the task. A store that is shared keeps the mark, and tells the holder with its next
+    /// its lease without a result ends the task. One that is damaged is given up: what cannot be read of it is replaced.
+    /// A store that is shared keeps the mark, and tells the holder with its next
     /// beat ([`Beaten::stops`]); in another it may go with the node.
     fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
 
-    /// Sends an ended task back to the queue with fresh attempts and crashes.
+    /// Sends an ended task back to the queue with fresh attempts and crashes. One that is damaged goes back to what it was, once
+    /// its row can be read again: to its end, or to the queue.
     fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
 
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
@@ -183,6 +188,11 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// How many tasks are set aside because their rows cannot be read: they are `damaged`, and nothing else waits for them.
+    fn damaged(&self) -> DamagedTasks {
+        DamagedTasks::default()
+    }
+
     /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the
     /// times that callers give.
     fn time(&self) -> StoreFuture<Option<Timestamp>> {
@@ -217,6 +227,15 @@ pub struct Submission {
     pub task: Task,
     /// A hash of what the submitter asked for, there when the task has an idempotency key: the same key with another
     /// fingerprint is refused.
+    pub fingerprint: Option<[u8; 32]>,
+}
+
+/// The task that has an idempotency key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyHolder {
+    /// The task.
+    pub task: Task,
+    /// The hash that it was submitted with.
     pub fingerprint: Option<[u8; 32]>,
 }
 

@@ -47,3 +47,14 @@ async fn a_reader_goes_on_after_the_last_event_it_has_seen() {
     let rest = rig.send(TestRequest::get().uri(&path).insert_header(("Last-Event-ID", seen.to_string()))).await.text();
     assert_eq!(events(&rest)[..all.len() - 1], all[1..]);
 }
+
+#[actix_web::test]
+async fn the_head_of_a_stream_does_not_wait_for_events() {
+    let rig = Rig::start().await;
+    rig.post("/v1/pools/coder:pause").await;
+    let id = rig.submit(json!({ "input": 1 })).await.id();
+    let path = format!("/v1/tasks/{id}/events");
+    let head = rig.send(TestRequest::default().method(actix_web::http::Method::HEAD).uri(&path)).await;
+    assert_eq!((head.status.as_u16(), head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(head.text(), "");
+}

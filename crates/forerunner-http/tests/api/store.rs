@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    KeyHolder, LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -69,6 +69,7 @@ impl Store for FaultyStore {
     }
 
     pass_on! {
+        keyed(pool: PoolName, key: IdempotencyKey) -> Option<KeyHolder>;
         claim(claim: Claim) -> Vec<Task>;
         look(look: Look) -> Vec<Candidate>;
         take(claim: Claim, tasks: Vec<TaskId>) -> Vec<Task>;

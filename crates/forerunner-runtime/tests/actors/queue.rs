@@ -7,7 +7,7 @@ use forerunner_runtime::{
     Error,
     testkit::{Act, Rig, Running, Script},
 };
-use forerunner_store::TaskFilter;
+use forerunner_store::{Refusal, TaskFilter};
 use futures_util::StreamExt;
 
 #[actix_rt::test]
@@ -247,6 +247,32 @@ async fn a_batch_that_does_not_fit_is_taken_from_its_begin() {
 }
 
 #[actix_rt::test]
+async fn a_known_key_is_answered_beside_a_full_queue_and_needs_no_room_in_a_batch() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo), |pool| pool.queue.limit = 2).start().await;
+    rig.handle().pause("p").await.unwrap();
+    let keyed = |key: &str, input: &str| NewTask {
+        idempotency_key: Some(IdempotencyKey::new(key).unwrap()),
+        ..Running::task("p", input)
+    };
+    let first = rig.handle().submit(keyed("k", r#"{"a":1,"b":2}"#)).await.unwrap().task.id;
+    rig.submit("p", "1").await;
+    let again = rig.handle().submit(keyed("k", r#"{ "b": 2, "a": 1.0 }"#)).await.unwrap();
+    assert_eq!((again.task.id, again.created), (first, false));
+    let other = rig.handle().submit(keyed("k", "3")).await;
+    assert!(matches!(other, Err(Error::Refused(Refusal::KeyReused { task, .. })) if task == first), "{other:?}");
+    assert!(matches!(rig.handle().submit(keyed("new", "3")).await, Err(Error::QueueFull { .. })));
+    let batch = vec![Running::task("p", "2"), keyed("k", r#"{"b":2,"a":1}"#), keyed("new", "3")];
+    let outcomes = rig.handle().submit_batch(batch).await;
+    assert!(matches!(&outcomes[1], Ok(known) if known.task.id == first && !known.created), "{outcomes:?}");
+    assert!(outcomes[0].is_err() && outcomes[2].is_err(), "{outcomes:?}");
+    assert_eq!(rig.handle().pool("p").await.unwrap().waiting, 2, "a known key takes no place");
+    rig.handle().resume("p").await.unwrap();
+    rig.until("p", "nothing waits", |status| status.waiting == 0 && status.running == 0).await;
+    rig.stop().await;
+}
+
+#[actix_rt::test]
 async fn tasks_of_one_context_run_one_at_a_time_in_order() {
     tokio::time::pause();
     let rig = Rig::new()
@@ -285,6 +311,11 @@ async fn events_tell_what_happened_and_end_with_the_task() {
     assert_eq!(resumed, events[1..]);
     let heard_all: Vec<_> = rig.handle().events(task, events.last().unwrap().seq).await.unwrap().collect().await;
     assert_eq!(heard_all, []);
+    assert!(events.iter().all(|event| event.seq < 1 << 53), "{events:?}");
+    let unknown: Vec<_> = rig.handle().events(task, u64::MAX).await.unwrap().collect().await;
+    assert_eq!(unknown, events, "a number that was never given out");
+    let old: Vec<_> = rig.handle().events(task, 4).await.unwrap().collect().await;
+    assert_eq!(old, events, "a number of a node that ran before");
     rig.stop().await;
 }
 

@@ -56,6 +56,22 @@ pub async fn one_key_at_once_from_many_is_one_task<F: Future<Output = Arc<dyn St
     assert!(known.into_iter().all(|id| id == claimed[0]));
 }
 
+/// Who has a key is found with what was asked for.
+pub async fn the_task_of_a_key_is_found<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    assert_eq!(lab.store.keyed(pool("coder"), key("k")).await.unwrap(), None);
+    let task = Task { idempotency_key: Some(key("k")), ..lab.task(1) };
+    let fingerprint = submission(task.clone()).fingerprint;
+    let (first, _) = lab.enqueue(task).await;
+    let holder = lab.store.keyed(pool("coder"), key("k")).await.unwrap().unwrap();
+    assert_eq!((holder.task, holder.fingerprint), (lab.get(first).await, fingerprint));
+    assert_eq!(lab.store.keyed(pool("coder"), key("other")).await.unwrap(), None);
+    assert_eq!(lab.store.keyed(pool("other"), key("k")).await.unwrap(), None);
+    let task = lab.claim(9, 2).await.remove(0);
+    lab.settle(&task, 3, succeeded()).await.unwrap();
+    assert_eq!(lab.store.keyed(pool("coder"), key("k")).await.unwrap().unwrap().task, lab.get(first).await);
+}
+
 /// The life of a key ends with its task.
 pub async fn a_purged_key_is_free_again<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);

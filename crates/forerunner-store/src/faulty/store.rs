@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
 
 use tokio::sync::broadcast;
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage, Upkeep,
+    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
+    Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled,
+    Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents,
+    TaskFilter, TaskPage, Upkeep,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -148,6 +149,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         })
     }
 
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+        self.through(Verb::Task, |store| store.keyed(pool, key))
+    }
+
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.through(Verb::Claim, |store| {
             noting(&self.journal, store.claim(claim), |tasks| {
@@ -271,6 +276,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {
         self.inner.time()
+    }
+
+    fn damaged(&self) -> DamagedTasks {
+        self.inner.damaged()
     }
 
     fn upkeep(&self) -> Option<Upkeep> {

@@ -1,9 +1,9 @@
 //! The verbs of the memory store that read.
 
-use forerunner_core::{PoolName, Task, TaskState};
+use forerunner_core::{IdempotencyKey, PoolName, Task, TaskState};
 
 use super::state::State;
-use crate::{TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
 
 impl State {
     pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
@@ -17,6 +17,11 @@ impl State {
         let more = tasks.len() > limit;
         tasks.truncate(limit);
         TaskPage { tasks, more }
+    }
+
+    pub fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Option<KeyHolder> {
+        let (slot, fingerprint) = self.pools[self.pool(pool)? as usize].keys.get(key)?;
+        Some(KeyHolder { task: self.slots.at(*slot).task.clone(), fingerprint: *fingerprint })
     }
 
     pub fn counts(&self, pool: &PoolName) -> TaskCounts {

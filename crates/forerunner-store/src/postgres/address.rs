@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres::{
+    Config,
+    config::{SslMode, TargetSessionAttrs},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
@@ -62,6 +65,8 @@ impl Address {
                  `sslmode=verify-full` makes sure"
             );
         }
+        // A session that was opened while the database was read-only, or on a standby, would stay of no use.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.connect_timeout(options.connect_timeout).tcp_user_timeout(options.call_timeout);
         config.keepalives(true).keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(2);
         let listen = match wishes.listen.as_deref() {
@@ -132,6 +137,7 @@ fn at(config: &Config, place: &str) -> Result<Config, String> {
     }
     let mut listen = Config::new();
     listen.host(host).port(port).ssl_mode(config.get_ssl_mode());
+    listen.target_session_attrs(config.get_target_session_attrs());
     if let Some(user) = config.get_user() {
         listen.user(user);
     }

@@ -18,19 +18,19 @@ use super::{
 };
 use crate::{
     Event, Happened, Said, TaskEvents,
-    events::{after_seq, begin_seq},
+    events::{Legs, after_seq, begin_seq},
 };
 
-/// Kinds of events beyond the states.
-pub(super) const PROGRESS: i16 = TaskState::ALL.len() as i16;
+/// Kinds of events beyond the states that are written down: that a row cannot be read is none of them.
+pub(super) const PROGRESS: i16 = 8;
 const OUTPUT: i16 = PROGRESS + 1;
 
 /// The row of a task with its kept events, all of one snapshot.
 const READ: &str = "\
-SELECT t.state, t.epoch, t.attempt, i.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
-    (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + (t.epoch << $4)) AS last,
+SELECT t.state, t.epoch, t.attempt, coalesce(i.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+    (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)) AS last,
     e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
-FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
+FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
     SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
 ) e ON true
 WHERE t.id = $1 ORDER BY e.seq";
@@ -39,8 +39,8 @@ WHERE t.id = $1 ORDER BY e.seq";
 const READ_ENDED: &str = "\
 SELECT t.state, t.epoch, t.attempt, t.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
     greatest(
-        (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + (t.epoch << $4)),
-        (SELECT max((l->>0)::int8) FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 >= $3 + (t.epoch << $4))
+        (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)),
+        (SELECT max((l->>0)::int8) FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 >= $3 + ((t.epoch & 8796093022207) << $4))
     ) AS last,
     e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
 FROM history t LEFT JOIN LATERAL (
@@ -51,6 +51,13 @@ FROM history t LEFT JOIN LATERAL (
     ORDER BY 1 LIMIT $5
 ) e ON true
 WHERE t.id = $1 AND t.finished_at >= $6 ORDER BY e.seq";
+
+/// The newest epoch of a task, and the first numbers of its attempts before.
+const LEGS: &str = "\
+SELECT t.epoch, ARRAY(SELECT l.seq FROM events l WHERE l.task = t.task AND l.kind = 2) FROM tasks t WHERE t.id = $1
+UNION ALL
+SELECT t.epoch, ARRAY(SELECT (l->>0)::int8 FROM jsonb_array_elements(t.log) l WHERE (l->>2)::int8 = 2)
+FROM history t WHERE t.id = $1 AND t.finished_at >= $2";
 
 /// Columns of events to be written.
 #[derive(Default)]
@@ -164,6 +171,8 @@ impl Tx<'_> {
 
     /// Reads events with numbers above `after`.
     pub async fn events(&self, task: TaskId, after: u64, limit: usize) -> Sql<Option<TaskEvents>> {
+        let mut legs = self.legs(task).await?;
+        let after = legs.stored(after);
         let bits = (begin_seq(LeaseEpoch(1)) - begin_seq(LeaseEpoch(0))).trailing_zeros() as i32;
         let (first_after, limit) = (after_seq(LeaseEpoch(0), None) as i64, limit.clamp(1, 10_000));
         let (known, most) = (i64::try_from(after).unwrap_or(i64::MAX), limit as i64);
@@ -196,7 +205,22 @@ impl Tx<'_> {
             }
         }
         events.sort_by_key(|event| event.seq);
+        // A leg may have begun since they were read.
+        events.iter().for_each(|event| legs.add_of(event.seq));
+        events.iter_mut().for_each(|event| event.seq = legs.told(event.seq));
         Ok(Some(TaskEvents { events, ended: is_all && state(row, 0)?.is_terminal() }))
+    }
+
+    /// The legs of a task that anything is known of.
+    async fn legs(&self, task: TaskId) -> Sql<Legs> {
+        let earliest = earliest_end(*task.as_uuid());
+        let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
+        let mut legs = Legs::default();
+        for row in &self.query(LEGS, &params).await? {
+            legs.add(get::<i64>(row, 0)?.unsigned_abs());
+            get::<Vec<i64>>(row, 1)?.iter().for_each(|stored| legs.add_of(stored.unsigned_abs()));
+        }
+        Ok(legs)
     }
 }
 
@@ -209,6 +233,12 @@ fn told_by(row: &Row) -> Sql<Vec<Event>> {
     let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
     if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
         told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
+    }
+    if now == TaskState::Damaged {
+        // When it was found is not told by the row; whoever follows hears that nothing comes after.
+        let at = optional_time(row, 5)?.unwrap_or(submitted_at);
+        told.push(event(after_seq(epoch, get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs)), at, now, attempt, None));
+        return Ok(told);
     }
     if let Some(finished_at) = optional_time(row, 6)?.filter(|_| now.is_terminal()) {
         let last = get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs);

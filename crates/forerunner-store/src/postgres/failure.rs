@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use super::damaged::Unread;
 use crate::StoreError;
 
 pub(super) const KIND: &str = "postgres";
@@ -20,6 +21,8 @@ pub(super) enum Fault {
     Again,
     /// A value cannot be what was written.
     Unreadable(String),
+    /// A task cannot be read: it is to be set aside.
+    Damaged(Box<Unread>),
     /// The transaction did not begin: nothing was done, and another connection may do it.
     NotBegun(String),
     /// The transaction did not begin, over a connection that went on: what was sent behind it may be stored by itself.
@@ -69,24 +72,35 @@ impl Fault {
     /// Whether the connection is of no use any more, or may not be.
     pub fn ends_connection(&self) -> bool {
         match self {
-            Self::Again | Self::Unreadable(_) => false,
+            Self::Again | Self::Unreadable(_) | Self::Damaged(_) => false,
             Self::NotBegun(_) | Self::Astray(_) | Self::Slow(_) => true,
-            Self::Engine(error) => ends_connection(error),
+            Self::Engine(error) => is_spent(error),
         }
     }
 
     /// Whether only the operation that met it is at fault, not the connection or the server.
     pub fn is_of_operation(&self) -> bool {
         match self {
-            Self::Again | Self::Unreadable(_) => true,
+            Self::Again | Self::Unreadable(_) | Self::Damaged(_) => true,
             Self::Slow(_) | Self::NotBegun(_) | Self::Astray(_) => false,
-            // Classes 22 (data), 23 (integrity) and 54 (limits).
             Self::Engine(error) => match error.code() {
-                Some(code) => ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)),
+                Some(code) => OF_OPERATION.iter().any(|class| code.code().starts_with(class)),
                 // A value that cannot be sent, and not a connection that broke.
                 None => !error.is_closed() && error.source().is_none_or(|cause| !cause.is::<std::io::Error>()),
             },
         }
+    }
+
+    /// Why the database refuses the values themselves, so that the same would be refused again; none if that is not the reason.
+    pub fn refusal(&self) -> Option<String> {
+        let Self::Engine(error) = self else { return None };
+        let is_lasting = self.is_of_operation() && error.code() != Some(&SqlState::UNIQUE_VIOLATION);
+        is_lasting.then(|| error.as_db_error().map_or_else(|| reason(error), |error| error.message().to_owned()))
+    }
+
+    /// Whether the limits of the database are exceeded.
+    pub fn is_over_limit(&self) -> bool {
+        self.code().is_some_and(|code| code.code().starts_with("54"))
     }
 
     /// What happened, as far as known.
@@ -101,7 +115,8 @@ impl Fault {
     pub fn explain(&self) -> StoreError {
         match self {
             Self::Again => unavailable("other nodes changed the same tasks at the same time"),
-            Self::Unreadable(reason) => StoreError::Damaged { place: "postgres".to_owned(), reason: reason.clone() },
+            Self::Unreadable(reason) => StoreError::Unreadable { store: KIND, reason: reason.clone() },
+            Self::Damaged(unread) => StoreError::Unreadable { store: KIND, reason: unread.damage.to_string() },
             Self::Slow(what) => unavailable(*what),
             Self::NotBegun(why) | Self::Astray(why) => unavailable(why.as_str()),
             Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {
@@ -110,6 +125,33 @@ impl Fault {
             Self::Engine(error) => unavailable(reason(error)),
         }
     }
+}
+
+/// Errors of one operation alone: of classes 22 (data), 23 (integrity), 44 (check option), 54 (limits), P0 (raised by a trigger).
+const OF_OPERATION: [&str; 5] = ["22", "23", "44", "54", "P0"];
+
+/// What a session answers that another one may not: it was opened while the database was read-only or on a standby, it is being
+/// ended, or somebody has changed its role or the schemas that it looks in.
+const OF_SESSION: [SqlState; 8] = [
+    SqlState::READ_ONLY_SQL_TRANSACTION,
+    SqlState::ADMIN_SHUTDOWN,
+    SqlState::CRASH_SHUTDOWN,
+    SqlState::CANNOT_CONNECT_NOW,
+    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    SqlState::UNDEFINED_TABLE,
+    SqlState::INVALID_SCHEMA_NAME,
+    SqlState::INSUFFICIENT_PRIVILEGE,
+];
+
+/// Whether a session is to be given up for another one.
+pub(super) fn is_spent(error: &tokio_postgres::Error) -> bool {
+    let is_of_session = |code: &SqlState| {
+        // 57P05: it was idle for too long. 08: the connection.
+        OF_SESSION.contains(code)
+            || code.code() == "57P05"
+            || code.code().starts_with("08") && code != &SqlState::PROTOCOL_VIOLATION
+    };
+    ends_connection(error) || error.code().is_some_and(is_of_session)
 }
 
 /// Whether nothing more is to be had from the connection that an error came over.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     events::PROGRESS,
     failure::{Fault, Sql},
-    rows::{Stored, clean, stored},
+    rows::{Stored, clean, stored_or_damaged},
     tx::Tx,
 };
 
@@ -183,7 +183,7 @@ impl Tx<'_> {
             concat!("SELECT ", ended_columns!(), " FROM history t WHERE t.id = $1 AND t.finished_at >= $2");
         let earliest = earliest_end(*task.as_uuid());
         let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID), (&earliest, Type::INT8)]).await?;
-        rows.first().map(stored).transpose()
+        rows.first().map(stored_or_damaged).transpose()
     }
 
     /// Brings a task that has ended back among the others, unless it is there. [`Fault::Again`] when it went meanwhile.

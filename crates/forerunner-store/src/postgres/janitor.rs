@@ -14,12 +14,12 @@ use tokio::{
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{
-    failure::{reason, unavailable},
+    failure::{is_spent, reason, unavailable},
     floors::Floors,
     holders::Holders,
     link, partitions,
 };
-use crate::{Holder, Retired, StoreError, Upkeep};
+use crate::{Holder, Retired, StoreError, Upkeep, damage::DamageCount};
 
 /// The tables that change with every task. What is locked is left for the next time.
 const VACUUM: &str = "VACUUM (SKIP_LOCKED) ready, line, nodes, spoken";
@@ -53,6 +53,8 @@ pub(super) struct Janitor {
     pub floors: Arc<Floors>,
     /// Where it tells what it saw.
     pub seen: watch::Sender<Option<Upkeep>>,
+    /// Tasks that were set aside, on whichever node.
+    pub damaged: Arc<DamageCount>,
 }
 
 impl Janitor {
@@ -71,6 +73,7 @@ impl Janitor {
                         clean(client, period).await?;
                         let upkeep = holders.look(client).await?;
                         warn(client, &upkeep).await?;
+                        self.damaged.note_there(count_damaged(client).await?);
                         Ok(upkeep)
                     });
                     match looked.await {
@@ -98,13 +101,25 @@ impl Janitor {
     ) -> Result<T, StoreError> {
         let client = link::connect(&self.pool).await?;
         match timeout(LIMIT, work(&client)).await {
-            Ok(outcome) => outcome.map_err(|error| unavailable(reason(&error))),
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                if is_spent(&error) {
+                    drop(Object::take(client));
+                }
+                Err(unavailable(reason(&error)))
+            }
             Err(_) => {
                 drop(Object::take(client));
                 Err(unavailable(format!("cleaning up took longer than {LIMIT:?}")))
             }
         }
     }
+}
+
+/// How many tasks are set aside because they cannot be read.
+pub(super) async fn count_damaged(client: &Object) -> Result<u64, tokio_postgres::Error> {
+    let rows = client.query_typed("SELECT count(*) FROM damaged", &[]).await?;
+    rows.first().map_or(Ok(0), |row| Ok(row.try_get::<_, i64>(0)?.unsigned_abs()))
 }
 
 /// Answers whether it is this node's turn: nobody had it for so long.

@@ -2,20 +2,23 @@
 
 use std::{any::Any, collections::HashSet, ops::Range};
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
+use forerunner_core::{
+    ContextId, ErrorKind, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, TaskError, TaskId, TaskState, Timestamp,
+};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::{failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
+use super::{damaged::Unread, failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
 use crate::{
     Beat, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said, Settled,
-    Settlement, Start, StoreError, Submission, TaskFilter,
+    Settlement, Start, StoreError, Submission, TaskFilter, damage::Damage,
 };
 
 /// What is asked of the store.
 #[derive(Debug)]
 pub(super) enum Ask {
     Enqueue(Vec<Submission>),
+    Keyed(PoolName, IdempotencyKey),
     Claim(Claim),
     Look(Look),
     Take(Claim, Vec<TaskId>),
@@ -47,6 +50,8 @@ pub(super) enum Ask {
     Purge(Timestamp, usize),
     Time,
     Check,
+    /// Asked by the writer itself.
+    SetAside(Vec<Unread>),
 }
 
 /// An answer of the type that belongs to the question.
@@ -123,6 +128,31 @@ impl Ask {
         self.is_long() || (self.lane() == 0 && !matches!(self, Ask::Settle(_) | Ask::Assign(_)))
     }
 
+    /// Its members, each as an operation of its own; none if it has none.
+    pub fn members(&self) -> Option<Vec<Self>> {
+        match self {
+            Self::Enqueue(batch) => Some(batch.iter().map(|one| Self::Enqueue(vec![one.clone()])).collect()),
+            Self::Settle(batch) => Some(batch.iter().map(|one| Self::Settle(vec![one.clone()])).collect()),
+            Self::Say(batch) => Some(batch.iter().map(|one| Self::Say(vec![one.clone()])).collect()),
+            _ => None,
+        }
+    }
+
+    /// What a single member comes to whose values the database refuses.
+    pub fn refused(&self, reason: &str, is_over_limit: bool) -> Refused {
+        match self {
+            Self::Settle(batch) => {
+                let instead = batch.iter().map(|one| refused_end(one, reason, is_over_limit)).collect();
+                Refused::Instead(Self::Settle(instead))
+            }
+            Self::Enqueue(batch) => {
+                let refusal = || Refusal::Unstorable { reason: reason.to_owned() };
+                Refused::Answer(Outcome::Enqueued(batch.iter().map(|_| Some(Err(refusal()))).collect()))
+            }
+            _ => Refused::Answer(Outcome::Done(Box::new(()))),
+        }
+    }
+
     /// How much work it is: 1 for a task that is written along with others.
     pub fn weight(&self) -> usize {
         match self {
@@ -134,6 +164,22 @@ impl Ask {
             _ => SEVERAL_STATEMENTS,
         }
     }
+}
+
+/// What stands for a member that the database refuses.
+pub(super) enum Refused {
+    Answer(Outcome),
+    Instead(Ask),
+}
+
+/// The end of an attempt whose result the database refuses, or whose other error it does.
+fn refused_end(settlement: &Settlement, reason: &str, is_over_limit: bool) -> Settlement {
+    let kind = if is_over_limit { ErrorKind::TooLarge } else { ErrorKind::AgentError };
+    // In characters that every database has.
+    let reason: String = reason.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
+    let error = Some(TaskError::new(kind, format!("the database refuses the result of the attempt: {reason}")));
+    let next = Next::Finish { state: TaskState::Failed, output: None, error };
+    Settlement { next, context: None, context_cost: None, ..settlement.clone() }
 }
 
 /// What an operation came to.
@@ -179,6 +225,26 @@ impl Outcome {
             (Self::Settled(answers), Self::Settled(rest)) => fill(answers, rest),
             _ => {}
         }
+    }
+
+    /// The outcome of an operation from those of its members.
+    pub fn joined(members: Vec<Self>) -> Self {
+        let mut members = members.into_iter();
+        let mut all = members.next().unwrap_or(Self::Enqueued(Vec::new()));
+        for member in members {
+            match (&mut all, member) {
+                (Self::Enqueued(all), Self::Enqueued(more)) => all.extend(more),
+                (Self::Settled(all), Self::Settled(more)) => all.extend(more),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// What was set aside, and how many tasks are, if it is about that.
+    pub fn set_aside(self) -> Option<(Vec<Damage>, u64)> {
+        let Self::Done(answer) = self else { return None };
+        answer.downcast().ok().map(|answer| *answer)
     }
 
     /// The answer, once nothing is open.
@@ -273,6 +339,7 @@ impl Tx<'_> {
                 return Ok(Outcome::Enqueued(self.enqueue(&batch.iter().collect::<Vec<_>>()).await?));
             }
             Ask::Settle(batch) => return Ok(Outcome::Settled(self.settle(&batch.iter().collect::<Vec<_>>()).await?)),
+            Ask::Keyed(pool, key) => Box::new(self.keyed(pool, key).await?),
             Ask::Claim(claim) => Box::new(self.claim(claim).await?),
             Ask::Look(look) => Box::new(self.look(look).await?),
             Ask::Take(claim, tasks) => Box::new(self.take(claim, tasks).await?),
@@ -303,6 +370,7 @@ impl Tx<'_> {
             Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),
             Ask::Time => Box::new(self.time().await?),
             Ask::Check => Box::new(self.beat().await?),
+            Ask::SetAside(unread) => Box::new((self.set_aside(unread).await?, self.count_damaged().await?)),
         };
         Ok(Outcome::Done(answer))
     }

@@ -8,13 +8,13 @@ use tokio_postgres::{
 use uuid::Uuid;
 
 use super::{
-    failure::Sql,
+    failure::{Fault, Sql},
     floors::from_floors,
     history::{earliest_end, ended_columns},
-    rows::{clean, get, label_pair, optional_time, parsed_cost, state, stored, task_columns},
+    rows::{clean, get, label_pair, optional_time, parsed_cost, salvaged, state, stored, task_columns},
     tx::Tx,
 };
-use crate::{Backlog, SETTINGS, TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{Backlog, SETTINGS, TaskCounts, TaskFilter, TaskPage, damage::unreadable, rules};
 
 /// Most tasks that a backlog counts: counting a million takes as long as claiming thousands.
 const BACKLOG: i64 = 100_000;
@@ -49,7 +49,10 @@ impl Tx<'_> {
                    GROUP BY state";
         let mut counts = TaskCounts::default();
         for row in &self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await? {
-            counts.by_state.insert(state(row, 0)?, get::<i64>(row, 1)?.unsigned_abs());
+            // A state that there is not is found by whoever reads the row.
+            if let Ok(state) = state(row, 0) {
+                counts.by_state.insert(state, get::<i64>(row, 1)?.unsigned_abs());
+            }
             (counts.claimable, counts.next_due) = (get::<i64>(row, 2)?.unsigned_abs(), optional_time(row, 3)?);
         }
         Ok(counts)
@@ -59,7 +62,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", k.cost FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
+            ", k.cost FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
              LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = $1"
         );
         const ENDED: &str =
@@ -69,7 +72,7 @@ impl Tx<'_> {
         // Thrice, since it may go from the one table to the other, or back, between two looks.
         for (sql, params) in [(SQL, &params[..1]), (ENDED, &params[..]), (SQL, &params[..1])] {
             if let Some(row) = self.query(sql, params).await?.first() {
-                return with_cost(row).map(Some);
+                return self.shown(row).await.map(Some);
             }
         }
         Ok(None)
@@ -105,7 +108,7 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", NULL::text FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
+            ", NULL::text FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
              WHERE t.id = ANY($1) UNION ALL SELECT ",
             ended_columns!(),
             " FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"
@@ -113,14 +116,18 @@ impl Tx<'_> {
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
         let earliest = ids.iter().copied().map(earliest_end).min().unwrap_or(0);
         let rows = self.query(SQL, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?;
-        rows.iter().map(|row| Ok(stored(row)?.task)).collect()
+        let mut tasks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            tasks.push(self.shown(row).await?);
+        }
+        Ok(tasks)
     }
 
     pub async fn tasks(&self, filter: &TaskFilter) -> Sql<TaskPage> {
         const UNFINISHED: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            ", k.cost FROM tasks t JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
+            ", k.cost FROM tasks t LEFT JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
              LEFT JOIN context_costs k ON k.task = t.task"
         );
         const ENDED: &str = concat!("SELECT ", ended_columns!(), " FROM history t");
@@ -142,18 +149,47 @@ impl Tx<'_> {
             params.push((value, kind));
             conditions.push(format!("{condition} ${}", params.len()));
         }
+        if filter.state == Some(TaskState::Damaged) {
+            conditions.push("t.id = ANY (ARRAY(SELECT id FROM damaged))".to_owned());
+        }
         // Each part walks an index of its own as far as the page goes.
         let page = format!("WHERE {} ORDER BY t.id DESC LIMIT {}", conditions.join(" AND "), limit + 1);
         let has_ended = filter.state.is_none_or(TaskState::is_terminal);
         let ended = if has_ended { format!(" UNION ALL ({ENDED} {page})") } else { String::new() };
         let sql = format!("SELECT * FROM (({UNFINISHED} {page}){ended}) AS t ORDER BY id DESC LIMIT {}", limit + 1);
         let rows = self.query(&sql, &params).await?;
-        let tasks = rows.iter().take(limit).map(with_cost);
-        Ok(TaskPage { tasks: tasks.collect::<Sql<_>>()?, more: rows.len() > limit })
+        let mut tasks = Vec::with_capacity(rows.len());
+        for row in rows.iter().take(limit) {
+            tasks.push(self.shown(row).await?);
+        }
+        Ok(TaskPage { tasks, more: rows.len() > limit })
     }
-}
 
-/// A task of `task_columns!` with what its context took.
-fn with_cost(row: &Row) -> Sql<Task> {
-    Ok(Task { context_cost: parsed_cost(get(row, 29)?)?, ..stored(row)?.task })
+    /// A task of `task_columns!` with what its context took. One that cannot be read is shown as far as it can, and set aside
+    /// unless it runs.
+    async fn shown(&self, row: &Row) -> Sql<Task> {
+        let mut task = match stored(row) {
+            Ok(found) if found.task.state == TaskState::Damaged => self.with_reason(found.task).await?,
+            Ok(found) => found.task,
+            Err(Fault::Damaged(unread)) => {
+                let task = salvaged(row, &unread)?.task;
+                if !matches!(state(row, 3), Ok(TaskState::Damaged)) {
+                    self.note_unread(*unread);
+                }
+                task
+            }
+            Err(fault) => return Err(fault),
+        };
+        // Of what the context took nothing depends.
+        task.context_cost = get(row, 29).and_then(parsed_cost).unwrap_or_default();
+        Ok(task)
+    }
+
+    /// A task that was set aside, and can be read now.
+    async fn with_reason(&self, mut task: Task) -> Sql<Task> {
+        let rows = self.query("SELECT reason FROM damaged WHERE id = $1", &[(task.id.as_uuid(), Type::UUID)]).await?;
+        let reason: String = rows.first().map_or(Ok(String::new()), |row| get(row, 0))?;
+        task.error = Some(unreadable(&reason));
+        Ok(task)
+    }
 }

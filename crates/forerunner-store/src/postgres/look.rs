@@ -1,15 +1,15 @@
 //! Choosing among claimable tasks.
 
-use forerunner_core::{Priority, Task, TaskId};
+use forerunner_core::{Task, TaskId};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
 };
 
 use super::{
-    failure::Sql,
+    failure::{Fault, Sql},
     floors::{from_floors, may_be_claimed},
-    rows::{context, get, name_of, time},
+    rows::{context, get, priority, time, unread},
     tx::Tx,
 };
 use crate::{Candidate, Claim, Look};
@@ -19,7 +19,7 @@ impl Tx<'_> {
         macro_rules! looking {
             ($ready:expr) => {
                 concat!(
-                    "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due FROM (",
+                    "SELECT t.id, t.context, x.version, x.size_bytes, (9 - r.urgency)::int2, r.due, r.task FROM (",
                     $ready,
                     " LIMIT $3) r JOIN tasks t ON t.task = ANY (ARRAY[r.task]) \
                      LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY r.urgency, r.due, r.task"
@@ -46,7 +46,16 @@ impl Tx<'_> {
         ];
         params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
         let sql = if floors.is_some() { FROM_FLOORS } else { FIRST };
-        self.query(sql, &params).await?.iter().map(candidate).collect()
+        let rows = self.query(sql, &params).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match candidate(row).map_err(|fault| unread(row, [6, 0], fault)) {
+                Ok(candidate) => found.push(candidate),
+                Err(Fault::Damaged(unread)) => self.note_unread(*unread),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(found)
     }
 
     pub async fn take(&self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
@@ -61,7 +70,7 @@ fn candidate(row: &Row) -> Sql<Candidate> {
         context: context(row, 1)?,
         context_version: get::<Option<i64>>(row, 2)?.unwrap_or(0).unsigned_abs(),
         context_bytes: get::<Option<i64>>(row, 3)?.unwrap_or(0).unsigned_abs(),
-        priority: name_of(Priority::new(u64::from(get::<i32>(row, 4)?.unsigned_abs())))?,
+        priority: priority(row, 4)?,
         due: time(row, 5)?,
     })
 }

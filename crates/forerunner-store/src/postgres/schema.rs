@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_nodes.sql"),
     include_str!("../../migrations/postgres/0004_history.sql"),
     include_str!("../../migrations/postgres/0005_ids.sql"),
+    include_str!("../../migrations/postgres/0006_damaged.sql"),
 ];
 
 /// The newest version known.
@@ -19,6 +20,22 @@ pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
 /// Lets one node at a time migrate: held until its transaction ends. "FrRn" in ASCII.
 const LOCK: i64 = 0x4672_526e;
+
+/// Refuses a database that cannot hold every text. One in `SQL_ASCII` takes every byte as it is, and can.
+///
+/// # Errors
+/// [`StoreError::Encoding`].
+pub(super) async fn check_encoding(client: &Client) -> Result<(), StoreError> {
+    let sql = "SELECT current_setting('server_encoding'), current_database()::text";
+    let failed = |error: tokio_postgres::Error| unavailable(reason(&error));
+    let rows = client.query_typed(sql, &[]).await.map_err(failed)?;
+    let Some(row) = rows.first() else { return Err(unavailable("the database does not tell its encoding")) };
+    let (encoding, database): (String, String) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
+        return Ok(());
+    }
+    Err(StoreError::Encoding { database, encoding })
+}
 
 /// Brings a database to the newest version, all steps in one transaction; answers the version it had.
 ///

@@ -7,12 +7,13 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{
+    damaged::Unread,
     failure::{Fault, Sql},
     history::{End, FINISH},
     rows::{Stored, clean, get},
     tx::Tx,
 };
-use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, dies_of_crash, node_lost, rules};
+use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, damage::Damage, dies_of_crash, node_lost, rules};
 
 /// Whether a settlement can be written along with others, without a look at what is there. A crash counts, and is rare.
 pub(super) fn is_plain_end(settlement: &Settlement) -> bool {
@@ -80,6 +81,11 @@ impl Tx<'_> {
     async fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Sql<Option<Stored>> {
         let is_held = |found: &Stored| found.task.state == TaskState::Running && found.task.epoch == epoch;
         let Some(found) = self.find_unfinished(task).await?.filter(is_held) else { return Ok(None) };
+        if let Some(reason) = found.damage {
+            let damage = Damage { row: found.row, reason };
+            let unread = Unread { damage, id: *task.as_uuid(), even_running: true };
+            return Err(Fault::Damaged(Box::new(unread)));
+        }
         let Some(context) = &found.task.context else { return Ok(Some(found)) };
         self.lock_line(&found.task.pool, context).await?;
         Ok(self.find_unfinished(task).await?.filter(is_held))

@@ -2,19 +2,23 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
-use forerunner_core::{LeaseEpoch, NodeId, Task, TaskId, TaskState, Timestamp};
-use tokio_postgres::types::{ToSql, Type};
+use forerunner_core::{IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
     affinity::Which,
+    damaged::Unread,
     failure::{Fault, Sql},
     floors::{from_floors, may_be_claimed},
     history::earliest_end,
     rows::{get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
 };
-use crate::{Claim, Enqueued, LEASE, Refusal, Start, Submission, rules};
+use crate::{Claim, Enqueued, KeyHolder, LEASE, Refusal, Start, Submission, rules};
 
 /// A submission, and the place it gets.
 struct Placed<'a> {
@@ -172,15 +176,25 @@ impl Tx<'_> {
 
     async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
+        let Some(KeyHolder { task, fingerprint }) = self.keyed(&submission.task.pool, key).await? else {
+            return Ok(None);
+        };
+        Ok(Some(match fingerprint == submission.fingerprint {
+            true => Ok(Enqueued::Known(Box::new(task))),
+            false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
+        }))
+    }
+
+    /// The task that has a key.
+    pub async fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Sql<Option<KeyHolder>> {
         let sql = "SELECT id, fingerprint FROM keys WHERE pool = $1 AND key = $2";
-        let pool = submission.task.pool.as_str();
+        let pool = pool.as_str();
         let rows = self.query(sql, &[(&pool, Type::TEXT), (&key.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let id = TaskId::from_uuid(get(row, 0)?);
-        if get::<Option<Vec<u8>>>(row, 1)?.as_deref() != submission.fingerprint.as_ref().map(<[u8; 32]>::as_slice) {
-            return Ok(Some(Err(Refusal::KeyReused { key: key.clone(), task: id })));
-        }
-        Ok(self.find(id).await?.map(|known| Ok(Enqueued::Known(Box::new(known.task)))))
+        // One that cannot be read is of no other submission.
+        let fingerprint = get::<Option<Vec<u8>>>(row, 1)?.and_then(|hash| hash.try_into().ok());
+        Ok(self.find(id).await?.map(|known| KeyHolder { task: known.task, fingerprint }))
     }
 
     /// Writes the rows of tasks with distinct ids, unless the ids are known. Those are left open if the transaction is short.
@@ -260,7 +274,7 @@ impl Tx<'_> {
                      l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = ANY (ARRAY[t.pool]) \
                      AND line.context = t.context AND line.rank::int4 = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
                     task_columns!("NULL::text"),
-                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
+                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
                      LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
                 )
             };
@@ -314,15 +328,25 @@ impl Tx<'_> {
             renewed?;
             rows?
         };
-        let tasks = rows.iter().map(|row| {
-            let claimed = stored(row)?;
-            self.floors.take(&claimed.spot());
-            let mut task = claimed.task;
-            task.context_version = get::<i64>(row, 29)?.unsigned_abs();
-            task.context_born = get::<i64>(row, 30)?.unsigned_abs();
-            Ok(task)
-        });
-        tasks.collect()
+        let mut tasks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match self.claimed(row) {
+                Ok(task) => tasks.push(task),
+                // It is leased already, and nobody will run it.
+                Err(Fault::Damaged(unread)) => self.note_unread(Unread { even_running: true, ..*unread }),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn claimed(&self, row: &Row) -> Sql<Task> {
+        let claimed = stored(row)?;
+        self.floors.take(&claimed.spot());
+        let mut task = claimed.task;
+        task.context_version = get::<i64>(row, 29)?.unsigned_abs();
+        task.context_born = get::<i64>(row, 30)?.unsigned_abs();
+        Ok(task)
     }
 
     /// Lets all leases of a node live until `until`, or for so many microseconds by the clock of the database.

@@ -22,12 +22,13 @@ use tokio_postgres::{
 use super::{
     affinity::Which,
     bell::Bell,
+    damaged::Unread,
     failure::{Fault, Sql, ends_connection, reason},
     floors::Floors,
     history::End,
     link::Link,
     presence::Presence,
-    rows::{Spot, Stored, get, optional_time, state, stored, task_columns, time},
+    rows::{Spot, Stored, get, optional_time, priority, state, stored_or_damaged, task_columns, time, unread},
 };
 
 use crate::Hints;
@@ -69,6 +70,8 @@ pub(super) struct Tx<'a> {
     pub gained: AtomicI64,
     /// What the other nodes are to hear of once all is committed.
     pub hints: Mutex<Hints>,
+    /// What could not be read, to be set aside once this is over.
+    pub unread: Mutex<Vec<Unread>>,
 }
 
 impl Tx<'_> {
@@ -151,10 +154,10 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            " FROM tasks t JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
+            " FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
         );
         let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID)]).await?;
-        rows.first().map(stored).transpose()
+        rows.first().map(stored_or_damaged).transpose()
     }
 
     /// Keeps other transactions out of a context's line until this one ends.
@@ -221,17 +224,20 @@ impl Tx<'_> {
 
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
     pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Spot>> {
-        let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline \
+        let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline, t.id \
                    FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        if get::<i16>(row, 0)? != Rank::Joined as i16 || state(row, 1)? != TaskState::Queued {
-            return Ok(None);
-        }
-        let priority = get::<i16>(row, 3)?.clamp(0, 9) as u8;
-        let (due, deadline) = (time(row, 4)?, optional_time(row, 5)?);
-        Ok(Some(Spot { pool: pool.clone(), row: get(row, 2)?, priority, due, deadline }))
+        let read = || {
+            if get::<i16>(row, 0)? != Rank::Joined as i16 || state(row, 1)? != TaskState::Queued {
+                return Ok(None);
+            }
+            let (due, deadline) = (time(row, 4)?, optional_time(row, 5)?);
+            let priority = priority(row, 3)?.get();
+            Ok(Some(Spot { pool: pool.clone(), row: get(row, 2)?, priority, due, deadline }))
+        };
+        read().map_err(|fault| unread(row, [2, 6], fault))
     }
 
     /// Makes the right task of a line claimable after a change; `before` is what [`head`](Self::head) said before it.

@@ -1,11 +1,14 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
 use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 use super::{
     failure::{Fault, Sql},
-    rows::{Spot, context, get, optional_time, state, time},
+    rows::{Spot, context, get, optional_time, priority, state, time, unread},
     tx::{Rank, Tx},
 };
 use crate::{Cancelled, Mismatch, Swept, rules};
@@ -21,7 +24,11 @@ struct Waiting {
 impl Tx<'_> {
     pub async fn cancel(&self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
         let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
-        let (spot, mut task) = (found.spot(), Box::new(found.task));
+        let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
+        if task.state == TaskState::Damaged {
+            self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now).await?;
+            return Ok(Ok(Cancelled::Ended(task)));
+        }
         if task.state == TaskState::Running {
             self.note_stop(spot.row, &task).await?;
             return Ok(Ok(Cancelled::Running(task)));
@@ -51,7 +58,11 @@ impl Tx<'_> {
 
     pub async fn redrive(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
         let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
-        let (mut spot, mut task) = (found.spot(), found.task);
+        let (mut spot, damage, mut task) = (found.spot(), found.damage, found.task);
+        let was_damaged = task.state == TaskState::Damaged;
+        if was_damaged && let Err(mismatch) = self.take_back_repaired(spot.row, &mut task, damage.as_ref()).await? {
+            return Ok(Err(mismatch));
+        }
         if !task.state.is_redrivable() {
             return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
         }
@@ -70,7 +81,9 @@ impl Tx<'_> {
         }
         spot.deadline = task.deadline;
         self.recall(&ended_as).await?;
-        self.log_redrive(spot.row, &ended_as, was_due, now).await?;
+        if !was_damaged {
+            self.log_redrive(spot.row, &ended_as, was_due, now).await?;
+        }
         let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = $1, due = $2, deadline = $3, \
                    started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
                    WHERE task = $4 AND state = $5 RETURNING task";
@@ -137,17 +150,15 @@ impl Tx<'_> {
         let (now, limit) = (now.as_micros(), rules::SWEEP_LIMIT as i64);
         let params = [(&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&now, Type::INT8), (&limit, Type::INT8)];
         let rows = self.query(sql, &params).await?;
-        let found = rows.iter().map(|row| {
-            let priority = get::<i16>(row, 2)?.clamp(0, 9) as u8;
-            let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
-            Ok(Waiting {
-                id: TaskId::from_uuid(get(row, 0)?),
-                spot: Spot { pool: pool.clone(), row: get(row, 1)?, priority, due, deadline },
-                state: state(row, 5)?,
-                context: context(row, 6)?,
-            })
-        });
-        found.collect()
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match read_waiting(row, pool).map_err(|fault| unread(row, [1, 0], fault)) {
+                Ok(waiting) => found.push(waiting),
+                Err(Fault::Damaged(unread)) => self.note_unread(*unread),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(found)
     }
 
     /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
@@ -175,4 +186,14 @@ impl Tx<'_> {
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await?;
         rows.first().map_or(Ok(None), |row| optional_time(row, 0))
     }
+}
+
+fn read_waiting(row: &Row, pool: &PoolName) -> Sql<Waiting> {
+    let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
+    Ok(Waiting {
+        id: TaskId::from_uuid(get(row, 0)?),
+        spot: Spot { pool: pool.clone(), row: get(row, 1)?, priority: priority(row, 2)?.get(), due, deadline },
+        state: state(row, 5)?,
+        context: context(row, 6)?,
+    })
 }

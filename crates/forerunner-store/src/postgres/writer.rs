@@ -1,7 +1,7 @@
 //! The tasks that run everything that waits in one transaction, again and again: one for each lane.
 
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicI64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -15,14 +15,15 @@ use tokio::{
 use super::{
     PostgresOptions,
     bell::Bell,
+    damaged::Unread,
     failure::{Fault, ends_connection, unavailable},
     floors::Floors,
-    jobs::{Ask, Job, Outcome, statements},
+    jobs::{Ask, Job, Outcome, Refused, statements},
     link::{Link, Naming},
     presence::Presence,
     tx::{SLOW, Tx},
 };
-use crate::StoreError;
+use crate::{StoreError, damage::DamageCount};
 
 /// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
 const MAX_GROUP: usize = 1_024;
@@ -114,6 +115,7 @@ pub(super) struct Shared {
     pub bell: Arc<Bell>,
     pub floors: Arc<Floors>,
     pub presence: Arc<Presence>,
+    pub damaged: Arc<DamageCount>,
 }
 
 /// A lane: what runs one part of the operations, over a connection of its own.
@@ -195,16 +197,78 @@ impl<'a> Writer<'a> {
         match self.attempt(asks, may_be_short).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             // One of them spoils it for all, so each gets a transaction of its own.
-            Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() && asks.len() > 1 => {
-                let mut outcomes = Vec::with_capacity(asks.len());
-                for ask in asks {
-                    let alone = self.attempt(&[*ask], may_be_short).await;
-                    let alone = alone.map_err(|failure| failure.explain());
-                    outcomes.push(alone.and_then(|mut one| one.pop().ok_or_else(|| unavailable("no answer"))));
-                }
-                outcomes
+            Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
+                self.apart(asks, may_be_short, &fault).await
             }
             Err(failure) => asks.iter().map(|_| Err(failure.explain())).collect(),
+        }
+    }
+
+    /// What operations come to that were refused together: each alone, and each member of a batch alone.
+    async fn apart(&mut self, asks: &[&Ask], may_be_short: bool, fault: &Fault) -> Vec<Result<Outcome, StoreError>> {
+        if let [ask] = asks {
+            return vec![self.members_apart(ask, fault).await];
+        }
+        let mut outcomes = Vec::with_capacity(asks.len());
+        for ask in asks {
+            outcomes.push(match self.attempt(&[*ask], may_be_short).await {
+                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer")),
+                Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
+                    self.members_apart(ask, &fault).await
+                }
+                Err(failure) => Err(failure.explain()),
+            });
+        }
+        outcomes
+    }
+
+    /// What one operation comes to that the database refuses as a whole.
+    async fn members_apart(&mut self, ask: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
+        // Others that changed the same tasks are no reason to do so one by one.
+        let Some(members) = ask.members().filter(|_| fault.refusal().is_some()) else { return Err(fault.explain()) };
+        let is_one = members.len() == 1;
+        let mut outcomes = Vec::with_capacity(members.len());
+        for member in &members {
+            let failed = if is_one { Err(None) } else { self.attempt(&[member], false).await.map_err(Some) };
+            outcomes.push(match failed {
+                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer"))?,
+                Err(Some(Failure::Undone(fault) | Failure::Broken(fault))) => self.refused(member, &fault).await?,
+                Err(Some(failure)) => return Err(failure.explain()),
+                Err(None) => self.refused(member, fault).await?,
+            });
+        }
+        Ok(Outcome::joined(outcomes))
+    }
+
+    /// What one member comes to whose values the database refuses: an attempt ends with an error in place of its result.
+    async fn refused(&mut self, member: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
+        let Some(reason) = fault.refusal() else { return Err(fault.explain()) };
+        tracing::error!(reason, "the database refuses one member of a group; the others are stored");
+        match member.refused(&reason, fault.is_over_limit()) {
+            Refused::Answer(outcome) => Ok(outcome),
+            Refused::Instead(ask) => match self.attempt(&[&ask], false).await {
+                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer")),
+                Err(failure) => Err(failure.explain()),
+            },
+        }
+    }
+
+    /// Sets aside what could not be read, in a transaction of its own; answers whether there was anything.
+    async fn set_aside(&mut self, unread: Vec<Unread>) -> bool {
+        let ask = Ask::SetAside(unread);
+        match Box::pin(self.attempt(&[&ask], false)).await {
+            Ok(outcomes) => {
+                let found = outcomes.into_iter().find_map(Outcome::set_aside);
+                let (found, there) = found.unwrap_or_default();
+                self.shared.damaged.note_found(&found);
+                self.shared.damaged.note_there(there);
+                !found.is_empty()
+            }
+            Err(failure) => {
+                let error = failure.explain();
+                tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
+                false
+            }
         }
     }
 
@@ -217,6 +281,22 @@ impl<'a> Writer<'a> {
             runs += 1;
             let link = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
             match self.transact(link, asks, begin_by, may_be_short).await {
+                // Run again without it in the way.
+                Err(Failure::Undone(Fault::Damaged(unread)) | Failure::Broken(Fault::Damaged(unread)))
+                    if !is_setting_aside(asks) =>
+                {
+                    let fault = Fault::Damaged(unread.clone());
+                    if !self.set_aside(vec![*unread]).await {
+                        return Err(Failure::Undone(fault));
+                    }
+                    begin_by = Instant::now() + self.options.call_timeout;
+                }
+                Ok((outcomes, unread)) => {
+                    if !unread.is_empty() {
+                        self.set_aside(unread).await;
+                    }
+                    return Ok(outcomes);
+                }
                 Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_transient() && runs < MAX_RUNS => {
                     tokio::time::sleep(Duration::from_millis(u64::from(runs))).await;
                     begin_by = Instant::now() + self.options.call_timeout;
@@ -227,7 +307,7 @@ impl<'a> Writer<'a> {
                     self.pause(unavailable(SLOW));
                     return Err(failure);
                 }
-                outcome => return outcome,
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -285,7 +365,7 @@ impl<'a> Writer<'a> {
         asks: &[&Ask],
         begin_by: Instant,
         may_be_short: bool,
-    ) -> Result<Vec<Outcome>, Failure> {
+    ) -> Result<(Vec<Outcome>, Vec<Unread>), Failure> {
         let may_forget = self.options.database_time && asks.iter().all(|ask| ask.is_forgettable());
         let statements = if may_be_short && !link.has_rested() { statements(asks) } else { None };
         let begin = self.begin(&link, asks, may_forget);
@@ -304,6 +384,7 @@ impl<'a> Writer<'a> {
             presence: &self.shared.presence,
             gained: AtomicI64::new(0),
             hints: Mutex::default(),
+            unread: Mutex::default(),
         };
         let done = match statements {
             // One statement is a transaction by itself, if the session has the limits.
@@ -318,8 +399,9 @@ impl<'a> Writer<'a> {
                     self.renewed = Some((node, Instant::now()));
                 }
                 link.note_heard();
+                let unread = tx.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
                 self.link = Some(link);
-                Ok(outcomes)
+                Ok((outcomes, unread))
             }
             Err(failure) => {
                 let is_about_names = matches!(&failure, Failure::Undone(fault) if fault.is_about_names());
@@ -361,6 +443,10 @@ impl<'a> Writer<'a> {
             if walks { WALKS } else { "" }
         )
     }
+}
+
+fn is_setting_aside(asks: &[&Ask]) -> bool {
+    matches!(asks, [Ask::SetAside(_)])
 }
 
 /// Closes what a short transaction has left open. The other part of the operation is stored already.

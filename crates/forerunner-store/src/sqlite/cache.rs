@@ -6,13 +6,20 @@ use std::{
 };
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, TaskState, Timestamp};
-use rusqlite::{Connection, Error};
+use rusqlite::{Connection, Error, Row};
 
 use super::{
+    damaged::astray,
     failure::Sql,
-    rows::{context, epoch, optional_time, optional_uuid, pool_name, state, time, uuid, value},
+    rows::{
+        context, damage_in, damaged_row, epoch, lost_pool, optional_time, optional_uuid, pool_name, priority, state,
+        time, uuid, value,
+    },
 };
-use crate::Start;
+use crate::{Start, damage::Damage};
+
+/// Most pools that a file may have; a number beyond that is damage.
+const MOST_POOLS: i64 = 1_000_000;
 
 /// Which agent runs which task since when: told by `assign`, never written until the attempt ends. Readers look here too.
 pub(super) type Agents = Arc<Mutex<HashMap<TaskId, (LeaseEpoch, Start)>>>;
@@ -55,6 +62,12 @@ pub(super) struct Cache {
     pub next_row: i64,
     pub nodes: HashMap<NodeId, Timestamp>,
     pub agents: Agents,
+    /// Tasks that were set aside and are not logged yet, because that is not committed.
+    pub found: Vec<Damage>,
+    /// What could not be read while this was loaded, to be set aside.
+    pub unread: Vec<Damage>,
+    /// Damaged tasks of pools that the file does not name.
+    pub astray: i64,
 }
 
 impl Cache {
@@ -66,8 +79,14 @@ impl Cache {
         cache.load_counts(connection)?;
         cache.load_leases(connection)?;
         let mut statement = connection.prepare_cached("SELECT node, lease_until FROM nodes")?;
-        let nodes = statement.query_map([], |row| Ok((NodeId::from_uuid(uuid(row, 0)?), time(row, 1)?)))?;
-        cache.nodes = nodes.collect::<Sql<_>>()?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            match (uuid(row, 0), time(row, 1)) {
+                (Ok(node), Ok(until)) => drop(cache.nodes.insert(NodeId::from_uuid(node), until)),
+                _ => tracing::error!("store: a node cannot be read; its leases count as over"),
+            }
+        }
+        drop(rows);
         Ok(cache)
     }
 
@@ -75,57 +94,78 @@ impl Cache {
         let mut statement = connection.prepare_cached("SELECT pool, name FROM pools ORDER BY pool")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let (pool, next) = (row.get(0)?, self.add_pool(pool_name(row, 1)?));
-            if pool != next {
-                return Err(Error::IntegralValueOutOfRange(0, pool));
+            let pool: i64 = row.get(0)?;
+            if !(1..=MOST_POOLS).contains(&pool) {
+                tracing::error!(pool, "store: a pool has a number that cannot be; its tasks cannot be read");
+                continue;
+            }
+            // Numbers without a row, and names that cannot be read, get a name to be shown by.
+            while (self.pools.len() as i64) < pool - 1 {
+                self.add_lost_pool()?;
+            }
+            match pool_name(row, 1).ok().filter(|name| self.pool(name).is_none()) {
+                Some(name) => drop(self.add_pool(name)),
+                None => self.add_lost_pool()?,
             }
         }
         Ok(())
     }
 
+    fn add_lost_pool(&mut self) -> Sql<()> {
+        let pool = self.pools.len() as i64 + 1;
+        let name = lost_pool(pool)?;
+        tracing::error!(pool, %name, "store: the name of a pool cannot be read; its tasks are shown under another one");
+        self.add_pool(name);
+        Ok(())
+    }
+
     fn load_counts(&mut self, connection: &Connection) -> Sql<()> {
+        let mut has_stray = false;
         let sql = "SELECT pool, state, count(*) FROM tasks GROUP BY pool, state";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let (pool, state) = (row.get(0)?, state(row, 1)?);
-            self.pool_at(pool)?.counts[state as usize] = row.get(2)?;
+            let (pool, state, count) = (row.get(0)?, state(row, 1), row.get(2)?);
+            match (self.pool_at(pool), state) {
+                (Ok(pool), Ok(state)) => pool.counts[state as usize] = count,
+                (Err(_), Ok(TaskState::Damaged)) => self.astray += count,
+                _ => has_stray = true,
+            }
+        }
+        if has_stray {
+            self.unread.extend(astray(connection, self.pools.len())?);
         }
         let mut statement = connection.prepare_cached("SELECT pool, count(*) FROM ready GROUP BY pool")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            self.pool_at(row.get(0)?)?.claimable = row.get(1)?;
+            if let Ok(pool) = self.pool_at(row.get(0)?) {
+                pool.claimable = row.get(1)?;
+            }
         }
         Ok(())
     }
 
     fn load_leases(&mut self, connection: &Connection) -> Sql<()> {
         let sql = "SELECT t.id, t.task, t.epoch, t.priority, t.due, t.deadline, t.attempt, t.crashes, i.max_crashes, \
-                   t.context, t.node, t.started_at FROM tasks t CROSS JOIN inputs i ON i.task = t.task \
+                   t.context, t.node, t.started_at FROM tasks t LEFT JOIN inputs i ON i.task = t.task \
                    WHERE t.pool = ?1 AND t.state = 2";
         for pool in 1..=self.pools.len() as i64 {
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([pool])?;
             while let Some(row) = rows.next()? {
-                let lease = Lease {
-                    row: row.get(1)?,
-                    pool,
-                    epoch: epoch(row, 2)?,
-                    priority: row.get(3)?,
-                    due: time(row, 4)?,
-                    deadline: optional_time(row, 5)?,
-                    attempt: row.get(6)?,
-                    crashes: row.get(7)?,
-                    max_crashes: row.get(8)?,
-                    context: context(row, 9)?,
-                    node: optional_uuid(row, 10)?.map(NodeId::from_uuid),
-                    started_at: optional_time(row, 11)?,
-                    stop: false,
-                };
-                self.leases.insert(TaskId::from_uuid(uuid(row, 0)?), lease);
+                match read_lease(row, pool).map_err(|error| damaged_row(row, 1, &error)) {
+                    Ok((task, lease)) => drop(self.leases.insert(task, lease)),
+                    Err(error) => self.unread.push(damage_in(&error).cloned().ok_or(error)?),
+                }
             }
         }
         Ok(())
+    }
+
+    /// Tasks that are set aside.
+    pub fn damaged(&self) -> u64 {
+        let of_pools = self.pools.iter().map(|pool| pool.counts[TaskState::Damaged as usize]).sum::<i64>();
+        u64::try_from(of_pools + self.astray).unwrap_or(0)
     }
 
     /// What stays true after a group came to nothing: what was read anew, and what is not written with every change.
@@ -182,4 +222,23 @@ impl Cache {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         agents.remove(&task).filter(|(epoch, _)| *epoch == lease.epoch).map(|(_, start)| start)
     }
+}
+
+fn read_lease(row: &Row<'_>, pool: i64) -> Sql<(TaskId, Lease)> {
+    let lease = Lease {
+        row: row.get(1)?,
+        pool,
+        epoch: epoch(row, 2)?,
+        priority: priority(row, 3)?.get(),
+        due: time(row, 4)?,
+        deadline: optional_time(row, 5)?,
+        attempt: row.get(6)?,
+        crashes: row.get(7)?,
+        max_crashes: row.get(8)?,
+        context: context(row, 9)?,
+        node: optional_uuid(row, 10)?.map(NodeId::from_uuid),
+        started_at: optional_time(row, 11)?,
+        stop: false,
+    };
+    Ok((TaskId::from_uuid(uuid(row, 0)?), lease))
 }

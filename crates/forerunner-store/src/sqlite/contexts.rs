@@ -210,7 +210,17 @@ pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<C
     let after = filter.after.as_ref().map_or("", ContextId::as_str);
     let limit = filter.limit.clamp(1, rules::PAGE_LIMIT + 1) as i64;
     let params = params![filter.pool.as_str(), after, filter.context.as_ref().map(ContextId::as_str), limit];
-    connection.prepare_cached(sql)?.query_map(params, summary)?.collect()
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        match summary(row) {
+            Ok(context) => found.push(context),
+            // It is named to whoever asks for it.
+            Err(error) => tracing::error!(%error, "store: a context cannot be read and is not listed"),
+        }
+    }
+    Ok(found)
 }
 
 fn summary(row: &Row<'_>) -> Sql<ContextSummary> {

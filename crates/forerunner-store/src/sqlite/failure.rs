@@ -45,7 +45,7 @@ pub(super) fn explain(error: &Error, place: &Path) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { store: KIND, reason },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(place, reason),
-        None if is_unreadable(error) => damaged(place, reason),
+        None if is_unreadable(error) => StoreError::Unreadable { store: KIND, reason },
         _ => StoreError::Unavailable { store: KIND, reason },
     }
 }

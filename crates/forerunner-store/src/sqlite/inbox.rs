@@ -86,6 +86,11 @@ impl Inbox {
         Ok(None)
     }
 
+    /// Whether the writer was asked to finish, or is gone.
+    pub fn is_closed(&self) -> bool {
+        self.lock().refuses.is_some()
+    }
+
     /// Asks the writer to finish, once. `false` if it was asked before.
     pub fn close(&self, reply: Closing) -> bool {
         let mut waiting = self.lock();

@@ -1,30 +1,47 @@
 //! Choosing among claimable tasks.
 
-use forerunner_core::{Priority, Task, TaskId};
+use forerunner_core::{Task, TaskId};
 use rusqlite::{Row, params};
 
 use super::{
     failure::Sql,
-    rows::{Stored, context, name_of, run, stored, task_columns, time, uuid},
+    rows::{Stored, context, damage_in, damaged_row, priority, run, stored, task_columns, time, uuid},
     tx::Tx,
 };
-use crate::{Candidate, Claim, Look};
+use crate::{Candidate, Claim, Look, damage::Damage};
 
 impl Tx<'_> {
     pub fn look(&mut self, look: &Look) -> Sql<Vec<Candidate>> {
         let Some(pool) = self.cache.pool(&look.pool) else { return Ok(Vec::new()) };
-        if self.claimable(pool)? == 0 {
-            return Ok(Vec::new());
+        loop {
+            if self.claimable(pool)? == 0 {
+                return Ok(Vec::new());
+            }
+            let (found, damaged) = self.candidates(pool, look)?;
+            if damaged.is_empty() {
+                return Ok(found);
+            }
+            self.set_aside(&damaged)?;
         }
-        let sql = "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due \
-                   FROM ready r CROSS JOIN tasks t ON t.task = r.task \
+    }
+
+    fn candidates(&self, pool: i64, look: &Look) -> Sql<(Vec<Candidate>, Vec<Damage>)> {
+        let sql = "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due, r.task \
+                   FROM ready r LEFT JOIN tasks t ON t.task = r.task \
                    LEFT JOIN contexts x ON x.pool = r.pool AND x.name = t.context \
                    WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2) \
                    ORDER BY r.urgency, r.due, r.task LIMIT ?3";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(look.limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![pool, look.now.as_micros(), limit], candidate)?;
-        rows.collect()
+        let mut rows = statement.query(params![pool, look.now.as_micros(), limit])?;
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
+        while let Some(row) = rows.next()? {
+            match candidate(row).map_err(|error| damaged_row(row, 6, &error)) {
+                Ok(candidate) => found.push(candidate),
+                Err(error) => damaged.push(damage_in(&error).cloned().ok_or(error)?),
+            }
+        }
+        Ok((found, damaged))
     }
 
     pub fn take(&mut self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
@@ -45,15 +62,22 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("NULL"),
-            " FROM tasks t CROSS JOIN inputs i ON i.task = t.task",
+            " FROM tasks t LEFT JOIN inputs i ON i.task = t.task",
             " WHERE t.id = ?1 AND t.pool = ?2 AND (t.deadline IS NULL OR t.deadline > ?3)"
         );
         let found = {
             let mut statement = self.connection.prepare_cached(SQL)?;
             let mut rows = statement.query(params![task.as_uuid().as_bytes(), pool, claim.now.as_micros()])?;
-            rows.next()?.map(|row| stored(row, |_| Some(claim.pool.clone()))).transpose()?
+            rows.next()?.map(|row| stored(row, |_| Some(claim.pool.clone())))
         };
         let Some(found) = found else { return Ok(None) };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let damage = damage_in(&error).cloned().ok_or(error)?;
+                return self.set_aside(&[damage]).map(|_| None);
+            }
+        };
         let spot = found.spot();
         let sql = "DELETE FROM ready WHERE pool = ?1 AND urgency = ?2 AND due = ?3 AND task = ?4";
         let removed = run(self.connection, sql, params![pool, spot.urgency(), spot.due.as_micros(), spot.row])?;
@@ -68,7 +92,7 @@ fn candidate(row: &Row<'_>) -> Sql<Candidate> {
         context: context(row, 1)?,
         context_version: row.get::<_, Option<i64>>(2)?.unwrap_or(0).unsigned_abs(),
         context_bytes: row.get::<_, Option<i64>>(3)?.unwrap_or(0).unsigned_abs(),
-        priority: name_of(4, Priority::new(row.get::<_, i64>(4)?.unsigned_abs()))?,
+        priority: priority(row, 4)?,
         due: time(row, 5)?,
     })
 }

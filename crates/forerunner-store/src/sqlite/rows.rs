@@ -14,6 +14,7 @@ use serde::{Deserialize, de::IntoDeserializer};
 use uuid::Uuid;
 
 use super::failure::Sql;
+use crate::damage::{self, Damage};
 
 /// The columns that [`stored`] reads, for `tasks t` and `inputs i`; the output comes last.
 macro_rules! task_columns {
@@ -35,19 +36,81 @@ pub(super) struct Stored {
     pub pool: i64,
     pub due: Timestamp,
     pub task: Task,
+    /// What of it cannot be read, if it was set aside for that.
+    pub damage: Option<String>,
 }
 
 /// Reads a task from the columns of `task_columns!`; its pool's name is looked up by `pool_name`.
+///
+/// # Errors
+/// [`Damage`], for [`damage_in`], when a column cannot be read.
 pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>) -> Sql<Stored> {
+    sound(row, pool_name).map_err(|error| damaged_row(row, 0, &error))
+}
+
+/// As [`stored`], but a task that was set aside is read as far as it can be.
+pub(super) fn stored_or_damaged(row: &Row<'_>, pool_name: impl Fn(i64) -> Option<PoolName>) -> Sql<Stored> {
+    match stored(row, &pool_name) {
+        Err(error) if matches!(state(row, 3), Ok(TaskState::Damaged)) => match damage_in(&error) {
+            Some(damage) => salvaged(row, pool_name, damage),
+            None => Err(error),
+        },
+        other => other,
+    }
+}
+
+/// What can be read of a task that cannot be read whole. One that runs goes on: its end needs nothing of the row.
+pub(super) fn salvaged(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>, damage: &Damage) -> Sql<Stored> {
+    let pool = row.get(2).unwrap_or(0);
+    let id = uuid(row, 1).map_or_else(|_| damage::id_of_row(damage.row), TaskId::from_uuid);
+    let name = pool_name(pool).map_or_else(|| lost_pool(pool), Ok)?;
+    let mut task = damage::stand_in(id, name, &damage.reason);
+    if matches!(state(row, 3), Ok(TaskState::Running)) {
+        task.state = TaskState::Running;
+    }
+    read_into(&mut task.input, json(row, 24));
+    read_into(&mut task.context, context(row, 4));
+    read_into(&mut task.priority, priority(row, 5));
+    read_into(&mut task.submitted_at, time(row, 18));
+    read_into(&mut task.run_at, time(row, 7));
+    read_into(&mut task.deadline, optional_time(row, 8));
+    read_into(&mut task.timeout, duration(row, 19));
+    read_into(&mut task.retry, retry(row));
+    read_into(&mut task.labels, optional_labels(row, 25));
+    read_into(&mut task.idempotency_key, key(row, 26));
+    read_into(&mut task.attempt, row.get(9));
+    read_into(&mut task.crashes, row.get(10));
+    read_into(&mut task.epoch, epoch(row, 11));
+    read_into(&mut task.started_at, optional_time(row, 12));
+    read_into(&mut task.finished_at, optional_time(row, 13));
+    read_into(&mut task.agent, optional_uuid(row, 14).map(|id| id.map(AgentId::from_uuid)));
+    read_into(&mut task.node, optional_uuid(row, 15).map(|id| id.map(NodeId::from_uuid)));
+    read_into(&mut task.output, optional_json(row, 27));
+    let due = time(row, 6).unwrap_or(task.run_at);
+    Ok(Stored { row: damage.row, pool, due, task, damage: Some(damage.reason.clone()) })
+}
+
+fn read_into<T>(place: &mut T, found: Sql<T>) {
+    if let Ok(found) = found {
+        *place = found;
+    }
+}
+
+/// The name that stands for a pool that the file does not name.
+pub(super) fn lost_pool(pool: i64) -> Sql<PoolName> {
+    name_of(2, PoolName::new(format!("unnamed-{}", pool.unsigned_abs())))
+}
+
+fn sound(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>) -> Sql<Stored> {
     let pool: i64 = row.get(2)?;
     let name = pool_name(pool).ok_or(Error::IntegralValueOutOfRange(2, pool))?;
     let task = Task {
         id: TaskId::from_uuid(uuid(row, 1)?),
         pool: name,
         state: state(row, 3)?,
-        input: Payload::trusted(text(row, 24)?),
+        input: json(row, 24)?,
         context: context(row, 4)?,
-        priority: name_of(5, Priority::new(u64::from(row.get::<_, u8>(5)?)))?,
+        priority: priority(row, 5)?,
         context_version: 0,
         context_born: 0,
         context_cost: None,
@@ -55,14 +118,9 @@ pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolNa
         run_at: time(row, 7)?,
         deadline: optional_time(row, 8)?,
         timeout: duration(row, 19)?,
-        retry: RetryPolicy {
-            max_attempts: row.get(20)?,
-            max_crashes: row.get(21)?,
-            initial: duration(row, 22)?,
-            max: duration(row, 23)?,
-        },
-        labels: optional_text(row, 25)?.map(|text| labels(25, text)).transpose()?.unwrap_or_default(),
-        idempotency_key: optional_text(row, 26)?.map(|text| name_of(26, IdempotencyKey::new(text))).transpose()?,
+        retry: retry(row)?,
+        labels: optional_labels(row, 25)?,
+        idempotency_key: key(row, 26)?,
         attempt: row.get(9)?,
         crashes: row.get(10)?,
         epoch: epoch(row, 11)?,
@@ -70,10 +128,64 @@ pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolNa
         finished_at: optional_time(row, 13)?,
         agent: optional_uuid(row, 14)?.map(AgentId::from_uuid),
         node: optional_uuid(row, 15)?.map(NodeId::from_uuid),
-        output: optional_text(row, 27)?.map(Payload::trusted),
+        output: optional_json(row, 27)?,
         error: error(row)?,
     };
-    Ok(Stored { row: row.get(0)?, pool, due: time(row, 6)?, task })
+    Ok(Stored { row: row.get(0)?, pool, due: time(row, 6)?, task, damage: None })
+}
+
+/// The error for a row that cannot be read, whose number is in a column.
+pub(super) fn damaged_row(row: &Row<'_>, number: usize, error: &Error) -> Error {
+    let column = |index: usize| row.as_ref().column_name(index).unwrap_or("?").to_owned();
+    let reason = match error {
+        Error::FromSqlConversionFailure(index, _, cause) => format!("column `{}`: {cause}", column(*index)),
+        Error::InvalidColumnType(index, _, Type::Null) => format!("column `{}` is empty", column(*index)),
+        Error::InvalidColumnType(index, _, kind) => format!("column `{}` is of type {kind}", column(*index)),
+        Error::IntegralValueOutOfRange(index, value) => {
+            format!("column `{}` is {value}, which is out of range", column(*index))
+        }
+        other => other.to_string(),
+    };
+    // A row without a number is in an index only.
+    let number = row.get(number).unwrap_or(0);
+    Error::FromSqlConversionFailure(0, Type::Null, Box::new(Damage { row: number, reason }))
+}
+
+/// The row that an error is about, if it cannot be read.
+pub(super) fn damage_in(error: &Error) -> Option<&Damage> {
+    match error {
+        Error::FromSqlConversionFailure(_, _, cause) => cause.downcast_ref(),
+        _ => None,
+    }
+}
+
+pub(super) fn priority(row: &Row<'_>, column: usize) -> Sql<Priority> {
+    name_of(column, Priority::new(u64::from(row.get::<_, u8>(column)?)))
+}
+
+fn retry(row: &Row<'_>) -> Sql<RetryPolicy> {
+    Ok(RetryPolicy {
+        max_attempts: row.get(20)?,
+        max_crashes: row.get(21)?,
+        initial: duration(row, 22)?,
+        max: duration(row, 23)?,
+    })
+}
+
+fn optional_labels(row: &Row<'_>, column: usize) -> Sql<Labels> {
+    Ok(optional_text(row, column)?.map(|text| labels(column, text)).transpose()?.unwrap_or_default())
+}
+
+fn key(row: &Row<'_>, column: usize) -> Sql<Option<IdempotencyKey>> {
+    optional_text(row, column)?.map(|text| name_of(column, IdempotencyKey::new(text))).transpose()
+}
+
+fn json(row: &Row<'_>, column: usize) -> Sql<Payload> {
+    damage::json(text(row, column)?).map_err(|error| unreadable(column, error))
+}
+
+fn optional_json(row: &Row<'_>, column: usize) -> Sql<Option<Payload>> {
+    optional_text(row, column)?.map(|_| json(row, column)).transpose()
 }
 
 pub(super) fn state(row: &Row<'_>, column: usize) -> Sql<TaskState> {
@@ -82,7 +194,7 @@ pub(super) fn state(row: &Row<'_>, column: usize) -> Sql<TaskState> {
 }
 
 pub(super) fn epoch(row: &Row<'_>, column: usize) -> Sql<LeaseEpoch> {
-    row.get::<_, i64>(column).map(|epoch| LeaseEpoch(epoch as u64))
+    unsigned(row, column).map(LeaseEpoch)
 }
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> Sql<Uuid> {
@@ -94,11 +206,17 @@ pub(super) fn optional_uuid(row: &Row<'_>, column: usize) -> Sql<Option<Uuid>> {
 }
 
 pub(super) fn time(row: &Row<'_>, column: usize) -> Sql<Timestamp> {
-    row.get(column).map(Timestamp::from_micros)
+    let micros = row.get(column)?;
+    damage::time(micros).ok_or(Error::IntegralValueOutOfRange(column, micros))
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Sql<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| Error::IntegralValueOutOfRange(column, value))
 }
 
 pub(super) fn optional_time(row: &Row<'_>, column: usize) -> Sql<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
+    row.get::<_, Option<i64>>(column)?.map(|_| time(row, column)).transpose()
 }
 
 pub(super) fn pool_name(row: &Row<'_>, column: usize) -> Sql<PoolName> {
@@ -129,8 +247,7 @@ pub(super) fn labels(column: usize, text: &str) -> Sql<Labels> {
 }
 
 fn duration(row: &Row<'_>, column: usize) -> Sql<Duration> {
-    let micros: i64 = row.get(column)?;
-    Ok(Duration::from_micros(micros.unsigned_abs()))
+    unsigned(row, column).map(Duration::from_micros)
 }
 
 fn error(row: &Row<'_>) -> Sql<Option<TaskError>> {

@@ -11,6 +11,7 @@ pub(super) const APPLICATION_ID: i32 = 0x4672_526e;
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_tasks.sql"),
     include_str!("../../migrations/sqlite/0002_contexts.sql"),
+    include_str!("../../migrations/sqlite/0003_damaged.sql"),
 ];
 
 /// The newest version known.

@@ -1,15 +1,18 @@
 //! Accepting and claiming.
 
-use forerunner_core::{ContextId, NodeId, Task, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
     cache::Lease,
     failure::Sql,
-    rows::{Stored, labels_text, micros, run, stored, task_columns},
+    rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Claim, Enqueued, Refusal, Submission, rules};
+use crate::{Claim, Enqueued, KeyHolder, Refusal, Submission, damage::Damage, rules};
+
+/// The column behind those of `task_columns!`: the row that the order of claimable tasks names.
+const READY_ROW: usize = 28;
 
 impl Tx<'_> {
     pub fn enqueue(&mut self, batch: &[Submission]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
@@ -55,16 +58,25 @@ impl Tx<'_> {
 
     fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
-        let sql = "SELECT t.id, k.fingerprint FROM keys k CROSS JOIN tasks t ON t.task = k.task \
+        let Some(KeyHolder { task, fingerprint }) = self.keyed(pool, key)? else { return Ok(None) };
+        Ok(Some(match fingerprint == submission.fingerprint {
+            true => Ok(Enqueued::Known(Box::new(task))),
+            false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
+        }))
+    }
+
+    /// The task that has a key.
+    pub fn keyed(&self, pool: i64, key: &IdempotencyKey) -> Sql<Option<KeyHolder>> {
+        let sql = "SELECT t.id, k.fingerprint, t.task FROM keys k CROSS JOIN tasks t ON t.task = k.task \
                    WHERE k.pool = ?1 AND k.key = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, key.as_str()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let id = forerunner_core::TaskId::from_uuid(super::rows::uuid(row, 0)?);
-        if row.get::<_, Option<[u8; 32]>>(1)? != submission.fingerprint {
-            return Ok(Some(Err(Refusal::KeyReused { key: key.clone(), task: id })));
-        }
-        Ok(self.find(id)?.map(|known| Ok(Enqueued::Known(Box::new(known.task)))))
+        let id = super::rows::uuid(row, 0).map_err(|error| damaged_row(row, 2, &error))?;
+        let id = forerunner_core::TaskId::from_uuid(id);
+        // One that cannot be read is of no other submission.
+        let fingerprint = row.get(1).unwrap_or_default();
+        Ok(self.find(id)?.map(|known| KeyHolder { task: known.task, fingerprint }))
     }
 
     /// Writes the narrow row, unless the id is known.
@@ -106,7 +118,7 @@ impl Tx<'_> {
         ];
         run(self.connection, sql, params)?;
         for (key, value) in &task.labels {
-            let sql = "INSERT INTO labels (key, value, id) VALUES (?1, ?2, ?3)";
+            let sql = "INSERT OR REPLACE INTO labels (key, value, id) VALUES (?1, ?2, ?3)";
             run(self.connection, sql, params![key, value, task.id.as_uuid().as_bytes()])?;
         }
         Ok(())
@@ -114,7 +126,8 @@ impl Tx<'_> {
 
     fn insert_key(&self, pool: i64, submission: &Submission, row: i64) -> Sql<()> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(()) };
-        let sql = "INSERT INTO keys (pool, key, task, fingerprint) VALUES (?1, ?2, ?3, ?4)";
+        // One whose task is gone, or has lost its id, is in nobody's use.
+        let sql = "INSERT OR REPLACE INTO keys (pool, key, task, fingerprint) VALUES (?1, ?2, ?3, ?4)";
         run(self.connection, sql, params![pool, key.as_str(), row, submission.fingerprint]).map(drop)
     }
 
@@ -123,7 +136,7 @@ impl Tx<'_> {
             self.renew(claim.node, claim.lease_until, false)?;
             return Ok(Vec::new());
         };
-        let found = if self.claimable(pool)? > 0 { self.first_ready(pool, claim)? } else { Vec::new() };
+        let found = if self.claimable(pool)? > 0 { self.first_readable(pool, claim)? } else { Vec::new() };
         self.renew(claim.node, claim.lease_until, !found.is_empty())?;
         let Some(last) = found.last().map(Stored::spot) else { return Ok(Vec::new()) };
         self.take_ready(pool, &last, found.len(), claim.now)?;
@@ -142,22 +155,40 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn first_ready(&self, pool: i64, claim: &Claim) -> Sql<Vec<Stored>> {
+    /// The first claimable tasks, once those that cannot be read are out of the way.
+    fn first_readable(&mut self, pool: i64, claim: &Claim) -> Sql<Vec<Stored>> {
+        loop {
+            let (found, damaged) = self.first_ready(pool, claim)?;
+            if damaged.is_empty() {
+                return Ok(found);
+            }
+            self.set_aside(&damaged)?;
+        }
+    }
+
+    fn first_ready(&self, pool: i64, claim: &Claim) -> Sql<(Vec<Stored>, Vec<Damage>)> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("NULL"),
-            " FROM ready r CROSS JOIN tasks t ON t.task = r.task CROSS JOIN inputs i ON i.task = r.task",
+            ", r.task FROM ready r LEFT JOIN tasks t ON t.task = r.task LEFT JOIN inputs i ON i.task = r.task",
             " WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2)",
             " ORDER BY r.urgency, r.due, r.task LIMIT ?3"
         );
         let mut statement = self.connection.prepare_cached(SQL)?;
         let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![pool, claim.now.as_micros(), limit])?;
-        let mut found = Vec::new();
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
-            found.push(stored(row, |_| Some(claim.pool.clone()))?);
+            match stored(row, |_| Some(claim.pool.clone())) {
+                Ok(task) => found.push(task),
+                Err(error) => {
+                    let mut damage = damage_in(&error).cloned().ok_or(error)?;
+                    damage.row = row.get(READY_ROW)?;
+                    damaged.push(damage);
+                }
+            }
         }
-        Ok(found)
+        Ok((found, damaged))
     }
 
     /// Removes from the claimable ones what [`first_ready`](Self::first_ready) found, in one statement.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::{
     cache::Cache,
     failure::Sql,
-    rows::{Stored, optional_time, run, state, stored, task_columns, time},
+    rows::{Stored, damaged_row, optional_time, priority, run, state, stored_or_damaged, task_columns, time},
 };
 
 /// The connection inside a transaction, with the cache that mirrors it.
@@ -68,11 +68,11 @@ impl Tx<'_> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("o.output"),
-            " FROM tasks t CROSS JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ?1"
+            " FROM tasks t LEFT JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ?1"
         );
         let mut statement = self.connection.prepare_cached(SQL)?;
         let mut rows = statement.query([task.as_uuid().as_bytes()])?;
-        rows.next()?.map(|row| stored(row, |pool| self.cache.pool_name(pool))).transpose()
+        rows.next()?.map(|row| stored_or_damaged(row, |pool| self.cache.pool_name(pool))).transpose()
     }
 
     /// How many tasks of a pool are claimable.
@@ -113,12 +113,15 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, context.as_str()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let (rank, state): (i64, _) = (row.get(0)?, state(row, 1)?);
-        if rank != Rank::Joined as i64 || state != TaskState::Queued {
-            return Ok(None);
-        }
-        let (due, deadline) = (time(row, 4)?, optional_time(row, 5)?);
-        Ok(Some(Spot { pool, row: row.get(2)?, priority: row.get(3)?, due, deadline }))
+        let read = || {
+            let (rank, state): (i64, _) = (row.get(0)?, state(row, 1)?);
+            if rank != Rank::Joined as i64 || state != TaskState::Queued {
+                return Ok(None);
+            }
+            let (due, deadline) = (time(row, 4)?, optional_time(row, 5)?);
+            Ok(Some(Spot { pool, row: row.get(2)?, priority: priority(row, 3)?.get(), due, deadline }))
+        };
+        read().map_err(|error| damaged_row(row, 2, &error))
     }
 
     /// Makes the right task of a line claimable after a change; `before` is what [`head`](Self::head) said before it.

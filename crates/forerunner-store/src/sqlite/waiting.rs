@@ -1,14 +1,14 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
-use forerunner_core::{ContextId, Task, TaskId, TaskState, Timestamp};
-use rusqlite::params;
+use forerunner_core::{ContextId, Labels, Task, TaskId, TaskState, Timestamp};
+use rusqlite::{Row, params};
 
 use super::{
     failure::Sql,
-    rows::{self, labels, optional_time, run, state, time, uuid, value},
+    rows::{self, damage_in, damaged_row, labels, optional_time, priority, run, state, time, uuid, value},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Cancelled, Mismatch, Swept, rules};
+use crate::{Cancelled, Mismatch, Swept, damage::Damage, rules};
 
 /// A waiting task that a sweep found.
 struct Waiting {
@@ -19,10 +19,22 @@ struct Waiting {
     was_claimable: bool,
 }
 
+/// A task past its retention; without what cannot be read.
+struct Gone {
+    row: i64,
+    id: Option<TaskId>,
+    pool: i64,
+    state: Option<TaskState>,
+}
+
 impl Tx<'_> {
     pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
         let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
-        let (spot, mut task) = (found.spot(), Box::new(found.task));
+        let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
+        if task.state == TaskState::Damaged {
+            self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now)?;
+            return Ok(Ok(Cancelled::Ended(task)));
+        }
         if task.state == TaskState::Running {
             if let Some(lease) = self.cache.leases.get_mut(&id) {
                 lease.stop = true;
@@ -42,7 +54,12 @@ impl Tx<'_> {
 
     pub fn redrive(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
         let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
-        let (mut spot, mut task) = (found.spot(), found.task);
+        let (mut spot, damage, mut task) = (found.spot(), found.damage, found.task);
+        if task.state == TaskState::Damaged
+            && let Err(mismatch) = self.take_back_repaired(&spot, &mut task, damage.as_ref())?
+        {
+            return Ok(Err(mismatch));
+        }
         if !task.state.is_redrivable() {
             return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
         }
@@ -76,13 +93,13 @@ impl Tx<'_> {
         let claimable_before = self.claimable(pool)?;
         let mut swept = Swept::default();
         let mut left = 0;
-        for late in self.past_deadline(pool, now)? {
+        for late in self.readable(|tx| tx.past_deadline(pool, now))? {
             let states = (late.state, TaskState::Expired);
             self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now)?;
             left += i64::from(late.was_claimable);
             swept.expired.push((late.id, late.was_claimable));
         }
-        for due in self.due(pool, now)? {
+        for due in self.readable(|tx| tx.due(pool, now))? {
             self.promote(&due)?;
             swept.promoted.push(due.id);
         }
@@ -92,7 +109,17 @@ impl Tx<'_> {
         Ok(swept)
     }
 
-    fn past_deadline(&self, pool: i64, now: Timestamp) -> Sql<Vec<Waiting>> {
+    /// What a look finds, once those that cannot be read are out of the way.
+    fn readable(&mut self, look: impl Fn(&Self) -> Sql<(Vec<Waiting>, Vec<Damage>)>) -> Sql<Vec<Waiting>> {
+        loop {
+            let (found, damaged) = look(self)?;
+            if damaged.is_empty() || self.set_aside(&damaged)? == 0 {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn past_deadline(&self, pool: i64, now: Timestamp) -> Sql<(Vec<Waiting>, Vec<Damage>)> {
         self.waiting(
             "SELECT t.id, t.task, t.priority, t.due, t.deadline, t.state, t.context, EXISTS (SELECT 1 FROM ready r \
              WHERE r.pool = t.pool AND r.urgency = 9 - t.priority AND r.due = t.due AND r.task = t.task) \
@@ -103,7 +130,7 @@ impl Tx<'_> {
         )
     }
 
-    fn due(&self, pool: i64, now: Timestamp) -> Sql<Vec<Waiting>> {
+    fn due(&self, pool: i64, now: Timestamp) -> Sql<(Vec<Waiting>, Vec<Damage>)> {
         self.waiting(
             "SELECT id, task, priority, due, deadline, state, context, 0 FROM tasks \
              WHERE pool = ?1 AND state = 0 AND run_at <= ?2 ORDER BY run_at, task LIMIT ?3",
@@ -112,21 +139,17 @@ impl Tx<'_> {
         )
     }
 
-    fn waiting(&self, sql: &str, pool: i64, now: Timestamp) -> Sql<Vec<Waiting>> {
+    fn waiting(&self, sql: &str, pool: i64, now: Timestamp) -> Sql<(Vec<Waiting>, Vec<Damage>)> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, now.as_micros(), rules::SWEEP_LIMIT as i64])?;
-        let mut found = Vec::new();
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
-            let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
-            found.push(Waiting {
-                id: TaskId::from_uuid(uuid(row, 0)?),
-                spot: Spot { pool, row: row.get(1)?, priority: row.get(2)?, due, deadline },
-                state: state(row, 5)?,
-                context: rows::context(row, 6)?,
-                was_claimable: row.get(7)?,
-            });
+            match read_waiting(row, pool).map_err(|error| damaged_row(row, 1, &error)) {
+                Ok(waiting) => found.push(waiting),
+                Err(error) => damaged.push(damage_in(&error).cloned().ok_or(error)?),
+            }
         }
-        Ok(found)
+        Ok((found, damaged))
     }
 
     /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
@@ -152,37 +175,70 @@ impl Tx<'_> {
 
     pub fn purge(&mut self, before: Timestamp, limit: usize) -> Sql<usize> {
         let ended = self.ended_before(before, limit)?;
-        for (row, id, pool, state) in &ended {
+        for Gone { row, id, pool, state } in &ended {
             self.purge_one(*row, *id, *pool)?;
-            self.cache.count(*pool, Some(*state), None)?;
+            match self.cache.pool_at(*pool) {
+                Ok(_) => self.cache.count(*pool, *state, None)?,
+                Err(_) => self.cache.astray -= i64::from(*state == Some(TaskState::Damaged)),
+            }
         }
         Ok(ended.len())
     }
 
-    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<(i64, TaskId, i64, TaskState)>> {
+    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<Gone>> {
         let sql = "SELECT task, id, pool, state FROM tasks WHERE finished_at IS NOT NULL AND finished_at < ?1 \
                    ORDER BY finished_at LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![before.as_micros(), limit], |row| {
-            Ok((row.get(0)?, TaskId::from_uuid(uuid(row, 1)?), row.get(2)?, state(row, 3)?))
+            let (id, state) = (uuid(row, 1).ok().map(TaskId::from_uuid), state(row, 3).ok());
+            Ok(Gone { row: row.get(0)?, id, pool: row.get(2)?, state })
         })?;
         rows.collect()
     }
 
-    fn purge_one(&self, row: i64, id: TaskId, pool: i64) -> Sql<()> {
+    fn purge_one(&self, row: i64, id: Option<TaskId>, pool: i64) -> Sql<()> {
         let sql = "DELETE FROM inputs WHERE task = ?1 RETURNING labels, key";
-        let (text, key): (Option<String>, Option<String>) =
-            self.connection.prepare_cached(sql)?.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (key, value) in text.map(|text| labels(0, &text)).transpose()?.unwrap_or_default() {
-            let sql = "DELETE FROM labels WHERE key = ?1 AND value = ?2 AND id = ?3";
-            run(self.connection, sql, params![key, value, id.as_uuid().as_bytes()])?;
+        let mut statement = self.connection.prepare_cached(sql)?;
+        // What cannot be read is looked for among all, which takes long and is rare.
+        let found = statement.query_map([row], |row| Ok((row.get(0), row.get(1))))?.next().transpose()?;
+        let (text, key): (Sql<Option<String>>, Sql<Option<String>>) = found.unwrap_or((Ok(None), Ok(None)));
+        let named = text.and_then(|text| text.map(|text| labels(0, &text)).transpose());
+        if let Some(id) = id {
+            self.purge_labels(id, named.ok().map(Option::unwrap_or_default))?;
         }
-        if let Some(key) = key {
-            run(self.connection, "DELETE FROM keys WHERE pool = ?1 AND key = ?2", params![pool, key])?;
+        match key {
+            Ok(None) => {}
+            Ok(Some(key)) => {
+                run(self.connection, "DELETE FROM keys WHERE pool = ?1 AND key = ?2", params![pool, key])?;
+            }
+            Err(_) => drop(run(self.connection, "DELETE FROM keys WHERE task = ?1", [row])?),
         }
+        run(self.connection, "DELETE FROM damaged WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM outputs WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM context_costs WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM tasks WHERE task = ?1", [row]).map(drop)
     }
+    fn purge_labels(&self, id: TaskId, named: Option<Labels>) -> Sql<()> {
+        let id = id.as_uuid().as_bytes();
+        let Some(named) = named else {
+            return run(self.connection, "DELETE FROM labels WHERE id = ?1", [id]).map(drop);
+        };
+        for (key, value) in named {
+            let sql = "DELETE FROM labels WHERE key = ?1 AND value = ?2 AND id = ?3";
+            run(self.connection, sql, params![key, value, id])?;
+        }
+        Ok(())
+    }
+}
+
+fn read_waiting(row: &Row<'_>, pool: i64) -> Sql<Waiting> {
+    let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
+    Ok(Waiting {
+        id: TaskId::from_uuid(uuid(row, 0)?),
+        spot: Spot { pool, row: row.get(1)?, priority: priority(row, 2)?.get(), due, deadline },
+        state: state(row, 5)?,
+        context: rows::context(row, 6)?,
+        was_claimable: row.get(7)?,
+    })
 }

@@ -20,11 +20,14 @@ use super::{
     log::Log,
     open,
     reader::Readers,
-    rows::{run, value},
+    rows::{damage_in, run, value},
     space::Space,
     tx::Tx,
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    damage::{Damage, DamageCount},
+};
 
 /// Distance between epochs of one run and the next, or before and after a failed commit: more than the leases that one
 /// task can have had in between.
@@ -39,6 +42,7 @@ pub(super) struct Writer {
     cache: Cache,
     space: Space,
     log: Log,
+    damaged: Arc<DamageCount>,
     readers: Option<Readers>,
     reader_threads: Vec<JoinHandle<()>>,
     /// Every epoch handed out is greater than this.
@@ -56,6 +60,7 @@ pub(super) struct Parts {
     pub inbox: Arc<Inbox>,
     pub agents: Agents,
     pub space: Space,
+    pub damaged: Arc<DamageCount>,
     pub readers: Readers,
     pub reader_threads: Vec<JoinHandle<()>>,
     pub lock: File,
@@ -67,12 +72,14 @@ struct Trouble {
     reach: Reach,
     /// The job that met it; none if it was the commit.
     culprit: Option<usize>,
+    /// The row that could not be read, if that was it.
+    damage: Option<Damage>,
 }
 
 impl Writer {
     /// Opens the file, reads what must be known, and fences off whatever ran before.
     pub fn open(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { path, inbox, agents, mut space, readers, reader_threads, lock } = parts;
+        let Parts { path, inbox, agents, mut space, damaged, readers, reader_threads, lock } = parts;
         let explain = |error: Error| explain(&error, &path);
         let connection = open::writer(&path).map_err(explain)?;
         let cache = Cache::load(&connection, agents).map_err(explain)?;
@@ -83,12 +90,13 @@ impl Writer {
             space.release(&connection).map_err(explain)?;
         }
         raise_floor(&connection, epoch_floor).map_err(explain)?;
-        Ok(Self {
+        let mut writer = Self {
             log: Log::new(open::beside(&path, "-wal")),
             inbox,
             connection: Some(connection),
             cache,
             space,
+            damaged,
             readers: Some(readers),
             reader_threads,
             epoch_floor,
@@ -96,7 +104,11 @@ impl Writer {
             owes_fence: false,
             path,
             _lock: lock,
-        })
+        };
+        let unread = std::mem::take(&mut writer.cache.unread);
+        writer.set_aside(&unread);
+        writer.damaged.note_there(writer.cache.damaged());
+        Ok(writer)
     }
 
     /// Serves groups until asked to close. Never panics: whoever waits is told.
@@ -148,6 +160,8 @@ impl Writer {
             };
             self.roll_back();
             match (trouble.reach, trouble.culprit) {
+                // Run again without it in the way.
+                (Reach::Operation, Some(_)) if self.set_aside(trouble.damage.as_slice()) > 0 => {}
                 (Reach::Operation, Some(culprit)) => {
                     tracing::error!(error = %trouble.error, "store: an operation failed; leaving it out");
                     answer_one(&mut batch.jobs, culprit, trouble.error);
@@ -157,6 +171,7 @@ impl Writer {
                     tracing::error!(error = %trouble.error, "store: a group was not written");
                     if trouble.reach == Reach::Engine {
                         self.connection = None;
+                        self.damaged.note_error(&trouble.error);
                     }
                     return answer_all(&mut batch.jobs, &Err(trouble.error));
                 }
@@ -221,7 +236,34 @@ impl Writer {
             self.log.note(weight);
         }
         self.owes_fence = false;
+        self.note_damage();
         Ok(())
+    }
+
+    /// Sets aside what cannot be read, in a transaction of its own; answers how many tasks that were.
+    fn set_aside(&mut self, unread: &[Damage]) -> usize {
+        let Some(connection) = self.connection.as_ref().filter(|_| !unread.is_empty()) else { return 0 };
+        let mut tx =
+            Tx { connection, cache: &mut self.cache, epoch_floor: self.epoch_floor, void_epochs: self.void_epochs };
+        let done = run(connection, "BEGIN IMMEDIATE", []).and_then(|_| tx.set_aside(unread));
+        match done.and_then(|done| run(connection, "COMMIT", []).map(|_| done)) {
+            Ok(done) => {
+                self.note_damage();
+                done
+            }
+            Err(error) => {
+                tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
+                self.roll_back();
+                0
+            }
+        }
+    }
+
+    /// Logs and counts what was set aside, now that it is stored.
+    fn note_damage(&mut self) {
+        let found = std::mem::take(&mut self.cache.found);
+        self.damaged.note_found(&found);
+        self.damaged.note_there(self.cache.damaged());
     }
 
     /// Undoes what a group did, in the file and in memory.
@@ -290,7 +332,12 @@ impl Writer {
 
 impl Trouble {
     fn of_job(error: &Error, path: &std::path::Path, culprit: usize) -> Self {
-        Self { error: explain(error, path), reach: reach(error), culprit: Some(culprit) }
+        Self {
+            error: explain(error, path),
+            reach: reach(error),
+            culprit: Some(culprit),
+            damage: damage_in(error).cloned(),
+        }
     }
 
     fn of_commit(error: &Error, path: &std::path::Path) -> Self {
@@ -298,16 +345,16 @@ impl Trouble {
             Reach::Space => Reach::Space,
             Reach::Operation | Reach::Engine => Reach::Engine,
         };
-        Self { error: explain(error, path), reach, culprit: None }
+        Self { error: explain(error, path), reach, culprit: None, damage: None }
     }
 
     fn of_panic(culprit: usize) -> Self {
         let error = unavailable("an operation panicked, which is a bug; see the log");
-        Self { error, reach: Reach::Operation, culprit: Some(culprit) }
+        Self { error, reach: Reach::Operation, culprit: Some(culprit), damage: None }
     }
 
     fn of_engine(error: StoreError) -> Self {
-        Self { error, reach: Reach::Engine, culprit: None }
+        Self { error, reach: Reach::Engine, culprit: None, damage: None }
     }
 }
 

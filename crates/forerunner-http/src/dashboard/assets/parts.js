@@ -16,7 +16,7 @@ const parts = (() => {
     running: ["running", "good"], paused: ["paused", "warn"], circuit_open: ["circuit open", "bad"],
     ready: ["ready", "good"], busy: ["busy", "busy"], starting: ["starting", ""], cooldown: ["stopping", ""], stopped: ["stopped", ""], failed: ["failed", "bad"],
   };
-  const taskStates = { running: ["running", "busy"], succeeded: ["succeeded", "good"], failed: ["failed", "bad"], dead: ["dead", "bad"], expired: ["expired", "bad"] };
+  const taskStates = { running: ["running", "busy"], succeeded: ["succeeded", "good"], failed: ["failed", "bad"], dead: ["dead", "bad"], expired: ["expired", "bad"], damaged: ["damaged", "bad"] };
   const words = (table, name) => Object.hasOwn(table, name) ? table[name] : String(name).replaceAll("_", " ");
 
   // ---- small things -------------------------------------------------------------------------

@@ -29,6 +29,7 @@ impl Rig {
         let writer = Writer::open(Parts {
             inbox: Arc::default(),
             agents: Agents::default(),
+            damaged: Arc::default(),
             space: Space::new(open::beside(&path, "-reserve"), Arc::default()),
             readers,
             reader_threads,

@@ -1,0 +1,138 @@
+//! What two submissions under one idempotency key must have in common.
+
+use std::time::Duration;
+
+use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, Timestamp};
+use forerunner_store::KeyHolder;
+
+/// A submission with an idempotency key, to be compared with the one that has the key.
+#[derive(Debug, Clone)]
+pub(crate) struct Keyed {
+    pub(crate) pool: PoolName,
+    pub(crate) key: IdempotencyKey,
+    /// The hash that is stored.
+    pub(crate) fingerprint: [u8; 32],
+    /// Hashes under which an equal submission may have been stored.
+    alike: Vec<[u8; 32]>,
+}
+
+/// What a submission leaves to its pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Defaults {
+    pub(crate) timeout: Duration,
+    pub(crate) max_attempts: u32,
+}
+
+impl Keyed {
+    /// Describes a submission; none if it has no key.
+    ///
+    /// Equal are submissions whose inputs are equal as JSON values, and whose other fields are equal. What a pool has as a default
+    /// may be given or not.
+    pub(crate) fn of(new: &NewTask, defaults: Defaults) -> Option<Self> {
+        let key = new.idempotency_key.clone()?;
+        let input = *blake3::hash(new.input.canonical().as_bytes()).as_bytes();
+        let timeouts = alternatives(new.timeout, defaults.timeout);
+        let attempts = alternatives(new.max_attempts, defaults.max_attempts);
+        let mut alike = Vec::with_capacity(5);
+        for timeout in timeouts.iter().copied().flatten() {
+            for max_attempts in attempts.iter().copied().flatten() {
+                alike.push(hash(new, b"json", &input, timeout, max_attempts));
+            }
+        }
+        let fingerprint = hash(new, b"json", &input, new.timeout, new.max_attempts);
+        // As version 0.1.0 wrote it: over the text of the input.
+        alike.push(hash(new, b"", new.input.as_str().as_bytes(), new.timeout, new.max_attempts));
+        Some(Self { pool: new.pool.clone(), key, fingerprint, alike })
+    }
+
+    /// Returns whether it is the same submission as the one that has the key.
+    pub(crate) fn is_of(&self, holder: &KeyHolder) -> bool {
+        holder.fingerprint.is_some_and(|known| known == self.fingerprint || self.alike.contains(&known))
+    }
+}
+
+/// What was given, and what says the same: the default where nothing was given, nothing where the default was.
+fn alternatives<T: PartialEq + Copy>(given: Option<T>, default: T) -> [Option<Option<T>>; 2] {
+    let other = match given {
+        None => Some(Some(default)),
+        Some(given) if given == default => Some(None),
+        Some(_) => None,
+    };
+    [Some(given), other]
+}
+
+/// A hash of everything that a submitter asked for but the key.
+fn hash(new: &NewTask, form: &[u8], input: &[u8], timeout: Option<Duration>, max_attempts: Option<u32>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    if !form.is_empty() {
+        field(form);
+    }
+    field(new.pool.as_str().as_bytes());
+    field(input);
+    field(new.context.as_ref().map_or("", ContextId::as_str).as_bytes());
+    field(&[new.priority.get()]);
+    for time in [new.run_at, new.deadline] {
+        field(&time.map_or(0, Timestamp::as_micros).to_le_bytes());
+    }
+    field(&timeout.unwrap_or_default().as_nanos().to_le_bytes());
+    field(&max_attempts.unwrap_or(0).to_le_bytes());
+    for (key, value) in &new.labels {
+        field(key.as_bytes());
+        field(value.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_core::{Payload, Task, TaskId};
+
+    use super::*;
+
+    const DEFAULTS: Defaults = Defaults { timeout: Duration::from_secs(600), max_attempts: 5 };
+
+    fn new(input: &str) -> NewTask {
+        let idempotency_key = Some(IdempotencyKey::new("k").unwrap());
+        NewTask { idempotency_key, ..NewTask::new(PoolName::new("p").unwrap(), Payload::parse(input).unwrap()) }
+    }
+
+    /// Whether the second submission is taken for the first one.
+    fn same(first: &NewTask, second: &NewTask, defaults: Defaults) -> bool {
+        let fingerprint = Some(Keyed::of(first, DEFAULTS).unwrap().fingerprint);
+        let (now, id) = (Timestamp::default(), TaskId::from_parts(Timestamp::default(), 1));
+        let task = Task::accepted(id, first.clone(), now, DEFAULTS.timeout, Default::default());
+        Keyed::of(second, defaults).unwrap().is_of(&KeyHolder { task, fingerprint })
+    }
+
+    #[test]
+    fn inputs_are_compared_as_values() {
+        assert!(same(&new(r#"{"a":1,"b":[2]}"#), &new(r#"{ "b": [2.0], "a": 1 }"#), DEFAULTS));
+        assert!(!same(&new(r#"{"a":1}"#), &new(r#"{"a":2}"#), DEFAULTS));
+    }
+
+    #[test]
+    fn a_default_may_be_given_or_not() {
+        let given = NewTask { timeout: Some(DEFAULTS.timeout), max_attempts: Some(5), ..new("1") };
+        assert!(same(&new("1"), &given, DEFAULTS) && same(&given, &new("1"), DEFAULTS));
+        let other = NewTask { timeout: Some(Duration::from_secs(1)), ..new("1") };
+        assert!(!same(&new("1"), &other, DEFAULTS) && !same(&other, &new("1"), DEFAULTS));
+    }
+
+    #[test]
+    fn the_same_body_stays_the_same_when_the_defaults_change() {
+        let changed = Defaults { timeout: Duration::from_secs(1), max_attempts: 1 };
+        let given = NewTask { timeout: Some(DEFAULTS.timeout), ..new("1") };
+        assert!(same(&given, &given, changed) && same(&new("1"), &new("1"), changed));
+    }
+
+    #[test]
+    fn what_version_0_1_0_stored_is_recognised() {
+        let old = hash(&new(r#"{"a": 1}"#), b"", br#"{"a": 1}"#, None, None);
+        let keyed = Keyed::of(&new(r#"{"a": 1}"#), DEFAULTS).unwrap();
+        assert!(keyed.alike.contains(&old));
+    }
+}
