@@ -22,6 +22,10 @@ unit crate *flags:
 lint:
     cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
+# Licences, sources and duplicates of dependencies, and what is known against them: needs cargo-deny and the network
+deny:
+    cargo deny --locked check
+
 # Format the code; `just fmt --check` only looks
 fmt *flags:
     cargo fmt --all {{flags}}

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::serve;
 use crate::{
     config::{ConfigArgs, Loaded},
-    output::Output,
+    output::{Output, note},
 };
 
 /// Which store: the flags, file and variables that `serve` takes.
@@ -24,7 +24,9 @@ struct Migrated {
 
 /// Brings the store to the newest schema that this program knows. One that is newer is refused and left alone.
 pub async fn run(args: MigrateArgs, out: &Output) -> anyhow::Result<()> {
-    let Loaded { config, .. } = Loaded::read(&args.config)?;
+    let loaded = Loaded::read(&args.config)?;
+    note(&format!("configuration file: {}", loaded.source()));
+    let config = loaded.config;
     let store = serve::open(&config.store).await?;
     store.close().await?;
     let done = Migrated { store: store.kind(), schema: "current" };
