@@ -26,7 +26,7 @@ use crate::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
         messages::Leave,
         said::{SaidBox, keep_said},
-        settings::{Bounds, Changed},
+        settings::Changed,
     },
     contexts::{ContextBook, NodeContexts, Prefetches},
     deps::{Deps, PoolDeps},
@@ -42,6 +42,7 @@ use crate::{
         messages::{AttachQueue, Drain},
     },
     spec::PoolSpec,
+    status::PoolPatch,
     watch::WatchBoard,
 };
 
@@ -306,17 +307,20 @@ async fn start_pool(
 async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<Changed, Error> {
     let changed = Changed::load(&*node.store, &spec.name).await?;
     let mut settings = spec.settings.clone();
-    if let Some(Bounds { min, max }) = changed.bounds {
-        (settings.min, settings.max) = (min, max);
-    }
+    let ceiling = settings.ceiling();
+    // The ceiling is that of the configuration, whatever the bounds are now.
+    settings.patch_max = Some(ceiling);
+    let PoolPatch { min, max, .. } = changed.patch().clamped(ceiling, &spec.name);
+    (settings.min, settings.max) = (min.unwrap_or(settings.min), max.unwrap_or(settings.max));
     settings.mode = changed.mode.unwrap_or(settings.mode);
     match settings.validate() {
-        Ok(()) if settings != spec.settings => {
+        Ok(()) => {
             let (min, max, mode) = (settings.min, settings.max, settings.mode);
-            tracing::info!(pool = %spec.name, min, max, ?mode, "as was set for all nodes, and not as configured");
+            if (min, max, mode) != (spec.settings.min, spec.settings.max, spec.settings.mode) {
+                tracing::info!(pool = %spec.name, min, max, ?mode, "as was set for all nodes, and not as configured");
+            }
             spec.settings = settings;
         }
-        Ok(()) => {}
         Err(error) => {
             tracing::warn!(pool = %spec.name, %error, "what was set for all nodes does not fit: as configured")
         }

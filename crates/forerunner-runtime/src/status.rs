@@ -271,6 +271,26 @@ pub struct PoolPatch {
     pub mode: Option<Mode>,
 }
 
+impl PoolPatch {
+    /// The same with bounds that are no higher than `ceiling`: it comes from a store, or a node, that does not know this
+    /// node's configuration.
+    pub(crate) fn clamped(self, ceiling: u32, pool: &PoolName) -> Self {
+        let clamped =
+            Self { min: self.min.map(|min| min.min(ceiling)), max: self.max.map(|max| max.min(ceiling)), ..self };
+        if clamped != self {
+            tracing::warn!(
+                %pool,
+                min = ?self.min,
+                max = ?self.max,
+                ceiling,
+                "what was set for all nodes is more than this node's configuration allows, and is cut to that; raise \
+                 patch_max, or set bounds within it"
+            );
+        }
+        clamped
+    }
+}
+
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {

@@ -305,6 +305,9 @@ impl ForecastActor {
     fn checked(&self, patch: PoolPatch) -> Result<PolicyLimits, Error> {
         let min = patch.min.unwrap_or(self.limits.min);
         let max = patch.max.unwrap_or(self.limits.max);
+        let ceiling = self.deps.settings.ceiling();
+        within_ceiling("min", min, ceiling)?;
+        within_ceiling("max", max, ceiling)?;
         // A fixed size is brought within bounds that change: it was within those of the settings.
         let policy = PolicyKind::default();
         let settings = crate::spec::PoolSettings { min, max, policy, ..self.deps.settings.clone() };
@@ -337,6 +340,14 @@ impl ForecastActor {
         ctx.notify(Nudge(Cause::Settings));
         Ok(())
     }
+}
+
+fn within_ceiling(key: &'static str, value: u32, ceiling: u32) -> Result<(), Error> {
+    if value <= ceiling {
+        return Ok(());
+    }
+    let rule = format!("use at most {ceiling}, the most that the configuration allows, or raise patch_max there");
+    Err(forerunner_core::Error::Setting { key, value: value.to_string(), rule }.into())
 }
 
 impl Actor for ForecastActor {
@@ -451,6 +462,7 @@ impl Handler<Follow> for ForecastActor {
     type Result = ();
 
     fn handle(&mut self, Follow(patch): Follow, ctx: &mut Self::Context) {
+        let patch = patch.clamped(self.deps.settings.ceiling(), &self.deps.name);
         if let Err(error) = self.change(patch, ctx) {
             tracing::warn!(pool = %self.deps.name, %error, "what another node set cannot be followed");
         }

@@ -37,7 +37,7 @@ impl ProcessFactory {
 
     /// Starts a child and answers once it is warm. Dropping the future kills the child and its group.
     ///
-    /// The child is killed as well when the thread that polls this future ends.
+    /// The child is killed as well when this process ends.
     ///
     /// # Errors
     /// When the program cannot be started, ends, or does not answer `initialize` properly within `start_timeout`.
@@ -46,7 +46,8 @@ impl ProcessFactory {
         let dictionary = seat.dictionary.as_ref().filter(|_| spec.compression_window().is_some());
         let dictionary = dictionary.and_then(|dictionary| file.of(dictionary, &seat.agent.to_string()));
         let dictionary = dictionary.as_deref();
-        let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string())
+        let mut link = Link::open(Arc::clone(&spec), seat.agent.to_string())
+            .await
             .map_err(|error| AgentError::lost(format!("cannot start the agent process `{}`: {error}", spec.argv[0])))?;
         let begun = Instant::now();
         let mut answer =

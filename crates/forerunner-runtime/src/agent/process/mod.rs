@@ -26,6 +26,7 @@ mod protocol;
 mod refusal;
 mod sandbox;
 mod scratch;
+mod spawner;
 mod spec;
 mod stderr;
 #[cfg(test)]
