@@ -26,7 +26,7 @@ pub(crate) async fn live() -> HttpResponse {
 pub(crate) async fn ready(api: Api) -> Result<HttpResponse, Problem> {
     let readiness = api.handle().readiness().await;
     if readiness.ready {
-        return Ok(json::ok(&ReadyView { status: "ready", store: readiness.store }));
+        return Ok(json::ok(&ReadyView { status: "ready", store: readiness.store, warnings: readiness.warnings }));
     }
     let detail = format!("the node takes no traffic: {}", readiness.reasons.join("; "));
     Err(Problem::new(problems::NOT_READY, detail).with("reasons", readiness.reasons).with("store", readiness.store))

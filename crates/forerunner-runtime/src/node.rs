@@ -43,6 +43,7 @@ use crate::{
     },
     spec::PoolSpec,
     status::PoolPatch,
+    unconfigured::{Unconfigured, Watch},
     watch::WatchBoard,
 };
 
@@ -190,7 +191,16 @@ impl Node {
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }
-        let shared = Shared { deps, ids, pools, cluster, started_at: now, closed: AtomicBool::new(false) };
+        let unconfigured = Arc::<Unconfigured>::default();
+        let watch = Watch {
+            deps: deps.clone(),
+            found: unconfigured.clone(),
+            configured: pools.keys().cloned().collect(),
+            cluster: cluster.clone(),
+        };
+        upkeep.push(tokio::spawn(watch.run()));
+        let closed = AtomicBool::new(false);
+        let shared = Shared { deps, ids, pools, cluster, unconfigured, started_at: now, closed };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, upkeep })
     }
 
@@ -402,7 +412,7 @@ fn start_forecast(
 
 async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
     let Some(text) = node.store.note(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
-    match serde_json::from_str(&text) {
+    match SavedHistory::from_note(&text) {
         Ok(saved) => {
             let size = node.store.note(SavedSize::key(&spec.name)).await?;
             Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))

@@ -30,8 +30,10 @@ use crate::{
 
 /// How often the size is written down: what a restart begins with.
 const SAVE_SIZE_EVERY: Duration = Duration::from_secs(10);
-/// How often what was learned is: some hundred kilobytes, of which a minute is soon learned again.
+/// How often what was learned is, while there are tasks: a minute of it is soon learned again.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// The same without tasks: that nothing came is learned from the time of the next start as well.
+const SAVE_IDLE_EVERY: Duration = Duration::from_secs(3_600);
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
 /// Bytes of context per token, for rules that think in tokens.
@@ -66,6 +68,8 @@ pub(crate) struct ForecastActor {
     saved_at: Timestamp,
     saved_size_at: Timestamp,
     saved_size: Option<SavedSize>,
+    /// Whether there were tasks since what was learned was saved.
+    has_news: bool,
     retired: bool,
     metrics: ForecastMetrics,
 }
@@ -103,6 +107,7 @@ impl ForecastActor {
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
             saved_size: None,
+            has_news: false,
             retired: false,
         })
     }
@@ -142,6 +147,7 @@ impl ForecastActor {
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
         self.tell_queue(&seen, &decision);
         self.show(now, span_s, queue, pool, &decision);
+        self.has_news |= seen.arrivals > 0 || seen.completions > 0 || seen.started > 0;
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
     }
@@ -252,8 +258,9 @@ impl ForecastActor {
     }
 
     fn save_if_due(&mut self, now: Timestamp) {
-        if now.since(self.saved_at) >= SAVE_EVERY {
-            (self.saved_at, self.saved_size_at) = (now, now);
+        let every = if self.has_news { SAVE_EVERY } else { SAVE_IDLE_EVERY };
+        if now.since(self.saved_at) >= every {
+            (self.saved_at, self.saved_size_at, self.has_news) = (now, now, false);
             if let Some(call) = self.save() {
                 actix_rt::spawn(call);
             }
@@ -291,7 +298,7 @@ impl ForecastActor {
         // What was learned is as old as the last look, and the time of day must not be lost at a restart.
         let at = self.decided_at.unwrap_or(self.begun);
         let saved = SavedHistory { at, policy, text, desired, seq };
-        let text = serde_json::to_string(&saved).ok()?;
+        let text = saved.to_note()?;
         let call = self.deps.node.store.put_note(SavedHistory::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
         Some(async move {
