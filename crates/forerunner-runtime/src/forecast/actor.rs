@@ -84,6 +84,9 @@ impl ForecastActor {
         let limits = deps.settings.limits();
         let mut policy = deps.make_policy(limits)?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
+        // A pool that never had another size than its least has nothing to write down.
+        let least = SavedSize { desired: limits.min, seq: 0 };
+        let saved_size = saved.as_ref().map_or(least, |saved| SavedSize { desired: saved.desired, seq: saved.seq });
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
         tracing::info!(pool = %deps.name, policy = policy.name(), restored, "the forecast begins");
@@ -106,7 +109,7 @@ impl ForecastActor {
             // The first time comes sooner: a size alone is nothing to go on from.
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
-            saved_size: None,
+            saved_size: Some(saved_size),
             has_news: false,
             retired: false,
         })
@@ -261,6 +264,7 @@ impl ForecastActor {
         let every = if self.has_news { SAVE_EVERY } else { SAVE_IDLE_EVERY };
         if now.since(self.saved_at) >= every {
             (self.saved_at, self.saved_size_at, self.has_news) = (now, now, false);
+            self.saved_size = Some(self.size());
             if let Some(call) = self.save() {
                 actix_rt::spawn(call);
             }
