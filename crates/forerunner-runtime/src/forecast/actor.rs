@@ -30,10 +30,12 @@ use crate::{
 
 /// How often the size is written down: what a restart begins with.
 const SAVE_SIZE_EVERY: Duration = Duration::from_secs(10);
-/// How often what was learned is, while there are tasks: a minute of it is soon learned again.
+/// How often what was learned is at most: a minute of it is soon learned again.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// The same without tasks: that nothing came is learned from the time of the next start as well.
+/// The same where little or nothing came, since that is little to lose.
 const SAVE_IDLE_EVERY: Duration = Duration::from_secs(3_600);
+/// So many tasks are worth to be written down after the shorter time, fewer after a longer one in proportion.
+const WORTH_SAVING: u64 = 60;
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
 /// Bytes of context per token, for rules that think in tokens.
@@ -68,8 +70,8 @@ pub(crate) struct ForecastActor {
     saved_at: Timestamp,
     saved_size_at: Timestamp,
     saved_size: Option<SavedSize>,
-    /// Whether there were tasks since what was learned was saved.
-    has_news: bool,
+    /// Tasks that came since what was learned was saved.
+    unsaved_tasks: u64,
     retired: bool,
     metrics: ForecastMetrics,
 }
@@ -110,7 +112,7 @@ impl ForecastActor {
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
             saved_size: Some(saved_size),
-            has_news: false,
+            unsaved_tasks: 0,
             retired: false,
         })
     }
@@ -150,7 +152,7 @@ impl ForecastActor {
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
         self.tell_queue(&seen, &decision);
         self.show(now, span_s, queue, pool, &decision);
-        self.has_news |= seen.arrivals > 0 || seen.completions > 0 || seen.started > 0;
+        self.unsaved_tasks = self.unsaved_tasks.saturating_add(seen.arrivals);
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
     }
@@ -261,9 +263,8 @@ impl ForecastActor {
     }
 
     fn save_if_due(&mut self, now: Timestamp) {
-        let every = if self.has_news { SAVE_EVERY } else { SAVE_IDLE_EVERY };
-        if now.since(self.saved_at) >= every {
-            (self.saved_at, self.saved_size_at, self.has_news) = (now, now, false);
+        if now.since(self.saved_at) >= save_after(self.unsaved_tasks) {
+            (self.saved_at, self.saved_size_at, self.unsaved_tasks) = (now, now, 0);
             self.saved_size = Some(self.size());
             if let Some(call) = self.save() {
                 actix_rt::spawn(call);
@@ -351,6 +352,12 @@ impl ForecastActor {
         ctx.notify(Nudge(Cause::Settings));
         Ok(())
     }
+}
+
+/// How long after the last time what was learned is saved again, if so many tasks came since then.
+fn save_after(tasks: u64) -> Duration {
+    let share = WORTH_SAVING as f64 / tasks.max(1) as f64;
+    SAVE_EVERY.mul_f64(share.max(1.0)).min(SAVE_IDLE_EVERY)
 }
 
 fn within_ceiling(key: &'static str, value: u32, ceiling: u32) -> Result<(), Error> {
@@ -493,5 +500,17 @@ impl Handler<Retire> for ForecastActor {
             let _ = msg.reply.send(());
         };
         ctx.spawn(done.into_actor(self));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_is_saved_the_sooner_the_more_tasks_taught_it() {
+        for (tasks, seconds) in [(0, 3_600), (1, 3_600), (2, 1_800), (30, 120), (60, 60), (u64::MAX, 60)] {
+            assert_eq!(save_after(tasks).as_secs(), seconds, "{tasks} tasks");
+        }
     }
 }
