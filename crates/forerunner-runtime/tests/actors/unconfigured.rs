@@ -41,8 +41,9 @@ async fn tasks_of_a_pool_that_left_the_configuration_are_told_of_cancelled_retri
     assert_eq!(rig.ended(turn).await.state, TaskState::Succeeded);
     rig.handle().pause("old").await.unwrap();
     let (first, second) = (rig.submit("old", "1").await, rig.submit("old", "2").await);
-    let deadline = Some(rig.ended(turn).await.submitted_at + Duration::from_secs(600));
-    let late = rig.handle().submit(NewTask { deadline, ..Running::task("old", "3") }).await.unwrap().task.id;
+    let deadline = rig.ended(turn).await.submitted_at + Duration::from_secs(600);
+    let late =
+        rig.handle().submit(NewTask { deadline: Some(deadline), ..Running::task("old", "3") }).await.unwrap().task.id;
     rig.stop().await;
 
     let rig = start(&store, &["new"]).await;
@@ -58,7 +59,7 @@ async fn tasks_of_a_pool_that_left_the_configuration_are_told_of_cancelled_retri
     assert_eq!(handle.cancel(first).await.unwrap().state, TaskState::Cancelled);
     unconfigured(&rig, 2).await;
     assert_eq!(rig.ended(late).await.state, TaskState::Expired, "whoever waits is told");
-    assert!(rig.ended(late).await.finished_at.unwrap().since(deadline.unwrap()) < Duration::from_secs(1));
+    assert!(rig.ended(late).await.finished_at.unwrap().since(deadline) < Duration::from_secs(1));
     assert_eq!(handle.contexts(Some("old"), None, 10).await.unwrap().contexts.len(), 1);
     handle.delete_context(Some("old"), context.clone()).await.unwrap();
     assert!(handle.delete_context(Some("old"), context).await.is_err(), "it is gone");
