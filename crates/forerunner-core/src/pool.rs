@@ -290,7 +290,7 @@ impl PoolMachine {
         let Some(record) = self.agents.get(&agent) else { return };
         let was_busy = record.task.is_some();
         // That an old agent goes on says nothing about new ones.
-        if was_busy && record.is_unproven() && self.budget.proved(now) {
+        if was_busy && record.is_unproven() && self.budget.proved(record.asked_at, now) {
             self.circuit_reason = None;
         }
         if record.draining || self.stopping {

@@ -128,17 +128,21 @@ impl RestartBudget {
         !was && self.probation(now).is_some()
     }
 
-    /// Notes that an agent proved itself by finishing its first task; returns true if this closed the circuit or ended a
-    /// probation.
-    pub fn proved(&mut self, now: Timestamp) -> bool {
-        let was_limited = self.open_until.is_some() || self.probation(now).is_some();
+    /// Notes that an agent, asked for at `asked_at`, proved itself by finishing its first task; returns true if this closed the
+    /// circuit or ended a probation. That agents can be started is shown by one that was asked for after the last failure.
+    pub fn proved(&mut self, asked_at: Timestamp, now: Timestamp) -> bool {
+        let was_on_probation = self.probation(now).is_some();
+        self.unclear.clear();
+        if self.failures.back().is_some_and(|last| asked_at < *last) {
+            return was_on_probation && self.open_until.is_none();
+        }
         self.in_a_row = 0;
         self.wait_until = None;
-        self.unclear.clear();
-        if self.open_until.take().is_some() {
+        let was_open = self.open_until.take().is_some();
+        if was_open {
             self.failures.clear();
         }
-        was_limited
+        was_open || was_on_probation
     }
 
     /// Returns what is allowed now.
@@ -196,8 +200,19 @@ mod tests {
         assert!(budget.failed(at(5)));
         assert_eq!(budget.allowance(at(6)), Allowance::Open(at(35)));
         assert_eq!(budget.allowance(at(36)), Allowance::Trial);
-        assert!(budget.proved(at(36)));
+        assert!(budget.proved(at(36), at(36)));
         assert_eq!(budget.allowance(at(36)), Allowance::Free);
+    }
+
+    #[test]
+    fn an_agent_from_before_the_failures_does_not_close_the_circuit() {
+        let mut budget = RestartBudget::new(RestartPolicy::default());
+        for second in 0..6 {
+            budget.failed(at(second));
+        }
+        assert!(!budget.proved(at(4), at(7)));
+        assert_eq!(budget.allowance(at(7)), Allowance::Open(at(35)));
+        assert!(budget.proved(at(36), at(37)));
     }
 
     #[test]
@@ -259,8 +274,8 @@ mod tests {
         assert!(matches!(budget.allowance(at(30)), Allowance::Probation(_)));
         assert_eq!(budget.allowance(ends), Allowance::Free);
         budget.died_unclear(at(20));
-        assert!(budget.proved(at(21)));
-        assert_eq!((budget.allowance(at(21)), budget.proved(at(22))), (Allowance::Free, false));
+        assert!(budget.proved(at(0), at(21)));
+        assert_eq!((budget.allowance(at(21)), budget.proved(at(0), at(22))), (Allowance::Free, false));
     }
 
     #[test]
