@@ -101,6 +101,7 @@ fn warm_pool(agents: u32) -> PoolMachine {
         cooldown: std::time::Duration::from_secs(5),
         stop: StopRule::LeastWorth,
         restart: RestartPolicy::default(),
+        max_starting: u32::MAX,
         id_seed: 7,
     };
     let mut pool = PoolMachine::new(rules, agents);

@@ -4,8 +4,11 @@ mod event;
 mod placing;
 mod record;
 mod scaling;
+mod suspects;
 mod warmth;
 
+#[cfg(test)]
+mod suspect_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -16,10 +19,12 @@ use serde::{Deserialize, Serialize};
 pub use event::{PoolAction, PoolEvent};
 pub use placing::Selection;
 pub use record::AgentRecord;
+use record::Blame;
+use suspects::WaitingSuspects;
 use warmth::Warmth;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
+    AgentCounts, AgentId, AgentState, Allowance, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
     placement::{AgentMemory, Held, HeldContext, IdleAgents, Rates},
 };
 
@@ -36,6 +41,8 @@ pub struct PoolRules {
     pub stop: StopRule,
     /// How failed agents are replaced.
     pub restart: RestartPolicy,
+    /// Most agents that start at the same time, at least 1.
+    pub max_starting: u32,
     /// Makes the ids of this pool's agents differ from those of others; any random number.
     pub id_seed: u64,
 }
@@ -76,7 +83,8 @@ pub struct PoolTally {
 ///
 /// Invariants, checked after each step in debug builds:
 /// - the idle index holds exactly the agents in state `ready`;
-/// - a busy agent has a task, any other has none.
+/// - a busy agent has a task, any other has none;
+/// - a suspect waits only while no idle agent may run it.
 #[derive(Debug)]
 pub struct PoolMachine {
     rules: PoolRules,
@@ -89,6 +97,7 @@ pub struct PoolMachine {
     counts: AgentCounts,
     budget: RestartBudget,
     circuit_reason: Option<String>,
+    suspects: WaitingSuspects,
     /// Slots asked of the queue and not yet filled or withdrawn.
     open_slots: usize,
     /// Of those, slots that the queue was asked to forget.
@@ -111,6 +120,7 @@ impl PoolMachine {
             counts: AgentCounts::default(),
             budget: RestartBudget::new(rules.restart),
             circuit_reason: None,
+            suspects: WaitingSuspects::default(),
             open_slots: 0,
             withdrawing: 0,
             next_serial: 0,
@@ -133,7 +143,10 @@ impl PoolMachine {
             PoolEvent::Tick => {}
             PoolEvent::Resize(target) => self.desired = self.clamped(target),
             PoolEvent::Configure { min, max } => self.configure(min, max),
-            PoolEvent::Pause => self.paused = true,
+            PoolEvent::Pause => {
+                self.paused = true;
+                self.release_suspects(actions);
+            }
             PoolEvent::Resume => self.paused = false,
             PoolEvent::Stop => self.stop_all(now, actions),
             PoolEvent::Started { agent, pid } => self.on_started(agent, pid, now, actions),
@@ -143,6 +156,7 @@ impl PoolMachine {
                 self.on_ready(agent, now, actions);
             }
             PoolEvent::Down { agent, reason } => self.on_down(agent, reason, now, actions),
+            PoolEvent::Unwanted(task) => self.release_suspect(task, actions),
             PoolEvent::Withdrawn { asked, got } => {
                 self.withdrawing = self.withdrawing.saturating_sub(asked);
                 self.open_slots = self.open_slots.saturating_sub(got);
@@ -150,6 +164,7 @@ impl PoolMachine {
         }
         if !self.stopping {
             self.rebalance(now, actions);
+            self.place_suspects(now, actions);
         }
         self.ask_for_work(actions);
         self.check_invariants();
@@ -170,12 +185,14 @@ impl PoolMachine {
         self.paused
     }
 
-    /// Returns until when no agent is started, and why, if the circuit is open.
+    /// Returns until when no agent is started, and why, if the circuit is open or new agents are on probation.
     pub fn circuit(&self, now: Timestamp) -> Option<(Timestamp, &str)> {
         let reason = self.circuit_reason.as_deref()?;
         match self.budget.allowance(now) {
-            crate::Allowance::Open(until) => Some((until, reason)),
-            _ => Some((now, reason)),
+            Allowance::Open(until) | Allowance::Probation(until) => Some((until.max(now), reason)),
+            Allowance::Trial => Some((now, reason)),
+            // What was an open circuit by itself became an ordinary pause.
+            Allowance::Free | Allowance::Wait(_) => None,
         }
     }
 
@@ -272,7 +289,8 @@ impl PoolMachine {
     fn on_ready(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let Some(record) = self.agents.get(&agent) else { return };
         let was_busy = record.task.is_some();
-        if was_busy && self.budget.proved() {
+        // That an old agent goes on says nothing about new ones.
+        if was_busy && record.is_unproven() && self.budget.proved(record.asked_at, now) {
             self.circuit_reason = None;
         }
         if record.draining || self.stopping {
@@ -282,6 +300,7 @@ impl PoolMachine {
         self.change(agent, |record| {
             record.tasks += u64::from(was_busy);
             record.task = None;
+            record.has_suspect = false;
             record.state = AgentState::Ready;
             record.last_used = Some(now);
         });
@@ -314,13 +333,18 @@ impl PoolMachine {
             return;
         }
         self.tally.failures += 1;
-        let blamed_on_task = record.state == AgentState::Busy && record.tasks > 0;
-        if !blamed_on_task && self.budget.failed(now) {
-            actions.push(PoolAction::CircuitOpened { reason: reason.clone() });
+        match record.blame() {
+            Blame::Task => return,
+            Blame::Agent if self.budget.failed(now) => {
+                actions.push(PoolAction::CircuitOpened { reason: reason.clone() })
+            }
+            Blame::Unclear if self.budget.died_unclear(now) => {
+                actions.push(PoolAction::ProbationBegan { reason: reason.clone() });
+            }
+            Blame::Agent | Blame::Unclear => {}
         }
-        if !blamed_on_task {
-            self.circuit_reason = matches!(self.budget.allowance(now), crate::Allowance::Open(_)).then_some(reason);
-        }
+        let is_limited = !matches!(self.budget.allowance(now), Allowance::Free | Allowance::Wait(_));
+        self.circuit_reason = is_limited.then_some(reason);
     }
 
     /// Keeps the slots asked of the queue equal to the idle agents.

@@ -6,14 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Timestamp, human_duration};
 
+/// Longest pause between two agents on probation. An open circuit lasts [`RestartPolicy::max_backoff`], but there the agents
+/// do not even start. Here the tasks may be at fault, and a good task waits for the next agent.
+const PROBATION_PAUSE: Duration = Duration::from_secs(1);
+
 /// How a pool replaces agents that fail.
 ///
-/// An agent *fails* when it does not become ready, dies while idle, or dies in its first task. A death in a later task
-/// is blamed on the task, which has a crash limit of its own (see [`crate::RetryPolicy::max_crashes`]).
+/// An agent *fails* when it does not become ready or dies while idle. A death in a task is blamed on the task, which has a
+/// crash limit of its own (see [`crate::RetryPolicy::max_crashes`]), if the agent had finished a task before or the task had
+/// cost an agent before. Any other death in a first task is *unclear*: many of them put new agents on probation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
-    /// Failures within `window` that open the circuit, at least 1.
+    /// Failures within `window` that open the circuit, at least 1. As many unclear deaths put new agents on probation.
     pub intensity: u32,
     /// The window that failures are counted in.
     #[serde(with = "human_duration")]
@@ -69,6 +74,9 @@ pub enum Allowance {
     Open(Timestamp),
     /// The circuit was open: one agent may be started to try.
     Trial,
+    /// One agent that has not finished a task yet may live at a time, and none may be started before this time: too many
+    /// such agents died in tasks that cost no agent before.
+    Probation(Timestamp),
 }
 
 /// Counts failures against a [`RestartPolicy`].
@@ -79,22 +87,32 @@ pub struct RestartBudget {
     in_a_row: u32,
     wait_until: Option<Timestamp>,
     open_until: Option<Timestamp>,
+    /// Unclear deaths since an agent last finished its first task.
+    unclear: VecDeque<Timestamp>,
 }
 
 impl RestartBudget {
     /// A budget with nothing spent.
     pub fn new(policy: RestartPolicy) -> Self {
-        Self { policy, failures: VecDeque::new(), in_a_row: 0, wait_until: None, open_until: None }
+        Self {
+            policy,
+            failures: VecDeque::new(),
+            in_a_row: 0,
+            wait_until: None,
+            open_until: None,
+            unclear: VecDeque::new(),
+        }
     }
 
     /// Notes a failure; returns true if it opened the circuit.
     pub fn failed(&mut self, now: Timestamp) -> bool {
+        let calm = self.policy.window + self.policy.max_backoff;
+        if self.failures.back().is_some_and(|last| now.since(*last) > calm) {
+            self.in_a_row = 0;
+        }
         self.in_a_row = self.in_a_row.saturating_add(1);
-        let doublings = self.in_a_row.saturating_sub(1).min(31);
-        let delay = self.policy.backoff.saturating_mul(1 << doublings).min(self.policy.max_backoff);
-        self.wait_until = Some(now + delay);
-        self.failures.push_back(now);
-        self.forget_old(now);
+        self.wait_until = Some(now + self.doubled(self.in_a_row - 1));
+        note(&mut self.failures, now, self.policy.window);
         let was_open = self.open_until.is_some();
         if was_open || self.failures.len() as u64 > u64::from(self.policy.intensity) {
             self.open_until = Some(now + self.policy.max_backoff);
@@ -102,31 +120,66 @@ impl RestartBudget {
         self.open_until.is_some() && !was_open
     }
 
-    /// Notes that an agent proved itself by finishing a task; returns true if it closed the circuit.
-    pub fn proved(&mut self) -> bool {
+    /// Notes that an agent died in its first task, which had cost no agent before; returns true if this put new agents on
+    /// probation.
+    pub fn died_unclear(&mut self, now: Timestamp) -> bool {
+        let was = self.probation(now).is_some();
+        note(&mut self.unclear, now, self.policy.window);
+        !was && self.probation(now).is_some()
+    }
+
+    /// Notes that an agent, asked for at `asked_at`, proved itself by finishing its first task; returns true if this closed the
+    /// circuit or ended a probation. That agents can be started is shown by one that was asked for after the last failure.
+    pub fn proved(&mut self, asked_at: Timestamp, now: Timestamp) -> bool {
+        let was_on_probation = self.probation(now).is_some();
+        self.unclear.clear();
+        if self.failures.back().is_some_and(|last| asked_at < *last) {
+            return was_on_probation && self.open_until.is_none();
+        }
         self.in_a_row = 0;
         self.wait_until = None;
-        if self.open_until.take().is_some() {
+        let was_open = self.open_until.take().is_some();
+        if was_open {
             self.failures.clear();
-            return true;
         }
-        false
+        was_open || was_on_probation
     }
 
     /// Returns what is allowed now.
     pub fn allowance(&self, now: Timestamp) -> Allowance {
-        match (self.open_until, self.wait_until) {
-            (Some(until), _) if now < until => Allowance::Open(until),
-            (Some(_), _) => Allowance::Trial,
-            (None, Some(until)) if now < until => Allowance::Wait(until),
-            (None, _) => Allowance::Free,
+        match (self.open_until, self.wait_until, self.probation(now)) {
+            (Some(until), ..) if now < until => Allowance::Open(until),
+            (Some(_), ..) => Allowance::Trial,
+            (None, Some(until), _) if now < until => Allowance::Wait(until),
+            (None, _, Some(from)) => Allowance::Probation(from),
+            (None, _, None) => Allowance::Free,
         }
     }
 
-    fn forget_old(&mut self, now: Timestamp) {
-        while self.failures.front().is_some_and(|at| now.since(*at) > self.policy.window) {
-            self.failures.pop_front();
-        }
+    /// Returns when the next agent on probation may start, if new agents are on probation.
+    fn probation(&self, now: Timestamp) -> Option<Timestamp> {
+        let recent = self.unclear.iter().filter(|at| now.since(**at) <= self.policy.window).count();
+        let beyond = u32::try_from(recent).unwrap_or(u32::MAX).checked_sub(self.policy.intensity)?.checked_sub(1)?;
+        self.unclear.back().map(|last| *last + self.doubled(beyond).min(PROBATION_PAUSE))
+    }
+
+    /// Returns when the probation ends by itself, if nothing else happens.
+    pub fn probation_ends(&self, now: Timestamp) -> Option<Timestamp> {
+        self.probation(now)?;
+        let last_of_excess = self.unclear.len().checked_sub(self.policy.intensity as usize + 1)?;
+        self.unclear.get(last_of_excess).map(|at| *at + self.policy.window + Duration::from_micros(1))
+    }
+
+    fn doubled(&self, times: u32) -> Duration {
+        self.policy.backoff.saturating_mul(1 << times.min(31)).min(self.policy.max_backoff)
+    }
+}
+
+/// Adds a time and forgets those that are older than the window.
+fn note(times: &mut VecDeque<Timestamp>, now: Timestamp, window: Duration) {
+    times.push_back(now);
+    while times.front().is_some_and(|at| now.since(*at) > window) {
+        times.pop_front();
     }
 }
 
@@ -147,8 +200,19 @@ mod tests {
         assert!(budget.failed(at(5)));
         assert_eq!(budget.allowance(at(6)), Allowance::Open(at(35)));
         assert_eq!(budget.allowance(at(36)), Allowance::Trial);
-        assert!(budget.proved());
+        assert!(budget.proved(at(36), at(36)));
         assert_eq!(budget.allowance(at(36)), Allowance::Free);
+    }
+
+    #[test]
+    fn an_agent_from_before_the_failures_does_not_close_the_circuit() {
+        let mut budget = RestartBudget::new(RestartPolicy::default());
+        for second in 0..6 {
+            budget.failed(at(second));
+        }
+        assert!(!budget.proved(at(4), at(7)));
+        assert_eq!(budget.allowance(at(7)), Allowance::Open(at(35)));
+        assert!(budget.proved(at(36), at(37)));
     }
 
     #[test]
@@ -170,5 +234,54 @@ mod tests {
         for second in (100..1_000).step_by(10) {
             assert!(!budget.failed(at(second)), "at most four within 30 s");
         }
+    }
+
+    #[test]
+    fn a_failure_after_a_calm_time_is_the_first_in_a_row() {
+        let mut budget = RestartBudget::new(RestartPolicy::default());
+        for second in 0..4 {
+            budget.failed(at(second));
+        }
+        budget.failed(at(3_600));
+        assert_eq!(budget.allowance(at(3_600)), Allowance::Wait(at(3_600) + Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn unclear_deaths_delay_nothing_until_they_are_many() {
+        let mut budget = RestartBudget::new(RestartPolicy::default());
+        for second in 0..5 {
+            assert!(!budget.died_unclear(at(second)));
+            assert_eq!(budget.allowance(at(second)), Allowance::Free);
+        }
+        assert!(budget.died_unclear(at(5)));
+        assert_eq!(budget.allowance(at(5)), Allowance::Probation(at(5) + Duration::from_millis(200)));
+        assert!(!budget.died_unclear(at(6)), "they were on probation already");
+        assert_eq!(budget.allowance(at(6)), Allowance::Probation(at(6) + Duration::from_millis(400)));
+        for second in 7..20 {
+            budget.died_unclear(at(second));
+        }
+        assert_eq!(budget.allowance(at(20)), Allowance::Probation(at(20)), "the pause is a second at most");
+    }
+
+    #[test]
+    fn a_probation_ends_with_a_proof_or_when_its_deaths_are_old() {
+        let mut budget = RestartBudget::new(RestartPolicy::default());
+        for second in 0..6 {
+            budget.died_unclear(at(second));
+        }
+        let ends = budget.probation_ends(at(6)).unwrap();
+        assert_eq!(ends, at(30) + Duration::from_micros(1));
+        assert!(matches!(budget.allowance(at(30)), Allowance::Probation(_)));
+        assert_eq!(budget.allowance(ends), Allowance::Free);
+        budget.died_unclear(at(20));
+        assert!(budget.proved(at(0), at(21)));
+        assert_eq!((budget.allowance(at(21)), budget.proved(at(0), at(22))), (Allowance::Free, false));
+    }
+
+    #[test]
+    fn a_calm_policy_knows_no_probation() {
+        let mut budget = RestartBudget::new(RestartPolicy { intensity: u32::MAX, ..RestartPolicy::default() });
+        assert!((0..1_000).all(|_| !budget.died_unclear(at(0))));
+        assert_eq!(budget.allowance(at(0)), Allowance::Free);
     }
 }

@@ -261,9 +261,15 @@ impl ErrorKind {
         }
     }
 
-    /// Returns whether the attempt took the agent, or its node, down: such a task is quarantined early.
+    /// Returns whether the attempt took the agent, or its node, down: such a task is quarantined early. An agent that broke
+    /// the protocol is stopped, so that it costs the same.
     pub const fn is_crash(self) -> bool {
-        matches!(self, Self::AgentPanicked | Self::AgentLost | Self::NodeLost)
+        matches!(self, Self::AgentPanicked | Self::AgentLost | Self::AgentProtocol | Self::NodeLost)
+    }
+
+    /// Returns whether the attempt may have cost its agent: the agent crashed, or was stopped since it did not end in time.
+    pub const fn costs_agent(self) -> bool {
+        matches!(self, Self::AgentPanicked | Self::AgentLost | Self::AgentProtocol | Self::Timeout)
     }
 }
 
@@ -333,7 +339,7 @@ pub struct Task {
     pub idempotency_key: Option<IdempotencyKey>,
     /// Attempts begun so far.
     pub attempt: u32,
-    /// Attempts that took the agent or the node down.
+    /// Attempts that took the agent or the node down, or made the agent break the protocol.
     pub crashes: u32,
     /// The newest lease.
     pub epoch: LeaseEpoch,
@@ -415,6 +421,16 @@ impl Task {
         }
     }
 
+    /// Returns whether an attempt may have cost an agent, so that the next may cost another. The loss of a node says nothing
+    /// about the tasks that it ran.
+    pub fn is_suspect(&self) -> bool {
+        match self.error.as_ref().map(|error| error.kind) {
+            Some(kind) if kind.costs_agent() => true,
+            Some(ErrorKind::NodeLost) => self.crashes > 1,
+            _ => self.crashes > 0,
+        }
+    }
+
     /// Returns whether `now` is past the deadline.
     pub fn is_past_deadline(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
@@ -473,6 +489,30 @@ mod tests {
         let task = Task::accepted(id, own, now, pool.0, pool.1);
         assert_eq!((task.state, task.run_at, task.submitted_at), (TaskState::Scheduled, later, now));
         assert_eq!((task.timeout, task.retry.max_attempts), (Duration::from_secs(1), 1));
+    }
+
+    #[test]
+    fn a_task_is_suspect_once_it_may_have_cost_an_agent() {
+        use ErrorKind::{AgentError, AgentLost, AgentPanicked, AgentProtocol, NodeLost, Timeout};
+        let now = Timestamp::from_micros(5);
+        let new = NewTask::new(PoolName::new("p").unwrap(), Payload::null());
+        let fresh =
+            Task::accepted(TaskId::from_parts(now, 1), new, now, Duration::from_secs(60), RetryPolicy::default());
+        for (crashes, newest, suspect) in [
+            (0, None, false),
+            (0, Some(AgentError), false),
+            (0, Some(Timeout), true),
+            (1, Some(AgentLost), true),
+            (1, Some(AgentPanicked), true),
+            (1, Some(AgentProtocol), true),
+            (1, Some(AgentError), true),
+            (1, Some(NodeLost), false),
+            (2, Some(NodeLost), true),
+        ] {
+            let error = newest.map(|kind| TaskError::new(kind, "no"));
+            let task = Task { crashes, error, ..fresh.clone() };
+            assert_eq!(task.is_suspect(), suspect, "{crashes} crashes, {newest:?}");
+        }
     }
 
     #[test]

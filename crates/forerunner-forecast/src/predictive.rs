@@ -185,6 +185,11 @@ fn standing(seen: &Observation) -> Standing {
     }
 }
 
+/// Whether the pool has neither tasks nor agents, and none are on their way.
+fn is_empty(seen: &Observation, standing: &Standing) -> bool {
+    seen.arrivals == 0 && standing.in_system() == 0.0 && standing.size() == 0.0
+}
+
 impl Policy for Predictive {
     fn name(&self) -> &'static str {
         "predictive"
@@ -201,10 +206,16 @@ impl Policy for Predictive {
         self.tournament.play(outlook, self.delay_s(), self.memory.service.recent());
         let rule = self.tournament.rule();
         let standing = standing(seen);
-        let needs = rule.needs(&standing, &outlook);
+        let is_asleep = self.memory.desired == 0 && is_empty(seen, &standing);
+        let needs = match is_asleep {
+            true => rule.needs(&standing, &outlook).asleep(&rule),
+            false => rule.needs(&standing, &outlook),
+        };
         let need = bounded(needs.greatest());
         self.memory.hold.push(now, need);
-        let held = self.memory.hold.greatest_since(now - rule.hold_s).map_or(need, |(_, held)| held);
+        // The hold of a rule that has just come into charge may reach back to before the pool was empty.
+        let held = self.memory.hold.greatest_since(now - rule.hold_s).filter(|_| !is_asleep);
+        let held = held.map_or(need, |(_, held)| held);
         let mut wanted = bounded(needs.wanted(held, standing.size()));
         let recalled = self.memory.calendar.recalled().filter(|_| needs.is_recalled(held, standing.size()));
         let need = if recalled.is_some() { wanted } else { need };

@@ -16,7 +16,8 @@ type Pool = web::Path<String>;
 
 pub(crate) async fn list(api: Api) -> Answer {
     let pools = api.handle().pools().await?;
-    Ok(json::ok(&PoolsView { pools }))
+    let unconfigured = api.handle().unconfigured_pools();
+    Ok(json::ok(&PoolsView { pools, unconfigured }))
 }
 
 pub(crate) async fn show(api: Api, pool: Pool) -> Answer {

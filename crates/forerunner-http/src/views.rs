@@ -8,7 +8,7 @@ use forerunner_core::{
     AgentId, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError, TaskId,
     TaskState, Timestamp, human_duration,
 };
-use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus};
+use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -239,6 +239,10 @@ pub(crate) struct ScalerView {
 pub(crate) struct PoolsView {
     /// The pools.
     pub(crate) pools: Vec<PoolStatus>,
+    /// Pools that have unfinished tasks and are in the configuration of no node; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) unconfigured: Vec<UnconfiguredPool>,
 }
 
 /// Agents of a pool.
@@ -306,5 +310,6 @@ pub(crate) struct ReadyView {
     pub(crate) store: &'static str,
     /// What somebody should look at, although the node takes traffic; left out if there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub(crate) warnings: Vec<String>,
 }

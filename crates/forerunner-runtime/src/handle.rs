@@ -43,6 +43,7 @@ use crate::{
         TaskEvent,
     },
     submitting::{Ending, Submitting},
+    unconfigured::Unconfigured,
 };
 
 /// What happens to a task, as it happens. Ends after the event of a terminal state.
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) pools: BTreeMap<PoolName, PoolEntry>,
     /// Speaks with the other nodes, if the store is shared.
     pub(crate) cluster: Option<Addr<ClusterActor>>,
+    /// Pools that have tasks and no actors.
+    pub(crate) unconfigured: Arc<Unconfigured>,
     pub(crate) started_at: Timestamp,
     pub(crate) closed: AtomicBool,
 }
@@ -221,7 +224,7 @@ impl Handle {
     /// As [`Handle::task`].
     pub async fn cancel(&self, id: TaskId) -> Result<Task, Error> {
         let task = self.task(id).await?;
-        let entry = self.entry(task.pool.as_str())?;
+        let Some(entry) = self.shared.pools.get(&task.pool) else { return self.cancel_unconfigured(id).await };
         let (reply, answer) = oneshot::channel();
         entry.queue.do_send(Cancel { task: id, reply });
         answer.await.map_err(|_| entry.unknown())?
@@ -233,7 +236,7 @@ impl Handle {
     /// As [`Handle::task`]; [`Mismatch::WrongState`] for any other task.
     pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
         let task = self.task(id).await?;
-        let entry = self.entry(task.pool.as_str())?;
+        let Some(entry) = self.shared.pools.get(&task.pool) else { return self.retry_unconfigured(id).await };
         let (reply, answer) = oneshot::channel();
         entry.queue.do_send(Redrive { task: id, reply });
         answer.await.map_err(|_| entry.unknown())?
@@ -412,7 +415,8 @@ impl Handle {
             Ok(Err(error)) => reasons.push(error.to_string()),
             Err(_) => reasons.push(format!("the store did not answer within {} s", CHECK_TIMEOUT.as_secs())),
         }
-        let warnings = damage::warning(self.shared.deps.store.damaged()).into_iter().collect();
+        let damaged = damage::warning(self.shared.deps.store.damaged());
+        let warnings = damaged.into_iter().chain(self.shared.unconfigured.warning()).collect();
         Readiness { ready: reasons.is_empty(), reasons, warnings, store: self.shared.deps.store.kind() }
     }
 

@@ -33,6 +33,7 @@ pub mod status;
 mod submitting;
 #[cfg(feature = "test-util")]
 pub mod testkit;
+mod unconfigured;
 mod watch;
 
 pub use clock::{SystemClock, VirtualClock};
@@ -45,6 +46,6 @@ pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, Que
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus,
     HistoryPoint, Inputs, Mode, NodeStatus, PoolHistory, PoolPatch, PoolState, PoolStatus, Readiness, Recent,
-    SizeChange, Submitted, TaskEvent, TaskEventKind, WaitSummary,
+    SizeChange, Submitted, TaskEvent, TaskEventKind, UnconfiguredPool, WaitSummary,
 };
 pub use submitting::{Ending, Submitting};

@@ -54,6 +54,7 @@ metrics_list! {
     SERVICE Histogram "forerunner_task_service_seconds" ["pool"] "Time of an attempt on its agent.";
     DEPTH Gauge "forerunner_queue_depth" ["pool"] "Tasks that an agent could take now.";
     WAITING Gauge "forerunner_queue_waiting" ["pool"] "Tasks that wait, delayed ones included.";
+    UNCONFIGURED Gauge "forerunner_unconfigured_pool_tasks" ["pool"] "Unfinished tasks of pools that are not in the configuration.";
     RUNNING Gauge "forerunner_tasks_running" ["pool"] "Tasks on an agent.";
     AGENTS Gauge "forerunner_agents" ["pool", "state"] "Agents by state.";
     DESIRED Gauge "forerunner_agents_desired" ["pool"] "Agents wanted.";
@@ -177,6 +178,16 @@ pub fn show_log_lines_lost(lines: u64) {
 /// Counts a submission that did not get as far as the queue.
 pub(crate) fn refused(pool: &str, reason: &'static str) {
     counter!(REFUSED, "pool" => pool.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Shows how many unfinished tasks a pool has that is not configured.
+pub(crate) fn unconfigured(pool: &PoolName, tasks: u64) {
+    gauge!(UNCONFIGURED, "pool" => pool.to_string()).set(tasks as f64);
+}
+
+/// Counts an end of a task of a pool without a queue.
+pub(crate) fn finished(pool: &PoolName, state: TaskState) {
+    counter!(FINISHED, "pool" => pool.to_string(), "state" => state.as_str()).increment(1);
 }
 
 /// What placements count.

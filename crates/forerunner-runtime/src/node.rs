@@ -23,7 +23,7 @@ use crate::{
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
         said::{SaidBox, keep_said},
-        settings::{Bounds, Changed},
+        settings::Changed,
     },
     contexts::{ContextBook, NodeContexts, Prefetches},
     damage,
@@ -37,6 +37,8 @@ use crate::{
     },
     queue::{QueueActor, messages::AttachQueue},
     spec::PoolSpec,
+    status::PoolPatch,
+    unconfigured::{Unconfigured, Watch},
     watch::WatchBoard,
 };
 
@@ -179,7 +181,16 @@ impl Node {
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
         }
-        let shared = Shared { deps, ids, pools, cluster, started_at: now, closed: AtomicBool::new(false) };
+        let unconfigured = Arc::<Unconfigured>::default();
+        let watch = Watch {
+            deps: deps.clone(),
+            found: unconfigured.clone(),
+            configured: pools.keys().cloned().collect(),
+            cluster: cluster.clone(),
+        };
+        upkeep.push(tokio::spawn(watch.run()));
+        let closed = AtomicBool::new(false);
+        let shared = Shared { deps, ids, pools, cluster, unconfigured, started_at: now, closed };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping, upkeep })
     }
 
@@ -257,17 +268,20 @@ async fn start_pool(
 async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<Changed, Error> {
     let changed = Changed::load(&*node.store, &spec.name).await?;
     let mut settings = spec.settings.clone();
-    if let Some(Bounds { min, max }) = changed.bounds {
-        (settings.min, settings.max) = (min, max);
-    }
+    let ceiling = settings.ceiling();
+    // The ceiling is that of the configuration, whatever the bounds are now.
+    settings.patch_max = Some(ceiling);
+    let PoolPatch { min, max, .. } = changed.patch().clamped(ceiling, &spec.name);
+    (settings.min, settings.max) = (min.unwrap_or(settings.min), max.unwrap_or(settings.max));
     settings.mode = changed.mode.unwrap_or(settings.mode);
     match settings.validate() {
-        Ok(()) if settings != spec.settings => {
+        Ok(()) => {
             let (min, max, mode) = (settings.min, settings.max, settings.mode);
-            tracing::info!(pool = %spec.name, min, max, ?mode, "as was set for all nodes, and not as configured");
+            if (min, max, mode) != (spec.settings.min, spec.settings.max, spec.settings.mode) {
+                tracing::info!(pool = %spec.name, min, max, ?mode, "as was set for all nodes, and not as configured");
+            }
             spec.settings = settings;
         }
-        Ok(()) => {}
         Err(error) => {
             tracing::warn!(pool = %spec.name, %error, "what was set for all nodes does not fit: as configured")
         }
@@ -349,7 +363,7 @@ fn start_forecast(
 
 async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
     let Some(text) = node.store.note(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
-    match serde_json::from_str(&text) {
+    match SavedHistory::from_note(&text) {
         Ok(saved) => {
             let size = node.store.note(SavedSize::key(&spec.name)).await?;
             Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))

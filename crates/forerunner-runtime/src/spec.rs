@@ -17,6 +17,11 @@ pub struct PoolSettings {
     pub min: u32,
     /// Most agents.
     pub max: u32,
+    /// The highest `max` that a change at run time may set: `max` as configured unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_max: Option<u32>,
+    /// Most agents that start at the same time on one node.
+    pub max_starting: u32,
     /// Share of tasks that is to start on time, and what on time means.
     pub on_time: OnTime,
     /// The rule that sizes the pool.
@@ -49,6 +54,8 @@ impl Default for PoolSettings {
         Self {
             min: 1,
             max: 16,
+            patch_max: None,
+            max_starting: 32,
             on_time: OnTime::default(),
             policy: PolicyKind::default(),
             mode: Mode::Act,
@@ -172,6 +179,14 @@ impl PoolSettings {
         if self.max == 0 || self.max > Self::MAX_AGENTS {
             return refuse("max", self.max.to_string(), format!("use 1 to {}", Self::MAX_AGENTS));
         }
+        let ceiling = self.ceiling();
+        if !(self.max..=Self::MAX_AGENTS).contains(&ceiling) {
+            let rule = format!("use max = {} to {}", self.max, Self::MAX_AGENTS);
+            return refuse("patch_max", ceiling.to_string(), rule);
+        }
+        if self.max_starting == 0 {
+            return refuse("max_starting", "0".into(), "use 1 or more".into());
+        }
         if let PolicyKind::Fixed { size } = self.policy
             && !(self.min..=self.max).contains(&size)
         {
@@ -194,6 +209,11 @@ impl PoolSettings {
             return refuse("task.timeout", "0s".into(), "use more than 0s".into());
         }
         self.restart.validate()
+    }
+
+    /// Returns the highest `max` that a change at run time may set.
+    pub fn ceiling(&self) -> u32 {
+        self.patch_max.unwrap_or(self.max)
     }
 
     /// Returns the bounds a policy works within.

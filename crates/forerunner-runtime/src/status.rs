@@ -9,6 +9,7 @@ use forerunner_core::{
     placement::PlacementRecord,
 };
 use forerunner_forecast::{Decision, Forecast, Objective};
+use forerunner_store::TaskCounts;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::history::{HistoryPoint, PoolHistory, Recent, SizeChange, WaitSummary};
@@ -258,6 +259,40 @@ pub struct ForecastPoint {
     pub starting: u32,
 }
 
+/// A pool that has unfinished tasks and is in the configuration of no node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UnconfiguredPool {
+    /// Its name.
+    pub name: PoolName,
+    /// Always false: the pool is apart from those that are configured.
+    pub configured: bool,
+    /// Tasks that wait for an agent.
+    pub queued: u64,
+    /// Tasks that wait for their time.
+    pub scheduled: u64,
+    /// Tasks that a node runs, or ran when it was lost.
+    pub running: u64,
+}
+
+impl UnconfiguredPool {
+    pub(crate) fn new(name: PoolName, counts: &TaskCounts) -> Self {
+        let of = |state| counts.by_state.get(&state).copied().unwrap_or_default();
+        Self {
+            name,
+            configured: false,
+            queued: of(TaskState::Queued),
+            scheduled: of(TaskState::Scheduled),
+            running: of(TaskState::Running),
+        }
+    }
+
+    /// Returns how many of its tasks have not ended.
+    pub const fn unfinished(&self) -> u64 {
+        self.queued + self.scheduled + self.running
+    }
+}
+
 /// A change to a running pool. What is left out stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -269,6 +304,26 @@ pub struct PoolPatch {
     pub max: Option<u32>,
     /// Whether decisions are carried out.
     pub mode: Option<Mode>,
+}
+
+impl PoolPatch {
+    /// The same with bounds that are no higher than `ceiling`: it comes from a store, or a node, that does not know this
+    /// node's configuration.
+    pub(crate) fn clamped(self, ceiling: u32, pool: &PoolName) -> Self {
+        let clamped =
+            Self { min: self.min.map(|min| min.min(ceiling)), max: self.max.map(|max| max.min(ceiling)), ..self };
+        if clamped != self {
+            tracing::warn!(
+                %pool,
+                min = ?self.min,
+                max = ?self.max,
+                ceiling,
+                "what was set for all nodes is more than this node's configuration allows, and is cut to that; raise \
+                 patch_max, or set bounds within it"
+            );
+        }
+        clamped
+    }
 }
 
 /// What became of a submission.

@@ -58,6 +58,7 @@ macro_rules! store_conformance {
             a_closed_store_says_so
             priorities_come_first_and_then_the_first_due
             a_claim_takes_no_more_than_it_may_and_only_from_its_pool
+            pools_with_tasks_are_those_with_unfinished_ones
             a_look_shows_what_would_be_claimed_and_hands_nothing_out
             a_take_leases_what_it_names_and_what_is_still_there
             a_look_knows_version_and_size_of_a_context

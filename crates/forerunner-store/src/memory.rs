@@ -169,6 +169,10 @@ impl Store for MemoryStore {
         self.run(|state| state.counts(&pool))
     }
 
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        self.run(|state| state.pools_with_tasks())
+    }
+
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
         self.run(|state| state.context(read))
     }

@@ -346,6 +346,10 @@ impl Store for PostgresStore {
         self.ask(Ask::Backlog(pool))
     }
 
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        self.ask(Ask::PoolsWithTasks)
+    }
+
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
         self.ask(Ask::Context(read))
     }

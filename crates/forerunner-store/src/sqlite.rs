@@ -304,6 +304,10 @@ impl Store for SqliteStore {
         self.write(Kind::Look, Weight::default(), pool, |tx, pool| tx.counts(pool))
     }
 
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        self.write(Kind::Look, Weight::default(), (), |tx, ()| Ok(tx.pools_with_tasks()))
+    }
+
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
         self.read(move |connection| contexts::read(connection, &read))
     }

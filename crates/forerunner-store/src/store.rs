@@ -121,6 +121,12 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
 
+    /// Lists the pools that have tasks that have not ended, by name; none if the store cannot tell. The cost grows with the
+    /// pools, not with their tasks.
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Counts what of a pool can be claimed now, as [`Store::counts`] does, but at a cost that does not grow without bound: a
     /// store may stop at 100,000.
     fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {

@@ -50,6 +50,8 @@ pub enum PoolEvent {
         /// The contexts that it holds now, unless they are those it told of last.
         memory: Option<Box<AgentMemory>>,
     },
+    /// A task is to stop. Matters if it waits for an agent: what runs is stopped by its agent.
+    Unwanted(TaskId),
     /// An agent is gone.
     Down {
         /// The agent.
@@ -90,6 +92,12 @@ pub enum PoolAction {
     Withdraw(usize),
     /// Send [`PoolEvent::Tick`] at this time, or sooner.
     Wake(Timestamp),
+    /// Tell the operator that new agents died in tasks that cost none before: they are started one at a time until one of
+    /// them finishes a task.
+    ProbationBegan {
+        /// Why the last one died.
+        reason: String,
+    },
     /// Tell the operator that agents failed too often.
     CircuitOpened {
         /// Why the last one failed.

@@ -72,7 +72,9 @@ impl PoolMachine {
             return;
         }
         let mut warm = Vec::new();
-        for task in tasks {
+        let (suspects, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.is_suspect());
+        suspects.into_iter().for_each(|task| self.keep_back(task));
+        for task in others {
             // A task without a context, in a pool where nobody holds one, pays for this question only.
             if task.context.is_some() || !self.warmth.is_empty() {
                 warm.push(task);
@@ -105,8 +107,20 @@ impl PoolMachine {
         actions.extend(left.map(|place| PoolAction::Release(tasks[place].clone())));
     }
 
+    /// Gives a task to this idle agent, whatever others there are.
+    pub(super) fn place_on(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let candidates = [self.candidate(&task)];
+        let (agents, states) = (vec![agent], vec![Agent::Idle]);
+        let scene = Scene { tasks: &candidates, agents, states, rates: self.warmth.rates(), now };
+        let fit = self.fit(&scene, 0, 0);
+        let record = task.context.clone().map(|context| self.record(&scene, 0, context, (agent, fit)));
+        self.begin(agent, task, now, actions);
+        actions.extend(record.map(|record| PoolAction::Placed(Box::new(record))));
+    }
+
     fn begin(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
         self.change(agent, |record| {
+            record.has_suspect = task.is_suspect();
             record.task = Some(task.id);
             record.state = AgentState::Busy;
             record.context.clone_from(&task.context);

@@ -11,6 +11,8 @@ pub struct AgentRecord {
     pub state: AgentState,
     /// The task it runs.
     pub task: Option<TaskId>,
+    /// Whether that task may have cost an agent before: see [`crate::Task::is_suspect`].
+    pub has_suspect: bool,
     /// The context it holds, or is being given.
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
@@ -31,11 +33,37 @@ pub struct AgentRecord {
     pub pid: Option<u32>,
 }
 
+/// Whose fault it is that an agent is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It did not start, or died without a task.
+    Agent,
+    /// It had done tasks before, or the task had cost an agent before.
+    Task,
+    /// Both were new.
+    Unclear,
+}
+
 impl AgentRecord {
+    /// Returns whether it has not finished a task yet.
+    pub const fn is_unproven(&self) -> bool {
+        self.tasks == 0
+    }
+
+    /// Whose fault it is if the agent is gone now.
+    pub(super) const fn blame(&self) -> Blame {
+        match self.state {
+            AgentState::Busy if self.has_suspect || !self.is_unproven() => Blame::Task,
+            AgentState::Busy => Blame::Unclear,
+            _ => Blame::Agent,
+        }
+    }
+
     pub(super) const fn starting(now: Timestamp) -> Self {
         Self {
             state: AgentState::Starting,
             task: None,
+            has_suspect: false,
             context: None,
             context_bytes: 0,
             draining: false,

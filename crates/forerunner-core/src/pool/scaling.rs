@@ -40,9 +40,14 @@ impl PoolMachine {
         let (allowed, wake) = match self.budget.allowance(now) {
             Allowance::Free => (missing, None),
             Allowance::Trial => (missing.min(1).saturating_sub(self.counts.starting), None),
-            Allowance::Wait(until) | Allowance::Open(until) => (0, Some(until)),
+            Allowance::Probation(from) if from <= now => {
+                (1_u32.saturating_sub(self.unproven()), self.budget.probation_ends(now))
+            }
+            Allowance::Wait(until) | Allowance::Open(until) | Allowance::Probation(until) => (0, Some(until)),
         };
-        for _ in 0..allowed {
+        // Cold starts are processor time: many at once are late together.
+        let room = self.rules.max_starting.max(1).saturating_sub(self.counts.starting);
+        for _ in 0..allowed.min(room) {
             let agent = self.next_id(now);
             self.agents.insert(agent, AgentRecord::starting(now));
             self.counts.starting += 1;
@@ -50,6 +55,14 @@ impl PoolMachine {
             actions.push(PoolAction::Spawn(agent));
         }
         actions.extend(wake.map(PoolAction::Wake));
+    }
+
+    /// Agents that start or live, are to stay, and have not finished a task yet.
+    fn unproven(&self) -> u32 {
+        let staying = |record: &&AgentRecord| {
+            matches!(record.state, AgentState::Starting | AgentState::Ready | AgentState::Busy) && !record.draining
+        };
+        self.agents.values().filter(staying).filter(|record| record.is_unproven()).count() as u32
     }
 
     fn next_id(&mut self, now: Timestamp) -> AgentId {
@@ -114,6 +127,7 @@ impl PoolMachine {
         self.change(agent, |record| {
             record.tasks += u64::from(record.task.is_some());
             record.task = None;
+            record.has_suspect = false;
             record.last_used = Some(now);
         });
         match self.stopping {
@@ -146,6 +160,7 @@ impl PoolMachine {
     /// Stops every agent: idle and starting ones at once, busy ones after their task.
     pub(super) fn stop_all(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
         self.stopping = true;
+        self.release_suspects(actions);
         let agents: Vec<_> = self.agents.iter().map(|(agent, record)| (*agent, record.state)).collect();
         for (agent, state) in agents {
             match state {

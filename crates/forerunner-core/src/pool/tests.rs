@@ -11,7 +11,7 @@ pub(super) const fn at(secs: i64) -> Timestamp {
 
 pub(super) fn rules(min: u32, max: u32) -> PoolRules {
     let (stop, restart) = (StopRule::LeastWorth, RestartPolicy::default());
-    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, id_seed: 7 }
+    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, id_seed: 7 }
 }
 
 pub(super) fn machine(min: u32, max: u32) -> PoolMachine {
@@ -135,6 +135,9 @@ fn a_lost_agent_is_replaced_after_its_backoff_and_its_task_is_settled() {
     let agent = run(&mut pool, task(1, None), at(1));
     let actions = pool.step(down(agent, "killed"), at(2));
     assert!(matches!(&actions[0], PoolAction::Lost { reason, .. } if reason == "killed"), "{actions:?}");
+    let replaced = spawned(&actions);
+    assert_eq!(replaced.len(), 1, "one death is not enough to blame the agents for");
+    let actions = pool.step(down(replaced[0], "no model"), at(2));
     let wake = actions.iter().find_map(|action| if let PoolAction::Wake(at) = action { Some(*at) } else { None });
     assert_eq!(spawned(&pool.step(PoolEvent::Tick, wake.unwrap())).len(), 1);
 }
@@ -255,7 +258,8 @@ mod laws {
                     Move::Assign if open > 0 => {
                         open -= 1;
                         serial += 1;
-                        let task = task(serial, None);
+                        let mut task = task(serial, None);
+                        Arc::make_mut(&mut task).crashes = u32::from(serial % 3 == 0);
                         out.insert(task.id);
                         queue.push(PoolEvent::Assigned(vec![task]));
                     }
@@ -293,8 +297,8 @@ mod laws {
                     let (min, max) = pool.bounds();
                     prop_assert!((min..=max).contains(&pool.desired()));
                     prop_assert!(pool.counts().size() <= max.max(pool.desired()));
-                    let running: std::collections::HashSet<_> = pool.agents().filter_map(|(_, record)| record.task).collect();
-                    prop_assert_eq!(&running, &out, "every task that is out is with exactly one agent");
+                    let running: std::collections::HashSet<_> = pool.agents().filter_map(|(_, record)| record.task).chain(pool.waiting_suspects()).collect();
+                    prop_assert_eq!(&running, &out, "every task that is out is with exactly one agent, or waits for one");
                 }
             }
         }

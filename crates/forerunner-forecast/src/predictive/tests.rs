@@ -104,6 +104,29 @@ fn a_pool_with_few_tasks_shrinks_again() {
     assert_eq!(last, Some(1));
 }
 
+/// As seen with rules that keep a spare agent, or hold for long, and come into charge hours after the last task.
+#[test]
+fn an_empty_pool_stays_empty_without_a_task_whichever_rule_comes_into_charge() {
+    let empty = PolicyLimits { min: 0, ..limits() };
+    let mut policy = Predictive::new(PredictiveSettings::default(), empty).expect("valid");
+    let mut ready = run(&mut policy, 0, 400, 4).desired;
+    let quiet = |t: u32, ready| Observation { t: f64::from(t), ready, ..Observation::default() };
+    let mut now = 400;
+    while ready > 0 {
+        now += 1;
+        ready = policy.decide(&quiet(now, ready)).desired;
+        assert!(now < 4_000, "it is let go empty");
+    }
+    let mut rule = 0;
+    while policy.tournament.put_in_charge(rule) {
+        (rule, now) = (rule + 1, now + 1);
+        let decision = policy.decide(&quiet(now, 0));
+        assert_eq!((decision.desired, decision.reason), (0, ReasonCode::Steady), "{decision:?}");
+    }
+    let woken = policy.decide(&Observation { arrivals: 1, queue_depth: 1, ..quiet(now + 1, 0) });
+    assert!(woken.desired >= 1, "a task wakes it: {woken:?}");
+}
+
 #[test]
 fn a_bound_is_the_reason_only_while_it_is_in_the_way() {
     let mut policy =

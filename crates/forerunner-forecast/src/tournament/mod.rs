@@ -128,6 +128,13 @@ impl Tournament {
         Rule { margin: rule.margin + self.scores.ease * (bolder - rule.margin), ..rule }
     }
 
+    /// Puts the rule at this place in charge; false if there are fewer.
+    #[cfg(test)]
+    pub fn put_in_charge(&mut self, rule: usize) -> bool {
+        (self.scores.chosen, self.scores.ease) = (rule.min(self.rules.len() - 1), 0.0);
+        rule < self.rules.len()
+    }
+
     /// Takes in what the real pool saw between `from` and `to`.
     pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
         if !self.resting {

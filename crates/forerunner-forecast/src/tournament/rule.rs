@@ -125,6 +125,15 @@ impl Needs {
         held.max(self.on_the_way.min(size)).max(self.recalled)
     }
 
+    /// What is left of them in a pool that was let go empty and has no task. In silence no average rises, so that only another
+    /// rule in charge could ask for an agent; what came at this time of a period or a day before is no such reason.
+    pub fn asleep(self, rule: &Rule) -> Self {
+        match rule.source {
+            Source::Rate(RECALL) => self,
+            _ => Self { forecast: 0.0, backlog: 0.0, on_the_way: 0.0, ..self },
+        }
+    }
+
     /// Whether more agents are wanted because of what came at this time of days before.
     pub fn is_recalled(&self, held: f64, size: f64) -> bool {
         let today = Self { recalled: 0.0, ..*self };

@@ -106,7 +106,7 @@ impl ClusterActor {
         let (deps, begun) = (self.deps.clone(), Instant::now());
         let (started_at, term) = (self.started_at, self.leads);
         let call = async move {
-            let (report, plan) = gather(started_at, reports.await);
+            let (report, plan) = gather(started_at, term.is_some(), reports.await);
             let plan = term.map(|term| Plan { term, text: text(&plan) });
             let beat = Beat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
             // Whether the time can be told, the beat says as well.
@@ -141,12 +141,18 @@ impl ClusterActor {
         self.nodes = reports.iter().map(|(node, report)| self.status(*node, report, beaten.leader.node)).collect();
         let mut plan: PlanText = beaten.plan.and_then(|plan| serde_json::from_str(&plan.text).ok()).unwrap_or_default();
         for (name, pool) in &self.pools {
-            let others = reports.iter().filter(|(node, _)| *node != self.deps.node);
-            let others = others.filter_map(|(node, report)| report.pools.get(name).map(|pool| (*node, pool.clone())));
+            let holders: BTreeMap<NodeId, &PoolReport> =
+                reports.iter().filter_map(|(node, report)| Some((*node, report.pools.get(name)?))).collect();
+            let planner = planner_of(beaten.leader.node, self.deps.node, &holders);
+            let plan = match planner == beaten.leader.node {
+                true => plan.remove(name),
+                false => holders.get(&planner).and_then(|report| report.plan.clone()),
+            };
+            let others = holders.into_iter().filter(|(node, _)| *node != self.deps.node);
             pool.standing.do_send(Standing {
-                leads: leads.is_some(),
-                others: others.collect(),
-                plan: plan.remove(name),
+                leads: planner == self.deps.node,
+                others: others.map(|(node, report)| (node, report.clone())).collect(),
+                plan,
                 beat: ctx.address().recipient(),
             });
         }
@@ -276,17 +282,35 @@ impl ClusterActor {
     }
 }
 
+/// Which node plans for a pool: the leader, unless it does not have the pool, in which case no plan of its would come. Then it
+/// is the first of those that do.
+fn planner_of(leader: NodeId, this: NodeId, holders: &BTreeMap<NodeId, &PoolReport>) -> NodeId {
+    match leader == this || holders.contains_key(&leader) {
+        true => leader,
+        // This node has it, whether or not its report has arrived.
+        false => holders.keys().copied().chain([this]).min().unwrap_or(this),
+    }
+}
+
 /// What the pools report, for the other nodes, and what their forecasts plan.
 fn gather(
     started_at: Timestamp,
+    leads: bool,
     reports: Vec<(PoolName, Result<Reported, actix::MailboxError>)>,
 ) -> (NodeReport, PlanText) {
     let mut pools = BTreeMap::<PoolName, PoolReport>::new();
     let mut plans = PlanText::new();
     for (name, reported) in reports {
         let Ok(Reported { report, plan }) = reported else { continue };
-        plans.extend(plan.map(|plan| (name.clone(), plan)));
-        pools.insert(name, report);
+        // A node that plans in the place of the leader tells of it in its own report.
+        let plan = match leads {
+            true => {
+                plans.extend(plan.map(|plan| (name.clone(), plan)));
+                None
+            }
+            false => plan,
+        };
+        pools.insert(name, PoolReport { plan, ..report });
     }
     (NodeReport { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, pools }, plans)
 }
@@ -341,5 +365,28 @@ impl Handler<Leave> for ClusterActor {
             let _ = msg.reply.send(());
         };
         ctx.spawn(left.into_actor(self));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_planned_by_the_leader_or_by_the_first_node_that_has_it() {
+        let node = |n| NodeId::from_parts(Timestamp::from_micros(n), 1);
+        let report = PoolReport::default();
+        // Leader, this node, nodes whose reports have the pool → who plans.
+        for (leader, this, holders, planner) in [
+            (1, 1, vec![], 1),
+            (1, 2, vec![1, 2], 1),
+            (1, 2, vec![2, 3], 2),
+            (1, 3, vec![2, 3], 2),
+            (1, 3, vec![], 3),
+            (1, 2, vec![3], 2),
+        ] {
+            let holders = holders.into_iter().map(|n| (node(n), &report)).collect();
+            assert_eq!(planner_of(node(leader), node(this), &holders), node(planner));
+        }
     }
 }

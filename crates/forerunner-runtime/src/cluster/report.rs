@@ -33,6 +33,9 @@ pub(crate) struct PoolReport {
     /// Since the node started.
     pub(crate) totals: Totals,
     pub(crate) recent: Recent,
+    /// What this node plans for the pool, in the place of a leader that does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<PoolPlan>,
 }
 
 impl PoolReport {

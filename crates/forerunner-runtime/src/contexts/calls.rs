@@ -16,12 +16,10 @@ impl Handle {
     /// # Errors
     /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Error::Store`].
     pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
-        for entry in self.candidates(pool)? {
-            let name = entry.deps.name.clone();
-            let filter = ContextFilter { pool: name, context: Some(id.clone()), after: None, limit: 1 };
+        for (pool, entry) in self.candidates(pool)? {
+            let filter = ContextFilter { pool: pool.clone(), context: Some(id.clone()), after: None, limit: 1 };
             let Some(found) = self.shared.deps.store.contexts(filter).await?.pop() else { continue };
-            let agents = entry.ask(&entry.pool, ListAgents).await?.0;
-            return Ok(status(found, entry, &agents));
+            return Ok(status(found, pool, &agents_of(entry).await?));
         }
         Err(self.no_context(pool, id))
     }
@@ -38,19 +36,22 @@ impl Handle {
         limit: usize,
     ) -> Result<ContextPage, Error> {
         let mut page = ContextPage::default();
-        for entry in self.candidates(pool)? {
-            let name = &entry.deps.name;
+        for (name, entry) in self.candidates(pool)? {
             let after = match &after {
-                Some((last, _)) if name < last => continue,
-                Some((last, id)) if name == last => Some(id.clone()),
+                Some((last, _)) if name < *last => continue,
+                Some((last, id)) if name == *last => Some(id.clone()),
                 _ => None,
             };
             // One more than asked tells whether another page follows.
             let left = limit + 1 - page.contexts.len();
+            let is_first_page = after.is_none();
             let filter = ContextFilter { pool: name.clone(), context: None, after, limit: left };
             let found = self.shared.deps.store.contexts(filter).await?;
-            let agents = if found.is_empty() { Vec::new() } else { entry.ask(&entry.pool, ListAgents).await?.0 };
-            page.contexts.extend(found.into_iter().map(|found| status(found, entry, &agents)));
+            if found.is_empty() && is_first_page && entry.is_none() && pool.is_some() {
+                return Err(self.no_pool(name.as_str()));
+            }
+            let agents = if found.is_empty() { Vec::new() } else { agents_of(entry).await? };
+            page.contexts.extend(found.into_iter().map(|found| status(found, name.clone(), &agents)));
             if page.contexts.len() > limit {
                 page.more = true;
                 page.contexts.truncate(limit);
@@ -66,14 +67,15 @@ impl Handle {
     /// # Errors
     /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Mismatch::ContextInUse`], [`Error::Store`].
     pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
-        for entry in self.candidates(pool)? {
-            let name = &entry.deps.name;
+        for (name, entry) in self.candidates(pool)? {
             match self.shared.deps.store.delete_context(name.clone(), id.clone()).await? {
                 Err(Mismatch::NoContext { .. }) => {}
                 Err(mismatch) => return Err(mismatch.into()),
                 Ok(()) => {
-                    self.shared.deps.contexts.forget(name, &id);
-                    entry.pool.do_send(ForgetContext(id));
+                    self.shared.deps.contexts.forget(&name, &id);
+                    if let Some(entry) = entry {
+                        entry.pool.do_send(ForgetContext(id));
+                    }
                     return Ok(());
                 }
             }
@@ -90,6 +92,10 @@ impl Handle {
     }
 
     fn no_context(&self, pool: Option<&str>, context: ContextId) -> Error {
+        match pool {
+            Some(pool) if !self.shared.pools.contains_key(pool) => return self.no_pool(pool),
+            _ => {}
+        }
         let pool = pool.and_then(|pool| PoolName::new(pool).ok()).or_else(|| self.pool_names().into_iter().next());
         match pool {
             Some(pool) => Mismatch::NoContext { pool, context }.into(),
@@ -97,19 +103,33 @@ impl Handle {
         }
     }
 
-    fn candidates(&self, pool: Option<&str>) -> Result<Vec<&PoolEntry>, Error> {
-        match pool {
-            Some(pool) => Ok(vec![self.entry(pool)?]),
-            None => Ok(self.shared.pools.values().collect()),
+    /// The pool that was asked for, or all: also one that is not configured any more, since its contexts are still stored.
+    fn candidates(&self, pool: Option<&str>) -> Result<Vec<(PoolName, Option<&PoolEntry>)>, Error> {
+        let pools = &self.shared.pools;
+        if let Some(pool) = pool {
+            let name = PoolName::new(pool).map_err(|_| self.no_pool(pool))?;
+            let entry = pools.get(&name);
+            return Ok(vec![(name, entry)]);
         }
+        let removed = self.unconfigured_pools().into_iter().map(|pool| (pool.name, None));
+        let mut all: Vec<_> = pools.iter().map(|(name, entry)| (name.clone(), Some(entry))).chain(removed).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(all)
     }
 }
 
-fn status(found: ContextSummary, entry: &PoolEntry, agents: &[AgentStatus]) -> ContextStatus {
+async fn agents_of(entry: Option<&PoolEntry>) -> Result<Vec<AgentStatus>, Error> {
+    match entry {
+        Some(entry) => Ok(entry.ask(&entry.pool, ListAgents).await?.0),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn status(found: ContextSummary, pool: PoolName, agents: &[AgentStatus]) -> ContextStatus {
     let is_warm = |(context, version): &(ContextId, u64)| *context == found.context && *version >= found.version;
     let warm = agents.iter().filter(|agent| agent.holds.iter().any(is_warm));
     ContextStatus {
-        pool: entry.deps.name.clone(),
+        pool,
         version: found.version,
         size_bytes: found.size_bytes,
         items: found.items,

@@ -30,8 +30,12 @@ use crate::{
 
 /// How often the size is written down: what a restart begins with.
 const SAVE_SIZE_EVERY: Duration = Duration::from_secs(10);
-/// How often what was learned is: some hundred kilobytes, of which a minute is soon learned again.
+/// How often what was learned is at most: a minute of it is soon learned again.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// The same where little or nothing came, since that is little to lose.
+const SAVE_IDLE_EVERY: Duration = Duration::from_secs(3_600);
+/// So many tasks are worth to be written down after the shorter time, fewer after a longer one in proportion.
+const WORTH_SAVING: u64 = 60;
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
 /// Bytes of context per token, for rules that think in tokens.
@@ -66,6 +70,8 @@ pub(crate) struct ForecastActor {
     saved_at: Timestamp,
     saved_size_at: Timestamp,
     saved_size: Option<SavedSize>,
+    /// Tasks that came since what was learned was saved.
+    unsaved_tasks: u64,
     retired: bool,
     metrics: ForecastMetrics,
 }
@@ -80,6 +86,9 @@ impl ForecastActor {
         let limits = deps.settings.limits();
         let mut policy = deps.make_policy(limits)?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
+        // A pool that never had another size than its least has nothing to write down.
+        let least = SavedSize { desired: limits.min, seq: 0 };
+        let saved_size = saved.as_ref().map_or(least, |saved| SavedSize { desired: saved.desired, seq: saved.seq });
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
         tracing::info!(pool = %deps.name, policy = policy.name(), restored, "the forecast begins");
@@ -102,7 +111,8 @@ impl ForecastActor {
             // The first time comes sooner: a size alone is nothing to go on from.
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
-            saved_size: None,
+            saved_size: Some(saved_size),
+            unsaved_tasks: 0,
             retired: false,
         })
     }
@@ -142,6 +152,7 @@ impl ForecastActor {
         self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
         self.tell_queue(&seen, &decision);
         self.show(now, span_s, queue, pool, &decision);
+        self.unsaved_tasks = self.unsaved_tasks.saturating_add(seen.arrivals);
         self.carry_out(now, cause, &seen, pool, decision);
         self.save_if_due(now);
     }
@@ -252,8 +263,9 @@ impl ForecastActor {
     }
 
     fn save_if_due(&mut self, now: Timestamp) {
-        if now.since(self.saved_at) >= SAVE_EVERY {
-            (self.saved_at, self.saved_size_at) = (now, now);
+        if now.since(self.saved_at) >= save_after(self.unsaved_tasks) {
+            (self.saved_at, self.saved_size_at, self.unsaved_tasks) = (now, now, 0);
+            self.saved_size = Some(self.size());
             if let Some(call) = self.save() {
                 actix_rt::spawn(call);
             }
@@ -291,7 +303,7 @@ impl ForecastActor {
         // What was learned is as old as the last look, and the time of day must not be lost at a restart.
         let at = self.decided_at.unwrap_or(self.begun);
         let saved = SavedHistory { at, policy, text, desired, seq };
-        let text = serde_json::to_string(&saved).ok()?;
+        let text = saved.to_note()?;
         let call = self.deps.node.store.put_note(SavedHistory::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
         Some(async move {
@@ -305,6 +317,9 @@ impl ForecastActor {
     fn checked(&self, patch: PoolPatch) -> Result<PolicyLimits, Error> {
         let min = patch.min.unwrap_or(self.limits.min);
         let max = patch.max.unwrap_or(self.limits.max);
+        let ceiling = self.deps.settings.ceiling();
+        within_ceiling("min", min, ceiling)?;
+        within_ceiling("max", max, ceiling)?;
         // A fixed size is brought within bounds that change: it was within those of the settings.
         let policy = PolicyKind::default();
         let settings = crate::spec::PoolSettings { min, max, policy, ..self.deps.settings.clone() };
@@ -337,6 +352,20 @@ impl ForecastActor {
         ctx.notify(Nudge(Cause::Settings));
         Ok(())
     }
+}
+
+/// How long after the last time what was learned is saved again, if so many tasks came since then.
+fn save_after(tasks: u64) -> Duration {
+    let share = WORTH_SAVING as f64 / tasks.max(1) as f64;
+    SAVE_EVERY.mul_f64(share.max(1.0)).min(SAVE_IDLE_EVERY)
+}
+
+fn within_ceiling(key: &'static str, value: u32, ceiling: u32) -> Result<(), Error> {
+    if value <= ceiling {
+        return Ok(());
+    }
+    let rule = format!("use at most {ceiling}, the most that the configuration allows, or raise patch_max there");
+    Err(forerunner_core::Error::Setting { key, value: value.to_string(), rule }.into())
 }
 
 impl Actor for ForecastActor {
@@ -451,6 +480,7 @@ impl Handler<Follow> for ForecastActor {
     type Result = ();
 
     fn handle(&mut self, Follow(patch): Follow, ctx: &mut Self::Context) {
+        let patch = patch.clamped(self.deps.settings.ceiling(), &self.deps.name);
         if let Err(error) = self.change(patch, ctx) {
             tracing::warn!(pool = %self.deps.name, %error, "what another node set cannot be followed");
         }
@@ -470,5 +500,17 @@ impl Handler<Retire> for ForecastActor {
             let _ = msg.reply.send(());
         };
         ctx.spawn(done.into_actor(self));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_is_saved_the_sooner_the_more_tasks_taught_it() {
+        for (tasks, seconds) in [(0, 3_600), (1, 3_600), (2, 1_800), (30, 120), (60, 60), (u64::MAX, 60)] {
+            assert_eq!(save_after(tasks).as_secs(), seconds, "{tasks} tasks");
+        }
     }
 }

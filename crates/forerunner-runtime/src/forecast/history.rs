@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use forerunner_core::{PoolName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::packed::{pack, unpack};
 use crate::status::{DecisionRecord, ForecastPoint, SizeChange};
 
 /// Decisions kept.
@@ -102,8 +103,8 @@ fn push_bounded<T>(ring: &mut VecDeque<T>, item: T, most: usize) {
     ring.push_back(item);
 }
 
-/// What survives a restart, as kept in the store.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What survives a restart.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SavedHistory {
     /// When the policy last looked before it was saved.
     pub(crate) at: Timestamp,
@@ -117,9 +118,40 @@ pub(crate) struct SavedHistory {
     pub(crate) seq: u64,
 }
 
+/// The same as kept in the store.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredHistory {
+    at: Timestamp,
+    policy: String,
+    /// The text as it is, from a version before it was packed.
+    text: String,
+    #[serde(default)]
+    packed: Option<String>,
+    desired: u32,
+    seq: u64,
+}
+
 impl SavedHistory {
     pub(crate) fn key(pool: &PoolName) -> String {
         format!("pool/{pool}/history")
+    }
+
+    /// Returns it as kept in the store.
+    pub(crate) fn to_note(&self) -> Option<String> {
+        let Self { at, policy, text, desired, seq } = self;
+        let (policy, packed) = (policy.clone(), Some(pack(text)));
+        let stored = StoredHistory { at: *at, policy, text: String::new(), packed, desired: *desired, seq: *seq };
+        serde_json::to_string(&stored).ok()
+    }
+
+    /// Reads it from what is kept in the store. What cannot be unpacked is an empty text, which no policy goes on from.
+    ///
+    /// # Errors
+    /// When the note is no such JSON.
+    pub(crate) fn from_note(note: &str) -> Result<Self, serde_json::Error> {
+        let StoredHistory { at, policy, text, packed, desired, seq } = serde_json::from_str(note)?;
+        let text = packed.map_or(text, |packed| unpack(&packed).unwrap_or_default());
+        Ok(Self { at, policy, text, desired, seq })
     }
 
     /// The same with the size of a later time.
@@ -220,6 +252,22 @@ mod tests {
         }
         let (changes, more) = history.changes(Timestamp::default());
         assert_eq!((changes.len(), changes[299].seq, more), (300, 400, true));
+    }
+
+    #[test]
+    fn a_note_is_read_back_also_one_of_a_version_that_did_not_pack() {
+        let saved = SavedHistory {
+            at: Timestamp::from_micros(5),
+            policy: "predictive".to_owned(),
+            text: "{\"rates\":[0,0]}".to_owned(),
+            desired: 5,
+            seq: 7,
+        };
+        assert_eq!(SavedHistory::from_note(&saved.to_note().unwrap()).unwrap(), saved);
+        let plain =
+            serde_json::json!({ "at": saved.at, "policy": saved.policy, "text": saved.text, "desired": 5, "seq": 7 });
+        assert_eq!(SavedHistory::from_note(&plain.to_string()).unwrap(), saved);
+        assert!(SavedHistory::from_note("{").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod actor;
 mod history;
 pub(crate) mod messages;
+mod packed;
 mod timeline;
 
 pub(crate) use actor::{ForecastActor, ForecastLinks};

@@ -80,6 +80,7 @@ impl PoolActor {
             cooldown: settings.cooldown,
             stop: settings.scale_down,
             restart: settings.restart,
+            max_starting: settings.max_starting,
             id_seed: deps.seed,
         };
         Self {
@@ -131,6 +132,11 @@ impl PoolActor {
                     pool = %self.deps.name,
                     reason,
                     "agents fail too often: none is started for a while; see `restart` in the configuration"
+                ),
+                PoolAction::ProbationBegan { reason } => tracing::warn!(
+                    pool = %self.deps.name,
+                    reason,
+                    "new agents die in their first tasks: one at a time is started until one of them finishes a task"
                 ),
             }
         }
@@ -379,9 +385,10 @@ impl Handler<AgentDown> for PoolActor {
 impl Handler<StopTask> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, StopTask { task, why }: StopTask, _: &mut Self::Context) {
-        if let Some(actor) = self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
-            actor.do_send(StopRun { task, why });
+    fn handle(&mut self, StopTask { task, why }: StopTask, ctx: &mut Self::Context) {
+        match self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
+            Some(actor) => actor.do_send(StopRun { task, why }),
+            None => self.apply(PoolEvent::Unwanted(task), ctx),
         }
     }
 }

@@ -122,7 +122,13 @@ impl QueueActor {
                 self.metrics.retried.increment(1);
                 self.deps.admission.reenter(1);
             }
-            Next::Release => self.deps.admission.reenter(1),
+            Next::Release => {
+                self.deps.admission.reenter(1);
+                if task.is_past_deadline(now) {
+                    // No claim takes it any more: it is left to a sweep.
+                    self.apply(QueueEvent::Due(now), ctx);
+                }
+            }
         }
         if let Some(due) = settled.run_at {
             self.apply(QueueEvent::Due(due), ctx);

@@ -152,3 +152,59 @@ async fn tasks_that_another_node_took_do_not_fill_the_queue_of_the_one_that_acce
     first.stop().await;
     second.stop().await;
 }
+
+#[actix_rt::test]
+async fn a_pool_that_the_leader_does_not_have_is_planned_by_one_that_has_it() {
+    tokio::time::pause();
+    let site = Site::new(6);
+    let other = Rig::new().pool("q", script(), |pool| (pool.min, pool.max) = (1, 12));
+    let leader = other.shared(site.store.clone(), &site.clock).start().await;
+    sleep(5).await;
+    assert!(itself(&leader).await.leads);
+    let (first, second) = (site.node(script()).await, site.node(script()).await);
+    sleep(20).await;
+    assert_eq!((agents(&first).await, agents(&second).await), (3, 3));
+    let task = second.submit("p", "1").await;
+    assert_eq!(second.ended(task).await.state, TaskState::Succeeded);
+    let task = first.submit("p", "1").await;
+    let cancelled = leader.handle().cancel(task).await.unwrap();
+    assert_eq!(cancelled.id, task, "also a node without the pool can be asked to cancel");
+    assert!(leader.handle().unconfigured_pools().is_empty(), "another node has it");
+    first.stop().await;
+    sleep(10).await;
+    assert_eq!(agents(&second).await, 6, "who has the pool goes on");
+    for node in [leader, second] {
+        node.stop().await;
+    }
+}
+
+#[actix_rt::test]
+async fn bounds_that_another_node_set_are_cut_to_what_this_one_may_have() {
+    use forerunner_runtime::PoolPatch;
+
+    tokio::time::pause();
+    let site = Site::new(6);
+    let wide = Rig::new().forecast(&site.forecast).pool("p", script(), |pool| {
+        (pool.min, pool.max, pool.patch_max) = (1, 12, Some(20));
+    });
+    let wide = wide.shared(site.store.clone(), &site.clock).start().await;
+    let narrow = site.node(script()).await;
+    sleep(5).await;
+    let patch = PoolPatch { min: Some(2), max: Some(20), ..PoolPatch::default() };
+    wide.handle().configure("p", patch).await.unwrap();
+    sleep(5).await;
+    let bounds = async |node: &Running| {
+        let pool = node.handle().pool("p").await.unwrap();
+        (pool.min, pool.max)
+    };
+    assert_eq!((bounds(&wide).await, bounds(&narrow).await), ((2, 20), (2, 12)));
+    narrow.stop().await;
+    let narrow = site.node(script()).await;
+    sleep(5).await;
+    assert_eq!(bounds(&narrow).await, (2, 12), "also after a restart");
+    let back = PoolPatch { max: Some(13), ..PoolPatch::default() };
+    assert!(narrow.handle().configure("p", back).await.is_err());
+    for node in [wide, narrow] {
+        node.stop().await;
+    }
+}

@@ -34,6 +34,7 @@ impl Store for KeptOpen {
         task(task: TaskId) -> StoreFuture<Option<Task>>;
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
+        pools_with_tasks() -> StoreFuture<Vec<PoolName>>;
         context(read: ContextRead) -> StoreFuture<Option<StoredContext>>;
         contexts(filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;
         rebase(base: ContextBase) -> StoreFuture<bool>;

@@ -11,3 +11,4 @@ mod queue;
 mod scaling;
 mod supervision;
 mod suspects;
+mod unconfigured;

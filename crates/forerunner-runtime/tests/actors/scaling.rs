@@ -151,8 +151,31 @@ async fn bounds_can_be_changed_while_the_pool_runs() {
     rig.until_ready("p", 1).await;
     rig.handle().configure("p", PoolPatch { min: Some(3), ..PoolPatch::default() }).await.unwrap();
     rig.until_ready("p", 3).await;
-    let refused = rig.handle().configure("p", PoolPatch { min: Some(9), ..PoolPatch::default() }).await;
-    assert!(refused.unwrap_err().to_string().contains("use at most max = 4"));
+    let refused = async |min, max| {
+        let patch = PoolPatch { min, max, ..PoolPatch::default() };
+        rig.handle().configure("p", patch).await.unwrap_err().to_string()
+    };
+    assert!(refused(Some(4), Some(3)).await.contains("use at most max = 3"));
+    for (min, max) in [(Some(9), None), (None, Some(5)), (Some(100_000), Some(100_000))] {
+        let error = refused(min, max).await;
+        assert!(error.contains("use at most 4, the most that the configuration allows, or raise patch_max"), "{error}");
+    }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_configuration_that_says_so_lets_a_pool_grow_beyond_its_own_bounds() {
+    tokio::time::pause();
+    let script = Script::always(Act::Echo);
+    let settings = |pool: &mut forerunner_runtime::PoolSettings| {
+        (pool.min, pool.max, pool.patch_max) = (1, 4, Some(6));
+    };
+    let rig = Rig::new().pool("p", script, settings).start().await;
+    let six = PoolPatch { min: Some(6), max: Some(6), ..PoolPatch::default() };
+    rig.handle().configure("p", six).await.unwrap();
+    rig.until_ready("p", 6).await;
+    let seven = PoolPatch { max: Some(7), ..PoolPatch::default() };
+    assert!(rig.handle().configure("p", seven).await.is_err());
     rig.stop().await;
 }
 

@@ -118,3 +118,76 @@ async fn a_task_that_is_put_off_has_time_to_run_before_its_deadline() {
     assert_eq!((ended.state, ended.crashes), (TaskState::Succeeded, 1));
     rig.stop().await;
 }
+
+/// As long as poison comes, and whichever way it costs agents: on a pool that has proved nothing, and on one of one agent.
+#[actix_rt::test]
+async fn urgent_tasks_wait_for_seconds_at_most_beside_poison() {
+    use forerunner_core::{NewTask, Priority};
+
+    tokio::time::pause();
+    for (agents, act) in
+        [(4, Act::Die("killed".into())), (1, Act::Die("killed".into())), (4, Act::Panic("boom".into()))]
+    {
+        let script = Script::choosing(move |job| if job.input.as_str() == "1" { Act::Echo } else { act.clone() });
+        let script = script.cold_start("300ms").service("5ms");
+        let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (agents, agents)).start().await;
+        let mut urgent = Vec::new();
+        for round in 0..60 {
+            submit(&rig, "\"poison\"", 6).await;
+            if round >= 20 {
+                let task = NewTask { priority: Priority::MAX, ..Running::task("p", "1") };
+                urgent.push(rig.handle().submit(task).await.unwrap().task.id);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        for task in urgent {
+            let task = rig.ended(task).await;
+            assert_eq!((task.state, task.attempt), (TaskState::Succeeded, 1));
+            assert!(took(&task) < Duration::from_secs(3), "{agents} agents: {:?}", took(&task));
+        }
+        rig.stop().await;
+    }
+}
+
+/// A task that hangs holds its agent for its timeout, twice and more: never all of them.
+#[actix_rt::test]
+async fn tasks_that_hang_again_leave_an_agent_to_the_others() {
+    use forerunner_core::NewTask;
+
+    tokio::time::pause();
+    let script = Script::choosing(|job| if job.input.as_str() == "1" { Act::Echo } else { Act::HangDeaf });
+    let rig = Rig::new().pool("p", script.cold_start("300ms"), |pool| (pool.min, pool.max) = (3, 3)).start().await;
+    for _ in 0..6 {
+        let hangs = NewTask { timeout: Some(Duration::from_secs(30)), ..Running::task("p", "\"hang\"") };
+        rig.handle().submit(hangs).await.unwrap();
+    }
+    // All first tries are over by now, and further ones have begun.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    for _ in 0..20 {
+        let task = rig.submit("p", "1").await;
+        let task = rig.ended(task).await;
+        assert!(took(&task) < Duration::from_secs(2), "{:?}", took(&task));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_suspect_that_waits_for_an_agent_is_cancelled_at_once() {
+    use forerunner_core::NewTask;
+
+    tokio::time::pause();
+    let script = Script::choosing(|job| if job.attempt == 1 { Act::Die("killed".into()) } else { Act::Hang });
+    let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (2, 2)).start().await;
+    let task = || NewTask { timeout: Some(Duration::from_secs(3_600)), ..Running::task("p", "1") };
+    let tasks = [rig.handle().submit(task()).await.unwrap(), rig.handle().submit(task()).await.unwrap()];
+    // One of them runs, and the other one waits for the agent that is left to others.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let busy = rig.count("p", forerunner_core::AgentState::Busy).await;
+    assert_eq!(busy, 1);
+    for task in tasks {
+        rig.handle().cancel(task.task.id).await.unwrap();
+        assert_eq!(rig.ended(task.task.id).await.state, TaskState::Cancelled);
+    }
+    rig.stop().await;
+}

@@ -46,6 +46,30 @@ pub async fn a_claim_takes_no_more_than_it_may_and_only_from_its_pool<F: Future<
     assert!(lab.store.settle(vec![]).await.unwrap().is_empty());
 }
 
+/// Waiting, delayed and running tasks make a pool one with tasks; ended ones do not.
+pub async fn pools_with_tasks_are_those_with_unfinished_ones<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let names = async || {
+        let names = lab.store.pools_with_tasks().await.unwrap();
+        names.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(names().await.is_empty());
+    let (first, _) = lab.enqueue(lab.task(1)).await;
+    lab.enqueue(Task { pool: pool("other"), run_at: at(50), ..lab.task(1) }).await;
+    let own = lab.task(1).pool.to_string();
+    let mut both = vec![own.clone(), "other".to_owned()];
+    both.sort();
+    assert_eq!(names().await, both);
+    assert_eq!(lab.claim_ids(1, 2).await, [first]);
+    assert_eq!(names().await, both, "one that runs has not ended");
+    lab.store
+        .rescue(crate::Rescue::AllBut { node: forerunner_core::NodeId::from_parts(at(1), 99), now: at(3) })
+        .await
+        .unwrap();
+    lab.store.cancel(first, at(4)).await.unwrap().unwrap();
+    assert_eq!(names().await, ["other"]);
+}
+
 /// `run_at`, and the sweep that looks at it.
 pub async fn a_delayed_task_waits_for_its_time<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);

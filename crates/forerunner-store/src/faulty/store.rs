@@ -234,6 +234,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Counts, |store| store.counts(pool))
     }
 
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        self.through(Verb::Counts, Store::pools_with_tasks)
+    }
+
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
         self.through(Verb::Context, |store| store.context(read))
     }

@@ -2,7 +2,7 @@
 
 use forerunner_core::{IdempotencyKey, PoolName, Task, TaskState};
 
-use super::state::State;
+use super::state::{Pool, State};
 use crate::{KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
 
 impl State {
@@ -32,6 +32,16 @@ impl State {
             claimable: pool.claimable as u64,
             next_due: pool.scheduled.first().map(|spot| spot.due),
         }
+    }
+
+    pub fn pools_with_tasks(&self) -> Vec<PoolName> {
+        let is_unfinished = |state: &TaskState| !state.is_terminal();
+        let has_some = |pool: &&Pool| {
+            TaskState::ALL.into_iter().filter(is_unfinished).any(|state| pool.counts[state as usize] > 0)
+        };
+        let mut names: Vec<_> = self.pools.iter().filter(has_some).map(|pool| pool.name.clone()).collect();
+        names.sort();
+        names
     }
 }
 

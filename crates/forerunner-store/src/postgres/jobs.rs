@@ -36,6 +36,7 @@ pub(super) enum Ask {
     TasksOf(Vec<TaskId>),
     Tasks(TaskFilter),
     Counts(PoolName),
+    PoolsWithTasks,
     Backlog(PoolName),
     Context(ContextRead),
     Contexts(ContextFilter),
@@ -81,16 +82,18 @@ impl Ask {
 
     /// Whether it changes nothing, so that it may be asked twice.
     pub fn only_reads(&self) -> bool {
-        use Ask::{Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, Task, Tasks, TasksOf, Time};
+        use Ask::{
+            Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, PoolsWithTasks, Task, Tasks, TasksOf, Time,
+        };
         matches!(self, Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..))
-            || matches!(self, Contexts(_) | Look(_) | Note(_) | Time)
+            || matches!(self, Contexts(_) | Look(_) | Note(_) | PoolsWithTasks | Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
     pub fn walks_an_index(&self) -> bool {
-        use Ask::{Assign, Backlog, Claim, Leases, Look, Rescue, Settle, Take};
+        use Ask::{Assign, Backlog, Claim, Leases, Look, PoolsWithTasks, Rescue, Settle, Take};
         matches!(self, Claim(_) | Take(..) | Look(_) | Settle(_) | Assign(_))
-            || matches!(self, Rescue(_) | Leases(..) | Backlog(_))
+            || matches!(self, Rescue(_) | Leases(..) | Backlog(_) | PoolsWithTasks)
     }
 
     /// Whether it may take so long that nothing is to wait for the locks of its group: it reads past what a vacuum left.
@@ -112,13 +115,14 @@ impl Ask {
     /// calls, and what may take a while or comes from a clock.
     pub fn lane(&self) -> usize {
         use Ask::{
-            Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, Purge, Renew, Sweep, Time,
+            Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, PoolsWithTasks, Purge,
+            Renew, Sweep, Time,
         };
         match self {
             Claim(_) => 1,
             Enqueue(batch) if batch.iter().all(is_plain) => 1,
             Beat(_) | Renew(..) | Leave(_) | Sweep(..) | Purge(..) => 2,
-            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) => 2,
+            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) | PoolsWithTasks => 2,
             _ => 0,
         }
     }
@@ -356,6 +360,7 @@ impl Tx<'_> {
             Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
+            Ask::PoolsWithTasks => Box::new(self.pools_with_tasks().await?),
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
             Ask::Context(read) => Box::new(self.context(read).await?),
             Ask::Contexts(filter) => Box::new(self.contexts(filter).await?),

@@ -58,6 +58,21 @@ impl Tx<'_> {
         Ok(counts)
     }
 
+    /// Hops from pool to pool along the index.
+    pub async fn pools_with_tasks(&self) -> Sql<Vec<PoolName>> {
+        let sql = "WITH RECURSIVE p AS ((SELECT pool FROM tasks ORDER BY pool LIMIT 1) UNION ALL SELECT (SELECT t.pool \
+                   FROM tasks t WHERE t.pool > p.pool ORDER BY t.pool LIMIT 1) FROM p WHERE p.pool IS NOT NULL) \
+                   SELECT pool FROM p WHERE EXISTS (SELECT 1 FROM tasks t WHERE t.pool = p.pool AND t.state < 3)";
+        let rows = self.query(sql, &[]).await?;
+        let mut names = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // A name that is none is of no pool that could be configured.
+            names.extend(PoolName::new(get::<String>(row, 0)?).ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+
     pub async fn task(&self, task: TaskId) -> Sql<Option<Task>> {
         const SQL: &str = concat!(
             "SELECT ",

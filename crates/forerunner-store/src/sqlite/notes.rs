@@ -3,7 +3,7 @@
 use forerunner_core::{PoolName, TaskState};
 use rusqlite::params;
 
-use super::{failure::Sql, rows::run, tx::Tx};
+use super::{cache::PoolCache, failure::Sql, rows::run, tx::Tx};
 use crate::TaskCounts;
 
 impl Tx<'_> {
@@ -31,5 +31,15 @@ impl Tx<'_> {
         let is_delayed = count_of(TaskState::Scheduled) > 0;
         let next_due = if is_delayed { self.next_run_at(number)? } else { None };
         Ok(TaskCounts { by_state, claimable, next_due })
+    }
+
+    pub fn pools_with_tasks(&self) -> Vec<PoolName> {
+        let is_unfinished = |state: &TaskState| !state.is_terminal();
+        let has_some = |pool: &&PoolCache| {
+            TaskState::ALL.into_iter().filter(is_unfinished).any(|state| pool.counts[state as usize] > 0)
+        };
+        let mut names: Vec<_> = self.cache.pools.iter().filter(has_some).map(|pool| pool.name.clone()).collect();
+        names.sort();
+        names
     }
 }

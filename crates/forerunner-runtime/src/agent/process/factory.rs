@@ -40,7 +40,7 @@ impl ProcessFactory {
 
     /// Starts a child and answers once it is warm. Dropping the future kills the child and its group.
     ///
-    /// The child is killed as well when the thread that polls this future ends.
+    /// The child is killed as well when this process ends.
     ///
     /// # Errors
     /// When the program cannot be started, ends, or does not answer `initialize` properly within `start_timeout`.
@@ -51,7 +51,7 @@ impl ProcessFactory {
         let owner = Account::of(&spec).map_err(cannot)?.map(|account| account.owner);
         let dictionary = dictionary.and_then(|dictionary| file.of(dictionary, &seat.agent.to_string(), owner));
         let dictionary = dictionary.as_deref();
-        let mut link = Link::open(Arc::clone(&spec), &seat.agent.to_string()).map_err(cannot)?;
+        let mut link = Link::open(Arc::clone(&spec), seat.agent.to_string()).await.map_err(cannot)?;
         let begun = Instant::now();
         let mut answer =
             link.ask("initialize", &introduction(&spec, &seat, dictionary, PROTOCOL_VERSION), spec.start_timeout).await;

@@ -16,6 +16,7 @@ use super::{
     group::ProcessGroup,
     line::{LineReader, Unreadable},
     protocol::{Message, RpcError, parse_line, request_line},
+    spawner,
     stderr::StderrTail,
 };
 use crate::agent::AgentError;
@@ -96,8 +97,9 @@ pub(super) struct Moved {
 
 impl Link {
     /// Starts the child. `name` is part of the name of its directory.
-    pub(super) fn open(spec: Arc<ProcessSpec>, name: &str) -> io::Result<Self> {
-        let (group, pipes) = ProcessGroup::spawn(&spec, name)?;
+    pub(super) async fn open(spec: Arc<ProcessSpec>, name: String) -> io::Result<Self> {
+        let for_child = Arc::clone(&spec);
+        let (group, pipes) = spawner::spawn(move || ProcessGroup::spawn(&for_child, &name)).await?;
         let allowance = Allowance::new(spec.max_output_bytes, "while it started");
         Ok(Self {
             stdin: Some(pipes.stdin),
@@ -210,6 +212,8 @@ impl Link {
                 None => None,
             };
             tokio::select! {
+                // After a time in which this thread was busy elsewhere, all is ready at once: the time is up last.
+                biased;
                 read = self.stdout.fill(), if !self.is_silent => {
                     match read {
                         Ok(Some(count)) => self.note_read(count)?,

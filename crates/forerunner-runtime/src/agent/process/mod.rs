@@ -30,6 +30,7 @@ mod protocol;
 mod refusal;
 mod sandbox;
 mod secret;
+mod spawner;
 mod spec;
 mod stderr;
 #[cfg(test)]

@@ -89,7 +89,7 @@ async fn an_agent_has_a_directory_of_its_own_or_the_one_it_is_given() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn no_agent_outlives_the_thread_that_drives_it() {
+async fn no_agent_outlives_the_runtime_that_drives_it() {
     let rig = Rig::python("hello()\ntime.sleep(1000)");
     let rig = rig.with(|spec| spec.cwd = Some(std::env::temp_dir()));
     let spec = rig.spec.clone();
@@ -97,8 +97,10 @@ async fn no_agent_outlives_the_thread_that_drives_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let driver = runtime.block_on(ProcessFactory::new(spec).unwrap().launch(seat())).unwrap();
         let pid = driver.pid().unwrap();
-        // As if the node was killed: nothing is dropped.
-        std::mem::forget((driver, runtime));
+        runtime.spawn(async move {
+            let _driver = driver;
+            std::future::pending::<()>().await;
+        });
         pid
     });
     let pid = thread.join().unwrap();

@@ -1,0 +1,138 @@
+//! Suspects: tasks that may have cost an agent before. Which agents may run them, and those that wait for one.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{AgentRecord, PoolAction, PoolMachine};
+use crate::{AgentId, AgentState, Allowance, Task, TaskId, Timestamp};
+
+/// Most suspects that a pool keeps back. Beyond that they take any idle agent, since a task that went back to the queue would
+/// be its first one again.
+const MOST_WAITING: usize = 1_024;
+/// Most bytes of their inputs.
+const MOST_WAITING_BYTES: usize = 16 << 20;
+
+/// Leased suspects that no agent may run yet, the one that came first at the front.
+#[derive(Debug, Default)]
+pub(super) struct WaitingSuspects {
+    tasks: VecDeque<Arc<Task>>,
+    input_bytes: usize,
+    /// When a suspect last went to an agent on probation.
+    tried_on_probation: Option<Timestamp>,
+}
+
+impl WaitingSuspects {
+    fn push(&mut self, task: Arc<Task>) {
+        self.input_bytes += task.input.len();
+        self.tasks.push_back(task);
+    }
+
+    fn take(&mut self, place: usize) -> Option<Arc<Task>> {
+        let task = self.tasks.remove(place)?;
+        self.input_bytes -= task.input.len();
+        Some(task)
+    }
+
+    fn is_full(&self) -> bool {
+        self.tasks.len() > MOST_WAITING || self.input_bytes > MOST_WAITING_BYTES
+    }
+}
+
+impl PoolMachine {
+    /// Returns the tasks that wait for an agent that may run them, though they are leased.
+    pub fn waiting_suspects(&self) -> impl Iterator<Item = TaskId> {
+        self.suspects.tasks.iter().map(|task| task.id)
+    }
+
+    pub(super) fn keep_back(&mut self, task: Arc<Task>) {
+        self.suspects.push(task);
+    }
+
+    /// Hands back a task that waits for an agent, if it does: it is to stop.
+    pub(super) fn release_suspect(&mut self, task: TaskId, actions: &mut Vec<PoolAction>) {
+        let place = self.suspects.tasks.iter().position(|waiting| waiting.id == task);
+        actions.extend(place.and_then(|place| self.suspects.take(place)).map(PoolAction::Release));
+    }
+
+    pub(super) fn release_suspects(&mut self, actions: &mut Vec<PoolAction>) {
+        while let Some(task) = self.suspects.take(0) {
+            actions.push(PoolAction::Release(task));
+        }
+    }
+
+    /// Gives waiting suspects to agents as far as these may run them, in the order in which they came.
+    pub(super) fn place_suspects(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        if self.suspects.tasks.is_empty() {
+            return;
+        }
+        self.release_expired(now, actions);
+        while let Some(task) = self.suspects.tasks.front().cloned() {
+            let is_full = self.suspects.is_full();
+            let agent = self.agent_for(&task, is_full, now);
+            if agent.is_none() && !is_full {
+                break;
+            }
+            self.suspects.take(0);
+            match agent {
+                Some(agent) => self.try_suspect(agent, task, now, actions),
+                None => actions.push(PoolAction::Release(task)),
+            }
+        }
+        self.wake_for_suspects(now, actions);
+    }
+
+    fn try_suspect(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let is_unproven = self.agents.get(&agent).is_some_and(AgentRecord::is_unproven);
+        if is_unproven && self.is_probation(now) {
+            self.suspects.tried_on_probation = Some(now);
+        }
+        self.place_on(agent, task, now, actions);
+    }
+
+    /// The idle agent for a suspect: one that has proved itself if there is one, of these one that holds its context. `anyhow`
+    /// asks for an agent even if all should be left to other tasks.
+    fn agent_for(&self, task: &Task, anyhow: bool, now: Timestamp) -> Option<AgentId> {
+        if !anyhow && !self.is_one_left_for_others() {
+            return None;
+        }
+        let may_try = anyhow || self.may_try_on_probation(now);
+        let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Ready);
+        let allowed = idle.filter(|(_, record)| may_try || !record.is_unproven());
+        let holds = |agent: &AgentId| task.context.as_ref().is_some_and(|id| self.warmth.holders(id).contains(agent));
+        let best =
+            allowed.max_by_key(|(agent, record)| (!record.is_unproven(), holds(agent), record.idle_since(), **agent));
+        best.map(|(agent, _)| *agent)
+    }
+
+    /// Whether an agent is left for tasks that cost none so far while one more suspect runs. A pool that wants one agent has
+    /// none to leave: there the pauses between the tries of suspects are for the others.
+    fn is_one_left_for_others(&self) -> bool {
+        let suspects = self.agents.values().filter(|record| record.has_suspect && record.state == AgentState::Busy);
+        self.desired <= 1 || suspects.count() as u32 + 1 < self.counts.size()
+    }
+
+    fn is_probation(&self, now: Timestamp) -> bool {
+        matches!(self.budget.allowance(now), Allowance::Probation(_))
+    }
+
+    /// While new agents are on probation, good tasks prove them. A suspect would prove nothing, and if the agents are at fault
+    /// it would lose its last tries: so it has one try in as long as an open circuit lasts.
+    fn may_try_on_probation(&self, now: Timestamp) -> bool {
+        !self.is_probation(now) || self.next_try_on_probation().is_none_or(|at| at <= now)
+    }
+
+    fn next_try_on_probation(&self) -> Option<Timestamp> {
+        self.suspects.tried_on_probation.map(|at| at + self.rules.restart.max_backoff)
+    }
+
+    fn release_expired(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        while let Some(place) = self.suspects.tasks.iter().position(|task| task.is_past_deadline(now)) {
+            actions.extend(self.suspects.take(place).map(PoolAction::Release));
+        }
+    }
+
+    fn wake_for_suspects(&self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let deadlines = self.suspects.tasks.iter().filter_map(|task| task.deadline);
+        let next_try = self.next_try_on_probation().filter(|_| !self.suspects.tasks.is_empty());
+        actions.extend(deadlines.chain(next_try).filter(|at| *at > now).min().map(PoolAction::Wake));
+    }
+}

@@ -1,0 +1,95 @@
+//! The thread that starts all child processes of this process.
+//!
+//! A start takes milliseconds of fork and exec, in which an actors' thread would serve nobody. And the kernel kills a child
+//! when the thread that started it ends (`PR_SET_PDEATHSIG`): this thread lives as long as the process does.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use tokio::{runtime::Handle, sync::oneshot};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
+
+/// Runs `start` on the spawner thread, as part of the caller's runtime. A start whose caller has gone before its turn came is
+/// left out.
+///
+/// # Errors
+/// What `start` answers; when the thread cannot be had.
+pub(super) async fn spawn<T: Send + 'static>(start: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let runtime = Handle::current();
+    let job = move || {
+        if !reply.is_closed() {
+            let _in_runtime = runtime.enter();
+            // What nobody takes is dropped here, and so killed.
+            let _taken = reply.send(start());
+        }
+    };
+    send(Box::new(job))?;
+    answer.await.unwrap_or_else(|_| Err(io::Error::other("the start of the process panicked")))
+}
+
+fn send(job: Job) -> io::Result<()> {
+    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    let jobs = match spawner.take() {
+        Some(jobs) => jobs,
+        None => start_thread()?,
+    };
+    let sent = jobs.send(job).map_err(|_| io::Error::other("the thread that starts processes is gone"));
+    if sent.is_ok() {
+        *spawner = Some(jobs);
+    }
+    sent
+}
+
+fn start_thread() -> io::Result<mpsc::Sender<Job>> {
+    let (jobs, next) = mpsc::channel::<Job>();
+    thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+        for job in next {
+            // The caller learns of a panic by its answer that never comes.
+            let _panicked = catch_unwind(AssertUnwindSafe(job));
+        }
+    })?;
+    Ok(jobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn starts_run_one_after_the_other_on_one_thread_that_outlives_a_panic() {
+        let name = || Ok(thread::current().id());
+        let first = spawn(name).await.unwrap();
+        let error = spawn(|| -> io::Result<()> { panic!("no") }).await.unwrap_err();
+        assert_eq!(error.to_string(), "the start of the process panicked");
+        assert_eq!(spawn(name).await.unwrap(), first);
+        assert_ne!(first, thread::current().id());
+    }
+
+    #[tokio::test]
+    async fn a_start_that_nobody_waits_for_is_left_out() {
+        let (block, wait) = mpsc::channel::<()>();
+        let (begun, is_begun) = oneshot::channel();
+        let blocker = tokio::spawn(spawn(move || {
+            let _ = begun.send(());
+            wait.recv().map_err(io::Error::other)
+        }));
+        is_begun.await.unwrap();
+        let (ran, has_run) = mpsc::channel();
+        let abandoned = tokio::spawn(spawn(move || ran.send(()).map_err(io::Error::other)));
+        tokio::task::yield_now().await;
+        abandoned.abort();
+        let _ = abandoned.await;
+        drop(block);
+        let _ = blocker.await;
+        spawn(|| Ok(())).await.unwrap();
+        assert!(has_run.recv().is_err(), "it was dropped without having run");
+    }
+}
