@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod drain;
 mod echo_agent;
+mod leavings;
 mod live;
 mod placement;
 mod refusals;
