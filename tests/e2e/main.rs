@@ -13,6 +13,7 @@ mod documents;
 mod drain;
 mod echo_agent;
 mod foreign_text;
+mod leavings;
 mod live;
 mod logging;
 mod placement;

@@ -32,6 +32,12 @@ impl Pool {
         Self::of(name, ["python3", "-I", "-S", script.to_str().expect("a source directory is text"), &effects])
     }
 
+    /// A pool of agents that run their input as Python, and answer with what that leaves in `out`.
+    pub fn python(name: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/python_agent.py");
+        Self::of(name, ["python3", "-I", "-S", script.to_str().expect("a source directory is text")])
+    }
+
     /// A pool of the agents that the manual tells people to copy.
     pub fn echo(name: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/echo_agent.py");

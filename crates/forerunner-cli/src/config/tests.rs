@@ -31,7 +31,7 @@ fn uncommented(levels: usize) -> String {
     let is_toml = |line: &str| {
         let key = line.split(['=', '.', ' ']).next().unwrap_or_default();
         let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && line.contains(" = ");
-        line.starts_with("[pools") || is_key || line.starts_with("API_KEY = ")
+        line.starts_with("[pools") || is_key || line.starts_with("API_KEY = ") || line.starts_with("LOG_LEVEL = ")
     };
     let uncomment = |line: &str| {
         let stripped = (0..levels).fold(line, |line, _| line.strip_prefix("# ").unwrap_or(line));
@@ -133,8 +133,8 @@ fn the_documented_pool_has_the_defaults() {
 fn every_known_key_is_documented() {
     let entries = file::parse(&uncommented(2), "forerunner.toml").expect("valid TOML, all examples uncommented");
     let named = |key: &[String]| match key {
-        [pools, _, agent, env, _] if pools == "pools" && agent == "agent" && env == "env" => {
-            "pools.*.agent.env.*".to_owned()
+        [pools, _, agent, env, _] if pools == "pools" && agent == "agent" && matches!(&**env, "env" | "env_file") => {
+            format!("pools.*.agent.{env}.*")
         }
         [pools, _, rest @ ..] if pools == "pools" => format!("pools.*.{}", rest.join(".")),
         key => key.join("."),
