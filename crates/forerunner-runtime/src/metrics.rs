@@ -90,6 +90,7 @@ metrics_list! {
     NODES Gauge "forerunner_nodes" [] "Nodes that share the store and live, as this one knows.";
     OLDEST_TRANSACTION Gauge "forerunner_store_oldest_transaction_seconds" [] "How long the transaction has been open for which PostgreSQL keeps dead rows, if it was there at two looks; else 0.";
     DEAD_ROWS Gauge "forerunner_store_dead_rows" ["table"] "Dead rows that PostgreSQL has not removed yet, of the tables that change with every task.";
+    LOG_BYTES Gauge "forerunner_store_wal_bytes" [] "Size of the write-ahead log beside the SQLite file.";
     LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
     LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
@@ -364,6 +365,9 @@ impl ContextMetrics {
 
 /// What the store sees of its tables.
 pub(crate) fn show_upkeep(upkeep: &Upkeep) {
+    if let Some(bytes) = upkeep.log_bytes {
+        return gauge!(LOG_BYTES).set(bytes as f64);
+    }
     gauge!(OLDEST_TRANSACTION).set(upkeep.holder.as_ref().map_or(0.0, |holder| holder.seconds));
     for (table, rows) in &upkeep.dead_rows {
         gauge!(DEAD_ROWS, "table" => *table).set(*rows as f64);

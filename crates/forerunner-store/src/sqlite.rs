@@ -8,12 +8,14 @@
 mod cache;
 mod contexts;
 mod failure;
+mod file;
 mod health;
 mod inbox;
 mod jobs;
 mod listing;
 mod log;
 mod look;
+mod mark;
 mod notes;
 mod open;
 mod reader;
@@ -24,6 +26,7 @@ mod space;
 mod submit;
 mod tx;
 mod waiting;
+mod watch;
 mod writer;
 
 use std::{
@@ -40,6 +43,7 @@ use tokio::sync::oneshot;
 use self::{
     cache::Agents,
     failure::{KIND, Sql, closed, unavailable},
+    file::{StoreFile, beside},
     health::Health,
     inbox::Inbox,
     jobs::{Kind, Weight, Work, arriving},
@@ -51,7 +55,7 @@ use self::{
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
     LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, Upkeep, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -79,7 +83,9 @@ impl Default for SqliteOptions {
 /// alone costs one sync of the disk, and a thousand at a time cost hardly more. Others read. No call blocks the thread
 /// that makes it.
 ///
-/// The file is for one process at a time, guarded by a lock file beside it. What is read includes everything that was
+/// The file is for one process at a time, by one name: its inode is locked, and a lock file beside it. Before each group and
+/// after it the store looks whether the file still has its name; once it has not, operations answer
+/// [`StoreError::Unavailable`] until it is back. What is read includes everything that was
 /// called before on the same thread; it may include what was called after.
 ///
 /// When the disk is full, new tasks answer [`StoreError::Full`], while a reserve of 1 MiB lets running ones finish; it
@@ -102,25 +108,26 @@ impl SqliteStore {
     /// Opens a file, creating it if need be. Blocks while it checks the file and reads the counts.
     ///
     /// # Errors
-    /// [`StoreError::Place`] when its directory does not exist, or cannot be written, [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`] and
-    /// [`StoreError::Damaged`] with nothing changed, [`StoreError::Full`] and [`StoreError::Unavailable`] when the
-    /// disk says so.
+    /// [`StoreError::Place`] when its directory does not exist, or cannot be written, [`StoreError::Name`] when the file has
+    /// other names or is mounted alone, [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`]
+    /// and [`StoreError::Damaged`], also for a log that is missing or that of another database, with nothing changed,
+    /// [`StoreError::Full`] and [`StoreError::Unavailable`] when the disk says so.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
-        let path = path.as_ref().to_owned();
-        let lock = open::lock(&path)?;
+        open::assert_version()?;
+        let file = Arc::new(StoreFile::open(path.as_ref())?);
+        let path = file.path().to_owned();
         let is_small = health::is_small(&path);
-        open::inspect(&path, options.quick_check && is_small)?;
+        open::inspect(&file, options.quick_check && is_small)?;
         let (inbox, agents, max_size) = (Arc::<Inbox>::default(), Agents::default(), MaxSize::default());
         max_size.store(options.max_size_bytes.unwrap_or(0), Ordering::Relaxed);
-        let (readers, reader_threads) = Readers::start(&path, options.readers)?;
+        let (readers, reader_threads) = Readers::start(&file, options.readers)?;
         let writer = Writer::open(Parts {
-            path: path.clone(),
             inbox: Arc::clone(&inbox),
             agents: Arc::clone(&agents),
-            space: Space::new(open::beside(&path, "-reserve"), Arc::clone(&max_size)),
+            space: Space::new(beside(&path, "-reserve"), Arc::clone(&max_size)),
             readers: readers.clone(),
             reader_threads,
-            lock,
+            file,
         })?;
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
@@ -296,6 +303,11 @@ impl Store for SqliteStore {
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.change((before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        let log = std::fs::metadata(beside(&self.path, "-wal"));
+        Some(Upkeep { log_bytes: Some(log.map_or(0, |log| log.len())), ..Upkeep::default() })
     }
 
     fn check(&self) -> StoreFuture<()> {
