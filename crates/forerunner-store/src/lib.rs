@@ -42,7 +42,7 @@ pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
 pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
-pub use open::open;
+pub use open::{check_address, open};
 #[cfg(feature = "postgres")]
 pub use open::open_with;
 #[cfg(feature = "postgres")]

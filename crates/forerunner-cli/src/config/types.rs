@@ -16,7 +16,7 @@ use forerunner_runtime::{
         process::{ProcessLimits, ProcessSpec},
     },
 };
-use forerunner_store::PostgresOptions;
+use forerunner_store::{PostgresOptions, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -101,20 +101,18 @@ impl Default for StoreConfig {
 }
 
 impl StoreConfig {
-    /// Checks that the address names a kind of store; what follows is checked when it is opened.
+    /// Checks the form of the address; the rest is checked when it is opened.
     ///
-    /// Only what stands before the colon is shown: an address may carry a password.
+    /// Only what stands before the colon is shown, and the path of a file: an address may carry a password.
     pub fn validate(&self) -> Result<(), Error> {
         let kind = self.url.split_once(':').map(|(kind, _)| kind);
-        if matches!(kind, Some("sqlite" | "memory" | "postgres" | "postgresql")) {
-            return self.validate_postgres();
-        }
+        let rule = match forerunner_store::check_address(&self.url) {
+            Ok(()) => return self.validate_postgres(),
+            Err(StoreError::Address { reason, .. }) if kind == Some("sqlite") => reason,
+            Err(_) => "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),
+        };
         let value = kind.map_or_else(|| self.url.clone(), |kind| format!("{kind}:…"));
-        Err(Error::Setting {
-            key: "store.url",
-            value,
-            rule: "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),
-        })
+        Err(Error::Setting { key: "store.url", value, rule })
     }
 
     fn validate_postgres(&self) -> Result<(), Error> {
