@@ -66,7 +66,9 @@ fn misread(path: &str) -> Option<String> {
         ));
     }
     if path.starts_with(":memory:") || path.starts_with("file:") {
-        return Some(format!("`sqlite:{path}` is not understood; write `memory:` for a store without a file, else the path alone"));
+        return Some(format!(
+            "`sqlite:{path}` is not understood; write `memory:` for a store without a file, else the path alone"
+        ));
     }
     if let Some((plain, options)) = path.split_once('?') {
         return Some(format!("there are no options such as `?{options}`; write `sqlite:{plain}`"));

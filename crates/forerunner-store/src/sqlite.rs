@@ -34,6 +34,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
@@ -238,6 +239,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize> {
+        self.change((now, by), |tx, (now, by)| tx.clock_set_back(*now, *by))
+    }
+
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
         self.write(Kind::Look, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
     }
@@ -302,7 +307,9 @@ impl Store for SqliteStore {
     }
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
-        self.change((before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
+        // Each removed task writes as much to the log as one that is taken in.
+        let weight = Weight { items: limit.min(10_000), bytes: 0 };
+        self.write(Kind::Change, weight, (before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
     }
 
     fn upkeep(&self) -> Option<Upkeep> {

@@ -1,6 +1,7 @@
 //! The actors, driven by the test kit on a virtual clock.
 
 mod alone;
+mod clock;
 mod cluster;
 mod contexts;
 mod faults;
