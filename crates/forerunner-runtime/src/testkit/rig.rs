@@ -10,6 +10,8 @@ use crate::{
     Handle, Node, NodeSpec, Placement, PoolSettings, PoolSpec, VirtualClock, agent::DriverFactory, status::PoolStatus,
 };
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Builds a [`Running`] node.
 pub struct Rig {
     pools: Vec<PoolSpec>,
@@ -19,6 +21,7 @@ pub struct Rig {
     clock: Option<Arc<dyn Clock>>,
     forecast: Option<ScriptedForecast>,
     context_cache_bytes: Option<usize>,
+    retention: Duration,
 }
 
 impl Default for Rig {
@@ -31,7 +34,16 @@ impl Rig {
     /// A node without pools.
     pub fn new() -> Self {
         let (store, shared, clock, forecast) = (None, None, None, None);
-        Self { pools: Vec::new(), logs: HashMap::new(), store, shared, clock, forecast, context_cache_bytes: None }
+        Self {
+            pools: Vec::new(),
+            logs: HashMap::new(),
+            store,
+            shared,
+            clock,
+            forecast,
+            context_cache_bytes: None,
+            retention: DAY,
+        }
     }
 
     /// Sizes the pools that are added from now on as a script says.
@@ -88,6 +100,13 @@ impl Rig {
         self
     }
 
+    /// Keeps ended tasks for so long rather than for a day.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Makes it one of several nodes on one store, which also share a clock.
     #[must_use]
     pub fn shared(mut self, store: Arc<dyn Store>, clock: &Arc<VirtualClock>) -> Self {
@@ -110,7 +129,7 @@ impl Rig {
             store: store.clone(),
             clock,
             placement: Placement::Current,
-            retention: Duration::from_secs(86_400),
+            retention: self.retention,
             context_retention: Duration::ZERO,
             context_cache_bytes: self.context_cache_bytes.unwrap_or(64 << 20),
             shared,

@@ -9,6 +9,7 @@ mod kept_open;
 mod placement;
 mod prefetch;
 mod queue;
+mod retention;
 mod scaling;
 mod supervision;
 mod suspects;
