@@ -12,6 +12,9 @@ use forerunner_store::{SqliteOptions, SqliteStore, Store, StoreError, Submission
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+/// Something that another program does to the files.
+type Spoil<'a> = &'a dyn Fn(&Place);
+
 struct Place {
     directory: TempDir,
     path: PathBuf,
@@ -184,7 +187,7 @@ async fn a_database_that_is_cut_or_overwritten_in_place_is_noticed_and_left_alon
         Connection::open(&place.path).unwrap().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
         fs::copy(&backup, &place.path).unwrap();
     };
-    let cases: [(&str, &dyn Fn(&Place)); 3] = [("cut", &cut), ("shortened", &shorten), ("overwritten", &overwrite)];
+    let cases: [(&str, Spoil<'_>); 3] = [("cut", &cut), ("shortened", &shorten), ("overwritten", &overwrite)];
     for (what, spoil) in cases {
         let place = Place::new();
         let store = place.open();
@@ -265,7 +268,7 @@ async fn a_log_that_is_missing_or_spoilt_after_an_unclean_end_is_refused() {
         bytes[32..].fill(0x5a);
         fs::write(place.beside("-wal"), bytes).unwrap();
     };
-    let cases: [&dyn Fn(&Place); 4] = [&remove, &empty, &garble, &garble_frames];
+    let cases: [Spoil<'_>; 4] = [&remove, &empty, &garble, &garble_frames];
     for (number, spoil) in cases.iter().enumerate() {
         let place = first.after_a_kill();
         spoil(&place);

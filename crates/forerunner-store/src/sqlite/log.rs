@@ -90,7 +90,9 @@ impl Log {
         };
         match outcome {
             Ok(done) if done.is_complete() => self.renew_mark(connection),
-            Ok(_) => self.written = LARGE - RETRY,
+            // Some reader was in the way; one of another program may be for long.
+            Ok(_) if size <= TOO_LARGE => self.written = LARGE - RETRY,
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, size, "store: the log could not be copied into the database"),
         }
         self.warn_of(size);
