@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use forerunner_e2e::{Finished, Pool, Site};
+use forerunner_e2e::{Call, Finished, Pool, Site};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -43,5 +43,24 @@ async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
     assert!(newer.stderr.contains("schema version 999"), "{}", newer.stderr);
     assert!(newer.stderr.contains("run a newer forerunner"), "says what to do: {}", newer.stderr);
     assert!(std::fs::read(site.store()).expect("still there") == before, "nothing was changed");
+    site.empty(SOON).await;
+}
+
+#[actix_rt::test]
+async fn a_node_whose_file_is_renamed_is_not_ready_until_the_file_is_back() {
+    let site = Site::new().with("", &[Pool::builtin("work").fixed(1)]);
+    let service = site.serve().await;
+    let client = service.client();
+    let away = site.path("away.db");
+    std::fs::rename(site.store(), &away).expect("it is there");
+    let reasons = client.ask(Call::get("/readyz")).await.expect(503).to_string();
+    assert!(reasons.contains("tasks.db was removed or renamed"), "{reasons}");
+    let refused = client.ask(Call::submit("work", &json!({ "input": "lost?" }))).await.expect(503);
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("put the same file back")), "{refused}");
+    std::fs::rename(&away, site.store()).expect("it is there");
+    client.get("/readyz").await;
+    let task = client.submit("work", json!("kept")).await;
+    assert_eq!(client.ended(&task).await["state"], "succeeded");
+    assert_eq!(service.stop(SOON).await, 0);
     site.empty(SOON).await;
 }

@@ -70,6 +70,8 @@ pub enum QueueEvent {
         /// When to try again.
         retry_at: Timestamp,
     },
+    /// The clock was set back by so much.
+    ClockSetBack(Duration),
     /// A sweep was answered, or failed.
     Swept {
         /// When the next one has something to do.
@@ -205,6 +207,7 @@ impl QueueMachine {
                 self.blocked_until = Some(retry_at);
                 actions.push(QueueAction::Wake(retry_at));
             }
+            QueueEvent::ClockSetBack(by) => self.set_back(by, now),
             QueueEvent::Swept { next_due } => {
                 self.sweeping = false;
                 // Tasks that became known during the sweep may be due before what it saw.
@@ -217,6 +220,15 @@ impl QueueMachine {
         self.claim_if_useful(now, &mut actions);
         self.poll_later(now, &mut actions);
         actions
+    }
+
+    /// Waits no longer than before: what is noted is brought to the new time, and the store looks what is due.
+    fn set_back(&mut self, by: Duration, now: Timestamp) {
+        for until in [&mut self.blocked_until, &mut self.resting_until].into_iter().flatten() {
+            *until = *until - by;
+        }
+        (self.held_at, self.polled_at) = (self.held_at - by, self.polled_at - by);
+        (self.poll_due, self.next_due) = (None, Some(now));
     }
 
     fn note_due(&mut self, at: Timestamp, actions: &mut Vec<QueueAction>) {

@@ -17,6 +17,9 @@ use crate::Error;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The last one that has a text form, to the second: 9999-12-30T22:00:00Z.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
+
     /// Builds from microseconds since the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -41,9 +44,10 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Saturates at the end of representable time.
+    /// Saturates at [`Timestamp::MAX`].
     fn add(self, delay: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)))
+        let sum = self.0.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX));
+        Self(sum.min(Self::MAX.0.max(self.0)))
     }
 }
 
@@ -135,6 +139,9 @@ mod tests {
     #[test]
     fn arithmetic_saturates() {
         assert_eq!(Timestamp::from_micros(i64::MAX) + Duration::from_secs(1), Timestamp::from_micros(i64::MAX));
+        let last = Timestamp::from_micros(0) + Duration::from_secs(100_000_000 * 86_400);
+        assert_eq!((last, last.to_string().as_str()), (Timestamp::MAX, "9999-12-30T22:00:00.000000Z"));
+        assert_eq!(last.to_string().parse::<Timestamp>().unwrap(), last);
         assert_eq!(Timestamp::from_micros(5).since(Timestamp::from_micros(9)), Duration::ZERO);
     }
 }

@@ -7,11 +7,19 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use forerunner_core::{Clock, NodeId, TaskId, Timestamp};
 use forerunner_store::{Store, StoreError};
 use tokio::time::Instant;
+
+/// How far a clock must be set back to be noticed: more than it is ever slewed between two looks.
+const STEP: Duration = Duration::from_millis(500);
+/// 1970-01-01T00:00:00Z: ids of tasks and dates in HTTP begin there.
+const EARLIEST: Timestamp = Timestamp::from_micros(0);
+/// 9998-01-01T00:00:00Z: times of tasks end with the year 9999, and must have room after now.
+const LATEST: Timestamp = Timestamp::from_micros(253_339_228_800_000_000);
 
 /// The operating system's wall clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,8 +28,11 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+        let micros = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => micros(since),
+            Err(before) => -micros(before.duration()),
+        })
     }
 }
 
@@ -51,11 +62,43 @@ pub(crate) struct StoreClock {
     own: Arc<dyn Clock>,
     /// What the store said, and when that was by a clock that nobody sets.
     told: RwLock<Option<(Timestamp, Instant)>>,
+    /// The node's own clock when it last showed a time that can be, and when that was.
+    seen: RwLock<(Timestamp, Instant)>,
 }
 
 impl StoreClock {
     pub(crate) fn new(own: Arc<dyn Clock>) -> Self {
-        Self { own, told: RwLock::new(None) }
+        let seen = RwLock::new((own.now(), Instant::now()));
+        Self { own, told: RwLock::new(None), seen }
+    }
+
+    /// Why nobody can go by this clock, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let now = self.now();
+        let years = format!("{EARLIEST} to {LATEST}");
+        (!is_possible(now)).then(|| format!("the clock of this machine shows a time outside of {years}; set it"))
+    }
+
+    /// Looks whether the node's own clock was set back since the last look; answers by how much, and what it shows.
+    ///
+    /// One that shows what cannot be is not followed: time then goes on from the last look.
+    pub(crate) fn look(&self) -> (Timestamp, Option<Duration>) {
+        let (now, moment) = (self.own.now(), Instant::now());
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        if !is_possible(now) {
+            return (expected(*seen, moment), None);
+        }
+        let back = expected(*seen, moment).since(now);
+        *seen = (now, moment);
+        (now, (back >= STEP).then_some(back))
+    }
+
+    fn own(&self) -> Timestamp {
+        let now = self.own.now();
+        if is_possible(now) {
+            return now;
+        }
+        expected(*self.seen.read().unwrap_or_else(PoisonError::into_inner), Instant::now())
     }
 
     /// Asks a store what time it is.
@@ -85,7 +128,7 @@ impl StoreClock {
 
 impl Clock for StoreClock {
     fn now(&self) -> Timestamp {
-        self.at(Instant::now()).unwrap_or_else(|| self.own.now())
+        self.at(Instant::now()).unwrap_or_else(|| self.own())
     }
 }
 
@@ -93,6 +136,14 @@ impl fmt::Debug for StoreClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreClock").field("told", &self.told).finish_non_exhaustive()
     }
+}
+
+fn expected((shown, at): (Timestamp, Instant), moment: Instant) -> Timestamp {
+    shown + moment.saturating_duration_since(at)
+}
+
+fn is_possible(time: Timestamp) -> bool {
+    (EARLIEST..=LATEST).contains(&time)
 }
 
 /// Makes task ids that sort in the order they were made on this node (RFC 9562 §6.2, method 1).
@@ -176,7 +227,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_of_the_store_goes_on_whatever_the_nodes_own_shows() {
-        use std::time::Duration;
         let at = |secs: i64| Timestamp::from_micros(secs * 1_000_000);
         let own = Arc::new(Set(AtomicU64::new(7_000_000)));
         let clock = StoreClock::new(own.clone());
@@ -193,6 +243,28 @@ mod tests {
         assert_eq!(clock.now(), at(1_003), "half of the way ago it was 1002");
         clock.learn(at(2_000), now, now);
         assert_eq!(clock.now(), at(2_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_is_noticed_once_and_one_that_shows_nonsense_is_not_followed() {
+        let at = |secs: i64| Timestamp::from_micros(secs * 1_000_000);
+        let own = Arc::new(Set(AtomicU64::new(7_000_000_000)));
+        let clock = StoreClock::new(own.clone());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        own.0.store(7_005_000_000, Ordering::Relaxed);
+        assert_eq!(clock.look(), (at(7_005), None));
+        own.0.store(3_405_000_000, Ordering::Relaxed);
+        assert_eq!(clock.look(), (at(3_405), Some(Duration::from_secs(3_600))));
+        assert_eq!(clock.look(), (at(3_405), None), "once");
+        own.0.store(90_000_000_000, Ordering::Relaxed);
+        assert_eq!(clock.look(), (at(90_000), None), "set forward");
+        for nonsense in [i64::MAX, -1] {
+            own.0.store(nonsense as u64, Ordering::Relaxed);
+            tokio::time::advance(Duration::from_secs(5)).await;
+            assert_eq!(clock.look().1, None);
+            assert!(clock.now() > at(90_000) && clock.now() <= at(90_010) && clock.fault().is_none());
+        }
+        assert!(StoreClock::new(own).fault().unwrap().contains("1970-01-01T00:00:00"));
     }
 
     #[test]

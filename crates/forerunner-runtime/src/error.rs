@@ -12,6 +12,12 @@ pub enum Error {
     /// A value is not acceptable.
     #[error(transparent)]
     Invalid(#[from] forerunner_core::Error),
+    /// Nothing can be dated.
+    #[error("{reason}")]
+    Clock {
+        /// What the clock shows, and what to do.
+        reason: String,
+    },
     /// There is no such pool.
     #[error("there is no pool `{pool}`; the pools are {known}")]
     NoPool {

@@ -94,6 +94,7 @@ metrics_list! {
     LOG_LINES_LOST Counter "forerunner_log_lines_lost_total" [] "Lines of the log that were not written: whoever reads standard error is gone, full, or too slow.";
     DAMAGED Gauge "forerunner_tasks_damaged" [] "Tasks that are set aside because the store cannot read their rows.";
     DAMAGED_FOUND Counter "forerunner_tasks_damaged_total" [] "Tasks that this node found to be unreadable since it started.";
+    LOG_BYTES Gauge "forerunner_store_wal_bytes" [] "Size of the write-ahead log beside the SQLite file.";
     LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
     LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
 }
@@ -389,6 +390,9 @@ pub(crate) fn show_damaged(there: u64, found: u64) {
 
 /// What the store sees of its tables.
 pub(crate) fn show_upkeep(upkeep: &Upkeep) {
+    if let Some(bytes) = upkeep.log_bytes {
+        return gauge!(LOG_BYTES).set(bytes as f64);
+    }
     gauge!(OLDEST_TRANSACTION).set(upkeep.holder.as_ref().map_or(0.0, |holder| holder.seconds));
     for (table, rows) in &upkeep.dead_rows {
         gauge!(DEAD_ROWS, "table" => *table).set(*rows as f64);

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forerunner_core::{Clock, PoolName, Timestamp};
 use forerunner_store::{LEASE, Rescue, Store};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 
 use crate::{
     Error, Handle, SystemClock,
@@ -35,7 +35,10 @@ use crate::{
         PoolActor,
         messages::{AttachForecast, PoolLinks, SetPaused},
     },
-    queue::{QueueActor, messages::AttachQueue},
+    queue::{
+        QueueActor,
+        messages::{AttachQueue, ClockSetBack},
+    },
     spec::PoolSpec,
     status::PoolPatch,
     unconfigured::{Unconfigured, Watch},
@@ -44,12 +47,16 @@ use crate::{
 
 /// How often the node renews its leases: often enough for two failures in a row.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often it looks whether the clock was set.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// How often the node forgets what nobody can want any more.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long what a task's agents said can be read after its end, where the store keeps it.
 const EVENTS: Duration = Duration::from_secs(60);
-/// Ended tasks removed in one go.
-const PURGE_BATCH: usize = 10_000;
+/// Ended tasks whose events are forgotten in one go.
+const EVENTS_BATCH: usize = 10_000;
+/// Ended tasks removed in one go: some ten milliseconds in which the store does nothing else.
+const PURGE_BATCH: usize = 500;
 /// Contexts removed in one go.
 const EXPIRY_BATCH: usize = 1_000;
 /// Fresh bases of contexts that are encoded at once.
@@ -132,11 +139,18 @@ impl Node {
         let ids = IdMaker::new();
         let clock = StoreClock::new(spec.clock);
         clock.ask(&*spec.store).await?;
+        if let Some(reason) = clock.fault() {
+            return Err(Error::Clock { reason });
+        }
         let now = clock.now();
         let node = ids.node(now);
         let shared_store = spec.shared || spec.store.is_shared();
         let whose = if shared_store { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
         let rescued = spec.store.rescue(whose).await?;
+        let sooner = spec.store.clock_set_back(now, Duration::ZERO).await?;
+        if sooner > 0 {
+            tracing::warn!(tasks = sooner, "the clock was set back since these tasks failed; they are retried sooner");
+        }
         if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
             tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
@@ -171,8 +185,8 @@ impl Node {
             pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
-        let housekeeping = tokio::spawn(keep_house(deps.clone(), spec.retention, spec.context_retention));
-        let mut upkeep = Vec::new();
+        let housekeeping = tokio::spawn(keep_house(deps.clone(), spec.context_retention));
+        let mut upkeep = vec![tokio::spawn(remove_old_tasks(deps.clone(), spec.retention))];
         if deps.store.keeps_events() {
             upkeep.push(tokio::spawn(keep_said(deps.clone())));
         }
@@ -180,6 +194,8 @@ impl Node {
         upkeep.push(tokio::spawn(damage::watch(deps.clone(), queues)));
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
+            let queues = pools.values().map(|entry| entry.queue.clone().recipient()).collect();
+            upkeep.push(tokio::spawn(watch_clock(deps.clone(), queues)));
         }
         let unconfigured = Arc::<Unconfigured>::default();
         let watch = Watch {
@@ -375,36 +391,54 @@ async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistor
     }
 }
 
-async fn keep_house(deps: Arc<Deps>, retention: Duration, context_retention: Duration) {
+async fn keep_house(deps: Arc<Deps>, context_retention: Duration) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     loop {
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
         deps.store.upkeep().iter().for_each(metrics::show_upkeep);
-        if let Err(error) = deps.store.forget_events(now - EVENTS, PURGE_BATCH).await {
+        if let Err(error) = deps.store.forget_events(now - EVENTS, EVENTS_BATCH).await {
             tracing::warn!(%error, "what agents said could not be forgotten");
         }
         let (held, held_bytes) = deps.contexts.size();
         metrics::show_held(held, held_bytes);
-        remove_old_tasks(&*deps.store, now, retention).await;
         if !context_retention.is_zero() {
             expire_contexts(&*deps.store, now - context_retention).await;
         }
     }
 }
 
-async fn remove_old_tasks(store: &dyn Store, now: Timestamp, retention: Duration) {
+/// Removes ended tasks as fast as they end. Whatever else the store does comes in between batches, and has half of the time.
+async fn remove_old_tasks(deps: Arc<Deps>, retention: Duration) {
+    let rest = (retention / 4).clamp(Duration::from_secs(1), HOUSEKEEPING);
+    let mut total = 0;
+    loop {
+        let begun = Instant::now();
+        let removed = remove_batch(&*deps.store, deps.now(), retention).await;
+        total += removed;
+        if removed == PURGE_BATCH {
+            tokio::time::sleep(begun.elapsed()).await;
+            continue;
+        }
+        if total > 0 {
+            tracing::info!(removed = total, "removed tasks that ended before the retention");
+        }
+        total = 0;
+        tokio::time::sleep(rest).await;
+    }
+}
+
+async fn remove_batch(store: &dyn Store, now: Timestamp, retention: Duration) -> usize {
     let removed = match store.retire(now, retention).await {
         Ok(Some(retired)) => Ok(retired.tasks),
         Ok(None) => store.purge(now - retention, PURGE_BATCH).await,
         Err(error) => Err(error),
     };
-    match removed {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed tasks that ended before the retention"),
-        Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
-    }
+    removed.unwrap_or_else(|error| {
+        tracing::warn!(%error, "old tasks could not be removed");
+        0
+    })
 }
 
 async fn expire_contexts(store: &dyn Store, before: Timestamp) {
@@ -421,6 +455,34 @@ async fn renew_leases(deps: Arc<Deps>) {
         interval.tick().await;
         if let Err(error) = deps.store.renew(deps.node, deps.now() + LEASE).await {
             tracing::warn!(%error, "the node's leases could not be renewed");
+        }
+    }
+}
+
+/// Looks whether the clock is set back, and lets nothing wait longer for it.
+async fn watch_clock(deps: Arc<Deps>, queues: Vec<Recipient<ClockSetBack>>) {
+    let mut interval = tokio::time::interval(CLOCK_LOOK);
+    let mut owed = Duration::ZERO;
+    loop {
+        interval.tick().await;
+        let (now, back) = deps.clock.look();
+        owed += back.unwrap_or_default();
+        if owed.is_zero() {
+            continue;
+        }
+        match deps.store.clock_set_back(now, owed).await {
+            Ok(tasks) => {
+                tracing::warn!(
+                    by_s = owed.as_secs_f64(),
+                    tasks,
+                    "the clock was set back; retries wait no longer for it"
+                );
+                queues.iter().for_each(|queue| queue.do_send(ClockSetBack(owed)));
+                owed = Duration::ZERO;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the clock was set back; retries that wait for it could not be brought forward")
+            }
         }
     }
 }

@@ -60,6 +60,14 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The file has other names or is mounted alone, so that its log could be parted from it.
+    #[error("cannot use {place} for a store: {reason}; nothing was changed")]
+    Name {
+        /// Where the store was to be.
+        place: String,
+        /// What is wrong with the name, and what to do.
+        reason: String,
+    },
     /// The data cannot be read back.
     #[error("the store at {place} is damaged: {reason}; restore a copy, nothing was changed")]
     Damaged {

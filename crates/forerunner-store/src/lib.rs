@@ -46,9 +46,9 @@ pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
 pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
-pub use open::open;
 #[cfg(feature = "postgres")]
 pub use open::open_with;
+pub use open::{check_address, open};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

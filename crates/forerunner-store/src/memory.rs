@@ -11,6 +11,7 @@ mod verbs;
 use std::{
     future,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
@@ -126,6 +127,10 @@ impl Store for MemoryStore {
             state.trim();
             swept
         })
+    }
+
+    fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize> {
+        self.run(|state| state.clock_set_back(now, by))
     }
 
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {

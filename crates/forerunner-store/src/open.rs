@@ -19,24 +19,65 @@ const FORMS: &str = "`memory:` or `sqlite:PATH`";
 /// [`StoreError::Address`] when the address has another form, or one that this build lacks; else whatever
 /// [`SqliteStore::open`], or that of PostgreSQL, says.
 pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let refuse = |reason: &str| {
-        // An address may carry a password, so only the part before the colon is shown.
-        let scheme = address.split(':').next().unwrap_or_default().to_owned();
-        Err(StoreError::Address { scheme, reason: reason.to_owned(), forms: FORMS })
-    };
+    check_address(address)?;
     match address.split_once(':') {
-        Some(("memory", "")) => Ok(Arc::new(MemoryStore::new(MemoryOptions::default()))),
-        Some(("memory", _)) => refuse("nothing follows `memory:`"),
-        Some(("sqlite", "")) => refuse("a path follows `sqlite:`"),
         Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path, SqliteOptions::default())?)),
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(crate::PostgresStore::open(address, crate::PostgresOptions::default())?))
         }
-        #[cfg(not(feature = "postgres"))]
-        Some(("postgres" | "postgresql", _)) => refuse("PostgreSQL is not in this build"),
-        _ => refuse("no store has this form"),
+        _ => Ok(Arc::new(MemoryStore::new(MemoryOptions::default()))),
     }
+}
+
+/// Checks the form of an address, and opens nothing.
+///
+/// # Errors
+/// [`StoreError::Address`], as [`open`] says. What stands in the address of a PostgreSQL is checked when it is opened.
+pub fn check_address(address: &str) -> Result<(), StoreError> {
+    let refuse = |reason: String| {
+        // An address may carry a password, so only the part before the colon is shown.
+        let scheme = address.split(':').next().unwrap_or_default().to_owned();
+        Err(StoreError::Address { scheme, reason, forms: FORMS })
+    };
+    match address.split_once(':') {
+        Some(("memory", "")) => Ok(()),
+        Some(("memory", _)) => refuse("nothing follows `memory:`".to_owned()),
+        Some(("sqlite", path)) => misread(path).map_or(Ok(()), refuse),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => Ok(()),
+        #[cfg(not(feature = "postgres"))]
+        Some(("postgres" | "postgresql", _)) => refuse("PostgreSQL is not in this build".to_owned()),
+        _ => refuse("no store has this form".to_owned()),
+    }
+}
+
+/// Why what follows `sqlite:` would not be taken as it is meant, if so: other programs have other forms.
+fn misread(path: &str) -> Option<String> {
+    if path.is_empty() {
+        return Some("a path follows `sqlite:`".to_owned());
+    }
+    if let Some(rest) = path.strip_prefix("//") {
+        let rest = rest.trim_start_matches('/').split('?').next().unwrap_or_default();
+        let rest = if rest.is_empty() { "tasks.db" } else { rest };
+        return Some(format!(
+            "`sqlite:{path}` may mean two files; write `sqlite:{rest}` for one in the current directory, `sqlite:/{rest}` for one \
+             from the root"
+        ));
+    }
+    if path.starts_with(":memory:") || path.starts_with("file:") {
+        return Some(format!(
+            "`sqlite:{path}` is not understood; write `memory:` for a store without a file, else the path alone"
+        ));
+    }
+    if let Some((plain, options)) = path.split_once('?') {
+        return Some(format!("there are no options such as `?{options}`; write `sqlite:{plain}`"));
+    }
+    if path.starts_with('~') {
+        return Some(format!("`~` is not expanded in `sqlite:{path}`; write the whole path"));
+    }
+    (path.trim() != path || path.contains(char::is_control))
+        .then(|| format!("spaces around the path in `sqlite:{}`, or control characters", path.escape_debug()))
 }
 
 /// Opens the store that an address names, as [`open`] does, one in PostgreSQL with these options.
@@ -75,6 +116,25 @@ mod tests {
         let message = refusal(&format!("sqlite:{}/tasks.db", missing.display()));
         let reason = format!("there is no directory {}; name a file in a directory that exists", missing.display());
         assert!(message.contains(&reason) && !missing.exists(), "{message}");
+    }
+
+    #[test]
+    fn forms_of_other_programs_are_refused_with_what_to_write() {
+        for (address, remedy) in [
+            ("sqlite://tasks.db", "write `sqlite:tasks.db` for one in the current directory, `sqlite:/tasks.db`"),
+            ("sqlite:///var/lib/tasks.db", "`sqlite:/var/lib/tasks.db` for one from the root"),
+            ("sqlite:////var/lib/tasks.db?mode=rwc", "`sqlite:/var/lib/tasks.db` for one from the root"),
+            ("sqlite://", "write `sqlite:tasks.db`"),
+            ("sqlite:tasks.db?mode=rwc", "no options such as `?mode=rwc`; write `sqlite:tasks.db`"),
+            ("sqlite::memory:", "write `memory:`"),
+            ("sqlite:file:tasks.db", "else the path alone"),
+            ("sqlite:~/tasks.db", "write the whole path"),
+            ("sqlite: tasks.db", "spaces around the path"),
+        ] {
+            let message = refusal(address);
+            assert!(message.contains(remedy), "{address}: {message}");
+        }
+        assert!(check_address("sqlite:/var/lib/tasks.db").is_ok() && check_address("sqlite:./a b.db").is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What every store decides alike: where a task starts, what its order is, which error an end without an attempt has.
 
+use std::time::Duration;
+
 use forerunner_core::{ErrorKind, Task, TaskError, TaskState, Timestamp};
 
 use crate::Claim;
@@ -57,4 +59,24 @@ pub(crate) fn starts(claim: &Claim, place: usize, crashes: u32) -> bool {
 /// it is not held again, and no more than that.
 pub(crate) fn crashes_with(crashes: u32, was_held: bool) -> u32 {
     if was_held { crashes.max(1) } else { crashes.saturating_add(1) }
+}
+
+/// How long after the clock was set back that may be noticed.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The time after which what is due was made due before the clock was set back, or nothing if it was not.
+pub(crate) fn due_before_set_back(now: Timestamp, by: Duration) -> Option<Timestamp> {
+    (!by.is_zero()).then(|| now.max(now + by - NOTICED_WITHIN))
+}
+
+/// When a scheduled task is due once the clock was set back, see [`Store::clock_set_back`](crate::Store::clock_set_back).
+pub(crate) fn run_at_once_set_back(task: &Task, now: Timestamp, by: Duration) -> Timestamp {
+    if task.attempt == 0 {
+        return task.run_at;
+    }
+    let shifted = match due_before_set_back(now, by) {
+        Some(earliest) if task.run_at > earliest => task.run_at - by,
+        _ => task.run_at,
+    };
+    shifted.min(now + task.retry.max.saturating_mul(2))
 }

@@ -9,12 +9,14 @@ mod cache;
 mod contexts;
 mod damaged;
 mod failure;
+mod file;
 mod health;
 mod inbox;
 mod jobs;
 mod listing;
 mod log;
 mod look;
+mod mark;
 mod notes;
 mod open;
 mod reader;
@@ -25,6 +27,7 @@ mod space;
 mod submit;
 mod tx;
 mod waiting;
+mod watch;
 mod writer;
 
 use std::{
@@ -32,6 +35,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
@@ -41,6 +45,7 @@ use tokio::sync::oneshot;
 use self::{
     cache::Agents,
     failure::{KIND, Reach, Sql, closed, explain, reach, unavailable},
+    file::{StoreFile, beside},
     health::Health,
     inbox::Inbox,
     jobs::{Kind, Weight, Work, arriving},
@@ -52,7 +57,7 @@ use self::{
 use crate::{
     Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
     Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, Upkeep,
     damage::{Damage, DamageCount},
     membership::Membership,
 };
@@ -82,7 +87,9 @@ impl Default for SqliteOptions {
 /// alone costs one sync of the disk, and a thousand at a time cost hardly more. Others read. No call blocks the thread
 /// that makes it.
 ///
-/// The file is for one process at a time, guarded by a lock file beside it. What is read includes everything that was
+/// The file is for one process at a time, by one name: its inode is locked, and a lock file beside it. Before each group and
+/// after it the store looks whether the file still has its name; once it has not, operations answer
+/// [`StoreError::Unavailable`] until it is back. What is read includes everything that was
 /// called before on the same thread; it may include what was called after.
 ///
 /// When the disk is full, new tasks answer [`StoreError::Full`], while a reserve of 1 MiB lets running ones finish; it
@@ -106,27 +113,28 @@ impl SqliteStore {
     /// Opens a file, creating it if need be. Blocks while it checks the file and reads the counts.
     ///
     /// # Errors
-    /// [`StoreError::Place`] when its directory does not exist, or cannot be written, [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`] and
-    /// [`StoreError::Damaged`] with nothing changed, [`StoreError::Full`] and [`StoreError::Unavailable`] when the
-    /// disk says so.
+    /// [`StoreError::Place`] when its directory does not exist, or cannot be written, [`StoreError::Name`] when the file has
+    /// other names or is mounted alone, [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`]
+    /// and [`StoreError::Damaged`], also for a log that is missing or that of another database, with nothing changed,
+    /// [`StoreError::Full`] and [`StoreError::Unavailable`] when the disk says so.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
-        let path = path.as_ref().to_owned();
-        let lock = open::lock(&path)?;
+        open::assert_version()?;
+        let file = Arc::new(StoreFile::open(path.as_ref())?);
+        let path = file.path().to_owned();
         let is_small = health::is_small(&path);
-        open::inspect(&path, options.quick_check && is_small)?;
+        open::inspect(&file, options.quick_check && is_small)?;
         let (inbox, agents, max_size) = (Arc::<Inbox>::default(), Agents::default(), MaxSize::default());
         max_size.store(options.max_size_bytes.unwrap_or(0), Ordering::Relaxed);
         let damaged = Arc::<DamageCount>::default();
-        let (readers, reader_threads) = Readers::start(&path, options.readers)?;
+        let (readers, reader_threads) = Readers::start(&file, options.readers)?;
         let writer = Writer::open(Parts {
-            path: path.clone(),
             inbox: Arc::clone(&inbox),
             agents: Arc::clone(&agents),
-            space: Space::new(open::beside(&path, "-reserve"), Arc::clone(&max_size)),
+            space: Space::new(beside(&path, "-reserve"), Arc::clone(&max_size)),
             damaged: Arc::clone(&damaged),
             readers: readers.clone(),
             reader_threads,
-            lock,
+            file,
         })?;
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.serve()).map_err(|error| unavailable(error.to_string()))?;
@@ -262,6 +270,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize> {
+        self.change((now, by), |tx, (now, by)| tx.clock_set_back(*now, *by))
+    }
+
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
         self.write(Kind::Look, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
     }
@@ -338,7 +350,14 @@ impl Store for SqliteStore {
     }
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
-        self.change((before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
+        // Each removed task writes as much to the log as one that is taken in.
+        let weight = Weight { items: limit.min(10_000), bytes: 0 };
+        self.write(Kind::Change, weight, (before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        let log = std::fs::metadata(beside(&self.path, "-wal"));
+        Some(Upkeep { log_bytes: Some(log.map_or(0, |log| log.len())), ..Upkeep::default() })
     }
 
     fn damaged(&self) -> DamagedTasks {

@@ -85,6 +85,14 @@ pub trait Store: Send + Sync + 'static {
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
 
+    /// Makes retries due sooner after the clock was set back by `by`, and is `now` again: they wait for a time that passes, not
+    /// for one of day. None is due later than twice the longest delay of its task from now on, as after a clock that was set
+    /// back while nobody looked (`by` is zero). What never ran keeps the time that its submitter gave it. Answers how many
+    /// it changed; a store with a [clock](Store::time) of its own has nothing to do.
+    fn clock_set_back(&self, _now: Timestamp, _by: Duration) -> StoreFuture<usize> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
     /// Lets all leases of a node live until `until`, or as long as they do already: the node's heartbeat. A claim does
     /// the same with its `lease_until`.
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()>;

@@ -7,6 +7,8 @@ pub struct Upkeep {
     pub dead_rows: Vec<(&'static str, u64)>,
     /// What they are kept for, if anything was there at two looks.
     pub holder: Option<Holder>,
+    /// Size of the write-ahead log beside the file, in bytes; none of a store without one.
+    pub log_bytes: Option<u64>,
 }
 
 /// What makes a database keep dead rows: the oldest of all that do.

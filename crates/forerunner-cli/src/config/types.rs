@@ -16,7 +16,7 @@ use forerunner_runtime::{
         process::{ProcessLimits, ProcessSpec},
     },
 };
-use forerunner_store::PostgresOptions;
+use forerunner_store::{PostgresOptions, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -104,21 +104,21 @@ impl Default for StoreConfig {
 }
 
 impl StoreConfig {
-    /// Checks that the address names a kind of store; what follows is checked when it is opened.
+    /// Checks the form of the address; the rest is checked when it is opened.
     ///
-    /// Only the scheme is shown: an address may carry a password, or be one.
+    /// Only the scheme is shown, and the path of a file: an address may carry a password, or be one.
     pub fn validate(&self) -> Result<(), Error> {
         let kind = self.url.split_once(':').map(|(kind, _)| kind);
-        if matches!(kind, Some("sqlite" | "memory" | "postgres" | "postgresql")) {
-            return self.validate_postgres();
-        }
-        let scheme = self.url.split_once("://").map(|(scheme, _)| format!("{scheme}:…"));
-        let value = scheme.unwrap_or_else(|| secret::HIDDEN.to_owned());
-        Err(Error::Setting {
-            key: "store.url",
-            value,
-            rule: "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),
-        })
+        let rule = match forerunner_store::check_address(&self.url) {
+            Ok(()) => return self.validate_postgres(),
+            Err(StoreError::Address { reason, .. }) if kind == Some("sqlite") => reason,
+            Err(_) => "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),
+        };
+        let is_known =
+            matches!(kind, Some("sqlite" | "memory" | "postgres" | "postgresql")) || self.url.contains("://");
+        let shown = kind.filter(|_| is_known).map(|kind| format!("{kind}:…"));
+        let value = shown.unwrap_or_else(|| secret::HIDDEN.to_owned());
+        Err(Error::Setting { key: "store.url", value, rule })
     }
 
     fn validate_postgres(&self) -> Result<(), Error> {

@@ -230,3 +230,16 @@ fn slots_can_be_withdrawn_while_tasks_are_claimed_ahead() {
     queue.step(QueueEvent::Claimed { asked: 4, got: 4 }, at(1));
     assert_eq!(queue.step(QueueEvent::Withdraw(1), at(1))[0], QueueAction::Withdrawn { asked: 1, got: 0 });
 }
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut queue = idle();
+    queue.step(QueueEvent::Claimable(1), at(10_000));
+    queue.step(QueueEvent::Demand(1), at(10_000));
+    queue.step(QueueEvent::ClaimFailed { retry_at: at(10_100) }, at(10_000));
+    queue.step(QueueEvent::Due(at(18_000)), at(10_000));
+    let actions = queue.step(QueueEvent::ClockSetBack(Duration::from_secs(9)), at(1_000));
+    assert!(actions.contains(&QueueAction::Sweep), "the store knows what is due by now: {actions:?}");
+    assert!(queue.step(QueueEvent::Tick, at(1_050)).contains(&QueueAction::Wake(at(1_100))));
+    assert!(queue.step(QueueEvent::Tick, at(1_100)).contains(&QueueAction::Claim(1)), "it waits no longer than before");
+}

@@ -7,8 +7,8 @@ use super::{
     held::Held,
     look::PREFETCH_PAUSE,
     messages::{
-        AttachQueue, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge, QueueSample, QueueStatus,
-        Settle, TakeSample, Withdraw, Withdrawn,
+        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge, QueueSample,
+        QueueStatus, Settle, TakeSample, Withdraw, Withdrawn,
     },
     outage::Outage,
     pace::Pace,
@@ -306,6 +306,20 @@ impl Handler<Withdraw> for QueueActor {
 
     fn handle(&mut self, Withdraw(slots): Withdraw, ctx: &mut Self::Context) {
         self.apply(QueueEvent::Withdraw(slots), ctx);
+    }
+}
+
+impl Handler<ClockSetBack> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, ClockSetBack(by): ClockSetBack, ctx: &mut Self::Context) {
+        if let Some((_, timer)) = self.wake.take() {
+            ctx.cancel_future(timer);
+        }
+        self.tally.forget_times();
+        self.apply(QueueEvent::ClockSetBack(by), ctx);
+        self.apply(QueueEvent::Tick, ctx);
+        self.look_at_depth(ctx);
     }
 }
 

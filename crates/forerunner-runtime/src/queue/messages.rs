@@ -63,6 +63,11 @@ pub(crate) enum Accepted {
     Known(Box<Task>),
 }
 
+/// The clock was set back by so much, and the store knows. Sent by the node.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ClockSetBack(pub(crate) std::time::Duration);
+
 /// The pool can take this many tasks more. Sent by the `PoolActor`.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -74,6 +74,11 @@ impl Tally {
         self.detector.due_at()
     }
 
+    /// Forgets when events were: the clock was set back, and what was noticed lately lies ahead now.
+    pub(crate) fn forget_times(&mut self) {
+        self.detector = EventDetector::new();
+    }
+
     pub(crate) fn expect(&mut self, expected: &Expect) {
         self.detector.expect(expected.rate_per_s, expected.service_s);
     }

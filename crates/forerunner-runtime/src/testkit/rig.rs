@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use forerunner_core::{AgentState, NewTask, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AgentState, Clock, NewTask, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{MemoryOptions, MemoryStore, Store};
 
 use super::{Script, ScriptLog, ScriptedForecast};
@@ -10,14 +10,18 @@ use crate::{
     Handle, Node, NodeSpec, Placement, PoolSettings, PoolSpec, VirtualClock, agent::DriverFactory, status::PoolStatus,
 };
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Builds a [`Running`] node.
 pub struct Rig {
     pools: Vec<PoolSpec>,
     logs: HashMap<String, ScriptLog>,
     store: Option<Arc<dyn Store>>,
     shared: Option<Arc<VirtualClock>>,
+    clock: Option<Arc<dyn Clock>>,
     forecast: Option<ScriptedForecast>,
     context_cache_bytes: Option<usize>,
+    retention: Duration,
 }
 
 impl Default for Rig {
@@ -29,8 +33,17 @@ impl Default for Rig {
 impl Rig {
     /// A node without pools.
     pub fn new() -> Self {
-        let (store, shared, forecast) = (None, None, None);
-        Self { pools: Vec::new(), logs: HashMap::new(), store, shared, forecast, context_cache_bytes: None }
+        let (store, shared, clock, forecast) = (None, None, None, None);
+        Self {
+            pools: Vec::new(),
+            logs: HashMap::new(),
+            store,
+            shared,
+            clock,
+            forecast,
+            context_cache_bytes: None,
+            retention: DAY,
+        }
     }
 
     /// Sizes the pools that are added from now on as a script says.
@@ -80,6 +93,20 @@ impl Rig {
         self
     }
 
+    /// Goes by this clock rather than one that follows tokio's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Keeps ended tasks for so long rather than for a day.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Makes it one of several nodes on one store, which also share a clock.
     #[must_use]
     pub fn shared(mut self, store: Arc<dyn Store>, clock: &Arc<VirtualClock>) -> Self {
@@ -95,13 +122,14 @@ impl Rig {
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryOptions::default())));
         let shared = self.shared.is_some();
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
-        let clock = self.shared.unwrap_or_else(|| Arc::new(VirtualClock::starting_at(begin)));
+        let own = self.shared.map(|clock| clock as Arc<dyn Clock>).or(self.clock);
+        let clock = own.unwrap_or_else(|| Arc::new(VirtualClock::starting_at(begin)));
         let spec = NodeSpec {
             pools: self.pools,
             store: store.clone(),
             clock,
             placement: Placement::Current,
-            retention: Duration::from_secs(86_400),
+            retention: self.retention,
             context_retention: Duration::ZERO,
             context_cache_bytes: self.context_cache_bytes.unwrap_or(64 << 20),
             shared,

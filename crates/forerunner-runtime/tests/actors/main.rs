@@ -1,6 +1,7 @@
 //! The actors, driven by the test kit on a virtual clock.
 
 mod alone;
+mod clock;
 mod cluster;
 mod contexts;
 mod faults;
@@ -8,6 +9,7 @@ mod kept_open;
 mod placement;
 mod prefetch;
 mod queue;
+mod retention;
 mod scaling;
 mod supervision;
 mod suspects;

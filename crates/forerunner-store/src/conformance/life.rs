@@ -1,4 +1,4 @@
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use forerunner_core::{ErrorKind, Next, RetryPolicy, TaskError, TaskState};
 
@@ -55,6 +55,38 @@ pub async fn a_failed_attempt_is_noted_and_tried_again_later<F: Future<Output = 
 
     let settled = lab.settle(&second, 60, retry(at(60))).await.unwrap();
     assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Queued, 1, None));
+}
+
+/// What has a clock of its own goes by that.
+pub async fn retries_are_due_when_their_delay_is_over_though_the_clock_was_set_back<
+    F: Future<Output = Arc<dyn Store>>,
+>(
+    open: impl Fn() -> F,
+) {
+    const SECOND: i64 = 1_000_000;
+    let lab = Lab::new(open().await);
+    let mut delayed = lab.task(2);
+    (delayed.run_at, delayed.state) = (at(3_608 * SECOND), TaskState::Scheduled);
+    lab.enqueue(lab.task(1)).await;
+    lab.enqueue(delayed.clone()).await;
+    let first = lab.claim(1, 2).await.remove(0);
+    lab.settle(&first, 3, retry(at(3_608 * SECOND))).await.unwrap();
+    if lab.store.time().await.unwrap().is_some() {
+        assert_eq!(lab.store.clock_set_back(at(0), Duration::from_secs(3_600)).await.unwrap(), 0);
+        return;
+    }
+    // It was 3600 and is 0; the retry was 8 away, and so it is.
+    assert_eq!(lab.store.clock_set_back(at(0), Duration::from_secs(3_600)).await.unwrap(), 1);
+    assert_eq!(lab.get(first.id).await.run_at, at(8 * SECOND));
+    assert_eq!(lab.get(delayed.id).await.run_at, delayed.run_at, "its submitter gave that time");
+    assert!(lab.sweep(7 * SECOND).await.promoted.is_empty());
+    assert_eq!(lab.sweep(8 * SECOND).await.promoted, [first.id]);
+    // Set back while nobody looked: no later than the longest delay allows.
+    let second = lab.claim(1, 8 * SECOND).await.remove(0);
+    lab.settle(&second, 9 * SECOND, retry(at(90_000 * SECOND))).await.unwrap();
+    assert_eq!(lab.store.clock_set_back(at(0), Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(lab.get(first.id).await.run_at, at(0) + second.retry.max * 2);
+    assert_eq!(lab.store.clock_set_back(at(0), Duration::ZERO).await.unwrap(), 0);
 }
 
 /// A task that is handed back is next, and has its attempt back.

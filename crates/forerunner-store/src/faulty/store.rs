@@ -202,6 +202,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Sweep, |store| store.sweep(pool, now))
     }
 
+    fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize> {
+        self.inner.clock_set_back(now, by)
+    }
+
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
         self.through(Verb::Renew, |store| store.renew(node, until))
     }

@@ -1,5 +1,7 @@
 //! The verbs of the memory store that change tasks.
 
+use std::time::Duration;
+
 use forerunner_core::{LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use super::{lane::Spot, state::State};
@@ -231,6 +233,25 @@ impl State {
             expired,
             next_due: next.into_iter().flatten().map(|spot| spot.due).min(),
         }
+    }
+
+    pub fn clock_set_back(&mut self, now: Timestamp, by: Duration) -> usize {
+        let waiting = self.pools.iter().flat_map(|pool| pool.scheduled.iter().map(|spot| spot.slot));
+        let sooner = waiting.filter_map(|slot| {
+            let task = &self.slots.at(slot).task;
+            let run_at = rules::run_at_once_set_back(task, now, by);
+            (run_at < task.run_at).then_some((slot, run_at))
+        });
+        let sooner: Vec<_> = sooner.collect();
+        for (slot, run_at) in &sooner {
+            let entry = self.slots.at_mut(*slot);
+            let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot: *slot };
+            entry.task.run_at = *run_at;
+            let scheduled = &mut self.pools[entry.pool as usize].scheduled;
+            scheduled.remove(&spot);
+            scheduled.insert(Spot { due: *run_at, ..spot });
+        }
+        sooner.len()
     }
 
     /// Queues a task whose time has come.

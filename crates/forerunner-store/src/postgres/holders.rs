@@ -55,7 +55,7 @@ impl Holders {
         if oldest.is_empty() {
             self.before = None;
         }
-        Ok(Upkeep { dead_rows, holder })
+        Ok(Upkeep { dead_rows, holder, log_bytes: None })
     }
 
     /// Who it is, if it was the same at the look before.

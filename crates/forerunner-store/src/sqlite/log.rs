@@ -1,29 +1,66 @@
 //! Keeping the write-ahead log short.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rusqlite::Connection;
 
-use super::{failure::Sql, jobs::Weight};
+use super::{
+    failure::Sql,
+    file::{StoreFile, beside},
+    jobs::Weight,
+    mark, open,
+};
 
 /// Written bytes, by estimate, after which the log is copied into the file: 16 MiB.
 const LARGE: usize = 16 << 20;
+/// Written bytes, by estimate, after which a mark is tried again that could not be made: 1 MiB.
+const RETRY: usize = 1 << 20;
 /// Size of the log past which readers are waited for, so that it can start over: 64 MiB.
 const TOO_LARGE: u64 = 64 << 20;
+/// How long. The store's own readers are done by then; those of another program may never be.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// What a commit writes beside its tasks, by estimate: some pages of each table and index.
 const GROUP_BYTES: usize = 12 * 4_096;
 /// What one task adds beside its payload, by estimate.
 const ITEM_BYTES: usize = 2_048;
 
+/// Says how long the log is, and copies nothing.
+pub(super) const NO_CHECKPOINT: &str = "PRAGMA wal_checkpoint(NOOP)";
+/// Copies what no reader is in the way of.
+pub(super) const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+/// Waits for readers, so that the log is written from its beginning again. It is cut by the next commit: one that is empty
+/// would look like one that was cut to nothing.
+const RESTART: &str = "PRAGMA wal_checkpoint(RESTART)";
+/// Leaves nothing in the log.
+const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
 /// Watches the log's growth.
 pub(super) struct Log {
+    file: Arc<StoreFile>,
     path: PathBuf,
     written: usize,
+    /// Size past which the next warning is due.
+    warn_past: u64,
+}
+
+/// What came of copying the log into the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checkpoint {
+    /// Frames in the log; -1 without one.
+    pub frames: i64,
+    /// How many of them are in the database.
+    copied: i64,
+}
+
+impl Checkpoint {
+    pub const fn is_complete(self) -> bool {
+        self.copied == self.frames
+    }
 }
 
 impl Log {
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, written: 0 }
+    pub fn new(file: Arc<StoreFile>) -> Self {
+        Self { path: beside(file.path(), "-wal"), file, written: 0, warn_past: TOO_LARGE }
     }
 
     /// Notes what a group has written.
@@ -31,27 +68,73 @@ impl Log {
         self.written += GROUP_BYTES + weight.items * ITEM_BYTES + weight.bytes;
     }
 
-    /// Copies the log into the file once it is large, in the writer's own time between groups.
+    /// Makes it time to copy the log, and to mark the database, after the next group.
+    pub const fn mark_soon(&mut self) {
+        self.written = LARGE;
+    }
+
+    /// Whether it is time to copy the log into the database.
+    pub const fn is_large(&self) -> bool {
+        self.written >= LARGE
+    }
+
+    /// Copies the log into the database, in the writer's own time between groups.
     ///
     /// A failure is left to the next commit to report: nothing that was answered depends on it.
-    pub fn checkpoint_if_large(&mut self, connection: &Connection) {
-        if self.written < LARGE {
-            return;
-        }
+    pub fn copy(&mut self, connection: &Connection) {
         self.written = 0;
         let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        let mode = if size > TOO_LARGE { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-        if let Err(error) = checkpoint(connection, mode) {
-            tracing::warn!(%error, size, "store: the log could not be copied into the file");
+        let outcome = match size > TOO_LARGE {
+            true => restart(connection),
+            false => checkpoint(connection, PASSIVE),
+        };
+        match outcome {
+            Ok(done) if done.is_complete() => self.renew_mark(connection),
+            // Some reader was in the way; one of another program may be for long.
+            Ok(_) if size <= TOO_LARGE => self.written = LARGE - RETRY,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, size, "store: the log could not be copied into the database"),
+        }
+        self.warn_of(size);
+    }
+
+    fn renew_mark(&mut self, connection: &Connection) {
+        match mark::renew(connection, &self.file) {
+            Ok(true) => {}
+            Ok(false) => self.written = LARGE - RETRY,
+            Err(error) => tracing::warn!(%error, "store: the log could not be marked"),
         }
     }
 
-    /// Copies everything into the file and leaves the log empty.
+    /// Warns of a log that grows, each time it has doubled.
+    fn warn_of(&mut self, size: u64) {
+        if size <= TOO_LARGE {
+            self.warn_past = TOO_LARGE;
+        } else if size > self.warn_past {
+            self.warn_past = size * 2;
+            tracing::warn!(
+                path = %self.path.display(),
+                size_bytes = size,
+                "store: the log grows, since another program reads the database in a transaction; end it, and the log is cut"
+            );
+        }
+    }
+
+    /// Copies everything into the database and leaves the log empty.
     pub fn empty(&mut self, connection: &Connection) -> Sql<()> {
-        checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        checkpoint(connection, TRUNCATE).map(drop)
     }
 }
 
-fn checkpoint(connection: &Connection, sql: &str) -> Sql<()> {
-    connection.prepare_cached(sql)?.query_row([], |_| Ok(()))
+/// Copies the log and waits for readers, but not for long.
+fn restart(connection: &Connection) -> Sql<Checkpoint> {
+    connection.busy_timeout(PATIENCE)?;
+    let done = checkpoint(connection, RESTART);
+    connection.busy_timeout(open::BUSY)?;
+    done
+}
+
+/// Runs one of the checkpoints above.
+pub(super) fn checkpoint(connection: &Connection, sql: &str) -> Sql<Checkpoint> {
+    connection.prepare_cached(sql)?.query_row([], |row| Ok(Checkpoint { frames: row.get(1)?, copied: row.get(2)? }))
 }

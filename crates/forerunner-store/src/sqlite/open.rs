@@ -1,20 +1,13 @@
-//! Opening a file: the lock, the checks that change nothing, the connections.
+//! Opening a database: the checks that change nothing, the connections.
 
-use std::{
-    ffi::OsString,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use rustix::fs::{FlockOperation, flock};
 
 use super::{
     failure::{Sql, damaged, explain, unavailable},
-    health,
+    file::StoreFile,
+    health, mark,
     schema::{self, APPLICATION_ID},
 };
 use crate::StoreError;
@@ -22,44 +15,12 @@ use crate::StoreError;
 /// First version without the WAL-reset bug, which could corrupt a file with two connections.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long to wait for another program, such as a `sqlite3` shell, to let go of the file.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Distinct statements of the writer; all stay prepared.
 const STATEMENTS: usize = 128;
 
-/// A name beside the database: `tasks.db` and `-lock` make `tasks.db-lock`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Creates the file, if need be, and takes the lock that keeps other processes out.
-///
-/// A directory is not created: a slip in its name would open an empty store, and all tasks would seem to be lost.
-pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
-    assert_version()?;
-    let refuse = |reason: String| StoreError::Place { place: path.display().to_string(), reason };
-    let place = |error: io::Error| refuse(error.to_string());
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir())
-    {
-        return Err(refuse(format!("there is no directory {}", directory.display())));
-    }
-    let lock = create(&beside(path, "-lock")).map_err(place)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { place: path.display().to_string() }),
-        Err(error) => return Err(place(error.into())),
-    }
-    // SQLite would create it readable by all; its other files take over the mode of this one.
-    create(path).map_err(place)?;
-    Ok(lock)
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
-}
-
-fn assert_version() -> Result<(), StoreError> {
+/// Refuses a SQLite that can corrupt files.
+pub(super) fn assert_version() -> Result<(), StoreError> {
     match rusqlite::version_number() {
         number if number >= OLDEST_SQLITE => Ok(()),
         _ => Err(unavailable(format!(
@@ -70,12 +31,13 @@ fn assert_version() -> Result<(), StoreError> {
 }
 
 /// Checks through a connection that cannot write: nothing changes when the answer is no.
-pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+pub(super) fn inspect(file: &StoreFile, quick_check: bool) -> Result<(), StoreError> {
+    let path = file.path();
+    if file.opened().is_ok_and(|file| file.len() == 0) {
         return Ok(());
     }
     let explain = |error| match explain(&error, path) {
-        StoreError::Damaged { reason, .. } => damaged(path, reason),
+        StoreError::Damaged { reason, .. } => damaged(path, reason + &mark::hint(path)),
         other => other,
     };
     let connection = reader(path).map_err(explain)?;
@@ -90,10 +52,12 @@ pub(super) fn inspect(path: &Path, quick_check: bool) -> Result<(), StoreError> 
         let place = path.display().to_string();
         return Err(StoreError::NewerSchema { place, found, known: schema::NEWEST });
     }
+    mark::inspect(&connection, file)?;
     if !quick_check {
         return Ok(());
     }
-    health::verdict(&connection).map_err(explain)?.map_or(Ok(()), |verdict| Err(damaged(path, verdict)))
+    let damaged = |verdict: String| Err(damaged(path, verdict + &mark::hint(path)));
+    health::verdict(&connection).map_err(explain)?.map_or(Ok(()), damaged)
 }
 
 /// The one connection that writes.

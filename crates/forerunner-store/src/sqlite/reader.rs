@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -15,8 +15,10 @@ use tokio::sync::oneshot;
 
 use super::{
     failure::{Reach, Sql, explain, reach, unavailable},
+    file::StoreFile,
     jobs::{Query, arriving},
     open,
+    watch::misplaced,
 };
 use crate::{StoreError, StoreFuture};
 
@@ -31,13 +33,13 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Starts the threads.
-    pub fn start(path: &Path, threads: usize) -> Result<(Self, Vec<JoinHandle<()>>), StoreError> {
+    pub fn start(file: &Arc<StoreFile>, threads: usize) -> Result<(Self, Vec<JoinHandle<()>>), StoreError> {
         let (queries, waiting) = sync_channel(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         let start = |number| {
-            let (waiting, path) = (Arc::clone(&waiting), path.to_owned());
+            let (waiting, file) = (Arc::clone(&waiting), Arc::clone(file));
             let thread = std::thread::Builder::new().name(format!("store-read-{number}"));
-            thread.spawn(move || serve(&waiting, &path)).map_err(|error| unavailable(error.to_string()))
+            thread.spawn(move || serve(&waiting, &file)).map_err(|error| unavailable(error.to_string()))
         };
         let threads = (0..threads.max(1)).map(start).collect::<Result<_, _>>()?;
         Ok((Self { queries }, threads))
@@ -72,13 +74,13 @@ pub(super) fn question<T: Send + 'static>(
     (query, arriving(answer))
 }
 
-fn serve(waiting: &Mutex<Receiver<Query>>, path: &Path) {
+fn serve(waiting: &Mutex<Receiver<Query>>, file: &StoreFile) {
     let mut connection = None;
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(query) = next else { return };
         // A panic answers the question, by dropping its reply, and costs no thread.
-        let answered = catch_unwind(AssertUnwindSafe(|| answer(&mut connection, path, query)));
+        let answered = catch_unwind(AssertUnwindSafe(|| answer(&mut connection, file, query)));
         if !answered.is_ok_and(|sound| sound) {
             connection = None;
         }
@@ -86,12 +88,19 @@ fn serve(waiting: &Mutex<Receiver<Query>>, path: &Path) {
 }
 
 /// Answers whether the connection is still sound.
-fn answer(connection: &mut Option<Connection>, path: &Path, query: Query) -> bool {
-    let open = match connection.take().map_or_else(|| open::reader(path), Ok) {
+fn answer(connection: &mut Option<Connection>, file: &StoreFile, query: Query) -> bool {
+    let open = match connection.take().map_or_else(|| connect(file), Ok) {
         Ok(open) => open,
-        Err(error) => return query(Err(explain(&error, path))).is_ok(),
+        Err(error) => return query(Err(error)).is_ok(),
     };
     let outcome = query(Ok(&open));
     *connection = Some(open);
     outcome.err().is_none_or(|error| reach(&error) == Reach::Operation)
+}
+
+/// Opens the file by its name, if it is still the file of that name.
+fn connect(file: &StoreFile) -> Result<Connection, StoreError> {
+    let connection = open::reader(file.path()).map_err(|error| explain(&error, file.path()))?;
+    misplaced(file).map_err(unavailable)?;
+    Ok(connection)
 }

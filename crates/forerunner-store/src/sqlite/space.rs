@@ -1,9 +1,9 @@
 //! A reserve for when the disk is full, so that what frees space can still be written.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
         Arc,
@@ -14,7 +14,10 @@ use std::{
 use rusqlite::Connection;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::failure::{KIND, Sql};
+use super::{
+    failure::{KIND, Sql},
+    file::open_beside,
+};
 use crate::StoreError;
 
 /// Size of the reserve, in bytes. An 8 MiB disk that was full to the last byte could not even delete; this much was
@@ -64,7 +67,7 @@ impl Space {
         }
         self.is_held = false;
         // A file that cannot be cut holds no space back either.
-        drop(OpenOptions::new().write(true).open(&self.path).and_then(|file| file.set_len(0)));
+        drop(self.open().and_then(|file| file.set_len(0)));
         self.apply(connection)
     }
 
@@ -95,8 +98,17 @@ impl Space {
         Ok((!fits).then(|| format!("{} of {} bytes are used", used * PAGE, max_pages * PAGE)))
     }
 
+    /// Opens the reserve. What leads elsewhere goes first: whoever may write in the directory could have a file cut or filled.
+    fn open(&self) -> io::Result<File> {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| !found.is_file() || found.nlink() > 1) {
+            tracing::warn!(path = %self.path.display(), "store: the reserve was a link to another file; putting a file in its place");
+            std::fs::remove_file(&self.path)?;
+        }
+        open_beside(&self.path)
+    }
+
     fn write_ballast(&self) -> io::Result<()> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&self.path)?;
+        let file = self.open()?;
         match fallocate(&file, FallocateFlags::empty(), 0, RESERVE) {
             Ok(()) => Ok(()),
             // Not every file system can allocate without writing.

@@ -1,5 +1,7 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
+use std::time::Duration;
+
 use forerunner_core::{ContextId, Labels, Task, TaskId, TaskState, Timestamp};
 use rusqlite::{Row, params};
 
@@ -107,6 +109,18 @@ impl Tx<'_> {
         swept.claimable = usize::try_from(claimable).unwrap_or(0);
         swept.next_due = [self.next_run_at(pool)?, self.next_deadline(pool)?].into_iter().flatten().min();
         Ok(swept)
+    }
+
+    pub fn clock_set_back(&mut self, now: Timestamp, by: Duration) -> Sql<usize> {
+        let shift = "UPDATE tasks SET run_at = run_at - ?1 WHERE state = 0 AND attempt > 0 AND run_at > ?2";
+        let by_micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        let shifted = match rules::due_before_set_back(now, by) {
+            Some(earliest) => run(self.connection, shift, params![by_micros, earliest.as_micros()])?,
+            None => 0,
+        };
+        let bound = "UPDATE tasks SET run_at = ?1 + 2 * i.backoff_max FROM inputs i WHERE i.task = tasks.task \
+                     AND state = 0 AND attempt > 0 AND run_at > ?1 + 2 * i.backoff_max";
+        Ok(shifted.max(run(self.connection, bound, [now.as_micros()])?))
     }
 
     /// What a look finds, once those that cannot be read are out of the way.

@@ -2,27 +2,27 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
 };
 
 use forerunner_core::LeaseEpoch;
-use rusqlite::{Connection, Error};
+use rusqlite::{Connection, Error, config::DbConfig};
 
 use super::{
     cache::{Agents, Cache},
-    failure::{Reach, Sql, explain, reach, unavailable},
+    failure::{KIND, Reach, Sql, explain, reach, unavailable},
+    file::StoreFile,
     inbox::{Batch, Inbox},
     jobs::{Job, Kind, Weight},
     log::Log,
-    open,
+    mark, open,
     reader::Readers,
     rows::{damage_in, run, value},
     space::Space,
     tx::Tx,
+    watch::Watch,
 };
 use crate::{
     StoreError,
@@ -35,7 +35,6 @@ const EPOCH_GAP: u64 = 1 << 32;
 
 /// What the thread works with.
 pub(super) struct Writer {
-    path: PathBuf,
     inbox: Arc<Inbox>,
     /// Absent after an error that makes the connection doubtful, until it is opened again.
     connection: Option<Connection>,
@@ -51,19 +50,20 @@ pub(super) struct Writer {
     void_epochs: LeaseEpoch,
     /// Whether leases were handed out that did not come to be: nothing more may be before the floor is raised.
     owes_fence: bool,
-    _lock: File,
+    watch: Watch,
+    /// Goes last: with it go the locks.
+    file: Arc<StoreFile>,
 }
 
 /// What the writer is made of.
 pub(super) struct Parts {
-    pub path: PathBuf,
     pub inbox: Arc<Inbox>,
     pub agents: Agents,
     pub space: Space,
     pub damaged: Arc<DamageCount>,
     pub readers: Readers,
     pub reader_threads: Vec<JoinHandle<()>>,
-    pub lock: File,
+    pub file: Arc<StoreFile>,
 }
 
 /// Why a group came to nothing.
@@ -79,9 +79,10 @@ struct Trouble {
 impl Writer {
     /// Opens the file, reads what must be known, and fences off whatever ran before.
     pub fn open(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { path, inbox, agents, mut space, damaged, readers, reader_threads, lock } = parts;
-        let explain = |error: Error| explain(&error, &path);
-        let connection = open::writer(&path).map_err(explain)?;
+        let Parts { inbox, agents, mut space, damaged, readers, reader_threads, file } = parts;
+        let path = file.path();
+        let explain = |error: Error| explain(&error, path);
+        let connection = open::writer(path).map_err(explain)?;
         let cache = Cache::load(&connection, agents).map_err(explain)?;
         let (floor, was_clean) = last_run(&connection).map_err(explain)?;
         let epoch_floor = if was_clean { floor } else { floor + EPOCH_GAP };
@@ -90,8 +91,15 @@ impl Writer {
             space.release(&connection).map_err(explain)?;
         }
         raise_floor(&connection, epoch_floor).map_err(explain)?;
+        // After an unclean end there is a log, and the mark that goes with it.
+        if was_clean {
+            mark::renew(&connection, &file).map_err(explain)?;
+        }
+        let mut watch = Watch::new(Arc::clone(&file));
+        watch.learn();
         let mut writer = Self {
-            log: Log::new(open::beside(&path, "-wal")),
+            log: Log::new(Arc::clone(&file)),
+            watch,
             inbox,
             connection: Some(connection),
             cache,
@@ -102,8 +110,7 @@ impl Writer {
             epoch_floor,
             void_epochs: LeaseEpoch(if was_clean { 0 } else { epoch_floor }),
             owes_fence: false,
-            path,
-            _lock: lock,
+            file,
         };
         let unread = std::mem::take(&mut writer.cache.unread);
         writer.set_aside(&unread);
@@ -144,9 +151,16 @@ impl Writer {
                 self.finish();
                 return reply;
             }
-            if let Some(connection) = &self.connection {
-                self.log.checkpoint_if_large(connection);
-            }
+            self.copy_log();
+        }
+    }
+
+    /// Copies the log into the database once it is large, if that is still the database of this log.
+    fn copy_log(&mut self) {
+        let Some(connection) = self.connection.as_ref().filter(|_| self.log.is_large()) else { return };
+        if self.watch.fault(Some(connection)).is_none() && set_sync(connection, Sync::Commit).is_ok() {
+            self.log.copy(connection);
+            self.watch.note_checkpoint();
         }
     }
 
@@ -154,8 +168,15 @@ impl Writer {
     fn group(&mut self, batch: &mut Batch) {
         let mut is_open = true;
         while !batch.jobs.is_empty() {
+            if let Some(fault) = self.fault(batch) {
+                return answer_all(&mut batch.jobs, &Err(unavailable(fault)));
+            }
             let trouble = match self.sound().and_then(|()| self.attempt(batch, is_open)) {
-                Ok(()) => return answer_all(&mut batch.jobs, &Ok(())),
+                Ok(()) => {
+                    let lost = |reason| Err(StoreError::OutcomeUnknown { store: KIND, reason });
+                    let outcome = self.fault(batch).map_or(Ok(()), lost);
+                    return answer_all(&mut batch.jobs, &outcome);
+                }
                 Err(trouble) => trouble,
             };
             self.roll_back();
@@ -170,7 +191,7 @@ impl Writer {
                 _ => {
                     tracing::error!(error = %trouble.error, "store: a group was not written");
                     if trouble.reach == Reach::Engine {
-                        self.connection = None;
+                        self.disconnect();
                         self.damaged.note_error(&trouble.error);
                     }
                     return answer_all(&mut batch.jobs, &Err(trouble.error));
@@ -182,10 +203,16 @@ impl Writer {
         }
     }
 
+    /// What keeps a group from being written, or from being answered as written. One that only looks may go on.
+    fn fault(&mut self, batch: &Batch) -> Option<String> {
+        let fault = self.watch.fault(self.connection.as_ref());
+        fault.filter(|_| batch.jobs.iter().any(|job| job.kind() != Kind::Look))
+    }
+
     /// Runs all jobs in one transaction and commits it.
     fn attempt(&mut self, batch: &mut Batch, takes_more: bool) -> Result<(), Trouble> {
         let Some(connection) = &self.connection else { return Err(Trouble::of_engine(unavailable("it is not open"))) };
-        let path = &self.path;
+        let path = self.file.path();
         // A claim need not be on disk, so a group of nothing else is spared the sync; the next one brings it along.
         let is_volatile = batch.jobs.iter().all(|job| matches!(job.kind(), Kind::HandOut | Kind::Look));
         let takes_more = takes_more && !is_volatile;
@@ -275,28 +302,38 @@ impl Writer {
             Ok(cache) => self.cache = self.cache.after_roll_back(cache),
             Err(error) => {
                 tracing::error!(%error, "store: cannot roll back; opening the file again");
-                self.connection = None;
+                self.disconnect();
             }
         }
+    }
+
+    /// Closes the connection. SQLite may remove the log then.
+    fn disconnect(&mut self) {
+        self.connection = None;
+        self.watch.forget();
     }
 
     /// Makes sure that there is a connection, and that no epoch handed out in vain can come again.
     fn sound(&mut self) -> Result<(), Trouble> {
         if self.connection.is_none() {
-            let connection = open::writer(&self.path).map_err(|error| Trouble::of_commit(&error, &self.path))?;
+            let path = self.file.path();
+            let connection = open::writer(path).map_err(|error| Trouble::of_commit(&error, path))?;
             let cache = Cache::load(&connection, Arc::clone(&self.cache.agents));
-            let cache = cache.map_err(|error| Trouble::of_commit(&error, &self.path))?;
+            let cache = cache.map_err(|error| Trouble::of_commit(&error, path))?;
             self.cache = self.cache.after_roll_back(cache);
             self.space.forget_connection();
-            self.space.apply(&connection).map_err(|error| Trouble::of_commit(&error, &self.path))?;
+            self.space.apply(&connection).map_err(|error| Trouble::of_commit(&error, path))?;
+            self.watch.learn();
+            self.log.mark_soon();
             tracing::info!("store: opened again");
             self.connection = Some(connection);
         }
         let Some(connection) = self.connection.as_ref().filter(|_| self.owes_fence) else { return Ok(()) };
         // In memory first: even if the write fails halfway, the next try goes beyond.
         self.epoch_floor += EPOCH_GAP;
-        set_sync(connection, Sync::Commit).map_err(|error| Trouble::of_commit(&error, &self.path))?;
-        raise_floor(connection, self.epoch_floor).map_err(|error| Trouble::of_commit(&error, &self.path))?;
+        let path = self.file.path();
+        set_sync(connection, Sync::Commit).map_err(|error| Trouble::of_commit(&error, path))?;
+        raise_floor(connection, self.epoch_floor).map_err(|error| Trouble::of_commit(&error, path))?;
         self.owes_fence = false;
         Ok(())
     }
@@ -321,6 +358,13 @@ impl Writer {
             drop(thread.join());
         }
         let Some(connection) = self.connection.take().filter(|_| !self.owes_fence) else { return };
+        self.watch.fault(Some(&connection));
+        if !self.watch.is_intact() {
+            // What lies there now is not what the log was written for.
+            drop(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
+            return tracing::warn!("store: not closed properly, since its files were cut or overwritten");
+        }
+        // Also into a file that was renamed: what was accepted is whole there.
         let written = set_sync(&connection, Sync::Commit);
         let written = written.and_then(|()| run(&connection, "UPDATE meta SET clean = 1", []));
         let outcome = written.and_then(|_| self.log.empty(&connection));

@@ -9,7 +9,10 @@ use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Tas
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Claim, Enqueued, LeaseLost, Refusal, Settled, Settlement, StoreFuture, Submission, sqlite::jobs::Work};
+use crate::{
+    Claim, Enqueued, LeaseLost, Refusal, Settled, Settlement, StoreFuture, Submission,
+    sqlite::{file::beside, jobs::Work},
+};
 
 /// A job, and the future of its answer.
 type Sent<T> = (Box<dyn Job>, StoreFuture<T>);
@@ -24,17 +27,16 @@ impl Rig {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tasks.db");
-        let lock = open::lock(&path).unwrap();
-        let (readers, reader_threads) = Readers::start(&path, 1).unwrap();
+        let file = Arc::new(StoreFile::open(&path).unwrap());
+        let (readers, reader_threads) = Readers::start(&file, 1).unwrap();
         let writer = Writer::open(Parts {
             inbox: Arc::default(),
             agents: Agents::default(),
             damaged: Arc::default(),
-            space: Space::new(open::beside(&path, "-reserve"), Arc::default()),
+            space: Space::new(beside(&path, "-reserve"), Arc::default()),
             readers,
             reader_threads,
-            lock,
-            path,
+            file,
         });
         Self { writer: writer.unwrap(), _directory: directory }
     }
