@@ -13,7 +13,7 @@ use forerunner_runtime::{Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use crate::{routes, settings::HttpSettings};
+use crate::{budget::Budget, routes, settings::HttpSettings};
 
 /// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
 ///
@@ -25,6 +25,8 @@ struct Shared {
     handle: Handle,
     prometheus: PrometheusHandle,
     settings: HttpSettings,
+    /// What bodies and answers may take in memory.
+    budget: Budget,
     /// Whether waits and event streams are to end.
     stopping: watch::Sender<bool>,
     /// Held by whoever replays a history.
@@ -37,6 +39,7 @@ impl Api {
         Self(Arc::new(Shared {
             handle,
             prometheus,
+            budget: Budget::new(settings.memory_bytes),
             settings,
             stopping: watch::Sender::new(false),
             what_if: Mutex::new(()),
@@ -45,10 +48,17 @@ impl Api {
 
     /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
     ///
-    /// Metrics handles are bound to the recorder that is installed by then.
+    /// Metrics handles are bound to the recorder that is installed by then. Whoever serves them otherwise than with
+    /// [`HttpServer`](crate::HttpServer) guards the names of the host by himself: `http.hosts` is not looked at.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         config.app_data(self.clone());
         routes::mount(self, config);
+    }
+
+    /// Mounts the calls of monitors alone.
+    pub(crate) fn configure_admin(&self, config: &mut web::ServiceConfig) {
+        config.app_data(self.clone());
+        routes::mount_admin(self, config);
     }
 
     /// Refuses new tasks from now on, fails readiness, and closes each connection after its next answer.
@@ -81,6 +91,10 @@ impl Api {
 
     pub(crate) fn prometheus(&self) -> &PrometheusHandle {
         &self.0.prometheus
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0.budget
     }
 
     /// Waits for the turn to replay a history.

@@ -13,20 +13,25 @@
 //! assert_eq!(ProblemType::named("queue-full").unwrap().status, 429);
 //! ```
 
+mod answer;
 mod api;
 mod batch;
 mod body;
+mod budget;
 mod contexts;
 mod dashboard;
 mod error;
 mod events;
 mod fields;
+mod gate;
 mod headers;
 mod health;
 mod json;
+mod net;
 mod nodes;
 mod observe;
 mod openapi;
+mod page;
 mod pools;
 mod problems;
 mod query;

@@ -22,6 +22,9 @@ use crate::api::Api;
 const REQUESTS: &str = "forerunner_http_requests_total";
 const DURATION: &str = "forerunner_http_request_duration_seconds";
 const IN_FLIGHT: &str = "forerunner_http_requests_in_flight";
+pub(crate) const CONNECTIONS: &str = "forerunner_http_connections";
+pub(crate) const CLOSED: &str = "forerunner_http_connections_closed_total";
+pub(crate) const MEMORY: &str = "forerunner_http_memory_bytes";
 
 /// Bucket bounds that suit `forerunner_http_request_duration_seconds`: from an acknowledged submission in memory to the
 /// longest wait.
@@ -33,6 +36,13 @@ pub fn describe_metrics() {
     metrics::describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, route and status.");
     metrics::describe_histogram!(DURATION, Unit::Seconds, "Time from a request's head to its answer's head, by route.");
     metrics::describe_gauge!(IN_FLIGHT, Unit::Count, "Requests being answered.");
+    metrics::describe_gauge!(CONNECTIONS, Unit::Count, "Open connections.");
+    metrics::describe_counter!(
+        CLOSED,
+        Unit::Count,
+        "Connections that the node ended: `slow_head`, `idle`, `peer_left`, `not_read`, `evicted`."
+    );
+    metrics::describe_gauge!(MEMORY, Unit::Bytes, "Bytes of bodies and answers in flight.");
 }
 
 /// Watches one route. The label is the route's template, so the number of time series is bounded.

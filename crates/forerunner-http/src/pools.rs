@@ -24,7 +24,7 @@ pub(crate) async fn show(api: Api, pool: Pool) -> Answer {
 }
 
 pub(crate) async fn configure(api: Api, pool: Pool, body: JsonBody) -> Answer {
-    let patch = json::parse(&body.0)?;
+    let patch = json::parse(&body.bytes)?;
     Ok(json::ok(&api.handle().configure(&pool, patch).await?))
 }
 

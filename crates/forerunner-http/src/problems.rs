@@ -81,6 +81,8 @@ problem_table! {
         "Look before repeating it; a submission with an idempotency key can be repeated safely.";
     NOT_READY 503 "not-ready" "The node takes no traffic"
         "Send it to another node; `reasons` says why.";
+    OVERLOADED 503 "overloaded" "The node has no room for another request"
+        "Try again after `Retry-After`, or raise the limit named.";
     SHUTTING_DOWN 503 "shutting-down" "The node is shutting down"
         "Send the task to another node, or try again after `Retry-After`.";
     STORE_UNAVAILABLE 503 "store-unavailable" "The store does not take reads or writes just now"

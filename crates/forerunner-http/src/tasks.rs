@@ -10,16 +10,15 @@ use actix_web::{
 };
 use forerunner_core::{PoolName, Task, TaskId};
 use forerunner_runtime::Submitted;
-use forerunner_store::TaskPage;
 
 use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
     headers::{self, SameSite},
-    json, query,
+    json, page, query,
     submission::TaskBody,
-    views::{TaskView, TasksQuery, TasksView},
+    views::{TaskView, TasksQuery},
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -29,8 +28,10 @@ type Answer = Result<HttpResponse, Problem>;
 
 pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpRequest, body: JsonBody) -> Answer {
     let key = headers::idempotency_key(&request)?;
-    let task = json::parse::<TaskBody>(&body.0)?.into_task(PoolName::new(pool.as_str())?, key);
+    let task = json::parse::<TaskBody>(&body.bytes)?.into_task(PoolName::new(pool.as_str())?, key);
     let Submitted { task, created } = api.handle().submit(task).await?;
+    // Who waits needs no more than the id.
+    drop(body);
     let (task, waited) = await_end(&api, &request, task).await?;
     let mut answer = json::answer(status(&task), &TaskView::with_output(&task));
     answer.headers_mut().insert(LOCATION, location(task.id));
@@ -53,9 +54,7 @@ pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
 
 pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     let asked: TasksQuery = query::parse(&request)?;
-    let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked)?).await?;
-    let next = tasks.last().filter(|_| more).map(|last| query::cursor(last.id));
-    Ok(json::ok(&TasksView { tasks: tasks.iter().map(TaskView::brief).collect(), next }))
+    page::of_tasks(&api, query::filter(&asked)?).await
 }
 
 pub(crate) async fn cancel(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
@@ -71,7 +70,12 @@ pub(crate) async fn retry(api: Api, id: web::Path<String>, _: SameSite) -> Answe
 /// Waits as long as the client prefers to, and tells whether a wait was asked for.
 async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<(Task, bool), Problem> {
     match headers::wait(request, api.settings().max_wait) {
-        Some(limit) if !task.state.is_terminal() => Ok((api.wait(task.id, limit).await?, true)),
+        Some(limit) if !task.state.is_terminal() => {
+            let id = task.id;
+            // The input may be large, and the wait long.
+            drop(task);
+            Ok((api.wait(id, limit).await?, true))
+        }
         preference => Ok((task, preference.is_some())),
     }
 }

@@ -117,7 +117,7 @@ fn of_task(op: Op) -> Op {
 
 /// `Prefer: wait=N`.
 fn waits(op: Op, statuses: &[u16]) -> Op {
-    let about = "`wait=N` waits for the end of the task, at most N seconds and at most `http.max_wait` (60 s unless set). \
+    let about = "`wait=N` waits for the end of the task, at most N seconds and at most `http.max_wait` (50 s unless set). \
                  A preference that cannot be understood is ignored.";
     let applied = "`wait` if a wait was asked for.";
     let op = op.header("Prefer", text(), about);
