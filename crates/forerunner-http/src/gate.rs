@@ -22,6 +22,7 @@ use crate::{
     answer::Answer,
     api::Api,
     error::Problem,
+    hosts,
     net::{Answering, Connection},
     problems,
 };
@@ -90,6 +91,7 @@ where
 }
 
 fn check(request: &ServiceRequest, api: &Api, connection: Option<&Connection>) -> Result<(), Problem> {
+    hosts::check(request, api.settings(), connection.map(Connection::reach))?;
     if connection.is_some_and(Connection::is_extra) && !PROBES.contains(&request.path()) {
         return Err(no_place(api.settings().max_connections));
     }

@@ -26,6 +26,7 @@ mod fields;
 mod gate;
 mod headers;
 mod health;
+mod hosts;
 mod json;
 mod net;
 mod nodes;

@@ -71,6 +71,8 @@ problem_table! {
         "Send `Content-Type: application/json`.";
     UNSUPPORTED_ENCODING 415 "unsupported-encoding" "The body is encoded"
         "Send the body without `Content-Encoding`; compressed bodies are not accepted.";
+    MISDIRECTED 421 "misdirected" "The host named is not one of this node's"
+        "Call the node by its address, or add the name to `http.hosts`.";
     KEY_REUSED 422 "idempotency-key-reused" "The idempotency key was used for another task"
         "Use a new key for a new task; the task that has it is named in `task`.";
     QUEUE_FULL 429 "queue-full" "The queue of the pool is at its limit"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forerunner_core::{Error, format_duration, human_duration};
 use serde::{Deserialize, Serialize};
 
-use crate::net::Listen;
+use crate::{hosts, net::Listen};
 
 /// Settings of the HTTP service. Each has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct HttpSettings {
     pub listen: String,
     /// Where `/livez`, `/readyz` and `/metrics` are answered beside all other load; empty for nowhere else.
     pub admin_listen: String,
+    /// Names by which clients call the node, beside those of loopback: hosts without a port, `*.DOMAIN`, or `*` for any.
+    pub hosts: Vec<String>,
     /// Threads that serve requests.
     pub workers: usize,
     /// Most open connections, all workers together.
@@ -47,6 +49,7 @@ impl Default for HttpSettings {
         Self {
             listen: "127.0.0.1:7077".to_owned(),
             admin_listen: String::new(),
+            hosts: Vec::new(),
             workers: 2,
             max_connections: 10_000,
             head_timeout: Duration::from_secs(5),
@@ -68,6 +71,7 @@ impl HttpSettings {
     pub fn validate(&self) -> Result<(), Error> {
         listens("http.listen", &self.listen)?;
         self.admin_listen().map_or(Ok(()), |listen| listens("http.admin_listen", listen))?;
+        self.hosts.iter().try_for_each(|name| is_a_host(name))?;
         // actix-server takes no more workers.
         in_range("http.workers", self.workers, 1, 512)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
@@ -113,6 +117,14 @@ fn listens(key: &'static str, listen: &str) -> Result<(), Error> {
     }
     let rule = "use HOST:PORT, such as 127.0.0.1:7077, or unix:PATH".to_owned();
     Err(Error::Setting { key, value: listen.to_owned(), rule })
+}
+
+fn is_a_host(name: &str) -> Result<(), Error> {
+    if hosts::is_configurable(name) {
+        return Ok(());
+    }
+    let rule = "use names without scheme and port, such as forerunner.internal, *.example.org, or * for any".to_owned();
+    Err(Error::Setting { key: "http.hosts", value: format!("`{name}`"), rule })
 }
 
 fn lasts(key: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {

@@ -15,8 +15,7 @@ use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
-    headers::{self, SameSite},
-    json, page, query,
+    headers, json, page, query,
     submission::TaskBody,
     views::{TaskView, TasksQuery},
 };
@@ -57,12 +56,12 @@ pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     page::of_tasks(&api, query::filter(&asked)?).await
 }
 
-pub(crate) async fn cancel(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
+pub(crate) async fn cancel(api: Api, id: web::Path<String>) -> Answer {
     let task = api.handle().cancel(id.parse()?).await?;
     Ok(json::answer(status(&task), &TaskView::full(&task)))
 }
 
-pub(crate) async fn retry(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
+pub(crate) async fn retry(api: Api, id: web::Path<String>) -> Answer {
     let task = api.handle().retry(id.parse()?).await?;
     Ok(json::ok(&TaskView::full(&task)))
 }

@@ -16,6 +16,6 @@ pub(crate) use self::{
     connection::{Answering, Connection},
     connections::EXTRA_CONNECTIONS,
     lifetime::Limits,
-    listen::{Bound, Listen},
+    listen::{Bound, Listen, Reach},
     serve::listener,
 };

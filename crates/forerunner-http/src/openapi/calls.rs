@@ -12,10 +12,9 @@ use super::{
 };
 use crate::{
     problems::{
-        BROKEN_BODY, CONTEXT_IN_USE, CROSS_SITE, INTERNAL, INVALID_BODY, INVALID_JSON, INVALID_QUERY, INVALID_VALUE,
-        NO_CONTEXT, NO_DECISION, NO_HISTORY, NO_POOL, NOT_FOUND, NOT_READY, OUTCOME_UNKNOWN, PAYLOAD_TOO_LARGE,
-        ProblemType, REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING,
-        UNSUPPORTED_MEDIA_TYPE,
+        BROKEN_BODY, CONTEXT_IN_USE, INTERNAL, INVALID_BODY, INVALID_JSON, INVALID_QUERY, INVALID_VALUE, NO_CONTEXT,
+        NO_DECISION, NO_HISTORY, NO_POOL, NOT_FOUND, NOT_READY, OUTCOME_UNKNOWN, PAYLOAD_TOO_LARGE, ProblemType,
+        REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING, UNSUPPORTED_MEDIA_TYPE,
     },
     query::{MAX_MINUTES, MAX_PAGE, MINUTES, PAGE},
     views::{AgentsView, ContextsView, DecisionsView, NodesView, PoolsView, ReadyView, ScalerView},
@@ -124,7 +123,7 @@ fn resume_pool() -> Op {
 }
 
 fn steer(op: Op) -> Op {
-    of_pool(op.answers::<PoolStatus>(200, "The pool.")).refuses(&[CROSS_SITE]).refuses(STORE)
+    of_pool(op.answers::<PoolStatus>(200, "The pool.")).refuses(STORE)
 }
 
 fn list_agents() -> Op {

@@ -157,7 +157,8 @@ const RETRIED: [&ProblemType; 4] =
     [problems::QUEUE_FULL, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
 
 /// Problems of any call: what the node asks of every request.
-const OF_ANY_CALL: [&ProblemType; 1] = [problems::OVERLOADED];
+const OF_ANY_CALL: [&ProblemType; 4] =
+    [problems::INVALID_HEADER, problems::CROSS_SITE, problems::MISDIRECTED, problems::OVERLOADED];
 
 fn by_status(problems: &[&'static ProblemType]) -> Vec<Vec<&'static ProblemType>> {
     // The table's order is that of the manual, and each stands there once.

@@ -19,6 +19,14 @@ const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const BATCH: &str =
     "POST /v1/pools/coder/tasks:batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
 
+/// Names a host that is not the node's.
+pub async fn another_host() -> String {
+    let serving = serving_with(|_| {}).await;
+    let answer = closing(serving.addr, "GET /v1/tasks", "Host: evil.test\r\n").await;
+    serving.control.stop(false).await;
+    answer
+}
+
 /// Asks for something while the only connection waits for a task.
 pub async fn one_too_many() -> String {
     let (serving, wait) = with_a_wait(1).await;

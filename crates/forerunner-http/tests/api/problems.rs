@@ -150,6 +150,7 @@ async fn bad_bodies_on_the_wire(seen: &mut Seen) {
 }
 
 async fn crowds_on_the_wire(seen: &mut Seen) {
+    seen.note_wire("misdirected", &connections::another_host().await);
     seen.note_wire("overloaded", &connections::one_too_many().await);
 }
 
