@@ -11,7 +11,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use forerunner_core::{Task, TaskId};
 use forerunner_runtime::{Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::{budget::Budget, routes, settings::HttpSettings};
 
@@ -29,8 +29,8 @@ struct Shared {
     budget: Budget,
     /// Whether waits and event streams are to end.
     stopping: watch::Sender<bool>,
-    /// Held by whoever replays a history.
-    what_if: Mutex<()>,
+    /// Locked while a history is replayed.
+    what_if: Arc<Mutex<()>>,
 }
 
 impl Api {
@@ -42,7 +42,7 @@ impl Api {
             budget: Budget::new(settings.memory_bytes),
             settings,
             stopping: watch::Sender::new(false),
-            what_if: Mutex::new(()),
+            what_if: Arc::default(),
         }))
     }
 
@@ -97,9 +97,9 @@ impl Api {
         &self.0.budget
     }
 
-    /// Waits for the turn to replay a history.
-    pub(crate) async fn what_if_turn(&self) -> MutexGuard<'_, ()> {
-        self.0.what_if.lock().await
+    /// Takes the turn to replay a history, unless somebody else has it.
+    pub(crate) fn what_if_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.0.what_if).try_lock_owned().ok()
     }
 
     /// Resolves when waits are to end.

@@ -77,6 +77,8 @@ problem_table! {
         "Use a new key for a new task; the task that has it is named in `task`.";
     QUEUE_FULL 429 "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
+    BUSY 429 "busy" "The node does this for somebody else just now"
+        "Try again after `Retry-After`.";
     INTERNAL 500 "internal" "The node failed"
         "Look into the log of the node; repeating the call will hardly help.";
     OUTCOME_UNKNOWN 500 "outcome-unknown" "Whether the call took effect is unknown"

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     problems::{
-        BROKEN_BODY, CONTEXT_IN_USE, INTERNAL, INVALID_BODY, INVALID_JSON, INVALID_QUERY, INVALID_VALUE, NO_CONTEXT,
-        NO_DECISION, NO_HISTORY, NO_POOL, NOT_FOUND, NOT_READY, OUTCOME_UNKNOWN, PAYLOAD_TOO_LARGE, ProblemType,
-        REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING, UNSUPPORTED_MEDIA_TYPE,
+        BROKEN_BODY, BUSY, CONTEXT_IN_USE, INTERNAL, INVALID_BODY, INVALID_JSON, INVALID_QUERY, INVALID_VALUE,
+        NO_CONTEXT, NO_DECISION, NO_HISTORY, NO_POOL, NOT_FOUND, NOT_READY, OUTCOME_UNKNOWN, PAYLOAD_TOO_LARGE,
+        ProblemType, REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING,
+        UNSUPPORTED_MEDIA_TYPE,
     },
     query::{MAX_MINUTES, MAX_PAGE, MINUTES, PAGE},
     views::{AgentsView, ContextsView, DecisionsView, NodesView, PoolsView, ReadyView, ScalerView},
@@ -169,7 +170,7 @@ fn show_what_if() -> Op {
     let op = Op::new("getWhatIf", about)
         .query("share", text(), &share)
         .answers::<WhatIfView>(200, "A price for each share.");
-    of_pool(op).refuses(&[INVALID_QUERY, NO_HISTORY]).refuses(STORE)
+    of_pool(op).refuses(&[INVALID_QUERY, NO_HISTORY, BUSY]).refuses(STORE)
 }
 
 fn list_contexts() -> Op {

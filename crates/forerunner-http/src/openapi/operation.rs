@@ -153,8 +153,8 @@ impl Op {
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Problems that come with `Retry-After`.
-const RETRIED: [&ProblemType; 4] =
-    [problems::QUEUE_FULL, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
+const RETRIED: [&ProblemType; 5] =
+    [problems::QUEUE_FULL, problems::BUSY, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
 
 /// Problems of any call: what the node asks of every request.
 const OF_ANY_CALL: [&ProblemType; 4] =

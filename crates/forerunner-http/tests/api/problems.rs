@@ -31,7 +31,7 @@ impl Seen {
         assert_eq!((&body["status"], &body["title"]), (&kind.status.into(), &kind.title.into()));
         assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body:#}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        let delayed = matches!(name, "queue-full" | "overloaded" | "shutting-down" | "store-unavailable");
+        let delayed = matches!(name, "queue-full" | "busy" | "overloaded" | "shutting-down" | "store-unavailable");
         assert_eq!(answer.headers.contains_key("retry-after"), delayed, "{name}");
         self.0.insert(kind.name);
     }
@@ -152,6 +152,11 @@ async fn bad_bodies_on_the_wire(seen: &mut Seen) {
 async fn crowds_on_the_wire(seen: &mut Seen) {
     seen.note_wire("misdirected", &connections::another_host().await);
     seen.note_wire("overloaded", &connections::one_too_many().await);
+    let rig = Rig::start().await;
+    rig.finish(json!({ "input": 1 })).await;
+    let (one, other) = futures_util::join!(rig.get("/v1/pools/coder/what-if"), rig.get("/v1/pools/coder/what-if"));
+    let refused = [one, other].into_iter().find(|answer| answer.status != 200);
+    seen.note("busy", &refused.expect("two replays at once"));
 }
 
 async fn failing_stores(seen: &mut Seen) {
