@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod config;
 mod exit;
+mod files;
 mod markers;
 mod output;
 mod progress;

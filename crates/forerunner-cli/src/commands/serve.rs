@@ -1,6 +1,6 @@
 //! `forerunner serve`: the service.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
@@ -12,11 +12,13 @@ use forerunner_runtime::{
     agent::{DriverFactory, SimulatedFactory, process::ProcessFactory},
 };
 use forerunner_store::Store;
+use tokio::task::JoinHandle;
 
 use super::config::HOW_TO_WRITE_A_POOL;
 use crate::{
     config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
     exit::Usage,
+    files,
     output::Output,
     signals::Signals,
     telemetry,
@@ -33,12 +35,19 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::read(&args.config)?;
     check(&loaded)?;
-    let config = loaded.config;
+    let mut config = loaded.config;
     telemetry::log(&config.log)?;
+    files::share_out(&mut config)?;
     let mut signals = Signals::listen()?;
-    let service = Service::start(&config).await?;
+    let mut service = Service::start(&config).await?;
     announce(&service, &config, out)?;
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        reason = service.http_failed() => {
+            let reason = reason.context("the HTTP service failed");
+            return service.shutdown(config.shutdown.grace).await.and(reason);
+        }
+    }
     tracing::info!(grace = ?config.shutdown.grace, "shutting down; a second signal stops at once");
     tokio::select! {
         clean = service.shutdown(config.shutdown.grace) => clean,
@@ -55,7 +64,21 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         );
         return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
     }
+    has_room_for_inputs(&loaded.config)?;
     pools(&loaded.config).map(drop)
+}
+
+/// An input that is larger than all bodies may be together would never be accepted.
+fn has_room_for_inputs(config: &Config) -> Result<(), Usage> {
+    let room = config.http.memory_bytes;
+    let is_too_large = |pool: &PoolConfig| pool.settings.queue.max_input_bytes > room / 2;
+    match config.pools.iter().find(|(_, pool)| is_too_large(pool)) {
+        None => Ok(()),
+        Some((name, pool)) => Err(Usage(format!(
+            "`pools.{name}.queue.max_input_bytes` = {} is more than half of `http.memory_bytes` = {room}; raise the latter",
+            pool.settings.queue.max_input_bytes,
+        ))),
+    }
 }
 
 fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<()> {
@@ -75,6 +98,7 @@ pub struct Service {
     pub store: &'static str,
     node: Node,
     http: HttpControl,
+    serving: JoinHandle<io::Result<()>>,
 }
 
 impl Service {
@@ -101,10 +125,17 @@ impl Service {
                 return Err(error.into());
             }
         };
-        let bound = server.addrs().first().map_or_else(|| config.http.listen.clone(), ToString::to_string);
-        let http = server.control();
-        drop(server.spawn());
-        Ok(Self { address: format!("http://{bound}"), store: kind, node, http })
+        if let Some(admin) = server.admin_address() {
+            tracing::info!(admin_listen = admin, "monitors are answered on a listener of their own");
+        }
+        let (address, http) = (server.address().to_owned(), server.control());
+        Ok(Self { address, store: kind, node, http, serving: server.spawn() })
+    }
+
+    /// Resolves when the HTTP service has ended by itself.
+    async fn http_failed(&mut self) -> anyhow::Result<()> {
+        (&mut self.serving).await??;
+        anyhow::bail!("it ended by itself")
     }
 
     /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.
