@@ -117,6 +117,13 @@ mod tests {
     const NEEDS: Needs = Needs { node: 100, fewest_agents: 10, most_agents: 50, connections: 10_000 };
 
     #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let limit = raise();
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!((current, limit), (Some(limit), maximum.unwrap_or(u64::MAX).min(MOST_FILES).max(limit)));
+    }
+
+    #[test]
     fn agents_get_their_files_first_and_clients_what_is_left() {
         assert_eq!(NEEDS.connections_within(20_000).unwrap(), 10_000);
         assert_eq!(NEEDS.connections_within(1_024).unwrap(), 1_024 - 100 - 400);

@@ -25,6 +25,7 @@ use crate::{
     hosts,
     net::{Answering, Connection},
     problems,
+    settings::HttpSettings,
 };
 
 /// When to come back to a node whose connections or memory are in use.
@@ -93,14 +94,17 @@ where
 fn check(request: &ServiceRequest, api: &Api, connection: Option<&Connection>) -> Result<(), Problem> {
     hosts::check(request, api.settings(), connection.map(Connection::reach))?;
     if connection.is_some_and(Connection::is_extra) && !PROBES.contains(&request.path()) {
-        return Err(no_place(api.settings().max_connections));
+        return Err(no_place(api.settings()));
     }
     Ok(())
 }
 
-fn no_place(most: usize) -> Problem {
-    let detail =
-        format!("{most} connections are open, and none is idle; try again later, or raise http.max_connections");
+fn no_place(settings: &HttpSettings) -> Problem {
+    let (most, of_peer) = (settings.max_connections, settings.max_connections_per_peer);
+    let limits = if of_peer > 0 { format!("{most} in all, {of_peer} from one address") } else { most.to_string() };
+    let detail = format!(
+        "as many connections are open as there may be ({limits}), and none is idle; try again later, or raise http.max_connections"
+    );
     Problem::new(problems::OVERLOADED, detail).retry_after(RETRY).closing()
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     api::Api,
-    net::{self, Bound, EXTRA_CONNECTIONS, Limits, Listen},
+    net::{self, Bound, EXTRA_CONNECTIONS, Limits, Listen, Peers},
     settings::HttpSettings,
 };
 
@@ -54,12 +54,13 @@ impl HttpServer {
             api: api.clone(),
         };
         let (most, mounted) = (settings.connections_per_worker(), api.clone());
+        let peers = Peers::new(settings.connections_per_peer());
         let workers = ServerBuilder::new().workers(settings.workers);
-        this.serve(workers, bound, most, move |config| mounted.configure(config))?;
+        this.serve(workers, bound, most, peers, move |config| mounted.configure(config))?;
         if !admin.is_empty() {
             // Threads and places of their own, so that no load of clients keeps monitors out.
             let workers = ServerBuilder::new().workers(1);
-            this.serve(workers, admin, ADMIN_CONNECTIONS, move |config| api.configure_admin(config))?;
+            this.serve(workers, admin, ADMIN_CONNECTIONS, Peers::new(None), move |config| api.configure_admin(config))?;
         }
         Ok(this)
     }
@@ -69,6 +70,7 @@ impl HttpServer {
         builder: ServerBuilder,
         bound: Vec<Bound>,
         most: usize,
+        peers: Peers,
         calls: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> io::Result<()> {
         let settings = self.api.settings();
@@ -77,7 +79,7 @@ impl HttpServer {
             .max_concurrent_connections(most + EXTRA_CONNECTIONS)
             .shutdown_timeout(settings.grace_secs())
             .disable_signals();
-        let served = |builder, bound| net::listener(builder, bound, most, limits, calls.clone());
+        let served = |builder, bound| net::listener(builder, bound, most, limits, peers.clone(), calls.clone());
         self.servers.push(bound.into_iter().try_fold(builder, served)?.run());
         Ok(())
     }

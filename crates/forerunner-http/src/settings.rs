@@ -21,6 +21,8 @@ pub struct HttpSettings {
     pub workers: usize,
     /// Most open connections, all workers together.
     pub max_connections: usize,
+    /// Most open connections of one address; 0 for as many as there may be in all.
+    pub max_connections_per_peer: usize,
     /// How long the head of a request may take.
     #[serde(with = "human_duration")]
     pub head_timeout: Duration,
@@ -52,6 +54,7 @@ impl Default for HttpSettings {
             hosts: Vec::new(),
             workers: 2,
             max_connections: 10_000,
+            max_connections_per_peer: 0,
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
@@ -75,6 +78,7 @@ impl HttpSettings {
         // actix-server takes no more workers.
         in_range("http.workers", self.workers, 1, 512)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
+        in_range("http.max_connections_per_peer", self.max_connections_per_peer, 0, 1_000_000)?;
         lasts("http.head_timeout", self.head_timeout, Duration::from_millis(100), Duration::from_secs(60))?;
         lasts("http.body_timeout", self.body_timeout, Duration::from_millis(100), Duration::from_secs(600))?;
         lasts("http.write_timeout", self.write_timeout, Duration::from_secs(1), Duration::from_secs(600))?;
@@ -92,6 +96,11 @@ impl HttpSettings {
     /// Connections that one worker may hold, so that all together hold no more than the limit, rounded up.
     pub(crate) const fn connections_per_worker(&self) -> usize {
         self.max_connections.div_ceil(self.workers)
+    }
+
+    /// Connections that one address may hold, if there is a limit.
+    pub(crate) fn connections_per_peer(&self) -> Option<usize> {
+        Some(self.max_connections_per_peer).filter(|most| *most > 0)
     }
 
     /// The grace in whole seconds, rounded up.

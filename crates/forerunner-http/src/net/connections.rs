@@ -15,6 +15,7 @@ use super::{
     connection::Connection,
     lifetime::{End, Limits},
     listen::Reach,
+    peers::Peer,
 };
 use crate::observe::{CLOSED, CONNECTIONS};
 
@@ -49,14 +50,17 @@ impl Connections {
     }
 
     /// Takes a connection in. Where the limit is reached, the one that has been idle for longest makes room.
-    pub(super) fn admit(self: &Rc<Self>, reach: Reach) -> Admitted {
-        let is_extra = self.open.borrow().len() >= self.most && !self.evict();
+    ///
+    /// A connection beyond the limit of its address is one beyond the limit of all.
+    pub(super) fn admit(self: &Rc<Self>, reach: Reach, peer: Option<Peer>) -> Admitted {
+        let is_beyond = peer.as_ref().is_some_and(|peer| peer.is_beyond);
+        let is_extra = is_beyond || (self.open.borrow().len() >= self.most && !self.evict());
         let connection = Rc::new(Connection::new(is_extra, reach, Instant::now()));
         let number = self.next.replace(self.next.get() + 1);
         self.open.borrow_mut().insert(number, Rc::clone(&connection));
         self.gauge.increment(1.0);
         self.opened.notify_one();
-        Admitted { connection, number, among: Rc::clone(self) }
+        Admitted { connection, number, among: Rc::clone(self), _peer: peer }
     }
 
     fn evict(&self) -> bool {
@@ -99,6 +103,7 @@ pub(crate) struct Admitted {
     pub(super) connection: Rc<Connection>,
     number: u64,
     among: Rc<Connections>,
+    _peer: Option<Peer>,
 }
 
 impl Drop for Admitted {

@@ -10,6 +10,7 @@ mod io;
 mod lifetime;
 mod listen;
 mod long_names;
+mod peers;
 mod serve;
 
 pub(crate) use self::{
@@ -17,5 +18,6 @@ pub(crate) use self::{
     connections::EXTRA_CONNECTIONS,
     lifetime::Limits,
     listen::{Bound, Listen, Reach},
+    peers::Peers,
     serve::listener,
 };

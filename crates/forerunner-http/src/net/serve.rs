@@ -18,6 +18,7 @@ use super::{
     io::ClientIo,
     lifetime::Limits,
     listen::{Bound, Reach},
+    peers::Peers,
 };
 
 /// What a listener serves.
@@ -30,15 +31,17 @@ pub(crate) fn listener(
     bound: Bound,
     most: usize,
     limits: Limits,
+    peers: Peers,
     calls: impl Calls,
 ) -> io::Result<ServerBuilder> {
     let (stopping, reach) = (builder.graceful_shutdown_signal(), bound.reach());
     let name = "forerunner-http";
     match bound {
-        Bound::Tcp(listener, _) => builder
-            .listen(name, listener, move || accept::<TcpStream>(calls.clone(), stopping.clone(), most, limits, reach)),
+        Bound::Tcp(listener, _) => builder.listen(name, listener, move || {
+            accept::<TcpStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone())
+        }),
         Bound::Unix(listener, _) => builder.listen_uds(name, listener, move || {
-            accept::<UnixStream>(calls.clone(), stopping.clone(), most, limits, reach)
+            accept::<UnixStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone())
         }),
     }
 }
@@ -86,9 +89,10 @@ fn accept<T: Client>(
     most: usize,
     limits: Limits,
     reach: Reach,
+    peers: Peers,
 ) -> impl ServiceFactory<T, Config = (), Response = (), Error = actix_http::error::DispatchError, InitError = ()> {
     fn_factory(move || {
-        let (calls, stopping) = (calls.clone(), stopping.clone());
+        let (calls, stopping, peers) = (calls.clone(), stopping.clone(), peers.clone());
         async move {
             let app = map_config(App::new().configure(|config| calls(config)), |()| AppConfig::default());
             let http = HttpService::<ClientIo<T>, _, _>::build()
@@ -107,7 +111,8 @@ fn accept<T: Client>(
             let (http, connections) = (Rc::new(http), Connections::start(most, limits));
             Ok(fn_service(move |stream: T| {
                 let peer = stream.prepare(limits.write);
-                http.call((ClientIo::new(stream, connections.admit(reach)), peer))
+                let admitted = connections.admit(reach, peers.enter(peer.map(|peer| peer.ip())));
+                http.call((ClientIo::new(stream, admitted), peer))
             }))
         }
     })

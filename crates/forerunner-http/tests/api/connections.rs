@@ -154,6 +154,19 @@ async fn monitors_are_answered_beyond_the_limit_and_idle_connections_make_room()
 }
 
 #[actix_web::test]
+async fn one_address_cannot_take_all_connections() {
+    let serving = serving_with(|settings| settings.max_connections_per_peer = 1).await;
+    let mut first = TcpStream::connect(serving.addr).await.unwrap();
+    first.write_all(LIVEZ.as_bytes()).await.unwrap();
+    listen_for(&mut first, "ok\n").await;
+    let refused = closing(serving.addr, "GET /v1/tasks", "Host: localhost\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("1 from one address"), "{refused}");
+    drop(first);
+    until_status(serving.addr, "200").await;
+    serving.control.stop(false).await;
+}
+
+#[actix_web::test]
 async fn an_answer_that_nobody_reads_is_given_up() {
     let serving = serving_with(|settings| settings.write_timeout = Duration::from_secs(1)).await;
     serving.rig.post("/v1/pools/coder:pause").await;
