@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod config;
 mod exit;
+mod files;
 mod json;
 mod line_writer;
 mod markers;

@@ -11,9 +11,9 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use forerunner_core::Task;
 use forerunner_runtime::{Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use crate::{routes, settings::HttpSettings};
+use crate::{budget::Budget, routes, settings::HttpSettings};
 
 /// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
 ///
@@ -25,10 +25,12 @@ struct Shared {
     handle: Handle,
     prometheus: PrometheusHandle,
     settings: HttpSettings,
+    /// What bodies and answers may take in memory.
+    budget: Budget,
     /// Whether waits and event streams are to end.
     stopping: watch::Sender<bool>,
-    /// Held by whoever replays a history.
-    what_if: Mutex<()>,
+    /// Locked while a history is replayed.
+    what_if: Arc<Mutex<()>>,
 }
 
 impl Api {
@@ -37,18 +39,26 @@ impl Api {
         Self(Arc::new(Shared {
             handle,
             prometheus,
+            budget: Budget::new(settings.memory_bytes),
             settings,
             stopping: watch::Sender::new(false),
-            what_if: Mutex::new(()),
+            what_if: Arc::default(),
         }))
     }
 
     /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
     ///
-    /// Metrics handles are bound to the recorder that is installed by then.
+    /// Metrics handles are bound to the recorder that is installed by then. Whoever serves them otherwise than with
+    /// [`HttpServer`](crate::HttpServer) guards the names of the host by himself: `http.hosts` is not looked at.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         config.app_data(self.clone());
         routes::mount(self, config);
+    }
+
+    /// Mounts the calls of monitors alone.
+    pub(crate) fn configure_admin(&self, config: &mut web::ServiceConfig) {
+        config.app_data(self.clone());
+        routes::mount_admin(self, config);
     }
 
     /// Refuses new tasks from now on, fails readiness, and closes each connection after its next answer.
@@ -83,9 +93,13 @@ impl Api {
         &self.0.prometheus
     }
 
-    /// Waits for the turn to replay a history.
-    pub(crate) async fn what_if_turn(&self) -> MutexGuard<'_, ()> {
-        self.0.what_if.lock().await
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    /// Takes the turn to replay a history, unless somebody else has it.
+    pub(crate) fn what_if_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.0.what_if).try_lock_owned().ok()
     }
 
     /// Resolves when waits are to end.
@@ -97,10 +111,10 @@ impl Api {
         }
     }
 
-    /// Waits for a task to end, at most `limit`, and answers how it stands then.
+    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that was read from the store.
     ///
     /// A store that fails meanwhile does not make an accepted task a refused one: it is answered as it was seen last.
-    pub(crate) async fn wait(&self, task: Task, limit: Duration) -> Result<Task, Error> {
+    pub(crate) async fn wait(&self, task: Task, limit: Duration) -> Result<(Task, bool), Error> {
         let waited = tokio::select! {
             waited = self.handle().wait(task.id, limit) => waited,
             () = self.stopping() => self.handle().task(task.id).await,
@@ -108,9 +122,9 @@ impl Api {
         match waited {
             Err(Error::Store(error)) => {
                 tracing::debug!(task = %task.id, %error, "a task is answered as it was before the wait");
-                Ok(task)
+                Ok((task, false))
             }
-            other => other,
+            other => other.map(|task| (task, true)),
         }
     }
 }

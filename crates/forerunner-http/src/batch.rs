@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use forerunner_core::{NewTask, PoolName};
+use forerunner_core::{NewTask, Payload, PoolName, Task};
 use forerunner_runtime::Submitted;
 use serde::{
     Deserialize, Deserializer,
@@ -26,6 +26,8 @@ use crate::{
 
 /// Most tasks of a batch.
 pub(crate) const MOST_TASKS: usize = 1_000;
+/// Most bytes of outputs in an answer: those of the largest single task, unless its pool allows more.
+const OUTPUT_BYTES: usize = 4 << 20;
 
 /// Answers 200 with an outcome for each task, or a problem where none can be told: the body cannot be read, the pool is not
 /// there, or the node could take none of the tasks for a reason of its own.
@@ -38,7 +40,7 @@ pub(crate) async fn submit(
     headers::no_idempotency_key(&request)?;
     let pool = PoolName::new(pool.as_str())?;
     let mut new = Vec::new();
-    let read = read(&body.0)?.into_iter().map(|task| task.map(|task| new.push(task.into_task(pool.clone()))));
+    let read = read(&body.bytes)?.into_iter().map(|task| task.map(|task| new.push(task.into_task(pool.clone()))));
     // All are read before the first is submitted.
     let read: Vec<Result<(), Problem>> = read.collect();
     let submitted = submit_all(&api, new).await?;
@@ -86,14 +88,17 @@ fn read(body: &[u8]) -> Result<Vec<Result<BatchTask, Problem>>, Problem> {
 
 fn render(outcomes: &[Result<Submitted, Problem>]) -> BatchView<'_> {
     let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    BatchView { accepted, refused: outcomes.len() - accepted, results: outcomes.iter().map(result).collect() }
+    let mut room = OUTPUT_BYTES;
+    let results = outcomes.iter().map(|outcome| result(outcome, &mut room)).collect();
+    BatchView { accepted, refused: outcomes.len() - accepted, results }
 }
 
-fn result(outcome: &Result<Submitted, Problem>) -> ResultView<'_> {
+/// Shows outputs of tasks that were known as long as there is room for them.
+fn result<'a>(outcome: &'a Result<Submitted, Problem>, room: &mut usize) -> ResultView<'a> {
     match outcome {
         Ok(Submitted { task, created }) => ResultView {
             status: tasks::status(task).as_u16(),
-            task: Some(TaskView::with_output(task)),
+            task: Some(view(task, room)),
             replayed: !created,
             problem: None,
         },
@@ -101,6 +106,17 @@ fn result(outcome: &Result<Submitted, Problem>) -> ResultView<'_> {
             let view = problem.view();
             ResultView { status: view.status, task: None, replayed: false, problem: Some(view) }
         }
+    }
+}
+
+fn view<'a>(task: &'a Task, room: &mut usize) -> TaskView<'a> {
+    let bytes = task.output.as_ref().map_or(0, Payload::len);
+    match room.checked_sub(bytes) {
+        Some(rest) => {
+            *room = rest;
+            TaskView::with_output(task)
+        }
+        None => TaskView::brief(task),
     }
 }
 

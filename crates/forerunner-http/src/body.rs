@@ -2,7 +2,7 @@
 //!
 //! actix-web bounds the time of a request's head but not of its body: one byte every half second is read for ever.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -15,20 +15,35 @@ use forerunner_core::format_duration;
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{api::Api, error::Problem, problems};
+use crate::{
+    api::Api,
+    budget::{Budget, Reservation},
+    error::Problem,
+    gate,
+    net::Connection,
+    problems,
+};
 
 /// Slowest rate of a body that has not ended: far below any network worth the name.
 const MIN_BYTES_PER_SEC: f64 = 1024.0;
+/// The same while memory is short: who takes his time then keeps others out.
+const MIN_BYTES_PER_SEC_IF_TIGHT: f64 = 64.0 * 1024.0;
 /// Room for the fields around an input.
 pub(crate) const ENVELOPE_BYTES: usize = 16 << 10;
 /// Most bytes of a batch, unless one task may have more: a thousand of 8 KiB. It is held in memory until all is stored.
 pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// The body of a request that is declared as JSON and not encoded.
-pub(crate) struct JsonBody(pub(crate) Bytes);
+/// The body of a request that is declared as JSON and not encoded. Counts in the budget until it is dropped.
+pub(crate) struct JsonBody {
+    pub(crate) bytes: Bytes,
+    _reservation: Reservation,
+}
 
 /// The same, of a request that brings many tasks.
-pub(crate) struct BatchJson(pub(crate) Bytes);
+pub(crate) struct BatchJson {
+    pub(crate) bytes: Bytes,
+    _reservation: Reservation,
+}
 
 impl FromRequest for JsonBody {
     type Error = Problem;
@@ -37,7 +52,10 @@ impl FromRequest for JsonBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let checked = check_head(request).and_then(|()| bounds_of(request, 0));
         let payload = payload.take();
-        Box::pin(async move { read(payload, checked?).await.map(Self) })
+        Box::pin(async move {
+            let (bytes, _reservation) = checked?.read(payload).await?;
+            Ok(Self { bytes, _reservation })
+        })
     }
 }
 
@@ -48,16 +66,24 @@ impl FromRequest for BatchJson {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let checked = check_head(request).and_then(|()| bounds_of(request, MAX_BATCH_BYTES));
         let payload = payload.take();
-        Box::pin(async move { read(payload, checked?).await.map(Self) })
+        Box::pin(async move {
+            let (bytes, _reservation) = checked?.read(payload).await?;
+            Ok(Self { bytes, _reservation })
+        })
     }
 }
 
 /// How much a body may bring, and how long it may take.
-#[derive(Debug, Clone, Copy)]
 struct Bounds {
     announced: Option<usize>,
+    /// Where it ends although more follows: actix-http takes everything behind a request that asks for a web socket for its
+    /// body.
+    ends_at: Option<usize>,
     limit: usize,
     span: Duration,
+    budget: Budget,
+    memory_bytes: usize,
+    connection: Option<Rc<Connection>>,
 }
 
 fn check_head(request: &HttpRequest) -> Result<(), Problem> {
@@ -92,37 +118,57 @@ fn bounds_of(request: &HttpRequest, least: usize) -> Result<Bounds, Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match announced {
         Some(size) if size > limit => Err(too_large(limit).with("size", size)),
-        _ => Ok(Bounds { announced, limit, span: api.settings().body_timeout }),
+        _ => Ok(Bounds {
+            announced,
+            ends_at: announced.filter(|_| request.headers().contains_key(header::UPGRADE)),
+            limit,
+            span: api.settings().body_timeout,
+            budget: api.budget().clone(),
+            memory_bytes: api.settings().memory_bytes,
+            connection: Connection::of(request),
+        }),
     }
 }
 
-async fn read(mut payload: Payload, bounds: Bounds) -> Result<Bytes, Problem> {
-    // Nothing is set aside for what was only announced, and nothing copied of a body that comes in one piece.
-    let mut body = BytesMut::new();
-    let mut pace = Pace::new(bounds.span);
-    while let Some(chunk) = pace.next(&mut payload).await? {
-        if body.len() + chunk.len() > bounds.limit {
-            return Err(too_large(bounds.limit));
+impl Bounds {
+    async fn read(self, mut payload: Payload) -> Result<(Bytes, Reservation), Problem> {
+        let _reading = self.connection.as_ref().map(Connection::read_body);
+        // Nothing is set aside for what was only announced, and nothing copied of a body that comes in one piece.
+        let mut body = BytesMut::new();
+        let mut reservation = self.budget.empty();
+        let mut pace = Pace::new(self.span, self.budget.clone());
+        while let Some(chunk) = pace.next(&mut payload).await? {
+            if body.len() + chunk.len() > self.limit {
+                return Err(too_large(self.limit));
+            }
+            if !reservation.grow(chunk.len()) {
+                return Err(gate::no_memory(self.memory_bytes));
+            }
+            if body.is_empty() && Some(chunk.len()) == self.announced {
+                return Ok((chunk, reservation));
+            }
+            body.extend_from_slice(&chunk);
+            if let Some(end) = self.ends_at.filter(|end| body.len() >= *end) {
+                body.truncate(end);
+                break;
+            }
         }
-        if body.is_empty() && Some(chunk.len()) == bounds.announced {
-            return Ok(chunk);
-        }
-        body.extend_from_slice(&chunk);
+        Ok((body.freeze(), reservation))
     }
-    Ok(body.freeze())
 }
 
 /// Holds a body to its time: to end within a span, or else to bring the least rate in each one.
 struct Pace {
     span: Duration,
+    budget: Budget,
     ends: Instant,
     /// Bytes since the span began.
     brought: usize,
 }
 
 impl Pace {
-    fn new(span: Duration) -> Self {
-        Self { span, ends: Instant::now() + span, brought: 0 }
+    fn new(span: Duration, budget: Budget) -> Self {
+        Self { span, budget, ends: Instant::now() + span, brought: 0 }
     }
 
     async fn next(&mut self, payload: &mut Payload) -> Result<Option<Bytes>, Problem> {
@@ -140,13 +186,14 @@ impl Pace {
     }
 
     fn next_span(&mut self) -> Result<(), Problem> {
-        let least = self.span.as_secs_f64() * MIN_BYTES_PER_SEC;
+        let rate = if self.budget.is_tight() { MIN_BYTES_PER_SEC_IF_TIGHT } else { MIN_BYTES_PER_SEC };
+        let least = self.span.as_secs_f64() * rate;
         if (self.brought as f64) < least {
             let span = format_duration(self.span);
             let detail = format!("the body brought {} bytes in {span} and did not end; send it at once", self.brought);
             return Err(Problem::new(problems::REQUEST_TIMEOUT, detail).closing());
         }
-        *self = Self::new(self.span);
+        (self.ends, self.brought) = (Instant::now() + self.span, 0);
         Ok(())
     }
 }

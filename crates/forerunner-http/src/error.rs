@@ -22,6 +22,20 @@ const RETRY_NODE: Duration = Duration::from_secs(5);
 /// When to try again a store that has just failed.
 const RETRY_STORE: Duration = Duration::from_secs(1);
 
+/// What a problem may repeat of a request, which may be large.
+const MOST_DETAIL_BYTES: usize = 4_096;
+const MOST_MEMBER_BYTES: usize = 512;
+
+/// Cuts text that is longer than `most` bytes, at the end of a character.
+fn quoted(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|index| text.is_char_boundary(*index)).unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// One occurrence of a problem.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -34,12 +48,17 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(kind: &'static ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), members: Map::new(), headers: Vec::new(), close: false }
+        let detail = quoted(detail.into(), MOST_DETAIL_BYTES);
+        Self { kind, detail, members: Map::new(), headers: Vec::new(), close: false }
     }
 
     /// Adds an extension member.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+        let value = match value.into() {
+            Value::String(text) => Value::String(quoted(text, MOST_MEMBER_BYTES)),
+            other => other,
+        };
+        self.members.insert(name.to_owned(), value);
         self
     }
 

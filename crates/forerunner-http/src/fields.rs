@@ -42,7 +42,13 @@ pub(crate) fn max_attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 
 /// Reads labels that a listing can show.
 pub(crate) fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
-    let labels = Labels::deserialize(deserializer)?;
+    let labels = Option::<Labels>::deserialize(deserializer)?.unwrap_or_default();
+    if let Some(name) = labels.keys().find(|name| name.contains([':', '='])) {
+        let name = name.chars().take(MOST_LABEL_BYTES).collect::<String>();
+        return Err(de::Error::custom(format_args!(
+            "label name `{name}` has a `:` or a `=`, which part a name from its value in filters; leave them out"
+        )));
+    }
     if labels.len() > MOST_LABELS {
         return Err(too_much("labels", labels.len(), MOST_LABELS));
     }
@@ -50,6 +56,15 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Label
         Some(bytes) => Err(too_much("bytes in a label", bytes, MOST_LABEL_BYTES)),
         None => Ok(labels),
     }
+}
+
+/// Reads a value whose `null` means the same as its absence.
+pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn too_much<E: de::Error>(what: impl fmt::Display, found: usize, most: usize) -> E {

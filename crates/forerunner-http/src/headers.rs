@@ -1,11 +1,8 @@
 //! Request headers that change what a call does.
 
-use std::{
-    future::{Ready, ready},
-    time::Duration,
-};
+use std::time::Duration;
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::HeaderValue};
+use actix_web::{HttpRequest, http::header::HeaderValue};
 use forerunner_core::IdempotencyKey;
 
 use crate::{error::Problem, problems};
@@ -61,27 +58,6 @@ pub(crate) fn last_event_id(request: &HttpRequest) -> Result<u64, Problem> {
     let text = text("Last-Event-ID", value)?;
     let refuse = |_| invalid("Last-Event-ID", format!("event id `{text}` is not a number; send one that was received"));
     text.parse().map_err(refuse)
-}
-
-/// A request that no page of another site made a browser send.
-///
-/// A call without a JSON body is a "simple request" to browsers: they send it for any page, without asking the service
-/// first. They do say where it comes from (W3C Fetch Metadata).
-pub(crate) struct SameSite;
-
-impl FromRequest for SameSite {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
-        ready(match site {
-            None | Some(b"same-origin" | b"none") => Ok(Self),
-            Some(_) => {
-                Err(Problem::new(problems::CROSS_SITE, "a page of another site sent this call; nothing was done"))
-            }
-        })
-    }
 }
 
 fn text<'a>(name: &'static str, value: &'a HeaderValue) -> Result<&'a str, Problem> {

@@ -12,6 +12,10 @@ use crate::{error::Problem, problems};
 
 /// Most answers fit, so that the buffer grows at most once or twice for the others.
 const TYPICAL_ANSWER_BYTES: usize = 1024;
+/// Characters of a name, or of a value, that are compared and quoted: it may have as many as a body.
+const MOST_QUOTED: usize = 100;
+/// Bytes of a message beyond which the part that was sent is cut out of it. Known names are shorter in all.
+const LONG_MESSAGE_BYTES: usize = 1_000;
 /// A name less like any known one than this (Jaro–Winkler, 0 to 1) is no slip of the finger.
 const LIKELY_SLIP: f64 = 0.8;
 
@@ -55,19 +59,26 @@ pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Plac
 /// Reads a value, and once more where that fails, to know in which field it did.
 fn read<'a, T: Deserialize<'a>>(text: &'a [u8], place: Place) -> Result<T, Problem> {
     serde_json::from_slice(text).map_err(|error| {
-        let again = &mut serde_json::Deserializer::from_slice(text);
-        let path = serde_path_to_error::deserialize::<_, T>(again).err().map(|error| error.path().to_string());
-        // A dot is the whole, a question mark a place that has no name.
-        let field = path.filter(|path| error.classify() == Category::Data && path != "." && !path.contains('?'));
-        refuse(&error, place, field.as_deref())
+        let message = error.to_string();
+        let is_long = message.len() > LONG_MESSAGE_BYTES;
+        let field = if is_long { None } else { field_of::<T>(&error, text) };
+        refuse(&error, shortened(message), place, field.as_deref())
     })
+}
+
+fn field_of<'a, T: Deserialize<'a>>(error: &serde_json::Error, text: &'a [u8]) -> Option<String> {
+    let again = &mut serde_json::Deserializer::from_slice(text);
+    let path = serde_path_to_error::deserialize::<_, T>(again).err()?.path().to_string();
+    // A dot is the whole, a question mark a place that has no name.
+    let is_named = path != "." && !path.contains('?') && path.len() <= LONG_MESSAGE_BYTES;
+    Some(path).filter(|_| is_named && error.classify() == Category::Data)
 }
 
 /// serde would read an array into a struct, field by field; nobody means that.
 fn no_object(body: &[u8]) -> Problem {
     match serde_json::from_slice::<IgnoredAny>(body) {
         Ok(_) => Problem::new(problems::INVALID_BODY, "the body is JSON but no object; write {\"field\": value}"),
-        Err(error) => refuse(&error, Place::default(), None),
+        Err(error) => refuse(&error, shortened(error.to_string()), Place::default(), None),
     }
 }
 
@@ -97,10 +108,9 @@ impl Place {
     }
 }
 
-fn refuse(error: &serde_json::Error, place: Place, field: Option<&str>) -> Problem {
+fn refuse(error: &serde_json::Error, message: String, place: Place, field: Option<&str>) -> Problem {
     let (line, column) = place.of(error);
     // serde's own place is that within the part.
-    let message = error.to_string();
     let told = format!(" at line {} column {}", error.line(), error.column());
     let message = match message.strip_suffix(&told) {
         Some(bare) => format!("{} at line {line} column {column}", in_plain_words(bare)),
@@ -123,6 +133,18 @@ fn refuse(error: &serde_json::Error, place: Place, field: Option<&str>) -> Probl
         _ => Problem::new(problems::INVALID_JSON, message),
     };
     problem.with("line", line).with("column", column)
+}
+
+/// Cuts what was sent out of a message of serde, whose own words stand in front of it and behind it.
+pub(crate) fn shortened(message: String) -> String {
+    if message.len() <= LONG_MESSAGE_BYTES {
+        return message;
+    }
+    let begin: String = message.chars().take(MOST_QUOTED).collect();
+    let end = message.rfind(", expected ").or_else(|| message.rfind(" at line ")).unwrap_or(message.len());
+    let quote = message[..end].chars().next_back().filter(|last| matches!(last, '`' | '"')).map(String::from);
+    let own: String = message[end..].chars().take(LONG_MESSAGE_BYTES).collect();
+    format!("{begin}…{}{own}", quote.unwrap_or_default())
 }
 
 /// Replaces what serde calls a type at the end of a message by what it is called in JSON.
@@ -242,6 +264,15 @@ mod tests {
             let raw = serde_json::from_str::<&RawValue>(&body[at..end]).unwrap();
             let problem = parse_part::<Body>(raw, Place::default().behind(&body.as_bytes()[..at])).unwrap_err();
             assert!(problem.to_string().contains(&format!("at line {line} column {column}")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_before_it_is_compared_and_quoted() {
+        let long = "priority`".repeat(100_000);
+        for text in [format!("{{\"{long}\": 1}}"), format!("{{\"priority\": \"{long}\"}}")] {
+            let problem = parse::<Body>(text.as_bytes()).unwrap_err().to_string();
+            assert!(problem.len() < 400 && problem.contains(", expected ") && problem.contains("column"), "{problem}");
         }
     }
 

@@ -15,20 +15,26 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod answer;
 mod api;
 mod batch;
 mod body;
+mod budget;
 mod contexts;
 mod dashboard;
 mod error;
 mod events;
 mod fields;
+mod gate;
 mod headers;
 mod health;
+mod hosts;
 mod json;
+mod net;
 mod nodes;
 mod observe;
 mod openapi;
+mod page;
 mod pools;
 mod problems;
 mod query;

@@ -23,6 +23,9 @@ const REQUESTS: &str = "forerunner_http_requests_total";
 const DURATION: &str = "forerunner_http_request_duration_seconds";
 const IN_FLIGHT: &str = "forerunner_http_requests_in_flight";
 const CONNECTION_ERRORS: &str = "forerunner_http_connection_errors_total";
+pub(crate) const CONNECTIONS: &str = "forerunner_http_connections";
+pub(crate) const CLOSED: &str = "forerunner_http_connections_closed_total";
+pub(crate) const MEMORY: &str = "forerunner_http_memory_bytes";
 
 /// Bucket bounds that suit `forerunner_http_request_duration_seconds`: from an acknowledged submission in memory to the
 /// longest wait.
@@ -38,6 +41,13 @@ pub fn describe_metrics() {
     metrics::describe_counter!(CONNECTION_ERRORS, Unit::Count, errors);
     // It is there, as 0, before anything happens.
     counter!(CONNECTION_ERRORS).absolute(0);
+    metrics::describe_gauge!(CONNECTIONS, Unit::Count, "Open connections.");
+    metrics::describe_counter!(
+        CLOSED,
+        Unit::Count,
+        "Connections that the node ended: `slow_head`, `idle`, `peer_left`, `not_read`, `evicted`."
+    );
+    metrics::describe_gauge!(MEMORY, Unit::Bytes, "Bytes of bodies and answers in flight.");
 }
 
 /// Counts an error of a connection. The server tells of them by log events only, so whoever writes the log calls this.

@@ -6,7 +6,6 @@ use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
-    headers::SameSite,
     json, problems, query,
     views::{AgentsView, DecisionsQuery, DecisionsView, HistoryQuery, PoolsView},
 };
@@ -25,15 +24,15 @@ pub(crate) async fn show(api: Api, pool: Pool) -> Answer {
 }
 
 pub(crate) async fn configure(api: Api, pool: Pool, body: JsonBody) -> Answer {
-    let patch = json::parse(&body.0)?;
+    let patch = json::parse(&body.bytes)?;
     Ok(json::ok(&api.handle().configure(&pool, patch).await?))
 }
 
-pub(crate) async fn pause(api: Api, pool: Pool, _: SameSite) -> Answer {
+pub(crate) async fn pause(api: Api, pool: Pool) -> Answer {
     Ok(json::ok(&api.handle().pause(&pool).await?))
 }
 
-pub(crate) async fn resume(api: Api, pool: Pool, _: SameSite) -> Answer {
+pub(crate) async fn resume(api: Api, pool: Pool) -> Answer {
     Ok(json::ok(&api.handle().resume(&pool).await?))
 }
 

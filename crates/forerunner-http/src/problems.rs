@@ -71,16 +71,22 @@ problem_table! {
         "Send `Content-Type: application/json`.";
     UNSUPPORTED_ENCODING 415 "unsupported-encoding" "The body is encoded"
         "Send the body without `Content-Encoding`; compressed bodies are not accepted.";
+    MISDIRECTED 421 "misdirected" "The host named is not one of this node's"
+        "Call the node by its address, or add the name to `http.hosts`.";
     KEY_REUSED 422 "idempotency-key-reused" "The idempotency key was used for another task"
         "Use a new key for a new task; the task that has it is named in `task`.";
     QUEUE_FULL 429 "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
+    BUSY 429 "busy" "The node does this for somebody else just now"
+        "Try again after `Retry-After`.";
     INTERNAL 500 "internal" "The node failed"
         "Look into the log of the node; repeating the call will hardly help.";
     OUTCOME_UNKNOWN 500 "outcome-unknown" "Whether the call took effect is unknown"
         "Look before repeating it; a submission with an idempotency key can be repeated safely.";
     NOT_READY 503 "not-ready" "The node takes no traffic"
         "Send it to another node; `reasons` says why.";
+    OVERLOADED 503 "overloaded" "The node has no room for another request"
+        "Try again after `Retry-After`, or raise the limit named.";
     SHUTTING_DOWN 503 "shutting-down" "The node is shutting down"
         "Send the task to another node, or try again after `Retry-After`.";
     STORE_UNAVAILABLE 503 "store-unavailable" "The store does not take reads or writes just now"

@@ -25,7 +25,7 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Pro
 
 fn refuse(error: &QueryPayloadError) -> Problem {
     let message = match error {
-        QueryPayloadError::Deserialize(fault) => fault.to_string(),
+        QueryPayloadError::Deserialize(fault) => json::shortened(fault.to_string()),
         other => other.to_string(),
     };
     let hint = json::nearest_hint(&message);

@@ -9,8 +9,8 @@ use actix_web::{
 };
 
 use crate::{
-    api::Api, batch, contexts, dashboard, error::Problem, events, health, nodes, observe::Observe, openapi, pools,
-    problems, tasks, what_if,
+    api::Api, batch, contexts, dashboard, error::Problem, events, gate::Gate, health, nodes, observe::Observe, openapi,
+    pools, problems, tasks, what_if,
 };
 
 /// One call.
@@ -70,9 +70,22 @@ calls! {
 /// Label of requests that no call takes.
 const NO_ROUTE: &str = "none";
 
+/// The calls that the admin listener takes.
+const ADMIN: [&str; 3] = ["/metrics", "/livez", "/readyz"];
+
 /// Mounts every call, each path with an answer to other methods, and an answer to other paths.
 pub(crate) fn mount(api: &Api, config: &mut ServiceConfig) {
-    for calls in CALLS.chunk_by(|one, next| one.path == next.path) {
+    mount_some(api, config, |_| true);
+}
+
+/// Mounts the calls of monitors in the same way.
+pub(crate) fn mount_admin(api: &Api, config: &mut ServiceConfig) {
+    mount_some(api, config, |path| ADMIN.contains(&path));
+}
+
+fn mount_some(api: &Api, config: &mut ServiceConfig, is_mounted: impl Fn(&str) -> bool) {
+    let calls = CALLS.chunk_by(|one, next| one.path == next.path);
+    for calls in calls.filter(|calls| is_mounted(calls[0].path)) {
         let path = calls[0].path;
         let allowed = allowed(calls);
         let mut resource = web::resource(pattern(path));
@@ -83,9 +96,11 @@ pub(crate) fn mount(api: &Api, config: &mut ServiceConfig) {
             let problem = wrong_method(&request, &allowed);
             async move { Err::<HttpResponse, _>(problem) }
         };
-        config.service(resource.default_service(web::to(refuse)).wrap(Observe::new(api.clone(), path)));
+        let resource = resource.default_service(web::to(refuse));
+        config.service(resource.wrap(Gate::new(api.clone())).wrap(Observe::new(api.clone(), path)));
     }
-    config.default_service(web::to(no_such_call).wrap(Observe::new(api.clone(), NO_ROUTE)));
+    let none = web::to(no_such_call).wrap(Gate::new(api.clone())).wrap(Observe::new(api.clone(), NO_ROUTE));
+    config.default_service(none);
 }
 
 /// Keeps verbs out of pool names and task ids. Context ids may hold a colon, and have no verbs.

@@ -1,17 +1,25 @@
 //! Listens, serves, stops.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use actix_web::{App, HttpServer as ActixServer, dev, rt};
+use actix_server::{Server, ServerBuilder, ServerHandle};
+use actix_web::{rt, web::ServiceConfig};
 use forerunner_runtime::Handle;
+use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 
-use crate::{api::Api, settings::HttpSettings};
+use crate::{
+    api::Api,
+    net::{self, Bound, EXTRA_CONNECTIONS, Limits, Listen, Peers},
+    settings::HttpSettings,
+};
 
 /// How often histograms are folded. Without it, what is observed between two scrapes is kept sample by sample, and for
 /// ever if nobody scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Connections of the admin listener: monitors are few.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// The HTTP service of a node, bound but not yet serving.
 ///
@@ -19,39 +27,82 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 #[must_use = "a bound server serves nothing until it runs"]
 pub struct HttpServer {
     addrs: Vec<SocketAddr>,
-    server: dev::Server,
+    address: String,
+    admin_address: Option<String>,
+    sockets: Vec<PathBuf>,
+    servers: Vec<Server>,
     api: Api,
 }
 
 impl HttpServer {
-    /// Binds to `settings.listen`. Needs an actix system.
+    /// Binds to `settings.listen`, and to `settings.admin_listen` if that is set. Needs an actix system.
     ///
     /// # Errors
-    /// When the settings are not valid, or the address cannot be bound.
+    /// When the settings are not valid, or an address cannot be bound.
     pub fn bind(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> io::Result<Self> {
         settings.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let api = Api::new(settings.clone(), handle, prometheus);
-        let mounted = api.clone();
-        let server = ActixServer::new(move || App::new().configure(|config| mounted.configure(config)))
-            .workers(settings.workers)
-            .max_connections(settings.connections_per_worker())
-            .client_request_timeout(settings.head_timeout)
-            .keep_alive(settings.keep_alive)
-            .shutdown_timeout(settings.grace_secs())
-            .disable_signals()
-            .bind(settings.listen.as_str())
-            .map_err(|error| naming(&settings.listen, &error))?;
-        Ok(Self { addrs: server.addrs(), server: server.run(), api })
+        let bound = bind("http.listen", &settings.listen)?;
+        let admin = settings.admin_listen();
+        let admin = admin.map(|listen| bind("http.admin_listen", listen)).transpose()?.unwrap_or_default();
+        let mut this = Self {
+            addrs: bound.iter().chain(&admin).filter_map(Bound::address).collect(),
+            address: bound.first().map(Bound::url).unwrap_or_default(),
+            admin_address: admin.first().map(Bound::url),
+            sockets: bound.iter().chain(&admin).filter_map(Bound::path).collect(),
+            servers: Vec::new(),
+            api: api.clone(),
+        };
+        let (most, mounted) = (settings.connections_per_worker(), api.clone());
+        let peers = Peers::new(settings.connections_per_peer());
+        let workers = ServerBuilder::new().workers(settings.workers);
+        this.serve(workers, bound, most, peers, move |config| mounted.configure(config))?;
+        if !admin.is_empty() {
+            // Threads and places of their own, so that no load of clients keeps monitors out.
+            let workers = ServerBuilder::new().workers(1);
+            this.serve(workers, admin, ADMIN_CONNECTIONS, Peers::new(None), move |config| api.configure_admin(config))?;
+        }
+        Ok(this)
     }
 
-    /// Returns the bound addresses, with the port that was found if 0 was asked for.
+    fn serve(
+        &mut self,
+        builder: ServerBuilder,
+        bound: Vec<Bound>,
+        most: usize,
+        peers: Peers,
+        calls: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    ) -> io::Result<()> {
+        let settings = self.api.settings();
+        let limits = Limits { head: settings.head_timeout, idle: settings.keep_alive, write: settings.write_timeout };
+        let builder = builder
+            .max_concurrent_connections(most + EXTRA_CONNECTIONS)
+            .shutdown_timeout(settings.grace_secs())
+            .disable_signals();
+        let served = |builder, bound| net::listener(builder, bound, most, limits, peers.clone(), calls.clone());
+        self.servers.push(bound.into_iter().try_fold(builder, served)?.run());
+        Ok(())
+    }
+
+    /// Returns the bound addresses, with the port that was found if 0 was asked for; those of the admin listener are the last. A
+    /// Unix socket has none.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
+    /// Returns where it listens: `http://HOST:PORT` or `unix:PATH`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns where the admin listener is, if there is one, in the same form.
+    pub fn admin_address(&self) -> Option<&str> {
+        self.admin_address.as_deref()
+    }
+
     /// Returns what stops it, from any thread.
     pub fn control(&self) -> HttpControl {
-        HttpControl { api: self.api.clone(), server: self.server.handle() }
+        HttpControl { api: self.api.clone(), servers: self.servers.iter().map(Server::handle).collect() }
     }
 
     /// Serves until stopped.
@@ -60,9 +111,12 @@ impl HttpServer {
     /// When the threads that serve cannot be started.
     pub async fn run(self) -> io::Result<()> {
         let upkeep = rt::spawn(keep_metrics(self.api.prometheus().clone()));
-        let served = self.server.await;
+        let served = try_join_all(self.servers).await;
         upkeep.abort();
-        served
+        for socket in &self.sockets {
+            let _ = std::fs::remove_file(socket);
+        }
+        served.map(drop)
     }
 
     /// Serves in a task of the current system.
@@ -75,7 +129,8 @@ impl HttpServer {
 #[derive(Clone)]
 pub struct HttpControl {
     api: Api,
-    server: dev::ServerHandle,
+    /// The admin listener's, if there is one, is the last.
+    servers: Vec<ServerHandle>,
 }
 
 impl HttpControl {
@@ -88,7 +143,9 @@ impl HttpControl {
     /// `shutdown_grace`, else they are cut off. Resolves when all is down; the server must be running.
     pub async fn stop(&self, graceful: bool) {
         self.api.end_waits();
-        self.server.stop(graceful).await;
+        for server in &self.servers {
+            server.stop(graceful).await;
+        }
     }
 }
 
@@ -100,6 +157,9 @@ async fn keep_metrics(prometheus: PrometheusHandle) {
     }
 }
 
-fn naming(listen: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}; change http.listen"))
+fn bind(key: &str, listen: &str) -> io::Result<Vec<Bound>> {
+    let parsed = Listen::parse(listen).ok_or(io::ErrorKind::InvalidInput)?;
+    let naming =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}; change {key}"));
+    parsed.bind().map_err(naming)
 }

@@ -5,16 +5,24 @@ use std::time::Duration;
 use forerunner_core::{Error, format_duration, human_duration};
 use serde::{Deserialize, Serialize};
 
+use crate::{hosts, net::Listen};
+
 /// Settings of the HTTP service. Each has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Where to listen, as `host:port`. Port 0 takes any free one.
+    /// Where to listen, as `host:port` or `unix:PATH`. Port 0 takes any free one.
     pub listen: String,
+    /// Where `/livez`, `/readyz` and `/metrics` are answered beside all other load; empty for nowhere else.
+    pub admin_listen: String,
+    /// Names by which clients call the node, beside those of loopback: hosts without a port, `*.DOMAIN`, or `*` for any.
+    pub hosts: Vec<String>,
     /// Threads that serve requests.
     pub workers: usize,
     /// Most open connections, all workers together.
     pub max_connections: usize,
+    /// Most open connections of one address; 0 for as many as there may be in all.
+    pub max_connections_per_peer: usize,
     /// How long the head of a request may take.
     #[serde(with = "human_duration")]
     pub head_timeout: Duration,
@@ -22,6 +30,11 @@ pub struct HttpSettings {
     /// ended must bring 1 KiB per second.
     #[serde(with = "human_duration")]
     pub body_timeout: Duration,
+    /// The span over which the rate is measured at which a client reads its answer: at least 1 KiB per second.
+    #[serde(with = "human_duration")]
+    pub write_timeout: Duration,
+    /// Most bytes of bodies and answers in flight, over all connections.
+    pub memory_bytes: usize,
     /// Longest wait for a result that `Prefer: wait` can ask for.
     #[serde(with = "human_duration")]
     pub max_wait: Duration,
@@ -37,11 +50,16 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:7077".to_owned(),
+            admin_listen: String::new(),
+            hosts: Vec::new(),
             workers: 2,
             max_connections: 10_000,
+            max_connections_per_peer: 0,
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
-            max_wait: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            memory_bytes: 256 << 20,
+            max_wait: Duration::from_secs(50),
             keep_alive: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(10),
         }
@@ -54,14 +72,25 @@ impl HttpSettings {
     /// # Errors
     /// [`Error::Setting`] naming the first bad one, its value and the rule.
     pub fn validate(&self) -> Result<(), Error> {
-        listens(&self.listen)?;
-        in_range("http.workers", self.workers, 1, 1_024)?;
+        listens("http.listen", &self.listen)?;
+        self.admin_listen().map_or(Ok(()), |listen| listens("http.admin_listen", listen))?;
+        self.hosts.iter().try_for_each(|name| is_a_host(name))?;
+        // actix-server takes no more workers.
+        in_range("http.workers", self.workers, 1, 512)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
+        in_range("http.max_connections_per_peer", self.max_connections_per_peer, 0, 1_000_000)?;
         lasts("http.head_timeout", self.head_timeout, Duration::from_millis(100), Duration::from_secs(60))?;
         lasts("http.body_timeout", self.body_timeout, Duration::from_millis(100), Duration::from_secs(600))?;
+        lasts("http.write_timeout", self.write_timeout, Duration::from_secs(1), Duration::from_secs(600))?;
+        in_range("http.memory_bytes", self.memory_bytes, LEAST_MEMORY_BYTES, usize::MAX >> 1)?;
         lasts("http.max_wait", self.max_wait, Duration::ZERO, Duration::from_secs(600))?;
         lasts("http.keep_alive", self.keep_alive, Duration::from_secs(1), Duration::from_secs(3_600))?;
         lasts("http.shutdown_grace", self.shutdown_grace, Duration::ZERO, Duration::from_secs(3_600))
+    }
+
+    /// Where the admin listener is to be, if there is to be one.
+    pub(crate) fn admin_listen(&self) -> Option<&str> {
+        Some(self.admin_listen.as_str()).filter(|listen| !listen.is_empty())
     }
 
     /// Connections that one worker may hold, so that all together hold no more than the limit, rounded up.
@@ -69,11 +98,19 @@ impl HttpSettings {
         self.max_connections.div_ceil(self.workers)
     }
 
+    /// Connections that one address may hold, if there is a limit.
+    pub(crate) fn connections_per_peer(&self) -> Option<usize> {
+        Some(self.max_connections_per_peer).filter(|most| *most > 0)
+    }
+
     /// The grace in whole seconds, rounded up.
     pub(crate) fn grace_secs(&self) -> u64 {
         self.shutdown_grace.as_secs() + u64::from(self.shutdown_grace.subsec_nanos() > 0)
     }
 }
+
+/// A batch of the usual size, and its answer.
+const LEAST_MEMORY_BYTES: usize = 16 << 20;
 
 fn in_range(key: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
     if (least..=most).contains(&value) {
@@ -83,13 +120,20 @@ fn in_range(key: &'static str, value: usize, least: usize, most: usize) -> Resul
 }
 
 /// Checks the form alone: whether the host has an address is known when the service starts.
-fn listens(listen: &str) -> Result<(), Error> {
-    let whole = listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if whole {
+fn listens(key: &'static str, listen: &str) -> Result<(), Error> {
+    if Listen::parse(listen).is_some() {
         return Ok(());
     }
-    let rule = "use HOST:PORT, such as 127.0.0.1:7077".to_owned();
-    Err(Error::Setting { key: "http.listen", value: listen.to_owned(), rule })
+    let rule = "use HOST:PORT, such as 127.0.0.1:7077, or unix:PATH".to_owned();
+    Err(Error::Setting { key, value: listen.to_owned(), rule })
+}
+
+fn is_a_host(name: &str) -> Result<(), Error> {
+    if hosts::is_configurable(name) {
+        return Ok(());
+    }
+    let rule = "use names without scheme and port, such as forerunner.internal, *.example.org, or * for any".to_owned();
+    Err(Error::Setting { key: "http.hosts", value: format!("`{name}`"), rule })
 }
 
 fn lasts(key: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
@@ -115,7 +159,7 @@ mod tests {
     #[test]
     fn a_bad_setting_is_refused_with_its_name_and_its_range() {
         let error = HttpSettings { workers: 0, ..HttpSettings::default() }.validate().unwrap_err();
-        assert_eq!(error.to_string(), "`http.workers` = 0 is not valid; use 1 to 1024");
+        assert_eq!(error.to_string(), "`http.workers` = 0 is not valid; use 1 to 512");
         for listen in ["nonsense", ":7077", "127.0.0.1:99999", "7077"] {
             let error = HttpSettings { listen: listen.to_owned(), ..HttpSettings::default() }.validate().unwrap_err();
             assert!(error.to_string().starts_with(&format!("`http.listen` = {listen} is not valid")), "{error}");

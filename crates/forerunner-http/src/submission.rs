@@ -22,7 +22,7 @@ macro_rules! task_body {
             /// The conversation it belongs to; its tasks run one at a time, in order.
             context: Option<ContextId>,
             /// How urgent it is; 4 unless said.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "fields::or_default")]
             priority: Priority,
             /// Not before this time.
             run_at: Option<Timestamp>,

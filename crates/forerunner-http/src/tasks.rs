@@ -8,18 +8,16 @@ use actix_web::{
     },
     web,
 };
-use forerunner_core::{PoolName, Task, TaskId};
+use forerunner_core::{Payload, PoolName, Task, TaskId};
 use forerunner_runtime::Submitted;
-use forerunner_store::TaskPage;
 
 use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
-    headers::{self, SameSite},
-    json, query,
+    headers, json, page, query,
     submission::TaskBody,
-    views::{TaskView, TasksQuery, TasksView},
+    views::{TaskView, TasksQuery},
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -29,9 +27,11 @@ type Answer = Result<HttpResponse, Problem>;
 
 pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpRequest, body: JsonBody) -> Answer {
     let key = headers::idempotency_key(&request)?;
-    let task = json::parse::<TaskBody>(&body.0)?.into_task(PoolName::new(pool.as_str())?, key);
+    let task = json::parse::<TaskBody>(&body.bytes)?.into_task(PoolName::new(pool.as_str())?, key);
     let Submitted { task, created } = api.handle().submit(task).await?;
-    let (task, waited) = await_end(&api, &request, task).await?;
+    // Who waits needs no more than the id.
+    drop(body);
+    let Waited { task, waited, .. } = await_end(&api, &request, task).await?;
     let mut answer = json::answer(status(&task), &TaskView::with_output(&task));
     answer.headers_mut().insert(LOCATION, location(task.id));
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
@@ -41,8 +41,8 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
 
 pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) -> Answer {
     let task = api.handle().task(id.parse()?).await?;
-    let (task, waited) = await_end(&api, &request, task).await?;
-    let mut answer = json::ok(&TaskView::full(&task));
+    let Waited { task, waited, is_whole } = await_end(&api, &request, task).await?;
+    let mut answer = json::ok(&if is_whole { TaskView::full(&task) } else { TaskView::with_output(&task) });
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
     Ok(answer)
 }
@@ -53,26 +53,38 @@ pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
 
 pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     let asked: TasksQuery = query::parse(&request)?;
-    let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked)?).await?;
-    let next = tasks.last().filter(|_| more).map(|last| query::cursor(last.id));
-    Ok(json::ok(&TasksView { tasks: tasks.iter().map(TaskView::brief).collect(), next }))
+    page::of_tasks(&api, query::filter(&asked)?).await
 }
 
-pub(crate) async fn cancel(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
+pub(crate) async fn cancel(api: Api, id: web::Path<String>) -> Answer {
     let task = api.handle().cancel(id.parse()?).await?;
     Ok(json::answer(status(&task), &TaskView::full(&task)))
 }
 
-pub(crate) async fn retry(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
+pub(crate) async fn retry(api: Api, id: web::Path<String>) -> Answer {
     let task = api.handle().retry(id.parse()?).await?;
     Ok(json::ok(&TaskView::full(&task)))
 }
 
-/// Waits as long as the client prefers to, and tells whether a wait was asked for.
-async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<(Task, bool), Problem> {
+/// A task as it stands after the wait that the client asked for.
+struct Waited {
+    task: Task,
+    /// Whether a wait was asked for.
+    waited: bool,
+    /// Whether the input is there.
+    is_whole: bool,
+}
+
+/// Waits as long as the client prefers to.
+async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<Waited, Problem> {
     match headers::wait(request, api.settings().max_wait) {
-        Some(limit) if !task.state.is_terminal() => Ok((api.wait(task, limit).await?, true)),
-        preference => Ok((task, preference.is_some())),
+        Some(limit) if !task.state.is_terminal() => {
+            // The input may be large, and the wait long.
+            let seen = Task { input: Payload::null(), ..task };
+            let (task, is_whole) = api.wait(seen, limit).await?;
+            Ok(Waited { task, waited: true, is_whole })
+        }
+        preference => Ok(Waited { task, waited: preference.is_some(), is_whole: true }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `forerunner serve`: the service.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -15,12 +15,14 @@ use forerunner_runtime::{
     },
 };
 use forerunner_store::Store;
+use tokio::task::JoinHandle;
 
 use super::{config::HOW_TO_WRITE_A_POOL, exposure};
 use crate::{
     cli::SERVICE_EXIT_CODES,
     config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
     exit::{Forced, NotClosed, NotListening, Usage},
+    files,
     output::Output,
     service_manager::ServiceManager,
     signals::{self, Signals},
@@ -47,12 +49,13 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::read(&args.config)?;
     check(&loaded)?;
     let source = loaded.source();
-    let config = loaded.config;
+    let mut config = loaded.config;
     telemetry::log(&config.log)?;
     tracing::info!(file = source, "configuration read");
     if let Err(error) = shielded {
         tracing::warn!(%error, "agents of the node's own user can read its memory and its environment");
     }
+    files::share_out(&mut config)?;
     let store = tokio::select! {
         opened = open(&config.store) => opened?,
         signal = signals.next() => {
@@ -65,10 +68,14 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     serve(service, config.shutdown.grace, &mut signals).await
 }
 
-async fn serve(service: Service, grace: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+async fn serve(mut service: Service, grace: Duration, signals: &mut Signals) -> anyhow::Result<()> {
     let (manager, node) = (ServiceManager::from_env(), service.node.handle());
     let signal = tokio::select! {
         signal = signals.next() => signal,
+        reason = service.http_failed() => {
+            let reason = reason.context("the HTTP service failed");
+            return service.shutdown(grace).await.and(reason);
+        }
         never = manager.report(&node) => match never {},
     };
     tracing::info!(%signal, ?grace, "shutting down; a second signal stops at once");
@@ -88,7 +95,21 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         );
         return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
     }
+    has_room_for_inputs(&loaded.config)?;
     pools(&loaded.config).map(drop)
+}
+
+/// An input that is larger than all bodies may be together would never be accepted.
+fn has_room_for_inputs(config: &Config) -> Result<(), Usage> {
+    let room = config.http.memory_bytes;
+    let is_too_large = |pool: &PoolConfig| pool.settings.queue.max_input_bytes > room / 2;
+    match config.pools.iter().find(|(_, pool)| is_too_large(pool)) {
+        None => Ok(()),
+        Some((name, pool)) => Err(Usage(format!(
+            "`pools.{name}.queue.max_input_bytes` = {} is more than half of `http.memory_bytes` = {room}; raise the latter",
+            pool.settings.queue.max_input_bytes,
+        ))),
+    }
 }
 
 fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<()> {
@@ -108,6 +129,7 @@ pub struct Service {
     pub store: &'static str,
     node: Node,
     http: HttpControl,
+    serving: JoinHandle<io::Result<()>>,
 }
 
 impl Service {
@@ -132,10 +154,17 @@ impl Service {
         if let Some(warning) = exposure::warning(server.addrs()) {
             tracing::warn!("{warning}");
         }
-        let bound = server.addrs().first().map_or_else(|| config.http.listen.clone(), ToString::to_string);
-        let http = server.control();
-        drop(server.spawn());
-        Ok(Self { address: format!("http://{bound}"), store: kind, node, http })
+        if let Some(admin) = server.admin_address() {
+            tracing::info!(admin_listen = admin, "monitors are answered on a listener of their own");
+        }
+        let (address, http) = (server.address().to_owned(), server.control());
+        Ok(Self { address, store: kind, node, http, serving: server.spawn() })
+    }
+
+    /// Resolves when the HTTP service has ended by itself.
+    async fn http_failed(&mut self) -> anyhow::Result<()> {
+        (&mut self.serving).await??;
+        anyhow::bail!("it ended by itself")
     }
 
     /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.

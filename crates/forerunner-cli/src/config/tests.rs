@@ -97,7 +97,7 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     FORERUNNER__POOLS__CODER__AGENT__KIND: `pools.coder.agent.kind`: unknown variant `docker`, expected `process` or `simulated`
     f.toml:2: `pools.coder.agent.argv`: unknown field `argv`, expected one of `cold_start`, `service`, `speed`, `crash_rate`, `error_rate`, `slow_rate`, `slow_factor`, `context_growth_bytes`, `context_memory_bytes`, `restore_s_per_mb`, `seed`
     f.toml:2: `pools.Coder`: pool name `Coder` is not valid; use 1 to 64 of a-z, 0-9, _ and -
-    f.toml:2: `http.workers`: 0 is not valid; use 1 to 1024
+    f.toml:2: `http.workers`: 0 is not valid; use 1 to 512
     FORERUNNER__POOLS__CODER__MAXIMUM: `pools.coder.maximum`: there is no key `maximum`; did you mean `max`?
     "#);
 }
@@ -162,7 +162,7 @@ fn addresses_and_threads_are_checked_before_anything_starts() {
         ),
         (
             "[http]\nlisten = \"nonsense\"\n",
-            "f.toml:2: `http.listen`: nonsense is not valid; use HOST:PORT, such as 127.0.0.1:7077",
+            "f.toml:2: `http.listen`: nonsense is not valid; use HOST:PORT, such as 127.0.0.1:7077, or unix:PATH",
         ),
         ("[node]\nthreads = 0\n", "f.toml:2: `node.threads`: 0 is not valid; use 1 to 1024"),
     ] {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     problems::{
-        BROKEN_BODY, CONTEXT_IN_USE, CROSS_SITE, INTERNAL, INVALID_BODY, INVALID_JSON, INVALID_QUERY, INVALID_VALUE,
+        BROKEN_BODY, BUSY, CONTEXT_IN_USE, INTERNAL, INVALID_BODY, INVALID_JSON, INVALID_QUERY, INVALID_VALUE,
         NO_CONTEXT, NO_DECISION, NO_HISTORY, NO_POOL, NOT_FOUND, NOT_READY, OUTCOME_UNKNOWN, PAYLOAD_TOO_LARGE,
         ProblemType, REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING,
         UNSUPPORTED_MEDIA_TYPE,
@@ -124,7 +124,7 @@ fn resume_pool() -> Op {
 }
 
 fn steer(op: Op) -> Op {
-    of_pool(op.answers::<PoolStatus>(200, "The pool.")).refuses(&[CROSS_SITE]).refuses(STORE)
+    of_pool(op.answers::<PoolStatus>(200, "The pool.")).refuses(STORE)
 }
 
 fn list_agents() -> Op {
@@ -170,7 +170,7 @@ fn show_what_if() -> Op {
     let op = Op::new("getWhatIf", about)
         .query("share", text(), &share)
         .answers::<WhatIfView>(200, "A price for each share.");
-    of_pool(op).refuses(&[INVALID_QUERY, NO_HISTORY]).refuses(STORE)
+    of_pool(op).refuses(&[INVALID_QUERY, NO_HISTORY, BUSY]).refuses(STORE)
 }
 
 fn list_contexts() -> Op {

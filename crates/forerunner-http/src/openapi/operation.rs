@@ -132,6 +132,7 @@ impl Op {
 
     /// Finishes it, and hands over the schemas that it refers to.
     pub(super) fn build(mut self, does: &str, tag: &str, schemas: &mut Schemas) -> Operation {
+        self.problems.extend(OF_ANY_CALL);
         for problems in by_status(&self.problems) {
             let content = Content::from(problem_content(self.refer::<ProblemSchema>(), &problems));
             let response = ResponseBuilder::new().description(described(&problems)).content(PROBLEM_JSON, content);
@@ -152,7 +153,12 @@ impl Op {
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Problems that come with `Retry-After`.
-const RETRIED: [&ProblemType; 3] = [problems::QUEUE_FULL, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
+const RETRIED: [&ProblemType; 5] =
+    [problems::QUEUE_FULL, problems::BUSY, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
+
+/// Problems of any call: what the node asks of every request.
+const OF_ANY_CALL: [&ProblemType; 4] =
+    [problems::INVALID_HEADER, problems::CROSS_SITE, problems::MISDIRECTED, problems::OVERLOADED];
 
 fn by_status(problems: &[&'static ProblemType]) -> Vec<Vec<&'static ProblemType>> {
     // The table's order is that of the manual, and each stands there once.

@@ -11,8 +11,8 @@ use crate::{
     batch::{Batch, MOST_TASKS},
     body::{ENVELOPE_BYTES, MAX_BATCH_BYTES},
     problems::{
-        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_VALUE, KEY_REUSED, NO_TASK, OUTCOME_UNKNOWN, ProblemType,
-        QUEUE_FULL, WRONG_STATE,
+        BATCH_TOO_LARGE, INVALID_HEADER, INVALID_VALUE, KEY_REUSED, NO_TASK, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL,
+        WRONG_STATE,
     },
     submission::TaskBody,
     views::{BatchView, TaskView, TasksView},
@@ -81,13 +81,13 @@ pub(super) fn cancel_task() -> Op {
     let op = Op::new("cancelTask", "")
         .answers::<TaskView<'_>>(200, "The task has ended: it was cancelled, or had ended before.")
         .answers::<TaskView<'_>>(202, "The task runs and is asked to stop.");
-    of_task(op).refuses(TASK).refuses(POOL).refuses(&[CROSS_SITE]).refuses(STORE)
+    of_task(op).refuses(TASK).refuses(POOL).refuses(STORE)
 }
 
 pub(super) fn retry_task() -> Op {
     let op = Op::new("retryTask", "Only tasks that are failed, dead, cancelled or expired; they get fresh attempts.")
         .answers::<TaskView<'_>>(200, "The task, back in its queue.");
-    of_task(op).refuses(TASK).refuses(POOL).refuses(&[CROSS_SITE, WRONG_STATE]).refuses(STORE)
+    of_task(op).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
 }
 
 pub(super) fn show_placement() -> Op {
@@ -117,7 +117,7 @@ fn of_task(op: Op) -> Op {
 
 /// `Prefer: wait=N`.
 fn waits(op: Op, statuses: &[u16]) -> Op {
-    let about = "`wait=N` waits for the end of the task, at most N seconds and at most `http.max_wait` (60 s unless set). \
+    let about = "`wait=N` waits for the end of the task, at most N seconds and at most `http.max_wait` (50 s unless set). \
                  A preference that cannot be understood is ignored.";
     let applied = "`wait` if a wait was asked for.";
     let op = op.header("Prefer", text(), about);

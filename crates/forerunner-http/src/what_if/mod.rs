@@ -1,16 +1,20 @@
 //! What other objectives would have cost a pool: its own last day, replayed.
 
+mod aside;
 mod history;
 mod prices;
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
-use forerunner_core::Timestamp;
+use forerunner_core::{Timestamp, format_duration};
 use forerunner_forecast::{Objective, PolicyLimits};
 use forerunner_sim::AsLive;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::{
+    aside::aside,
     history::History,
     prices::{Price, prices},
 };
@@ -28,6 +32,10 @@ pub(crate) const MOST_SHARES: usize = 8;
 const COLD_START_S: f64 = 1.0;
 /// Seconds between two decisions of the replay.
 const TICK_S: f64 = 1.0;
+/// Longest time of the replays of a call.
+const LONGEST_REPLAY: Duration = Duration::from_secs(60);
+/// When to come back while another history is replayed.
+const RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +80,7 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
     let shares = asked.share.as_deref().map_or_else(|| Ok(SHARES.to_vec()), shares)?;
     let status = api.handle().pool(&pool).await?;
     // A day is replayed for seconds: one at a time, so that the pools keep the other cores.
-    let _turn = api.what_if_turn().await;
+    let turn = api.what_if_turn().ok_or_else(busy)?;
     let history = History::read(api.handle(), &status.name).await?.ok_or_else(|| no_history(&pool))?;
     let measured = status.cold_start_s.map(|cold| cold.p90);
     let limits = PolicyLimits {
@@ -87,9 +95,8 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
     let as_live = AsLive { cooldown_s: status.cooldown_s };
     let History { trace, from, to, truncated } = history;
     let (span_s, tasks) = (trace.span_s(), trace.tasks().len() as u64);
-    let priced = forerunner_runtime::blocking::run(move || prices(&trace, limits, as_live, &shares)).await;
-    let priced = priced.map_err(|_| internal("the calculation failed".to_owned()))?;
-    let (policy, warmup_s, prices) = priced.map_err(|error| internal(error.to_string()))?;
+    let priced = aside(turn, move |stop| prices(&trace, limits, as_live, &shares, stop)).await?;
+    let (policy, warmup_s, prices) = priced.map_err(|error| internal(error.to_string()))?.ok_or_else(too_long)?;
     Ok(json::ok(&WhatIfView {
         pool: status.name.to_string(),
         policy,
@@ -117,6 +124,17 @@ fn shares(text: &str) -> Result<Vec<f64>, Problem> {
     let shares = shares.map_err(|_| refuse())?;
     let all_valid = shares.iter().all(|share| *share > 0.0 && *share < 1.0);
     if all_valid && shares.len() <= MOST_SHARES { Ok(shares) } else { Err(refuse()) }
+}
+
+fn busy() -> Problem {
+    let detail = "the node replays a history for somebody else; it does one at a time";
+    Problem::new(problems::BUSY, detail).retry_after(RETRY)
+}
+
+fn too_long() -> Problem {
+    let longest = format_duration(LONGEST_REPLAY);
+    let detail = format!("the replay took more than {longest}; ask for fewer shares, or when the node has less to do");
+    Problem::new(problems::BUSY, detail).retry_after(RETRY)
 }
 
 fn no_history(pool: &str) -> Problem {

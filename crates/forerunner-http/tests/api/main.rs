@@ -2,6 +2,7 @@
 
 mod agents;
 mod batch;
+mod connections;
 mod dashboard;
 mod document;
 mod events;

@@ -10,6 +10,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use crate::{
+    connections,
     rig::{Answer, Rig, hanging, submission},
     wire,
 };
@@ -30,7 +31,7 @@ impl Seen {
         assert_eq!((&body["status"], &body["title"]), (&kind.status.into(), &kind.title.into()));
         assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body:#}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        let delayed = matches!(name, "queue-full" | "shutting-down" | "store-unavailable");
+        let delayed = matches!(name, "queue-full" | "busy" | "overloaded" | "shutting-down" | "store-unavailable");
         assert_eq!(answer.headers.contains_key("retry-after"), delayed, "{name}");
         self.0.insert(kind.name);
     }
@@ -48,6 +49,7 @@ async fn every_row_of_the_table_is_provoked() {
     absent_things(&mut seen).await;
     conflicts(&mut seen).await;
     bad_bodies_on_the_wire(&mut seen).await;
+    crowds_on_the_wire(&mut seen).await;
     failing_stores(&mut seen).await;
     nodes_on_their_way_down(&mut seen).await;
     let all: BTreeSet<_> = PROBLEMS.iter().map(|problem| problem.name).collect();
@@ -145,6 +147,16 @@ async fn bad_bodies_on_the_wire(seen: &mut Seen) {
     seen.note_wire("request-timeout", &wire::stalled_body(addr).await);
     seen.note_wire("broken-body", &wire::broken_body(addr).await);
     control.stop(false).await;
+}
+
+async fn crowds_on_the_wire(seen: &mut Seen) {
+    seen.note_wire("misdirected", &connections::another_host().await);
+    seen.note_wire("overloaded", &connections::one_too_many().await);
+    let rig = Rig::start().await;
+    rig.finish(json!({ "input": 1 })).await;
+    let (one, other) = futures_util::join!(rig.get("/v1/pools/coder/what-if"), rig.get("/v1/pools/coder/what-if"));
+    let refused = [one, other].into_iter().find(|answer| answer.status != 200);
+    seen.note("busy", &refused.expect("two replays at once"));
 }
 
 async fn failing_stores(seen: &mut Seen) {

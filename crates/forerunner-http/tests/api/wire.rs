@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use forerunner_http::HttpSettings;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +12,7 @@ use tokio::{
 
 use crate::rig::{Rig, hanging};
 
-const HEAD: &str = "POST /v1/pools/coder/tasks HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n";
+const HEAD: &str = "POST /v1/pools/coder/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
 
 /// Announces more than it sends, and stops.
 pub async fn stalled_body(addr: SocketAddr) -> String {
@@ -24,13 +25,13 @@ pub async fn broken_body(addr: SocketAddr) -> String {
 }
 
 /// Says something and listens until the other side hangs up.
-async fn converse(addr: SocketAddr, text: String) -> String {
+pub async fn converse(addr: SocketAddr, text: String) -> String {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     socket.write_all(text.as_bytes()).await.unwrap();
     listen(&mut socket).await
 }
 
-async fn listen(socket: &mut TcpStream) -> String {
+pub async fn listen(socket: &mut TcpStream) -> String {
     let mut heard = Vec::new();
     let ended = timeout(Duration::from_secs(10), socket.read_to_end(&mut heard)).await;
     assert!(ended.is_ok(), "the connection stays open after\n{}", String::from_utf8_lossy(&heard));
@@ -38,7 +39,7 @@ async fn listen(socket: &mut TcpStream) -> String {
 }
 
 /// Listens until the answer's head is there, and `wanted` in it or after it.
-async fn listen_for(socket: &mut TcpStream, wanted: &str) -> String {
+pub async fn listen_for(socket: &mut TcpStream, wanted: &str) -> String {
     let mut heard = String::new();
     while !heard.contains(wanted) {
         let mut piece = [0; 4096];
@@ -49,18 +50,32 @@ async fn listen_for(socket: &mut TcpStream, wanted: &str) -> String {
     heard
 }
 
-struct Serving {
-    rig: Rig,
-    addr: SocketAddr,
-    control: forerunner_http::HttpControl,
+pub struct Serving {
+    pub rig: Rig,
+    pub addr: SocketAddr,
+    pub control: forerunner_http::HttpControl,
     served: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 async fn serving() -> Serving {
-    let rig = Rig::start().await;
+    serving_with(|_| {}).await
+}
+
+/// Serves with other settings than the usual ones.
+pub async fn serving_with(set: impl FnOnce(&mut HttpSettings)) -> Serving {
+    let mut rig = Rig::start().await;
+    set(&mut rig.settings);
     let server = rig.server();
     let (addr, control) = (server.addrs()[0], server.control());
     Serving { rig, addr, control, served: server.spawn() }
+}
+
+impl Serving {
+    /// Stops it, and waits until it has.
+    pub async fn stopped(self) {
+        self.control.stop(false).await;
+        self.served.await.unwrap().unwrap();
+    }
 }
 
 #[actix_web::test]
@@ -159,11 +174,11 @@ async fn a_head_that_stalls_is_cut_off() {
 async fn a_kept_connection_is_closed_after_its_next_answer_once_the_node_drains() {
     let serving = serving().await;
     let mut socket = TcpStream::connect(serving.addr).await.unwrap();
-    socket.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let answer = listen_for(&mut socket, "ok\n").await;
     assert!(!answer.to_lowercase().contains("connection: close"), "{answer}");
     serving.control.drain();
-    socket.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let answer = listen(&mut socket).await;
     assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
     serving.control.stop(true).await;
@@ -174,10 +189,13 @@ async fn stopping_ends_waits_and_event_streams_and_then_the_server() {
     let serving = serving().await;
     let id = serving.rig.submit(hanging()).await.id();
     let mut stream = TcpStream::connect(serving.addr).await.unwrap();
-    stream.write_all(format!("GET /v1/tasks/{id}/events HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("GET /v1/tasks/{id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     listen_for(&mut stream, "event: state").await;
     let mut wait = TcpStream::connect(serving.addr).await.unwrap();
-    wait.write_all(format!("GET /v1/tasks/{id} HTTP/1.1\r\nHost: test\r\nPrefer: wait=60\r\n\r\n").as_bytes())
+    wait.write_all(format!("GET /v1/tasks/{id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=60\r\n\r\n").as_bytes())
         .await
         .unwrap();
     sleep(Duration::from_millis(100)).await;

@@ -1,0 +1,138 @@
+//! How many files the node may have open, and who gets them: its store, its agents, its clients.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::{AgentConfig, Config, PoolConfig};
+
+/// Files of an agent process: three pipes, and as many again while it starts.
+const OF_AGENT: u64 = 8;
+/// Files of the store, the log and the listeners.
+const OF_NODE: u64 = 32;
+/// Files of each thread that serves, and of each that runs pools.
+const OF_THREAD: u64 = 4;
+/// Connections without which a node is of no use.
+const LEAST_CONNECTIONS: u64 = 32;
+/// Connections of a thread that serves beyond its limit, which are told so.
+const BEYOND_LIMIT: u64 = 16;
+/// Connections of the admin listener.
+const OF_MONITORS: u64 = 64 + BEYOND_LIMIT;
+/// More files than this no node needs, and agents inherit the limit: programs that close all files they could have open take
+/// long where a system allows a thousand million.
+const MOST_FILES: u64 = 1 << 20;
+
+/// What the node needs files for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Needs {
+    node: u64,
+    fewest_agents: u64,
+    most_agents: u64,
+    connections: u64,
+}
+
+/// There are too few files for the node and the agents that are always there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the limit of open files is {limit}, and the node needs {needed}: {node} for itself, {of_agents} for {agents} agents \
+     (pools.*.min), {connections} for clients; raise it (ulimit -n, LimitNOFILE= of systemd)"
+)]
+pub struct TooFew {
+    limit: u64,
+    needed: u64,
+    node: u64,
+    agents: u64,
+    of_agents: u64,
+    connections: u64,
+}
+
+/// Raises the limit of open files as far as the node may, and cuts `http.max_connections` to what agents and store leave.
+///
+/// # Errors
+/// [`TooFew`].
+pub fn share_out(config: &mut Config) -> Result<(), TooFew> {
+    let (limit, needs) = (raise(), Needs::of(config));
+    let connections = needs.connections_within(limit)?;
+    if connections < needs.connections {
+        config.http.max_connections = usize::try_from(connections).unwrap_or(usize::MAX);
+        tracing::warn!(
+            limit,
+            agents = needs.most_agents,
+            wanted = needs.connections,
+            max_connections = connections,
+            "there are too few files for all connections; raise the limit of open files (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    Ok(())
+}
+
+/// Raises the soft limit to the hard one, and returns it. The usual soft limit is for programs that use `select`.
+fn raise() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = maximum.unwrap_or(u64::MAX).min(MOST_FILES);
+    let now = current.unwrap_or(u64::MAX);
+    if now >= most {
+        return now;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }) {
+        Ok(()) => most,
+        Err(_) => now,
+    }
+}
+
+impl Needs {
+    fn of(config: &Config) -> Self {
+        let (workers, threads) = (config.http.workers as u64, config.node.threads as u64);
+        let monitors = if config.http.admin_listen.is_empty() { 0 } else { OF_MONITORS };
+        let is_process = |pool: &&PoolConfig| matches!(pool.agent, AgentConfig::Process(_));
+        let agents = |count: fn(&PoolConfig) -> u64| config.pools.values().filter(is_process).map(count).sum();
+        Self {
+            node: OF_NODE
+                + OF_THREAD * (workers + threads + 1)
+                + BEYOND_LIMIT * workers
+                + config.store.connections as u64
+                + monitors,
+            fewest_agents: agents(|pool| pool.settings.min.into()),
+            most_agents: agents(|pool| pool.settings.max.into()),
+            connections: config.http.max_connections as u64,
+        }
+    }
+
+    /// Returns how many connections there may be.
+    fn connections_within(self, limit: u64) -> Result<u64, TooFew> {
+        let least = self.connections.min(LEAST_CONNECTIONS);
+        let of_agents = OF_AGENT.saturating_mul(self.fewest_agents);
+        let needed = self.node.saturating_add(of_agents).saturating_add(least);
+        if needed > limit {
+            let (node, agents) = (self.node, self.fewest_agents);
+            return Err(TooFew { limit, needed, node, agents, of_agents, connections: least });
+        }
+        let reserved = self.node.saturating_add(OF_AGENT.saturating_mul(self.most_agents));
+        Ok(limit.saturating_sub(reserved).clamp(least, self.connections))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDS: Needs = Needs { node: 100, fewest_agents: 10, most_agents: 50, connections: 10_000 };
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let limit = raise();
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!((current, limit), (Some(limit), maximum.unwrap_or(u64::MAX).min(MOST_FILES).max(limit)));
+    }
+
+    #[test]
+    fn agents_get_their_files_first_and_clients_what_is_left() {
+        assert_eq!(NEEDS.connections_within(20_000).unwrap(), 10_000);
+        assert_eq!(NEEDS.connections_within(1_024).unwrap(), 1_024 - 100 - 400);
+        assert_eq!(NEEDS.connections_within(300).unwrap(), LEAST_CONNECTIONS);
+    }
+
+    #[test]
+    fn too_few_files_are_refused_with_the_figures() {
+        let error = NEEDS.connections_within(211).unwrap_err();
+        insta::assert_snapshot!(error, @"the limit of open files is 211, and the node needs 212: 100 for itself, 80 for 10 agents (pools.*.min), 32 for clients; raise it (ulimit -n, LimitNOFILE= of systemd)");
+    }
+}

@@ -1,0 +1,148 @@
+//! What holds for every request and every answer, whatever the call.
+
+use std::{
+    future::{Ready, ready},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    Error, ResponseError,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::{
+        ConnectionType,
+        header::{self, HeaderMap, HeaderValue},
+    },
+};
+use futures_util::future::LocalBoxFuture;
+
+use crate::{
+    answer::Answer,
+    api::Api,
+    error::Problem,
+    hosts,
+    net::{Answering, Connection},
+    problems,
+    settings::HttpSettings,
+};
+
+/// When to come back to a node whose connections or memory are in use.
+const RETRY: Duration = Duration::from_secs(1);
+/// What is answered on connections beyond the limit, too.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Lets in what may come in, and counts what goes out.
+pub(crate) struct Gate(Api);
+
+impl Gate {
+    pub(crate) const fn new(api: Api) -> Self {
+        Self(api)
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Gate
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Transform = Gated<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(Gated { inner, api: self.0.clone() }))
+    }
+}
+
+/// A route behind the gate.
+pub(crate) struct Gated<S> {
+    inner: S,
+    api: Api,
+}
+
+impl<S, B> Service<ServiceRequest> for Gated<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let api = self.api.clone();
+        let connection = Connection::of(request.request());
+        let is_extra = connection.as_ref().is_some_and(|connection| connection.is_extra());
+        let answering = connection.as_ref().map(|connection| Answering::begin(Rc::clone(connection)));
+        if let Err(problem) = check(&request, &api, connection.as_deref()) {
+            let refused = request.into_response(problem.error_response());
+            return Box::pin(ready(Ok(finish(refused, &api, answering, is_extra))));
+        }
+        let answered = self.inner.call(request);
+        Box::pin(async move { Ok(finish(answered.await?.map_into_boxed_body(), &api, answering, is_extra)) })
+    }
+}
+
+fn check(request: &ServiceRequest, api: &Api, connection: Option<&Connection>) -> Result<(), Problem> {
+    hosts::check(request, api.settings(), connection.map(Connection::reach))?;
+    if connection.is_some_and(Connection::is_extra) && !PROBES.contains(&request.path()) {
+        return Err(no_place(api.settings()));
+    }
+    Ok(())
+}
+
+fn no_place(settings: &HttpSettings) -> Problem {
+    let (most, of_peer) = (settings.max_connections, settings.max_connections_per_peer);
+    let limits = if of_peer > 0 { format!("{most} in all, {of_peer} from one address") } else { most.to_string() };
+    let detail = format!(
+        "as many connections are open as there may be ({limits}), and none is idle; try again later, or raise http.max_connections"
+    );
+    Problem::new(problems::OVERLOADED, detail).retry_after(RETRY).closing()
+}
+
+/// Answers that are over the budget are not sent.
+pub(crate) fn no_memory(limit: usize) -> Problem {
+    let detail = format!(
+        "bodies and answers in flight take {limit} bytes, the limit; try again later, or raise http.memory_bytes"
+    );
+    Problem::new(problems::OVERLOADED, detail).with("limit", limit).retry_after(RETRY).closing()
+}
+
+fn finish(
+    mut response: ServiceResponse<BoxBody>,
+    api: &Api,
+    answering: Option<Answering>,
+    is_extra: bool,
+) -> ServiceResponse<BoxBody> {
+    let size = match response.response().body().size() {
+        BodySize::Sized(size) => usize::try_from(size).unwrap_or(usize::MAX),
+        BodySize::None | BodySize::Stream => 0,
+    };
+    let reservation = api.budget().reserve(size).unwrap_or_else(|| {
+        let problem = no_memory(api.settings().memory_bytes);
+        *response.response_mut() = problem.error_response();
+        api.budget().empty()
+    });
+    harden(response.headers_mut());
+    if is_extra {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response.map_body(|_, body| BoxBody::new(Answer::new(body, reservation, answering)))
+}
+
+/// Answers are of the type that they declare, and are kept nowhere: inputs and outputs are nobody else's business. The
+/// dashboard's files say for themselves how long they may be kept.
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}

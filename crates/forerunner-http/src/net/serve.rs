@@ -1,0 +1,119 @@
+//! Puts the calls behind a listener.
+
+use std::{io, net::SocketAddr, os::fd::AsFd, rc::Rc, time::Duration};
+
+use actix_http::HttpService;
+use actix_server::{GracefulShutdownSignal, ServerBuilder};
+use actix_service::{Service, ServiceFactory, fn_factory, fn_service, map_config};
+use actix_web::{
+    App,
+    dev::AppConfig,
+    rt::net::{TcpStream, UnixStream},
+    web::ServiceConfig,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    connections::Connections,
+    io::ClientIo,
+    lifetime::Limits,
+    listen::{Bound, Reach},
+    peers::Peers,
+};
+
+/// What a listener serves.
+pub(crate) trait Calls: Fn(&mut ServiceConfig) + Clone + Send + 'static {}
+impl<F: Fn(&mut ServiceConfig) + Clone + Send + 'static> Calls for F {}
+
+/// Puts `calls` behind a bound listener. Each worker takes `most` connections, and a few beyond.
+pub(crate) fn listener(
+    builder: ServerBuilder,
+    bound: Bound,
+    most: usize,
+    limits: Limits,
+    peers: Peers,
+    calls: impl Calls,
+) -> io::Result<ServerBuilder> {
+    let (stopping, reach) = (builder.graceful_shutdown_signal(), bound.reach());
+    let name = "forerunner-http";
+    match bound {
+        Bound::Tcp(listener, _) => builder.listen(name, listener, move || {
+            accept::<TcpStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone())
+        }),
+        Bound::Unix(listener, _) => builder.listen_uds(name, listener, move || {
+            accept::<UnixStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone())
+        }),
+    }
+}
+
+/// A stream that a listener accepts.
+trait Client: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Returns the address of the other side, and prepares the socket.
+    fn prepare(&self, write: Duration) -> Option<SocketAddr>;
+}
+
+impl Client for TcpStream {
+    fn prepare(&self, write: Duration) -> Option<SocketAddr> {
+        // Where an option is not to be had, the sweep and the idle timeout are left.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(self, SEND_BUFFER_BYTES);
+        let _ = notice_dead_peers(self, write);
+        self.peer_addr().ok()
+    }
+}
+
+impl Client for UnixStream {
+    fn prepare(&self, _: Duration) -> Option<SocketAddr> {
+        None
+    }
+}
+
+/// Bytes of an answer that the kernel keeps for a client. By itself it would keep megabytes that count nowhere, and take an
+/// answer that nobody reads for sent.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+
+/// Has the kernel notice a client that is gone without a word, whether bytes are on their way or not.
+fn notice_dead_peers(socket: impl AsFd, within: Duration) -> rustix::io::Result<()> {
+    use rustix::net::sockopt;
+    let millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(&socket, millis)?;
+    let probe = (within / 3).max(Duration::from_secs(1));
+    sockopt::set_tcp_keepidle(&socket, probe)?;
+    sockopt::set_tcp_keepintvl(&socket, probe)?;
+    sockopt::set_socket_keepalive(&socket, true)
+}
+
+/// Builds what a worker does with each connection. actix-http's own timers for heads are off: they are for first ones only.
+fn accept<T: Client>(
+    calls: impl Calls,
+    stopping: GracefulShutdownSignal,
+    most: usize,
+    limits: Limits,
+    reach: Reach,
+    peers: Peers,
+) -> impl ServiceFactory<T, Config = (), Response = (), Error = actix_http::error::DispatchError, InitError = ()> {
+    fn_factory(move || {
+        let (calls, stopping, peers) = (calls.clone(), stopping.clone(), peers.clone());
+        async move {
+            let app = map_config(App::new().configure(|config| calls(config)), |()| AppConfig::default());
+            let http = HttpService::<ClientIo<T>, _, _>::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(limits.idle)
+                .client_request_timeout(Duration::ZERO)
+                .on_connect_ext(|io: &ClientIo<T>, data| {
+                    data.insert(Rc::clone(io.connection()));
+                })
+                .h1(app)
+                .new_service(())
+                .await?;
+            let (http, connections) = (Rc::new(http), Connections::start(most, limits));
+            Ok(fn_service(move |stream: T| {
+                let peer = stream.prepare(limits.write);
+                let admitted = connections.admit(reach, peers.enter(peer.map(|peer| peer.ip())));
+                http.call((ClientIo::new(stream, admitted), peer))
+            }))
+        }
+    })
+}

@@ -1,0 +1,72 @@
+//! Work that takes a processor for seconds, on a thread of its own.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedMutexGuard, oneshot},
+    time::Instant,
+};
+
+use super::LONGEST_REPLAY;
+use crate::{error::Problem, problems};
+
+/// When to come back to a node that can start no thread.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Says when work is to stop: its client has left, or its time is over.
+#[derive(Clone)]
+pub(super) struct Stop {
+    is_abandoned: Arc<AtomicBool>,
+    deadline: Instant,
+}
+
+impl Stop {
+    fn new(deadline: Instant) -> Self {
+        Self { is_abandoned: Arc::default(), deadline }
+    }
+
+    /// Returns whether nobody needs the work any more.
+    pub(super) fn is_due(&self) -> bool {
+        self.is_abandoned.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+    }
+}
+
+/// Abandons the work when it is dropped.
+struct Abandon(Stop);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.is_abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Does work on a thread of its own, and gives the turn back when the thread has ended.
+///
+/// Not on the threads for blocking work: where the system gives no thread these panic, which here is an answer.
+pub(super) async fn aside<T: Send + 'static>(
+    turn: OwnedMutexGuard<()>,
+    work: impl FnOnce(&Stop) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let stop = Stop::new(Instant::now() + LONGEST_REPLAY);
+    let (done, result) = oneshot::channel();
+    let _abandon = Abandon(stop.clone());
+    let thread = thread::Builder::new().name("forerunner-what-if".to_owned());
+    let started = thread.spawn(move || {
+        let _turn = turn;
+        // Nobody listens any more if the client has left.
+        let _ = done.send(work(&stop));
+    });
+    let no_thread = |error| {
+        let detail = format!("no thread can be started: {error}; raise the limit of processes of the node's user");
+        Problem::new(problems::OVERLOADED, detail).retry_after(RETRY)
+    };
+    started.map_err(no_thread)?;
+    result.await.map_err(|_| crate::error::internal("the replay ended without a result".to_owned()))
+}
