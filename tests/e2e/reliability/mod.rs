@@ -9,4 +9,5 @@ mod load;
 mod node_kills;
 mod nodes;
 mod poison;
+mod soak;
 mod terminations;
