@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod bulk;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
@@ -21,6 +22,7 @@ mod error;
 mod events;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+mod filter;
 mod hints;
 mod membership;
 mod memory;
@@ -32,6 +34,7 @@ mod sqlite;
 mod store;
 mod upkeep;
 
+pub use bulk::{BulkAction, BulkOutcome, PoolOutcome, TaskChange, Updated};
 pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
     StoredContext, born_of,
@@ -40,6 +43,7 @@ pub use forerunner_core::placement::Candidate;
 
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
+pub use filter::{TaskFilter, TimeWindow};
 pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use open::open;
@@ -50,7 +54,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued, Retired,
-    SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
-    dies_of_crash, node_lost,
+    SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskPage, dies_of_crash,
+    node_lost,
 };
 pub use upkeep::{Holder, Upkeep};

@@ -1,11 +1,13 @@
 //! Tasks in memory: for embedders who want no durability, and for tests.
 
+mod bulk;
 mod contexts;
 mod lane;
 mod look;
 mod reads;
 mod slots;
 mod state;
+mod update;
 mod verbs;
 
 use std::{
@@ -13,13 +15,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, Enqueued, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement,
+    Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskFilter,
+    TaskPage, Updated,
 };
 
 const KIND: &str = "memory";
@@ -115,6 +118,10 @@ impl Store for MemoryStore {
         self.run(|state| state.redrive(task, now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.run(|state| state.update(task, change, now))
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.run(|state| {
             let Some(pool) = state.pool(&pool) else { return Swept::default() };
@@ -159,6 +166,18 @@ impl Store for MemoryStore {
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.run(|state| state.page(&filter))
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.run(|state| state.select(&filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        self.run(|state| {
+            let outcome = state.bulk(action, tasks, now);
+            state.trim();
+            outcome
+        })
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

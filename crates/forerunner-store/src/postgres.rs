@@ -10,6 +10,7 @@
 mod address;
 mod affinity;
 mod bell;
+mod bulk;
 mod contexts;
 mod direct;
 mod events;
@@ -28,10 +29,12 @@ mod pieces;
 mod presence;
 mod rows;
 mod schema;
+mod select;
 mod settle;
 mod submit;
 mod tls;
 mod tx;
+mod update;
 mod waiting;
 mod writer;
 
@@ -42,7 +45,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -56,10 +59,10 @@ use self::{
     writer::{Order, Shared, Writer},
 };
 use crate::{
-    Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
-    Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled, Settlement, Start,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents, TaskFilter, TaskPage,
-    Upkeep,
+    Backlog, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter,
+    ContextRead, ContextSummary, Enqueued, Hints, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said,
+    Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
+    TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep,
 };
 
 /// Connections that operations are run on side by side, if a node may have so many.
@@ -285,6 +288,10 @@ impl Store for PostgresStore {
         self.ask(Ask::Redrive(task, now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.ask(Ask::Update(task, change, now))
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.ask(Ask::Sweep(pool, now))
     }
@@ -319,6 +326,14 @@ impl Store for PostgresStore {
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.ask(Ask::Tasks(filter))
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.ask(Ask::Select(filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        self.ask(Ask::Bulk(action, tasks, now))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

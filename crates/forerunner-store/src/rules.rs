@@ -12,6 +12,9 @@ pub(crate) const SWEEP_LIMIT: usize = 10_000;
 /// Most tasks on a page of a listing.
 pub(crate) const PAGE_LIMIT: usize = 1_000;
 
+/// Most tasks that one selection names.
+pub(crate) const SELECT_LIMIT: usize = 10_000;
+
 /// The state a task has when it is accepted.
 pub(crate) fn first_state(task: &Task) -> TaskState {
     if task.run_at > task.submitted_at { TaskState::Scheduled } else { TaskState::Queued }
@@ -20,6 +23,33 @@ pub(crate) fn first_state(task: &Task) -> TaskState {
 /// When a task became, or becomes, due for the first time. It keeps this place through all its retries.
 pub(crate) fn first_due(task: &Task) -> Timestamp {
     task.run_at.max(task.submitted_at)
+}
+
+/// Where a task waits once its `run_at` is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub state: TaskState,
+    pub due: Timestamp,
+    pub run_at: Timestamp,
+}
+
+/// What becomes of a waiting task that is to run at `run_at`, or now if that time has come.
+///
+/// One that has its place in its context's line keeps it, whatever its time: those behind it wait for it, as they do for a
+/// retry. So a conversation never changes its order. Any other goes where its new time puts it.
+pub(crate) fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, now: Timestamp) -> Moved {
+    let state = retry_state(run_at, now);
+    let run_at = match (state, task.state) {
+        (TaskState::Scheduled, _) => run_at,
+        (_, TaskState::Queued) => task.run_at,
+        _ => now,
+    };
+    let due = match state {
+        _ if has_place => due,
+        TaskState::Scheduled => run_at,
+        _ => due.min(now),
+    };
+    Moved { state, due, run_at }
 }
 
 /// The state of a task that is tried again at `run_at`.

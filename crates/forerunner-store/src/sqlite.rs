@@ -5,6 +5,7 @@
 //!             └─ questions, once what was called before them is committed ──▶ reader threads
 //! ```
 
+mod bulk;
 mod cache;
 mod contexts;
 mod failure;
@@ -19,10 +20,12 @@ mod open;
 mod reader;
 mod rows;
 mod schema;
+mod select;
 mod settle;
 mod space;
 mod submit;
 mod tx;
+mod update;
 mod waiting;
 mod writer;
 
@@ -33,7 +36,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -49,9 +52,10 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, membership::Membership,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, Enqueued, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage,
+    Updated, membership::Membership,
 };
 
 /// How a [`SqliteStore`] is opened.
@@ -225,6 +229,10 @@ impl Store for SqliteStore {
         self.change((task, now), |tx, (task, now)| tx.redrive(*task, *now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.change((task, change, now), |tx, (task, change, now)| tx.update(*task, *change, *now))
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.change((pool, now), |tx, (pool, now)| {
             tx.cache.pool(pool).map_or_else(|| Ok(Swept::default()), |pool| tx.sweep(pool, *now))
@@ -259,6 +267,15 @@ impl Store for SqliteStore {
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         let agents = Arc::clone(&self.agents);
         self.read(move |connection| listing::page(connection, &filter, &agents))
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.read(move |connection| select::select(connection, &filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        let weight = Weight { items: tasks.len(), bytes: 0 };
+        self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(*action, tasks, *now))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

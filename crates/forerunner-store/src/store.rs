@@ -11,8 +11,8 @@ use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
 use crate::{
-    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints, LeaseLost, Mismatch,
-    Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
+    BulkAction, BulkOutcome, Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Hints,
+    LeaseLost, Mismatch, Refusal, Said, StoreError, StoredContext, TaskChange, TaskEvents, TaskFilter, Updated, Upkeep,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -75,6 +75,10 @@ pub trait Store: Send + Sync + 'static {
     /// Sends an ended task back to the queue with fresh attempts and crashes.
     fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
 
+    /// Changes a task that waits. One that has become due in its context keeps its place there, whatever its new `run_at`:
+    /// those behind it wait for it.
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>>;
+
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
 
@@ -110,6 +114,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a page of tasks, newest first.
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage>;
+
+    /// Names tasks and their states in the order of [`Store::tasks`], without reading the tasks; at most 10,000.
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
+
+    /// Does the same to many tasks, in one transaction: to each what the verb for one would do. Ids that are there twice
+    /// count once. A few hundred at a time hold up nothing else for long.
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
 
     /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
@@ -373,29 +384,12 @@ pub struct Rescued {
     pub dead: Vec<TaskId>,
 }
 
-/// Which tasks to list. Empty means all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TaskFilter {
-    /// Of this pool.
-    pub pool: Option<PoolName>,
-    /// In this state.
-    pub state: Option<TaskState>,
-    /// Of this context.
-    pub context: Option<ContextId>,
-    /// With this label (key, value).
-    pub label: Option<(String, String)>,
-    /// Older than this task: the last one of the page before.
-    pub before: Option<TaskId>,
-    /// At most this many, 1 to 1,000.
-    pub limit: usize,
-}
-
 /// A page of a listing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskPage {
-    /// Newest first.
+    /// Newest first, or oldest first if the filter says so.
     pub tasks: Vec<Task>,
-    /// Whether older ones follow.
+    /// Whether more follow.
     pub more: bool,
 }
 

@@ -95,14 +95,22 @@ impl Slots {
         self.entries.iter().enumerate().filter_map(|(slot, entry)| Some((slot as u32, entry.as_ref()?)))
     }
 
-    /// Visits tasks from the newest to the oldest, starting below `before`.
-    pub fn newest_first(&mut self, before: Option<TaskId>) -> impl Iterator<Item = &Entry> {
+    /// Visits the tasks with ids between two others, from the newest to the oldest or the other way.
+    pub fn between(
+        &mut self,
+        (after, before): (Option<TaskId>, Option<TaskId>),
+        oldest_first: bool,
+    ) -> impl Iterator<Item = &Entry> {
         if !self.sorted {
             self.ids.sort_unstable();
             self.ids.dedup();
             self.sorted = true;
         }
+        let begin = after.map_or(0, |after| self.ids.partition_point(|id| *id <= after));
         let end = before.map_or(self.ids.len(), |before| self.ids.partition_point(|id| *id < before));
-        self.ids[..end].iter().rev().filter_map(|id| self.get(self.find(*id)?))
+        let ids = &self.ids[begin.min(end)..end];
+        let (up, down) = if oldest_first { (Some(ids.iter()), None) } else { (None, Some(ids.iter().rev())) };
+        let ids = up.into_iter().flatten().chain(down.into_iter().flatten());
+        ids.filter_map(|id| self.get(self.find(*id)?))
     }
 }

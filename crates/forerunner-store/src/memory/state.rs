@@ -128,7 +128,7 @@ impl State {
     }
 
     /// Lets a new task wait for its `run_at`. It has no place in its context's line yet.
-    fn delay(&mut self, slot: u32) {
+    pub fn delay(&mut self, slot: u32) {
         let entry = self.slots.at(slot);
         let pool = &mut self.pools[entry.pool as usize];
         pool.scheduled.insert(Spot { due: entry.task.run_at, seq: entry.seq, slot });
@@ -323,7 +323,7 @@ impl State {
     }
 
     /// Removes an ended task and its key.
-    fn remove(&mut self, slot: u32) {
+    pub fn remove(&mut self, slot: u32) {
         let Some(entry) = self.slots.remove(slot) else { return };
         self.ended_now -= 1;
         let pool = &mut self.pools[entry.pool as usize];
@@ -336,6 +336,6 @@ impl State {
     }
 }
 
-fn lane_of(task: &Task) -> usize {
+pub(super) fn lane_of(task: &Task) -> usize {
     usize::from(task.priority.get()).min(PRIORITIES - 1)
 }

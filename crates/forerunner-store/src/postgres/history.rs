@@ -58,6 +58,7 @@ macro_rules! ending {
         )
     };
 }
+pub(super) use ending;
 
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
 ///

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::{failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said, Settled,
-    Settlement, Start, StoreError, Submission, TaskFilter,
+    Beat, BulkAction, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said,
+    Settled, Settlement, Start, StoreError, Submission, TaskChange, TaskFilter,
 };
 
 /// What is asked of the store.
@@ -23,6 +23,7 @@ pub(super) enum Ask {
     Assign(Vec<(TaskId, LeaseEpoch, Start)>),
     Cancel(TaskId, Timestamp),
     Redrive(TaskId, Timestamp),
+    Update(TaskId, TaskChange, Timestamp),
     Sweep(PoolName, Timestamp),
     Renew(NodeId, Timestamp),
     Beat(Box<Beat>),
@@ -32,6 +33,8 @@ pub(super) enum Ask {
     Task(TaskId),
     TasksOf(Vec<TaskId>),
     Tasks(TaskFilter),
+    Select(TaskFilter),
+    Bulk(BulkAction, Vec<TaskId>, Timestamp),
     Counts(PoolName),
     Backlog(PoolName),
     Context(ContextRead),
@@ -76,9 +79,9 @@ impl Ask {
 
     /// Whether it changes nothing, so that it may be asked twice.
     pub fn only_reads(&self) -> bool {
-        use Ask::{Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, Task, Tasks, TasksOf, Time};
+        use Ask::{Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, Select, Task, Tasks, TasksOf, Time};
         matches!(self, Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..))
-            || matches!(self, Contexts(_) | Look(_) | Note(_) | Time)
+            || matches!(self, Contexts(_) | Look(_) | Note(_) | Select(_) | Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
@@ -90,7 +93,7 @@ impl Ask {
 
     /// Whether it may take so long that nothing is to wait for the locks of its group: it reads past what a vacuum left.
     pub fn is_long(&self) -> bool {
-        matches!(self, Ask::Leases(..) | Ask::Counts(_))
+        matches!(self, Ask::Leases(..) | Ask::Counts(_) | Ask::Select(_))
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.
@@ -107,13 +110,14 @@ impl Ask {
     /// calls, and what may take a while or comes from a clock.
     pub fn lane(&self) -> usize {
         use Ask::{
-            Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, Purge, Renew, Sweep, Time,
+            Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, Purge, Renew, Select,
+            Sweep, Time,
         };
         match self {
             Claim(_) => 1,
             Enqueue(batch) if batch.iter().all(is_plain) => 1,
             Beat(_) | Renew(..) | Leave(_) | Sweep(..) | Purge(..) => 2,
-            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) => 2,
+            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) | Select(_) => 2,
             _ => 0,
         }
     }
@@ -279,6 +283,7 @@ impl Tx<'_> {
             Ask::Assign(assignments) => Box::new(self.assign(assignments).await?),
             Ask::Cancel(task, now) => Box::new(self.cancel(*task, *now).await?),
             Ask::Redrive(task, now) => Box::new(self.redrive(*task, *now).await?),
+            Ask::Update(task, change, now) => Box::new(self.update(*task, *change, *now).await?),
             Ask::Sweep(pool, now) => Box::new(self.sweep(pool, *now).await?),
             Ask::Renew(node, until) => Box::new(self.heartbeat(*node, *until).await?),
             Ask::Beat(beat) => Box::new(self.take_beat(beat).await?),
@@ -288,6 +293,8 @@ impl Tx<'_> {
             Ask::Task(task) => Box::new(self.task(*task).await?),
             Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
+            Ask::Select(filter) => Box::new(self.select(filter).await?),
+            Ask::Bulk(action, tasks, now) => Box::new(self.bulk(*action, tasks, *now).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
             Ask::Context(read) => Box::new(self.context(read).await?),

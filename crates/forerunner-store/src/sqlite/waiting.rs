@@ -170,7 +170,8 @@ impl Tx<'_> {
         rows.collect()
     }
 
-    fn purge_one(&self, row: i64, id: TaskId, pool: i64) -> Sql<()> {
+    /// Removes a task that has ended, with all that is kept of it.
+    pub(super) fn purge_one(&self, row: i64, id: TaskId, pool: i64) -> Sql<()> {
         let sql = "DELETE FROM inputs WHERE task = ?1 RETURNING labels, key";
         let (text, key): (Option<String>, Option<String>) =
             self.connection.prepare_cached(sql)?.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))?;
