@@ -13,6 +13,7 @@
 //! ```
 
 mod agent;
+mod ago;
 mod context_cost;
 mod duration;
 mod error;
@@ -31,6 +32,7 @@ mod task;
 mod time;
 
 pub use agent::{AgentCounts, AgentState};
+pub use ago::parse_time;
 pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{format_duration, human_duration, parse_duration};
 pub use error::Error;

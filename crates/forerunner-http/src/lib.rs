@@ -16,11 +16,13 @@
 mod api;
 mod batch;
 mod body;
+mod bulk;
 mod contexts;
 mod dashboard;
 mod error;
 mod events;
 mod fields;
+mod filter;
 mod headers;
 mod health;
 mod json;

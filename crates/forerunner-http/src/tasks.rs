@@ -16,10 +16,11 @@ use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
+    filter::TasksQuery,
     headers::{self, SameSite},
     json, query,
-    submission::TaskBody,
-    views::{TaskView, TasksQuery, TasksView},
+    submission::{TaskBody, TaskPatch},
+    views::{TaskView, TasksView},
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -53,7 +54,7 @@ pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
 
 pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     let asked: TasksQuery = query::parse(&request)?;
-    let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked)?).await?;
+    let TaskPage { tasks, more } = api.handle().tasks(query::filter(&asked, api.handle().time())?).await?;
     let next = tasks.last().filter(|_| more).map(|last| query::cursor(last.id));
     Ok(json::ok(&TasksView { tasks: tasks.iter().map(TaskView::brief).collect(), next }))
 }
@@ -65,6 +66,19 @@ pub(crate) async fn cancel(api: Api, id: web::Path<String>, _: SameSite) -> Answ
 
 pub(crate) async fn retry(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
     let task = api.handle().retry(id.parse()?).await?;
+    Ok(json::ok(&TaskView::full(&task)))
+}
+
+/// A task is removed by name alone, so no page of another site may ask for it.
+pub(crate) async fn delete(api: Api, id: web::Path<String>, _: SameSite) -> Answer {
+    api.handle().delete(id.parse()?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+pub(crate) async fn change(api: Api, id: web::Path<String>, body: JsonBody) -> Answer {
+    let id = id.parse()?;
+    let change = json::parse::<TaskPatch>(&body.0)?.into_change(api.handle().time())?;
+    let task = api.handle().update(id, change).await?;
     Ok(json::ok(&TaskView::full(&task)))
 }
 

@@ -187,18 +187,6 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Query of a listing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TasksQuery {
-    pub(crate) pool: Option<String>,
-    pub(crate) state: Option<String>,
-    pub(crate) context: Option<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) cursor: Option<String>,
-    pub(crate) limit: Option<String>,
-}
-
 /// A page of tasks; `next` is the cursor of the one that follows.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TaskPage)]

@@ -7,6 +7,7 @@
 mod admission;
 pub mod agent;
 mod batch;
+mod bulk;
 mod clock;
 mod cluster;
 mod contexts;
@@ -29,6 +30,7 @@ mod submitting;
 pub mod testkit;
 mod watch;
 
+pub use bulk::{BulkReport, BulkRequest, MOST_BULK};
 pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
 pub use forerunner_core::placement::RestoreCost;

@@ -1,9 +1,13 @@
 //! `forerunner task`: see and steer tasks.
 
-use clap::{Args, Subcommand};
-use forerunner_core::TaskState;
-use serde_json::Value;
+mod bulk;
+mod filter;
+mod update;
 
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use self::{bulk::ManyArgs, filter::FilterArgs, update::UpdateArgs};
 use super::{fields, watch};
 use crate::{
     cli::ServerArgs,
@@ -19,10 +23,17 @@ pub enum TaskCommand {
     Get(OneTask),
     /// List tasks, newest first.
     List(ListArgs),
-    /// Stop a task that has not ended.
-    Cancel(OneTask),
-    /// Send an ended task back to the queue.
-    Retry(OneTask),
+    /// Stop a task that has not ended, or all that meet conditions.
+    Cancel(ManyArgs),
+    /// Send an ended task back to the queue, or all that meet conditions: the failed and dead ones unless states are named.
+    Retry(ManyArgs),
+    /// Remove a task that has ended, or all that meet conditions, with all that is kept of them.
+    #[command(visible_alias = "purge")]
+    Delete(ManyArgs),
+    /// Change the priority or the time of a task that waits.
+    Update(UpdateArgs),
+    /// Let a task that waits for its time run now.
+    RunNow(OneTask),
     /// Follow a task to its end.
     Watch(OneTask),
 }
@@ -39,18 +50,8 @@ pub struct OneTask {
 /// Which tasks.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Of this pool.
-    #[arg(long)]
-    pool: Option<String>,
-    /// In this state.
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)))]
-    state: Option<String>,
-    /// Of this context.
-    #[arg(long, value_name = "ID")]
-    context: Option<String>,
-    /// With this label.
-    #[arg(long, value_name = "KEY=VALUE")]
-    label: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// At most this many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -65,8 +66,20 @@ pub struct ListArgs {
 pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         TaskCommand::Get(args) => one(&args, out, Call::get(path(&args.id, "")?)).await,
-        TaskCommand::Cancel(args) => one(&args, out, Call::post(path(&args.id, ":cancel")?)).await,
-        TaskCommand::Retry(args) => one(&args, out, Call::post(path(&args.id, ":retry")?)).await,
+        TaskCommand::Cancel(args) => one_or_many(&args, "cancel", out).await,
+        TaskCommand::Retry(args) => one_or_many(&args, "retry", out).await,
+        TaskCommand::Delete(args) => match args.one()? {
+            Some(id) => delete(id, &args, out).await,
+            None => bulk::run(&args, "delete", out).await,
+        },
+        TaskCommand::Update(args) => {
+            let body = args.body()?;
+            show(&args.server, out, Call::patch(path(&args.id, "")?).body(&body)).await
+        }
+        TaskCommand::RunNow(args) => {
+            let body = json!({ "run_at": "now" });
+            one(&args, out, Call::patch(path(&args.id, "")?).body(&body)).await
+        }
         TaskCommand::Watch(args) => {
             watch::run(&Client::new(&args.server.server)?, &path(&args.id, "/events")?, out).await
         }
@@ -80,26 +93,34 @@ fn path(id: &str, verb: &str) -> anyhow::Result<String> {
 }
 
 async fn one(args: &OneTask, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
-    let task = Client::new(&args.server.server)?.send(call).await?;
+    show(&args.server, out, call).await
+}
+
+async fn show(server: &ServerArgs, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+    let task = Client::new(&server.server)?.send(call).await?;
     out.show(&task, || render_one(&task))
 }
 
+async fn one_or_many(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
+    match args.one()? {
+        Some(id) => show(&args.server, out, Call::post(path(id, &format!(":{action}"))?)).await,
+        None => bulk::run(args, action, out).await,
+    }
+}
+
+async fn delete(id: &str, args: &ManyArgs, out: &Output) -> anyhow::Result<()> {
+    Client::new(&args.server.server)?.send(Call::delete(path(id, "")?)).await?;
+    out.show(&json!({ "id": id, "deleted": true }), || format!("deleted {id}"))
+}
+
 async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
-    let page = Client::new(&args.server.server)?.get(list_path(args)).await?;
+    let page = Client::new(&args.server.server)?.get(list_path(args)?).await?;
     out.show(&page, || render_page(&page))
 }
 
-fn list_path(args: &ListArgs) -> String {
-    let label = args.label.as_ref().map(|label| label.replacen('=', ":", 1));
-    let filters = [
-        ("pool", &args.pool),
-        ("state", &args.state),
-        ("context", &args.context),
-        ("label", &label),
-        ("cursor", &args.cursor),
-    ];
-    let given = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encode(value.as_deref()?))));
-    format!("/v1/tasks?limit={}{}", args.limit, given.collect::<String>())
+fn list_path(args: &ListArgs) -> anyhow::Result<String> {
+    let cursor = args.cursor.as_ref().map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
+    Ok(format!("/v1/tasks?limit={}{}{cursor}", args.limit, args.filter.query()?))
 }
 
 /// Writes one task for people.
