@@ -14,6 +14,7 @@
 
 mod agent;
 mod ago;
+mod attempt;
 mod context_cost;
 mod duration;
 mod error;
@@ -33,6 +34,7 @@ mod time;
 
 pub use agent::{AgentCounts, AgentState};
 pub use ago::parse_time;
+pub use attempt::{AttemptOutcome, AttemptRecord};
 pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{format_duration, human_duration, parse_duration};
 pub use error::Error;

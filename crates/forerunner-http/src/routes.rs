@@ -42,6 +42,7 @@ calls! {
     "DELETE" "/v1/tasks/{id}" => tasks::delete, "remove a task that has ended";
     "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";
     "POST" "/v1/tasks/{id}:retry" => tasks::retry, "send an ended task back to its queue";
+    "GET" "/v1/tasks/{id}/attempts" => tasks::attempts, "how the attempts of a task went";
     "GET" "/v1/tasks/{id}/placement" => tasks::placement, "why a task went to its agent";
     "GET" "/v1/tasks/{id}/events" => events::follow, "follow a task (server-sent events)";
     // For those who run pools.

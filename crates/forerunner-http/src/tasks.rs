@@ -20,7 +20,7 @@ use crate::{
     headers::{self, SameSite},
     json, query,
     submission::{TaskBody, TaskPatch},
-    views::{TaskView, TasksView},
+    views::{AttemptsView, TaskView, TasksView},
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -50,6 +50,10 @@ pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) 
 
 pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
     Ok(json::ok(&api.handle().placement(id.parse()?).await?))
+}
+
+pub(crate) async fn attempts(api: Api, id: web::Path<String>) -> Answer {
+    Ok(json::ok(&AttemptsView { attempts: api.handle().attempts(id.parse()?).await? }))
 }
 
 pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {

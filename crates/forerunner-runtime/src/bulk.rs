@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use forerunner_core::{Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{BulkAction, BulkOutcome, Mismatch, TaskChange, TaskFilter};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -151,6 +151,31 @@ impl Handle {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Reads how the attempts of a task went: those that did not succeed, the newest 10 of them, and the one that runs or
+    /// succeeded.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
+        let task = self.task(id).await?;
+        let mut attempts = self.shared.deps.store.attempts(id).await?.unwrap_or_default();
+        if let (TaskState::Running | TaskState::Succeeded, Some(started_at)) = (task.state, task.started_at) {
+            let Task { attempt, agent, node, .. } = task;
+            let (outcome, ended_at) = (task.state.into(), task.finished_at);
+            attempts.push(AttemptRecord {
+                attempt,
+                outcome,
+                started_at,
+                ended_at,
+                agent,
+                node,
+                error: None,
+                log: None,
+            });
+        }
+        Ok(attempts)
     }
 
     /// Changes the priority or the time of a task that waits.

@@ -100,6 +100,7 @@ macro_rules! store_conformance {
             many_tasks_are_cancelled_at_once
             many_tasks_are_sent_back_in_the_order_of_their_conversation
             a_deleted_task_leaves_nothing_behind
+            attempts_that_did_not_succeed_are_kept_with_their_task
             a_task_that_waits_is_moved_and_a_conversation_keeps_its_order
             pages_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends

@@ -15,7 +15,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use self::state::State;
 use crate::{
@@ -178,6 +178,10 @@ impl Store for MemoryStore {
             state.trim();
             outcome
         })
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.run(|state| state.slots.find(task).map(|slot| state.slots.at(slot).attempts.clone()))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

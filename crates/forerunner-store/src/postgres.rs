@@ -9,6 +9,7 @@
 
 mod address;
 mod affinity;
+mod attempts;
 mod bell;
 mod bulk;
 mod contexts;
@@ -45,7 +46,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -334,6 +335,10 @@ impl Store for PostgresStore {
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         self.ask(Ask::Bulk(action, tasks, now))
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.ask(Ask::Attempts(task))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

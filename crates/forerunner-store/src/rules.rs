@@ -1,6 +1,6 @@
 //! What every store decides alike: where a task starts, what its order is, which error an end without an attempt has.
 
-use forerunner_core::{ErrorKind, Task, TaskError, TaskState, Timestamp};
+use forerunner_core::{AgentId, AttemptRecord, ErrorKind, Next, NodeId, Task, TaskError, TaskState, Timestamp};
 
 use crate::Claim;
 
@@ -23,6 +23,41 @@ pub(crate) fn first_state(task: &Task) -> TaskState {
 /// When a task became, or becomes, due for the first time. It keeps this place through all its retries.
 pub(crate) fn first_due(task: &Task) -> Timestamp {
     task.run_at.max(task.submitted_at)
+}
+
+/// Most attempts of a task that are kept: the newest ones.
+pub(crate) const ATTEMPTS: usize = 10;
+
+/// What a task goes to at the end of an attempt that is to be kept, and why: of one that succeeded, or does not count, the
+/// task's row tells enough. `stop` says whether somebody cancelled the task while it ran.
+pub(crate) fn kept_end(next: &Next, stop: bool, now: Timestamp) -> Option<(TaskState, Option<TaskError>)> {
+    match next {
+        Next::Finish { state: TaskState::Succeeded, .. } => None,
+        Next::Finish { state, error, .. } => Some((end_state(*state), error.clone())),
+        Next::Retry { .. } | Next::Release if stop => Some((TaskState::Cancelled, Some(cancelled()))),
+        Next::Retry { run_at, error, .. } => Some((retry_state(*run_at, now), Some(error.clone()))),
+        Next::Release => None,
+    }
+}
+
+/// An attempt that ended without a result.
+pub(crate) fn attempt_record(
+    (attempt, started_at): (u32, Timestamp),
+    (agent, node): (Option<AgentId>, Option<NodeId>),
+    (to, error): (TaskState, Option<TaskError>),
+    now: Timestamp,
+) -> AttemptRecord {
+    let log = error.as_ref().and_then(|error| error.log.as_deref().map(str::to_owned));
+    let error = error.map(|error| error.with_log(None));
+    AttemptRecord { attempt, outcome: to.into(), started_at, ended_at: Some(now), agent, node, error, log }
+}
+
+/// Adds an attempt to those that are kept.
+pub(crate) fn keep_attempt(kept: &mut Vec<AttemptRecord>, record: AttemptRecord) {
+    if kept.len() >= ATTEMPTS {
+        kept.drain(..=kept.len() - ATTEMPTS);
+    }
+    kept.push(record);
 }
 
 /// Where a task waits once its `run_at` is changed.

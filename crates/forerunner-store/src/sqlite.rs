@@ -5,6 +5,7 @@
 //!             └─ questions, once what was called before them is committed ──▶ reader threads
 //! ```
 
+mod attempts;
 mod bulk;
 mod cache;
 mod contexts;
@@ -36,7 +37,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -276,6 +277,10 @@ impl Store for SqliteStore {
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         let weight = Weight { items: tasks.len(), bytes: 0 };
         self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(*action, tasks, *now))
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.read(move |connection| attempts::read(connection, task))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

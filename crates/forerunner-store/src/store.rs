@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId,
-    TaskState, Timestamp,
+    AgentId, AttemptRecord, ContextCost, ContextId, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError,
+    TaskId, TaskState, Timestamp,
 };
 
 use futures_util::future::try_join_all;
@@ -121,6 +121,10 @@ pub trait Store: Send + Sync + 'static {
     /// Does the same to many tasks, in one transaction: to each what the verb for one would do. Ids that are there twice
     /// count once. A few hundred at a time hold up nothing else for long.
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
+
+    /// Reads how the attempts of a task went that did not succeed, the oldest first: the newest 10 of them. None if there is no
+    /// such task. They go with the task.
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
 
     /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;

@@ -1,5 +1,6 @@
 //! `forerunner task`: see and steer tasks.
 
+mod attempts;
 mod bulk;
 mod filter;
 mod update;
@@ -30,6 +31,8 @@ pub enum TaskCommand {
     /// Remove a task that has ended, or all that meet conditions, with all that is kept of them.
     #[command(visible_alias = "purge")]
     Delete(ManyArgs),
+    /// Show how the attempts of a task went, with the last lines of its agents.
+    Attempts(OneTask),
     /// Change the priority or the time of a task that waits.
     Update(UpdateArgs),
     /// Let a task that waits for its time run now.
@@ -65,7 +68,8 @@ pub struct ListArgs {
 /// Sees and steers tasks.
 pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
     match command {
-        TaskCommand::Get(args) => one(&args, out, Call::get(path(&args.id, "")?)).await,
+        TaskCommand::Get(args) => attempts::get(&args.id, &args.server, out).await,
+        TaskCommand::Attempts(args) => attempts::list(&args.id, &args.server, out).await,
         TaskCommand::Cancel(args) => one_or_many(&args, "cancel", out).await,
         TaskCommand::Retry(args) => one_or_many(&args, "retry", out).await,
         TaskCommand::Delete(args) => match args.one()? {

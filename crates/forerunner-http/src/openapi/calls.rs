@@ -54,6 +54,7 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
     ("DELETE", "/v1/tasks/{id}", tasks::delete_task),
     ("POST", "/v1/tasks/{id}:cancel", tasks::cancel_task),
     ("POST", "/v1/tasks/{id}:retry", tasks::retry_task),
+    ("GET", "/v1/tasks/{id}/attempts", tasks::list_attempts),
     ("GET", "/v1/tasks/{id}/placement", tasks::show_placement),
     ("GET", "/v1/tasks/{id}/events", tasks::follow_task),
     ("GET", "/v1/pools", list_pools),

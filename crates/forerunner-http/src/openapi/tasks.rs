@@ -17,7 +17,7 @@ use crate::{
         OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
     },
     submission::{TaskBody, TaskPatch},
-    views::{BatchView, TaskView, TasksView},
+    views::{AttemptsView, BatchView, TaskView, TasksView},
 };
 
 /// Why there is no task.
@@ -142,6 +142,13 @@ pub(super) fn retry_task() -> Op {
     let op = Op::new("retryTask", "Only tasks that are failed, dead, cancelled or expired; they get fresh attempts.")
         .answers::<TaskView<'_>>(200, "The task, back in its queue.");
     of_task(op).refuses(TASK).refuses(POOL).refuses(&[CROSS_SITE, WRONG_STATE]).refuses(STORE)
+}
+
+pub(super) fn list_attempts() -> Op {
+    let about = "Attempts that did not succeed are kept with the task, the newest 10 of them; the one that runs or succeeded is \
+                 told by the task itself.";
+    let op = Op::new("listAttempts", about).answers::<AttemptsView>(200, "The attempts, oldest first.");
+    of_task(op).refuses(TASK).refuses(STORE)
 }
 
 pub(super) fn show_placement() -> Op {

@@ -169,3 +169,24 @@ async fn a_listing_takes_windows_of_time_and_several_states() {
     assert!(ids("ended_before=1h".to_owned()).await.is_empty());
     assert_eq!(rig.get("/v1/tasks?ended_before=tomorrow").await.status, 400);
 }
+
+#[actix_web::test]
+async fn attempts_are_told_with_their_errors_and_go_with_the_task() {
+    let rig = Rig::start().await;
+    let attempts = async |id: &str| rig.get(&format!("/v1/tasks/{id}/attempts")).await.json()["attempts"].clone();
+    let good = rig.finish(json!({ "input": 1 })).await.id();
+    let one = attempts(&good).await;
+    assert_eq!(
+        (&one[0]["attempt"], &one[0]["outcome"], one.as_array().unwrap().len()),
+        (&json!(1), &json!("succeeded"), 1)
+    );
+    let bad = rig.finish(json!({ "input": { "do": "fail" } })).await.id();
+    rig.post("/v1/pools/coder:pause").await;
+    rig.post(&format!("/v1/tasks/{bad}:retry")).await;
+    let kept = attempts(&bad).await;
+    assert_eq!((&kept[0]["outcome"], &kept[0]["error"]["message"]), (&json!("failed"), &json!("told to fail")));
+    assert!(kept[0]["started_at"].as_str() <= kept[0]["ended_at"].as_str() && kept[0]["agent"].is_string());
+    rig.post(&format!("/v1/tasks/{bad}:cancel")).await;
+    rig.delete(&format!("/v1/tasks/{bad}")).await;
+    assert_eq!(rig.get(&format!("/v1/tasks/{bad}/attempts")).await.status, 404);
+}

@@ -157,6 +157,7 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         post("/v1/tasks:delete").set_json(json!({ "created_before": "9d" })),
         TestRequest::patch().uri(&format!("/v1/tasks/{delayed}")).set_json(json!({ "priority": 9, "run_at": "now" })),
         TestRequest::delete().uri(&format!("/v1/tasks/{removed}")),
+        get(&id("/attempts")),
         get(&id("/placement")),
         get(&id("/events")),
         get("/v1/pools"),

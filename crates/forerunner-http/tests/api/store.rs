@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
     Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
     ContextSummary, Enqueued, LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled,
@@ -85,6 +85,7 @@ impl Store for FaultyStore {
         tasks(filter: TaskFilter) -> TaskPage;
         select(filter: TaskFilter) -> Vec<(TaskId, TaskState)>;
         bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> BulkOutcome;
+        attempts(task: TaskId) -> Option<Vec<AttemptRecord>>;
         counts(pool: PoolName) -> TaskCounts;
         context(read: ContextRead) -> Option<StoredContext>;
         contexts(filter: ContextFilter) -> Vec<ContextSummary>;

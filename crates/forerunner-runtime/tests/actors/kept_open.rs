@@ -1,6 +1,6 @@
 //! A store that survives its node, so that a test can start the next node on it.
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
     Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
     ContextSummary, Enqueued, LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
@@ -36,6 +36,7 @@ impl Store for KeptOpen {
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;
         select(filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
         bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
+        attempts(task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
         context(read: ContextRead) -> StoreFuture<Option<StoredContext>>;
         contexts(filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;

@@ -1,9 +1,12 @@
 use std::{future::Future, sync::Arc};
 
-use forerunner_core::{Priority, Task, TaskId, TaskState};
+use forerunner_core::{AgentId, AttemptOutcome, AttemptRecord, ErrorKind, Next, Priority, Task, TaskId, TaskState};
 
-use super::lab::{Lab, at, context, failed, id, key, pool, submission, succeeded};
-use crate::{BulkAction, BulkOutcome, Enqueued, Mismatch, PoolOutcome, Store, TaskChange, TaskCounts, TaskFilter};
+use super::lab::{Lab, at, context, failed, id, key, node, pool, submission, succeeded, trouble};
+use crate::{
+    BulkAction, BulkOutcome, Enqueued, Mismatch, PoolOutcome, Settlement, Start, Store, TaskChange, TaskCounts,
+    TaskFilter,
+};
 
 async fn bulk(lab: &Lab, action: BulkAction, tasks: &[TaskId], now: i64) -> BulkOutcome {
     let mut outcome = lab.store.bulk(action, tasks.to_vec(), at(now)).await.unwrap();
@@ -148,4 +151,67 @@ pub async fn a_task_that_waits_is_moved_and_a_conversation_keeps_its_order<F: Fu
         }
     }
     assert_eq!(order, [x, y, z]);
+}
+
+/// A failed attempt is kept with its error and the agent's last lines, the newest ten of them; one that succeeds writes nothing.
+pub async fn attempts_that_did_not_succeed_are_kept_with_their_task<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    use AttemptOutcome::{Dead, Retried};
+    let lab = Lab::new(open().await);
+    let kept = async |id| lab.store.attempts(id).await.unwrap();
+    let agent = AgentId::from_parts(at(0), 7 << 64);
+    assert_eq!(kept(id(888)).await, None);
+    let easy = lab.enqueue(lab.task(1)).await.0;
+    let task = lab.claim(1, 2).await.remove(0);
+    lab.settle(&task, 3, succeeded()).await.unwrap();
+    assert_eq!(kept(easy).await, Some(vec![]));
+
+    let hard = lab.enqueue(lab.task_of(4, "c")).await.0;
+    let task = lab.claim(1, 5).await.remove(0);
+    let error = trouble().with_log(Some("line 1\nline 2".to_owned()));
+    let next = Next::Retry { run_at: at(7), error, crash: false };
+    let started = Some(Start { agent, at: at(5) });
+    lab.settle_with(Settlement { started, ..lab.settlement(&task, 6, next) }).await.unwrap();
+    assert_eq!(lab.get(hard).await.error, Some(trouble()), "the lines are no part of the error");
+    let first = AttemptRecord {
+        attempt: 1,
+        outcome: Retried,
+        started_at: at(5),
+        ended_at: Some(at(6)),
+        agent: Some(agent),
+        node: Some(node(1)),
+        error: Some(trouble()),
+        log: Some("line 1\nline 2".to_owned()),
+    };
+    assert_eq!(kept(hard).await, Some(vec![first.clone()]));
+    lab.sweep(8).await;
+    assert_eq!(lab.claim_for(node(2), 1, 9).await.len(), 1);
+    lab.rescue_all_but(node(1), 10).await;
+    let records = kept(hard).await.unwrap();
+    assert_eq!((records.len(), &records[0]), (2, &first));
+    let lost = &records[1];
+    assert_eq!((lost.attempt, lost.outcome, lost.node, lost.ended_at), (2, Retried, Some(node(2)), Some(at(10))));
+    assert_eq!(lost.error.as_ref().unwrap().kind, ErrorKind::NodeLost);
+    for step in 11..19 {
+        let task = lab.claim(1, step).await.remove(0);
+        lab.settle(&task, step, super::lab::retry(at(step))).await.unwrap();
+    }
+    let task = lab.claim(1, 19).await.remove(0);
+    let dead = Next::Finish { state: TaskState::Dead, output: None, error: Some(trouble()) };
+    lab.settle(&task, 20, dead).await.unwrap();
+    let numbers = async || kept(hard).await.unwrap().iter().map(|one| one.attempt).collect::<Vec<_>>();
+    assert_eq!(numbers().await, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(kept(hard).await.unwrap()[9].outcome, Dead);
+    lab.store.redrive(hard, at(21)).await.unwrap().unwrap();
+    assert_eq!(numbers().await.len(), 10, "a task that is sent back keeps them");
+    let task = lab.claim(1, 22).await.remove(0);
+    lab.settle(&task, 23, failed()).await.unwrap();
+    assert_eq!(numbers().await, [3, 4, 5, 6, 7, 8, 9, 10, 11, 1]);
+    bulk(&lab, BulkAction::Retry, &[hard], 24).await;
+    assert_eq!(numbers().await.len(), 10);
+    bulk(&lab, BulkAction::Cancel, &[hard], 25).await;
+    assert_eq!(numbers().await.len(), 10, "what never began is no attempt");
+    bulk(&lab, BulkAction::Delete, &[hard], 26).await;
+    assert_eq!(kept(hard).await, None);
 }

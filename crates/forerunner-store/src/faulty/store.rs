@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use tokio::sync::broadcast;
 
@@ -236,6 +236,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         self.inner.bulk(action, tasks, now)
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.inner.attempts(task)
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

@@ -1,6 +1,6 @@
 //! Where the tasks themselves are kept, and how they are found.
 
-use forerunner_core::{IdMap, Task, TaskId, Timestamp};
+use forerunner_core::{AttemptRecord, IdMap, Task, TaskId, Timestamp};
 
 use super::lane::Spot;
 
@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub stop: bool,
     /// Counts up with each task that ends, so that the ring of ended tasks knows its own.
     pub end: u64,
+    /// How attempts went that did not succeed.
+    pub attempts: Vec<AttemptRecord>,
 }
 
 /// All tasks, in a slab with an index by id.

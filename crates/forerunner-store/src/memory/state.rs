@@ -101,8 +101,16 @@ impl State {
         self.submissions += 1;
         // Shares the pool's own name, so that its reference count stays in one thread's cache.
         task.pool = self.pools[pool as usize].name.clone();
-        let slot =
-            self.slots.insert(Entry { task, seq: self.submissions, due, pool, ready: false, stop: false, end: 0 });
+        let slot = self.slots.insert(Entry {
+            task,
+            seq: self.submissions,
+            due,
+            pool,
+            ready: false,
+            stop: false,
+            end: 0,
+            attempts: Vec::new(),
+        });
         self.pools[pool as usize].counts[state as usize] += 1;
         self.note_deadline(slot);
         if state == TaskState::Scheduled {
@@ -233,7 +241,7 @@ impl State {
         self.make_unready(slot);
         self.ends += 1;
         let entry = self.slots.at_mut(slot);
-        entry.task.error = error;
+        entry.task.error = error.map(|error| error.with_log(None));
         entry.task.finished_at = Some(now);
         entry.end = self.ends;
         let spot = Spot { due: entry.due, seq: entry.seq, slot };
@@ -280,6 +288,13 @@ impl State {
             None if state == TaskState::Queued => self.make_ready(slot),
             None => {}
         }
+    }
+
+    /// Keeps how the attempt of a running task went, if it had begun.
+    pub fn note_attempt(&mut self, slot: u32, end: Option<(TaskState, Option<TaskError>)>, now: Timestamp) {
+        let Entry { task, attempts, .. } = self.slots.at_mut(slot);
+        let (Some(at), Some(end)) = (task.started_at, end) else { return };
+        rules::keep_attempt(attempts, rules::attempt_record((task.attempt, at), (task.agent, task.node), end, now));
     }
 
     /// Notes that one task of a node runs no more.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     affinity::Which,
+    attempts::with_attempt,
     events::{Redriven, error},
     failure::{Fault, Sql},
     history::{earliest_end, ending},
@@ -24,7 +25,7 @@ use crate::{BulkAction, BulkOutcome, rules};
 /// Ends tasks that wait, unless their state is another one than that given; answers their ids.
 const CANCEL_MANY: &str = ending!(
     "SELECT s.task, s.was, $3::int2 AS state, $4::int8 AS finished_at, $5::text AS error_kind, $6::text AS error, \
-     NULL::text AS output, NULL::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at \
+     NULL::text AS output, NULL::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at, NULL::text AS log \
      FROM unnest($1::int8[], $2::int2[]) AS s (task, was)",
     "t.task = ANY (ARRAY[s.task]) AND t.state::int4 = s.was",
     "(SELECT c.cost FROM context_costs c WHERE c.task = i.task)",
@@ -39,8 +40,8 @@ WITH h AS (
             AND l.context = history.context AND l.rank <= 1 ORDER BY l.rank DESC, l.due DESC LIMIT 1) END) AS place,
         CASE WHEN deadline > $4 THEN deadline END AS kept_deadline
 ), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
-    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch FROM h
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, attempts)
+    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch, attempts FROM h
 ), i AS (
     INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
         labels, label_pairs, key)

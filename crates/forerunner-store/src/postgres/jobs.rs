@@ -31,6 +31,7 @@ pub(super) enum Ask {
     Leave(NodeId),
     Rescue(Rescue),
     Task(TaskId),
+    Attempts(TaskId),
     TasksOf(Vec<TaskId>),
     Tasks(TaskFilter),
     Select(TaskFilter),
@@ -79,9 +80,12 @@ impl Ask {
 
     /// Whether it changes nothing, so that it may be asked twice.
     pub fn only_reads(&self) -> bool {
-        use Ask::{Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, Select, Task, Tasks, TasksOf, Time};
+        use Ask::{
+            Attempts, Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, Select, Task, Tasks, TasksOf,
+            Time,
+        };
         matches!(self, Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..))
-            || matches!(self, Contexts(_) | Look(_) | Note(_) | Select(_) | Time)
+            || matches!(self, Attempts(_) | Contexts(_) | Look(_) | Note(_) | Select(_) | Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
@@ -290,6 +294,7 @@ impl Tx<'_> {
             Ask::Leases(node, pool) => Box::new(Some(self.leases(*node, pool).await?)),
             Ask::Leave(node) => Box::new(self.forget_node(*node).await?),
             Ask::Rescue(rescue) => Box::new(self.rescue(rescue).await?),
+            Ask::Attempts(task) => Box::new(self.attempts(*task).await?),
             Ask::Task(task) => Box::new(self.task(*task).await?),
             Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),

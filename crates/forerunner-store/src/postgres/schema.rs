@@ -12,6 +12,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_nodes.sql"),
     include_str!("../../migrations/postgres/0004_history.sql"),
     include_str!("../../migrations/postgres/0005_ids.sql"),
+    // Version 6 changes no table.
+    "",
+    include_str!("../../migrations/postgres/0007_attempts.sql"),
 ];
 
 /// The newest version known.

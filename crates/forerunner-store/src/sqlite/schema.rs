@@ -11,6 +11,9 @@ pub(super) const APPLICATION_ID: i32 = 0x4672_526e;
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_tasks.sql"),
     include_str!("../../migrations/sqlite/0002_contexts.sql"),
+    // Version 3 changes no table.
+    "",
+    include_str!("../../migrations/sqlite/0004_attempts.sql"),
 ];
 
 /// The newest version known.

@@ -184,6 +184,7 @@ impl Tx<'_> {
         }
         run(self.connection, "DELETE FROM outputs WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM context_costs WHERE task = ?1", [row])?;
+        run(self.connection, "DELETE FROM attempts WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM tasks WHERE task = ?1", [row]).map(drop)
     }
 }
