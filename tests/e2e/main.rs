@@ -11,6 +11,7 @@ mod deploy;
 mod drain;
 mod echo_agent;
 mod live;
+mod month;
 mod placement;
 mod refusals;
 mod reliability;

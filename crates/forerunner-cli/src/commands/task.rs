@@ -2,13 +2,15 @@
 
 mod attempts;
 mod bulk;
+mod export;
 mod filter;
+mod import;
 mod update;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use self::{bulk::ManyArgs, filter::FilterArgs, update::UpdateArgs};
+use self::{bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, update::UpdateArgs};
 use super::{fields, watch};
 use crate::{
     cli::ServerArgs,
@@ -37,6 +39,10 @@ pub enum TaskCommand {
     Update(UpdateArgs),
     /// Let a task that waits for its time run now.
     RunNow(OneTask),
+    /// Write tasks as JSON lines, with inputs and outputs, the oldest first.
+    Export(ExportArgs),
+    /// Submit the tasks of an export that wait, each once however often the command runs.
+    Import(ImportArgs),
     /// Follow a task to its end.
     Watch(OneTask),
 }
@@ -76,6 +82,8 @@ pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
             Some(id) => delete(id, &args, out).await,
             None => bulk::run(&args, "delete", out).await,
         },
+        TaskCommand::Export(args) => export::run(&args, out).await,
+        TaskCommand::Import(args) => import::run(&args, out).await,
         TaskCommand::Update(args) => {
             let body = args.body()?;
             show(&args.server, out, Call::patch(path(&args.id, "")?).body(&body)).await
