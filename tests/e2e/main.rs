@@ -16,6 +16,7 @@ mod foreign_text;
 mod leavings;
 mod live;
 mod logging;
+mod month;
 mod placement;
 mod refusals;
 mod reliability;

@@ -55,6 +55,11 @@ impl<'a> Call<'a> {
         Self { method: Method::PATCH, ..Self::get(path) }
     }
 
+    /// Asks for something to be removed.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, ..Self::get(path) }
+    }
+
     /// Sends a JSON body.
     pub fn body(mut self, body: &'a Value) -> Self {
         self.body = Some(Body::Value(body));

@@ -15,6 +15,8 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod agent;
+mod ago;
+mod attempt;
 mod canonical;
 mod context_cost;
 mod duration;
@@ -35,6 +37,8 @@ mod task;
 mod time;
 
 pub use agent::{AgentCounts, AgentState};
+pub use ago::parse_time;
+pub use attempt::{AttemptOutcome, AttemptRecord};
 pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{LONGEST_DURATION, format_duration, human_duration, parse_duration};
 pub use error::Error;

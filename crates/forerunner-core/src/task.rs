@@ -287,12 +287,21 @@ pub struct TaskError {
     pub kind: ErrorKind,
     /// What happened, for people.
     pub message: String,
+    /// The last lines that the agent wrote to standard error. They are kept with the attempt, and are no part of the error
+    /// that is stored with the task.
+    #[serde(skip)]
+    pub log: Option<Box<str>>,
 }
 
 impl TaskError {
     /// Builds an error.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), log: None }
+    }
+
+    /// Adds the last lines that the agent wrote to standard error.
+    pub fn with_log(self, log: Option<String>) -> Self {
+        Self { log: log.map(String::into_boxed_str), ..self }
     }
 }
 

@@ -110,11 +110,14 @@ fn is_json(declared: &str) -> bool {
         || (kind.to_ascii_lowercase().starts_with("application/") && kind.to_ascii_lowercase().ends_with("+json"))
 }
 
-/// Every call with a body is one on a pool, whose settings bound it, unless `least` is more.
+/// A call on a pool is bounded by the pool's settings, unless `least` is more. Any other has no input in its body.
 fn bounds_of(request: &HttpRequest, least: usize) -> Result<Bounds, Problem> {
     let api = Api::of(request);
-    let pool = request.match_info().get("pool").unwrap_or_default();
-    let limit = api.handle().max_input_bytes(pool)?.saturating_add(ENVELOPE_BYTES).max(least);
+    let input = match request.match_info().get("pool") {
+        Some(pool) => api.handle().max_input_bytes(pool)?,
+        None => 0,
+    };
+    let limit = input.saturating_add(ENVELOPE_BYTES).max(least);
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match announced {
         Some(size) if size > limit => Err(too_large(limit).with("size", size)),

@@ -1,11 +1,15 @@
 //! Query strings and the parts of paths.
 
 use actix_web::{HttpRequest, error::QueryPayloadError, web::Query};
-use forerunner_core::{ContextId, PoolName, TaskId};
+use forerunner_core::{ContextId, PoolName, TaskId, Timestamp};
 use forerunner_store::TaskFilter;
 use serde::de::DeserializeOwned;
 
-use crate::{error::Problem, json, problems, views::TasksQuery};
+use crate::{
+    error::Problem,
+    filter::{TasksQuery, window},
+    json, problems,
+};
 
 /// Entries of a page unless said.
 pub(crate) const PAGE: usize = 50;
@@ -53,13 +57,18 @@ pub(crate) fn number(what: &str, text: &str) -> Result<u64, Problem> {
 }
 
 /// Turns what is asked for into a filter.
-pub(crate) fn filter(asked: &TasksQuery) -> Result<TaskFilter, Problem> {
+pub(crate) fn filter(asked: &TasksQuery, now: Timestamp) -> Result<TaskFilter, Problem> {
     Ok(TaskFilter {
         pool: asked.pool.as_deref().map(str::parse).transpose()?,
-        state: asked.state.as_deref().map(str::parse).transpose()?,
+        states: asked.states.iter().map(|state| state.parse()).collect::<Result<_, _>>()?,
         context: asked.context.as_deref().map(str::parse).transpose()?,
-        label: asked.label.as_deref().map(label).transpose()?,
+        labels: asked.labels.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
+        created: window(&asked.windows.created, now)?,
+        ended: window(&asked.windows.ended, now)?,
+        due: window(&asked.windows.due, now)?,
         before: asked.cursor.as_deref().map(after_cursor).transpose()?,
+        after: None,
+        oldest_first: false,
         limit: limit(asked.limit.as_deref())?,
     })
 }
@@ -81,7 +90,8 @@ pub(crate) fn cursor(last: TaskId) -> String {
     format!("{CURSOR_FORM}{}", last.as_uuid().simple())
 }
 
-fn after_cursor(cursor: &str) -> Result<TaskId, Problem> {
+/// Reads a cursor back.
+pub(crate) fn after_cursor(cursor: &str) -> Result<TaskId, Problem> {
     let refuse = || invalid(format!("cursor `{cursor}` is not valid; take it from `next` of the page before"));
     cursor.strip_prefix(CURSOR_FORM).and_then(|id| id.parse().ok()).ok_or_else(refuse)
 }
@@ -97,8 +107,6 @@ fn invalid(detail: String) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use forerunner_core::Timestamp;
-
     use super::*;
 
     #[test]
@@ -132,5 +140,21 @@ mod tests {
         let problem = parse::<TasksQuery>(&request).err().unwrap().to_string();
         assert!(problem.starts_with("unknown field `stat`"), "{problem}");
         assert!(problem.ends_with("did you mean `state`?"), "{problem}");
+    }
+
+    #[test]
+    fn states_and_labels_may_be_several_and_times_ages() {
+        let uri = "/?state=queued,running&state=dead&label=a:1&label=b:x:y&created_after=2h&ended_before=2023-11-14T00:00:00Z";
+        let request = actix_web::test::TestRequest::with_uri(uri).to_http_request();
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let filter = filter(&parse(&request).unwrap(), now).unwrap();
+        assert_eq!(filter.states.iter().map(|state| state.as_str()).collect::<Vec<_>>(), ["queued", "running", "dead"]);
+        assert_eq!(filter.labels, [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "x:y".to_owned())]);
+        assert_eq!(filter.created.after, Some(now - std::time::Duration::from_secs(7_200)));
+        assert_eq!(filter.ended.before, Some("2023-11-14T00:00:00Z".parse().unwrap()));
+        for bad in ["/?pool=a&pool=b", "/?state=queued,", "/?due_after=tomorrow"] {
+            let request = actix_web::test::TestRequest::with_uri(bad).to_http_request();
+            assert!(parse::<TasksQuery>(&request).and_then(|asked| super::filter(&asked, now)).is_err(), "{bad}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use actix_web::{
 };
 
 use crate::{
-    api::Api, batch, contexts, dashboard, error::Problem, events, gate::Gate, health, nodes, observe::Observe, openapi,
-    pools, problems, tasks, what_if,
+    api::Api, batch, bulk, contexts, dashboard, error::Problem, events, gate::Gate, health, nodes, observe::Observe,
+    openapi, pools, problems, tasks, what_if,
 };
 
 /// One call.
@@ -34,9 +34,15 @@ calls! {
     "POST" "/v1/pools/{pool}/tasks" => tasks::submit, "submit a task";
     "POST" "/v1/pools/{pool}/tasks:batch" => batch::submit, "submit up to 1,000 tasks at once";
     "GET" "/v1/tasks" => tasks::list, "list tasks, newest first";
+    "POST" "/v1/tasks:cancel" => bulk::cancel, "cancel the tasks that meet conditions";
+    "POST" "/v1/tasks:retry" => bulk::retry, "send ended tasks that meet conditions back to their queues";
+    "POST" "/v1/tasks:delete" => bulk::delete, "remove ended tasks that meet conditions";
     "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
+    "PATCH" "/v1/tasks/{id}" => tasks::change, "change a task that waits";
+    "DELETE" "/v1/tasks/{id}" => tasks::delete, "remove a task that has ended";
     "POST" "/v1/tasks/{id}:cancel" => tasks::cancel, "cancel a task";
     "POST" "/v1/tasks/{id}:retry" => tasks::retry, "send an ended task back to its queue";
+    "GET" "/v1/tasks/{id}/attempts" => tasks::attempts, "how the attempts of a task went";
     "GET" "/v1/tasks/{id}/placement" => tasks::placement, "why a task went to its agent";
     "GET" "/v1/tasks/{id}/events" => events::follow, "follow a task (server-sent events)";
     // For those who run pools.

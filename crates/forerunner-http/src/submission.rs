@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Timestamp};
+use forerunner_store::TaskChange;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::{fields, openapi::DurationText};
+use crate::{error::Problem, fields, openapi::DurationText, problems};
 
 /// The fields of a task that is submitted, once for those that come alone and once for those of a batch: serde cannot tell
 /// unknown fields in a struct that is made of another.
@@ -75,6 +76,33 @@ task_body! {
     BatchTask {
         /// Makes the task repeatable: unique within the pool.
         idempotency_key: Option<IdempotencyKey>,
+    }
+}
+
+/// What to change of a task that waits; the rest is left as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TaskPatch {
+    /// How urgent it is.
+    priority: Option<Priority>,
+    /// Not before this time. `now`, or a time that has come, lets it run as soon as an agent is free.
+    #[schema(value_type = Option<String>)]
+    run_at: Option<String>,
+}
+
+impl TaskPatch {
+    /// Builds what the runtime is asked for.
+    pub(crate) fn into_change(self, now: Timestamp) -> Result<TaskChange, Problem> {
+        let run_at = match self.run_at.as_deref() {
+            Some("now") => Some(now),
+            Some(text) => Some(text.parse()?),
+            None => None,
+        };
+        if self.priority.is_none() && run_at.is_none() {
+            let detail = "nothing is to be changed; give priority, run_at, or both";
+            return Err(Problem::new(problems::INVALID_VALUE, detail));
+        }
+        Ok(TaskChange { priority: self.priority, run_at })
     }
 }
 

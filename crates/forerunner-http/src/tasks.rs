@@ -15,9 +15,10 @@ use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
+    filter::TasksQuery,
     headers, json, page, query,
-    submission::TaskBody,
-    views::{TaskView, TasksQuery},
+    submission::{TaskBody, TaskPatch},
+    views::{AttemptsView, TaskView},
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -51,9 +52,13 @@ pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
     Ok(json::ok(&api.handle().placement(id.parse()?).await?))
 }
 
+pub(crate) async fn attempts(api: Api, id: web::Path<String>) -> Answer {
+    Ok(json::ok(&AttemptsView { attempts: api.handle().attempts(id.parse()?).await? }))
+}
+
 pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     let asked: TasksQuery = query::parse(&request)?;
-    page::of_tasks(&api, query::filter(&asked)?).await
+    page::of_tasks(&api, query::filter(&asked, api.handle().time())?).await
 }
 
 pub(crate) async fn cancel(api: Api, id: web::Path<String>) -> Answer {
@@ -63,6 +68,18 @@ pub(crate) async fn cancel(api: Api, id: web::Path<String>) -> Answer {
 
 pub(crate) async fn retry(api: Api, id: web::Path<String>) -> Answer {
     let task = api.handle().retry(id.parse()?).await?;
+    Ok(json::ok(&TaskView::full(&task)))
+}
+
+pub(crate) async fn delete(api: Api, id: web::Path<String>) -> Answer {
+    api.handle().delete(id.parse()?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+pub(crate) async fn change(api: Api, id: web::Path<String>, body: JsonBody) -> Answer {
+    let id = id.parse()?;
+    let change = json::parse::<TaskPatch>(&body.bytes)?.into_change(api.handle().time())?;
+    let task = api.handle().update(id, change).await?;
     Ok(json::ok(&TaskView::full(&task)))
 }
 

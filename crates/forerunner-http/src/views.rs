@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError, TaskId,
-    TaskState, Timestamp, human_duration,
+    AgentId, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError,
+    TaskId, TaskState, Timestamp, human_duration,
 };
 use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool};
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,10 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Labels::is_empty")]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     labels: &'a Labels,
+    /// What makes its submission repeatable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = forerunner_core::IdempotencyKey)]
+    idempotency_key: Option<&'a str>,
     /// When it was accepted.
     submitted_at: Timestamp,
     /// When it may run, or run again.
@@ -137,7 +141,8 @@ struct ErrorView<'a> {
 impl<'a> TaskView<'a> {
     /// Everything.
     pub(crate) fn full(task: &'a Task) -> Self {
-        Self { input: Some(&task.input), ..Self::with_output(task) }
+        let idempotency_key = task.idempotency_key.as_ref().map(|key| key.as_str());
+        Self { input: Some(&task.input), idempotency_key, ..Self::with_output(task) }
     }
 
     /// Without the input, which the submitter has.
@@ -163,6 +168,7 @@ impl<'a> TaskView<'a> {
             max_attempts: task.retry.max_attempts,
             crashes: task.crashes,
             labels: &task.labels,
+            idempotency_key: None,
             submitted_at: task.submitted_at,
             run_at: task.run_at,
             deadline: task.deadline,
@@ -187,18 +193,6 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Query of a listing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TasksQuery {
-    pub(crate) pool: Option<String>,
-    pub(crate) state: Option<String>,
-    pub(crate) context: Option<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) cursor: Option<String>,
-    pub(crate) limit: Option<String>,
-}
-
 /// A page of tasks; `next` is the cursor of the one that follows.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TaskPage)]
@@ -209,6 +203,14 @@ pub(crate) struct TasksView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) next: Option<String>,
+}
+
+/// How the attempts of a task went.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AttemptList)]
+pub(crate) struct AttemptsView {
+    /// The attempts, oldest first.
+    pub(crate) attempts: Vec<AttemptRecord>,
 }
 
 /// The nodes that share the store.

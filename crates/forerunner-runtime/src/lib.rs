@@ -10,6 +10,7 @@ mod admission;
 pub mod agent;
 mod batch;
 pub mod blocking;
+mod bulk;
 mod clock;
 mod cluster;
 mod contexts;
@@ -36,6 +37,7 @@ pub mod testkit;
 mod unconfigured;
 mod watch;
 
+pub use bulk::{BulkReport, BulkRequest, MOST_BULK};
 pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
 pub use forerunner_core::placement::RestoreCost;

@@ -129,6 +129,18 @@ impl WatchBoard {
         }
     }
 
+    /// Forgets what a task said, since the task was deleted.
+    pub(crate) fn forget(&self, task: TaskId) {
+        if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
+            if entry.get_mut().log.take().is_some() {
+                self.logs.fetch_sub(1, Ordering::Relaxed);
+            }
+            if entry.get().waiters.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
     /// Returns whether anybody would hear of the task.
     pub(crate) fn is_watched(&self, task: TaskId) -> bool {
         self.tasks.contains_key(&task)

@@ -9,6 +9,7 @@
 //! }
 //! ```
 
+mod bulk;
 mod contexts;
 mod fencing;
 mod held;
@@ -24,6 +25,7 @@ mod order;
 mod property;
 mod random;
 
+pub use bulk::*;
 pub use contexts::*;
 pub use fencing::*;
 pub use held::*;
@@ -97,6 +99,12 @@ macro_rules! store_conformance {
             a_context_in_use_is_not_deleted
             notes_are_kept_replaced_and_removed
             listings_filter_by_everything
+            listings_filter_by_time
+            many_tasks_are_cancelled_at_once
+            many_tasks_are_sent_back_in_the_order_of_their_conversation
+            a_deleted_task_leaves_nothing_behind
+            attempts_that_did_not_succeed_are_kept_with_their_task
+            a_task_that_waits_is_moved_and_a_conversation_keeps_its_order
             pages_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends
             one_node_leads_under_a_term_that_only_grows

@@ -16,6 +16,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod bulk;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
@@ -24,6 +25,7 @@ mod error;
 mod events;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+mod filter;
 mod hints;
 mod membership;
 mod memory;
@@ -35,6 +37,7 @@ mod sqlite;
 mod store;
 mod upkeep;
 
+pub use bulk::{BulkAction, BulkOutcome, PoolOutcome, TaskChange, Updated};
 pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
     StoredContext, born_of,
@@ -44,6 +47,7 @@ pub use forerunner_core::placement::Candidate;
 pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
 pub use events::{Event, Happened, Said, TaskEvents, said_seq};
+pub use filter::{TaskFilter, TimeWindow};
 pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
 #[cfg(feature = "postgres")]
@@ -54,7 +58,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued,
-    Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskFilter,
-    TaskPage, dies_of_crash, node_lost,
+    Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskPage,
+    dies_of_crash, node_lost,
 };
 pub use upkeep::{Holder, Upkeep};

@@ -1,11 +1,13 @@
 //! Tasks in memory: for embedders who want no durability, and for tests.
 
+mod bulk;
 mod contexts;
 mod lane;
 mod look;
 mod reads;
 mod slots;
 mod state;
+mod update;
 mod verbs;
 
 use std::{
@@ -14,13 +16,16 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled,
+    Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts,
+    TaskFilter, TaskPage, Updated,
 };
 
 const KIND: &str = "memory";
@@ -120,6 +125,10 @@ impl Store for MemoryStore {
         self.run(|state| state.redrive(task, now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.run(|state| state.update(task, change, now))
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.run(|state| {
             let Some(pool) = state.pool(&pool) else { return Swept::default() };
@@ -168,6 +177,22 @@ impl Store for MemoryStore {
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.run(|state| state.page(&filter))
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.run(|state| state.select(&filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        self.run(|state| {
+            let outcome = state.bulk(action, tasks, now);
+            state.trim();
+            outcome
+        })
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.run(|state| state.slots.find(task).map(|slot| state.slots.at(slot).attempts.clone()))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

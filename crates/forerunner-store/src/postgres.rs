@@ -9,7 +9,9 @@
 
 mod address;
 mod affinity;
+mod attempts;
 mod bell;
+mod bulk;
 mod contexts;
 mod damaged;
 mod direct;
@@ -29,10 +31,12 @@ mod pieces;
 mod presence;
 mod rows;
 mod schema;
+mod select;
 mod settle;
 mod submit;
 mod tls;
 mod tx;
+mod update;
 mod waiting;
 mod writer;
 
@@ -43,7 +47,9 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -57,10 +63,10 @@ use self::{
     writer::{Order, Shared, Writer},
 };
 use crate::{
-    Backlog, Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary,
-    DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said,
-    Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts,
-    TaskEvents, TaskFilter, TaskPage, Upkeep, damage::DamageCount,
+    Backlog, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter,
+    ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue,
+    Rescued, Retired, Said, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission,
+    Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep, damage::DamageCount,
 };
 
 /// Connections that operations are run on side by side, if a node may have so many.
@@ -302,6 +308,10 @@ impl Store for PostgresStore {
         self.ask(Ask::Redrive(task, now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.ask(Ask::Update(task, change, now))
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.ask(Ask::Sweep(pool, now))
     }
@@ -336,6 +346,18 @@ impl Store for PostgresStore {
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.ask(Ask::Tasks(filter))
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.ask(Ask::Select(filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        self.ask(Ask::Bulk(action, tasks, now))
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.ask(Ask::Attempts(task))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

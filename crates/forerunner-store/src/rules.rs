@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ErrorKind, Task, TaskError, TaskState, Timestamp};
+use forerunner_core::{AgentId, AttemptRecord, ErrorKind, Next, NodeId, Task, TaskError, TaskState, Timestamp};
 
 use crate::Claim;
 
@@ -14,6 +14,9 @@ pub(crate) const SWEEP_LIMIT: usize = 10_000;
 /// Most tasks on a page of a listing.
 pub(crate) const PAGE_LIMIT: usize = 1_000;
 
+/// Most tasks that one selection names.
+pub(crate) const SELECT_LIMIT: usize = 10_000;
+
 /// The state a task has when it is accepted.
 pub(crate) fn first_state(task: &Task) -> TaskState {
     if task.run_at > task.submitted_at { TaskState::Scheduled } else { TaskState::Queued }
@@ -22,6 +25,68 @@ pub(crate) fn first_state(task: &Task) -> TaskState {
 /// When a task became, or becomes, due for the first time. It keeps this place through all its retries.
 pub(crate) fn first_due(task: &Task) -> Timestamp {
     task.run_at.max(task.submitted_at)
+}
+
+/// Most attempts of a task that are kept: the newest ones.
+pub(crate) const ATTEMPTS: usize = 10;
+
+/// What a task goes to at the end of an attempt that is to be kept, and why: of one that succeeded, or does not count, the
+/// task's row tells enough. `stop` says whether somebody cancelled the task while it ran.
+pub(crate) fn kept_end(next: &Next, stop: bool, now: Timestamp) -> Option<(TaskState, Option<TaskError>)> {
+    match next {
+        Next::Finish { state: TaskState::Succeeded, .. } => None,
+        Next::Finish { state, error, .. } => Some((end_state(*state), error.clone())),
+        Next::Retry { .. } | Next::Release if stop => Some((TaskState::Cancelled, Some(cancelled()))),
+        Next::Retry { run_at, error, .. } => Some((retry_state(*run_at, now), Some(error.clone()))),
+        Next::Release => None,
+    }
+}
+
+/// An attempt that ended without a result.
+pub(crate) fn attempt_record(
+    (attempt, started_at): (u32, Timestamp),
+    (agent, node): (Option<AgentId>, Option<NodeId>),
+    (to, error): (TaskState, Option<TaskError>),
+    now: Timestamp,
+) -> AttemptRecord {
+    let log = error.as_ref().and_then(|error| error.log.as_deref().map(str::to_owned));
+    let error = error.map(|error| error.with_log(None));
+    AttemptRecord { attempt, outcome: to.into(), started_at, ended_at: Some(now), agent, node, error, log }
+}
+
+/// Adds an attempt to those that are kept.
+pub(crate) fn keep_attempt(kept: &mut Vec<AttemptRecord>, record: AttemptRecord) {
+    if kept.len() >= ATTEMPTS {
+        kept.drain(..=kept.len() - ATTEMPTS);
+    }
+    kept.push(record);
+}
+
+/// Where a task waits once its `run_at` is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub state: TaskState,
+    pub due: Timestamp,
+    pub run_at: Timestamp,
+}
+
+/// What becomes of a waiting task that is to run at `run_at`, or now if that time has come.
+///
+/// One that has its place in its context's line keeps it, whatever its time: those behind it wait for it, as they do for a
+/// retry. So a conversation never changes its order. Any other goes where its new time puts it.
+pub(crate) fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, now: Timestamp) -> Moved {
+    let state = retry_state(run_at, now);
+    let run_at = match (state, task.state) {
+        (TaskState::Scheduled, _) => run_at,
+        (_, TaskState::Queued) => task.run_at,
+        _ => now,
+    };
+    let due = match state {
+        _ if has_place => due,
+        TaskState::Scheduled => run_at,
+        _ => due.min(now),
+    };
+    Moved { state, due, run_at }
 }
 
 /// The state of a task that is tried again at `run_at`.

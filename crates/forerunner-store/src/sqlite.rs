@@ -5,6 +5,8 @@
 //!             └─ questions, once what was called before them is committed ──▶ reader threads
 //! ```
 
+mod attempts;
+mod bulk;
 mod cache;
 mod contexts;
 mod damaged;
@@ -22,10 +24,12 @@ mod open;
 mod reader;
 mod rows;
 mod schema;
+mod select;
 mod settle;
 mod space;
 mod submit;
 mod tx;
+mod update;
 mod waiting;
 mod watch;
 mod writer;
@@ -38,7 +42,9 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -55,9 +61,10 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
-    Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage, Upkeep,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, DamagedTasks, Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued,
+    Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
+    TaskCounts, TaskFilter, TaskPage, Updated, Upkeep,
     damage::{Damage, DamageCount},
     membership::Membership,
 };
@@ -264,6 +271,10 @@ impl Store for SqliteStore {
         self.change((task, now), |tx, (task, now)| tx.redrive(*task, *now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.change((task, change, now), |tx, (task, change, now)| tx.update(*task, *change, *now))
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.change((pool, now), |tx, (pool, now)| {
             tx.cache.pool(pool).map_or_else(|| Ok(Swept::default()), |pool| tx.sweep(pool, *now))
@@ -310,6 +321,19 @@ impl Store for SqliteStore {
             set_aside(&inbox, damaged);
             Ok(page)
         })
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.read(move |connection| select::select(connection, &filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        let weight = Weight { items: tasks.len(), bytes: 0 };
+        self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(*action, tasks, *now))
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.read(move |connection| attempts::read(connection, task))
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

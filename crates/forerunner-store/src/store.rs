@@ -3,16 +3,17 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError,
-    TaskId, TaskState, Timestamp,
+    AgentId, AttemptRecord, ContextCost, ContextId, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy,
+    Task, TaskError, TaskId, TaskState, Timestamp,
 };
 
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
 use crate::{
-    Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, DamagedTasks, Hints, LeaseLost,
-    Mismatch, Refusal, Said, StoreError, StoredContext, TaskEvents, Upkeep,
+    BulkAction, BulkOutcome, Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary,
+    DamagedTasks, Hints, LeaseLost, Mismatch, Refusal, Said, StoreError, StoredContext, TaskChange, TaskEvents,
+    TaskFilter, Updated, Upkeep,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -82,6 +83,10 @@ pub trait Store: Send + Sync + 'static {
     /// its row can be read again: to its end, or to the queue.
     fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
 
+    /// Changes a task that waits. One that has become due in its context keeps its place there, whatever its new `run_at`:
+    /// those behind it wait for it.
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>>;
+
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
 
@@ -125,6 +130,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a page of tasks, newest first.
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage>;
+
+    /// Names tasks and their states in the order of [`Store::tasks`], without reading the tasks; at most 10,000.
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
+
+    /// Does the same to many tasks, in one transaction: to each what the verb for one would do. Ids that are there twice
+    /// count once. A few hundred at a time hold up nothing else for long.
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
+
+    /// Reads how the attempts of a task went that did not succeed, the oldest first: the newest 10 of them. None if there is no
+    /// such task. They go with the task.
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
 
     /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
@@ -408,29 +424,12 @@ pub struct Rescued {
     pub dead: Vec<TaskId>,
 }
 
-/// Which tasks to list. Empty means all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TaskFilter {
-    /// Of this pool.
-    pub pool: Option<PoolName>,
-    /// In this state.
-    pub state: Option<TaskState>,
-    /// Of this context.
-    pub context: Option<ContextId>,
-    /// With this label (key, value).
-    pub label: Option<(String, String)>,
-    /// Older than this task: the last one of the page before.
-    pub before: Option<TaskId>,
-    /// At most this many, 1 to 1,000.
-    pub limit: usize,
-}
-
 /// A page of a listing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskPage {
-    /// Newest first.
+    /// Newest first, or oldest first if the filter says so.
     pub tasks: Vec<Task>,
-    /// Whether older ones follow.
+    /// Whether more follow.
     pub more: bool,
 }
 

@@ -1,10 +1,17 @@
 //! `forerunner task`: see and steer tasks.
 
-use clap::{Args, Subcommand};
-use forerunner_core::TaskState;
-use serde_json::Value;
+mod attempts;
+mod bulk;
+mod export;
+mod filter;
+mod import;
+mod update;
 
-use super::{fields, label::Label, watch};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use self::{bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, update::UpdateArgs};
+use super::{fields, watch};
 use crate::{
     cli::ServerArgs,
     client::{Call, Client, encode},
@@ -23,10 +30,23 @@ pub enum TaskCommand {
     Get(OneTask),
     /// List tasks, newest first.
     List(ListArgs),
-    /// Stop a task that has not ended.
-    Cancel(OneTask),
-    /// Send an ended task back to the queue.
-    Retry(OneTask),
+    /// Stop a task that has not ended, or all that meet conditions.
+    Cancel(ManyArgs),
+    /// Send an ended task back to the queue, or all that meet conditions: the failed and dead ones unless states are named.
+    Retry(ManyArgs),
+    /// Remove a task that has ended, or all that meet conditions, with all that is kept of them.
+    #[command(visible_alias = "purge")]
+    Delete(ManyArgs),
+    /// Show how the attempts of a task went, with the last lines of its agents.
+    Attempts(OneTask),
+    /// Change the priority or the time of a task that waits.
+    Update(UpdateArgs),
+    /// Let a task that waits for its time run now.
+    RunNow(OneTask),
+    /// Write tasks as JSON lines, with inputs and outputs, the oldest first.
+    Export(ExportArgs),
+    /// Submit the tasks of an export that wait, each once however often the command runs.
+    Import(ImportArgs),
     /// Follow a task to its end.
     Watch(OneTask),
 }
@@ -43,18 +63,8 @@ pub struct OneTask {
 /// Which tasks.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Of this pool.
-    #[arg(long)]
-    pool: Option<String>,
-    /// In this state.
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)))]
-    state: Option<String>,
-    /// Of this context.
-    #[arg(long, value_name = "ID")]
-    context: Option<String>,
-    /// With this label.
-    #[arg(long, value_name = "KEY=VALUE")]
-    label: Option<Label>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// At most this many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -68,9 +78,24 @@ pub struct ListArgs {
 /// Sees and steers tasks.
 pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
     match command {
-        TaskCommand::Get(args) => one(&args, out, Call::get(path(&args.id, "")?)).await,
-        TaskCommand::Cancel(args) => one(&args, out, Call::post(path(&args.id, ":cancel")?)).await,
-        TaskCommand::Retry(args) => one(&args, out, Call::post(path(&args.id, ":retry")?)).await,
+        TaskCommand::Get(args) => attempts::get(&args.id, &args.server, out).await,
+        TaskCommand::Attempts(args) => attempts::list(&args.id, &args.server, out).await,
+        TaskCommand::Cancel(args) => one_or_many(&args, "cancel", out).await,
+        TaskCommand::Retry(args) => one_or_many(&args, "retry", out).await,
+        TaskCommand::Delete(args) => match args.one()? {
+            Some(id) => delete(id, &args, out).await,
+            None => bulk::run(&args, "delete", out).await,
+        },
+        TaskCommand::Export(args) => export::run(&args, out).await,
+        TaskCommand::Import(args) => import::run(&args, out).await,
+        TaskCommand::Update(args) => {
+            let body = args.body()?;
+            show(&args.server, out, Call::patch(path(&args.id, "")?).body(&body)).await
+        }
+        TaskCommand::RunNow(args) => {
+            let body = json!({ "run_at": "now" });
+            one(&args, out, Call::patch(path(&args.id, "")?).body(&body)).await
+        }
         TaskCommand::Watch(args) => {
             watch::run(&Client::new(&args.server.server)?, &path(&args.id, "/events")?, out).await
         }
@@ -84,26 +109,34 @@ fn path(id: &str, verb: &str) -> anyhow::Result<String> {
 }
 
 async fn one(args: &OneTask, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
-    let task = Client::new(&args.server.server)?.send(call).await?;
+    show(&args.server, out, call).await
+}
+
+async fn show(server: &ServerArgs, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+    let task = Client::new(&server.server)?.send(call).await?;
     out.show(&task, || render_one(&task))
 }
 
+async fn one_or_many(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
+    match args.one()? {
+        Some(id) => show(&args.server, out, Call::post(path(id, &format!(":{action}"))?)).await,
+        None => bulk::run(args, action, out).await,
+    }
+}
+
+async fn delete(id: &str, args: &ManyArgs, out: &Output) -> anyhow::Result<()> {
+    Client::new(&args.server.server)?.send(Call::delete(path(id, "")?)).await?;
+    out.show(&json!({ "id": id, "deleted": true }), || format!("deleted {id}"))
+}
+
 async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
-    let page = Client::new(&args.server.server)?.get(list_path(args)).await?;
+    let page = Client::new(&args.server.server)?.get(list_path(args)?).await?;
     out.show(&page, || render_page(&page))
 }
 
-fn list_path(args: &ListArgs) -> String {
-    let label = args.label.as_ref().map(|Label { key, value }| format!("{key}:{value}"));
-    let filters = [
-        ("pool", &args.pool),
-        ("state", &args.state),
-        ("context", &args.context),
-        ("label", &label),
-        ("cursor", &args.cursor),
-    ];
-    let given = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encode(value.as_deref()?))));
-    format!("/v1/tasks?limit={}{}", args.limit, given.collect::<String>())
+fn list_path(args: &ListArgs) -> anyhow::Result<String> {
+    let cursor = args.cursor.as_ref().map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
+    Ok(format!("/v1/tasks?limit={}{}{cursor}", args.limit, args.filter.query()?))
 }
 
 /// Writes one task for people.

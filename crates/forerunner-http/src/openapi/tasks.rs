@@ -1,6 +1,6 @@
 //! What the calls on tasks take and answer.
 
-use forerunner_core::{ContextId, IdempotencyKey, PoolName, TaskId, TaskState};
+use forerunner_core::{ContextId, IdempotencyKey, PoolName, TaskId};
 use forerunner_runtime::status::{PlacementStatus, TaskEvent};
 
 use super::{
@@ -10,12 +10,14 @@ use super::{
 use crate::{
     batch::{Batch, MOST_TASKS},
     body::{ENVELOPE_BYTES, MAX_BATCH_BYTES},
+    bulk::BulkView,
+    filter::{BulkBody, TimeText},
     problems::{
-        BATCH_TOO_LARGE, INVALID_HEADER, INVALID_VALUE, KEY_REUSED, NO_TASK, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL,
-        WRONG_STATE,
+        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE, KEY_REUSED, NO_TASK,
+        OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
     },
-    submission::TaskBody,
-    views::{BatchView, TaskView, TasksView},
+    submission::{TaskBody, TaskPatch},
+    views::{AttemptsView, BatchView, TaskView, TasksView},
 };
 
 /// Why there is no task.
@@ -64,11 +66,63 @@ pub(super) fn submit_batch() -> Op {
 pub(super) fn list_tasks() -> Op {
     let op = Op::new("listTasks", "All filters are to be met. Entries leave out `input` and `output`.")
         .query("pool", of::<PoolName>(), "Of this pool.")
-        .query("state", of::<TaskState>(), "In this state.")
+        .query("state", text(), "In one of these states, apart by commas; may come several times.")
         .query("context", of::<ContextId>(), "Of this context.")
-        .query("label", text(), "With this label, as `key:value`.");
+        .query("label", text(), "With this label, as `key:value`; may come several times, and all are to be there.");
+    let op = TIMES.iter().fold(op, |op, (name, about)| op.query(name, of::<TimeText>(), about)).mentions::<TimeText>();
     let op = with_cursor(op).answers::<TasksView<'_>>(200, "A page, newest first.");
     op.refuses(&[INVALID_VALUE]).refuses(STORE)
+}
+
+/// The windows of time of a listing.
+const TIMES: [(&str, &str); 6] = [
+    ("created_after", "Submitted at this time or later."),
+    ("created_before", "Submitted before this time."),
+    ("ended_after", "Ended at this time or later."),
+    ("ended_before", "Ended before this time."),
+    ("due_after", "With a `run_at` at this time or later."),
+    ("due_before", "With a `run_at` before this time."),
+];
+
+pub(super) fn cancel_tasks() -> Op {
+    let about = "Tasks that wait are cancelled at once; those that run are asked to stop. ";
+    bulk("cancelTasks", about)
+}
+
+pub(super) fn retry_tasks() -> Op {
+    let about = "Tasks get fresh attempts, the oldest first, so that tasks of a context keep their order. Without `states`, \
+                 tasks that were cancelled or have expired are left alone. ";
+    bulk("retryTasks", about)
+}
+
+pub(super) fn delete_tasks() -> Op {
+    let about = "Tasks go for good, with input, output, labels, key, events and attempts. Those that have not ended are refused. ";
+    bulk("deleteTasks", about)
+}
+
+fn bulk(id: &'static str, about: &str) -> Op {
+    let rest = "One call changes 10,000 tasks at most and goes on for about 5 s; `next` says where to go on. It works in \
+                batches of 500, each in one transaction. A call can be repeated: what is done is not done again.";
+    let op = Op::new(id, format!("{about}{rest}").leak())
+        .takes::<BulkBody>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
+        .answers::<BulkView>(200, "What was done.");
+    op.refuses(BODY).refuses(&[INVALID_VALUE, INVALID_QUERY]).refuses(STORE)
+}
+
+pub(super) fn change_task() -> Op {
+    let about = "A task of a context that has become due keeps its place in the conversation: with a later `run_at` those \
+                 behind it wait for it. Refused for a task that runs or has ended.";
+    let op = Op::new("changeTask", about)
+        .takes::<TaskPatch>("What to change; the rest is left as it is.")
+        .answers::<TaskView<'_>>(200, "The task.");
+    of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
+}
+
+pub(super) fn delete_task() -> Op {
+    let about =
+        "For good, with input, output, labels, key, events and attempts. Refused for a task that has not ended.";
+    let op = Op::new("deleteTask", about).answers_nothing(204, "It is gone.");
+    of_task(op).refuses(TASK).refuses(&[CROSS_SITE, WRONG_STATE]).refuses(STORE)
 }
 
 pub(super) fn show_task() -> Op {
@@ -88,6 +142,13 @@ pub(super) fn retry_task() -> Op {
     let op = Op::new("retryTask", "Only tasks that are failed, dead, cancelled or expired; they get fresh attempts.")
         .answers::<TaskView<'_>>(200, "The task, back in its queue.");
     of_task(op).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
+}
+
+pub(super) fn list_attempts() -> Op {
+    let about = "Attempts that did not succeed are kept with the task, the newest 10 of them; the one that runs or succeeded is \
+                 told by the task itself.";
+    let op = Op::new("listAttempts", about).answers::<AttemptsView>(200, "The attempts, oldest first.");
+    of_task(op).refuses(TASK).refuses(STORE)
 }
 
 pub(super) fn show_placement() -> Op {

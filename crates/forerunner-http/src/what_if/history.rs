@@ -44,7 +44,7 @@ impl History {
         let until = Instant::now() + MOST_TIME;
         let mut states = Vec::new();
         for state in ENDED {
-            let filter = TaskFilter { pool: Some(pool.clone()), state: Some(state), ..TaskFilter::default() };
+            let filter = TaskFilter { pool: Some(pool.clone()), states: vec![state], ..TaskFilter::default() };
             states.push(OfState::begin(TaskReader::new(filter), handle).await?);
         }
         let Some(since) = states.iter().filter_map(|state| state.newest).max().map(|newest| newest - DAY) else {

@@ -134,6 +134,8 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
     let id = |rest: &str| format!("/v1/tasks/{task}{rest}");
     let hanging = rig.submit(rig::hanging()).await.id();
     let failed = rig.finish(json!({ "input": { "do": "fail" } })).await.id();
+    let removed = rig.finish(json!({ "input": 1 })).await.id();
+    let delayed = rig.submit(json!({ "input": 1, "run_at": "2100-01-01T00:00:00Z" })).await.id();
     let decision = loop {
         let decisions = rig.get("/v1/pools/coder/decisions?limit=1").await.json();
         if let Some(newest) = decisions["decisions"].get(0) {
@@ -150,6 +152,12 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         get(&id("")),
         post(&format!("/v1/tasks/{hanging}:cancel")),
         post(&format!("/v1/tasks/{failed}:retry")),
+        post("/v1/tasks:cancel").set_json(json!({ "states": ["queued"], "dry_run": true })),
+        post("/v1/tasks:retry").set_json(json!({ "pool": "nobody" })),
+        post("/v1/tasks:delete").set_json(json!({ "created_before": "9d" })),
+        TestRequest::patch().uri(&format!("/v1/tasks/{delayed}")).set_json(json!({ "priority": 9, "run_at": "now" })),
+        TestRequest::delete().uri(&format!("/v1/tasks/{removed}")),
+        get(&id("/attempts")),
         get(&id("/placement")),
         get(&id("/events")),
         get("/v1/pools"),

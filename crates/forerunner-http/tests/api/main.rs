@@ -2,6 +2,7 @@
 
 mod agents;
 mod batch;
+mod bulk;
 mod connections;
 mod dashboard;
 mod document;

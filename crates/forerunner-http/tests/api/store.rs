@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    KeyHolder, LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, Enqueued, KeyHolder, LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
+    Rescued, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
+    TaskCounts, TaskFilter, TaskPage, Updated,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -76,12 +79,16 @@ impl Store for FaultyStore {
         settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
         cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch>;
         redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;
+        update(task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, Mismatch>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
         renew(node: NodeId, until: Timestamp) -> ();
         beat(beat: Beat) -> Beaten;
         leave(node: NodeId) -> ();
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
+        select(filter: TaskFilter) -> Vec<(TaskId, TaskState)>;
+        bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> BulkOutcome;
+        attempts(task: TaskId) -> Option<Vec<AttemptRecord>>;
         counts(pool: PoolName) -> TaskCounts;
         context(read: ContextRead) -> Option<StoredContext>;
         contexts(filter: ContextFilter) -> Vec<ContextSummary>;

@@ -248,7 +248,8 @@ impl Attempt {
                 "the deadline passed while the task ran",
                 true,
                 usable,
-            );
+            )
+            .logged_as(error);
         }
         if timed_out {
             let timeout = forerunner_core::format_duration(self.task.timeout);
@@ -257,9 +258,10 @@ impl Attempt {
                 format!("the attempt took longer than {timeout}"),
                 true,
                 usable,
-            );
+            )
+            .logged_as(error);
         }
-        AgentError::new(ErrorKind::Cancelled, error.message(), false, usable)
+        AgentError::new(ErrorKind::Cancelled, error.message(), false, usable).logged_as(error)
     }
 
     fn checked(&self, output: Payload) -> Result<Payload, AgentError> {

@@ -13,12 +13,14 @@ pub struct AgentError {
     message: String,
     retryable: bool,
     usable: bool,
+    /// The last lines that the agent wrote to standard error.
+    log: Option<String>,
 }
 
 impl AgentError {
     /// An error that another attempt may cure, such as a service that did not answer.
     pub fn retryable(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::AgentError, message: message.into(), retryable: true, usable: true }
+        Self { kind: ErrorKind::AgentError, message: message.into(), retryable: true, usable: true, log: None }
     }
 
     /// An error that no other attempt would cure, such as an order that makes no sense.
@@ -53,7 +55,17 @@ impl AgentError {
 
     /// An error of any kind; `usable` says whether the agent can take another task.
     pub fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool, usable: bool) -> Self {
-        Self { kind, message: message.into(), retryable, usable }
+        Self { kind, message: message.into(), retryable, usable, log: None }
+    }
+
+    /// Adds the last lines that the agent wrote to standard error, to be kept with the attempt.
+    pub fn with_log(self, log: Option<String>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Takes over what another error says of the agent's last lines.
+    pub(crate) fn logged_as(self, other: &Self) -> Self {
+        self.with_log(other.log.clone())
     }
 
     /// Returns the kind.
@@ -78,7 +90,7 @@ impl AgentError {
 
     /// Returns what it makes of the attempt.
     pub fn into_outcome(self) -> Outcome {
-        let error = TaskError::new(self.kind, self.message);
+        let error = TaskError::new(self.kind, self.message).with_log(self.log);
         match (self.kind, self.retryable) {
             (ErrorKind::Cancelled, _) => Outcome::Cancelled,
             (_, true) => Outcome::Failed(error),

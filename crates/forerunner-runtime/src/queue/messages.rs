@@ -6,7 +6,7 @@ use actix::{Message, Recipient};
 use forerunner_core::{
     AgentId, ContextCost, LeaseEpoch, Outcome, Selection, Task, TaskId, TaskState, Timestamp, placement::Candidate,
 };
-use forerunner_store::{ContextCommit, LeaseLost, Submission};
+use forerunner_store::{BulkAction, ContextCommit, LeaseLost, Submission, TaskChange};
 use tokio::sync::oneshot;
 
 use super::waits::Waits;
@@ -155,6 +155,26 @@ pub(crate) struct StopTask {
 #[rtype(result = "()")]
 pub(crate) struct Redrive {
     pub(crate) task: TaskId,
+    pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
+}
+
+/// Tasks of the pool were cancelled or sent back many at a time. Sent by a `Handle` once that is stored.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct BulkDone {
+    pub(crate) action: BulkAction,
+    /// Those that waited and have ended, or had ended and wait again.
+    pub(crate) tasks: Vec<TaskId>,
+    /// How many more can be claimed than before; negative if there are fewer.
+    pub(crate) claimable: i64,
+}
+
+/// Change a task that waits. Sent by a `Handle`; answered with the task after it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Update {
+    pub(crate) task: TaskId,
+    pub(crate) change: TaskChange,
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod actor;
+mod bulk;
 mod claims;
 mod control;
 mod held;

@@ -178,7 +178,7 @@ impl QueueActor {
     }
 
     /// Reads a task back for those who wait for it.
-    fn tell_as_stored(&mut self, task: TaskId, ctx: &mut Context<Self>) {
+    pub(super) fn tell_as_stored(&mut self, task: TaskId, ctx: &mut Context<Self>) {
         if self.deps.node.watch.is_watched(task) {
             let call = self.deps.node.store.task(task);
             self.call(call, ctx, |queue, answer, _| {

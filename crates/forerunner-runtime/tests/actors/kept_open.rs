@@ -1,10 +1,10 @@
 //! A store that survives its node, so that a test can start the next node on it.
 
-use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, Enqueued,
-    LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Start, Store, StoreFuture,
-    StoredContext, Submission, Swept, TaskCounts, TaskFilter, TaskPage,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, Enqueued, LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
+    Start, Store, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
 };
 
 pub struct KeptOpen(pub MemoryStore);
@@ -26,6 +26,7 @@ impl Store for KeptOpen {
         assign(assignments: Vec<(TaskId, LeaseEpoch, Start)>) -> ();
         cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
         redrive(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
+        update(task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
         renew(node: NodeId, until: Timestamp) -> StoreFuture<()>;
         beat(beat: Beat) -> StoreFuture<Beaten>;
@@ -33,6 +34,9 @@ impl Store for KeptOpen {
         rescue(rescue: Rescue) -> StoreFuture<Rescued>;
         task(task: TaskId) -> StoreFuture<Option<Task>>;
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;
+        select(filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
+        bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
+        attempts(task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
         pools_with_tasks() -> StoreFuture<Vec<PoolName>>;
         context(read: ContextRead) -> StoreFuture<Option<StoredContext>>;

@@ -58,7 +58,7 @@ async fn a_failed_attempt_is_tried_again_with_backoff_and_then_dead_and_can_be_r
     assert_eq!((dead.state, dead.attempt), (TaskState::Dead, 2));
     assert_eq!(dead.error.unwrap().kind, ErrorKind::AgentError);
     assert!(begun.elapsed() >= Duration::from_millis(500), "half of the first delay at least");
-    let filter = TaskFilter { state: Some(TaskState::Dead), limit: 10, ..TaskFilter::default() };
+    let filter = TaskFilter { states: vec![TaskState::Dead], limit: 10, ..TaskFilter::default() };
     assert_eq!(rig.handle().tasks(filter).await.unwrap().tasks.len(), 1);
     assert_eq!(rig.handle().retry(task).await.unwrap().state, TaskState::Queued);
     assert_eq!(rig.ended(task).await.attempt, 2, "redriven with fresh attempts");

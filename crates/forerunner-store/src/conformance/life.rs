@@ -280,8 +280,8 @@ pub async fn purge_removes_the_oldest_ends_only<F: Future<Output = Arc<dyn Store
     let counts = lab.counts().await;
     assert_eq!((counts.of(TaskState::Succeeded), counts.of(TaskState::Queued)), (2, 1));
     assert!(lab.store.task(id(1)).await.unwrap().is_none());
-    let label = Some(("n".to_owned(), "1".to_owned()));
-    let listed = lab.store.tasks(TaskFilter { label, limit: 9, ..TaskFilter::default() }).await.unwrap();
+    let labels = vec![("n".to_owned(), "1".to_owned())];
+    let listed = lab.store.tasks(TaskFilter { labels, limit: 9, ..TaskFilter::default() }).await.unwrap();
     assert!(listed.tasks.is_empty());
 }
 

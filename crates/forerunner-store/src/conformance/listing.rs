@@ -3,7 +3,7 @@ use std::{future::Future, sync::Arc};
 use forerunner_core::{Task, TaskId, TaskState};
 
 use super::lab::{Lab, at, context, pool, submission, succeeded};
-use crate::{Store, TaskFilter};
+use crate::{Store, TaskFilter, TimeWindow};
 
 async fn list(lab: &Lab, filter: TaskFilter) -> Vec<TaskId> {
     let page = lab.store.tasks(TaskFilter { limit: 100, ..filter }).await.unwrap();
@@ -14,7 +14,7 @@ async fn list(lab: &Lab, filter: TaskFilter) -> Vec<TaskId> {
 /// Each filter alone, and some together; newest first.
 pub async fn listings_filter_by_everything<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
-    let label = |key: &str, value: &str| Some((key.to_owned(), value.to_owned()));
+    let label = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
     let all = TaskFilter::default();
     assert_eq!(list(&lab, all.clone()).await, []);
     let one = lab.task_of(1, "x");
@@ -33,24 +33,67 @@ pub async fn listings_filter_by_everything<F: Future<Output = Arc<dyn Store>>>(o
     assert_eq!(list(&lab, all.clone()).await, [e, d, c, b, a]);
     assert_eq!(list(&lab, TaskFilter { pool: Some(pool("coder")), ..all.clone() }).await, [e, c, b, a]);
     assert_eq!(list(&lab, TaskFilter { pool: Some(pool("none")), ..all.clone() }).await, []);
-    assert_eq!(list(&lab, TaskFilter { state: Some(TaskState::Succeeded), ..all.clone() }).await, [b, a]);
-    assert_eq!(list(&lab, TaskFilter { state: Some(TaskState::Queued), ..all.clone() }).await, [d, c]);
-    let queued_here = TaskFilter { pool: Some(pool("coder")), state: Some(TaskState::Queued), ..all.clone() };
+    assert_eq!(list(&lab, TaskFilter { states: vec![TaskState::Succeeded], ..all.clone() }).await, [b, a]);
+    assert_eq!(list(&lab, TaskFilter { states: vec![TaskState::Queued], ..all.clone() }).await, [d, c]);
+    let queued_here = TaskFilter { pool: Some(pool("coder")), states: vec![TaskState::Queued], ..all.clone() };
     assert_eq!(list(&lab, queued_here).await, [c]);
     assert_eq!(list(&lab, TaskFilter { context: Some(context("x")), ..all.clone() }).await, [d, c, a]);
     let context_here = TaskFilter { pool: Some(pool("coder")), context: Some(context("x")), ..all.clone() };
     assert_eq!(list(&lab, context_here).await, [c, a]);
-    assert_eq!(list(&lab, TaskFilter { label: label("team", "red"), ..all.clone() }).await, [d, b]);
-    assert_eq!(list(&lab, TaskFilter { label: label("team", "green"), ..all.clone() }).await, []);
-    let label_here = TaskFilter { pool: Some(pool("other")), label: label("team", "red"), ..all.clone() };
+    assert_eq!(list(&lab, TaskFilter { labels: label("team", "red"), ..all.clone() }).await, [d, b]);
+    assert_eq!(list(&lab, TaskFilter { labels: label("team", "green"), ..all.clone() }).await, []);
+    let label_here = TaskFilter { pool: Some(pool("other")), labels: label("team", "red"), ..all.clone() };
     assert_eq!(list(&lab, label_here).await, [d]);
-    let both = TaskFilter { context: Some(context("x")), label: label("team", "red"), ..all.clone() };
+    let both = TaskFilter { context: Some(context("x")), labels: label("team", "red"), ..all.clone() };
     assert_eq!(list(&lab, both).await, [d]);
     assert_eq!(list(&lab, TaskFilter { before: Some(c), ..all.clone() }).await, [b, a]);
-    let labelled_before = TaskFilter { before: Some(d), label: label("team", "red"), ..all };
+    let labelled_before = TaskFilter { before: Some(d), labels: label("team", "red"), ..all };
     assert_eq!(list(&lab, labelled_before).await, [b]);
     let page = lab.store.tasks(TaskFilter { limit: 5, ..TaskFilter::default() }).await.unwrap();
     assert_eq!(page.tasks[3], lab.get(b).await);
+    let several = vec![TaskState::Succeeded, TaskState::Scheduled];
+    assert_eq!(list(&lab, TaskFilter { states: several, ..TaskFilter::default() }).await, [e, b, a]);
+    let both_labels = [label("team", "blue"), label("size", "red")].concat();
+    assert_eq!(list(&lab, TaskFilter { labels: both_labels, ..TaskFilter::default() }).await, [c]);
+    let no_such_pair = [label("team", "red"), label("size", "red")].concat();
+    assert_eq!(list(&lab, TaskFilter { labels: no_such_pair, ..TaskFilter::default() }).await, []);
+}
+
+/// Windows of creation, of ends and of due times, alone and with others, in both directions.
+pub async fn listings_filter_by_time<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let tasks = [lab.task(10), lab.task(20), lab.task(30), Task { run_at: at(90), ..lab.task(40) }];
+    let [a, b, c, d] = [&tasks[0], &tasks[1], &tasks[2], &tasks[3]].map(|task| task.id);
+    lab.store.enqueue(tasks.map(submission).to_vec()).await.unwrap();
+    for task in lab.claim(2, 50).await {
+        lab.settle(&task, if task.id == a { 60 } else { 70 }, succeeded()).await.unwrap();
+    }
+    let window = |after: i64, before: i64| TimeWindow { after: Some(at(after)), before: Some(at(before)) };
+    let since = |after: i64| TimeWindow { after: Some(at(after)), before: None };
+    let until = |before: i64| TimeWindow { after: None, before: Some(at(before)) };
+    let created = |created| TaskFilter { created, ..TaskFilter::default() };
+    assert_eq!(list(&lab, created(window(20, 40))).await, [c, b]);
+    assert_eq!(list(&lab, created(since(30))).await, [d, c]);
+    assert_eq!(list(&lab, created(until(20))).await, [a]);
+    let ended = |ended| TaskFilter { ended, ..TaskFilter::default() };
+    assert_eq!(list(&lab, ended(since(0))).await, [b, a], "what has not ended is in no window of ends");
+    assert_eq!(list(&lab, ended(window(60, 70))).await, [a]);
+    assert_eq!(list(&lab, ended(until(60))).await, []);
+    let due = |due| TaskFilter { due, ..TaskFilter::default() };
+    assert_eq!(list(&lab, due(window(30, 91))).await, [d, c]);
+    assert_eq!(list(&lab, due(until(90))).await, [c, b, a]);
+    let queued = vec![TaskState::Queued, TaskState::Succeeded];
+    let together =
+        TaskFilter { pool: Some(pool("coder")), states: queued, created: since(20), ..TaskFilter::default() };
+    assert_eq!(list(&lab, TaskFilter { ended: until(100), ..together.clone() }).await, [b]);
+    assert_eq!(list(&lab, TaskFilter { oldest_first: true, ..together.clone() }).await, [b, c]);
+    assert_eq!(list(&lab, TaskFilter { oldest_first: true, after: Some(b), ..together.clone() }).await, [c]);
+    assert_eq!(list(&lab, TaskFilter { oldest_first: true, ..TaskFilter::default() }).await, [a, b, c, d]);
+    let all = lab.store.select(TaskFilter { limit: 10_000, ..TaskFilter::default() }).await.unwrap();
+    let succeeded = TaskState::Succeeded;
+    assert_eq!(all, [(d, TaskState::Scheduled), (c, TaskState::Queued), (b, succeeded), (a, succeeded)]);
+    let two = lab.store.select(TaskFilter { limit: 2, oldest_first: true, after: Some(a), ..together }).await.unwrap();
+    assert_eq!(two, [(b, succeeded), (c, TaskState::Queued)]);
 }
 
 /// Paging through, while new tasks arrive and the last one of a page is purged.

@@ -3,7 +3,9 @@
 use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, TaskId, TaskState, Timestamp};
 
 use super::lab::pool;
-use crate::{Enqueued, Rescued, Settled, Swept, TaskCounts, node_lost};
+use crate::{
+    BulkAction, BulkOutcome, Enqueued, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts, node_lost,
+};
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -120,6 +122,74 @@ impl Model {
         let (before, was_claimable) = (self.claimable(), self.is_claimable(index));
         self.end(index, TaskState::Cancelled, cancelled(), now);
         Some((was_claimable, self.claimable() + usize::from(was_claimable) - before))
+    }
+
+    /// What an operation on many tasks comes to; each list in any order.
+    pub fn bulk(&mut self, action: BulkAction, ids: &[TaskId], now: Timestamp) -> BulkOutcome {
+        let before = self.claimable() as i64;
+        let mut outcome = BulkOutcome::default();
+        let mut changed = PoolOutcome::default();
+        for id in ids {
+            let Some(state) = self.rows.iter().find(|row| row.task.id == *id).map(|row| row.task.state) else {
+                outcome.gone.push(*id);
+                continue;
+            };
+            let (is_over, is_running) = (state.is_terminal(), state == TaskState::Running);
+            match action {
+                BulkAction::Cancel if !is_over => drop(self.cancel(*id, now)),
+                BulkAction::Retry if is_over && state != TaskState::Succeeded => drop(self.redrive(*id, now)),
+                BulkAction::Delete if is_over => self.rows.retain(|row| row.task.id != *id),
+                _ => {
+                    outcome.refused.push((*id, state));
+                    continue;
+                }
+            }
+            if is_running { changed.stopping.push(*id) } else { changed.done.push(*id) }
+        }
+        changed.claimable = self.claimable() as i64 - before;
+        if !changed.done.is_empty() || !changed.stopping.is_empty() {
+            outcome.pools.insert(pool("coder"), changed);
+        }
+        outcome
+    }
+
+    /// How many more can be claimed, and the task after it; `None` unless it waits.
+    pub fn update(&mut self, id: TaskId, change: TaskChange, now: Timestamp) -> Option<(i64, Task)> {
+        let before = self.claimable() as i64;
+        let index = self.rows.iter().position(|row| row.task.id == id)?;
+        if !matches!(self.rows[index].task.state, TaskState::Scheduled | TaskState::Queued) {
+            return None;
+        }
+        let context = self.rows[index].task.context.clone();
+        let others = self.rows.iter().enumerate().filter(|(other, row)| {
+            *other != index
+                && context.is_some()
+                && row.task.context == context
+                && row.joined
+                && !row.task.state.is_terminal()
+        });
+        let last = others.map(|(_, row)| row.due).max();
+        let row = &mut self.rows[index];
+        row.task.priority = change.priority.unwrap_or(row.task.priority);
+        if let Some(run_at) = change.run_at {
+            let has_place = context.is_some() && row.joined;
+            if run_at > now {
+                (row.task.state, row.task.run_at) = (TaskState::Scheduled, run_at);
+                if !has_place {
+                    (row.due, row.joined) = (run_at, false);
+                }
+            } else {
+                if row.task.state == TaskState::Scheduled {
+                    (row.task.state, row.task.run_at) = (TaskState::Queued, now);
+                }
+                if !has_place {
+                    (row.due, row.joined) = (row.due.min(now), true);
+                    row.due = last.map_or(row.due, |last| last.max(row.due));
+                }
+            }
+        }
+        let task = row.task.clone();
+        Some((self.claimable() as i64 - before, task))
     }
 
     fn end(&mut self, index: usize, state: TaskState, error: TaskError, now: Timestamp) {

@@ -4,11 +4,11 @@ use forerunner_core::{LeaseEpoch, Next, Payload, Priority, RetryPolicy, Task, Ta
 use proptest::prelude::*;
 
 use super::{
-    lab::{Lab, at, context, failed, key, node, pool, retry, submission, succeeded, trouble},
+    lab::{Lab, at, context, failed, id, key, node, pool, retry, submission, succeeded, trouble},
     model::Model,
     property::{check, ensure},
 };
-use crate::{Cancelled, Claim, Rescue, Settlement, Store, TaskFilter};
+use crate::{BulkAction, BulkOutcome, Cancelled, Claim, Rescue, Settlement, Store, TaskChange, TaskFilter};
 
 /// Random sequences per run.
 const CASES: u32 = 200;
@@ -26,6 +26,8 @@ enum Operation {
     RescueAllBut { node: u8 },
     RescueExpired,
     Purge { age: i64 },
+    Bulk { action: u8, places: Vec<usize> },
+    Update { place: usize, priority: Option<u8>, delay: Option<i64> },
 }
 
 fn operation() -> impl Strategy<Value = (i64, Operation)> {
@@ -57,6 +59,10 @@ fn operation() -> impl Strategy<Value = (i64, Operation)> {
         1 => (0..2_u8).prop_map(|node| Operation::RescueAllBut { node }),
         1 => Just(Operation::RescueExpired),
         1 => (0..30_i64).prop_map(|age| Operation::Purge { age }),
+        2 => (0..3_u8, prop::collection::vec(any::<usize>(), 1..8))
+            .prop_map(|(action, places)| Operation::Bulk { action, places }),
+        2 => (any::<usize>(), prop::option::of(0..10_u8), prop::option::of(-3..10_i64))
+            .prop_map(|(place, priority, delay)| Operation::Update { place, priority, delay }),
     ];
     (0..4_i64, what)
 }
@@ -132,6 +138,8 @@ impl Pair {
                 let found = self.lab.store.rescue(Rescue::Expired { now }).await.unwrap();
                 ensure!(found == expected, "{found:?}, not {expected:?}");
             }
+            Operation::Bulk { .. } => return self.bulk(operation).await,
+            Operation::Update { .. } => return self.update(operation).await,
             Operation::Purge { age } => {
                 let before = at(self.now - age);
                 let expected = self.model.purge(before);
@@ -165,6 +173,33 @@ impl Pair {
         Ok(())
     }
 
+    async fn bulk(&mut self, operation: Operation) -> Result<(), String> {
+        let Operation::Bulk { action, places } = operation else { return Ok(()) };
+        let action = [BulkAction::Cancel, BulkAction::Retry, BulkAction::Delete][usize::from(action)];
+        let mut ids: Vec<_> = places.iter().filter_map(|place| self.model.pick(*place)).map(|task| task.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let unknown = id(9_999_999);
+        ids.push(unknown);
+        let expected = in_order(self.model.bulk(action, &ids, at(self.now)));
+        ids.push(ids[0]);
+        let found = in_order(self.lab.store.bulk(action, ids, at(self.now)).await.unwrap());
+        ensure!(found == expected, "{found:?}, not {expected:?}");
+        Ok(())
+    }
+
+    async fn update(&mut self, operation: Operation) -> Result<(), String> {
+        let Operation::Update { place, priority, delay } = operation else { return Ok(()) };
+        let Some(id) = self.model.pick(place).map(|task| task.id) else { return Ok(()) };
+        let priority = priority.map(|priority| Priority::new(priority.into()).unwrap());
+        let change = TaskChange { priority, run_at: delay.map(|delay| at(self.now + delay)) };
+        let expected = self.model.update(id, change, at(self.now));
+        let found = self.lab.store.update(id, change, at(self.now)).await.unwrap().ok();
+        let found = found.map(|updated| (updated.claimable, *updated.task));
+        ensure!(found == expected, "{found:?}, not {expected:?}");
+        Ok(())
+    }
+
     async fn settle(&mut self, operation: Operation) -> Result<(), String> {
         let Operation::Settle { place, stale, end, delay } = operation else { return Ok(()) };
         let Some(task) = self.model.pick_running(place) else { return Ok(()) };
@@ -189,10 +224,20 @@ impl Pair {
         let filter = TaskFilter { pool: Some(pool("coder")), limit: 1_000, ..TaskFilter::default() };
         let (expected, page) = (self.model.tasks(), self.lab.store.tasks(filter).await.unwrap());
         ensure!(page.tasks == expected, "tasks are {:#?}, not {expected:#?}", page.tasks);
-        let queued = TaskFilter { state: Some(TaskState::Queued), limit: 1_000, ..TaskFilter::default() };
+        let queued = TaskFilter { states: vec![TaskState::Queued], limit: 1_000, ..TaskFilter::default() };
         let page = self.lab.store.tasks(queued).await.unwrap();
         let expected: Vec<_> = expected.into_iter().filter(|task| task.state == TaskState::Queued).collect();
         ensure!(page.tasks == expected, "queued are {:#?}, not {expected:#?}", page.tasks);
         Ok(())
     }
+}
+
+/// Lists without their order, which stores need not keep.
+fn in_order(mut outcome: BulkOutcome) -> BulkOutcome {
+    for changed in outcome.pools.values_mut() {
+        changed.done.sort_unstable();
+        changed.stopping.sort_unstable();
+    }
+    outcome.refused.sort_unstable_by_key(|(id, _)| *id);
+    outcome
 }

@@ -9,16 +9,18 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
 
 use tokio::sync::broadcast;
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks,
-    Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, Retired, Said, Settled,
-    Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskCounts, TaskEvents,
-    TaskFilter, TaskPage, Upkeep,
+    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued,
+    Retired, Said, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept,
+    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -198,6 +200,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Redrive, |store| store.redrive(task, now))
     }
 
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.inner.update(task, change, now)
+    }
+
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
         self.through(Verb::Sweep, |store| store.sweep(pool, now))
     }
@@ -232,6 +238,18 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
         self.through(Verb::Tasks, |store| store.tasks(filter))
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.through(Verb::Tasks, |store| store.select(filter))
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        self.inner.bulk(action, tasks, now)
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.inner.attempts(task)
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {

@@ -57,6 +57,14 @@ impl Lane {
         }
     }
 
+    /// Takes a spot out, wherever it is: its task goes to another lane, where the spot would be as good as here.
+    pub fn remove(&mut self, spot: &Spot) {
+        self.early.remove(spot);
+        while let Ok(place) = self.ring.binary_search(spot) {
+            self.ring.remove(place);
+        }
+    }
+
     /// The first spots that are `ready`, at most so many, each once.
     pub fn first(&self, limit: usize, is_ready: impl Fn(&Spot) -> bool) -> Vec<Spot> {
         let (mut ring, mut early) = (self.ring.iter().peekable(), self.early.iter().peekable());

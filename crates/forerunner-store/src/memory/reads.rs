@@ -1,6 +1,6 @@
 //! The verbs of the memory store that read.
 
-use forerunner_core::{IdempotencyKey, PoolName, Task, TaskState};
+use forerunner_core::{IdempotencyKey, PoolName, Task, TaskId, TaskState};
 
 use super::state::{Pool, State};
 use crate::{KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
@@ -8,12 +8,7 @@ use crate::{KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
 impl State {
     pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
         let limit = filter.limit.clamp(1, rules::PAGE_LIMIT);
-        let newest_first = self.slots.newest_first(filter.before);
-        let mut tasks: Vec<_> = newest_first
-            .filter(|entry| matches(&entry.task, filter))
-            .take(limit + 1)
-            .map(|entry| entry.task.clone())
-            .collect();
+        let mut tasks: Vec<_> = self.matching(filter).take(limit + 1).cloned().collect();
         let more = tasks.len() > limit;
         tasks.truncate(limit);
         TaskPage { tasks, more }
@@ -22,6 +17,16 @@ impl State {
     pub fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Option<KeyHolder> {
         let (slot, fingerprint) = self.pools[self.pool(pool)? as usize].keys.get(key)?;
         Some(KeyHolder { task: self.slots.at(*slot).task.clone(), fingerprint: *fingerprint })
+    }
+
+    pub fn select(&mut self, filter: &TaskFilter) -> Vec<(TaskId, TaskState)> {
+        let limit = filter.limit.clamp(1, rules::SELECT_LIMIT);
+        self.matching(filter).take(limit).map(|task| (task.id, task.state)).collect()
+    }
+
+    fn matching<'a>(&'a mut self, filter: &'a TaskFilter) -> impl Iterator<Item = &'a Task> {
+        let entries = self.slots.between(filter.id_bounds(), filter.oldest_first);
+        entries.map(|entry| &entry.task).filter(|task| filter.matches(task))
     }
 
     pub fn counts(&self, pool: &PoolName) -> TaskCounts {
@@ -43,11 +48,4 @@ impl State {
         names.sort();
         names
     }
-}
-
-fn matches(task: &Task, filter: &TaskFilter) -> bool {
-    filter.pool.as_ref().is_none_or(|pool| task.pool == *pool)
-        && filter.state.is_none_or(|state| task.state == state)
-        && filter.context.as_ref().is_none_or(|context| task.context.as_ref() == Some(context))
-        && filter.label.as_ref().is_none_or(|(key, value)| task.labels.get(key) == Some(value))
 }

@@ -1,6 +1,6 @@
 //! Where the tasks themselves are kept, and how they are found.
 
-use forerunner_core::{IdMap, Task, TaskId, Timestamp};
+use forerunner_core::{AttemptRecord, IdMap, Task, TaskId, Timestamp};
 
 use super::lane::Spot;
 
@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub stop: bool,
     /// Counts up with each task that ends, so that the ring of ended tasks knows its own.
     pub end: u64,
+    /// How attempts went that did not succeed.
+    pub attempts: Vec<AttemptRecord>,
 }
 
 /// All tasks, in a slab with an index by id.
@@ -95,14 +97,22 @@ impl Slots {
         self.entries.iter().enumerate().filter_map(|(slot, entry)| Some((slot as u32, entry.as_ref()?)))
     }
 
-    /// Visits tasks from the newest to the oldest, starting below `before`.
-    pub fn newest_first(&mut self, before: Option<TaskId>) -> impl Iterator<Item = &Entry> {
+    /// Visits the tasks with ids between two others, from the newest to the oldest or the other way.
+    pub fn between(
+        &mut self,
+        (after, before): (Option<TaskId>, Option<TaskId>),
+        oldest_first: bool,
+    ) -> impl Iterator<Item = &Entry> {
         if !self.sorted {
             self.ids.sort_unstable();
             self.ids.dedup();
             self.sorted = true;
         }
+        let begin = after.map_or(0, |after| self.ids.partition_point(|id| *id <= after));
         let end = before.map_or(self.ids.len(), |before| self.ids.partition_point(|id| *id < before));
-        self.ids[..end].iter().rev().filter_map(|id| self.get(self.find(*id)?))
+        let ids = &self.ids[begin.min(end)..end];
+        let (up, down) = if oldest_first { (Some(ids.iter()), None) } else { (None, Some(ids.iter().rev())) };
+        let ids = up.into_iter().flatten().chain(down.into_iter().flatten());
+        ids.filter_map(|id| self.get(self.find(*id)?))
     }
 }

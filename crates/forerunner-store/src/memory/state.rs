@@ -101,8 +101,16 @@ impl State {
         self.submissions += 1;
         // Shares the pool's own name, so that its reference count stays in one thread's cache.
         task.pool = self.pools[pool as usize].name.clone();
-        let slot =
-            self.slots.insert(Entry { task, seq: self.submissions, due, pool, ready: false, stop: false, end: 0 });
+        let slot = self.slots.insert(Entry {
+            task,
+            seq: self.submissions,
+            due,
+            pool,
+            ready: false,
+            stop: false,
+            end: 0,
+            attempts: Vec::new(),
+        });
         self.pools[pool as usize].counts[state as usize] += 1;
         self.note_deadline(slot);
         if state == TaskState::Scheduled {
@@ -128,7 +136,7 @@ impl State {
     }
 
     /// Lets a new task wait for its `run_at`. It has no place in its context's line yet.
-    fn delay(&mut self, slot: u32) {
+    pub fn delay(&mut self, slot: u32) {
         let entry = self.slots.at(slot);
         let pool = &mut self.pools[entry.pool as usize];
         pool.scheduled.insert(Spot { due: entry.task.run_at, seq: entry.seq, slot });
@@ -233,7 +241,7 @@ impl State {
         self.make_unready(slot);
         self.ends += 1;
         let entry = self.slots.at_mut(slot);
-        entry.task.error = error;
+        entry.task.error = error.map(|error| error.with_log(None));
         entry.task.finished_at = Some(now);
         entry.end = self.ends;
         let spot = Spot { due: entry.due, seq: entry.seq, slot };
@@ -282,6 +290,13 @@ impl State {
         }
     }
 
+    /// Keeps how the attempt of a running task went, if it had begun.
+    pub fn note_attempt(&mut self, slot: u32, end: Option<(TaskState, Option<TaskError>)>, now: Timestamp) {
+        let Entry { task, attempts, .. } = self.slots.at_mut(slot);
+        let (Some(at), Some(end)) = (task.started_at, end) else { return };
+        rules::keep_attempt(attempts, rules::attempt_record((task.attempt, at), (task.agent, task.node), end, now));
+    }
+
     /// Notes that one task of a node runs no more.
     pub fn leave_node(&mut self, node: Option<NodeId>) {
         if let Some(node) = node.and_then(|node| self.nodes.get_mut(&node)) {
@@ -323,7 +338,7 @@ impl State {
     }
 
     /// Removes an ended task and its key.
-    fn remove(&mut self, slot: u32) {
+    pub fn remove(&mut self, slot: u32) {
         let Some(entry) = self.slots.remove(slot) else { return };
         self.ended_now -= 1;
         let pool = &mut self.pools[entry.pool as usize];
@@ -336,6 +351,6 @@ impl State {
     }
 }
 
-fn lane_of(task: &Task) -> usize {
+pub(super) fn lane_of(task: &Task) -> usize {
     usize::from(task.priority.get()).min(PRIORITIES - 1)
 }

@@ -125,6 +125,7 @@ impl State {
         if let Some(start) = started {
             self.note_start(slot, start);
         }
+        self.note_attempt(slot, rules::kept_end(&next, self.slots.at(slot).stop, now), now);
         self.leave_node(self.slots.at(slot).task.node);
         let claimable_before = self.pools[pool as usize].claimable;
         match next {
@@ -143,7 +144,7 @@ impl State {
             Next::Retry { run_at, error, crash } => {
                 let task = &mut self.slots.at_mut(slot).task;
                 task.run_at = run_at;
-                task.error = Some(error);
+                task.error = Some(error.with_log(None));
                 task.crashes += u32::from(crash);
                 self.wait_again(slot, rules::retry_state(run_at, now));
             }
@@ -297,6 +298,12 @@ impl State {
         if was_held {
             task.attempt = task.attempt.saturating_sub(1);
         }
+        let end = match (stop, dies) {
+            (true, _) => (TaskState::Cancelled, rules::cancelled()),
+            (false, true) => (TaskState::Dead, node_lost()),
+            (false, false) => (TaskState::Queued, node_lost()),
+        };
+        self.note_attempt(slot, Some((end.0, Some(end.1))), now);
         self.leave_node(node);
         if stop {
             self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);

@@ -12,33 +12,35 @@ use super::{failure::Sql, rows::micros, tx::Tx};
 /// looks, which it does once a second.
 pub(super) const HOLD: Duration = Duration::from_secs(1);
 
-/// Which claimable task.
+/// Which claimable task, or tasks.
 pub(super) enum Which {
     Row(i64),
+    Rows(Vec<i64>),
     Id(Uuid),
 }
 
 impl Tx<'_> {
     /// Leaves a claimable task to the node that committed its context last, if that lives, for a moment.
     pub async fn leave_to_holder(&self, which: &Which) -> Sql<()> {
-        let (column, value): (_, (&(dyn ToSql + Sync), Type)) = match which {
-            Which::Row(row) => ("t.task", (row, Type::INT8)),
-            Which::Id(id) => ("t.id", (id, Type::UUID)),
+        let (condition, value): (_, (&(dyn ToSql + Sync), Type)) = match which {
+            Which::Row(row) => ("t.task = $1", (row, Type::INT8)),
+            Which::Rows(rows) => ("t.task = ANY ($1)", (rows, Type::INT8_ARRAY)),
+            Which::Id(id) => ("t.id = $1", (id, Type::UUID)),
         };
         let sql = format!(
             "WITH w AS (SELECT t.pool, t.context, t.priority, t.due, t.task, CASE WHEN $2 THEN \
              (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE t.due END AS now FROM tasks t \
-             WHERE {column} = $1) UPDATE ready r SET prefers = c.node, prefers_until = w.now + $3 \
+             WHERE {condition}) UPDATE ready r SET prefers = c.node, prefers_until = w.now + $3 \
              FROM w JOIN contexts c ON c.pool = w.pool AND c.name = w.context JOIN nodes n ON n.node = c.node \
              AND n.report IS NOT NULL AND n.lease_until >= w.now \
              WHERE r.pool = w.pool AND r.urgency = 9 - w.priority AND r.due = w.due AND r.task = w.task RETURNING r.pool"
         );
         let hold = micros(HOLD);
         let rows = self.query(&sql, &[value, (&self.database_time, Type::BOOL), (&hold, Type::INT8)]).await?;
-        if let Some(row) = rows.first()
-            && let Ok(pool) = PoolName::new(super::rows::get::<String>(row, 0)?)
-        {
-            self.hints().work.insert(pool);
+        for row in &rows {
+            if let Ok(pool) = PoolName::new(super::rows::get::<String>(row, 0)?) {
+                self.hints().work.insert(pool);
+            }
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! A row tells of the submission, of the newest start and of the end. Written down is what agents say, how an attempt went
 //! that is followed by another, and what a redrive undoes. So a task that runs once and says nothing costs nothing.
 
+use std::collections::HashMap;
+
 use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskId, TaskState, Timestamp};
 use serde::{Deserialize, de::IntoDeserializer};
 use tokio_postgres::{
@@ -81,6 +83,35 @@ impl Rows {
     }
 }
 
+/// A task that had ended and is sent back to its queue, as it was.
+pub(super) struct Redriven {
+    pub row: i64,
+    pub id: TaskId,
+    pub epoch: LeaseEpoch,
+    pub attempt: u32,
+    pub submitted_at: Timestamp,
+    /// When it became due the time before.
+    pub due: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub state: TaskState,
+    pub error: Option<TaskError>,
+}
+
+impl Rows {
+    /// What a redrive undoes, and the redrive. `last` is the newest number after the work that was given out.
+    fn redrive(&mut self, ended: &Redriven, last: Option<u64>, now: Timestamp) {
+        let Redriven { epoch, attempt, submitted_at, due, state, .. } = *ended;
+        self.state(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None);
+        if let Some(started_at) = ended.started_at.filter(|_| epoch.0 > 0) {
+            self.state(begin_seq(epoch), started_at, TaskState::Running, attempt, None);
+        }
+        let end = after_seq(epoch, last);
+        self.state(end, ended.finished_at.unwrap_or(now), state, attempt, ended.error.as_ref());
+        self.state(after_seq(epoch, Some(end)), now, TaskState::Queued, 0, None);
+    }
+}
+
 impl Tx<'_> {
     /// Keeps what agents said under leases that they still hold.
     pub async fn say(&self, said: &[Said]) -> Sql<()> {
@@ -136,29 +167,43 @@ impl Tx<'_> {
 
     /// Writes down what a redrive undoes in a task that has ended, and the redrive. `due` is that of the time before.
     pub async fn log_redrive(&self, row: i64, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
-        let Task { id, epoch, attempt, .. } = *ended;
-        let mut rows = Rows::default();
-        rows.state(begin_seq(LeaseEpoch(0)), ended.submitted_at, first_state(ended.submitted_at, due), 0, None);
-        if let Some(started_at) = ended.started_at.filter(|_| epoch.0 > 0) {
-            rows.state(begin_seq(epoch), started_at, TaskState::Running, attempt, None);
+        let Task { id, epoch, attempt, submitted_at, started_at, finished_at, state, .. } = *ended;
+        let error = ended.error.clone();
+        let ended = Redriven { row, id, epoch, attempt, submitted_at, due, started_at, finished_at, state, error };
+        self.log_redrives(&[ended], now).await
+    }
+
+    /// The same for many tasks.
+    pub async fn log_redrives(&self, ended: &[Redriven], now: Timestamp) -> Sql<()> {
+        let sql = "SELECT s.task, (SELECT max(seq) FROM events v WHERE v.task = s.task AND v.seq >= s.first) \
+                   FROM unnest($1::int8[], $2::int8[]) AS s (task, first)";
+        let tasks: Vec<i64> = ended.iter().map(|task| task.row).collect();
+        let firsts: Vec<i64> = ended.iter().map(|task| after_seq(task.epoch, None) as i64).collect();
+        let found = self.query(sql, &[(&tasks, Type::INT8_ARRAY), (&firsts, Type::INT8_ARRAY)]).await?;
+        let mut lasts = HashMap::with_capacity(found.len());
+        for row in &found {
+            lasts.insert(get::<i64>(row, 0)?, get::<Option<i64>>(row, 1)?.map(i64::unsigned_abs));
         }
-        let sql = "SELECT max(seq) FROM events WHERE task = $1 AND seq >= $2";
-        let first = after_seq(epoch, None) as i64;
-        let found = self.query(sql, &[(&row, Type::INT8), (&first, Type::INT8)]).await?;
-        let last = found.first().map_or(Ok(None), |found| get::<Option<i64>>(found, 0))?;
-        let end = after_seq(epoch, last.map(i64::unsigned_abs));
-        rows.state(end, ended.finished_at.unwrap_or(now), ended.state, attempt, ended.error.as_ref());
-        rows.state(after_seq(epoch, Some(end)), now, TaskState::Queued, 0, None);
-        self.hints().said.insert(id);
-        self.write(row, &rows).await
+        let (mut rows, mut owners) = (Rows::default(), Vec::new());
+        for task in ended {
+            rows.redrive(task, lasts.get(&task.row).copied().flatten(), now);
+            owners.resize(rows.seq.len(), task.row);
+            self.hints().said.insert(task.id);
+        }
+        self.write_many(&owners, &rows).await
     }
 
     async fn write(&self, row: i64, rows: &Rows) -> Sql<()> {
-        let sql = "INSERT INTO events (task, seq, at, kind, attempt, error_kind, text) SELECT $1, s.* \
-                   FROM unnest($2::int8[], $3::int8[], $4::int2[], $5::int8[], $6::text[], $7::text[]) s \
+        self.write_many(&vec![row; rows.seq.len()], rows).await
+    }
+
+    /// Writes events, each for the task in the same place.
+    async fn write_many(&self, tasks: &[i64], rows: &Rows) -> Sql<()> {
+        let sql = "INSERT INTO events (task, seq, at, kind, attempt, error_kind, text) SELECT s.* FROM unnest($1::int8[], \
+                   $2::int8[], $3::int8[], $4::int2[], $5::int8[], $6::text[], $7::text[]) s \
                    ON CONFLICT (task, seq) DO NOTHING RETURNING task";
         let params = [
-            (&row as &(dyn ToSql + Sync), Type::INT8),
+            (&tasks as &(dyn ToSql + Sync), Type::INT8_ARRAY),
             (&rows.seq, Type::INT8_ARRAY),
             (&rows.at, Type::INT8_ARRAY),
             (&rows.kind, Type::INT2_ARRAY),
@@ -263,7 +308,7 @@ fn kept(row: &Row) -> Sql<Option<Event>> {
 }
 
 /// The error in two columns: kind and message.
-fn error(row: &Row, column: usize) -> Sql<Option<TaskError>> {
+pub(super) fn error(row: &Row, column: usize) -> Sql<Option<TaskError>> {
     let Some(kind) = get::<Option<String>>(row, column)? else { return Ok(None) };
     let kind = ErrorKind::deserialize(kind.as_str().into_deserializer());
     let kind = kind.map_err(|error: serde::de::value::Error| Fault::unreadable(error.to_string()))?;

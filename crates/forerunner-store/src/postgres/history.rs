@@ -8,6 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{
+    attempts::with_attempt,
     events::PROGRESS,
     failure::{Fault, Sql},
     rows::{Stored, clean, stored_or_damaged},
@@ -38,15 +39,26 @@ macro_rules! ending {
             $these,
             " RETURNING t.task, t.id, t.pool, s.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, \
              COALESCE(s.crashes, t.crashes) AS crashes, t.epoch, COALESCE(t.started_at, s.started_at) AS started_at, \
-             s.finished_at, COALESCE(s.agent, t.agent) AS agent, t.node, s.error_kind, s.error, s.output), \
+             s.finished_at, COALESCE(s.agent, t.agent) AS agent, t.node, s.error_kind, s.error, s.output, \
+             CASE WHEN s.state = 3 OR t.state::int4 <> 2 OR COALESCE(t.started_at, s.started_at) IS NULL THEN t.attempts ELSE ",
+            with_attempt!(
+                "s.state",
+                "s.finished_at",
+                "s.error_kind",
+                "s.error",
+                "s.log",
+                "COALESCE(s.agent, t.agent)",
+                "COALESCE(t.started_at, s.started_at)"
+            ),
+            " END AS attempts), \
              i AS (DELETE FROM inputs i USING d WHERE i.task = ANY (ARRAY[d.task]) RETURNING d.*, i.submitted_at, i.timeout, \
              i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.label_pairs, i.key), \
              h AS (INSERT INTO history (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
              epoch, started_at, finished_at, agent, node, error_kind, error, submitted_at, timeout, max_attempts, \
-             max_crashes, backoff_initial, backoff_max, input, labels, label_pairs, key, output, cost, log) \
+             max_crashes, backoff_initial, backoff_max, input, labels, label_pairs, key, output, attempts, cost, log) \
              SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, started_at, \
              finished_at, agent, node, error_kind, error, submitted_at, timeout, max_attempts, max_crashes, \
-             backoff_initial, backoff_max, input, labels, label_pairs, key, output, ",
+             backoff_initial, backoff_max, input, labels, label_pairs, key, output, attempts, ",
             $cost,
             ", (SELECT jsonb_agg(jsonb_build_array(v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text) ORDER BY v.seq) \
              FROM events v WHERE v.task = i.task AND v.kind < 8) FROM i), ",
@@ -58,6 +70,7 @@ macro_rules! ending {
         )
     };
 }
+pub(super) use ending;
 
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
 ///
@@ -65,7 +78,8 @@ macro_rules! ending {
 /// table for empty (`link`). The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
 pub(super) const FINISH: &str = ending!(
     "SELECT s.*, NULL::int8 AS crashes, t.task FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
-     $7::text[], $8::uuid[], $9::int8[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, started_at), \
+     $7::text[], $8::uuid[], $9::int8[], $10::text[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, \
+     started_at, log), \
      LATERAL (SELECT task FROM tasks WHERE id BETWEEN s.id AND s.id ORDER BY id LIMIT 1) t",
     "t.task = ANY (ARRAY[s.task]) AND t.epoch = s.epoch AND t.state::int4 = 2 AND t.context IS NULL",
     "NULL",
@@ -74,7 +88,7 @@ pub(super) const FINISH: &str = ending!(
 
 const END: &str = ending!(
     "SELECT $1::int8 AS task, $2::int2 AS state, $3::int8 AS finished_at, $4::text AS error_kind, $5::text AS error, \
-     $6::text AS output, $7::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at",
+     $6::text AS output, $7::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at, $10::text AS log",
     "t.task = ANY (ARRAY[s.task]) AND t.state::int4 = $8 AND t.epoch = COALESCE($9, t.epoch)",
     "(SELECT c.cost FROM context_costs c WHERE c.task = i.task)",
     "c AS (DELETE FROM context_costs c USING d WHERE c.task = ANY (ARRAY[d.task])), "
@@ -86,9 +100,9 @@ WITH h AS (
     DELETE FROM history WHERE id = $1 AND finished_at = $2 RETURNING *
 ), t AS (
     INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
-        started_at, finished_at, agent, node, error_kind, error)
+        started_at, finished_at, agent, node, error_kind, error, attempts)
     SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, started_at,
-        finished_at, agent, node, error_kind, error FROM h
+        finished_at, agent, node, error_kind, error, attempts FROM h
 ), i AS (
     INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
         labels, label_pairs, key)
@@ -163,6 +177,7 @@ impl Tx<'_> {
         let (to, at, from) = (end.to as i16, end.at.as_micros(), end.from as i16);
         let (kind, message) =
             (end.error.map(|error| error.kind.as_str()), end.error.map(|error| clean(&error.message)));
+        let log = end.error.and_then(|error| error.log.as_deref().map(clean));
         let params = [
             (&end.row as &(dyn ToSql + Sync), Type::INT8),
             (&to, Type::INT2),
@@ -173,6 +188,7 @@ impl Tx<'_> {
             (&end.crashes, Type::INT8),
             (&from, Type::INT2),
             (&end.epoch, Type::INT8),
+            (&log, Type::TEXT),
         ];
         if self.run(END, &params).await? == 0 { Err(Fault::Again) } else { Ok(()) }
     }

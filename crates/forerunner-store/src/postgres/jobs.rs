@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{damaged::Unread, failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
 use crate::{
-    Beat, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said, Settled,
-    Settlement, Start, StoreError, Submission, TaskFilter, damage::Damage,
+    Beat, BulkAction, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said,
+    Settled, Settlement, Start, StoreError, Submission, TaskChange, TaskFilter, damage::Damage,
 };
 
 /// What is asked of the store.
@@ -26,6 +26,7 @@ pub(super) enum Ask {
     Assign(Vec<(TaskId, LeaseEpoch, Start)>),
     Cancel(TaskId, Timestamp),
     Redrive(TaskId, Timestamp),
+    Update(TaskId, TaskChange, Timestamp),
     Sweep(PoolName, Timestamp),
     Renew(NodeId, Timestamp),
     Beat(Box<Beat>),
@@ -33,8 +34,11 @@ pub(super) enum Ask {
     Leave(NodeId),
     Rescue(Rescue),
     Task(TaskId),
+    Attempts(TaskId),
     TasksOf(Vec<TaskId>),
     Tasks(TaskFilter),
+    Select(TaskFilter),
+    Bulk(BulkAction, Vec<TaskId>, Timestamp),
     Counts(PoolName),
     PoolsWithTasks,
     Backlog(PoolName),
@@ -83,10 +87,11 @@ impl Ask {
     /// Whether it changes nothing, so that it may be asked twice.
     pub fn only_reads(&self) -> bool {
         use Ask::{
-            Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, PoolsWithTasks, Task, Tasks, TasksOf, Time,
+            Attempts, Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, PoolsWithTasks, Select, Task,
+            Tasks, TasksOf, Time,
         };
         matches!(self, Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..))
-            || matches!(self, Contexts(_) | Look(_) | Note(_) | PoolsWithTasks | Time)
+            || matches!(self, Attempts(_) | Contexts(_) | Look(_) | Note(_) | PoolsWithTasks | Select(_) | Time)
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
@@ -98,7 +103,7 @@ impl Ask {
 
     /// Whether it may take so long that nothing is to wait for the locks of its group: it reads past what a vacuum left.
     pub fn is_long(&self) -> bool {
-        matches!(self, Ask::Leases(..) | Ask::Counts(_))
+        matches!(self, Ask::Leases(..) | Ask::Counts(_) | Ask::Select(_))
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.
@@ -116,13 +121,14 @@ impl Ask {
     pub fn lane(&self) -> usize {
         use Ask::{
             Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, PoolsWithTasks, Purge,
-            Renew, Sweep, Time,
+            Renew, Select, Sweep, Time,
         };
         match self {
             Claim(_) => 1,
             Enqueue(batch) if batch.iter().all(is_plain) => 1,
             Beat(_) | Renew(..) | Leave(_) | Sweep(..) | Purge(..) => 2,
-            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) | PoolsWithTasks => 2,
+            ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) | PoolsWithTasks
+            | Select(_) => 2,
             _ => 0,
         }
     }
@@ -350,15 +356,19 @@ impl Tx<'_> {
             Ask::Assign(assignments) => Box::new(self.assign(assignments).await?),
             Ask::Cancel(task, now) => Box::new(self.cancel(*task, *now).await?),
             Ask::Redrive(task, now) => Box::new(self.redrive(*task, *now).await?),
+            Ask::Update(task, change, now) => Box::new(self.update(*task, *change, *now).await?),
             Ask::Sweep(pool, now) => Box::new(self.sweep(pool, *now).await?),
             Ask::Renew(node, until) => Box::new(self.heartbeat(*node, *until).await?),
             Ask::Beat(beat) => Box::new(self.take_beat(beat).await?),
             Ask::Leases(node, pool) => Box::new(Some(self.leases(*node, pool).await?)),
             Ask::Leave(node) => Box::new(self.forget_node(*node).await?),
             Ask::Rescue(rescue) => Box::new(self.rescue(rescue).await?),
+            Ask::Attempts(task) => Box::new(self.attempts(*task).await?),
             Ask::Task(task) => Box::new(self.task(*task).await?),
             Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
+            Ask::Select(filter) => Box::new(self.select(filter).await?),
+            Ask::Bulk(action, tasks, now) => Box::new(self.bulk(*action, tasks, *now).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
             Ask::PoolsWithTasks => Box::new(self.pools_with_tasks().await?),
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),

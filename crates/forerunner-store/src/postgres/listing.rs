@@ -1,20 +1,19 @@
 //! Notes, counts, listings and the check.
 
-use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState};
+use forerunner_core::{PoolName, Task, TaskId, TaskState};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
 };
-use uuid::Uuid;
 
 use super::{
     failure::{Fault, Sql},
     floors::from_floors,
     history::{earliest_end, ended_columns},
-    rows::{clean, get, label_pair, optional_time, parsed_cost, salvaged, state, stored, task_columns},
+    rows::{clean, get, optional_time, parsed_cost, salvaged, state, stored, task_columns},
     tx::Tx,
 };
-use crate::{Backlog, SETTINGS, TaskCounts, TaskFilter, TaskPage, damage::unreadable, rules};
+use crate::{Backlog, SETTINGS, TaskCounts, damage::unreadable};
 
 /// Most tasks that a backlog counts: counting a million takes as long as claiming thousands.
 const BACKLOG: i64 = 100_000;
@@ -138,51 +137,9 @@ impl Tx<'_> {
         Ok(tasks)
     }
 
-    pub async fn tasks(&self, filter: &TaskFilter) -> Sql<TaskPage> {
-        const UNFINISHED: &str = concat!(
-            "SELECT ",
-            task_columns!("o.output"),
-            ", k.cost FROM tasks t LEFT JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
-             LEFT JOIN context_costs k ON k.task = t.task"
-        );
-        const ENDED: &str = concat!("SELECT ", ended_columns!(), " FROM history t");
-        let limit = filter.limit.clamp(1, rules::PAGE_LIMIT);
-        let pool = filter.pool.as_ref().map(PoolName::as_str);
-        let context = filter.context.as_ref().map(ContextId::as_str);
-        let code = filter.state.map(|state: TaskState| state as i16);
-        let before: Option<Uuid> = filter.before.map(|task| *task.as_uuid());
-        let pairs = filter.label.as_ref().map(|(key, value)| vec![label_pair(key, value)]);
-        let values: [(bool, &str, &(dyn ToSql + Sync), Type); 5] = [
-            (pool.is_some(), "t.pool =", &pool, Type::TEXT),
-            (code.is_some(), "t.state =", &code, Type::INT2),
-            (context.is_some(), "t.context =", &context, Type::TEXT),
-            (before.is_some(), "t.id <", &before, Type::UUID),
-            (pairs.is_some(), "label_pairs @>", &pairs, Type::TEXT_ARRAY),
-        ];
-        let (mut conditions, mut params) = (vec!["true".to_owned()], Vec::new());
-        for (_, condition, value, kind) in values.into_iter().filter(|(is_asked, ..)| *is_asked) {
-            params.push((value, kind));
-            conditions.push(format!("{condition} ${}", params.len()));
-        }
-        if filter.state == Some(TaskState::Damaged) {
-            conditions.push("t.id = ANY (ARRAY(SELECT id FROM damaged))".to_owned());
-        }
-        // Each part walks an index of its own as far as the page goes.
-        let page = format!("WHERE {} ORDER BY t.id DESC LIMIT {}", conditions.join(" AND "), limit + 1);
-        let has_ended = filter.state.is_none_or(TaskState::is_terminal);
-        let ended = if has_ended { format!(" UNION ALL ({ENDED} {page})") } else { String::new() };
-        let sql = format!("SELECT * FROM (({UNFINISHED} {page}){ended}) AS t ORDER BY id DESC LIMIT {}", limit + 1);
-        let rows = self.query(&sql, &params).await?;
-        let mut tasks = Vec::with_capacity(rows.len());
-        for row in rows.iter().take(limit) {
-            tasks.push(self.shown(row).await?);
-        }
-        Ok(TaskPage { tasks, more: rows.len() > limit })
-    }
-
     /// A task of `task_columns!` with what its context took. One that cannot be read is shown as far as it can, and set aside
     /// unless it runs.
-    async fn shown(&self, row: &Row) -> Sql<Task> {
+    pub(super) async fn shown(&self, row: &Row) -> Sql<Task> {
         let mut task = match stored(row) {
             Ok(found) if found.task.state == TaskState::Damaged => self.with_reason(found.task).await?,
             Ok(found) => found.task,

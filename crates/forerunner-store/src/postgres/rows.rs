@@ -185,7 +185,7 @@ fn wrong(row: &Row, column: usize, cause: impl fmt::Display) -> Fault {
     Fault::unreadable(format!("column `{name}`: {cause}"))
 }
 
-fn pool(row: &Row, column: usize) -> Sql<PoolName> {
+pub(super) fn pool(row: &Row, column: usize) -> Sql<PoolName> {
     PoolName::new(get::<String>(row, column)?).map_err(|error| wrong(row, column, error))
 }
 

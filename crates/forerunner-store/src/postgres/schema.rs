@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0004_history.sql"),
     include_str!("../../migrations/postgres/0005_ids.sql"),
     include_str!("../../migrations/postgres/0006_damaged.sql"),
+    include_str!("../../migrations/postgres/0007_attempts.sql"),
 ];
 
 /// The newest version known.

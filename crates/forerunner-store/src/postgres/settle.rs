@@ -7,6 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{
+    attempts::with_attempt,
     damaged::Unread,
     failure::{Fault, Sql},
     history::{End, FINISH},
@@ -44,7 +45,7 @@ impl Tx<'_> {
     async fn finish_plain(&self, batch: &[&Settlement]) -> Sql<HashSet<Uuid>> {
         let (mut ids, mut epochs, mut states, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut kinds, mut errors, mut outputs) = (vec![], vec![], vec![]);
-        let (mut agents, mut starts) = (vec![], vec![]);
+        let (mut agents, mut starts, mut logs) = (vec![], vec![], vec![]);
         for settlement in batch.iter().filter(|settlement| is_plain_end(settlement)) {
             let Next::Finish { state, output, error } = &settlement.next else { continue };
             ids.push(*settlement.task.as_uuid());
@@ -56,6 +57,7 @@ impl Tx<'_> {
             outputs.push(output.as_ref().map(|output| output.as_str()));
             agents.push(settlement.started.map(|start| *start.agent.as_uuid()));
             starts.push(settlement.started.map(|start| start.at.as_micros()));
+            logs.push(error.as_ref().and_then(|error| error.log.as_deref().map(clean)));
         }
         if ids.is_empty() {
             return Ok(HashSet::new());
@@ -70,6 +72,7 @@ impl Tx<'_> {
             (&outputs, Type::TEXT_ARRAY),
             (&agents, Type::UUID_ARRAY),
             (&starts, Type::INT8_ARRAY),
+            (&logs, Type::TEXT_ARRAY),
         ];
         let ended: HashSet<Uuid> =
             self.query(FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
@@ -177,10 +180,15 @@ impl Tx<'_> {
         crashes: u32,
         at: Timestamp,
     ) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = $1, run_at = $2, error_kind = $3, error = $4, crashes = $5 \
-                   WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task";
+        const SQL: &str = concat!(
+            "UPDATE tasks t SET state = $1, run_at = $2, error_kind = $3, error = $4, crashes = $5, \
+             attempts = CASE WHEN t.started_at IS NULL THEN t.attempts ELSE ",
+            with_attempt!("$1::int2", "$8::int8", "$3::text", "$4::text", "$9::text", "t.agent", "t.started_at"),
+            " END WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task"
+        );
         let (code, run_at, crashes) = (state as i16, run_at.as_micros(), i64::from(crashes));
         let (message, epoch) = (clean(&error.message), lease.task.epoch.0 as i64);
+        let (ended_at, log) = (at.as_micros(), error.log.as_deref().map(clean));
         let params = [
             (&code as &(dyn ToSql + Sync), Type::INT2),
             (&run_at, Type::INT8),
@@ -189,8 +197,10 @@ impl Tx<'_> {
             (&crashes, Type::INT8),
             (&lease.row, Type::INT8),
             (&epoch, Type::INT8),
+            (&ended_at, Type::INT8),
+            (&log, Type::TEXT),
         ];
-        if self.run(sql, &params).await? == 0 {
+        if self.run(SQL, &params).await? == 0 {
             return Err(Fault::Again);
         }
         self.log_return(lease, state, Some(error), at).await?;

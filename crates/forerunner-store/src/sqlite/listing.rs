@@ -3,15 +3,13 @@
 use std::sync::PoisonError;
 
 use forerunner_core::{Task, TaskId, TaskState};
-use rusqlite::{
-    Connection, Params, Row, params, params_from_iter,
-    types::{Value, ValueRef},
-};
+use rusqlite::{Connection, Params, Row, params, types::Value};
 
 use super::{
     cache::Agents,
     failure::Sql,
     rows::{cost, damage_in, pool_name, salvaged, state, stored, task_columns, value},
+    select,
 };
 use crate::{
     TaskFilter, TaskPage,
@@ -97,104 +95,17 @@ pub(super) fn survey(
 pub(super) fn page(connection: &Connection, filter: &TaskFilter, agents: &Agents) -> Sql<(TaskPage, Vec<Damage>)> {
     let snapshot = connection.unchecked_transaction()?;
     let limit = filter.limit.clamp(1, rules::PAGE_LIMIT);
-    let mut found = matching(&snapshot, filter, limit + 1)?;
+    let mut found = select::matching(&snapshot, filter, limit + 1)?;
     let more = found.len() > limit;
     found.truncate(limit);
     let (mut page, mut damaged) = (TaskPage { tasks: Vec::with_capacity(found.len()), more }, Vec::new());
-    for (_, row) in found {
-        if let Some((task, damage)) = one(&snapshot, TASK_AT, [row], agents)? {
+    for found in found {
+        if let Some((task, damage)) = one(&snapshot, TASK_AT, [found.row], agents)? {
             page.tasks.push(task);
             damaged.extend(damage);
         }
     }
     Ok((page, damaged))
-}
-
-/// The newest ids that match and their rows, each way through the index that suits it.
-fn matching(connection: &Connection, filter: &TaskFilter, limit: usize) -> Sql<Vec<(Vec<u8>, i64)>> {
-    let pool = match &filter.pool {
-        Some(name) => match value::<i64>(connection, "SELECT pool FROM pools WHERE name = ?1", [name.as_str()])? {
-            Some(pool) => Some(pool),
-            None => return Ok(Vec::new()),
-        },
-        None => None,
-    };
-    let state = filter.state.map(|state| state as i64);
-    let is_damaged = filter.state == Some(TaskState::Damaged);
-    if is_damaged || filter.context.is_some() || filter.label.is_some() || (pool.is_none() && state.is_none()) {
-        return newest(connection, filter, (pool, state), limit);
-    }
-    let pools = match pool {
-        Some(pool) => vec![pool],
-        None => all_pools(connection)?,
-    };
-    let states = state.map_or_else(|| (0..TaskState::ALL.len() as i64).collect(), |state| vec![state]);
-    let mut ids = Vec::new();
-    for pool in pools {
-        for state in &states {
-            ids.extend(newest(connection, filter, (Some(pool), Some(*state)), limit)?);
-        }
-    }
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    ids.truncate(limit);
-    Ok(ids)
-}
-
-fn all_pools(connection: &Connection) -> Sql<Vec<i64>> {
-    connection.prepare_cached("SELECT pool FROM pools")?.query_map([], |row| row.get(0))?.collect()
-}
-
-fn newest(
-    connection: &Connection,
-    filter: &TaskFilter,
-    (pool, state): (Option<i64>, Option<i64>),
-    limit: usize,
-) -> Sql<Vec<(Vec<u8>, i64)>> {
-    let mut conditions = Vec::new();
-    let mut values = Vec::new();
-    let mut require = |condition: &str, value: Value| {
-        values.push(value);
-        conditions.push(condition.replace('?', &format!("?{}", values.len())));
-    };
-    let mut source = "tasks t";
-    let mut order = "t.id";
-    if filter.state == Some(TaskState::Damaged) {
-        // Also those of pools that the file does not name.
-        source = "damaged d CROSS JOIN tasks t ON t.task = d.task";
-    }
-    if let Some((key, value)) = &filter.label {
-        (source, order) = ("labels l CROSS JOIN tasks t ON t.id = l.id", "l.id");
-        require("l.key = ?", Value::from(key.clone()));
-        require("l.value = ?", Value::from(value.clone()));
-    }
-    if let Some(before) = filter.before {
-        require(&format!("{order} < ?"), Value::from(before.as_uuid().as_bytes().to_vec()));
-    }
-    if let Some(context) = &filter.context {
-        require("t.context = ?", Value::from(context.as_str().to_owned()));
-    }
-    if let Some(pool) = pool {
-        require("t.pool = ?", Value::from(pool));
-    }
-    if let Some(state) = state {
-        require("t.state = ?", Value::from(state));
-    }
-    if conditions.is_empty() {
-        conditions.push("true".to_owned());
-    }
-    let conditions = conditions.join(" AND ");
-    let sql = format!("SELECT t.id, t.task FROM {source} WHERE {conditions} ORDER BY {order} DESC LIMIT {limit}");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map(params_from_iter(values), |row| Ok((bytes(row.get_ref(0)?), row.get(1)?)))?;
-    found.collect()
-}
-
-/// An id as it stands, whatever it is, to be sorted by.
-fn bytes(id: ValueRef<'_>) -> Vec<u8> {
-    match id {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
-        _ => Vec::new(),
-    }
 }
 
 /// Reads a note.

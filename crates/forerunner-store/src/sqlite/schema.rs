@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_tasks.sql"),
     include_str!("../../migrations/sqlite/0002_contexts.sql"),
     include_str!("../../migrations/sqlite/0003_damaged.sql"),
+    include_str!("../../migrations/sqlite/0004_attempts.sql"),
 ];
 
 /// The newest version known.

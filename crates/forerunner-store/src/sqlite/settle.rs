@@ -44,6 +44,9 @@ impl Tx<'_> {
         }
         let claimable_before = self.claimable(lease.pool)?;
         let started = self.cache.end_lease(task).or(settlement.started);
+        if let Some(end) = rules::kept_end(&settlement.next, lease.stop, now) {
+            self.note_attempt(&lease, started, end, now)?;
+        }
         let mut run_at = None;
         let state = match &settlement.next {
             Next::Finish { state, output, error } => {
@@ -186,6 +189,14 @@ impl Tx<'_> {
         let started = self.cache.end_lease(id);
         let was_held = lease.started_at.is_none() && started.is_none();
         lease.crashes = rules::crashes_with(lease.crashes, was_held);
+        if !was_held {
+            let end = match (lease.stop, dies(&lease)) {
+                (true, _) => (TaskState::Cancelled, rules::cancelled()),
+                (false, true) => (TaskState::Dead, node_lost()),
+                (false, false) => (TaskState::Queued, node_lost()),
+            };
+            self.note_attempt(&lease, started, (end.0, Some(end.1)), now)?;
+        }
         if lease.stop {
             rescued.dead.push(id);
             return self.end_cancelled(&lease, started, now);

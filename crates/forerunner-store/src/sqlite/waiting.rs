@@ -211,7 +211,8 @@ impl Tx<'_> {
         rows.collect()
     }
 
-    fn purge_one(&self, row: i64, id: Option<TaskId>, pool: i64) -> Sql<()> {
+    /// Removes a task that has ended, with all that is kept of it.
+    pub(super) fn purge_one(&self, row: i64, id: Option<TaskId>, pool: i64) -> Sql<()> {
         let sql = "DELETE FROM inputs WHERE task = ?1 RETURNING labels, key";
         let mut statement = self.connection.prepare_cached(sql)?;
         // What cannot be read is looked for among all, which takes long and is rare.
@@ -231,6 +232,7 @@ impl Tx<'_> {
         run(self.connection, "DELETE FROM damaged WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM outputs WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM context_costs WHERE task = ?1", [row])?;
+        run(self.connection, "DELETE FROM attempts WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM tasks WHERE task = ?1", [row]).map(drop)
     }
     fn purge_labels(&self, id: TaskId, named: Option<Labels>) -> Sql<()> {

@@ -358,7 +358,10 @@ impl Driver for ProcessDriver {
             self.link.allow(IDLE_ALLOWANCE_BYTES, "though it had no task");
             self.idle_since = Instant::now();
             self.is_busy = false;
-            result
+            match result {
+                Err(error) => Err(error.with_log(self.link.last_lines().await)),
+                answer => answer,
+            }
         })
     }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tokio::{
     io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -27,6 +27,8 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 const LAST_STEPS: Duration = Duration::from_millis(250);
 /// Longest wait for the end of its standard error, which explains why it ended.
 const LAST_STDERR: Duration = Duration::from_millis(30);
+/// How long what a child wrote to standard error may take to be read, once its answer has been.
+const STDERR_LAG: Duration = Duration::from_millis(5);
 /// What a child may write packed beyond what it may write plain.
 const PACKED_EXTRA_BYTES: usize = 64 << 10;
 
@@ -342,6 +344,13 @@ impl Link {
     /// The child broke a rule: `what` continues "the agent".
     pub(super) fn protocol_error(&self, what: &str) -> AgentError {
         AgentError::protocol(format!("{} {what}{}", self.name(), self.stderr.quote()))
+    }
+
+    /// The last lines that the child wrote to standard error; none if it wrote nothing.
+    pub(super) async fn last_lines(&self) -> Option<String> {
+        // It writes to two pipes: what it wrote to this one before its answer may be yet to be read.
+        sleep(STDERR_LAG).await;
+        self.stderr.tail()
     }
 
     /// Names the child in messages.

@@ -47,17 +47,27 @@ impl StderrTail {
         self.quote()
     }
 
+    /// The last lines there are, one below the other; none if the child said nothing.
+    pub(super) fn tail(&self) -> Option<String> {
+        let lines = self.lines();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
     /// Quotes the last lines there are, ready to be appended to a message; empty if the child said nothing.
     pub(super) fn quote(&self) -> String {
-        let bytes: Vec<u8> = locked(&self.ring).iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(QUOTED_BYTES)..]).into_owned();
-        let mut lines: Vec<String> = text.lines().rev().map(printable).filter(|line| !line.is_empty()).collect();
-        lines.truncate(QUOTED_LINES);
-        lines.reverse();
+        let lines = self.lines();
+        let lines = &lines[lines.len().saturating_sub(QUOTED_LINES)..];
         match lines.is_empty() {
             true => String::new(),
             false => format!("; its standard error ends with: {}", lines.join(" | ")),
         }
+    }
+
+    /// The lines of the last bytes, without those that are empty.
+    fn lines(&self) -> Vec<String> {
+        let bytes: Vec<u8> = locked(&self.ring).iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(QUOTED_BYTES)..]).into_owned();
+        text.lines().map(printable).filter(|line| !line.is_empty()).collect()
     }
 }
 

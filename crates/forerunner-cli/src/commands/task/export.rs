@@ -1,0 +1,89 @@
+//! Writes tasks as JSON lines, with inputs and outputs.
+
+use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use super::filter::FilterArgs;
+use crate::{
+    cli::ServerArgs,
+    client::Client,
+    commands::fields,
+    output::{Output, count, note},
+    progress,
+};
+
+/// Tasks that are read at the same time.
+const AT_ONCE: usize = 16;
+/// Tasks whose ids are asked for in one call.
+const PAGE: usize = 1_000;
+
+/// Which tasks.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Writes a line for each task that meets the conditions, the oldest first: so an import keeps the order of conversations.
+pub async fn run(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
+    let client = Client::new(&args.server.server)?;
+    let ids = ids(&client, &args.filter.query()?).await?;
+    let bar = progress::bar(ids.len() as u64, "tasks");
+    let mut tasks = stream::iter(ids.into_iter().rev())
+        .map(|id| {
+            let client = client.clone();
+            async move { whole(&client, &id).await }
+        })
+        .buffered(AT_ONCE);
+    let (mut written, mut gone) = (0, 0);
+    while let Some(task) = tasks.try_next().await? {
+        bar.inc(1);
+        match task {
+            Some(task) => {
+                written += 1;
+                out.line(&serde_json::to_string(&task)?)?;
+            }
+            None => gone += 1,
+        }
+    }
+    bar.finish_and_clear();
+    if gone > 0 {
+        note(&format!("{} tasks were removed meanwhile; {} were written", count(gone), count(written)));
+    }
+    Ok(())
+}
+
+/// The ids of all tasks that meet the conditions, the newest first.
+async fn ids(client: &Client, query: &str) -> anyhow::Result<Vec<String>> {
+    let (mut ids, mut place) = (Vec::new(), String::new());
+    loop {
+        let page = client.get(format!("/v1/tasks?limit={PAGE}{query}{place}")).await?;
+        ids.extend(fields::list(&page, "tasks").iter().map(|task| fields::text(task, "id")));
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => place = format!("&cursor={next}"),
+            None => return Ok(ids),
+        }
+    }
+}
+
+/// A task with its attempts, if there is more to tell of them than the task does; none if it was removed meanwhile.
+async fn whole(client: &Client, id: &str) -> anyhow::Result<Option<Value>> {
+    let mut task = match client.get(format!("/v1/tasks/{id}")).await {
+        Ok(task) => task,
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let attempt = task.get("attempt").and_then(Value::as_u64).unwrap_or(0);
+    if attempt > 1 || fields::at(&task, "error").is_some() {
+        let attempts = client.get(format!("/v1/tasks/{id}/attempts")).await?;
+        task["attempts"] = attempts.get("attempts").cloned().unwrap_or_default();
+    }
+    Ok(Some(task))
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<crate::client::Problem>().is_some_and(|problem| problem.is("no-task"))
+}

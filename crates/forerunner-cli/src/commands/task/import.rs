@@ -1,0 +1,225 @@
+//! Submits exported tasks that wait, under keys that make the command repeatable.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::ServerArgs,
+    client::{Call, Client, encode},
+    commands::fields,
+    exit::Usage,
+    output::{Output, count, pairs},
+    progress,
+};
+
+/// Most tasks, and most bytes, that are sent together.
+const MOST_TASKS: usize = 500;
+const MOST_BYTES: usize = 4 << 20;
+/// How often in a row a full queue may take nothing.
+const MOST_WAITS: u32 = 60;
+/// Fields of an exported task that a submission has as well.
+const SAME: [&str; 7] = ["input", "context", "priority", "deadline", "timeout", "max_attempts", "labels"];
+
+/// Which file.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What `task export` wrote; - for standard input.
+    #[arg(value_name = "FILE|-")]
+    file: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A task on its way.
+struct Line {
+    number: usize,
+    pool: String,
+    text: String,
+}
+
+/// What became of the lines.
+#[derive(Default)]
+struct Total {
+    accepted: u64,
+    known: u64,
+    ended: u64,
+    running: u64,
+    refused: Vec<Value>,
+}
+
+/// Submits the tasks of a file that wait, in its order.
+pub async fn run(args: &ImportArgs, out: &Output) -> anyhow::Result<()> {
+    let client = Client::new(&args.server.server)?;
+    let reader: Box<dyn BufRead> = match args.file.as_str() {
+        "-" => Box::new(BufReader::new(std::io::stdin())),
+        path => Box::new(BufReader::new(File::open(path).map_err(|error| Usage(format!("{path}: {error}")))?)),
+    };
+    let bar = progress::counter("accepted");
+    let (mut total, mut batch) = (Total::default(), Vec::<Line>::new());
+    for (index, text) in reader.lines().enumerate() {
+        let text = text.with_context(|| format!("line {} could not be read", index + 1))?;
+        let Some(line) = read(index + 1, &text, &mut total)? else { continue };
+        let bytes: usize = batch.iter().map(|line| line.text.len()).sum();
+        let is_other = batch.first().is_some_and(|first| first.pool != line.pool);
+        if is_other || batch.len() >= MOST_TASKS || bytes + line.text.len() > MOST_BYTES {
+            send(&client, std::mem::take(&mut batch), &mut total).await?;
+            bar.set_position(total.accepted);
+        }
+        batch.push(line);
+    }
+    send(&client, batch, &mut total).await?;
+    bar.finish_and_clear();
+    out.show(&total.json(), || total.render())?;
+    anyhow::ensure!(total.refused.is_empty(), "{} tasks were refused", count(total.refused.len() as u64));
+    Ok(())
+}
+
+/// Reads a line; none if it is of a task that does not wait.
+fn read(number: usize, text: &str, total: &mut Total) -> anyhow::Result<Option<Line>> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let task: Value =
+        serde_json::from_str(text).map_err(|error| Usage(format!("line {number} is no JSON: {error}")))?;
+    let (Some(id), Some(pool), Some(state)) = (text_of(&task, "id"), text_of(&task, "pool"), text_of(&task, "state"))
+    else {
+        return Err(Usage(format!("line {number} is no exported task: it needs id, pool and state")).into());
+    };
+    match state {
+        "scheduled" | "queued" => Ok(Some(Line { number, pool: pool.to_owned(), text: submission(&task, id) })),
+        "running" => {
+            total.running += 1;
+            Ok(None)
+        }
+        _ => {
+            total.ended += 1;
+            Ok(None)
+        }
+    }
+}
+
+fn text_of<'a>(task: &'a Value, name: &str) -> Option<&'a str> {
+    task.get(name).and_then(Value::as_str)
+}
+
+/// The submission that makes the same task: under its own key, or under one made of its id.
+fn submission(task: &Value, id: &str) -> String {
+    let mut body = Map::new();
+    for name in SAME {
+        if let Some(value) = fields::at(task, name) {
+            body.insert(name.to_owned(), value.clone());
+        }
+    }
+    body.entry("input").or_insert(Value::Null);
+    // What waits for a retry goes first in its conversation, so it waits no longer.
+    let is_delayed = text_of(task, "state") == Some("scheduled") && task.get("attempt") == Some(&json!(0));
+    if let Some(run_at) = fields::at(task, "run_at").filter(|_| is_delayed) {
+        body.insert("run_at".to_owned(), run_at.clone());
+    }
+    let key = text_of(task, "idempotency_key").map_or_else(|| format!("import-{id}"), str::to_owned);
+    body.insert("idempotency_key".to_owned(), json!(key));
+    Value::Object(body).to_string()
+}
+
+/// Sends lines of one pool until each was accepted or refused: a full queue is waited for.
+async fn send(client: &Client, mut lines: Vec<Line>, total: &mut Total) -> anyhow::Result<()> {
+    let mut waits = 0;
+    while let Some(first) = lines.first() {
+        let (place, path) = (first.number, format!("/v1/pools/{}/tasks:batch", encode(&first.pool)));
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        let call = Call::post(path).json_text(format!("{{\"tasks\":[{}]}}", texts.join(",")));
+        let again = || format!("from line {place} on nothing is known to be imported; the command can be repeated");
+        let answer = client.send(call).await.with_context(again)?;
+        let (mut later, mut wait) = (Vec::new(), 0);
+        let before = total.accepted;
+        for (line, result) in lines.into_iter().zip(fields::list(&answer, "results")) {
+            let problem = result.get("problem");
+            match problem.and_then(|problem| problem.get("retry_after_s")).and_then(Value::as_u64) {
+                Some(secs) => {
+                    wait = wait.max(secs);
+                    later.push(line);
+                }
+                None => total.note(line.number, result, problem),
+            }
+        }
+        waits = if total.accepted > before { 0 } else { waits + 1 };
+        anyhow::ensure!(waits < MOST_WAITS || later.is_empty(), "{}", again());
+        if !later.is_empty() {
+            tokio::time::sleep(Duration::from_secs(wait.clamp(1, 5))).await;
+        }
+        lines = later;
+    }
+    Ok(())
+}
+
+impl Total {
+    fn note(&mut self, line: usize, result: &Value, problem: Option<&Value>) {
+        match problem {
+            None => {
+                self.accepted += 1;
+                self.known += u64::from(result["replayed"] == true);
+            }
+            Some(problem) => self.refused.push(json!({ "line": line, "problem": problem })),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Self { accepted, known, ended, running, refused } = self;
+        json!({ "accepted": accepted, "known": known, "ended": ended, "running": running, "refused": refused })
+    }
+
+    fn render(&self) -> String {
+        let left_out = [("left out, ended", self.ended), ("left out, running", self.running)];
+        let rows = [("accepted", self.accepted), ("of them known before", self.known)].into_iter().chain(left_out);
+        let mut text = pairs(rows.map(|(name, number)| (name, count(number))));
+        for refused in &self.refused {
+            text.push_str(&format!(
+                "\nline {} refused: {}",
+                fields::text(refused, "line"),
+                fields::text(refused, "problem.detail")
+            ));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_waits_becomes_a_submission_under_a_key_and_others_are_left_out() {
+        let mut total = Total::default();
+        let mut line = |task: Value| read(1, &task.to_string(), &mut total).unwrap().map(|line| line.text);
+        let task = json!({
+            "id": "0199-x", "pool": "coder", "state": "scheduled", "attempt": 0, "input": { "a": 1 }, "priority": 4,
+            "run_at": "2100-01-01T00:00:00Z", "submitted_at": "2026-01-31T12:00:00Z", "labels": { "b": "c" },
+        });
+        let text = line(task.clone()).unwrap();
+        let body: Value = serde_json::from_str(&text).unwrap();
+        let expected = json!({
+            "input": { "a": 1 }, "priority": 4, "labels": { "b": "c" }, "run_at": "2100-01-01T00:00:00Z",
+            "idempotency_key": "import-0199-x",
+        });
+        assert_eq!(body, expected);
+        let mut keyed = task.clone();
+        (keyed["idempotency_key"], keyed["attempt"]) = (json!("k"), json!(2));
+        let body: Value = serde_json::from_str(&line(keyed).unwrap()).unwrap();
+        assert_eq!((&body["idempotency_key"], body.get("run_at")), (&json!("k"), None));
+        for state in ["running", "succeeded", "dead"] {
+            let mut other = task.clone();
+            other["state"] = json!(state);
+            assert_eq!(line(other), None);
+        }
+        assert_eq!((total.running, total.ended), (1, 2));
+        let fault = read(7, "{\"id\": 1}", &mut Total::default()).err().unwrap().to_string();
+        assert!(fault.contains("line 7 is no exported task"), "{fault}");
+    }
+}

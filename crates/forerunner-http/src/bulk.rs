@@ -1,0 +1,193 @@
+//! Cancel, retry and delete many tasks at once.
+
+use actix_web::HttpResponse;
+use forerunner_core::{TaskId, TaskState, Timestamp};
+use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK};
+use forerunner_store::{BulkAction, TaskFilter};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    api::Api,
+    body::JsonBody,
+    error::Problem,
+    filter::{BulkBody, window},
+    json, problems, query,
+};
+
+type Answer = Result<HttpResponse, Problem>;
+
+pub(crate) async fn cancel(api: Api, body: JsonBody) -> Answer {
+    run(&api, BulkAction::Cancel, &body).await
+}
+
+pub(crate) async fn retry(api: Api, body: JsonBody) -> Answer {
+    run(&api, BulkAction::Retry, &body).await
+}
+
+pub(crate) async fn delete(api: Api, body: JsonBody) -> Answer {
+    run(&api, BulkAction::Delete, &body).await
+}
+
+async fn run(api: &Api, action: BulkAction, body: &JsonBody) -> Answer {
+    let asked: BulkBody = json::parse(&body.bytes)?;
+    let request = request(action, &asked, api.handle().time())?;
+    let report = api.handle().bulk(request).await?;
+    Ok(json::ok(&BulkView::of(action, asked.dry_run.unwrap_or(false), &report)))
+}
+
+fn request(action: BulkAction, asked: &BulkBody, now: Timestamp) -> Result<BulkRequest, Problem> {
+    let place = asked.cursor.as_deref().map(query::after_cursor).transpose()?;
+    let (before, after) = if action == BulkAction::Retry { (None, place) } else { (place, None) };
+    let filter = TaskFilter {
+        pool: asked.pool.clone(),
+        states: asked.states.clone().unwrap_or_default(),
+        context: asked.context.clone(),
+        labels: asked.labels.clone().unwrap_or_default().into_iter().collect(),
+        created: window(&(asked.created_after.clone(), asked.created_before.clone()), now)?,
+        ended: window(&(asked.ended_after.clone(), asked.ended_before.clone()), now)?,
+        due: window(&(asked.due_after.clone(), asked.due_before.clone()), now)?,
+        before,
+        after,
+        oldest_first: false,
+        limit: limit(asked.limit)?,
+    };
+    if filter.matches_all() && asked.all != Some(true) {
+        let detail = format!(
+            "nothing says which tasks to {}; give a condition such as pool, states or labels, or \"all\": true",
+            action.as_str()
+        );
+        return Err(Problem::new(problems::INVALID_VALUE, detail));
+    }
+    Ok(BulkRequest { action, filter, dry_run: asked.dry_run.unwrap_or(false) })
+}
+
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    let refuse = |limit| {
+        Problem::new(
+            problems::INVALID_VALUE,
+            format!("limit {limit} is not valid; use 1 to {MOST_BULK}, or leave it out"),
+        )
+    };
+    match asked {
+        Some(limit) if !(1..=MOST_BULK).contains(&limit) => Err(refuse(limit)),
+        other => Ok(other.unwrap_or(MOST_BULK)),
+    }
+}
+
+/// What an operation on many tasks came to, as far as this call went.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BulkReport)]
+pub(crate) struct BulkView {
+    /// Tasks that met the conditions.
+    matched: usize,
+    /// Tasks that were changed; of a dry run, those that would be.
+    done: usize,
+    /// Those of them that run: they were asked to stop, and end when they have.
+    #[serde(skip_serializing_if = "is_zero")]
+    stopping: usize,
+    /// Tasks that were not changed, since their state does not allow it.
+    refused: usize,
+    /// Why, for each such state.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<ReasonView>,
+    /// Tasks that went away meanwhile.
+    #[serde(skip_serializing_if = "is_zero")]
+    gone: usize,
+    /// Whether nothing was changed.
+    dry_run: bool,
+    /// Where to go on: send it as `cursor`. Left out when all tasks were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next: Option<String>,
+}
+
+/// Why tasks in one state were not changed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BulkReason)]
+struct ReasonView {
+    /// The state they are in.
+    state: TaskState,
+    /// How many.
+    count: usize,
+    /// Why, and what to do.
+    reason: &'static str,
+    /// One of them.
+    example: TaskId,
+}
+
+impl BulkView {
+    fn of(action: BulkAction, dry_run: bool, report: &BulkReport) -> Self {
+        let reasons = report.refused.iter().map(|(state, (count, example))| ReasonView {
+            state: *state,
+            count: *count,
+            reason: reason(action, *state),
+            example: *example,
+        });
+        Self {
+            matched: report.matched,
+            done: report.done,
+            stopping: report.stopping,
+            refused: report.refused.values().map(|(count, _)| count).sum(),
+            reasons: reasons.collect(),
+            gone: report.gone,
+            dry_run,
+            next: report.next.map(query::cursor),
+        }
+    }
+}
+
+const fn reason(action: BulkAction, state: TaskState) -> &'static str {
+    match (action, state) {
+        (BulkAction::Cancel, _) => "it has ended",
+        (BulkAction::Retry, TaskState::Succeeded) => "it has succeeded",
+        (BulkAction::Retry, _) => "it has not ended",
+        (BulkAction::Delete, _) => "it has not ended; cancel it first",
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<BulkRequest, Problem> {
+        request(BulkAction::Cancel, &json::parse(body.as_bytes())?, Timestamp::from_micros(9_000_000_000))
+    }
+
+    #[test]
+    fn all_tasks_are_meant_only_where_that_is_said() {
+        for nothing in
+            ["{}", r#"{"dry_run": true}"#, r#"{"states": [], "labels": {}, "all": false}"#, r#"{"pool": null}"#]
+        {
+            let problem = read(nothing).unwrap_err().to_string();
+            assert!(problem.contains("which tasks to cancel") && problem.contains("\"all\": true"), "{problem}");
+        }
+        assert!(read(r#"{"all": true}"#).unwrap().filter.matches_all());
+        assert!(!read(r#"{"pool": "coder"}"#).unwrap().filter.matches_all());
+    }
+
+    #[test]
+    fn conditions_are_read_with_times_and_ages() {
+        let asked =
+            read(r#"{"states": ["queued", "running"], "labels": {"a": "1", "b": "2"}, "created_before": "1h"}"#);
+        let filter = asked.unwrap().filter;
+        assert_eq!((filter.states.len(), filter.labels.len(), filter.limit), (2, 2, MOST_BULK));
+        assert_eq!(filter.created.before, Some(Timestamp::from_micros(5_400_000_000)));
+        for (body, word) in [
+            (r#"{"states": ["done"]}"#, "done"),
+            (r#"{"pool": "coder", "limit": 0}"#, "limit 0"),
+            (r#"{"pool": "coder", "ended_after": "soon"}"#, "how long ago"),
+            (r#"{"pool": "coder", "due_after": "1h", "due_before": "2h"}"#, "empty"),
+            (r#"{"pool": "coder", "cursor": "x"}"#, "cursor"),
+            (r#"{"pol": "coder"}"#, "did you mean `pool`"),
+        ] {
+            let problem = read(body).unwrap_err().to_string();
+            assert!(problem.contains(word), "{body}: {problem}");
+        }
+    }
+}

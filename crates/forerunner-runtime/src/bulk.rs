@@ -1,0 +1,245 @@
+//! One operation on many tasks, one batch after another.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use forerunner_core::{AttemptRecord, Task, TaskId, TaskState, Timestamp};
+use forerunner_store::{BulkAction, BulkOutcome, Mismatch, TaskChange, TaskFilter};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    Error, Handle,
+    queue::messages::{BulkDone, StopCancelled, Update},
+};
+
+/// Tasks that are changed in one transaction: few enough that nothing waits long behind them.
+const BATCH: usize = 500;
+/// Tasks that a dry run looks at together.
+const LOOK: usize = 10_000;
+/// Most tasks of one call.
+pub const MOST_BULK: usize = 10_000;
+/// How long one call goes on; what is left is for the next call.
+const BUDGET: Duration = Duration::from_secs(5);
+
+/// What to do to which tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkRequest {
+    /// What to do.
+    pub action: BulkAction,
+    /// To which tasks. Without states, those that the action is meant for: to cancel, tasks that have not ended; to retry,
+    /// those that are failed or dead; to delete, those that have ended.
+    pub filter: TaskFilter,
+    /// Change nothing, and say what would be done.
+    pub dry_run: bool,
+}
+
+/// What an operation on many tasks came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BulkReport {
+    /// Tasks that met the filter.
+    pub matched: usize,
+    /// Tasks that were changed, or would be.
+    pub done: usize,
+    /// Tasks that run and were asked to stop; they are among those done.
+    pub stopping: usize,
+    /// Tasks that were not changed, by the state that did not allow it: how many, and one of them.
+    pub refused: BTreeMap<TaskState, (usize, TaskId)>,
+    /// Tasks that went away meanwhile.
+    pub gone: usize,
+    /// The last task that was looked at, if more may follow.
+    pub next: Option<TaskId>,
+}
+
+impl BulkRequest {
+    /// Completes the filter: the states that the action is meant for, and the order in which it goes.
+    fn completed(&self) -> TaskFilter {
+        let mut filter = self.filter.clone();
+        if filter.states.is_empty() {
+            let is_meant = |state: &TaskState| match self.action {
+                BulkAction::Retry => matches!(state, TaskState::Failed | TaskState::Dead),
+                action => action.applies_to(*state),
+            };
+            filter.states = TaskState::ALL.into_iter().filter(is_meant).collect();
+        }
+        // Tasks of a conversation come back in their order, and end in the opposite one, so that none begins meanwhile.
+        filter.oldest_first = self.action == BulkAction::Retry;
+        filter.limit = filter.limit.clamp(1, MOST_BULK);
+        filter
+    }
+}
+
+impl BulkReport {
+    fn note_refused(&mut self, task: TaskId, state: TaskState) {
+        self.refused.entry(state).or_insert((0, task)).0 += 1;
+    }
+
+    fn add(&mut self, outcome: &BulkOutcome) {
+        for changed in outcome.pools.values() {
+            self.done += changed.done.len() + changed.stopping.len();
+            self.stopping += changed.stopping.len();
+        }
+        for (task, state) in &outcome.refused {
+            self.note_refused(*task, *state);
+        }
+        self.gone += outcome.gone.len();
+    }
+
+    fn add_dry(&mut self, action: BulkAction, found: &[(TaskId, TaskState)]) {
+        for (task, state) in found {
+            match action.applies_to(*state) {
+                true => self.done += 1,
+                false => self.note_refused(*task, *state),
+            }
+            self.stopping += usize::from(action == BulkAction::Cancel && *state == TaskState::Running);
+        }
+    }
+}
+
+impl Handle {
+    /// Returns the time by this node.
+    pub fn time(&self) -> Timestamp {
+        self.shared.deps.now()
+    }
+
+    /// Does the same to all tasks that meet a filter: to at most `filter.limit` of them and for a few seconds, then it
+    /// answers with the place to go on from ([`BulkReport::next`], as `filter.before`, or `filter.after` for retries).
+    ///
+    /// Tasks are changed in batches, each in one transaction, and other work goes on in between. What a batch has done stays
+    /// done if the caller goes away.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn bulk(&self, request: BulkRequest) -> Result<BulkReport, Error> {
+        let (mut filter, begun) = (request.completed(), Instant::now());
+        let (mut left, batch) = (filter.limit, if request.dry_run { LOOK } else { BATCH });
+        let mut report = BulkReport::default();
+        while left > 0 && begun.elapsed() < BUDGET {
+            filter.limit = left.min(batch);
+            let found = self.shared.deps.store.select(filter.clone()).await?;
+            let Some((last, _)) = found.last().copied() else {
+                report.next = None;
+                break;
+            };
+            let is_all = found.len() < filter.limit;
+            left -= found.len();
+            report.matched += found.len();
+            if request.dry_run {
+                report.add_dry(request.action, &found);
+            } else {
+                let ids = found.into_iter().map(|(task, _)| task).collect();
+                report.add(&self.change(request.action, ids).await?);
+            }
+            report.next = (!is_all).then_some(last);
+            if is_all {
+                break;
+            }
+            let place = if filter.oldest_first { &mut filter.after } else { &mut filter.before };
+            *place = Some(last);
+        }
+        Ok(report)
+    }
+
+    /// Removes a task that has ended, with all that is kept of it.
+    ///
+    /// # Errors
+    /// [`Mismatch::NoTask`]; [`Mismatch::WrongState`] for a task that has not ended; [`Error::Store`].
+    pub async fn delete(&self, id: TaskId) -> Result<(), Error> {
+        let outcome = self.change(BulkAction::Delete, vec![id]).await?;
+        match (outcome.gone.first(), outcome.refused.first()) {
+            (Some(_), _) => Err(Mismatch::NoTask { task: id }.into()),
+            (_, Some((task, state))) => {
+                Err(Mismatch::WrongState { task: *task, state: *state, wish: "deleted; cancel it first" }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads how the attempts of a task went: those that did not succeed, the newest 10 of them, and the one that runs or
+    /// succeeded.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
+        let task = self.task(id).await?;
+        let mut attempts = self.shared.deps.store.attempts(id).await?.unwrap_or_default();
+        if let (TaskState::Running | TaskState::Succeeded, Some(started_at)) = (task.state, task.started_at) {
+            let Task { attempt, agent, node, .. } = task;
+            let (outcome, ended_at) = (task.state.into(), task.finished_at);
+            attempts.push(AttemptRecord {
+                attempt,
+                outcome,
+                started_at,
+                ended_at,
+                agent,
+                node,
+                error: None,
+                log: None,
+            });
+        }
+        Ok(attempts)
+    }
+
+    /// Changes the priority or the time of a task that waits.
+    ///
+    /// # Errors
+    /// As [`Handle::task`]; [`Mismatch::WrongState`] for a task that runs or has ended.
+    pub async fn update(&self, id: TaskId, change: TaskChange) -> Result<Task, Error> {
+        let task = self.task(id).await?;
+        let entry = self.entry(task.pool.as_str())?;
+        let (reply, answer) = oneshot::channel();
+        entry.queue.do_send(Update { task: id, change, reply });
+        answer.await.map_err(|_| Error::Unknown { pool: task.pool })?
+    }
+
+    /// Changes one batch and tells the queues. It comes to its end also if nobody waits for it.
+    async fn change(&self, action: BulkAction, tasks: Vec<TaskId>) -> Result<BulkOutcome, Error> {
+        let handle = self.clone();
+        let work = tokio::spawn(async move {
+            let now = handle.time();
+            let outcome = handle.shared.deps.store.bulk(action, tasks, now).await?;
+            handle.tell_queues(action, &outcome);
+            Ok::<_, Error>(outcome)
+        });
+        work.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    fn tell_queues(&self, action: BulkAction, outcome: &BulkOutcome) {
+        for (pool, changed) in &outcome.pools {
+            if action == BulkAction::Delete {
+                changed.done.iter().for_each(|task| self.shared.deps.watch.forget(*task));
+                continue;
+            }
+            // A pool that left the configuration has no queue here.
+            let Some(entry) = self.shared.pools.get(pool) else { continue };
+            entry.queue.do_send(BulkDone { action, tasks: changed.done.clone(), claimable: changed.claimable });
+            if !changed.stopping.is_empty() {
+                entry.queue.do_send(StopCancelled(Arc::new(changed.stopping.clone())));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(action: BulkAction, states: &[TaskState]) -> TaskFilter {
+        let filter = TaskFilter { states: states.to_vec(), limit: 99_999, ..TaskFilter::default() };
+        BulkRequest { action, filter, dry_run: false }.completed()
+    }
+
+    #[test]
+    fn an_action_is_for_the_tasks_it_is_meant_for_unless_states_are_named() {
+        use TaskState::{Cancelled, Dead, Failed, Queued, Running, Scheduled};
+        assert_eq!(request(BulkAction::Cancel, &[]).states, [Scheduled, Queued, Running]);
+        assert_eq!(request(BulkAction::Retry, &[]).states, [Failed, Dead]);
+        assert_eq!(request(BulkAction::Delete, &[]).states.len(), 5);
+        assert_eq!(request(BulkAction::Retry, &[Cancelled]).states, [Cancelled]);
+    }
+
+    #[test]
+    fn retries_go_from_the_oldest_task_on_and_a_call_is_bounded() {
+        assert!(request(BulkAction::Retry, &[]).oldest_first);
+        assert!(!request(BulkAction::Cancel, &[]).oldest_first);
+        assert_eq!(request(BulkAction::Delete, &[]).limit, MOST_BULK);
+    }
+}
