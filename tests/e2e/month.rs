@@ -25,7 +25,7 @@ async fn many_tasks_are_cancelled_sent_back_deleted_and_moved_to_another_store()
     ask(&["submit", "work", "--count", "40", "--label", "batch=a"]).await;
     ask(&["submit", "work", "--input", "\"kept\"", "--label", "batch=b", "--idempotency-key", "k"]).await;
 
-    run(&site, &service, &["task", "cancel"]).await.ended(2);
+    drop(run(&site, &service, &["task", "cancel"]).await.ended(2));
     let look = ask(&["task", "cancel", "--label", "batch=a", "--dry-run"]).await;
     assert_eq!((&look["matched"], &look["done"], &look["dry_run"]), (&json!(40), &json!(40), &json!(true)));
     assert_eq!(ask(&["task", "cancel", "--label", "batch=a"]).await["done"], 40);
@@ -73,7 +73,7 @@ async fn why_a_task_failed_is_told_attempt_by_attempt_with_the_last_lines_of_its
     let service = site.serve().await;
     let task = json(&site, &service, &["submit", "broken", "--input", "1", "--max-attempts", "3"]).await;
     let id = task["id"].as_str().expect("an id");
-    run(&site, &service, &["task", "watch", id]).await.ended(1);
+    drop(run(&site, &service, &["task", "watch", id]).await.ended(1));
     let attempts = json(&site, &service, &["task", "attempts", id]).await["attempts"].clone();
     let told: Vec<_> =
         attempts.as_array().into_iter().flatten().map(|one| (&one["attempt"], &one["outcome"])).collect();
@@ -102,12 +102,12 @@ async fn a_delayed_task_is_moved_run_at_once_and_removed() {
     let id = task["id"].as_str().expect("an id");
     let moved = json(&site, &service, &["task", "update", id, "--priority", "9", "--run-at", "1h"]).await;
     assert_eq!((&moved["priority"], &moved["state"]), (&json!(9), &json!("scheduled")));
-    run(&site, &service, &["task", "delete", id]).await.ended(1);
+    drop(run(&site, &service, &["task", "delete", id]).await.ended(1));
     json(&site, &service, &["task", "run-now", id]).await;
-    run(&site, &service, &["task", "watch", id]).await.ended(0);
+    drop(run(&site, &service, &["task", "watch", id]).await.ended(0));
     json(&site, &service, &["task", "delete", id]).await;
-    run(&site, &service, &["task", "get", id]).await.ended(1);
-    run(&site, &service, &["task", "update", id]).await.ended(2);
+    drop(run(&site, &service, &["task", "get", id]).await.ended(1));
+    drop(run(&site, &service, &["task", "update", id]).await.ended(2));
     assert_eq!(service.stop(SOON).await, 0);
     site.empty(SOON).await;
 }
