@@ -29,7 +29,8 @@ pub struct Stage {
 
 /// Returns the pool's settings: all defaults but the size, and how long an agent takes to start.
 pub fn settings(cold_start: Duration) -> PoolSettings {
-    PoolSettings { min: 1, max: 200, cold_start, ..PoolSettings::default() }
+    // The agents of the demo sleep while they start: many at once cost nothing.
+    PoolSettings { min: 1, max: 200, max_starting: 200, cold_start, ..PoolSettings::default() }
 }
 
 impl Stage {

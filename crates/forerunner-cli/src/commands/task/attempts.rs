@@ -14,7 +14,7 @@ use crate::{
 pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&server.server)?;
     let task = client.get(path(id, "")?).await?;
-    let attempts = if out.is_json() { Value::Null } else { client.get(path(id, "/attempts")?).await? };
+    let attempts = if out.is_json() { Value::Null } else { client.get(path(id, "/attempts")?).await?.into_values() };
     out.show(&task, || {
         let is_plain = fields::list(&attempts, "attempts").iter().all(|one| fields::at(one, "error").is_none());
         let rest = if is_plain { String::new() } else { format!("\n\n{}", render_list(&attempts)) };

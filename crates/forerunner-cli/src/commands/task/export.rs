@@ -44,7 +44,7 @@ pub async fn run(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
         match task {
             Some(task) => {
                 written += 1;
-                out.line(&serde_json::to_string(&task)?)?;
+                out.file(&task)?;
             }
             None => gone += 1,
         }
@@ -69,19 +69,22 @@ async fn ids(client: &Client, query: &str) -> anyhow::Result<Vec<String>> {
     }
 }
 
-/// A task with its attempts, if there is more to tell of them than the task does; none if it was removed meanwhile.
-async fn whole(client: &Client, id: &str) -> anyhow::Result<Option<Value>> {
-    let mut task = match client.get(format!("/v1/tasks/{id}")).await {
+/// A task as a line, with its attempts if there is more to tell of them than the task does; none if it was removed meanwhile.
+/// What the service wrote stays as it is: no number changes.
+async fn whole(client: &Client, id: &str) -> anyhow::Result<Option<String>> {
+    let task = match client.get(format!("/v1/tasks/{id}")).await {
         Ok(task) => task,
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let attempt = task.get("attempt").and_then(Value::as_u64).unwrap_or(0);
-    if attempt > 1 || fields::at(&task, "error").is_some() {
-        let attempts = client.get(format!("/v1/tasks/{id}/attempts")).await?;
-        task["attempts"] = attempts.get("attempts").cloned().unwrap_or_default();
+    if attempt <= 1 && fields::at(&task, "error").is_none() {
+        return Ok(Some(serde_json::to_string(&task)?));
     }
-    Ok(Some(task))
+    let attempts = client.get(format!("/v1/tasks/{id}/attempts")).await?;
+    let mut members = task.members();
+    members.extend(attempts.members().into_iter().filter(|(name, _)| name == "attempts"));
+    Ok(Some(serde_json::to_string(&members)?))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {

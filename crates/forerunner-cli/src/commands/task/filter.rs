@@ -5,7 +5,7 @@ use forerunner_core::{Clock, TaskState, parse_time};
 use forerunner_runtime::SystemClock;
 use serde_json::{Map, Value, json};
 
-use crate::{client::encode, exit::Usage};
+use crate::{client::encode, commands::label::Label, exit::Usage};
 
 /// Conditions, all of which a task has to meet.
 #[derive(Debug, Default, Args)]
@@ -96,7 +96,7 @@ impl FilterArgs {
             put("context", json!(context));
         }
         if !self.label.is_empty() {
-            put("labels", Value::Object(self.labels()?));
+            put("labels", Value::Object(self.labels()));
         }
         for (name, at) in self.instants()? {
             put(name, json!(at));
@@ -104,12 +104,8 @@ impl FilterArgs {
         Ok(body)
     }
 
-    fn labels(&self) -> anyhow::Result<Map<String, Value>> {
-        let read = self.label.iter().map(|label| match label.split_once('=') {
-            Some((key, value)) => Ok((key.to_owned(), json!(value))),
-            None => Err(Usage(format!("label `{label}` is not valid; write it as KEY=VALUE")).into()),
-        });
-        read.collect()
+    fn labels(&self) -> Map<String, Value> {
+        self.label.iter().map(|label| (label.key.clone(), json!(label.value))).collect()
     }
 }
 
@@ -120,7 +116,7 @@ mod tests {
     fn filter() -> FilterArgs {
         FilterArgs {
             state: vec!["dead".to_owned(), "failed".to_owned()],
-            label: vec!["team=a b".to_owned(), "n=1".to_owned()],
+            label: ["team=a b", "n=1"].map(|label| label.parse().expect("a label")).to_vec(),
             ended_after: Some("2026-11-27T10:00:00Z".to_owned()),
             ..FilterArgs::default()
         }
@@ -145,8 +141,8 @@ mod tests {
         let soon = FilterArgs { due_before: Some("soon".to_owned()), ..FilterArgs::default() };
         let error = soon.query().unwrap_err().to_string();
         assert!(error.contains("--due-before") && error.contains("2h"), "{error}");
-        let bare = FilterArgs { label: vec!["team".to_owned()], ..FilterArgs::default() };
-        assert!(bare.body().unwrap_err().to_string().contains("KEY=VALUE"));
+        let bare = "team".parse::<Label>().unwrap_err().to_string();
+        assert!(bare.contains("KEY=VALUE"), "{bare}");
         assert!(FilterArgs::default().is_empty() && !filter().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Submits exported tasks that wait, under keys that make the command repeatable.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader},
     time::Duration,
@@ -8,7 +9,10 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     cli::ServerArgs,
@@ -36,6 +40,9 @@ pub struct ImportArgs {
     #[command(flatten)]
     server: ServerArgs,
 }
+
+/// The members of an exported task, as they were written: no number changes.
+type Members = BTreeMap<String, Box<RawValue>>;
 
 /// A task on its way.
 struct Line {
@@ -86,14 +93,14 @@ fn read(number: usize, text: &str, total: &mut Total) -> anyhow::Result<Option<L
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let task: Value =
-        serde_json::from_str(text).map_err(|error| Usage(format!("line {number} is no JSON: {error}")))?;
+    let task: Members = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|error| Usage(format!("line {number} is no JSON object: {error}")))?;
     let (Some(id), Some(pool), Some(state)) = (text_of(&task, "id"), text_of(&task, "pool"), text_of(&task, "state"))
     else {
         return Err(Usage(format!("line {number} is no exported task: it needs id, pool and state")).into());
     };
-    match state {
-        "scheduled" | "queued" => Ok(Some(Line { number, pool: pool.to_owned(), text: submission(&task, id) })),
+    match state.as_str() {
+        "scheduled" | "queued" => Ok(Some(Line { number, pool, text: submission(&task, &id)? })),
         "running" => {
             total.running += 1;
             Ok(None)
@@ -105,27 +112,27 @@ fn read(number: usize, text: &str, total: &mut Total) -> anyhow::Result<Option<L
     }
 }
 
-fn text_of<'a>(task: &'a Value, name: &str) -> Option<&'a str> {
-    task.get(name).and_then(Value::as_str)
+fn text_of(task: &Members, name: &str) -> Option<String> {
+    serde_json::from_str(task.get(name)?.get()).ok()
 }
 
 /// The submission that makes the same task: under its own key, or under one made of its id.
-fn submission(task: &Value, id: &str) -> String {
-    let mut body = Map::new();
-    for name in SAME {
-        if let Some(value) = fields::at(task, name) {
-            body.insert(name.to_owned(), value.clone());
-        }
+fn submission(task: &Members, id: &str) -> anyhow::Result<String> {
+    let given = |name: &str| task.get(name).filter(|value| value.get() != "null").cloned();
+    let mut body: BTreeMap<&str, Box<RawValue>> =
+        SAME.into_iter().filter_map(|name| Some((name, given(name)?))).collect();
+    if !body.contains_key("input") {
+        body.insert("input", to_raw_value(&Value::Null)?);
     }
-    body.entry("input").or_insert(Value::Null);
     // What waits for a retry goes first in its conversation, so it waits no longer.
-    let is_delayed = text_of(task, "state") == Some("scheduled") && task.get("attempt") == Some(&json!(0));
-    if let Some(run_at) = fields::at(task, "run_at").filter(|_| is_delayed) {
-        body.insert("run_at".to_owned(), run_at.clone());
+    let is_delayed = text_of(task, "state").as_deref() == Some("scheduled")
+        && task.get("attempt").is_some_and(|attempt| attempt.get() == "0");
+    if let Some(run_at) = given("run_at").filter(|_| is_delayed) {
+        body.insert("run_at", run_at);
     }
-    let key = text_of(task, "idempotency_key").map_or_else(|| format!("import-{id}"), str::to_owned);
-    body.insert("idempotency_key".to_owned(), json!(key));
-    Value::Object(body).to_string()
+    let key = text_of(task, "idempotency_key").unwrap_or_else(|| format!("import-{id}"));
+    body.insert("idempotency_key", to_raw_value(&key)?);
+    Ok(serde_json::to_string(&body)?)
 }
 
 /// Sends lines of one pool until each was accepted or refused: a full queue is waited for.
@@ -219,6 +226,9 @@ mod tests {
             assert_eq!(line(other), None);
         }
         assert_eq!((total.running, total.ended), (1, 2));
+        let exact = r#"{"id":"x","pool":"p","state":"queued","input":{"wei":1000000000000000000001,"r":1e400}}"#;
+        let text = read(1, exact, &mut Total::default()).unwrap().unwrap().text;
+        assert!(text.contains(r#""input":{"wei":1000000000000000000001,"r":1e400}"#), "{text}");
         let fault = read(7, "{\"id\": 1}", &mut Total::default()).err().unwrap().to_string();
         assert!(fault.contains("line 7 is no exported task"), "{fault}");
     }

@@ -177,7 +177,7 @@ async fn a_bomb_is_named_and_the_agent_replaced() {
     let bomb = "hear(); write(frame(20) + repeated(b'x', 131072) * 256)";
     protocol_error(bomb, "packed a line of more than max_line_bytes = 1048576 bytes").await;
     let lines = r"hear(); write(frame(20) + repeated(b'\n', 131072) * 256)";
-    protocol_error(lines, "wrote a line that is no message").await;
+    protocol_error(lines, "wrote more than 16777216 bytes in one task").await;
     let said = r#"{"jsonrpc":"2.0","method":"later","params":{}}"#;
     let flood = format!("hear(); write(frame(20) + (raw(b'{said}') + repeated(b' ', 131072) + raw(b'\\n')) * 200)");
     protocol_error(&flood, "wrote more than 16777216 bytes in one task").await;
