@@ -31,8 +31,7 @@ fn every_document_is_within_reach_of_the_readme() {
     let mut rest: Vec<PathBuf> = reached.iter().cloned().collect();
     while let Some(page) = rest.pop() {
         let text = read(&page);
-        let next =
-            links(&text).filter_map(|link| Some(page.parent()?.join(link.split('#').next()?).canonicalize().ok()?));
+        let next = links(&text).filter_map(|link| page.parent()?.join(link.split('#').next()?).canonicalize().ok());
         let next = next.filter(|path| path.extension().is_some_and(|end| end == "md"));
         rest.extend(next.filter(|path| reached.insert(path.clone())));
     }
