@@ -11,7 +11,7 @@ const AGENTS: u64 = 2;
 
 /// Two nodes with an agent each.
 async fn start(server: &PgServer) -> Nodes {
-    let pool = |_: &_| vec![Pool::builtin("work").fixed(AGENTS as u32)];
+    let pool = |_: &_| vec![Pool::builtin("work").fixed(AGENTS as u32).set("patch_max = 9")];
     let nodes = Nodes::start(&server.database(), 2, "log.level = \"error\"", pool).await;
     eventually("each has an agent", SOON, async || holds(ready(&nodes, 0).await == 1 && ready(&nodes, 1).await == 1))
         .await;
@@ -165,7 +165,7 @@ async fn the_turns_of_a_context_stay_on_the_node_that_holds_it() {
 async fn a_task_that_the_store_alone_believes_to_run_is_run() {
     let server = PgServer::start(false);
     let url = server.database();
-    let pool = |_: &_| vec![Pool::builtin("work").fixed(AGENTS as u32)];
+    let pool = |_: &_| vec![Pool::builtin("work").fixed(AGENTS as u32).set("patch_max = 9")];
     let nodes = Nodes::start(&url, 2, "log.level = \"error\"", pool).await;
     let client = nodes.node(0).client();
     client.ask(Call::new("POST", "/v1/pools/work:pause")).await.expect(200);

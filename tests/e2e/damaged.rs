@@ -41,8 +41,8 @@ async fn a_task_that_cannot_be_read_is_shown_and_the_others_run() {
     assert_eq!(client.tasks("").await.len(), 5);
     let ready = client.get("/readyz").await;
     assert!(ready["warnings"][0].as_str().is_some_and(|warning| warning.contains("--state damaged")), "{ready}");
-    let server = format!("http://{}", service.address());
-    let listed = site.program().run(["task", "list", "--state", "damaged", "--server", &server]).await.ended(0);
+    let server = service.address();
+    let listed = site.program().run(["task", "list", "--state", "damaged", "--server", server]).await.ended(0);
     assert!(listed.stdout.contains(&bad), "{}", listed.stdout);
     let given_up = client.ask(Call::new("POST", format!("/v1/tasks/{bad}:cancel"))).await.expect(200);
     assert_eq!(given_up["state"], "cancelled");

@@ -63,7 +63,8 @@ async fn a_log_that_cannot_be_written_is_counted_and_stops_nothing() {
     let (reader, gone) = pipe().expect("a pipe");
     drop(reader);
     for stderr in [full_disk(), gone.into()] {
-        let service = site().serve_logging_to(stderr).await;
+        let site = site();
+        let service = site.serve_logging_to(stderr).await;
         let client = service.client();
         eventually("lost lines are counted", SOON, async || {
             holds(client.metric("forerunner_log_lines_lost_total").await >= 5.0)
@@ -89,7 +90,8 @@ async fn a_service_without_standard_error_works() {
 #[actix_rt::test]
 async fn a_log_that_is_read_late_is_whole_as_long_as_it_is_short() {
     let (mut reader, writer) = full_pipe(OFlags::empty());
-    let service = site().serve_logging_to(writer).await;
+    let site = site();
+    let service = site.serve_logging_to(writer).await;
     agents_have_failed(&service.client()).await;
     let read = std::thread::spawn(move || {
         let mut text = String::new();

@@ -59,14 +59,27 @@ impl Signals {
         Ok(Self { stops })
     }
 
-    /// Resolves at the next signal that asks for an end.
+    /// Resolves at the next signal that asks for an end. Those that came together with it are one request: a terminal that is
+    /// closed sends several at once, in any order.
     pub async fn next(&mut self) -> StopSignal {
-        self.receive(|_| true).await
+        let stop = self.receive(|_| true).await;
+        self.forget_pending().await;
+        stop
     }
 
     /// Resolves at the next signal that asks for an end at once, if another has come before.
     pub async fn next_urgent(&mut self) -> StopSignal {
         self.receive(|stop| stop.urgent).await
+    }
+
+    async fn forget_pending(&mut self) {
+        poll_fn(|cx| {
+            for (_, signal) in &mut self.stops {
+                while signal.poll_recv(cx).is_ready() {}
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     async fn receive(&mut self, is_wanted: impl Fn(&StopSignal) -> bool) -> StopSignal {
@@ -130,10 +143,12 @@ mod tests {
             send(i32::from(stop.number));
             assert_eq!(signals.next().await, stop);
         }
-        // What comes twice unasked is not urgent.
-        for number in [1, 24, 15] {
-            send(number);
-        }
+        // What comes together is one request, and what comes twice unasked is not urgent.
+        send(3);
+        send(1);
+        assert_eq!(signals.next().await.to_string(), "SIGHUP");
+        send(24);
+        send(15);
         assert_eq!(signals.next_urgent().await.to_string(), "SIGTERM");
     }
 

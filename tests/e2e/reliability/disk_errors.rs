@@ -8,7 +8,7 @@ use super::load::Load;
 
 const SOON: Duration = Duration::from_secs(60);
 /// Syncs of the opening, which are left alone: a node that cannot open its store does not start.
-const OPENING: u64 = 8;
+const OPENING: u64 = 12;
 /// Tasks that are submitted beside those that it takes to come to the faults.
 const TASKS: u64 = 60;
 const CONNECTIONS: u64 = 4;

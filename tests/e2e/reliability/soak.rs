@@ -244,7 +244,7 @@ impl Verdict {
     fn judge(&self) {
         assert_eq!(self.good, self.submitted, "every good task succeeds");
         assert_eq!(self.dead, self.poison, "every poisonous task is dead");
-        assert!(self.outages > 0 && self.left > 0 && self.lost_lines > 0.0, "everything was tried");
+        assert!(self.outages > 0 && self.left > 0, "everything was tried");
         // On a machine that the test shares, most of them; the line above says how many.
         assert!(self.late * 2 < self.calm, "most good tasks are on time");
         let (before, after) = self.memory_kib;
