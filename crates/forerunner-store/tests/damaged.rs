@@ -121,7 +121,11 @@ impl Lab {
     }
 
     async fn list(&self, state: Option<TaskState>) -> Vec<Task> {
-        self.store().tasks(TaskFilter { state, limit: 100, ..TaskFilter::default() }).await.unwrap().tasks
+        self.store()
+            .tasks(TaskFilter { states: state.into_iter().collect(), limit: 100, ..TaskFilter::default() })
+            .await
+            .unwrap()
+            .tasks
     }
 
     /// The damaged task, as listings show it.

@@ -106,7 +106,11 @@ impl<'a> Lab<'a> {
     }
 
     async fn list(&self, state: Option<TaskState>) -> Vec<Task> {
-        self.store.tasks(TaskFilter { state, limit: 100, ..TaskFilter::default() }).await.unwrap().tasks
+        self.store
+            .tasks(TaskFilter { states: state.into_iter().collect(), limit: 100, ..TaskFilter::default() })
+            .await
+            .unwrap()
+            .tasks
     }
 
     async fn damaged(&self) -> Task {
