@@ -5,7 +5,7 @@ mod throttle;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::IsTerminal,
+    io::{self, IsTerminal},
     panic::{self, PanicHookInfo},
     thread,
 };
@@ -18,8 +18,8 @@ use tracing_subscriber::{EnvFilter, Layer, filter::FilterExt, fmt, layer::Subscr
 use self::throttle::Throttle;
 use crate::{
     config::{LogConfig, LogFormat},
-    line_writer::Watcher,
-    stdio,
+    line_writer::{LineWriter, Watcher},
+    stdio, terminal,
 };
 
 /// Bucket bounds in seconds, from what an in-process agent needs up to an hour: waits, attempts, cold starts.
@@ -44,7 +44,7 @@ pub fn detach() -> anyhow::Result<()> {
 pub fn log(config: &LogConfig) -> anyhow::Result<()> {
     let filter = connection_errors::quieted(&config.level);
     let filter = EnvFilter::try_new(filter).context("log.level was checked with the configuration")?;
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let json = match config.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
@@ -53,12 +53,33 @@ pub fn log(config: &LogConfig) -> anyhow::Result<()> {
     let writer = stdio::detach(WATCHER)?;
     let filter = filter.and(Throttle::new(writer.clone()));
     // An error of the layer itself would be written to standard error directly.
-    let lines = fmt::layer().with_writer(move || writer.clone()).with_ansi(terminal).log_internal_errors(false);
+    let writer = move || -> Box<dyn io::Write> {
+        if terminal { Box::new(TerminalLines(writer.clone())) } else { Box::new(writer.clone()) }
+    };
+    let lines = fmt::layer().with_writer(writer).with_ansi(terminal).log_internal_errors(false);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     let layers = tracing_subscriber::registry().with(lines.with_filter(filter)).with(connection_errors::counter());
     layers.try_init().map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
     panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Lines of the log for a terminal. The formatter escapes control characters. What turns the direction of writing, or is not
+/// seen, is shown as a dot.
+struct TerminalLines(LineWriter);
+
+impl io::Write for TerminalLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let shown = String::from_utf8_lossy(line);
+        let shown =
+            shown.chars().map(|c| if !c.is_control() && terminal::is_hidden(c) { terminal::STAND_IN } else { c });
+        self.0.push(shown.collect::<String>().into_bytes());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The hook of the standard library writes to standard error, where it waits for whoever does not read.

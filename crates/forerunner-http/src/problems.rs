@@ -50,7 +50,7 @@ problem_table! {
     NO_TASK 404 "no-task" "There is no such task"
         "Check the id; ended tasks are removed after their retention.";
     NO_CONTEXT 404 "no-context" "There is no such context"
-        "Check the id and the pool; a context exists once a task of it has succeeded.";
+        "Check the id and the pool; a context exists once a task of it has succeeded and added to it.";
     NO_DECISION 404 "no-decision" "There is no such decision"
         "List the decisions of the pool; only recent ones are kept.";
     METHOD_NOT_ALLOWED 405 "method-not-allowed" "The path does not take this method"

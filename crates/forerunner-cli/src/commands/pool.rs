@@ -10,7 +10,7 @@ use crate::{
     cli::ServerArgs,
     client::{Call, Client, encode},
     exit::Usage,
-    output::{Output, pairs, render, right_from, table},
+    output::{Output, count, pairs, render, right_from, table},
 };
 
 /// A day is replayed once for each share.
@@ -195,7 +195,19 @@ fn render_list(answer: &Value) -> String {
     let header = ["pool", "kind", "state", "size", "wanted", "busy/warm", "depth", "running", "on time"];
     let mut table = table(header, pools.iter().map(row));
     right_from(&mut table, 3);
-    render(&table)
+    let unconfigured = fields::list(answer, "unconfigured").iter().map(render_unconfigured);
+    render(&table) + &unconfigured.collect::<String>()
+}
+
+/// A pool that left the configuration and has tasks.
+fn render_unconfigured(pool: &Value) -> String {
+    let tasks: f64 = ["queued", "scheduled", "running"].into_iter().filter_map(|name| fields::number(pool, name)).sum();
+    let name = fields::text(pool, "name");
+    format!(
+        "\n\n{name} is not in the configuration and has {} unfinished tasks: put it back, or run \
+         `forerunner task cancel --pool {name}`",
+        count(tasks as u64)
+    )
 }
 
 fn warm(pool: &Value) -> u64 {
@@ -361,6 +373,9 @@ mod tests {
 
     #[test]
     fn pools_are_listed_as_a_table() {
+        let left =
+            json!({"pools": [coder()], "unconfigured": [{"name": "old", "queued": 2, "scheduled": 1, "running": 0}]});
+        assert!(render_list(&left).ends_with("old is not in the configuration and has 3 unfinished tasks: put it back, or run `forerunner task cancel --pool old`"));
         insta::assert_snapshot!(render_list(&json!({"pools": [coder()]})), @r"
         POOL   KIND     STATE    SIZE  WANTED  BUSY/WARM  DEPTH  RUNNING  ON TIME
         coder  process  running  2–40       9        6/8      0        6  99.63 %

@@ -78,7 +78,7 @@ async fn serve(mut service: Service, grace: Duration, signals: &mut Signals) -> 
         }
         never = manager.report(&node) => match never {},
     };
-    tracing::info!(%signal, ?grace, "shutting down; a second signal stops at once");
+    tracing::info!(%signal, ?grace, "shutting down; a second SIGTERM, SIGINT or SIGQUIT stops at once");
     tokio::select! {
         clean = service.shutdown(grace) => clean,
         signal = signals.next_urgent() => Err(Forced(signal).into()),
