@@ -52,6 +52,20 @@ const DAMAGE: &[&str] = &[
     "UPDATE tasks SET started_at = 9223372036854775807 WHERE task = ?1",
 ];
 
+/// Claimable tasks of which `ready` and `tasks` tell different things. `?1` is the row of one that waits.
+const DISAGREEMENTS: &[&str] = &[
+    "UPDATE tasks SET priority = 5 WHERE task = ?1",
+    "UPDATE tasks SET priority = 0 WHERE task = ?1",
+    "UPDATE tasks SET due = 0 WHERE task = ?1",
+    "UPDATE tasks SET due = due + 1 WHERE task = ?1",
+    "UPDATE ready SET due = 0 WHERE task = ?1",
+    "UPDATE ready SET due = 9223372036854775807 WHERE task = ?1",
+    "UPDATE ready SET urgency = -9223372036854775807 WHERE task = ?1",
+    "UPDATE ready SET urgency = 255 WHERE task = ?1",
+    "INSERT INTO ready SELECT pool, urgency, due - 1, task, deadline FROM ready WHERE task = ?1",
+    "INSERT INTO ready SELECT pool, 0, due, (SELECT min(task) FROM tasks WHERE state > 1), NULL FROM tasks WHERE task = ?1",
+];
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000 * SECOND + seconds * SECOND)
 }
@@ -331,4 +345,70 @@ async fn a_key_whose_task_cannot_be_read_still_names_that_task() {
     let again = Submission { task: Task { id: id(50), ..task(BAD) }, fingerprint: None };
     let answers = lab.store().enqueue(vec![again]).await.unwrap();
     assert!(matches!(&answers[0], Ok(Enqueued::Known(known)) if known.id == id(BAD)), "{answers:?}");
+}
+
+/// One task that has ended, one that runs, and five that wait, of which `sql` damages the third.
+async fn with_disagreement(sql: &str, new: impl Fn(u128) -> Task) -> Lab {
+    let mut lab = Lab::new();
+    lab.submit([task(6), task(7)]).await;
+    let first = lab.claim(2).await;
+    lab.finish(&first[0]).await;
+    lab.submit((1..=5).map(new)).await;
+    lab.damage(sql, id(BAD));
+    lab
+}
+
+#[tokio::test]
+async fn a_claim_follows_the_tasks_where_their_order_disagrees() {
+    for sql in DISAGREEMENTS {
+        let lab = with_disagreement(sql, task).await;
+        let mut claimed = Vec::new();
+        for limit in [1, 2, 9, 9] {
+            claimed.extend(lab.claim(limit).await.into_iter().map(|task| task.id));
+        }
+        claimed.sort_unstable();
+        assert_eq!(claimed, [1, 2, 3, 4, 5].map(id), "{sql}");
+        let counts = lab.store().counts(pool()).await.unwrap();
+        assert_eq!((counts.of(TaskState::Queued), counts.claimable), (0, 0), "{sql}");
+        assert_eq!(lab.counted().await.there, 0, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_choice_follows_the_tasks_where_their_order_disagrees() {
+    for sql in DISAGREEMENTS {
+        let lab = with_disagreement(sql, task).await;
+        let look = Look { pool: pool(), node: node(), limit: 9, now: at(100) };
+        let mut seen: Vec<_> = lab.store().look(look).await.unwrap().iter().map(|found| found.task).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3, 4, 5].map(id), "{sql}");
+        let claim = Claim { pool: pool(), node: node(), limit: 9, starts: 9, now: at(100), lease_until: at(200) };
+        assert_eq!(lab.store().take(claim, seen).await.unwrap().len(), 5, "{sql}");
+        assert_eq!(lab.claim(9).await, [], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_where_its_order_disagrees() {
+    let lines = [
+        "UPDATE line SET due = due - 1 WHERE task = ?1",
+        "UPDATE line SET due = 9000000000000000 WHERE task = ?1",
+        "UPDATE line SET due = due + 1 WHERE ?1 > 0",
+        "DELETE FROM line WHERE task = (SELECT min(task) FROM line) AND ?1 > 0",
+        "INSERT INTO line SELECT pool, context, 1, 0, (SELECT min(task) FROM tasks WHERE state > 2) FROM line WHERE task = ?1",
+    ];
+    let chat = |number| Task { context: Some(ContextId::new("chat").unwrap()), ..task(number) };
+    for sql in DISAGREEMENTS.iter().chain(&lines) {
+        let lab = with_disagreement(sql, chat).await;
+        let mut done = Vec::new();
+        for _ in 0..5 {
+            let mut claimed = lab.claim(9).await;
+            assert_eq!(claimed.len(), 1, "{sql}: after {done:?}");
+            lab.finish(&claimed[0]).await;
+            done.push(claimed.remove(0).id);
+        }
+        done.sort_unstable();
+        assert_eq!(done, [1, 2, 3, 4, 5].map(id), "{sql}");
+        assert_eq!(lab.claim(9).await, [], "{sql}");
+    }
 }
