@@ -7,8 +7,8 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_store::{
-    Cancelled, Claim, DamagedTasks, Enqueued, Look, Mismatch, Rescue, Settlement, SqliteOptions, SqliteStore, Store,
-    Submission, TaskFilter,
+    Cancelled, Claim, ContextCommit, DamagedTasks, Enqueued, Look, Mismatch, Rescue, Settlement, SqliteOptions,
+    SqliteStore, Store, Submission, TaskFilter, born_of,
 };
 use tempfile::TempDir;
 
@@ -34,8 +34,11 @@ const DAMAGE: &[&str] = &[
     "DELETE FROM inputs WHERE task = ?1",
     "UPDATE tasks SET attempt = -1 WHERE task = ?1",
     "UPDATE tasks SET attempt = 4294967296 WHERE task = ?1",
+    "UPDATE tasks SET attempt = 4294967295 WHERE task = ?1",
     "UPDATE tasks SET crashes = -1 WHERE task = ?1",
+    "UPDATE tasks SET crashes = 4294967295 WHERE task = ?1",
     "UPDATE tasks SET epoch = -1 WHERE task = ?1",
+    "UPDATE tasks SET epoch = 9223372036854775807 WHERE task = ?1",
     "UPDATE tasks SET context = '' WHERE task = ?1",
     "UPDATE tasks SET context = CAST(x'ff' AS TEXT) WHERE task = ?1",
     "UPDATE tasks SET priority = 77 WHERE task = ?1",
@@ -153,6 +156,24 @@ impl Lab {
     async fn counted(&self) -> DamagedTasks {
         self.store().check().await.unwrap();
         self.store().damaged()
+    }
+
+    /// Ends a task, which leaves a version of its context.
+    async fn finish_turn(&self, task: &Task) -> bool {
+        let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
+        let commit = ContextCommit {
+            context: task.context.clone().unwrap(),
+            born: if task.context_version == 0 { born_of(task.id) } else { task.context_born },
+            parent_version: task.context_version,
+            frame: vec![1],
+            full: task.context_version == 0,
+            size_bytes: 1,
+            items: 1,
+            pieces: Vec::new(),
+        };
+        let (task, epoch, context) = (task.id, task.epoch, Some(commit));
+        let settlement = Settlement { task, epoch, now: at(101), next, context, context_cost: None, started: None };
+        self.store().settle(vec![settlement]).await.unwrap().remove(0).is_ok()
     }
 
     async fn finish(&self, task: &Task) {
@@ -410,5 +431,30 @@ async fn a_conversation_goes_on_where_its_order_disagrees() {
         done.sort_unstable();
         assert_eq!(done, [1, 2, 3, 4, 5].map(id), "{sql}");
         assert_eq!(lab.claim(9).await, [], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_a_context_whose_version_cannot_be_counted_on_is_set_aside() {
+    let chat = ContextId::new("chat").unwrap();
+    for sql in [
+        "UPDATE contexts SET version = 9223372036854775807 WHERE ?1 > 0",
+        "UPDATE contexts SET version = -1 WHERE ?1 > 0",
+        "UPDATE contexts SET born = -1 WHERE ?1 > 0",
+    ] {
+        let turn = |number| Task { context: Some(chat.clone()), ..task(number) };
+        let mut lab = Lab::new();
+        lab.submit([turn(1)]).await;
+        assert!(lab.finish_turn(&lab.claim(1).await[0]).await);
+        lab.submit([turn(2), task(3)]).await;
+        lab.damage(sql, id(2));
+        assert_eq!(lab.claim(9).await.iter().map(|task| task.id).collect::<Vec<_>>(), [id(3)], "{sql}");
+        let damaged = lab.damaged().await;
+        let said = damaged.error.unwrap().message;
+        assert!(damaged.id == id(2) && said.contains("its context `chat`: column"), "{sql}: {said}");
+        // Once the context is gone, the task can begin it anew.
+        lab.store().delete_context(pool(), chat.clone()).await.unwrap().unwrap();
+        lab.store().redrive(id(2), at(3)).await.unwrap().unwrap();
+        assert!(lab.finish_turn(&lab.claim(9).await[0]).await, "{sql}");
     }
 }

@@ -12,8 +12,8 @@ use super::{
     damaged::astray,
     failure::Sql,
     rows::{
-        context, damage_in, damaged_row, epoch, lost_pool, optional_time, optional_uuid, pool_name, priority, state,
-        time, uuid, value,
+        context, count, damage_in, damaged_row, epoch, lost_pool, optional_time, optional_uuid, pool_name, priority,
+        state, time, uuid, value,
     },
 };
 use crate::{Start, damage::Damage};
@@ -232,8 +232,8 @@ fn read_lease(row: &Row<'_>, pool: i64) -> Sql<(TaskId, Lease)> {
         priority: priority(row, 3)?.get(),
         due: time(row, 4)?,
         deadline: optional_time(row, 5)?,
-        attempt: row.get(6)?,
-        crashes: row.get(7)?,
+        attempt: count(row, 6)?,
+        crashes: count(row, 7)?,
         max_crashes: row.get(8)?,
         context: context(row, 9)?,
         node: optional_uuid(row, 10)?.map(NodeId::from_uuid),

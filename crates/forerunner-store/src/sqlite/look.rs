@@ -6,7 +6,7 @@ use rusqlite::{Row, params};
 use super::{
     failure::Sql,
     ready::ReadyKey,
-    rows::{Stored, context, damage_in, damaged_row, priority, run, stored, task_columns, time, uuid},
+    rows::{Stored, context, damage_in, damaged_row, number, priority, run, stored, task_columns, time, uuid},
     tx::{Spot, Tx},
 };
 use crate::{Candidate, Claim, Look, damage::Damage};
@@ -117,8 +117,9 @@ fn candidate(row: &Row<'_>) -> Sql<Candidate> {
     Ok(Candidate {
         task: TaskId::from_uuid(uuid(row, 0)?),
         context: context(row, 1)?,
-        context_version: row.get::<_, Option<i64>>(2)?.unwrap_or(0).unsigned_abs(),
-        context_bytes: row.get::<_, Option<i64>>(3)?.unwrap_or(0).unsigned_abs(),
+        // Only a hint here; a claim refuses what cannot be read.
+        context_version: number(row, 2).unwrap_or(0),
+        context_bytes: number(row, 3).unwrap_or(0),
         priority: priority(row, 4)?,
         due: time(row, 5)?,
     })
