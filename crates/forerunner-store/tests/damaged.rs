@@ -458,3 +458,44 @@ async fn a_turn_of_a_context_whose_version_cannot_be_counted_on_is_set_aside() {
         assert!(lab.finish_turn(&lab.claim(9).await[0]).await, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn numbers_at_the_ends_of_their_range_do_not_keep_the_store_from_opening() {
+    for sql in [
+        "UPDATE tasks SET task = 9223372036854775807 WHERE task = ?1",
+        "UPDATE tasks SET task = -9223372036854775807 WHERE task = ?1",
+        "UPDATE tasks SET pool = -9223372036854775808 WHERE task = ?1",
+        "UPDATE tasks SET pool = 9223372036854775807 WHERE task = ?1",
+        "UPDATE ready SET pool = -9223372036854775808 WHERE task > ?1",
+    ] {
+        for ended in [false, true] {
+            let mut lab = Lab::new();
+            lab.submit((1..=5).map(task)).await;
+            for task in lab.claim(if ended { 5 } else { 0 }).await {
+                lab.finish(&task).await;
+            }
+            lab.damage(sql, id(5));
+            lab.store().check().await.unwrap();
+            assert_eq!(lab.list(None).await.len(), 5, "{sql}");
+            lab.submit((6..=9).map(task)).await;
+            assert!(lab.claim(99).await.len() >= 4, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pools_whose_numbers_cannot_be_are_left_out() {
+    for number in ["0", "999999", "-1", "9223372036854775807"] {
+        let mut lab = Lab::new();
+        lab.submit((1..=5).map(task)).await;
+        lab.damage(&format!("UPDATE pools SET pool = {number} WHERE ?1 > 0"), id(BAD));
+        let counts = lab.store().pools_with_tasks().await.unwrap();
+        assert!(counts.len() <= 1, "{number}: {} pools", counts.len());
+        assert_eq!(lab.list(Some(TaskState::Damaged)).await.len(), 5, "{number}");
+        lab.submit((6..=7).map(task)).await;
+        assert_eq!(lab.claim(9).await.len(), 2, "{number}");
+        // The pool has its number again.
+        lab.store().redrive(id(BAD), at(3)).await.unwrap().unwrap();
+        assert_eq!(lab.claim(9).await[0].id, id(BAD), "{number}");
+    }
+}

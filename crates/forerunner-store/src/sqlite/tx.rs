@@ -59,7 +59,12 @@ impl Tx<'_> {
             return Ok(pool);
         }
         let pool = self.cache.pools.len() as i64 + 1;
-        run(self.connection, "INSERT INTO pools (pool, name) VALUES (?1, ?2)", params![pool, name.as_str()])?;
+        // A row of the same name has a number that cannot be.
+        run(
+            self.connection,
+            "INSERT OR REPLACE INTO pools (pool, name) VALUES (?1, ?2)",
+            params![pool, name.as_str()],
+        )?;
         Ok(self.cache.add_pool(name.clone()))
     }
 
