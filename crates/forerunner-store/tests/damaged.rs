@@ -8,7 +8,7 @@ use forerunner_core::{
 };
 use forerunner_store::{
     Cancelled, Claim, ContextCommit, DamagedTasks, Enqueued, Look, Mismatch, Rescue, Settlement, SqliteOptions,
-    SqliteStore, Store, Submission, TaskFilter, born_of,
+    SqliteStore, Store, StoreError, Submission, TaskFilter, born_of,
 };
 use tempfile::TempDir;
 
@@ -107,7 +107,17 @@ impl Lab {
     }
 
     fn open(&mut self) {
-        self.store = Some(SqliteStore::open(self.directory.path().join("tasks.db"), SqliteOptions::default()).unwrap());
+        let open = || SqliteStore::open(self.directory.path().join("tasks.db"), SqliteOptions::default());
+        let mut opened = open();
+        // The threads of a store that did not open take a moment to let go of the file.
+        for _ in 0..500 {
+            if !matches!(opened, Err(StoreError::InUse { .. })) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            opened = open();
+        }
+        self.store = Some(opened.unwrap());
     }
 
     fn store(&self) -> &SqliteStore {
@@ -116,13 +126,17 @@ impl Lab {
 
     /// Damages the row of a task while nobody has the file open.
     fn damage(&mut self, sql: &str, task: TaskId) {
+        self.damage_closed(sql, task);
+        self.open();
+    }
+
+    /// The same, and leaves the file closed.
+    fn damage_closed(&mut self, sql: &str, task: TaskId) {
         self.store = None;
         let connection = rusqlite::Connection::open(self.directory.path().join("tasks.db")).unwrap();
         let bytes = task.as_uuid().as_bytes();
         let row: i64 = connection.query_row("SELECT task FROM tasks WHERE id = ?1", [bytes], |row| row.get(0)).unwrap();
         connection.execute(sql, [row]).unwrap();
-        drop(connection);
-        self.open();
     }
 
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
@@ -497,5 +511,20 @@ async fn pools_whose_numbers_cannot_be_are_left_out() {
         // The pool has its number again.
         lab.store().redrive(id(BAD), at(3)).await.unwrap().unwrap();
         assert_eq!(lab.claim(9).await[0].id, id(BAD), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_floor_of_leases_beyond_which_none_can_be_counted_is_refused_with_what_to_do() {
+    for floor in ["9223372036854775807", "-1"] {
+        let mut lab = Lab::new();
+        lab.submit([task(1)]).await;
+        lab.damage_closed(&format!("UPDATE meta SET epoch_floor = {floor} WHERE ?1 > 0"), id(1));
+        let path = lab.directory.path().join("tasks.db");
+        let Err(refused) = SqliteStore::open(path, SqliteOptions::default()) else { panic!("{floor}") };
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains(&format!("`epoch_floor` in the table `meta` is {floor}")), "{refused}");
+        lab.damage("UPDATE meta SET epoch_floor = 4294967296 WHERE ?1 > 0", id(1));
+        assert_eq!(lab.claim(1).await.len(), 1);
     }
 }

@@ -12,14 +12,14 @@ use rusqlite::{Connection, Error, config::DbConfig};
 
 use super::{
     cache::{Agents, Cache},
-    failure::{KIND, Reach, Sql, explain, reach, unavailable},
+    failure::{self, KIND, Reach, Sql, explain, reach, unavailable},
     file::StoreFile,
     inbox::{Batch, Inbox},
     jobs::{Job, Kind, Weight},
     log::Log,
     mark, open,
     reader::Readers,
-    rows::{damage_in, run, value},
+    rows::{MOST_COUNTED, damage_in, run, value},
     space::Space,
     tx::Tx,
     watch::Watch,
@@ -85,6 +85,7 @@ impl Writer {
         let connection = open::writer(path).map_err(explain)?;
         let cache = Cache::load(&connection, agents).map_err(explain)?;
         let (floor, was_clean) = last_run(&connection).map_err(explain)?;
+        let floor = readable_floor(floor).map_err(|reason| failure::damaged(path, reason))?;
         let epoch_floor = if was_clean { floor } else { floor + EPOCH_GAP };
         if let Err(error) = space.hold(&connection) {
             tracing::warn!(%error, "store: opened without a reserve, refusing new tasks");
@@ -128,7 +129,7 @@ impl Writer {
                 if let Some(reply) = reply {
                     drop(reply.send(Ok(())));
                 }
-                super::failure::closed()
+                failure::closed()
             }
             Err(_) => {
                 tracing::error!("store: the writer panicked; it takes nothing more");
@@ -434,10 +435,20 @@ fn set_sync(connection: &Connection, sync: Sync) -> Sql<()> {
 }
 
 /// The epoch floor of the last run, and whether it closed properly.
-fn last_run(connection: &Connection) -> Sql<(u64, bool)> {
+fn last_run(connection: &Connection) -> Sql<(i64, bool)> {
     let floor = value::<i64>(connection, "SELECT epoch_floor FROM meta", [])?.unwrap_or(0);
     let clean = value::<bool>(connection, "SELECT clean FROM meta", [])?.unwrap_or(false);
-    Ok((floor.unsigned_abs(), clean))
+    Ok((floor, clean))
+}
+
+/// The floor as a number to count on, or why it cannot be one.
+fn readable_floor(floor: i64) -> Result<u64, String> {
+    u64::try_from(floor).ok().filter(|floor| *floor <= MOST_COUNTED).ok_or_else(|| {
+        format!(
+            "`epoch_floor` in the table `meta` is {floor}, beyond which no lease can be counted (set it to a number above \
+             every `epoch` in `tasks` and below 2^62)"
+        )
+    })
 }
 
 /// Writes the floor to disk, and that the store is open.
