@@ -528,3 +528,22 @@ async fn a_floor_of_leases_beyond_which_none_can_be_counted_is_refused_with_what
         assert_eq!(lab.claim(1).await.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_be_closed_properly_says_so() {
+    let mut lab = Lab::new();
+    lab.submit([task(1)]).await;
+    let path = lab.directory.path().join("tasks.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = lab.store().close().await.unwrap_err().to_string();
+    assert!(failed.contains("not closed properly: database is locked"), "{failed}");
+    drop(other);
+    lab.store = None;
+    lab.open();
+    assert_eq!(lab.list(None).await.len(), 1, "the next start repairs it");
+
+    std::fs::write(&path, "").unwrap();
+    let failed = lab.store().close().await.unwrap_err().to_string();
+    assert!(failed.contains("not closed properly, since") && failed.contains("was cut or overwritten"), "{failed}");
+}
