@@ -22,6 +22,7 @@ mod mark;
 mod notes;
 mod open;
 mod reader;
+mod ready;
 mod rows;
 mod schema;
 mod select;

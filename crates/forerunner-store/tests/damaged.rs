@@ -7,8 +7,8 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_store::{
-    Cancelled, Claim, DamagedTasks, Enqueued, Look, Mismatch, Rescue, Settlement, SqliteOptions, SqliteStore, Store,
-    Submission, TaskFilter,
+    Cancelled, Claim, ContextCommit, DamagedTasks, Enqueued, Look, Mismatch, Rescue, Settlement, SqliteOptions,
+    SqliteStore, Store, StoreError, Submission, TaskFilter, born_of,
 };
 use tempfile::TempDir;
 
@@ -34,8 +34,11 @@ const DAMAGE: &[&str] = &[
     "DELETE FROM inputs WHERE task = ?1",
     "UPDATE tasks SET attempt = -1 WHERE task = ?1",
     "UPDATE tasks SET attempt = 4294967296 WHERE task = ?1",
+    "UPDATE tasks SET attempt = 4294967295 WHERE task = ?1",
     "UPDATE tasks SET crashes = -1 WHERE task = ?1",
+    "UPDATE tasks SET crashes = 4294967295 WHERE task = ?1",
     "UPDATE tasks SET epoch = -1 WHERE task = ?1",
+    "UPDATE tasks SET epoch = 9223372036854775807 WHERE task = ?1",
     "UPDATE tasks SET context = '' WHERE task = ?1",
     "UPDATE tasks SET context = CAST(x'ff' AS TEXT) WHERE task = ?1",
     "UPDATE tasks SET priority = 77 WHERE task = ?1",
@@ -50,6 +53,20 @@ const DAMAGE: &[&str] = &[
     "UPDATE tasks SET due = 9223372036854775807 WHERE task = ?1",
     "UPDATE tasks SET run_at = -9223372036854775807 WHERE task = ?1",
     "UPDATE tasks SET started_at = 9223372036854775807 WHERE task = ?1",
+];
+
+/// Claimable tasks of which `ready` and `tasks` tell different things. `?1` is the row of one that waits.
+const DISAGREEMENTS: &[&str] = &[
+    "UPDATE tasks SET priority = 5 WHERE task = ?1",
+    "UPDATE tasks SET priority = 0 WHERE task = ?1",
+    "UPDATE tasks SET due = 0 WHERE task = ?1",
+    "UPDATE tasks SET due = due + 1 WHERE task = ?1",
+    "UPDATE ready SET due = 0 WHERE task = ?1",
+    "UPDATE ready SET due = 9223372036854775807 WHERE task = ?1",
+    "UPDATE ready SET urgency = -9223372036854775807 WHERE task = ?1",
+    "UPDATE ready SET urgency = 255 WHERE task = ?1",
+    "INSERT INTO ready SELECT pool, urgency, due - 1, task, deadline FROM ready WHERE task = ?1",
+    "INSERT INTO ready SELECT pool, 0, due, (SELECT min(task) FROM tasks WHERE state > 1), NULL FROM tasks WHERE task = ?1",
 ];
 
 fn at(seconds: i64) -> Timestamp {
@@ -90,7 +107,17 @@ impl Lab {
     }
 
     fn open(&mut self) {
-        self.store = Some(SqliteStore::open(self.directory.path().join("tasks.db"), SqliteOptions::default()).unwrap());
+        let open = || SqliteStore::open(self.directory.path().join("tasks.db"), SqliteOptions::default());
+        let mut opened = open();
+        // The threads of a store that did not open take a moment to let go of the file.
+        for _ in 0..500 {
+            if !matches!(opened, Err(StoreError::InUse { .. })) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            opened = open();
+        }
+        self.store = Some(opened.unwrap());
     }
 
     fn store(&self) -> &SqliteStore {
@@ -99,13 +126,17 @@ impl Lab {
 
     /// Damages the row of a task while nobody has the file open.
     fn damage(&mut self, sql: &str, task: TaskId) {
+        self.damage_closed(sql, task);
+        self.open();
+    }
+
+    /// The same, and leaves the file closed.
+    fn damage_closed(&mut self, sql: &str, task: TaskId) {
         self.store = None;
         let connection = rusqlite::Connection::open(self.directory.path().join("tasks.db")).unwrap();
         let bytes = task.as_uuid().as_bytes();
         let row: i64 = connection.query_row("SELECT task FROM tasks WHERE id = ?1", [bytes], |row| row.get(0)).unwrap();
         connection.execute(sql, [row]).unwrap();
-        drop(connection);
-        self.open();
     }
 
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
@@ -139,6 +170,24 @@ impl Lab {
     async fn counted(&self) -> DamagedTasks {
         self.store().check().await.unwrap();
         self.store().damaged()
+    }
+
+    /// Ends a task, which leaves a version of its context.
+    async fn finish_turn(&self, task: &Task) -> bool {
+        let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
+        let commit = ContextCommit {
+            context: task.context.clone().unwrap(),
+            born: if task.context_version == 0 { born_of(task.id) } else { task.context_born },
+            parent_version: task.context_version,
+            frame: vec![1],
+            full: task.context_version == 0,
+            size_bytes: 1,
+            items: 1,
+            pieces: Vec::new(),
+        };
+        let (task, epoch, context) = (task.id, task.epoch, Some(commit));
+        let settlement = Settlement { task, epoch, now: at(101), next, context, context_cost: None, started: None };
+        self.store().settle(vec![settlement]).await.unwrap().remove(0).is_ok()
     }
 
     async fn finish(&self, task: &Task) {
@@ -331,4 +380,170 @@ async fn a_key_whose_task_cannot_be_read_still_names_that_task() {
     let again = Submission { task: Task { id: id(50), ..task(BAD) }, fingerprint: None };
     let answers = lab.store().enqueue(vec![again]).await.unwrap();
     assert!(matches!(&answers[0], Ok(Enqueued::Known(known)) if known.id == id(BAD)), "{answers:?}");
+}
+
+/// One task that has ended, one that runs, and five that wait, of which `sql` damages the third.
+async fn with_disagreement(sql: &str, new: impl Fn(u128) -> Task) -> Lab {
+    let mut lab = Lab::new();
+    lab.submit([task(6), task(7)]).await;
+    let first = lab.claim(2).await;
+    lab.finish(&first[0]).await;
+    lab.submit((1..=5).map(new)).await;
+    lab.damage(sql, id(BAD));
+    lab
+}
+
+#[tokio::test]
+async fn a_claim_follows_the_tasks_where_their_order_disagrees() {
+    for sql in DISAGREEMENTS {
+        let lab = with_disagreement(sql, task).await;
+        let mut claimed = Vec::new();
+        for limit in [1, 2, 9, 9] {
+            claimed.extend(lab.claim(limit).await.into_iter().map(|task| task.id));
+        }
+        claimed.sort_unstable();
+        assert_eq!(claimed, [1, 2, 3, 4, 5].map(id), "{sql}");
+        let counts = lab.store().counts(pool()).await.unwrap();
+        assert_eq!((counts.of(TaskState::Queued), counts.claimable), (0, 0), "{sql}");
+        assert_eq!(lab.counted().await.there, 0, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_choice_follows_the_tasks_where_their_order_disagrees() {
+    for sql in DISAGREEMENTS {
+        let lab = with_disagreement(sql, task).await;
+        let look = Look { pool: pool(), node: node(), limit: 9, now: at(100) };
+        let mut seen: Vec<_> = lab.store().look(look).await.unwrap().iter().map(|found| found.task).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3, 4, 5].map(id), "{sql}");
+        let claim = Claim { pool: pool(), node: node(), limit: 9, starts: 9, now: at(100), lease_until: at(200) };
+        assert_eq!(lab.store().take(claim, seen).await.unwrap().len(), 5, "{sql}");
+        assert_eq!(lab.claim(9).await, [], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_where_its_order_disagrees() {
+    let lines = [
+        "UPDATE line SET due = due - 1 WHERE task = ?1",
+        "UPDATE line SET due = 9000000000000000 WHERE task = ?1",
+        "UPDATE line SET due = due + 1 WHERE ?1 > 0",
+        "DELETE FROM line WHERE task = (SELECT min(task) FROM line) AND ?1 > 0",
+        "INSERT INTO line SELECT pool, context, 1, 0, (SELECT min(task) FROM tasks WHERE state > 2) FROM line WHERE task = ?1",
+    ];
+    let chat = |number| Task { context: Some(ContextId::new("chat").unwrap()), ..task(number) };
+    for sql in DISAGREEMENTS.iter().chain(&lines) {
+        let lab = with_disagreement(sql, chat).await;
+        let mut done = Vec::new();
+        for _ in 0..5 {
+            let mut claimed = lab.claim(9).await;
+            assert_eq!(claimed.len(), 1, "{sql}: after {done:?}");
+            lab.finish(&claimed[0]).await;
+            done.push(claimed.remove(0).id);
+        }
+        done.sort_unstable();
+        assert_eq!(done, [1, 2, 3, 4, 5].map(id), "{sql}");
+        assert_eq!(lab.claim(9).await, [], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_a_context_whose_version_cannot_be_counted_on_is_set_aside() {
+    let chat = ContextId::new("chat").unwrap();
+    for sql in [
+        "UPDATE contexts SET version = 9223372036854775807 WHERE ?1 > 0",
+        "UPDATE contexts SET version = -1 WHERE ?1 > 0",
+        "UPDATE contexts SET born = -1 WHERE ?1 > 0",
+    ] {
+        let turn = |number| Task { context: Some(chat.clone()), ..task(number) };
+        let mut lab = Lab::new();
+        lab.submit([turn(1)]).await;
+        assert!(lab.finish_turn(&lab.claim(1).await[0]).await);
+        lab.submit([turn(2), task(3)]).await;
+        lab.damage(sql, id(2));
+        assert_eq!(lab.claim(9).await.iter().map(|task| task.id).collect::<Vec<_>>(), [id(3)], "{sql}");
+        let damaged = lab.damaged().await;
+        let said = damaged.error.unwrap().message;
+        assert!(damaged.id == id(2) && said.contains("its context `chat`: column"), "{sql}: {said}");
+        // Once the context is gone, the task can begin it anew.
+        lab.store().delete_context(pool(), chat.clone()).await.unwrap().unwrap();
+        lab.store().redrive(id(2), at(3)).await.unwrap().unwrap();
+        assert!(lab.finish_turn(&lab.claim(9).await[0]).await, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_at_the_ends_of_their_range_do_not_keep_the_store_from_opening() {
+    for sql in [
+        "UPDATE tasks SET task = 9223372036854775807 WHERE task = ?1",
+        "UPDATE tasks SET task = -9223372036854775807 WHERE task = ?1",
+        "UPDATE tasks SET pool = -9223372036854775808 WHERE task = ?1",
+        "UPDATE tasks SET pool = 9223372036854775807 WHERE task = ?1",
+        "UPDATE ready SET pool = -9223372036854775808 WHERE task > ?1",
+    ] {
+        for ended in [false, true] {
+            let mut lab = Lab::new();
+            lab.submit((1..=5).map(task)).await;
+            for task in lab.claim(if ended { 5 } else { 0 }).await {
+                lab.finish(&task).await;
+            }
+            lab.damage(sql, id(5));
+            lab.store().check().await.unwrap();
+            assert_eq!(lab.list(None).await.len(), 5, "{sql}");
+            lab.submit((6..=9).map(task)).await;
+            assert!(lab.claim(99).await.len() >= 4, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pools_whose_numbers_cannot_be_are_left_out() {
+    for number in ["0", "999999", "-1", "9223372036854775807"] {
+        let mut lab = Lab::new();
+        lab.submit((1..=5).map(task)).await;
+        lab.damage(&format!("UPDATE pools SET pool = {number} WHERE ?1 > 0"), id(BAD));
+        let counts = lab.store().pools_with_tasks().await.unwrap();
+        assert!(counts.len() <= 1, "{number}: {} pools", counts.len());
+        assert_eq!(lab.list(Some(TaskState::Damaged)).await.len(), 5, "{number}");
+        lab.submit((6..=7).map(task)).await;
+        assert_eq!(lab.claim(9).await.len(), 2, "{number}");
+        // The pool has its number again.
+        lab.store().redrive(id(BAD), at(3)).await.unwrap().unwrap();
+        assert_eq!(lab.claim(9).await[0].id, id(BAD), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_floor_of_leases_beyond_which_none_can_be_counted_is_refused_with_what_to_do() {
+    for floor in ["9223372036854775807", "-1"] {
+        let mut lab = Lab::new();
+        lab.submit([task(1)]).await;
+        lab.damage_closed(&format!("UPDATE meta SET epoch_floor = {floor} WHERE ?1 > 0"), id(1));
+        let path = lab.directory.path().join("tasks.db");
+        let Err(refused) = SqliteStore::open(path, SqliteOptions::default()) else { panic!("{floor}") };
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains(&format!("`epoch_floor` in the table `meta` is {floor}")), "{refused}");
+        lab.damage("UPDATE meta SET epoch_floor = 4294967296 WHERE ?1 > 0", id(1));
+        assert_eq!(lab.claim(1).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_closed_properly_says_so() {
+    let mut lab = Lab::new();
+    lab.submit([task(1)]).await;
+    let path = lab.directory.path().join("tasks.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = lab.store().close().await.unwrap_err().to_string();
+    assert!(failed.contains("not closed properly: database is locked"), "{failed}");
+    drop(other);
+    lab.store = None;
+    lab.open();
+    assert_eq!(lab.list(None).await.len(), 1, "the next start repairs it");
+
+    std::fs::write(&path, "").unwrap();
+    let failed = lab.store().close().await.unwrap_err().to_string();
+    assert!(failed.contains("not closed properly, since") && failed.contains("was cut or overwritten"), "{failed}");
 }

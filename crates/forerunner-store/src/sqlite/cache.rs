@@ -12,14 +12,15 @@ use super::{
     damaged::astray,
     failure::Sql,
     rows::{
-        context, damage_in, damaged_row, epoch, lost_pool, optional_time, optional_uuid, pool_name, priority, state,
-        time, uuid, value,
+        MOST_COUNTED, context, count, damage_in, damaged_row, epoch, lost_pool, optional_time, optional_uuid,
+        pool_name, priority, state, time, uuid, value,
     },
 };
 use crate::{Start, damage::Damage};
 
-/// Most pools that a file may have; a number beyond that is damage.
-const MOST_POOLS: i64 = 1_000_000;
+/// Most pools whose names a file may have lost. They are counted from 1, so that a number beyond those that are there and
+/// these is damage.
+const MOST_LOST: i64 = 1_000;
 
 /// Which agent runs which task since when: told by `assign`, never written until the attempt ends. Readers look here too.
 pub(super) type Agents = Arc<Mutex<HashMap<TaskId, (LeaseEpoch, Start)>>>;
@@ -73,8 +74,7 @@ pub(super) struct Cache {
 impl Cache {
     /// Reads everything from the file: at start, and after a group that came to nothing.
     pub fn load(connection: &Connection, agents: Agents) -> Sql<Self> {
-        let next_row = value::<Option<i64>>(connection, "SELECT max(task) FROM tasks", [])?.flatten().unwrap_or(0) + 1;
-        let mut cache = Self { next_row, agents, ..Self::default() };
+        let mut cache = Self { next_row: next_row(connection)?, agents, ..Self::default() };
         cache.load_pools(connection)?;
         cache.load_counts(connection)?;
         cache.load_leases(connection)?;
@@ -91,32 +91,44 @@ impl Cache {
     }
 
     fn load_pools(&mut self, connection: &Connection) -> Sql<()> {
+        let there = value::<i64>(connection, "SELECT count(*) FROM pools", [])?.unwrap_or(0);
         let mut statement = connection.prepare_cached("SELECT pool, name FROM pools ORDER BY pool")?;
         let mut rows = statement.query([])?;
+        let (mut lost, mut beyond) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             let pool: i64 = row.get(0)?;
-            if !(1..=MOST_POOLS).contains(&pool) {
-                tracing::error!(pool, "store: a pool has a number that cannot be; its tasks cannot be read");
+            if !(1..=there + MOST_LOST).contains(&pool) {
+                beyond.push(pool);
                 continue;
             }
             // Numbers without a row, and names that cannot be read, get a name to be shown by.
             while (self.pools.len() as i64) < pool - 1 {
-                self.add_lost_pool()?;
+                lost.push(self.add_lost_pool()?);
             }
             match pool_name(row, 1).ok().filter(|name| self.pool(name).is_none()) {
                 Some(name) => drop(self.add_pool(name)),
-                None => self.add_lost_pool()?,
+                None => lost.push(self.add_lost_pool()?),
             }
+        }
+        if let Some(first) = lost.first() {
+            let pools = lost.len();
+            tracing::error!(pools, %first, "store: names of pools cannot be read; their tasks are shown under others");
+        }
+        if let Some(first) = beyond.first() {
+            let pools = beyond.len();
+            tracing::error!(
+                pools,
+                first,
+                "store: pools have numbers that cannot be, and are left out; correct `pool` in the table `pools`"
+            );
         }
         Ok(())
     }
 
-    fn add_lost_pool(&mut self) -> Sql<()> {
-        let pool = self.pools.len() as i64 + 1;
-        let name = lost_pool(pool)?;
-        tracing::error!(pool, %name, "store: the name of a pool cannot be read; its tasks are shown under another one");
-        self.add_pool(name);
-        Ok(())
+    fn add_lost_pool(&mut self) -> Sql<PoolName> {
+        let name = lost_pool(self.pools.len() as i64 + 1)?;
+        self.add_pool(name.clone());
+        Ok(name)
     }
 
     fn load_counts(&mut self, connection: &Connection) -> Sql<()> {
@@ -195,13 +207,13 @@ impl Cache {
     /// # Errors
     /// The file speaks of a pool that it does not name.
     pub fn pool_at(&mut self, pool: i64) -> Sql<&mut PoolCache> {
-        let index = usize::try_from(pool - 1).ok();
-        index.and_then(|index| self.pools.get_mut(index)).ok_or(Error::IntegralValueOutOfRange(0, pool))
+        let found = index_of(pool).and_then(|index| self.pools.get_mut(index));
+        found.ok_or(Error::IntegralValueOutOfRange(0, pool))
     }
 
     /// The name of a pool.
     pub fn pool_name(&self, pool: i64) -> Option<PoolName> {
-        Some(self.pools.get(usize::try_from(pool - 1).ok()?)?.name.clone())
+        Some(self.pools.get(index_of(pool)?)?.name.clone())
     }
 
     /// Counts a task out of one state and into another; `None` stands for not being there.
@@ -224,6 +236,20 @@ impl Cache {
     }
 }
 
+/// Where a pool is kept; none for a number that cannot be.
+fn index_of(pool: i64) -> Option<usize> {
+    usize::try_from(pool.checked_sub(1)?).ok()
+}
+
+/// The number of the next task: beyond those of all tasks and inputs, but for numbers that leave no room for more.
+fn next_row(connection: &Connection) -> Sql<i64> {
+    let mut last = 0;
+    for sql in ["SELECT max(task) FROM tasks WHERE task < ?1", "SELECT max(task) FROM inputs WHERE task < ?1"] {
+        last = value::<Option<i64>>(connection, sql, [MOST_COUNTED as i64])?.flatten().unwrap_or(0).max(last);
+    }
+    Ok(last + 1)
+}
+
 fn read_lease(row: &Row<'_>, pool: i64) -> Sql<(TaskId, Lease)> {
     let lease = Lease {
         row: row.get(1)?,
@@ -232,8 +258,8 @@ fn read_lease(row: &Row<'_>, pool: i64) -> Sql<(TaskId, Lease)> {
         priority: priority(row, 3)?.get(),
         due: time(row, 4)?,
         deadline: optional_time(row, 5)?,
-        attempt: row.get(6)?,
-        crashes: row.get(7)?,
+        attempt: count(row, 6)?,
+        crashes: count(row, 7)?,
         max_crashes: row.get(8)?,
         context: context(row, 9)?,
         node: optional_uuid(row, 10)?.map(NodeId::from_uuid),

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Error, Row, params, types::Type};
 
 use super::{
     failure::Sql,
-    rows::{context as context_id, run, time, uuid, value},
+    rows::{context as context_id, damaged_task, number, run, time, unsigned, uuid, value},
     tx::Tx,
 };
 use crate::{
@@ -19,11 +19,12 @@ impl Tx<'_> {
         let sql = "SELECT context, born, version FROM contexts WHERE pool = ?1 AND name = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, commit.context.as_str()])?;
-        let known: Option<(i64, i64, i64)> =
-            rows.next()?.map(|row| Ok::<_, Error>((row.get(0)?, row.get(1)?, row.get(2)?))).transpose()?;
+        let read = |row: &Row<'_>| Ok::<_, Error>((row.get(0)?, unsigned(row, 1).ok(), number(row, 2).ok()));
+        let known: Option<(i64, _, _)> = rows.next()?.map(read).transpose()?;
         drop(rows);
+        // Nothing follows a version that cannot be read.
         let follows = known.map_or(commit.parent_version == 0, |(_, born, version)| {
-            (born as u64, version as u64) == (commit.born, commit.parent_version)
+            (born, version) == (Some(commit.born), Some(commit.parent_version))
         });
         if !follows {
             return Ok(false);
@@ -41,13 +42,23 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// The birth and the version of a context that is stored, zeros for none.
-    pub fn context_version(&self, pool: i64, context: &ContextId) -> Sql<(u64, u64)> {
+    /// The birth and the version of a context that is stored, zeros for none. What cannot be read damages the task that asks.
+    pub fn context_version(&self, task: i64, pool: i64, context: &ContextId) -> Sql<(u64, u64)> {
         let sql = "SELECT born, version FROM contexts WHERE pool = ?1 AND name = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, context.as_str()])?;
         let Some(row) = rows.next()? else { return Ok((0, 0)) };
-        Ok((number(row, 0)?, number(row, 1)?))
+        let read = || Ok((unsigned(row, 0)?, number(row, 1)?));
+        read().map_err(|error: Error| match error {
+            Error::IntegralValueOutOfRange(column, value) => {
+                let column = ["born", "version"][column.min(1)];
+                damaged_task(
+                    task,
+                    format!("its context `{context}`: column `{column}` is {value}, which is out of range"),
+                )
+            }
+            other => other,
+        })
     }
 
     fn write_context(&self, pool: i64, known: Option<i64>, commit: &ContextCommit, now: Timestamp) -> Sql<i64> {
@@ -175,8 +186,8 @@ pub(super) fn read(connection: &Connection, asked: &ContextRead) -> Sql<Option<S
     let mut statement = snapshot.prepare_cached(sql)?;
     let mut rows = statement.query(params![asked.pool.as_str(), asked.context.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (context, born, version) = (row.get::<_, i64>(0)?, number(row, 1)?, number(row, 2)?);
-    let first = row.get::<_, Option<i64>>(6)?.unwrap_or(0).unsigned_abs();
+    let (context, born, version) = (row.get::<_, i64>(0)?, unsigned(row, 1)?, number(row, 2)?);
+    let first = row.get::<_, Option<i64>>(6)?.map_or(Ok(0), |_| number(row, 6))?;
     let follows = |held: &HeldVersion| held.born == born && (first..=version).contains(&held.version);
     let after = asked.held.filter(follows).map_or(0, |held| held.version);
     let sql = "SELECT bytes FROM frames WHERE context = ?1 AND version > ?2 ORDER BY version";
@@ -240,8 +251,4 @@ fn piece(row: &Row<'_>) -> Sql<Piece> {
     let number = row.get(0)?;
     let kind = PieceKind::from_number(number).ok_or(Error::IntegralValueOutOfRange(0, number))?;
     Ok(Piece { kind, name: row.get(1)?, bytes: row.get::<_, Vec<u8>>(2)?.into() })
-}
-
-fn number(row: &Row<'_>, column: usize) -> Sql<u64> {
-    row.get::<_, i64>(column).map(i64::unsigned_abs)
 }

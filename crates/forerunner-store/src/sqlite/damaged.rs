@@ -131,18 +131,13 @@ impl Tx<'_> {
     }
 
     /// Makes the first of a line claimable, if it may be; answers what is wrong with it if it cannot be read.
-    fn next_of_line(&mut self, pool: i64, context: &ContextId) -> Sql<Option<Damage>> {
+    pub(super) fn next_of_line(&mut self, pool: i64, context: &ContextId) -> Sql<Option<Damage>> {
         let head = match self.head(pool, context) {
             Ok(head) => head,
             Err(error) => return damage_in(&error).cloned().map(Some).ok_or(error),
         };
         let Some(spot) = head else { return Ok(None) };
-        let sql = "SELECT 1 FROM ready WHERE pool = ?1 AND urgency = ?2 AND due = ?3 AND task = ?4";
-        let params = params![pool, spot.urgency(), spot.due.as_micros(), spot.row];
-        if value::<i64>(self.connection, sql, params)?.is_none() {
-            self.make_ready(&spot)?;
-        }
-        Ok(None)
+        self.make_ready(&spot).map(|()| None)
     }
 
     /// Takes a repaired task back to what it was, if that is an end; answers why not if its row still cannot be read.

@@ -23,7 +23,10 @@ const MAX_GROUP_ITEMS: usize = 1_024;
 const MAX_GROUP_BYTES: usize = 4 << 20;
 
 /// Who asked the store to close, if anybody waits for it.
-pub(super) type Closing = Option<oneshot::Sender<Result<(), StoreError>>>;
+pub(super) type Closing = Option<oneshot::Sender<Outcome>>;
+
+/// How closing a store ended.
+pub(super) type Outcome = Result<(), StoreError>;
 
 /// What the writer takes out.
 #[derive(Default)]

@@ -5,10 +5,22 @@ use rusqlite::{Row, params};
 
 use super::{
     failure::Sql,
-    rows::{Stored, context, damage_in, damaged_row, priority, run, stored, task_columns, time, uuid},
-    tx::Tx,
+    ready::ReadyKey,
+    rows::{Stored, context, damage_in, damaged_row, number, priority, run, stored, task_columns, time, uuid},
+    tx::{Spot, Tx},
 };
 use crate::{Candidate, Claim, Look, damage::Damage};
+
+/// What the order of claimable tasks leads to first.
+#[derive(Default)]
+struct Candidates {
+    found: Vec<Candidate>,
+    damaged: Vec<Damage>,
+    /// The keys of the damaged ones.
+    unread: Vec<ReadyKey>,
+    /// Those that disagree with the task that they name.
+    wrong: Vec<ReadyKey>,
+}
 
 impl Tx<'_> {
     pub fn look(&mut self, look: &Look) -> Sql<Vec<Candidate>> {
@@ -17,16 +29,19 @@ impl Tx<'_> {
             if self.claimable(pool)? == 0 {
                 return Ok(Vec::new());
             }
-            let (found, damaged) = self.candidates(pool, look)?;
-            if damaged.is_empty() {
+            let Candidates { found, damaged, unread, wrong } = self.candidates(pool, look)?;
+            if damaged.is_empty() && wrong.is_empty() {
                 return Ok(found);
             }
             self.set_aside(&damaged)?;
+            unread.iter().try_for_each(|key| self.remove_ready(pool, key))?;
+            self.correct_ready(pool, &wrong)?;
         }
     }
 
-    fn candidates(&self, pool: i64, look: &Look) -> Sql<(Vec<Candidate>, Vec<Damage>)> {
-        let sql = "SELECT t.id, t.context, x.version, x.size_bytes, 9 - r.urgency, r.due, r.task \
+    fn candidates(&self, pool: i64, look: &Look) -> Sql<Candidates> {
+        let sql = "SELECT t.id, t.context, x.version, x.size_bytes, t.priority, t.due, r.urgency, r.due, r.task, \
+                   t.task, coalesce(t.state = 1 AND t.pool = r.pool, 0) \
                    FROM ready r LEFT JOIN tasks t ON t.task = r.task \
                    LEFT JOIN contexts x ON x.pool = r.pool AND x.name = t.context \
                    WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2) \
@@ -34,14 +49,19 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(look.limit).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![pool, look.now.as_micros(), limit])?;
-        let (mut found, mut damaged) = (Vec::new(), Vec::new());
+        let mut candidates = Candidates::default();
         while let Some(row) = rows.next()? {
-            match candidate(row).map_err(|error| damaged_row(row, 6, &error)) {
-                Ok(candidate) => found.push(candidate),
-                Err(error) => damaged.push(damage_in(&error).cloned().ok_or(error)?),
+            let key = ReadyKey::read(row, 6)?;
+            match candidate(row).map_err(|error| damaged_row(row, 8, &error)) {
+                Ok(found) if is_claimable(row, pool, &key, &found)? => candidates.found.push(found),
+                Ok(_) => candidates.wrong.push(key),
+                Err(error) => {
+                    candidates.damaged.push(damage_in(&error).cloned().ok_or(error)?);
+                    candidates.unread.push(key);
+                }
             }
         }
-        Ok((found, damaged))
+        Ok(candidates)
     }
 
     pub fn take(&mut self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
@@ -63,7 +83,7 @@ impl Tx<'_> {
             "SELECT ",
             task_columns!("NULL"),
             " FROM tasks t LEFT JOIN inputs i ON i.task = t.task",
-            " WHERE t.id = ?1 AND t.pool = ?2 AND (t.deadline IS NULL OR t.deadline > ?3)"
+            " WHERE t.id = ?1 AND t.pool = ?2 AND t.state = 1 AND (t.deadline IS NULL OR t.deadline > ?3)"
         );
         let found = {
             let mut statement = self.connection.prepare_cached(SQL)?;
@@ -86,12 +106,20 @@ impl Tx<'_> {
     }
 }
 
+/// Whether a task may be claimed where the order names it.
+fn is_claimable(row: &Row<'_>, pool: i64, key: &ReadyKey, found: &Candidate) -> Sql<bool> {
+    let (priority, due) = (found.priority.get(), found.due);
+    let spot = Spot { pool, row: row.get(9)?, priority, due, deadline: None };
+    Ok(row.get(10)? && key.is_of(&spot))
+}
+
 fn candidate(row: &Row<'_>) -> Sql<Candidate> {
     Ok(Candidate {
         task: TaskId::from_uuid(uuid(row, 0)?),
         context: context(row, 1)?,
-        context_version: row.get::<_, Option<i64>>(2)?.unwrap_or(0).unsigned_abs(),
-        context_bytes: row.get::<_, Option<i64>>(3)?.unwrap_or(0).unsigned_abs(),
+        // Only a hint here; a claim refuses what cannot be read.
+        context_version: number(row, 2).unwrap_or(0),
+        context_bytes: number(row, 3).unwrap_or(0),
         priority: priority(row, 4)?,
         due: time(row, 5)?,
     })

@@ -78,8 +78,8 @@ pub(super) fn salvaged(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<Pool
     read_into(&mut task.retry, retry(row));
     read_into(&mut task.labels, optional_labels(row, 25));
     read_into(&mut task.idempotency_key, key(row, 26));
-    read_into(&mut task.attempt, row.get(9));
-    read_into(&mut task.crashes, row.get(10));
+    read_into(&mut task.attempt, count(row, 9));
+    read_into(&mut task.crashes, count(row, 10));
     read_into(&mut task.epoch, epoch(row, 11));
     read_into(&mut task.started_at, optional_time(row, 12));
     read_into(&mut task.finished_at, optional_time(row, 13));
@@ -121,8 +121,8 @@ fn sound(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>) -> Sql<
         retry: retry(row)?,
         labels: optional_labels(row, 25)?,
         idempotency_key: key(row, 26)?,
-        attempt: row.get(9)?,
-        crashes: row.get(10)?,
+        attempt: count(row, 9)?,
+        crashes: count(row, 10)?,
         epoch: epoch(row, 11)?,
         started_at: optional_time(row, 12)?,
         finished_at: optional_time(row, 13)?,
@@ -147,8 +147,12 @@ pub(super) fn damaged_row(row: &Row<'_>, number: usize, error: &Error) -> Error 
         other => other.to_string(),
     };
     // A row without a number is in an index only.
-    let number = row.get(number).unwrap_or(0);
-    Error::FromSqlConversionFailure(0, Type::Null, Box::new(Damage { row: number, reason }))
+    damaged_task(row.get(number).unwrap_or(0), reason)
+}
+
+/// The error for a task that cannot be read, or not be run.
+pub(super) fn damaged_task(row: i64, reason: String) -> Error {
+    Error::FromSqlConversionFailure(0, Type::Null, Box::new(Damage { row, reason }))
 }
 
 /// The row that an error is about, if it cannot be read.
@@ -194,7 +198,7 @@ pub(super) fn state(row: &Row<'_>, column: usize) -> Sql<TaskState> {
 }
 
 pub(super) fn epoch(row: &Row<'_>, column: usize) -> Sql<LeaseEpoch> {
-    unsigned(row, column).map(LeaseEpoch)
+    number(row, column).map(LeaseEpoch)
 }
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> Sql<Uuid> {
@@ -210,7 +214,29 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> Sql<Timestamp> {
     damage::time(micros).ok_or(Error::IntegralValueOutOfRange(column, micros))
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> Sql<u64> {
+/// The greatest number that is read as one that counts: it leaves room to count on, and no store gets there.
+pub(super) const MOST_COUNTED: u64 = 1 << 62;
+/// The same for what counts attempts and crashes.
+const MOST_TRIES: u64 = 1 << 31;
+
+/// A number that is not negative and may be counted on.
+pub(super) fn number(row: &Row<'_>, column: usize) -> Sql<u64> {
+    bounded(row, column, MOST_COUNTED)
+}
+
+/// How often something was tried.
+pub(super) fn count(row: &Row<'_>, column: usize) -> Sql<u32> {
+    let count = bounded(row, column, MOST_TRIES)?;
+    u32::try_from(count).map_err(|_| Error::IntegralValueOutOfRange(column, i64::MAX))
+}
+
+fn bounded(row: &Row<'_>, column: usize, most: u64) -> Sql<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).ok().filter(|value| *value <= most).ok_or(Error::IntegralValueOutOfRange(column, value))
+}
+
+/// A number that is not negative.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Sql<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| Error::IntegralValueOutOfRange(column, value))
 }

@@ -6,13 +6,25 @@ use rusqlite::params;
 use super::{
     cache::Lease,
     failure::Sql,
+    ready::ReadyKey,
     rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns},
     tx::{Rank, Spot, Tx},
 };
 use crate::{Claim, Enqueued, KeyHolder, Refusal, Submission, damage::Damage, rules};
 
-/// The column behind those of `task_columns!`: the row that the order of claimable tasks names.
-const READY_ROW: usize = 28;
+/// The column behind those of `task_columns!`: there begins the key by which the order of claimable tasks names one.
+const READY_KEY: usize = 28;
+
+/// What the order of claimable tasks leads to first.
+#[derive(Default)]
+struct Ready {
+    found: Vec<Stored>,
+    damaged: Vec<Damage>,
+    /// The keys of the damaged ones.
+    unread: Vec<ReadyKey>,
+    /// Those that disagree with the task that they name.
+    wrong: Vec<ReadyKey>,
+}
 
 impl Tx<'_> {
     pub fn enqueue(&mut self, batch: &[Submission]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
@@ -155,40 +167,45 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The first claimable tasks, once those that cannot be read are out of the way.
+    /// The first claimable tasks, once those that cannot be read and those in a wrong place are out of the way.
     fn first_readable(&mut self, pool: i64, claim: &Claim) -> Sql<Vec<Stored>> {
         loop {
-            let (found, damaged) = self.first_ready(pool, claim)?;
-            if damaged.is_empty() {
+            let Ready { found, damaged, unread, wrong } = self.first_ready(pool, claim)?;
+            if damaged.is_empty() && wrong.is_empty() {
                 return Ok(found);
             }
             self.set_aside(&damaged)?;
+            // One that was set aside before has a place all the same.
+            unread.iter().try_for_each(|key| self.remove_ready(pool, key))?;
+            self.correct_ready(pool, &wrong)?;
         }
     }
 
-    fn first_ready(&self, pool: i64, claim: &Claim) -> Sql<(Vec<Stored>, Vec<Damage>)> {
+    fn first_ready(&self, pool: i64, claim: &Claim) -> Sql<Ready> {
         const SQL: &str = concat!(
             "SELECT ",
             task_columns!("NULL"),
-            ", r.task FROM ready r LEFT JOIN tasks t ON t.task = r.task LEFT JOIN inputs i ON i.task = r.task",
+            ", r.urgency, r.due, r.task FROM ready r LEFT JOIN tasks t ON t.task = r.task LEFT JOIN inputs i ON i.task = r.task",
             " WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2)",
             " ORDER BY r.urgency, r.due, r.task LIMIT ?3"
         );
         let mut statement = self.connection.prepare_cached(SQL)?;
         let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![pool, claim.now.as_micros(), limit])?;
-        let (mut found, mut damaged) = (Vec::new(), Vec::new());
+        let mut ready = Ready::default();
         while let Some(row) = rows.next()? {
+            let key = ReadyKey::read(row, READY_KEY)?;
             match stored(row, |_| Some(claim.pool.clone())) {
-                Ok(task) => found.push(task),
+                Ok(stored) if is_claimable(&stored, pool, &key) => ready.found.push(stored),
+                Ok(_) => ready.wrong.push(key),
                 Err(error) => {
-                    let mut damage = damage_in(&error).cloned().ok_or(error)?;
-                    damage.row = row.get(READY_ROW)?;
-                    damaged.push(damage);
+                    let damage = damage_in(&error).cloned().ok_or(error)?;
+                    ready.damaged.push(Damage { row: key.row, ..damage });
+                    ready.unread.push(key);
                 }
             }
         }
-        Ok((found, damaged))
+        Ok(ready)
     }
 
     /// Removes from the claimable ones what [`first_ready`](Self::first_ready) found, in one statement.
@@ -218,7 +235,7 @@ impl Tx<'_> {
         run(self.connection, sql, params![task.epoch.0 as i64, task.attempt, started_at, node, spot.row])?;
         if let Some(context) = &task.context {
             self.rerank(&spot, context, Rank::Joined, Rank::Running)?;
-            (task.context_born, task.context_version) = self.context_version(spot.pool, context)?;
+            (task.context_born, task.context_version) = self.context_version(spot.row, spot.pool, context)?;
         }
         self.cache.count(spot.pool, Some(TaskState::Queued), Some(TaskState::Running))?;
         let lease = Lease {
@@ -239,4 +256,9 @@ impl Tx<'_> {
         self.cache.leases.insert(task.id, lease);
         Ok(task)
     }
+}
+
+/// Whether a task may be claimed where the order names it.
+fn is_claimable(stored: &Stored, pool: i64, key: &ReadyKey) -> bool {
+    stored.task.state == TaskState::Queued && stored.pool == pool && key.is_of(&stored.spot())
 }

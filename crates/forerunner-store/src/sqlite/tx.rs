@@ -59,7 +59,12 @@ impl Tx<'_> {
             return Ok(pool);
         }
         let pool = self.cache.pools.len() as i64 + 1;
-        run(self.connection, "INSERT INTO pools (pool, name) VALUES (?1, ?2)", params![pool, name.as_str()])?;
+        // A row of the same name has a number that cannot be.
+        run(
+            self.connection,
+            "INSERT OR REPLACE INTO pools (pool, name) VALUES (?1, ?2)",
+            params![pool, name.as_str()],
+        )?;
         Ok(self.cache.add_pool(name.clone()))
     }
 
@@ -82,10 +87,11 @@ impl Tx<'_> {
 
     /// Makes a task claimable.
     pub fn make_ready(&mut self, spot: &Spot) -> Sql<()> {
-        let sql = "INSERT INTO ready (pool, urgency, due, task, deadline) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT OR IGNORE INTO ready (pool, urgency, due, task, deadline) VALUES (?1, ?2, ?3, ?4, ?5)";
         let deadline = spot.deadline.map(Timestamp::as_micros);
-        run(self.connection, sql, params![spot.pool, spot.urgency(), spot.due.as_micros(), spot.row, deadline])?;
-        self.cache.pool_at(spot.pool)?.claimable += 1;
+        let params = params![spot.pool, spot.urgency(), spot.due.as_micros(), spot.row, deadline];
+        let added = run(self.connection, sql, params)?;
+        self.cache.pool_at(spot.pool)?.claimable += added as i64;
         Ok(())
     }
 
@@ -102,14 +108,15 @@ impl Tx<'_> {
         let sql = "SELECT due FROM line WHERE pool = ?1 AND context = ?2 AND rank <= 1 \
                    ORDER BY rank DESC, due DESC LIMIT 1";
         let due = super::rows::value::<i64>(self.connection, sql, params![pool, context.as_str()])?;
-        Ok(due.map(Timestamp::from_micros))
+        // One that no task can have is of no task.
+        Ok(due.and_then(crate::damage::time))
     }
 
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
     pub fn head(&self, pool: i64, context: &ContextId) -> Sql<Option<Spot>> {
         let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline \
                    FROM line l CROSS JOIN tasks t ON t.task = l.task WHERE l.pool = ?1 AND l.context = ?2 \
-                   ORDER BY l.rank, l.due, l.task LIMIT 1";
+                   AND t.state NOT BETWEEN 3 AND 7 ORDER BY l.rank, l.due, l.task LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, context.as_str()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -141,7 +148,7 @@ impl Tx<'_> {
 
     /// Puts a task into a line.
     pub fn enter_line(&self, spot: &Spot, context: &ContextId, rank: Rank) -> Sql<()> {
-        let sql = "INSERT INTO line (pool, context, rank, due, task) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT OR IGNORE INTO line (pool, context, rank, due, task) VALUES (?1, ?2, ?3, ?4, ?5)";
         let params = params![spot.pool, context.as_str(), rank as i64, spot.due.as_micros(), spot.row];
         run(self.connection, sql, params).map(drop)
     }
@@ -149,7 +156,23 @@ impl Tx<'_> {
     /// Takes a task out of a line, whatever its rank.
     pub fn leave_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
         let sql = "DELETE FROM line WHERE pool = ?1 AND context = ?2 AND rank IN (0, 1, 2) AND due = ?3 AND task = ?4";
-        run(self.connection, sql, params![spot.pool, context.as_str(), spot.due.as_micros(), spot.row]).map(drop)
+        let params = params![spot.pool, context.as_str(), spot.due.as_micros(), spot.row];
+        match run(self.connection, sql, params)? {
+            0 => self.clear_line(spot, context),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a task out of a line in which it stands at a time that its row does not tell.
+    fn clear_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
+        let sql = "DELETE FROM line WHERE pool = ?1 AND context = ?2 AND task = ?3";
+        run(self.connection, sql, params![spot.pool, context.as_str(), spot.row]).map(drop)
+    }
+
+    /// Puts a task into a line at the time that its row tells, wherever it stood before.
+    pub fn correct_line(&self, spot: &Spot, context: &ContextId, rank: Rank) -> Sql<()> {
+        self.clear_line(spot, context)?;
+        self.enter_line(spot, context, rank)
     }
 
     /// Changes the rank of a task in its line.
@@ -157,7 +180,10 @@ impl Tx<'_> {
         let sql = "UPDATE line SET rank = ?1 WHERE pool = ?2 AND context = ?3 AND rank = ?4 AND due = ?5 AND task = ?6";
         let due = spot.due.as_micros();
         let params = params![to as i64, spot.pool, context.as_str(), from as i64, due, spot.row];
-        run(self.connection, sql, params).map(drop)
+        match run(self.connection, sql, params)? {
+            0 => self.correct_line(spot, context, to),
+            _ => Ok(()),
+        }
     }
 
     /// Ends a task that waits; answers whether it was claimable.

@@ -53,7 +53,7 @@ impl Tx<'_> {
     }
 
     /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
-    fn has_place(&self, spot: &Spot, context: &ContextId) -> Sql<bool> {
+    pub(super) fn has_place(&self, spot: &Spot, context: &ContextId) -> Sql<bool> {
         let sql = "SELECT 1 FROM line WHERE pool = ?1 AND context = ?2 AND rank = ?3 AND due = ?4 AND task = ?5";
         let rank = Rank::Joined as i64;
         let params = params![spot.pool, context.as_str(), rank, spot.due.as_micros(), spot.row];

@@ -9,17 +9,18 @@ use std::{
 
 use forerunner_core::LeaseEpoch;
 use rusqlite::{Connection, Error, config::DbConfig};
+use tokio::sync::oneshot;
 
 use super::{
     cache::{Agents, Cache},
-    failure::{KIND, Reach, Sql, explain, reach, unavailable},
+    failure::{self, KIND, Reach, Sql, explain, reach, unavailable},
     file::StoreFile,
-    inbox::{Batch, Inbox},
+    inbox::{Batch, Inbox, Outcome},
     jobs::{Job, Kind, Weight},
     log::Log,
     mark, open,
     reader::Readers,
-    rows::{damage_in, run, value},
+    rows::{MOST_COUNTED, damage_in, run, value},
     space::Space,
     tx::Tx,
     watch::Watch,
@@ -85,6 +86,7 @@ impl Writer {
         let connection = open::writer(path).map_err(explain)?;
         let cache = Cache::load(&connection, agents).map_err(explain)?;
         let (floor, was_clean) = last_run(&connection).map_err(explain)?;
+        let floor = readable_floor(floor).map_err(|reason| failure::damaged(path, reason))?;
         let epoch_floor = if was_clean { floor } else { floor + EPOCH_GAP };
         if let Err(error) = space.hold(&connection) {
             tracing::warn!(%error, "store: opened without a reserve, refusing new tasks");
@@ -125,10 +127,10 @@ impl Writer {
         let why = match outcome {
             Ok(reply) => {
                 drop(self);
-                if let Some(reply) = reply {
-                    drop(reply.send(Ok(())));
+                if let Some((reply, outcome)) = reply {
+                    drop(reply.send(outcome));
                 }
-                super::failure::closed()
+                failure::closed()
             }
             Err(_) => {
                 tracing::error!("store: the writer panicked; it takes nothing more");
@@ -138,7 +140,8 @@ impl Writer {
         inbox.abandon(&why);
     }
 
-    fn serve_all(&mut self) -> super::inbox::Closing {
+    /// Answers who asked to close, and how that ended.
+    fn serve_all(&mut self) -> Option<(oneshot::Sender<Outcome>, Outcome)> {
         loop {
             let mut batch = self.inbox.take();
             self.group(&mut batch);
@@ -148,8 +151,11 @@ impl Writer {
                 }
             }
             if let Some(reply) = batch.close {
-                self.finish();
-                return reply;
+                let outcome = self.finish();
+                if let Err(error) = &outcome {
+                    tracing::warn!(%error, "store: not closed properly");
+                }
+                return reply.map(|reply| (reply, outcome));
             }
             self.copy_log();
         }
@@ -351,27 +357,32 @@ impl Writer {
     }
 
     /// Leaves the file closed properly: one file, nothing in the log.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Outcome {
         // The readers go first, since one that reads would keep the log from being emptied.
         self.readers = None;
         for thread in self.reader_threads.drain(..) {
             drop(thread.join());
         }
-        let Some(connection) = self.connection.take().filter(|_| !self.owes_fence) else { return };
-        self.watch.fault(Some(&connection));
+        let Some(connection) = self.connection.take().filter(|_| !self.owes_fence) else {
+            return Err(not_closed("its last group was not written"));
+        };
+        let fault = self.watch.fault(Some(&connection));
         if !self.watch.is_intact() {
             // What lies there now is not what the log was written for.
             drop(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
-            return tracing::warn!("store: not closed properly, since its files were cut or overwritten");
+            let reason = fault.unwrap_or_else(|| "its files were cut or overwritten".to_owned());
+            return Err(unavailable(format!("it was not closed properly, since {reason}")));
         }
         // Also into a file that was renamed: what was accepted is whole there.
         let written = set_sync(&connection, Sync::Commit);
         let written = written.and_then(|()| run(&connection, "UPDATE meta SET clean = 1", []));
-        let outcome = written.and_then(|_| self.log.empty(&connection));
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "store: not closed properly; the next start repairs it");
-        }
+        written.and_then(|_| self.log.empty(&connection)).map_err(|error| not_closed(&error.to_string()))
     }
+}
+
+/// What was committed is in the file and its log.
+fn not_closed(reason: &str) -> StoreError {
+    unavailable(format!("it was not closed properly: {reason}; keep its log beside it, the next start repairs it"))
 }
 
 impl Trouble {
@@ -434,10 +445,20 @@ fn set_sync(connection: &Connection, sync: Sync) -> Sql<()> {
 }
 
 /// The epoch floor of the last run, and whether it closed properly.
-fn last_run(connection: &Connection) -> Sql<(u64, bool)> {
+fn last_run(connection: &Connection) -> Sql<(i64, bool)> {
     let floor = value::<i64>(connection, "SELECT epoch_floor FROM meta", [])?.unwrap_or(0);
     let clean = value::<bool>(connection, "SELECT clean FROM meta", [])?.unwrap_or(false);
-    Ok((floor.unsigned_abs(), clean))
+    Ok((floor, clean))
+}
+
+/// The floor as a number to count on, or why it cannot be one.
+fn readable_floor(floor: i64) -> Result<u64, String> {
+    u64::try_from(floor).ok().filter(|floor| *floor <= MOST_COUNTED).ok_or_else(|| {
+        format!(
+            "`epoch_floor` in the table `meta` is {floor}, beyond which no lease can be counted (set it to a number above \
+             every `epoch` in `tasks` and below 2^62)"
+        )
+    })
 }
 
 /// Writes the floor to disk, and that the store is open.
