@@ -445,7 +445,7 @@ impl Survey {
 fn set_aside(inbox: &Inbox, unread: Vec<Damage>) {
     if !unread.is_empty() {
         let weight = Weight { items: unread.len(), bytes: 0 };
-        let (work, _) = Work::new(Kind::Change, weight, unread, |tx, unread: &Vec<_>| tx.set_aside(unread));
+        let (work, _) = Work::new(Kind::Change, weight, unread, |tx, unread: &Vec<_>| tx.set_aside_unread(unread));
         inbox.push(Box::new(work));
     }
 }

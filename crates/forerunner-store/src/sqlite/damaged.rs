@@ -7,6 +7,7 @@ use rusqlite::{Connection, Error, params};
 
 use super::{
     failure::Sql,
+    listing,
     rows::{damage_in, labels_text, micros, run, state, value},
     tx::{Spot, Tx},
 };
@@ -76,6 +77,15 @@ impl Tx<'_> {
             }
         }
         Ok(done)
+    }
+
+    /// The same for what a reader found a moment ago: a row that was changed since is read again.
+    pub fn set_aside_unread(&mut self, found: &[Damage]) -> Sql<usize> {
+        let mut unread = Vec::with_capacity(found.len());
+        for damage in found {
+            unread.extend(listing::damage_at(self.connection, damage.row, &self.cache.agents)?);
+        }
+        self.set_aside(&unread)
     }
 
     /// Writes down that a task is damaged; answers whether it was not before.

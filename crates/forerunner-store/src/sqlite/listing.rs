@@ -43,6 +43,11 @@ pub(super) fn task(connection: &Connection, id: TaskId, agents: &Agents) -> Sql<
     one(connection, TASK, [id.as_uuid().as_bytes()], agents)
 }
 
+/// What is wrong with a row; none if it can be read, or is set aside already.
+pub(super) fn damage_at(connection: &Connection, row: i64, agents: &Agents) -> Sql<Option<Damage>> {
+    Ok(one(connection, TASK_AT, [row], agents)?.and_then(|(_, damage)| damage))
+}
+
 fn one(connection: &Connection, sql: &str, which: impl Params, agents: &Agents) -> Sql<Option<Read>> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(which)?;
