@@ -8,7 +8,7 @@ use rusqlite::{Connection, Error, params};
 use super::{
     failure::Sql,
     listing,
-    rows::{damage_in, labels_text, micros, run, state, value},
+    rows::{damage_in, run, state, value},
     tx::{Spot, Tx},
 };
 use crate::{
@@ -184,7 +184,8 @@ impl Tx<'_> {
             }
         }
         self.rewrite(spot.row, pool, spot.due, task)?;
-        self.rewrite_input(spot.row, task)?;
+        run(self.connection, "DELETE FROM inputs WHERE task = ?1", [spot.row])?;
+        self.insert_input(task, spot.row)?;
         if task.output.is_none() {
             run(self.connection, "DELETE FROM outputs WHERE task = ?1", [spot.row])?;
         }
@@ -219,24 +220,6 @@ impl Tx<'_> {
             task.error.as_ref().map(|error| error.kind.as_str()),
             task.error.as_ref().map(|error| error.message.as_str()),
             row,
-        ];
-        run(self.connection, sql, params).map(drop)
-    }
-
-    fn rewrite_input(&self, row: i64, task: &Task) -> Sql<()> {
-        let sql = "INSERT OR REPLACE INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, \
-                   backoff_max, input, labels, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        let params = params![
-            row,
-            task.submitted_at.as_micros(),
-            micros(task.timeout),
-            task.retry.max_attempts,
-            task.retry.max_crashes,
-            micros(task.retry.initial),
-            micros(task.retry.max),
-            task.input.as_str(),
-            labels_text(&task.labels),
-            task.idempotency_key.as_ref().map(|key| key.as_str()),
         ];
         run(self.connection, sql, params).map(drop)
     }

@@ -113,7 +113,7 @@ impl Tx<'_> {
     }
 
     /// Writes the wide row, and the labels to find it by.
-    fn insert_input(&self, task: &Task, row: i64) -> Sql<()> {
+    pub(super) fn insert_input(&self, task: &Task, row: i64) -> Sql<()> {
         let sql = "INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, \
                    backoff_max, input, labels, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let params = params![
