@@ -2,7 +2,17 @@
 
 use std::borrow::Cow;
 
-use crate::{Decision, Observation, Policy, PolicyLimits, ReasonCode};
+use serde::{Deserialize, Serialize};
+
+use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
+
+/// Settings of [`Fixed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixedSettings {
+    /// Agents to keep.
+    pub size: u32,
+}
 
 /// Always wants the same number of agents.
 #[derive(Debug, Clone)]
@@ -15,6 +25,10 @@ impl Fixed {
     /// Keeps `size` agents, brought into the limits.
     pub fn new(size: u32, limits: PolicyLimits) -> Self {
         Self { size, limits }
+    }
+
+    pub(crate) fn from_settings(settings: FixedSettings, limits: PolicyLimits) -> Result<Self, Error> {
+        Ok(Self::new(settings.size, limits))
     }
 }
 

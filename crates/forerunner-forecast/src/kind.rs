@@ -1,4 +1,4 @@
-//! Which policy a configuration names, and how to make it.
+//! The registry of policies: which one a configuration names, and how to make it.
 
 use std::{fmt, str::FromStr};
 
@@ -8,74 +8,86 @@ use serde::{
 };
 
 use crate::{
-    Error, Fixed, Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative,
-    KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe, RayServeSettings, SqrtStaffing,
-    SqrtStaffingSettings, Utilisation, UtilisationSettings,
+    Error, Fixed, FixedSettings, Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive,
+    KeepAliveSettings, Knative, KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe,
+    RayServeSettings, SqrtStaffing, SqrtStaffingSettings, Utilisation, UtilisationSettings,
 };
 
-/// A policy by name, with its settings.
-///
-/// In configuration either a bare name, `"predictive"` or `"fixed:4"`, or a table with `kind` and settings:
-/// `{ kind = "utilisation", scale_up_threshold = 0.8 }`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum PolicyKind {
-    /// [`Predictive`].
-    Predictive(PredictiveSettings),
-    /// [`Utilisation`].
-    Utilisation(UtilisationSettings),
-    /// [`Knative`].
-    Knative(KnativeSettings),
-    /// [`Hpa`].
-    Hpa(HpaSettings),
-    /// [`Keda`].
-    Keda(KedaSettings),
-    /// [`RayServe`].
-    RayServe(RayServeSettings),
-    /// [`SqrtStaffing`].
-    SqrtStaffing(SqrtStaffingSettings),
-    /// [`KeepAlive`].
-    KeepAlive(KeepAliveSettings),
-    /// [`Holt`].
-    Holt(HoltSettings),
-    /// [`Fixed`].
-    Fixed {
-        /// Agents to keep.
-        size: u32,
-    },
+/// Declares every policy once: its name in configuration, its settings and its constructor.
+macro_rules! policies {
+    ($($name:literal $(| $alias:literal)? => $policy:ident($settings:ident) = $make:path),+ $(,)?) => {
+        /// A policy by name, with its settings.
+        ///
+        /// In configuration either a bare name, `"predictive"` or `"fixed:4"`, or a table with `kind` and settings:
+        /// `{ kind = "utilisation", scale_up_threshold = 0.8 }`.
+        #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+        #[serde(tag = "kind")]
+        #[non_exhaustive]
+        pub enum PolicyKind {
+            $(
+                #[doc = concat!("[`", stringify!($policy), "`](crate::", stringify!($policy), ").")]
+                #[serde(rename = $name)]
+                $policy($settings),
+            )+
+        }
+
+        impl PolicyKind {
+            /// The names that a configuration may use.
+            pub const NAMES: &[&'static str] = &[$($name),+];
+
+            /// Returns the name used in configuration, reports and metrics.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$policy(_) => $name,)+
+                }
+            }
+        }
+
+        /// Other spellings of these names.
+        const ALIASES: &[&str] = &[$($($alias,)?)+];
+
+        /// The table form, apart from [`PolicyKind`] because that also reads bare names.
+        #[derive(Deserialize)]
+        #[serde(tag = "kind")]
+        enum Table {
+            $(
+                #[serde(rename = $name $(, alias = $alias)?)]
+                $policy($settings),
+            )+
+        }
+
+        impl From<Table> for PolicyKind {
+            fn from(table: Table) -> Self {
+                match table {
+                    $(Table::$policy(settings) => Self::$policy(settings),)+
+                }
+            }
+        }
+
+        /// Makes the policy that `kind` names.
+        ///
+        /// # Errors
+        /// [`Error::Setting`] or [`Error::Limits`] names the value that is out of its range.
+        pub fn build(kind: PolicyKind, limits: PolicyLimits) -> Result<Box<dyn Policy>, Error> {
+            check(&limits)?;
+            Ok(match kind {
+                $(PolicyKind::$policy(settings) => Box::new($make(settings, limits)?),)+
+            })
+        }
+    };
 }
 
-impl PolicyKind {
-    /// The names there are.
-    pub const NAMES: [&'static str; 10] = [
-        "predictive",
-        "utilisation",
-        "knative",
-        "hpa",
-        "keda",
-        "ray-serve",
-        "sqrt-staffing",
-        "keep-alive",
-        "holt",
-        "fixed",
-    ];
-
-    /// Returns the name used in configuration, reports and metrics.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Predictive(_) => "predictive",
-            Self::Utilisation(_) => "utilisation",
-            Self::Knative(_) => "knative",
-            Self::Hpa(_) => "hpa",
-            Self::Keda(_) => "keda",
-            Self::RayServe(_) => "ray-serve",
-            Self::SqrtStaffing(_) => "sqrt-staffing",
-            Self::KeepAlive(_) => "keep-alive",
-            Self::Holt(_) => "holt",
-            Self::Fixed { .. } => "fixed",
-        }
-    }
+policies! {
+    "predictive" => Predictive(PredictiveSettings) = Predictive::new,
+    "utilisation" | "utilization" => Utilisation(UtilisationSettings) = Utilisation::new,
+    "knative" => Knative(KnativeSettings) = Knative::new,
+    "hpa" => Hpa(HpaSettings) = Hpa::new,
+    "keda" => Keda(KedaSettings) = Keda::new,
+    "ray-serve" => RayServe(RayServeSettings) = RayServe::new,
+    "sqrt-staffing" => SqrtStaffing(SqrtStaffingSettings) = SqrtStaffing::new,
+    "keep-alive" => KeepAlive(KeepAliveSettings) = KeepAlive::new,
+    "holt" => Holt(HoltSettings) = Holt::new,
+    "fixed" => Fixed(FixedSettings) = Fixed::from_settings,
 }
 
 impl Default for PolicyKind {
@@ -88,7 +100,7 @@ impl Default for PolicyKind {
 impl fmt::Display for PolicyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fixed { size } => write!(f, "fixed:{size}"),
+            Self::Fixed(FixedSettings { size }) => write!(f, "fixed:{size}"),
             other => f.write_str(other.name()),
         }
     }
@@ -101,7 +113,7 @@ impl FromStr for PolicyKind {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let (name, settings) = text.split_once(':').unwrap_or((text, ""));
-        if !Self::NAMES.contains(&name) {
+        if !Self::NAMES.contains(&name) && !ALIASES.contains(&name) {
             return Err(Error::UnknownPolicy { name: name.to_owned() });
         }
         let mut table = serde_json::Map::from_iter([("kind".to_owned(), name.into())]);
@@ -112,39 +124,6 @@ impl FromStr for PolicyKind {
         Table::deserialize(serde_json::Value::Object(table))
             .map(Self::from)
             .map_err(|error| Error::Text { text: text.to_owned(), reason: error.to_string() })
-    }
-}
-
-/// The table form, apart from [`PolicyKind`] because that also reads bare names.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum Table {
-    Predictive(PredictiveSettings),
-    Utilisation(UtilisationSettings),
-    Knative(KnativeSettings),
-    Hpa(HpaSettings),
-    Keda(KedaSettings),
-    RayServe(RayServeSettings),
-    SqrtStaffing(SqrtStaffingSettings),
-    KeepAlive(KeepAliveSettings),
-    Holt(HoltSettings),
-    Fixed { size: u32 },
-}
-
-impl From<Table> for PolicyKind {
-    fn from(table: Table) -> Self {
-        match table {
-            Table::Predictive(settings) => Self::Predictive(settings),
-            Table::Utilisation(settings) => Self::Utilisation(settings),
-            Table::Knative(settings) => Self::Knative(settings),
-            Table::Hpa(settings) => Self::Hpa(settings),
-            Table::Keda(settings) => Self::Keda(settings),
-            Table::RayServe(settings) => Self::RayServe(settings),
-            Table::SqrtStaffing(settings) => Self::SqrtStaffing(settings),
-            Table::KeepAlive(settings) => Self::KeepAlive(settings),
-            Table::Holt(settings) => Self::Holt(settings),
-            Table::Fixed { size } => Self::Fixed { size },
-        }
     }
 }
 
@@ -170,26 +149,6 @@ impl<'de> Deserialize<'de> for PolicyKind {
 
         deserializer.deserialize_any(NameOrTable)
     }
-}
-
-/// Makes the policy that `kind` names.
-///
-/// # Errors
-/// [`Error::Setting`] or [`Error::Limits`] names the value that is out of its range.
-pub fn build(kind: PolicyKind, limits: PolicyLimits) -> Result<Box<dyn Policy>, Error> {
-    check(&limits)?;
-    Ok(match kind {
-        PolicyKind::Predictive(settings) => Box::new(Predictive::new(settings, limits)?),
-        PolicyKind::Utilisation(settings) => Box::new(Utilisation::new(settings, limits)?),
-        PolicyKind::Knative(settings) => Box::new(Knative::new(settings, limits)?),
-        PolicyKind::Hpa(settings) => Box::new(Hpa::new(settings, limits)?),
-        PolicyKind::Keda(settings) => Box::new(Keda::new(settings, limits)?),
-        PolicyKind::RayServe(settings) => Box::new(RayServe::new(settings, limits)?),
-        PolicyKind::SqrtStaffing(settings) => Box::new(SqrtStaffing::new(settings, limits)?),
-        PolicyKind::KeepAlive(settings) => Box::new(KeepAlive::new(settings, limits)?),
-        PolicyKind::Holt(settings) => Box::new(Holt::new(settings, limits)?),
-        PolicyKind::Fixed { size } => Box::new(Fixed::new(size, limits)),
-    })
 }
 
 fn check(limits: &PolicyLimits) -> Result<(), Error> {
@@ -228,7 +187,7 @@ mod tests {
 
     #[test]
     fn every_name_builds_its_policy() {
-        for name in PolicyKind::NAMES {
+        for &name in PolicyKind::NAMES {
             let text = if name == "fixed" { "fixed:3" } else { name };
             let kind: PolicyKind = text.parse().expect("known");
             assert_eq!(build(kind, LIMITS).expect("in range").name(), name);
@@ -265,7 +224,10 @@ mod tests {
         assert_eq!(settings.scale_up_threshold, 0.8);
         let text = serde_json::to_string(&kind).expect("serialisable");
         assert_eq!(serde_json::from_str::<PolicyKind>(&text).expect("own output"), kind);
-        assert_eq!(serde_json::from_str::<PolicyKind>("\"fixed:4\"").expect("valid"), PolicyKind::Fixed { size: 4 });
+        assert_eq!(
+            serde_json::from_str::<PolicyKind>("\"fixed:4\"").expect("valid"),
+            PolicyKind::Fixed(FixedSettings { size: 4 })
+        );
     }
 
     #[test]

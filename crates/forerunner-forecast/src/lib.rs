@@ -41,40 +41,40 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod baselines;
 mod calendar;
 mod error;
 mod fixed;
 mod forecaster;
-mod hold;
 mod kind;
-mod peers;
 mod policy;
 mod predictive;
 mod rate;
 mod recall;
 mod service;
 mod sizing;
-mod surge;
+mod stabilization;
 mod tournament;
 mod trend;
+mod triggers;
 mod utilisation;
 mod window;
 
-pub use error::Error;
-pub use fixed::Fixed;
-pub use forecaster::{Forecaster, RateForecast, Rule};
-pub use kind::{PolicyKind, build};
-pub use peers::{
+pub use baselines::{
     Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative, KnativeSettings,
     RayServe, RayServeSettings, SqrtStaffing, SqrtStaffingSettings,
 };
+pub use error::Error;
+pub use fixed::{Fixed, FixedSettings};
+pub use forecaster::{Forecaster, RateForecast, Rule};
+pub use kind::{PolicyKind, build};
 pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
-pub use surge::{DEBOUNCE_S, EventDetector, Pace, Trigger};
 pub use tournament::Tuning;
 pub use trend::Trend;
+pub use triggers::{DEBOUNCE_S, EventDetector, RecentServiceTime, Trigger};
 pub use utilisation::{Utilisation, UtilisationSettings};
 pub use window::{Point, Sample, Window};

@@ -126,8 +126,9 @@ pub enum ReasonCode {
     /// The forecast needs fewer agents, and has for as long as the hold.
     ForecastDown,
     /// Fewer would do, but not for long enough yet.
-    Hold,
-    /// Arrivals outran the forecast.
+    #[serde(alias = "hold")]
+    Stabilizing,
+    /// Arrivals exceed the forecast.
     Surge,
     /// Tasks wait that the agents present and starting cannot take in time.
     Backlog,
@@ -148,7 +149,7 @@ impl ReasonCode {
             Self::Steady => "steady",
             Self::ForecastUp => "forecast_up",
             Self::ForecastDown => "forecast_down",
-            Self::Hold => "hold",
+            Self::Stabilizing => "stabilizing",
             Self::Surge => "surge",
             Self::Backlog => "backlog",
             Self::Utilisation => "utilisation",

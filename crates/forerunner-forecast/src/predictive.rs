@@ -1,20 +1,22 @@
 //! The policy that sizes a pool for what will arrive by the time a new agent is ready.
 
-pub(crate) mod clean;
-mod memory;
-mod picture;
+mod explain;
+mod learned;
+pub(crate) mod sanitize;
 mod settings;
 
 use self::{
-    clean::{bounded, clean},
-    memory::Memory,
-    picture::{Told, explain},
+    explain::{Explanation, explain},
+    learned::Learned,
+    sanitize::{bounded, sanitized},
 };
 use crate::{
     Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     forecaster::RateForecast,
     sizing::Load,
-    tournament::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Standing, Tournament, Tuning, whole},
+    tournament::{
+        EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, Tournament, Tuning, whole,
+    },
     trend::{Trend, rising_rate},
     window::Sample,
 };
@@ -33,14 +35,14 @@ const DELAY_S: (f64, f64) = (20.0, 120.0);
 ///
 /// The horizon is the measured cold start plus a tick: what an agent asked for now can still help. The size is a
 /// quantile of the concurrency there ([`Load::need`]), not a target utilisation. It rises at once and falls only to the
-/// greatest need of the hold. Above the forecast work two reactive layers: a surge overrides the rate, and a backlog
-/// that the agents present and starting cannot take adds agents. Which forecast, margin and hold are in charge is decided by
-/// shadow pools, which relive the pool's recent past under some 340 rules.
+/// greatest need of the stabilization window. Two reactive layers complement the forecast: a surge overrides the rate, and a
+/// backlog that the agents present and starting cannot take adds agents. Shadow pools choose the forecast, the margin and the
+/// window in charge: they replay the pool's recent past under some 340 rules.
 #[derive(Debug, Clone)]
 pub struct Predictive {
     settings: PredictiveSettings,
     limits: PolicyLimits,
-    memory: Memory,
+    learned: Learned,
     tournament: Tournament,
     /// Seconds to add to an observation's time to get the window's. A tick at least, so that time 0 has one before it.
     shift_s: f64,
@@ -71,7 +73,7 @@ impl Predictive {
             settings,
             limits,
             // A pool begins with its least size, so that wanting no more than it is no change.
-            memory: Memory { desired: limits.min, ..Memory::new(&settings) },
+            learned: Learned { desired: limits.min, ..Learned::new(&settings) },
             tournament: Tournament::new(limits, tuning),
             shift_s: limits.tick_s,
             calendar_shift_s: limits.tick_s,
@@ -88,44 +90,44 @@ impl Predictive {
     /// Takes in what was seen and returns its time on the window's clock.
     fn observe(&mut self, seen: &Observation) -> f64 {
         let horizon_s = self.cold_start_s(seen) + self.limits.tick_s;
-        let memory = &mut self.memory;
+        let learned = &mut self.learned;
         let mut now = seen.t + self.shift_s;
         let today = seen.t + self.calendar_shift_s;
-        let mut since_s = today - memory.calendar.now();
+        let mut since_s = today - learned.calendar.now();
         if std::mem::take(&mut self.fresh) {
             since_s = since_s.min(self.limits.tick_s);
             // What the first observation reports is taken to have happened within one tick.
-            memory.skip_to(now - self.limits.tick_s);
+            learned.skip_to(now - self.limits.tick_s);
         }
-        let before = memory.window.now();
+        let before = learned.window.now();
         now = now.max(before);
-        memory.window.record(now, self.shift_s, seen);
-        memory.calendar.observe(today, since_s, seen.arrivals as f64, horizon_s);
-        memory.rates.observe(&memory.window, seen.arrivals as f64, now - before, horizon_s);
-        memory.service.observe(now - before, seen);
-        memory.observed_s += now - before;
+        learned.window.record(now, self.shift_s, seen);
+        learned.calendar.observe(today, since_s, seen.arrivals as f64, horizon_s);
+        learned.rates.observe(&learned.window, seen.arrivals as f64, now - before, horizon_s);
+        learned.service.observe(now - before, seen);
+        learned.observed_s += now - before;
         let in_system = f64::from(seen.in_flight) + f64::from(seen.queue_depth);
-        memory.levels.observe(now - before, seen.arrivals as f64, in_system);
+        learned.levels.observe(now - before, seen.arrivals as f64, in_system);
         self.tournament.observe(before, now, self.shift_s, seen);
         now
     }
 
     /// What is expected now, by every forecast.
-    fn outlook(&self, seen: &Observation) -> Outlook {
-        let memory = &self.memory;
-        let window = &memory.window;
+    fn inputs(&self, seen: &Observation) -> ForecastInputs {
+        let learned = &self.learned;
+        let window = &learned.window;
         let cold_s = self.cold_start_s(seen);
         let horizon_s = cold_s + self.limits.tick_s;
-        let service_s = memory.service.forecast(window, horizon_s).mean_s;
+        let service_s = learned.service.forecast(window, horizon_s).mean_s;
         let mut rates = [0.0; RATES];
-        if let Some(members) = memory.rates.members(window.now(), horizon_s) {
+        if let Some(members) = learned.rates.members(window.now(), horizon_s) {
             rates[..members.len()].copy_from_slice(&members);
             let least = members[EWMA_15].min(members[EWMA_60]);
-            let recalled = memory.rates.recalled(window.now() + horizon_s);
+            let recalled = learned.rates.recalled(window.now() + horizon_s);
             rates[RECALL] = recalled.map_or(members[EWMA_60], |rate| rate.max(least));
         }
-        let recalled = memory.calendar.recalled().map_or(0.0, |recalled| recalled.rate);
-        Outlook {
+        let recalled = learned.calendar.recalled().map_or(0.0, |recalled| recalled.rate);
+        ForecastInputs {
             t: window.now(),
             cold_s,
             rates,
@@ -133,26 +135,26 @@ impl Predictive {
             rising: rising_rate(window, horizon_s).unwrap_or(0.0),
             recalled,
             // The few tasks of a quiet hour say little about how long those of a busy one take.
-            recalled_service_s: if recalled > 0.0 { service_s.max(memory.service.recent_mean_s()) } else { service_s },
+            recalled_service_s: if recalled > 0.0 { service_s.max(learned.service.recent_mean_s()) } else { service_s },
             service_s,
-            service_slow_s: memory.service.slow_mean_s(),
-            still_half: memory.service.still_there(0.5 * horizon_s, service_s),
-            still_there: memory.service.still_there(horizon_s, service_s),
-            dispersion: memory.rates.dispersion().max(1.0),
-            levels: memory.levels.levels(),
+            service_slow_s: learned.service.slow_mean_s(),
+            still_half: learned.service.still_there(0.5 * horizon_s, service_s),
+            still_there: learned.service.still_there(horizon_s, service_s),
+            dispersion: learned.rates.dispersion().max(1.0),
+            levels: learned.levels.levels(),
         }
     }
 
-    fn expectation(&self, seen: &Observation, outlook: &Outlook, rate: f64) -> Forecast {
-        let memory = &self.memory;
-        let window = &memory.window;
-        let horizon_s = outlook.cold_s + self.limits.tick_s;
-        let band = memory.rates.forecast(window, horizon_s).unwrap_or(RateForecast::NOTHING);
+    fn expectation(&self, seen: &Observation, inputs: &ForecastInputs, rate: f64) -> Forecast {
+        let learned = &self.learned;
+        let window = &learned.window;
+        let horizon_s = inputs.cold_s + self.limits.tick_s;
+        let band = learned.rates.forecast(window, horizon_s).unwrap_or(RateForecast::NOTHING);
         let load = Load {
             in_system: f64::from(seen.in_flight) + f64::from(seen.queue_depth),
             rate,
-            service_s: outlook.service_s,
-            still_there: outlook.still_there,
+            service_s: inputs.service_s,
+            still_there: inputs.still_there,
             dispersion: 1.0,
         };
         Forecast {
@@ -160,7 +162,7 @@ impl Predictive {
             rate_per_s: rate,
             rate_low: band.low.min(rate),
             rate_high: band.high.max(rate),
-            service_s: outlook.service_s,
+            service_s: inputs.service_s,
             depth: bounded(load.waiting(f64::from(seen.size()))),
             completion_rate_per_s: window.rate(Sample::Completions, RECENT_S).unwrap_or(0.0),
             completion_trend: Trend::of(window, Sample::Completions).map_or(0.0, |trend| trend.slope),
@@ -170,13 +172,13 @@ impl Predictive {
 
     /// Seconds that shadow pools are behind.
     fn delay_s(&self) -> f64 {
-        (DELAY_SERVICES * self.memory.service.mean_s()).clamp(DELAY_S.0, DELAY_S.1)
+        (DELAY_SERVICES * self.learned.service.mean_s()).clamp(DELAY_S.0, DELAY_S.1)
     }
 }
 
-/// How the real pool stands.
-fn standing(seen: &Observation) -> Standing {
-    Standing {
+/// The state of the real pool.
+fn pool_state(seen: &Observation) -> PoolState {
+    PoolState {
         waiting: f64::from(seen.queue_depth),
         in_flight: f64::from(seen.in_flight),
         draining: f64::from(seen.draining),
@@ -186,8 +188,8 @@ fn standing(seen: &Observation) -> Standing {
 }
 
 /// Whether the pool has neither tasks nor agents, and none are on their way.
-fn is_empty(seen: &Observation, standing: &Standing) -> bool {
-    seen.arrivals == 0 && standing.in_system() == 0.0 && standing.size() == 0.0
+fn is_empty(seen: &Observation, pool: &PoolState) -> bool {
+    seen.arrivals == 0 && pool.in_system() == 0.0 && pool.size() == 0.0
 }
 
 impl Policy for Predictive {
@@ -200,57 +202,69 @@ impl Policy for Predictive {
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
-        let seen = &*clean(seen, self.memory.window.now() - self.shift_s);
+        let seen = &*sanitized(seen, self.learned.window.now() - self.shift_s);
         let now = self.observe(seen);
-        let outlook = self.outlook(seen);
-        self.tournament.play(outlook, self.delay_s(), self.memory.service.recent());
+        let inputs = self.inputs(seen);
+        self.tournament.play(inputs, self.delay_s(), self.learned.service.recent());
         let rule = self.tournament.rule();
-        let standing = standing(seen);
-        let is_asleep = self.memory.desired == 0 && is_empty(seen, &standing);
-        let needs = match is_asleep {
-            true => rule.needs(&standing, &outlook).asleep(&rule),
-            false => rule.needs(&standing, &outlook),
+        let pool = pool_state(seen);
+        let is_asleep = self.learned.desired == 0 && is_empty(seen, &pool);
+        let requirements = match is_asleep {
+            true => rule.requirements(&pool, &inputs).asleep(&rule),
+            false => rule.requirements(&pool, &inputs),
         };
-        let need = bounded(needs.greatest());
-        self.memory.hold.push(now, need);
-        // The hold of a rule that has just come into charge may reach back to before the pool was empty.
-        let held = self.memory.hold.greatest_since(now - rule.hold_s).filter(|_| !is_asleep);
-        let held = held.map_or(need, |(_, held)| held);
-        let mut wanted = bounded(needs.wanted(held, standing.size()));
-        let recalled = self.memory.calendar.recalled().filter(|_| needs.is_recalled(held, standing.size()));
+        let need = bounded(requirements.greatest());
+        self.learned.recent_needs.push(now, need);
+        // The window of a rule that has just come into charge may reach back to before the pool was empty.
+        let recent = self.learned.recent_needs.greatest_since(now - rule.stabilization_s).filter(|_| !is_asleep);
+        let recent = recent.map_or(need, |(_, need)| need);
+        let mut wanted = bounded(requirements.wanted(recent, pool.size()));
+        let recalled = self.learned.calendar.recalled().filter(|_| requirements.is_recalled(recent, pool.size()));
         let need = if recalled.is_some() { wanted } else { need };
-        let learning = !self.memory.has_learned() || now < self.settles_at;
+        let learning = !self.learned.has_learned() || now < self.settles_at;
         if learning {
-            wanted = wanted.max(f64::from(self.memory.desired));
+            wanted = wanted.max(f64::from(self.learned.desired));
         }
         let desired = self.limits.clamp(whole(wanted));
-        let before = std::mem::replace(&mut self.memory.desired, desired);
-        let Needs { forecast: ahead, backlog, surge, .. } = needs;
+        let before = std::mem::replace(&mut self.learned.desired, desired);
+        let Requirements { forecast: ahead, backlog, surge, .. } = requirements;
         let reason = match () {
             // In the way of what is wanted now. That more was needed a while ago is no reason to raise the bound.
-            () if desired < whole(bounded(needs.wanted(need, standing.size()))) => ReasonCode::Bounded,
+            () if desired < whole(bounded(requirements.wanted(need, pool.size()))) => ReasonCode::Bounded,
             () if desired > before && backlog > ahead => ReasonCode::Backlog,
             () if desired > before && surge => ReasonCode::Surge,
             () if desired > before => ReasonCode::ForecastUp,
             () if learning => ReasonCode::Learning,
             () if desired < before => ReasonCode::ForecastDown,
-            () if f64::from(desired) > need.ceil() && desired > self.limits.min => ReasonCode::Hold,
+            () if f64::from(desired) > need.ceil() && desired > self.limits.min => ReasonCode::Stabilizing,
             () => ReasonCode::Steady,
         };
-        let rate = match rule.rate(&outlook) {
+        let rate = match rule.rate(&inputs) {
             (rate, _) if rate > 0.0 => rate,
-            _ => outlook.rates[EWMA_60],
+            _ => inputs.rates[EWMA_60],
         };
-        let forecast = self.expectation(seen, &outlook, bounded(rate.max(outlook.recalled)));
-        let complaint = self.tournament.complaint();
+        let forecast = self.expectation(seen, &inputs, bounded(rate.max(inputs.recalled)));
+        let warning = self.tournament.warning();
         let habit = recalled.map(|recalled| recalled.habit);
-        let told = Told { seen, forecast: &forecast, rule: &rule, habit, rate, need, desired, reason, complaint };
+        let explanation = Explanation {
+            seen,
+            forecast: &forecast,
+            rule: &rule,
+            requirements: &requirements,
+            is_learning: self.tournament.is_learning(),
+            habit,
+            rate,
+            need,
+            desired,
+            reason,
+            warning,
+        };
         let rule = habit.map_or_else(|| rule.words(), |habit| format!("{}; else {}", habit.words(), rule.words()));
-        Decision { desired, need, reason, detail: explain(&told), rule: rule.into(), forecast: Some(forecast) }
+        Decision { desired, need, reason, detail: explain(&explanation), rule: rule.into(), forecast: Some(forecast) }
     }
 
     fn band_coverage(&self) -> Option<f64> {
-        self.memory.rates.coverage()
+        self.learned.rates.coverage()
     }
 
     fn what_if(&self, shares: &[f64]) -> Vec<WhatIf> {
@@ -259,23 +273,23 @@ impl Policy for Predictive {
 
     fn save(&self) -> Option<String> {
         // Nothing in the memory can fail to be written: plain numbers in plain structures.
-        let memory = Memory { scores: self.tournament.scores().clone(), ..self.memory.clone() };
-        serde_json::to_string(&memory).ok()
+        let learned = Learned { scores: self.tournament.scores().clone(), ..self.learned.clone() };
+        serde_json::to_string(&learned).ok()
     }
 
     fn restore(&mut self, saved: &str, away_s: f64) -> bool {
-        let Ok(mut memory) = serde_json::from_str::<Memory>(saved) else { return false };
-        if !memory.is_sound() || memory.window.span_s() != f64::from(self.settings.window_s) {
+        let Ok(mut learned) = serde_json::from_str::<Learned>(saved) else { return false };
+        if !learned.is_sound() || learned.window.span_s() != f64::from(self.settings.window_s) {
             return false;
         }
-        let before = memory.window.now();
+        let before = learned.window.now();
         let away_s = if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
         let begin = before + away_s;
-        memory.skip_to(begin);
-        self.tournament.resume(std::mem::take(&mut memory.scores));
-        memory.calendar.skip(away_s);
-        self.calendar_shift_s = memory.calendar.now();
-        self.memory = memory;
+        learned.skip_to(begin);
+        self.tournament.resume(std::mem::take(&mut learned.scores));
+        learned.calendar.skip(away_s);
+        self.calendar_shift_s = learned.calendar.now();
+        self.learned = learned;
         self.shift_s = begin + self.limits.tick_s;
         self.fresh = true;
         // Nothing is known about the time away, so the size before it stays for a while.

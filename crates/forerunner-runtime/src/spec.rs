@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use forerunner_context::Dictionary;
 use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, StopRule, human_duration};
-use forerunner_forecast::{Objective, Policy, PolicyKind, PolicyLimits};
+use forerunner_forecast::{FixedSettings, Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
 
 use crate::{agent::DriverFactory, status::Mode};
@@ -187,7 +187,7 @@ impl PoolSettings {
         if self.max_starting == 0 {
             return refuse("max_starting", "0".into(), "use 1 or more".into());
         }
-        if let PolicyKind::Fixed { size } = self.policy
+        if let PolicyKind::Fixed(FixedSettings { size }) = self.policy
             && !(self.min..=self.max).contains(&size)
         {
             let rule = format!("use a size from min = {} to max = {}", self.min, self.max);

@@ -152,7 +152,7 @@ pub struct ColdStart {
 pub enum Cause {
     /// The policy's own rhythm.
     Tick,
-    /// Arrivals outran the forecast.
+    /// Arrivals exceed the forecast.
     Surge,
     /// Tasks wait and no agent is ready.
     Backlog,

@@ -1,19 +1,24 @@
 //! Decisions between two ticks, as the running service makes them.
 
-use forerunner_forecast::{DEBOUNCE_S, Decision, EventDetector, Observation, Pace, Trigger};
+use forerunner_forecast::{DEBOUNCE_S, Decision, EventDetector, Observation, RecentServiceTime, Trigger};
 
 /// Notices what the service would notice, and says when it would ask the policy because of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Nudges {
     detector: EventDetector,
-    pace: Pace,
+    service_time: RecentServiceTime,
     decided_at: f64,
     due: Option<f64>,
 }
 
 impl Nudges {
     pub fn new() -> Self {
-        Self { detector: EventDetector::new(), pace: Pace::default(), decided_at: f64::NEG_INFINITY, due: None }
+        Self {
+            detector: EventDetector::new(),
+            service_time: RecentServiceTime::default(),
+            decided_at: f64::NEG_INFINITY,
+            due: None,
+        }
     }
 
     /// A task arrived at `t`.
@@ -52,8 +57,8 @@ impl Nudges {
     pub fn decided(&mut self, t: f64, seen: &Observation, decision: &Decision) {
         self.decided_at = t;
         let Some(forecast) = decision.forecast else { return };
-        let pace_s = self.pace.follow(seen.completions, seen.mean_service_s, forecast.service_s);
-        self.detector.expect(forecast.rate_per_s, pace_s);
+        let recent_s = self.service_time.follow(seen.completions, seen.mean_service_s, forecast.service_s);
+        self.detector.expect(forecast.rate_per_s, recent_s);
     }
 
     /// One decision answers all nudges of a pause.

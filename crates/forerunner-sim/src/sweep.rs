@@ -70,9 +70,12 @@ pub fn grid(policy: &str) -> Result<Vec<Setting>, Error> {
             let lives = [5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 2400.0];
             pairs("idle_ttl_s", &lives, "spares", &[0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0])
         }
-        "holt" => {
-            pairs("quantile", &[0.9, 0.95, 0.99, 0.995, 0.999, 0.9999], "hold_s", &[0.0, 15.0, 30.0, 60.0, 120.0])
-        }
+        "holt" => pairs(
+            "quantile",
+            &[0.9, 0.95, 0.99, 0.995, 0.999, 0.9999],
+            "stabilization_s",
+            &[0.0, 15.0, 30.0, 60.0, 120.0],
+        ),
         _ => Vec::new(),
     };
     std::iter::once(String::new()).chain(grid).map(|params| Setting::read(policy, params)).collect()
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn every_rule_has_a_grid_that_can_be_built() {
         let limits = PolicyLimits { min: 1, max: 9, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
-        for policy in PolicyKind::NAMES {
+        for &policy in PolicyKind::NAMES {
             let settings = grid(policy).expect("valid settings");
             for (i, setting) in settings.iter().enumerate() {
                 assert!(build(setting.kind, limits).is_ok(), "{policy} {}", setting.params);

@@ -168,7 +168,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
 }
 
 fn any_kind() -> impl Strategy<Value = PolicyKind> {
-    proptest::sample::select(&PolicyKind::NAMES[..]).prop_map(|name| {
+    proptest::sample::select(PolicyKind::NAMES).prop_map(|name| {
         let text = if name == "fixed" { "fixed:3" } else { name };
         text.parse().expect("known")
     })

@@ -126,9 +126,9 @@ pub fn in_words(reason: &str) -> &'static str {
     match reason {
         "steady" => "the size is right",
         "forecast_up" => "the forecast needs more",
-        "forecast_down" => "the forecast has needed fewer for as long as the hold",
-        "hold" => "fewer would do, but not for long enough yet",
-        "surge" => "arrivals outran the forecast",
+        "forecast_down" => "the forecast has needed fewer for the whole stabilization window",
+        "stabilizing" => "fewer would do, but not for the whole stabilization window yet",
+        "surge" => "arrivals exceed the forecast",
         "backlog" => "tasks wait that the agents present and starting cannot take in time",
         "utilisation" => "a threshold of utilisation was crossed",
         "fixed" => "the size was set by hand or by configuration",

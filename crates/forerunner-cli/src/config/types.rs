@@ -287,7 +287,7 @@ pub(super) fn policy_schema(kind: &str) -> Option<Node> {
 
 /// The settings of all policies: what may stand where none is named.
 fn any_policy() -> Node {
-    PolicyKind::NAMES.into_iter().filter_map(policy_schema).fold(Node::table([]), Node::or)
+    PolicyKind::NAMES.iter().copied().filter_map(policy_schema).fold(Node::table([]), Node::or)
 }
 
 fn pool_schema() -> Node {

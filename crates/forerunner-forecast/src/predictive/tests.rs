@@ -138,7 +138,10 @@ fn a_bound_is_the_reason_only_while_it_is_in_the_way() {
     let quiet = |t| policy.decide(&Observation { t: f64::from(t), ready: 3, ..Observation::default() });
     let after: Vec<Decision> = (602..660).map(quiet).collect();
     assert!(after.iter().all(|made| (made.reason == ReasonCode::Bounded) == (made.need > 3.0)), "{after:#?}");
-    assert!(after.iter().any(|made| made.reason == ReasonCode::Hold), "what was needed before is held: {after:#?}");
+    assert!(
+        after.iter().any(|made| made.reason == ReasonCode::Stabilizing),
+        "what was needed before is held: {after:#?}"
+    );
 }
 
 #[test]
@@ -171,10 +174,10 @@ fn without_a_habit_the_calendar_changes_nothing() {
     let (mut with, mut without) = (policy(), policy());
     for t in 0..1_200_u32 {
         let seen = second(f64::from(t), u64::from(t / 300 % 2 * 3 + t % 3), 4.0);
-        without.memory.calendar = Default::default();
+        without.learned.calendar = Default::default();
         assert_eq!(with.decide(&seen), without.decide(&seen), "at {t} s");
     }
-    assert!(with.memory.calendar.now() > 1_000.0);
+    assert!(with.learned.calendar.now() > 1_000.0);
 }
 
 #[test]
@@ -191,9 +194,9 @@ fn what_was_saved_without_a_calendar_is_taken_up_and_a_broken_one_is_not() {
     json.as_object_mut().expect("an object").remove("calendar");
     let mut after = policy();
     assert!(after.restore(&json.to_string(), 60.0));
-    assert_eq!(after.memory.calendar.now(), 60.0);
+    assert_eq!(after.learned.calendar.now(), 60.0);
     run(&mut after, 0, 90, 6);
-    assert!((60.0 + 89.0..=60.0 + 91.0).contains(&after.memory.calendar.now()), "{}", after.memory.calendar.now());
+    assert!((60.0 + 89.0..=60.0 + 91.0).contains(&after.learned.calendar.now()), "{}", after.learned.calendar.now());
 }
 
 #[test]
@@ -207,7 +210,7 @@ fn a_restart_moves_the_time_of_day_by_nothing() {
         policy.decide(&second(10.5, 20, 5.0));
     }
     // A hundred seconds, a tick before the first of them counted as well; then eleven fifty times.
-    assert_eq!(policy.memory.calendar.now(), 100.0 + 50.0 * 11.0);
+    assert_eq!(policy.learned.calendar.now(), 100.0 + 50.0 * 11.0);
 }
 
 fn anything() -> impl Strategy<Value = Observation> {

@@ -22,7 +22,7 @@ pub(crate) const SPARED: f64 = 1.0;
 
 /// What a choice is made under.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Terms<'a> {
+pub(crate) struct Criteria<'a> {
     /// Share of tasks that may be late.
     pub goal: f64,
     /// Share that the objective allows.
@@ -34,12 +34,12 @@ pub(crate) struct Terms<'a> {
 
 /// What the shadow pools have shown.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Past<'a> {
+pub(crate) struct Record<'a> {
     pub scores: &'a [Score],
     /// Standard deviations that each rule adds for chance.
     pub margins: &'a [f64],
     /// For each rule the one that differs by the next smaller margin alone.
-    pub bolder: &'a [Option<usize>],
+    pub next_smaller_margin: &'a [Option<usize>],
     pub tasks: &'a Sums,
     pub seconds: &'a Sums,
 }
@@ -48,14 +48,14 @@ pub(crate) struct Past<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Choice {
     pub rule: usize,
-    /// How far its margin may be eased towards that of the next bolder rule, in [0, 1).
-    pub ease: f64,
+    /// How far its margin may move from its own (0) to the next smaller one (1).
+    pub blend: f64,
     pub meets: bool,
 }
 
 /// A rule's figures as a choice sees them: per second, both windows weighed alike.
 #[derive(Debug, Clone, Copy)]
-struct Figures {
+struct RuleScore {
     cost: f64,
     late: f64,
 }
@@ -63,55 +63,56 @@ struct Figures {
 /// Picks the cheapest rule that meets the goal; where the goal is not worth its price, the rule with the least cost plus
 /// price times late tasks.
 ///
-/// Margins come in steps, and a step may make ten times fewer tasks late. Between a rule that meets the goal and the next
-/// bolder one that does not, cost is taken to be linear in the margin and the count of late tasks exponential, as in the
+/// Margins come in steps, and a step may make ten times fewer tasks late. Between a rule that meets the goal and the one
+/// with the next smaller margin that does not, cost is taken to be linear in the margin and the count of late tasks exponential, as in the
 /// tail of a distribution; the margin that just meets the goal is what the rule is compared with, and is used.
 ///
 /// Counts of late tasks are taken with a doubt that fades with history, so with little of it a careful rule wins.
-pub(crate) fn choose(past: Past<'_>, terms: Terms<'_>, current: usize) -> Choice {
-    let Past { scores, bolder, tasks, seconds, .. } = past;
+pub(crate) fn choose(record: Record<'_>, criteria: Criteria<'_>, current: usize) -> Choice {
+    let Record { scores, next_smaller_margin, tasks, seconds, .. } = record;
     let per_s = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));
     let arrivals = per_s(tasks);
-    let allowed = terms.goal * arrivals;
-    let figures = figures(past, per_s, terms.allowed * arrivals, terms.tuning);
+    let allowed = criteria.goal * arrivals;
+    let rule_scores = rule_scores(record, per_s, criteria.allowed * arrivals, criteria.tuning);
     let best = |value: &dyn Fn(usize) -> f64| {
         let best = (0..scores.len()).min_by(|&a, &b| value(a).total_cmp(&value(b))).unwrap_or(current);
         if value(best) < TAKE_OVER * value(current) || !value(current).is_finite() { best } else { current }
     };
-    let weighed = best(&|rule| figures[rule].cost + terms.price * figures[rule].late);
-    if figures[weighed].late > allowed {
-        return Choice { rule: weighed, ease: 0.0, meets: false };
+    let weighed = best(&|rule| rule_scores[rule].cost + criteria.price * rule_scores[rule].late);
+    if rule_scores[weighed].late > allowed {
+        return Choice { rule: weighed, blend: 0.0, meets: false };
     }
-    let ease = |rule: usize| {
-        let bold = bolder[rule].map(|bold| figures[bold]).filter(|bold| bold.late > allowed && allowed > 0.0);
+    let blend = |rule: usize| {
+        let bold =
+            next_smaller_margin[rule].map(|bold| rule_scores[bold]).filter(|bold| bold.late > allowed && allowed > 0.0);
         bold.map_or(0.0, |bold| {
-            ((allowed / figures[rule].late).ln() / (bold.late / figures[rule].late).ln()).clamp(0.0, 1.0)
+            ((allowed / rule_scores[rule].late).ln() / (bold.late / rule_scores[rule].late).ln()).clamp(0.0, 1.0)
         })
     };
     let eased = |rule: usize| {
-        let own = figures[rule];
-        let bold = bolder[rule].map_or(own, |bold| figures[bold]);
-        if own.late <= allowed { own.cost + ease(rule) * (bold.cost - own.cost) } else { f64::INFINITY }
+        let own = rule_scores[rule];
+        let bold = next_smaller_margin[rule].map_or(own, |bold| rule_scores[bold]);
+        if own.late <= allowed { own.cost + blend(rule) * (bold.cost - own.cost) } else { f64::INFINITY }
     };
     let costs: Vec<f64> = (0..scores.len()).map(eased).collect();
     let rule = best(&|rule| costs[rule]);
-    Choice { rule, ease: ease(rule), meets: true }
+    Choice { rule, blend: blend(rule), meets: true }
 }
 
 /// Every rule's cost and late tasks a second, the latter with doubt and prior; `allowed` are late tasks a second.
-fn figures(past: Past<'_>, per_s: impl Fn(&Sums) -> f64, allowed: f64, tuning: &Tuning) -> Vec<Figures> {
-    let late: Vec<f64> = past.scores.iter().map(|score| per_s(&score.late.expected(tuning))).collect();
+fn rule_scores(record: Record<'_>, per_s: impl Fn(&Sums) -> f64, allowed: f64, tuning: &Tuning) -> Vec<RuleScore> {
+    let late: Vec<f64> = record.scores.iter().map(|score| per_s(&score.late.expected(tuning))).collect();
     let unavoidable = SPARED * late.iter().copied().fold(f64::INFINITY, f64::min);
-    let (evidence, arrivals) = (past.seconds.long().max(1.0), per_s(past.tasks).max(1.0));
+    let (evidence, arrivals) = (record.seconds.long().max(1.0), per_s(record.tasks).max(1.0));
     let weight = tuning.prior_s / evidence;
-    let figures = |((score, late), margin): ((&Score, f64), &f64)| {
+    let rule_scores = |((score, late), margin): ((&Score, f64), &f64)| {
         let late = late - unavoidable;
         // A shortage of a given length makes more tasks late where more arrive, and proves the same.
         let doubt = DOUBT * ((late * evidence + 1.0) * arrivals).sqrt() / evidence;
         let prior = allowed * (PRIOR_SLOPE * (tuning.prior_margin - margin)).exp();
-        Figures { cost: per_s(&score.cost_s), late: (late + doubt + weight * prior) / (1.0 + weight) }
+        RuleScore { cost: per_s(&score.cost_s), late: (late + doubt + weight * prior) / (1.0 + weight) }
     };
-    past.scores.iter().zip(late).zip(past.margins).map(figures).collect()
+    record.scores.iter().zip(late).zip(record.margins).map(rule_scores).collect()
 }
 
 #[cfg(test)]
@@ -145,32 +146,44 @@ mod tests {
     fn chosen(goal: f64, price: f64) -> Choice {
         let (scores, tasks, seconds) = (scores(), sums(10_000.0), sums(1000.0));
         choose(
-            Past { scores: &scores, margins: &[9.0; 3], bolder: &[None; 3], tasks: &tasks, seconds: &seconds },
-            Terms { goal, allowed: goal, price, tuning: &Tuning::default() },
+            Record {
+                scores: &scores,
+                margins: &[9.0; 3],
+                next_smaller_margin: &[None; 3],
+                tasks: &tasks,
+                seconds: &seconds,
+            },
+            Criteria { goal, allowed: goal, price, tuning: &Tuning::default() },
             0,
         )
     }
 
     #[test]
     fn the_cheapest_rule_that_meets_the_goal_is_chosen() {
-        assert_eq!(chosen(0.1, 1000.0), Choice { rule: 0, ease: 0.0, meets: true });
-        assert_eq!(chosen(0.01, 1000.0), Choice { rule: 1, ease: 0.0, meets: true });
-        assert_eq!(chosen(0.001, 1000.0), Choice { rule: 2, ease: 0.0, meets: true });
+        assert_eq!(chosen(0.1, 1000.0), Choice { rule: 0, blend: 0.0, meets: true });
+        assert_eq!(chosen(0.01, 1000.0), Choice { rule: 1, blend: 0.0, meets: true });
+        assert_eq!(chosen(0.001, 1000.0), Choice { rule: 2, blend: 0.0, meets: true });
     }
 
     #[test]
     fn a_goal_that_is_not_worth_its_price_is_not_met() {
         // The last step costs 6000 instance-seconds for 60 tasks.
-        assert_eq!(chosen(0.001, 50.0), Choice { rule: 1, ease: 0.0, meets: false });
-        assert_eq!(chosen(0.00001, 1000.0), Choice { rule: 2, ease: 0.0, meets: false });
+        assert_eq!(chosen(0.001, 50.0), Choice { rule: 1, blend: 0.0, meets: false });
+        assert_eq!(chosen(0.00001, 1000.0), Choice { rule: 2, blend: 0.0, meets: false });
     }
 
     #[test]
     fn little_history_proves_little() {
         let (scores, tasks, seconds) = ([Score::default(); 2], sums(10.0), sums(100.0));
-        let past = Past { scores: &scores, margins: &[9.0; 2], bolder: &[None; 2], tasks: &tasks, seconds: &seconds };
-        let terms = Terms { goal: 0.01, allowed: 0.01, price: 1.0, tuning: &Tuning::default() };
-        let few = choose(past, terms, 1);
-        assert_eq!(few, Choice { rule: 1, ease: 0.0, meets: false });
+        let record = Record {
+            scores: &scores,
+            margins: &[9.0; 2],
+            next_smaller_margin: &[None; 2],
+            tasks: &tasks,
+            seconds: &seconds,
+        };
+        let criteria = Criteria { goal: 0.01, allowed: 0.01, price: 1.0, tuning: &Tuning::default() };
+        let few = choose(record, criteria, 1);
+        assert_eq!(few, Choice { rule: 1, blend: 0.0, meets: false });
     }
 }

@@ -2,7 +2,7 @@
 //! charge.
 
 mod choice;
-mod feed;
+mod event_feed;
 mod levels;
 mod rule;
 mod schedule;
@@ -15,15 +15,17 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::levels::Levels;
-pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, Needs, Outlook, RATES, RECALL, Rule, Standing, whole};
+pub(crate) use self::rule::{
+    EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, Rule, whole,
+};
 pub use self::tuning::Tuning;
 use self::{
-    choice::{Choice, Past, SPARED, Terms, choose},
-    feed::Feed,
+    choice::{Choice, Criteria, Record, SPARED, choose},
+    event_feed::EventFeed,
     rule::rules,
     schedule::Schedule,
     score::{Lateness, Score, Sums, block_ended, keep},
-    shadow::{Shadow, Stretch, slot_of},
+    shadow::{Segment, Shadow, slot_of},
 };
 use crate::{Observation, PolicyLimits, WhatIf};
 
@@ -52,8 +54,9 @@ pub(crate) struct Scores {
     started: Sums,
     late: Lateness,
     chosen: usize,
-    /// How far the margin is eased towards that of the next bolder rule, in [0, 1).
-    ease: f64,
+    /// How far the margin moves from the rule's own (0) to the next smaller one (1).
+    #[serde(alias = "ease")]
+    blend: f64,
     meets: bool,
 }
 
@@ -64,12 +67,12 @@ pub(crate) struct Tournament {
     tuning: Tuning,
     rules: Vec<Rule>,
     /// For each rule the one that differs by the next smaller margin alone.
-    bolder: Vec<Option<usize>>,
+    next_smaller_margin: Vec<Option<usize>>,
     margins: Vec<f64>,
     shadows: Vec<Shadow>,
     scores: Scores,
-    feed: Feed,
-    outlooks: VecDeque<Outlook>,
+    feed: EventFeed,
+    pending_inputs: VecDeque<ForecastInputs>,
     schedule: Schedule,
     /// So many tasks come that shadow pools rest.
     resting: bool,
@@ -92,13 +95,13 @@ impl Tournament {
         Self {
             shadows: vec![Shadow::new(limits.min); rules.len()],
             scores: Scores { rules: vec![Score::default(); rules.len()], meets: true, ..Scores::default() },
-            bolder: bolder(&rules),
+            next_smaller_margin: next_smaller_margin(&rules),
             margins: rules.iter().map(|rule| rule.margin).collect(),
             rules,
             limits,
             tuning,
-            feed: Feed::default(),
-            outlooks: VecDeque::new(),
+            feed: EventFeed::default(),
+            pending_inputs: VecDeque::new(),
             schedule: Schedule::default(),
             resting: false,
             unscored_s: 0.0,
@@ -124,14 +127,19 @@ impl Tournament {
     /// The rule in charge.
     pub fn rule(&self) -> Rule {
         let rule = self.rules[self.scores.chosen];
-        let bolder = self.bolder[self.scores.chosen].map_or(rule.margin, |bolder| self.rules[bolder].margin);
-        Rule { margin: rule.margin + self.scores.ease * (bolder - rule.margin), ..rule }
+        let smaller = self.next_smaller_margin[self.scores.chosen].map_or(rule.margin, |next| self.rules[next].margin);
+        Rule { margin: rule.margin + self.scores.blend * (smaller - rule.margin), ..rule }
+    }
+
+    /// Whether no rule has proven itself yet, so that the cautious first one is in charge.
+    pub fn is_learning(&self) -> bool {
+        self.scores.seconds.long() < LEARN_S || self.scores.tasks.long() < LEARN_TASKS
     }
 
     /// Puts the rule at this place in charge; false if there are fewer.
     #[cfg(test)]
     pub fn put_in_charge(&mut self, rule: usize) -> bool {
-        (self.scores.chosen, self.scores.ease) = (rule.min(self.rules.len() - 1), 0.0);
+        (self.scores.chosen, self.scores.blend) = (rule.min(self.rules.len() - 1), 0.0);
         rule < self.rules.len()
     }
 
@@ -153,16 +161,16 @@ impl Tournament {
     }
 
     /// Lets the shadow pools catch up to `delay_s` ago, and chooses again when it is time.
-    pub fn play(&mut self, outlook: Outlook, delay_s: f64, recent: &[f64]) {
-        let now = outlook.t;
-        self.cold_s = outlook.cold_s;
-        if outlook.rates[EWMA_60] > MOST_PER_S {
+    pub fn play(&mut self, inputs: ForecastInputs, delay_s: f64, recent: &[f64]) {
+        let now = inputs.t;
+        self.cold_s = inputs.cold_s;
+        if inputs.rates[EWMA_60] > MOST_PER_S {
             return self.rest();
         }
         self.resting = false;
-        self.outlooks.push_back(outlook);
-        while let Some(next) = self.outlooks.front().copied().filter(|next| next.t <= now - delay_s) {
-            self.outlooks.pop_front();
+        self.pending_inputs.push_back(inputs);
+        while let Some(next) = self.pending_inputs.front().copied().filter(|next| next.t <= now - delay_s) {
+            self.pending_inputs.pop_front();
             self.replay(&next, now, recent);
         }
     }
@@ -172,29 +180,29 @@ impl Tournament {
         if std::mem::replace(&mut self.resting, true) {
             return;
         }
-        if self.clock.take().is_some() || !self.outlooks.is_empty() {
+        if self.clock.take().is_some() || !self.pending_inputs.is_empty() {
             self.schedule = Schedule::default();
             self.shadows.iter_mut().for_each(|shadow| *shadow = Shadow::new(self.limits.min));
-            self.outlooks.clear();
+            self.pending_inputs.clear();
         }
         self.feed.clear();
     }
 
-    fn replay(&mut self, outlook: &Outlook, now: f64, recent: &[f64]) {
+    fn replay(&mut self, inputs: &ForecastInputs, now: f64, recent: &[f64]) {
         let Self { feed, guesses, .. } = self;
         self.schedule.put(self.clock.map(slot_of), |tasks| {
-            feed.take(outlook.t, now, tasks, |above_s| guess(guesses, recent, above_s, outlook.service_s));
+            feed.take(inputs.t, now, tasks, |above_s| guess(guesses, recent, above_s, inputs.service_s));
         });
         let from = self.clock.unwrap_or_else(|| {
-            self.settled_at = outlook.t + SETTLE_S + 2.0 * outlook.cold_s;
-            outlook.t
+            self.settled_at = inputs.t + SETTLE_S + 2.0 * inputs.cold_s;
+            inputs.t
         });
-        self.clock = Some(outlook.t);
-        let dt = outlook.t - from;
+        self.clock = Some(inputs.t);
+        let dt = inputs.t - from;
         for (shadow, rule) in self.shadows.iter_mut().zip(&self.rules) {
-            shadow.play(&self.schedule, rule, outlook, &self.limits);
+            shadow.play(&self.schedule, rule, inputs, &self.limits);
         }
-        if outlook.t > self.settled_at {
+        if inputs.t > self.settled_at {
             let keep = keep(dt);
             self.scores.tasks.add(keep, self.schedule.len() as f64);
             self.scores.seconds.add(keep, dt);
@@ -202,10 +210,10 @@ impl Tournament {
         } else {
             self.shadows.iter_mut().for_each(|shadow| _ = shadow.take());
         }
-        if outlook.t >= self.choose_at {
-            self.choose_at = outlook.t + CHOOSE_EVERY_S;
+        if inputs.t >= self.choose_at {
+            self.choose_at = inputs.t + CHOOSE_EVERY_S;
             self.score();
-            self.choose(outlook.service_s);
+            self.choose(inputs.service_s);
         }
     }
 
@@ -214,7 +222,7 @@ impl Tournament {
         let ended = block_ended(self.choose_at - CHOOSE_EVERY_S, self.choose_at);
         let keep = keep(std::mem::take(&mut self.unscored_s));
         for (shadow, score) in self.shadows.iter_mut().zip(&mut self.scores.rules) {
-            let Stretch { cost_s, late } = shadow.take();
+            let Segment { cost_s, late } = shadow.take();
             score.cost_s.add(keep, cost_s);
             score.late.add(keep, late);
             if ended {
@@ -224,10 +232,10 @@ impl Tournament {
     }
 
     fn choose(&mut self, service_s: f64) {
-        let (scores, tuning) = (&mut self.scores, &self.tuning);
-        if scores.seconds.long() < LEARN_S || scores.tasks.long() < LEARN_TASKS {
+        if self.is_learning() {
             return;
         }
+        let (scores, tuning) = (&mut self.scores, &self.tuning);
         let allowed = 1.0 - self.limits.objective.share;
         let price = tuning.price / allowed * service_s;
         // What was really late beyond the aim has to be made up for, and what was not may be spent.
@@ -237,16 +245,16 @@ impl Tournament {
             (scores.late.expected(tuning).short() - SPARED * least * started / scores.tasks.short().max(1.0)).max(0.0);
         let real = (late + tuning.few_tasks * aim) / (started + tuning.few_tasks);
         let goal = (2.0 * aim - real).clamp(GOAL.0 * allowed, GOAL.1 * allowed);
-        let terms = Terms { goal, allowed, price, tuning };
-        let past = Past {
+        let criteria = Criteria { goal, allowed, price, tuning };
+        let record = Record {
             scores: &scores.rules,
             margins: &self.margins,
-            bolder: &self.bolder,
+            next_smaller_margin: &self.next_smaller_margin,
             tasks: &scores.tasks,
             seconds: &scores.seconds,
         };
-        let Choice { rule, ease, meets } = choose(past, terms, scores.chosen);
-        (scores.chosen, scores.ease, scores.meets) = (rule, ease, meets);
+        let Choice { rule, blend, meets } = choose(record, criteria, scores.chosen);
+        (scores.chosen, scores.blend, scores.meets) = (rule, blend, meets);
     }
 
     /// What each share of punctual tasks would have cost over about the last four hours; empty before that is known.
@@ -277,8 +285,8 @@ impl Tournament {
         }
     }
 
-    /// Says so where the objective is not met at a sensible price: what it takes, and what is reached instead.
-    pub fn complaint(&self) -> Option<String> {
+    /// Warns where the pool misses its objective: what the objective takes, and what the pool reaches instead.
+    pub fn warning(&self) -> Option<String> {
         if self.scores.meets {
             return None;
         }
@@ -290,13 +298,13 @@ impl Tournament {
         let objective = 100.0 * share;
         Some(if best.reachable {
             format!(
-                "{objective} % not sure below {:.0} agents; best at a sensible price is {on_time:.1} % at {agents:.0}",
+                "the objective of {objective} % on time would take {:.0} agents; the pool aims at {on_time:.1} % with {agents:.0}",
                 best.agents
             )
         } else {
             let (most, at) = (100.0 * best.on_time_share, best.agents);
             format!(
-                "{objective} % not reachable with any rule; best is {most:.1} % at {at:.0} agents, now {on_time:.1} % at {agents:.0}"
+                "no rule reaches the objective of {objective} % on time; the best reaches {most:.1} % with {at:.0} agents, this one {on_time:.1} % with {agents:.0}"
             )
         })
     }
@@ -315,7 +323,7 @@ fn guess(guesses: &mut usize, recent: &[f64], above_s: f64, service_s: f64) -> f
 }
 
 /// For each rule the one that differs by the next smaller margin alone.
-fn bolder(rules: &[Rule]) -> Vec<Option<usize>> {
+fn next_smaller_margin(rules: &[Rule]) -> Vec<Option<usize>> {
     let alike = |one: &Rule, other: &Rule| Rule { margin: other.margin, ..*one } == *other;
     let of = |rule: &Rule| {
         let smaller = rules.iter().enumerate().filter(|(_, other)| alike(rule, other) && other.margin < rule.margin);
@@ -330,7 +338,7 @@ impl Scores {
         let sums = [&self.tasks, &self.seconds, &self.started];
         self.rules.len() == rules().len()
             && self.chosen < self.rules.len()
-            && (0.0..=1.0).contains(&self.ease)
+            && (0.0..=1.0).contains(&self.blend)
             && sums.into_iter().all(Sums::is_sound)
             && self.late.is_sound()
             && self.rules.iter().all(|score| score.cost_s.is_sound() && score.late.is_sound())

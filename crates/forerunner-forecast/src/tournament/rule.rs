@@ -1,11 +1,11 @@
-//! The rules that compete: which rate they believe, how much they add for chance, how long they hold.
+//! The rules that compete: which rate they believe, how much they add for chance, for how long they keep a need.
 
 use super::levels::{BEYOND, LEVELS};
 use crate::sizing::Load;
 
 /// Standard deviations by which the fast rate must exceed the forecast to take its place.
 const SURGE_SIGMAS: f64 = 3.0;
-/// The same for rules that are not alert: what no chance explains.
+/// The same for rules that do not react to surges early: what chance cannot explain.
 const SURGE_SURELY_SIGMAS: f64 = 5.0;
 /// Seconds that the fast rate is taken over.
 pub(crate) const FAST_S: f64 = 5.0;
@@ -22,20 +22,20 @@ const ROUNDING: f64 = 1e-6;
 /// What a rule takes for the rate at the horizon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// One of the rate forecasts, by its place in [`Outlook::rates`].
+    /// One of the rate forecasts, by its place in [`ForecastInputs::rates`].
     Rate(usize),
     /// The greatest of the quick averages and the trend: as much as there is reason to expect.
     Greatest,
-    /// No forecast: the tasks in the system now, held.
+    /// No forecast: the greatest number of tasks in the system within the stabilization window.
     Present,
-    /// No forecast: the tasks in the system now and as many agents more as the margin says, held.
+    /// The same, and as many agents more as the margin says.
     Spares,
-    /// One of the levels that the tasks in the system seldom exceed, by its place in [`Outlook::levels`], or the tasks in
+    /// One of the levels that the tasks in the system seldom exceed, by its place in [`ForecastInputs::levels`], or the tasks in
     /// the system with the margin where they do.
     Level(usize),
 }
 
-/// Places of the rate forecasts in [`Outlook::rates`].
+/// Places of the rate forecasts in [`ForecastInputs::rates`].
 pub(crate) const EWMA_15: usize = 0;
 pub(crate) const EWMA_60: usize = 1;
 pub(crate) const EWMA_300: usize = 2;
@@ -48,7 +48,7 @@ pub(crate) const RATES: usize = 7;
 
 /// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Outlook {
+pub(crate) struct ForecastInputs {
     /// Time of the tick on the window's clock, in seconds.
     pub t: f64,
     /// Seconds until an agent asked for now is ready.
@@ -76,9 +76,9 @@ pub(crate) struct Outlook {
     pub levels: [f64; LEVELS],
 }
 
-/// How a pool stands: the real one or a shadow.
+/// The state of a pool: the real one or a shadow.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct PoolState {
     pub waiting: f64,
     pub in_flight: f64,
     pub draining: f64,
@@ -86,7 +86,7 @@ pub(crate) struct Standing {
     pub starting: f64,
 }
 
-impl Standing {
+impl PoolState {
     /// Tasks on agents and waiting.
     pub fn in_system(&self) -> f64 {
         self.in_flight + self.waiting
@@ -100,29 +100,31 @@ impl Standing {
 
 /// Sizes that different layers ask for, in agents.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Needs {
+pub(crate) struct Requirements {
     /// Of the forecast, or of the surge that overrides it.
     pub forecast: f64,
+    /// The part of `forecast` that is not margin: agents that are busy on average, or tasks present.
+    pub basis: f64,
     /// Of the backlog; 0 without one.
     pub backlog: f64,
     /// Greatest between now and the horizon: below this the pool must not shrink.
-    pub on_the_way: f64,
-    /// Of what came at this time of days before; 0 where nothing is about to come. Never held: what does not come after all
-    /// costs a few minutes.
+    pub until_horizon: f64,
+    /// Of what came at this time of days before; 0 where nothing is about to come. The stabilization window does not cover
+    /// it: what does not come after all costs a few minutes.
     pub recalled: f64,
     /// Whether the fast rate took the forecast's place.
     pub surge: bool,
 }
 
-impl Needs {
-    /// Greatest need by what is known of today: what is held.
+impl Requirements {
+    /// Greatest need by what is known of today: what the stabilization window keeps.
     pub fn greatest(&self) -> f64 {
         self.forecast.max(self.backlog)
     }
 
-    /// Agents wanted before bounds, given the greatest need of the hold and the pool's size.
-    pub fn wanted(&self, held: f64, size: f64) -> f64 {
-        held.max(self.on_the_way.min(size)).max(self.recalled)
+    /// Agents wanted before bounds, given the greatest need of the stabilization window and the pool's size.
+    pub fn wanted(&self, recent: f64, size: f64) -> f64 {
+        recent.max(self.until_horizon.min(size)).max(self.recalled)
     }
 
     /// What is left of them in a pool that was let go empty and has no task. In silence no average rises, so that only another
@@ -130,14 +132,14 @@ impl Needs {
     pub fn asleep(self, rule: &Rule) -> Self {
         match rule.source {
             Source::Rate(RECALL) => self,
-            _ => Self { forecast: 0.0, backlog: 0.0, on_the_way: 0.0, ..self },
+            _ => Self { forecast: 0.0, basis: 0.0, backlog: 0.0, until_horizon: 0.0, ..self },
         }
     }
 
     /// Whether more agents are wanted because of what came at this time of days before.
-    pub fn is_recalled(&self, held: f64, size: f64) -> bool {
+    pub fn is_recalled(&self, recent: f64, size: f64) -> bool {
         let today = Self { recalled: 0.0, ..*self };
-        whole(self.wanted(held, size)) > whole(today.wanted(held, size))
+        whole(self.wanted(recent, size)) > whole(today.wanted(recent, size))
     }
 }
 
@@ -152,12 +154,12 @@ pub(crate) struct Rule {
     pub source: Source,
     /// Standard deviations added for chance.
     pub margin: f64,
-    /// Seconds that a need is held.
-    pub hold_s: f64,
+    /// Seconds for which the pool keeps a need: the stabilization window.
+    pub stabilization_s: f64,
     /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
-    pub alert: bool,
+    pub surges_early: bool,
     /// Whether chance is taken to be as great as forecasts have missed lately, and not only that of Poisson arrivals.
-    pub wary: bool,
+    pub overdispersed: bool,
 }
 
 impl Rule {
@@ -173,57 +175,76 @@ impl Rule {
             Source::Rate(_) => "the period before".into(),
             Source::Greatest => "greatest of averages and trend".into(),
             Source::Present => "tasks present".into(),
-            Source::Spares => format!("tasks present and {} spares, hold {} s", self.margin, self.hold_s),
+            Source::Spares => format!("tasks present and {} spares, kept for {} s", self.margin, self.stabilization_s),
             Source::Level(at) => format!("level that {} % of tasks exceed", 100.0 * BEYOND[at]),
         };
         if self.source == Source::Spares {
             return source;
         }
-        let alert = if self.alert { ", alert" } else { "" };
+        let early = if self.surges_early { ", early surge detection" } else { "" };
         // Margins are eased between those of the grid.
-        format!("{source}{alert}, margin {:.1}, hold {} s", self.margin, self.hold_s)
+        format!("{source}{early}, margin {:.1} σ, kept for {} s", self.margin, self.stabilization_s)
+    }
+
+    /// What [`Requirements::basis`] counts, in words.
+    pub fn basis(&self) -> &'static str {
+        match self.source {
+            Source::Rate(_) | Source::Greatest => "busy on average",
+            Source::Present | Source::Spares => "tasks present",
+            Source::Level(_) => "tasks at most as a rule",
+        }
+    }
+
+    /// How many agents more than that, in words.
+    pub fn spare(&self) -> String {
+        match self.source {
+            Source::Spares => "fixed spares".to_owned(),
+            _ => format!("margin {:.1} σ", self.margin),
+        }
     }
 
     /// The rate this rule sizes for, and whether a surge decided it.
-    pub fn rate(&self, outlook: &Outlook) -> (f64, bool) {
+    pub fn rate(&self, inputs: &ForecastInputs) -> (f64, bool) {
         let rate = match self.source {
-            Source::Rate(at) => outlook.rates[at],
-            Source::Greatest => [EWMA_15, EWMA_60, HOLT].map(|at| outlook.rates[at]).into_iter().fold(0.0, f64::max),
+            Source::Rate(at) => inputs.rates[at],
+            Source::Greatest => [EWMA_15, EWMA_60, HOLT].map(|at| inputs.rates[at]).into_iter().fold(0.0, f64::max),
             Source::Present | Source::Spares | Source::Level(_) => return (0.0, false),
         };
         // Both layers only add: what they see has begun, and what the forecast sees is the long run.
-        let sigmas = if self.alert { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
-        let surge = outlook.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
-        (if surge { outlook.fast } else { rate }.max(if self.alert { outlook.rising } else { 0.0 }), surge)
+        let sigmas = if self.surges_early { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
+        let surge = inputs.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
+        (if surge { inputs.fast } else { rate }.max(if self.surges_early { inputs.rising } else { 0.0 }), surge)
     }
 
     /// What this rule asks for on a pool that stands so.
-    pub fn needs(&self, standing: &Standing, outlook: &Outlook) -> Needs {
-        let in_system = standing.in_system();
-        let recalled = recalled_need(in_system, outlook);
+    pub fn requirements(&self, pool: &PoolState, inputs: &ForecastInputs) -> Requirements {
+        let in_system = pool.in_system();
+        let recalled = recalled_need(in_system, inputs);
         let present = match self.source {
             Source::Present => Some(in_system + self.margin * in_system.max(1.0).sqrt()),
             Source::Spares => Some(in_system + self.margin),
-            Source::Level(at) => Some(outlook.levels[at].max(in_system + self.margin * in_system.max(1.0).sqrt())),
+            Source::Level(at) => Some(inputs.levels[at].max(in_system + self.margin * in_system.max(1.0).sqrt())),
             Source::Rate(_) | Source::Greatest => None,
         };
         if let Some(forecast) = present {
-            return Needs { forecast, backlog: 0.0, on_the_way: in_system, recalled, surge: false };
+            let basis = if let Source::Level(at) = self.source { inputs.levels[at].max(in_system) } else { in_system };
+            return Requirements { forecast, basis, backlog: 0.0, until_horizon: in_system, recalled, surge: false };
         }
-        let (rate, surge) = self.rate(outlook);
-        let dispersion = if self.wary { outlook.dispersion } else { 1.0 };
-        let service_s = if self.source == Source::Rate(EWMA_900) { outlook.service_slow_s } else { outlook.service_s };
+        let (rate, surge) = self.rate(inputs);
+        let dispersion = if self.overdispersed { inputs.dispersion } else { 1.0 };
+        let service_s = if self.source == Source::Rate(EWMA_900) { inputs.service_slow_s } else { inputs.service_s };
         let load = |still_there: f64| Load { in_system, rate, service_s, still_there, dispersion };
-        let z = self.margin * (1.0 - MENDED_SOON * outlook.still_there);
-        let forecast = load(outlook.still_there).need(z);
-        let on_the_way = forecast.max(load(outlook.still_half).need(z)).max(in_system);
-        Needs { forecast, backlog: backlog_need(standing, outlook, rate), on_the_way, recalled, surge }
+        let z = self.margin * (1.0 - MENDED_SOON * inputs.still_there);
+        let ahead = load(inputs.still_there);
+        let (forecast, basis) = (ahead.need(z), ahead.mean());
+        let until_horizon = forecast.max(load(inputs.still_half).need(z)).max(in_system);
+        Requirements { forecast, basis, backlog: backlog_need(pool, inputs, rate), until_horizon, recalled, surge }
     }
 }
 
 /// Agents for what came at this time of days before, whatever the rule; 0 where nothing is about to come.
-fn recalled_need(in_system: f64, outlook: &Outlook) -> f64 {
-    let Outlook { recalled: rate, recalled_service_s: service_s, still_there, .. } = *outlook;
+fn recalled_need(in_system: f64, inputs: &ForecastInputs) -> f64 {
+    let ForecastInputs { recalled: rate, recalled_service_s: service_s, still_there, .. } = *inputs;
     if rate == 0.0 {
         return 0.0;
     }
@@ -236,46 +257,53 @@ fn recalled_need(in_system: f64, outlook: &Outlook) -> f64 {
 /// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
 /// are ready half-way on average, half as many, but at least one.
 /// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
-fn backlog_need(standing: &Standing, outlook: &Outlook, rate: f64) -> f64 {
-    if standing.waiting == 0.0 {
+fn backlog_need(pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
+    if pool.waiting == 0.0 {
         return 0.0;
     }
-    let Outlook { cold_s, service_s, .. } = *outlook;
-    let busy = (standing.in_flight - standing.draining).max(0.0);
+    let ForecastInputs { cold_s, service_s, .. } = *inputs;
+    let busy = (pool.in_flight - pool.draining).max(0.0);
     let rounds = cold_s / service_s;
-    let taken = standing.ready + standing.starting * (0.5 * rounds).max(1.0) + busy * rounds;
-    let left = standing.waiting + rate * cold_s - taken;
-    if left <= 0.0 { 0.0 } else { standing.size() + left * service_s / cold_s.max(service_s) }
+    let taken = pool.ready + pool.starting * (0.5 * rounds).max(1.0) + busy * rounds;
+    let left = pool.waiting + rate * cold_s - taken;
+    if left <= 0.0 { 0.0 } else { pool.size() + left * service_s / cold_s.max(service_s) }
 }
 
-/// Margins and holds of the 60 s average, which wins on most calm loads.
+/// Margins and stabilization windows of the 60 s average, which wins on most calm loads.
 const FINE: ([f64; 9], [f64; 5]) = ([0.0, 0.5, 1.0, 1.4, 1.8, 2.3, 2.9, 3.7, 5.0], [1.0, 10.0, 30.0, 90.0, 300.0]);
 /// Of the other forecasts.
 const COARSE: ([f64; 5], [f64; 3]) = ([0.5, 1.2, 2.0, 3.0, 4.5], [5.0, 30.0, 180.0]);
 /// Of the rules without a forecast.
-const HELD: ([f64; 5], [f64; 6]) = ([0.0, 1.0, 2.0, 3.0, 4.5], [30.0, 120.0, 300.0, 600.0, 1200.0, 2400.0]);
+const PRESENT: ([f64; 5], [f64; 6]) = ([0.0, 1.0, 2.0, 3.0, 4.5], [30.0, 120.0, 300.0, 600.0, 1200.0, 2400.0]);
 
-/// Agents more than tasks, and holds, of the rules that keep spares.
+/// Agents more than tasks, and stabilization windows, of the rules that keep spares.
 const SPARES: ([f64; 6], [f64; 3]) = ([1.0, 2.0, 3.0, 4.0, 6.0, 9.0], [5.0, 60.0, 600.0]);
 /// Of the rules that keep a level.
 const ABOVE_LEVEL: ([f64; 2], [f64; 2]) = ([0.0, 1.0], [5.0, 120.0]);
 
 /// All competitors, always in the same order. The first is the one in charge until others have proven themselves.
 pub(crate) fn rules() -> Vec<Rule> {
-    let prior = Rule { source: Source::Greatest, margin: 2.6, hold_s: 30.0, alert: true, wary: true };
+    let prior =
+        Rule { source: Source::Greatest, margin: 2.6, stabilization_s: 30.0, surges_early: true, overdispersed: true };
     let mut rules = vec![prior];
-    let mut add = |source, margins: &[f64], holds: &[f64], alert| {
-        for &hold_s in holds {
-            rules.extend(margins.iter().map(|&margin| Rule { source, margin, hold_s, alert, wary: false }));
+    let mut add = |source, margins: &[f64], windows: &[f64], surges_early| {
+        for &stabilization_s in windows {
+            rules.extend(margins.iter().map(|&margin| Rule {
+                source,
+                margin,
+                stabilization_s,
+                surges_early,
+                overdispersed: false,
+            }));
         }
     };
-    for alert in [true, false] {
-        add(Source::Rate(EWMA_60), &FINE.0, &FINE.1, alert);
+    for surges_early in [true, false] {
+        add(Source::Rate(EWMA_60), &FINE.0, &FINE.1, surges_early);
         for at in [EWMA_15, EWMA_300, EWMA_900, HOLT, PEAK, RECALL] {
-            add(Source::Rate(at), &COARSE.0, &COARSE.1, alert);
+            add(Source::Rate(at), &COARSE.0, &COARSE.1, surges_early);
         }
     }
-    add(Source::Present, &HELD.0, &HELD.1, false);
+    add(Source::Present, &PRESENT.0, &PRESENT.1, false);
     add(Source::Spares, &SPARES.0, &SPARES.1, false);
     for at in 0..LEVELS {
         add(Source::Level(at), &ABOVE_LEVEL.0, &ABOVE_LEVEL.1, false);

@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    rule::{Outlook, Rule, Standing, whole},
+    rule::{ForecastInputs, PoolState, Rule, whole},
     schedule::{Group, Schedule},
 };
-use crate::{PolicyLimits, hold::Hold};
+use crate::{PolicyLimits, stabilization::SlidingMaximum};
 
 /// Seconds of a slot: the grain of time in a shadow pool. An eighth of the waits that objectives are about.
 pub(crate) const SLOT_S: f64 = 0.125;
@@ -45,7 +45,7 @@ impl ShadowTask {
 
 /// What a stretch of time brought a shadow pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Stretch {
+pub(crate) struct Segment {
     /// Instance-seconds: agents starting, idle and busy.
     pub cost_s: f64,
     /// Tasks that started later than the objective allows.
@@ -72,8 +72,8 @@ pub(crate) struct Shadow {
     idle: u32,
     draining: u32,
     waiting: VecDeque<ShadowTask>,
-    hold: Hold,
-    stretch: Stretch,
+    recent_needs: SlidingMaximum,
+    stretch: Segment,
 }
 
 impl Shadow {
@@ -89,19 +89,19 @@ impl Shadow {
             idle,
             draining: 0,
             waiting: VecDeque::new(),
-            hold: Hold::default(),
-            stretch: Stretch::default(),
+            recent_needs: SlidingMaximum::default(),
+            stretch: Segment::default(),
         }
     }
 
     /// What came since this was last asked.
-    pub fn take(&mut self) -> Stretch {
+    pub fn take(&mut self) -> Segment {
         std::mem::take(&mut self.stretch)
     }
 
-    /// Lets the tasks of `schedule` arrive and time pass until the tick of `outlook`, then decides by `rule`.
-    pub fn play(&mut self, schedule: &Schedule, rule: &Rule, outlook: &Outlook, limits: &PolicyLimits) {
-        let until = slot_of(outlook.t);
+    /// Lets the tasks of `schedule` arrive and time pass until the tick of `inputs`, then decides by `rule`.
+    pub fn play(&mut self, schedule: &Schedule, rule: &Rule, inputs: &ForecastInputs, limits: &PolicyLimits) {
+        let until = slot_of(inputs.t);
         let within_s = limits.objective.within_s;
         let due = |groups: &[Group]| groups.first().map_or(u64::MAX, |group| group.slot);
         let mut groups = schedule.groups();
@@ -130,7 +130,7 @@ impl Shadow {
         self.next = self.next.max(until);
         // What comes at the very moment of the tick is seen by it.
         groups.iter().for_each(|group| self.arrive(schedule.tasks(group)));
-        self.decide(rule, outlook, limits);
+        self.decide(rule, inputs, limits);
     }
 
     fn is_still(&self) -> bool {
@@ -215,20 +215,20 @@ impl Shadow {
         }
     }
 
-    fn decide(&mut self, rule: &Rule, outlook: &Outlook, limits: &PolicyLimits) {
-        let standing = Standing {
+    fn decide(&mut self, rule: &Rule, inputs: &ForecastInputs, limits: &PolicyLimits) {
+        let pool = PoolState {
             waiting: self.waiting.len() as f64,
             in_flight: f64::from(self.running),
             draining: f64::from(self.draining),
             ready: f64::from(self.idle),
             starting: f64::from(self.warming),
         };
-        let needs = rule.needs(&standing, outlook);
-        self.hold.push(outlook.t, needs.greatest());
-        self.hold.forget_before(outlook.t - rule.hold_s);
-        let held = self.hold.greatest().unwrap_or(needs.greatest());
-        let desired = limits.clamp(whole(needs.wanted(held, standing.size())));
-        self.resize(desired, nearest_slot(outlook.t + outlook.cold_s));
+        let requirements = rule.requirements(&pool, inputs);
+        self.recent_needs.push(inputs.t, requirements.greatest());
+        self.recent_needs.forget_before(inputs.t - rule.stabilization_s);
+        let held = self.recent_needs.greatest().unwrap_or(requirements.greatest());
+        let desired = limits.clamp(whole(requirements.wanted(held, pool.size())));
+        self.resize(desired, nearest_slot(inputs.t + inputs.cold_s));
     }
 
     /// As a real pool resizes: see the simulator's model.

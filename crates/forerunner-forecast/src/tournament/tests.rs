@@ -1,12 +1,12 @@
-use super::{feed::Feed, shadow::ShadowTask, *};
+use super::{event_feed::EventFeed, shadow::ShadowTask, *};
 use crate::Objective;
 
 fn limits() -> PolicyLimits {
     PolicyLimits { min: 1, max: 50, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() }
 }
 
-fn outlook(t: f64) -> Outlook {
-    Outlook {
+fn inputs(t: f64) -> ForecastInputs {
+    ForecastInputs {
         t,
         cold_s: 2.0,
         rates: [0.0; RATES],
@@ -23,7 +23,7 @@ fn outlook(t: f64) -> Outlook {
     }
 }
 
-/// The rule without a forecast, a margin or a hold: as many agents as tasks.
+/// The rule without a forecast, a margin or a stabilization window: as many agents as tasks.
 fn present() -> Rule {
     *rules().iter().find(|rule| rule.source == rule::Source::Present && rule.margin == 0.0).expect("it competes")
 }
@@ -34,14 +34,14 @@ fn a_shadow_pool_does_what_a_pool_would() {
     let task = |at, service_s| ShadowTask { at, service_s };
     let mut played = |tasks: &[ShadowTask], to| {
         schedule.put(from.replace(slot_of(to)), |put| put.extend(tasks));
-        shadow.play(&schedule, &present(), &outlook(to), &limits());
+        shadow.play(&schedule, &present(), &inputs(to), &limits());
         shadow.take()
     };
     // One agent: the first task starts at once, the second waits; at 1 s a second agent is asked for, ready at 3 s.
-    assert_eq!(played(&[task(0.25, 4.0), task(0.5, 1.0)], 1.0), Stretch { cost_s: 1.0, late: 0.0 });
-    assert_eq!(played(&[], 3.5), Stretch { cost_s: 5.0, late: 1.0 }, "it starts at 3 s after waiting for 2.5 s");
-    // Done at 4.0 and 4.25 s; held for 30 s, then one agent goes.
-    assert_eq!(played(&[], 10.0), Stretch { cost_s: 13.0, late: 0.0 });
+    assert_eq!(played(&[task(0.25, 4.0), task(0.5, 1.0)], 1.0), Segment { cost_s: 1.0, late: 0.0 });
+    assert_eq!(played(&[], 3.5), Segment { cost_s: 5.0, late: 1.0 }, "it starts at 3 s after waiting for 2.5 s");
+    // Done at 4.0 and 4.25 s; kept for 30 s, then one agent goes.
+    assert_eq!(played(&[], 10.0), Segment { cost_s: 13.0, late: 0.0 });
     played(&[], 40.0);
     assert_eq!(played(&[], 41.0).cost_s, 1.0);
 }
@@ -51,7 +51,7 @@ fn tasks_longer_than_the_ring_of_slots_end_when_they_should() {
     let (mut shadow, mut schedule, mut from) = (Shadow::new(1), Schedule::default(), None);
     let mut played = |tasks: &[ShadowTask], to| {
         schedule.put(from.replace(slot_of(to)), |put| put.extend(tasks));
-        shadow.play(&schedule, &present(), &outlook(to), &limits());
+        shadow.play(&schedule, &present(), &inputs(to), &limits());
         shadow.take().late
     };
     // Ten minutes, and another task that waits for the second agent until 3 s.
@@ -64,7 +64,7 @@ fn tasks_longer_than_the_ring_of_slots_end_when_they_should() {
 
 #[test]
 fn durations_find_their_tasks_and_unknown_ones_are_guessed() {
-    let mut feed = Feed::default();
+    let mut feed = EventFeed::default();
     let mut seen = Observation { arrivals: 3, arrived: vec![(7, 0.1), (8, 0.2), (9, 0.3)], ..Observation::default() };
     feed.observe(0.0, 1.0, 0.0, &seen);
     seen = Observation { arrivals: 2, completed: vec![(8, 6.0)], ..Observation::default() };
@@ -83,7 +83,10 @@ fn rules_are_all_different_and_named_in_words() {
     let words: std::collections::HashSet<_> = rules().iter().map(Rule::words).collect();
     // The first is a setting of its own between those of the grid.
     assert_eq!(words.len(), rules().len());
-    assert_eq!(rules()[0].words(), "greatest of averages and trend, alert, margin 2.6, hold 30 s");
+    assert_eq!(
+        rules()[0].words(),
+        "greatest of averages and trend, early surge detection, margin 2.6 σ, kept for 30 s"
+    );
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use forerunner_core::Timestamp;
-use forerunner_forecast::{DEBOUNCE_S, Decision, Forecast, Observation, Pace, Policy, PolicyKind, PolicyLimits};
+use forerunner_forecast::{
+    DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyKind, PolicyLimits, RecentServiceTime,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -64,7 +66,7 @@ pub(crate) struct ForecastActor {
     nudged: Option<Cause>,
     desired: Option<u32>,
     forecast: Option<Forecast>,
-    pace: Pace,
+    service_time: RecentServiceTime,
     history: History,
     timeline: Timeline,
     saved_at: Timestamp,
@@ -107,7 +109,7 @@ impl ForecastActor {
             nudged: None,
             desired: None,
             forecast: None,
-            pace: Pace::default(),
+            service_time: RecentServiceTime::default(),
             // The first time comes sooner: a size alone is nothing to go on from.
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
@@ -184,11 +186,11 @@ impl ForecastActor {
         arrived.iter().map(|(task, at)| (*task, (at - begun).max(0.0))).collect()
     }
 
-    /// Tells the queue what is normal now, so that it can tell a surge, or a change of pace.
+    /// Tells the queue the expected rate and service time, so that it can detect a surge or a shift.
     fn tell_queue(&mut self, seen: &Observation, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
-        let pace_s = self.pace.follow(seen.completions, seen.mean_service_s, forecast.service_s);
-        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: pace_s });
+        let recent_s = self.service_time.follow(seen.completions, seen.mean_service_s, forecast.service_s);
+        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: recent_s });
     }
 
     fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {

@@ -238,7 +238,7 @@ impl QueueActor {
             None => return,
             Some(Trigger::Surge) => Cause::Surge,
             Some(Trigger::AgentLost) => Cause::AgentLost,
-            Some(Trigger::Pace) => Cause::ServiceShift,
+            Some(Trigger::ServiceShift) => Cause::ServiceShift,
             Some(_) => Cause::Backlog,
         };
         if let Some(nudge) = self.links.as_ref().and_then(|links| links.nudge.as_ref()) {

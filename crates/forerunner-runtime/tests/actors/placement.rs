@@ -6,7 +6,7 @@ use forerunner_core::{
     AgentId, ContextId, StopRule, Task, TaskId,
     placement::{PlacementReason, RestoreCost, Room},
 };
-use forerunner_forecast::PolicyKind;
+use forerunner_forecast::{FixedSettings, PolicyKind};
 use forerunner_runtime::{
     PoolSettings,
     agent::{SimulatedFactory, SimulatedSpec},
@@ -36,7 +36,7 @@ fn agents(restore_s_per_mb: f64) -> Arc<SimulatedFactory> {
 
 fn fixed(size: u32) -> impl FnOnce(&mut PoolSettings) {
     move |pool| {
-        (pool.min, pool.max, pool.policy) = (size, size, PolicyKind::Fixed { size });
+        (pool.min, pool.max, pool.policy) = (size, size, PolicyKind::Fixed(FixedSettings { size }));
         pool.task.timeout = Duration::from_secs(3_600);
     }
 }

@@ -185,8 +185,8 @@ mod tests {
             "finished": 4211, "depth": 3, "desired": 48, "agents": {"ready": 6, "busy": 41, "starting": 1, "cooldown": 0},
             "on_time_share": 0.99713,
             "decision": {
-                "reason": "hold", "forecast": {"rate_per_s": 64.2, "rate_low": 55.4, "rate_high": 73.1},
-                "detail": "64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed within the last 8 s",
+                "reason": "stabilizing", "forecast": {"rate_per_s": 64.2, "rate_low": 55.4, "rate_high": 73.1},
+                "detail": "64.2 tasks/s expected in 3.1 s (band 55.4-73.1), 0.5 s each: 32 busy on average + 14 spare (margin 2.3 σ) = 46 needed; 48 now; the pool keeps 48 because it needed them in the last 8 s",
             },
         });
         let at =
@@ -203,7 +203,7 @@ mod tests {
         agents    ▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇███████  48 wanted: 41 busy, 6 ready, 1 starting
         busy      ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇█████  41 of 47 warm
         queue     ██████████████████████  3 waiting, 3 at most
-        why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: …
+        why       stabilizing: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1), 0.5 s …
         ");
     }
 
@@ -216,7 +216,7 @@ mod tests {
         agents    ▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇██████████████████  48 wanted: 41 busy, 6 ready, 1 starting
         busy      ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇████████████  41 of 47 warm
         queue     ██████████████████████████████████████████████████████████████  3 waiting, 3 at most
-        why       hold: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1) x 0.5 s each: 46 needed; 48 now; 48 kept, needed withi…
+        why       stabilizing: 64.2 tasks/s expected in 3.1 s (band 55.4-73.1), 0.5 s each: 32 busy on average + 14 spare (mar…
         ");
     }
 

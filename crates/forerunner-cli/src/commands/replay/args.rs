@@ -191,7 +191,7 @@ mod tests {
         let asked =
             read(&["--policy", "utilisation:scale_up_threshold=0.8,interval_s=2", "--policy", "fixed:4"]).policy;
         assert_eq!((asked[0].params.as_str(), asked[1].params.as_str()), ("scale_up_threshold=0.8,interval_s=2", "4"));
-        assert_eq!(asked[1].kind, PolicyKind::Fixed { size: 4 });
+        assert_eq!(asked[1].kind, PolicyKind::Fixed(forerunner_forecast::FixedSettings { size: 4 }));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Which policies are replayed, and which settings of each a sweep tries.
 
-use forerunner_forecast::PolicyKind;
+use forerunner_forecast::{FixedSettings, PolicyKind};
 
 use super::args::Asked;
 
 /// Every policy with its defaults. A fixed pool has none: it is given the least size that meets the objective, which
 /// only hindsight knows; the second value says so.
 pub fn all(least_fixed: u32) -> Vec<(Asked, bool)> {
-    let fixed = || Asked { kind: PolicyKind::Fixed { size: least_fixed }, params: least_fixed.to_string() };
+    let fixed =
+        || Asked { kind: PolicyKind::Fixed(FixedSettings { size: least_fixed }), params: least_fixed.to_string() };
     let read = |name: &&str| name.parse().map_or_else(|_| (fixed(), true), |asked| (asked, false));
     PolicyKind::NAMES.iter().map(read).collect()
 }
@@ -28,7 +29,7 @@ mod tests {
         let all = all(7);
         let names: Vec<&str> = all.iter().map(|(asked, _)| asked.kind.name()).collect();
         assert_eq!(names, PolicyKind::NAMES);
-        let fixed = Asked { kind: PolicyKind::Fixed { size: 7 }, params: "7".to_owned() };
+        let fixed = Asked { kind: PolicyKind::Fixed(FixedSettings { size: 7 }), params: "7".to_owned() };
         assert!(all.contains(&(fixed, true)), "only a fixed pool needs hindsight: {all:?}");
         assert_eq!(all.iter().filter(|(_, hindsight)| *hindsight).count(), 1);
     }

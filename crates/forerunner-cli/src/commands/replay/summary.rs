@@ -108,7 +108,7 @@ fn singles(study: &Study, lines: &[Line]) -> String {
     let name = first.ours.asked.kind.name();
     let mut settings: Vec<Single> = Vec::new();
     // A fixed size that hindsight found is no setting that anybody could have chosen.
-    let by_hindsight = |run: &Run| run.swept && matches!(run.asked.kind, PolicyKind::Fixed { .. });
+    let by_hindsight = |run: &Run| run.swept && matches!(run.asked.kind, PolicyKind::Fixed(_));
     for run in study.runs.iter().filter(|run| run.asked.kind.name() != name && !by_hindsight(run)) {
         match settings.iter_mut().find(|single| single.label == label(run)) {
             Some(single) => single.runs.push(run),

@@ -7,7 +7,7 @@ const parts = (() => {
   // ---- words --------------------------------------------------------------------------------
   const reasons = {
     steady: "the size is right", forecast_up: "the forecast needs more", forecast_down: "the forecast has needed fewer for a while",
-    hold: "fewer would do, but not for long yet", surge: "arrivals outran the forecast", backlog: "tasks wait that the agents cannot take in time",
+    stabilizing: "fewer would do, but the pool waits", surge: "arrivals exceed the forecast", backlog: "tasks wait that the agents cannot take in time",
     utilisation: "a threshold was crossed", fixed: "the size is fixed", bounded: "a bound is in the way", learning: "still learning: a safe size is kept",
   };
   const causes = { tick: "regular look", surge: "surge", backlog: "backlog", agent_lost: "agent lost", service_shift: "durations changed", settings: "settings changed" };

@@ -6,8 +6,8 @@ use super::PredictiveSettings;
 use crate::{
     calendar::Calendar,
     forecaster::Forecaster,
-    hold::Hold,
     service::ServiceModel,
+    stabilization::SlidingMaximum,
     tournament::{Levels, Scores},
     window::Window,
 };
@@ -21,12 +21,13 @@ const LEARN_AT_MOST_S: f64 = 300.0;
 
 /// What survives a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(super) struct Learned {
     pub version: u32,
     pub window: Window,
     pub rates: Forecaster,
     pub service: ServiceModel,
-    pub hold: Hold,
+    #[serde(alias = "hold")]
+    pub recent_needs: SlidingMaximum,
     pub levels: Levels,
     /// What the tournament learned, as of the last save.
     pub scores: Scores,
@@ -38,14 +39,14 @@ pub(super) struct Memory {
     pub desired: u32,
 }
 
-impl Memory {
+impl Learned {
     pub fn new(settings: &PredictiveSettings) -> Self {
         Self {
             version: SAVED_VERSION,
             window: Window::new(settings.window_s, 0.0),
             rates: Forecaster::new(0.0),
             service: ServiceModel::new(),
-            hold: Hold::default(),
+            recent_needs: SlidingMaximum::default(),
             levels: Levels::default(),
             scores: Scores::default(),
             calendar: Calendar::default(),
@@ -59,7 +60,7 @@ impl Memory {
             && self.window.is_sound()
             && self.rates.is_sound()
             && self.service.is_sound()
-            && self.hold.is_sound()
+            && self.recent_needs.is_sound()
             && self.levels.is_sound()
             && self.scores.is_sound()
             && self.calendar.is_sound()

@@ -1,4 +1,4 @@
-//! When to look between two ticks: an arrival surge, a backlog, an agent lost, a change of pace.
+//! Events that call for a decision before the next tick: a surge, a backlog, a lost agent, a shift of the service time.
 
 use crate::sizing::normal_quantile;
 
@@ -11,30 +11,29 @@ const SLOT_S: f64 = 0.25;
 const IMPROBABLE: f64 = 1e-5;
 /// A surge is at least this much above what was expected: at high rates real traffic scatters more than Poisson.
 const SURGE_RATIO: f64 = 1.5;
-/// Durations that a change of pace is read from.
-const PACE_TASKS: usize = 16;
+/// Durations that a shift is read from.
+const SHIFT_TASKS: usize = 16;
 /// Standard errors and share by which their mean must differ.
-const PACE_SIGMAS: f64 = 3.0;
-const PACE_SHARE: f64 = 0.25;
+const SHIFT_SIGMAS: f64 = 3.0;
+const SHIFT_SHARE: f64 = 0.25;
 
-/// Completions that the recent pace is averaged over.
+/// Completions that the recent service time is averaged over.
 const RECENT_TASKS: f64 = 64.0;
 
-/// Seconds on an agent, lately: what a change of pace is told from.
+/// Recent mean seconds on an agent: the baseline of a shift.
 ///
 /// It is what was seen and not what is forecast: a trend that goes on as expected is no sharp change.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Pace(Option<f64>);
+pub struct RecentServiceTime(Option<f64>);
 
-impl Pace {
-    /// Takes in how long tasks took that completed since the last time, and returns the pace; `forecast_s` is where it
-    /// begins.
+impl RecentServiceTime {
+    /// Takes in how long the tasks took that completed since the last call, and returns the mean. It begins at `forecast_s`.
     pub fn follow(&mut self, completions: u64, mean_service_s: Option<f64>, forecast_s: f64) -> f64 {
-        let pace_s = self.0.get_or_insert(forecast_s);
+        let recent_s = self.0.get_or_insert(forecast_s);
         if let Some(mean_s) = mean_service_s {
-            *pace_s += (mean_s - *pace_s) * (completions as f64 / RECENT_TASKS).min(1.0);
+            *recent_s += (mean_s - *recent_s) * (completions as f64 / RECENT_TASKS).min(1.0);
         }
-        *pace_s
+        *recent_s
     }
 }
 
@@ -48,8 +47,8 @@ pub enum Trigger {
     Backlog,
     /// An agent went away that nobody asked to go.
     AgentLost,
-    /// Tasks take much longer or shorter than they did.
-    Pace,
+    /// Tasks take much longer or shorter than before.
+    ServiceShift,
 }
 
 impl Trigger {
@@ -59,7 +58,7 @@ impl Trigger {
             Self::Surge => "surge",
             Self::Backlog => "backlog",
             Self::AgentLost => "agent_lost",
-            Self::Pace => "pace",
+            Self::ServiceShift => "service_shift",
         }
     }
 }
@@ -75,7 +74,7 @@ pub struct EventDetector {
     current: u32,
     previous: u32,
     improbable: u32,
-    durations: [f64; PACE_TASKS],
+    durations: [f64; SHIFT_TASKS],
     next: usize,
     filled: usize,
     sum: f64,
@@ -83,7 +82,7 @@ pub struct EventDetector {
     mean: f64,
     variance: Option<f64>,
     /// Bounds of the mean of the last durations that still fit.
-    pace: (f64, f64),
+    service_bounds: (f64, f64),
     /// Depth at which a backlog is news: 1, then twice the depth last reported.
     backlog_at: u32,
     quiet_until: f64,
@@ -98,13 +97,13 @@ impl EventDetector {
             current: 0,
             previous: 0,
             improbable: u32::MAX,
-            durations: [0.0; PACE_TASKS],
+            durations: [0.0; SHIFT_TASKS],
             next: 0,
             filled: 0,
             sum: 0.0,
             mean: 0.0,
             variance: None,
-            pace: (f64::NEG_INFINITY, f64::INFINITY),
+            service_bounds: (f64::NEG_INFINITY, f64::INFINITY),
             backlog_at: 1,
             quiet_until: f64::NEG_INFINITY,
             waiting: None,
@@ -118,8 +117,8 @@ impl EventDetector {
         let mean = (rate_per_s * 2.0 * SLOT_S).max(0.0);
         self.improbable = improbable_count(mean);
         let sd_s = self.variance.map_or(service_s, f64::sqrt);
-        let margin = (PACE_SIGMAS * sd_s / (PACE_TASKS as f64).sqrt()).max(PACE_SHARE * service_s);
-        self.pace = if margin.is_finite() {
+        let margin = (SHIFT_SIGMAS * sd_s / (SHIFT_TASKS as f64).sqrt()).max(SHIFT_SHARE * service_s);
+        self.service_bounds = if margin.is_finite() {
             (service_s - margin, service_s + margin)
         } else {
             (f64::NEG_INFINITY, f64::INFINITY)
@@ -136,7 +135,7 @@ impl EventDetector {
         if self.current.saturating_add(self.previous) < self.improbable {
             return None;
         }
-        // What was told is no news again: a new surge is counted from here.
+        // A surge is reported once: a new one is counted from here.
         (self.current, self.previous) = (0, 0);
         self.improbable = u32::MAX;
         self.raise(t, Trigger::Surge)
@@ -151,20 +150,20 @@ impl EventDetector {
         self.learn_spread(service_s);
         self.sum += service_s - self.durations[self.next];
         self.durations[self.next] = service_s;
-        self.next = (self.next + 1) % PACE_TASKS;
+        self.next = (self.next + 1) % SHIFT_TASKS;
         if self.next == 0 {
             // Summed afresh once a round, so that rounding does not add up over a billion tasks.
             self.sum = self.durations.iter().sum();
         }
-        self.filled = (self.filled + 1).min(PACE_TASKS);
-        let mean = self.sum / PACE_TASKS as f64;
-        if self.filled < PACE_TASKS || (self.pace.0 <= mean && mean <= self.pace.1) {
+        self.filled = (self.filled + 1).min(SHIFT_TASKS);
+        let mean = self.sum / SHIFT_TASKS as f64;
+        if self.filled < SHIFT_TASKS || (self.service_bounds.0 <= mean && mean <= self.service_bounds.1) {
             return None;
         }
         // Only tasks from here on can be news again.
-        (self.durations, self.next, self.filled, self.sum) = ([0.0; PACE_TASKS], 0, 0, 0.0);
-        self.pace = (f64::NEG_INFINITY, f64::INFINITY);
-        self.raise(t, Trigger::Pace)
+        (self.durations, self.next, self.filled, self.sum) = ([0.0; SHIFT_TASKS], 0, 0, 0.0);
+        self.service_bounds = (f64::NEG_INFINITY, f64::INFINITY);
+        self.raise(t, Trigger::ServiceShift)
     }
 
     /// Looks at how many tasks wait and how many agents are idle at `t`.
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_surge_is_told_once_until_a_new_expectation() {
+    fn a_surge_is_reported_once_until_a_new_expectation() {
         let mut detector = EventDetector::new();
         detector.expect(2.0, 1.0);
         let burst: Vec<_> = (0..50).filter_map(|i| detector.on_arrival(10.0 + f64::from(i) * 0.004)).collect();
@@ -293,7 +292,7 @@ mod tests {
     #[test]
     fn a_backlog_is_news_when_it_forms_and_when_it_doubles() {
         let mut detector = EventDetector::new();
-        // depth, ready, and what is told; one second apart.
+        // Depth, ready agents and the trigger; one second apart.
         let story = [
             (0, 2, None),
             (1, 1, None),
@@ -305,8 +304,8 @@ mod tests {
             (0, 0, None),
             (1, 0, Some(Trigger::Backlog)),
         ];
-        for (i, (depth, ready, told)) in story.into_iter().enumerate() {
-            assert_eq!(detector.on_state(i as f64, depth, ready), told, "step {i}");
+        for (i, (depth, ready, trigger)) in story.into_iter().enumerate() {
+            assert_eq!(detector.on_state(i as f64, depth, ready), trigger, "step {i}");
         }
     }
 
@@ -322,20 +321,20 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_what_was_seen_lately() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.follow(0, None, 4.0), 4.0, "nothing was seen");
-        assert_eq!(pace.follow(32, Some(6.0), 9.0), 5.0, "half of what it is averaged over");
-        assert_eq!(pace.follow(1_000, Some(2.0), 9.0), 2.0);
+    fn the_recent_service_time_follows_what_was_seen() {
+        let mut recent = RecentServiceTime::default();
+        assert_eq!(recent.follow(0, None, 4.0), 4.0, "nothing was seen");
+        assert_eq!(recent.follow(32, Some(6.0), 9.0), 5.0, "half of what it is averaged over");
+        assert_eq!(recent.follow(1_000, Some(2.0), 9.0), 2.0);
     }
 
     #[test]
-    fn slower_tasks_are_told_and_equal_ones_are_not() {
+    fn slower_tasks_are_reported_and_equal_ones_are_not() {
         let mut detector = EventDetector::new();
         detector.expect(1.0, 4.0);
         assert!((0..500).all(|i| detector.on_completion(f64::from(i), 4.0 + f64::from(i % 3) * 0.2).is_none()));
         detector.expect(1.0, 4.0);
-        let told: Vec<_> = (0..100).filter_map(|i| detector.on_completion(600.0 + f64::from(i), 6.0)).collect();
-        assert_eq!(told, [Trigger::Pace]);
+        let triggers: Vec<_> = (0..100).filter_map(|i| detector.on_completion(600.0 + f64::from(i), 6.0)).collect();
+        assert_eq!(triggers, [Trigger::ServiceShift]);
     }
 }

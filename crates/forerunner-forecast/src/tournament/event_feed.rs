@@ -10,7 +10,7 @@ const MOST: usize = 65_536;
 
 /// Arrivals in order of time, until they are replayed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Feed {
+pub(crate) struct EventFeed {
     tasks: VecDeque<Arrival>,
     /// Number of the first task of `tasks` since the begin.
     first: u64,
@@ -26,7 +26,7 @@ struct Arrival {
     service_s: Option<f64>,
 }
 
-impl Feed {
+impl EventFeed {
     /// Takes in what happened between `from` and `to` on the window's clock; `shift_s` brings times in `seen` to it.
     pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
         if seen.arrived.len() as u64 == seen.arrivals {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{hold::Hold, peers::common::whole};
+use crate::{baselines::common::whole, stabilization::SlidingMaximum};
 
 /// Rates and windows of a scaling behaviour.
 ///
@@ -22,14 +22,14 @@ const PERIOD_S: f64 = 15.0;
 #[derive(Debug, Clone)]
 pub(crate) struct Replicas {
     behaviour: Behaviour,
-    proposed: Hold,
+    proposed: SlidingMaximum,
     /// When the pool grew, and by how much.
     growth: VecDeque<(f64, u32)>,
 }
 
 impl Replicas {
     pub fn new(behaviour: Behaviour) -> Self {
-        Self { behaviour, proposed: Hold::default(), growth: VecDeque::new() }
+        Self { behaviour, proposed: SlidingMaximum::default(), growth: VecDeque::new() }
     }
 
     /// The next size of a pool of `current` agents for which `proposed` would be right; and whether a greater size

@@ -84,7 +84,7 @@ pub(crate) fn decision(
     let is_bounded = (desired < wanted && desired < whole(need)) || (desired > wanted && f64::from(desired) > need);
     let reason = match () {
         () if is_bounded => ReasonCode::Bounded,
-        () if desired == seen.size() && cause != ReasonCode::Hold => ReasonCode::Steady,
+        () if desired == seen.size() && cause != ReasonCode::Stabilizing => ReasonCode::Steady,
         () => cause,
     };
     Decision { desired, need, reason, detail, rule: Cow::Borrowed(rule), forecast: None }
@@ -131,10 +131,10 @@ mod tests {
         let limits = PolicyLimits { min: 2, max: 9, ..fixtures::LIMITS };
         let seen = fixtures::seen(0.0, 0, 0, 5, 0);
         let reason = |need, wanted| {
-            let made = decision("rule", &limits, &seen, need, wanted, ReasonCode::Hold, String::new());
+            let made = decision("rule", &limits, &seen, need, wanted, ReasonCode::Stabilizing, String::new());
             (made.desired, made.reason)
         };
-        let (bounded, hold) = (ReasonCode::Bounded, ReasonCode::Hold);
+        let (bounded, hold) = (ReasonCode::Bounded, ReasonCode::Stabilizing);
         assert_eq!([reason(9.2, 10), reason(8.9, 12), reason(0.3, 1)], [(9, bounded), (9, hold), (2, bounded)]);
     }
 

@@ -6,7 +6,10 @@ use super::{
     common::{Check, decision, whole},
     load::MeanService,
 };
-use crate::{DampedHolt, Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold, normal_quantile};
+use crate::{
+    DampedHolt, Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, normal_quantile,
+    stabilization::SlidingMaximum,
+};
 
 /// Settings of [`Holt`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -15,7 +18,7 @@ pub struct HoltSettings {
     /// Quantile of the tasks on agents at once that the pool should have room for, between 0 and 1.
     pub quantile: f64,
     /// Seconds that a need keeps the pool from shrinking below it, 0 to 3600.
-    pub hold_s: f64,
+    pub stabilization_s: f64,
     /// Time constant of the mean time on an agent in seconds, above 0.
     pub service_tau_s: f64,
     /// Seconds between two looks, above 0.
@@ -24,7 +27,7 @@ pub struct HoltSettings {
 
 impl Default for HoltSettings {
     fn default() -> Self {
-        Self { quantile: 0.99, hold_s: 0.0, service_tau_s: 300.0, interval_s: 1.0 }
+        Self { quantile: 0.99, stabilization_s: 0.0, service_tau_s: 300.0, interval_s: 1.0 }
     }
 }
 
@@ -36,7 +39,7 @@ impl HoltSettings {
     pub fn check(&self) -> Result<(), Error> {
         let check = Check("holt");
         check.quantile("quantile", self.quantile)?;
-        check.delay("hold_s", self.hold_s)?;
+        check.delay("stabilization_s", self.stabilization_s)?;
         check.seconds("service_tau_s", self.service_tau_s)?;
         check.seconds("interval_s", self.interval_s)
     }
@@ -57,7 +60,7 @@ pub struct Holt {
     service: MeanService,
     bucket_end: Option<f64>,
     arrivals: u64,
-    hold: Hold,
+    recent_needs: SlidingMaximum,
 }
 
 impl Holt {
@@ -74,7 +77,7 @@ impl Holt {
             service: MeanService::new(settings.service_tau_s),
             bucket_end: None,
             arrivals: 0,
-            hold: Hold::default(),
+            recent_needs: SlidingMaximum::default(),
         })
     }
 
@@ -111,9 +114,10 @@ impl Policy for Holt {
         let service_s = self.service.value().unwrap_or(0.0);
         let load = rate * service_s;
         let need = f64::from(poisson_quantile(load, self.settings.quantile));
-        self.hold.push(seen.t, need);
-        let kept = self.hold.greatest_since(seen.t - self.settings.hold_s).map_or(need, |(_, need)| need);
-        let cause = if kept > need { ReasonCode::Hold } else { ReasonCode::Utilisation };
+        self.recent_needs.push(seen.t, need);
+        let kept =
+            self.recent_needs.greatest_since(seen.t - self.settings.stabilization_s).map_or(need, |(_, need)| need);
+        let cause = if kept > need { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
         let detail = format!("{rate:.2}/s expected x {service_s:.1} s = {load:.1} busy; {need} with the margin");
         // Before the first completion there is no load to go by.
         let wanted = whole(kept).max(u32::from(seen.queue_depth > 0));
@@ -146,11 +150,11 @@ fn poisson_quantile(mean: f64, p: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     #[test]
     fn a_steady_load_gets_its_quantile_and_a_hold_keeps_it() {
-        let settings = HoltSettings { hold_s: 60.0, ..HoltSettings::default() };
+        let settings = HoltSettings { stabilization_s: 60.0, ..HoltSettings::default() };
         let mut rule = Holt::new(settings, LIMITS).expect("valid");
         let mut look = |t: u32, arrivals| {
             let now =

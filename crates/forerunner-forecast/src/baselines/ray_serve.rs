@@ -101,7 +101,7 @@ impl RayServe {
     }
 
     /// Whether `wanted` has been wanted for long enough to be done.
-    fn patient(&mut self, current: u32, wanted: u32) -> bool {
+    fn delay_elapsed(&mut self, current: u32, wanted: u32) -> bool {
         let up = wanted > current;
         let looks = if self.streak.0 == up { self.streak.1 } else { 0 };
         let delay_s = if up { self.settings.upscale_delay_s } else { self.settings.downscale_delay_s };
@@ -129,9 +129,9 @@ impl Policy for RayServe {
         }
         self.tasks.push(seen.t, f64::from(seen.queue_depth) + f64::from(seen.in_flight));
         let wanted = self.limits.clamp(self.called_for(current));
-        let next = if self.patient(current, wanted) { wanted } else { current };
+        let next = if self.delay_elapsed(current, wanted) { wanted } else { current };
         self.current = Some(next);
-        let cause = if next == wanted { ReasonCode::Utilisation } else { ReasonCode::Hold };
+        let cause = if next == wanted { ReasonCode::Utilisation } else { ReasonCode::Stabilizing };
         let detail = format!(
             "{:.1} tasks at {} an agent: {wanted} called for, {next} after the delays",
             self.tasks.mean(),
@@ -144,7 +144,7 @@ impl Policy for RayServe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     /// Looks once a second and returns the sizes wanted.
     fn fed(rule: &mut RayServe, from: u32, seconds: u32, tasks: u32) -> Vec<u32> {

@@ -9,7 +9,7 @@ const MOST: f64 = 1e12;
 
 /// The observation, or a copy without what cannot be: times that are not finite or run backwards, negative or absurd
 /// durations and sizes.
-pub(crate) fn clean(seen: &Observation, before: f64) -> Cow<'_, Observation> {
+pub(crate) fn sanitized(seen: &Observation, before: f64) -> Cow<'_, Observation> {
     let fits = |x: f64| (0.0..=MOST).contains(&x);
     let given = |x: Option<f64>| x.is_none_or(fits);
     if fits(seen.t)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::common::{Check, decision};
-use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold};
+use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, stabilization::SlidingMaximum};
 
 /// Settings of [`KeepAlive`]. Ten minutes are what OpenWhisk keeps an idle container.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl KeepAliveSettings {
 pub struct KeepAlive {
     settings: KeepAliveSettings,
     limits: PolicyLimits,
-    in_use: Hold,
+    in_use: SlidingMaximum,
 }
 
 impl KeepAlive {
@@ -55,7 +55,7 @@ impl KeepAlive {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: KeepAliveSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        Ok(Self { settings, limits, in_use: Hold::default() })
+        Ok(Self { settings, limits, in_use: SlidingMaximum::default() })
     }
 }
 
@@ -76,7 +76,7 @@ impl Policy for KeepAlive {
         let wanted = kept.saturating_add(self.settings.spares);
         let cause = match () {
             () if wanted > seen.size() => ReasonCode::Backlog,
-            () if kept > tasks => ReasonCode::Hold,
+            () if kept > tasks => ReasonCode::Stabilizing,
             () => ReasonCode::Utilisation,
         };
         let detail = format!(
@@ -90,7 +90,7 @@ impl Policy for KeepAlive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     #[test]
     fn every_waiting_task_gets_an_agent_that_is_kept_until_it_was_idle_for_long() {

@@ -145,7 +145,7 @@ impl Policy for Hpa {
         };
         let (next, held) = self.replicas.next(seen.t, size, proposed);
         self.last = Some(next);
-        let cause = if held { ReasonCode::Hold } else { ReasonCode::Utilisation };
+        let cause = if held { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
         let detail = format!(
             "{:.0} % of {ready} ready agents busy, target {:.0} %: {proposed} proposed, {next} after windows and rates",
             100.0 * share,
@@ -158,7 +158,7 @@ impl Policy for Hpa {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     #[test]
     fn the_size_brings_use_to_the_target() {

@@ -6,7 +6,7 @@ use super::{
     average::Average,
     common::{Check, Rhythm, decision, whole},
 };
-use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, hold::Hold};
+use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, stabilization::SlidingMaximum};
 
 /// Settings of [`Knative`]; names and defaults are those of `config-autoscaler`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ pub struct Knative {
     rhythm: Rhythm,
     /// Time of the last trigger and greatest size since the panic began; `None` when calm.
     panic: Option<(f64, u32)>,
-    delayed: Hold,
+    delayed: SlidingMaximum,
     last: Option<u32>,
 }
 
@@ -96,7 +96,7 @@ impl Knative {
             burst: Average::new(settings.stable_window_s * settings.panic_window_percent / 100.0),
             rhythm: Rhythm::new(settings.interval_s),
             panic: None,
-            delayed: Hold::default(),
+            delayed: SlidingMaximum::default(),
             last: None,
         })
     }
@@ -158,7 +158,7 @@ impl Policy for Knative {
         self.last = Some(next);
         let panic = self.panic.is_some();
         let cause = match () {
-            () if next > wanted => ReasonCode::Hold,
+            () if next > wanted => ReasonCode::Stabilizing,
             () if panic && next > seen.size() => ReasonCode::Surge,
             () => ReasonCode::Utilisation,
         };
@@ -176,7 +176,7 @@ impl Policy for Knative {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     fn fed(rule: &mut Knative, from: u32, seconds: u32, tasks: u32, ready: u32) -> u32 {
         let looks = (from..from + seconds).step_by(2);

@@ -122,7 +122,7 @@ impl Policy for Keda {
         let proposed = if close { size } else { whole(need) };
         let (next, held) = self.replicas.next(seen.t, size, proposed);
         self.last = Some(next);
-        let cause = if held { ReasonCode::Hold } else { ReasonCode::Utilisation };
+        let cause = if held { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
         let detail = format!(
             "{tasks} tasks at {} an agent: {proposed} proposed, {next} after windows and rates",
             self.settings.target
@@ -134,7 +134,7 @@ impl Policy for Keda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     #[test]
     fn the_size_follows_the_tasks_waiting_and_running() {

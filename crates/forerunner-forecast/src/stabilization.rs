@@ -1,24 +1,24 @@
-//! Greatest need of the recent past: what keeps a pool from shrinking on a short lull.
+//! Stabilization window: the greatest need of the recent past, which keeps a pool from shrinking in a short lull.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest hold there is, in seconds.
-pub const MAX_HOLD_S: f64 = 3600.0;
+/// Longest stabilization window, in seconds.
+pub const MAX_STABILIZATION_S: f64 = 3600.0;
 
 /// A sliding maximum over time.
 ///
 /// Keeps only needs that a later, greater one has not made irrelevant (the monotonic queue), so adding and asking cost
 /// constant time on average. Of needs that fall within a second only the first is kept, which bounds the length.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Hold {
+pub struct SlidingMaximum {
     /// Times and needs; times rise, needs fall.
     peaks: VecDeque<(f64, f64)>,
 }
 
-impl Hold {
-    /// More entries than the longest hold has seconds.
+impl SlidingMaximum {
+    /// More entries than the longest window has seconds.
     const MAX_ENTRIES: usize = 4096;
 
     /// Adds the need at time `t`, which never decreases.
@@ -29,7 +29,9 @@ impl Hold {
         if self.peaks.back().is_none_or(|&(at, _)| at <= t - 1.0) {
             self.peaks.push_back((t, need));
         }
-        while self.peaks.len() > Self::MAX_ENTRIES || self.peaks.front().is_some_and(|&(at, _)| at < t - MAX_HOLD_S) {
+        while self.peaks.len() > Self::MAX_ENTRIES
+            || self.peaks.front().is_some_and(|&(at, _)| at < t - MAX_STABILIZATION_S)
+        {
             self.peaks.pop_front();
         }
     }
@@ -62,21 +64,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greatest_need_of_the_hold_counts() {
-        let mut hold = Hold::default();
+    fn the_greatest_need_of_the_window_counts() {
+        let mut needs = SlidingMaximum::default();
         for (t, need) in [(0.0, 5.0), (1.0, 9.0), (2.0, 3.0), (3.0, 4.0)] {
-            hold.push(t, need);
+            needs.push(t, need);
         }
-        assert_eq!(hold.greatest_since(0.0), Some((1.0, 9.0)));
-        assert_eq!(hold.greatest_since(1.5), Some((3.0, 4.0)));
-        assert_eq!(hold.greatest_since(3.5), None);
+        assert_eq!(needs.greatest_since(0.0), Some((1.0, 9.0)));
+        assert_eq!(needs.greatest_since(1.5), Some((3.0, 4.0)));
+        assert_eq!(needs.greatest_since(3.5), None);
     }
 
     #[test]
     fn old_needs_are_dropped() {
-        let mut hold = Hold::default();
-        hold.push(0.0, 9.0);
-        hold.push(MAX_HOLD_S + 1.0, 1.0);
-        assert_eq!(hold.greatest_since(0.0), Some((MAX_HOLD_S + 1.0, 1.0)));
+        let mut needs = SlidingMaximum::default();
+        needs.push(0.0, 9.0);
+        needs.push(MAX_STABILIZATION_S + 1.0, 1.0);
+        assert_eq!(needs.greatest_since(0.0), Some((MAX_STABILIZATION_S + 1.0, 1.0)));
     }
 }

@@ -96,7 +96,7 @@ impl Policy for SqrtStaffing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::common::fixtures::{LIMITS, seen};
+    use crate::baselines::common::fixtures::{LIMITS, seen};
 
     #[test]
     fn the_load_and_its_root_are_staffed() {

@@ -1,0 +1,82 @@
+//! The sentence that explains one decision to people.
+
+use crate::{
+    Forecast, Observation, ReasonCode,
+    calendar::Habit,
+    tournament::{Requirements, Rule},
+};
+
+/// The numbers that one decision follows from.
+pub(super) struct Explanation<'a> {
+    pub seen: &'a Observation,
+    pub forecast: &'a Forecast,
+    pub rule: &'a Rule,
+    pub requirements: &'a Requirements,
+    /// Whether the margin is still the cautious one from before the pool's load is known.
+    pub is_learning: bool,
+    /// The habit that asks for more agents than the rule does.
+    pub habit: Option<Habit>,
+    /// Arrivals per second of the forecast in charge, before a surge or a rise replaces them.
+    pub rate: f64,
+    /// Agents needed before bounds and stabilization.
+    pub need: f64,
+    pub desired: u32,
+    pub reason: ReasonCode,
+    /// Names what the objective would cost, where the pool misses it.
+    pub warning: Option<String>,
+}
+
+/// Writes the sentence. Its sums add up: all numbers of agents are whole.
+pub(super) fn explain(explanation: &Explanation) -> String {
+    let Explanation { seen, forecast, rule, habit, rate, desired, reason, warning, .. } = explanation;
+    let window_s = rule.stabilization_s;
+    let mut text = format!(
+        "{:.1} tasks/s expected in {:.1} s (band {:.1}-{:.1}), {:.1} s each: {}; {} now",
+        forecast.rate_per_s,
+        forecast.horizon_s,
+        forecast.rate_low,
+        forecast.rate_high,
+        forecast.service_s,
+        sum(explanation),
+        seen.size(),
+    );
+    let more = match reason {
+        ReasonCode::Surge => format!("; arrivals exceed the forecast of {rate:.1} tasks/s"),
+        ReasonCode::Backlog => format!("; tasks waiting: {}", seen.queue_depth),
+        ReasonCode::Stabilizing => {
+            format!("; the pool keeps {desired} because it needed them in the last {window_s:.0} s")
+        }
+        ReasonCode::ForecastDown => format!("; the pool has needed at most {desired} for {window_s:.0} s"),
+        ReasonCode::Bounded => format!("; the limit is {desired}"),
+        ReasonCode::Learning => "; the pool does not shrink yet: too little history".to_owned(),
+        _ => String::new(),
+    };
+    text.push_str(&more);
+    if let Some(habit) = habit {
+        text.push_str("; by ");
+        text.push_str(habit.words());
+    }
+    if let Some(warning) = warning {
+        text.push_str("; ");
+        text.push_str(warning);
+    }
+    text
+}
+
+/// How the need comes about: `20 busy on average + 6 spare (margin 1.4 σ) = 26 needed`.
+fn sum(explanation: &Explanation) -> String {
+    let Explanation { rule, requirements, is_learning, need, .. } = explanation;
+    let forecast = requirements.forecast.ceil().max(0.0);
+    let basis = requirements.basis.round().min(forecast).max(0.0);
+    let learning = if *is_learning { ", still learning" } else { "" };
+    let spare = forecast - basis;
+    let sum =
+        format!("{basis:.0} {} + {spare:.0} spare ({}{learning}) = {forecast:.0} needed", rule.basis(), rule.spare());
+    match need.ceil() {
+        need if need > forecast && requirements.backlog > requirements.forecast => {
+            format!("{sum}, {need:.0} to clear the backlog")
+        }
+        need if need != forecast => format!("{sum}, {need:.0} with what the calendar expects"),
+        _ => sum,
+    }
+}
