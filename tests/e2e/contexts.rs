@@ -121,7 +121,7 @@ async fn moved(site: Site, corpus: &Path, agents: u32) -> Moved {
     let of = |name: &str, label: &str| counted.sum(name, label);
     assert_eq!(of("forerunner_context_source_total", "coder") as usize, turns);
     assert_eq!(of("forerunner_context_reloads_total", "coder"), 0.0);
-    let [hits, misses] = ["hit", "miss"].map(|result| of("forerunner_context_warm_total", result) as usize);
+    let [hits, misses] = ["hit", "miss"].map(|result| of("forerunner_context_lookups_total", result) as usize);
     assert_eq!(hits + misses, turns);
     // One agent lacks nothing but beginnings, however the sessions take turns.
     assert!(agents > 1 || misses == sessions.len(), "{misses} of {turns} turns found their context cold");
@@ -268,7 +268,7 @@ async fn an_agent_that_holds_several_contexts_is_seen_to_hold_each() {
     let metrics = client.metrics().await;
     let sources = ["new", "agent", "node"].map(|source| metrics.sum("forerunner_context_source_total", source));
     assert_eq!(sources, [2.0, 3.0, 0.0]);
-    assert_eq!(metrics.sum("forerunner_context_warm_total", "hit"), 3.0);
+    assert_eq!(metrics.sum("forerunner_context_lookups_total", "hit"), 3.0);
     assert_eq!(service.stop(SOON).await, 0);
     site.empty(SOON).await;
 }

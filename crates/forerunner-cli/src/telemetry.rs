@@ -31,7 +31,7 @@ const DURATION_BOUNDS_S: [f64; 19] = [
 const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1];
 /// Shows lost lines in `/metrics`, and says so in the log once it goes on.
 const WATCHER: Watcher = Watcher {
-    lost: forerunner_runtime::metrics::show_log_lines_lost,
+    lost: forerunner_runtime::metrics::record_log_lines_lost,
     recovered: |lines| tracing::warn!(lines, "lines of the log were lost: it was not read, or there were too many"),
 };
 
@@ -100,13 +100,13 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BOUNDS_S)
         .and_then(|b| {
-            b.set_buckets_for_metric(Matcher::Full("forerunner_decision_seconds".to_owned()), &DECISION_BOUNDS_S)
+            b.set_buckets_for_metric(Matcher::Full("forerunner_decision_duration_seconds".to_owned()), &DECISION_BOUNDS_S)
         })
         .and_then(|b| b.set_buckets_for_metric(Matcher::Prefix("forerunner_http_".to_owned()), &DURATION_BUCKETS))
         .context("the bucket bounds are constants that are not empty")?;
     let handle = builder.install_recorder().context("the metrics cannot be set up")?;
     forerunner_runtime::metrics::describe();
     forerunner_http::describe_metrics();
-    forerunner_runtime::metrics::show_log_lines_lost(stdio::lost());
+    forerunner_runtime::metrics::record_log_lines_lost(stdio::lost());
     Ok(handle)
 }

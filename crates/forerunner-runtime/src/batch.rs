@@ -68,7 +68,7 @@ impl Handle {
 
     fn join(&self, group: &mut Group, new: NewTask) -> Result<OnItsWay, Error> {
         if let Some(full) = &group.full {
-            metrics::refused(new.pool.as_str(), "queue_full");
+            metrics::rejected(new.pool.as_str(), "queue_full");
             return Err(full.clone());
         }
         let admitted = self.admit(new).map(|(_, submission)| group.take(submission));

@@ -22,7 +22,7 @@ pub(crate) async fn watch(deps: Arc<Deps>, queues: BTreeMap<PoolName, Addr<Queue
     loop {
         interval.tick().await;
         let damaged = deps.store.damaged();
-        metrics::show_damaged(damaged.there, damaged.found.saturating_sub(known.found));
+        metrics::set_damaged(damaged.there, damaged.found.saturating_sub(known.found));
         if damaged.found > known.found && !deps.shared {
             recount(&deps, &queues).await;
             tell(&deps).await;

@@ -147,12 +147,12 @@ impl Handle {
         let entry = self.entry(new.pool.as_str())?;
         let limit = entry.deps.settings.queue.max_input_bytes;
         if new.input.len() > limit {
-            metrics::refused(new.pool.as_str(), "too_large");
+            metrics::rejected(new.pool.as_str(), "too_large");
             let key = "queue.max_input_bytes";
             return Err(Error::TooLarge { what: "input", size: new.input.len(), limit, key });
         }
         if let Err(depth) = entry.deps.admission.enter() {
-            metrics::refused(new.pool.as_str(), "queue_full");
+            metrics::rejected(new.pool.as_str(), "queue_full");
             let admission = &entry.deps.admission;
             let (limit, retry_after) = (admission.limit(), admission.retry_after());
             return Err(Error::QueueFull { pool: new.pool, depth, limit, retry_after });

@@ -44,65 +44,65 @@ macro_rules! metrics_list {
 
 metrics_list! {
     SUBMITTED Counter "forerunner_tasks_submitted_total" ["pool"] "Tasks accepted.";
-    REFUSED Counter "forerunner_tasks_refused_total" ["pool", "reason"] "Submissions refused: `queue_full`, `too_large`, `key_reused`, `store`.";
-    FINISHED Counter "forerunner_tasks_finished_total" ["pool", "state"] "Tasks that reached a terminal state.";
+    REJECTED Counter "forerunner_tasks_rejected_total" ["pool", "reason"] "Submissions rejected: `queue_full`, `too_large`, `key_reused`, `store`.";
+    FINISHED Counter "forerunner_tasks_finished_total" ["pool", "state"] "Tasks that reached a final state.";
     RETRIED Counter "forerunner_task_retries_total" ["pool"] "Attempts that ended with a retry.";
-    LEASES_LOST Counter "forerunner_leases_lost_total" ["pool"] "Settles refused because a newer lease, or an end, had come first.";
+    LEASES_LOST Counter "forerunner_leases_lost_total" ["pool"] "Results rejected because the task had a newer lease or had already ended.";
     LATE Counter "forerunner_tasks_late_total" ["pool"] "Tasks that started later than the objective allows.";
-    STARTED Counter "forerunner_task_attempts_total" ["pool"] "Attempts begun.";
-    WAIT Histogram "forerunner_task_wait_seconds" ["pool"] "Time from being due to the start of an attempt.";
+    STARTED Counter "forerunner_task_attempts_total" ["pool"] "Attempts started.";
+    WAIT Histogram "forerunner_task_wait_seconds" ["pool"] "Time from the due time of a task to the start of an attempt.";
     SERVICE Histogram "forerunner_task_service_seconds" ["pool"] "Time of an attempt on its agent.";
-    DEPTH Gauge "forerunner_queue_depth" ["pool"] "Tasks that an agent could take now.";
-    WAITING Gauge "forerunner_queue_waiting" ["pool"] "Tasks that wait, delayed ones included.";
+    DEPTH Gauge "forerunner_queue_depth" ["pool"] "Tasks that are due and wait for an agent.";
+    WAITING Gauge "forerunner_queue_waiting" ["pool"] "Tasks that wait, including delayed tasks.";
     UNCONFIGURED Gauge "forerunner_unconfigured_pool_tasks" ["pool"] "Unfinished tasks of pools that are not in the configuration.";
     RUNNING Gauge "forerunner_tasks_running" ["pool"] "Tasks on an agent.";
     AGENTS Gauge "forerunner_agents" ["pool", "state"] "Agents by state.";
-    DESIRED Gauge "forerunner_agents_desired" ["pool"] "Agents wanted.";
-    COLD_START Histogram "forerunner_agent_cold_start_seconds" ["pool"] "Time from asking for an agent to its being ready.";
-    FAILURES Counter "forerunner_agent_failures_total" ["pool"] "Agents that went away unasked or never became ready.";
-    STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code held its thread for more than 100 ms.";
-    CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while agents fail too often to be replaced, else 0.";
-    AGENT_SECONDS Gauge "forerunner_agent_seconds" ["pool"] "Seconds of agents' lives so far, summed.";
-    EXPECTED Gauge "forerunner_forecast_arrival_rate" ["pool", "edge"] "Expected arrivals per second one cold start ahead: `expected`, `low`, `high` (90 % band).";
-    OBSERVED Gauge "forerunner_arrival_rate" ["pool"] "Arrivals per second since the decision before.";
-    EXPECTED_DEPTH Gauge "forerunner_forecast_depth" ["pool"] "Expected tasks waiting one cold start ahead, if the pool stayed as it is.";
+    DESIRED Gauge "forerunner_agents_desired" ["pool"] "Agents that the pool should have.";
+    COLD_START Histogram "forerunner_agent_cold_start_seconds" ["pool"] "Time from the start of an agent until it is ready.";
+    FAILURES Counter "forerunner_agent_failures_total" ["pool"] "Agents that ended unexpectedly or never became ready.";
+    STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code blocked its thread for more than 100 ms.";
+    CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while the pool's circuit is open because agents fail too often, else 0.";
+    AGENT_SECONDS Counter "forerunner_agent_seconds_total" ["pool"] "Whole seconds that the pool's agents have existed, summed over agents.";
+    EXPECTED Gauge "forerunner_forecast_arrival_rate" ["pool", "bound"] "Forecast arrivals per second one cold start ahead: `expected`, and the `lower` and `upper` bound of the 90 % band.";
+    OBSERVED Gauge "forerunner_arrival_rate" ["pool"] "Arrivals per second since the previous decision.";
+    EXPECTED_DEPTH Gauge "forerunner_forecast_depth" ["pool"] "Forecast queue depth one cold start ahead if the pool kept its size.";
     DECISIONS Counter "forerunner_decisions_total" ["pool", "reason"] "Decisions by reason.";
-    DECISION_TIME Histogram "forerunner_decision_seconds" ["pool"] "Time the policy took for one decision.";
-    WARM Counter "forerunner_context_warm_total" ["pool", "result"] "Tasks with a context by whether their agent held all of it: `hit`, `miss`.";
-    RESTORED_BYTES Counter "forerunner_context_restored_bytes_total" ["pool"] "Encoded bytes read to restore contexts.";
-    STORED_BYTES Counter "forerunner_context_stored_bytes_total" ["pool"] "Encoded bytes of context changes stored.";
-    FULL_BYTES Counter "forerunner_context_full_bytes_total" ["pool"] "Bytes that the contexts have after their tasks, each as one JSON array: what would have moved without deltas.";
-    PIPE_FULL_BYTES Counter "forerunner_context_pipe_full_bytes_total" ["pool", "direction"] "Bytes that the same contexts have as one JSON array each, before the task (`to_agent`) and after it (`from_agent`): what would have moved without deltas and packing.";
-    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes, packed if they are: `to_agent`, `from_agent`.";
-    SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by where it came from: `new`, `agent`, `node`, `delta`, `store`.";
-    RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or what was missing of it, from the store and decode it.";
-    PREFETCHES Counter "forerunner_context_prefetches_total" ["pool", "result"] "Contexts restored from the store while their tasks waited: `restored`, of these `used` by the next task, and `given_up` before they were restored.";
-    HANDED_OVER Counter "forerunner_contexts_handed_over_total" ["pool", "result"] "Recently used contexts of agents that were stopped to make the pool smaller: the node `held` them, it `restored` them from the store, or they were `left` there for want of room.";
-    RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times an agent process had lost a context that it was thought to hold, and was sent all of it.";
+    DECISION_TIME Histogram "forerunner_decision_duration_seconds" ["pool"] "Time the policy took for one decision.";
+    LOOKUPS Counter "forerunner_context_lookups_total" ["pool", "result"] "Tasks with a context: `hit` if their agent had all of it, else `miss`.";
+    RESTORED_BYTES Counter "forerunner_context_restored_bytes_total" ["pool"] "Encoded bytes read from the store to restore contexts.";
+    STORED_BYTES Counter "forerunner_context_stored_bytes_total" ["pool"] "Encoded bytes of context changes written to the store.";
+    FULL_BYTES Counter "forerunner_context_full_bytes_total" ["pool"] "Bytes of the whole contexts after their tasks, each as one JSON array: what the store would have received without deltas.";
+    PIPE_FULL_BYTES Counter "forerunner_context_pipe_full_bytes_total" ["pool", "direction"] "Bytes of the whole contexts before the task (`to_agent`) and after it (`from_agent`), each as one JSON array: what the pipe would have carried without deltas and compression.";
+    PIPE_BYTES Counter "forerunner_context_pipe_bytes_total" ["pool", "direction"] "Bytes about contexts between the node and agent processes, after compression: `to_agent`, `from_agent`.";
+    SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by the source of the context: `new`, `agent`, `node`, `delta`, `store`.";
+    RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or its missing part, from the store and decode it.";
+    PREFETCHES Counter "forerunner_context_prefetches_total" ["pool", "result"] "Contexts restored while their tasks waited: `restored`; of these `used` by the next task; `cancelled` before the restore ended.";
+    HANDED_OVER Counter "forerunner_contexts_handed_over_total" ["pool", "result"] "Recently used contexts of agents that a scale-down stopped: `cached` by the node already, `restored` from the store, or `dropped` for lack of room.";
+    RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times the node sent a whole context because the agent process had lost it.";
     CHAIN_FRAMES Histogram "forerunner_context_chain_frames" ["pool"] "Frames of a context's stored chain after a task.";
-    REBASES Counter "forerunner_context_rebases_total" ["pool", "when"] "Chains replaced by a fresh base: `turn` (at a bound, with the result), `background`.";
-    HELD_CONTEXTS Gauge "forerunner_contexts_held" [] "Contexts that the node holds for its agents.";
-    HELD_BYTES Gauge "forerunner_contexts_held_bytes" [] "Bytes of their items, each counted once.";
-    REBASED_BYTES Counter "forerunner_context_rebased_bytes_total" ["pool"] "Encoded bytes of fresh bases stored in the background.";
-    PLACED Counter "forerunner_placements_total" ["pool", "reason"] "Tasks with a context by why their agent got them: `warm`, `partly_warm`, `room`, `least_stake`, `only_idle`.";
-    PLACED_BYTES Counter "forerunner_placement_context_bytes_total" ["pool", "result"] "Bytes of contexts when their tasks were placed, by whether the agent held them: `hit`, `miss`.";
-    HELD Counter "forerunner_placements_held_total" ["pool"] "Tasks that were held back for a busy agent that holds their context.";
-    HELD_TIME Histogram "forerunner_placement_held_seconds" ["pool"] "Time that such a task was held back.";
-    NODES Gauge "forerunner_nodes" [] "Nodes that share the store and live, as this one knows.";
-    OLDEST_TRANSACTION Gauge "forerunner_store_oldest_transaction_seconds" [] "How long the transaction has been open for which PostgreSQL keeps dead rows, if it was there at two looks; else 0.";
-    DEAD_ROWS Gauge "forerunner_store_dead_rows" ["table"] "Dead rows that PostgreSQL has not removed yet, of the tables that change with every task.";
-    LOG_LINES_LOST Counter "forerunner_log_lines_lost_total" [] "Lines of the log that were not written: whoever reads standard error is gone, full, or too slow.";
-    DAMAGED Gauge "forerunner_tasks_damaged" [] "Tasks that are set aside because the store cannot read their rows.";
-    DAMAGED_FOUND Counter "forerunner_tasks_damaged_total" [] "Tasks that this node found to be unreadable since it started.";
+    COMPACTIONS Counter "forerunner_context_compactions_total" ["pool", "when"] "Chains replaced by a fresh snapshot: with a result (`turn`) or in the `background`.";
+    CACHED_CONTEXTS Gauge "forerunner_contexts_cached" [] "Contexts in the node's cache.";
+    CACHED_BYTES Gauge "forerunner_contexts_cached_bytes" [] "Bytes of the items in the node's cache; shared items count once.";
+    COMPACTED_BYTES Counter "forerunner_context_compacted_bytes_total" ["pool"] "Encoded bytes of snapshots that background compactions wrote.";
+    PLACED Counter "forerunner_placements_total" ["pool", "reason"] "Tasks with a context, by the reason their agent was chosen: `warm`, `partly_warm`, `room`, `least_displacement`, `only_idle`.";
+    PLACED_BYTES Counter "forerunner_placement_context_bytes_total" ["pool", "result"] "Bytes of contexts at placement: `hit` if the chosen agent had them, else `miss`.";
+    DEFERRED Counter "forerunner_placements_deferred_total" ["pool"] "Tasks deferred for a busy agent that has their context.";
+    DEFERRAL_TIME Histogram "forerunner_placement_deferral_seconds" ["pool"] "Time that such a task was deferred.";
+    NODES Gauge "forerunner_nodes" [] "Live nodes that share the store, as this node sees it.";
+    OLDEST_TRANSACTION Gauge "forerunner_store_oldest_transaction_seconds" [] "Age of the oldest transaction that keeps PostgreSQL from removing dead rows; 0 if none was seen twice.";
+    DEAD_ROWS Gauge "forerunner_store_dead_rows" ["table"] "Dead rows that PostgreSQL has not removed yet, for the tables that change with every task.";
+    LOG_LINES_LOST Counter "forerunner_log_lines_lost_total" [] "Log lines that the node could not write because the reader of standard error is gone, full or too slow.";
+    DAMAGED Gauge "forerunner_tasks_damaged" [] "Tasks set aside because the store cannot read their rows.";
+    DAMAGED_FOUND Counter "forerunner_tasks_damaged_total" [] "Unreadable tasks that this node has found since it started.";
     LOG_BYTES Gauge "forerunner_store_wal_bytes" [] "Size of the write-ahead log beside the SQLite file.";
-    LEADS Gauge "forerunner_node_leads" [] "1 while this node plans for all, else 0.";
-    LEAD_CHANGES Counter "forerunner_lead_changes_total" [] "Changes of the node that leads, as seen by this one.";
+    IS_LEADER Gauge "forerunner_node_is_leader" [] "1 while this node is the leader, else 0.";
+    LEADER_CHANGES Counter "forerunner_leader_changes_total" [] "Changes of the leader that this node has seen.";
 }
 
 /// Tells the installed recorder what each metric means. Call once it is installed.
 pub fn describe() {
     for metric in ALL {
-        let unit = if metric.name.ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
+        let unit = if metric.name.trim_end_matches("_total").ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
         match metric.kind {
             MetricKind::Counter => metrics::describe_counter!(metric.name, unit, metric.help),
             MetricKind::Gauge => metrics::describe_gauge!(metric.name, unit, metric.help),
@@ -155,33 +155,33 @@ impl QueueMetrics {
         }
     }
 
-    pub(crate) fn refused(&self, reason: &'static str) {
-        refused(&self.pool, reason);
+    pub(crate) fn rejected(&self, reason: &'static str) {
+        rejected(&self.pool, reason);
     }
 }
 
-/// Shows how many nodes there are, and whether this one leads.
+/// Sets the number of nodes, and whether this one is the leader.
 pub(crate) fn cluster(nodes: usize, leads: bool) {
     gauge!(NODES).set(nodes as f64);
-    gauge!(LEADS).set(f64::from(u8::from(leads)));
+    gauge!(IS_LEADER).set(f64::from(u8::from(leads)));
 }
 
-/// Counts a change of the node that leads.
+/// Counts a change of the leader.
 pub(crate) fn lead_changed() {
-    counter!(LEAD_CHANGES).increment(1);
+    counter!(LEADER_CHANGES).increment(1);
 }
 
-/// Shows how many lines of the log were not written, since the process began. For whoever writes the log.
-pub fn show_log_lines_lost(lines: u64) {
+/// Records how many log lines were lost since the process started. Called by the writer of the log.
+pub fn record_log_lines_lost(lines: u64) {
     counter!(LOG_LINES_LOST).absolute(lines);
 }
 
-/// Counts a submission that did not get as far as the queue.
-pub(crate) fn refused(pool: &str, reason: &'static str) {
-    counter!(REFUSED, "pool" => pool.to_owned(), "reason" => reason).increment(1);
+/// Counts a submission that was rejected before the queue.
+pub(crate) fn rejected(pool: &str, reason: &'static str) {
+    counter!(REJECTED, "pool" => pool.to_owned(), "reason" => reason).increment(1);
 }
 
-/// Shows how many unfinished tasks a pool has that is not configured.
+/// Sets the number of unfinished tasks of a pool that is not configured.
 pub(crate) fn unconfigured(pool: &PoolName, tasks: u64) {
     gauge!(UNCONFIGURED, "pool" => pool.to_string()).set(tasks as f64);
 }
@@ -197,8 +197,8 @@ pub(crate) struct PlacementMetrics {
     placed: Vec<(PlacementReason, Counter)>,
     hit_bytes: Counter,
     miss_bytes: Counter,
-    held: Counter,
-    held_time: Histogram,
+    deferred: Counter,
+    deferral_time: Histogram,
 }
 
 impl PlacementMetrics {
@@ -212,8 +212,8 @@ impl PlacementMetrics {
                 .collect(),
             hit_bytes: bytes("hit"),
             miss_bytes: bytes("miss"),
-            held: counter!(HELD, "pool" => pool()),
-            held_time: histogram!(HELD_TIME, "pool" => pool()),
+            deferred: counter!(DEFERRED, "pool" => pool()),
+            deferral_time: histogram!(DEFERRAL_TIME, "pool" => pool()),
         }
     }
 
@@ -224,8 +224,8 @@ impl PlacementMetrics {
         self.hit_bytes.increment(record.context_bytes.saturating_sub(record.chosen.missing_bytes));
         self.miss_bytes.increment(record.chosen.missing_bytes);
         if record.held_s > 0.0 {
-            self.held.increment(1);
-            self.held_time.record(record.held_s);
+            self.deferred.increment(1);
+            self.deferral_time.record(record.held_s);
         }
     }
 }
@@ -239,7 +239,7 @@ pub(crate) struct PoolMetrics {
     pub(crate) contexts: ContextMetrics,
     pub(crate) placement: PlacementMetrics,
     circuit: Gauge,
-    agent_seconds: Gauge,
+    agent_seconds: Counter,
     desired: Gauge,
     agents: [Gauge; 4],
 }
@@ -255,7 +255,7 @@ impl PoolMetrics {
             stalls: counter!(STALLS, "pool" => pool.clone()),
             contexts: ContextMetrics::new(&pool),
             circuit: gauge!(CIRCUIT, "pool" => pool.clone()),
-            agent_seconds: gauge!(AGENT_SECONDS, "pool" => pool.clone()),
+            agent_seconds: counter!(AGENT_SECONDS, "pool" => pool.clone()),
             desired: gauge!(DESIRED, "pool" => pool.clone()),
             agents: [agents("starting"), agents("ready"), agents("busy"), agents("cooldown")],
         }
@@ -269,22 +269,22 @@ impl PoolMetrics {
         cooldown.set(counts.cooldown);
         self.desired.set(desired);
         self.circuit.set(f64::from(u8::from(circuit_open)));
-        self.agent_seconds.set(agent_seconds);
+        self.agent_seconds.absolute(agent_seconds as u64);
     }
 }
 
 /// What a pool counts of its contexts.
 #[derive(Clone)]
 pub(crate) struct ContextMetrics {
-    warm: [Counter; 2],
+    lookups: [Counter; 2],
     sources: [Counter; ContextSource::ALL.len()],
     pipe_bytes: [Counter; 2],
     pipe_full_bytes: [Counter; 2],
-    rebases: [Counter; 2],
+    compactions: [Counter; 2],
     restored_bytes: Counter,
     stored_bytes: Counter,
     full_bytes: Counter,
-    rebased_bytes: Counter,
+    compacted_bytes: Counter,
     reloads: Counter,
     prefetches: [Counter; 3],
     handed_over: [Counter; 3],
@@ -299,20 +299,20 @@ impl ContextMetrics {
             values.map(|value| counter!(name, "pool" => pool.to_owned(), label => value))
         };
         Self {
-            warm: two(WARM, "result", ["hit", "miss"]),
+            lookups: two(LOOKUPS, "result", ["hit", "miss"]),
             sources: ContextSource::ALL
                 .map(|source| counter!(SOURCES, "pool" => pool.to_owned(), "source" => source.as_str())),
             pipe_bytes: two(PIPE_BYTES, "direction", ["to_agent", "from_agent"]),
             pipe_full_bytes: two(PIPE_FULL_BYTES, "direction", ["to_agent", "from_agent"]),
-            rebases: two(REBASES, "when", ["turn", "background"]),
+            compactions: two(COMPACTIONS, "when", ["turn", "background"]),
             restored_bytes: of(RESTORED_BYTES),
             stored_bytes: of(STORED_BYTES),
             full_bytes: of(FULL_BYTES),
-            rebased_bytes: of(REBASED_BYTES),
+            compacted_bytes: of(COMPACTED_BYTES),
             reloads: of(RELOADS),
-            handed_over: ["held", "restored", "left"]
+            handed_over: ["cached", "restored", "dropped"]
                 .map(|result| counter!(HANDED_OVER, "pool" => pool.to_owned(), "result" => result)),
-            prefetches: ["restored", "used", "given_up"]
+            prefetches: ["restored", "used", "cancelled"]
                 .map(|result| counter!(PREFETCHES, "pool" => pool.to_owned(), "result" => result)),
             restore_time: histogram!(RESTORE_TIME, "pool" => pool.to_owned()),
             chain_frames: histogram!(CHAIN_FRAMES, "pool" => pool.to_owned()),
@@ -354,7 +354,7 @@ impl ContextMetrics {
     /// it whole over the pipe, there and back, if there is one.
     pub(crate) fn ran(&self, source: ContextSource, was_held: bool, full: Option<[u64; 2]>) {
         self.sources[source as usize].increment(1);
-        self.warm[usize::from(!was_held)].increment(1);
+        self.lookups[usize::from(!was_held)].increment(1);
         let [to_agent, from_agent] = full.unwrap_or_default();
         self.pipe_full_bytes[0].increment(to_agent);
         self.pipe_full_bytes[1].increment(from_agent);
@@ -372,24 +372,24 @@ impl ContextMetrics {
     /// The chain of a context has grown, or begun anew with the result of a task.
     pub(crate) fn stored(&self, frames: usize, rebased: bool) {
         self.chain_frames.record(frames as f64);
-        self.rebases[0].increment(u64::from(rebased));
+        self.compactions[0].increment(u64::from(rebased));
     }
 
     /// A fresh base was stored in the background.
     pub(crate) fn rebased(&self, bytes: u64) {
-        self.rebases[1].increment(1);
-        self.rebased_bytes.increment(bytes);
+        self.compactions[1].increment(1);
+        self.compacted_bytes.increment(bytes);
     }
 }
 
-/// Shows the tasks whose rows cannot be read.
-pub(crate) fn show_damaged(there: u64, found: u64) {
+/// Sets the number of tasks whose rows cannot be read.
+pub(crate) fn set_damaged(there: u64, found: u64) {
     gauge!(DAMAGED).set(there as f64);
     counter!(DAMAGED_FOUND).increment(found);
 }
 
-/// What the store sees of its tables.
-pub(crate) fn show_upkeep(upkeep: &Upkeep) {
+/// Sets what the store reports of its tables.
+pub(crate) fn set_vacuum_status(upkeep: &Upkeep) {
     if let Some(bytes) = upkeep.log_bytes {
         return gauge!(LOG_BYTES).set(bytes as f64);
     }
@@ -399,10 +399,10 @@ pub(crate) fn show_upkeep(upkeep: &Upkeep) {
     }
 }
 
-/// Shows what the node holds of contexts.
-pub(crate) fn show_held(contexts: usize, bytes: usize) {
-    gauge!(HELD_CONTEXTS).set(contexts as f64);
-    gauge!(HELD_BYTES).set(bytes as f64);
+/// Sets what the node's cache of contexts contains.
+pub(crate) fn set_cached_contexts(contexts: usize, bytes: usize) {
+    gauge!(CACHED_CONTEXTS).set(contexts as f64);
+    gauge!(CACHED_BYTES).set(bytes as f64);
 }
 
 /// What a forecast counts.
@@ -419,12 +419,12 @@ pub(crate) struct ForecastMetrics {
 impl ForecastMetrics {
     pub(crate) fn new(pool: &PoolName) -> Self {
         let pool = pool.to_string();
-        let edge = |edge: &'static str| gauge!(EXPECTED, "pool" => pool.clone(), "edge" => edge);
+        let bound = |bound: &'static str| gauge!(EXPECTED, "pool" => pool.clone(), "bound" => bound);
         Self {
             observed: gauge!(OBSERVED, "pool" => pool.clone()),
-            expected: edge("expected"),
-            low: edge("low"),
-            high: edge("high"),
+            expected: bound("expected"),
+            low: bound("lower"),
+            high: bound("upper"),
             depth: gauge!(EXPECTED_DEPTH, "pool" => pool.clone()),
             decision_time: histogram!(DECISION_TIME, "pool" => pool.clone()),
             pool,

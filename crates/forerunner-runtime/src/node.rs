@@ -397,12 +397,12 @@ async fn keep_house(deps: Arc<Deps>, context_retention: Duration) {
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
-        deps.store.upkeep().iter().for_each(metrics::show_upkeep);
+        deps.store.upkeep().iter().for_each(metrics::set_vacuum_status);
         if let Err(error) = deps.store.forget_events(now - EVENTS, EVENTS_BATCH).await {
             tracing::warn!(%error, "what agents said could not be forgotten");
         }
         let (held, held_bytes) = deps.contexts.size();
-        metrics::show_held(held, held_bytes);
+        metrics::set_cached_contexts(held, held_bytes);
         if !context_retention.is_zero() {
             expire_contexts(&*deps.store, now - context_retention).await;
         }

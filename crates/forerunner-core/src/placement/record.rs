@@ -20,14 +20,14 @@ pub enum PlacementReason {
     /// It held none of the context, and nothing else that is at stake.
     Room,
     /// It held none of the context; what is at stake here is worth least.
-    LeastStake,
+    LeastDisplacement,
     /// It was the only idle agent.
     OnlyIdle,
 }
 
 impl PlacementReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Warm, Self::PartlyWarm, Self::Room, Self::LeastStake, Self::OnlyIdle];
+    pub const ALL: [Self; 5] = [Self::Warm, Self::PartlyWarm, Self::Room, Self::LeastDisplacement, Self::OnlyIdle];
 
     /// Returns the name used in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -35,7 +35,7 @@ impl PlacementReason {
             Self::Warm => "warm",
             Self::PartlyWarm => "partly_warm",
             Self::Room => "room",
-            Self::LeastStake => "least_stake",
+            Self::LeastDisplacement => "least_displacement",
             Self::OnlyIdle => "only_idle",
         }
     }

@@ -214,7 +214,7 @@ impl PoolMachine {
             () if partly => PlacementReason::PartlyWarm,
             () if idle_agents == 1 => PlacementReason::OnlyIdle,
             () if fit.stake_bytes == 0.0 => PlacementReason::Room,
-            () => PlacementReason::LeastStake,
+            () => PlacementReason::LeastDisplacement,
         };
         let held_s = self.warmth.held_back_for(wanted.task, scene.now).as_secs_f64();
         self.warmth.used(&context, scene.now);

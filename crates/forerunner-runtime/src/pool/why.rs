@@ -60,7 +60,7 @@ fn why(record: &PlacementRecord) -> String {
             "its context was new, and the agent held nothing that is at stake".to_owned()
         }
         PlacementReason::Room => "no idle agent held its context, and this one nothing that is at stake".to_owned(),
-        PlacementReason::LeastStake => {
+        PlacementReason::LeastDisplacement => {
             "no idle agent held its context, and what this one holds is worth least".to_owned()
         }
         PlacementReason::OnlyIdle => "no other agent was idle".to_owned(),

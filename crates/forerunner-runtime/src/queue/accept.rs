@@ -105,7 +105,7 @@ impl QueueActor {
             }
             Err(refusal) => {
                 self.deps.admission.leave(1);
-                self.metrics.refused("key_reused");
+                self.metrics.rejected("key_reused");
                 Err(refusal.into())
             }
         }
@@ -115,7 +115,7 @@ impl QueueActor {
         self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
         self.deps.admission.leave(refused.len());
         for one in refused {
-            self.metrics.refused("store");
+            self.metrics.rejected("store");
             one.reply.answer(Err(match error {
                 // It was closed before it was asked.
                 StoreError::Closed { .. } => Error::ShuttingDown,

@@ -70,6 +70,6 @@ async fn break_often(proxy: &Proxy, seed: u64, is_over: &Cell<bool>) -> (u64, u6
 }
 
 async fn lead_changes(clients: &[Client]) -> u64 {
-    let changes = join_all(clients.iter().map(|client| client.metric("forerunner_lead_changes_total"))).await;
+    let changes = join_all(clients.iter().map(|client| client.metric("forerunner_leader_changes_total"))).await;
     changes.iter().sum::<f64>() as u64
 }
