@@ -144,9 +144,9 @@ mod tests {
             assert_eq!(signals.next().await, stop);
         }
         // What comes together is one request, and what comes twice unasked is not urgent.
+        send(30);
         send(3);
-        send(1);
-        assert_eq!(signals.next().await.to_string(), "SIGHUP");
+        assert_eq!(signals.next().await.to_string(), "SIGQUIT");
         send(24);
         send(15);
         assert_eq!(signals.next_urgent().await.to_string(), "SIGTERM");
