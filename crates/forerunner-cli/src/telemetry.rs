@@ -100,7 +100,10 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BOUNDS_S)
         .and_then(|b| {
-            b.set_buckets_for_metric(Matcher::Full("forerunner_decision_duration_seconds".to_owned()), &DECISION_BOUNDS_S)
+            b.set_buckets_for_metric(
+                Matcher::Full("forerunner_decision_duration_seconds".to_owned()),
+                &DECISION_BOUNDS_S,
+            )
         })
         .and_then(|b| b.set_buckets_for_metric(Matcher::Prefix("forerunner_http_".to_owned()), &DURATION_BUCKETS))
         .context("the bucket bounds are constants that are not empty")?;

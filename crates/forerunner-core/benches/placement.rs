@@ -4,8 +4,11 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use forerunner_core::{
     AgentId, ContextId, LeaseEpoch, NewTask, Payload, PoolAction, PoolEvent, PoolMachine, PoolName, PoolRules,
-    RestartPolicy, RetryPolicy, StopRule, Task, TaskId, TaskState, Timestamp,
-    placement::{Agent, AgentMemory, Fit, HeldContext, LOOKAHEAD, Rates, RestoreCost, Restored, Room, Waiting, choose},
+    RestartPolicy, RetryPolicy, ScaleDownOrder, Task, TaskId, TaskState, Timestamp,
+    placement::{
+        Agent, AgentContexts, LOOKAHEAD, PairCost, Rates, ResidentEntry, RestoreCost, Restored, Room, WaitingTask,
+        choose,
+    },
 };
 
 const TASKS: u32 = 200_000;
@@ -57,9 +60,9 @@ fn tasks(agents: u32, contexts: bool) -> f64 {
     timed(if contexts { TASKS / 10 } else { TASKS }, step)
 }
 
-fn holding(context: &ContextId, now: Timestamp) -> AgentMemory {
-    let held = HeldContext { context: context.clone(), version: 1, bytes: MB, used_at: now };
-    AgentMemory {
+fn holding(context: &ContextId, now: Timestamp) -> AgentContexts {
+    let held = ResidentEntry { context: context.clone(), version: 1, bytes: MB, used_at: now };
+    AgentContexts {
         contexts: vec![held],
         room: Room::of_bytes(4 * MB),
         restored: Some(Restored { bytes: MB, seconds: 2.0 }),
@@ -70,13 +73,14 @@ fn choices(agents: u32) -> f64 {
     let idle = agents as usize / 2;
     let states: Vec<Agent> =
         (0..agents as usize).map(|n| if n < idle { Agent::Idle } else { Agent::Busy(n as f64) }).collect();
-    let waiting: Vec<Waiting> =
-        (0..idle + LOOKAHEAD).map(|n| Waiting { bytes: MB, waited_s: 30.0 - n as f64 * 0.5, priority: 4 }).collect();
+    let waiting: Vec<WaitingTask> = (0..idle + LOOKAHEAD)
+        .map(|n| WaitingTask { bytes: MB, waited_s: 30.0 - n as f64 * 0.5, priority: 4 })
+        .collect();
     let rates = Rates { restore: RestoreCost { fixed_s: 0.005, s_per_byte: 2e-6 }, service_s: 10.0, return_s: 60.0 };
     timed(20_000, |round| {
         black_box(choose(&waiting, &states, &rates, true, |task, agent| {
             let is_warm = (task + round as usize).is_multiple_of(states.len()) && task % states.len() == agent;
-            Fit { missing_bytes: if is_warm { 0 } else { MB }, stake_bytes: (agent * 1_000) as f64 }
+            PairCost { missing_bytes: if is_warm { 0 } else { MB }, displacement_bytes: (agent * 1_000) as f64 }
         }));
     })
 }
@@ -99,7 +103,7 @@ fn warm_pool(agents: u32) -> PoolMachine {
         min: agents,
         max: agents,
         cooldown: std::time::Duration::from_secs(5),
-        stop: StopRule::LeastWorth,
+        stop: ScaleDownOrder::LeastValuable,
         restart: RestartPolicy::default(),
         max_starting: u32::MAX,
         id_seed: 7,

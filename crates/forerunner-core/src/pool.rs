@@ -3,16 +3,16 @@
 mod event;
 mod placing;
 mod record;
+mod residency;
 mod scaling;
 mod suspects;
-mod warmth;
 
+#[cfg(test)]
+mod residency_tests;
 #[cfg(test)]
 mod suspect_tests;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod warm_tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +20,12 @@ pub use event::{PoolAction, PoolEvent};
 pub use placing::Selection;
 pub use record::AgentRecord;
 use record::Blame;
+use residency::ContextResidency;
 use suspects::WaitingSuspects;
-use warmth::Warmth;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, Allowance, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
-    placement::{AgentMemory, Held, HeldContext, IdleAgents, Rates},
+    AgentCounts, AgentId, AgentState, Circuit, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
+    placement::{AgentContexts, IdleAgents, Rates, ResidentEntry, ResidentSet},
 };
 
 /// What a [`PoolMachine`] is made with.
@@ -38,7 +38,7 @@ pub struct PoolRules {
     /// How long an idle agent that is not needed waits to be taken back before it stops.
     pub cooldown: std::time::Duration,
     /// Which idle agent goes when there are too many.
-    pub stop: StopRule,
+    pub stop: ScaleDownOrder,
     /// How failed agents are replaced.
     pub restart: RestartPolicy,
     /// Most agents that start at the same time, at least 1.
@@ -50,10 +50,10 @@ pub struct PoolRules {
 /// Which idle agent goes when there are too many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StopRule {
+pub enum ScaleDownOrder {
     /// The one whose contexts are worth least, each its bytes weighed by how lately it was used; the longest idle on ties.
     #[default]
-    LeastWorth,
+    LeastValuable,
     /// The one idle for longest.
     OldestIdle,
 }
@@ -93,7 +93,7 @@ pub struct PoolMachine {
     stopping: bool,
     agents: IdMap<AgentId, AgentRecord>,
     idle: IdleAgents,
-    warmth: Warmth,
+    residency: ContextResidency,
     counts: AgentCounts,
     budget: RestartBudget,
     circuit_reason: Option<String>,
@@ -116,7 +116,7 @@ impl PoolMachine {
             stopping: false,
             agents: IdMap::default(),
             idle: IdleAgents::default(),
-            warmth: Warmth::default(),
+            residency: ContextResidency::default(),
             counts: AgentCounts::default(),
             budget: RestartBudget::new(rules.restart),
             circuit_reason: None,
@@ -188,11 +188,11 @@ impl PoolMachine {
     /// Returns until when no agent is started, and why, if the circuit is open or new agents are on probation.
     pub fn circuit(&self, now: Timestamp) -> Option<(Timestamp, &str)> {
         let reason = self.circuit_reason.as_deref()?;
-        match self.budget.allowance(now) {
-            Allowance::Open(until) | Allowance::Probation(until) => Some((until.max(now), reason)),
-            Allowance::Trial => Some((now, reason)),
+        match self.budget.circuit(now) {
+            Circuit::Open(until) | Circuit::Probation(until) => Some((until.max(now), reason)),
+            Circuit::HalfOpen => Some((now, reason)),
             // What was an open circuit by itself became an ordinary pause.
-            Allowance::Free | Allowance::Wait(_) => None,
+            Circuit::Closed | Circuit::BackingOff(_) => None,
         }
     }
 
@@ -216,24 +216,24 @@ impl PoolMachine {
 
     /// Returns what was measured of contexts and tasks so far.
     pub fn rates(&self) -> Rates {
-        self.warmth.rates()
+        self.residency.rates()
     }
 
     /// Notes that no agent holds a context any more, since it was removed.
     pub fn forget_context(&mut self, context: &ContextId) {
-        self.warmth.forget_context(context);
+        self.residency.remove_context(context);
     }
 
     /// Returns the contexts that an agent holds, the one used last at the end.
-    pub fn contexts_of(&self, agent: AgentId) -> impl Iterator<Item = &HeldContext<ContextId>> {
-        self.warmth.held_by(agent).into_iter().flat_map(Held::iter)
+    pub fn contexts_of(&self, agent: AgentId) -> impl Iterator<Item = &ResidentEntry<ContextId>> {
+        self.residency.resident_in(agent).into_iter().flat_map(ResidentSet::iter)
     }
 
     /// Returns the contexts that an agent holds and that are half as likely as not to be wanted again, or more
     /// ([`Rates::freshness`]), the one used last first.
-    pub fn hot_contexts(&self, agent: AgentId, now: Timestamp) -> Vec<&HeldContext<ContextId>> {
+    pub fn hot_contexts(&self, agent: AgentId, now: Timestamp) -> Vec<&ResidentEntry<ContextId>> {
         let rates = self.rates();
-        let is_hot = |held: &&HeldContext<ContextId>| rates.freshness(now.since(held.used_at).as_secs_f64()) >= 0.5;
+        let is_hot = |held: &&ResidentEntry<ContextId>| rates.freshness(now.since(held.used_at).as_secs_f64()) >= 0.5;
         let mut hot: Vec<_> = self.contexts_of(agent).filter(is_hot).collect();
         hot.reverse();
         hot
@@ -307,18 +307,18 @@ impl PoolMachine {
     }
 
     /// Notes what an agent says it holds; one that says nothing holds what it held before.
-    fn remember(&mut self, agent: AgentId, memory: Option<Box<AgentMemory>>, now: Timestamp) {
+    fn remember(&mut self, agent: AgentId, memory: Option<Box<AgentContexts>>, now: Timestamp) {
         let Some(record) = self.agents.get_mut(&agent) else { return };
         if let Some(memory) = memory {
             let bytes = memory.contexts.last().map_or(0, |held| held.bytes);
             if let Some(restored) = memory.restored {
-                self.warmth.learn(bytes, restored, now.since(record.idle_since()));
+                self.residency.learn(bytes, restored, now.since(record.idle_since()));
             }
-            self.warmth.remember(agent, *memory);
-        } else if self.warmth.is_empty() {
+            self.residency.set(agent, *memory);
+        } else if self.residency.is_empty() {
             return;
         }
-        let newest = self.warmth.held_by(agent).and_then(|held| held.iter().last());
+        let newest = self.residency.resident_in(agent).and_then(|held| held.iter().last());
         record.context = newest.map(|held| held.context.clone());
         record.context_bytes = newest.map_or(0, |held| held.bytes);
     }
@@ -343,7 +343,7 @@ impl PoolMachine {
             }
             Blame::Agent | Blame::Unclear => {}
         }
-        let is_limited = !matches!(self.budget.allowance(now), Allowance::Free | Allowance::Wait(_));
+        let is_limited = !matches!(self.budget.circuit(now), Circuit::Closed | Circuit::BackingOff(_));
         self.circuit_reason = is_limited.then_some(reason);
     }
 
@@ -363,7 +363,7 @@ impl PoolMachine {
 
     /// Changes a record, keeping the idle index and the counts true.
     fn change(&mut self, agent: AgentId, edit: impl FnOnce(&mut AgentRecord)) {
-        let is_warm = !self.warmth.is_empty() && self.warmth.is_warm(agent);
+        let is_warm = !self.residency.is_empty() && self.residency.is_warm(agent);
         let Some(record) = self.agents.get_mut(&agent) else { return };
         record.uncount(&mut self.counts);
         if record.state == AgentState::Ready {
@@ -380,9 +380,9 @@ impl PoolMachine {
         let record = self.agents.remove(&agent)?;
         record.uncount(&mut self.counts);
         if record.state == AgentState::Ready {
-            self.idle.remove(agent, record.idle_since(), self.warmth.is_warm(agent));
+            self.idle.remove(agent, record.idle_since(), self.residency.is_warm(agent));
         }
-        drop(self.warmth.forget(agent));
+        drop(self.residency.remove(agent));
         self.agent_micros += now.since(record.asked_at).as_micros() as u64;
         Some(record)
     }

@@ -20,20 +20,20 @@ pub enum QueueEvent {
     /// Time has passed: a wake-up that was asked for.
     Tick,
     /// Tasks became claimable: submitted, released, next of their context.
-    Claimable(usize),
+    BecameClaimable(usize),
     /// So many tasks are on their way to the store. A claim that is asked for now finds those that can be claimed then.
-    Arriving(usize),
+    EnqueueStarted(usize),
     /// The store answered for some that were on their way; so many still are.
-    Arrived {
+    EnqueueDone {
         /// Tasks that are still on their way.
         left: usize,
     },
     /// Claimable tasks went without being claimed: cancelled, expired.
-    Gone(usize),
+    Removed(usize),
     /// The store has counted: so many tasks can be claimed. Other nodes submit and claim too.
-    Counted(u64),
+    Recounted(u64),
     /// Another node says that there is work, without saying how much.
-    Told,
+    WorkHint,
     /// A task waits for this time: its `run_at` or its deadline.
     Due(Timestamp),
     /// The pool can take this many tasks more.
@@ -41,16 +41,16 @@ pub enum QueueEvent {
     /// The pool can take this many tasks less.
     Withdraw(usize),
     /// What may be claimed beyond the open slots and held for the agents that are ready next.
-    Ahead {
+    SetPrefetch {
         /// At most so many tasks are held.
         limit: usize,
         /// Nodes that share the queue, at least 1: of what is beyond the slots, each leaves the others their part.
         nodes: usize,
     },
     /// Tasks arrived that go before some that are held.
-    Urgent(usize),
+    Overtaking(usize),
     /// Tasks that were held are held no more, without having been handed out: they ended, or go back.
-    Unheld(usize),
+    PrefetchDropped(usize),
     /// A claim was answered.
     Claimed {
         /// How many tasks were asked for.
@@ -59,7 +59,7 @@ pub enum QueueEvent {
         got: usize,
     },
     /// A claim took some tasks and left others, though slots are open: they wait for a busy agent.
-    Left {
+    ClaimDeferred {
         /// How many came.
         got: usize,
         /// When to look again, unless something changes before.
@@ -86,9 +86,9 @@ pub enum QueueAction {
     /// first are for the open slots and the others to be held.
     Claim(usize),
     /// Hand so many of the tasks that are held to the pool.
-    Hand(usize),
-    /// Give back all tasks that are held, and answer with [`QueueEvent::Unheld`].
-    GiveBack,
+    Dispatch(usize),
+    /// Give back all tasks that are held, and answer with [`QueueEvent::PrefetchDropped`].
+    ReleasePrefetched,
     /// Tell the pool how many slots were forgotten.
     Withdrawn {
         /// How many it asked to forget.
@@ -157,7 +157,7 @@ impl QueueMachine {
     /// Takes in what happened at `now` and says what to do, in order.
     pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
         let mut actions = Vec::new();
-        if matches!(event, QueueEvent::Claimable(1..) | QueueEvent::Counted(_) | QueueEvent::Demand(_)) {
+        if matches!(event, QueueEvent::BecameClaimable(1..) | QueueEvent::Recounted(_) | QueueEvent::Demand(_)) {
             self.resting_until = None;
         }
         match event {
@@ -167,20 +167,20 @@ impl QueueMachine {
                 self.poll_due = None;
                 actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
             }
-            QueueEvent::Claimable(count) => self.claimable += count as i64,
-            QueueEvent::Arriving(count) => self.coming += count,
-            QueueEvent::Arrived { left } => self.coming = self.coming.min(left),
-            QueueEvent::Gone(count) => self.claimable -= count as i64,
-            QueueEvent::Counted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
-            QueueEvent::Told => self.told = true,
+            QueueEvent::BecameClaimable(count) => self.claimable += count as i64,
+            QueueEvent::EnqueueStarted(count) => self.coming += count,
+            QueueEvent::EnqueueDone { left } => self.coming = self.coming.min(left),
+            QueueEvent::Removed(count) => self.claimable -= count as i64,
+            QueueEvent::Recounted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
+            QueueEvent::WorkHint => self.told = true,
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
             QueueEvent::Demand(slots) => {
                 self.slots += slots;
                 self.hand_out(now, &mut actions);
             }
-            QueueEvent::Ahead { limit, nodes } => (self.ahead, self.nodes) = (limit, nodes),
-            QueueEvent::Urgent(count) => self.urgent = (self.urgent + count).min(self.held),
-            QueueEvent::Unheld(count) => self.held = self.held.saturating_sub(count),
+            QueueEvent::SetPrefetch { limit, nodes } => (self.ahead, self.nodes) = (limit, nodes),
+            QueueEvent::Overtaking(count) => self.urgent = (self.urgent + count).min(self.held),
+            QueueEvent::PrefetchDropped(count) => self.held = self.held.saturating_sub(count),
             QueueEvent::Withdraw(asked) => {
                 let reserved = self.claiming.map_or(0, |(asked, _)| asked.min(self.slots));
                 let got = asked.min(self.slots.saturating_sub(reserved));
@@ -193,7 +193,7 @@ impl QueueMachine {
                 self.on_claimed(asked, got, now);
                 self.answer_owed(&mut actions);
             }
-            QueueEvent::Left { got, again_at } => {
+            QueueEvent::ClaimDeferred { got, again_at } => {
                 self.claiming = None;
                 self.fill(got, now);
                 self.claimable -= got as i64;
@@ -254,7 +254,7 @@ impl QueueMachine {
             self.held -= count;
             self.slots -= count;
             self.held_at = now;
-            actions.push(QueueAction::Hand(count));
+            actions.push(QueueAction::Dispatch(count));
         }
     }
 
@@ -272,7 +272,7 @@ impl QueueMachine {
         (self.ahead, self.urgent) = (0, 0);
         // Asked for again until they are gone, but not at each step.
         self.held_at = now;
-        actions.push(QueueAction::GiveBack);
+        actions.push(QueueAction::ReleasePrefetched);
     }
 
     fn on_claimed(&mut self, asked: usize, got: usize, now: Timestamp) {

@@ -63,17 +63,17 @@ impl RestartPolicy {
     }
 }
 
-/// What the budget allows now.
+/// The state of a pool's circuit breaker: whether agents may be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allowance {
+pub enum Circuit {
     /// Agents may be started.
-    Free,
+    Closed,
     /// Not before this time: the backoff after a failure.
-    Wait(Timestamp),
+    BackingOff(Timestamp),
     /// Not before this time: too many failures.
     Open(Timestamp),
     /// The circuit was open: one agent may be started to try.
-    Trial,
+    HalfOpen,
     /// One agent that has not finished a task yet may live at a time, and none may be started before this time: too many
     /// such agents died in tasks that cost no agent before.
     Probation(Timestamp),
@@ -146,13 +146,13 @@ impl RestartBudget {
     }
 
     /// Returns what is allowed now.
-    pub fn allowance(&self, now: Timestamp) -> Allowance {
+    pub fn circuit(&self, now: Timestamp) -> Circuit {
         match (self.open_until, self.wait_until, self.probation(now)) {
-            (Some(until), ..) if now < until => Allowance::Open(until),
-            (Some(_), ..) => Allowance::Trial,
-            (None, Some(until), _) if now < until => Allowance::Wait(until),
-            (None, _, Some(from)) => Allowance::Probation(from),
-            (None, _, None) => Allowance::Free,
+            (Some(until), ..) if now < until => Circuit::Open(until),
+            (Some(_), ..) => Circuit::HalfOpen,
+            (None, Some(until), _) if now < until => Circuit::BackingOff(until),
+            (None, _, Some(from)) => Circuit::Probation(from),
+            (None, _, None) => Circuit::Closed,
         }
     }
 
@@ -198,10 +198,10 @@ mod tests {
             assert!(!budget.failed(at(second)), "failure {second}");
         }
         assert!(budget.failed(at(5)));
-        assert_eq!(budget.allowance(at(6)), Allowance::Open(at(35)));
-        assert_eq!(budget.allowance(at(36)), Allowance::Trial);
+        assert_eq!(budget.circuit(at(6)), Circuit::Open(at(35)));
+        assert_eq!(budget.circuit(at(36)), Circuit::HalfOpen);
         assert!(budget.proved(at(36), at(36)));
-        assert_eq!(budget.allowance(at(36)), Allowance::Free);
+        assert_eq!(budget.circuit(at(36)), Circuit::Closed);
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
             budget.failed(at(second));
         }
         assert!(!budget.proved(at(4), at(7)));
-        assert_eq!(budget.allowance(at(7)), Allowance::Open(at(35)));
+        assert_eq!(budget.circuit(at(7)), Circuit::Open(at(35)));
         assert!(budget.proved(at(36), at(37)));
     }
 
@@ -221,16 +221,16 @@ mod tests {
         budget.failed(at(0));
         assert!(budget.failed(at(1)));
         assert!(!budget.failed(at(40)), "it was open already");
-        assert_eq!(budget.allowance(at(41)), Allowance::Open(at(70)));
+        assert_eq!(budget.circuit(at(41)), Circuit::Open(at(70)));
     }
 
     #[test]
     fn delays_double_and_old_failures_are_forgotten() {
         let mut budget = RestartBudget::new(RestartPolicy::default());
         budget.failed(at(0));
-        assert_eq!(budget.allowance(at(0)), Allowance::Wait(at(0) + Duration::from_millis(200)));
+        assert_eq!(budget.circuit(at(0)), Circuit::BackingOff(at(0) + Duration::from_millis(200)));
         budget.failed(at(1));
-        assert_eq!(budget.allowance(at(1)), Allowance::Wait(at(1) + Duration::from_millis(400)));
+        assert_eq!(budget.circuit(at(1)), Circuit::BackingOff(at(1) + Duration::from_millis(400)));
         for second in (100..1_000).step_by(10) {
             assert!(!budget.failed(at(second)), "at most four within 30 s");
         }
@@ -243,7 +243,7 @@ mod tests {
             budget.failed(at(second));
         }
         budget.failed(at(3_600));
-        assert_eq!(budget.allowance(at(3_600)), Allowance::Wait(at(3_600) + Duration::from_millis(200)));
+        assert_eq!(budget.circuit(at(3_600)), Circuit::BackingOff(at(3_600) + Duration::from_millis(200)));
     }
 
     #[test]
@@ -251,16 +251,16 @@ mod tests {
         let mut budget = RestartBudget::new(RestartPolicy::default());
         for second in 0..5 {
             assert!(!budget.died_unclear(at(second)));
-            assert_eq!(budget.allowance(at(second)), Allowance::Free);
+            assert_eq!(budget.circuit(at(second)), Circuit::Closed);
         }
         assert!(budget.died_unclear(at(5)));
-        assert_eq!(budget.allowance(at(5)), Allowance::Probation(at(5) + Duration::from_millis(200)));
+        assert_eq!(budget.circuit(at(5)), Circuit::Probation(at(5) + Duration::from_millis(200)));
         assert!(!budget.died_unclear(at(6)), "they were on probation already");
-        assert_eq!(budget.allowance(at(6)), Allowance::Probation(at(6) + Duration::from_millis(400)));
+        assert_eq!(budget.circuit(at(6)), Circuit::Probation(at(6) + Duration::from_millis(400)));
         for second in 7..20 {
             budget.died_unclear(at(second));
         }
-        assert_eq!(budget.allowance(at(20)), Allowance::Probation(at(20)), "the pause is a second at most");
+        assert_eq!(budget.circuit(at(20)), Circuit::Probation(at(20)), "the pause is a second at most");
     }
 
     #[test]
@@ -271,17 +271,17 @@ mod tests {
         }
         let ends = budget.probation_ends(at(6)).unwrap();
         assert_eq!(ends, at(30) + Duration::from_micros(1));
-        assert!(matches!(budget.allowance(at(30)), Allowance::Probation(_)));
-        assert_eq!(budget.allowance(ends), Allowance::Free);
+        assert!(matches!(budget.circuit(at(30)), Circuit::Probation(_)));
+        assert_eq!(budget.circuit(ends), Circuit::Closed);
         budget.died_unclear(at(20));
         assert!(budget.proved(at(0), at(21)));
-        assert_eq!((budget.allowance(at(21)), budget.proved(at(0), at(22))), (Allowance::Free, false));
+        assert_eq!((budget.circuit(at(21)), budget.proved(at(0), at(22))), (Circuit::Closed, false));
     }
 
     #[test]
     fn a_calm_policy_knows_no_probation() {
         let mut budget = RestartBudget::new(RestartPolicy { intensity: u32::MAX, ..RestartPolicy::default() });
         assert!((0..1_000).all(|_| !budget.died_unclear(at(0))));
-        assert_eq!(budget.allowance(at(0)), Allowance::Free);
+        assert_eq!(budget.circuit(at(0)), Circuit::Closed);
     }
 }

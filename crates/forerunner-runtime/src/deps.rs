@@ -57,7 +57,7 @@ pub(crate) struct PoolDeps {
     /// Contexts that are restored ahead of their tasks.
     pub(crate) prefetches: Prefetches,
     /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
-    pub(crate) looks_ahead: AtomicBool,
+    pub(crate) uses_lookahead: AtomicBool,
     /// How long an agent takes to start, in microseconds, as measured; 0 while it is not. Written by the pool, read by
     /// the queue, as is the next.
     pub(crate) cold_start_us: AtomicU64,

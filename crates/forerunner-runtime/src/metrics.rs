@@ -102,7 +102,8 @@ metrics_list! {
 /// Tells the installed recorder what each metric means. Call once it is installed.
 pub fn describe() {
     for metric in ALL {
-        let unit = if metric.name.trim_end_matches("_total").ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
+        let unit =
+            if metric.name.trim_end_matches("_total").ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
         match metric.kind {
             MetricKind::Counter => metrics::describe_counter!(metric.name, unit, metric.help),
             MetricKind::Gauge => metrics::describe_gauge!(metric.name, unit, metric.help),
@@ -223,9 +224,9 @@ impl PlacementMetrics {
         }
         self.hit_bytes.increment(record.context_bytes.saturating_sub(record.chosen.missing_bytes));
         self.miss_bytes.increment(record.chosen.missing_bytes);
-        if record.held_s > 0.0 {
+        if record.deferred_s > 0.0 {
             self.deferred.increment(1);
-            self.deferral_time.record(record.held_s);
+            self.deferral_time.record(record.deferred_s);
         }
     }
 }

@@ -244,7 +244,7 @@ async fn start_pool(
         policy: spec.policy,
         unsettled: AtomicUsize::new(0),
         contexts: Arc::new(ContextBook::new(spec.dictionary)),
-        looks_ahead: AtomicBool::new(false),
+        uses_lookahead: AtomicBool::new(false),
         cold_start_us: AtomicU64::new(0),
         agents: AtomicU32::new(0),
         seed,

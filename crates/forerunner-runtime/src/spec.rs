@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use forerunner_context::Dictionary;
-use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, StopRule, human_duration};
+use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, ScaleDownOrder, human_duration};
 use forerunner_forecast::{FixedSettings, Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ pub struct PoolSettings {
     #[serde(with = "human_duration")]
     pub cooldown: Duration,
     /// Which idle agent goes when there are too many.
-    pub scale_down: StopRule,
+    pub scale_down: ScaleDownOrder,
     /// Bounds of the queue.
     pub queue: QueueSettings,
     /// What holds for a task that does not say otherwise.
@@ -62,7 +62,7 @@ impl Default for PoolSettings {
             tick: Duration::from_secs(1),
             cold_start: Duration::from_secs(5),
             cooldown: Duration::from_secs(5),
-            scale_down: StopRule::default(),
+            scale_down: ScaleDownOrder::default(),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             contexts: ContextSettings::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use augurs_core::{Fit, Predict};
+use augurs_core::{PairCost, Predict};
 use augurs_ets::AutoETS;
 use forerunner_forecast::{Objective, Observation, Policy, PolicyKind, PolicyLimits, build};
 

@@ -1,6 +1,6 @@
 //! What is told of a task that could be placed, and of an agent that could take it.
 
-use super::{HeldContext, Room};
+use super::{ResidentEntry, Room};
 use crate::{ContextId, Priority, TaskId, Timestamp};
 
 /// A task that could be claimed.
@@ -22,9 +22,9 @@ pub struct Candidate {
 
 /// What an agent that is ready says of the contexts it holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AgentMemory {
+pub struct AgentContexts {
     /// All of them, the one used last at the end.
-    pub contexts: Vec<HeldContext<ContextId>>,
+    pub contexts: Vec<ResidentEntry<ContextId>>,
     /// Room for contexts, those held included.
     pub room: Room,
     /// What it took to bring the context of its last task, if that had one.

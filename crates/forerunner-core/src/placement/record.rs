@@ -1,25 +1,25 @@
-//! Why a task went where it went.
+//! The record of a placement: why a task ran on its agent.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fit, Rates};
+use super::{PairCost, Rates};
 use crate::{AgentId, ContextId, TaskId, Timestamp};
 
 /// Most agents that a record names.
 pub const RECORDED_AGENTS: usize = 16;
 
-/// In a word, why an agent got a task.
+/// Why an agent was chosen for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlacementReason {
-    /// It held the context.
+    /// The context was resident in it.
     Warm,
-    /// It held a part of the context, or an older version.
+    /// A part of the context, or an older version, was resident in it.
     PartlyWarm,
-    /// It held none of the context, and nothing else that is at stake.
+    /// Nothing of the context was resident in any idle agent, and this one displaces nothing.
     Room,
-    /// It held none of the context; what is at stake here is worth least.
+    /// Nothing of the context was resident in any idle agent, and this one displaces least.
     LeastDisplacement,
     /// It was the only idle agent.
     OnlyIdle,
@@ -41,7 +41,7 @@ impl PlacementReason {
     }
 }
 
-/// What an agent would have cost, or did.
+/// What an agent cost, or would have cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentCost {
@@ -51,19 +51,19 @@ pub struct AgentCost {
     pub busy: bool,
     /// Bytes of the context that it lacked.
     pub missing_bytes: u64,
-    /// Seconds to bring them.
+    /// Seconds to restore them.
     pub restore_s: f64,
-    /// Seconds to bring other contexts back, or elsewhere, that it would let go of, or that may be asked for meanwhile.
-    pub stake_s: f64,
+    /// Expected seconds to restore the contexts that the task displaces: it evicts them, or blocks their agent.
+    pub displacement_s: f64,
     /// Expected seconds until it is idle; 0 for an idle one.
     pub busy_for_s: f64,
-    /// All of it.
+    /// The sum.
     pub cost_s: f64,
 }
 
 impl AgentCost {
     /// Adds up what an agent costs.
-    pub fn new(agent: AgentId, fit: Fit, busy_for_s: Option<f64>, rates: &Rates) -> Self {
+    pub fn new(agent: AgentId, fit: PairCost, busy_for_s: Option<f64>, rates: &Rates) -> Self {
         let restore_s = rates.restore.seconds(fit.missing_bytes);
         let cost_s = fit.cost_s(rates) + busy_for_s.unwrap_or(0.0);
         Self {
@@ -71,7 +71,7 @@ impl AgentCost {
             busy: busy_for_s.is_some(),
             missing_bytes: fit.missing_bytes,
             restore_s,
-            stake_s: fit.stake_s(rates),
+            displacement_s: fit.displacement_s(rates),
             busy_for_s: busy_for_s.unwrap_or(0.0),
             cost_s,
         }
@@ -90,18 +90,19 @@ pub struct PlacementRecord {
     pub context_bytes: u64,
     /// When it was placed.
     pub at: Timestamp,
-    /// In a word.
+    /// The reason.
     pub reason: PlacementReason,
-    /// What the agent that got it cost.
+    /// What the chosen agent cost.
     pub chosen: AgentCost,
-    /// What others would have cost, cheapest first: 16 at most ([`RECORDED_AGENTS`]), and busy ones only if they hold the context.
+    /// What others would have cost, cheapest first: 16 at most ([`RECORDED_AGENTS`]), and busy agents only if the context is
+    /// resident in them.
     pub others: Vec<AgentCost>,
     /// How many agents were idle.
     pub idle_agents: usize,
     /// Seconds from being due to being placed.
     pub waited_s: f64,
-    /// Of these, seconds that it was held back for a busy agent.
-    pub held_s: f64,
+    /// Of these, seconds that the task was deferred for a busy agent.
+    pub deferred_s: f64,
     /// What was measured so far, and counted with.
     pub rates: RatesRecord,
 }

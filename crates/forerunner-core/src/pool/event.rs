@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     AgentId, Task, TaskId, Timestamp,
-    placement::{AgentMemory, PlacementRecord},
+    placement::{AgentContexts, PlacementRecord},
 };
 
 /// Something a pool must know.
@@ -48,7 +48,7 @@ pub enum PoolEvent {
         /// The agent.
         agent: AgentId,
         /// The contexts that it holds now, unless they are those it told of last.
-        memory: Option<Box<AgentMemory>>,
+        memory: Option<Box<AgentContexts>>,
     },
     /// A task is to stop. Matters if it waits for an agent: what runs is stopped by its agent.
     Unwanted(TaskId),

@@ -6,8 +6,8 @@ use super::{PoolAction, PoolMachine};
 use crate::{
     AgentId, AgentState, ContextId, Task, TaskId, Timestamp,
     placement::{
-        Agent, AgentCost, Candidate, Fit, PlacementReason, PlacementRecord, Plan, RECORDED_AGENTS, Rates, Waiting,
-        choose,
+        Agent, AgentCost, Candidate, PairCost, PlacementPlan, PlacementReason, PlacementRecord, RECORDED_AGENTS, Rates,
+        WaitingTask, choose,
     },
 };
 
@@ -28,7 +28,7 @@ pub struct Selection {
 }
 
 /// Some tasks, with the agents that come into question for them.
-struct Scene<'a> {
+struct PlacementInput<'a> {
     tasks: &'a [Candidate],
     agents: Vec<AgentId>,
     states: Vec<Agent>,
@@ -38,8 +38,8 @@ struct Scene<'a> {
 
 impl PoolMachine {
     /// Whether the queue is to show what it has before it hands out tasks.
-    pub fn looks_ahead(&self) -> bool {
-        self.warmth.looks_ahead()
+    pub fn uses_lookahead(&self) -> bool {
+        self.residency.uses_lookahead()
     }
 
     /// Says which of the first waiting tasks to take now, at most `limit`, and which had better wait for a busy agent.
@@ -48,19 +48,19 @@ impl PoolMachine {
         if self.paused || self.stopping {
             return Selection::default();
         }
-        let scene = self.scene(tasks, now);
-        let mut plan = self.plan(&scene, true);
+        let input = self.input(tasks, now);
+        let mut plan = self.plan(&input, true);
         plan.choices.truncate(limit);
-        let held_now = plan.holds.iter().map(|hold| tasks[hold.task].task);
+        let held_now = plan.deferrals.iter().map(|hold| tasks[hold.task].task);
         // Those that are taken are held back no more, but how long they were is told once they are placed.
         let known =
-            plan.choices.iter().map(|choice| tasks[choice.task].task).filter(|task| self.warmth.is_held_back(*task));
+            plan.choices.iter().map(|choice| tasks[choice.task].task).filter(|task| self.residency.is_deferred(*task));
         let kept: Vec<TaskId> = held_now.chain(known).collect();
-        self.warmth.hold_back(kept, now);
-        let end = plan.holds.iter().map(|hold| hold.for_s).min_by(f64::total_cmp);
+        self.residency.defer(kept, now);
+        let end = plan.deferrals.iter().map(|deferral| deferral.for_s).min_by(f64::total_cmp);
         Selection {
             take: plan.choices.iter().map(|choice| tasks[choice.task].task).collect(),
-            held: plan.holds.len(),
+            held: plan.deferrals.len(),
             again_at: end.map(|seconds| now + std::time::Duration::from_secs_f64(seconds.clamp(0.001, 3_600.0))),
         }
     }
@@ -73,10 +73,10 @@ impl PoolMachine {
         }
         let mut warm = Vec::new();
         let (suspects, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.is_suspect());
-        suspects.into_iter().for_each(|task| self.keep_back(task));
+        suspects.into_iter().for_each(|task| self.quarantine(task));
         for task in others {
             // A task without a context, in a pool where nobody holds one, pays for this question only.
-            if task.context.is_some() || !self.warmth.is_empty() {
+            if task.context.is_some() || !self.residency.is_empty() {
                 warm.push(task);
                 continue;
             }
@@ -93,12 +93,12 @@ impl PoolMachine {
     /// Places tasks that were claimed: each gets an agent as long as there are idle ones.
     fn place(&mut self, tasks: &[Arc<Task>], now: Timestamp, actions: &mut Vec<PoolAction>) {
         let candidates: Vec<Candidate> = tasks.iter().map(|task| self.candidate(task)).collect();
-        let scene = self.scene(&candidates, now);
-        let plan = self.plan(&scene, false);
+        let input = self.input(&candidates, now);
+        let plan = self.plan(&input, false);
         for choice in &plan.choices {
-            let (task, agent) = (&tasks[choice.task], scene.agents[choice.agent]);
+            let (task, agent) = (&tasks[choice.task], input.agents[choice.agent]);
             let context = task.context.clone();
-            let record = context.map(|context| self.record(&scene, choice.task, context, (agent, choice.fit)));
+            let record = context.map(|context| self.record(&input, choice.task, context, (agent, choice.fit)));
             self.begin(agent, task.clone(), now, actions);
             actions.extend(record.map(|record| PoolAction::Placed(Box::new(record))));
         }
@@ -111,9 +111,9 @@ impl PoolMachine {
     pub(super) fn place_on(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let candidates = [self.candidate(&task)];
         let (agents, states) = (vec![agent], vec![Agent::Idle]);
-        let scene = Scene { tasks: &candidates, agents, states, rates: self.warmth.rates(), now };
-        let fit = self.fit(&scene, 0, 0);
-        let record = task.context.clone().map(|context| self.record(&scene, 0, context, (agent, fit)));
+        let input = PlacementInput { tasks: &candidates, agents, states, rates: self.residency.rates(), now };
+        let fit = self.fit(&input, 0, 0);
+        let record = task.context.clone().map(|context| self.record(&input, 0, context, (agent, fit)));
         self.begin(agent, task, now, actions);
         actions.extend(record.map(|record| PoolAction::Placed(Box::new(record))));
     }
@@ -132,12 +132,12 @@ impl PoolMachine {
     /// A claimed task as a candidate. How large its context is only a holder tells.
     fn candidate(&self, task: &Task) -> Candidate {
         let size = |context| {
-            let holders = self.warmth.holders(context).iter();
-            let held = holders.filter_map(|agent| self.warmth.held_by(*agent)?.get(context));
+            let holders = self.residency.agents_with(context).iter();
+            let held = holders.filter_map(|agent| self.residency.resident_in(*agent)?.get(context));
             held.max_by_key(|held| held.version).map(|held| held.bytes)
         };
         let known = task.context.as_ref().filter(|_| task.context_version > 0);
-        let context_bytes = known.map_or(0, |context| size(context).unwrap_or_else(|| self.warmth.guessed_bytes()));
+        let context_bytes = known.map_or(0, |context| size(context).unwrap_or_else(|| self.residency.guessed_bytes()));
         Candidate {
             task: task.id,
             context: task.context.clone(),
@@ -150,11 +150,11 @@ impl PoolMachine {
 
     /// The agents that come into question: all idle ones if they are few; else those that hold a wanted context, the newest
     /// without any, and those whose contexts are oldest. And busy ones that hold a wanted context.
-    fn scene<'a>(&self, tasks: &'a [Candidate], now: Timestamp) -> Scene<'a> {
+    fn input<'a>(&self, tasks: &'a [Candidate], now: Timestamp) -> PlacementInput<'a> {
         let some = if self.idle.len() <= FEW_AGENTS { self.idle.len() } else { tasks.len().max(AT_ONCE) };
         let mut agents: Vec<AgentId> = self.idle.newest_plain(some).chain(self.idle.oldest_warm(some)).collect();
         let contexts = tasks.iter().filter_map(|task| task.context.as_ref());
-        for holder in contexts.flat_map(|context| self.warmth.holders(context)) {
+        for holder in contexts.flat_map(|context| self.residency.agents_with(context)) {
             if !agents.contains(holder) {
                 agents.push(*holder);
             }
@@ -167,45 +167,45 @@ impl PoolMachine {
             _ => None,
         };
         let (agents, states) = agents.into_iter().filter_map(|agent| Some((agent, state(&agent)?))).unzip();
-        Scene { tasks, agents, states, rates: self.warmth.rates(), now }
+        PlacementInput { tasks, agents, states, rates: self.residency.rates(), now }
     }
 
-    fn plan(&self, scene: &Scene<'_>, may_hold: bool) -> Plan {
-        let waiting = |task: &Candidate| Waiting {
+    fn plan(&self, input: &PlacementInput<'_>, may_defer: bool) -> PlacementPlan {
+        let waiting = |task: &Candidate| WaitingTask {
             bytes: task.context_bytes,
-            waited_s: scene.now.since(task.due).as_secs_f64(),
+            waited_s: input.now.since(task.due).as_secs_f64(),
             priority: task.priority.get(),
         };
-        let tasks: Vec<Waiting> = scene.tasks.iter().map(waiting).collect();
-        choose(&tasks, &scene.states, &scene.rates, may_hold, |task, agent| self.fit(scene, task, agent))
+        let tasks: Vec<WaitingTask> = input.tasks.iter().map(waiting).collect();
+        choose(&tasks, &input.states, &input.rates, may_defer, |task, agent| self.fit(input, task, agent))
     }
 
-    fn fit(&self, scene: &Scene<'_>, task: usize, agent: usize) -> Fit {
-        self.warmth.fit(&scene.tasks[task], scene.agents[agent], &scene.rates, scene.now)
+    fn fit(&self, input: &PlacementInput<'_>, task: usize, agent: usize) -> PairCost {
+        self.residency.fit(&input.tasks[task], input.agents[agent], &input.rates, input.now)
     }
 
     /// Notes that a task with a context begins, and why there.
     fn record(
         &mut self,
-        scene: &Scene<'_>,
+        input: &PlacementInput<'_>,
         task: usize,
         context: ContextId,
-        (agent, fit): (AgentId, Fit),
+        (agent, fit): (AgentId, PairCost),
     ) -> PlacementRecord {
-        let wanted = &scene.tasks[task];
+        let wanted = &input.tasks[task];
         // Those that were idle when all were looked at may have been given other tasks since.
         let is_taken = |agent| self.agents.get(&agent).is_some_and(|record| record.state == AgentState::Busy);
         let cost = |place: usize| {
-            let busy_s = match scene.states[place] {
-                Agent::Idle => is_taken(scene.agents[place]).then(|| scene.rates.remaining_s(0.0)),
-                Agent::Busy(ran_s) => Some(scene.rates.remaining_s(ran_s)),
+            let busy_s = match input.states[place] {
+                Agent::Idle => is_taken(input.agents[place]).then(|| input.rates.remaining_s(0.0)),
+                Agent::Busy(ran_s) => Some(input.rates.remaining_s(ran_s)),
             };
-            AgentCost::new(scene.agents[place], self.fit(scene, task, place), busy_s, &scene.rates)
+            AgentCost::new(input.agents[place], self.fit(input, task, place), busy_s, &input.rates)
         };
         let mut others: Vec<AgentCost> =
-            (0..scene.agents.len()).filter(|place| scene.agents[*place] != agent).map(cost).collect();
+            (0..input.agents.len()).filter(|place| input.agents[*place] != agent).map(cost).collect();
         let idle_agents = self.idle.len();
-        let partly = self.warmth.held_by(agent).is_some_and(|held| held.get(&context).is_some());
+        let partly = self.residency.resident_in(agent).is_some_and(|held| held.get(&context).is_some());
         others.retain(|other| !other.busy || other.missing_bytes < wanted.context_bytes);
         others.sort_by(|a, b| a.cost_s.total_cmp(&b.cost_s));
         others.truncate(RECORDED_AGENTS);
@@ -213,28 +213,28 @@ impl PoolMachine {
             () if partly && fit.missing_bytes == 0 => PlacementReason::Warm,
             () if partly => PlacementReason::PartlyWarm,
             () if idle_agents == 1 => PlacementReason::OnlyIdle,
-            () if fit.stake_bytes == 0.0 => PlacementReason::Room,
+            () if fit.displacement_bytes == 0.0 => PlacementReason::Room,
             () => PlacementReason::LeastDisplacement,
         };
-        let held_s = self.warmth.held_back_for(wanted.task, scene.now).as_secs_f64();
-        self.warmth.used(&context, scene.now);
+        let deferred_s = self.residency.deferred_for(wanted.task, input.now).as_secs_f64();
+        self.residency.used(&context, input.now);
         self.tally.warm_hits += u64::from(reason == PlacementReason::Warm);
         self.tally.warm_misses += u64::from(reason != PlacementReason::Warm);
         self.tally.hit_bytes += wanted.context_bytes.saturating_sub(fit.missing_bytes);
         self.tally.missing_bytes += fit.missing_bytes;
-        self.tally.held_micros += (held_s * 1e6) as u64;
+        self.tally.held_micros += (deferred_s * 1e6) as u64;
         PlacementRecord {
             task: wanted.task,
             context,
             context_bytes: wanted.context_bytes,
-            at: scene.now,
+            at: input.now,
             reason,
-            chosen: AgentCost::new(agent, fit, None, &scene.rates),
+            chosen: AgentCost::new(agent, fit, None, &input.rates),
             others,
             idle_agents,
-            waited_s: scene.now.since(wanted.due).as_secs_f64(),
-            held_s,
-            rates: (&scene.rates).into(),
+            waited_s: input.now.since(wanted.due).as_secs_f64(),
+            deferred_s,
+            rates: (&input.rates).into(),
         }
     }
 }

@@ -1,25 +1,25 @@
 //! Bringing the number of agents to the number wanted.
 
-use super::{AgentRecord, PoolAction, PoolMachine, StopRule};
-use crate::{AgentId, AgentState, Allowance, Timestamp};
+use super::{AgentRecord, PoolAction, PoolMachine, ScaleDownOrder};
+use crate::{AgentId, AgentState, Circuit, Timestamp};
 
 impl PoolMachine {
     /// Starts, takes back or retires agents until their number is the one wanted.
     pub(super) fn rebalance(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
-        while self.counts.size() < self.desired && self.take_back(now) {
+        while self.counts.size() < self.desired && self.reclaim(now) {
             self.tally.scale_ups += 1;
         }
         if self.counts.size() < self.desired {
             self.spawn_missing(now, actions);
         }
-        while self.counts.size() > self.desired && self.let_one_go(now, actions) {
+        while self.counts.size() > self.desired && self.shrink_one(now, actions) {
             self.tally.scale_downs += 1;
         }
         self.stop_cooled_down(now, actions);
     }
 
     /// Takes back the agent that went to cooldown last: it is the warmest.
-    fn take_back(&mut self, now: Timestamp) -> bool {
+    fn reclaim(&mut self, now: Timestamp) -> bool {
         let leaving = |record: &AgentRecord| record.draining || record.state == AgentState::Cooldown;
         let warmest = self.agents.iter().filter(|(_, record)| leaving(record));
         let warmest = warmest.max_by_key(|(agent, record)| (record.cooling_since, **agent)).map(|(agent, _)| *agent);
@@ -37,13 +37,13 @@ impl PoolMachine {
 
     fn spawn_missing(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let missing = self.desired - self.counts.size();
-        let (allowed, wake) = match self.budget.allowance(now) {
-            Allowance::Free => (missing, None),
-            Allowance::Trial => (missing.min(1).saturating_sub(self.counts.starting), None),
-            Allowance::Probation(from) if from <= now => {
+        let (allowed, wake) = match self.budget.circuit(now) {
+            Circuit::Closed => (missing, None),
+            Circuit::HalfOpen => (missing.min(1).saturating_sub(self.counts.starting), None),
+            Circuit::Probation(from) if from <= now => {
                 (1_u32.saturating_sub(self.unproven()), self.budget.probation_ends(now))
             }
-            Allowance::Wait(until) | Allowance::Open(until) | Allowance::Probation(until) => (0, Some(until)),
+            Circuit::BackingOff(until) | Circuit::Open(until) | Circuit::Probation(until) => (0, Some(until)),
         };
         // Cold starts are processor time: many at once are late together.
         let room = self.rules.max_starting.max(1).saturating_sub(self.counts.starting);
@@ -74,7 +74,7 @@ impl PoolMachine {
 
     /// Makes the pool smaller by one: an agent that still starts, else the one idle for longest, else a busy one after
     /// its task. A busy agent is never stopped.
-    fn let_one_go(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) -> bool {
+    fn shrink_one(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) -> bool {
         if let Some(agent) = self.newest(AgentState::Starting) {
             self.stop(agent, actions);
             return true;
@@ -93,16 +93,17 @@ impl PoolMachine {
 
     /// The idle agent that goes first.
     fn least_wanted(&self, now: Timestamp) -> Option<AgentId> {
-        if self.rules.stop == StopRule::OldestIdle || self.warmth.is_empty() {
+        if self.rules.stop == ScaleDownOrder::OldestIdle || self.residency.is_empty() {
             return self.idle.oldest();
         }
         // One that holds nothing is worth nothing.
-        self.idle.oldest_plain().or_else(|| self.least_worth(now))
+        self.idle.oldest_plain().or_else(|| self.least_valuable(now))
     }
 
-    fn least_worth(&self, now: Timestamp) -> Option<AgentId> {
-        let rates = self.warmth.rates();
-        let worth = |agent: &AgentId| self.warmth.held_by(*agent).map_or(0.0, |held| held.worth_bytes(&rates, now));
+    fn least_valuable(&self, now: Timestamp) -> Option<AgentId> {
+        let rates = self.residency.rates();
+        let worth =
+            |agent: &AgentId| self.residency.resident_in(*agent).map_or(0.0, |held| held.worth_bytes(&rates, now));
         // Oldest first, and the first of equals is taken.
         let idle = self.idle.oldest_warm(usize::MAX).map(|agent| (worth(&agent), agent));
         idle.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, agent)| agent)

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{AgentRecord, PoolAction, PoolMachine};
-use crate::{AgentId, AgentState, Allowance, Task, TaskId, Timestamp};
+use crate::{AgentId, AgentState, Circuit, Task, TaskId, Timestamp};
 
 /// Most suspects that a pool keeps back. Beyond that they take any idle agent, since a task that went back to the queue would
 /// be its first one again.
@@ -43,7 +43,7 @@ impl PoolMachine {
         self.suspects.tasks.iter().map(|task| task.id)
     }
 
-    pub(super) fn keep_back(&mut self, task: Arc<Task>) {
+    pub(super) fn quarantine(&mut self, task: Arc<Task>) {
         self.suspects.push(task);
     }
 
@@ -97,7 +97,8 @@ impl PoolMachine {
         let may_try = anyhow || self.may_try_on_probation(now);
         let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Ready);
         let allowed = idle.filter(|(_, record)| may_try || !record.is_unproven());
-        let holds = |agent: &AgentId| task.context.as_ref().is_some_and(|id| self.warmth.holders(id).contains(agent));
+        let holds =
+            |agent: &AgentId| task.context.as_ref().is_some_and(|id| self.residency.agents_with(id).contains(agent));
         let best =
             allowed.max_by_key(|(agent, record)| (!record.is_unproven(), holds(agent), record.idle_since(), **agent));
         best.map(|(agent, _)| *agent)
@@ -111,7 +112,7 @@ impl PoolMachine {
     }
 
     fn is_probation(&self, now: Timestamp) -> bool {
-        matches!(self.budget.allowance(now), Allowance::Probation(_))
+        matches!(self.budget.circuit(now), Circuit::Probation(_))
     }
 
     /// While new agents are on probation, good tasks prove them. A suspect would prove nothing, and if the agents are at fault

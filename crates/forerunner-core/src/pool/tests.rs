@@ -10,7 +10,7 @@ pub(super) const fn at(secs: i64) -> Timestamp {
 }
 
 pub(super) fn rules(min: u32, max: u32) -> PoolRules {
-    let (stop, restart) = (StopRule::LeastWorth, RestartPolicy::default());
+    let (stop, restart) = (ScaleDownOrder::LeastValuable, RestartPolicy::default());
     PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, id_seed: 7 }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use forerunner_core::{
     AgentId, ContextId, Outcome, Task, TaskId,
-    placement::{AgentMemory, HeldContext, Restored, Room},
+    placement::{AgentContexts, ResidentEntry, Restored, Room},
 };
 use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
@@ -236,7 +236,7 @@ impl AgentActor {
     }
 
     /// What the pool is to know of the contexts held: by the instance, if it has a memory of its own, else by this actor.
-    fn memory(&mut self) -> AgentMemory {
+    fn memory(&mut self) -> AgentContexts {
         let used_at = self.deps.now();
         let own = self.driver.as_ref().and_then(|driver| driver.memory());
         let mut restored = self.restored.take();
@@ -247,7 +247,7 @@ impl AgentActor {
                     // What the instance did last is stored under a version of which it was not told yet.
                     let newest = held.filter(|held| held.context == own.context).map(|held| held.version);
                     let version = newest.unwrap_or(own.version);
-                    HeldContext { context: own.context, version, bytes: own.bytes, used_at }
+                    ResidentEntry { context: own.context, version, bytes: own.bytes, used_at }
                 };
                 (contexts.into_iter().map(known).collect::<Vec<_>>(), room)
             }
@@ -256,12 +256,12 @@ impl AgentActor {
                 restored = restored.map(|_| Restored::default());
                 let bytes = held.map_or(0, |held| held.snapshot.size_bytes() as u64);
                 let held = held.map(|held| (held.context.clone(), held.version));
-                let held = held.map(|(context, version)| HeldContext { context, version, bytes, used_at });
+                let held = held.map(|(context, version)| ResidentEntry { context, version, bytes, used_at });
                 (held.into_iter().collect(), Room::of_bytes(bytes))
             }
         };
         self.told_of_contexts = !contexts.is_empty();
-        AgentMemory { contexts, room, restored }
+        AgentContexts { contexts, room, restored }
     }
 
     /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.

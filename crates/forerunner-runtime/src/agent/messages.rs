@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, Task, TaskId, placement::AgentMemory};
+use forerunner_core::{AgentId, Task, TaskId, placement::AgentContexts};
 
 use super::StopWhy;
 use crate::{gather::Outlet, queue::messages::Settle};
@@ -41,7 +41,7 @@ pub(crate) struct AgentStarted {
 pub(crate) struct AgentReady {
     pub(crate) agent: AgentId,
     /// What it holds of contexts now, unless that is what it told last.
-    pub(crate) memory: Option<Box<AgentMemory>>,
+    pub(crate) memory: Option<Box<AgentContexts>>,
 }
 
 /// The agent is gone. Sent to the `PoolActor` when the actor is dropped, however that came about.

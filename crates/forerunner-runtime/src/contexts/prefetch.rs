@@ -7,7 +7,7 @@ use std::{
 
 use forerunner_core::{
     ContextId, PoolName,
-    placement::{Candidate, HeldContext},
+    placement::{Candidate, ResidentEntry},
 };
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -82,11 +82,11 @@ impl Prefetches {
     /// idle only once the end of its task is.
     pub(crate) fn hand_over<'a>(
         &self,
-        contexts: impl IntoIterator<Item = &'a HeldContext<ContextId>>,
+        contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>,
         deps: &Arc<PoolDeps>,
     ) -> HandedOver {
         let (mut flights, mut handed) = (self.lock(), HandedOver::default());
-        for HeldContext { context, version, bytes, .. } in contexts {
+        for ResidentEntry { context, version, bytes, .. } in contexts {
             let found = deps.node.contexts.find(&deps.name, context);
             if found.is_some_and(|found| found.memory.version >= *version) {
                 handed.held += 1;

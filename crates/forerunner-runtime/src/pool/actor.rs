@@ -360,7 +360,7 @@ impl Handler<Gathered<AgentReady>> for PoolActor {
             self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
         }
         if is_about_contexts {
-            self.deps.looks_ahead.store(self.machine.looks_ahead(), Ordering::Relaxed);
+            self.deps.uses_lookahead.store(self.machine.uses_lookahead(), Ordering::Relaxed);
         }
         self.ready.recycle(ready);
     }

@@ -45,50 +45,52 @@ fn why_unknown(task: &Task, is_paused: bool, now: Timestamp) -> String {
         TaskState::Cancelled if never_ran => "it never ran: it was cancelled while it waited".to_owned(),
         TaskState::Expired if never_ran => "it never ran: its deadline passed while it waited".to_owned(),
         _ if task.context.is_none() => "it has no context: any idle agent would do as well as another".to_owned(),
-        _ => "why is not known here: it was placed by another node, or too long ago".to_owned(),
+        _ => "the reason is not known here: another node placed it, or it was placed too long ago".to_owned(),
     }
 }
 
 fn why(record: &PlacementRecord) -> String {
     let chosen = &record.chosen;
     let why = match record.reason {
-        PlacementReason::Warm => "the agent held its context: nothing had to be brought".to_owned(),
+        PlacementReason::Warm => "the agent had its context: nothing had to be restored".to_owned(),
         PlacementReason::PartlyWarm => {
-            format!("the agent held a part of its context: {} bytes had to be brought", chosen.missing_bytes)
+            format!("the agent had a part of its context: {} bytes had to be restored", chosen.missing_bytes)
         }
         PlacementReason::Room if record.context_bytes == 0 => {
-            "its context was new, and the agent held nothing that is at stake".to_owned()
+            "its context was new, and the agent displaces no other context".to_owned()
         }
-        PlacementReason::Room => "no idle agent held its context, and this one nothing that is at stake".to_owned(),
+        PlacementReason::Room => "no idle agent had its context, and this one displaces no other context".to_owned(),
         PlacementReason::LeastDisplacement => {
-            "no idle agent held its context, and what this one holds is worth least".to_owned()
+            "no idle agent had its context, and this one displaces the least".to_owned()
         }
         PlacementReason::OnlyIdle => "no other agent was idle".to_owned(),
     };
-    let held = match record.held_s {
-        held_s if held_s > 0.0 => format!("; it was held back for {held_s:.2} s for a busy agent"),
+    let deferral = match record.deferred_s {
+        deferred_s if deferred_s > 0.0 => format!("; it was deferred for {deferred_s:.2} s to wait for a busy agent"),
         _ => String::new(),
     };
     let next = record.others.iter().find(|other| !other.busy);
     let next = next.map_or_else(String::new, |next| format!("; the next best would have cost {:.2} s", next.cost_s));
-    format!("{why}; it cost {:.2} s{next}{held}", chosen.cost_s)
+    format!("{why}; it cost {:.2} s{next}{deferral}", chosen.cost_s)
 }
 
 #[cfg(test)]
 mod tests {
     use forerunner_core::{
         AgentId, ContextId, TaskId,
-        placement::{AgentCost, Fit, Rates, RestoreCost},
+        placement::{AgentCost, PairCost, Rates, RestoreCost},
     };
 
     use super::*;
 
     #[test]
-    fn a_placement_is_told_in_a_sentence() {
+    fn a_placement_is_explained_in_a_sentence() {
         let agent = |n: u128| AgentId::from_parts(Timestamp::default(), n);
         let restore = RestoreCost { fixed_s: 0.0, s_per_byte: 2e-6 };
         let rates = Rates { restore, ..Rates::default() };
-        let cost = |n, missing_bytes| AgentCost::new(agent(n), Fit { missing_bytes, stake_bytes: 0.0 }, None, &rates);
+        let cost = |n, missing_bytes| {
+            AgentCost::new(agent(n), PairCost { missing_bytes, displacement_bytes: 0.0 }, None, &rates)
+        };
         let record = PlacementRecord {
             task: TaskId::from_parts(Timestamp::default(), 1),
             context: ContextId::new("red").unwrap(),
@@ -99,13 +101,13 @@ mod tests {
             others: vec![cost(2, 1_000_000)],
             idle_agents: 2,
             waited_s: 0.75,
-            held_s: 0.5,
+            deferred_s: 0.5,
             rates: (&rates).into(),
         };
         assert_eq!(
             why(&record),
-            "the agent held its context: nothing had to be brought; it cost 0.00 s; the next best would have cost 2.00 s; \
-             it was held back for 0.50 s for a busy agent"
+            "the agent had its context: nothing had to be restored; it cost 0.00 s; the next best would have cost 2.00 s; \
+             it was deferred for 0.50 s to wait for a busy agent"
         );
     }
 }

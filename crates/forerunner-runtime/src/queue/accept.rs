@@ -39,19 +39,19 @@ impl QueueActor {
         self.call(call, ctx, move |queue, answer, ctx| {
             queue.accepting -= 1;
             queue.coming -= coming;
-            queue.apply(QueueEvent::Arrived { left: queue.coming }, ctx);
+            queue.apply(QueueEvent::EnqueueDone { left: queue.coming }, ctx);
             queue.on_accepted(answer, arriving, ctx);
             queue.answer_drains();
         });
         // Unless it was answered at once.
         if self.coming > 0 {
-            self.apply(QueueEvent::Arriving(coming), ctx);
+            self.apply(QueueEvent::EnqueueStarted(coming), ctx);
         }
     }
 
     /// Whether a claim goes to the store right behind what it is for. Stores that nodes share answer it once both are durable.
     fn claims_along(&self) -> bool {
-        self.deps.node.shared && !self.deps.looks_ahead.load(Ordering::Relaxed)
+        self.deps.node.shared && !self.deps.uses_lookahead.load(Ordering::Relaxed)
     }
 
     fn on_accepted(
@@ -74,9 +74,9 @@ impl QueueActor {
             let answer = self.on_accepted_one(answer, &one, ctx);
             one.reply.answer(answer);
         }
-        self.apply(QueueEvent::Claimable(claimable), ctx);
+        self.apply(QueueEvent::BecameClaimable(claimable), ctx);
         if urgent > 0 {
-            self.apply(QueueEvent::Urgent(urgent), ctx);
+            self.apply(QueueEvent::Overtaking(urgent), ctx);
         }
         self.look_at_depth(ctx);
     }

@@ -145,12 +145,12 @@ impl QueueActor {
 
     /// The only place where this actor's choices become effects.
     pub(super) fn apply(&mut self, event: QueueEvent, ctx: &mut Context<Self>) {
-        let is_more = matches!(event, QueueEvent::Claimable(count) if count > 0);
+        let is_more = matches!(event, QueueEvent::BecameClaimable(count) if count > 0);
         for action in self.machine.step(event, self.deps.now()) {
             match action {
                 QueueAction::Claim(limit) => self.claim(limit, ctx),
-                QueueAction::Hand(count) => self.hand_held(count, ctx),
-                QueueAction::GiveBack => self.give_back_idle(ctx),
+                QueueAction::Dispatch(count) => self.hand_held(count, ctx),
+                QueueAction::ReleasePrefetched => self.give_back_idle(ctx),
                 QueueAction::Withdrawn { asked, got } => {
                     if let Some(links) = &self.links {
                         links.withdrawn.do_send(Withdrawn { asked, got });
@@ -209,8 +209,8 @@ impl QueueActor {
                 }
                 let gone = swept.expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
                 queue.deps.admission.leave(swept.expired.len());
-                queue.apply(QueueEvent::Claimable(swept.claimable), ctx);
-                queue.apply(QueueEvent::Gone(gone), ctx);
+                queue.apply(QueueEvent::BecameClaimable(swept.claimable), ctx);
+                queue.apply(QueueEvent::Removed(gone), ctx);
                 queue.apply(QueueEvent::Swept { next_due: swept.next_due }, ctx);
                 queue.look_at_depth(ctx);
             }
@@ -360,7 +360,7 @@ impl Handler<Counted> for QueueActor {
         if let Some(waiting) = msg.waiting {
             self.deps.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.held.len()));
         }
-        self.apply(QueueEvent::Counted(msg.claimable), ctx);
+        self.apply(QueueEvent::Recounted(msg.claimable), ctx);
         self.look_at_depth(ctx);
     }
 }
@@ -369,7 +369,7 @@ impl Handler<LookForWork> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, _: LookForWork, ctx: &mut Self::Context) {
-        self.apply(QueueEvent::Told, ctx);
+        self.apply(QueueEvent::WorkHint, ctx);
     }
 }
 

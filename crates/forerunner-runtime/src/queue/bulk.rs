@@ -57,7 +57,7 @@ impl QueueActor {
         match task.state {
             TaskState::Scheduled => self.apply(QueueEvent::Due(task.run_at), ctx),
             _ if self.held.least_priority().is_some_and(|least| task.priority > least) => {
-                self.apply(QueueEvent::Urgent(1), ctx);
+                self.apply(QueueEvent::Overtaking(1), ctx);
             }
             _ => {}
         }
@@ -71,8 +71,8 @@ impl QueueActor {
         let count = usize::try_from(more.unsigned_abs()).unwrap_or(usize::MAX);
         match more {
             0 => {}
-            1.. => self.apply(QueueEvent::Claimable(count), ctx),
-            _ => self.apply(QueueEvent::Gone(count), ctx),
+            1.. => self.apply(QueueEvent::BecameClaimable(count), ctx),
+            _ => self.apply(QueueEvent::Removed(count), ctx),
         }
     }
 }

@@ -21,7 +21,7 @@ impl QueueActor {
             // The wiring is not complete, or no more: nobody could be given what is claimed.
             return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
         }
-        match self.deps.looks_ahead.load(Ordering::Relaxed) {
+        match self.deps.uses_lookahead.load(Ordering::Relaxed) {
             true => self.look(asked, ctx),
             false => self.claim_first(asked, ctx),
         }
@@ -125,13 +125,13 @@ impl QueueActor {
 
     /// Says how much is to be held from now on, if that has changed much.
     pub(super) fn plan_ahead(&mut self, ctx: &mut Context<Self>) {
-        let wish = match self.closed || self.deps.looks_ahead.load(Ordering::Relaxed) {
+        let wish = match self.closed || self.deps.uses_lookahead.load(Ordering::Relaxed) {
             true => 0,
             false => self.pace.ahead(self.deps.now()),
         };
         if wish.abs_diff(self.ahead) * 4 > self.ahead {
             self.ahead = wish;
-            self.apply(QueueEvent::Ahead { limit: wish, nodes: self.nodes }, ctx);
+            self.apply(QueueEvent::SetPrefetch { limit: wish, nodes: self.nodes }, ctx);
         }
     }
 
@@ -168,7 +168,7 @@ impl QueueActor {
 
     fn give_back_held(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
         if !tasks.is_empty() {
-            self.apply(QueueEvent::Unheld(tasks.len()), ctx);
+            self.apply(QueueEvent::PrefetchDropped(tasks.len()), ctx);
             self.release(tasks, ctx);
         }
     }
@@ -217,6 +217,6 @@ impl QueueActor {
                 self.on_ended_waiting(task.id, settled.state, ctx);
             }
         }
-        self.apply(QueueEvent::Claimable(claimable), ctx);
+        self.apply(QueueEvent::BecameClaimable(claimable), ctx);
     }
 }

@@ -35,8 +35,8 @@ impl QueueActor {
                 self.deps.admission.leave(1);
                 self.metrics.finished(TaskState::Cancelled);
                 self.tally.finished();
-                self.apply(QueueEvent::Gone(usize::from(was_claimable)), ctx);
-                self.apply(QueueEvent::Claimable(claimable), ctx);
+                self.apply(QueueEvent::Removed(usize::from(was_claimable)), ctx);
+                self.apply(QueueEvent::BecameClaimable(claimable), ctx);
                 self.tell(Arc::new((*task).clone()));
                 *task
             }
@@ -88,7 +88,7 @@ impl Handler<Redrive> for QueueActor {
                 Ok(Ok(task)) => {
                     queue.deps.admission.reenter(1);
                     // It may wait behind another of its context: the next claim finds out.
-                    queue.apply(QueueEvent::Claimable(1), ctx);
+                    queue.apply(QueueEvent::BecameClaimable(1), ctx);
                     queue.tell(Arc::new(task.clone()));
                     Ok(task)
                 }

@@ -78,7 +78,7 @@ impl QueueActor {
         let Selection { take, again_at, .. } = selection;
         if take.is_empty() {
             let again_at = again_at.unwrap_or_else(|| self.deps.now() + WIRING);
-            return self.apply(QueueEvent::Left { got: 0, again_at }, ctx);
+            return self.apply(QueueEvent::ClaimDeferred { got: 0, again_at }, ctx);
         }
         let asked = take.len();
         self.reconciling.begin_claim();
@@ -89,7 +89,7 @@ impl QueueActor {
                 Ok(tasks) => {
                     let got = queue.on_claimed(tasks, ctx);
                     let event = match again_at {
-                        Some(again_at) => QueueEvent::Left { got, again_at },
+                        Some(again_at) => QueueEvent::ClaimDeferred { got, again_at },
                         None => QueueEvent::Claimed { asked, got },
                     };
                     queue.apply(event, ctx);

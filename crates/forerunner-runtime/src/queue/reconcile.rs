@@ -125,7 +125,7 @@ impl QueueActor {
             let given: Vec<Result<Settled, LeaseLost>> = answer.unwrap_or_default();
             let given: Vec<_> = given.into_iter().flatten().collect();
             queue.deps.admission.reenter(given.len());
-            queue.apply(QueueEvent::Claimable(given.iter().map(|settled| settled.claimable).sum()), ctx);
+            queue.apply(QueueEvent::BecameClaimable(given.iter().map(|settled| settled.claimable).sum()), ctx);
         });
     }
 
@@ -133,7 +133,7 @@ impl QueueActor {
     fn stop_lost(&mut self, task: TaskId, epoch: LeaseEpoch, ctx: &mut Context<Self>) {
         let held = self.held.take_if(|held| held.id == task && held.epoch == epoch);
         if !held.is_empty() {
-            return self.apply(QueueEvent::Unheld(held.len()), ctx);
+            return self.apply(QueueEvent::PrefetchDropped(held.len()), ctx);
         }
         let runs = self.leased.get(&task).is_some_and(|leased| leased.epoch == epoch);
         if let Some(links) = self.links.as_ref().filter(|_| runs) {

@@ -99,7 +99,7 @@ impl QueueActor {
                 reply.do_send(SettleDone { task: one.settlement.task, result });
             }
         }
-        self.apply(QueueEvent::Claimable(claimable), ctx);
+        self.apply(QueueEvent::BecameClaimable(claimable), ctx);
         self.look_at_depth(ctx);
         self.answer_drains();
     }

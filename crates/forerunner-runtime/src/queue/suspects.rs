@@ -20,11 +20,11 @@ pub(super) struct CrashCost {
 impl CrashCost {
     /// How far apart crashes are that cost the share.
     fn apart(self) -> Duration {
-        self.allowance() / self.agents.max(1)
+        self.circuit() / self.agents.max(1)
     }
 
     /// How far ahead of that they may be: as many as there are agents, all of which may be killed at once by somebody.
-    fn allowance(self) -> Duration {
+    fn circuit(self) -> Duration {
         self.cold_start.saturating_mul(SHARE)
     }
 }
@@ -43,9 +43,9 @@ pub(super) struct Suspects {
 impl Suspects {
     /// When to try a task again that crashed and is due: then, or up to `most` later, half a minute at most.
     pub(super) fn retry_at(&mut self, due: Timestamp, most: Duration, cost: CrashCost) -> Timestamp {
-        let free = self.booked - cost.allowance();
+        let free = self.booked - cost.circuit();
         // What had to be put off further than may be takes up nothing.
-        let last = due + MOST + cost.allowance() + cost.apart();
+        let last = due + MOST + cost.circuit() + cost.apart();
         self.booked = (self.booked.max(due) + cost.apart()).min(last);
         free.clamp(due, due + most.min(MOST))
     }
@@ -85,7 +85,7 @@ mod tests {
         let off = put_off(&mut suspects, 1_000, MOST);
         assert_eq!(off.last(), Some(&30_000));
         assert_eq!(suspects.retry_at(NOW, Duration::from_millis(50), COST), NOW + Duration::from_millis(50));
-        let later = NOW + MOST + COST.allowance();
+        let later = NOW + MOST + COST.circuit();
         assert_eq!(suspects.retry_at(later, MOST, COST), later);
     }
 
@@ -133,7 +133,7 @@ mod tests {
             let mut last = None::<Timestamp>;
             for (due, at) in booked {
                 // After so long all that went before is forgotten, however much it was.
-                if last.is_none_or(|last| due >= last + MOST + cost.allowance()) {
+                if last.is_none_or(|last| due >= last + MOST + cost.circuit()) {
                     prop_assert_eq!(at, due);
                 }
                 last = last.max(Some(due));

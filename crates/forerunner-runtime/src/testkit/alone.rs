@@ -63,7 +63,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         policy,
         unsettled: AtomicUsize::new(0),
         contexts: Arc::new(ContextBook::new(None)),
-        looks_ahead: AtomicBool::new(false),
+        uses_lookahead: AtomicBool::new(false),
         cold_start_us: AtomicU64::new(0),
         agents: AtomicU32::new(0),
         seed: 1,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    AgentId, ContextId, StopRule, Task, TaskId,
+    AgentId, ContextId, ScaleDownOrder, Task, TaskId,
     placement::{PlacementReason, RestoreCost, Room},
 };
 use forerunner_forecast::{FixedSettings, PolicyKind};
@@ -135,7 +135,7 @@ async fn the_reason_is_kept_and_a_task_waits_for_the_busy_agent_that_holds_its_c
     let placed = node.handle().placement(green).await.unwrap();
     let record = placed.placement.unwrap();
     assert_eq!((record.reason, Some(record.chosen.agent)), (PlacementReason::Warm, holder));
-    assert!(placed.why.contains("the agent held its context"), "{}", placed.why);
+    assert!(placed.why.contains("the agent had its context"), "{}", placed.why);
     let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
     assert!(other.cost_s >= other.restore_s && !other.busy, "{other:?}");
     // The agent that holds blue as well is busy with green; the other one is idle, but 8 s away.
@@ -146,7 +146,7 @@ async fn the_reason_is_kept_and_a_task_waits_for_the_busy_agent_that_holds_its_c
     ended(&node, blue).await;
     let record = node.handle().placement(blue).await.unwrap().placement.unwrap();
     assert_eq!(Some(record.chosen.agent), holder);
-    assert!((0.5..1.0).contains(&record.held_s) && record.chosen.missing_bytes == 0, "{record:?}");
+    assert!((0.5..1.0).contains(&record.deferred_s) && record.chosen.missing_bytes == 0, "{record:?}");
     let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
     assert!((other.restore_s - 8.0).abs() < 0.5 && other.missing_bytes >= 4_000, "{other:?}");
     let plain = node.submit("coder", "1").await;
@@ -182,7 +182,7 @@ async fn a_task_that_never_ran_is_told_what_it_waits_for_or_why_it_did_not() {
 #[actix::test]
 async fn scale_down_lets_the_agent_go_that_holds_least() {
     tokio::time::pause();
-    for (scale_down, keeps_large) in [(StopRule::LeastWorth, true), (StopRule::OldestIdle, false)] {
+    for (scale_down, keeps_large) in [(ScaleDownOrder::LeastValuable, true), (ScaleDownOrder::OldestIdle, false)] {
         let settings = move |pool: &mut PoolSettings| {
             fixed(2)(pool);
             (pool.scale_down, pool.cooldown) = (scale_down, Duration::from_secs(1));

@@ -2,7 +2,7 @@
 
 use forerunner_core::{
     Timestamp,
-    placement::{Agent, Experience, Fit, Held, HeldContext, Rates},
+    placement::{Agent, PairCost, PlacementStats, Rates, ResidentEntry, ResidentSet},
 };
 
 use super::{PlacementReplay, load::PlacementLoad};
@@ -23,9 +23,9 @@ pub(super) struct Worker {
 pub(super) struct Workers<'a> {
     load: &'a PlacementLoad,
     pub all: Vec<Worker>,
-    memories: Vec<Held<u32>>,
+    memories: Vec<ResidentSet<u32>>,
     shared: bool,
-    pub learned: Experience<u32>,
+    pub learned: PlacementStats<u32>,
 }
 
 /// What a start takes.
@@ -40,11 +40,11 @@ impl<'a> Workers<'a> {
         let idle = || Worker { task: None, began: Timestamp::default(), idle_since: Timestamp::default() };
         let count = settings.agents as usize;
         let memories = match settings.shared_store {
-            true => vec![Held::new(settings.room.times(u64::from(settings.agents)))],
-            false => vec![Held::new(settings.room); count],
+            true => vec![ResidentSet::new(settings.room.times(u64::from(settings.agents)))],
+            false => vec![ResidentSet::new(settings.room); count],
         };
         let all = (0..count).map(|_| idle()).collect();
-        Self { load, all, memories, shared: settings.shared_store, learned: Experience::default() }
+        Self { load, all, memories, shared: settings.shared_store, learned: PlacementStats::default() }
     }
 
     /// Whether all agents have one memory.
@@ -80,15 +80,16 @@ impl<'a> Workers<'a> {
     }
 
     /// What the pair means for [`forerunner_core::placement::choose`].
-    pub fn fit(&self, task: usize, worker: usize, rates: &Rates, now: Timestamp) -> Fit {
+    pub fn fit(&self, task: usize, worker: usize, rates: &Rates, now: Timestamp) -> PairCost {
         let wanted = &self.load.tasks()[task];
         let missing_bytes = self.missing_bytes(task, worker);
         if self.is_shared() {
             // What one would let go of, all would: nothing that a choice could change.
-            return Fit { missing_bytes, stake_bytes: 0.0 };
+            return PairCost { missing_bytes, displacement_bytes: 0.0 };
         }
-        let stake_bytes = self.memory(worker).stake_bytes(Some(&wanted.context), wanted.bytes, rates, now);
-        Fit { missing_bytes, stake_bytes }
+        let displacement_bytes =
+            self.memory(worker).displacement_bytes(Some(&wanted.context), wanted.bytes, rates, now);
+        PairCost { missing_bytes, displacement_bytes }
     }
 
     /// A task begins: brings what is missing, and remembers.
@@ -98,9 +99,13 @@ impl<'a> Workers<'a> {
         let restore_s = settings.restore.seconds(missing_bytes);
         self.learned.used(&wanted.context, now);
         self.learned.restored(missing_bytes, restore_s);
-        let held =
-            HeldContext { context: wanted.context, version: u64::from(wanted.turn), bytes: wanted.bytes, used_at: now };
-        self.memory_mut(worker).hold(held);
+        let held = ResidentEntry {
+            context: wanted.context,
+            version: u64::from(wanted.turn),
+            bytes: wanted.bytes,
+            used_at: now,
+        };
+        self.memory_mut(worker).insert(held);
         (self.all[worker].task, self.all[worker].began) = (Some(task), now);
         Start { missing_bytes, restore_s }
     }
@@ -114,16 +119,16 @@ impl<'a> Workers<'a> {
         let context = self.load.tasks()[task].context;
         let memory = self.memory_mut(worker);
         if let Some(held) = memory.get(&context).copied() {
-            memory.hold(HeldContext { used_at: now, ..held });
+            memory.insert(ResidentEntry { used_at: now, ..held });
         }
         Some(task)
     }
 
-    fn memory(&self, worker: usize) -> &Held<u32> {
+    fn memory(&self, worker: usize) -> &ResidentSet<u32> {
         &self.memories[if self.shared { 0 } else { worker }]
     }
 
-    fn memory_mut(&mut self, worker: usize) -> &mut Held<u32> {
+    fn memory_mut(&mut self, worker: usize) -> &mut ResidentSet<u32> {
         &mut self.memories[if self.shared { 0 } else { worker }]
     }
 }

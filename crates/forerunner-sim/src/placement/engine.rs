@@ -7,7 +7,7 @@ use std::{
 
 use forerunner_core::{
     Timestamp,
-    placement::{Agent, Fit, LOOKAHEAD, Plan, RestoreCost, Room, Waiting, choose},
+    placement::{Agent, LOOKAHEAD, PairCost, PlacementPlan, RestoreCost, Room, WaitingTask, choose},
 };
 
 use super::{
@@ -209,7 +209,7 @@ impl<'a> Engine<'a> {
             let idle = agents.iter().filter(|agent| **agent == Agent::Idle).count();
             let window: Vec<usize> = self.queue.ready.iter().copied().take(idle + LOOKAHEAD).collect();
             let plan = self.plan(&window, &order, &agents, now);
-            for hold in &plan.holds {
+            for hold in &plan.deferrals {
                 self.held.insert(window[hold.task]);
                 self.events.push(Reverse((now + seconds(hold.for_s), Event::Wake)));
             }
@@ -224,16 +224,16 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn plan(&self, window: &[usize], order: &[usize], agents: &[Agent], now: Timestamp) -> Plan {
+    fn plan(&self, window: &[usize], order: &[usize], agents: &[Agent], now: Timestamp) -> PlacementPlan {
         let waiting = |task: &usize| {
             let task = &self.load.tasks()[*task];
-            Waiting { bytes: task.bytes, waited_s: now.since(at(task.arrival_s)).as_secs_f64(), priority: 0 }
+            WaitingTask { bytes: task.bytes, waited_s: now.since(at(task.arrival_s)).as_secs_f64(), priority: 0 }
         };
-        let tasks: Vec<Waiting> = window.iter().map(waiting).collect();
+        let tasks: Vec<WaitingTask> = window.iter().map(waiting).collect();
         let rates = self.workers.learned.rates();
         let fit = |task: usize, agent: usize| self.workers.fit(window[task], order[agent], &rates, now);
         if self.workers.is_shared() {
-            let same: Vec<Fit> = (0..window.len()).map(|task| fit(task, 0)).collect();
+            let same: Vec<PairCost> = (0..window.len()).map(|task| fit(task, 0)).collect();
             return choose(&tasks, agents, &rates, true, |task, _| same[task]);
         }
         choose(&tasks, agents, &rates, true, fit)

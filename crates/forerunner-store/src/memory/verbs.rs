@@ -283,12 +283,12 @@ impl State {
         lost.sort_unstable();
         let mut rescued = Rescued::default();
         for (_, _, slot) in lost {
-            self.take_back(slot, now, &mut rescued);
+            self.reclaim(slot, now, &mut rescued);
         }
         rescued
     }
 
-    fn take_back(&mut self, slot: u32, now: Timestamp, rescued: &mut Rescued) {
+    fn reclaim(&mut self, slot: u32, now: Timestamp, rescued: &mut Rescued) {
         let stop = self.slots.at(slot).stop;
         let task = &mut self.slots.at_mut(slot).task;
         let was_held = task.started_at.is_none();

@@ -247,7 +247,7 @@ impl Tx<'_> {
         };
         for (id, epoch) in self.lost(rescue, now).await? {
             if let Some(lease) = self.leased(id, epoch).await? {
-                self.take_back(lease, now, &mut rescued).await?;
+                self.reclaim(lease, now, &mut rescued).await?;
             }
         }
         Ok(rescued)
@@ -279,7 +279,7 @@ impl Tx<'_> {
         lost.collect()
     }
 
-    async fn take_back(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
+    async fn reclaim(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
         let was_held = lease.task.started_at.is_none();
         lease.task.crashes = rules::crashes_with(lease.task.crashes, was_held);
         if lease.is_to_stop {

@@ -179,12 +179,12 @@ impl Tx<'_> {
         lost.sort_unstable();
         let mut rescued = Rescued::default();
         for (_, _, id) in lost {
-            self.take_back(id, now, &mut rescued)?;
+            self.reclaim(id, now, &mut rescued)?;
         }
         Ok(rescued)
     }
 
-    fn take_back(&mut self, id: TaskId, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
+    fn reclaim(&mut self, id: TaskId, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
         let Some(mut lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
         let started = self.cache.end_lease(id);
         let was_held = lease.started_at.is_none() && started.is_none();

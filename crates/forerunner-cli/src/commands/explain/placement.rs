@@ -17,7 +17,10 @@ pub fn explain(answer: &Value) -> String {
         ("context", format!("{}, {}", fields::text(placement, "context"), bytes(placement, "context_bytes"))),
         ("placed", fields::time(placement, "at")),
         ("reason", fields::text(placement, "reason")),
-        ("waited", format!("{}, held back {}", fields::secs(placement, "waited_s"), fields::secs(placement, "held_s"))),
+        (
+            "waited",
+            format!("{}, deferred {}", fields::secs(placement, "waited_s"), fields::secs(placement, "deferred_s")),
+        ),
         (
             "measured",
             format!(
@@ -32,7 +35,7 @@ pub fn explain(answer: &Value) -> String {
     ]);
     let chosen = fields::at(placement, "chosen").map(|chosen| row(chosen, "→"));
     let others = fields::list(placement, "others").iter().map(|other| row(other, ""));
-    let header = ["", "agent", "lacked", "restore", "at stake", "busy for", "cost"];
+    let header = ["", "agent", "lacked", "restore", "displaced", "busy for", "cost"];
     let mut costs = table(header, chosen.into_iter().chain(others));
     right_from(&mut costs, 2);
     format!("Task {task} went to agent {agent}: {why}.\n\n{numbers}\n\n{}", render(&costs))
@@ -45,7 +48,7 @@ fn row(cost: &Value, mark: &str) -> [String; 7] {
         fields::text(cost, "agent"),
         bytes(cost, "missing_bytes"),
         secs("restore_s"),
-        secs("stake_s"),
+        secs("displacement_s"),
         secs("busy_for_s"),
         secs("cost_s"),
     ]
@@ -65,22 +68,22 @@ mod tests {
     fn a_placement_is_a_sentence_and_a_table_of_costs() {
         let cost = |agent, missing: u64, seconds: f64| {
             json!({
-                "agent": agent, "busy": false, "missing_bytes": missing, "restore_s": seconds, "stake_s": 0.0,
+                "agent": agent, "busy": false, "missing_bytes": missing, "restore_s": seconds, "displacement_s": 0.0,
                 "busy_for_s": 0.0, "cost_s": seconds,
             })
         };
         let answer = json!({
             "task": "t1", "pool": "coder", "state": "running", "agent": "a1", "node": "n1",
-            "why": "the agent held its context: nothing had to be brought; it cost 0.00 s",
+            "why": "the agent had its context: nothing had to be restored; it cost 0.00 s",
             "placement": {
                 "task": "t1", "context": "repo-42", "context_bytes": 450000, "at": "2026-01-31T12:00:00Z", "reason": "warm",
                 "chosen": cost("a1", 0, 0.0), "others": [cost("a2", 450_000, 0.905)], "idle_agents": 2,
-                "waited_s": 0.75, "held_s": 0.5,
+                "waited_s": 0.75, "deferred_s": 0.5,
                 "rates": {"restore_fixed_s": 0.005, "restore_s_per_mb": 2.0, "service_s": 10.6, "return_s": 61.2},
             },
         });
         let text = explain(&answer);
-        assert!(text.starts_with("Task t1 went to agent a1: the agent held its context"), "{text}");
+        assert!(text.starts_with("Task t1 went to agent a1: the agent had its context"), "{text}");
         assert!(text.contains("repo-42, 450,000 B") && text.contains("restore 5 ms + 2.000 s/MB"), "{text}");
         assert!(text.contains("→  a1") && text.contains("905 ms"), "{text}");
         let waiting =

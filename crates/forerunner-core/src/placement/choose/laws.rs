@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Agent, Choice, Fit, Plan, SAVED_WEIGHT, Waiting, choose};
+use super::{Agent, Choice, PairCost, PlacementPlan, SAVED_WEIGHT, WaitingTask, choose};
 use crate::placement::{Rates, RestoreCost};
 
 const MB: u64 = 1_000_000;
@@ -14,19 +14,19 @@ const DEAR: Rates =
 /// A case: the tasks, the agents, and each pair's fit.
 #[derive(Debug, Clone)]
 struct Case {
-    tasks: Vec<Waiting>,
+    tasks: Vec<WaitingTask>,
     agents: Vec<Agent>,
-    fits: Vec<Fit>,
+    fits: Vec<PairCost>,
     rates: Rates,
 }
 
 impl Case {
-    fn fit(&self, task: usize, agent: usize) -> Fit {
+    fn fit(&self, task: usize, agent: usize) -> PairCost {
         self.fits[task * self.agents.len() + agent]
     }
 
-    fn plan(&self, may_hold: bool) -> Plan {
-        choose(&self.tasks, &self.agents, &self.rates, may_hold, |task, agent| self.fit(task, agent))
+    fn plan(&self, may_defer: bool) -> PlacementPlan {
+        choose(&self.tasks, &self.agents, &self.rates, may_defer, |task, agent| self.fit(task, agent))
     }
 
     fn idle(&self) -> usize {
@@ -49,10 +49,10 @@ fn rates() -> impl Strategy<Value = Rates> {
 }
 
 /// Waits fall along the queue of one priority, as they do in a queue.
-fn tasks() -> impl Strategy<Value = Vec<Waiting>> {
+fn tasks() -> impl Strategy<Value = Vec<WaitingTask>> {
     prop::collection::vec((0..4 * MB, 0.0..90.0, 0_u8..2), 0..20).prop_map(|tasks| {
-        let mut tasks: Vec<Waiting> =
-            tasks.into_iter().map(|(bytes, waited_s, priority)| Waiting { bytes, waited_s, priority }).collect();
+        let mut tasks: Vec<WaitingTask> =
+            tasks.into_iter().map(|(bytes, waited_s, priority)| WaitingTask { bytes, waited_s, priority }).collect();
         tasks.sort_by(|a, b| (b.priority.cmp(&a.priority)).then(b.waited_s.total_cmp(&a.waited_s)));
         tasks
     })
@@ -66,9 +66,9 @@ fn cases() -> impl Strategy<Value = Case> {
         // How much of the whole context is missing, and what is at stake.
         let pairs = prop::collection::vec((prop_oneof![Just(0.0), Just(1.0), 0.0..1.0], 0.0..8e6), count);
         pairs.prop_map(move |pairs| {
-            let fit = |(place, (share, stake_bytes)): (usize, &(f64, f64))| {
+            let fit = |(place, (share, displacement_bytes)): (usize, &(f64, f64))| {
                 let bytes = tasks[place / agents.len()].bytes;
-                Fit { missing_bytes: (bytes as f64 * share) as u64, stake_bytes: *stake_bytes }
+                PairCost { missing_bytes: (bytes as f64 * share) as u64, displacement_bytes: *displacement_bytes }
             };
             let fits = pairs.iter().enumerate().map(fit).collect();
             Case { tasks: tasks.clone(), agents: agents.clone(), fits, rates }
@@ -78,11 +78,11 @@ fn cases() -> impl Strategy<Value = Case> {
 
 proptest! {
     #[test]
-    fn no_agent_gets_two_tasks_and_no_task_two_agents(case in cases(), may_hold: bool) {
-        let plan = case.plan(may_hold);
+    fn no_agent_gets_two_tasks_and_no_task_two_agents(case in cases(), may_defer: bool) {
+        let plan = case.plan(may_defer);
         let mut agents: Vec<usize> = plan.choices.iter().map(|choice| choice.agent).collect();
         let mut tasks: Vec<usize> =
-            plan.choices.iter().map(|choice| choice.task).chain(plan.holds.iter().map(|hold| hold.task)).collect();
+            plan.choices.iter().map(|choice| choice.task).chain(plan.deferrals.iter().map(|deferral| deferral.task)).collect();
         prop_assert!(agents.iter().all(|agent| case.agents[*agent] == Agent::Idle));
         let (placed, told) = (agents.len(), tasks.len());
         agents.sort_unstable();
@@ -93,15 +93,15 @@ proptest! {
     }
 
     #[test]
-    fn the_same_question_has_the_same_answer(case in cases(), may_hold: bool) {
-        prop_assert_eq!(case.plan(may_hold), case.clone().plan(may_hold));
+    fn the_same_question_has_the_same_answer(case in cases(), may_defer: bool) {
+        prop_assert_eq!(case.plan(may_defer), case.clone().plan(may_defer));
     }
 
     #[test]
     fn no_agent_stays_idle_while_a_task_waits_that_is_not_held(case in cases()) {
         prop_assert_eq!(case.plan(false).choices.len(), case.tasks.len().min(case.idle()));
         let plan = case.plan(true);
-        prop_assert_eq!(plan.choices.len(), (case.tasks.len() - plan.holds.len()).min(case.idle()));
+        prop_assert_eq!(plan.choices.len(), (case.tasks.len() - plan.deferrals.len()).min(case.idle()));
     }
 
     #[test]
@@ -110,7 +110,7 @@ proptest! {
         let plan = case.plan(true);
         let order: Vec<usize> = plan.choices.iter().map(|choice| choice.task).collect();
         let expected: Vec<usize> = (0..case.tasks.len().min(case.idle())).collect();
-        prop_assert_eq!((order, plan.holds.len()), (expected, 0));
+        prop_assert_eq!((order, plan.deferrals.len()), (expected, 0));
     }
 
     #[test]
@@ -127,7 +127,7 @@ proptest! {
 
     #[test]
     fn a_hold_is_for_a_busy_agent_that_pays_and_ends_in_time(case in cases()) {
-        for hold in case.plan(true).holds {
+        for hold in case.plan(true).deferrals {
             let Agent::Busy(ran_s) = case.agents[hold.agent] else { return Err(TestCaseError::fail("not busy")) };
             prop_assert!(hold.for_s > 0.0 && hold.for_s + case.tasks[hold.task].waited_s <= case.restore_s(hold.task) + 1e-9);
             let then_s = case.rates.remaining_s(ran_s) + case.fit(hold.task, hold.agent).cost_s(&case.rates);
@@ -143,14 +143,14 @@ proptest! {
     fn a_task_is_overtaken_only_by_such_as_came_soon_after_it(case in cases()) {
         let plan = case.plan(true);
         let is_out = |task: &usize| {
-            plan.choices.iter().any(|choice| choice.task == *task) || plan.holds.iter().any(|hold| hold.task == *task)
+            plan.choices.iter().any(|choice| choice.task == *task) || plan.deferrals.iter().any(|deferral| deferral.task == *task)
         };
         for left in (0..case.tasks.len()).filter(|task| !is_out(task)) {
-            let stake_s = (0..case.agents.len()).map(|agent| case.fit(left, agent).stake_s(&case.rates)).fold(0.0, f64::max);
+            let displacement_s = (0..case.agents.len()).map(|agent| case.fit(left, agent).displacement_s(&case.rates)).fold(0.0, f64::max);
             for choice in &plan.choices {
                 let (first, late) = (case.tasks[choice.task], case.tasks[left]);
                 prop_assert!(first.priority >= late.priority);
-                let bound_s = SAVED_WEIGHT * (case.restore_s(choice.task) + stake_s);
+                let bound_s = SAVED_WEIGHT * (case.restore_s(choice.task) + displacement_s);
                 let later_s = late.waited_s - first.waited_s;
                 prop_assert!(first.priority > late.priority || later_s <= bound_s + 1e-6, "{later_s} s > {bound_s} s");
             }
@@ -161,18 +161,18 @@ proptest! {
     #[test]
     fn no_task_starves(bytes in 1..4 * MB, gap_s in 0.1..5.0) {
         let bound_s = SAVED_WEIGHT * 2.0 * DEAR.restore.seconds(bytes);
-        let cold = Waiting { bytes, ..Waiting::default() };
+        let cold = WaitingTask { bytes, ..WaitingTask::default() };
         // The arrivals of warm tasks that still wait, in seconds.
         let (mut warm, mut now_s) = (Vec::new(), 0.0);
         loop {
             warm.extend([now_s, now_s + gap_s / 2.0]);
             now_s += gap_s;
-            let wait = |came_s: &f64| Waiting { bytes, waited_s: now_s - came_s, priority: 0 };
-            let mut tasks = vec![Waiting { waited_s: now_s, ..cold }];
+            let wait = |came_s: &f64| WaitingTask { bytes, waited_s: now_s - came_s, priority: 0 };
+            let mut tasks = vec![WaitingTask { waited_s: now_s, ..cold }];
             tasks.extend(warm.iter().map(wait));
-            let plan = choose(&tasks, &[Agent::Idle], &DEAR, true, |task, _| Fit {
+            let plan = choose(&tasks, &[Agent::Idle], &DEAR, true, |task, _| PairCost {
                 missing_bytes: if task == 0 { bytes } else { 0 },
-                stake_bytes: if task == 0 { bytes as f64 } else { 0.0 },
+                displacement_bytes: if task == 0 { bytes as f64 } else { 0.0 },
             });
             match plan.choices[0].task {
                 0 => break,
@@ -184,11 +184,11 @@ proptest! {
 }
 
 /// Places one task of a megabyte: `missing` and `stake` of each agent in bytes.
-fn one(waited_s: f64, agents: &[(Agent, u64, u64)]) -> Plan {
+fn one(waited_s: f64, agents: &[(Agent, u64, u64)]) -> PlacementPlan {
     let states: Vec<Agent> = agents.iter().map(|(state, ..)| *state).collect();
-    choose(&[Waiting { bytes: MB, waited_s, priority: 0 }], &states, &DEAR, true, |_, agent| Fit {
+    choose(&[WaitingTask { bytes: MB, waited_s, priority: 0 }], &states, &DEAR, true, |_, agent| PairCost {
         missing_bytes: agents[agent].1,
-        stake_bytes: agents[agent].2 as f64,
+        displacement_bytes: agents[agent].2 as f64,
     })
 }
 
@@ -203,7 +203,7 @@ fn a_task_goes_to_the_agent_that_holds_its_context_though_others_are_given_first
 #[test]
 fn a_task_waits_for_its_busy_agent_but_not_for_longer_than_a_restore() {
     let nearly_done = [(Agent::Busy(9.9), 0, 0), (Agent::Idle, MB, MB)];
-    let hold = one(0.5, &nearly_done).holds[0];
+    let hold = one(0.5, &nearly_done).deferrals[0];
     assert_eq!((hold.agent, (hold.for_s * 1e3).round()), (0, 1_505.0));
     assert_eq!(one(2.5, &nearly_done).choices[0].agent, 1, "it has waited for as long as the restore takes");
     let just_begun = [(Agent::Busy(1.0), 0, 0), (Agent::Idle, MB, MB)];
@@ -212,10 +212,10 @@ fn a_task_waits_for_its_busy_agent_but_not_for_longer_than_a_restore() {
 
 #[test]
 fn two_that_wait_for_the_same_agent_wait_for_each_other() {
-    let tasks = [Waiting { bytes: 2 * MB, ..Waiting::default() }; 2];
-    let plan = choose(&tasks, &[Agent::Busy(9.0), Agent::Idle], &DEAR, true, |_, agent| Fit {
+    let tasks = [WaitingTask { bytes: 2 * MB, ..WaitingTask::default() }; 2];
+    let plan = choose(&tasks, &[Agent::Busy(9.0), Agent::Idle], &DEAR, true, |_, agent| PairCost {
         missing_bytes: 2 * MB * agent as u64,
-        stake_bytes: 0.0,
+        displacement_bytes: 0.0,
     });
-    assert_eq!((plan.holds.len(), plan.holds[0].task, plan.choices[0].task), (1, 0, 1));
+    assert_eq!((plan.deferrals.len(), plan.deferrals[0].task, plan.choices[0].task), (1, 0, 1));
 }

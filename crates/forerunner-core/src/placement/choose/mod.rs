@@ -1,11 +1,11 @@
-//! The choice: which waiting task goes to which idle agent, and which one had better wait for a busy one.
+//! The choice: which waiting task goes to which idle agent, and which task is deferred for a busy agent.
 
 #[cfg(test)]
 mod laws;
 
 use super::Rates;
 
-/// How many waiting tasks are looked at beyond those that there are idle agents for.
+/// How many waiting tasks the choice considers beyond the number of idle agents.
 pub const LOOKAHEAD: usize = 16;
 
 /// Seconds of waiting that count as much as a second that an agent saves.
@@ -16,7 +16,7 @@ const SAVED_WEIGHT: f64 = 10.0;
 
 /// A task that waits, as the choice sees it. Tasks are given in the order of the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Waiting {
+pub struct WaitingTask {
     /// Size of its context, in bytes; 0 for none.
     pub bytes: u64,
     /// Seconds since it became due.
@@ -34,26 +34,26 @@ pub enum Agent {
     Busy(f64),
 }
 
-/// What it means to bring a task's context to an agent.
+/// What it costs to run a task on an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Fit {
+pub struct PairCost {
     /// Bytes of the context that the agent lacks.
     pub missing_bytes: u64,
-    /// Bytes of other contexts that it would let go of, or that may be asked for while it is busy: see [`Held::stake_bytes`].
+    /// Expected bytes of other contexts that are evicted, or wanted while the agent is busy: see [`ResidentSet::displacement_bytes`].
     ///
-    /// [`Held::stake_bytes`]: super::Held::stake_bytes
-    pub stake_bytes: f64,
+    /// [`ResidentSet::displacement_bytes`]: super::ResidentSet::displacement_bytes
+    pub displacement_bytes: f64,
 }
 
-impl Fit {
-    /// Seconds that it costs: to bring what is missing, and to bring elsewhere, or back later, what is at stake.
+impl PairCost {
+    /// Seconds that it costs: to restore the missing part, and to restore displaced contexts elsewhere or later.
     pub fn cost_s(&self, rates: &Rates) -> f64 {
-        rates.restore.seconds(self.missing_bytes) + self.stake_s(rates)
+        rates.restore.seconds(self.missing_bytes) + self.displacement_s(rates)
     }
 
     /// The second part of [`Self::cost_s`].
-    pub fn stake_s(&self, rates: &Rates) -> f64 {
-        self.stake_bytes * rates.restore.s_per_byte
+    pub fn displacement_s(&self, rates: &Rates) -> f64 {
+        self.displacement_bytes * rates.restore.s_per_byte
     }
 }
 
@@ -64,50 +64,50 @@ pub struct Choice {
     pub task: usize,
     /// The agent.
     pub agent: usize,
-    /// What the agent lacks, and would let go of.
-    pub fit: Fit,
+    /// What the pair costs.
+    pub fit: PairCost,
 }
 
-/// A task that had better wait for a busy agent.
+/// A task that waits for a busy agent although another one is idle (delay scheduling; Zaharia et al. 2010).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hold {
+pub struct Deferral {
     /// The task.
     pub task: usize,
     /// The agent that it waits for.
     pub agent: usize,
-    /// Seconds from now after which it is held no more.
+    /// Seconds from now after which the deferral ends.
     pub for_s: f64,
 }
 
-/// What to do now. Tasks that are in neither list wait for an agent to become idle.
+/// What to do now. Tasks that are in neither list wait until an agent is idle.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Plan {
-    /// Who gets what, in the order chosen.
+pub struct PlacementPlan {
+    /// Tasks and their agents, in the order chosen.
     pub choices: Vec<Choice>,
-    /// Who waits for whom.
-    pub holds: Vec<Hold>,
+    /// Deferred tasks.
+    pub deferrals: Vec<Deferral>,
 }
 
-/// Places the first waiting tasks on idle agents; `fit` says what a pair of task and agent means.
+/// Places the first waiting tasks on idle agents; `fit` returns the cost of a pair of task and agent.
 ///
-/// A task goes to the agent where it costs least: `cost = restore(missing) + rate × stake`. If there are fewer agents than
+/// A task goes to the agent where it costs least: `cost = restore(missing) + rate × displaced`. If there are fewer agents than
 /// tasks, the pair goes first that saves most against a cold agent, where ten seconds of waiting count as one saved:
-/// `10 × (restore(whole context) − cost) + waited`. A task is held back, until it has waited for as long as restoring its
+/// `10 × (restore(whole context) − cost) + waited`. A task is deferred, until it has waited for as long as restoring its
 /// whole context takes, while a busy agent can be expected to be done and to serve it at less than the best idle one costs
-/// (`may_hold`).
+/// (`may_defer`).
 ///
-/// So a task is overtaken only by such as came at most `10 × (restore(their context) + its stake)` seconds after it: none
+/// So a task is overtaken only by such as came at most `10 × (restore(their context) + displaced)` seconds after it: none
 /// starves. Where restoring is free the order is that of the queue. The answer depends on nothing but what is given.
 pub fn choose(
-    tasks: &[Waiting],
+    tasks: &[WaitingTask],
     agents: &[Agent],
     rates: &Rates,
-    may_hold: bool,
-    fit: impl Fn(usize, usize) -> Fit,
-) -> Plan {
+    may_defer: bool,
+    fit: impl Fn(usize, usize) -> PairCost,
+) -> PlacementPlan {
     let idle = (0..agents.len()).filter(|agent| agents[*agent] == Agent::Idle).collect();
     let open = (0..tasks.len()).map(|task| Open { task, best: None }).collect();
-    let mut table = Table { tasks, agents, rates, may_hold, fit, idle, open, plan: Plan::default() };
+    let mut table = Table { tasks, agents, rates, may_defer, fit, idle, open, plan: PlacementPlan::default() };
     while let Some(choice) = table.best_pair() {
         table.idle.retain(|agent| *agent != choice.agent);
         table.open.retain(|open| open.task != choice.task);
@@ -125,27 +125,27 @@ struct Open {
 
 /// The choice while it is made, pair by pair.
 struct Table<'a, F> {
-    tasks: &'a [Waiting],
+    tasks: &'a [WaitingTask],
     agents: &'a [Agent],
     rates: &'a Rates,
-    may_hold: bool,
+    may_defer: bool,
     fit: F,
     idle: Vec<usize>,
     open: Vec<Open>,
-    plan: Plan,
+    plan: PlacementPlan,
 }
 
-impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
-    /// The pair that goes next. Tasks that had better be held leave the open ones on the way.
+impl<F: Fn(usize, usize) -> PairCost> Table<'_, F> {
+    /// The pair that goes next. Tasks that are better deferred leave the open ones on the way.
     fn best_pair(&mut self) -> Option<Choice> {
         let mut best: Option<(u8, f64, Choice)> = None;
         let mut place = 0;
         while place < self.open.len() {
             let (choice, cost_s) = self.cheapest(place)?;
-            if self.may_hold
-                && let Some(hold) = self.hold(choice.task, cost_s)
+            if self.may_defer
+                && let Some(deferral) = self.deferral(choice.task, cost_s)
             {
-                self.plan.holds.push(hold);
+                self.plan.deferrals.push(deferral);
                 self.open.remove(place);
                 continue;
             }
@@ -186,8 +186,8 @@ impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
     }
 
     /// Whether to wait for a busy agent rather than to pay `cost_s` for the best idle one.
-    fn hold(&self, task: usize, cost_s: f64) -> Option<Hold> {
-        let Waiting { bytes, waited_s, .. } = self.tasks[task];
+    fn deferral(&self, task: usize, cost_s: f64) -> Option<Deferral> {
+        let WaitingTask { bytes, waited_s, .. } = self.tasks[task];
         let for_s = self.rates.restore.seconds(bytes) - waited_s;
         if for_s <= 0.0 {
             return None;
@@ -195,7 +195,7 @@ impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
         let mut best: Option<(usize, f64)> = None;
         for (agent, state) in self.agents.iter().enumerate() {
             let Agent::Busy(ran_s) = state else { continue };
-            let ahead = self.plan.holds.iter().filter(|hold| hold.agent == agent).count() as f64;
+            let ahead = self.plan.deferrals.iter().filter(|deferral| deferral.agent == agent).count() as f64;
             let idle_in_s = self.rates.remaining_s(*ran_s) + ahead * self.rates.service_s;
             let least = best.map_or(cost_s, |(_, least)| least);
             // Its fit is asked for only where the wait leaves something to win.
@@ -204,6 +204,6 @@ impl<F: Fn(usize, usize) -> Fit> Table<'_, F> {
                 best = if then_s < least { Some((agent, then_s)) } else { best };
             }
         }
-        best.map(|(agent, _)| Hold { task, agent, for_s })
+        best.map(|(agent, _)| Deferral { task, agent, for_s })
     }
 }

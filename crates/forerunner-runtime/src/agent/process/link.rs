@@ -62,7 +62,7 @@ pub(super) struct Link {
     /// Requests without an answer: at most a task and its cancellation.
     unanswered: Vec<u64>,
     /// What the child may write before it counts as flooding.
-    allowance: Allowance,
+    allowance: Circuit,
     /// Whether its standard output has ended.
     is_silent: bool,
     /// Until when it may go on though it closed a pipe or ended, and what it did.
@@ -70,7 +70,7 @@ pub(super) struct Link {
 }
 
 /// How much a child may write, and when.
-struct Allowance {
+struct Circuit {
     left_bytes: usize,
     /// The same for bytes as they come, packed: a stream can go on for ever and say nothing.
     left_packed_bytes: usize,
@@ -78,7 +78,7 @@ struct Allowance {
     occasion: &'static str,
 }
 
-impl Allowance {
+impl Circuit {
     const fn new(bytes: usize, occasion: &'static str) -> Self {
         // What packs worst grows by three bytes in 128 KiB, and by some with each message.
         let left_packed_bytes = bytes.saturating_add(bytes / 8).saturating_add(PACKED_EXTRA_BYTES);
@@ -102,7 +102,7 @@ impl Link {
     pub(super) async fn open(spec: Arc<ProcessSpec>, name: String) -> io::Result<Self> {
         let for_child = Arc::clone(&spec);
         let (group, pipes) = spawner::spawn(move || ProcessGroup::spawn(&for_child, &name)).await?;
-        let allowance = Allowance::new(spec.max_output_bytes, "while it started");
+        let allowance = Circuit::new(spec.max_output_bytes, "while it started");
         Ok(Self {
             stdin: Some(pipes.stdin),
             stdout: LineReader::new(pipes.stdout, spec.max_line_bytes),
@@ -129,7 +129,7 @@ impl Link {
 
     /// Lets the child write this much from now on. `occasion` says when, for people.
     pub(super) const fn allow(&mut self, bytes: usize, occasion: &'static str) {
-        self.allowance = Allowance::new(bytes, occasion);
+        self.allowance = Circuit::new(bytes, occasion);
     }
 
     /// Packs everything from now on, both ways, beginning with a dictionary if there is one.
@@ -271,7 +271,7 @@ impl Link {
         if self.packer.is_none() {
             return Ok(());
         }
-        let Allowance { left_packed_bytes, total_bytes, occasion, .. } = &mut self.allowance;
+        let Circuit { left_packed_bytes, total_bytes, occasion, .. } = &mut self.allowance;
         let Some(left) = left_packed_bytes.checked_sub(bytes) else {
             let what = format!("wrote packed bytes that are more than its {total_bytes} bytes {occasion} can take");
             return Err(self.protocol_error(&what));
@@ -281,7 +281,7 @@ impl Link {
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), AgentError> {
-        let Allowance { left_bytes, total_bytes, occasion, .. } = &mut self.allowance;
+        let Circuit { left_bytes, total_bytes, occasion, .. } = &mut self.allowance;
         let Some(left) = left_bytes.checked_sub(bytes) else {
             let what = format!("wrote more than {total_bytes} bytes {occasion}");
             return Err(self.protocol_error(&what));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use forerunner_context::{Item, ItemHash};
 use forerunner_core::{
     ContextId, Timestamp,
-    placement::{Held, HeldContext, Room},
+    placement::{ResidentEntry, ResidentSet, Room},
 };
 
 use crate::agent::{OwnContext, OwnMemory};
@@ -13,7 +13,7 @@ use crate::agent::{OwnContext, OwnMemory};
 /// Contexts by the hashes of their items; the one used longest ago goes first.
 #[derive(Debug)]
 pub(super) struct SimulatedMemory {
-    held: Held<ContextId>,
+    held: ResidentSet<ContextId>,
     items: HashMap<ContextId, Vec<ItemHash>>,
     room: Room,
 }
@@ -21,7 +21,7 @@ pub(super) struct SimulatedMemory {
 impl SimulatedMemory {
     /// Nothing, with room for so many bytes.
     pub(super) fn new(room: Room) -> Self {
-        Self { held: Held::new(room), items: HashMap::new(), room }
+        Self { held: ResidentSet::new(room), items: HashMap::new(), room }
     }
 
     /// Bytes of a context that are not held: all behind the items that it begins with here as well.
@@ -34,20 +34,20 @@ impl SimulatedMemory {
     /// Holds a context as it is now.
     pub(super) fn hold(&mut self, context: &ContextId, version: u64, items: &[Item]) {
         let used_at = Timestamp::default();
-        self.held.hold(HeldContext { context: context.clone(), version, bytes: bytes(items), used_at });
+        self.held.insert(ResidentEntry { context: context.clone(), version, bytes: bytes(items), used_at });
         self.items.insert(context.clone(), items.iter().map(|item| *item.hash()).collect());
         self.items.retain(|context, _| self.held.get(context).is_some());
     }
 
     /// Forgets a context.
     pub(super) fn forget(&mut self, context: &ContextId) {
-        self.held.forget(context);
+        self.held.remove(context);
         self.items.remove(context);
     }
 
     /// Says what is held.
     pub(super) fn own(&self) -> OwnMemory {
-        let own = |held: &HeldContext<ContextId>| OwnContext {
+        let own = |held: &ResidentEntry<ContextId>| OwnContext {
             context: held.context.clone(),
             version: held.version,
             bytes: held.bytes,

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::{
-    PoolAction, PoolEvent, PoolMachine, PoolRules, StopRule,
+    PoolAction, PoolEvent, PoolMachine, PoolRules, ScaleDownOrder,
     tests::{at, ready, rules, run, spawned, stopped, task, warm},
 };
 use crate::{
     AgentId, ContextId, Priority, Task, TaskId, Timestamp,
-    placement::{AgentMemory, Candidate, HeldContext, PlacementReason, PlacementRecord, Restored, Room},
+    placement::{AgentContexts, Candidate, PlacementReason, PlacementRecord, ResidentEntry, Restored, Room},
 };
 
 const MB: u64 = 1_000_000;
@@ -21,13 +21,13 @@ fn name(context: &str) -> ContextId {
 
 /// An agent has done a task of 1 s and holds contexts of 1 MB, of which the last one took 2 s to bring.
 fn holding(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> PoolEvent {
-    let held = |(context, version): &(&str, u64)| HeldContext {
+    let held = |(context, version): &(&str, u64)| ResidentEntry {
         context: name(context),
         version: *version,
         bytes: MB,
         used_at: now,
     };
-    let memory = AgentMemory {
+    let memory = AgentContexts {
         contexts: contexts.iter().map(held).collect(),
         room: Room::of_bytes(4 * MB),
         restored: Some(Restored { bytes: MB, seconds: 2.0 }),
@@ -75,7 +75,7 @@ fn a_task_goes_to_the_agent_that_holds_its_context_and_the_record_says_why() {
     let other = &record.others[0];
     assert_eq!((other.agent, other.missing_bytes, record.idle_agents), (red, MB, 2));
     assert_eq!(
-        (other.restore_s, other.stake_s, other.cost_s),
+        (other.restore_s, other.displacement_s, other.cost_s),
         (2.0, 0.0, 2.0),
         "there is room, and nobody came back yet"
     );
@@ -122,11 +122,11 @@ fn an_agent_that_was_given_another_task_at_the_same_time_is_not_told_as_idle() {
 #[test]
 fn the_queue_is_looked_at_once_restoring_is_dear_and_the_warm_task_goes_first() {
     let (mut plain, _) = warm(2, 2);
-    assert!(!plain.looks_ahead());
+    assert!(!plain.uses_lookahead());
     run(&mut plain, task(1, None), at(0));
-    assert!(!plain.looks_ahead());
+    assert!(!plain.uses_lookahead());
     let (mut pool, [red, _]) = two();
-    assert!(pool.looks_ahead());
+    assert!(pool.uses_lookahead());
     run(&mut pool, version(task(1, Some("blue")), 1), at(4));
     let tasks = [candidate(2, "green", at(4)), candidate(3, "red", at(5))];
     let selection = pool.select(&tasks, 1, at(6));
@@ -150,13 +150,13 @@ fn a_task_is_held_back_for_its_busy_agent_and_told_for_how_long() {
     assert_eq!(pool.select(&wanted, 2, at(5)).take, [wanted[0].task]);
     let actions = pool.step(PoolEvent::Assigned(vec![version(task(2, Some("blue")), 1)]), at(5));
     let record = records(&actions)[0];
-    assert_eq!((record.chosen.agent, record.held_s), (blue, 0.5));
+    assert_eq!((record.chosen.agent, record.deferred_s), (blue, 0.5));
     assert_eq!(pool.tally().held_micros, 500_000);
 }
 
 #[test]
 fn shrinking_lets_the_agent_go_whose_contexts_are_worth_least_unless_told_otherwise() {
-    for (stop, expected) in [(StopRule::LeastWorth, 1), (StopRule::OldestIdle, 0)] {
+    for (stop, expected) in [(ScaleDownOrder::LeastValuable, 1), (ScaleDownOrder::OldestIdle, 0)] {
         let mut pool = PoolMachine::new(PoolRules { stop, ..rules(2, 2) }, 2);
         for agent in spawned(&pool.step(PoolEvent::Tick, at(0))) {
             pool.step(PoolEvent::Started { agent, pid: None }, at(0));
@@ -240,7 +240,7 @@ proptest! {
             let released = actions.iter().filter(|action| matches!(action, PoolAction::Release(_))).count();
             prop_assert_eq!(runs + released, usize::from(what < 3));
             for name in contexts.map(name) {
-                prop_assert!(pool.warmth.holders(&name).iter().all(|holder| known.contains(holder)));
+                prop_assert!(pool.residency.agents_with(&name).iter().all(|holder| known.contains(holder)));
             }
         }
     }

@@ -10,7 +10,7 @@ const REMEMBERED: usize = 4_096;
 
 /// Measures [`Rates`] from what happens in a pool.
 #[derive(Debug, Clone)]
-pub struct Experience<K> {
+pub struct PlacementStats<K> {
     restore: RestoreMeter,
     service: Mean,
     returns: Mean,
@@ -20,7 +20,7 @@ pub struct Experience<K> {
     older: HashMap<K, Timestamp>,
 }
 
-impl<K> Default for Experience<K> {
+impl<K> Default for PlacementStats<K> {
     fn default() -> Self {
         Self {
             restore: RestoreMeter::default(),
@@ -33,7 +33,7 @@ impl<K> Default for Experience<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Experience<K> {
+impl<K: Clone + Eq + Hash> PlacementStats<K> {
     /// A task of the context begins at `now`.
     pub fn used(&mut self, context: &K, now: Timestamp) {
         let last = match self.recent.get_mut(context) {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn rates_come_from_what_happened() {
-        let mut pool = Experience::default();
+        let mut pool = PlacementStats::default();
         assert_eq!(pool.rates(), Rates::default());
         for (context, now) in [("a", 0), ("b", 5), ("a", 10), ("b", 35)] {
             pool.used(&context, at(now));
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_keeps_what_was_used_last() {
-        let mut pool = Experience::default();
+        let mut pool = PlacementStats::default();
         (0..30_000_u32).for_each(|context| pool.used(&context, at(0)));
         assert!(pool.recent.len() + pool.older.len() <= 2 * REMEMBERED);
         pool.used(&29_000, at(7));
