@@ -1,0 +1,508 @@
+//! The tasks that run everything that waits in one transaction, again and again: one for each lane.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    time::Duration,
+};
+
+use deadpool_postgres::Pool;
+use forerunner_core::NodeId;
+use forerunner_store::{StoreError, backend::DamageCount};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, watch},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    bell::Bell,
+    damaged::Unread,
+    failure::{Fault, KIND, ends_connection, unavailable},
+    floors::Floors,
+    jobs::{Ask, Job, Outcome, Refused, statements},
+    link::{Link, Naming},
+    options::PostgresOptions,
+    presence::Presence,
+    tx::{SLOW, Tx},
+};
+
+/// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
+const MAX_GROUP: usize = 1_024;
+/// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
+/// their indexes.
+const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; \
+                     SET LOCAL jit = off";
+/// What undoes that in a session that is set to it, for questions of any form.
+const LOOKS: &str = "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; \
+                     SET LOCAL plan_cache_mode = auto";
+/// How long a lease that was renewed needs no more than that: short beside what it lasts.
+const RENEWED: Duration = Duration::from_secs(1);
+/// How often a group is run that came to nothing because of other nodes.
+const MAX_RUNS: u32 = 10;
+/// The first and the longest pause between two attempts to connect; operations in between are refused at once.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How far a group came.
+enum Failure {
+    /// Nothing of it is stored.
+    Undone(Fault),
+    /// The same, and the connection is not to be used again.
+    Broken(Fault),
+    /// The connection broke, or was too slow, once the commit was sent: it may be stored.
+    Unknown(Fault),
+    /// There was no connection.
+    NotBegun(StoreError),
+}
+
+impl Failure {
+    /// What a fault of a statement means when the commit was sent behind it, or is part of it.
+    ///
+    /// If the server itself said no, it did not commit. Where a session is `ones_own`, it says in order what it does, so the last it
+    /// says is said before the commit as well; a pooler that lost its server knows nothing of what that did.
+    fn of_statement(fault: Fault, ones_own: bool) -> Self {
+        match &fault {
+            Fault::Engine(error) if error.code().is_some() && (ones_own || !ends_connection(error)) => {
+                Self::Undone(fault)
+            }
+            _ => Self::Unknown(fault),
+        }
+    }
+
+    /// What a fault of the commit means. The last that a server says before it ends a session may come after it has committed: when
+    /// it logs how long that took.
+    fn of_commit(fault: Fault) -> Self {
+        Self::of_statement(fault, false)
+    }
+
+    fn explain(&self) -> StoreError {
+        match self {
+            Self::Undone(fault) | Self::Broken(fault) => fault.explain(),
+            Self::NotBegun(error) => error.clone(),
+            Self::Unknown(fault) => StoreError::OutcomeUnknown { store: KIND, reason: fault.reason() },
+        }
+    }
+
+    /// Whether the database said nothing for as long as it may.
+    const fn is_silence(&self) -> bool {
+        matches!(self, Self::Undone(fault) | Self::Broken(fault) | Self::Unknown(fault) if matches!(fault, Fault::Slow(_)))
+    }
+
+    /// Whether the connection broke before anything was stored, so that the same can be done over another one.
+    fn is_broken_off(&self) -> bool {
+        match self {
+            Self::NotBegun(_) => true,
+            Self::Undone(fault) | Self::Broken(fault) => fault.ends_connection() && !self.is_silence(),
+            Self::Unknown(_) => false,
+        }
+    }
+
+    /// Whether the connection may be used again.
+    fn leaves_connection(&self) -> bool {
+        matches!(self, Self::Undone(fault) if !fault.ends_connection())
+    }
+}
+
+/// What keeps a lane behind another one.
+pub(crate) struct Order<'a> {
+    /// How many operations that begin tasks are over.
+    pub ended: watch::Receiver<u64>,
+    /// Where that is counted, if this is their lane.
+    pub ends: Option<&'a watch::Sender<u64>>,
+}
+
+/// What the lanes of a node know together.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub bell: Arc<Bell>,
+    pub floors: Arc<Floors>,
+    pub presence: Arc<Presence>,
+    pub damaged: Arc<DamageCount>,
+}
+
+/// A lane: what runs one part of the operations, over a connection of its own.
+pub(crate) struct Writer<'a> {
+    order: Order<'a>,
+    pool: Pool,
+    options: PostgresOptions,
+    naming: Naming,
+    jobs: UnboundedReceiver<Job>,
+    shared: Shared,
+    link: Option<Link>,
+    /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
+    broken: Option<(Instant, Duration, StoreError)>,
+    /// Whose lease was renewed over this connection, and when.
+    renewed: Option<(NodeId, Instant)>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(
+        pool: Pool,
+        options: PostgresOptions,
+        naming: Naming,
+        jobs: UnboundedReceiver<Job>,
+        shared: Shared,
+        order: Order<'a>,
+    ) -> Self {
+        Self { order, pool, options, naming, jobs, shared, link: None, broken: None, renewed: None }
+    }
+
+    /// Runs until nobody can ask any more and all that was asked is answered.
+    pub async fn serve(mut self) {
+        let mut next = None;
+        while let Some(first) = if next.is_some() { next.take() } else { self.jobs.recv().await } {
+            let mut weight = first.ask.weight();
+            let mut group = vec![first];
+            while weight < MAX_GROUP
+                && !group[0].ask.is_long()
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                if job.ask.is_long() {
+                    next = Some(job);
+                    break;
+                }
+                weight += job.ask.weight();
+                group.push(job);
+            }
+            let after = group.iter().map(|job| job.after).max().unwrap_or(0);
+            // Fails when that lane is over: then nothing is under way there.
+            drop(self.order.ended.wait_for(|ended| *ended >= after).await);
+            let count = group.len() as u64;
+            self.run(group).await;
+            if let Some(ends) = self.order.ends {
+                ends.send_modify(|ended| *ended += count);
+            }
+            self.tend().await;
+        }
+    }
+
+    async fn run(&mut self, group: Vec<Job>) {
+        let asks: Vec<&Ask> = group.iter().map(|job| &job.ask).collect();
+        let mut outcomes = self.outcomes(&asks, true).await;
+        let open = outcomes.iter().zip(&asks).enumerate();
+        let open = open.filter_map(|(place, (outcome, ask))| Some((place, outcome.as_ref().ok()?.open(ask)?)));
+        let (places, rest): (Vec<_>, Vec<_>) = open.unzip();
+        if !rest.is_empty() {
+            let answers = self.outcomes(&rest.iter().collect::<Vec<_>>(), false).await;
+            for (place, rest) in places.into_iter().zip(answers) {
+                close(&mut outcomes[place], rest);
+            }
+        }
+        for (job, outcome) in group.into_iter().zip(outcomes) {
+            // Nobody may be waiting: a dropped future does not undo its operation.
+            drop(job.reply.send(outcome.map(Outcome::answer)));
+        }
+    }
+
+    /// What operations come to. Unless they `may_be_short`, nothing of it is open.
+    async fn outcomes(&mut self, asks: &[&Ask], may_be_short: bool) -> Vec<Result<Outcome, StoreError>> {
+        match self.attempt(asks, may_be_short).await {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            // One of them spoils it for all, so each gets a transaction of its own.
+            Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
+                self.apart(asks, may_be_short, &fault).await
+            }
+            Err(failure) => asks.iter().map(|_| Err(failure.explain())).collect(),
+        }
+    }
+
+    /// What operations come to that were refused together: each alone, and each member of a batch alone.
+    async fn apart(&mut self, asks: &[&Ask], may_be_short: bool, fault: &Fault) -> Vec<Result<Outcome, StoreError>> {
+        if let [ask] = asks {
+            return vec![self.members_apart(ask, fault).await];
+        }
+        let mut outcomes = Vec::with_capacity(asks.len());
+        for ask in asks {
+            outcomes.push(match self.attempt(&[*ask], may_be_short).await {
+                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer")),
+                Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
+                    self.members_apart(ask, &fault).await
+                }
+                Err(failure) => Err(failure.explain()),
+            });
+        }
+        outcomes
+    }
+
+    /// What one operation comes to that the database refuses as a whole.
+    async fn members_apart(&mut self, ask: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
+        // Others that changed the same tasks are no reason to do so one by one.
+        let Some(members) = ask.members().filter(|_| fault.refusal().is_some()) else { return Err(fault.explain()) };
+        let is_one = members.len() == 1;
+        let mut outcomes = Vec::with_capacity(members.len());
+        for member in &members {
+            let failed = if is_one { Err(None) } else { self.attempt(&[member], false).await.map_err(Some) };
+            outcomes.push(match failed {
+                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer"))?,
+                Err(Some(Failure::Undone(fault) | Failure::Broken(fault))) => self.refused(member, &fault).await?,
+                Err(Some(failure)) => return Err(failure.explain()),
+                Err(None) => self.refused(member, fault).await?,
+            });
+        }
+        Ok(Outcome::joined(outcomes))
+    }
+
+    /// What one member comes to whose values the database refuses: an attempt ends with an error in place of its result.
+    async fn refused(&mut self, member: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
+        let Some(reason) = fault.refusal() else { return Err(fault.explain()) };
+        tracing::error!(reason, "the database refuses one member of a group; the others are stored");
+        match member.refused(&reason, fault.is_over_limit()) {
+            Refused::Answer(outcome) => Ok(outcome),
+            Refused::Instead(ask) => match self.attempt(&[&ask], false).await {
+                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer")),
+                Err(failure) => Err(failure.explain()),
+            },
+        }
+    }
+
+    /// Sets aside what could not be read, in a transaction of its own; answers whether there was anything.
+    async fn set_aside(&mut self, unread: Vec<Unread>) -> bool {
+        let ask = Ask::SetAside(unread);
+        match Box::pin(self.attempt(&[&ask], false)).await {
+            Ok(outcomes) => {
+                let found = outcomes.into_iter().find_map(Outcome::set_aside);
+                let (found, there) = found.unwrap_or_default();
+                self.shared.damaged.note_found(&found);
+                self.shared.damaged.note_there(there);
+                !found.is_empty()
+            }
+            Err(failure) => {
+                let error = failure.explain();
+                tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
+                false
+            }
+        }
+    }
+
+    /// Runs a group until it is stored or fails for a reason of its own.
+    async fn attempt(&mut self, asks: &[&Ask], may_be_short: bool) -> Result<Vec<Outcome>, Failure> {
+        let mut runs = 0;
+        // One limit for a connection and the first answer over it, also if a second one has to be made.
+        let mut begin_by = Instant::now() + self.options.call_timeout;
+        loop {
+            runs += 1;
+            let link = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
+            match self.transact(link, asks, begin_by, may_be_short).await {
+                // Run again without it in the way.
+                Err(Failure::Undone(Fault::Damaged(unread)) | Failure::Broken(Fault::Damaged(unread)))
+                    if !is_setting_aside(asks) =>
+                {
+                    let fault = Fault::Damaged(unread.clone());
+                    if !self.set_aside(vec![*unread]).await {
+                        return Err(Failure::Undone(fault));
+                    }
+                    begin_by = Instant::now() + self.options.call_timeout;
+                }
+                Ok((outcomes, unread)) => {
+                    if !unread.is_empty() {
+                        self.set_aside(unread).await;
+                    }
+                    return Ok(outcomes);
+                }
+                Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_transient() && runs < MAX_RUNS => {
+                    tokio::time::sleep(Duration::from_millis(u64::from(runs))).await;
+                    begin_by = Instant::now() + self.options.call_timeout;
+                }
+                // The connection was cut while it rested, or under what it was asked.
+                Err(failure) if failure.is_broken_off() && runs == 1 && Instant::now() < begin_by => {}
+                Err(failure) if failure.is_silence() => {
+                    self.pause(unavailable(SLOW));
+                    return Err(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn connect(&mut self, by: Instant) -> Result<Link, StoreError> {
+        if let Some((until, _, error)) = &self.broken
+            && Instant::now() < *until
+        {
+            return Err(error.clone());
+        }
+        if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
+            return Ok(link);
+        }
+        self.renewed = None;
+        let opened = timeout_at(by, Link::open(&self.pool, &self.options, self.naming)).await;
+        match opened.unwrap_or_else(|_| Err(unavailable(SLOW))) {
+            Ok(link) => {
+                self.broken = None;
+                Ok(link)
+            }
+            Err(error) => {
+                self.pause(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses for a moment what waits, since it would only wait for the same, and gives up connections that rest.
+    fn pause(&mut self, error: StoreError) {
+        let pause = self.broken.as_ref().map_or(BACKOFF.0, |(_, pause, _)| (*pause * 2).min(BACKOFF.1));
+        self.broken = Some((Instant::now() + pause, pause, error));
+        self.link = None;
+        drop(self.pool.retain(|_, _| false));
+    }
+
+    /// Looks after the connection between two groups.
+    async fn tend(&mut self) {
+        let Some(link) = self.link.as_ref().filter(|link| link.is_to_be_tended()) else { return };
+        let tended = timeout(self.options.call_timeout, link.tend()).await;
+        if matches!(tended, Ok(Ok(()))) {
+            return;
+        }
+        if let Some(link) = self.link.take() {
+            link.discard();
+        }
+        if tended.is_err() {
+            self.pause(unavailable(SLOW));
+        }
+    }
+
+    /// Runs a group in one transaction. A connection in doubt is dropped, which ends its transaction as well.
+    async fn transact(
+        &mut self,
+        link: Link,
+        asks: &[&Ask],
+        begin_by: Instant,
+        may_be_short: bool,
+    ) -> Result<(Vec<Outcome>, Vec<Unread>), Failure> {
+        let may_forget = self.options.database_time && asks.iter().all(|ask| ask.is_forgettable());
+        let statements = if may_be_short && !link.has_rested() { statements(asks) } else { None };
+        let begin = self.begin(&link, asks, may_forget);
+        let claimer = asks.iter().find_map(|ask| if let Ask::Claim(claim) = ask { Some(claim.node) } else { None });
+        let is_renewed = self.options.database_time
+            && self.renewed.is_some_and(|(node, at)| Some(node) == claimer && at.elapsed() < RENEWED);
+        let tx = Tx {
+            link: &link,
+            patience: (Mutex::new(begin_by), self.options.call_timeout),
+            database_time: self.options.database_time,
+            opening: Mutex::new(statements.is_none().then(|| begin.clone())),
+            is_short: statements.is_some(),
+            is_renewed,
+            bell: &self.shared.bell,
+            floors: &self.shared.floors,
+            presence: &self.shared.presence,
+            gained: AtomicI64::new(0),
+            hints: Mutex::default(),
+            unread: Mutex::default(),
+        };
+        let done = match statements {
+            // One statement is a transaction by itself, if the session has the limits.
+            Some(1) if link.has_session && !may_forget => tx.run_alone(asks).await,
+            Some(_) => tx.run_at_once(&begin, asks).await,
+            None => tx.run_stepwise(asks).await,
+        };
+        match done {
+            Ok(outcomes) => {
+                self.shared.bell.tell(std::mem::take(&mut *tx.hints()));
+                if let Some(node) = claimer.filter(|_| !is_renewed) {
+                    self.renewed = Some((node, Instant::now()));
+                }
+                link.note_heard();
+                let unread = tx.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
+                self.link = Some(link);
+                Ok((outcomes, unread))
+            }
+            Err(failure) => {
+                let is_about_names = matches!(&failure, Failure::Undone(fault) if fault.is_about_names());
+                if is_about_names && !link.has_session && self.naming != Naming::Never {
+                    tracing::warn!(
+                        reason = failure.explain().to_string(),
+                        "names of statements do not last between here and the database: they are planned anew each time"
+                    );
+                    self.naming = Naming::Never;
+                }
+                match !is_about_names && failure.leaves_connection() {
+                    true => self.link = Some(link),
+                    false => link.discard(),
+                }
+                Err(match failure {
+                    Failure::Unknown(fault) if asks.iter().all(|ask| ask.only_reads()) => Failure::Broken(fault),
+                    // What may be forgotten may as well be undone.
+                    Failure::Unknown(fault) if may_forget => Failure::Undone(fault),
+                    failure => failure,
+                })
+            }
+        }
+    }
+
+    /// Settings of the transaction only, unless the session is its own: what is set for a session would meet other clients
+    /// behind a pooler.
+    fn begin(&self, link: &Link, asks: &[&Ask], may_forget: bool) -> String {
+        let millis = self.options.call_timeout.as_millis().max(1);
+        // A commit that waits for the disk is the dearest thing in a task's life.
+        let waits = if may_forget { "; SET LOCAL synchronous_commit = off" } else { "" };
+        let walks = asks.iter().any(|ask| ask.walks_an_index());
+        if link.has_session {
+            let looks = walks || asks.iter().all(|ask| matches!(ask, Ask::Enqueue(_)));
+            return format!("BEGIN{waits}{}", if looks { "" } else { LOOKS });
+        }
+        format!(
+            "BEGIN{waits}{}; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; \
+             SET LOCAL idle_in_transaction_session_timeout = {millis}",
+            if walks { WALKS } else { "" }
+        )
+    }
+}
+
+fn is_setting_aside(asks: &[&Ask]) -> bool {
+    matches!(asks, [Ask::SetAside(_)])
+}
+
+/// Closes what a short transaction has left open. The other part of the operation is stored already.
+fn close(outcome: &mut Result<Outcome, StoreError>, rest: Result<Outcome, StoreError>) {
+    let Ok(part) = outcome else { return };
+    match rest {
+        Ok(rest) => part.close(rest),
+        Err(error) if part.is_open() => *outcome = Err(error),
+        Err(error) => {
+            let reason = format!("a part of the operation is stored, the other is not: {error}");
+            *outcome = Err(StoreError::OutcomeUnknown { store: KIND, reason });
+        }
+    }
+}
+
+impl Tx<'_> {
+    /// Runs one statement without any other. It is committed when it is answered.
+    async fn run_alone(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
+        let answered = self.patiently(self.run_all(asks)).await.map_err(Failure::Unknown)?;
+        answered.map_err(|fault| Failure::of_statement(fault, true))
+    }
+
+    /// Sends a transaction with its commit, and waits for all answers.
+    async fn run_at_once(&self, begin: &str, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
+        // Polled in this order, and each sends what it has when it is polled first.
+        let all = async { tokio::join!(self.send(begin), self.run_all(asks), self.send("COMMIT")) };
+        let (begun, outcomes, committed) = self.patiently(all).await.map_err(Failure::Unknown)?;
+        if let Err(error) = begun {
+            // If that was the last the server said, nothing was done. Else what was sent behind it was.
+            let nothing = error.code().is_some() && ends_connection(&error) && self.link.has_session;
+            let fault = Fault::Engine(error);
+            return Err(if nothing { Failure::NotBegun(fault.explain()) } else { Failure::Unknown(fault) });
+        }
+        let outcomes = outcomes.map_err(|fault| Failure::of_statement(fault, self.link.has_session))?;
+        committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))?;
+        Ok(outcomes)
+    }
+
+    /// Runs a transaction in which one thing may follow from another.
+    async fn run_stepwise(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
+        let outcomes = match self.patiently(self.run_all(asks)).await.and_then(|answered| answered) {
+            Ok(outcomes) => outcomes,
+            Err(Fault::NotBegun(why)) => return Err(Failure::NotBegun(unavailable(why))),
+            Err(fault @ Fault::Slow(_)) => return Err(Failure::Undone(fault)),
+            Err(fault @ Fault::Astray(_)) => return Err(Failure::Unknown(fault)),
+            Err(fault) => {
+                let undone = self.patiently(self.send("ROLLBACK")).await;
+                return Err(if matches!(undone, Ok(Ok(()))) { Failure::Undone(fault) } else { Failure::Broken(fault) });
+            }
+        };
+        if self.take_opening().is_some() {
+            // Nothing was asked of the database.
+            return Ok(outcomes);
+        }
+        let committed = self.patiently(self.send("COMMIT")).await.map_err(Failure::Unknown)?;
+        committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))?;
+        Ok(outcomes)
+    }
+}
