@@ -11,7 +11,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     failure::reason,
-    link::Naming,
     options::PostgresOptions,
     tls::{Verify, connector},
 };
@@ -31,6 +30,18 @@ pub(crate) struct Address {
     pub listen: Option<Config>,
     /// Which statements have names.
     pub naming: Naming,
+}
+
+/// Which statements have names, so that they are parsed and planned once a connection instead of each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Naming {
+    /// Those on connections that lead to the server itself.
+    #[default]
+    Direct,
+    /// All. For a pooler that keeps track of names, as PgBouncer does with `max_prepared_statements`.
+    Always,
+    /// None.
+    Never,
 }
 
 /// What an address says beyond what the client of the database understands.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     failure::{Fault, Sql},
-    history::earliest_end,
     rows::get,
+    tables::earliest_end,
     tx::Tx,
 };
 

@@ -17,8 +17,9 @@ use crate::{
     attempts::with_attempt,
     events::{Redriven, error},
     failure::{Fault, Sql},
-    history::{earliest_end, ending},
+    history::ending,
     rows::{Spot, context, get, optional_time, pool, state, time},
+    tables::earliest_end,
     tx::{Param, Tx},
 };
 
@@ -176,7 +177,7 @@ impl Tx<'_> {
             let changed = outcome.pool(&task.spot.pool);
             changed.done.push(task.id);
             changed.claimable += i64::from(task.context.is_none());
-            self.floors.put(&task.spot.pool, task.spot.urgency(), task.spot.place());
+            self.node.floors.put(&task.spot.pool, task.spot.urgency(), task.spot.place());
         }
         self.advance_many(&lines, &before, outcome).await?;
         let mut left: Vec<TaskId> = tasks.into_iter().filter(|task| !known.contains(task)).collect();
@@ -404,7 +405,7 @@ impl Tx<'_> {
         let places = Places::of(spots);
         let mut params = places.params();
         params.push((&deadlines, Type::INT8_ARRAY));
-        spots.iter().for_each(|spot| self.floors.put(&spot.pool, spot.urgency(), spot.place()));
+        spots.iter().for_each(|spot| self.node.floors.put(&spot.pool, spot.urgency(), spot.place()));
         self.run(sql, &params).await?;
         self.leave_to_holder(&Which::Rows(places.rows.clone())).await
     }

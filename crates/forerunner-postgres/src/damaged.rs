@@ -6,32 +6,18 @@ use forerunner_store::{
     backend::{Damage, given_up},
 };
 use tokio_postgres::types::{ToSql, Type};
-use uuid::Uuid;
 
 use crate::{
     failure::{Fault, Sql},
     history::End,
     rows::{Spot, clean, get, label_pair, labels_text, micros},
     tx::Tx,
+    unread::Unread,
 };
 
 const DAMAGED: i16 = TaskState::Damaged as i16;
 
-/// A task whose row was read and cannot be understood.
-#[derive(Debug, Clone)]
-pub(crate) struct Unread {
-    pub damage: Damage,
-    pub id: Uuid,
-    /// It is set aside even while it runs: its lease was just given out, or is just being ended.
-    pub even_running: bool,
-}
-
 impl Tx<'_> {
-    /// Notes a task to be set aside once this transaction is over.
-    pub fn note_unread(&self, unread: Unread) {
-        self.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(unread);
-    }
-
     /// Sets tasks aside that cannot be read: nobody claims, sweeps or waits for them any more. Answers which those were.
     pub async fn set_aside(&self, unread: &[Unread]) -> Sql<Vec<Damage>> {
         let mut left = unread.to_vec();

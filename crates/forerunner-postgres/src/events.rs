@@ -18,14 +18,10 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
-    history::earliest_end,
     rows::{Stored, clean, get, optional_time, state, time},
+    tables::{OUTPUT, PROGRESS, earliest_end},
     tx::Tx,
 };
-
-/// Kinds of events beyond the states that are written down: that a row cannot be read is none of them.
-pub(crate) const PROGRESS: i16 = 8;
-const OUTPUT: i16 = PROGRESS + 1;
 
 /// The row of a task with its kept events, all of one snapshot.
 const READ: &str = "\

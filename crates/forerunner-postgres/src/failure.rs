@@ -5,7 +5,7 @@ use std::error::Error as _;
 use forerunner_store::StoreError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::damaged::Unread;
+use crate::unread::Unread;
 
 pub(crate) const KIND: &str = "postgres";
 

@@ -5,13 +5,12 @@
 
 use forerunner_core::{Task, TaskError, TaskId, TaskState, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
-use uuid::Uuid;
 
 use crate::{
     attempts::with_attempt,
-    events::PROGRESS,
     failure::{Fault, Sql},
     rows::{Stored, clean, stored_or_damaged},
+    tables::{PROGRESS, earliest_end},
     tx::Tx,
 };
 
@@ -232,26 +231,5 @@ impl Tx<'_> {
         let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         let params = [(&before as &(dyn ToSql + Sync), Type::INT8), (&limit, Type::INT8), (&PROGRESS, Type::INT2)];
         self.run(sql, &params).await.map(drop)
-    }
-}
-
-/// A time before which a task with this id cannot have ended, in microseconds: ids begin with when they were made, in
-/// milliseconds, and no clock is off by more than a day. What ended earlier need not be looked through.
-pub(crate) fn earliest_end(id: Uuid) -> i64 {
-    const DAY: i64 = 86_400_000_000;
-    let millis = i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX);
-    millis.saturating_mul(1_000).saturating_sub(DAY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_looked_for_from_a_day_before_its_id_was_made() {
-        let made = Timestamp::from_micros(1_700_000_000_123_000);
-        let id = TaskId::from_parts(made, u128::MAX);
-        assert_eq!(earliest_end(*id.as_uuid()), made.as_micros() - 86_400_000_000);
-        assert!(earliest_end(Uuid::max()) > 0 && earliest_end(Uuid::nil()) < 0);
     }
 }

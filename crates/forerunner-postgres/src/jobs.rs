@@ -1,6 +1,6 @@
 //! Operations on their way to the writer, and what runs them.
 
-use std::{any::Any, collections::HashSet, ops::Range};
+use std::any::Any;
 
 use forerunner_core::{
     ContextId, ErrorKind, IdempotencyKey, LeaseEpoch, Next, NodeId, PoolName, TaskError, TaskId, TaskState, Timestamp,
@@ -9,10 +9,9 @@ use forerunner_store::{
     Beat, BulkAction, Claim, ContextBase, ContextFilter, ContextRead, Enqueued, LeaseLost, Look, Refusal, Rescue, Said,
     Settled, Settlement, Start, StoreError, Submission, TaskChange, TaskFilter, backend::Damage,
 };
-use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use crate::{damaged::Unread, failure::Sql, settle::is_plain_end, submit::is_plain, tx::Tx};
+use crate::{settle::is_plain_end, submit::is_plain, unread::Unread};
 
 /// What is asked of the store.
 #[derive(Debug)]
@@ -73,9 +72,6 @@ pub(crate) struct Job {
 /// What an operation that takes several statements weighs, in tasks that take a share of one.
 const SEVERAL_STATEMENTS: usize = 16;
 
-/// Most statements that are sent together: past this, ever more of them wait for the same turn.
-const SENT_TOGETHER: usize = 16;
-
 impl Ask {
     /// Whether it may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an
     /// epoch that the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
@@ -107,7 +103,7 @@ impl Ask {
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.
-    fn is_one_statement(&self) -> bool {
+    pub fn is_one_statement(&self) -> bool {
         match self {
             Ask::Enqueue(batch) => batch.iter().all(is_plain),
             Ask::Settle(batch) => batch.iter().all(is_plain_end),
@@ -265,144 +261,4 @@ impl Outcome {
             Self::Settled(answers) => Box::new(answers.into_iter().flatten().collect::<Vec<_>>()),
         }
     }
-}
-
-/// Operations of one kind that follow each other, which are run as one.
-fn runs<'a, 'b>(asks: &'a [&'b Ask]) -> Vec<&'a [&'b Ask]> {
-    let is_alike =
-        |a: &&Ask, b: &&Ask| matches!((a, b), (Ask::Enqueue(_), Ask::Enqueue(_)) | (Ask::Settle(_), Ask::Settle(_)));
-    asks.chunk_by(is_alike).collect()
-}
-
-/// How many statements operations are, if each that runs together is one and no answer has to be known before another: then
-/// they, and the commit, can be sent at once.
-pub(crate) fn statements(asks: &[&Ask]) -> Option<usize> {
-    let runs = runs(asks);
-    let is_one = |run: &&[&Ask]| {
-        let is_distinct = match run[0] {
-            Ask::Enqueue(_) => are_distinct(submissions(run).0.into_iter().map(|one| one.task.id)),
-            Ask::Settle(_) => are_distinct(settlements(run).0.into_iter().map(|one| one.task)),
-            _ => true,
-        };
-        is_distinct && run.iter().all(|ask| ask.is_one_statement())
-    };
-    let are_sent_together = runs.len() <= SENT_TOGETHER && runs.iter().all(is_one);
-    are_sent_together.then_some(runs.len())
-}
-
-fn are_distinct(mut tasks: impl Iterator<Item = TaskId>) -> bool {
-    let mut seen = HashSet::new();
-    tasks.all(|task| seen.insert(task))
-}
-
-fn submissions<'a>(asks: &[&'a Ask]) -> (Vec<&'a Submission>, Vec<Range<usize>>) {
-    joined(asks.iter().map(|ask| if let Ask::Enqueue(batch) = ask { &batch[..] } else { &[] }))
-}
-
-fn settlements<'a>(asks: &[&'a Ask]) -> (Vec<&'a Settlement>, Vec<Range<usize>>) {
-    joined(asks.iter().map(|ask| if let Ask::Settle(batch) = ask { &batch[..] } else { &[] }))
-}
-
-impl Tx<'_> {
-    /// Runs operations in order; those of one kind that follow each other as one. If each is one statement, they are sent
-    /// together: the server runs them in the order in which they are sent.
-    pub async fn run_all(&self, asks: &[&Ask]) -> Sql<Vec<Outcome>> {
-        let runs = runs(asks);
-        let mut outcomes = Vec::with_capacity(asks.len());
-        if runs.len() <= SENT_TOGETHER && asks.iter().all(|ask| ask.is_one_statement()) {
-            // Polled in this order, and each sends its statement when it is polled first.
-            let all: Vec<Sql<Vec<Outcome>>> = join_all(runs.into_iter().map(|run| self.run_alike(run))).await;
-            for some in all {
-                outcomes.extend(some?);
-            }
-        } else {
-            for run in runs {
-                outcomes.extend(self.run_alike(run).await?);
-            }
-        }
-        Ok(outcomes)
-    }
-
-    async fn run_alike(&self, run: &[&Ask]) -> Sql<Vec<Outcome>> {
-        match run {
-            [Ask::Enqueue(_), ..] => {
-                let (all, ranges) = submissions(run);
-                Ok(divided(self.enqueue(&all).await?, ranges, Outcome::Enqueued))
-            }
-            [Ask::Settle(_), ..] => {
-                let (all, ranges) = settlements(run);
-                Ok(divided(self.settle(&all).await?, ranges, Outcome::Settled))
-            }
-            others => {
-                let mut outcomes = Vec::with_capacity(others.len());
-                for ask in others {
-                    outcomes.push(self.run_one(ask).await?);
-                }
-                Ok(outcomes)
-            }
-        }
-    }
-
-    async fn run_one(&self, ask: &Ask) -> Sql<Outcome> {
-        let answer: Answer = match ask {
-            Ask::Enqueue(batch) => {
-                return Ok(Outcome::Enqueued(self.enqueue(&batch.iter().collect::<Vec<_>>()).await?));
-            }
-            Ask::Settle(batch) => return Ok(Outcome::Settled(self.settle(&batch.iter().collect::<Vec<_>>()).await?)),
-            Ask::Keyed(pool, key) => Box::new(self.keyed(pool, key).await?),
-            Ask::Claim(claim) => Box::new(self.claim(claim).await?),
-            Ask::Look(look) => Box::new(self.look(look).await?),
-            Ask::Take(claim, tasks) => Box::new(self.take(claim, tasks).await?),
-            Ask::Assign(assignments) => Box::new(self.assign(assignments).await?),
-            Ask::Cancel(task, now) => Box::new(self.cancel(*task, *now).await?),
-            Ask::Redrive(task, now) => Box::new(self.redrive(*task, *now).await?),
-            Ask::Update(task, change, now) => Box::new(self.update(*task, *change, *now).await?),
-            Ask::Sweep(pool, now) => Box::new(self.sweep(pool, *now).await?),
-            Ask::Renew(node, until) => Box::new(self.heartbeat(*node, *until).await?),
-            Ask::Beat(beat) => Box::new(self.take_beat(beat).await?),
-            Ask::Leases(node, pool) => Box::new(Some(self.leases(*node, pool).await?)),
-            Ask::Leave(node) => Box::new(self.forget_node(*node).await?),
-            Ask::Rescue(rescue) => Box::new(self.rescue(rescue).await?),
-            Ask::Attempts(task) => Box::new(self.attempts(*task).await?),
-            Ask::Task(task) => Box::new(self.task(*task).await?),
-            Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
-            Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
-            Ask::Select(filter) => Box::new(self.select(filter).await?),
-            Ask::Bulk(action, tasks, now) => Box::new(self.bulk(*action, tasks, *now).await?),
-            Ask::Counts(pool) => Box::new(self.counts(pool).await?),
-            Ask::PoolsWithTasks => Box::new(self.pools_with_tasks().await?),
-            Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
-            Ask::Context(read) => Box::new(self.context(read).await?),
-            Ask::Contexts(filter) => Box::new(self.contexts(filter).await?),
-            Ask::Rebase(base) => Box::new(self.rebase(base).await?),
-            Ask::ExpireContexts(before, limit) => Box::new(self.expire_contexts(*before, *limit).await?),
-            Ask::DeleteContext(pool, context) => Box::new(self.delete_context(pool, context).await?),
-            Ask::Say(said) => Box::new(self.say(said).await?),
-            Ask::Events(task, after, limit) => Box::new(self.events(*task, *after, *limit).await?),
-            Ask::ForgetEvents(before, limit) => Box::new(self.forget_events(*before, *limit).await?),
-            Ask::PutNote(key, text) => Box::new(self.put_note(key, text.as_deref()).await?),
-            Ask::Note(key) => Box::new(self.note(key).await?),
-            Ask::Purge(before, limit) => Box::new(self.purge(*before, *limit).await?),
-            Ask::Time => Box::new(self.time().await?),
-            Ask::Check => Box::new(self.beat().await?),
-            Ask::SetAside(unread) => Box::new((self.set_aside(unread).await?, self.count_damaged().await?)),
-        };
-        Ok(Outcome::Done(answer))
-    }
-}
-
-/// All entries of all parts, and where each part lies.
-fn joined<'a, T>(parts: impl Iterator<Item = &'a [T]>) -> (Vec<&'a T>, Vec<Range<usize>>) {
-    let (mut all, mut ranges) = (Vec::new(), Vec::new());
-    for part in parts {
-        ranges.push(all.len()..all.len() + part.len());
-        all.extend(part);
-    }
-    (all, ranges)
-}
-
-/// One outcome for each part.
-fn divided<T>(all: Vec<T>, ranges: Vec<Range<usize>>, outcome: fn(Vec<T>) -> Outcome) -> Vec<Outcome> {
-    let mut all = all.into_iter();
-    ranges.into_iter().map(|range| outcome(all.by_ref().take(range.len()).collect())).collect()
 }

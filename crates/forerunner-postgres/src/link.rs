@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, NoTls, Statement, types::Type};
 
 use crate::{
-    address::Address,
+    address::{Address, Naming},
     direct::is_direct,
     failure::{reason, unavailable},
     options::PostgresOptions,
@@ -34,18 +34,6 @@ const PLANNED: Duration = Duration::from_secs(1);
 /// one to begin a join with. Hence `a = ANY (ARRAY[b])` in place of `a = b` in joins with `tasks` and `inputs`: `a` is then looked up
 /// for each `b`, and never the other way round.
 const WALKS: &str = "enable_bitmapscan = off; SET enable_seqscan = off; SET enable_sort = off; SET jit = off";
-
-/// Which statements have names, so that they are parsed and planned once a connection instead of each time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Naming {
-    /// Those on connections that lead to the server itself.
-    #[default]
-    Direct,
-    /// All. For a pooler that keeps track of names, as PgBouncer does with `max_prepared_statements`.
-    Always,
-    /// None.
-    Never,
-}
 
 /// The connections of a node.
 pub(crate) fn pool(address: &Address, options: &PostgresOptions, most: usize) -> Result<Pool, StoreError> {

@@ -10,8 +10,9 @@ use tokio_postgres::{
 use crate::{
     failure::{Fault, Sql},
     floors::from_floors,
-    history::{earliest_end, ended_columns},
+    history::ended_columns,
     rows::{clean, get, optional_time, parsed_cost, salvaged, state, stored, task_columns},
+    tables::earliest_end,
     tx::Tx,
 };
 
@@ -103,7 +104,7 @@ impl Tx<'_> {
                            (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
                            (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
                            (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
-        let (floors, name) = (self.floors.of(pool), pool.as_str());
+        let (floors, name) = (self.node.floors.of(pool), pool.as_str());
         let mut params = vec![(&name as &(dyn ToSql + Sync), Type::TEXT), (&BACKLOG, Type::INT8)];
         params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
         let rows = self.query(if floors.is_some() { FROM_FLOORS } else { ALL }, &params).await?;

@@ -36,7 +36,7 @@ impl Tx<'_> {
             from_floors!("$6", "urgency, due, task", concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3"))
         ));
         let (now, limit) = (look.now.as_micros(), i64::try_from(look.limit).unwrap_or(i64::MAX));
-        let (floors, pool) = (self.floors.of(&look.pool), look.pool.as_str());
+        let (floors, pool) = (self.node.floors.of(&look.pool), look.pool.as_str());
         let mut params = vec![
             (&pool as &(dyn ToSql + Sync), Type::TEXT),
             (&now, Type::INT8),

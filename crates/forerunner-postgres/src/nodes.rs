@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use forerunner_core::{LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
 use forerunner_store::{Beat, Beaten, Leader, LiveNode, Plan, SETTINGS};
+use tokio::time::Instant;
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -11,8 +12,9 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
+    presence::{CLASS, Found},
     rows::get,
-    tx::Tx,
+    tx::{Param, Tx},
 };
 
 impl Tx<'_> {
@@ -55,6 +57,34 @@ impl Tx<'_> {
         rows.first().map_or_else(|| Err(Fault::unreadable("the database tells no time".to_owned())), |row| get(row, 0))
     }
 
+    /// Looks which other nodes are there, and ends the leases of those that are gone; answers whether there were any.
+    async fn end_gone(&self, own: NodeId, now: i64) -> Sql<bool> {
+        self.node.presence.note_own(own);
+        let sql = "SELECT node, lease_until, NOT pg_try_advisory_xact_lock_shared($1, hashtext(node::text)) FROM nodes \
+                   WHERE report IS NOT NULL AND lease_until >= $2 AND node <> $3";
+        let params: [Param<'_>; 3] = [(&CLASS, Type::INT4), (&now, Type::INT8), (own.as_uuid(), Type::UUID)];
+        let rows = self.query(sql, &params).await?;
+        let found = rows.iter().map(|row| {
+            Ok(Found { node: NodeId::from_uuid(get(row, 0)?), lease_until: get(row, 1)?, is_there: get(row, 2)? })
+        });
+        let mut have_ended = false;
+        for gone in self.node.presence.note(&found.collect::<Sql<Vec<_>>>()?, Instant::now()) {
+            let sql = "WITH n AS (UPDATE nodes SET lease_until = $3 WHERE node = $1 AND lease_until = $2 RETURNING node), \
+                       l AS (UPDATE lead SET until = 0 FROM n WHERE lead.node = n.node) SELECT node FROM n";
+            let ended = now.saturating_sub(1);
+            let params = [
+                (gone.node.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
+                (&gone.lease_until, Type::INT8),
+                (&ended, Type::INT8),
+            ];
+            if self.run(sql, &params).await? > 0 {
+                tracing::warn!(node = %gone.node, "another node went away and does not come back: its leases are ended");
+                have_ended = true;
+            }
+        }
+        Ok(have_ended)
+    }
+
     /// Keeps the lead for a node that has it, or gives it to one that asks when nobody has it.
     async fn take_lead(&self, node: NodeId, now: i64, until: i64) -> Sql<()> {
         let sql = "UPDATE lead SET node = $1, until = greatest($3, CASE WHEN node = $1 THEN until ELSE 0 END), \
@@ -88,7 +118,7 @@ impl Tx<'_> {
             }
             nodes.push(LiveNode { node, report: get(row, 1)? });
         }
-        self.bell.note_peers(nodes.iter().filter(|one| one.node != own).count());
+        self.node.bell.note_peers(nodes.iter().filter(|one| one.node != own).count());
         let rows = self.query("SELECT node, term, plan_term, plan FROM lead", &[]).await?;
         let lead = rows.first().ok_or_else(|| Fault::unreadable("the table `lead` is empty".to_owned()))?;
         let plan = get::<Option<String>>(lead, 3)?;

@@ -20,14 +20,8 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use crate::{
-    failure::Sql,
-    rows::get,
-    tx::{Param, Tx},
-};
-
 /// The first half of the locks; the other one is a hash of the node. "FrRn" in ASCII.
-const CLASS: i32 = 0x4672_526e;
+pub(crate) const CLASS: i32 = 0x4672_526e;
 
 /// A look that comes later after the one before than this part of the time that a node may be away does not count on it.
 const PAUSES: u32 = 3;
@@ -57,10 +51,10 @@ enum Seen {
 
 /// A node as a look finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found {
-    node: NodeId,
-    lease_until: i64,
-    is_there: bool,
+pub(crate) struct Found {
+    pub node: NodeId,
+    pub lease_until: i64,
+    pub is_there: bool,
 }
 
 impl Presence {
@@ -73,13 +67,18 @@ impl Presence {
     pub async fn hold(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
         let Some(own) = self.own.get() else { return Ok(false) };
         let sql = "SELECT pg_try_advisory_lock($1, hashtext($2::uuid::text))";
-        let params: [Param<'_>; 2] = [(&CLASS, Type::INT4), (own.as_uuid(), Type::UUID)];
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&CLASS, Type::INT4), (own.as_uuid(), Type::UUID)];
         let rows = client.query_typed(sql, &params).await?;
         rows.first().map_or(Ok(false), |row| row.try_get(0))
     }
 
+    /// Says which node this is: the first one that beats.
+    pub fn note_own(&self, own: NodeId) {
+        self.own.get_or_init(|| own);
+    }
+
     /// Takes in how all other nodes were found; answers which are gone.
-    fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
+    pub fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         let looked_at = others.looked_at.replace(now);
         let goes_on = looked_at.is_some_and(|at| now.duration_since(at) <= self.gone_after / PAUSES);
@@ -102,36 +101,6 @@ impl Presence {
             }
         }
         gone
-    }
-}
-
-impl Tx<'_> {
-    /// Looks which other nodes are there, and ends the leases of those that are gone; answers whether there were any.
-    pub async fn end_gone(&self, own: NodeId, now: i64) -> Sql<bool> {
-        self.presence.own.get_or_init(|| own);
-        let sql = "SELECT node, lease_until, NOT pg_try_advisory_xact_lock_shared($1, hashtext(node::text)) FROM nodes \
-                   WHERE report IS NOT NULL AND lease_until >= $2 AND node <> $3";
-        let params: [Param<'_>; 3] = [(&CLASS, Type::INT4), (&now, Type::INT8), (own.as_uuid(), Type::UUID)];
-        let rows = self.query(sql, &params).await?;
-        let found = rows.iter().map(|row| {
-            Ok(Found { node: NodeId::from_uuid(get(row, 0)?), lease_until: get(row, 1)?, is_there: get(row, 2)? })
-        });
-        let mut have_ended = false;
-        for gone in self.presence.note(&found.collect::<Sql<Vec<_>>>()?, Instant::now()) {
-            let sql = "WITH n AS (UPDATE nodes SET lease_until = $3 WHERE node = $1 AND lease_until = $2 RETURNING node), \
-                       l AS (UPDATE lead SET until = 0 FROM n WHERE lead.node = n.node) SELECT node FROM n";
-            let ended = now.saturating_sub(1);
-            let params = [
-                (gone.node.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
-                (&gone.lease_until, Type::INT8),
-                (&ended, Type::INT8),
-            ];
-            if self.run(sql, &params).await? > 0 {
-                tracing::warn!(node = %gone.node, "another node went away and does not come back: its leases are ended");
-                have_ended = true;
-            }
-        }
-        Ok(have_ended)
     }
 }
 

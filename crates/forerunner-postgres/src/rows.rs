@@ -12,8 +12,8 @@ use tokio_postgres::{Row, types::FromSqlOwned};
 use uuid::Uuid;
 
 use crate::{
-    damaged::Unread,
     failure::{Fault, Sql},
+    unread::Unread,
 };
 
 /// The columns that [`stored`] reads, for `tasks t` and `inputs i`; the output comes last.

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use crate::{
     attempts::with_attempt,
-    damaged::Unread,
     failure::{Fault, Sql},
     history::{End, FINISH},
     rows::{Stored, clean, get},
     tx::Tx,
+    unread::Unread,
 };
 
 /// Whether a settlement can be written along with others, without a look at what is there. A crash counts, and is rare.

@@ -33,11 +33,12 @@ use crate::{
     janitor::{Janitor, Retire, count_damaged},
     jobs::{Ask, Job},
     link,
+    node_state::NodeState,
     options::PostgresOptions,
     partitions,
     presence::Presence,
     schema,
-    writer::{Order, Shared, Writer},
+    writer::{Order, Writer},
 };
 
 /// Connections that operations are run on side by side, if a node may have so many.
@@ -109,15 +110,15 @@ impl PostgresStore {
             let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let shared = Shared { bell: rung, floors: Arc::default(), presence, damaged: counted };
-            let floors = Arc::clone(&shared.floors);
-            let damaged = Arc::clone(&shared.damaged);
+            let node = NodeState { bell: rung, floors: Arc::default(), presence, damaged: counted };
+            let floors = Arc::clone(&node.floors);
+            let damaged = Arc::clone(&node.damaged);
             let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen, damaged };
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
                 let order = Order { ended: ended.clone(), ends: (lane == BEGINS).then_some(ends) };
-                Writer::new(links.clone(), options, naming, jobs, shared.clone(), order).serve()
+                Writer::new(links.clone(), options, naming, jobs, node.clone(), order).serve()
             });
             tokio::select! {
                 _ = join_all(writers) => {}

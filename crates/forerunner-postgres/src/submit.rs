@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use crate::{
     affinity::Which,
-    damaged::Unread,
     failure::{Fault, Sql},
     floors::{from_floors, may_be_claimed},
-    history::earliest_end,
+    line::Rank,
     rows::{get, label_pair, labels_text, micros, stored, task_columns},
-    tx::{Rank, Tx},
+    tables::earliest_end,
+    tx::Tx,
+    unread::Unread,
 };
 
 /// A submission, and the place it gets.
@@ -204,7 +205,7 @@ impl Tx<'_> {
         let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
         for placed in batch.iter().filter(|placed| placed.claimable) {
             let Task { pool, priority, .. } = &placed.submission.task;
-            self.floors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
+            self.node.floors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
         }
         let params: [(&(dyn ToSql + Sync), Type); 25] = [
             (&c.id, Type::UUID_ARRAY),
@@ -311,7 +312,7 @@ impl Tx<'_> {
             (&self.database_time, Type::BOOL),
             (&starts, Type::INT8),
         ];
-        let floors = if among.is_some() { None } else { self.floors.of(&claim.pool) };
+        let floors = if among.is_some() { None } else { self.node.floors.of(&claim.pool) };
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
         params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
         let sql = match (&among, &floors) {
@@ -342,7 +343,7 @@ impl Tx<'_> {
 
     fn claimed(&self, row: &Row) -> Sql<Task> {
         let claimed = stored(row)?;
-        self.floors.take(&claimed.spot());
+        self.node.floors.take(&claimed.spot());
         let mut task = claimed.task;
         task.context_version = get::<i64>(row, 29)?.unsigned_abs();
         task.context_born = get::<i64>(row, 30)?.unsigned_abs();

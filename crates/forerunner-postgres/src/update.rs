@@ -6,8 +6,9 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::{
     failure::{Fault, Sql},
+    line::Rank,
     rows::{Spot, Stored, get},
-    tx::{Rank, Tx},
+    tx::Tx,
 };
 
 impl Tx<'_> {

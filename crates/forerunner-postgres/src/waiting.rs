@@ -1,6 +1,6 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
-use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
 use forerunner_store::{Cancelled, Mismatch, Swept, backend};
 use tokio_postgres::{
     Row,
@@ -9,8 +9,10 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
+    history::End,
+    line::Rank,
     rows::{Spot, context, get, optional_time, priority, state, time, unread},
-    tx::{Rank, Tx},
+    tx::Tx,
 };
 
 /// A waiting task that a sweep found.
@@ -43,6 +45,33 @@ impl Tx<'_> {
         (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
         let claimable = self.gained() - before + i64::from(was_claimable);
         Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
+    }
+
+    /// Ends a task that waits; answers whether it was claimable.
+    async fn end_waiting(
+        &self,
+        spot: &Spot,
+        context: Option<&ContextId>,
+        (from, to): (TaskState, TaskState),
+        error: &TaskError,
+        now: Timestamp,
+    ) -> Sql<bool> {
+        let before = match context {
+            Some(context) => {
+                self.lock_line(&spot.pool, context).await?;
+                self.head(&spot.pool, context).await?
+            }
+            None => None,
+        };
+        if context.is_none() && from == TaskState::Queued {
+            self.make_unready(spot).await?;
+        }
+        let error = Some(error);
+        self.end(&End { row: spot.row, from, epoch: None, to, at: now, error, output: None, crashes: None }).await?;
+        let Some(context) = context else { return Ok(from == TaskState::Queued) };
+        self.leave_line(spot, context).await?;
+        self.advance(&spot.pool, context, before.as_ref()).await?;
+        Ok(before.is_some_and(|before| before.row == spot.row))
     }
 
     /// Keeps the wish that a running task be stopped, for its node to hear of and for whoever would run it again.

@@ -1,28 +1,28 @@
 //! The tasks that run everything that waits in one transaction, again and again: one for each lane.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    sync::{Mutex, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 
 use deadpool_postgres::Pool;
 use forerunner_core::NodeId;
-use forerunner_store::{StoreError, backend::DamageCount};
+use forerunner_store::StoreError;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
-    bell::Bell,
-    damaged::Unread,
-    failure::{Fault, KIND, ends_connection, unavailable},
-    floors::Floors,
-    jobs::{Ask, Job, Outcome, Refused, statements},
-    link::{Link, Naming},
+    address::Naming,
+    failure::{Fault, KIND, unavailable},
+    jobs::{Ask, Job, Outcome, Refused},
+    link::Link,
+    node_state::NodeState,
     options::PostgresOptions,
-    presence::Presence,
     tx::{SLOW, Tx},
+    unit_of_work::{Failure, statements},
+    unread::Unread,
 };
 
 /// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
@@ -41,81 +41,12 @@ const MAX_RUNS: u32 = 10;
 /// The first and the longest pause between two attempts to connect; operations in between are refused at once.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How far a group came.
-enum Failure {
-    /// Nothing of it is stored.
-    Undone(Fault),
-    /// The same, and the connection is not to be used again.
-    Broken(Fault),
-    /// The connection broke, or was too slow, once the commit was sent: it may be stored.
-    Unknown(Fault),
-    /// There was no connection.
-    NotBegun(StoreError),
-}
-
-impl Failure {
-    /// What a fault of a statement means when the commit was sent behind it, or is part of it.
-    ///
-    /// If the server itself said no, it did not commit. Where a session is `ones_own`, it says in order what it does, so the last it
-    /// says is said before the commit as well; a pooler that lost its server knows nothing of what that did.
-    fn of_statement(fault: Fault, ones_own: bool) -> Self {
-        match &fault {
-            Fault::Engine(error) if error.code().is_some() && (ones_own || !ends_connection(error)) => {
-                Self::Undone(fault)
-            }
-            _ => Self::Unknown(fault),
-        }
-    }
-
-    /// What a fault of the commit means. The last that a server says before it ends a session may come after it has committed: when
-    /// it logs how long that took.
-    fn of_commit(fault: Fault) -> Self {
-        Self::of_statement(fault, false)
-    }
-
-    fn explain(&self) -> StoreError {
-        match self {
-            Self::Undone(fault) | Self::Broken(fault) => fault.explain(),
-            Self::NotBegun(error) => error.clone(),
-            Self::Unknown(fault) => StoreError::OutcomeUnknown { store: KIND, reason: fault.reason() },
-        }
-    }
-
-    /// Whether the database said nothing for as long as it may.
-    const fn is_silence(&self) -> bool {
-        matches!(self, Self::Undone(fault) | Self::Broken(fault) | Self::Unknown(fault) if matches!(fault, Fault::Slow(_)))
-    }
-
-    /// Whether the connection broke before anything was stored, so that the same can be done over another one.
-    fn is_broken_off(&self) -> bool {
-        match self {
-            Self::NotBegun(_) => true,
-            Self::Undone(fault) | Self::Broken(fault) => fault.ends_connection() && !self.is_silence(),
-            Self::Unknown(_) => false,
-        }
-    }
-
-    /// Whether the connection may be used again.
-    fn leaves_connection(&self) -> bool {
-        matches!(self, Self::Undone(fault) if !fault.ends_connection())
-    }
-}
-
 /// What keeps a lane behind another one.
 pub(crate) struct Order<'a> {
     /// How many operations that begin tasks are over.
     pub ended: watch::Receiver<u64>,
     /// Where that is counted, if this is their lane.
     pub ends: Option<&'a watch::Sender<u64>>,
-}
-
-/// What the lanes of a node know together.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub bell: Arc<Bell>,
-    pub floors: Arc<Floors>,
-    pub presence: Arc<Presence>,
-    pub damaged: Arc<DamageCount>,
 }
 
 /// A lane: what runs one part of the operations, over a connection of its own.
@@ -125,7 +56,7 @@ pub(crate) struct Writer<'a> {
     options: PostgresOptions,
     naming: Naming,
     jobs: UnboundedReceiver<Job>,
-    shared: Shared,
+    node: NodeState,
     link: Option<Link>,
     /// When a connection may be tried again, how long the pause is, and why the last attempt failed.
     broken: Option<(Instant, Duration, StoreError)>,
@@ -139,10 +70,10 @@ impl<'a> Writer<'a> {
         options: PostgresOptions,
         naming: Naming,
         jobs: UnboundedReceiver<Job>,
-        shared: Shared,
+        node: NodeState,
         order: Order<'a>,
     ) -> Self {
-        Self { order, pool, options, naming, jobs, shared, link: None, broken: None, renewed: None }
+        Self { order, pool, options, naming, jobs, node, link: None, broken: None, renewed: None }
     }
 
     /// Runs until nobody can ask any more and all that was asked is answered.
@@ -260,8 +191,8 @@ impl<'a> Writer<'a> {
             Ok(outcomes) => {
                 let found = outcomes.into_iter().find_map(Outcome::set_aside);
                 let (found, there) = found.unwrap_or_default();
-                self.shared.damaged.note_found(&found);
-                self.shared.damaged.note_there(there);
+                self.node.damaged.note_found(&found);
+                self.node.damaged.note_there(there);
                 !found.is_empty()
             }
             Err(failure) => {
@@ -379,9 +310,7 @@ impl<'a> Writer<'a> {
             opening: Mutex::new(statements.is_none().then(|| begin.clone())),
             is_short: statements.is_some(),
             is_renewed,
-            bell: &self.shared.bell,
-            floors: &self.shared.floors,
-            presence: &self.shared.presence,
+            node: &self.node,
             gained: AtomicI64::new(0),
             hints: Mutex::default(),
             unread: Mutex::default(),
@@ -394,7 +323,7 @@ impl<'a> Writer<'a> {
         };
         match done {
             Ok(outcomes) => {
-                self.shared.bell.tell(std::mem::take(&mut *tx.hints()));
+                self.node.bell.tell(std::mem::take(&mut *tx.hints()));
                 if let Some(node) = claimer.filter(|_| !is_renewed) {
                     self.renewed = Some((node, Instant::now()));
                 }
@@ -459,50 +388,5 @@ fn close(outcome: &mut Result<Outcome, StoreError>, rest: Result<Outcome, StoreE
             let reason = format!("a part of the operation is stored, the other is not: {error}");
             *outcome = Err(StoreError::OutcomeUnknown { store: KIND, reason });
         }
-    }
-}
-
-impl Tx<'_> {
-    /// Runs one statement without any other. It is committed when it is answered.
-    async fn run_alone(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
-        let answered = self.patiently(self.run_all(asks)).await.map_err(Failure::Unknown)?;
-        answered.map_err(|fault| Failure::of_statement(fault, true))
-    }
-
-    /// Sends a transaction with its commit, and waits for all answers.
-    async fn run_at_once(&self, begin: &str, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
-        // Polled in this order, and each sends what it has when it is polled first.
-        let all = async { tokio::join!(self.send(begin), self.run_all(asks), self.send("COMMIT")) };
-        let (begun, outcomes, committed) = self.patiently(all).await.map_err(Failure::Unknown)?;
-        if let Err(error) = begun {
-            // If that was the last the server said, nothing was done. Else what was sent behind it was.
-            let nothing = error.code().is_some() && ends_connection(&error) && self.link.has_session;
-            let fault = Fault::Engine(error);
-            return Err(if nothing { Failure::NotBegun(fault.explain()) } else { Failure::Unknown(fault) });
-        }
-        let outcomes = outcomes.map_err(|fault| Failure::of_statement(fault, self.link.has_session))?;
-        committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))?;
-        Ok(outcomes)
-    }
-
-    /// Runs a transaction in which one thing may follow from another.
-    async fn run_stepwise(&self, asks: &[&Ask]) -> Result<Vec<Outcome>, Failure> {
-        let outcomes = match self.patiently(self.run_all(asks)).await.and_then(|answered| answered) {
-            Ok(outcomes) => outcomes,
-            Err(Fault::NotBegun(why)) => return Err(Failure::NotBegun(unavailable(why))),
-            Err(fault @ Fault::Slow(_)) => return Err(Failure::Undone(fault)),
-            Err(fault @ Fault::Astray(_)) => return Err(Failure::Unknown(fault)),
-            Err(fault) => {
-                let undone = self.patiently(self.send("ROLLBACK")).await;
-                return Err(if matches!(undone, Ok(Ok(()))) { Failure::Undone(fault) } else { Failure::Broken(fault) });
-            }
-        };
-        if self.take_opening().is_some() {
-            // Nothing was asked of the database.
-            return Ok(outcomes);
-        }
-        let committed = self.patiently(self.send("COMMIT")).await.map_err(Failure::Unknown)?;
-        committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))?;
-        Ok(outcomes)
     }
 }
