@@ -17,6 +17,7 @@ use tokio_postgres::{
 };
 
 use crate::{
+    batch::Member,
     failure::{Fault, Sql},
     rows::{Stored, clean, get, optional_time, state, time},
     tables::{OUTPUT, PROGRESS, earliest_end},
@@ -108,9 +109,23 @@ impl Rows {
     }
 }
 
+impl Member for Said {
+    type Answer = ();
+
+    async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<()>>> {
+        tx.say(members).await?;
+        Ok(vec![Some(()); members.len()])
+    }
+
+    /// It is left out.
+    fn refuse(&mut self, _: &str, _: bool) -> Option<()> {
+        Some(())
+    }
+}
+
 impl Tx<'_> {
     /// Keeps what agents said under leases that they still hold.
-    pub async fn say(&self, said: &[Said]) -> Sql<()> {
+    async fn say(&self, said: &[&Said]) -> Sql<()> {
         let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
                    AS s (id, epoch, seq, at, kind, text, forget) \

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use forerunner_core::{LeaseEpoch, Next, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{ErrorKind, LeaseEpoch, Next, TaskError, TaskId, TaskState, Timestamp};
 use forerunner_store::{
     LeaseLost, Rescue, Rescued, Settled, Settlement,
     backend::{self, Damage},
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     attempts::with_attempt,
+    batch::Member,
     failure::{Fault, Sql},
     history::{End, FINISH},
     rows::{Stored, clean, get},
@@ -27,9 +28,28 @@ pub(crate) fn is_plain_end(settlement: &Settlement) -> bool {
     settlement.context.is_none() && settlement.context_cost.is_none() && !is_crash
 }
 
+impl Member for Settlement {
+    type Answer = Result<Settled, LeaseLost>;
+
+    async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<Self::Answer>>> {
+        tx.settle(members).await
+    }
+
+    /// The attempt ends with an error in place of its result.
+    fn refuse(&mut self, reason: &str, is_over_limit: bool) -> Option<Self::Answer> {
+        let kind = if is_over_limit { ErrorKind::TooLarge } else { ErrorKind::AgentError };
+        // In characters that every database has.
+        let reason: String = reason.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
+        let error = Some(TaskError::new(kind, format!("the database refuses the result of the attempt: {reason}")));
+        self.next = Next::Finish { state: TaskState::Failed, output: None, error };
+        (self.context, self.context_cost) = (None, None);
+        None
+    }
+}
+
 impl Tx<'_> {
     /// Ends attempts. If the transaction is short, what is not ended by one statement for all is left open.
-    pub async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Option<Result<Settled, LeaseLost>>>> {
+    async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Option<Result<Settled, LeaseLost>>>> {
         let mut ids = HashSet::with_capacity(batch.len());
         let is_distinct = batch.iter().all(|settlement| ids.insert(settlement.task));
         let done = if is_distinct { self.finish_plain(batch).await? } else { HashSet::new() };

@@ -28,23 +28,22 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     address::Address,
+    batch::{Batch, ReplyReceiver},
     bell::Bell,
-    failure::{KIND, closed, reason, unavailable},
+    class::{Class, Lane},
+    failure::{KIND, Sql, closed, reason, unavailable},
     janitor::{Janitor, Retire, count_damaged},
-    jobs::{Ask, Job},
     link,
     node_state::NodeState,
     options::PostgresOptions,
     partitions,
     presence::Presence,
+    request::{Job, Request},
     schema,
+    tx::Tx,
     writer::{Order, Writer},
 };
 
-/// Connections that operations are run on side by side, if a node may have so many.
-const LANES: usize = 3;
-/// The one that begins tasks.
-const BEGINS: usize = 1;
 /// Most operations that may wait.
 const MAX_WAITING: usize = 16_384;
 
@@ -68,7 +67,7 @@ pub struct PostgresStore {
 /// The ways to the lanes.
 struct Lanes {
     senders: Vec<mpsc::UnboundedSender<Job>>,
-    /// Operations sent to the lane that begins tasks.
+    /// Requests sent to the lane that begins tasks.
     begun: u64,
 }
 
@@ -87,7 +86,7 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::parse(url, &options)?;
-        let lanes = options.connections.saturating_sub(1).clamp(1, LANES);
+        let lanes = options.connections.saturating_sub(1).clamp(1, Lane::ALL.len());
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
@@ -98,7 +97,8 @@ impl PostgresStore {
         let (seen, upkeep) = watch::channel(None);
         let damaged = Arc::<DamageCount>::default();
         let counted = Arc::clone(&damaged);
-        let serve = async move {
+        // Made on the thread that it runs on: what requests do there need not be sent.
+        let serve = async move || {
             let pools = prepare(&address, &options, &counted)
                 .await
                 .and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
@@ -117,7 +117,7 @@ impl PostgresStore {
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
-                let order = Order { ended: ended.clone(), ends: (lane == BEGINS).then_some(ends) };
+                let order = Order { ended: ended.clone(), ends: (lane == Lane::Begins as usize).then_some(ends) };
                 Writer::new(links.clone(), options, naming, jobs, node.clone(), order).serve()
             });
             tokio::select! {
@@ -130,7 +130,7 @@ impl PostgresStore {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| unavailable(error.to_string()))?;
         let thread = std::thread::Builder::new().name("store-postgres".to_owned());
-        let thread = thread.spawn(move || runtime.block_on(serve)).map_err(|error| unavailable(error.to_string()))?;
+        let thread = thread.spawn(move || runtime.block_on(serve())).map_err(|error| unavailable(error.to_string()))?;
         outcome.recv().unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")))?;
         Ok(Self {
             lanes: Mutex::new(Some(Lanes { senders, begun: 0 })),
@@ -144,33 +144,43 @@ impl PostgresStore {
         })
     }
 
-    fn ask<T: Send + 'static>(&self, ask: Ask) -> StoreFuture<T> {
-        let (reply, answer) = oneshot::channel();
-        if let Err(error) = self.send(Job { ask, after: 0, reply }) {
+    /// Asks what a function of the transaction answers. It may be run several times, until its answer is committed.
+    fn call<T: Send + 'static>(
+        &self,
+        class: Class,
+        ask: impl AsyncFn(&Tx<'_>) -> Sql<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let (request, answer) = Request::call(class, ask);
+        self.ask(request, answer)
+    }
+
+    fn ask<T: Send + 'static>(&self, request: Request, answer: ReplyReceiver<T>) -> StoreFuture<T> {
+        if let Err(error) = self.send(request) {
             return Box::pin(std::future::ready(Err(error)));
         }
         let waiting = Waiting(Arc::clone(&self.waiting));
         Box::pin(async move {
             let answer = answer.await.unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")));
             drop(waiting);
-            answer?.downcast().map(|answer| *answer).map_err(|_| unavailable("the answer is of another kind"))
+            answer
         })
     }
 
-    fn send(&self, mut job: Job) -> Result<(), StoreError> {
+    fn send(&self, request: Request) -> Result<(), StoreError> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Lanes { senders, begun }) = lanes.as_mut() else { return Err(closed()) };
-        let lane = if job.ask.lane() < senders.len() { job.ask.lane() } else { 0 };
+        let lane = Some(request.lane() as usize).filter(|lane| *lane < senders.len()).unwrap_or(0);
         if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             return Err(unavailable(format!("{MAX_WAITING} operations wait for the database")));
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if lane == BEGINS {
+        let mut after = 0;
+        if lane == Lane::Begins as usize {
             *begun += 1;
-        } else if job.ask.follows() {
-            job.after = *begun;
+        } else if request.follows() {
+            after = *begun;
         }
-        senders[lane].send(job).map_err(|_| unavailable("the thread of the store stopped"))
+        senders[lane].send(Job { request, after }).map_err(|_| unavailable("the thread of the store stopped"))
     }
 }
 
@@ -210,135 +220,137 @@ impl Store for PostgresStore {
     }
 
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
-        self.ask(Ask::Enqueue(batch))
+        let (batch, answer) = Batch::new(batch);
+        self.ask(Request::Enqueue(batch), answer)
     }
 
     fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
-        self.ask(Ask::Keyed(pool, key))
+        self.call(Class::WRITE, async move |tx| tx.keyed(&pool, &key).await)
     }
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
-        self.ask(Ask::Claim(claim))
+        self.call(Class::claim(claim.node), async move |tx| tx.claim(&claim).await)
     }
 
     fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
-        self.ask(Ask::Look(look))
+        self.call(Class::READ.walking(), async move |tx| tx.look(&look).await)
     }
 
     fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
-        self.ask(Ask::Take(claim, tasks))
+        self.call(Class::WRITE.forgettable().walking(), async move |tx| tx.take(&claim, &tasks).await)
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
-        self.ask(Ask::Settle(batch))
+        let (batch, answer) = Batch::new(batch);
+        self.ask(Request::Settle(batch), answer)
     }
 
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
-        drop(self.ask::<()>(Ask::Assign(assignments)));
+        drop(self.call(Class::ASSIGN, async move |tx| tx.assign(&assignments).await));
     }
 
     fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
-        self.ask(Ask::Cancel(task, now))
+        self.call(Class::WRITE, async move |tx| tx.cancel(task, now).await)
     }
 
     fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
-        self.ask(Ask::Redrive(task, now))
+        self.call(Class::WRITE, async move |tx| tx.redrive(task, now).await)
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
-        self.ask(Ask::Update(task, change, now))
+        self.call(Class::WRITE, async move |tx| tx.update(task, change, now).await)
     }
 
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
-        self.ask(Ask::Sweep(pool, now))
+        self.call(Class::CLOCK, async move |tx| tx.sweep(&pool, now).await)
     }
 
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
-        self.ask(Ask::Renew(node, until))
+        self.call(Class::CLOCK.forgettable(), async move |tx| tx.heartbeat(node, until).await)
     }
 
     fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
-        self.ask(Ask::Beat(Box::new(beat)))
+        self.call(Class::CLOCK, async move |tx| tx.take_beat(&beat).await)
     }
 
     fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        self.ask(Ask::Leases(node, pool))
+        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.leases(node, &pool).await.map(Some))
     }
 
     fn leave(&self, node: NodeId) -> StoreFuture<()> {
-        self.ask(Ask::Leave(node))
+        self.call(Class::CLOCK, async move |tx| tx.forget_node(node).await)
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
-        self.ask(Ask::Rescue(rescue))
+        self.call(Class::WRITE.walking(), async move |tx| tx.rescue(&rescue).await)
     }
 
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
-        self.ask(Ask::Task(task))
+        self.call(Class::READ, async move |tx| tx.task(task).await)
     }
 
     fn tasks_of(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
-        self.ask(Ask::TasksOf(tasks))
+        self.call(Class::READ, async move |tx| tx.tasks_of(&tasks).await)
     }
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
-        self.ask(Ask::Tasks(filter))
+        self.call(Class::READ, async move |tx| tx.tasks(&filter).await)
     }
 
     fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
-        self.ask(Ask::Select(filter))
+        self.call(Class::CLOCK.reading().long(), async move |tx| tx.select(&filter).await)
     }
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
-        self.ask(Ask::Bulk(action, tasks, now))
+        self.call(Class::WRITE, async move |tx| tx.bulk(action, &tasks, now).await)
     }
 
     fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
-        self.ask(Ask::Attempts(task))
+        self.call(Class::READ, async move |tx| tx.attempts(task).await)
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
-        self.ask(Ask::Counts(pool))
+        self.call(Class::CLOCK.reading().long(), async move |tx| tx.counts(&pool).await)
     }
 
     fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
-        self.ask(Ask::Backlog(pool))
+        self.call(Class::READ.walking(), async move |tx| tx.backlog(&pool).await)
     }
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
-        self.ask(Ask::PoolsWithTasks)
+        self.call(Class::CLOCK.reading().walking(), async move |tx| tx.pools_with_tasks().await)
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
-        self.ask(Ask::Context(read))
+        self.call(Class::READ, async move |tx| tx.context(&read).await)
     }
 
     fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
-        self.ask(Ask::Contexts(filter))
+        self.call(Class::READ, async move |tx| tx.contexts(&filter).await)
     }
 
     fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
-        self.ask(Ask::Rebase(Box::new(base)))
+        self.call(Class::WRITE, async move |tx| tx.rebase(&base).await)
     }
 
     fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
-        self.ask(Ask::ExpireContexts(before, limit))
+        self.call(Class::CLOCK, async move |tx| tx.expire_contexts(before, limit).await)
     }
 
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
-        self.ask(Ask::DeleteContext(pool, context))
+        self.call(Class::WRITE, async move |tx| tx.delete_context(&pool, &context).await)
     }
 
     fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
-        self.ask(Ask::PutNote(key, text))
+        self.call(Class::WRITE, async move |tx| tx.put_note(&key, text.as_deref()).await)
     }
 
     fn note(&self, key: String) -> StoreFuture<Option<String>> {
-        self.ask(Ask::Note(key))
+        self.call(Class::READ, async move |tx| tx.note(&key).await)
     }
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
-        self.ask(Ask::Purge(before, limit))
+        self.call(Class::CLOCK, async move |tx| tx.purge(before, limit).await)
     }
 
     fn retire(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<Retired>> {
@@ -358,11 +370,11 @@ impl Store for PostgresStore {
     }
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        self.ask(Ask::Time)
+        self.call(Class::CLOCK.reading(), async move |tx| tx.time().await)
     }
 
     fn check(&self) -> StoreFuture<()> {
-        self.ask(Ask::Check)
+        self.call(Class::CLOCK, async move |tx| tx.beat().await)
     }
 
     fn keeps_events(&self) -> bool {
@@ -370,15 +382,17 @@ impl Store for PostgresStore {
     }
 
     fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
-        self.ask(Ask::Say(said))
+        let (batch, answer) = Batch::new(said);
+        let stored = self.ask(Request::Say(batch), answer);
+        Box::pin(async move { stored.await.map(drop) })
     }
 
     fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
-        self.ask(Ask::Events(task, after, limit))
+        self.call(Class::READ, async move |tx| tx.events(task, after, limit).await)
     }
 
     fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
-        self.ask(Ask::ForgetEvents(before, limit))
+        self.call(Class::CLOCK, async move |tx| tx.forget_events(before, limit).await)
     }
 
     fn tell(&self, hints: Hints) {

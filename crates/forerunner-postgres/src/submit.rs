@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     affinity::Which,
+    batch::Member,
     failure::{Fault, Sql},
     floors::{from_floors, may_be_claimed},
     line::Rank,
@@ -137,7 +138,7 @@ SELECT id FROM t";
 
 impl Tx<'_> {
     /// Accepts tasks: those with neither key nor context many at a time, any other after a look at what is there.
-    pub async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
+    async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
         let mut answers = Vec::with_capacity(batch.len());
         for run in batch.chunk_by(|a, b| is_plain(a) && is_plain(b)) {
             // What is sent along with its commit is plain and distinct.
@@ -389,6 +390,18 @@ impl Tx<'_> {
             (&times, Type::INT8_ARRAY),
         ];
         self.run(sql, &params).await.map(drop)
+    }
+}
+
+impl Member for Submission {
+    type Answer = Result<Enqueued, Refusal>;
+
+    async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<Self::Answer>>> {
+        tx.enqueue(members).await
+    }
+
+    fn refuse(&mut self, reason: &str, _: bool) -> Option<Self::Answer> {
+        Some(Err(Refusal::Unstorable { reason: reason.to_owned() }))
     }
 }
 

@@ -16,10 +16,10 @@ use tokio::{
 use crate::{
     address::Naming,
     failure::{Fault, KIND, unavailable},
-    jobs::{Ask, Job, Outcome, Refused},
     link::Link,
     node_state::NodeState,
     options::PostgresOptions,
+    request::{Job, Request, SetAside},
     tx::{SLOW, Tx},
     unit_of_work::{Failure, statements},
     unread::Unread,
@@ -43,13 +43,13 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// What keeps a lane behind another one.
 pub(crate) struct Order<'a> {
-    /// How many operations that begin tasks are over.
+    /// How many requests that begin tasks are over.
     pub ended: watch::Receiver<u64>,
     /// Where that is counted, if this is their lane.
     pub ends: Option<&'a watch::Sender<u64>>,
 }
 
-/// A lane: what runs one part of the operations, over a connection of its own.
+/// A lane: what runs one part of the requests, over a connection of its own.
 pub(crate) struct Writer<'a> {
     order: Order<'a>,
     pool: Pool,
@@ -80,17 +80,17 @@ impl<'a> Writer<'a> {
     pub async fn serve(mut self) {
         let mut next = None;
         while let Some(first) = if next.is_some() { next.take() } else { self.jobs.recv().await } {
-            let mut weight = first.ask.weight();
+            let mut weight = first.request.weight();
             let mut group = vec![first];
             while weight < MAX_GROUP
-                && !group[0].ask.is_long()
+                && !group[0].request.class().is_long
                 && let Ok(job) = self.jobs.try_recv()
             {
-                if job.ask.is_long() {
+                if job.request.class().is_long {
                     next = Some(job);
                     break;
                 }
-                weight += job.ask.weight();
+                weight += job.request.weight();
                 group.push(job);
             }
             let after = group.iter().map(|job| job.after).max().unwrap_or(0);
@@ -105,47 +105,58 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn run(&mut self, group: Vec<Job>) {
-        let asks: Vec<&Ask> = group.iter().map(|job| &job.ask).collect();
-        let mut outcomes = self.outcomes(&asks, true).await;
-        let open = outcomes.iter().zip(&asks).enumerate();
-        let open = open.filter_map(|(place, (outcome, ask))| Some((place, outcome.as_ref().ok()?.open(ask)?)));
-        let (places, rest): (Vec<_>, Vec<_>) = open.unzip();
-        if !rest.is_empty() {
-            let answers = self.outcomes(&rest.iter().collect::<Vec<_>>(), false).await;
-            for (place, rest) in places.into_iter().zip(answers) {
-                close(&mut outcomes[place], rest);
+    async fn run(&mut self, mut group: Vec<Job>) {
+        let mut requests: Vec<&mut Request> = group.iter_mut().map(|job| &mut job.request).collect();
+        let mut outcomes = self.outcomes(&mut requests, true).await;
+        let mut open = Vec::new();
+        for (request, outcome) in requests.into_iter().zip(&mut outcomes) {
+            let Some(batch) = request.batch().filter(|_| outcome.is_ok()) else { continue };
+            let left = batch.open().len();
+            if left > 0 {
+                let is_whole = left == batch.len();
+                open.push((request, outcome, is_whole));
+            }
+        }
+        if !open.is_empty() {
+            let mut requests: Vec<&mut Request> = open.iter_mut().map(|(request, ..)| &mut **request).collect();
+            let rest = self.outcomes(&mut requests, false).await;
+            for ((_, outcome, is_whole), rest) in open.into_iter().zip(rest) {
+                *outcome = rest.map_err(|error| if is_whole { error } else { half_done(&error) });
             }
         }
         for (job, outcome) in group.into_iter().zip(outcomes) {
-            // Nobody may be waiting: a dropped future does not undo its operation.
-            drop(job.reply.send(outcome.map(Outcome::answer)));
+            job.request.reply(outcome);
         }
     }
 
-    /// What operations come to. Unless they `may_be_short`, nothing of it is open.
-    async fn outcomes(&mut self, asks: &[&Ask], may_be_short: bool) -> Vec<Result<Outcome, StoreError>> {
-        match self.attempt(asks, may_be_short).await {
-            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+    /// Runs requests; answers what became of each. Unless they `may_be_short`, nothing of it is open.
+    async fn outcomes(&mut self, requests: &mut [&mut Request], may_be_short: bool) -> Vec<Result<(), StoreError>> {
+        match self.attempt(requests, may_be_short).await {
+            Ok(()) => requests.iter().map(|_| Ok(())).collect(),
             // One of them spoils it for all, so each gets a transaction of its own.
             Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
-                self.apart(asks, may_be_short, &fault).await
+                self.apart(requests, may_be_short, &fault).await
             }
-            Err(failure) => asks.iter().map(|_| Err(failure.explain())).collect(),
+            Err(failure) => requests.iter().map(|_| Err(failure.explain())).collect(),
         }
     }
 
-    /// What operations come to that were refused together: each alone, and each member of a batch alone.
-    async fn apart(&mut self, asks: &[&Ask], may_be_short: bool, fault: &Fault) -> Vec<Result<Outcome, StoreError>> {
-        if let [ask] = asks {
-            return vec![self.members_apart(ask, fault).await];
+    /// Runs requests that were refused together: each alone, and each member of a batch alone.
+    async fn apart(
+        &mut self,
+        requests: &mut [&mut Request],
+        may_be_short: bool,
+        fault: &Fault,
+    ) -> Vec<Result<(), StoreError>> {
+        if let [request] = requests {
+            return vec![self.members_apart(request, fault).await];
         }
-        let mut outcomes = Vec::with_capacity(asks.len());
-        for ask in asks {
-            outcomes.push(match self.attempt(&[*ask], may_be_short).await {
-                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer")),
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(match self.attempt(&mut [&mut **request], may_be_short).await {
+                Ok(()) => Ok(()),
                 Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
-                    self.members_apart(ask, &fault).await
+                    self.members_apart(request, &fault).await
                 }
                 Err(failure) => Err(failure.explain()),
             });
@@ -153,68 +164,66 @@ impl<'a> Writer<'a> {
         outcomes
     }
 
-    /// What one operation comes to that the database refuses as a whole.
-    async fn members_apart(&mut self, ask: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
+    /// Runs one request that the database refuses as a whole, member by member.
+    async fn members_apart(&mut self, request: &mut Request, fault: &Fault) -> Result<(), StoreError> {
         // Others that changed the same tasks are no reason to do so one by one.
-        let Some(members) = ask.members().filter(|_| fault.refusal().is_some()) else { return Err(fault.explain()) };
+        let members = request.batch().filter(|_| fault.refusal().is_some()).map(|batch| batch.open());
+        let Some(members) = members else { return Err(fault.explain()) };
         let is_one = members.len() == 1;
-        let mut outcomes = Vec::with_capacity(members.len());
-        for member in &members {
-            let failed = if is_one { Err(None) } else { self.attempt(&[member], false).await.map_err(Some) };
-            outcomes.push(match failed {
-                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer"))?,
-                Err(Some(Failure::Undone(fault) | Failure::Broken(fault))) => self.refused(member, &fault).await?,
+        for member in members {
+            if let Some(batch) = request.batch() {
+                batch.pick(member);
+            }
+            let failed = if is_one { Err(None) } else { self.attempt(&mut [&mut *request], false).await.map_err(Some) };
+            match failed {
+                Ok(()) => {}
+                Err(Some(Failure::Undone(fault) | Failure::Broken(fault))) => {
+                    self.refuse(request, member, &fault).await?
+                }
                 Err(Some(failure)) => return Err(failure.explain()),
-                Err(None) => self.refused(member, fault).await?,
-            });
+                Err(None) => self.refuse(request, member, fault).await?,
+            }
         }
-        Ok(Outcome::joined(outcomes))
+        Ok(())
     }
 
-    /// What one member comes to whose values the database refuses: an attempt ends with an error in place of its result.
-    async fn refused(&mut self, member: &Ask, fault: &Fault) -> Result<Outcome, StoreError> {
+    /// Takes in that the database refuses the values of one member: an attempt ends with an error in place of its result.
+    async fn refuse(&mut self, request: &mut Request, member: usize, fault: &Fault) -> Result<(), StoreError> {
         let Some(reason) = fault.refusal() else { return Err(fault.explain()) };
         tracing::error!(reason, "the database refuses one member of a group; the others are stored");
-        match member.refused(&reason, fault.is_over_limit()) {
-            Refused::Answer(outcome) => Ok(outcome),
-            Refused::Instead(ask) => match self.attempt(&[&ask], false).await {
-                Ok(mut one) => one.pop().ok_or_else(|| unavailable("no answer")),
-                Err(failure) => Err(failure.explain()),
-            },
+        let is_done = request.batch().is_none_or(|batch| batch.refuse(member, &reason, fault.is_over_limit()));
+        if is_done {
+            return Ok(());
         }
+        self.attempt(&mut [request], false).await.map_err(|failure| failure.explain())
     }
 
     /// Sets aside what could not be read, in a transaction of its own; answers whether there was anything.
     async fn set_aside(&mut self, unread: Vec<Unread>) -> bool {
-        let ask = Ask::SetAside(unread);
-        match Box::pin(self.attempt(&[&ask], false)).await {
-            Ok(outcomes) => {
-                let found = outcomes.into_iter().find_map(Outcome::set_aside);
-                let (found, there) = found.unwrap_or_default();
-                self.node.damaged.note_found(&found);
-                self.node.damaged.note_there(there);
-                !found.is_empty()
-            }
-            Err(failure) => {
-                let error = failure.explain();
-                tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
-                false
-            }
+        let mut request = Request::SetAside(SetAside { unread, done: Default::default() });
+        if let Err(failure) = Box::pin(self.attempt(&mut [&mut request], false)).await {
+            let error = failure.explain();
+            tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
+            return false;
         }
+        let Request::SetAside(SetAside { done: (found, there), .. }) = request else { return false };
+        self.node.damaged.note_found(&found);
+        self.node.damaged.note_there(there);
+        !found.is_empty()
     }
 
     /// Runs a group until it is stored or fails for a reason of its own.
-    async fn attempt(&mut self, asks: &[&Ask], may_be_short: bool) -> Result<Vec<Outcome>, Failure> {
+    async fn attempt(&mut self, requests: &mut [&mut Request], may_be_short: bool) -> Result<(), Failure> {
         let mut runs = 0;
         // One limit for a connection and the first answer over it, also if a second one has to be made.
         let mut begin_by = Instant::now() + self.options.call_timeout;
         loop {
             runs += 1;
             let link = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
-            match self.transact(link, asks, begin_by, may_be_short).await {
+            match self.transact(link, requests, begin_by, may_be_short).await {
                 // Run again without it in the way.
                 Err(Failure::Undone(Fault::Damaged(unread)) | Failure::Broken(Fault::Damaged(unread)))
-                    if !is_setting_aside(asks) =>
+                    if !matches!(requests, [Request::SetAside(_)]) =>
                 {
                     let fault = Fault::Damaged(unread.clone());
                     if !self.set_aside(vec![*unread]).await {
@@ -222,11 +231,12 @@ impl<'a> Writer<'a> {
                     }
                     begin_by = Instant::now() + self.options.call_timeout;
                 }
-                Ok((outcomes, unread)) => {
+                Ok(unread) => {
+                    requests.iter_mut().filter_map(|request| request.batch()).for_each(|batch| batch.keep());
                     if !unread.is_empty() {
                         self.set_aside(unread).await;
                     }
-                    return Ok(outcomes);
+                    return Ok(());
                 }
                 Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_transient() && runs < MAX_RUNS => {
                     tokio::time::sleep(Duration::from_millis(u64::from(runs))).await;
@@ -289,18 +299,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Runs a group in one transaction. A connection in doubt is dropped, which ends its transaction as well.
+    /// Runs a group in one transaction; answers what of it could not be read. A connection in doubt is dropped, which ends its transaction as well.
     async fn transact(
         &mut self,
         link: Link,
-        asks: &[&Ask],
+        requests: &mut [&mut Request],
         begin_by: Instant,
         may_be_short: bool,
-    ) -> Result<(Vec<Outcome>, Vec<Unread>), Failure> {
-        let may_forget = self.options.database_time && asks.iter().all(|ask| ask.is_forgettable());
-        let statements = if may_be_short && !link.has_rested() { statements(asks) } else { None };
-        let begin = self.begin(&link, asks, may_forget);
-        let claimer = asks.iter().find_map(|ask| if let Ask::Claim(claim) = ask { Some(claim.node) } else { None });
+    ) -> Result<Vec<Unread>, Failure> {
+        let may_forget = self.options.database_time && requests.iter().all(|request| request.class().is_forgettable);
+        let statements = if may_be_short && !link.has_rested() { statements(requests) } else { None };
+        let begin = self.begin(&link, requests, may_forget);
+        let claimer = requests.iter().find_map(|request| request.class().claims_for);
         let is_renewed = self.options.database_time
             && self.renewed.is_some_and(|(node, at)| Some(node) == claimer && at.elapsed() < RENEWED);
         let tx = Tx {
@@ -317,12 +327,12 @@ impl<'a> Writer<'a> {
         };
         let done = match statements {
             // One statement is a transaction by itself, if the session has the limits.
-            Some(1) if link.has_session && !may_forget => tx.run_alone(asks).await,
-            Some(_) => tx.run_at_once(&begin, asks).await,
-            None => tx.run_stepwise(asks).await,
+            Some(1) if link.has_session && !may_forget => tx.run_alone(requests).await,
+            Some(_) => tx.run_at_once(&begin, requests).await,
+            None => tx.run_stepwise(requests).await,
         };
         match done {
-            Ok(outcomes) => {
+            Ok(()) => {
                 self.node.bell.tell(std::mem::take(&mut *tx.hints()));
                 if let Some(node) = claimer.filter(|_| !is_renewed) {
                     self.renewed = Some((node, Instant::now()));
@@ -330,7 +340,7 @@ impl<'a> Writer<'a> {
                 link.note_heard();
                 let unread = tx.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
                 self.link = Some(link);
-                Ok((outcomes, unread))
+                Ok(unread)
             }
             Err(failure) => {
                 let is_about_names = matches!(&failure, Failure::Undone(fault) if fault.is_about_names());
@@ -346,7 +356,9 @@ impl<'a> Writer<'a> {
                     false => link.discard(),
                 }
                 Err(match failure {
-                    Failure::Unknown(fault) if asks.iter().all(|ask| ask.only_reads()) => Failure::Broken(fault),
+                    Failure::Unknown(fault) if requests.iter().all(|request| request.class().only_reads) => {
+                        Failure::Broken(fault)
+                    }
                     // What may be forgotten may as well be undone.
                     Failure::Unknown(fault) if may_forget => Failure::Undone(fault),
                     failure => failure,
@@ -357,13 +369,13 @@ impl<'a> Writer<'a> {
 
     /// Settings of the transaction only, unless the session is its own: what is set for a session would meet other clients
     /// behind a pooler.
-    fn begin(&self, link: &Link, asks: &[&Ask], may_forget: bool) -> String {
+    fn begin(&self, link: &Link, requests: &[&mut Request], may_forget: bool) -> String {
         let millis = self.options.call_timeout.as_millis().max(1);
         // A commit that waits for the disk is the dearest thing in a task's life.
         let waits = if may_forget { "; SET LOCAL synchronous_commit = off" } else { "" };
-        let walks = asks.iter().any(|ask| ask.walks_an_index());
+        let walks = requests.iter().any(|request| request.class().walks_an_index);
         if link.has_session {
-            let looks = walks || asks.iter().all(|ask| matches!(ask, Ask::Enqueue(_)));
+            let looks = walks || requests.iter().all(|request| matches!(request, Request::Enqueue(_)));
             return format!("BEGIN{waits}{}", if looks { "" } else { LOOKS });
         }
         format!(
@@ -374,19 +386,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn is_setting_aside(asks: &[&Ask]) -> bool {
-    matches!(asks, [Ask::SetAside(_)])
-}
-
-/// Closes what a short transaction has left open. The other part of the operation is stored already.
-fn close(outcome: &mut Result<Outcome, StoreError>, rest: Result<Outcome, StoreError>) {
-    let Ok(part) = outcome else { return };
-    match rest {
-        Ok(rest) => part.close(rest),
-        Err(error) if part.is_open() => *outcome = Err(error),
-        Err(error) => {
-            let reason = format!("a part of the operation is stored, the other is not: {error}");
-            *outcome = Err(StoreError::OutcomeUnknown { store: KIND, reason });
-        }
-    }
+/// The error of a request of which a short transaction has stored a part, and the rest could not be stored.
+fn half_done(error: &StoreError) -> StoreError {
+    let reason = format!("a part of the operation is stored, the other is not: {error}");
+    StoreError::OutcomeUnknown { store: KIND, reason }
 }
