@@ -95,7 +95,7 @@ step "documentation"
 RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 
 # The same features in all that follows, so that little is built twice.
-features=forerunner/http,forerunner/test-util,forerunner-store/conformance,forerunner-store/postgres
+features=forerunner/http,forerunner/test-util,forerunner-store/conformance
 
 step "examples in the documentation"
 cargo test --locked --workspace --features "$features" --doc

@@ -15,12 +15,16 @@ const PURE: [&str; 4] = ["forerunner-core", "forerunner-forecast", "forerunner-c
 /// What brings actors, a runtime or a web server with it.
 const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc", "tokio"];
 
+/// Crates that know a store by its trait alone: they bring no database client with them.
+const WITHOUT_DATABASE: [&str; 4] = ["forerunner-store", "forerunner-runtime", "forerunner-http", "forerunner"];
+
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
     ("forerunner-store", &["forerunner-core", "forerunner-context"]),
+    ("forerunner-postgres", &["forerunner-core", "forerunner-store"]),
     ("forerunner-sim", &["forerunner-core", "forerunner-forecast"]),
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
     (
@@ -39,7 +43,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "forerunner-http",
         ],
     ),
-    ("forerunner-bench", &["forerunner", "forerunner-http", "forerunner-store"]),
+    ("forerunner-bench", &["forerunner", "forerunner-http", "forerunner-postgres"]),
     (
         "forerunner-cli",
         &[
@@ -49,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "forerunner-core",
             "forerunner-forecast",
             "forerunner-http",
+            "forerunner-postgres",
             "forerunner-runtime",
             "forerunner-sim",
             "forerunner-store",
@@ -103,6 +108,8 @@ impl Graph {
             let below = self.below(name);
             IMPURE.iter().filter(move |bad| below.contains(**bad)).map(move |bad| format!("{name} reaches {bad}"))
         });
+        let clients = WITHOUT_DATABASE.iter().filter(|name| self.below(name).contains("tokio-postgres"));
+        let clients = clients.map(|name| format!("{name} reaches tokio-postgres"));
         let upward = ARROWS.iter().flat_map(|(name, allowed)| {
             let ours = self.direct(name).iter().filter(|used| used.starts_with("forerunner"));
             ours.filter(|used| !allowed.contains(&used.as_str())).map(move |used| format!("{name} depends on {used}"))
@@ -112,7 +119,7 @@ impl Graph {
         let unknown = unknown.map(|name| format!("{name} has no place in the map"));
         let http = self.direct("forerunner-http").contains("actix");
         let http = http.then(|| "forerunner-http depends on actix: it knows `Handle` and no actor".to_owned());
-        impure.chain(upward).chain(unknown).chain(http).collect()
+        impure.chain(clients).chain(upward).chain(unknown).chain(http).collect()
     }
 }
 
@@ -186,6 +193,7 @@ fn a_forbidden_arrow_would_be_noticed() {
     assert_eq!(with("forerunner-sim", "forerunner-runtime").faults(), ["forerunner-sim depends on forerunner-runtime"]);
     assert_eq!(with("forerunner-http", "actix").faults().len(), 1);
     assert_eq!(with("forerunner-new", "serde").faults(), ["forerunner-new has no place in the map"]);
+    assert_eq!(with("forerunner-store", "tokio-postgres").faults().len(), WITHOUT_DATABASE.len());
     let mut hidden = with("forerunner-context", "innocent");
     hidden.0.insert("innocent".to_owned(), ["tokio".to_owned()].into());
     assert_eq!(hidden.faults(), ["forerunner-context reaches tokio"]);

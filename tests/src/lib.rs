@@ -20,7 +20,7 @@ mod metrics;
 mod nodes;
 mod patience;
 // The same server that the tests of the store start.
-#[path = "../../crates/forerunner-store/tests/pg/mod.rs"]
+#[path = "../../crates/forerunner-postgres/tests/pg/mod.rs"]
 mod pg;
 mod pool;
 mod processes;

@@ -17,6 +17,7 @@ mod service_manager;
 mod signals;
 mod spark;
 mod stdio;
+mod store;
 mod telemetry;
 mod terminal;
 mod text;

@@ -6,11 +6,12 @@
 
 use std::{path::Path, sync::Arc, thread};
 
+use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_runtime::testkit::{Happened, Reopen, live_through};
-use forerunner_store::{MemoryStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store};
+use forerunner_store::{MemoryStore, SqliteOptions, SqliteStore, Store};
 use tempfile::TempDir;
 
-#[path = "../../forerunner-store/tests/pg/mod.rs"]
+#[path = "../../forerunner-postgres/tests/pg/mod.rs"]
 #[allow(dead_code, reason = "the suites of the store use the rest")]
 mod pg;
 

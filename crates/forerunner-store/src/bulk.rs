@@ -60,8 +60,8 @@ pub struct PoolOutcome {
 }
 
 impl BulkOutcome {
-    /// What changed in a pool.
-    pub(crate) fn pool(&mut self, pool: &PoolName) -> &mut PoolOutcome {
+    /// Returns what changed in a pool, for a store to add to.
+    pub fn pool(&mut self, pool: &PoolName) -> &mut PoolOutcome {
         if !self.pools.contains_key(pool) {
             self.pools.insert(pool.clone(), PoolOutcome::default());
         }

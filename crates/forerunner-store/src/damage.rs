@@ -30,7 +30,7 @@ pub struct DamagedTasks {
 
 /// The same, kept by the threads of a store.
 #[derive(Debug, Default)]
-pub(crate) struct DamageCount {
+pub struct DamageCount {
     there: AtomicU64,
     found: AtomicU64,
     /// What the engine said of a part of the file that it cannot read at all.
@@ -38,12 +38,13 @@ pub(crate) struct DamageCount {
 }
 
 impl DamageCount {
+    /// Notes how many tasks are set aside now.
     pub fn note_there(&self, there: u64) {
         self.there.store(there, Ordering::Relaxed);
     }
 
     /// Notes an error of the engine, if it says that the file is damaged beyond single rows.
-    pub fn note_error(&self, error: &StoreError) {
+    pub(crate) fn note_error(&self, error: &StoreError) {
         if matches!(error, StoreError::Damaged { .. }) {
             // It is set once.
             self.corrupt.set(error.clone()).unwrap_or_default();
@@ -51,10 +52,11 @@ impl DamageCount {
     }
 
     /// What is damaged beyond single rows.
-    pub fn corrupt(&self) -> Option<StoreError> {
+    pub(crate) fn corrupt(&self) -> Option<StoreError> {
         self.corrupt.get().cloned()
     }
 
+    /// Returns the count.
     pub fn get(&self) -> DamagedTasks {
         DamagedTasks { there: self.there.load(Ordering::Relaxed), found: self.found.load(Ordering::Relaxed) }
     }
@@ -73,8 +75,10 @@ impl DamageCount {
 
 /// A row of the tasks that cannot be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Damage {
+pub struct Damage {
+    /// The number of the row.
     pub row: i64,
+    /// Why it cannot be read.
     pub reason: String,
 }
 
@@ -87,19 +91,19 @@ impl fmt::Display for Damage {
 impl std::error::Error for Damage {}
 
 /// What stands for a task that cannot be read. A store fills in what of it can.
-pub(crate) fn stand_in(id: TaskId, pool: PoolName, reason: &str) -> Task {
+pub fn stand_in(id: TaskId, pool: PoolName, reason: &str) -> Task {
     let new = NewTask::new(pool, Payload::null());
     let task = Task::accepted(id, new, Timestamp::default(), Duration::ZERO, RetryPolicy::default());
     Task { state: TaskState::Damaged, error: Some(unreadable(reason)), ..task }
 }
 
 /// The error of a damaged task.
-pub(crate) fn unreadable(reason: &str) -> TaskError {
+pub fn unreadable(reason: &str) -> TaskError {
     TaskError::new(ErrorKind::Damaged, format!("the stored task cannot be read: {reason}"))
 }
 
 /// The error of a damaged task that was given up.
-pub(crate) fn given_up(reason: &str) -> TaskError {
+pub fn given_up(reason: &str) -> TaskError {
     TaskError::new(
         ErrorKind::Cancelled,
         format!("the task was cancelled by request; its stored form could not be read: {reason}"),
@@ -113,13 +117,13 @@ pub(crate) fn id_of_row(row: i64) -> TaskId {
 }
 
 /// A stored time, unless it lies outside the years 1 to 9999, which no text of a time can say.
-pub(crate) fn time(micros: i64) -> Option<Timestamp> {
+pub fn stored_time(micros: i64) -> Option<Timestamp> {
     const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_207_200_999_999;
     YEARS.contains(&micros).then(|| Timestamp::from_micros(micros))
 }
 
 /// A stored text that must be JSON.
-pub(crate) fn json(text: &str) -> Result<Payload, serde_json::Error> {
+pub fn stored_json(text: &str) -> Result<Payload, serde_json::Error> {
     serde_json::from_str::<&RawValue>(text).map(|_| Payload::trusted(text))
 }
 
@@ -134,9 +138,9 @@ mod tests {
 
     #[test]
     fn a_stored_text_is_one_json_value() {
-        assert!(json(" {\"a\": [1]} ").is_ok());
+        assert!(stored_json(" {\"a\": [1]} ").is_ok());
         for text in ["", "{", "1 2", "nonsense", "\u{0}"] {
-            assert!(json(text).is_err(), "{text}");
+            assert!(stored_json(text).is_err(), "{text}");
         }
     }
 }

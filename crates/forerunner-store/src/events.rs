@@ -19,7 +19,6 @@ const LAST: u64 = (1 << PLACE_BITS) - 1;
 /// task that is tried again across that moment may be told of in another order.
 pub(crate) const EPOCH_MASK: u64 = (1 << (63 - PLACE_BITS)) - 1;
 /// Numbers that are told are below this: readers that hold numbers as doubles, as JavaScript does, tell them apart.
-#[cfg(feature = "postgres")]
 const TOLD_BELOW: u64 = 1 << 53;
 
 /// An event of a task.
@@ -84,14 +83,12 @@ pub fn said_seq(epoch: LeaseEpoch, count: u64) -> Option<u64> {
 }
 
 /// The first event of a leg.
-#[cfg(feature = "postgres")]
-pub(crate) const fn begin_seq(epoch: LeaseEpoch) -> u64 {
+pub const fn begin_seq(epoch: LeaseEpoch) -> u64 {
     number(epoch, BEGIN)
 }
 
 /// What comes after the work, and after `last`, the newest such number of the leg that was given out.
-#[cfg(feature = "postgres")]
-pub(crate) fn after_seq(epoch: LeaseEpoch, last: Option<u64>) -> u64 {
+pub fn after_seq(epoch: LeaseEpoch, last: Option<u64>) -> u64 {
     let first = number(epoch, AFTER);
     last.map_or(first, |last| (last + 1).clamp(first, number(epoch, LAST)))
 }
@@ -101,11 +98,9 @@ const fn number(epoch: LeaseEpoch, place: u64) -> u64 {
 }
 
 /// The legs of one task, by which its stored numbers are told.
-#[cfg(feature = "postgres")]
 #[derive(Debug, Default)]
-pub(crate) struct Legs(std::collections::BTreeSet<u64>);
+pub struct Legs(std::collections::BTreeSet<u64>);
 
-#[cfg(feature = "postgres")]
 impl Legs {
     /// Adds the leg of an epoch, or of a stored number's upper bits.
     pub fn add(&mut self, epoch: u64) {
@@ -146,7 +141,6 @@ impl Legs {
 mod tests {
     use super::*;
 
-    #[cfg(feature = "postgres")]
     #[test]
     fn told_numbers_are_small_grow_and_lead_back() {
         // Now, in microseconds.

@@ -77,10 +77,10 @@ impl TaskFilter {
             && self.due.holds(task.run_at)
     }
 
-    /// The ids between which all matching tasks lie, both of them left out.
+    /// Returns the ids between which all matching tasks lie, both of them left out.
     ///
     /// An id holds the time of the submission, or a later one, so an index of ids serves the window of creation.
-    pub(crate) fn id_bounds(&self) -> (Option<TaskId>, Option<TaskId>) {
+    pub fn id_bounds(&self) -> (Option<TaskId>, Option<TaskId>) {
         let first = self.created.after.map(|after| id_at(after - Duration::from_millis(1)));
         let last = self.created.before.map(|before| id_at(before + ID_AHEAD));
         (self.after.into_iter().chain(first).max(), self.before.into_iter().chain(last).min())

@@ -1,8 +1,9 @@
-//! Where Forerunner keeps tasks, results, contexts and history: memory, SQLite and PostgreSQL behind one trait.
+//! Where Forerunner keeps tasks, results, contexts and history: one trait, and stores in memory and in SQLite.
 //!
-//! It knows nothing of actors or agents, and never reads a clock: every call says what time it is. What all stores
-//! promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that holds them to it, and `faulty`, behind the feature `faults`, a
-//! store that fails when it is told to.
+//! It knows nothing of actors, agents or database servers, and never reads a clock: every call says what time it is.
+//! What all stores promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that
+//! holds them to it. The module `faulty`, behind the feature `faults`, is a store that fails when it is told to. A store in
+//! another crate, such as the one in PostgreSQL (`forerunner-postgres`), shares the module [`backend`] with those here.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -16,6 +17,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod backend;
 mod bulk;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -30,8 +32,6 @@ mod hints;
 mod membership;
 mod memory;
 mod open;
-#[cfg(feature = "postgres")]
-mod postgres;
 mod rules;
 mod sqlite;
 mod store;
@@ -50,11 +50,7 @@ pub use events::{Event, Happened, Said, TaskEvents, said_seq};
 pub use filter::{TaskFilter, TimeWindow};
 pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
-#[cfg(feature = "postgres")]
-pub use open::open_with;
 pub use open::{check_address, open};
-#[cfg(feature = "postgres")]
-pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued,

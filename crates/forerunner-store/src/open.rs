@@ -5,27 +5,17 @@ use std::sync::Arc;
 use crate::{MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store, StoreError};
 
 /// What [`open`] accepts, for messages.
-#[cfg(feature = "postgres")]
-const FORMS: &str = "`memory:`, `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
-/// What [`open`] accepts, for messages.
-#[cfg(not(feature = "postgres"))]
 const FORMS: &str = "`memory:` or `sqlite:PATH`";
 
-/// Opens the store that an address names: `memory:`, `sqlite:PATH` with an absolute path or one from the current
-/// directory, or, in a build with the feature `postgres`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. Each has its
-/// default options. Opening a file blocks while it is checked, opening a database while it is reached.
+/// Opens the store of this crate that an address names: `memory:`, or `sqlite:PATH` with an absolute path or one from the
+/// current directory. Each has its default options. Opening a file blocks while it is checked.
 ///
 /// # Errors
-/// [`StoreError::Address`] when the address has another form, or one that this build lacks; else whatever
-/// [`SqliteStore::open`], or that of PostgreSQL, says.
+/// [`StoreError::Address`] when the address has another form; else whatever [`SqliteStore::open`] says.
 pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
     check_address(address)?;
     match address.split_once(':') {
         Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path, SqliteOptions::default())?)),
-        #[cfg(feature = "postgres")]
-        Some(("postgres" | "postgresql", _)) => {
-            Ok(Arc::new(crate::PostgresStore::open(address, crate::PostgresOptions::default())?))
-        }
         _ => Ok(Arc::new(MemoryStore::new(MemoryOptions::default()))),
     }
 }
@@ -33,7 +23,7 @@ pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// Checks the form of an address, and opens nothing.
 ///
 /// # Errors
-/// [`StoreError::Address`], as [`open`] says. What stands in the address of a PostgreSQL is checked when it is opened.
+/// [`StoreError::Address`], as [`open`] says.
 pub fn check_address(address: &str) -> Result<(), StoreError> {
     let refuse = |reason: String| {
         // An address may carry a password, so only the part before the colon is shown.
@@ -44,10 +34,6 @@ pub fn check_address(address: &str) -> Result<(), StoreError> {
         Some(("memory", "")) => Ok(()),
         Some(("memory", _)) => refuse("nothing follows `memory:`".to_owned()),
         Some(("sqlite", path)) => misread(path).map_or(Ok(()), refuse),
-        #[cfg(feature = "postgres")]
-        Some(("postgres" | "postgresql", _)) => Ok(()),
-        #[cfg(not(feature = "postgres"))]
-        Some(("postgres" | "postgresql", _)) => refuse("PostgreSQL is not in this build".to_owned()),
         _ => refuse("no store has this form".to_owned()),
     }
 }
@@ -78,18 +64,6 @@ fn misread(path: &str) -> Option<String> {
     }
     (path.trim() != path || path.contains(char::is_control))
         .then(|| format!("spaces around the path in `sqlite:{}`, or control characters", path.escape_debug()))
-}
-
-/// Opens the store that an address names, as [`open`] does, one in PostgreSQL with these options.
-///
-/// # Errors
-/// As [`open`].
-#[cfg(feature = "postgres")]
-pub fn open_with(address: &str, options: crate::PostgresOptions) -> Result<Arc<dyn Store>, StoreError> {
-    match address.split_once(':') {
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(crate::PostgresStore::open(address, options)?)),
-        _ => open(address),
-    }
 }
 
 #[cfg(test)]
@@ -139,10 +113,10 @@ mod tests {
 
     #[test]
     fn other_addresses_are_refused_with_what_is_accepted() {
-        for address in ["", "mysql://h/d", "memory", "memory:x", "sqlite:", "tasks.db"] {
+        for address in ["", "mysql://h/d", "postgres://h/d", "memory", "memory:x", "sqlite:", "tasks.db"] {
             assert!(refusal(address).contains(FORMS), "{address}");
         }
-        let message = refusal("postgres://user:secret@/db?nonsense=1");
-        assert!(message.contains("cannot open a `postgres` store") && !message.contains("secret"), "{message}");
+        let message = refusal("mysql://user:secret@h/d");
+        assert!(message.contains("cannot open a `mysql` store") && !message.contains("secret"), "{message}");
     }
 }

@@ -9,21 +9,21 @@ use crate::Claim;
 /// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
 ///
 /// What is left is reported as due at once, so the caller sweeps again.
-pub(crate) const SWEEP_LIMIT: usize = 10_000;
+pub const SWEEP_LIMIT: usize = 10_000;
 
 /// Most tasks on a page of a listing.
-pub(crate) const PAGE_LIMIT: usize = 1_000;
+pub const PAGE_LIMIT: usize = 1_000;
 
 /// Most tasks that one selection names.
-pub(crate) const SELECT_LIMIT: usize = 10_000;
+pub const SELECT_LIMIT: usize = 10_000;
 
 /// The state a task has when it is accepted.
-pub(crate) fn first_state(task: &Task) -> TaskState {
+pub fn first_state(task: &Task) -> TaskState {
     if task.run_at > task.submitted_at { TaskState::Scheduled } else { TaskState::Queued }
 }
 
 /// When a task became, or becomes, due for the first time. It keeps this place through all its retries.
-pub(crate) fn first_due(task: &Task) -> Timestamp {
+pub fn first_due(task: &Task) -> Timestamp {
     task.run_at.max(task.submitted_at)
 }
 
@@ -64,9 +64,12 @@ pub(crate) fn keep_attempt(kept: &mut Vec<AttemptRecord>, record: AttemptRecord)
 
 /// Where a task waits once its `run_at` is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved {
+pub struct Moved {
+    /// `scheduled`, or `queued` if its time has come.
     pub state: TaskState,
+    /// Its place among the tasks that are as urgent.
     pub due: Timestamp,
+    /// Not before this time.
     pub run_at: Timestamp,
 }
 
@@ -74,7 +77,7 @@ pub(crate) struct Moved {
 ///
 /// One that has its place in its context's line keeps it, whatever its time: those behind it wait for it, as they do for a
 /// retry. So a conversation never changes its order. Any other goes where its new time puts it.
-pub(crate) fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, now: Timestamp) -> Moved {
+pub fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, now: Timestamp) -> Moved {
     let state = retry_state(run_at, now);
     let run_at = match (state, task.state) {
         (TaskState::Scheduled, _) => run_at,
@@ -90,27 +93,27 @@ pub(crate) fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timest
 }
 
 /// The state of a task that is tried again at `run_at`.
-pub(crate) fn retry_state(run_at: Timestamp, now: Timestamp) -> TaskState {
+pub fn retry_state(run_at: Timestamp, now: Timestamp) -> TaskState {
     if run_at > now { TaskState::Scheduled } else { TaskState::Queued }
 }
 
 /// The deadline that a redriven task keeps: one that has passed would end it again before it could run.
-pub(crate) fn redriven_deadline(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+pub fn redriven_deadline(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     deadline.filter(|deadline| *deadline > now)
 }
 
 /// Why a task that was cancelled before it ran has no output.
-pub(crate) fn cancelled() -> TaskError {
+pub fn cancelled() -> TaskError {
     TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
 }
 
 /// Why a task that expired before it ran has no output.
-pub(crate) fn expired() -> TaskError {
+pub fn expired() -> TaskError {
     TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task")
 }
 
 /// The state a settlement ends a task in. A state that is no end cannot be asked for; should it be, the task fails.
-pub(crate) fn end_state(state: TaskState) -> TaskState {
+pub fn end_state(state: TaskState) -> TaskState {
     if state.is_terminal() { state } else { TaskState::Failed }
 }
 
@@ -122,7 +125,7 @@ pub(crate) fn starts(claim: &Claim, place: usize, crashes: u32) -> bool {
 
 /// The crashes of a task whose node is gone. One that was held had not begun, as far as known: it is under suspicion, so that
 /// it is not held again, and no more than that.
-pub(crate) fn crashes_with(crashes: u32, was_held: bool) -> u32 {
+pub fn crashes_with(crashes: u32, was_held: bool) -> u32 {
     if was_held { crashes.max(1) } else { crashes.saturating_add(1) }
 }
 

@@ -497,8 +497,8 @@ pub struct Beat {
 }
 
 impl Beat {
-    /// How long the node leads from now on, if it does.
-    pub(crate) fn lead(&self) -> Duration {
+    /// Returns how long the node leads from now on, if it does.
+    pub fn lead(&self) -> Duration {
         self.lease * 2 / 3
     }
 }

@@ -7,10 +7,8 @@ mod server;
 
 use std::sync::Arc;
 
-use forerunner::{
-    Placement, Runtime,
-    store::{PostgresOptions, PostgresStore, Store},
-};
+use forerunner::{Placement, Runtime, store::Store};
+use forerunner_postgres::{PostgresOptions, PostgresStore};
 
 use self::{group_commit::GroupCommit, server::Server};
 use crate::{

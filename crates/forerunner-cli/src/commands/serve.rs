@@ -26,7 +26,7 @@ use crate::{
     output::Output,
     service_manager::ServiceManager,
     signals::{self, Signals},
-    telemetry,
+    store, telemetry,
 };
 
 /// What to serve.
@@ -190,7 +190,7 @@ impl Service {
 /// Opens a store, which brings it to the newest schema.
 pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
     let (url, options) = (store.url.clone(), store.postgres());
-    Ok(actix_rt::task::spawn_blocking(move || forerunner_store::open_with(&url, options)).await??)
+    Ok(actix_rt::task::spawn_blocking(move || store::open(&url, options)).await??)
 }
 
 /// The pools of a configuration, with the files that it names for them.

@@ -9,6 +9,7 @@ use forerunner_forecast::{
     RayServeSettings, SqrtStaffingSettings, UtilisationSettings,
 };
 use forerunner_http::HttpSettings;
+use forerunner_postgres::PostgresOptions;
 use forerunner_runtime::{
     OnTime, PoolSettings, QueueSettings, TaskSettings,
     agent::{
@@ -16,11 +17,12 @@ use forerunner_runtime::{
         process::{ProcessLimits, ProcessSpec},
     },
 };
-use forerunner_store::{PostgresOptions, StoreError};
+use forerunner_store::StoreError;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 use super::{schema::Node, secret};
+use crate::store;
 
 /// Everything `forerunner serve` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -109,7 +111,7 @@ impl StoreConfig {
     /// Only the scheme is shown, and the path of a file: an address may carry a password, or be one.
     pub fn validate(&self) -> Result<(), Error> {
         let kind = self.url.split_once(':').map(|(kind, _)| kind);
-        let rule = match forerunner_store::check_address(&self.url) {
+        let rule = match store::check_address(&self.url) {
             Ok(()) => return self.validate_postgres(),
             Err(StoreError::Address { reason, .. }) if kind == Some("sqlite") => reason,
             Err(_) => "use sqlite:PATH, memory: or the address of a PostgreSQL".to_owned(),

@@ -185,7 +185,7 @@ fn key(row: &Row<'_>, column: usize) -> Sql<Option<IdempotencyKey>> {
 }
 
 fn json(row: &Row<'_>, column: usize) -> Sql<Payload> {
-    damage::json(text(row, column)?).map_err(|error| unreadable(column, error))
+    damage::stored_json(text(row, column)?).map_err(|error| unreadable(column, error))
 }
 
 fn optional_json(row: &Row<'_>, column: usize) -> Sql<Option<Payload>> {
@@ -211,7 +211,7 @@ pub(super) fn optional_uuid(row: &Row<'_>, column: usize) -> Sql<Option<Uuid>> {
 
 pub(super) fn time(row: &Row<'_>, column: usize) -> Sql<Timestamp> {
     let micros = row.get(column)?;
-    damage::time(micros).ok_or(Error::IntegralValueOutOfRange(column, micros))
+    damage::stored_time(micros).ok_or(Error::IntegralValueOutOfRange(column, micros))
 }
 
 /// The greatest number that is read as one that counts: it leaves room to count on, and no store gets there.

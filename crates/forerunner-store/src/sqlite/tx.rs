@@ -109,7 +109,7 @@ impl Tx<'_> {
                    ORDER BY rank DESC, due DESC LIMIT 1";
         let due = super::rows::value::<i64>(self.connection, sql, params![pool, context.as_str()])?;
         // One that no task can have is of no task.
-        Ok(due.and_then(crate::damage::time))
+        Ok(due.and_then(crate::damage::stored_time))
     }
 
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.

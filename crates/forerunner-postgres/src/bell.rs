@@ -1,0 +1,402 @@
+//! Tells other nodes what is new, and hears what they tell: LISTEN and NOTIFY over a connection of its own.
+//!
+//! A transaction that notifies holds a lock of the whole database until it is committed, so nothing that has to reach the
+//! disk ever does: what is to be told gathers here and is told in a transaction that writes nothing and waits for no disk.
+//! The first news after a silence is told at once; after it the pause grows with the square of the number of nodes, so that
+//! all of them together are woken about as often whatever their number. That there is work in a pool is told by one node for
+//! all: whoever hears it drops what it was about to say, since everybody looks at that moment.
+
+use std::{
+    future::poll_fn,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use forerunner_store::Hints;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Notify, broadcast},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification, Socket};
+
+use crate::{address::Address, direct::is_direct, failure::reason, presence::Presence};
+
+/// The channel that nodes of one database share.
+const CHANNEL: &str = "forerunner";
+/// The pause between two notifications for one other node; it grows with the square of their number.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The pause after news of work, told or heard, for one other node; it grows with their number, up to the longest.
+const WORK_PAUSE: Duration = Duration::from_millis(10);
+/// How often a node sees whether it hears itself, and how long it waits for that.
+const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
+/// How often it tries to be seen by the others.
+const HOLD: Duration = Duration::from_millis(300);
+/// The first and the longest pause between two attempts to listen.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// News that a slow reader may lag behind.
+const LAG: usize = 256;
+/// Why a session without an answer is given up.
+const SLOW: &str = "the database did not answer in time";
+/// What a node sends itself to see whether it hears; a number follows.
+const ECHO: &str = "echo ";
+
+/// What nodes tell each other, in both directions.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    heard: broadcast::Sender<Hints>,
+    pending: Mutex<Pending>,
+    /// There is something to tell.
+    ring: Notify,
+    /// Somebody wants to hear.
+    begin: Notify,
+    is_hearing: AtomicBool,
+    /// Other nodes, as the newest beat of this one counted them.
+    peers: AtomicUsize,
+    /// The process of the database that speaks for this node.
+    own: AtomicI32,
+    /// The newest number that the node heard of itself.
+    echo: AtomicU64,
+    echoed: Notify,
+    /// Others see by this session that the node is there.
+    presence: Arc<Presence>,
+}
+
+/// What is to be told, and when something was.
+#[derive(Debug, Default)]
+struct Pending {
+    hints: Hints,
+    told_at: Option<Instant>,
+    /// When somebody spoke of work.
+    work_at: Option<Instant>,
+}
+
+impl Pending {
+    /// When what there is may be told; `chance` in [0, 1) lets one of many nodes come first.
+    fn due(&self, peers: usize, chance: f64) -> Option<Instant> {
+        let Self { hints, told_at, work_at } = self;
+        if hints.is_empty() {
+            return None;
+        }
+        let is_work = Hints { work: hints.work.clone(), ..Hints::default() } == *hints;
+        let (after, pause) = match is_work {
+            true => (work_at.max(told_at), pause_of_work(peers).mul_f64(1.0 + chance)),
+            false => (told_at, pause_for(peers)),
+        };
+        Some(after.map_or_else(Instant::now, |at| at + pause))
+    }
+
+    fn take(&mut self) -> Hints {
+        let now = Some(Instant::now());
+        self.told_at = now;
+        if !self.hints.work.is_empty() {
+            self.work_at = now;
+        }
+        std::mem::take(&mut self.hints)
+    }
+
+    /// Others were told of this work a moment ago, and so of ours.
+    fn forget_work(&mut self, heard: &Hints) {
+        if !heard.work.is_empty() {
+            self.work_at = Some(Instant::now());
+            self.hints.work.retain(|pool| !heard.work.contains(pool));
+        }
+    }
+}
+
+impl Bell {
+    pub fn new(presence: Arc<Presence>) -> Self {
+        Self {
+            heard: broadcast::channel(LAG).0,
+            pending: Mutex::default(),
+            ring: Notify::new(),
+            begin: Notify::new(),
+            is_hearing: AtomicBool::new(false),
+            peers: AtomicUsize::new(0),
+            own: AtomicI32::new(0),
+            echo: AtomicU64::new(0),
+            echoed: Notify::new(),
+            presence,
+        }
+    }
+
+    /// Tells others soon, if there are any.
+    pub fn tell(&self, hints: Hints) {
+        if hints.is_empty() || self.peers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.pending().hints.absorb(hints);
+        self.ring.notify_one();
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to listen, if that was not asked for before.
+    pub fn hear(&self) -> broadcast::Receiver<Hints> {
+        self.begin.notify_one();
+        self.heard.subscribe()
+    }
+
+    pub fn is_hearing(&self) -> bool {
+        self.is_hearing.load(Ordering::Relaxed)
+    }
+
+    pub fn note_peers(&self, peers: usize) {
+        self.peers.store(peers, Ordering::Relaxed);
+    }
+
+    /// Listens, and tells what is to be told, again and again; `limit` bounds each call.
+    pub async fn serve(self: Arc<Self>, address: Address, limit: Duration) {
+        self.begin.notified().await;
+        let Some(config) = &address.listen else {
+            tracing::info!(
+                "as the address says, the node does not hear the other ones: it looks at the store again and again"
+            );
+            return;
+        };
+        let mut pause = BACKOFF.0;
+        loop {
+            let begun = Instant::now();
+            let why = Arc::clone(&self).session(config, &address, limit).await;
+            let was_hearing = self.is_hearing.swap(false, Ordering::Relaxed);
+            if was_hearing || pause == BACKOFF.0 {
+                tracing::warn!(
+                    reason = why,
+                    "the node does not hear the other ones at once: it looks at the store again and again instead"
+                );
+            }
+            if begun.elapsed() > BACKOFF.1 {
+                pause = BACKOFF.0;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Listens until something fails; answers what.
+    async fn session(self: Arc<Self>, config: &Config, address: &Address, limit: Duration) -> String {
+        let connected = async {
+            Ok::<_, tokio_postgres::Error>(match &address.tls {
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.clone()).await?;
+                    (client, tokio::spawn(Arc::clone(&self).drive(connection)))
+                }
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    (client, tokio::spawn(Arc::clone(&self).drive(connection)))
+                }
+            })
+        };
+        let (client, driver) = match timeout(limit, connected).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => return reason(&error),
+            Err(_) => return SLOW.to_owned(),
+        };
+        let driver = AbortOnDrop(driver);
+        let call = async {
+            match timeout(limit, self.listen(&client)).await {
+                Ok(Ok(is_direct)) => self.talk(&client, limit, is_direct).await,
+                Ok(Err(error)) => reason(&error),
+                Err(_) => SLOW.to_owned(),
+            }
+        };
+        tokio::select! {
+            why = call => why,
+            why = driver => why,
+        }
+    }
+
+    /// Moves what comes and goes over a connection until it ends; answers why.
+    async fn drive<S>(self: Arc<Self>, mut connection: Connection<Socket, S>) -> String
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            match poll_fn(|cx| connection.poll_message(cx)).await {
+                Some(Ok(AsyncMessage::Notification(note))) => self.on_note(&note),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return reason(&error),
+                None => return "the connection was closed".to_owned(),
+            }
+        }
+    }
+
+    /// Begins to listen; answers whether the session is this node's own.
+    async fn listen(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        let rows = client.query_typed("SELECT pg_backend_pid()", &[]).await?;
+        let own = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        self.own.store(own, Ordering::Relaxed);
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        is_direct(client).await
+    }
+
+    /// Tells what there is to tell, and sees now and then whether the node hears itself; answers why it no longer can.
+    async fn talk(&self, client: &Client, limit: Duration, is_direct: bool) -> String {
+        let mut probe = interval(PROBE.0);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut hold, mut is_held) = (interval(HOLD), false);
+        hold.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut chance = 0.5;
+        loop {
+            let peers = self.peers.load(Ordering::Relaxed);
+            let due = self.pending().due(peers, chance);
+            let told = tokio::select! {
+                _ = probe.tick() => self.probe(client, limit).await,
+                // Not behind a pooler, where the lock would stay with a session of anybody.
+                _ = hold.tick(), if is_direct && !is_held && self.is_hearing() => {
+                    let held = timeout(limit, self.presence.hold(client)).await;
+                    is_held = matches!(held, Ok(Ok(true)));
+                    held.map_or_else(|_| Err(SLOW.to_owned()), |held| held.map(drop).map_err(|error| reason(&error)))
+                }
+                // What was to be told, or when, may have changed.
+                () = self.ring.notified() => Ok(()),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    chance = random();
+                    let text = serde_json::to_string(&self.pending().take()).unwrap_or_default();
+                    notify(client, &text, limit).await
+                }
+            };
+            if let Err(why) = told {
+                return why;
+            }
+        }
+    }
+
+    /// Sends itself a number and waits until it comes back.
+    async fn probe(&self, client: &Client, limit: Duration) -> Result<(), String> {
+        let number = self.echo.load(Ordering::Relaxed) + 1;
+        notify(client, &format!("{ECHO}{number}"), limit).await?;
+        let heard = async {
+            loop {
+                let echoed = self.echoed.notified();
+                if self.echo.load(Ordering::Relaxed) >= number {
+                    return;
+                }
+                echoed.await;
+            }
+        };
+        if timeout(PROBE.1, heard).await.is_err() {
+            return Err("what the node tells itself does not arrive, as behind a pooler in transaction mode; \
+                        give it the address of the database itself to listen at, as `?listen=HOST:PORT`"
+                .to_owned());
+        }
+        if !self.is_hearing.swap(true, Ordering::Relaxed) {
+            tracing::info!("the node hears the other ones at once");
+            // Whatever was told until now was missed.
+            self.pass_on(Hints::anything());
+        }
+        Ok(())
+    }
+
+    /// Hears others; of itself only the echo, since it knows its own news.
+    fn on_note(&self, note: &Notification) {
+        let is_own = note.process_id() == self.own.load(Ordering::Relaxed);
+        match note.payload().strip_prefix(ECHO) {
+            Some(number) if is_own => {
+                if let Ok(number) = number.parse() {
+                    self.echo.fetch_max(number, Ordering::Relaxed);
+                    self.echoed.notify_waiters();
+                }
+            }
+            None if !is_own => {
+                if let Ok(hints) = serde_json::from_str(note.payload()) {
+                    self.pending().forget_work(&hints);
+                    self.ring.notify_one();
+                    self.pass_on(hints);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pass_on(&self, hints: Hints) {
+        // Nobody may be listening any more.
+        let _ = self.heard.send(hints);
+    }
+}
+
+/// Tells all who listen. Commits without waiting for the disk: there is nothing to keep.
+async fn notify(client: &Client, text: &str, limit: Duration) -> Result<(), String> {
+    let quoted = text.replace('\'', "''");
+    let sql = format!("BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify('{CHANNEL}', '{quoted}'); COMMIT");
+    match timeout(limit, client.batch_execute(&sql)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_) => Err("the database did not take a notification in time".to_owned()),
+    }
+}
+
+/// How long a node that has just told something is silent, with so many others.
+fn pause_for(peers: usize) -> Duration {
+    let peers = u32::try_from(peers).unwrap_or(u32::MAX).max(1);
+    PAUSE.saturating_mul(peers.saturating_mul(peers)).min(LONGEST_PAUSE)
+}
+
+fn pause_of_work(peers: usize) -> Duration {
+    WORK_PAUSE.saturating_mul(u32::try_from(peers).unwrap_or(u32::MAX).max(1)).min(LONGEST_PAUSE)
+}
+
+/// Any number in [0, 1).
+fn random() -> f64 {
+    (RandomState::new().build_hasher().finish() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Ends a task with whoever waits for it.
+struct AbortOnDrop(tokio::task::JoinHandle<String>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Future for AbortOnDrop {
+    type Output = String;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<String> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(|end| end.unwrap_or_else(|error| error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_nodes_the_longer_the_pause_and_together_they_are_woken_as_often() {
+        assert_eq!([0, 1, 2, 5, 24].map(|peers| pause_for(peers).as_millis()), [10, 10, 40, 250, 500]);
+    }
+
+    fn work(pool: &str) -> Hints {
+        Hints::work(forerunner_core::PoolName::new(pool).unwrap())
+    }
+
+    #[test]
+    fn work_that_another_node_spoke_of_is_not_spoken_of_again() {
+        let mut pending = Pending::default();
+        pending.hints.absorb(work("a"));
+        pending.hints.absorb(work("b"));
+        pending.forget_work(&work("a"));
+        assert_eq!(pending.hints, work("b"));
+        let heard = pending.work_at.unwrap();
+        assert_eq!(pending.due(3, 0.5), Some(heard + pause_of_work(3).mul_f64(1.5)), "later than whoever was lucky");
+        pending.hints.settings = true;
+        assert!(pending.due(3, 0.5).unwrap() < heard + pause_of_work(3), "other news do not wait for that");
+        assert_eq!(pending.take(), Hints { settings: true, ..work("b") });
+        assert_eq!(pending.due(3, 0.5), None);
+    }
+
+    #[test]
+    fn chance_is_a_share() {
+        assert!((0..1_000).all(|_| (0.0..1.0).contains(&random())));
+        assert_ne!(random(), random());
+    }
+}

@@ -1,0 +1,341 @@
+//! What happened to a task: told by its row where that suffices, and kept where the row goes on to something else.
+//!
+//! A row tells of the submission, of the newest start and of the end. Written down is what agents say, how an attempt went
+//! that is followed by another, and what a redrive undoes. So a task that runs once and says nothing costs nothing.
+
+use std::collections::HashMap;
+
+use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_store::{
+    Event, Happened, Said, TaskEvents,
+    backend::{Legs, after_seq, begin_seq},
+};
+use serde::{Deserialize, de::IntoDeserializer};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    batch::Member,
+    failure::{Fault, Sql},
+    rows::{Stored, clean, get, optional_time, state, time},
+    tables::{OUTPUT, PROGRESS, earliest_end},
+    tx::Tx,
+};
+
+/// The row of a task with its kept events, all of one snapshot.
+const READ: &str = "\
+SELECT t.state, t.epoch, t.attempt, coalesce(i.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+    (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)) AS last,
+    e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
+FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
+    SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
+) e ON true
+WHERE t.id = $1 ORDER BY e.seq";
+
+/// The same of one that has ended: its row keeps how its attempts went, `events` what agents said, for a while.
+const READ_ENDED: &str = "\
+SELECT t.state, t.epoch, t.attempt, t.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+    greatest(
+        (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)),
+        (SELECT max((l->>0)::int8) FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 >= $3 + ((t.epoch & 8796093022207) << $4))
+    ) AS last,
+    e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
+FROM history t LEFT JOIN LATERAL (
+    SELECT v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text FROM events v WHERE v.task = t.task AND v.seq > $2
+    UNION ALL
+    SELECT (l->>0)::int8, (l->>1)::int8, (l->>2)::int2, (l->>3)::int8, l->>4, l->>5
+    FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 > $2
+    ORDER BY 1 LIMIT $5
+) e ON true
+WHERE t.id = $1 AND t.finished_at >= $6 ORDER BY e.seq";
+
+/// The newest epoch of a task, and the first numbers of its attempts before.
+const LEGS: &str = "\
+SELECT t.epoch, ARRAY(SELECT l.seq FROM events l WHERE l.task = t.task AND l.kind = 2) FROM tasks t WHERE t.id = $1
+UNION ALL
+SELECT t.epoch, ARRAY(SELECT (l->>0)::int8 FROM jsonb_array_elements(t.log) l WHERE (l->>2)::int8 = 2)
+FROM history t WHERE t.id = $1 AND t.finished_at >= $2";
+
+/// Columns of events to be written.
+#[derive(Default)]
+struct Rows {
+    seq: Vec<i64>,
+    at: Vec<i64>,
+    kind: Vec<i16>,
+    attempt: Vec<Option<i64>>,
+    error_kind: Vec<Option<&'static str>>,
+    text: Vec<Option<String>>,
+}
+
+impl Rows {
+    fn state(&mut self, seq: u64, at: Timestamp, state: TaskState, attempt: u32, error: Option<&TaskError>) {
+        self.seq.push(seq as i64);
+        self.at.push(at.as_micros());
+        self.kind.push(state as i16);
+        self.attempt.push(Some(i64::from(attempt)));
+        self.error_kind.push(error.map(|error| error.kind.as_str()));
+        self.text.push(error.map(|error| clean(&error.message)));
+    }
+}
+
+/// A task that had ended and is sent back to its queue, as it was.
+pub(crate) struct Redriven {
+    pub row: i64,
+    pub id: TaskId,
+    pub epoch: LeaseEpoch,
+    pub attempt: u32,
+    pub submitted_at: Timestamp,
+    /// When it became due the time before.
+    pub due: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub state: TaskState,
+    pub error: Option<TaskError>,
+}
+
+impl Rows {
+    /// What a redrive undoes, and the redrive. `last` is the newest number after the work that was given out.
+    fn redrive(&mut self, ended: &Redriven, last: Option<u64>, now: Timestamp) {
+        let Redriven { epoch, attempt, submitted_at, due, state, .. } = *ended;
+        self.state(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None);
+        if let Some(started_at) = ended.started_at.filter(|_| epoch.0 > 0) {
+            self.state(begin_seq(epoch), started_at, TaskState::Running, attempt, None);
+        }
+        let end = after_seq(epoch, last);
+        self.state(end, ended.finished_at.unwrap_or(now), state, attempt, ended.error.as_ref());
+        self.state(after_seq(epoch, Some(end)), now, TaskState::Queued, 0, None);
+    }
+}
+
+impl Member for Said {
+    type Answer = ();
+
+    async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<()>>> {
+        tx.say(members).await?;
+        Ok(vec![Some(()); members.len()])
+    }
+
+    /// It is left out.
+    fn refuse(&mut self, _: &str, _: bool) -> Option<()> {
+        Some(())
+    }
+}
+
+impl Tx<'_> {
+    /// Keeps what agents said under leases that they still hold.
+    async fn say(&self, said: &[&Said]) -> Sql<()> {
+        let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
+                   FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
+                   AS s (id, epoch, seq, at, kind, text, forget) \
+                   JOIN tasks t ON t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2), \
+                   b AS (UPDATE tasks t SET started_at = s.at FROM s \
+                   WHERE t.task = ANY (ARRAY[s.task]) AND t.started_at IS NULL), \
+                   f AS (DELETE FROM events v USING s WHERE v.task = ANY (ARRAY[s.task]) AND v.kind >= $8 AND v.seq < s.forget \
+                   AND v.seq > s.forget - (s.forget & $9)) \
+                   INSERT INTO events (task, seq, at, kind, text) SELECT task, seq, at, kind, text FROM s \
+                   ON CONFLICT (task, seq) DO NOTHING RETURNING task";
+        let ids: Vec<_> = said.iter().map(|one| *one.task.as_uuid()).collect();
+        let epochs: Vec<_> = said.iter().map(|one| one.epoch.0 as i64).collect();
+        let seqs: Vec<_> = said.iter().map(|one| one.seq as i64).collect();
+        let times: Vec<_> = said.iter().map(|one| one.at.as_micros()).collect();
+        let (kinds, texts): (Vec<_>, Vec<_>) = said.iter().map(|one| words(&one.what)).unzip();
+        let forget: Vec<_> = said.iter().map(|one| one.forget_before.map(|seq| seq as i64)).collect();
+        let place = begin_seq(LeaseEpoch(1)) as i64 - begin_seq(LeaseEpoch(0)) as i64 - 1;
+        let params = [
+            (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
+            (&epochs, Type::INT8_ARRAY),
+            (&seqs, Type::INT8_ARRAY),
+            (&times, Type::INT8_ARRAY),
+            (&kinds, Type::INT2_ARRAY),
+            (&texts, Type::TEXT_ARRAY),
+            (&forget, Type::INT8_ARRAY),
+            (&PROGRESS, Type::INT2),
+            (&place, Type::INT8),
+        ];
+        self.run(sql, &params).await?;
+        self.hints().said.extend(said.iter().map(|one| one.task));
+        Ok(())
+    }
+
+    /// Writes down an attempt that another one is to follow.
+    pub async fn log_return(
+        &self,
+        lease: &Stored,
+        state: TaskState,
+        error: Option<&TaskError>,
+        now: Timestamp,
+    ) -> Sql<()> {
+        let Task { id, epoch, attempt, started_at, .. } = lease.task;
+        let mut rows = Rows::default();
+        rows.state(begin_seq(epoch), started_at.unwrap_or(now), TaskState::Running, attempt, None);
+        let left = if error.is_some() { attempt } else { attempt.saturating_sub(1) };
+        rows.state(after_seq(epoch, None), now, state, left, error);
+        self.hints().said.insert(id);
+        self.write(lease.row, &rows).await
+    }
+
+    /// Writes down what a redrive undoes in a task that has ended, and the redrive. `due` is that of the time before.
+    pub async fn log_redrive(&self, row: i64, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
+        let Task { id, epoch, attempt, submitted_at, started_at, finished_at, state, .. } = *ended;
+        let error = ended.error.clone();
+        let ended = Redriven { row, id, epoch, attempt, submitted_at, due, started_at, finished_at, state, error };
+        self.log_redrives(&[ended], now).await
+    }
+
+    /// The same for many tasks.
+    pub async fn log_redrives(&self, ended: &[Redriven], now: Timestamp) -> Sql<()> {
+        let sql = "SELECT s.task, (SELECT max(seq) FROM events v WHERE v.task = s.task AND v.seq >= s.first) \
+                   FROM unnest($1::int8[], $2::int8[]) AS s (task, first)";
+        let tasks: Vec<i64> = ended.iter().map(|task| task.row).collect();
+        let firsts: Vec<i64> = ended.iter().map(|task| after_seq(task.epoch, None) as i64).collect();
+        let found = self.query(sql, &[(&tasks, Type::INT8_ARRAY), (&firsts, Type::INT8_ARRAY)]).await?;
+        let mut lasts = HashMap::with_capacity(found.len());
+        for row in &found {
+            lasts.insert(get::<i64>(row, 0)?, get::<Option<i64>>(row, 1)?.map(i64::unsigned_abs));
+        }
+        let (mut rows, mut owners) = (Rows::default(), Vec::new());
+        for task in ended {
+            rows.redrive(task, lasts.get(&task.row).copied().flatten(), now);
+            owners.resize(rows.seq.len(), task.row);
+            self.hints().said.insert(task.id);
+        }
+        self.write_many(&owners, &rows).await
+    }
+
+    async fn write(&self, row: i64, rows: &Rows) -> Sql<()> {
+        self.write_many(&vec![row; rows.seq.len()], rows).await
+    }
+
+    /// Writes events, each for the task in the same place.
+    async fn write_many(&self, tasks: &[i64], rows: &Rows) -> Sql<()> {
+        let sql = "INSERT INTO events (task, seq, at, kind, attempt, error_kind, text) SELECT s.* FROM unnest($1::int8[], \
+                   $2::int8[], $3::int8[], $4::int2[], $5::int8[], $6::text[], $7::text[]) s \
+                   ON CONFLICT (task, seq) DO NOTHING RETURNING task";
+        let params = [
+            (&tasks as &(dyn ToSql + Sync), Type::INT8_ARRAY),
+            (&rows.seq, Type::INT8_ARRAY),
+            (&rows.at, Type::INT8_ARRAY),
+            (&rows.kind, Type::INT2_ARRAY),
+            (&rows.attempt, Type::INT8_ARRAY),
+            (&rows.error_kind, Type::TEXT_ARRAY),
+            (&rows.text, Type::TEXT_ARRAY),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// Reads events with numbers above `after`.
+    pub async fn events(&self, task: TaskId, after: u64, limit: usize) -> Sql<Option<TaskEvents>> {
+        let mut legs = self.legs(task).await?;
+        let after = legs.stored(after);
+        let bits = (begin_seq(LeaseEpoch(1)) - begin_seq(LeaseEpoch(0))).trailing_zeros() as i32;
+        let (first_after, limit) = (after_seq(LeaseEpoch(0), None) as i64, limit.clamp(1, 10_000));
+        let (known, most) = (i64::try_from(after).unwrap_or(i64::MAX), limit as i64);
+        let params = [
+            (task.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
+            (&known, Type::INT8),
+            (&first_after, Type::INT8),
+            (&bits, Type::INT4),
+            (&most, Type::INT8),
+        ];
+        let mut rows = self.query(READ, &params).await?;
+        if rows.is_empty() {
+            let earliest = earliest_end(*task.as_uuid());
+            let ended: Vec<_> =
+                params.iter().cloned().chain([(&earliest as &(dyn ToSql + Sync), Type::INT8)]).collect();
+            rows = self.query(READ_ENDED, &ended).await?;
+        }
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut events = Vec::with_capacity(rows.len() + 3);
+        for row in &rows {
+            events.extend(kept(row)?);
+        }
+        let is_all = events.len() < limit;
+        let last = events.last().map_or(0, |event| event.seq);
+        for event in told_by(row)? {
+            // What is beyond the last one that was read comes with the next page.
+            let belongs = event.seq > after && (is_all || event.seq <= last);
+            if belongs && events.iter().all(|known| known.seq != event.seq) {
+                events.push(event);
+            }
+        }
+        events.sort_by_key(|event| event.seq);
+        // A leg may have begun since they were read.
+        events.iter().for_each(|event| legs.add_of(event.seq));
+        events.iter_mut().for_each(|event| event.seq = legs.told(event.seq));
+        Ok(Some(TaskEvents { events, ended: is_all && state(row, 0)?.is_terminal() }))
+    }
+
+    /// The legs of a task that anything is known of.
+    async fn legs(&self, task: TaskId) -> Sql<Legs> {
+        let earliest = earliest_end(*task.as_uuid());
+        let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
+        let mut legs = Legs::default();
+        for row in &self.query(LEGS, &params).await? {
+            legs.add(get::<i64>(row, 0)?.unsigned_abs());
+            get::<Vec<i64>>(row, 1)?.iter().for_each(|stored| legs.add_of(stored.unsigned_abs()));
+        }
+        Ok(legs)
+    }
+}
+
+/// What the row of a task tells: the submission, the newest start, the end.
+fn told_by(row: &Row) -> Sql<Vec<Event>> {
+    let (now, epoch) = (state(row, 0)?, LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()));
+    let attempt = u32::try_from(get::<i64>(row, 2)?).unwrap_or(u32::MAX);
+    let (submitted_at, due) = (time(row, 3)?, time(row, 4)?);
+    let event = |seq, at, state, attempt, error| Event { seq, at, what: Happened::State { state, attempt, error } };
+    let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
+    if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
+        told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
+    }
+    if now == TaskState::Damaged {
+        // When it was found is not told by the row; whoever follows hears that nothing comes after.
+        let at = optional_time(row, 5)?.unwrap_or(submitted_at);
+        told.push(event(after_seq(epoch, get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs)), at, now, attempt, None));
+        return Ok(told);
+    }
+    if let Some(finished_at) = optional_time(row, 6)?.filter(|_| now.is_terminal()) {
+        let last = get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs);
+        told.push(event(after_seq(epoch, last), finished_at, now, attempt, error(row, 7)?));
+    }
+    Ok(told)
+}
+
+/// The kept event in the last columns, if there is one.
+fn kept(row: &Row) -> Sql<Option<Event>> {
+    let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
+    let what = match get::<i16>(row, 12)? {
+        PROGRESS => Happened::Progress(get(row, 15)?),
+        OUTPUT => Happened::Output(get(row, 15)?),
+        _ => Happened::State {
+            state: state(row, 12)?,
+            attempt: u32::try_from(get::<Option<i64>>(row, 13)?.unwrap_or_default()).unwrap_or(u32::MAX),
+            error: error(row, 14)?,
+        },
+    };
+    Ok(Some(Event { seq: seq.unsigned_abs(), at: time(row, 11)?, what }))
+}
+
+/// The error in two columns: kind and message.
+pub(crate) fn error(row: &Row, column: usize) -> Sql<Option<TaskError>> {
+    let Some(kind) = get::<Option<String>>(row, column)? else { return Ok(None) };
+    let kind = ErrorKind::deserialize(kind.as_str().into_deserializer());
+    let kind = kind.map_err(|error: serde::de::value::Error| Fault::unreadable(error.to_string()))?;
+    Ok(Some(TaskError::new(kind, get::<Option<String>>(row, column + 1)?.unwrap_or_default())))
+}
+
+/// The state that a task is submitted in.
+fn first_state(submitted_at: Timestamp, due: Timestamp) -> TaskState {
+    if due > submitted_at { TaskState::Scheduled } else { TaskState::Queued }
+}
+
+/// Kind and text of something said.
+fn words(what: &Happened) -> (i16, Option<String>) {
+    match what {
+        Happened::Progress(text) => (PROGRESS, Some(clean(text))),
+        Happened::Output(chunk) => (OUTPUT, Some(clean(chunk))),
+        Happened::State { state, .. } => (*state as i16, None),
+    }
+}

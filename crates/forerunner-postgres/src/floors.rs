@@ -1,0 +1,292 @@
+//! Where claims begin to look, while what was claimed cannot be vacuumed away.
+//!
+//! Claims walk the index of claimable tasks in its order. What was claimed stays at the head of it until a vacuum, which has
+//! to keep all that the oldest snapshot of any session may see: with one held for long, each claim would walk past all tasks
+//! since. So a look walks all of it now and then, beside the claims, and they begin where it found the first task; in between,
+//! each second, one walks from there on.
+//!
+//! Below a floor there may still be tasks: of a transaction that was not over when the look came by, or put back by another
+//! node. What this node puts in lowers its floor at once, a floor is only raised to where two looks found nothing, and any
+//! look that finds something lowers it. So a task is missed until the next look at all of it at most, and by nobody who does not use
+//! floors: these are in use only while there are many dead rows.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool_postgres::Object;
+use forerunner_core::PoolName;
+use tokio::time::Instant;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::rows::Spot;
+
+/// Dead rows from which on floors are used: to walk past fewer takes no longer than the rest of a claim.
+const MANY: i64 = 10_000;
+/// Time between two looks, and between two questions for dead rows. A look at all of it takes a twentieth of the time at most,
+/// up to the longest of these.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Floors that no look has confirmed for so long do not count: a look waits for a vacuum.
+const LASTS: Duration = Duration::from_secs(90);
+
+/// How many urgencies there are.
+const URGENCIES: usize = 10;
+/// When a task became due, and its row: its place among those that are as urgent.
+pub(crate) type Place = (i64, i64);
+/// Before every task.
+const START: Place = (i64::MIN, i64::MIN);
+
+const DEAD: &str = "SELECT pg_stat_get_dead_tuples('ready'::regclass)";
+
+/// What is known of the tasks of one pool and urgency.
+#[derive(Debug, Default, Clone, Copy)]
+struct Floor {
+    /// Where claims begin.
+    at: Option<Place>,
+    /// The first place that had a task, or may get one, when the newest look came by.
+    first: Option<Place>,
+    /// The last place that was claimed.
+    taken: Option<Place>,
+    /// The lowest place where this node put a task since the newest look began, and between that and the one before.
+    put: [Option<Place>; 2],
+}
+
+impl Floor {
+    fn put(&mut self, place: Place) {
+        self.at = self.at.map(|at| at.min(place));
+        self.put[0] = Some(self.put[0].map_or(place, |put| put.min(place)));
+    }
+
+    fn begin_look(&mut self) {
+        self.put = [None, self.put[0]];
+    }
+
+    /// Takes in that a look found its first task there, or none.
+    fn raise(&mut self, found: Option<Place>, taken: Option<Place>) {
+        let before = self.first;
+        self.first = found.or(taken);
+        self.at = match (before, self.first) {
+            (Some(before), Some(first)) => self.put.into_iter().flatten().chain([before.min(first)]).min(),
+            _ => None,
+        };
+    }
+}
+
+type Pool = [Floor; URGENCIES];
+
+/// The floors of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Floors {
+    is_on: AtomicBool,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    pools: HashMap<PoolName, Pool>,
+    /// When the newest look at all of it was over.
+    looked_at: Option<Instant>,
+    /// When the next one may begin.
+    next: Option<Instant>,
+}
+
+/// Which claimable tasks a node (`$4`) may have at a time (`$2`, or by the clock of the database if `$5`).
+macro_rules! may_be_claimed {
+    () => {
+        "AND (deadline IS NULL OR deadline > $2) AND (prefers IS NULL OR prefers = $4 OR prefers_until <= \
+         CASE WHEN $5 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) "
+    };
+}
+pub(crate) use may_be_claimed;
+
+/// The claimable tasks of a pool (`$1`) from its floors on, in the order of claims, as `r`. `$floors` is the parameter that
+/// [`Floors::of`] answers.
+///
+/// One walk for each urgency, the most urgent first, and none of those that the limit makes needless.
+macro_rules! from_floors {
+    ($floors:literal, $columns:literal, $rest:expr) => {
+        concat!(
+            "generate_series(0, 9) AS f (urgency), LATERAL (SELECT ",
+            $columns,
+            " FROM ready WHERE pool = $1 AND ready.urgency = f.urgency AND (due, task) >= (",
+            $floors,
+            "[2 * f.urgency + 1], ",
+            $floors,
+            "[2 * f.urgency + 2]) ",
+            $rest,
+            ") r"
+        )
+    };
+}
+pub(crate) use from_floors;
+
+/// The first claimable task of each urgency, whether or not it can be claimed just now.
+const FIRSTS: &str =
+    concat!("SELECT f.urgency, r.due, r.task FROM ", from_floors!("$2", "due, task", "ORDER BY due, task LIMIT 1"));
+
+impl Floors {
+    /// Where claims of a pool begin: due and row for each urgency, the most urgent first. None if that is the start.
+    pub fn of(&self, pool: &PoolName) -> Option<Vec<i64>> {
+        if !self.is_on.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut known = self.known();
+        let is_new = known.looked_at.is_some_and(|at| at.elapsed() < LASTS);
+        let floors = known.pools.entry(pool.clone()).or_default();
+        let is_any = is_new && floors.iter().any(|floor| floor.at.is_some());
+        is_any.then(|| floors.iter().flat_map(|floor| <[i64; 2]>::from(floor.at.unwrap_or(START))).collect())
+    }
+
+    /// Notes that a task is about to be claimable.
+    pub fn put(&self, pool: &PoolName, urgency: i16, place: Place) {
+        self.change(pool, urgency, |floor| floor.put(place));
+    }
+
+    /// Notes that a task was claimed.
+    pub fn take(&self, spot: &Spot) {
+        self.change(&spot.pool, spot.urgency(), |floor| floor.taken = floor.taken.max(Some(spot.place())));
+    }
+
+    fn change(&self, pool: &PoolName, urgency: i16, change: impl FnOnce(&mut Floor)) {
+        if !self.is_on.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut known = self.known();
+        let floors = known.pools.entry(pool.clone()).or_default();
+        change(&mut floors[usize::from(urgency.unsigned_abs()).min(URGENCIES - 1)]);
+    }
+
+    /// Looks if there are many dead rows, at all of it or else from the floors on; answers how long to wait until the next time.
+    pub async fn look(&self, client: &Object) -> Result<Duration, tokio_postgres::Error> {
+        let dead: i64 = client.query_typed(DEAD, &[]).await?.first().map_or(Ok(0), |row| row.try_get(0))?;
+        if dead < MANY {
+            self.is_on.store(false, Ordering::SeqCst);
+            *self.known() = Known::default();
+            return Ok(PAUSES.0);
+        }
+        self.is_on.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        let is_of_all = self.known().next.is_none_or(|next| next <= begun);
+        for (pool, floors) in self.begin_look() {
+            // What a plan made of statistics would do to a table that has changed since is read all of it.
+            client.batch_execute("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off").await?;
+            let from = floors.map(|floor| floor.at.filter(|_| !is_of_all).unwrap_or(START));
+            let from: Vec<i64> = from.into_iter().flat_map(<[i64; 2]>::from).collect();
+            let params: [(&(dyn ToSql + Sync), Type); 2] = [(&pool.as_str(), Type::TEXT), (&from, Type::INT8_ARRAY)];
+            let rows = client.query_typed(FIRSTS, &params).await;
+            client.batch_execute("COMMIT").await?;
+            let mut found = [None; URGENCIES];
+            for row in rows? {
+                let (urgency, due, task): (i32, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                found[urgency.unsigned_abs() as usize] = Some((due, task));
+            }
+            self.end_look(&pool, found, floors.map(|floor| floor.taken));
+        }
+        let pause = (begun.elapsed() * 20).clamp(PAUSES.0, PAUSES.1);
+        if !is_of_all {
+            return Ok(pause);
+        }
+        let (mut known, now) = (self.known(), Instant::now());
+        (known.looked_at, known.next) = (Some(now), Some(now + pause));
+        Ok(PAUSES.0)
+    }
+
+    /// The pools to look at, and what is known of each.
+    fn begin_look(&self) -> Vec<(PoolName, Pool)> {
+        let mut known = self.known();
+        let begin = |(pool, floors): (&PoolName, &mut Pool)| {
+            floors.iter_mut().for_each(Floor::begin_look);
+            (pool.clone(), *floors)
+        };
+        known.pools.iter_mut().map(begin).collect()
+    }
+
+    fn end_look(&self, pool: &PoolName, found: [Option<Place>; URGENCIES], taken: [Option<Place>; URGENCIES]) {
+        let mut known = self.known();
+        let Some(floors) = known.pools.get_mut(pool) else { return };
+        for (floor, (found, taken)) in floors.iter_mut().zip(found.into_iter().zip(taken)) {
+            floor.raise(found, taken);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was put in since the look before, what had been claimed by then, and what the look found.
+    type Look<'a> = (&'a [Place], Option<Place>, Option<Place>);
+
+    fn floor_after(looks: &[Look]) -> Floor {
+        let mut floor = Floor::default();
+        for (puts, taken, found) in looks {
+            puts.iter().for_each(|place| floor.put(*place));
+            floor.taken = floor.taken.max(*taken);
+            floor.begin_look();
+            floor.raise(*found, floor.taken);
+        }
+        floor
+    }
+
+    #[test]
+    fn a_floor_is_raised_to_where_two_looks_found_nothing() {
+        let (five, nine) = (Some((5, 0)), Some((9, 0)));
+        let cases: [(&[Look], _); 7] = [
+            (&[(&[], None, five)], None),
+            (&[(&[], None, five), (&[], None, nine)], five),
+            (&[(&[], None, nine), (&[], None, five)], five),
+            // Nothing is there: then from what was claimed last.
+            (&[(&[], five, None), (&[], nine, None)], five),
+            (&[(&[], None, None), (&[], nine, None)], None),
+            // What was put in may not be there for the looks yet.
+            (&[(&[], None, five), (&[(3, 0)], None, nine)], Some((3, 0))),
+            (&[(&[], None, five), (&[(3, 0)], None, nine), (&[], None, nine)], nine),
+        ];
+        for (looks, at) in cases {
+            assert_eq!(floor_after(looks).at, at, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn a_floor_is_lowered_at_once_and_raised_again_after_two_looks() {
+        let nine: Look = (&[], None, Some((9, 0)));
+        let mut floor = floor_after(&[nine, nine]);
+        floor.put((12, 0));
+        assert_eq!(floor.at, Some((9, 0)));
+        floor.put((4, 0));
+        assert_eq!(floor.at, Some((4, 0)));
+        let raised = [1, 2, 3].map(|_| {
+            floor.begin_look();
+            floor.raise(Some((9, 0)), None);
+            floor.at
+        });
+        assert_eq!(raised, [Some((4, 0)), Some((9, 0)), Some((9, 0))]);
+    }
+
+    #[test]
+    fn floors_that_no_look_confirms_do_not_count() {
+        let (floors, pool) = (Floors::default(), PoolName::new("coder").unwrap());
+        floors.is_on.store(true, Ordering::SeqCst);
+        assert_eq!(floors.of(&pool), None, "nothing is known");
+        for _ in 0..2 {
+            let (name, known) = floors.begin_look().pop().expect("it was claimed from");
+            floors.end_look(&name, [Some((7, 1)); URGENCIES], known.map(|floor| floor.taken));
+        }
+        assert_eq!(floors.of(&pool), None, "no look is over");
+        floors.known().looked_at = Some(Instant::now());
+        assert_eq!(floors.of(&pool), Some([7, 1].repeat(URGENCIES)));
+        floors.put(&pool, 2, (3, 0));
+        assert_eq!(floors.of(&pool).expect("it is confirmed")[4..6], [3, 0]);
+        floors.known().looked_at = Instant::now().checked_sub(LASTS);
+        assert_eq!(floors.of(&pool), None, "it is long ago");
+    }
+}

@@ -1,0 +1,169 @@
+//! Keeps the tables small whose rows come and go all the time, and says what keeps them from being so.
+//!
+//! A claim reads past every row that was claimed and not yet vacuumed away. The database's own vacuum comes once a minute
+//! at most; under load that is too seldom.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_postgres::{Object, Pool};
+use forerunner_core::Timestamp;
+use forerunner_store::{Holder, Retired, StoreError, Upkeep, backend::DamageCount};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
+};
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::{
+    failure::{is_spent, reason, unavailable},
+    floors::Floors,
+    holders::Holders,
+    link, partitions,
+};
+
+/// The tables that change with every task. What is locked is left for the next time.
+const VACUUM: &str = "VACUUM (SKIP_LOCKED) ready, line, nodes, spoken";
+/// Longest time of a round: a table that takes longer is the database's own affair.
+const LIMIT: Duration = Duration::from_secs(60);
+/// What makes the database keep dead rows for so long is named in the log, and not again for as long.
+const OLD: Duration = Duration::from_secs(300);
+
+/// Time until it is looked for the first time where claims begin, and after a look that failed.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// Time between two rounds of removing what is past the retention, by whichever node.
+const RETIRES: Duration = Duration::from_secs(20);
+
+/// Takes the turn of a period, unless another node had it: notes when it was taken, by the clock of the database.
+const TURN: &str = "INSERT INTO notes AS n (key, text) SELECT $2, now::text \
+                    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS now) AS clock \
+                    ON CONFLICT (key) DO UPDATE SET text = excluded.text \
+                    WHERE excluded.text::int8 - n.text::int8 >= $1 RETURNING key";
+/// A wish that what is past the retention be removed.
+pub(crate) struct Retire {
+    pub now: Timestamp,
+    pub retention: Duration,
+    pub reply: oneshot::Sender<Result<Option<Retired>, StoreError>>,
+}
+
+/// Vacuums once a period, and removes history when asked to, on one node at a time.
+pub(crate) struct Janitor {
+    pub pool: Pool,
+    pub period: Duration,
+    pub wishes: mpsc::UnboundedReceiver<Retire>,
+    pub floors: Arc<Floors>,
+    /// Where it tells what it saw.
+    pub seen: watch::Sender<Option<Upkeep>>,
+    /// Tasks that were set aside, on whichever node.
+    pub damaged: Arc<DamageCount>,
+}
+
+impl Janitor {
+    /// Runs until it is dropped.
+    pub async fn serve(mut self) {
+        let period = self.period.max(Duration::from_millis(1));
+        let mut interval = interval_at(Instant::now() + period, period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut holders = Holders::default();
+        let mut next_look = Instant::now() + FIRST_LOOK;
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {
+                    // A database that is away is said by those who need it.
+                    let looked = self.round(async |client| {
+                        clean(client, period).await?;
+                        let upkeep = holders.look(client).await?;
+                        warn(client, &upkeep).await?;
+                        self.damaged.note_there(count_damaged(client).await?);
+                        Ok(upkeep)
+                    });
+                    match looked.await {
+                        Ok(upkeep) => drop(self.seen.send(Some(upkeep))),
+                        Err(error) => tracing::debug!(%error, "the store was not cleaned up"),
+                    }
+                }
+                () = sleep_until(next_look) => {
+                    let floors = &self.floors;
+                    let pause = self.round(async |client| floors.look(client).await).await;
+                    next_look = Instant::now() + pause.unwrap_or(FIRST_LOOK);
+                }
+                Some(Retire { now, retention, reply }) = self.wishes.recv() => {
+                    let outcome = self.round(async |client| retire(client, now, retention).await).await;
+                    // Nobody may be waiting for it.
+                    drop(reply.send(outcome.map(Some)));
+                }
+            }
+        }
+    }
+
+    async fn round<T>(
+        &self,
+        work: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
+        let client = link::connect(&self.pool).await?;
+        match timeout(LIMIT, work(&client)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                if is_spent(&error) {
+                    drop(Object::take(client));
+                }
+                Err(unavailable(reason(&error)))
+            }
+            Err(_) => {
+                drop(Object::take(client));
+                Err(unavailable(format!("cleaning up took longer than {LIMIT:?}")))
+            }
+        }
+    }
+}
+
+/// How many tasks are set aside because they cannot be read.
+pub(crate) async fn count_damaged(client: &Object) -> Result<u64, tokio_postgres::Error> {
+    let rows = client.query_typed("SELECT count(*) FROM damaged", &[]).await?;
+    rows.first().map_or(Ok(0), |row| Ok(row.try_get::<_, i64>(0)?.unsigned_abs()))
+}
+
+/// Answers whether it is this node's turn: nobody had it for so long.
+async fn is_our_turn(client: &Object, note: &str, since: Duration) -> Result<bool, tokio_postgres::Error> {
+    let since = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&since, Type::INT8), (&note, Type::TEXT)];
+    Ok(!client.query_typed(TURN, &params).await?.is_empty())
+}
+
+async fn retire(client: &Object, now: Timestamp, retention: Duration) -> Result<Retired, tokio_postgres::Error> {
+    if !is_our_turn(client, "store/retired_at", RETIRES / 2).await? {
+        return Ok(Retired::default());
+    }
+    partitions::make_ahead(client, Some(now.as_micros()), retention).await?;
+    partitions::retire(client, (now - retention).as_micros()).await
+}
+
+async fn clean(client: &Object, period: Duration) -> Result<(), tokio_postgres::Error> {
+    // Half a period suffices, so that a node whose turn it was does not miss the next one by a hair.
+    if is_our_turn(client, "store/vacuumed_at", period / 2).await? {
+        client.batch_execute(VACUUM).await?;
+    }
+    Ok(())
+}
+
+/// Names what has made the database keep dead rows for long, on one node at a time.
+async fn warn(client: &Object, upkeep: &Upkeep) -> Result<(), tokio_postgres::Error> {
+    let Some(holder) = upkeep.holder.as_ref().filter(|holder| holder.seconds >= OLD.as_secs_f64()) else {
+        return Ok(());
+    };
+    if is_our_turn(client, "store/warned_at", OLD).await? {
+        let Holder { name, program, role, state, seconds, remedy } = holder;
+        let dead_rows: u64 = upkeep.dead_rows.iter().map(|(_, rows)| rows).sum();
+        tracing::warn!(
+            holder = name,
+            program,
+            role,
+            state,
+            age_s = seconds.round(),
+            dead_rows,
+            remedy,
+            "the database keeps dead rows for a transaction that is open for long, and gets slower; end it by the remedy, and \
+             set idle_in_transaction_session_timeout for whoever leaves one open"
+        );
+    }
+    Ok(())
+}

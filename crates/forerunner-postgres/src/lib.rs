@@ -1,0 +1,67 @@
+//! Forerunner's store in PostgreSQL: durable, for several nodes.
+//!
+//! [`PostgresStore`] is a [`Store`](forerunner_store::Store) like those in memory and in SQLite, and passes the same suite. It is
+//! a crate of its own so that nothing else needs a database client: only what opens a store by its address knows that
+//! there is one.
+//!
+//! What it is not: a way to talk to PostgreSQL. Its tables are its own, and no SQL leaves it.
+//!
+//! ```no_run
+//! use forerunner_postgres::{PostgresOptions, PostgresStore};
+//! use forerunner_store::Store;
+//!
+//! # fn main() -> Result<(), forerunner_store::StoreError> {
+//! let store = PostgresStore::open("postgres://forerunner@localhost/forerunner", PostgresOptions::default())?;
+//! assert!(store.is_shared());
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
+mod address;
+mod affinity;
+mod attempts;
+mod batch;
+mod bell;
+mod bulk;
+mod class;
+mod contexts;
+mod damaged;
+mod direct;
+mod events;
+mod failure;
+mod floors;
+mod history;
+mod holders;
+mod janitor;
+mod line;
+mod link;
+mod listing;
+mod look;
+mod lookup;
+mod node_state;
+mod nodes;
+mod options;
+mod partitions;
+mod pieces;
+mod presence;
+mod ready;
+mod request;
+mod rows;
+mod schema;
+mod select;
+mod settle;
+mod store;
+mod submit;
+mod tables;
+mod tls;
+mod tx;
+mod unit_of_work;
+mod unread;
+mod update;
+mod waiting;
+mod writer;
+
+pub use options::PostgresOptions;
+pub use store::PostgresStore;

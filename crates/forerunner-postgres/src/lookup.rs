@@ -1,0 +1,35 @@
+//! Reading one task, wherever it is.
+
+use forerunner_core::TaskId;
+use tokio_postgres::types::Type;
+
+use crate::{
+    failure::Sql,
+    rows::{Stored, stored_or_damaged, task_columns},
+    tx::Tx,
+};
+
+impl Tx<'_> {
+    /// Reads a task.
+    pub async fn find(&self, task: TaskId) -> Sql<Option<Stored>> {
+        if let Some(found) = self.find_unfinished(task).await? {
+            return Ok(Some(found));
+        }
+        match self.find_ended(task).await? {
+            Some(found) => Ok(Some(found)),
+            // It may have been sent back to its queue between the two looks.
+            None => self.find_unfinished(task).await,
+        }
+    }
+
+    /// Reads a task that has not ended, or ended under an earlier version of the schema.
+    pub async fn find_unfinished(&self, task: TaskId) -> Sql<Option<Stored>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!("o.output"),
+            " FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
+        );
+        let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID)]).await?;
+        rows.first().map(stored_or_damaged).transpose()
+    }
+}

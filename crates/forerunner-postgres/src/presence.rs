@@ -1,0 +1,173 @@
+//! Whether other nodes are there at all, which is known before their leases end.
+//!
+//! A node that listens holds a lock of the database over that session. When its process dies, the operating system closes the
+//! connection, and the database lets go of the lock: within milliseconds, where a lease lasts for many seconds. A session may
+//! also end while its node goes on, with the network or with the database. So a node counts as gone only when another one has
+//! seen it there before, then has found it away at every look for some time, and its lease was not renewed in that time. If
+//! this node could not look for a while, the others could not beat either, and their time begins anew. Where nobody listens,
+//! as behind a pooler, leases alone tell.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use forerunner_core::NodeId;
+use tokio::time::Instant;
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
+
+/// The first half of the locks; the other one is a hash of the node. "FrRn" in ASCII.
+pub(crate) const CLASS: i32 = 0x4672_526e;
+
+/// A look that comes later after the one before than this part of the time that a node may be away does not count on it.
+const PAUSES: u32 = 3;
+
+/// What this node knows of the others, and tells them of itself.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    own: OnceLock<NodeId>,
+    gone_after: Duration,
+    others: Mutex<Others>,
+}
+
+/// What the looks of this node found.
+#[derive(Debug, Default)]
+struct Others {
+    seen: HashMap<NodeId, Seen>,
+    looked_at: Option<Instant>,
+}
+
+/// How another node was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    There,
+    /// Since when, and until when its lease was to last then.
+    Away(Instant, i64),
+}
+
+/// A node as a look finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub node: NodeId,
+    pub lease_until: i64,
+    pub is_there: bool,
+}
+
+impl Presence {
+    pub fn new(gone_after: Duration) -> Self {
+        Self { own: OnceLock::new(), gone_after, others: Mutex::default() }
+    }
+
+    /// Holds the lock of this node over a session, for as long as that lasts; answers whether it does. It does not before the
+    /// first beat, or while somebody looks.
+    pub async fn hold(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        let Some(own) = self.own.get() else { return Ok(false) };
+        let sql = "SELECT pg_try_advisory_lock($1, hashtext($2::uuid::text))";
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&CLASS, Type::INT4), (own.as_uuid(), Type::UUID)];
+        let rows = client.query_typed(sql, &params).await?;
+        rows.first().map_or(Ok(false), |row| row.try_get(0))
+    }
+
+    /// Says which node this is: the first one that beats.
+    pub fn note_own(&self, own: NodeId) {
+        self.own.get_or_init(|| own);
+    }
+
+    /// Takes in how all other nodes were found; answers which are gone.
+    pub fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked_at = others.looked_at.replace(now);
+        let goes_on = looked_at.is_some_and(|at| now.duration_since(at) <= self.gone_after / PAUSES);
+        let others = &mut others.seen;
+        others.retain(|node, _| found.iter().any(|found| found.node == *node));
+        let mut gone = Vec::new();
+        for found in found {
+            let seen = match (found.is_there, others.get(&found.node)) {
+                (true, _) => Seen::There,
+                // Never seen there: it may be one that does not listen.
+                (false, None) => continue,
+                (false, Some(Seen::Away(since, until))) if goes_on && *until == found.lease_until => {
+                    Seen::Away(*since, *until)
+                }
+                (false, Some(_)) => Seen::Away(now, found.lease_until),
+            };
+            others.insert(found.node, seen);
+            if matches!(seen, Seen::Away(since, _) if now.duration_since(since) >= self.gone_after) {
+                gone.push(*found);
+            }
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(8);
+
+    /// Looks each second; answers at which of them the node was gone.
+    fn looks(looks: &[(bool, i64)]) -> Vec<usize> {
+        let (presence, begun) = (Presence::new(AFTER), Instant::now());
+        let node = NodeId::from_uuid(uuid::Uuid::max());
+        let gone = looks.iter().enumerate().filter(|(second, (is_there, lease_until))| {
+            let found = Found { node, lease_until: *lease_until, is_there: *is_there };
+            !presence.note(&[found], begun + Duration::from_secs(*second as u64)).is_empty()
+        });
+        gone.map(|(second, _)| second).collect()
+    }
+
+    #[test]
+    fn who_was_there_and_stays_away_without_a_beat_is_gone() {
+        let mut all = vec![(true, 1); 2];
+        all.extend(vec![(false, 1); 10]);
+        assert_eq!(looks(&all), [10, 11], "first seen away at 2");
+    }
+
+    #[test]
+    fn who_beats_or_comes_back_is_not_gone() {
+        let beats: Vec<_> = (0..30).map(|second| (second == 0, second)).collect();
+        assert_eq!(looks(&beats), [0; 0]);
+        let comes_back: Vec<_> = (0..30).map(|second| (second % 8 == 0, 1)).collect();
+        assert_eq!(looks(&comes_back), [0; 0]);
+    }
+
+    #[test]
+    fn who_could_not_beat_because_the_database_was_away_has_its_time_again() {
+        let presence = Presence::new(AFTER);
+        let node = NodeId::from_uuid(uuid::Uuid::max());
+        let begun = Instant::now();
+        let is_gone = |is_there, second: f64| {
+            let found = [Found { node, lease_until: 1, is_there }];
+            !presence.note(&found, begun + Duration::from_secs_f64(second)).is_empty()
+        };
+        assert!(!is_gone(true, 0.0) && !is_gone(false, 1.0));
+        // Nobody could look, or beat, for ten seconds.
+        assert!(!is_gone(false, 11.0) && !is_gone(false, 13.0) && !is_gone(false, 15.0) && !is_gone(false, 17.0));
+        assert!(is_gone(false, 19.0));
+    }
+
+    #[test]
+    fn who_was_never_there_is_left_to_its_lease() {
+        assert_eq!(looks(&[(false, 1); 30]), [0; 0]);
+    }
+
+    #[test]
+    fn who_left_is_forgotten() {
+        let presence = Presence::new(AFTER);
+        let node = NodeId::from_uuid(uuid::Uuid::max());
+        let found = |is_there| [Found { node, lease_until: 1, is_there }];
+        let begun = Instant::now();
+        assert_eq!(presence.note(&found(true), begun), []);
+        assert_eq!(presence.note(&[], begun), []);
+        assert_eq!(presence.note(&found(false), begun), []);
+        for second in 0..20 {
+            let now = begun + Duration::from_secs(second);
+            assert_eq!(presence.note(&found(false), now), [], "it was not seen since it came again");
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The store: one way into its lanes, and the thread that everything runs on.
+//!
+//! ```text
+//! calls ──▶ lane ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
+//! ```
+//!
+//! Statements have names, and the session has settings, only where the connection leads to the server itself. A pooler in
+//! transaction mode may stand in between.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
+use forerunner_store::{
+    Backlog, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter,
+    ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue,
+    Rescued, Retired, Said, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission,
+    Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep, backend::DamageCount,
+};
+use futures_util::future::join_all;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    address::Address,
+    batch::{Batch, ReplyReceiver},
+    bell::Bell,
+    class::{Class, Lane},
+    failure::{KIND, Sql, closed, reason, unavailable},
+    janitor::{Janitor, Retire, count_damaged},
+    link,
+    node_state::NodeState,
+    options::PostgresOptions,
+    partitions,
+    presence::Presence,
+    request::{Job, Request},
+    schema,
+    tx::Tx,
+    writer::{Order, Writer},
+};
+
+/// Most operations that may wait.
+const MAX_WAITING: usize = 16_384;
+
+/// A store in a PostgreSQL database, 15 or later, which any number of nodes may share.
+///
+/// All operations that wait in a lane are run in one transaction, in the order of the calls, so one commit serves many. What
+/// begins tasks, what ends them and what a clock causes have a lane each, if there are connections for that. No call
+/// blocks the thread that makes it, and each is bounded in time: without a connection it answers
+/// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
+pub struct PostgresStore {
+    lanes: Mutex<Option<Lanes>>,
+    waiting: Arc<AtomicUsize>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    done: Mutex<Option<oneshot::Receiver<()>>>,
+    bell: Arc<Bell>,
+    wishes: mpsc::UnboundedSender<Retire>,
+    upkeep: watch::Receiver<Option<Upkeep>>,
+    damaged: Arc<DamageCount>,
+}
+
+/// The ways to the lanes.
+struct Lanes {
+    senders: Vec<mpsc::UnboundedSender<Job>>,
+    /// Requests sent to the lane that begins tasks.
+    begun: u64,
+}
+
+impl PostgresStore {
+    /// Connects to the database that a `postgres://` address names, and brings its schema to the newest version.
+    /// Blocks until that is done.
+    ///
+    /// Connections are encrypted with `?sslmode=require`, and sure of the server with `sslmode=verify-full`, where
+    /// `sslrootcert=PATH` names the authorities to trust in place of the system's. `listen=HOST:PORT` says where the database
+    /// itself is if the address leads to a pooler in transaction mode, over which other nodes are not heard; `listen=off`
+    /// saves the connection. Statements have names where the connection leads to the server itself; with `statements=named`
+    /// also behind a pooler, which has to keep track of them, and with `statements=unnamed` nowhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
+    /// [`StoreError::Unavailable`] when the database cannot be reached.
+    pub fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let address = Address::parse(url, &options)?;
+        let lanes = options.connections.saturating_sub(1).clamp(1, Lane::ALL.len());
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
+        let (opened, outcome) = std::sync::mpsc::channel();
+        let (finished, done) = oneshot::channel();
+        let (wishes, wished) = mpsc::unbounded_channel();
+        let presence = Arc::new(Presence::new(options.gone_after));
+        let bell = Arc::new(Bell::new(Arc::clone(&presence)));
+        let rung = Arc::clone(&bell);
+        let (seen, upkeep) = watch::channel(None);
+        let damaged = Arc::<DamageCount>::default();
+        let counted = Arc::clone(&damaged);
+        // Made on the thread that it runs on: what requests do there need not be sent.
+        let serve = async move || {
+            let pools = prepare(&address, &options, &counted)
+                .await
+                .and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
+            let (pool, links) = match pools {
+                Ok(pools) => pools,
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            drop(opened.send(Ok(())));
+            let naming = address.naming;
+            // It ends with the runtime, which ends with the writer.
+            drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
+            let node = NodeState { bell: rung, floors: Arc::default(), presence, damaged: counted };
+            let floors = Arc::clone(&node.floors);
+            let damaged = Arc::clone(&node.damaged);
+            let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen, damaged };
+            let (ends, ended) = watch::channel(0);
+            let ends = &ends;
+            let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
+                let order = Order { ended: ended.clone(), ends: (lane == Lane::Begins as usize).then_some(ends) };
+                Writer::new(links.clone(), options, naming, jobs, node.clone(), order).serve()
+            });
+            tokio::select! {
+                _ = join_all(writers) => {}
+                () = janitor.serve() => {}
+            }
+            // Nobody may be waiting for it.
+            finished.send(()).unwrap_or_default();
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| unavailable(error.to_string()))?;
+        let thread = std::thread::Builder::new().name("store-postgres".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(serve())).map_err(|error| unavailable(error.to_string()))?;
+        outcome.recv().unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")))?;
+        Ok(Self {
+            lanes: Mutex::new(Some(Lanes { senders, begun: 0 })),
+            waiting: Arc::default(),
+            thread: Mutex::new(Some(thread)),
+            done: Mutex::new(Some(done)),
+            bell,
+            wishes,
+            upkeep,
+            damaged,
+        })
+    }
+
+    /// Asks what a function of the transaction answers. It may be run several times, until its answer is committed.
+    fn call<T: Send + 'static>(
+        &self,
+        class: Class,
+        ask: impl AsyncFn(&Tx<'_>) -> Sql<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let (request, answer) = Request::call(class, ask);
+        self.ask(request, answer)
+    }
+
+    fn ask<T: Send + 'static>(&self, request: Request, answer: ReplyReceiver<T>) -> StoreFuture<T> {
+        if let Err(error) = self.send(request) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let waiting = Waiting(Arc::clone(&self.waiting));
+        Box::pin(async move {
+            let answer = answer.await.unwrap_or_else(|_| Err(unavailable("the thread of the store stopped")));
+            drop(waiting);
+            answer
+        })
+    }
+
+    fn send(&self, request: Request) -> Result<(), StoreError> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Lanes { senders, begun }) = lanes.as_mut() else { return Err(closed()) };
+        let lane = Some(request.lane() as usize).filter(|lane| *lane < senders.len()).unwrap_or(0);
+        if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
+            return Err(unavailable(format!("{MAX_WAITING} operations wait for the database")));
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut after = 0;
+        if lane == Lane::Begins as usize {
+            *begun += 1;
+        } else if request.follows() {
+            after = *begun;
+        }
+        senders[lane].send(Job { request, after }).map_err(|_| unavailable("the thread of the store stopped"))
+    }
+}
+
+/// Counts an operation as waiting until its answer is there, or nobody waits for it.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn prepare(
+    address: &Address,
+    options: &PostgresOptions,
+    damaged: &DamageCount,
+) -> Result<deadpool_postgres::Pool, StoreError> {
+    let pool = link::pool(address, options, 1)?;
+    let client = link::connect(&pool).await?;
+    schema::check_encoding(&client).await?;
+    schema::migrate(&client).await?;
+    damaged.note_there(count_damaged(&client).await.map_err(|error| unavailable(reason(&error)))?);
+    // Narrow ones, until a node says what the retention is.
+    if let Err(error) = partitions::make_ahead(&client, None, Duration::ZERO).await {
+        tracing::warn!(error = reason(&error), "no partition was made for tasks that end; it is tried again");
+    }
+    Ok(pool)
+}
+
+impl Store for PostgresStore {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+        let (batch, answer) = Batch::new(batch);
+        self.ask(Request::Enqueue(batch), answer)
+    }
+
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+        self.call(Class::WRITE, async move |tx| tx.keyed(&pool, &key).await)
+    }
+
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
+        self.call(Class::claim(claim.node), async move |tx| tx.claim(&claim).await)
+    }
+
+    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+        self.call(Class::READ.walking(), async move |tx| tx.look(&look).await)
+    }
+
+    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.call(Class::WRITE.forgettable().walking(), async move |tx| tx.take(&claim, &tasks).await)
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
+        let (batch, answer) = Batch::new(batch);
+        self.ask(Request::Settle(batch), answer)
+    }
+
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
+        drop(self.call(Class::ASSIGN, async move |tx| tx.assign(&assignments).await));
+    }
+
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+        self.call(Class::WRITE, async move |tx| tx.cancel(task, now).await)
+    }
+
+    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
+        self.call(Class::WRITE, async move |tx| tx.redrive(task, now).await)
+    }
+
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+        self.call(Class::WRITE, async move |tx| tx.update(task, change, now).await)
+    }
+
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept> {
+        self.call(Class::CLOCK, async move |tx| tx.sweep(&pool, now).await)
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.call(Class::CLOCK.forgettable(), async move |tx| tx.heartbeat(node, until).await)
+    }
+
+    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+        self.call(Class::CLOCK, async move |tx| tx.take_beat(&beat).await)
+    }
+
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.leases(node, &pool).await.map(Some))
+    }
+
+    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.forget_node(node).await)
+    }
+
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
+        self.call(Class::WRITE.walking(), async move |tx| tx.rescue(&rescue).await)
+    }
+
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        self.call(Class::READ, async move |tx| tx.task(task).await)
+    }
+
+    fn tasks_of(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.call(Class::READ, async move |tx| tx.tasks_of(&tasks).await)
+    }
+
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {
+        self.call(Class::READ, async move |tx| tx.tasks(&filter).await)
+    }
+
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>> {
+        self.call(Class::CLOCK.reading().long(), async move |tx| tx.select(&filter).await)
+    }
+
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
+        self.call(Class::WRITE, async move |tx| tx.bulk(action, &tasks, now).await)
+    }
+
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
+        self.call(Class::READ, async move |tx| tx.attempts(task).await)
+    }
+
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
+        self.call(Class::CLOCK.reading().long(), async move |tx| tx.counts(&pool).await)
+    }
+
+    fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
+        self.call(Class::READ.walking(), async move |tx| tx.backlog(&pool).await)
+    }
+
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        self.call(Class::CLOCK.reading().walking(), async move |tx| tx.pools_with_tasks().await)
+    }
+
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
+        self.call(Class::READ, async move |tx| tx.context(&read).await)
+    }
+
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>> {
+        self.call(Class::READ, async move |tx| tx.contexts(&filter).await)
+    }
+
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool> {
+        self.call(Class::WRITE, async move |tx| tx.rebase(&base).await)
+    }
+
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.call(Class::CLOCK, async move |tx| tx.expire_contexts(before, limit).await)
+    }
+
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+        self.call(Class::WRITE, async move |tx| tx.delete_context(&pool, &context).await)
+    }
+
+    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.call(Class::WRITE, async move |tx| tx.put_note(&key, text.as_deref()).await)
+    }
+
+    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+        self.call(Class::READ, async move |tx| tx.note(&key).await)
+    }
+
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.call(Class::CLOCK, async move |tx| tx.purge(before, limit).await)
+    }
+
+    fn retire(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<Retired>> {
+        let (reply, answer) = oneshot::channel();
+        if self.wishes.send(Retire { now, retention, reply }).is_err() {
+            return Box::pin(std::future::ready(Err(closed())));
+        }
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(closed())) })
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        self.upkeep.borrow().clone()
+    }
+
+    fn damaged(&self) -> DamagedTasks {
+        self.damaged.get()
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.call(Class::CLOCK.reading(), async move |tx| tx.time().await)
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.beat().await)
+    }
+
+    fn keeps_events(&self) -> bool {
+        true
+    }
+
+    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+        let (batch, answer) = Batch::new(said);
+        let stored = self.ask(Request::Say(batch), answer);
+        Box::pin(async move { stored.await.map(drop) })
+    }
+
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        self.call(Class::READ, async move |tx| tx.events(task, after, limit).await)
+    }
+
+    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.forget_events(before, limit).await)
+    }
+
+    fn tell(&self, hints: Hints) {
+        self.bell.tell(hints);
+    }
+
+    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+        Some(self.bell.hear())
+    }
+
+    fn is_hearing(&self) -> bool {
+        self.bell.is_hearing()
+    }
+
+    fn close(&self) -> StoreFuture<()> {
+        // The thread ends once nobody can ask and everything is answered.
+        let senders = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(done) = senders.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
+        Box::pin(async move {
+            drop(done.await);
+            Ok(())
+        })
+    }
+}
+
+impl Drop for PostgresStore {
+    /// Finishes what was begun.
+    fn drop(&mut self) {
+        self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}

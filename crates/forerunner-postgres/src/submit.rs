@@ -1,0 +1,416 @@
+//! Accepting and claiming.
+
+use std::{collections::HashSet, sync::atomic::Ordering};
+
+use forerunner_core::{IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_store::{Claim, Enqueued, KeyHolder, LEASE, Refusal, Start, Submission, backend};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+use uuid::Uuid;
+
+use crate::{
+    affinity::Which,
+    batch::Member,
+    failure::{Fault, Sql},
+    floors::{from_floors, may_be_claimed},
+    line::Rank,
+    rows::{get, label_pair, labels_text, micros, stored, task_columns},
+    tables::earliest_end,
+    tx::Tx,
+    unread::Unread,
+};
+
+/// A submission, and the place it gets.
+struct Placed<'a> {
+    submission: &'a Submission,
+    state: TaskState,
+    due: Timestamp,
+    claimable: bool,
+}
+
+impl<'a> Placed<'a> {
+    fn alone(submission: &'a Submission) -> Self {
+        let state = backend::first_state(&submission.task);
+        let due = backend::first_due(&submission.task);
+        Self { submission, state, due, claimable: state == TaskState::Queued }
+    }
+}
+
+/// The new rows as columns, one entry a task.
+#[derive(Default)]
+struct Columns {
+    id: Vec<Uuid>,
+    pool: Vec<String>,
+    state: Vec<i16>,
+    context: Vec<Option<String>>,
+    priority: Vec<i16>,
+    due: Vec<i64>,
+    run_at: Vec<i64>,
+    deadline: Vec<Option<i64>>,
+    attempt: Vec<i64>,
+    crashes: Vec<i64>,
+    epoch: Vec<i64>,
+    submitted_at: Vec<i64>,
+    timeout: Vec<i64>,
+    max_attempts: Vec<i64>,
+    max_crashes: Vec<i64>,
+    backoff_initial: Vec<i64>,
+    backoff_max: Vec<i64>,
+    input: Vec<String>,
+    labels: Vec<Option<String>>,
+    pairs: Vec<Option<String>>,
+    key: Vec<Option<String>>,
+    fingerprint: Vec<Option<Vec<u8>>>,
+    claimable: Vec<bool>,
+    rank: Vec<Option<i16>>,
+}
+
+impl Columns {
+    fn push(&mut self, placed: &Placed<'_>) {
+        let Submission { task, fingerprint } = placed.submission;
+        self.id.push(*task.id.as_uuid());
+        self.pool.push(task.pool.as_str().to_owned());
+        self.state.push(placed.state as i16);
+        self.context.push(task.context.as_ref().map(|context| context.as_str().to_owned()));
+        self.priority.push(task.priority.get().into());
+        self.due.push(placed.due.as_micros());
+        self.run_at.push(task.run_at.as_micros());
+        self.deadline.push(task.deadline.map(Timestamp::as_micros));
+        self.attempt.push(task.attempt.into());
+        self.crashes.push(task.crashes.into());
+        self.epoch.push(task.epoch.0 as i64);
+        self.submitted_at.push(task.submitted_at.as_micros());
+        self.timeout.push(micros(task.timeout));
+        self.max_attempts.push(task.retry.max_attempts.into());
+        self.max_crashes.push(task.retry.max_crashes.into());
+        self.backoff_initial.push(micros(task.retry.initial));
+        self.backoff_max.push(micros(task.retry.max));
+        self.input.push(task.input.as_str().to_owned());
+        self.labels.push(labels_text(&task.labels));
+        let pairs: Vec<_> = task.labels.iter().map(|(key, value)| label_pair(key, value)).collect();
+        // Arrays of arrays must be of one length, so the pairs travel as one text.
+        self.pairs.push((!pairs.is_empty()).then(|| pairs.join("\n")));
+        self.key.push(task.idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
+        self.fingerprint.push(fingerprint.map(|hash| hash.to_vec()));
+        self.claimable.push(placed.claimable);
+        let rank = if placed.state == TaskState::Queued { Rank::Joined } else { Rank::Delayed };
+        self.rank.push(task.context.as_ref().map(|_| rank as i16));
+    }
+}
+
+/// Writes all rows of all tasks whose ids are new, in the order of the columns; answers which they were.
+///
+/// No join is in it that a plan could make a slow one: each task has its number before it is written, and which were written
+/// is looked up in a table of hashes.
+const INSERT: &str = "\
+WITH s AS MATERIALIZED (
+    SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[],
+        $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[],
+        $15::int8[], $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[],
+        $23::bool[], $24::int2[])
+    WITH ORDINALITY AS s (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
+        submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels, pairs, key,
+        fingerprint, claimable, rank, place)
+), t AS (
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
+    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s
+    WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $25) ORDER BY place
+    ON CONFLICT (id) DO NOTHING
+    RETURNING task, id
+), n AS MATERIALIZED (
+    SELECT * FROM s WHERE (task IN (SELECT task FROM t)) IS TRUE
+), i AS (
+    INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
+        labels, label_pairs, key)
+    SELECT task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels,
+        string_to_array(pairs, E'\\n'), key FROM n
+), k AS (
+    INSERT INTO keys (pool, key, id, fingerprint) SELECT pool, key, id, fingerprint FROM n WHERE key IS NOT NULL
+), l AS (
+    INSERT INTO line (pool, context, rank, due, task) SELECT pool, context, rank, due, task FROM n WHERE rank IS NOT NULL
+), r AS (
+    INSERT INTO ready (pool, urgency, due, task, deadline)
+    SELECT pool, 9 - priority, due, task, deadline FROM n WHERE claimable
+)
+SELECT id FROM t";
+
+impl Tx<'_> {
+    /// Accepts tasks: those with neither key nor context many at a time, any other after a look at what is there.
+    async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for run in batch.chunk_by(|a, b| is_plain(a) && is_plain(b)) {
+            // What is sent along with its commit is plain and distinct.
+            if self.is_short || (run.len() > 1 && has_distinct_ids(run)) {
+                let placed: Vec<_> = run.iter().map(|submission| Placed::alone(submission)).collect();
+                answers.extend(self.insert(&placed).await?);
+            } else {
+                for submission in run {
+                    answers.push(self.accept(submission).await?);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn accept(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+        if let Some(answer) = self.known_by_key(submission).await? {
+            return Ok(Some(answer));
+        }
+        let mut placed = Placed::alone(submission);
+        let task = &submission.task;
+        if let Some(context) = &task.context {
+            self.lock_line(&task.pool, context).await?;
+            if placed.claimable
+                && let Some(last) = self.last_due(&task.pool, context).await?
+            {
+                // Somebody is ahead. A clock that went back must not let this one push in front.
+                (placed.due, placed.claimable) = (placed.due.max(last), false);
+            }
+        }
+        let answer = self.insert(&[placed]).await?.remove(0);
+        if matches!(answer, Some(Ok(Enqueued::New { claimable: true, .. }))) && task.context.is_some() {
+            self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+        let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
+        let Some(KeyHolder { task, fingerprint }) = self.keyed(&submission.task.pool, key).await? else {
+            return Ok(None);
+        };
+        Ok(Some(match fingerprint == submission.fingerprint {
+            true => Ok(Enqueued::Known(Box::new(task))),
+            false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
+        }))
+    }
+
+    /// The task that has a key.
+    pub async fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Sql<Option<KeyHolder>> {
+        let sql = "SELECT id, fingerprint FROM keys WHERE pool = $1 AND key = $2";
+        let pool = pool.as_str();
+        let rows = self.query(sql, &[(&pool, Type::TEXT), (&key.as_str(), Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let id = TaskId::from_uuid(get(row, 0)?);
+        // One that cannot be read is of no other submission.
+        let fingerprint = get::<Option<Vec<u8>>>(row, 1)?.and_then(|hash| hash.try_into().ok());
+        Ok(self.find(id).await?.map(|known| KeyHolder { task: known.task, fingerprint }))
+    }
+
+    /// Writes the rows of tasks with distinct ids, unless the ids are known. Those are left open if the transaction is short.
+    async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
+        let mut c = Columns::default();
+        batch.iter().for_each(|placed| c.push(placed));
+        let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
+        for placed in batch.iter().filter(|placed| placed.claimable) {
+            let Task { pool, priority, .. } = &placed.submission.task;
+            self.node.floors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
+        }
+        let params: [(&(dyn ToSql + Sync), Type); 25] = [
+            (&c.id, Type::UUID_ARRAY),
+            (&c.pool, Type::TEXT_ARRAY),
+            (&c.state, Type::INT2_ARRAY),
+            (&c.context, Type::TEXT_ARRAY),
+            (&c.priority, Type::INT2_ARRAY),
+            (&c.due, Type::INT8_ARRAY),
+            (&c.run_at, Type::INT8_ARRAY),
+            (&c.deadline, Type::INT8_ARRAY),
+            (&c.attempt, Type::INT8_ARRAY),
+            (&c.crashes, Type::INT8_ARRAY),
+            (&c.epoch, Type::INT8_ARRAY),
+            (&c.submitted_at, Type::INT8_ARRAY),
+            (&c.timeout, Type::INT8_ARRAY),
+            (&c.max_attempts, Type::INT8_ARRAY),
+            (&c.max_crashes, Type::INT8_ARRAY),
+            (&c.backoff_initial, Type::INT8_ARRAY),
+            (&c.backoff_max, Type::INT8_ARRAY),
+            (&c.input, Type::TEXT_ARRAY),
+            (&c.labels, Type::TEXT_ARRAY),
+            (&c.pairs, Type::TEXT_ARRAY),
+            (&c.key, Type::TEXT_ARRAY),
+            (&c.fingerprint, Type::BYTEA_ARRAY),
+            (&c.claimable, Type::BOOL_ARRAY),
+            (&c.rank, Type::INT2_ARRAY),
+            (&earliest, Type::INT8),
+        ];
+        let rows = self.query(INSERT, &params).await?;
+        let new = rows.iter().map(|row| get::<Uuid>(row, 0)).collect::<Sql<HashSet<_>>>()?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for placed in batch {
+            let Placed { state, claimable, .. } = *placed;
+            let task = placed.submission.task.id;
+            if new.contains(task.as_uuid()) {
+                self.gained.fetch_add(i64::from(claimable), Ordering::Relaxed);
+                answers.push(Some(Ok(Enqueued::New { task, state, claimable })));
+            } else if self.is_short {
+                answers.push(None);
+            } else {
+                let known = self.find(task).await?.ok_or(Fault::Again)?;
+                answers.push(Some(Ok(Enqueued::Known(Box::new(known.task)))));
+            }
+        }
+        Ok(answers)
+    }
+
+    pub async fn claim(&self, claim: &Claim) -> Sql<Vec<Task>> {
+        self.lease(claim, claim.limit, None).await
+    }
+
+    /// Leases the first claimable tasks, at most `limit`, or of those only that are `among`.
+    pub(crate) async fn lease(&self, claim: &Claim, limit: usize, among: Option<Vec<Uuid>>) -> Sql<Vec<Task>> {
+        // Three statements, so that a plain claim does nothing but walk the index. What it has locked it finds by its place in the
+        // table: nobody changes a claimable row, and a plan could read all of them to find those by their key.
+        macro_rules! leasing {
+            ($picked:expr) => {
+                concat!(
+                    "WITH c AS MATERIALIZED (",
+                    $picked,
+                    "), r AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM c)) RETURNING urgency, due, task), \
+                     d AS (SELECT task, row_number() OVER (ORDER BY urgency, due, task) AS place FROM r), \
+                     t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
+                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
+                     CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
+                     node = $4, agent = NULL FROM d WHERE u.task = ANY (ARRAY[d.task]) RETURNING u.*), \
+                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = ANY (ARRAY[t.pool]) \
+                     AND line.context = t.context AND line.rank::int4 = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
+                    task_columns!("NULL::text"),
+                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
+                     LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
+                )
+            };
+        }
+        const FIRST: &str = leasing!(concat!(
+            "SELECT ctid AS at FROM ready WHERE pool = $1 ",
+            may_be_claimed!(),
+            "ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED"
+        ));
+        const FROM_FLOORS: &str = leasing!(concat!(
+            "SELECT at FROM ",
+            from_floors!(
+                "$7",
+                "ctid AS at",
+                concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3 FOR UPDATE SKIP LOCKED")
+            ),
+            " LIMIT $3"
+        ));
+        // Each by its key: to walk the index for them would be to read past all others.
+        const AMONG: &str = leasing!(concat!(
+            "SELECT at FROM tasks k, LATERAL (SELECT ctid AS at FROM ready WHERE pool = $1 AND urgency = 9 - k.priority \
+             AND due = k.due AND task = k.task ",
+            may_be_claimed!(),
+            "LIMIT 1 FOR UPDATE SKIP LOCKED) r WHERE k.id = ANY($7) LIMIT $3"
+        ));
+        let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
+        let (now, limit) = (claim.now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let (pool, starts) = (claim.pool.as_str(), i64::try_from(claim.starts).unwrap_or(i64::MAX));
+        let mut params = vec![
+            (&pool as &(dyn ToSql + Sync), Type::TEXT),
+            (&now, Type::INT8),
+            (&limit, Type::INT8),
+            (claim.node.as_uuid(), Type::UUID),
+            (&self.database_time, Type::BOOL),
+            (&starts, Type::INT8),
+        ];
+        let floors = if among.is_some() { None } else { self.node.floors.of(&claim.pool) };
+        params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
+        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let sql = match (&among, &floors) {
+            (Some(_), _) => AMONG,
+            (None, Some(_)) => FROM_FLOORS,
+            (None, None) => FIRST,
+        };
+        let claimed = self.query(sql, &params);
+        let rows = if self.is_renewed {
+            claimed.await?
+        } else {
+            // Both are sent at once; the server runs them in order.
+            let (renewed, rows) = tokio::join!(self.renew(claim.node, claim.lease_until, lasts), claimed);
+            renewed?;
+            rows?
+        };
+        let mut tasks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match self.claimed(row) {
+                Ok(task) => tasks.push(task),
+                // It is leased already, and nobody will run it.
+                Err(Fault::Damaged(unread)) => self.note_unread(Unread { even_running: true, ..*unread }),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn claimed(&self, row: &Row) -> Sql<Task> {
+        let claimed = stored(row)?;
+        self.node.floors.take(&claimed.spot());
+        let mut task = claimed.task;
+        task.context_version = get::<i64>(row, 29)?.unsigned_abs();
+        task.context_born = get::<i64>(row, 30)?.unsigned_abs();
+        Ok(task)
+    }
+
+    /// Lets all leases of a node live until `until`, or for so many microseconds by the clock of the database.
+    pub async fn renew(&self, node: NodeId, until: Timestamp, lasts: i64) -> Sql<()> {
+        let sql = "INSERT INTO nodes AS n (node, lease_until) VALUES ($1, CASE WHEN $2 THEN \
+                   (extract(epoch FROM clock_timestamp()) * 1000000)::int8 + $4 ELSE $3 END) \
+                   ON CONFLICT (node) DO UPDATE SET lease_until = excluded.lease_until \
+                   WHERE n.lease_until < excluded.lease_until RETURNING node";
+        let until = until.as_micros();
+        let params = [
+            (node.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
+            (&self.database_time, Type::BOOL),
+            (&until, Type::INT8),
+            (&lasts, Type::INT8),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+
+    /// The heartbeat, outside a claim.
+    pub async fn heartbeat(&self, node: NodeId, until: Timestamp) -> Sql<()> {
+        self.renew(node, until, micros(LEASE)).await
+    }
+
+    /// Notes which agents run which tasks since when.
+    pub async fn assign(&self, assignments: &[(TaskId, LeaseEpoch, Start)]) -> Sql<()> {
+        if assignments.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = assignments.iter().map(|(task, ..)| *task.as_uuid()).collect();
+        let epochs: Vec<_> = assignments.iter().map(|(_, epoch, _)| epoch.0 as i64).collect();
+        let agents: Vec<_> = assignments.iter().map(|(.., start)| *start.agent.as_uuid()).collect();
+        let times: Vec<_> = assignments.iter().map(|(.., start)| start.at.as_micros()).collect();
+        let sql = "UPDATE tasks t SET agent = s.agent, started_at = COALESCE(t.started_at, s.at) \
+                   FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) AS s (id, epoch, agent, at) WHERE t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2 RETURNING t.task";
+        let params = [
+            (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
+            (&epochs, Type::INT8_ARRAY),
+            (&agents, Type::UUID_ARRAY),
+            (&times, Type::INT8_ARRAY),
+        ];
+        self.run(sql, &params).await.map(drop)
+    }
+}
+
+impl Member for Submission {
+    type Answer = Result<Enqueued, Refusal>;
+
+    async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<Self::Answer>>> {
+        tx.enqueue(members).await
+    }
+
+    fn refuse(&mut self, reason: &str, _: bool) -> Option<Self::Answer> {
+        Some(Err(Refusal::Unstorable { reason: reason.to_owned() }))
+    }
+}
+
+/// Whether a submission can be written along with others, without a look at what is there.
+pub(crate) fn is_plain(submission: &Submission) -> bool {
+    submission.task.idempotency_key.is_none() && submission.task.context.is_none()
+}
+
+fn has_distinct_ids(run: &[&Submission]) -> bool {
+    let mut seen = HashSet::with_capacity(run.len());
+    run.iter().all(|submission| seen.insert(submission.task.id))
+}

@@ -1,0 +1,139 @@
+//! A transaction over a connection: sending statements, and what is told once it is committed.
+//!
+//! Nothing here knows a table. What the statements say is in the files above it, and `unit_of_work` runs them as one.
+
+use std::{
+    pin::pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use forerunner_core::TaskId;
+use forerunner_store::Hints;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    failure::{Fault, Sql, ends_connection, reason},
+    link::Link,
+    node_state::NodeState,
+    unread::Unread,
+};
+
+/// A parameter with its type, so that no statement has to be prepared under a name first.
+pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Why a statement that did not end in time was given up.
+pub(crate) const SLOW: &str = "the database did not answer in time";
+
+/// The connection inside a transaction.
+pub(crate) struct Tx<'a> {
+    pub link: &'a Link,
+    /// When the server must have answered next, and the longest time between two of its answers.
+    pub patience: (Mutex<Instant>, Duration),
+    /// Whether leases follow the clock of the database rather than the caller's.
+    pub database_time: bool,
+    /// What begins the transaction, until the first statement has taken it along: one way to the server less.
+    pub opening: Mutex<Option<String>>,
+    /// The commit is sent along with the statements. So nothing may be asked that depends on an answer: what would have to be,
+    /// is left open.
+    pub is_short: bool,
+    /// The lease of this node was renewed a moment ago.
+    pub is_renewed: bool,
+    /// What the node knows beside what is in the database.
+    pub node: &'a NodeState,
+    /// How many more tasks are claimable than when the transaction began.
+    pub gained: AtomicI64,
+    /// What the other nodes are to hear of once all is committed.
+    pub hints: Mutex<Hints>,
+    /// What could not be read, to be set aside once this is over.
+    pub unread: Mutex<Vec<Unread>>,
+}
+
+impl Tx<'_> {
+    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
+        let Some(begin) = self.take_opening() else { return self.ask(sql, params).await };
+        // Both are sent at once; the server runs them in order.
+        let (begun, rows) = tokio::join!(self.send(&begin), self.ask(sql, params));
+        begun.map_err(|error| match ends_connection(&error) {
+            true => Fault::NotBegun(reason(&error)),
+            false => Fault::Astray(reason(&error)),
+        })?;
+        rows
+    }
+
+    /// Sends a statement when it is polled first, by its name if it has one.
+    async fn ask(&self, sql: &str, params: &[Param<'_>]) -> Sql<Vec<Row>> {
+        let client = self.link.client();
+        let rows = match self.link.named(sql) {
+            Some(statement) => {
+                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                client.query(&statement, &values).await
+            }
+            None => {
+                self.link.want(sql, params.iter().map(|(_, kind)| kind.clone()));
+                client.query_typed(sql, params).await
+            }
+        };
+        self.note_heard();
+        Ok(rows?)
+    }
+
+    /// Sends what begins or ends the transaction when it is polled first.
+    pub async fn send(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        let sent = self.link.client().batch_execute(sql).await;
+        self.note_heard();
+        sent
+    }
+
+    fn note_heard(&self) {
+        *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.patience.1;
+    }
+
+    /// Waits for work with the server, as long as that goes on answering.
+    pub async fn patiently<T>(&self, work: impl Future<Output = T>) -> Sql<T> {
+        let mut work = pin!(work);
+        loop {
+            let by = *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match timeout_at(by, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) if Instant::now() < *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner) => {}
+                Err(_) => return Err(Fault::Slow(SLOW)),
+            }
+        }
+    }
+
+    /// What is still to begin the transaction: none once a statement was run.
+    pub fn take_opening(&self) -> Option<String> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.
+    pub async fn run(&self, sql: &str, params: &[Param<'_>]) -> Sql<usize> {
+        Ok(self.query(sql, params).await?.len())
+    }
+
+    pub fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells others of a task's end.
+    pub fn tell_end(&self, task: TaskId) {
+        self.hints().ended.insert(task);
+    }
+
+    /// Notes a task to be set aside once this transaction is over.
+    pub fn note_unread(&self, unread: Unread) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(unread);
+    }
+
+    pub fn gained(&self) -> i64 {
+        self.gained.load(Ordering::Relaxed)
+    }
+}

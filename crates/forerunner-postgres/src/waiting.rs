@@ -1,0 +1,228 @@
+//! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
+
+use forerunner_core::{ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_store::{Cancelled, Mismatch, Swept, backend};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    failure::{Fault, Sql},
+    history::End,
+    line::Rank,
+    rows::{Spot, context, get, optional_time, priority, state, time, unread},
+    tx::Tx,
+};
+
+/// A waiting task that a sweep found.
+struct Waiting {
+    id: TaskId,
+    spot: Spot,
+    state: TaskState,
+    context: Option<ContextId>,
+}
+
+impl Tx<'_> {
+    pub async fn cancel(&self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
+        let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+        let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
+        if task.state == TaskState::Damaged {
+            self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now).await?;
+            return Ok(Ok(Cancelled::Ended(task)));
+        }
+        if task.state == TaskState::Running {
+            self.note_stop(spot.row, &task).await?;
+            return Ok(Ok(Cancelled::Running(task)));
+        }
+        if task.state.is_terminal() {
+            return Ok(Ok(Cancelled::Ended(task)));
+        }
+        let before = self.gained();
+        let (error, states) = (backend::cancelled(), (task.state, TaskState::Cancelled));
+        self.tell_end(id);
+        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now).await?;
+        (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
+        let claimable = self.gained() - before + i64::from(was_claimable);
+        Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
+    }
+
+    /// Ends a task that waits; answers whether it was claimable.
+    async fn end_waiting(
+        &self,
+        spot: &Spot,
+        context: Option<&ContextId>,
+        (from, to): (TaskState, TaskState),
+        error: &TaskError,
+        now: Timestamp,
+    ) -> Sql<bool> {
+        let before = match context {
+            Some(context) => {
+                self.lock_line(&spot.pool, context).await?;
+                self.head(&spot.pool, context).await?
+            }
+            None => None,
+        };
+        if context.is_none() && from == TaskState::Queued {
+            self.make_unready(spot).await?;
+        }
+        let error = Some(error);
+        self.end(&End { row: spot.row, from, epoch: None, to, at: now, error, output: None, crashes: None }).await?;
+        let Some(context) = context else { return Ok(from == TaskState::Queued) };
+        self.leave_line(spot, context).await?;
+        self.advance(&spot.pool, context, before.as_ref()).await?;
+        Ok(before.is_some_and(|before| before.row == spot.row))
+    }
+
+    /// Keeps the wish that a running task be stopped, for its node to hear of and for whoever would run it again.
+    async fn note_stop(&self, row: i64, task: &Task) -> Sql<()> {
+        let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
+        let epoch = task.epoch.0 as i64;
+        if self.run(sql, &[(&row, Type::INT8), (&epoch, Type::INT8)]).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.hints().stops.insert(task.id);
+        Ok(())
+    }
+
+    pub async fn redrive(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
+        let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+        let (mut spot, damage, mut task) = (found.spot(), found.damage, found.task);
+        let was_damaged = task.state == TaskState::Damaged;
+        if was_damaged && let Err(mismatch) = self.take_back_repaired(spot.row, &mut task, damage.as_ref()).await? {
+            return Ok(Err(mismatch));
+        }
+        if !task.state.is_redrivable() {
+            return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
+        }
+        let ended = task.state as i16;
+        let (ended_as, was_due) = (task.clone(), spot.due);
+        (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
+        (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
+        (task.output, task.error) = (None, None);
+        task.deadline = backend::redriven_deadline(task.deadline, now);
+        let mut before = None;
+        spot.due = now;
+        if let Some(context) = &task.context {
+            self.lock_line(&spot.pool, context).await?;
+            spot.due = self.last_due(&spot.pool, context).await?.map_or(now, |last| last.max(now));
+            before = self.head(&spot.pool, context).await?;
+        }
+        spot.deadline = task.deadline;
+        self.recall(&ended_as).await?;
+        if !was_damaged {
+            self.log_redrive(spot.row, &ended_as, was_due, now).await?;
+        }
+        let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = $1, due = $2, deadline = $3, \
+                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
+                   WHERE task = $4 AND state = $5 RETURNING task";
+        let (run_at, due) = (now.as_micros(), spot.due.as_micros());
+        let deadline = spot.deadline.map(Timestamp::as_micros);
+        let params = [
+            (&run_at as &(dyn ToSql + Sync), Type::INT8),
+            (&due, Type::INT8),
+            (&deadline, Type::INT8),
+            (&spot.row, Type::INT8),
+            (&ended, Type::INT2),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Again);
+        }
+        self.run("DELETE FROM outputs WHERE task = $1 RETURNING task", &[(&spot.row, Type::INT8)]).await?;
+        match &task.context {
+            Some(context) => {
+                self.enter_line(&spot, context, Rank::Joined).await?;
+                self.advance(&spot.pool, context, before.as_ref()).await?;
+            }
+            None => self.make_ready(&spot).await?,
+        }
+        Ok(Ok(task))
+    }
+
+    pub async fn sweep(&self, pool: &PoolName, now: Timestamp) -> Sql<Swept> {
+        let before = self.gained();
+        let mut swept = Swept::default();
+        let late = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state < 2 \
+                    AND deadline IS NOT NULL AND deadline <= $2 ORDER BY deadline, task LIMIT $3";
+        let late = self.waiting(late, pool, now).await?;
+        // Which of them could be claimed is asked before the first one ends.
+        let rows: Vec<_> = late.iter().map(|late| late.spot.row).collect();
+        let claimable = self.claimable_of(pool, &rows).await?;
+        for late in late {
+            let states = (late.state, TaskState::Expired);
+            self.end_waiting(&late.spot, late.context.as_ref(), states, &backend::expired(), now).await?;
+            self.tell_end(late.id);
+            swept.expired.push((late.id, claimable.contains(&late.spot.row)));
+        }
+        let due = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state = 0 \
+                   AND run_at <= $2 ORDER BY run_at, task LIMIT $3";
+        for due in self.waiting(due, pool, now).await? {
+            self.promote(&due).await?;
+            swept.promoted.push(due.id);
+        }
+        let gained = self.gained() - before + claimable.len() as i64;
+        swept.claimable = usize::try_from(gained).unwrap_or(0);
+        swept.next_due = self.next_due(pool).await?;
+        Ok(swept)
+    }
+
+    async fn claimable_of(&self, pool: &PoolName, rows: &[i64]) -> Sql<Vec<i64>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT task FROM ready WHERE pool = $1 AND task = ANY($2)";
+        let found = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&rows, Type::INT8_ARRAY)]).await?;
+        found.iter().map(|row| get(row, 0)).collect()
+    }
+
+    async fn waiting(&self, sql: &str, pool: &PoolName, now: Timestamp) -> Sql<Vec<Waiting>> {
+        let (now, limit) = (now.as_micros(), backend::SWEEP_LIMIT as i64);
+        let params = [(&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&now, Type::INT8), (&limit, Type::INT8)];
+        let rows = self.query(sql, &params).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match read_waiting(row, pool).map_err(|fault| unread(row, [1, 0], fault)) {
+                Ok(waiting) => found.push(waiting),
+                Err(Fault::Damaged(unread)) => self.note_unread(*unread),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
+    async fn promote(&self, due: &Waiting) -> Sql<()> {
+        let pool = &due.spot.pool;
+        let before = match &due.context {
+            Some(context) => {
+                self.lock_line(pool, context).await?;
+                self.head(pool, context).await?
+            }
+            None => None,
+        };
+        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 RETURNING task";
+        if self.run(sql, &[(&due.spot.row, Type::INT8)]).await? == 0 {
+            return Err(Fault::Again);
+        }
+        let Some(context) = &due.context else { return self.make_ready(&due.spot).await };
+        self.join(&due.spot, context).await?;
+        self.advance(pool, context, before.as_ref()).await
+    }
+
+    async fn next_due(&self, pool: &PoolName) -> Sql<Option<Timestamp>> {
+        let sql = "SELECT least((SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0), \
+                   (SELECT min(deadline) FROM tasks WHERE pool = $1 AND deadline IS NOT NULL AND state < 2))";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await?;
+        rows.first().map_or(Ok(None), |row| optional_time(row, 0))
+    }
+}
+
+fn read_waiting(row: &Row, pool: &PoolName) -> Sql<Waiting> {
+    let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
+    Ok(Waiting {
+        id: TaskId::from_uuid(get(row, 0)?),
+        spot: Spot { pool: pool.clone(), row: get(row, 1)?, priority: priority(row, 2)?.get(), due, deadline },
+        state: state(row, 5)?,
+        context: context(row, 6)?,
+    })
+}
