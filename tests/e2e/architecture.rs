@@ -16,16 +16,21 @@ const PURE: [&str; 4] = ["forerunner-core", "forerunner-forecast", "forerunner-c
 const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc", "tokio"];
 
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
     ("forerunner-store", &["forerunner-core", "forerunner-context"]),
     ("forerunner-sim", &["forerunner-core", "forerunner-forecast"]),
+    ("forerunner-console", &[]),
+    (
+        "forerunner-lab",
+        &["forerunner-console", "forerunner-context", "forerunner-core", "forerunner-forecast", "forerunner-sim"],
+    ),
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
     (
         "forerunner-http",
-        &["forerunner-core", "forerunner-forecast", "forerunner-runtime", "forerunner-sim", "forerunner-store"],
+        &["forerunner-core", "forerunner-forecast", "forerunner-lab", "forerunner-runtime", "forerunner-store"],
     ),
     (
         "forerunner",
@@ -45,10 +50,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
         &[
             "forerunner",
             "forerunner-bench",
+            "forerunner-console",
             "forerunner-context",
             "forerunner-core",
             "forerunner-forecast",
             "forerunner-http",
+            "forerunner-lab",
             "forerunner-runtime",
             "forerunner-sim",
             "forerunner-store",

@@ -1,14 +1,10 @@
 //! `forerunner node`: see the nodes that share a store.
 
 use clap::Subcommand;
+use forerunner_console::output::{Output, render, right_from, table};
 use serde_json::Value;
 
-use super::fields;
-use crate::{
-    cli::ServerArgs,
-    client::Client,
-    output::{Output, render, right_from, table},
-};
+use crate::{client::Client, render::fields, server_args::ServerArgs};
 
 /// What to do with nodes.
 #[derive(Debug, Subcommand)]

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use forerunner_console::{
+    Usage,
+    output::{Output, count, pairs, render, right_from, table},
+};
+use forerunner_lab::parse::share;
 use serde_json::{Map, Value};
 
-use super::{fields, replay::share};
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client, encode},
-    exit::Usage,
-    output::{Output, count, pairs, render, right_from, table},
+    render::fields,
+    server_args::ServerArgs,
 };
 
 /// A day is replayed once for each share.

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use serde_json::Value;
-
-use super::fields;
-use crate::{
-    client::Client,
-    exit::NotReachable,
+use forerunner_console::{
     json::Answer,
     output::{Output, hanging},
     terminal::harmless_lines,
 };
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::{client::Client, exit::NotReachable, render::fields};
 
 /// How often a stream that broke off is opened again, and how long to wait before.
 const REOPENINGS: u32 = 5;

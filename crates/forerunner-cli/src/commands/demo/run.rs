@@ -3,21 +3,21 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use anyhow::ensure;
+use forerunner_console::output::{self, Output};
+use forerunner_lab::demo::{Figures, Run, Slice, Submissions, count_live, submit_all};
 use forerunner_runtime::PoolSettings;
-use serde_json::Value;
+use forerunner_sim::TraceTask;
+use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
 use super::{
-    replay::{Submissions, submit_all},
-    report::{Figures, Run, count_live},
     stage::POOL,
-    trace::Slice,
     view::{Moment, View},
 };
 use crate::{
-    client::Client,
-    commands::{fields, serve::Service},
-    output::{self, Output},
+    client::{Call, Client},
+    commands::serve::Service,
+    render::fields,
 };
 
 /// How often the view is drawn and the peak looked for.
@@ -57,7 +57,7 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
     let submissions = Rc::new(RefCell::new(Submissions::default()));
     let (peak, ()) = tokio::join!(
         watch(&client, slice, begin, &submissions),
-        submit_all(&client, POOL, &slice.tasks, begin, &submissions),
+        submit_all(&slice.tasks, begin, &submissions, async |task| submit(&client, task).await),
     );
     let peak = peak?;
     let duration_s = begin.elapsed().as_secs_f64();
@@ -67,6 +67,12 @@ pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out
     let figures = count_live(&tasks, due, settings.limits().objective, &since(&end, &warm), peak.max(agents_at_start));
     let submissions = submissions.take();
     Ok(Live { figures, run: Run { duration_s, store: service.store.to_owned(), agents_at_start, submissions } })
+}
+
+/// Submits a task of the slice: the built-in agent is told how long to be busy.
+async fn submit(client: &Client, task: &TraceTask) -> anyhow::Result<()> {
+    let body = json!({ "input": { "service_s": task.service_s } });
+    client.send(Call::post(format!("/v1/pools/{POOL}/tasks")).body(&body)).await.map(drop)
 }
 
 async fn pool(client: &Client) -> anyhow::Result<Value> {

@@ -1,13 +1,15 @@
 //! The live view: a few lines that are redrawn on a terminal, a plain line now and then elsewhere.
 
 use comfy_table::Table;
+use forerunner_console::{
+    output::{self, count, percent},
+    progress,
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
 use crate::{
-    commands::fields::number,
-    output::{self, count, percent},
-    progress,
+    render::fields::number,
     spark::{cut, sparkline},
 };
 

@@ -6,6 +6,13 @@ use std::{
 };
 
 use clap::Args;
+use forerunner_console::{
+    Usage,
+    json::Answer,
+    output::{Output, count, note},
+    progress,
+    terminal::harmless_lines,
+};
 use forerunner_core::{IdempotencyKey, parse_duration};
 use forerunner_http::ProblemType;
 use indicatif::ProgressBar;
@@ -16,12 +23,7 @@ use tokio::time::Instant;
 use super::lines::{Line, Lines, NoTask, key};
 use crate::{
     client::{Call, Client, Problem, encode},
-    commands::fields,
-    exit::Usage,
-    json::Answer,
-    output::{Output, count, note},
-    progress,
-    terminal::harmless_lines,
+    render::fields,
 };
 
 /// Most tasks of a batch: what the service takes.
@@ -336,8 +338,10 @@ fn of_line(problem: &Value, line: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use forerunner_console::output::Format;
+
     use super::*;
-    use crate::{exit::NotReachable, output::Format};
+    use crate::exit::NotReachable;
 
     fn line(keyed: bool) -> Line {
         Line { number: 1, text: "{}".to_owned(), keyed }

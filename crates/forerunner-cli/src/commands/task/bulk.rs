@@ -2,16 +2,18 @@
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_console::{
+    Usage,
+    output::{Output, count, pairs},
+    progress,
+};
 use serde_json::{Value, json};
 
 use super::filter::FilterArgs;
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client},
-    commands::fields,
-    exit::Usage,
-    output::{Output, count, pairs},
-    progress,
+    render::fields,
+    server_args::ServerArgs,
 };
 
 /// One task by its id, or the tasks that meet conditions.

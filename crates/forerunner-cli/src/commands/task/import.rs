@@ -9,18 +9,20 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_console::{
+    Usage,
+    output::{Output, count, pairs},
+    progress,
+};
 use serde_json::{
     Value, json,
     value::{RawValue, to_raw_value},
 };
 
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client, encode},
-    commands::fields,
-    exit::Usage,
-    output::{Output, count, pairs},
-    progress,
+    render::fields,
+    server_args::ServerArgs,
 };
 
 /// Most tasks, and most bytes, that are sent together.

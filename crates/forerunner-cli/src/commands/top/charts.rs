@@ -1,5 +1,6 @@
 //! The charts of a frame: how a pool did over the last minutes.
 
+use forerunner_console::output::{late, percent};
 use serde_json::Value;
 
 use super::{
@@ -7,8 +8,7 @@ use super::{
     frame::Line,
 };
 use crate::{
-    commands::fields::{NOTHING, number},
-    output::{late, percent},
+    render::fields::{NOTHING, number},
     spark::{Moment, bars},
 };
 

@@ -1,14 +1,13 @@
 //! What a look found, as the sections of a frame need it.
 
+use forerunner_console::{output::seconds, terminal::harmless};
 use forerunner_core::Timestamp;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::{
-    commands::fields::{self, NOTHING, number},
-    output::seconds,
+    render::fields::{self, NOTHING, number},
     spark::Moment,
-    terminal::harmless,
 };
 
 /// Writes a text of the service so that it cannot steer the terminal.

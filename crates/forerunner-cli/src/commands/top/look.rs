@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use crate::{
     client::{Client, Problem, encode},
-    commands::fields,
     exit::NotReachable,
+    render::fields,
 };
 
 /// How long a service may take for all answers of a look.
