@@ -16,13 +16,11 @@ use crate::{
     body::JsonBody,
     error::Problem,
     filter::TasksQuery,
-    headers, json, page, query,
+    headers::{self, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED},
+    json, page, query,
     submission::{TaskBody, TaskPatch},
     views::{AttemptsView, TaskView},
 };
-
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 type Answer = Result<HttpResponse, Problem>;
 
