@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use forerunner_core::Task;
-use forerunner_runtime::{Error, Handle};
+use forerunner_runtime::{Ending, Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -96,12 +96,24 @@ impl Api {
         }
     }
 
-    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that was read from the store.
+    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that is the whole task. `ending` is
+    /// what is registered for its end already.
     ///
     /// A store that fails meanwhile does not make an accepted task a refused one: it is answered as it was seen last.
-    pub(crate) async fn wait(&self, task: Task, limit: Duration) -> Result<(Task, bool), Error> {
+    pub(crate) async fn wait(
+        &self,
+        task: Task,
+        ending: Option<Ending>,
+        limit: Duration,
+    ) -> Result<(Task, bool), Error> {
+        let ended = async {
+            match ending {
+                Some(ending) => ending.within(limit).await,
+                None => self.handle().wait(task.id, limit).await,
+            }
+        };
         let waited = tokio::select! {
-            waited = self.handle().wait(task.id, limit) => waited,
+            waited = ended => waited,
             () = self.stopping() => self.handle().task(task.id).await,
         };
         match waited {
