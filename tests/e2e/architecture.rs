@@ -57,7 +57,6 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "forerunner-http",
             "forerunner-lab",
             "forerunner-runtime",
-            "forerunner-sim",
             "forerunner-store",
         ],
     ),

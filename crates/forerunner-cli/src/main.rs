@@ -12,7 +12,6 @@ mod render;
 mod server_args;
 mod service_manager;
 mod signals;
-mod spark;
 mod telemetry;
 
 use std::time::Duration;

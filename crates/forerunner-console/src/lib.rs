@@ -1,4 +1,4 @@
-//! What the program and the laboratory write to a terminal: answers as tables or JSON, notes, progress.
+//! What the program and the laboratory write to a terminal: answers as tables or JSON, charts, notes, progress.
 //!
 //! Text of others passes [`terminal`] before it is written, so that nothing in it acts on the terminal. All writing to
 //! standard output and standard error goes through [`stdio`].
@@ -16,10 +16,12 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod fields;
 pub mod json;
 pub mod line_writer;
 pub mod output;
 pub mod progress;
+pub mod spark;
 pub mod stdio;
 pub mod terminal;
 pub mod text;

@@ -4,6 +4,7 @@ mod placement;
 
 use clap::{Args, Subcommand};
 use forerunner_console::{
+    fields,
     json::Answer,
     output::{Output, pairs, seconds},
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     client::{Client, encode},
-    render::{fields, reason},
+    render::reason,
     server_args::ServerArgs,
 };
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     output::{self, Output, count, pairs, seconds},
     progress,
 };
@@ -16,7 +16,6 @@ use serde::Serialize;
 
 use crate::{
     client::{Client, encode},
-    render::fields,
     server_args::ServerArgs,
 };
 

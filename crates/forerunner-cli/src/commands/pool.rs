@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     output::{Output, count, pairs, render, right_from, table},
 };
 use forerunner_lab::parse::share;
@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     client::{Call, Client, encode},
-    render::fields,
     server_args::ServerArgs,
 };
 

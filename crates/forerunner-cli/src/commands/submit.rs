@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     json::Answer,
     output::{Output, count},
     progress, text,
@@ -22,7 +22,7 @@ use super::label::Label;
 use crate::{
     client::{Call, Client, Problem, encode},
     exit::NotReachable,
-    render::{fields, task},
+    render::task,
     server_args::ServerArgs,
 };
 

@@ -9,7 +9,7 @@ mod update;
 
 use clap::{Args, Subcommand};
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     output::{Output, render, table},
 };
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use self::{bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::Impor
 use super::watch;
 use crate::{
     client::{Call, Client, encode},
-    render::{fields, task},
+    render::task,
     server_args::ServerArgs,
 };
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forerunner_console::{
+    fields,
     json::Answer,
     output::{Output, hanging},
     terminal::harmless_lines,
@@ -10,7 +11,7 @@ use forerunner_console::{
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use crate::{client::Client, exit::NotReachable, render::fields};
+use crate::{client::Client, exit::NotReachable};
 
 /// How often a stream that broke off is opened again, and how long to wait before.
 const REOPENINGS: u32 = 5;

@@ -1,12 +1,11 @@
 //! One task, for people.
 
 use forerunner_console::{
+    fields,
     output::{count, pairs},
     terminal::harmless,
 };
 use serde_json::Value;
-
-use super::fields;
 
 /// Characters of an input that a table shows.
 const SHOWN_INPUT: usize = 2_000;

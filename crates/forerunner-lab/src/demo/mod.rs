@@ -1,16 +1,19 @@
-//! What `forerunner demo` replays, and how it is counted: the slice of a trace, the open loop that submits it, the same
-//! slice under other rules in virtual time, and the closing figures.
+//! What `forerunner demo` replays, and how it is counted: the slice of a trace, the open loop that submits it, the live view,
+//! the same slice under other rules in virtual time, and the closing figures.
 //!
-//! The service that lives through it is the program's.
+//! The [`Service`] that lives through it is the program's.
 
 mod compare;
 mod learn;
+mod live;
 mod report;
 mod submit;
 mod trace;
+mod view;
 
 pub use compare::compare;
 pub use learn::{Learned, learn};
-pub use report::{Figures, Run, Waits, count_live, lateness, render_table, to_json, wait_s};
-pub use submit::{Submissions, submit_all};
+pub use live::{Live, Service, live};
+pub use report::{Figures, Run, Waits, lateness, render_table, to_json};
+pub use submit::Submissions;
 pub use trace::{Cut, NAME, Slice};

@@ -1,8 +1,7 @@
 //! `forerunner demo`: a production trace through the real service, live, beside other rules.
 
-mod run;
+mod service;
 mod stage;
-mod view;
 
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use forerunner_console::{
     output::{self, Output, count, percent, seconds},
 };
 use forerunner_core::{format_duration, parse_duration};
-use forerunner_lab::demo::{self, Cut, Figures, Run, Slice};
+use forerunner_lab::demo::{self, Cut, Figures, Live, Run, Slice};
+use forerunner_runtime::PoolSettings;
 
-use self::{run::Live, stage::Stage};
+use self::{service::OverHttp, stage::Stage};
 use crate::{exit::Interrupted, signals::Signals};
 
 /// What to replay, and how.
@@ -50,7 +50,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     output::note(&format!("{}\n{}", out.strong(&headline), rest.join("\n")));
     let stage = Stage::set(settings.clone(), &slice).await?;
     let lived = tokio::select! {
-        lived = run::live(&stage.service, &slice, &settings, out) => lived,
+        lived = live(&stage, &slice, &settings, out) => lived,
         signal = signals.next() => Err(Interrupted(signal).into()),
     };
     // Finished or failed, nothing is worth waiting for any more; a second signal skips the good-byes.
@@ -63,6 +63,10 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     let compared = demo::compare(&slice.as_trace()?, settings.limits(), run.agents_at_start, figures.agents_peak)?;
     out.show(&demo::to_json(&figures, &compared, &run), || closing(&figures, &compared, &run, out))?;
     judge(&figures, &run)
+}
+
+async fn live(stage: &Stage, slice: &Slice, settings: &PoolSettings, out: &Output) -> anyhow::Result<Live> {
+    demo::live(&OverHttp::new(&stage.service)?, slice, settings.limits(), out).await
 }
 
 fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     json::Answer,
     output::{Output, count, note},
     progress,
@@ -21,10 +21,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
 
 use super::lines::{Line, Lines, NoTask, key};
-use crate::{
-    client::{Call, Client, Problem, encode},
-    render::fields,
-};
+use crate::client::{Call, Client, Problem, encode};
 
 /// Most tasks of a batch: what the service takes.
 const MOST_TASKS: usize = 1_000;

@@ -1,14 +1,13 @@
 //! How the attempts of a task went.
 
-use forerunner_console::output::{Output, render, table};
+use forerunner_console::{
+    fields,
+    output::{Output, render, table},
+};
 use serde_json::Value;
 
 use super::path;
-use crate::{
-    client::Client,
-    render::{fields, task},
-    server_args::ServerArgs,
-};
+use crate::{client::Client, render::task, server_args::ServerArgs};
 
 /// Shows a task; to people with its attempts, if there was more than one or one that failed.
 pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Args;
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     output::{Output, count, pairs},
     progress,
 };
@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::filter::FilterArgs;
 use crate::{
     client::{Call, Client},
-    render::fields,
     server_args::ServerArgs,
 };
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use forerunner_console::{
+    fields,
     output::{Output, count, note},
     progress,
 };
@@ -9,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::filter::FilterArgs;
-use crate::{client::Client, render::fields, server_args::ServerArgs};
+use crate::{client::Client, server_args::ServerArgs};
 
 /// Tasks that are read at the same time.
 const AT_ONCE: usize = 16;

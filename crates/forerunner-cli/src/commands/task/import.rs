@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use forerunner_console::{
-    Usage,
+    Usage, fields,
     output::{Output, count, pairs},
     progress,
 };
@@ -21,7 +21,6 @@ use serde_json::{
 
 use crate::{
     client::{Call, Client, encode},
-    render::fields,
     server_args::ServerArgs,
 };
 

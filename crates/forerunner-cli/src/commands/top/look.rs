@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use forerunner_console::fields;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
     client::{Client, Problem, encode},
     exit::NotReachable,
-    render::fields,
 };
 
 /// How long a service may take for all answers of a look.

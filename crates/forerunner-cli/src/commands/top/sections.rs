@@ -1,16 +1,16 @@
 //! The sections of a frame, from top to bottom.
 
-use forerunner_console::terminal::harmless;
+use forerunner_console::{
+    fields::{self, NOTHING, number},
+    terminal::harmless,
+};
 use serde_json::Value;
 
 use super::{
     facts::{ago, brief, clock, columns, count, late_share, rate, short, time, told},
     frame::{Line, Tone},
 };
-use crate::render::{
-    fields::{self, NOTHING, number},
-    reason,
-};
+use crate::render::reason;
 
 /// Rows of [`title`].
 pub const TITLE_ROWS: usize = 1;

@@ -1,11 +1,12 @@
-//! Reading the service's JSON for tables: what is absent is shown as a dash.
+//! Reading JSON for tables: what is absent is shown as a dash.
 
-use forerunner_console::{
+use serde_json::Value;
+
+use crate::{
     json,
     output::{self, count, seconds},
     terminal::harmless_lines,
 };
-use serde_json::Value;
 
 /// Shown where there is no value.
 pub const NOTHING: &str = "–";

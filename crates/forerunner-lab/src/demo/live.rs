@@ -3,21 +3,19 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use anyhow::ensure;
-use forerunner_console::output::{self, Output};
-use forerunner_lab::demo::{Figures, Run, Slice, Submissions, count_live, submit_all};
-use forerunner_runtime::PoolSettings;
-use forerunner_sim::TraceTask;
-use serde_json::{Value, json};
+use forerunner_console::{
+    fields,
+    output::{self, Output},
+};
+use forerunner_forecast::PolicyLimits;
+use serde_json::Value;
 use tokio::time::{Instant, interval, sleep};
 
 use super::{
-    stage::POOL,
+    report::{Figures, Run, count_live},
+    submit::{Submissions, submit_all},
+    trace::Slice,
     view::{Moment, View},
-};
-use crate::{
-    client::{Call, Client},
-    commands::serve::Service,
-    render::fields,
 };
 
 /// How often the view is drawn and the peak looked for.
@@ -28,8 +26,24 @@ const WARM_UP: Duration = Duration::from_secs(20);
 const LAST_TASKS: Duration = Duration::from_secs(60);
 /// Seconds that the arrival rate of the view is averaged over.
 const RATE_SPAN_S: f64 = 2.0;
-/// Tasks read back at once.
-const PAGE: usize = 1_000;
+
+/// The service that lives through the slice, and its pool.
+pub trait Service {
+    /// Returns where it listens.
+    fn address(&self) -> &str;
+
+    /// Returns the kind of its store.
+    fn store(&self) -> &str;
+
+    /// Reads how the pool stands.
+    fn pool(&self) -> impl Future<Output = anyhow::Result<Value>>;
+
+    /// Submits a task that keeps an agent busy for so many seconds.
+    fn submit(&self, service_s: f64) -> impl Future<Output = anyhow::Result<()>>;
+
+    /// Reads all tasks of the pool.
+    fn tasks(&self) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
+}
 
 /// What came of it.
 pub struct Live {
@@ -40,43 +54,35 @@ pub struct Live {
 }
 
 /// Waits until the pool is warm, replays the slice, and reads the outcome back.
-pub async fn live(service: &Service, slice: &Slice, settings: &PoolSettings, out: &Output) -> anyhow::Result<Live> {
-    let client = Client::new(&service.address)?;
-    let warm = warm_up(&client, settings.cold_start + WARM_UP).await?;
+///
+/// # Errors
+/// When the agents do not become ready in time, or the service does not answer.
+pub async fn live(service: &impl Service, slice: &Slice, limits: PolicyLimits, out: &Output) -> anyhow::Result<Live> {
+    let warm = warm_up(service, Duration::from_secs_f64(limits.cold_start_s) + WARM_UP).await?;
     let agents_at_start = agents(&warm);
-    let history = if slice.history.is_empty() || agents_at_start <= settings.min {
+    let history = if slice.history.is_empty() || agents_at_start <= limits.min {
         "no history"
     } else {
         "the minutes before, as after a restart"
     };
     output::note(&format!(
         "The forecast knows {history}.\n{agents_at_start} agents are warm at the start. {}\n",
-        out.faint(&service.address)
+        out.faint(service.address())
     ));
     let begin = Instant::now();
     let submissions = Rc::new(RefCell::new(Submissions::default()));
     let (peak, ()) = tokio::join!(
-        watch(&client, slice, begin, &submissions),
-        submit_all(&slice.tasks, begin, &submissions, async |task| submit(&client, task).await),
+        watch(service, slice, begin, &submissions),
+        submit_all(&slice.tasks, begin, &submissions, async |task| service.submit(task.service_s).await),
     );
     let peak = peak?;
     let duration_s = begin.elapsed().as_secs_f64();
-    let end = pool(&client).await?;
-    let tasks = read_back(&client).await?;
+    let end = service.pool().await?;
+    let tasks = service.tasks().await?;
     let due = slice.tasks.len() as u64;
-    let figures = count_live(&tasks, due, settings.limits().objective, &since(&end, &warm), peak.max(agents_at_start));
+    let figures = count_live(&tasks, due, limits.objective, &since(&end, &warm), peak.max(agents_at_start));
     let submissions = submissions.take();
-    Ok(Live { figures, run: Run { duration_s, store: service.store.to_owned(), agents_at_start, submissions } })
-}
-
-/// Submits a task of the slice: the built-in agent is told how long to be busy.
-async fn submit(client: &Client, task: &TraceTask) -> anyhow::Result<()> {
-    let body = json!({ "input": { "service_s": task.service_s } });
-    client.send(Call::post(format!("/v1/pools/{POOL}/tasks")).body(&body)).await.map(drop)
-}
-
-async fn pool(client: &Client) -> anyhow::Result<Value> {
-    Ok(client.get(format!("/v1/pools/{POOL}")).await?.into_values())
+    Ok(Live { figures, run: Run { duration_s, store: service.store().to_owned(), agents_at_start, submissions } })
 }
 
 fn agents(pool: &Value) -> u32 {
@@ -84,10 +90,10 @@ fn agents(pool: &Value) -> u32 {
 }
 
 /// Waits until all agents that the pool begins with are ready.
-async fn warm_up(client: &Client, limit: Duration) -> anyhow::Result<Value> {
+async fn warm_up(service: &impl Service, limit: Duration) -> anyhow::Result<Value> {
     let begun = Instant::now();
     loop {
-        let status = pool(client).await?;
+        let status = service.pool().await?;
         let now = Moment::read(&status, 0.0, 0, 0.0);
         if now.ready > 0 && now.starting == 0 {
             return Ok(status);
@@ -99,7 +105,7 @@ async fn warm_up(client: &Client, limit: Duration) -> anyhow::Result<Value> {
 
 /// Shows the run until the last task has ended; returns the most agents there were at once.
 async fn watch(
-    client: &Client,
+    service: &impl Service,
     slice: &Slice,
     begin: Instant,
     so_far: &Rc<RefCell<Submissions>>,
@@ -111,7 +117,7 @@ async fn watch(
     let give_up = begin + Duration::from_secs_f64(slice.span_s) + LAST_TASKS;
     loop {
         rhythm.tick().await;
-        let status = pool(client).await?;
+        let status = service.pool().await?;
         let elapsed_s = begin.elapsed().as_secs_f64();
         let (submitted, refused) = {
             let so_far = so_far.borrow();
@@ -144,18 +150,4 @@ fn since(end: &Value, begin: &Value) -> Value {
         spent[name] = Value::from(less(name) as u64);
     }
     spent
-}
-
-/// Reads all tasks of the pool, page by page.
-async fn read_back(client: &Client) -> anyhow::Result<Vec<Value>> {
-    let mut tasks = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = client.get(format!("/v1/tasks?pool={POOL}&limit={PAGE}{cursor}")).await?;
-        tasks.extend_from_slice(fields::list(&page, "tasks"));
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(tasks),
-        }
-    }
 }

@@ -2,16 +2,13 @@
 
 use comfy_table::Table;
 use forerunner_console::{
+    fields::number,
     output::{self, count, percent},
     progress,
+    spark::{cut, sparkline},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
-
-use crate::{
-    render::fields::number,
-    spark::{cut, sparkline},
-};
 
 /// How things stand at one moment of the run.
 #[derive(Debug, Clone, Default, PartialEq)]
