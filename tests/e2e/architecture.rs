@@ -19,17 +19,22 @@ const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc"
 const WITHOUT_DATABASE: [&str; 4] = ["forerunner-store", "forerunner-runtime", "forerunner-http", "forerunner"];
 
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
     ("forerunner-store", &["forerunner-core", "forerunner-context"]),
     ("forerunner-postgres", &["forerunner-core", "forerunner-store"]),
     ("forerunner-sim", &["forerunner-core", "forerunner-forecast"]),
+    ("forerunner-console", &[]),
+    (
+        "forerunner-lab",
+        &["forerunner-console", "forerunner-context", "forerunner-core", "forerunner-forecast", "forerunner-sim"],
+    ),
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
     (
         "forerunner-http",
-        &["forerunner-core", "forerunner-forecast", "forerunner-runtime", "forerunner-sim", "forerunner-store"],
+        &["forerunner-core", "forerunner-forecast", "forerunner-lab", "forerunner-runtime", "forerunner-store"],
     ),
     (
         "forerunner",
@@ -49,13 +54,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
         &[
             "forerunner",
             "forerunner-bench",
+            "forerunner-console",
             "forerunner-context",
             "forerunner-core",
             "forerunner-forecast",
             "forerunner-http",
+            "forerunner-lab",
             "forerunner-postgres",
             "forerunner-runtime",
-            "forerunner-sim",
             "forerunner-store",
         ],
     ),

@@ -1,14 +1,12 @@
 //! The grammar of the command line.
 
-use clap::{
-    Arg, ArgAction, Args, Command as Grammar, CommandFactory, FromArgMatches, Parser, builder::FalseyValueParser,
-};
-
-use crate::{
-    commands::Command,
+use clap::{Arg, ArgAction, Command as Grammar, CommandFactory, FromArgMatches, Parser, builder::FalseyValueParser};
+use forerunner_console::{
     output::{self, Format},
     terminal::harmless_lines,
 };
+
+use crate::commands::Command;
 
 /// Pools of warm agents that are ready before the queue spikes.
 ///
@@ -24,24 +22,10 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// How a service ends, for its own help.
-pub const SERVICE_EXIT_CODES: &str = "\
-Exit codes: 0 stopped as asked, 1 failed, 2 wrong configuration, 4 the store cannot be opened or closed, \
-5 the address cannot be listened on, 128 + N a second signal N ended it at once.
-SIGTERM, SIGINT, SIGHUP and SIGQUIT let running tasks finish for shutdown.grace.";
-
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 the service cannot be reached, 4 the store \
 cannot be opened or closed, 5 the service cannot listen, 128 + N signal N ended it early.
 Every flag can be set by the environment variable that its help names; NO_COLOR turns colours off.";
-
-/// Where the service listens: a flag of every command that asks it something.
-#[derive(Debug, Clone, Args)]
-pub struct ServerArgs {
-    /// Address of the service.
-    #[arg(long, env = "FORERUNNER_SERVER", default_value = "http://127.0.0.1:7077", value_name = "URL")]
-    pub server: String,
-}
 
 impl Cli {
     /// Reads the process's arguments and environment; prints help and usage errors itself.

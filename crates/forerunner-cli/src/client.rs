@@ -5,13 +5,11 @@ use std::{fmt, time::Duration};
 use actix_web::http::{Method, StatusCode, Uri, header};
 use anyhow::Context;
 use awc::{ClientRequest, error::SendRequestError};
+use forerunner_console::{Usage, json::Answer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    exit::{NotReachable, Usage},
-    json::Answer,
-};
+use crate::exit::NotReachable;
 
 /// A connection to one service.
 #[derive(Clone)]

@@ -2,17 +2,20 @@
 
 use std::fmt;
 
-use forerunner_store::StoreError;
-
-use crate::{
+use forerunner_console::{
+    Usage,
     output::{self, Output},
-    signals::StopSignal,
     terminal::harmless_lines,
 };
+use forerunner_store::StoreError;
 
-/// The user asked for something that makes no sense, or the configuration does not.
-#[derive(Debug)]
-pub struct Usage(pub String);
+use crate::signals::StopSignal;
+
+/// How a service ends, for its own help.
+pub const SERVICE_EXIT_CODES: &str = "\
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong configuration, 4 the store cannot be opened or closed, \
+5 the address cannot be listened on, 128 + N a second signal N ended it at once.
+SIGTERM, SIGINT, SIGHUP and SIGQUIT let running tasks finish for shutdown.grace.";
 
 /// The service could not be reached.
 #[derive(Debug)]
@@ -38,12 +41,6 @@ pub struct Interrupted(pub StopSignal);
 /// A second signal ended the service at once.
 #[derive(Debug)]
 pub struct Forced(pub StopSignal);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 impl fmt::Display for NotReachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +76,6 @@ impl fmt::Display for Forced {
     }
 }
 
-impl std::error::Error for Usage {}
 impl std::error::Error for NotReachable {}
 impl std::error::Error for NotClosed {}
 impl std::error::Error for NotListening {}

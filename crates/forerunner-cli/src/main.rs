@@ -8,23 +8,18 @@ mod commands;
 mod config;
 mod exit;
 mod files;
-mod json;
-mod line_writer;
-mod markers;
-mod output;
-mod progress;
+mod render;
+mod server_args;
 mod service_manager;
 mod signals;
-mod spark;
-mod stdio;
 mod store;
 mod telemetry;
-mod terminal;
-mod text;
 
 use std::time::Duration;
 
-use crate::{cli::Cli, output::Output};
+use forerunner_console::{output::Output, stdio};
+
+use crate::cli::Cli;
 
 /// What the last lines of a service may take to be written, each stream.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -33,7 +28,7 @@ fn main() {
     let cli = Cli::read();
     let out = Output::new(cli.output);
     let system = actix_rt::System::new();
-    let ended = system.block_on(commands::run(cli.command, &out));
+    let ended = system.block_on(commands::run(cli.command, Cli::grammar, &out));
     let code = ended.map_or_else(|error| exit::report(&error, &out), |()| 0);
     stdio::flush(LAST_LINES);
     // To return would drop the system first, which waits for every thread that still does something.

@@ -11,16 +11,16 @@ use std::{
 };
 
 use anyhow::Context;
+use forerunner_console::{
+    line_writer::{LineWriter, Watcher},
+    stdio, terminal,
+};
 use forerunner_http::DURATION_BUCKETS;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, Layer, filter::FilterExt, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use self::throttle::Throttle;
-use crate::{
-    config::{LogConfig, LogFormat},
-    line_writer::{LineWriter, Watcher},
-    stdio, terminal,
-};
+use crate::config::{LogConfig, LogFormat};
 
 /// Bucket bounds in seconds, from what an in-process agent needs up to an hour: waits, attempts, cold starts.
 const DURATION_BOUNDS_S: [f64; 19] = [

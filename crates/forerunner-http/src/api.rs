@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use forerunner_core::Task;
-use forerunner_runtime::{Error, Handle};
+use forerunner_runtime::{Ending, Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use crate::{budget::Budget, routes, settings::HttpSettings};
+use crate::{budget::Budget, settings::HttpSettings};
 
 /// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
 ///
@@ -46,21 +46,6 @@ impl Api {
         }))
     }
 
-    /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
-    ///
-    /// Metrics handles are bound to the recorder that is installed by then. Whoever serves them otherwise than with
-    /// [`HttpServer`](crate::HttpServer) guards the names of the host by himself: `http.hosts` is not looked at.
-    pub fn configure(&self, config: &mut web::ServiceConfig) {
-        config.app_data(self.clone());
-        routes::mount(self, config);
-    }
-
-    /// Mounts the calls of monitors alone.
-    pub(crate) fn configure_admin(&self, config: &mut web::ServiceConfig) {
-        config.app_data(self.clone());
-        routes::mount_admin(self, config);
-    }
-
     /// Refuses new tasks from now on, fails readiness, and closes each connection after its next answer.
     pub fn drain(&self) {
         self.0.handle.close_intake();
@@ -78,7 +63,7 @@ impl Api {
     }
 
     pub(crate) fn of(request: &HttpRequest) -> &Self {
-        request.app_data().expect("`configure` registers the API together with the routes that need it")
+        request.app_data().expect("`Api::configure` registers the API together with the routes that need it")
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -111,12 +96,24 @@ impl Api {
         }
     }
 
-    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that was read from the store.
+    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that is the whole task. `ending` is
+    /// what is registered for its end already.
     ///
     /// A store that fails meanwhile does not make an accepted task a refused one: it is answered as it was seen last.
-    pub(crate) async fn wait(&self, task: Task, limit: Duration) -> Result<(Task, bool), Error> {
+    pub(crate) async fn wait(
+        &self,
+        task: Task,
+        ending: Option<Ending>,
+        limit: Duration,
+    ) -> Result<(Task, bool), Error> {
+        let ended = async {
+            match ending {
+                Some(ending) => ending.within(limit).await,
+                None => self.handle().wait(task.id, limit).await,
+            }
+        };
         let waited = tokio::select! {
-            waited = self.handle().wait(task.id, limit) => waited,
+            waited = ended => waited,
             () = self.stopping() => self.handle().task(task.id).await,
         };
         match waited {

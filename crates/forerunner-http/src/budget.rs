@@ -7,7 +7,7 @@ use std::sync::{
 
 use metrics::{Gauge, gauge};
 
-use crate::observe::MEMORY;
+use crate::metrics::MEMORY;
 
 /// A budget of bytes. Cloning is cheap, and shares it.
 #[derive(Clone)]

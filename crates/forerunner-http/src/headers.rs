@@ -1,11 +1,19 @@
-//! Request headers that change what a call does.
+//! Headers of requests that change what a call does, and those of answers that say so.
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, http::header::HeaderValue};
+use actix_web::{
+    HttpRequest,
+    http::header::{HeaderName, HeaderValue},
+};
 use forerunner_core::IdempotencyKey;
 
 use crate::{error::Problem, problems};
+
+/// Says which preferences were heeded (RFC 7240 §3).
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// Says that the same submission had been accepted before.
+pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Reads `Prefer: wait=N` (RFC 7240 §4.3): how long the client would wait for a result, at most `longest`.
 ///

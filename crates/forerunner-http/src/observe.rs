@@ -14,46 +14,13 @@ use actix_web::{
     http::{ConnectionType, Method},
 };
 use futures_util::future::LocalBoxFuture;
-use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
-use crate::api::Api;
-
-const REQUESTS: &str = "forerunner_http_requests_total";
-const DURATION: &str = "forerunner_http_request_duration_seconds";
-const IN_FLIGHT: &str = "forerunner_http_requests_in_flight";
-const CONNECTION_ERRORS: &str = "forerunner_http_connection_errors_total";
-pub(crate) const CONNECTIONS: &str = "forerunner_http_connections";
-pub(crate) const CLOSED: &str = "forerunner_http_connections_closed_total";
-pub(crate) const MEMORY: &str = "forerunner_http_memory_bytes";
-
-/// Bucket bounds that suit `forerunner_http_request_duration_seconds`: from an acknowledged submission in memory to the
-/// longest wait.
-pub const DURATION_BUCKETS: [f64; 13] =
-    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
-
-/// Tells the installed recorder what the metrics of the service mean. Call once it is installed.
-pub fn describe_metrics() {
-    metrics::describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, route and status.");
-    metrics::describe_histogram!(DURATION, Unit::Seconds, "Time from a request's head to its answer's head, by route.");
-    metrics::describe_gauge!(IN_FLIGHT, Unit::Count, "Requests being answered.");
-    let errors = "Connections that ended with an error, such as a request head that cannot be read.";
-    metrics::describe_counter!(CONNECTION_ERRORS, Unit::Count, errors);
-    // It is there, as 0, before anything happens.
-    counter!(CONNECTION_ERRORS).absolute(0);
-    metrics::describe_gauge!(CONNECTIONS, Unit::Count, "Open connections.");
-    metrics::describe_counter!(
-        CLOSED,
-        Unit::Count,
-        "Connections that the node ended: `slow_head`, `idle`, `peer_left`, `not_read`, `evicted`."
-    );
-    metrics::describe_gauge!(MEMORY, Unit::Bytes, "Bytes of bodies and answers in flight.");
-}
-
-/// Counts an error of a connection. The server tells of them by log events only, so whoever writes the log calls this.
-pub fn count_connection_error() {
-    counter!(CONNECTION_ERRORS).increment(1);
-}
+use crate::{
+    api::Api,
+    metrics::{DURATION, IN_FLIGHT, REQUESTS},
+};
 
 /// Watches one route. The label is the route's template, so the number of time series is bounded.
 pub(crate) struct Observe {

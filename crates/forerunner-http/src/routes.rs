@@ -1,25 +1,17 @@
 //! All calls of the service, in the order of the manual.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::OnceLock};
 
 use actix_web::{
     HttpRequest, HttpResponse, Route, guard,
     http::header,
-    web::{self, ServiceConfig},
+    web::{self, Bytes, ServiceConfig},
 };
 
 use crate::{
-    api::Api, batch, bulk, contexts, dashboard, error::Problem, events, gate::Gate, health, nodes, observe::Observe,
-    openapi, pools, problems, tasks, what_if,
+    api::Api, batch, bulk, call::Call, contexts, dashboard, error::Problem, events, gate::Gate, health, nodes,
+    observe::Observe, openapi, pools, problems, tasks, what_if,
 };
-
-/// One call.
-pub(crate) struct Call {
-    pub(crate) method: &'static str,
-    pub(crate) path: &'static str,
-    pub(crate) does: &'static str,
-    route: fn() -> Route,
-}
 
 macro_rules! calls {
     ($($method:literal $path:literal => $handler:expr, $does:literal;)*) => {
@@ -66,7 +58,7 @@ calls! {
     "GET" "/metrics" => health::metrics, "metrics for Prometheus";
     "GET" "/livez" => health::live, "whether the process serves at all";
     "GET" "/readyz" => health::ready, "whether the node takes traffic";
-    "GET" "/openapi.json" => openapi::show, "this API as an OpenAPI 3.1 document";
+    "GET" "/openapi.json" => document, "this API as an OpenAPI 3.1 document";
     "GET" "/problems" => health::problems, "list the kinds of problems";
     "GET" "/problems/{name}" => health::problem, "explain a kind of problem";
     "GET" "/dashboard/{file}" => dashboard::file, "the files of the dashboard";
@@ -138,6 +130,18 @@ fn wrong_method(request: &HttpRequest, allowed: &str) -> Problem {
 async fn no_such_call(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let detail = format!("there is no call at {}; the calls are listed at /", request.path());
     Err(Problem::new(problems::NOT_FOUND, detail))
+}
+
+/// Returns the OpenAPI 3.1 document of the HTTP API, as JSON text.
+pub fn openapi_json() -> String {
+    openapi::json(CALLS)
+}
+
+/// The document, which is made once.
+async fn document() -> HttpResponse {
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    let text = TEXT.get_or_init(|| openapi_json().into()).clone();
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(text)
 }
 
 /// The list for programs, the dashboard for browsers.

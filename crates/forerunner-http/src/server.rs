@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::{
     api::Api,
     net::{self, Bound, EXTRA_CONNECTIONS, Limits, Listen, Peers},
+    routes,
     settings::HttpSettings,
 };
 
@@ -122,6 +123,23 @@ impl HttpServer {
     /// Serves in a task of the current system.
     pub fn spawn(self) -> JoinHandle<io::Result<()>> {
         rt::spawn(self.run())
+    }
+}
+
+impl Api {
+    /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
+    ///
+    /// Metrics handles are bound to the recorder that is installed by then. Whoever serves them otherwise than with
+    /// [`HttpServer`] guards the names of the host by himself: `http.hosts` is not looked at.
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        config.app_data(self.clone());
+        routes::mount(self, config);
+    }
+
+    /// Mounts the calls of monitors alone.
+    fn configure_admin(&self, config: &mut ServiceConfig) {
+        config.app_data(self.clone());
+        routes::mount_admin(self, config);
     }
 }
 

@@ -7,7 +7,7 @@ use forerunner_store::TaskChange;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::{error::Problem, fields, openapi::DurationText, problems};
+use crate::{error::Problem, fields, problems, schema::DurationText};
 
 /// The fields of a task that is submitted, once for those that come alone and once for those of a batch: serde cannot tell
 /// unknown fields in a struct that is made of another.

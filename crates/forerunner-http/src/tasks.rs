@@ -1,5 +1,7 @@
 //! Submit, see and steer tasks.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -9,30 +11,32 @@ use actix_web::{
     web,
 };
 use forerunner_core::{Payload, PoolName, Task, TaskId};
-use forerunner_runtime::Submitted;
+use forerunner_runtime::{Ending, Submitted};
 
 use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
     filter::TasksQuery,
-    headers, json, page, query,
+    headers::{self, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED},
+    json, page, query,
     submission::{TaskBody, TaskPatch},
     views::{AttemptsView, TaskView},
 };
-
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 type Answer = Result<HttpResponse, Problem>;
 
 pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpRequest, body: JsonBody) -> Answer {
     let key = headers::idempotency_key(&request)?;
     let task = json::parse::<TaskBody>(&body.bytes)?.into_task(PoolName::new(pool.as_str())?, key);
-    let Submitted { task, created } = api.handle().submit(task).await?;
+    let wait = headers::wait(&request, api.settings().max_wait);
+    let (Submitted { task, created }, ending) = match wait {
+        Some(_) => api.handle().submit_and_watch(task).await?,
+        None => (api.handle().submit(task).await?, None),
+    };
     // Who waits needs no more than the id.
     drop(body);
-    let Waited { task, waited, .. } = await_end(&api, &request, task).await?;
+    let Waited { task, waited, .. } = await_end(&api, wait, task, ending).await?;
     let mut answer = json::answer(status(&task), &TaskView::with_output(&task));
     answer.headers_mut().insert(LOCATION, location(task.id));
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
@@ -42,7 +46,8 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
 
 pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) -> Answer {
     let task = api.handle().task(id.parse()?).await?;
-    let Waited { task, waited, is_whole } = await_end(&api, &request, task).await?;
+    let wait = headers::wait(&request, api.settings().max_wait);
+    let Waited { task, waited, is_whole } = await_end(&api, wait, task, None).await?;
     let mut answer = json::ok(&if is_whole { TaskView::full(&task) } else { TaskView::with_output(&task) });
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
     Ok(answer)
@@ -93,12 +98,12 @@ struct Waited {
 }
 
 /// Waits as long as the client prefers to.
-async fn await_end(api: &Api, request: &HttpRequest, task: Task) -> Result<Waited, Problem> {
-    match headers::wait(request, api.settings().max_wait) {
+async fn await_end(api: &Api, wait: Option<Duration>, task: Task, ending: Option<Ending>) -> Result<Waited, Problem> {
+    match wait {
         Some(limit) if !task.state.is_terminal() => {
             // The input may be large, and the wait long.
             let seen = Task { input: Payload::null(), ..task };
-            let (task, is_whole) = api.wait(seen, limit).await?;
+            let (task, is_whole) = api.wait(seen, ending, limit).await?;
             Ok(Waited { task, waited: true, is_whole })
         }
         preference => Ok(Waited { task, waited: preference.is_some(), is_whole: true }),

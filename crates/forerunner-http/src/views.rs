@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     error::ProblemView,
-    openapi::{DurationText, ProblemSchema},
+    schema::{DurationText, ProblemSchema},
 };
 
 /// What became of the tasks of a batch.

@@ -140,6 +140,36 @@ impl Handle {
         }
     }
 
+    /// Submits a task as [`Handle::submit`] does, and registers for its end before it is on its way: to wait for it, nothing has to
+    /// be read from the store.
+    ///
+    /// There is no [`Ending`] of a task that had been accepted before, since that may have ended before anything was registered:
+    /// [`Handle::wait`] reads how it stands.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`].
+    pub async fn submit_and_watch(&self, new: NewTask) -> Result<(Submitted, Option<Ending>), Error> {
+        let keyed = self.keyed(&new);
+        match self.submit_new_watched(new).await {
+            Err(error) => Ok((self.known(keyed, error).await?, None)),
+            submitted => submitted,
+        }
+    }
+
+    async fn submit_new_watched(&self, new: NewTask) -> Result<(Submitted, Option<Ending>), Error> {
+        let (entry, submission) = self.admit(new)?;
+        let task = submission.task.clone();
+        let (id, ending) = (task.id, Ending::of_new(self.clone(), task.id, task.pool.clone()));
+        let accepted = Self::enqueue(entry, submission).await.unwrap_or_else(|_| Err(entry.unknown()));
+        let submitted = accepted.map(|accepted| Submitted::of(task, accepted));
+        if let Ok(submitted @ Submitted { created: true, .. }) = submitted {
+            return Ok((submitted, Some(ending)));
+        }
+        drop(ending);
+        self.shared.deps.watch.forget_gone(id);
+        submitted.map(|submitted| (submitted, None))
+    }
+
     pub(crate) fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Submission), Error> {
         if self.shared.closed.load(Ordering::Relaxed) {
             return Err(Error::ShuttingDown);
@@ -202,6 +232,16 @@ impl Handle {
             self.shared.deps.watch.forget_gone(id);
             return task;
         }
+        self.await_end(id, ended, limit).await
+    }
+
+    /// Waits for what `ended` tells, at most `limit`; reads the task if that tells nothing.
+    pub(crate) async fn await_end(
+        &self,
+        id: TaskId,
+        ended: oneshot::Receiver<Arc<Task>>,
+        limit: Duration,
+    ) -> Result<Task, Error> {
         let ended = async { ended.await.ok().map(Arc::unwrap_or_clone) };
         let found = match self.shared.cluster {
             // It may end on another node, which only the store tells.

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use forerunner_core::{PoolName, Task, TaskId};
@@ -56,7 +57,7 @@ impl Future for Submitting {
     }
 }
 
-/// The end of a task that was submitted with [`Handle::submit_watched`].
+/// The end of a task that was submitted with [`Handle::submit_watched`] or [`Handle::submit_and_watch`].
 pub struct Ending {
     receiver: oneshot::Receiver<Arc<Task>>,
     id: TaskId,
@@ -110,5 +111,18 @@ impl Ending {
         }
         let here = async { receiver.await.ok().map(Arc::unwrap_or_clone) };
         handle.ended_anywhere(id, here).await.map(Arc::new).ok_or_else(gone)
+    }
+
+    /// Waits for the task to end, at most `limit`; answers the task as it stands then, as [`Handle::wait`] does.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn within(self, limit: Duration) -> Result<Task, Error> {
+        let Self { receiver, id, known, handle, .. } = self;
+        if known {
+            drop(receiver);
+            return handle.wait(id, limit).await;
+        }
+        handle.await_end(id, receiver, limit).await
     }
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_console::Usage;
 use forerunner_core::parse_duration;
 use forerunner_runtime::agent::process::{BuiltinAgentOptions, serve_stdio};
-
-use crate::exit::Usage;
 
 /// How the agent behaves.
 #[derive(Debug, Args)]

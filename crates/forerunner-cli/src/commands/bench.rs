@@ -4,8 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use forerunner_bench::{Error, Options, Progress, Report};
-
-use crate::{output::Output, progress};
+use forerunner_console::{output::Output, progress};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,9 @@
 //! `forerunner completions`: a completion script for a shell.
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
-
-use crate::{cli::Cli, output::Output};
+use forerunner_console::output::Output;
 
 /// Which shell.
 #[derive(Debug, Args)]
@@ -14,10 +13,10 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Writes the script to standard output.
-pub fn run(args: &CompletionsArgs, out: &Output) -> anyhow::Result<()> {
+/// Writes the script for a grammar to standard output.
+pub fn run(args: &CompletionsArgs, grammar: &mut Command, out: &Output) -> anyhow::Result<()> {
     // Not straight to standard output: the generator panics where that cannot be written.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::grammar(), "forerunner", &mut script);
+    clap_complete::generate(args.shell, grammar, "forerunner", &mut script);
     out.line(String::from_utf8(script).context("a script is text")?.trim_end())
 }

@@ -3,14 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use forerunner_console::output::{Output, note, render, seconds, table};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::serve;
-use crate::{
-    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret},
-    output::{Output, note, render, seconds, table},
-};
+use crate::config::{self, AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret};
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -78,7 +75,7 @@ fn render_rows(rows: &[Row]) -> String {
 
 fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::of_file(&args.file)?;
-    serve::check(&loaded)?;
+    config::check(&loaded)?;
     let told = json!({ "file": args.file, "valid": true, "pools": loaded.config.pools.keys().collect::<Vec<_>>() });
     out.show(&told, || format!("{} is valid. {}", args.file.display(), plan(&loaded.config)))
 }
@@ -120,24 +117,11 @@ fn agents(agent: &AgentConfig) -> String {
     }
 }
 
-/// Shown where a pool is missing.
-pub const HOW_TO_WRITE_A_POOL: &str = "\
-Write one into forerunner.toml:
-
-  [pools.coder]
-  agent = { kind = \"process\", argv = [\"python3\", \"/srv/agent.py\"] }
-  min = 2
-  max = 40
-
-or name one on the command line:
-
-  forerunner serve --pool 'coder=process:python3 /srv/agent.py'
-  forerunner serve --pool 'trial=process:forerunner agent'";
-
 #[cfg(test)]
 mod tests {
+    use forerunner_console::output::Format;
+
     use super::*;
-    use crate::output::Format;
 
     /// What a check says of a file with this text, which it is to refuse as wrong configuration.
     fn refusal(text: &str) -> String {

@@ -3,14 +3,17 @@
 mod placement;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
-
-use super::fields;
-use crate::{
-    cli::ServerArgs,
-    client::{Client, encode},
+use forerunner_console::{
+    fields,
     json::Answer,
     output::{Output, pairs, seconds},
+};
+use serde_json::Value;
+
+use crate::{
+    client::{Client, encode},
+    render::reason,
+    server_args::ServerArgs,
 };
 
 /// What to explain.
@@ -116,26 +119,9 @@ fn paragraph(decision: &Value, pool: &str) -> String {
         _ => format!("kept {desired} agents"),
     };
     let mode = if fields::text(decision, "mode") == "advise" { " (advice only: nothing was changed)" } else { "" };
-    let why = in_words(&fields::text(decision, "reason"));
+    let why = reason::in_words(&fields::text(decision, "reason"));
     let detail = fields::text(decision, "detail");
     format!("Decision {seq} of pool {pool} {act}{mode}, because {why}: {detail}.")
-}
-
-/// Says in words what a reason code means.
-pub fn in_words(reason: &str) -> &'static str {
-    match reason {
-        "steady" => "the size is right",
-        "forecast_up" => "the forecast needs more",
-        "forecast_down" => "the forecast has needed fewer for the whole stabilization window",
-        "stabilizing" => "fewer would do, but not for the whole stabilization window yet",
-        "surge" => "arrivals exceed the forecast",
-        "backlog" => "tasks wait that the agents present and starting cannot take in time",
-        "utilisation" => "a threshold of utilisation was crossed",
-        "fixed" => "the size was set by hand or by configuration",
-        "bounded" => "a lower or upper bound is in the way",
-        "learning" => "there is too little history yet, so a safe size is kept",
-        _ => "of the reason below",
-    }
 }
 
 fn agents(decision: &Value) -> String {

@@ -1,13 +1,11 @@
 //! `forerunner migrate`: a store's schema.
 
 use clap::Args;
+use forerunner_console::output::{Output, note};
 use serde::Serialize;
 
 use super::serve;
-use crate::{
-    config::{ConfigArgs, Loaded},
-    output::{Output, note},
-};
+use crate::config::{ConfigArgs, Loaded};
 
 /// Which store: the flags, file and variables that `serve` takes.
 #[derive(Debug, Args)]

@@ -1,23 +1,18 @@
 //! The commands, one a file.
 
-mod advise;
 mod agent;
 mod bench;
 mod completions;
 mod config;
-mod context;
 mod demo;
 mod explain;
 mod exposure;
-pub mod fields;
 mod history;
 mod label;
 mod migrate;
 mod node;
 mod openapi;
-mod placement;
 mod pool;
-mod replay;
 pub mod serve;
 mod submit;
 mod task;
@@ -25,8 +20,9 @@ mod top;
 mod watch;
 
 use clap::Subcommand;
-
-use crate::output::Output;
+use forerunner_console::output::Output;
+use forerunner_http::{FORMS_JS, THEME_CSS};
+use forerunner_lab::{advise, context, placement, replay};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -79,8 +75,11 @@ pub enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs a command to its end.
-pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
+/// What the page of a replay has in common with the dashboard.
+const THEME: replay::Theme = replay::Theme { css: THEME_CSS, js: FORMS_JS };
+
+/// Runs a command to its end. `grammar` is that of the whole command line.
+pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, out).await,
         Command::Serve(args) => serve::run(args, out).await,
@@ -90,7 +89,7 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Node(command) => node::run(command, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Explain(command) => explain::run(command, out).await,
-        Command::Replay(args) => replay::run(args, out).await,
+        Command::Replay(args) => replay::run(args, THEME, out).await,
         Command::Placement(args) => placement::run(args, out).await,
         Command::Advise(args) => advise::run(args, out).await,
         Command::History(command) => history::run(command, out).await,
@@ -100,6 +99,6 @@ pub async fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Context(command) => context::run(command, out).await,
         Command::Agent(args) => agent::run(&args),
         Command::Openapi => openapi::run(out),
-        Command::Completions(args) => completions::run(&args, out),
+        Command::Completions(args) => completions::run(&args, &mut grammar(), out),
     }
 }

@@ -1,14 +1,13 @@
 //! `forerunner node`: see the nodes that share a store.
 
 use clap::Subcommand;
-use serde_json::Value;
-
-use super::fields;
-use crate::{
-    cli::ServerArgs,
-    client::Client,
+use forerunner_console::{
+    fields,
     output::{Output, render, right_from, table},
 };
+use serde_json::Value;
+
+use crate::{client::Client, server_args::ServerArgs};
 
 /// What to do with nodes.
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! `forerunner openapi`: the HTTP API as a document that clients can be generated from.
 
-use crate::output::Output;
+use forerunner_console::output::Output;
 
 /// Writes the document to standard output.
 pub fn run(out: &Output) -> anyhow::Result<()> {

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use forerunner_console::{
+    Usage, fields,
+    output::{Output, count, pairs, render, right_from, table},
+};
+use forerunner_lab::parse::share;
 use serde_json::{Map, Value};
 
-use super::{fields, replay::share};
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client, encode},
-    exit::Usage,
-    output::{Output, count, pairs, render, right_from, table},
+    server_args::ServerArgs,
 };
 
 /// A day is replayed once for each share.

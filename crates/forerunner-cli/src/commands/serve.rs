@@ -4,26 +4,17 @@ use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
-use forerunner_context::Dictionary;
-use forerunner_core::PoolName;
+use forerunner_console::output::Output;
 use forerunner_http::{HttpControl, HttpServer};
-use forerunner_runtime::{
-    Node, NodeSpec, Placement, PoolSpec,
-    agent::{
-        DriverFactory, SimulatedFactory,
-        process::{ProcessFactory, shield_node},
-    },
-};
+use forerunner_runtime::{Node, NodeSpec, Placement, agent::process::shield_node};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 
-use super::{config::HOW_TO_WRITE_A_POOL, exposure};
+use super::exposure;
 use crate::{
-    cli::SERVICE_EXIT_CODES,
-    config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
-    exit::{Forced, NotClosed, NotListening, Usage},
+    config::{self, Config, ConfigArgs, Loaded, StoreConfig},
+    exit::{Forced, NotClosed, NotListening, SERVICE_EXIT_CODES},
     files,
-    output::Output,
     service_manager::ServiceManager,
     signals::{self, Signals},
     store, telemetry,
@@ -47,7 +38,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     signals::ignore_others()?;
     let loaded = Loaded::read(&args.config)?;
-    check(&loaded)?;
+    config::check(&loaded)?;
     let source = loaded.source();
     let mut config = loaded.config;
     telemetry::log(&config.log)?;
@@ -86,32 +77,6 @@ async fn serve(mut service: Service, grace: Duration, signals: &mut Signals) -> 
     }
 }
 
-/// Refuses a configuration that could not be served, as far as that shows before the store is opened.
-pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    if loaded.config.pools.is_empty() {
-        let place = loaded.file.as_ref().map_or_else(
-            || "no configuration file was found".to_owned(),
-            |path| format!("{} has none", path.display()),
-        );
-        return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
-    }
-    has_room_for_inputs(&loaded.config)?;
-    pools(&loaded.config).map(drop)
-}
-
-/// An input that is larger than all bodies may be together would never be accepted.
-fn has_room_for_inputs(config: &Config) -> Result<(), Usage> {
-    let room = config.http.memory_bytes;
-    let is_too_large = |pool: &PoolConfig| pool.settings.queue.max_input_bytes > room / 2;
-    match config.pools.iter().find(|(_, pool)| is_too_large(pool)) {
-        None => Ok(()),
-        Some((name, pool)) => Err(Usage(format!(
-            "`pools.{name}.queue.max_input_bytes` = {} is more than half of `http.memory_bytes` = {room}; raise the latter",
-            pool.settings.queue.max_input_bytes,
-        ))),
-    }
-}
-
 fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<()> {
     let pools: Vec<&str> = config.pools.keys().map(|name| name.as_str()).collect();
     tracing::info!(listen = service.address, pools = pools.join(","), store = service.store, "serving");
@@ -142,7 +107,7 @@ impl Service {
         spec.retention = config.node.retention;
         spec.context_retention = config.node.context_retention;
         spec.context_cache_bytes = config.node.context_cache_bytes;
-        let spec = pools(config)?.into_iter().fold(spec, NodeSpec::pool);
+        let spec = config::pools(config)?.into_iter().fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
         let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {
             Ok(server) => server,
@@ -191,36 +156,4 @@ impl Service {
 pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
     let (url, options) = (store.url.clone(), store.postgres());
     Ok(actix_rt::task::spawn_blocking(move || store::open(&url, options)).await??)
-}
-
-/// The pools of a configuration, with the files that it names for them.
-fn pools(config: &Config) -> anyhow::Result<Vec<PoolSpec>> {
-    let pool = |(name, pool): (&PoolName, &PoolConfig)| {
-        let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
-        let made = PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?;
-        let dictionary = dictionary(&pool.settings.contexts.dictionary).with_context(|| format!("pool `{name}`"))?;
-        Ok(match dictionary {
-            Some(dictionary) => made.dictionary(dictionary),
-            None => made,
-        })
-    };
-    config.pools.iter().map(pool).collect()
-}
-
-/// Reads a dictionary for contexts, if one is named.
-fn dictionary(path: &str) -> anyhow::Result<Option<Dictionary>> {
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let unreadable = |error| Usage(format!("dictionary {path} cannot be read: {error}; name one that can"));
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let refuse = |error: forerunner_context::Error| Usage(format!("dictionary {path}: {error}"));
-    Ok(Some(Dictionary::load(bytes).map_err(refuse)?))
-}
-
-fn agents(config: &AgentConfig) -> Result<Arc<dyn DriverFactory>, forerunner_core::Error> {
-    Ok(match config {
-        AgentConfig::Process(spec) => Arc::new(ProcessFactory::new(spec.clone())?),
-        AgentConfig::Simulated(spec) => Arc::new(SimulatedFactory::new(spec.clone())?),
-    })
 }

@@ -6,20 +6,24 @@ mod lines;
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
+use forerunner_console::{
+    Usage, fields,
+    json::Answer,
+    output::{Output, count},
+    progress, text,
+};
 use forerunner_core::{LONGEST_DURATION, parse_duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
-use super::{fields, label::Label, task};
+use super::label::Label;
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client, Problem, encode},
-    exit::{NotReachable, Usage},
-    json::Answer,
-    output::{Output, count},
-    progress, text,
+    exit::NotReachable,
+    render::task,
+    server_args::ServerArgs,
 };
 
 /// What to submit.
@@ -82,7 +86,7 @@ pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
     let body = serde_json::to_string(&Body::of(&args)?)?;
     if args.count == 1 {
         let answer = submit(&client, &args, &body).await?;
-        out.show(&answer, || task::render_one(&answer))?;
+        out.show(&answer, || task::render(&answer))?;
         return judge(&args, &answer);
     }
     let bar = progress::bar(u64::from(args.count), if args.wait.is_some() { "finished" } else { "accepted" });

@@ -8,20 +8,19 @@ mod import;
 mod update;
 
 use clap::{Args, Subcommand};
+use forerunner_console::{
+    Usage, fields,
+    output::{Output, render, table},
+};
 use serde_json::{Value, json};
 
 use self::{bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, update::UpdateArgs};
-use super::{fields, watch};
+use super::watch;
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client, encode},
-    exit::Usage,
-    output::{Output, count, pairs, render, table},
-    terminal::harmless,
+    render::task,
+    server_args::ServerArgs,
 };
-
-/// Characters of an input that a table shows.
-const SHOWN_INPUT: usize = 2_000;
 
 /// What to do with tasks.
 #[derive(Debug, Subcommand)]
@@ -114,7 +113,7 @@ async fn one(args: &OneTask, out: &Output, call: Call<'_>) -> anyhow::Result<()>
 
 async fn show(server: &ServerArgs, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
     let task = Client::new(&server.server)?.send(call).await?;
-    out.show(&task, || render_one(&task))
+    out.show(&task, || task::render(&task))
 }
 
 async fn one_or_many(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
@@ -137,49 +136,6 @@ async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
 fn list_path(args: &ListArgs) -> anyhow::Result<String> {
     let cursor = args.cursor.as_ref().map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
     Ok(format!("/v1/tasks?limit={}{}{cursor}", args.limit, args.filter.query()?))
-}
-
-/// Writes one task for people.
-pub fn render_one(task: &Value) -> String {
-    let error = fields::at(task, "error")
-        .map(|_| format!("{}: {}", fields::text(task, "error.kind"), fields::text(task, "error.message")));
-    let rows = [
-        ("id", fields::text(task, "id")),
-        ("pool", fields::text(task, "pool")),
-        ("state", fields::text(task, "state")),
-        ("context", fields::text(task, "context")),
-        ("labels", labels(task)),
-        ("priority", fields::text(task, "priority")),
-        ("attempt", fields::text(task, "attempt")),
-        ("submitted", fields::time(task, "submitted_at")),
-        ("due", fields::time(task, "run_at")),
-        ("started", fields::time(task, "started_at")),
-        ("finished", fields::time(task, "finished_at")),
-        ("wait", fields::secs(task, "wait_s")),
-        ("service", fields::secs(task, "service_s")),
-        ("agent", fields::text(task, "agent")),
-        ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
-        ("input", cut(fields::text(task, "input"))),
-        ("output", fields::text(task, "output")),
-    ];
-    pairs(rows.into_iter().filter(|(_, value)| value != fields::NOTHING))
-}
-
-fn labels(task: &Value) -> String {
-    let Some(labels) = fields::at(task, "labels").and_then(Value::as_object) else { return fields::NOTHING.to_owned() };
-    let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
-    harmless(&labels.iter().map(pair).collect::<Vec<_>>().join("  "))
-}
-
-/// The beginning of a long input, which whoever submitted the task has.
-fn cut(input: String) -> String {
-    match input.char_indices().nth(SHOWN_INPUT) {
-        Some((end, _)) => {
-            let left = input[end..].chars().count() as u64;
-            format!("{}… {} more characters; --output json shows them", &input[..end], count(left))
-        }
-        None => input,
-    }
 }
 
 fn render_page(page: &Value) -> String {
@@ -207,35 +163,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn one_task_is_shown_without_what_it_has_not() {
-        let task = json!({
-            "id": "0199-x", "pool": "coder", "state": "failed", "context": null, "priority": 4, "attempt": 2,
-            "submitted_at": "2026-01-31T12:00:00.5Z", "run_at": "2026-01-31T12:00:00.5Z",
-            "error": { "kind": "agent_error", "message": "no such repository" },
-            "labels": { "team": "search", "urn:x": "1" }, "input": "{\"repo\":18446744073709551616}",
-        });
-        insta::assert_snapshot!(render_one(&task), @r#"
-        id         0199-x
-        pool       coder
-        state      failed
-        labels     team=search  urn:x=1
-        priority   4
-        attempt    2
-        submitted  2026-01-31 12:00:00
-        due        2026-01-31 12:00:00
-        error      agent_error: no such repository
-        input      {"repo":18446744073709551616}
-        "#);
-    }
-
-    #[test]
-    fn a_long_input_is_cut_and_says_so() {
-        assert_eq!(cut("é".repeat(SHOWN_INPUT)), "é".repeat(SHOWN_INPUT));
-        let shown = cut("é".repeat(SHOWN_INPUT + 1_234));
-        assert!(shown.ends_with("é… 1,234 more characters; --output json shows them"), "{shown}");
-    }
 
     #[test]
     fn a_page_is_a_table_and_says_how_to_go_on() {

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use serde_json::Value;
-
-use super::fields;
-use crate::{
-    client::Client,
-    exit::NotReachable,
+use forerunner_console::{
+    fields,
     json::Answer,
     output::{Output, hanging},
     terminal::harmless_lines,
 };
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::{client::Client, exit::NotReachable};
 
 /// How often a stream that broke off is opened again, and how long to wait before.
 const REOPENINGS: u32 = 5;

@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::Context;
+use forerunner_console::{Usage, text};
 use toml::{
     Spanned, Value,
     de::{DeTable, DeValue},
 };
 
 use super::{Entry, Origin, layers::Key, owner};
-use crate::{exit::Usage, text};
 
 /// Where a file is looked for when none is named.
 const PLACES: [&str; 2] = ["forerunner.toml", "/etc/forerunner/forerunner.toml"];

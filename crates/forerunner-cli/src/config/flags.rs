@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use forerunner_console::Usage;
 use toml::Value;
 
 use super::{Entry, LogFormat, Origin, env};
-use crate::exit::Usage;
 
 /// The heading of these flags in the help.
 pub const HEADING: &str = "Configuration";

@@ -1,11 +1,13 @@
 //! The configuration: default < file < environment < flags, and where each value came from.
 
+mod check;
 mod env;
 mod file;
 mod flags;
 mod layers;
 mod origin;
 mod owner;
+mod pools;
 mod read;
 mod schema;
 pub mod secret;
@@ -15,9 +17,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+pub use check::check;
 pub use flags::{ConfigArgs, HEADING};
 pub use layers::{Entry, Layers, dotted};
 pub use origin::Origin;
+pub use pools::pools;
 pub use types::{AgentConfig, Config, LogConfig, LogFormat, PoolConfig, StoreConfig};
 
 /// A configuration and where it came from.

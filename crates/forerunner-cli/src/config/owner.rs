@@ -6,9 +6,8 @@ use std::{
     path::Path,
 };
 
+use forerunner_console::Usage;
 use rustix::process::geteuid;
-
-use crate::exit::Usage;
 
 /// Anybody may write.
 const OTHERS_WRITE: u32 = 0o002;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use forerunner_console::Usage;
 use forerunner_core::{Error, PoolName};
 use forerunner_runtime::agent::process::read_secret;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,6 @@ use super::{
     secret::type_fault,
     types::{AgentConfig, policy_schema, schema},
 };
-use crate::exit::Usage;
 
 /// Reads a configuration; every fault is named with its key and its place, all unknown keys at once.
 pub fn read(layers: &Layers) -> anyhow::Result<Config> {

@@ -8,11 +8,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use forerunner_console::line_writer::LineWriter;
 use tokio::time::Instant;
 use tracing::{Event, Level, Metadata, callsite::Identifier};
 use tracing_subscriber::layer::{Context, Filter};
-
-use crate::line_writer::LineWriter;
 
 /// Lines that one place may write at once.
 const BURST: f64 = 1_000.0;
@@ -79,10 +78,10 @@ impl Budget {
 mod tests {
     use std::{io::pipe, time::Duration};
 
+    use forerunner_console::line_writer::Watcher;
     use tracing_subscriber::{Layer, fmt, layer::SubscriberExt};
 
     use super::*;
-    use crate::line_writer::Watcher;
 
     #[test]
     fn lines_of_one_place_above_its_budget_are_counted_as_lost_and_those_of_another_are_written() {

@@ -17,7 +17,7 @@ use super::{
     listen::Reach,
     peers::Peer,
 };
-use crate::observe::{CLOSED, CONNECTIONS};
+use crate::metrics::{CLOSED, CONNECTIONS};
 
 /// How often connections are compared with their limits.
 const SWEEP_PERIOD: Duration = Duration::from_millis(250);

@@ -5,12 +5,10 @@
 
 mod calls;
 mod operation;
-mod problem;
 mod tasks;
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::borrow::Cow;
 
-use actix_web::{HttpResponse, http::header, web::Bytes};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -21,9 +19,8 @@ use utoipa::{
     },
 };
 
-pub(crate) use self::problem::ProblemSchema;
 use self::{calls::DESCRIPTIONS, operation::Schemas};
-use crate::routes::{CALLS, Call};
+use crate::call::Call;
 
 /// What the document says of itself.
 const ABOUT: &str = "Submit tasks to pools of warm agents, follow them, see and steer pools. Times are RFC 3339 in UTC, \
@@ -32,22 +29,16 @@ const ABOUT: &str = "Submit tasks to pools of warm agents, follow them, see and 
     problem that it can answer. Any path may also be answered with 404 `not-found` or 405 `method-not-allowed`. There is no \
     authentication: listen on an address that only trusted programs reach.";
 
-/// Returns the OpenAPI 3.1 document of the HTTP API, as JSON text.
-pub fn openapi_json() -> String {
-    let text = document().to_pretty_json().expect("a document has no map whose keys are not text");
+/// Writes the document of these calls, as JSON text.
+pub(crate) fn json(calls: &[Call]) -> String {
+    let text = document(calls).to_pretty_json().expect("a document has no map whose keys are not text");
     // Comments of types are written for rustdoc, whose links lead nowhere here.
     text.replace("[`", "`").replace("`]", "`") + "\n"
 }
 
-pub(crate) async fn show() -> HttpResponse {
-    static TEXT: OnceLock<Bytes> = OnceLock::new();
-    let text = TEXT.get_or_init(|| openapi_json().into()).clone();
-    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(text)
-}
-
-fn document() -> OpenApi {
+fn document(calls: &[Call]) -> OpenApi {
     let (mut paths, mut schemas) = (Paths::new(), Schemas::new());
-    for call in CALLS {
+    for call in calls {
         // A test sees to it that each call is described.
         let Some((_, _, describe)) = DESCRIPTIONS.iter().find(|(method, path, _)| is_of(call, method, path)) else {
             continue;
@@ -99,23 +90,6 @@ fn section(path: &str) -> &'static str {
     named.map_or("node", |(name, _)| name)
 }
 
-/// A duration as text.
-pub(crate) struct DurationText;
-
-impl PartialSchema for DurationText {
-    fn schema() -> RefOr<Schema> {
-        let about = "A duration: numbers with units of `d`, `h`, `m`, `s` and `ms`, the largest first, such as `250ms`, `1.5s` or `1h30m`.";
-        let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
-        text.pattern(Some("^([0-9]+([.][0-9]+)?(ms|s|m|h|d) ?)+$")).into()
-    }
-}
-
-impl ToSchema for DurationText {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Duration")
-    }
-}
-
 /// The document, in the document.
 struct Document;
 
@@ -136,6 +110,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::routes::CALLS;
 
     #[test]
     fn every_call_is_described_and_nothing_else() {
@@ -147,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_path_is_described_and_comes_first() {
-        let document = serde_json::to_value(document()).unwrap();
+        let document = serde_json::to_value(document(CALLS)).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {
             for operation in item.as_object().unwrap().values() {
                 let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);

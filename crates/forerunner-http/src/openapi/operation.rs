@@ -14,8 +14,10 @@ use utoipa::{
     },
 };
 
-use super::problem::ProblemSchema;
-use crate::problems::{self, ProblemType};
+use crate::{
+    problems::{self, ProblemType},
+    schema::ProblemSchema,
+};
 
 /// Schemas by name: those that operations refer to.
 pub(super) type Schemas = BTreeMap<String, RefOr<Schema>>;

@@ -14,9 +14,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::LONGEST_REPLAY;
 use crate::{error::Problem, problems};
 
+/// Longest time of the replays of a call.
+pub(super) const LONGEST_REPLAY: Duration = Duration::from_secs(60);
 /// When to come back to a node that can start no thread.
 const RETRY: Duration = Duration::from_secs(5);
 

@@ -2,22 +2,17 @@
 
 mod aside;
 mod history;
-mod prices;
 
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use forerunner_core::{Timestamp, format_duration};
 use forerunner_forecast::{Objective, PolicyLimits};
-use forerunner_sim::AsLive;
+use forerunner_lab::what_if::{History, Price, Prices, prices};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::{
-    aside::aside,
-    history::History,
-    prices::{Price, prices},
-};
+use self::aside::{LONGEST_REPLAY, aside};
 use crate::{
     api::Api,
     error::{Problem, internal},
@@ -32,8 +27,6 @@ pub(crate) const MOST_SHARES: usize = 8;
 const COLD_START_S: f64 = 1.0;
 /// Seconds between two decisions of the replay.
 const TICK_S: f64 = 1.0;
-/// Longest time of the replays of a call.
-const LONGEST_REPLAY: Duration = Duration::from_secs(60);
 /// When to come back while another history is replayed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -81,7 +74,7 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
     let status = api.handle().pool(&pool).await?;
     // A day is replayed for seconds: one at a time, so that the pools keep the other cores.
     let turn = api.what_if_turn().ok_or_else(busy)?;
-    let history = History::read(api.handle(), &status.name).await?.ok_or_else(|| no_history(&pool))?;
+    let history = history::read(api.handle(), &status.name).await?.ok_or_else(|| no_history(&pool))?;
     let measured = status.cold_start_s.map(|cold| cold.p90);
     let limits = PolicyLimits {
         min: status.min,
@@ -92,11 +85,12 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
         tick_s: TICK_S,
         objective: Objective { share: status.objective.share, within_s: status.objective.within_s },
     };
-    let as_live = AsLive { cooldown_s: status.cooldown_s };
+    let cooldown_s = status.cooldown_s;
     let History { trace, from, to, truncated } = history;
     let (span_s, tasks) = (trace.span_s(), trace.tasks().len() as u64);
-    let priced = aside(turn, move |stop| prices(&trace, limits, as_live, &shares, stop)).await?;
-    let (policy, warmup_s, prices) = priced.map_err(|error| internal(error.to_string()))?.ok_or_else(too_long)?;
+    let priced = aside(turn, move |stop| prices(&trace, limits, cooldown_s, &shares, &|| stop.is_due())).await?;
+    let Prices { policy, warm_up_s, prices } =
+        priced.map_err(|error| internal(error.to_string()))?.ok_or_else(too_long)?;
     Ok(json::ok(&WhatIfView {
         pool: status.name.to_string(),
         policy,
@@ -105,7 +99,7 @@ pub(crate) async fn show(api: Api, pool: web::Path<String>, request: HttpRequest
         tasks,
         truncated,
         span_s,
-        warmup_s,
+        warmup_s: warm_up_s,
         cold_start_s: limits.cold_start_s,
         within_s: limits.objective.within_s,
         min: limits.min,

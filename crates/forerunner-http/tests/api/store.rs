@@ -1,6 +1,9 @@
 //! A store that can be told to fail.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -18,17 +21,24 @@ pub struct FaultyStore {
     fault: Mutex<Option<StoreError>>,
     /// How many tasks came with each call.
     groups: Mutex<Vec<usize>>,
+    /// How often a task was read.
+    reads: AtomicUsize,
 }
 
 impl FaultyStore {
     pub fn new() -> Arc<Self> {
         let inner = MemoryStore::new(MemoryOptions::default());
-        Arc::new(Self { inner, fault: Mutex::default(), groups: Mutex::default() })
+        Arc::new(Self { inner, fault: Mutex::default(), groups: Mutex::default(), reads: AtomicUsize::new(0) })
     }
 
     /// Returns how many tasks were stored together, call by call.
     pub fn groups(&self) -> Vec<usize> {
         self.groups.lock().unwrap().clone()
+    }
+
+    /// Returns how often a task was read.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     pub fn fail_with(&self, fault: StoreError) {
@@ -60,6 +70,7 @@ impl Store for FaultyStore {
     }
 
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.unless_faulty(|inner| inner.task(task))
     }
 

@@ -68,6 +68,34 @@ async fn a_client_that_prefers_to_wait_gets_the_result() {
 }
 
 #[actix_web::test]
+async fn a_client_that_waits_for_its_submission_costs_no_read_of_the_store() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.finish(json!({ "input": "hello" })).await.status, 200);
+    assert_eq!(rig.store.reads(), 0);
+}
+
+#[actix_web::test]
+async fn who_submits_a_known_task_again_and_waits_gets_the_result_of_the_first_one() {
+    let rig = Rig::start().await;
+    rig.post("/v1/pools/small:pause").await;
+    let request = |wait: &'static str| {
+        let keyed = submission("small", &json!({ "input": "once" })).insert_header(("Idempotency-Key", "order-7"));
+        keyed.insert_header(("Prefer", wait))
+    };
+    let first = rig.send(request("wait=0")).await;
+    // The queue is full: the task that is known takes no place.
+    let again = rig.send(request("wait=0")).await;
+    assert_eq!((first.status.as_u16(), again.status.as_u16(), again.id()), (202, 202, first.id()));
+    let (waited, _) = futures_util::join!(rig.send(request("wait=10")), rig.post("/v1/pools/small:resume"));
+    let ended = rig.send(request("wait=10")).await;
+    for answer in [waited, ended] {
+        assert_eq!((answer.status.as_u16(), answer.id()), (200, first.id()), "{}", answer.text());
+        assert_eq!(answer.header("idempotency-replayed"), Some("true"));
+        assert_eq!(answer.header("preference-applied"), Some("wait"));
+    }
+}
+
+#[actix_web::test]
 async fn a_wait_that_is_too_short_is_answered_with_the_task_as_it_stands() {
     let rig = Rig::start().await;
     let request = submission("coder", &hanging()).insert_header(("Prefer", "wait=0"));

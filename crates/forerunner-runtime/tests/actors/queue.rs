@@ -162,7 +162,26 @@ async fn the_same_key_and_body_is_the_same_task_and_another_body_is_refused() {
     let ending = rig.handle().submit_watched(keyed("1")).await.unwrap();
     assert!(!ending.is_new());
     assert_eq!(ending.task().await.unwrap().state, TaskState::Succeeded);
+    let (known, ending) = rig.handle().submit_and_watch(keyed("1")).await.unwrap();
+    assert_eq!((known.created, known.task.id, ending.is_none()), (false, first.task.id, true));
     assert_eq!(rig.handle().pool("p").await.unwrap().waiting, 0);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_submission_that_is_watched_is_answered_as_it_is_accepted_and_as_it_ends_or_stands() {
+    tokio::time::pause();
+    let script = Script::always(Act::Echo).service("10s");
+    let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (1, 1)).start().await;
+    rig.until_ready("p", 1).await;
+    let (submitted, ending) = rig.handle().submit_and_watch(Running::task("p", "1")).await.unwrap();
+    assert!(submitted.created && submitted.task.state == TaskState::Queued);
+    let ending = ending.expect("the task is new");
+    assert_eq!(ending.id(), submitted.task.id);
+    assert_eq!(ending.within(Duration::from_secs(60)).await.unwrap().state, TaskState::Succeeded);
+    let (submitted, ending) = rig.handle().submit_and_watch(Running::task("p", "2")).await.unwrap();
+    let stands = ending.expect("the task is new").within(Duration::from_secs(1)).await.unwrap();
+    assert_eq!((stands.id, stands.state), (submitted.task.id, TaskState::Running));
     rig.stop().await;
 }
 

@@ -1,30 +1,22 @@
 //! `forerunner demo`: a production trace through the real service, live, beside other rules.
 
-mod compare;
-mod replay;
-mod report;
-mod run;
+mod service;
 mod stage;
-mod trace;
-mod view;
 
 use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Args;
-use forerunner_core::{format_duration, parse_duration};
-
-use self::{
-    report::{Figures, Run},
-    run::Live,
-    stage::Stage,
-    trace::{Cut, Slice},
-};
-use crate::{
-    exit::{Interrupted, Usage},
+use forerunner_console::{
+    Usage,
     output::{self, Output, count, percent, seconds},
-    signals::Signals,
 };
+use forerunner_core::{format_duration, parse_duration};
+use forerunner_lab::demo::{self, Cut, Figures, Live, Run, Slice};
+use forerunner_runtime::PoolSettings;
+
+use self::{service::OverHttp, stage::Stage};
+use crate::{exit::Interrupted, signals::Signals};
 
 /// What to replay, and how.
 #[derive(Debug, Args)]
@@ -58,7 +50,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     output::note(&format!("{}\n{}", out.strong(&headline), rest.join("\n")));
     let stage = Stage::set(settings.clone(), &slice).await?;
     let lived = tokio::select! {
-        lived = run::live(&stage.service, &slice, &settings, out) => lived,
+        lived = live(&stage, &slice, &settings, out) => lived,
         signal = signals.next() => Err(Interrupted(signal).into()),
     };
     // Finished or failed, nothing is worth waiting for any more; a second signal skips the good-byes.
@@ -68,9 +60,13 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     };
     let Live { figures, run } = lived?;
     cleared?;
-    let compared = compare::compare(&slice.as_trace()?, settings.limits(), run.agents_at_start, figures.agents_peak)?;
-    out.show(&report::to_json(&figures, &compared, &run), || closing(&figures, &compared, &run, out))?;
+    let compared = demo::compare(&slice.as_trace()?, settings.limits(), run.agents_at_start, figures.agents_peak)?;
+    out.show(&demo::to_json(&figures, &compared, &run), || closing(&figures, &compared, &run, out))?;
     judge(&figures, &run)
+}
+
+async fn live(stage: &Stage, slice: &Slice, settings: &PoolSettings, out: &Output) -> anyhow::Result<Live> {
+    demo::live(&OverHttp::new(&stage.service)?, slice, settings.limits(), out).await
 }
 
 fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
@@ -85,7 +81,7 @@ fn introduction(args: &DemoArgs, tasks: usize, span_s: f64) -> [String; 4] {
     let DemoArgs { from, minutes, speed, .. } = args;
     [
         format!("Replaying minutes {from} to {} of a production trace, {speed} times as fast.", from + minutes),
-        trace::NAME.to_owned(),
+        demo::NAME.to_owned(),
         format!("{} tasks in {} over HTTP, to the real service on SQLite.", count(tasks as u64), seconds(span_s)),
         format!(
             "Agents are child processes: {} to start, then at work as long as recorded.",
@@ -95,7 +91,7 @@ fn introduction(args: &DemoArgs, tasks: usize, span_s: f64) -> [String; 4] {
 }
 
 fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> String {
-    let late = report::lateness(&run.submissions);
+    let late = demo::lateness(&run.submissions);
     let verdict = format!(
         "{} of {} tasks started within 1 s; the objective is 99 %.",
         percent(live.on_time_share),
@@ -110,7 +106,7 @@ fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> Str
         seconds(late.p99),
         seconds(late.max),
     );
-    format!("\n{}\n\n{}\n{}", report::render_table(live, compared), out.strong(&verdict), out.faint(&notes))
+    format!("\n{}\n\n{}\n{}", demo::render_table(live, compared), out.strong(&verdict), out.faint(&notes))
 }
 
 fn judge(live: &Figures, run: &Run) -> anyhow::Result<()> {

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use forerunner_core::{Clock, PoolName};
-use forerunner_forecast::{Decision, Observation, Policy, build};
+use forerunner_lab::demo::{Slice, learn};
 use forerunner_runtime::{PoolSettings, SystemClock, agent::process::ProcessSpec};
-use forerunner_sim::{Replay, Trace, replay};
 use forerunner_store::Store;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::trace::Slice;
 use crate::{
     commands::serve::Service,
     config::{AgentConfig, Config, PoolConfig},
@@ -68,7 +66,7 @@ fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config>
 
 /// Writes what a node that had seen the history would have left behind when it stopped.
 async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> anyhow::Result<()> {
-    let Some(learned) = learn(settings, slice)? else { return Ok(()) };
+    let Some(learned) = learn(settings.policy, settings.limits(), slice)? else { return Ok(()) };
     let note = json!({
         "at": SystemClock.now(),
         "policy": learned.policy,
@@ -80,76 +78,19 @@ async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> 
     Ok(())
 }
 
-/// What a policy has learned, and the size it wanted in the end.
-struct Learned {
-    policy: &'static str,
-    text: String,
-    desired: u32,
-}
-
-/// Lets the policy watch the history in virtual time. `None` without history, or for a policy that learns nothing.
-fn learn(settings: &PoolSettings, slice: &Slice) -> anyhow::Result<Option<Learned>> {
-    if slice.history.is_empty() {
-        return Ok(None);
-    }
-    // The tasks behind the history keep the pool busy to its end; what the policy makes of them is not kept.
-    let after = slice
-        .tasks
-        .iter()
-        .map(|task| forerunner_sim::TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
-    let seen = Trace::new("history", slice.history.iter().copied().chain(after).collect())?;
-    let limits = settings.limits();
-    let begin = Replay { initial: offered_load(slice), warm_up_s: 0.0, ..Replay::new(limits) };
-    let mut pupil = Pupil { policy: build(settings.policy, limits)?, until_s: slice.history_s, learned: None };
-    replay(&seen, &mut pupil, &begin);
-    Ok(pupil.learned)
-}
-
-/// Agents that the history keeps busy on average: about what a pool would have had when it began, so that the policy
-/// does not learn from a backlog that never was.
-fn offered_load(slice: &Slice) -> u32 {
-    let busy_s: f64 = slice.history.iter().map(|task| task.service_s).sum();
-    (busy_s / slice.history_s).ceil() as u32
-}
-
-/// A policy whose learning is written down at a given time.
-struct Pupil {
-    policy: Box<dyn Policy>,
-    until_s: f64,
-    learned: Option<Learned>,
-}
-
-impl Policy for Pupil {
-    fn name(&self) -> &'static str {
-        self.policy.name()
-    }
-
-    fn interval_s(&self) -> f64 {
-        self.policy.interval_s()
-    }
-
-    fn decide(&mut self, seen: &Observation) -> Decision {
-        let decision = self.policy.decide(seen);
-        if self.learned.is_none() && seen.t >= self.until_s {
-            let (policy, desired) = (self.policy.name(), decision.desired);
-            self.learned = self.policy.save().map(|text| Learned { policy, text, desired });
-        }
-        decision
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use forerunner_lab::demo::Cut;
     use forerunner_runtime::{Node, NodeSpec, PoolSpec, agent::SimulatedFactory};
 
     use super::*;
-    use crate::commands::demo::trace::Cut;
 
     #[actix_rt::test]
     async fn a_node_takes_up_the_history_it_is_given() {
         let slice = Slice::cut(Cut { from: 22, minutes: 20, speed: 10.0, seed: 0 }).expect("inside the trace");
         let settings = settings(Duration::from_secs(2));
-        let wanted = learn(&settings, &slice).expect("valid").expect("there is history").desired;
+        let wanted =
+            learn(settings.policy, settings.limits(), &slice).expect("valid").expect("there is history").desired;
         assert!((35..120).contains(&wanted), "about 40 agents are busy in the minutes before: {wanted}");
 
         let store = forerunner_store::open("memory:").expect("a store");

@@ -1,11 +1,10 @@
 //! Why a task went to its agent, for people.
 
-use serde_json::Value;
-
-use crate::{
-    commands::fields,
+use forerunner_console::{
+    fields,
     output::{count, pairs, render, right_from, seconds, table},
 };
+use serde_json::Value;
 
 /// Writes a sentence, the numbers behind it, and what each agent would have cost.
 pub fn explain(answer: &Value) -> String {

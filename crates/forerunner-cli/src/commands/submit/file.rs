@@ -6,6 +6,13 @@ use std::{
 };
 
 use clap::Args;
+use forerunner_console::{
+    Usage, fields,
+    json::Answer,
+    output::{Output, count, note},
+    progress,
+    terminal::harmless_lines,
+};
 use forerunner_core::{IdempotencyKey, parse_duration};
 use forerunner_http::ProblemType;
 use indicatif::ProgressBar;
@@ -14,15 +21,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
 
 use super::lines::{Line, Lines, NoTask, key};
-use crate::{
-    client::{Call, Client, Problem, encode},
-    commands::fields,
-    exit::Usage,
-    json::Answer,
-    output::{Output, count, note},
-    progress,
-    terminal::harmless_lines,
-};
+use crate::client::{Call, Client, Problem, encode};
 
 /// Most tasks of a batch: what the service takes.
 const MOST_TASKS: usize = 1_000;
@@ -336,8 +335,10 @@ fn of_line(problem: &Value, line: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use forerunner_console::output::Format;
+
     use super::*;
-    use crate::{exit::NotReachable, output::Format};
+    use crate::exit::NotReachable;
 
     fn line(keyed: bool) -> Line {
         Line { number: 1, text: "{}".to_owned(), keyed }

@@ -7,10 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
+use forerunner_console::{Usage, text};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-
-use crate::{exit::Usage, text};
 
 /// Longest line that is read; no pool takes an input like that.
 const LONGEST_BYTES: u64 = 256 << 20;

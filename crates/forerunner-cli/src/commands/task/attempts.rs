@@ -1,14 +1,13 @@
 //! How the attempts of a task went.
 
-use serde_json::Value;
-
-use super::{path, render_one};
-use crate::{
-    cli::ServerArgs,
-    client::Client,
-    commands::fields,
+use forerunner_console::{
+    fields,
     output::{Output, render, table},
 };
+use serde_json::Value;
+
+use super::path;
+use crate::{client::Client, render::task, server_args::ServerArgs};
 
 /// Shows a task; to people with its attempts, if there was more than one or one that failed.
 pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<()> {
@@ -18,7 +17,7 @@ pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<
     out.show(&task, || {
         let is_plain = fields::list(&attempts, "attempts").iter().all(|one| fields::at(one, "error").is_none());
         let rest = if is_plain { String::new() } else { format!("\n\n{}", render_list(&attempts)) };
-        render_one(&task) + &rest
+        task::render(&task) + &rest
     })
 }
 

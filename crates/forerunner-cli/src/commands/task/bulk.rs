@@ -2,16 +2,17 @@
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_console::{
+    Usage, fields,
+    output::{Output, count, pairs},
+    progress,
+};
 use serde_json::{Value, json};
 
 use super::filter::FilterArgs;
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client},
-    commands::fields,
-    exit::Usage,
-    output::{Output, count, pairs},
-    progress,
+    server_args::ServerArgs,
 };
 
 /// One task by its id, or the tasks that meet conditions.

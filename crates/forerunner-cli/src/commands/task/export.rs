@@ -1,17 +1,16 @@
 //! Writes tasks as JSON lines, with inputs and outputs.
 
 use clap::Args;
+use forerunner_console::{
+    fields,
+    output::{Output, count, note},
+    progress,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::filter::FilterArgs;
-use crate::{
-    cli::ServerArgs,
-    client::Client,
-    commands::fields,
-    output::{Output, count, note},
-    progress,
-};
+use crate::{client::Client, server_args::ServerArgs};
 
 /// Tasks that are read at the same time.
 const AT_ONCE: usize = 16;

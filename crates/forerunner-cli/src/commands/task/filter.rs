@@ -1,11 +1,12 @@
 //! Which tasks: the conditions of listings and of operations on many tasks.
 
 use clap::{Args, builder::PossibleValuesParser};
+use forerunner_console::Usage;
 use forerunner_core::{Clock, TaskState, parse_time};
 use forerunner_runtime::SystemClock;
 use serde_json::{Map, Value, json};
 
-use crate::{client::encode, commands::label::Label, exit::Usage};
+use crate::{client::encode, commands::label::Label};
 
 /// Conditions, all of which a task has to meet.
 #[derive(Debug, Default, Args)]

@@ -9,18 +9,19 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_console::{
+    Usage, fields,
+    output::{Output, count, pairs},
+    progress,
+};
 use serde_json::{
     Value, json,
     value::{RawValue, to_raw_value},
 };
 
 use crate::{
-    cli::ServerArgs,
     client::{Call, Client, encode},
-    commands::fields,
-    exit::Usage,
-    output::{Output, count, pairs},
-    progress,
+    server_args::ServerArgs,
 };
 
 /// Most tasks, and most bytes, that are sent together.

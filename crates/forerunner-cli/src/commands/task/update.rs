@@ -1,11 +1,12 @@
 //! Changes a task that waits.
 
 use clap::Args;
+use forerunner_console::Usage;
 use forerunner_core::{Clock, parse_duration};
 use forerunner_runtime::SystemClock;
 use serde_json::{Map, Value, json};
 
-use crate::{cli::ServerArgs, exit::Usage};
+use crate::server_args::ServerArgs;
 
 /// What to change of which task.
 #[derive(Debug, Args)]

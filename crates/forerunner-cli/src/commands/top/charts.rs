@@ -1,15 +1,15 @@
 //! The charts of a frame: how a pool did over the last minutes.
 
+use forerunner_console::{
+    fields::{NOTHING, number},
+    output::{late, percent},
+    spark::{Moment, bars},
+};
 use serde_json::Value;
 
 use super::{
     facts::{Past, brief, greatest, late_share, rate, told},
     frame::Line,
-};
-use crate::{
-    commands::fields::{NOTHING, number},
-    output::{late, percent},
-    spark::{Moment, bars},
 };
 
 /// Rows of [`charts`] without those of the arrivals.

@@ -1,15 +1,14 @@
 //! What a look found, as the sections of a frame need it.
 
-use forerunner_core::Timestamp;
-use serde_json::Value;
-use unicode_width::UnicodeWidthStr;
-
-use crate::{
-    commands::fields::{self, NOTHING, number},
+use forerunner_console::{
+    fields::{self, NOTHING, number},
     output::seconds,
     spark::Moment,
     terminal::harmless,
 };
+use forerunner_core::Timestamp;
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 /// Writes a text of the service so that it cannot steer the terminal.
 pub fn told(value: &Value, path: &str) -> String {

@@ -1,7 +1,7 @@
 //! What stands where: a frame for a terminal of any size from 80 by 24 on.
 
 use super::{charts, sections};
-use crate::{commands::fields, spark::cut, terminal::harmless};
+use forerunner_console::{fields, spark::cut, terminal::harmless};
 use serde_json::Value;
 
 /// Columns and rows of a terminal.

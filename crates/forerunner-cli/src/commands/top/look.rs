@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use forerunner_console::fields;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
     client::{Client, Problem, encode},
-    commands::fields,
     exit::NotReachable,
 };
 

@@ -12,6 +12,7 @@ mod tests;
 use std::{io::IsTerminal, time::Duration};
 
 use clap::Args;
+use forerunner_console::{json, output::Output, stdio};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,7 +21,7 @@ use self::{
     look::Looker,
     screen::{Key, Screen},
 };
-use crate::{cli::ServerArgs, client::Client, json, output::Output, signals::Signals, stdio};
+use crate::{client::Client, server_args::ServerArgs, signals::Signals};
 
 /// What to watch.
 #[derive(Debug, Args)]

@@ -1,18 +1,16 @@
 //! The sections of a frame, from top to bottom.
 
+use forerunner_console::{
+    fields::{self, NOTHING, number},
+    terminal::harmless,
+};
 use serde_json::Value;
 
 use super::{
     facts::{ago, brief, clock, columns, count, late_share, rate, short, time, told},
     frame::{Line, Tone},
 };
-use crate::{
-    commands::{
-        explain,
-        fields::{self, NOTHING, number},
-    },
-    terminal::harmless,
-};
+use crate::render::reason;
 
 /// Rows of [`title`].
 pub const TITLE_ROWS: usize = 1;
@@ -150,7 +148,7 @@ pub fn decisions(decisions: &[Value], rows: usize) -> Vec<Line> {
         let [before, desired] = ["before", "desired"].map(|name| told(decision, name));
         let size = if before == desired { format!("{desired} kept") } else { format!("{before} → {desired}") };
         let not_done = if decision["mode"] == "advise" { "advice: " } else { "" };
-        let why = explain::in_words(&told(decision, "reason"));
+        let why = reason::in_words(&told(decision, "reason"));
         Line::plain(format!("  {}  {size:<9} {not_done}{why}: {}", clock(decision, "at"), told(decision, "detail")))
     };
     let mut lines = vec![Line::toned(Tone::Faint, "DECISIONS, newest first")];

@@ -1,0 +1,18 @@
+//! Reason codes of decisions, for people.
+
+/// Says in words what a reason code means.
+pub fn in_words(reason: &str) -> &'static str {
+    match reason {
+        "steady" => "the size is right",
+        "forecast_up" => "the forecast needs more",
+        "forecast_down" => "the forecast has needed fewer for the whole stabilization window",
+        "stabilizing" => "fewer would do, but not for the whole stabilization window yet",
+        "surge" => "arrivals exceed the forecast",
+        "backlog" => "tasks wait that the agents present and starting cannot take in time",
+        "utilisation" => "a threshold of utilisation was crossed",
+        "fixed" => "the size was set by hand or by configuration",
+        "bounded" => "a lower or upper bound is in the way",
+        "learning" => "there is too little history yet, so a safe size is kept",
+        _ => "of the reason below",
+    }
+}

@@ -1,0 +1,30 @@
+//! What the program and the laboratory write to a terminal: answers as tables or JSON, charts, notes, progress.
+//!
+//! Text of others passes [`terminal`] before it is written, so that nothing in it acts on the terminal. All writing to
+//! standard output and standard error goes through [`stdio`].
+//!
+//! It does not know what it writes about: no task, no pool, no service. It holds the texts that commands read as well
+//! ([`text`]), and [`Usage`], the error that says that a command makes no sense.
+//!
+//! ```
+//! use forerunner_console::output::{pairs, seconds, table, render};
+//!
+//! assert_eq!(seconds(0.25), "250 ms");
+//! assert_eq!(pairs([("pool", "coder".to_owned())]), "pool  coder");
+//! assert_eq!(render(&table(["pool"], [["coder".to_owned()]])), "POOL\ncoder");
+//! ```
+
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
+pub mod fields;
+pub mod json;
+pub mod line_writer;
+pub mod output;
+pub mod progress;
+pub mod spark;
+pub mod stdio;
+pub mod terminal;
+pub mod text;
+mod usage;
+
+pub use usage::Usage;

@@ -1,0 +1,69 @@
+//! Text that commands read: files and standard input, with or without a byte order mark.
+
+use crate::Usage;
+
+use std::io::Read;
+
+/// What some programs, above all on Windows, write in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// What stands in front of UTF-16, in both orders.
+const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
+
+/// Returns text without a byte order mark in front of it.
+pub fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Reads text in UTF-8.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub fn decode(bytes: &[u8]) -> Result<&str, String> {
+    if UTF_16.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err("it is UTF-16; save it as UTF-8".to_owned());
+    }
+    std::str::from_utf8(unmarked(bytes)).map_err(|error| format!("it is not UTF-8: {error}; save it as UTF-8"))
+}
+
+/// Reads a file, or standard input for `-`. `flag` names the flag that it was given by.
+///
+/// # Errors
+/// [`Usage`] when it cannot be read, or is not text.
+pub fn read(flag: &str, name: &str) -> anyhow::Result<String> {
+    let refuse = |why: &dyn std::fmt::Display| Usage(format!("{flag}: {} cannot be read: {why}", place(name)));
+    let mut bytes = Vec::new();
+    let read = match name {
+        "-" => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
+        path => std::fs::read(path).map(|read| bytes = read),
+    };
+    read.map_err(|error| refuse(&error))?;
+    Ok(decode(&bytes).map_err(|why| refuse(&why))?.to_owned())
+}
+
+/// Names what is read, for messages.
+pub fn place(name: &str) -> &str {
+    if name == "-" { "standard input" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        assert_eq!(decode("\u{feff}{}".as_bytes()), Ok("{}"));
+        assert_eq!(decode(b"{}"), Ok("{}"));
+        assert_eq!(unmarked("\u{feff}\u{feff}".as_bytes()), "\u{feff}".as_bytes(), "only the first one");
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_refused_with_the_remedy() {
+        for bytes in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{", b"caf\xe9"] {
+            let why = decode(bytes).unwrap_err();
+            assert!(why.ends_with("save it as UTF-8"), "{why}");
+        }
+        let missing = read("--input @gone", "/nowhere/gone").unwrap_err();
+        assert!(missing.to_string().starts_with("--input @gone: /nowhere/gone cannot be read: "), "{missing}");
+        assert!(missing.is::<Usage>());
+    }
+}

@@ -1,0 +1,67 @@
+//! What a policy would know at the begin of the slice.
+
+use forerunner_forecast::{Decision, Observation, Policy, PolicyKind, PolicyLimits, build};
+use forerunner_sim::{Replay, Trace, TraceTask, replay};
+
+use super::trace::Slice;
+
+/// What a policy has learned, and the size it wanted in the end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    /// The policy.
+    pub policy: &'static str,
+    /// What it has learned, as it saves it.
+    pub text: String,
+    /// The size that it wanted.
+    pub desired: u32,
+}
+
+/// Lets the policy watch the history in virtual time. `None` without history, or for a policy that learns nothing.
+///
+/// # Errors
+/// When the policy does not take the limits.
+pub fn learn(kind: PolicyKind, limits: PolicyLimits, slice: &Slice) -> anyhow::Result<Option<Learned>> {
+    if slice.history.is_empty() {
+        return Ok(None);
+    }
+    // The tasks behind the history keep the pool busy to its end; what the policy makes of them is not kept.
+    let after = slice.tasks.iter().map(|task| TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
+    let seen = Trace::new("history", slice.history.iter().copied().chain(after).collect())?;
+    let begin = Replay { initial: offered_load(slice), warm_up_s: 0.0, ..Replay::new(limits) };
+    let mut pupil = Pupil { policy: build(kind, limits)?, until_s: slice.history_s, learned: None };
+    replay(&seen, &mut pupil, &begin);
+    Ok(pupil.learned)
+}
+
+/// Agents that the history keeps busy on average: about what a pool would have had when it began, so that the policy
+/// does not learn from a backlog that never was.
+fn offered_load(slice: &Slice) -> u32 {
+    let busy_s: f64 = slice.history.iter().map(|task| task.service_s).sum();
+    (busy_s / slice.history_s).ceil() as u32
+}
+
+/// A policy whose learning is written down at a given time.
+struct Pupil {
+    policy: Box<dyn Policy>,
+    until_s: f64,
+    learned: Option<Learned>,
+}
+
+impl Policy for Pupil {
+    fn name(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    fn interval_s(&self) -> f64 {
+        self.policy.interval_s()
+    }
+
+    fn decide(&mut self, seen: &Observation) -> Decision {
+        let decision = self.policy.decide(seen);
+        if self.learned.is_none() && seen.t >= self.until_s {
+            let (policy, desired) = (self.policy.name(), decision.desired);
+            self.learned = self.policy.save().map(|text| Learned { policy, text, desired });
+        }
+        decision
+    }
+}

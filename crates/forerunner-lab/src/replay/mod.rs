@@ -1,0 +1,63 @@
+//! `forerunner replay`: traces under every policy, in virtual time.
+
+use forerunner_console::{
+    Usage,
+    output::{self, Output},
+};
+
+mod args;
+mod bounds;
+mod cell;
+mod files;
+mod html;
+mod plot;
+mod rules;
+mod run;
+mod study;
+mod summary;
+mod table;
+mod traces;
+mod watch;
+mod workers;
+
+pub use args::{Asked, ReplayArgs};
+pub use html::Theme;
+
+use self::study::{Row, Study};
+
+/// Replays, then shows the figures and writes the files asked for. `theme` is that of the page.
+///
+/// # Errors
+/// [`Usage`] for arguments that do not fit together and traces that cannot be used; files that cannot be written.
+pub async fn run(args: ReplayArgs, theme: Theme, out: &Output) -> anyhow::Result<()> {
+    args.check()?;
+    let (sources, notes) = traces::read(&args.traces, args.warmup)?;
+    notes.iter().for_each(|note| output::note(&out.faint(note)));
+    if args.timeline.as_ref().or(args.observations.as_ref()).is_some() && sources.len() != 1 {
+        return Err(Usage("--timeline and --observations are of one replay; name one trace".to_owned()).into());
+    }
+    let (args, replayed) = tokio::task::spawn_blocking(move || {
+        let replayed = run::run(&args, &sources);
+        (args, replayed)
+    })
+    .await?;
+    let (study, kept) = replayed?;
+    if let Some(path) = &args.timeline {
+        files::timeline(path, &kept.timeline)?;
+    }
+    if let Some(path) = &args.report {
+        files::write(path, &html::page(&study, theme))?;
+    }
+    if let Some(path) = &args.table {
+        summary::write(path, &study)?;
+    }
+    show(&args, &study, out)
+}
+
+fn show(args: &ReplayArgs, study: &Study, out: &Output) -> anyhow::Result<()> {
+    let rows: Vec<Row> = (0..study.cells.len()).flat_map(|cell| study.rows(cell)).collect();
+    out.show(&rows, || match args.what_if.is_empty() {
+        true => table::compare(study, out),
+        false => table::what_if(study, out),
+    })
+}

@@ -1,0 +1,202 @@
+//! Replaying: the yardsticks of every cell, then every policy in it, on all cores.
+
+use std::{fs::File, io::BufWriter, path::Path, thread};
+
+use anyhow::Context;
+use forerunner_console::{Usage, progress};
+use forerunner_forecast::{PolicyLimits, build};
+use forerunner_sim::{AsLive, LastValue, Replay, TimelinePoint, least_fixed_in, perfect, replay};
+use indicatif::ProgressBar;
+
+use super::{
+    args::{Asked, ReplayArgs},
+    bounds,
+    cell::Cell,
+    plot::{Plot, Room},
+    rules,
+    study::{Run, Study},
+    traces::Source,
+    watch::Watched,
+    workers,
+};
+
+/// Agents allowed, relative to the least fixed pool that meets the objective.
+const HEADROOM: u32 = 2;
+/// What the yardsticks of a cell take, relative to one policy, for the progress bar.
+const YARDSTICK_SHARE: f64 = 0.5;
+
+/// What is kept of the first policy of the only cell.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// How things stood at each decision.
+    pub timeline: Vec<TimelinePoint>,
+}
+
+/// Replays everything that is asked for.
+///
+/// # Errors
+/// When a policy's settings do not fit, or a file cannot be written.
+pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept)> {
+    let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let wanted = wanted(args, sources);
+    let span = |replayed: &Wanted| sources[replayed.source].trace.span_s();
+    let bar = progress::bar(wanted.iter().map(|cell| (YARDSTICK_SHARE * span(cell)) as u64).sum(), "measuring");
+    bar.set_style(progress::style("{prefix} {bar:32} {percent:>3} %  {eta} left"));
+    let mut cells = workers::map(&wanted, threads, |cell| {
+        let found = cell.measure(args, sources);
+        bar.inc((YARDSTICK_SHARE * span(cell)) as u64);
+        found
+    });
+    share_bounds(&mut cells, args);
+    let jobs = jobs(args, &cells);
+    bar.set_prefix("replaying");
+    bar.inc_length(jobs.iter().map(|job| cells[job.cell].span_s as u64).sum());
+    let room = Room::shared_by(cells.len());
+    let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], room, &bar));
+    bar.finish_and_clear();
+    let mut kept = Kept::default();
+    let mut runs = Vec::with_capacity(done.len());
+    for (job, done) in jobs.into_iter().zip(done) {
+        let (run, timeline) = done.with_context(|| format!("policy `{}`", job.asked.kind.name()))?;
+        if job.keeps_timeline(args) {
+            kept.timeline = timeline;
+        }
+        runs.push(run);
+    }
+    runs.sort_by_key(|run| run.cell);
+    Ok((Study { cells, runs }, kept))
+}
+
+/// A cell before anything was replayed in it.
+struct Wanted {
+    source: usize,
+    cold_start_s: f64,
+    share: f64,
+}
+
+fn wanted(args: &ReplayArgs, sources: &[Source]) -> Vec<Wanted> {
+    let shares = if args.what_if.is_empty() { vec![args.share] } else { args.what_if.clone() };
+    let of_source = |source| {
+        let shares = &shares;
+        args.cold_start
+            .iter()
+            .flat_map(move |&cold_start_s| shares.iter().map(move |&share| Wanted { source, cold_start_s, share }))
+    };
+    (0..sources.len()).flat_map(of_source).collect()
+}
+
+impl Wanted {
+    fn measure(&self, args: &ReplayArgs, sources: &[Source]) -> Cell {
+        let Source { trace, warm_up_s } = &sources[self.source];
+        let mut objective = args.objective();
+        objective.share = self.share;
+        let limits = PolicyLimits {
+            min: args.min,
+            max: u32::MAX,
+            cold_start_s: self.cold_start_s,
+            tick_s: args.tick,
+            objective,
+        };
+        let mut settings = Replay { warm_up_s: *warm_up_s, ..Replay::new(limits) };
+        let (least_fixed, _) = least_fixed_in(trace, &settings);
+        settings.limits.max = args.max.unwrap_or(HEADROOM.saturating_mul(least_fixed)).max(args.min);
+        // The bounds are of the plain model, whatever the policies are compared in.
+        let (perfect, work) = (perfect(trace, &settings), bounds::work(trace, &settings));
+        settings.as_live = args.as_live.map(|cooldown_s| AsLive { cooldown_s });
+        let compares_all = args.policy.is_empty() && args.what_if.is_empty();
+        Cell {
+            source: self.source,
+            trace: trace.name().to_owned(),
+            span_s: trace.span_s(),
+            perfect,
+            work,
+            last_value: compares_all.then(|| replay(trace, &mut LastValue::new(settings.limits), &settings).report),
+            replay: settings,
+            least_fixed,
+        }
+    }
+}
+
+/// Objectives that are compared with each other have the same room.
+fn share_bounds(cells: &mut [Cell], args: &ReplayArgs) {
+    if args.what_if.is_empty() {
+        return;
+    }
+    for group in
+        cells.chunk_by_mut(|a, b| a.source == b.source && a.replay.limits.cold_start_s == b.replay.limits.cold_start_s)
+    {
+        let most = group.iter().map(|cell| cell.replay.limits.max).max().unwrap_or(1);
+        group.iter_mut().for_each(|cell| cell.replay.limits.max = most);
+    }
+}
+
+/// One policy to replay in one cell.
+struct Job {
+    cell: usize,
+    asked: Asked,
+    swept: bool,
+    /// It is the first of its cell: the one that files and plots are of.
+    shown: bool,
+}
+
+/// The jobs, the longest traces first.
+fn jobs(args: &ReplayArgs, cells: &[Cell]) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (cell, of) in cells.iter().enumerate() {
+        for (index, (asked, hindsight)) in policies(args, of).into_iter().enumerate() {
+            let grid = if args.sweep { rules::grid(asked.kind.name()) } else { Vec::new() };
+            jobs.push(Job { cell, asked, swept: hindsight, shown: index == 0 });
+            jobs.extend(grid.into_iter().map(|asked| Job { cell, asked, swept: true, shown: false }));
+        }
+    }
+    jobs.sort_by(|a, b| cells[b.cell].span_s.total_cmp(&cells[a.cell].span_s));
+    jobs
+}
+
+/// The policies of a cell, and whether hindsight chose their settings.
+fn policies(args: &ReplayArgs, cell: &Cell) -> Vec<(Asked, bool)> {
+    let all = rules::all(cell.least_fixed);
+    match (args.policy.is_empty(), args.what_if.is_empty()) {
+        (false, _) => args.policy.iter().map(|asked| (asked.clone(), false)).collect(),
+        (true, true) => all,
+        (true, false) => all.into_iter().take(1).collect(),
+    }
+}
+
+impl Job {
+    fn keeps_timeline(&self, args: &ReplayArgs) -> bool {
+        self.shown && args.timeline.is_some()
+    }
+
+    fn run(
+        &self,
+        args: &ReplayArgs,
+        sources: &[Source],
+        cell: &Cell,
+        room: Room,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<(Run, Vec<TimelinePoint>)> {
+        let plotted = self.shown && args.report.is_some();
+        let limits = cell.replay.limits;
+        let policy = build(self.asked.kind, limits).map_err(|error| Usage(error.to_string()))?;
+        let mut watched = Watched::new(policy, bar, plotted);
+        if let Some(path) = args.observations.as_deref().filter(|_| self.shown) {
+            watched.write_to(writer(path)?);
+        }
+        let settings = Replay {
+            timeline: plotted || self.keeps_timeline(args),
+            params: self.asked.params.clone(),
+            ..cell.replay.clone()
+        };
+        let outcome = replay(&sources[cell.source].trace, &mut watched, &settings);
+        let changes = watched.finish(cell.span_s).with_context(|| "the observations cannot be written")?;
+        let plot = plotted.then(|| Plot::of(&sources[cell.source].trace, &outcome, changes, cell, room));
+        let run = Run { cell: self.cell, asked: self.asked.clone(), swept: self.swept, report: outcome.report, plot };
+        Ok((run, outcome.timeline))
+    }
+}
+
+fn writer(path: &Path) -> anyhow::Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(BufWriter::new(file))
+}
