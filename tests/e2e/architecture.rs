@@ -16,13 +16,14 @@ const PURE: [&str; 4] = ["forerunner-core", "forerunner-forecast", "forerunner-c
 const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc", "tokio"];
 
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
     ("forerunner-store", &["forerunner-core", "forerunner-context"]),
     ("forerunner-sim", &["forerunner-core", "forerunner-forecast"]),
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
+    ("forerunner-agents", &["forerunner-core", "forerunner-context", "forerunner-runtime"]),
     (
         "forerunner-http",
         &["forerunner-core", "forerunner-forecast", "forerunner-runtime", "forerunner-sim", "forerunner-store"],
@@ -36,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "forerunner-store",
             "forerunner-sim",
             "forerunner-runtime",
+            "forerunner-agents",
             "forerunner-http",
         ],
     ),
@@ -44,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
         "forerunner-cli",
         &[
             "forerunner",
+            "forerunner-agents",
             "forerunner-bench",
             "forerunner-context",
             "forerunner-core",
@@ -166,6 +169,15 @@ fn pure_crates_never_look_at_a_clock() {
             let source = fs::read_to_string(&path).expect("a source is text");
             assert_eq!(clocks(&source), Vec::<&str>::new(), "{}", path.display());
         }
+    }
+}
+
+#[test]
+fn agents_use_nothing_of_the_runtime_but_the_interface_of_a_driver() {
+    for path in sources(&root().join("crates/forerunner-agents/src")) {
+        let source = fs::read_to_string(&path).expect("a source is text");
+        let uses = source.split("forerunner_runtime::").skip(1).filter(|rest| !rest.starts_with("agent"));
+        assert_eq!(uses.count(), 0, "{}", path.display());
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_agents::process::{BuiltinAgentOptions, serve_stdio};
 use forerunner_core::parse_duration;
-use forerunner_runtime::agent::process::{BuiltinAgentOptions, serve_stdio};
 
 use crate::exit::Usage;
 

@@ -4,16 +4,14 @@ use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_agents::{
+    SimulatedFactory,
+    process::{ProcessFactory, shield_node},
+};
 use forerunner_context::Dictionary;
 use forerunner_core::PoolName;
 use forerunner_http::{HttpControl, HttpServer};
-use forerunner_runtime::{
-    Node, NodeSpec, Placement, PoolSpec,
-    agent::{
-        DriverFactory, SimulatedFactory,
-        process::{ProcessFactory, shield_node},
-    },
-};
+use forerunner_runtime::{Node, NodeSpec, Placement, PoolSpec, agent::DriverFactory};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use forerunner_agents::read_secret;
 use forerunner_core::{Error, PoolName};
-use forerunner_runtime::agent::process::read_secret;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 

@@ -124,9 +124,9 @@ fn the_documented_pool_has_the_defaults() {
     assert_eq!(pool(&documented, "coder").settings, pool(&with_defaults, "coder").settings);
     let AgentConfig::Process(process) = pool(&documented, "coder").agent else { panic!("a process") };
     let argv = process.argv.clone();
-    assert_eq!(process, forerunner_runtime::agent::process::ProcessSpec::new(argv));
+    assert_eq!(process, forerunner_agents::process::ProcessSpec::new(argv));
     let AgentConfig::Simulated(simulated) = pool(&documented, "trial").agent else { panic!("simulated") };
-    assert_eq!(simulated, forerunner_runtime::agent::SimulatedSpec::default());
+    assert_eq!(simulated, forerunner_agents::SimulatedSpec::default());
 }
 
 #[test]

@@ -3,19 +3,17 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
+use forerunner_agents::{
+    SimulatedSpec,
+    process::{ProcessLimits, ProcessSpec},
+};
 use forerunner_core::{Error, PoolName, format_duration, human_duration};
 use forerunner_forecast::{
     HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PolicyKind, PredictiveSettings,
     RayServeSettings, SqrtStaffingSettings, UtilisationSettings,
 };
 use forerunner_http::HttpSettings;
-use forerunner_runtime::{
-    OnTime, PoolSettings, QueueSettings, TaskSettings,
-    agent::{
-        SimulatedSpec,
-        process::{ProcessLimits, ProcessSpec},
-    },
-};
+use forerunner_runtime::{OnTime, PoolSettings, QueueSettings, TaskSettings};
 use forerunner_store::{PostgresOptions, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use forerunner_agents::process::ProcessSpec;
 use forerunner_core::{Clock, PoolName};
 use forerunner_forecast::{Decision, Observation, Policy, build};
-use forerunner_runtime::{PoolSettings, SystemClock, agent::process::ProcessSpec};
+use forerunner_runtime::{PoolSettings, SystemClock};
 use forerunner_sim::{Replay, Trace, replay};
 use forerunner_store::Store;
 use serde_json::json;
@@ -140,7 +141,8 @@ impl Policy for Pupil {
 
 #[cfg(test)]
 mod tests {
-    use forerunner_runtime::{Node, NodeSpec, PoolSpec, agent::SimulatedFactory};
+    use forerunner_agents::SimulatedFactory;
+    use forerunner_runtime::{Node, NodeSpec, PoolSpec};
 
     use super::*;
     use crate::commands::demo::trace::Cut;
