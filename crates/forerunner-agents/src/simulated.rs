@@ -16,9 +16,11 @@ use forerunner_runtime::agent::{
 };
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use self::resident::Residency;
+use crate::AgentKind;
 
 /// How simulated agents behave.
 ///
@@ -97,6 +99,33 @@ impl SimulatedSpec {
     /// How long `seconds` take at the set speed. What no clock can hold takes no time.
     fn scaled(&self, seconds: f64) -> Duration {
         Duration::try_from_secs_f64(seconds / self.speed).unwrap_or(Duration::ZERO)
+    }
+}
+
+impl AgentKind for SimulatedSpec {
+    const SHORT_FORM: &'static str = "SERVICE_TIME";
+    const SHORT_EXAMPLE: &'static str = "250ms";
+    const OPEN_FILES: u64 = 0;
+
+    fn template() -> Self {
+        Self::default()
+    }
+
+    fn from_short(text: &str) -> Option<Map<String, Value>> {
+        let service = (!text.is_empty()).then(|| ("service".to_owned(), Value::from(text)));
+        Some(service.into_iter().collect())
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        self.validate()
+    }
+
+    fn describe(&self) -> String {
+        "simulated agents".to_owned()
+    }
+
+    fn factory(&self) -> Result<Arc<dyn DriverFactory>, Error> {
+        Ok(Arc::new(SimulatedFactory::new(self.clone())?))
     }
 }
 

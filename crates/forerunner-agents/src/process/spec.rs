@@ -1,10 +1,15 @@
 //! The settings of a kind of child process.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use forerunner_context::StreamWindow;
 use forerunner_core::{Error, human_duration};
+use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ProcessFactory;
+use crate::AgentKind;
 
 /// Variables that a child inherits unless the operator lists others.
 pub const DEFAULT_ENV_PASS: [&str; 8] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "TZ"];
@@ -197,6 +202,36 @@ impl ProcessSpec {
         let inherited = parent.into_iter().filter(|(name, _)| passes(name));
         let given = self.env.iter().map(|(name, value)| (name.into(), value.into()));
         inherited.chain(given).collect()
+    }
+}
+
+impl AgentKind for ProcessSpec {
+    const SHORT_FORM: &'static str = "COMMAND";
+    const SHORT_EXAMPLE: &'static str = "python3 /srv/agent.py";
+    /// Three pipes and a process descriptor, and as many again while it starts.
+    const OPEN_FILES: u64 = 8;
+
+    fn template() -> Self {
+        Self::new(Vec::<String>::new())
+    }
+
+    fn from_short(text: &str) -> Option<Map<String, Value>> {
+        let argv: Vec<Value> = text.split_whitespace().map(Value::from).collect();
+        (!argv.is_empty()).then(|| Map::from_iter([("argv".to_owned(), Value::from(argv))]))
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        self.validate()
+    }
+
+    fn describe(&self) -> String {
+        let arguments = self.argv.len().saturating_sub(1);
+        let plural = if arguments == 1 { "" } else { "s" };
+        format!("processes `{}` with {arguments} argument{plural}", self.argv[0])
+    }
+
+    fn factory(&self) -> Result<Arc<dyn DriverFactory>, Error> {
+        Ok(Arc::new(ProcessFactory::new(self.clone())?))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::serve;
 use crate::{
-    config::{AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret},
+    config::{Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret},
     output::{Output, note, render, seconds, table},
 };
 
@@ -94,7 +94,7 @@ fn plan(config: &Config) -> String {
                 "  {name}: {} to {} {}; {} % on time within {}, by the rule `{}`",
                 pool.settings.min,
                 pool.settings.max,
-                agents(&pool.agent),
+                pool.agent.describe(),
                 on_time.share * 100.0,
                 seconds(on_time.within.as_secs_f64()),
                 pool.settings.policy.name(),
@@ -107,17 +107,6 @@ fn plan(config: &Config) -> String {
         secret::address(&config.store.url),
         pools.join("\n")
     )
-}
-
-fn agents(agent: &AgentConfig) -> String {
-    match agent {
-        AgentConfig::Process(spec) => {
-            let arguments = spec.argv.len().saturating_sub(1);
-            let plural = if arguments == 1 { "" } else { "s" };
-            format!("processes `{}` with {arguments} argument{plural}", spec.argv[0])
-        }
-        AgentConfig::Simulated(_) => "simulated agents".to_owned(),
-    }
 }
 
 /// Shown where a pool is missing.

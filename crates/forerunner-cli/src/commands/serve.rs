@@ -4,21 +4,18 @@ use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
-use forerunner_agents::{
-    SimulatedFactory,
-    process::{ProcessFactory, shield_node},
-};
+use forerunner_agents::process::shield_node;
 use forerunner_context::Dictionary;
 use forerunner_core::PoolName;
 use forerunner_http::{HttpControl, HttpServer};
-use forerunner_runtime::{Node, NodeSpec, Placement, PoolSpec, agent::DriverFactory};
+use forerunner_runtime::{Node, NodeSpec, Placement, PoolSpec};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 
 use super::{config::HOW_TO_WRITE_A_POOL, exposure};
 use crate::{
     cli::SERVICE_EXIT_CODES,
-    config::{AgentConfig, Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
+    config::{Config, ConfigArgs, Loaded, PoolConfig, StoreConfig},
     exit::{Forced, NotClosed, NotListening, Usage},
     files,
     output::Output,
@@ -194,7 +191,7 @@ pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
 /// The pools of a configuration, with the files that it names for them.
 fn pools(config: &Config) -> anyhow::Result<Vec<PoolSpec>> {
     let pool = |(name, pool): (&PoolName, &PoolConfig)| {
-        let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
+        let agents = pool.agent.factory().with_context(|| format!("pool `{name}`"))?;
         let made = PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?;
         let dictionary = dictionary(&pool.settings.contexts.dictionary).with_context(|| format!("pool `{name}`"))?;
         Ok(match dictionary {
@@ -214,11 +211,4 @@ fn dictionary(path: &str) -> anyhow::Result<Option<Dictionary>> {
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let refuse = |error: forerunner_context::Error| Usage(format!("dictionary {path}: {error}"));
     Ok(Some(Dictionary::load(bytes).map_err(refuse)?))
-}
-
-fn agents(config: &AgentConfig) -> Result<Arc<dyn DriverFactory>, forerunner_core::Error> {
-    Ok(match config {
-        AgentConfig::Process(spec) => Arc::new(ProcessFactory::new(spec.clone())?),
-        AgentConfig::Simulated(spec) => Arc::new(SimulatedFactory::new(spec.clone())?),
-    })
 }

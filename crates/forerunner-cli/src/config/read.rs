@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use forerunner_agents::read_secret;
+use forerunner_agents::{AgentSpec, read_secret};
 use forerunner_core::{Error, PoolName};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -12,7 +12,7 @@ use super::{
     layers::{Key, dotted, flatten},
     schema::Node,
     secret::type_fault,
-    types::{AgentConfig, policy_schema, schema},
+    types::{policy_schema, schema},
 };
 use crate::exit::Usage;
 
@@ -100,7 +100,7 @@ fn read_pool(layers: &Layers, name: &str, value: Value) -> anyhow::Result<(PoolN
         return Err(refuse(&format!("{}.agent", dotted(&owned(&path))), &missing_agent(name)).into());
     };
     write_out_env(&mut agent);
-    let agent: AgentConfig = typed(layers, &["pools", name, "agent"], agent)?;
+    let agent: AgentSpec = typed(layers, &["pools", name, "agent"], agent)?;
     let settings = typed(layers, &path, Value::Table(table))?;
     let checked = |error: Error, below: &[&str]| Usage(located(layers, below, &error));
     agent.validate().map_err(|error| checked(error, &["pools", name, "agent"]))?;

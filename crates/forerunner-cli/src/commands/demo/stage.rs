@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use forerunner_agents::process::ProcessSpec;
+use forerunner_agents::{AgentSpec, process::ProcessSpec};
 use forerunner_core::{Clock, PoolName};
 use forerunner_forecast::{Decision, Observation, Policy, build};
 use forerunner_runtime::{PoolSettings, SystemClock};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::trace::Slice;
 use crate::{
     commands::serve::Service,
-    config::{AgentConfig, Config, PoolConfig},
+    config::{Config, PoolConfig},
 };
 
 /// The pool of the demo.
@@ -62,7 +62,7 @@ fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config>
     config.http.listen = "127.0.0.1:0".to_owned();
     // Everything in one directory: it is removed even when there is no time left to stop the agents one by one.
     let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
-    let pool = PoolConfig { agent: AgentConfig::Process(agent), settings };
+    let pool = PoolConfig { agent: AgentSpec::Process(agent), settings };
     config.pools.insert(PoolName::new(POOL)?, pool);
     Ok(config)
 }
