@@ -19,7 +19,7 @@ const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc"
 const WITHOUT_DATABASE: [&str; 4] = ["forerunner-store", "forerunner-runtime", "forerunner-http", "forerunner"];
 
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
@@ -32,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         &["forerunner-console", "forerunner-context", "forerunner-core", "forerunner-forecast", "forerunner-sim"],
     ),
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
+    ("forerunner-agents", &["forerunner-core", "forerunner-context", "forerunner-runtime"]),
     (
         "forerunner-http",
         &["forerunner-core", "forerunner-forecast", "forerunner-lab", "forerunner-runtime", "forerunner-store"],
@@ -45,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "forerunner-store",
             "forerunner-sim",
             "forerunner-runtime",
+            "forerunner-agents",
             "forerunner-http",
         ],
     ),
@@ -53,6 +55,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         "forerunner-cli",
         &[
             "forerunner",
+            "forerunner-agents",
             "forerunner-bench",
             "forerunner-console",
             "forerunner-context",
@@ -179,6 +182,15 @@ fn pure_crates_never_look_at_a_clock() {
             let source = fs::read_to_string(&path).expect("a source is text");
             assert_eq!(clocks(&source), Vec::<&str>::new(), "{}", path.display());
         }
+    }
+}
+
+#[test]
+fn agents_use_nothing_of_the_runtime_but_the_interface_of_a_driver() {
+    for path in sources(&root().join("crates/forerunner-agents/src")) {
+        let source = fs::read_to_string(&path).expect("a source is text");
+        let uses = source.split("forerunner_runtime::").skip(1).filter(|rest| !rest.starts_with("agent"));
+        assert_eq!(uses.count(), 0, "{}", path.display());
     }
 }
 

@@ -2,10 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{AgentConfig, Config, PoolConfig};
+use crate::config::{Config, PoolConfig};
 
-/// Files of an agent process: three pipes, and as many again while it starts.
-const OF_AGENT: u64 = 8;
 /// Files of the store, the log and the listeners.
 const OF_NODE: u64 = 32;
 /// Files of each thread that serves, and of each that runs pools.
@@ -24,9 +22,16 @@ const MOST_FILES: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Needs {
     node: u64,
-    fewest_agents: u64,
-    most_agents: u64,
+    fewest_agents: Agents,
+    most_agents: Agents,
     connections: u64,
+}
+
+/// Agents for which the node has files open, and these files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Agents {
+    count: u64,
+    files: u64,
 }
 
 /// There are too few files for the node and the agents that are always there.
@@ -55,7 +60,7 @@ pub fn share_out(config: &mut Config) -> Result<(), TooFew> {
         config.http.max_connections = usize::try_from(connections).unwrap_or(usize::MAX);
         tracing::warn!(
             limit,
-            agents = needs.most_agents,
+            agents = needs.most_agents.count,
             wanted = needs.connections,
             max_connections = connections,
             "there are too few files for all connections; raise the limit of open files (ulimit -n, LimitNOFILE=)"
@@ -82,8 +87,11 @@ impl Needs {
     fn of(config: &Config) -> Self {
         let (workers, threads) = (config.http.workers as u64, config.node.threads as u64);
         let monitors = if config.http.admin_listen.is_empty() { 0 } else { OF_MONITORS };
-        let is_process = |pool: &&PoolConfig| matches!(pool.agent, AgentConfig::Process(_));
-        let agents = |count: fn(&PoolConfig) -> u64| config.pools.values().filter(is_process).map(count).sum();
+        let with_files = || config.pools.values().filter(|pool| pool.agent.open_files() > 0);
+        let agents = |count: fn(&PoolConfig) -> u64| Agents {
+            count: with_files().map(count).sum(),
+            files: with_files().map(|pool| count(pool).saturating_mul(pool.agent.open_files())).sum(),
+        };
         Self {
             node: OF_NODE
                 + OF_THREAD * (workers + threads + 1)
@@ -99,13 +107,12 @@ impl Needs {
     /// Returns how many connections there may be.
     fn connections_within(self, limit: u64) -> Result<u64, TooFew> {
         let least = self.connections.min(LEAST_CONNECTIONS);
-        let of_agents = OF_AGENT.saturating_mul(self.fewest_agents);
+        let Agents { count: agents, files: of_agents } = self.fewest_agents;
         let needed = self.node.saturating_add(of_agents).saturating_add(least);
         if needed > limit {
-            let (node, agents) = (self.node, self.fewest_agents);
-            return Err(TooFew { limit, needed, node, agents, of_agents, connections: least });
+            return Err(TooFew { limit, needed, node: self.node, agents, of_agents, connections: least });
         }
-        let reserved = self.node.saturating_add(OF_AGENT.saturating_mul(self.most_agents));
+        let reserved = self.node.saturating_add(self.most_agents.files);
         Ok(limit.saturating_sub(reserved).clamp(least, self.connections))
     }
 }
@@ -114,7 +121,12 @@ impl Needs {
 mod tests {
     use super::*;
 
-    const NEEDS: Needs = Needs { node: 100, fewest_agents: 10, most_agents: 50, connections: 10_000 };
+    const NEEDS: Needs = Needs {
+        node: 100,
+        fewest_agents: Agents { count: 10, files: 80 },
+        most_agents: Agents { count: 50, files: 400 },
+        connections: 10_000,
+    };
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {

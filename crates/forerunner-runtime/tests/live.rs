@@ -6,12 +6,10 @@
 
 use std::{f64::consts::TAU, sync::Arc, time::Duration};
 
+use forerunner_agents::{SimulatedFactory, SimulatedSpec};
 use forerunner_core::{Task, Timestamp};
 use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, build};
-use forerunner_runtime::{
-    agent::{SimulatedFactory, SimulatedSpec},
-    testkit::{Rig, Running},
-};
+use forerunner_runtime::testkit::{Rig, Running};
 use forerunner_sim::{AsLive, Replay, Report, Trace, TraceTask, WaitSummary, replay};
 use forerunner_store::TaskFilter;
 use tokio::time::Instant;

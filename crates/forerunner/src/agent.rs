@@ -3,7 +3,7 @@
 use std::{future::Future, marker::PhantomData};
 
 use forerunner_core::Payload;
-use forerunner_runtime::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat};
+use forerunner_runtime::agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest};
 use serde::{Serialize, de::DeserializeOwned};
 
 use futures_util::future::LocalBoxFuture;
@@ -53,7 +53,7 @@ where
         "rust"
     }
 
-    fn start(&self, _: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+    fn start(&self, _: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let made = (self.make)();
         Box::pin(async move { Ok(Box::new(RustDriver(made.await?)) as Box<dyn Driver>) })
     }
@@ -64,11 +64,11 @@ struct RustDriver<A>(A);
 impl<A: Agent> Driver for RustDriver<A> {
     fn run<'a>(
         &'a mut self,
-        job: &'a Job,
+        request: &'a AttemptRequest,
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
         Box::pin(async move {
-            let input = job.input.read().map_err(|error| AgentError::invalid_input(error.to_string()))?;
+            let input = request.input.read().map_err(|error| AgentError::invalid_input(error.to_string()))?;
             let output = self.0.run(input, cx).await?;
             Payload::mended_value(&output).map_err(|error| AgentError::fatal(error.to_string()))
         })

@@ -41,17 +41,20 @@ mod runtime;
 mod task;
 
 pub use agent::Agent;
+pub use forerunner_agents as agents;
 pub use forerunner_context as context;
 pub use forerunner_core as core;
 pub use forerunner_core::{ContextId, IdempotencyKey, Labels, Payload, PoolName, Priority, Task, TaskId, TaskState};
 pub use forerunner_forecast as forecast;
 #[cfg(feature = "http")]
 pub use forerunner_http as http;
-pub use forerunner_runtime::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, ProgressSink, Seat};
+pub use forerunner_runtime::agent::{
+    AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, ProgressSink, StartRequest,
+};
 #[cfg(feature = "test-util")]
 pub use forerunner_runtime::testkit;
 pub use forerunner_runtime::{
-    Error, EventStream, Handle, Placement, PoolSettings, SystemClock, VirtualClock, agent as agents, metrics, status,
+    Error, EventStream, Handle, Placement, PoolSettings, SystemClock, VirtualClock, agent as driver, metrics, status,
 };
 pub use forerunner_sim as sim;
 pub use forerunner_store as store;

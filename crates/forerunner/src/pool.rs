@@ -2,12 +2,10 @@
 
 use std::{future::Future, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
+use forerunner_agents::process::{ProcessFactory, ProcessSpec};
 use forerunner_runtime::{
     Error, PoolSettings, PoolSpec,
-    agent::{
-        AgentError, DriverFactory,
-        process::{ProcessFactory, ProcessSpec},
-    },
+    agent::{AgentError, DriverFactory},
 };
 
 use crate::agent::{Agent, RustFactory};

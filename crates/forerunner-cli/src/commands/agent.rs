@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_agents::process::{BuiltinAgentOptions, serve_stdio};
 use forerunner_console::Usage;
 use forerunner_core::parse_duration;
-use forerunner_runtime::agent::process::{BuiltinAgentOptions, serve_stdio};
 
 /// How the agent behaves.
 #[derive(Debug, Args)]

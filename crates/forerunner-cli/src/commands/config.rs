@@ -7,7 +7,7 @@ use forerunner_console::output::{Output, note, render, seconds, table};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{self, AgentConfig, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret};
+use crate::config::{self, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret};
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -91,7 +91,7 @@ fn plan(config: &Config) -> String {
                 "  {name}: {} to {} {}; {} % on time within {}, by the rule `{}`",
                 pool.settings.min,
                 pool.settings.max,
-                agents(&pool.agent),
+                pool.agent.describe(),
                 on_time.share * 100.0,
                 seconds(on_time.within.as_secs_f64()),
                 pool.settings.policy.name(),
@@ -104,17 +104,6 @@ fn plan(config: &Config) -> String {
         secret::address(&config.store.url),
         pools.join("\n")
     )
-}
-
-fn agents(agent: &AgentConfig) -> String {
-    match agent {
-        AgentConfig::Process(spec) => {
-            let arguments = spec.argv.len().saturating_sub(1);
-            let plural = if arguments == 1 { "" } else { "s" };
-            format!("processes `{}` with {arguments} argument{plural}", spec.argv[0])
-        }
-        AgentConfig::Simulated(_) => "simulated agents".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
+use forerunner_agents::process::shield_node;
 use forerunner_console::output::Output;
 use forerunner_http::{HttpControl, HttpServer};
-use forerunner_runtime::{Node, NodeSpec, Placement, agent::process::shield_node};
+use forerunner_runtime::{Node, NodeSpec, Placement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 

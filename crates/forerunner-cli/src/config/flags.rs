@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use forerunner_agents::{KINDS, KindInfo};
 use forerunner_console::Usage;
 use toml::Value;
 
@@ -33,8 +34,7 @@ pub struct ConfigArgs {
     /// How long running tasks may go on after SIGTERM [env: FORERUNNER__SHUTDOWN__GRACE].
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
-    /// A pool in short: NAME=process:COMMAND or NAME=simulated:SERVICE_TIME [env: FORERUNNER__POOLS__NAME__…].
-    #[arg(long = "pool", value_name = "NAME=KIND:…")]
+    #[arg(long = "pool", value_name = "NAME=KIND:…", help = pool_help())]
     pub pools: Vec<String>,
     /// Any other key, such as pools.coder.max=20 [env: FORERUNNER__…].
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -81,25 +81,33 @@ fn set(text: &str) -> anyhow::Result<Entry> {
     }
 }
 
+/// The short forms of pools, one for each kind of agent.
+fn short_forms() -> String {
+    let forms: Vec<String> = KINDS.iter().map(|kind| format!("NAME={}:{}", kind.name, kind.short_form)).collect();
+    forms.join(" or ")
+}
+
+fn pool_help() -> String {
+    format!("A pool in short: {} [env: FORERUNNER__POOLS__NAME__…]", short_forms())
+}
+
 fn pool(text: &str) -> anyhow::Result<Vec<Entry>> {
     let refuse = || {
-        Usage(format!(
-            "--pool {text}: write NAME=process:COMMAND, such as --pool 'coder=process:python3 /srv/agent.py', or NAME=simulated:250ms"
-        ))
+        let KindInfo { name, short_example, .. } = KINDS[0];
+        Usage(format!("--pool {text}: write {}, such as --pool 'coder={name}:{short_example}'", short_forms()))
     };
     let (name, agent) = text.split_once('=').ok_or_else(refuse)?;
     let (kind, rest) = agent.split_once(':').unwrap_or((agent, ""));
-    let (key, value) = match kind {
-        "process" if !rest.trim().is_empty() => {
-            ("argv", Value::from(rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>()))
-        }
-        "simulated" if !rest.is_empty() => ("service", Value::from(rest)),
-        "simulated" => ("kind", Value::from(kind)),
-        _ => return Err(refuse().into()),
+    let settings = KindInfo::named(kind).and_then(|kind| (kind.from_short)(rest)).ok_or_else(refuse)?;
+    let entry = |key: &str, value| {
+        let key = ["pools", name, "agent", key].map(str::to_owned).to_vec();
+        Entry { key, value, origin: Origin::Flag("--pool".to_owned()) }
     };
-    let at = |key: &str| vec!["pools".to_owned(), name.to_owned(), "agent".to_owned(), key.to_owned()];
-    let entry = |key, value| Entry { key: at(key), value, origin: Origin::Flag("--pool".to_owned()) };
-    Ok(vec![entry("kind", Value::from(kind)), entry(key, value)])
+    let mut entries = vec![entry("kind", Value::from(kind))];
+    for (key, value) in &settings {
+        entries.push(entry(key, Value::try_from(value)?));
+    }
+    Ok(entries)
 }
 
 #[cfg(test)]

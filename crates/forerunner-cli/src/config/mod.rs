@@ -22,7 +22,7 @@ pub use flags::{ConfigArgs, HEADING};
 pub use layers::{Entry, Layers, dotted};
 pub use origin::Origin;
 pub use pools::pools;
-pub use types::{AgentConfig, Config, LogConfig, LogFormat, PoolConfig, StoreConfig};
+pub use types::{Config, LogConfig, LogFormat, PoolConfig, StoreConfig};
 
 /// A configuration and where it came from.
 #[derive(Debug, Clone)]

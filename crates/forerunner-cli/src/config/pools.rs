@@ -1,22 +1,17 @@
 //! The pools that a configuration describes.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use forerunner_console::Usage;
 use forerunner_context::Dictionary;
 use forerunner_core::PoolName;
-use forerunner_runtime::{
-    PoolSpec,
-    agent::{DriverFactory, SimulatedFactory, process::ProcessFactory},
-};
+use forerunner_runtime::PoolSpec;
 
-use super::{AgentConfig, Config, PoolConfig};
+use super::{Config, PoolConfig};
 
 /// The pools of a configuration, with the files that it names for them.
 pub fn pools(config: &Config) -> anyhow::Result<Vec<PoolSpec>> {
     let pool = |(name, pool): (&PoolName, &PoolConfig)| {
-        let agents = agents(&pool.agent).with_context(|| format!("pool `{name}`"))?;
+        let agents = pool.agent.factory().with_context(|| format!("pool `{name}`"))?;
         let made = PoolSpec::new(name.as_str(), pool.settings.clone(), agents)?;
         let dictionary = dictionary(&pool.settings.contexts.dictionary).with_context(|| format!("pool `{name}`"))?;
         Ok(match dictionary {
@@ -36,11 +31,4 @@ fn dictionary(path: &str) -> anyhow::Result<Option<Dictionary>> {
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let refuse = |error: forerunner_context::Error| Usage(format!("dictionary {path}: {error}"));
     Ok(Some(Dictionary::load(bytes).map_err(refuse)?))
-}
-
-fn agents(config: &AgentConfig) -> Result<Arc<dyn DriverFactory>, forerunner_core::Error> {
-    Ok(match config {
-        AgentConfig::Process(spec) => Arc::new(ProcessFactory::new(spec.clone())?),
-        AgentConfig::Simulated(spec) => Arc::new(SimulatedFactory::new(spec.clone())?),
-    })
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use forerunner_agents::{AgentSpec, read_secret};
 use forerunner_console::Usage;
 use forerunner_core::{Error, PoolName};
-use forerunner_runtime::agent::process::read_secret;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -13,7 +13,7 @@ use super::{
     layers::{Key, dotted, flatten},
     schema::Node,
     secret::type_fault,
-    types::{AgentConfig, policy_schema, schema},
+    types::{policy_schema, schema},
 };
 
 /// Reads a configuration; every fault is named with its key and its place, all unknown keys at once.
@@ -100,7 +100,7 @@ fn read_pool(layers: &Layers, name: &str, value: Value) -> anyhow::Result<(PoolN
         return Err(refuse(&format!("{}.agent", dotted(&owned(&path))), &missing_agent(name)).into());
     };
     write_out_env(&mut agent);
-    let agent: AgentConfig = typed(layers, &["pools", name, "agent"], agent)?;
+    let agent: AgentSpec = typed(layers, &["pools", name, "agent"], agent)?;
     let settings = typed(layers, &path, Value::Table(table))?;
     let checked = |error: Error, below: &[&str]| Usage(located(layers, below, &error));
     agent.validate().map_err(|error| checked(error, &["pools", name, "agent"]))?;

@@ -25,6 +25,17 @@ impl Node {
         Self::Table(fields::<T>().iter().map(|name| ((*name).to_owned(), Self::Value)).collect())
     }
 
+    /// The keys of a template of settings. An empty table is one whose keys the operator chooses.
+    pub fn of_template(template: &serde_json::Value) -> Self {
+        match template.as_object() {
+            None => Self::Value,
+            Some(keys) if keys.is_empty() => Self::Named(Box::new(Self::Value)),
+            Some(keys) => {
+                Self::Table(keys.iter().map(|(name, value)| (name.clone(), Self::of_template(value))).collect())
+            }
+        }
+    }
+
     /// A table with these keys.
     pub fn table<const N: usize>(keys: [(&str, Node); N]) -> Self {
         Self::Table(keys.map(|(name, node)| (name.to_owned(), node)).into())
@@ -165,6 +176,14 @@ mod tests {
         let root = Node::table([("pools", Node::Named(Box::new(Node::of::<Limits>())))]);
         assert_eq!(root.leaves(), ["pools.*.max", "pools.*.min", "pools.*.on_time"]);
         assert_eq!(root.check(&key("pools.coder.max")), Ok(()));
+    }
+
+    #[test]
+    fn keys_come_from_a_template_absent_ones_included() {
+        let template = serde_json::json!({ "argv": [], "cwd": null, "env": {}, "limits": { "cpu_s": null } });
+        let node = Node::of_template(&template);
+        assert_eq!(node.leaves(), ["argv", "cwd", "env.*", "limits.cpu_s"]);
+        assert!(node.check(&key("env.API_KEY")).is_ok() && node.check(&key("limits.cpu")).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
+use forerunner_agents::{AgentSpec, KINDS};
 use forerunner_core::{Error, PoolName, format_duration, human_duration};
 use forerunner_forecast::{
     HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PolicyKind, PredictiveSettings,
@@ -10,13 +11,7 @@ use forerunner_forecast::{
 };
 use forerunner_http::HttpSettings;
 use forerunner_postgres::PostgresOptions;
-use forerunner_runtime::{
-    OnTime, PoolSettings, QueueSettings, TaskSettings,
-    agent::{
-        SimulatedSpec,
-        process::{ProcessLimits, ProcessSpec},
-    },
-};
+use forerunner_runtime::{OnTime, PoolSettings, QueueSettings, TaskSettings};
 use forerunner_store::StoreError;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -230,31 +225,10 @@ impl Default for ShutdownConfig {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PoolConfig {
     /// What its agents are.
-    pub agent: AgentConfig,
+    pub agent: AgentSpec,
     /// Everything else.
     #[serde(flatten)]
     pub settings: PoolSettings,
-}
-
-/// What the agents of a pool are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "there is one for each pool")]
-pub enum AgentConfig {
-    /// Warm child processes.
-    Process(ProcessSpec),
-    /// Agents that sleep instead of working.
-    Simulated(SimulatedSpec),
-}
-
-impl AgentConfig {
-    /// Checks the settings together.
-    pub fn validate(&self) -> Result<(), Error> {
-        match self {
-            Self::Process(spec) => spec.validate(),
-            Self::Simulated(spec) => spec.validate(),
-        }
-    }
 }
 
 /// Returns every key there is.
@@ -292,13 +266,15 @@ fn any_policy() -> Node {
     PolicyKind::NAMES.iter().copied().filter_map(policy_schema).fold(Node::table([]), Node::or)
 }
 
+/// The settings of all kinds of agents.
+fn any_agent() -> Node {
+    let kinds = KINDS.iter().map(|kind| Node::of_template(&(kind.template)()));
+    kinds.fold(Node::table([("kind", Node::Value)]), Node::or)
+}
+
 fn pool_schema() -> Node {
-    let process = Node::of::<ProcessSpec>()
-        .with("env", Node::Named(Box::new(Node::Value)))
-        .with("env_file", Node::Named(Box::new(Node::Value)))
-        .with("limits", Node::of::<ProcessLimits>());
     Node::of::<PoolSettings>()
-        .with("agent", process.or(Node::of::<SimulatedSpec>()).with("kind", Node::Value))
+        .with("agent", any_agent())
         .with("policy", any_policy())
         .with("on_time", Node::of::<OnTime>())
         .with("queue", Node::of::<QueueSettings>())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forerunner_core::Payload;
-use forerunner_runtime::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat};
+use forerunner_runtime::agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ impl DriverFactory for Scripted {
         "scripted"
     }
 
-    fn start(&self, _seat: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+    fn start(&self, _: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         Box::pin(async { Ok(Box::new(Self) as Box<dyn Driver>) })
     }
 }
@@ -28,11 +28,11 @@ impl DriverFactory for Scripted {
 impl Driver for Scripted {
     fn run<'a>(
         &'a mut self,
-        job: &'a Job,
+        request: &'a AttemptRequest,
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
         Box::pin(async move {
-            let script: Value = job.input.read()?;
+            let script: Value = request.input.read()?;
             match script["do"].as_str() {
                 Some("fail") => return Err(AgentError::fatal("told to fail")),
                 Some("hang") => {

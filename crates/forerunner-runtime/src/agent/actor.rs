@@ -16,8 +16,9 @@ use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
-    AgentError, Driver, DriverFactory, OwnContext, OwnMemory, Seat,
-    attempt::{Attempt, Finished, Kept, Rein, StopWhy},
+    AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts, StartRequest,
+    attempt::{Attempt, ContextOutcome, Finished},
+    cancel::{CancelHandle, CancelReason},
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
 };
 use crate::{
@@ -50,8 +51,8 @@ pub(crate) struct AgentActor {
     told_of_contexts: bool,
     /// Contexts that were removed while the driver was not at hand.
     forgotten: Vec<ContextId>,
-    /// The line of an attempt that is over, for the next one.
-    spare_rein: Option<Rein>,
+    /// The cancel handle of an attempt that is over, for the next one.
+    spare_cancel: Option<CancelHandle>,
     current: Option<Current>,
     /// Wakes the watch over an idle instance, which then gives the driver back.
     watch: Option<Rc<Notify>>,
@@ -61,9 +62,9 @@ pub(crate) struct AgentActor {
 /// The task at hand.
 struct Current {
     task: Arc<Task>,
-    rein: Rein,
+    cancel: CancelHandle,
     /// What becomes of the context, and whether the instance is broken, once the end is settled.
-    after: Option<(Option<Box<Kept>>, Option<String>)>,
+    after: Option<(Option<Box<ContextOutcome>>, Option<String>)>,
 }
 
 /// Tells the pool when its actor is gone, also after a panic.
@@ -100,7 +101,7 @@ impl AgentActor {
             restored: None,
             told_of_contexts: false,
             forgotten: Vec::new(),
-            spare_rein: None,
+            spare_cancel: None,
             current: None,
             watch: None,
             stopping: None,
@@ -169,7 +170,7 @@ impl AgentActor {
             task: current.task.clone(),
             driver,
             held: self.held.take(),
-            rein: current.rein.clone(),
+            cancel: current.cancel.clone(),
             deps: self.deps.clone(),
             metrics: self.metrics.clone(),
         };
@@ -186,29 +187,29 @@ impl AgentActor {
     fn on_finished(&mut self, finished: Finished, ctx: &mut Context<Self>) {
         self.driver = Some(finished.driver);
         let Some(current) = &mut self.current else { return };
-        if finished.rein_is_free {
-            self.spare_rein = Some(current.rein.clone());
+        if finished.can_reuse_cancel {
+            self.spare_cancel = Some(current.cancel.clone());
         }
-        let builds_on_it = finished.kept.is_some() || finished.broken.is_some() || self.stopping.is_some();
+        let builds_on_it = finished.context.is_some() || finished.broken.is_some() || self.stopping.is_some();
         let backlog = self.deps.unsettled.load(Ordering::Relaxed);
         if !builds_on_it && backlog < MAX_UNSETTLED {
             return self.settle_and_go_on(finished.outcome, finished.service_s, ctx);
         }
-        let mut kept = finished.kept;
-        let context_bytes = kept.as_ref().map_or(0, |kept| kept.held.snapshot.size_bytes() as u64);
+        let mut context = finished.context;
+        let context_bytes = context.as_ref().map_or(0, |context| context.held.snapshot.size_bytes() as u64);
         let settle = Settle {
             task: current.task.id,
             epoch: current.task.epoch,
             outcome: finished.outcome,
-            context: kept.as_mut().and_then(|kept| kept.commit.take()),
-            context_cost: kept.as_ref().map(|kept| Box::new(kept.cost)),
+            context: context.as_mut().and_then(|context| context.commit.take()),
+            context_cost: context.as_ref().map(|context| Box::new(context.cost)),
             ran: Some(Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes }),
             reply: Some(ctx.address().recipient()),
         };
         if let Some(cost) = &settle.context_cost {
             self.metrics.contexts.ended(cost);
         }
-        current.after = Some((kept, finished.broken));
+        current.after = Some((context, finished.broken));
         self.guard.links.settle.send(settle);
     }
 
@@ -238,16 +239,16 @@ impl AgentActor {
     /// What the pool is to know of the contexts held: by the instance, if it has a memory of its own, else by this actor.
     fn memory(&mut self) -> AgentContexts {
         let used_at = self.deps.now();
-        let own = self.driver.as_ref().and_then(|driver| driver.memory());
+        let resident = self.driver.as_ref().and_then(|driver| driver.resident_contexts());
         let mut restored = self.restored.take();
         let held = self.held.as_ref();
-        let (contexts, room) = match own {
-            Some(OwnMemory { contexts, room }) => {
-                let known = |own: OwnContext| {
+        let (contexts, room) = match resident {
+            Some(ResidentContexts { contexts, room }) => {
+                let known = |resident: ResidentContext| {
                     // What the instance did last is stored under a version of which it was not told yet.
-                    let newest = held.filter(|held| held.context == own.context).map(|held| held.version);
-                    let version = newest.unwrap_or(own.version);
-                    ResidentEntry { context: own.context, version, bytes: own.bytes, used_at }
+                    let newest = held.filter(|held| held.context == resident.context).map(|held| held.version);
+                    let version = newest.unwrap_or(resident.version);
+                    ResidentEntry { context: resident.context, version, bytes: resident.bytes, used_at }
                 };
                 (contexts.into_iter().map(known).collect::<Vec<_>>(), room)
             }
@@ -265,13 +266,13 @@ impl AgentActor {
     }
 
     /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.
-    fn take_over(&self, kept: Kept, is_stored: bool) -> Option<Box<Memory>> {
+    fn take_over(&self, context: ContextOutcome, is_stored: bool) -> Option<Box<Memory>> {
         let (pool, node) = (&self.deps.name, &self.deps.node);
         if !is_stored {
-            node.contexts.forget(pool, &kept.held.context);
+            node.contexts.forget(pool, &context.held.context);
             return None;
         }
-        if let Some(tend) = kept.tend {
+        if let Some(tend) = context.tend {
             tend.spawn(Tools {
                 store: Arc::clone(&node.store),
                 pool: pool.clone(),
@@ -280,7 +281,7 @@ impl AgentActor {
                 permits: Arc::clone(&node.tending),
             });
         }
-        Some(Box::new(node.contexts.keep(pool, kept.held)))
+        Some(Box::new(node.contexts.keep(pool, context.held)))
     }
 
     fn settle_unbegun(&self, task: &Task) {
@@ -316,11 +317,11 @@ impl Actor for AgentActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let dictionary = self.deps.contexts.dictionary().cloned();
-        let seat = Seat { agent: self.guard.agent, pool: self.deps.name.clone(), dictionary };
+        let request = StartRequest { agent: self.guard.agent, pool: self.deps.name.clone(), dictionary };
         let factory = self.factory.clone();
         // Boxed inside the future, so that a factory that panics is caught as well.
         let start = async move {
-            let start = std::panic::AssertUnwindSafe(async { factory.start(seat).await });
+            let start = std::panic::AssertUnwindSafe(async { factory.start(request).await });
             futures_util::FutureExt::catch_unwind(start).await
         };
         ctx.spawn(start.into_actor(self).map(|started, agent, ctx| {
@@ -334,8 +335,9 @@ impl Handler<Run> for AgentActor {
     type Result = ();
 
     fn handle(&mut self, Run(task): Run, ctx: &mut Self::Context) {
-        let rein = self.spare_rein.take().filter(Rein::is_slack).unwrap_or_else(Rein::new);
-        self.current = Some(Current { task, rein, after: None });
+        let spare = self.spare_cancel.take().filter(|spare| !spare.is_cancelled());
+        let cancel = spare.unwrap_or_else(CancelHandle::new);
+        self.current = Some(Current { task, cancel, after: None });
         match &self.watch {
             Some(watch) => watch.notify_one(),
             None => self.begin(ctx),
@@ -346,9 +348,9 @@ impl Handler<Run> for AgentActor {
 impl Handler<StopRun> for AgentActor {
     type Result = ();
 
-    fn handle(&mut self, StopRun { task, why }: StopRun, _: &mut Self::Context) {
+    fn handle(&mut self, StopRun { task, reason }: StopRun, _: &mut Self::Context) {
         if let Some(current) = self.current.as_ref().filter(|current| current.task.id == task) {
-            current.rein.pull(why);
+            current.cancel.cancel(reason);
         }
     }
 }
@@ -372,7 +374,7 @@ impl Handler<StopAgent> for AgentActor {
     fn handle(&mut self, msg: StopAgent, ctx: &mut Self::Context) {
         self.stopping = Some(msg.grace);
         match (&self.current, &self.watch) {
-            (Some(current), _) => current.rein.pull(StopWhy::AgentStops),
+            (Some(current), _) => current.cancel.cancel(CancelReason::AgentStops),
             (None, Some(watch)) => watch.notify_one(),
             (None, None) if self.driver.is_some() => self.end(None, msg.grace, ctx),
             // It still starts: dropping the start stops it, and the guard tells the pool.
@@ -389,9 +391,9 @@ impl Handler<SettleDone> for AgentActor {
 
     fn handle(&mut self, msg: SettleDone, ctx: &mut Self::Context) {
         let Some(current) = self.current.take_if(|current| is_settled(current, msg.task)) else { return };
-        let (kept, broken) = current.after.unwrap_or_default();
-        self.restored = kept.as_ref().map(|kept| kept.restored);
-        self.held = kept.and_then(|kept| self.take_over(*kept, msg.result.is_ok()));
+        let (context, broken) = current.after.unwrap_or_default();
+        self.restored = context.as_ref().map(|context| context.restored);
+        self.held = context.and_then(|context| self.take_over(*context, msg.result.is_ok()));
         if let Some(reason) = broken {
             return self.end(Some(reason), Duration::ZERO, ctx);
         }

@@ -2,11 +2,9 @@
 
 use std::{
     any::Any,
-    cell::Cell,
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -20,9 +18,12 @@ use forerunner_core::{
 use forerunner_store::{ContextCommit, Happened, HeldVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::{AgentContext, AgentError, Driver, Job, ProgressSink, checked};
+use super::{
+    AgentContext, AgentError, AttemptRequest, Driver, ProgressSink,
+    cancel::{CancelHandle, CancelReason},
+    items,
+};
 use crate::{
     blocking,
     contexts::{Advance, Memory, Source, Tend, Warm},
@@ -40,43 +41,6 @@ const GRACE_MARGIN: Duration = Duration::from_secs(2);
 /// How long an attempt may take to stop when its node stops now: its task is waited for elsewhere.
 const HAND_BACK: Duration = Duration::from_millis(500);
 
-/// Why a running attempt was asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StopWhy {
-    /// Someone cancelled the task.
-    Cancelled,
-    /// The agent, or the node, is to stop.
-    AgentStops,
-    /// Another node has the task, or will have it.
-    LeaseLost,
-}
-
-/// The line to a running attempt.
-#[derive(Clone)]
-pub(crate) struct Rein {
-    pub(crate) cancel: CancellationToken,
-    why: Rc<Cell<Option<StopWhy>>>,
-}
-
-impl Rein {
-    pub(crate) fn new() -> Self {
-        Self { cancel: CancellationToken::new(), why: Rc::new(Cell::new(None)) }
-    }
-
-    /// Whether nobody asked the attempt to stop.
-    pub(crate) fn is_slack(&self) -> bool {
-        !self.cancel.is_cancelled()
-    }
-
-    /// Asks the attempt to stop; the first reason stands.
-    pub(crate) fn pull(&self, why: StopWhy) {
-        if self.why.get().is_none() {
-            self.why.set(Some(why));
-        }
-        self.cancel.cancel();
-    }
-}
-
 /// What an attempt leaves behind.
 pub(crate) struct Finished {
     pub(crate) driver: Box<dyn Driver>,
@@ -84,14 +48,14 @@ pub(crate) struct Finished {
     /// Why the driver cannot be used again.
     pub(crate) broken: Option<String>,
     /// What becomes of the task's context; boxed, as all that few attempts need.
-    pub(crate) kept: Option<Box<Kept>>,
-    /// Whether no code but the agent actor's can know the rein: then, unless pulled, it serves for the next attempt.
-    pub(crate) rein_is_free: bool,
+    pub(crate) context: Option<Box<ContextOutcome>>,
+    /// Whether only the agent actor has the cancel handle. If it was not cancelled, the next attempt uses it again.
+    pub(crate) can_reuse_cancel: bool,
     pub(crate) service_s: f64,
 }
 
 /// What an attempt leaves of its task's context.
-pub(crate) struct Kept {
+pub(crate) struct ContextOutcome {
     pub(crate) commit: Option<ContextCommit>,
     /// What the agent holds once the outcome is settled.
     pub(crate) held: Memory,
@@ -109,7 +73,7 @@ pub(crate) struct Attempt {
     pub(crate) task: Arc<Task>,
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) held: Option<Box<Memory>>,
-    pub(crate) rein: Rein,
+    pub(crate) cancel: CancelHandle,
     pub(crate) deps: Arc<PoolDeps>,
     pub(crate) metrics: Arc<PoolMetrics>,
 }
@@ -133,16 +97,16 @@ impl Attempt {
             self.task.context.clone(),
             version,
             snapshot,
-            self.rein.cancel.clone(),
+            self.cancel.token(),
             Box::new(Sink { task: self.task.id, epoch: self.task.epoch, deps: self.deps.clone() }),
         );
-        let answer = self.drive(&mut cx).await.and_then(|output| self.checked(output));
-        let rein_is_free = !cx.is_cancellation_lent();
-        let kept = match warm {
+        let answer = self.drive(&mut cx).await.and_then(|output| self.valid_output(output));
+        let can_reuse_cancel = !cx.is_cancellation_lent();
+        let context = match warm {
             None => None,
-            Some(warm) => Some(Box::pin(self.keep(warm, cx, answer.is_ok())).await),
+            Some(warm) => Some(Box::pin(self.context_outcome(warm, cx, answer.is_ok())).await),
         };
-        Finished { rein_is_free, ..self.finish(begun, answer, kept) }
+        Finished { can_reuse_cancel, ..self.finish(begun, answer, context) }
     }
 
     /// The task's context as the store has it: held by the agent, held by the node, or read back.
@@ -159,7 +123,7 @@ impl Attempt {
     }
 
     /// What becomes of the context after the attempt: a change is kept only if the attempt succeeded.
-    async fn keep(&self, warm: Box<Warm>, cx: AgentContext, succeeded: bool) -> Box<Kept> {
+    async fn context_outcome(&self, warm: Box<Warm>, cx: AgentContext, succeeded: bool) -> Box<ContextOutcome> {
         let Warm { memory, mut cost, .. } = *warm;
         let transfer = cx.transfer();
         cost.to_agent_bytes = transfer.to_agent_bytes;
@@ -173,29 +137,31 @@ impl Attempt {
             self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
         }
         let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
-        if cost.source == ContextSource::Node && transfer.was_held == Some(true) {
+        if cost.source == ContextSource::Node && transfer.was_resident == Some(true) {
             // The node had it from another turn, and so had the agent, which may hold more than the newest.
             cost.source = ContextSource::Agent;
         }
-        let was_held = transfer.was_held.unwrap_or(cost.source == ContextSource::Agent);
+        let was_resident = transfer.was_resident.unwrap_or(cost.source == ContextSource::Agent);
         let next = cx.into_snapshot();
         cost.full_bytes = json_bytes(&next);
-        let piped = transfer.was_held.map(|_| [json_bytes(&memory.snapshot), cost.full_bytes]);
-        self.metrics.contexts.ran(cost.source, was_held, piped);
-        let kept = |held, commit, tend, refusal, cost| Box::new(Kept { commit, held, tend, cost, restored, refusal });
+        let piped = transfer.was_resident.map(|_| [json_bytes(&memory.snapshot), cost.full_bytes]);
+        self.metrics.contexts.ran(cost.source, was_resident, piped);
+        let outcome = |held, commit, tend, refusal, cost| {
+            Box::new(ContextOutcome { commit, held, tend, cost, restored, refusal })
+        };
         if !succeeded {
-            return kept(memory, None, None, None, cost);
+            return outcome(memory, None, None, None, cost);
         }
         match self.advance(&memory, next).await {
             Ok(Some(Advance { commit, held, tend, rebased })) => {
                 cost.stored_bytes = commit.frame.len() as u64;
                 self.metrics.contexts.stored(held.chain_frames(), rebased);
-                kept(held, Some(commit), tend, None, cost)
+                outcome(held, Some(commit), tend, None, cost)
             }
-            Ok(None) => kept(memory, None, None, None, cost),
+            Ok(None) => outcome(memory, None, None, None, cost),
             Err(error) => {
                 let refusal = TaskError::new(ErrorKind::TooLarge, error.to_string());
-                kept(memory, None, None, Some(refusal), cost)
+                outcome(memory, None, None, Some(refusal), cost)
             }
         }
     }
@@ -216,23 +182,23 @@ impl Attempt {
         let now = self.deps.now();
         let until_deadline = self.task.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
         let limit = self.task.timeout.min(until_deadline);
-        let job = Job {
+        let request = AttemptRequest {
             task: self.task.id,
             attempt: self.task.attempt,
             input: self.task.input.clone(),
             deadline: now + limit,
         };
-        let watched = Watched { inner: self.driver.run(&job, cx), task: self.task.id, metrics: &self.metrics };
+        let watched = Watched { inner: self.driver.run(&request, cx), task: self.task.id, metrics: &self.metrics };
         let mut run = AssertUnwindSafe(watched).catch_unwind();
         // Many attempts are over at their first poll: they need neither a timer nor a line to be stopped by.
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
             return caught(answer);
         }
-        let waited = Box::pin(wait_for(&mut run, &self.rein, limit, self.deps.settings.task.cancel_grace)).await;
+        let waited = Box::pin(wait_for(&mut run, &self.cancel, limit, self.deps.settings.task.cancel_grace)).await;
         drop(run);
         match waited {
-            Waited { answer: Err(error), stopped: Some(why) } => {
-                Err(self.stopped(why == Stopped::TimedOut, until_deadline <= self.task.timeout, &error))
+            Waited { answer: Err(error), stopped: Some(cause) } => {
+                Err(self.stopped(cause == StopCause::Timeout, until_deadline <= self.task.timeout, &error))
             }
             // What came in time to be of use is used, whatever was asked meanwhile.
             Waited { answer, .. } => answer,
@@ -264,25 +230,32 @@ impl Attempt {
         AgentError::new(ErrorKind::Cancelled, error.message(), false, usable).logged_as(error)
     }
 
-    fn checked(&self, output: Payload) -> Result<Payload, AgentError> {
-        checked::output(output, self.deps.settings.queue.max_output_bytes)
+    fn valid_output(&self, output: Payload) -> Result<Payload, AgentError> {
+        items::output(output, self.deps.settings.queue.max_output_bytes)
     }
 
-    fn finish(self, begun: Instant, answer: Result<Payload, AgentError>, kept: Option<Box<Kept>>) -> Finished {
+    fn finish(
+        self,
+        begun: Instant,
+        answer: Result<Payload, AgentError>,
+        context: Option<Box<ContextOutcome>>,
+    ) -> Finished {
         let service_s = begun.elapsed().as_secs_f64();
         let broken = answer.as_ref().err().filter(|error| !error.is_agent_usable()).map(|error| error.message().into());
-        let refusal = kept.as_ref().and_then(|kept| kept.refusal.clone());
+        let refusal = context.as_ref().and_then(|context| context.refusal.clone());
         let outcome = match (answer, refusal) {
             (Ok(_), Some(refusal)) => Outcome::Rejected(refusal),
             (Ok(output), None) => Outcome::Succeeded(output),
             (Err(error), _) => self.outcome_of(error),
         };
-        Finished { driver: self.driver, outcome, broken, kept, rein_is_free: false, service_s }
+        Finished { driver: self.driver, outcome, broken, context, can_reuse_cancel: false, service_s }
     }
 
     fn outcome_of(&self, error: AgentError) -> Outcome {
-        match self.rein.why.get() {
-            Some(StopWhy::AgentStops | StopWhy::LeaseLost) if error.kind() == ErrorKind::Cancelled => Outcome::Released,
+        match self.cancel.reason() {
+            Some(CancelReason::AgentStops | CancelReason::LeaseLost) if error.kind() == ErrorKind::Cancelled => {
+                Outcome::Released
+            }
             _ => error.into_outcome(),
         }
     }
@@ -297,30 +270,30 @@ fn json_bytes(snapshot: &Snapshot) -> u64 {
 struct Waited {
     answer: Result<Payload, AgentError>,
     /// Why it was asked to stop before it answered, if it was.
-    stopped: Option<Stopped>,
+    stopped: Option<StopCause>,
 }
 
 #[derive(PartialEq, Eq)]
-enum Stopped {
-    TimedOut,
-    ByRein,
+enum StopCause {
+    Timeout,
+    Cancellation,
 }
 
-/// Waits for a driver's answer; asks it to stop when its time is up or the rein is pulled, and then waits as long as
-/// it may take to stop.
-async fn wait_for<F>(mut run: F, rein: &Rein, limit: Duration, cancel_grace: Duration) -> Waited
+/// Waits for a driver's answer. When its time is up or it is cancelled, asks it to stop and waits as long as that may
+/// take.
+async fn wait_for<F>(mut run: F, cancel: &CancelHandle, limit: Duration, cancel_grace: Duration) -> Waited
 where
     F: Future<Output = Result<Result<Payload, AgentError>, Box<dyn Any + Send>>> + Unpin,
 {
     let stopped = tokio::select! {
         biased;
         answer = &mut run => return Waited { answer: caught(answer), stopped: None },
-        () = rein.cancel.cancelled() => Stopped::ByRein,
-        () = tokio::time::sleep(limit) => Stopped::TimedOut,
+        () = cancel.cancelled() => StopCause::Cancellation,
+        () = tokio::time::sleep(limit) => StopCause::Timeout,
     };
-    rein.cancel.cancel();
-    let grace = match rein.why.get() {
-        Some(StopWhy::AgentStops) => HAND_BACK,
+    cancel.time_out();
+    let grace = match cancel.reason() {
+        Some(CancelReason::AgentStops) => HAND_BACK,
         _ => cancel_grace.saturating_add(GRACE_MARGIN),
     };
     let answer = tokio::select! {

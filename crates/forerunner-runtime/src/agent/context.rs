@@ -10,9 +10,9 @@ use forerunner_core::{ContextId, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentError, checked};
+use super::{AgentError, items};
 
-/// Takes what an agent says while it works.
+/// Receives the progress and the output that an agent reports while it works.
 pub trait ProgressSink: Send + Sync {
     /// A line for people.
     fn progress(&self, text: &str);
@@ -20,25 +20,25 @@ pub trait ProgressSink: Send + Sync {
     fn output(&self, chunk: &str);
 }
 
-/// Hears nothing.
+/// Discards everything.
 impl ProgressSink for () {
     fn progress(&self, _text: &str) {}
     fn output(&self, _chunk: &str) {}
 }
 
-/// What moving a context to an agent that keeps memory of its own, and taking its change back, took.
+/// The cost of moving a context to an agent with a memory of its own, and of moving its change back.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Transfer {
-    /// Bytes that were sent so that the agent holds the context.
+    /// Bytes that were sent to make the context resident in the agent.
     pub to_agent_bytes: u64,
-    /// Bytes of its answer that say how it changed the context.
+    /// Bytes of its answer that describe its change of the context.
     pub from_agent_bytes: u64,
-    /// Seconds until the agent held the context.
+    /// Seconds until the context was resident.
     pub load_s: f64,
-    /// Whether it had lost a context that it was thought to hold.
+    /// Whether the agent had dropped a context that the node took for resident.
     pub agent_lost_it: bool,
-    /// Whether the agent held all of the context before anything was sent; `None` if that was not found out.
-    pub was_held: Option<bool>,
+    /// Whether all of the context was resident before anything was sent. `None` if the driver does not know.
+    pub was_resident: Option<bool>,
 }
 
 /// The memory of a conversation and the line to whoever waits for the task.
@@ -97,7 +97,7 @@ impl AgentContext {
     /// # Errors
     /// When the value has no JSON form or is nested too deep, or the context would grow over its limit.
     pub fn push<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), AgentError> {
-        let item = checked::json_item(self.items().len(), serde_json::to_string(item)?)?;
+        let item = items::json_item(self.items().len(), serde_json::to_string(item)?)?;
         self.push_item(item)
     }
 
@@ -106,12 +106,15 @@ impl AgentContext {
     /// # Errors
     /// When it is no JSON or is nested too deep, or the context would grow over its limit.
     pub fn push_bytes(&mut self, bytes: Vec<u8>) -> Result<(), AgentError> {
-        let item = checked::item(self.items().len(), bytes)?;
+        let item = items::item(self.items().len(), bytes)?;
         self.push_item(item)
     }
 
-    /// Appends an item that was checked.
-    pub(crate) fn push_item(&mut self, item: Item) -> Result<(), AgentError> {
+    /// Appends an item that [`items::json_item`] made, or that is of this context.
+    ///
+    /// # Errors
+    /// When the context would grow over its limit.
+    pub fn push_item(&mut self, item: Item) -> Result<(), AgentError> {
         self.snapshot.push_item(item).map_err(|error| AgentError::too_large(error.to_string()))
     }
 
@@ -120,9 +123,9 @@ impl AgentContext {
     /// # Errors
     /// When an item is no JSON or is nested too deep, or the context would be over its limit; nothing is changed then.
     pub fn replace(&mut self, items: impl IntoIterator<Item = Vec<u8>>) -> Result<(), AgentError> {
-        let items = items.into_iter().enumerate().map(|(index, bytes)| checked::item(index, bytes));
+        let items = items.into_iter().enumerate().map(|(index, bytes)| items::item(index, bytes));
         let items: Vec<Item> = items.collect::<Result<_, _>>()?;
-        self.set_items(items)
+        self.replace_items(items)
     }
 
     /// Puts other items in the place of a range, as when old outputs of tools are cut or a middle part is summed up. The
@@ -152,33 +155,37 @@ impl AgentContext {
             return Err(AgentError::fatal(message));
         }
         let kept = |items: &[Item]| items.to_vec();
-        let new = items.into_iter().enumerate().map(|(at, bytes)| checked::item(start + at, bytes));
+        let new = items.into_iter().enumerate().map(|(at, bytes)| items::item(start + at, bytes));
         let new: Vec<Item> = new.collect::<Result<_, _>>()?;
         let all = kept(&old[..start]).into_iter().chain(new).chain(kept(&old[end..]));
-        self.set_items(all)
+        self.replace_items(all)
     }
 
-    /// Makes these, which were checked, the items.
-    pub(crate) fn set_items(&mut self, items: impl IntoIterator<Item = Item>) -> Result<(), AgentError> {
+    /// Replaces all items by others that [`items::json_item`] made, or that are of this context.
+    ///
+    /// # Errors
+    /// When the context would be over its limit. Nothing is changed then.
+    pub fn replace_items(&mut self, items: impl IntoIterator<Item = Item>) -> Result<(), AgentError> {
         let limits = *self.snapshot.limits();
         self.snapshot =
             Snapshot::from_items(items, limits).map_err(|error| AgentError::too_large(error.to_string()))?;
         Ok(())
     }
 
-    /// Notes what moving the context to the agent took; adds up.
-    pub fn note_transfer(&mut self, transfer: Transfer) {
+    /// Adds the cost of a transfer of the context.
+    pub fn add_transfer(&mut self, transfer: Transfer) {
         self.transfer.to_agent_bytes += transfer.to_agent_bytes;
         self.transfer.from_agent_bytes += transfer.from_agent_bytes;
         self.transfer.load_s += transfer.load_s;
         self.transfer.agent_lost_it |= transfer.agent_lost_it;
-        self.transfer.was_held = match (self.transfer.was_held, transfer.was_held) {
+        self.transfer.was_resident = match (self.transfer.was_resident, transfer.was_resident) {
             (Some(before), Some(now)) => Some(before && now),
             (before, now) => before.or(now),
         };
     }
 
-    pub(crate) const fn transfer(&self) -> Transfer {
+    /// Returns the cost of all transfers so far.
+    pub const fn transfer(&self) -> Transfer {
         self.transfer
     }
 

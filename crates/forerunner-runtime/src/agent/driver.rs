@@ -1,4 +1,7 @@
-//! The seam between an agent actor and whatever it keeps warm: a Rust value, a child process, a simulation.
+//! The interface between an agent actor and its instance: a Rust value, a child process or a simulation.
+//!
+//! The runtime knows this interface and no implementation of it. `forerunner-agents` has the implementations that the
+//! service offers.
 
 use std::time::Duration;
 
@@ -8,94 +11,98 @@ use futures_util::future::LocalBoxFuture;
 
 use super::{AgentContext, AgentError};
 
-/// What an agent is given to do.
+/// One attempt of a task, as its agent receives it.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct AttemptRequest {
     /// The task.
     pub task: TaskId,
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The task's input.
     pub input: Payload,
-    /// When the attempt is given up.
+    /// The node gives the attempt up at this time.
     pub deadline: Timestamp,
 }
 
-/// Who a new instance will be.
+/// A new instance, as its factory receives it.
 #[derive(Debug, Clone)]
-pub struct Seat {
-    /// Its id.
+pub struct StartRequest {
+    /// The id of the agent.
     pub agent: AgentId,
-    /// Its pool.
+    /// The pool of the agent.
     pub pool: PoolName,
-    /// What was learnt from contexts of its pool, if anything.
+    /// The dictionary that was trained on contexts of the pool, if there is one.
     pub dictionary: Option<Dictionary>,
 }
 
-/// The contexts that an instance holds in a memory of its own.
+/// The contexts that are resident in an instance: those that it has in a memory of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnMemory {
-    /// All of them, the one used last at the end.
-    pub contexts: Vec<OwnContext>,
-    /// Room for contexts, those held included.
+pub struct ResidentContexts {
+    /// All of them. The last one was used last.
+    pub contexts: Vec<ResidentContext>,
+    /// The room for contexts, including that of the resident ones.
     pub room: Room,
 }
 
-/// A context that an instance holds.
+/// A context that is resident in an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnContext {
-    /// Which.
+pub struct ResidentContext {
+    /// Its id.
     pub context: ContextId,
-    /// The version that the instance was last told of it.
+    /// The last version that the node sent to the instance.
     pub version: u64,
     /// Its size, in bytes.
     pub bytes: u64,
 }
 
-/// One warm instance. Lives on its actor's arbiter and does one job at a time.
+/// One warm instance. It lives on its actor's arbiter and runs one attempt at a time.
 ///
-/// Futures may be dropped at any await: when the attempt times out and the agent does not stop by itself, or when the
-/// node stops. A driver whose `run` was dropped is stopped, never used again.
+/// A future may be dropped at any await: when the attempt times out and the agent does not stop by itself, or when the
+/// node stops. After `run` was dropped, the driver is stopped and never used again.
 pub trait Driver: 'static {
-    /// Does one job. A panic is caught and counts as [`AgentError::lost`].
-    fn run<'a>(&'a mut self, job: &'a Job, cx: &'a mut AgentContext)
-    -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
+    /// Runs one attempt. The actor catches a panic and treats it as [`AgentError::lost`].
+    fn run<'a>(
+        &'a mut self,
+        request: &'a AttemptRequest,
+        cx: &'a mut AgentContext,
+    ) -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
 
-    /// Returns whether the idle instance can die by itself; only then is [`Driver::died`] watched.
+    /// Returns whether the idle instance can die by itself. The actor watches [`Driver::died`] only then.
     fn can_die(&self) -> bool {
         false
     }
 
-    /// Resolves when the idle instance dies by itself. Dropped when a job arrives.
+    /// Resolves when the idle instance dies by itself. The future is dropped when an attempt arrives.
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
         Box::pin(std::future::pending())
     }
 
-    /// Lets the instance forget a context that was removed, at the latest before its next job.
+    /// Forgets a context that was removed. The instance drops it before its next attempt at the latest.
     fn forget(&mut self, _context: &ContextId) {}
 
-    /// Says which contexts the instance holds in a memory of its own. `None` for one that is handed its context with each
-    /// job: then it makes no difference which instance does it.
-    fn memory(&self) -> Option<OwnMemory> {
+    /// Returns the contexts that are resident in the instance.
+    ///
+    /// `None` for an instance that gets its context with each attempt. The choice among such instances costs nothing.
+    fn resident_contexts(&self) -> Option<ResidentContexts> {
         None
     }
 
-    /// Stops for good, forcibly after `grace`. Called once, also for an instance that died.
+    /// Stops the instance, forcibly after `grace`. The actor calls it once, also for an instance that died.
     fn stop(self: Box<Self>, _grace: Duration) -> LocalBoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Returns the process id of an instance that has a process of its own.
+    /// Returns the process id, if the instance has a process of its own.
     fn pid(&self) -> Option<u32> {
         None
     }
 }
 
-/// Makes warm instances.
+/// Starts warm instances of one kind.
 pub trait DriverFactory: Send + Sync + 'static {
-    /// Names the kind: `rust`, `process`, `simulated`.
+    /// Returns the name of the kind, such as `rust` or `process`.
     fn kind(&self) -> &'static str;
 
-    /// Starts an instance and answers once it is warm. The time this takes is the cold start.
-    fn start(&self, seat: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>>;
+    /// Starts an instance and answers once it is warm. The time until then is the cold start.
+    fn start(&self, request: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>>;
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::{Message, Recipient};
 use forerunner_core::{AgentId, Task, TaskId, placement::AgentContexts};
 
-use super::StopWhy;
+use super::CancelReason;
 use crate::{gather::Outlet, queue::messages::Settle};
 
 /// Do a task. Sent by the `PoolActor`, to a ready agent only.
@@ -18,7 +18,7 @@ pub(crate) struct Run(pub(crate) Arc<Task>);
 #[rtype(result = "()")]
 pub(crate) struct StopRun {
     pub(crate) task: TaskId,
-    pub(crate) why: StopWhy,
+    pub(crate) reason: CancelReason,
 }
 
 /// Stop for good. Sent by the `PoolActor` to an agent that is idle or starting, and to all at the end of the grace: a

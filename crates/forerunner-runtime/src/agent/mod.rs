@@ -1,18 +1,18 @@
-//! Agents: what they are to the actors, and the kinds there are.
+//! Agents: the actor that owns one, and the interface that every kind of agent implements.
+//!
+//! An author of a driver implements [`Driver`] and [`DriverFactory`], and creates items of contexts with [`items`].
 
 mod actor;
 mod attempt;
-pub(crate) mod checked;
+mod cancel;
 mod context;
 mod driver;
 mod error;
+pub mod items;
 pub(crate) mod messages;
-pub mod process;
-mod simulated;
 
 pub(crate) use actor::AgentActor;
-pub(crate) use attempt::StopWhy;
+pub(crate) use cancel::CancelReason;
 pub use context::{AgentContext, ProgressSink, Transfer};
-pub use driver::{Driver, DriverFactory, Job, OwnContext, OwnMemory, Seat};
+pub use driver::{AttemptRequest, Driver, DriverFactory, ResidentContext, ResidentContexts, StartRequest};
 pub use error::AgentError;
-pub use simulated::{SimulatedFactory, SimulatedSpec};

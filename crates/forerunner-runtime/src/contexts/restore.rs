@@ -12,7 +12,7 @@ use super::{
     memory::{Account, by_name},
 };
 use crate::{
-    agent::{AgentError, checked},
+    agent::{AgentError, items},
     blocking,
 };
 
@@ -169,7 +169,7 @@ fn decode_here(
         None => whole(&stored, book)?,
     };
     let StoredContext { context, born, version, .. } = stored;
-    let mended = checked::readable(&context, &snapshot);
+    let mended = items::readable(&context, &snapshot);
     let memory = Memory { context, born, version, snapshot, mended, account: Some(account) };
     Ok(Restored { memory, source, bytes: bytes as u64 })
 }

@@ -385,9 +385,9 @@ impl Handler<AgentDown> for PoolActor {
 impl Handler<StopTask> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, StopTask { task, why }: StopTask, ctx: &mut Self::Context) {
+    fn handle(&mut self, StopTask { task, reason }: StopTask, ctx: &mut Self::Context) {
         match self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
-            Some(actor) => actor.do_send(StopRun { task, why }),
+            Some(actor) => actor.do_send(StopRun { task, reason }),
             None => self.apply(PoolEvent::Unwanted(task), ctx),
         }
     }

@@ -10,7 +10,7 @@ use super::{
     QueueActor,
     messages::{Cancel, Redrive, StopAll, StopCancelled, StopTask},
 };
-use crate::agent::StopWhy;
+use crate::agent::CancelReason;
 
 impl Handler<Cancel> for QueueActor {
     type Result = ();
@@ -43,7 +43,7 @@ impl QueueActor {
             Cancelled::Running(task) if self.give_back_if_held(task.id, ctx) => *task,
             Cancelled::Running(task) => {
                 if let Some(links) = &self.links {
-                    links.stop_task.do_send(StopTask { task: task.id, why: StopWhy::Cancelled });
+                    links.stop_task.do_send(StopTask { task: task.id, reason: CancelReason::TaskCancelled });
                 }
                 *task
             }
@@ -61,7 +61,7 @@ impl Handler<StopCancelled> for QueueActor {
         }
         let Some(links) = &self.links else { return };
         for task in tasks.iter().filter(|task| self.leased.contains_key(task)) {
-            links.stop_task.do_send(StopTask { task: *task, why: StopWhy::Cancelled });
+            links.stop_task.do_send(StopTask { task: *task, reason: CancelReason::TaskCancelled });
         }
     }
 }
@@ -73,7 +73,7 @@ impl Handler<StopAll> for QueueActor {
         self.give_back_all_held(ctx);
         let Some(links) = &self.links else { return };
         for task in self.leased.keys() {
-            links.stop_task.do_send(StopTask { task: *task, why: StopWhy::LeaseLost });
+            links.stop_task.do_send(StopTask { task: *task, reason: CancelReason::LeaseLost });
         }
     }
 }

@@ -10,7 +10,7 @@ use forerunner_store::{BulkAction, ContextCommit, LeaseLost, Submission, TaskCha
 use tokio::sync::oneshot;
 
 use super::waits::Waits;
-use crate::{Error, agent::StopWhy, status::Cause};
+use crate::{Error, agent::CancelReason, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
 /// Gathers on its way.
@@ -147,7 +147,7 @@ pub(crate) struct Cancel {
 #[rtype(result = "()")]
 pub(crate) struct StopTask {
     pub(crate) task: TaskId,
-    pub(crate) why: StopWhy,
+    pub(crate) reason: CancelReason,
 }
 
 /// Send an ended task back to the queue. Sent by a `Handle`; answered with the task after it.

@@ -13,7 +13,7 @@ use forerunner_core::{LeaseEpoch, Next, QueueEvent, TaskId, Timestamp};
 use forerunner_store::{LeaseLost, Settled, Settlement};
 
 use super::{QueueActor, messages::StopTask};
-use crate::agent::StopWhy;
+use crate::agent::CancelReason;
 
 /// How often the two are compared.
 pub(super) const RECONCILE: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ impl QueueActor {
         let runs = self.leased.get(&task).is_some_and(|leased| leased.epoch == epoch);
         if let Some(links) = self.links.as_ref().filter(|_| runs) {
             tracing::warn!(pool = %self.deps.name, %task, epoch = epoch.0, "the lease is gone: the task is stopped here");
-            links.stop_task.do_send(StopTask { task, why: StopWhy::LeaseLost });
+            links.stop_task.do_send(StopTask { task, reason: CancelReason::LeaseLost });
         }
     }
 }

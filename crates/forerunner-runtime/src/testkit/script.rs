@@ -14,7 +14,7 @@ use forerunner_core::{AgentId, Payload, TaskId, parse_duration};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::Notify;
 
-use crate::agent::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat};
+use crate::agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest};
 
 /// What a scripted agent does with one attempt.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub enum Act {
     Say(String, Box<Self>),
 }
 
-type Choose = dyn Fn(&Job) -> Act + Send + Sync;
+type Choose = dyn Fn(&AttemptRequest) -> Act + Send + Sync;
 
 /// Makes scripted agents, all with one script.
 #[derive(Clone)]
@@ -68,8 +68,8 @@ impl ScriptLog {
 }
 
 impl Script {
-    /// Agents that choose what to do by the job.
-    pub fn choosing(choose: impl Fn(&Job) -> Act + Send + Sync + 'static) -> Self {
+    /// Agents that choose what to do by the attempt.
+    pub fn choosing(choose: impl Fn(&AttemptRequest) -> Act + Send + Sync + 'static) -> Self {
         Self {
             choose: Arc::new(choose),
             service: Arc::default(),
@@ -135,7 +135,7 @@ impl DriverFactory for Script {
         "scripted"
     }
 
-    fn start(&self, seat: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+    fn start(&self, request: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let script = self.clone();
         Box::pin(async move {
             tokio::time::sleep(script.cold_start).await;
@@ -144,7 +144,7 @@ impl DriverFactory for Script {
                 return Err(AgentError::lost("the script lets this start fail"));
             }
             let driver =
-                Scripted { script, agent: seat.agent, death: Rc::new(Notify::new()), last_words: Rc::default() };
+                Scripted { script, agent: request.agent, death: Rc::new(Notify::new()), last_words: Rc::default() };
             Ok(Box::new(driver) as Box<dyn Driver>)
         })
     }
@@ -158,12 +158,12 @@ struct Scripted {
 }
 
 impl Scripted {
-    async fn act(&self, act: Act, job: &Job, cx: &mut AgentContext) -> Result<Payload, AgentError> {
+    async fn act(&self, act: Act, request: &AttemptRequest, cx: &mut AgentContext) -> Result<Payload, AgentError> {
         match act {
             Act::Answer(text) => Ok(Payload::parse(&text)?),
-            Act::Echo => Ok(job.input.clone()),
+            Act::Echo => Ok(request.input.clone()),
             Act::Remember => {
-                cx.push_bytes(job.input.as_str().as_bytes().to_vec())?;
+                cx.push_bytes(request.input.as_str().as_bytes().to_vec())?;
                 Ok(Payload::from_value(&cx.items().len())?)
             }
             Act::Fail(message) => Err(AgentError::retryable(message)),
@@ -177,7 +177,7 @@ impl Scripted {
             Act::HangDeaf => std::future::pending().await,
             Act::Say(text, then) => {
                 cx.progress(text);
-                Box::pin(self.act(*then, job, cx)).await
+                Box::pin(self.act(*then, request, cx)).await
             }
         }
     }
@@ -186,11 +186,11 @@ impl Scripted {
 impl Driver for Scripted {
     fn run<'a>(
         &'a mut self,
-        job: &'a Job,
+        request: &'a AttemptRequest,
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
         Box::pin(async move {
-            self.script.log.0.lock().expect("nothing panics while it holds the log").push((self.agent, job.task));
+            self.script.log.0.lock().expect("nothing panics while it holds the log").push((self.agent, request.task));
             let service = *self.script.service.lock().expect("nothing panics while it holds the duration");
             if !service.is_zero() {
                 tokio::select! {
@@ -198,8 +198,8 @@ impl Driver for Scripted {
                     () = cx.cancelled() => return Err(AgentError::cancelled()),
                 }
             }
-            let act = (self.script.choose)(job);
-            self.act(act, job, cx).await
+            let act = (self.script.choose)(request);
+            self.act(act, request, cx).await
         })
     }
 

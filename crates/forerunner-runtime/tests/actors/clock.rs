@@ -44,7 +44,7 @@ impl Clock for SetClock {
 async fn a_retry_does_not_wait_for_a_clock_that_was_set_back() {
     tokio::time::pause();
     let clock = SetClock::new();
-    let script = Script::choosing(|job| if job.attempt < 2 { Act::Fail("busy".into()) } else { Act::Echo });
+    let script = Script::choosing(|request| if request.attempt < 2 { Act::Fail("busy".into()) } else { Act::Echo });
     let rig = Rig::new().clock(clock.clone()).pool("p", script, |pool| {
         (pool.task.retry_initial, pool.task.retry_max) = (Duration::from_secs(8), Duration::from_secs(8));
     });

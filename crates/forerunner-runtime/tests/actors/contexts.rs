@@ -52,7 +52,7 @@ async fn a_task_goes_to_the_agent_that_holds_its_context() {
 #[actix_rt::test]
 async fn a_failed_attempt_leaves_its_context_as_it_was() {
     tokio::time::pause();
-    let script = Script::choosing(|job| match (job.input.as_str(), job.attempt) {
+    let script = Script::choosing(|request| match (request.input.as_str(), request.attempt) {
         ("\"bad\"", _) => Act::Reject("no".into()),
         _ => Act::Remember,
     });

@@ -12,7 +12,7 @@ use std::{
 use forerunner_core::{IdempotencyKey, Payload, Task, TaskId, TaskState};
 use forerunner_runtime::{
     Error,
-    agent::{AgentContext, AgentError, Driver, DriverFactory, Job, Seat},
+    agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest},
     testkit::{Act, Rig, Running, Script},
 };
 use forerunner_store::{
@@ -106,7 +106,7 @@ async fn nothing_is_lost_settled_twice_or_stuck_while_the_store_fails_at_random(
     let mut injected = 0;
     for seed in 0..count(20, 2_000) {
         let store = faulty();
-        let script = Script::choosing(|job| match (job.attempt, job.task.as_uuid().as_u128() % 8) {
+        let script = Script::choosing(|request| match (request.attempt, request.task.as_uuid().as_u128() % 8) {
             (1, 0) => Act::Fail("busy".into()),
             (1, 1) => Act::Die("gone".into()),
             _ => Act::Echo,
@@ -250,16 +250,20 @@ impl DriverFactory for BadEnd {
         "bad-end"
     }
 
-    fn start(&self, _: Seat) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
+    fn start(&self, _: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let driver = BadEndDriver { stops: self.stops.clone() };
         Box::pin(async move { Ok(Box::new(driver) as Box<dyn Driver>) })
     }
 }
 
 impl Driver for BadEndDriver {
-    fn run<'a>(&'a mut self, job: &'a Job, _: &'a mut AgentContext) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
+    fn run<'a>(
+        &'a mut self,
+        request: &'a AttemptRequest,
+        _: &'a mut AgentContext,
+    ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
         Box::pin(async move {
-            if job.input.as_str() == "\"die\"" { Err(AgentError::lost("gone")) } else { Ok(job.input.clone()) }
+            if request.input.as_str() == "\"die\"" { Err(AgentError::lost("gone")) } else { Ok(request.input.clone()) }
         })
     }
 

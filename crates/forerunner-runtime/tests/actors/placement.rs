@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
+use forerunner_agents::{SimulatedFactory, SimulatedSpec};
 use forerunner_core::{
     AgentId, ContextId, ScaleDownOrder, Task, TaskId,
     placement::{PlacementReason, RestoreCost, Room},
@@ -9,7 +10,6 @@ use forerunner_core::{
 use forerunner_forecast::{FixedSettings, PolicyKind};
 use forerunner_runtime::{
     PoolSettings,
-    agent::{SimulatedFactory, SimulatedSpec},
     testkit::{Rig, Running},
 };
 use forerunner_sim::{

@@ -5,11 +5,9 @@ use std::{
     time::Duration,
 };
 
+use forerunner_agents::{SimulatedFactory, SimulatedSpec};
 use forerunner_core::{ContextId, ContextSource, Task, TaskId, TaskState};
-use forerunner_runtime::{
-    agent::{SimulatedFactory, SimulatedSpec},
-    testkit::{Act, Rig, Running, Script, ScriptedForecast},
-};
+use forerunner_runtime::testkit::{Act, Rig, Running, Script, ScriptedForecast};
 use forerunner_store::{
     MemoryStore, Store,
     faulty::{Fault, FaultyStore, Schedule, Verb},

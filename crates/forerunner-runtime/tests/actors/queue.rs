@@ -50,7 +50,7 @@ async fn urgent_tasks_go_first_and_equals_in_order() {
 #[actix_rt::test]
 async fn a_failed_attempt_is_tried_again_with_backoff_and_then_dead_and_can_be_redriven() {
     tokio::time::pause();
-    let script = Script::choosing(|job| if job.attempt < 3 { Act::Fail("busy".into()) } else { Act::Echo });
+    let script = Script::choosing(|request| if request.attempt < 3 { Act::Fail("busy".into()) } else { Act::Echo });
     let rig = Rig::new().pool("p", script, |pool| pool.task.max_attempts = 2).start().await;
     let task = rig.submit("p", "1").await;
     let begun = tokio::time::Instant::now();

@@ -11,7 +11,7 @@ use forerunner_runtime::{
 #[actix_rt::test]
 async fn a_panicking_agent_is_replaced_and_its_task_retried() {
     tokio::time::pause();
-    let script = Script::choosing(|job| if job.attempt == 1 { Act::Panic("boom".into()) } else { Act::Echo });
+    let script = Script::choosing(|request| if request.attempt == 1 { Act::Panic("boom".into()) } else { Act::Echo });
     let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (1, 1)).start().await;
     let task = rig.submit("p", "1").await;
     let ended = rig.ended(task).await;
@@ -24,7 +24,7 @@ async fn a_panicking_agent_is_replaced_and_its_task_retried() {
 #[actix_rt::test]
 async fn a_task_that_takes_its_agents_down_is_dead_after_three_crashes() {
     tokio::time::pause();
-    let script = Script::choosing(|job| match job.input.as_str() {
+    let script = Script::choosing(|request| match request.input.as_str() {
         "\"poison\"" => Act::Die("segmentation fault".into()),
         _ => Act::Echo,
     });
@@ -43,7 +43,7 @@ async fn a_task_that_takes_its_agents_down_is_dead_after_three_crashes() {
 async fn a_hung_attempt_times_out_and_a_deaf_agent_is_replaced() {
     tokio::time::pause();
     for (act, same_agent) in [(Act::Hang, true), (Act::HangDeaf, false)] {
-        let script = Script::choosing(move |job| if job.attempt == 1 { act.clone() } else { Act::Echo });
+        let script = Script::choosing(move |request| if request.attempt == 1 { act.clone() } else { Act::Echo });
         let rig = Rig::new()
             .pool("p", script, |pool| {
                 (pool.min, pool.max) = (1, 1);
@@ -90,8 +90,8 @@ async fn a_crash_loop_opens_the_circuit_which_says_why_and_heals() {
 async fn ten_thousand_panics_fail_no_other_task_and_leave_the_pool_at_its_size() {
     tokio::time::pause();
     const TASKS: usize = 20_000;
-    let script = Script::choosing(|job| {
-        let panics = job.attempt == 1 && job.input.as_str().ends_with(['1', '3', '5', '7', '9']);
+    let script = Script::choosing(|request| {
+        let panics = request.attempt == 1 && request.input.as_str().ends_with(['1', '3', '5', '7', '9']);
         if panics { Act::Panic("boom".into()) } else { Act::Echo }
     });
     let rig = Rig::new()

@@ -20,7 +20,7 @@ fn calm(agents: u32) -> impl Fn(&mut PoolSettings) {
 
 /// Agents that die of some inputs: of `"poison"` each time, of `"once"` at the first attempt.
 fn mortals() -> Script {
-    Script::choosing(|job| match (job.input.as_str(), job.attempt) {
+    Script::choosing(|request| match (request.input.as_str(), request.attempt) {
         ("\"poison\"", _) | ("\"once\"", 1) => Act::Die("segmentation fault".into()),
         _ => Act::Echo,
     })
@@ -128,7 +128,8 @@ async fn urgent_tasks_wait_for_seconds_at_most_beside_poison() {
     for (agents, act) in
         [(4, Act::Die("killed".into())), (1, Act::Die("killed".into())), (4, Act::Panic("boom".into()))]
     {
-        let script = Script::choosing(move |job| if job.input.as_str() == "1" { Act::Echo } else { act.clone() });
+        let script =
+            Script::choosing(move |request| if request.input.as_str() == "1" { Act::Echo } else { act.clone() });
         let script = script.cold_start("300ms").service("5ms");
         let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (agents, agents)).start().await;
         let mut urgent = Vec::new();
@@ -155,7 +156,7 @@ async fn tasks_that_hang_again_leave_an_agent_to_the_others() {
     use forerunner_core::NewTask;
 
     tokio::time::pause();
-    let script = Script::choosing(|job| if job.input.as_str() == "1" { Act::Echo } else { Act::HangDeaf });
+    let script = Script::choosing(|request| if request.input.as_str() == "1" { Act::Echo } else { Act::HangDeaf });
     let rig = Rig::new().pool("p", script.cold_start("300ms"), |pool| (pool.min, pool.max) = (3, 3)).start().await;
     for _ in 0..6 {
         let hangs = NewTask { timeout: Some(Duration::from_secs(30)), ..Running::task("p", "\"hang\"") };
@@ -177,7 +178,7 @@ async fn a_suspect_that_waits_for_an_agent_is_cancelled_at_once() {
     use forerunner_core::NewTask;
 
     tokio::time::pause();
-    let script = Script::choosing(|job| if job.attempt == 1 { Act::Die("killed".into()) } else { Act::Hang });
+    let script = Script::choosing(|request| if request.attempt == 1 { Act::Die("killed".into()) } else { Act::Hang });
     let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (2, 2)).start().await;
     let task = || NewTask { timeout: Some(Duration::from_secs(3_600)), ..Running::task("p", "1") };
     let tasks = [rig.handle().submit(task()).await.unwrap(), rig.handle().submit(task()).await.unwrap()];

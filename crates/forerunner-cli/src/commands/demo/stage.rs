@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use forerunner_agents::{AgentSpec, process::ProcessSpec};
 use forerunner_core::{Clock, PoolName};
 use forerunner_lab::demo::{Slice, learn};
-use forerunner_runtime::{PoolSettings, SystemClock, agent::process::ProcessSpec};
+use forerunner_runtime::{PoolSettings, SystemClock};
 use forerunner_store::Store;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
     commands::serve::Service,
-    config::{AgentConfig, Config, PoolConfig},
+    config::{Config, PoolConfig},
 };
 
 /// The pool of the demo.
@@ -59,7 +60,7 @@ fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config>
     config.http.listen = "127.0.0.1:0".to_owned();
     // Everything in one directory: it is removed even when there is no time left to stop the agents one by one.
     let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
-    let pool = PoolConfig { agent: AgentConfig::Process(agent), settings };
+    let pool = PoolConfig { agent: AgentSpec::Process(agent), settings };
     config.pools.insert(PoolName::new(POOL)?, pool);
     Ok(config)
 }
@@ -80,8 +81,9 @@ async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> 
 
 #[cfg(test)]
 mod tests {
+    use forerunner_agents::SimulatedFactory;
     use forerunner_lab::demo::Cut;
-    use forerunner_runtime::{Node, NodeSpec, PoolSpec, agent::SimulatedFactory};
+    use forerunner_runtime::{Node, NodeSpec, PoolSpec};
 
     use super::*;
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     AgentStatus, PoolSettings,
-    agent::{DriverFactory, StopWhy},
+    agent::{CancelReason, DriverFactory},
     clock::IdMaker,
     deps::PoolDeps,
     pool::{
@@ -84,7 +84,7 @@ impl PoolAlone {
 
     /// Asks for a running task to be stopped, as a queue does for one that was cancelled.
     pub fn stop_task(&self, task: TaskId) {
-        self.pool.do_send(StopTask { task, why: StopWhy::Cancelled });
+        self.pool.do_send(StopTask { task, reason: CancelReason::TaskCancelled });
     }
 
     /// Waits for the next attempt to end.

@@ -1,0 +1,44 @@
+//! Warm child processes: agents in any language, behind JSON-RPC on standard input and output.
+//!
+//! `docs/agent-protocol.md` describes the messages. A child is started from an operator's [`ProcessSpec`] only, never
+//! from a task. Whatever it does — garbage, floods, silence, death — fails at most its own task, with an
+//! [`AgentError`](forerunner_runtime::agent::AgentError) that names what happened, and within a bound of time and memory:
+//!
+//! - `line` buffers one line of bounded length, unpacked if the child packs; `stderr` retains the end of its standard error;
+//! - `link` writes and reads at the same time and watches for the end of the process;
+//! - `group` kills the child with all its descendants and leaves no zombie; `cleanup` finds those that got away and removes
+//!   the child's directory; `sandbox` confines it before exec; `account` and `diagnosis` explain why a start failed;
+//! - `resident`, `edit` and `load` decide what a child must be sent of a context; `driver` runs attempts; `factory` starts
+//!   children.
+//!
+//! Linux only: it relies on process file descriptors and on the parent-death signal.
+
+mod account;
+mod builtin;
+mod cleanup;
+mod diagnosis;
+mod dictionary;
+mod driver;
+mod edit;
+mod factory;
+mod group;
+mod line;
+mod link;
+mod load;
+mod os;
+mod protocol;
+mod resident;
+mod sandbox;
+mod spawner;
+mod spec;
+mod stderr;
+mod task_error;
+#[cfg(test)]
+mod tests;
+
+pub use builtin::{BuiltinAgentOptions, serve_stdio};
+pub use driver::ProcessDriver;
+pub use factory::ProcessFactory;
+pub use protocol::{AgentInfo, AgentName, Capabilities, Compression, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
+pub use sandbox::shield_node;
+pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};

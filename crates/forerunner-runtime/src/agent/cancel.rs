@@ -1,0 +1,62 @@
+//! How an agent actor asks its running attempt to stop.
+
+use std::{cell::Cell, rc::Rc};
+
+use tokio_util::sync::CancellationToken;
+
+/// Why a running attempt was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CancelReason {
+    /// Someone cancelled the task.
+    TaskCancelled,
+    /// The agent, or its node, stops.
+    AgentStops,
+    /// Another node has the task, or will have it.
+    LeaseLost,
+}
+
+/// Cancels one attempt. Clones cancel the same attempt.
+#[derive(Clone)]
+pub(crate) struct CancelHandle {
+    token: CancellationToken,
+    reason: Rc<Cell<Option<CancelReason>>>,
+}
+
+impl CancelHandle {
+    pub(crate) fn new() -> Self {
+        Self { token: CancellationToken::new(), reason: Rc::new(Cell::new(None)) }
+    }
+
+    /// Asks the attempt to stop. The first reason stands.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        if self.reason.get().is_none() {
+            self.reason.set(Some(reason));
+        }
+        self.token.cancel();
+    }
+
+    /// Asks the attempt to stop because its time is up, which is not a reason from outside.
+    pub(super) fn time_out(&self) {
+        self.token.cancel();
+    }
+
+    /// Returns whether the attempt was asked to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Returns the first reason from outside.
+    pub(super) fn reason(&self) -> Option<CancelReason> {
+        self.reason.get()
+    }
+
+    /// Resolves when the attempt is asked to stop.
+    pub(super) async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Returns the token that the agent's own code observes.
+    pub(super) fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+}
