@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use forerunner::{
-    Placement, Runtime,
+    Runtime, ThreadPlacement,
     store::{SqliteOptions, SqliteStore, Store},
 };
 use tokio::time::Instant;
@@ -94,7 +94,7 @@ fn start(file: &Path) -> Result<f64, Error> {
     actix_rt::System::new().block_on(async {
         let begun = Instant::now();
         let store = open(file)?;
-        let ours = ours::start_with(Runtime::builder().placement(Placement::Spread(1)).store(store)).await?;
+        let ours = ours::start_with(Runtime::builder().placement(ThreadPlacement::Spread(1)).store(store)).await?;
         let millis = begun.elapsed().as_secs_f64() * 1e3;
         ours.runtime.shutdown().await;
         Ok(millis)

@@ -3,7 +3,7 @@
 use std::{fs::File, io::Write, path::Path, sync::Arc};
 
 use forerunner::{
-    Placement, Runtime,
+    Runtime, ThreadPlacement,
     store::{SqliteOptions, SqliteStore, Store},
 };
 use tokio::time::Instant;
@@ -75,7 +75,7 @@ fn contender(
 
 fn ours(options: &Options, file: &Path, in_flight: usize) -> Result<f64, Error> {
     actix_rt::System::new().block_on(async {
-        let ours = ours::start_with(Runtime::builder().placement(Placement::Spread(1)).sqlite(file)).await?;
+        let ours = ours::start_with(Runtime::builder().placement(ThreadPlacement::Spread(1)).sqlite(file)).await?;
         let rate = service::throughput(&ours, 1, in_flight, options.warm_up(), options.sample).await;
         ours.runtime.shutdown().await;
         rate

@@ -1,6 +1,6 @@
 //! Tasks through a pool in this process.
 
-use forerunner::Placement;
+use forerunner::ThreadPlacement;
 
 #[cfg(feature = "peers")]
 use crate::reference::FactoryPool;
@@ -58,13 +58,13 @@ fn contenders(options: &Options) -> Vec<Contender> {
             })
         }
     };
-    contenders.push(Contender::new(OURS, ours(Placement::Spread(1))));
+    contenders.push(Contender::new(OURS, ours(ThreadPlacement::Spread(1))));
     let dispatcher = async || Ok(Dispatcher::start(WORKERS));
     contenders.push(Contender::new(DISPATCHER, on_two_threads(options, dispatcher)));
     #[cfg(feature = "peers")]
     contenders.push(Contender::new(FACTORY, on_two_threads(options, async || FactoryPool::start(WORKERS).await)));
     contenders.push(Contender::new(ROUND_ROBIN, on_two_threads(options, async || Ok(RoundRobin::start(WORKERS)))));
-    contenders.push(Contender::new(OURS_ONE, ours(Placement::Current)));
+    contenders.push(Contender::new(OURS_ONE, ours(ThreadPlacement::Current)));
     contenders.push(Contender::new(DISPATCHER_ONE, on_one_thread(options, dispatcher)));
     contenders
 }

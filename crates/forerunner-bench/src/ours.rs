@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use forerunner::{Agent, AgentContext, AgentError, Placement, Pool, Runtime, RuntimeBuilder};
+use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime, RuntimeBuilder, ThreadPlacement};
 
 use crate::{Error, service::Service};
 
@@ -31,7 +31,7 @@ pub(crate) fn pool() -> Pool {
 }
 
 /// A runtime that keeps nothing, placed as said.
-pub(crate) async fn start(placement: Placement) -> Result<Ours, Error> {
+pub(crate) async fn start(placement: ThreadPlacement) -> Result<Ours, Error> {
     start_with(Runtime::builder().placement(placement)).await
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use forerunner_core::Task;
-use forerunner_runtime::{Ending, Error, Handle};
+use forerunner_runtime::{CompletionFuture, Error, Handle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -103,7 +103,7 @@ impl Api {
     pub(crate) async fn wait(
         &self,
         task: Task,
-        ending: Option<Ending>,
+        ending: Option<CompletionFuture>,
         limit: Duration,
     ) -> Result<(Task, bool), Error> {
         let ended = async {

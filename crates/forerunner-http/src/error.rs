@@ -168,7 +168,7 @@ impl From<Error> for Problem {
             Error::Mismatch(mismatch) => mismatch.into(),
             Error::Store(error) => error.into(),
             Error::ShuttingDown => Self::new(problems::SHUTTING_DOWN, detail).retry_after(RETRY_NODE).closing(),
-            Error::Unknown { pool } => Self::new(problems::OUTCOME_UNKNOWN, detail).with("pool", pool.as_str()),
+            Error::OutcomeUnknown { pool } => Self::new(problems::OUTCOME_UNKNOWN, detail).with("pool", pool.as_str()),
             _ => internal(detail),
         }
     }
@@ -241,7 +241,7 @@ mod tests {
         let pool = PoolName::new("coder").unwrap();
         let task = TaskId::from_parts(Timestamp::from_micros(0), 1);
         let reason = || "disk".to_owned();
-        assert_eq!(kind_of(Error::Unknown { pool }), "outcome-unknown");
+        assert_eq!(kind_of(Error::OutcomeUnknown { pool }), "outcome-unknown");
         assert_eq!(kind_of(StoreError::Unavailable { store: "sqlite", reason: reason() }.into()), "store-unavailable");
         assert_eq!(kind_of(StoreError::Full { store: "sqlite", reason: reason() }.into()), "store-unavailable");
         assert_eq!(kind_of(StoreError::Closed { store: "sqlite" }.into()), "shutting-down");

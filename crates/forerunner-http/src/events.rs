@@ -42,7 +42,7 @@ pub(crate) async fn follow(api: Api, id: web::Path<String>, request: HttpRequest
     Ok(answer.streaming(frames(events.boxed_local(), api.stopping().boxed_local())))
 }
 
-struct Following {
+struct EventTail {
     events: LocalBoxStream<'static, TaskEvent>,
     stopping: LocalBoxFuture<'static, ()>,
     heartbeat: Interval,
@@ -55,7 +55,7 @@ fn frames(
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    stream::unfold(Following { events, stopping, heartbeat }, |mut following| async move {
+    stream::unfold(EventTail { events, stopping, heartbeat }, |mut following| async move {
         let frame = tokio::select! {
             biased;
             event = following.events.next() => render(&event?),

@@ -11,7 +11,7 @@ use actix_web::{
     web,
 };
 use forerunner_core::{Payload, PoolName, Task, TaskId};
-use forerunner_runtime::{Ending, Submitted};
+use forerunner_runtime::{CompletionFuture, Submitted};
 
 use crate::{
     api::Api,
@@ -98,7 +98,12 @@ struct Waited {
 }
 
 /// Waits as long as the client prefers to.
-async fn await_end(api: &Api, wait: Option<Duration>, task: Task, ending: Option<Ending>) -> Result<Waited, Problem> {
+async fn await_end(
+    api: &Api,
+    wait: Option<Duration>,
+    task: Task,
+    ending: Option<CompletionFuture>,
+) -> Result<Waited, Problem> {
     match wait {
         Some(limit) if !task.state.is_terminal() => {
             // The input may be large, and the wait long.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    Event, Happened, Said, TaskEvents,
+    AttemptEvent, Event, EventKind, TaskEvents,
     backend::{Legs, after_seq, begin_seq},
 };
 use serde::{Deserialize, de::IntoDeserializer};
@@ -109,7 +109,7 @@ impl Rows {
     }
 }
 
-impl Member for Said {
+impl Member for AttemptEvent {
     type Answer = ();
 
     async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<()>>> {
@@ -125,7 +125,7 @@ impl Member for Said {
 
 impl Tx<'_> {
     /// Keeps what agents said under leases that they still hold.
-    async fn say(&self, said: &[&Said]) -> Sql<()> {
+    async fn say(&self, said: &[&AttemptEvent]) -> Sql<()> {
         let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
                    AS s (id, epoch, seq, at, kind, text, forget) \
@@ -285,7 +285,7 @@ fn told_by(row: &Row) -> Sql<Vec<Event>> {
     let (now, epoch) = (state(row, 0)?, LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()));
     let attempt = u32::try_from(get::<i64>(row, 2)?).unwrap_or(u32::MAX);
     let (submitted_at, due) = (time(row, 3)?, time(row, 4)?);
-    let event = |seq, at, state, attempt, error| Event { seq, at, what: Happened::State { state, attempt, error } };
+    let event = |seq, at, state, attempt, error| Event { seq, at, what: EventKind::State { state, attempt, error } };
     let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
     if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
         told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
@@ -307,9 +307,9 @@ fn told_by(row: &Row) -> Sql<Vec<Event>> {
 fn kept(row: &Row) -> Sql<Option<Event>> {
     let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
     let what = match get::<i16>(row, 12)? {
-        PROGRESS => Happened::Progress(get(row, 15)?),
-        OUTPUT => Happened::Output(get(row, 15)?),
-        _ => Happened::State {
+        PROGRESS => EventKind::Progress(get(row, 15)?),
+        OUTPUT => EventKind::Output(get(row, 15)?),
+        _ => EventKind::State {
             state: state(row, 12)?,
             attempt: u32::try_from(get::<Option<i64>>(row, 13)?.unwrap_or_default()).unwrap_or(u32::MAX),
             error: error(row, 14)?,
@@ -332,10 +332,10 @@ fn first_state(submitted_at: Timestamp, due: Timestamp) -> TaskState {
 }
 
 /// Kind and text of something said.
-fn words(what: &Happened) -> (i16, Option<String>) {
+fn words(what: &EventKind) -> (i16, Option<String>) {
     match what {
-        Happened::Progress(text) => (PROGRESS, Some(clean(text))),
-        Happened::Output(chunk) => (OUTPUT, Some(clean(chunk))),
-        Happened::State { state, .. } => (*state as i16, None),
+        EventKind::Progress(text) => (PROGRESS, Some(clean(text))),
+        EventKind::Output(chunk) => (OUTPUT, Some(clean(chunk))),
+        EventKind::State { state, .. } => (*state as i16, None),
     }
 }

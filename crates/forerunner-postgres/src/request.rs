@@ -5,7 +5,7 @@
 //! and the last one is sent once it is committed.
 
 use forerunner_core::TaskId;
-use forerunner_store::{Said, Settlement, StoreError, Submission, backend::Damage};
+use forerunner_store::{AttemptEvent, Settlement, StoreError, Submission, backend::Damage};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
@@ -35,7 +35,7 @@ pub(crate) enum Request {
     Enqueue(Batch<Submission>),
     /// Run as one with those before and after it.
     Settle(Batch<Settlement>),
-    Say(Batch<Said>),
+    Say(Batch<AttemptEvent>),
     /// Asked by the writer itself.
     SetAside(SetAside),
     /// Everything else.

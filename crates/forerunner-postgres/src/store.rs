@@ -18,10 +18,10 @@ use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Backlog, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter,
-    ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue,
-    Rescued, Retired, Said, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission,
-    Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep, backend::DamageCount,
+    AttemptEvent, Backlog, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase,
+    ContextFilter, ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch,
+    Refusal, Rescue, Rescued, Retired, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext,
+    Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep, backend::DamageCount,
 };
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -381,7 +381,7 @@ impl Store for PostgresStore {
         true
     }
 
-    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+    fn say(&self, said: Vec<AttemptEvent>) -> StoreFuture<()> {
         let (batch, answer) = Batch::new(said);
         let stored = self.ask(Request::Say(batch), answer);
         Box::pin(async move { stored.await.map(drop) })

@@ -11,8 +11,8 @@ use forerunner_core::{
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
-    Beat, Claim, ContextCommit, ContextRead, Enqueued, Happened, Hints, LEASE, LiveNode, Piece, PieceKind, Rescue,
-    Said, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
+    AttemptEvent, Beat, Claim, ContextCommit, ContextRead, Enqueued, EventKind, Hints, LEASE, LiveNode, Piece,
+    PieceKind, Rescue, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -204,11 +204,11 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
         let is_over = ended || events.is_empty();
         all.extend(events.into_iter().map(|event| {
             let word = match event.what {
-                Happened::State { state, attempt, error } => {
+                EventKind::State { state, attempt, error } => {
                     let why = error.map_or(String::new(), |error| format!(" {}", error.kind.as_str()));
                     format!("{state} {attempt}{why}")
                 }
-                Happened::Progress(text) | Happened::Output(text) => text,
+                EventKind::Progress(text) | EventKind::Output(text) => text,
             };
             (event.seq, word)
         }));
@@ -381,8 +381,8 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
         heard.clone()
     };
     let say = async |task: &Task, count, text: &str, forget_before| {
-        let (seq, what) = (said_seq(task.epoch, count).unwrap(), Happened::Output(text.to_owned()));
-        one.say(vec![Said { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
+        let (seq, what) = (said_seq(task.epoch, count).unwrap(), EventKind::Output(text.to_owned()));
+        one.say(vec![AttemptEvent { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
     };
     let settle = async |task: &Task, next| {
         let settlement = Settlement {

@@ -21,7 +21,7 @@ struct Group {
 }
 
 /// A task whose outcome will be told.
-struct OnItsWay {
+struct PendingSubmission {
     task: Task,
     answer: oneshot::Receiver<Result<Accepted, Error>>,
 }
@@ -51,7 +51,7 @@ impl Handle {
         outcomes
     }
 
-    fn send_batch(&self, batch: Vec<NewTask>) -> Vec<Result<OnItsWay, Error>> {
+    fn send_batch(&self, batch: Vec<NewTask>) -> Vec<Result<PendingSubmission, Error>> {
         let mut groups: BTreeMap<PoolName, Group> = BTreeMap::new();
         let mut sent = Vec::with_capacity(batch.len());
         for new in batch {
@@ -66,7 +66,7 @@ impl Handle {
         sent
     }
 
-    fn join(&self, group: &mut Group, new: NewTask) -> Result<OnItsWay, Error> {
+    fn join(&self, group: &mut Group, new: NewTask) -> Result<PendingSubmission, Error> {
         if let Some(full) = &group.full {
             metrics::rejected(new.pool.as_str(), "queue_full");
             return Err(full.clone());
@@ -80,20 +80,20 @@ impl Handle {
 }
 
 impl Group {
-    fn take(&mut self, submission: Submission) -> OnItsWay {
+    fn take(&mut self, submission: Submission) -> PendingSubmission {
         let (reply, answer) = oneshot::channel();
         let task = submission.task.clone();
         self.sent.push(Enqueue { submission, reply: Reply::to(reply) });
-        OnItsWay { task, answer }
+        PendingSubmission { task, answer }
     }
 }
 
-impl OnItsWay {
+impl PendingSubmission {
     async fn outcome(self) -> Result<Submitted, Error> {
         let Self { task, answer } = self;
         match answer.await {
             Ok(accepted) => Ok(Submitted::of(task, accepted?)),
-            Err(_) => Err(Error::Unknown { pool: task.pool }),
+            Err(_) => Err(Error::OutcomeUnknown { pool: task.pool }),
         }
     }
 }

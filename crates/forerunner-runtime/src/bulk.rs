@@ -187,7 +187,7 @@ impl Handle {
         let entry = self.entry(task.pool.as_str())?;
         let (reply, answer) = oneshot::channel();
         entry.queue.do_send(Update { task: id, change, reply });
-        answer.await.map_err(|_| Error::Unknown { pool: task.pool })?
+        answer.await.map_err(|_| Error::OutcomeUnknown { pool: task.pool })?
     }
 
     /// Changes one batch and tells the queues. It comes to its end also if nobody waits for it.

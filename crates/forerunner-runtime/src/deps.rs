@@ -14,10 +14,10 @@ use crate::{
     Error,
     admission::Admission,
     clock::StoreClock,
-    cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts, Prefetches},
-    spec::{PolicyMaker, PoolSettings},
-    watch::WatchBoard,
+    cluster::event_buffer::EventBuffer,
+    completion_watchers::CompletionWatchers,
+    contexts::{NodeContexts, PoolCodecs, Prefetcher},
+    spec::{PolicyFactory, PoolSettings},
 };
 
 /// What all actors of a node share.
@@ -25,9 +25,9 @@ pub(crate) struct Deps {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: StoreClock,
     pub(crate) node: NodeId,
-    pub(crate) watch: WatchBoard,
+    pub(crate) watch: CompletionWatchers,
     /// What agents say, on its way to a store that keeps it.
-    pub(crate) said: SaidBox,
+    pub(crate) said: EventBuffer,
     /// Other nodes have the same store.
     pub(crate) shared: bool,
     /// The contexts that the node holds, whichever agent moved them on.
@@ -48,14 +48,14 @@ pub(crate) struct PoolDeps {
     pub(crate) name: PoolName,
     pub(crate) settings: PoolSettings,
     /// What makes the pool's policy, if it is not the one that the settings name.
-    pub(crate) policy: Option<Arc<PolicyMaker>>,
+    pub(crate) policy: Option<Arc<PolicyFactory>>,
     pub(crate) admission: Admission,
     /// Attempts that ended and whose end is not durable yet. Written by the queue, read by agents.
     pub(crate) unsettled: AtomicUsize,
     /// How its contexts are packed, and what restoring them costs.
-    pub(crate) contexts: Arc<ContextBook>,
+    pub(crate) contexts: Arc<PoolCodecs>,
     /// Contexts that are restored ahead of their tasks.
-    pub(crate) prefetches: Prefetches,
+    pub(crate) prefetches: Prefetcher,
     /// The pool wants to see what waits before tasks are claimed. Written by the pool, read by the queue.
     pub(crate) uses_lookahead: AtomicBool,
     /// How long an agent takes to start, in microseconds, as measured; 0 while it is not. Written by the pool, read by

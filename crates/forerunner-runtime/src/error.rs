@@ -70,7 +70,7 @@ pub enum Error {
     },
     /// An actor went away before it answered: whether the call took effect is unknown.
     #[error("pool `{pool}` did not answer; whether the call took effect is unknown, look before repeating it")]
-    Unknown {
+    OutcomeUnknown {
         /// The pool.
         pool: PoolName,
     },

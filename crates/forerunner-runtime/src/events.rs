@@ -6,9 +6,9 @@ use futures_util::stream;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
+    completion_watchers::Subscription,
     handle::EventStream,
     status::{TaskEvent, TaskEventKind},
-    watch::Subscription,
 };
 
 struct State {

@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     Error,
+    batcher::BatchSender,
     clock::IdMaker,
-    cluster::{ClusterActor, ShareActor, following::follow, settings::Changed},
+    cluster::{ClusterActor, ShareActor, event_tail::follow, settings::SettingsOverride},
     damage,
     deps::{Deps, PoolDeps},
     events,
@@ -28,7 +29,6 @@ use crate::{
         ForecastActor,
         messages::{Change, GetDecisions, GetForecast, GetHistory, GetMode},
     },
-    gather::Outlet,
     metrics,
     pool::{
         PoolActor,
@@ -42,7 +42,7 @@ use crate::{
         AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus, Readiness, Submitted,
         TaskEvent,
     },
-    submitting::{Ending, Submitting},
+    submitting::{CompletionFuture, SubmitFuture},
     unconfigured::Unconfigured,
 };
 
@@ -54,7 +54,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Talks to a running node. Cheap to clone; works from any thread.
 ///
-/// A call answers [`Error::Unknown`] when an actor went away before it answered: whether it took effect is unknown.
+/// A call answers [`Error::OutcomeUnknown`] when an actor went away before it answered: whether it took effect is unknown.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
@@ -78,13 +78,13 @@ pub(crate) struct PoolEntry {
     pub(crate) deps: Arc<PoolDeps>,
     pub(crate) kind: &'static str,
     pub(crate) queue: Addr<QueueActor>,
-    pub(crate) submit: Outlet<Enqueue>,
+    pub(crate) submit: BatchSender<Enqueue>,
     pub(crate) pool: Addr<PoolActor>,
     pub(crate) forecast: Addr<ForecastActor>,
     /// Between the forecast and this node's part, if the store is shared.
     pub(crate) share: Option<Addr<ShareActor>>,
     /// What was changed of it for all nodes when it started.
-    pub(crate) changed: Changed,
+    pub(crate) changed: SettingsOverride,
 }
 
 impl Handle {
@@ -130,25 +130,25 @@ impl Handle {
     /// Submits a task and registers for its end, with no gap between the two.
     ///
     /// The task is on its way when this returns, whether or not the future is polled.
-    pub fn submit_watched(&self, new: NewTask) -> Submitting {
+    pub fn submit_watched(&self, new: NewTask) -> SubmitFuture {
         match self.admit(new) {
             Ok((entry, submission)) => {
-                let ending = Ending::of_new(self.clone(), submission.task.id, submission.task.pool.clone());
-                Submitting::sent(Self::enqueue(entry, submission), ending)
+                let ending = CompletionFuture::of_new(self.clone(), submission.task.id, submission.task.pool.clone());
+                SubmitFuture::sent(Self::enqueue(entry, submission), ending)
             }
-            Err(error) => Submitting::refused(error),
+            Err(error) => SubmitFuture::refused(error),
         }
     }
 
     /// Submits a task as [`Handle::submit`] does, and registers for its end before it is on its way: to wait for it, nothing has to
     /// be read from the store.
     ///
-    /// There is no [`Ending`] of a task that had been accepted before, since that may have ended before anything was registered:
+    /// There is no [`CompletionFuture`] of a task that had been accepted before, since that may have ended before anything was registered:
     /// [`Handle::wait`] reads how it stands.
     ///
     /// # Errors
     /// As [`Handle::submit`].
-    pub async fn submit_and_watch(&self, new: NewTask) -> Result<(Submitted, Option<Ending>), Error> {
+    pub async fn submit_and_watch(&self, new: NewTask) -> Result<(Submitted, Option<CompletionFuture>), Error> {
         let keyed = self.keyed(&new);
         match self.submit_new_watched(new).await {
             Err(error) => Ok((self.known(keyed, error).await?, None)),
@@ -156,17 +156,17 @@ impl Handle {
         }
     }
 
-    async fn submit_new_watched(&self, new: NewTask) -> Result<(Submitted, Option<Ending>), Error> {
+    async fn submit_new_watched(&self, new: NewTask) -> Result<(Submitted, Option<CompletionFuture>), Error> {
         let (entry, submission) = self.admit(new)?;
         let task = submission.task.clone();
-        let (id, ending) = (task.id, Ending::of_new(self.clone(), task.id, task.pool.clone()));
+        let (id, ending) = (task.id, CompletionFuture::of_new(self.clone(), task.id, task.pool.clone()));
         let accepted = Self::enqueue(entry, submission).await.unwrap_or_else(|_| Err(entry.unknown()));
         let submitted = accepted.map(|accepted| Submitted::of(task, accepted));
         if let Ok(submitted @ Submitted { created: true, .. }) = submitted {
             return Ok((submitted, Some(ending)));
         }
         drop(ending);
-        self.shared.deps.watch.forget_gone(id);
+        self.shared.deps.watch.remove_closed(id);
         submitted.map(|submitted| (submitted, None))
     }
 
@@ -229,7 +229,7 @@ impl Handle {
         let task = self.task(id).await;
         if limit.is_zero() || !matches!(&task, Ok(task) if !task.state.is_terminal()) {
             drop(ended);
-            self.shared.deps.watch.forget_gone(id);
+            self.shared.deps.watch.remove_closed(id);
             return task;
         }
         self.await_end(id, ended, limit).await
@@ -251,7 +251,7 @@ impl Handle {
         match found {
             Ok(Some(task)) => Ok(task),
             _ => {
-                self.shared.deps.watch.forget_gone(id);
+                self.shared.deps.watch.remove_closed(id);
                 self.task(id).await
             }
         }
@@ -309,7 +309,7 @@ impl Handle {
     /// Says how all pools stand.
     ///
     /// # Errors
-    /// [`Error::Unknown`].
+    /// [`Error::OutcomeUnknown`].
     pub async fn pools(&self) -> Result<Vec<PoolStatus>, Error> {
         let mut pools = Vec::with_capacity(self.shared.pools.len());
         for entry in self.shared.pools.values() {
@@ -321,7 +321,7 @@ impl Handle {
     /// Says how a pool stands.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
     pub async fn pool(&self, name: &str) -> Result<PoolStatus, Error> {
         self.status(self.entry(name)?).await
     }
@@ -364,7 +364,7 @@ impl Handle {
     /// Lists a pool's agents, oldest first.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
     pub async fn agents(&self, pool: &str) -> Result<Vec<AgentStatus>, Error> {
         let entry = self.entry(pool)?;
         Ok(entry.ask(&entry.pool, ListAgents).await?.0)
@@ -374,7 +374,7 @@ impl Handle {
     /// for good.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Invalid`] for bounds that contradict each other, [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::Invalid`] for bounds that contradict each other, [`Error::OutcomeUnknown`].
     pub async fn configure(&self, pool: &str, patch: PoolPatch) -> Result<PoolStatus, Error> {
         let entry = self.entry(pool)?;
         let (reply, answer) = oneshot::channel();
@@ -387,7 +387,7 @@ impl Handle {
     /// resumed, also when the node restarts, and on all nodes that share a store.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Store`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::Store`], [`Error::OutcomeUnknown`].
     pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.set_paused(pool, true).await
     }
@@ -395,14 +395,14 @@ impl Handle {
     /// Gives out a pool's tasks again.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Store`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::Store`], [`Error::OutcomeUnknown`].
     pub async fn resume(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.set_paused(pool, false).await
     }
 
     async fn set_paused(&self, pool: &str, paused: bool) -> Result<PoolStatus, Error> {
         let entry = self.entry(pool)?;
-        let changed = Changed { paused: Some(paused), ..Changed::default() };
+        let changed = SettingsOverride { paused: Some(paused), ..SettingsOverride::default() };
         changed.keep(&*self.shared.deps.store, &entry.deps.name).await?;
         entry.ask(&entry.pool, SetPaused(paused)).await?;
         self.status(entry).await
@@ -411,7 +411,7 @@ impl Handle {
     /// Says what a pool expects, and what it expected over the last hour.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
     pub async fn forecast(&self, pool: &str) -> Result<ForecastStatus, Error> {
         let entry = self.entry(pool)?;
         Ok(entry.ask(&entry.forecast, GetForecast).await?.0)
@@ -420,7 +420,7 @@ impl Handle {
     /// Says how a pool's last minutes went, 60 at most, from what this node keeps in memory.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
     pub async fn history(&self, pool: &str, minutes: u32) -> Result<PoolHistory, Error> {
         let entry = self.entry(pool)?;
         Ok(entry.ask(&entry.forecast, GetHistory { minutes }).await?.0)
@@ -429,7 +429,7 @@ impl Handle {
     /// Lists a pool's decisions, newest first. Ticks that change nothing are kept only as the newest of their row.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
     pub async fn decisions(&self, pool: &str, limit: usize) -> Result<Vec<DecisionRecord>, Error> {
         let entry = self.entry(pool)?;
         Ok(entry.ask(&entry.forecast, GetDecisions { limit, seq: None }).await?.0)
@@ -438,7 +438,7 @@ impl Handle {
     /// Reads one decision, if it is still kept.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::Unknown`].
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
     pub async fn decision(&self, pool: &str, seq: u64) -> Result<Option<DecisionRecord>, Error> {
         let entry = self.entry(pool)?;
         Ok(entry.ask(&entry.forecast, GetDecisions { limit: 1, seq: Some(seq) }).await?.0.pop())
@@ -505,7 +505,7 @@ impl Submitted {
 
 impl PoolEntry {
     fn unknown(&self) -> Error {
-        Error::Unknown { pool: self.deps.name.clone() }
+        Error::OutcomeUnknown { pool: self.deps.name.clone() }
     }
 
     fn defaults(&self) -> Defaults {

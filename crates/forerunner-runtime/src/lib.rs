@@ -9,10 +9,12 @@
 mod admission;
 pub mod agent;
 mod batch;
+mod batcher;
 pub mod blocking;
 mod bulk;
 mod clock;
 mod cluster;
+mod completion_watchers;
 mod contexts;
 mod damage;
 mod deps;
@@ -20,7 +22,6 @@ mod error;
 mod events;
 mod fingerprint;
 mod forecast;
-mod gather;
 mod handle;
 pub mod metrics;
 mod node;
@@ -35,19 +36,18 @@ mod submitting;
 #[cfg(feature = "test-util")]
 pub mod testkit;
 mod unconfigured;
-mod watch;
 
 pub use bulk::{BulkReport, BulkRequest, MOST_BULK};
 pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
 pub use forerunner_core::placement::RestoreCost;
 pub use handle::{EventStream, Handle};
-pub use node::{Node, NodeSpec, Placement};
+pub use node::{Node, NodeSpec, ThreadPlacement};
 pub use shutdown::{ShutdownReport, StoppedNode};
-pub use spec::{ContextSettings, OnTime, PolicyMaker, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
+pub use spec::{ContextSettings, OnTime, PolicyFactory, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{
     AgentStatus, Cause, ColdStart, ContextPage, ContextStatus, DecisionRecord, ForecastPoint, ForecastStatus,
     HistoryPoint, Inputs, Mode, NodeStatus, PoolHistory, PoolPatch, PoolState, PoolStatus, Readiness, Recent,
     SizeChange, Submitted, TaskEvent, TaskEventKind, UnconfiguredPool, WaitSummary,
 };
-pub use submitting::{Ending, Submitting};
+pub use submitting::{CompletionFuture, SubmitFuture};

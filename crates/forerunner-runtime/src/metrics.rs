@@ -1,6 +1,6 @@
 //! All metric names in one list, and the handles that the actors count with.
 
-use crate::contexts::HandedOver;
+use crate::contexts::HandedOff;
 use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
@@ -340,7 +340,7 @@ impl ContextMetrics {
     }
 
     /// An agent is to stop.
-    pub(crate) fn handed_over(&self, handed: &HandedOver) {
+    pub(crate) fn handed_over(&self, handed: &HandedOff) {
         for (counter, count) in self.handed_over.iter().zip([handed.held, handed.restored, handed.left]) {
             counter.increment(count);
         }

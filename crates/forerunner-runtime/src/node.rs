@@ -22,10 +22,11 @@ use crate::{
     clock::{IdMaker, StoreClock},
     cluster::{
         ClusterActor, ClusterPool, ShareActor, ShareLinks,
-        said::{SaidBox, keep_said},
-        settings::Changed,
+        event_buffer::{EventBuffer, persist_events},
+        settings::SettingsOverride,
     },
-    contexts::{ContextBook, NodeContexts, Prefetches},
+    completion_watchers::CompletionWatchers,
+    contexts::{NodeContexts, PoolCodecs, Prefetcher},
     damage,
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize},
@@ -42,7 +43,6 @@ use crate::{
     spec::PoolSpec,
     status::PoolPatch,
     unconfigured::{Unconfigured, Watch},
-    watch::WatchBoard,
 };
 
 /// How often the node renews its leases: often enough for two failures in a row.
@@ -64,7 +64,7 @@ const TENDED_AT_ONCE: usize = 2;
 
 /// On which threads the actors run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
+pub enum ThreadPlacement {
     /// On the arbiter that starts the node: the shortest way for callers that live there too.
     Current,
     /// On this many arbiters of their own; the actors of one pool share one.
@@ -80,7 +80,7 @@ pub struct NodeSpec {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// On which threads its actors run.
-    pub placement: Placement,
+    pub placement: ThreadPlacement,
     /// How long ended tasks are kept.
     pub retention: Duration,
     /// How long contexts are kept that no task uses; for good if it is zero.
@@ -100,7 +100,7 @@ impl NodeSpec {
             pools: Vec::new(),
             store,
             clock: Arc::new(SystemClock),
-            placement: Placement::Spread(2),
+            placement: ThreadPlacement::Spread(2),
             retention: Duration::from_secs(7 * 86_400),
             context_retention: Duration::ZERO,
             context_cache_bytes: 256 << 20,
@@ -159,15 +159,15 @@ impl Node {
             store: spec.store,
             clock,
             node,
-            watch: WatchBoard::default(),
-            said: SaidBox::default(),
+            watch: CompletionWatchers::default(),
+            said: EventBuffer::default(),
             shared: shared_store,
             contexts: NodeContexts::new(spec.context_cache_bytes),
             tending: Arc::new(Semaphore::new(TENDED_AT_ONCE)),
         });
         let arbiters = match spec.placement {
-            Placement::Current => Vec::new(),
-            Placement::Spread(threads) => {
+            ThreadPlacement::Current => Vec::new(),
+            ThreadPlacement::Spread(threads) => {
                 (0..threads.clamp(1, spec.pools.len().max(1))).map(|_| Arbiter::new()).collect()
             }
         };
@@ -185,10 +185,10 @@ impl Node {
             pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
-        let housekeeping = tokio::spawn(keep_house(deps.clone(), spec.context_retention));
+        let housekeeping = tokio::spawn(run_maintenance(deps.clone(), spec.context_retention));
         let mut upkeep = vec![tokio::spawn(remove_old_tasks(deps.clone(), spec.retention))];
         if deps.store.keeps_events() {
-            upkeep.push(tokio::spawn(keep_said(deps.clone())));
+            upkeep.push(tokio::spawn(persist_events(deps.clone())));
         }
         let queues = pools.iter().map(|(name, entry)| (name.clone(), entry.queue.clone())).collect();
         upkeep.push(tokio::spawn(damage::watch(deps.clone(), queues)));
@@ -228,8 +228,8 @@ async fn start_pool(
         true => take_changes(&node, &mut spec).await?,
         // Of a node that is alone, bounds and mode are as configured once it starts again.
         false => {
-            let Changed { paused, .. } = Changed::load(&*node.store, &spec.name).await?;
-            Changed { paused, ..Changed::default() }
+            let SettingsOverride { paused, .. } = SettingsOverride::load(&*node.store, &spec.name).await?;
+            SettingsOverride { paused, ..SettingsOverride::default() }
         }
     };
     let counts = node.store.counts(spec.name.clone()).await?;
@@ -238,24 +238,24 @@ async fn start_pool(
     let deps = Arc::new(PoolDeps {
         admission: Admission::new(waiting, spec.settings.queue.limit),
         node,
-        prefetches: Prefetches::new(&spec.name),
+        prefetches: Prefetcher::new(&spec.name),
         name: spec.name,
         settings: spec.settings,
         policy: spec.policy,
         unsettled: AtomicUsize::new(0),
-        contexts: Arc::new(ContextBook::new(spec.dictionary)),
+        contexts: Arc::new(PoolCodecs::new(spec.dictionary)),
         uses_lookahead: AtomicBool::new(false),
         cold_start_us: AtomicU64::new(0),
         agents: AtomicU32::new(0),
         seed,
     });
     let queue = QueueActor::new(deps.clone(), counts.claimable, counts.next_due);
-    let ways = queue.start_by(|queue| QueueActor::start_in_arbiter(arbiter, |_| queue));
-    let queue = ways.queue;
+    let addrs = queue.start_by(|queue| QueueActor::start_in_arbiter(arbiter, |_| queue));
+    let queue = addrs.queue;
     let links = PoolLinks {
         demand: queue.clone().recipient(),
         withdraw: queue.clone().recipient(),
-        settle: ways.settle,
+        settle: addrs.settle,
         nudge: None,
     };
     let (pool_deps, agents) = (deps.clone(), spec.agents.clone());
@@ -277,12 +277,12 @@ async fn start_pool(
         tracing::info!(pool = %deps.name, "paused, as it was before the start");
         pool.do_send(SetPaused(true));
     }
-    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: ways.submit, pool, forecast, share, changed })
+    Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: addrs.submit, pool, forecast, share, changed })
 }
 
 /// Puts in the place of what is configured what was changed since for all nodes.
-async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<Changed, Error> {
-    let changed = Changed::load(&*node.store, &spec.name).await?;
+async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<SettingsOverride, Error> {
+    let changed = SettingsOverride::load(&*node.store, &spec.name).await?;
     let mut settings = spec.settings.clone();
     let ceiling = settings.ceiling();
     // The ceiling is that of the configuration, whatever the bounds are now.
@@ -391,7 +391,7 @@ async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistor
     }
 }
 
-async fn keep_house(deps: Arc<Deps>, context_retention: Duration) {
+async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     loop {
         interval.tick().await;

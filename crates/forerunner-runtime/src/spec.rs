@@ -238,13 +238,13 @@ pub struct PoolSpec {
     /// What makes its agents.
     pub agents: Arc<dyn DriverFactory>,
     /// What makes its policy, instead of the one that the settings name.
-    pub policy: Option<Arc<PolicyMaker>>,
+    pub policy: Option<Arc<PolicyFactory>>,
     /// What the changes of its contexts are packed with, trained on such contexts.
     pub dictionary: Option<Dictionary>,
 }
 
 /// Makes a policy for a pool's bounds; called again when they change.
-pub type PolicyMaker = dyn Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync;
+pub type PolicyFactory = dyn Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync;
 
 impl PoolSpec {
     /// Checks and builds.

@@ -17,18 +17,18 @@ use crate::{Error, Handle, queue::messages::Accepted};
 ///
 /// Answers with the errors of [`Handle::submit`].
 #[must_use = "a submission may be refused"]
-pub struct Submitting {
-    state: Result<UnderWay, Option<Error>>,
+pub struct SubmitFuture {
+    state: Result<InProgress, Option<Error>>,
 }
 
-struct UnderWay {
+struct InProgress {
     answer: oneshot::Receiver<Result<Accepted, Error>>,
-    ending: Option<Ending>,
+    ending: Option<CompletionFuture>,
 }
 
-impl Submitting {
-    pub(crate) const fn sent(answer: oneshot::Receiver<Result<Accepted, Error>>, ending: Ending) -> Self {
-        Self { state: Ok(UnderWay { answer, ending: Some(ending) }) }
+impl SubmitFuture {
+    pub(crate) const fn sent(answer: oneshot::Receiver<Result<Accepted, Error>>, ending: CompletionFuture) -> Self {
+        Self { state: Ok(InProgress { answer, ending: Some(ending) }) }
     }
 
     /// A submission that was refused before it was sent.
@@ -37,8 +37,8 @@ impl Submitting {
     }
 }
 
-impl Future for Submitting {
-    type Output = Result<Ending, Error>;
+impl Future for SubmitFuture {
+    type Output = Result<CompletionFuture, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         const ONCE: &str = "a future is not polled after it was ready";
@@ -49,7 +49,7 @@ impl Future for Submitting {
         let answer = ready!(Pin::new(&mut under_way.answer).poll(cx));
         let ending = under_way.ending.take().expect(ONCE);
         Poll::Ready(match answer {
-            Err(_) => Err(Error::Unknown { pool: ending.pool }),
+            Err(_) => Err(Error::OutcomeUnknown { pool: ending.pool }),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Accepted::New { .. })) => Ok(ending),
             Ok(Ok(Accepted::Known(task))) => Ok(ending.of_known(task.id)),
@@ -58,7 +58,7 @@ impl Future for Submitting {
 }
 
 /// The end of a task that was submitted with [`Handle::submit_watched`] or [`Handle::submit_and_watch`].
-pub struct Ending {
+pub struct CompletionFuture {
     receiver: oneshot::Receiver<Arc<Task>>,
     id: TaskId,
     pool: PoolName,
@@ -67,7 +67,7 @@ pub struct Ending {
     handle: Handle,
 }
 
-impl Ending {
+impl CompletionFuture {
     pub(crate) fn of_new(handle: Handle, id: TaskId, pool: PoolName) -> Self {
         Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: false, handle }
     }
@@ -97,14 +97,14 @@ impl Ending {
             if task.state.is_terminal() {
                 let Self { receiver, id, handle, .. } = self;
                 drop(receiver);
-                handle.shared.deps.watch.forget_gone(id);
+                handle.shared.deps.watch.remove_closed(id);
                 return Ok(Arc::new(task));
             }
         }
         let Self { receiver, id, pool, handle, .. } = self;
         let gone = || match handle.is_closed() {
             true => Error::Stopped { task: id },
-            false => Error::Unknown { pool },
+            false => Error::OutcomeUnknown { pool },
         };
         if handle.shared.cluster.is_none() {
             return receiver.await.map_err(|_| gone());

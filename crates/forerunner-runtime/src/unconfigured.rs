@@ -182,7 +182,7 @@ impl Handle {
     pub(crate) async fn retry_unconfigured(&self, id: TaskId) -> Result<Task, Error> {
         let deps = &self.shared.deps;
         let task = deps.store.redrive(id, deps.now()).await??;
-        deps.watch.note_state(&task, deps.now());
+        deps.watch.notify_state(&task, deps.now());
         self.shared.unconfigured.changed.notify_one();
         Ok(task)
     }

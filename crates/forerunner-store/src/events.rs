@@ -29,12 +29,12 @@ pub struct Event {
     /// When.
     pub at: Timestamp,
     /// What.
-    pub what: Happened,
+    pub what: EventKind,
 }
 
 /// What happened to a task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Happened {
+pub enum EventKind {
     /// It went to a state.
     State {
         /// The state.
@@ -52,7 +52,7 @@ pub enum Happened {
 
 /// Something that an agent said, on its way to the store.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct AttemptEvent {
     /// Of which task.
     pub task: TaskId,
     /// Under which lease.
@@ -62,7 +62,7 @@ pub struct Said {
     /// When.
     pub at: Timestamp,
     /// Progress or output.
-    pub what: Happened,
+    pub what: EventKind,
     /// Forget what the task said under this lease before this number: there is only so much room for one task.
     pub forget_before: Option<u64>,
 }

@@ -46,7 +46,7 @@ pub use forerunner_core::placement::Candidate;
 
 pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
-pub use events::{Event, Happened, Said, TaskEvents, said_seq};
+pub use events::{AttemptEvent, Event, EventKind, TaskEvents, said_seq};
 pub use filter::{TaskFilter, TimeWindow};
 pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};

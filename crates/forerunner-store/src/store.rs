@@ -11,9 +11,9 @@ use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
 use crate::{
-    BulkAction, BulkOutcome, Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary,
-    DamagedTasks, Hints, LeaseLost, Mismatch, Refusal, Said, StoreError, StoredContext, TaskChange, TaskEvents,
-    TaskFilter, Updated, Upkeep,
+    AttemptEvent, BulkAction, BulkOutcome, Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead,
+    ContextSummary, DamagedTasks, Hints, LeaseLost, Mismatch, Refusal, StoreError, StoredContext, TaskChange,
+    TaskEvents, TaskFilter, Updated, Upkeep,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -191,7 +191,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Keeps what agents said; what comes under a lease that is gone is ignored.
-    fn say(&self, _said: Vec<Said>) -> StoreFuture<()> {
+    fn say(&self, _said: Vec<AttemptEvent>) -> StoreFuture<()> {
         Box::pin(std::future::ready(Ok(())))
     }
 

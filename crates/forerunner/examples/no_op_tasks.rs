@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, error::Error};
 
-use forerunner::{Agent, AgentContext, AgentError, Placement, Pool, Runtime};
+use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime, ThreadPlacement};
 use tokio::time::Instant;
 
 /// Tasks under way.
@@ -26,7 +26,7 @@ impl Agent for Echo {
 async fn main() -> Result<(), Box<dyn Error>> {
     let tasks: u64 = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
     let pool = Pool::new("echo", || async { Ok(Echo) }).size(8..=8);
-    let runtime = Runtime::builder().placement(Placement::Current).pool(pool).start().await?;
+    let runtime = Runtime::builder().placement(ThreadPlacement::Current).pool(pool).start().await?;
     let begun = Instant::now();
     let mut under_way = VecDeque::with_capacity(IN_FLIGHT);
     for number in 0..tasks {
@@ -46,6 +46,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn finish(answer: forerunner::Submitting) -> Result<u64, forerunner::Error> {
+async fn finish(answer: forerunner::SubmitFuture) -> Result<u64, forerunner::Error> {
     answer.await?.result().await
 }

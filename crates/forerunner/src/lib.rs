@@ -54,13 +54,14 @@ pub use forerunner_runtime::agent::{
 #[cfg(feature = "test-util")]
 pub use forerunner_runtime::testkit;
 pub use forerunner_runtime::{
-    Error, EventStream, Handle, Placement, PoolSettings, SystemClock, VirtualClock, agent as driver, metrics, status,
+    Error, EventStream, Handle, PoolSettings, SystemClock, ThreadPlacement, VirtualClock, agent as driver, metrics,
+    status,
 };
 pub use forerunner_sim as sim;
 pub use forerunner_store as store;
 pub use pool::Pool;
 pub use runtime::{Runtime, RuntimeBuilder};
-pub use task::{Submit, Submitting, TaskHandle};
+pub use task::{Submit, SubmitFuture, TaskHandle};
 
 /// The actors behind [`Runtime`], for a program that wires a node by hand.
 pub mod node {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use forerunner_core::{Clock, NewTask, Payload, PoolName};
-use forerunner_runtime::{Error, Handle, Node, NodeSpec, Placement, ShutdownReport, SystemClock};
+use forerunner_runtime::{Error, Handle, Node, NodeSpec, ShutdownReport, SystemClock, ThreadPlacement};
 use forerunner_store::{MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store};
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ pub struct RuntimeBuilder {
     home: Home,
     store: Option<Arc<dyn Store>>,
     clock: Arc<dyn Clock>,
-    placement: Placement,
+    placement: ThreadPlacement,
 }
 
 impl Default for RuntimeBuilder {
@@ -64,7 +64,7 @@ impl Default for RuntimeBuilder {
             home: Home::default(),
             store: None,
             clock: Arc::new(SystemClock),
-            placement: Placement::Spread(2),
+            placement: ThreadPlacement::Spread(2),
         }
     }
 }
@@ -98,10 +98,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Runs the actors on these threads; on two of their own unless said. [`Placement::Current`] is the shortest way
+    /// Runs the actors on these threads; on two of their own unless said. [`ThreadPlacement::Current`] is the shortest way
     /// for callers on the same thread.
     #[must_use]
-    pub const fn placement(mut self, placement: Placement) -> Self {
+    pub const fn placement(mut self, placement: ThreadPlacement) -> Self {
         self.placement = placement;
         self
     }

@@ -11,7 +11,7 @@ use std::{
 use forerunner_core::{
     ContextId, ErrorKind, IdempotencyKey, NewTask, Priority, Task, TaskError, TaskId, TaskState, Timestamp,
 };
-use forerunner_runtime::{Ending, Error, Handle, Submitting as Accepting};
+use forerunner_runtime::{CompletionFuture, Error, Handle, SubmitFuture as Accepting};
 use serde::de::DeserializeOwned;
 
 /// A submission in the making. `.await` sends it and answers once the task is durable.
@@ -102,26 +102,26 @@ impl Submit {
 
 impl IntoFuture for Submit {
     type Output = Result<TaskHandle, Error>;
-    type IntoFuture = Submitting;
+    type IntoFuture = SubmitFuture;
 
     /// Sends the task at once; the future is the answer.
-    fn into_future(self) -> Submitting {
+    fn into_future(self) -> SubmitFuture {
         let submission = match self.new {
             Ok(new) => self.handle.submit_watched(new),
             Err(error) => Accepting::refused(error),
         };
-        Submitting { submission, handle: self.handle }
+        SubmitFuture { submission, handle: self.handle }
     }
 }
 
 /// A task on its way. Answers once it is durable.
 #[must_use = "a submission may be refused"]
-pub struct Submitting {
+pub struct SubmitFuture {
     submission: Accepting,
     handle: Handle,
 }
 
-impl Future for Submitting {
+impl Future for SubmitFuture {
     type Output = Result<TaskHandle, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -133,7 +133,7 @@ impl Future for Submitting {
 /// A task that was accepted.
 pub struct TaskHandle {
     handle: Handle,
-    ending: Ending,
+    ending: CompletionFuture,
 }
 
 impl TaskHandle {
@@ -171,7 +171,7 @@ impl TaskHandle {
     /// Cancels the task: at once if it waits; one that runs is asked to stop.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Unknown`].
+    /// [`Error::Store`], [`Error::OutcomeUnknown`].
     pub async fn cancel(&self) -> Result<Task, Error> {
         self.handle.cancel(self.ending.id()).await
     }

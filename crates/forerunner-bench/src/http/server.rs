@@ -10,7 +10,7 @@ use std::{
 
 use actix_web::{App, HttpServer as ActixServer, web};
 use forerunner::{
-    Placement, Runtime,
+    Runtime, ThreadPlacement,
     http::{DURATION_BUCKETS, HttpServer, HttpSettings},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -84,7 +84,7 @@ pub(super) fn echo() -> Result<Running, Error> {
 /// The product's service over a pool of agents that give back what they get; on disk if a file is named.
 pub(super) fn forerunner(file: Option<PathBuf>) -> Result<Running, Error> {
     Running::start(|tell, stopped| async move {
-        let builder = Runtime::builder().placement(Placement::Spread(1));
+        let builder = Runtime::builder().placement(ThreadPlacement::Spread(1));
         let builder = match file {
             Some(file) => builder.sqlite(file),
             None => builder,

@@ -7,7 +7,7 @@ mod server;
 
 use std::sync::Arc;
 
-use forerunner::{Placement, Runtime, store::Store};
+use forerunner::{Runtime, ThreadPlacement, store::Store};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 
 use self::{group_commit::GroupCommit, server::Server};
@@ -121,7 +121,7 @@ fn local<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> 
 
 /// A runtime with the pool on a database.
 async fn start(url: &str) -> Result<ours::Ours, Error> {
-    ours::start_with(Runtime::builder().placement(Placement::Spread(1)).store(open(url)?)).await
+    ours::start_with(Runtime::builder().placement(ThreadPlacement::Spread(1)).store(open(url)?)).await
 }
 
 fn in_flight(options: &Options, url: &str, in_flight: usize) -> Result<Vec<f64>, Error> {

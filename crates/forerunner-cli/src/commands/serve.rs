@@ -7,7 +7,7 @@ use clap::Args;
 use forerunner_agents::process::shield_node;
 use forerunner_console::output::Output;
 use forerunner_http::{HttpControl, HttpServer};
-use forerunner_runtime::{Node, NodeSpec, Placement};
+use forerunner_runtime::{Node, NodeSpec, ThreadPlacement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 
@@ -104,7 +104,7 @@ impl Service {
         let metrics = telemetry::metrics()?;
         let kind = store.kind();
         let mut spec = NodeSpec::new(store);
-        spec.placement = Placement::Spread(config.node.threads);
+        spec.placement = ThreadPlacement::Spread(config.node.threads);
         spec.retention = config.node.retention;
         spec.context_retention = config.node.context_retention;
         spec.context_cache_bytes = config.node.context_cache_bytes;

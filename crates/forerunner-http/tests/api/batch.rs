@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use actix_web::test::TestRequest;
-use forerunner_runtime::Placement;
+use forerunner_runtime::ThreadPlacement;
 use forerunner_store::StoreError;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ async fn a_batch_is_answered_with_an_outcome_for_each_task_in_its_order() {
 
 #[actix_web::test]
 async fn a_batch_is_stored_as_one_group() {
-    for placement in [Placement::Current, Placement::Spread(1)] {
+    for placement in [ThreadPlacement::Current, ThreadPlacement::Spread(1)] {
         let rig = Rig::placed(placement).await;
         let tasks: Vec<_> = (0..1_000).map(|number| json!({ "input": number })).collect();
         let answer = rig.send(batch("coder", &json!(tasks))).await;

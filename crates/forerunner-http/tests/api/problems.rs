@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use actix_web::test::TestRequest;
 use forerunner_http::{PROBLEMS, ProblemType};
-use forerunner_runtime::Placement;
+use forerunner_runtime::ThreadPlacement;
 use forerunner_store::StoreError;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -172,7 +172,7 @@ async fn nodes_on_their_way_down(seen: &mut Seen) {
     let rig = Rig::start().await;
     rig.api.drain();
     seen.note("shutting-down", &rig.submit(json!({ "input": 1 })).await);
-    let mut rig = Rig::placed(Placement::Spread(1)).await;
+    let mut rig = Rig::placed(ThreadPlacement::Spread(1)).await;
     assert_eq!(rig.get("/v1/pools/coder").await.status, 200);
     rig.stop_node().await;
     seen.note("outcome-unknown", &rig.get("/v1/pools/coder").await);

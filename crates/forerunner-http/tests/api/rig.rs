@@ -13,7 +13,7 @@ use actix_web::{
 };
 use forerunner_core::{TaskId, Timestamp};
 use forerunner_http::{Api, HttpServer, HttpSettings};
-use forerunner_runtime::{Handle, Node, NodeSpec, Placement, PoolSettings, PoolSpec, QueueSettings};
+use forerunner_runtime::{Handle, Node, NodeSpec, PoolSettings, PoolSpec, QueueSettings, ThreadPlacement};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 
@@ -31,10 +31,10 @@ pub struct Rig {
 impl Rig {
     /// All on the test's own thread.
     pub async fn start() -> Self {
-        Self::placed(Placement::Current).await
+        Self::placed(ThreadPlacement::Current).await
     }
 
-    pub async fn placed(placement: Placement) -> Self {
+    pub async fn placed(placement: ThreadPlacement) -> Self {
         let settings = HttpSettings {
             listen: "127.0.0.1:0".to_owned(),
             workers: 1,

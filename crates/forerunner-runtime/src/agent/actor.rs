@@ -22,7 +22,7 @@ use super::{
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
 };
 use crate::{
-    contexts::{Memory, Tools},
+    contexts::{CompactorDeps, Memory},
     deps::PoolDeps,
     metrics::PoolMetrics,
     pool::messages::ForgetContext,
@@ -273,7 +273,7 @@ impl AgentActor {
             return None;
         }
         if let Some(tend) = context.tend {
-            tend.spawn(Tools {
+            tend.spawn(CompactorDeps {
                 store: Arc::clone(&node.store),
                 pool: pool.clone(),
                 book: Arc::clone(&self.deps.contexts),

@@ -15,7 +15,7 @@ use forerunner_core::{
     ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId,
     placement::Restored,
 };
-use forerunner_store::{ContextCommit, Happened, HeldVersion};
+use forerunner_store::{ContextCommit, EventKind, HeldVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     blocking,
-    contexts::{Advance, Memory, Source, Tend, Warm},
+    contexts::{Commit, Compaction, Memory, RestoredContext, Source},
     deps::PoolDeps,
     metrics::PoolMetrics,
     status::TaskEventKind,
@@ -60,7 +60,7 @@ pub(crate) struct ContextOutcome {
     /// What the agent holds once the outcome is settled.
     pub(crate) held: Memory,
     /// What should be done about the stored chain then.
-    pub(crate) tend: Option<Tend>,
+    pub(crate) tend: Option<Compaction>,
     pub(crate) cost: ContextCost,
     /// What it took to bring it to an agent with a memory of its own.
     pub(crate) restored: Restored,
@@ -85,7 +85,7 @@ impl Attempt {
         let warm = match self.task.context.clone() {
             None => None,
             // Boxed, as all that few attempts need, so that the others carry no room for it.
-            Some(context) => match Box::pin(self.warm_up(context)).await {
+            Some(context) => match Box::pin(self.restore_context(context)).await {
                 Ok(warm) => Some(warm),
                 Err(error) => return self.finish(begun, Err(error), None),
             },
@@ -110,21 +110,26 @@ impl Attempt {
     }
 
     /// The task's context as the store has it: held by the agent, held by the node, or read back.
-    async fn warm_up(&mut self, context: ContextId) -> Result<Box<Warm>, AgentError> {
+    async fn restore_context(&mut self, context: ContextId) -> Result<Box<RestoredContext>, AgentError> {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
         let held = self.held.take().map(|held| *held);
         if !held.as_ref().is_some_and(|held| held.context == context && held.held() == wanted) {
             self.deps.prefetches.landed(&context).await;
         }
         let source = Source { store: &*self.deps.node.store, pool: &self.task.pool, node: &self.deps.node.contexts };
-        let warm = source.warm_up(context, wanted, held, &self.deps.contexts).await?;
+        let warm = source.restore_context(context, wanted, held, &self.deps.contexts).await?;
         self.metrics.contexts.found(&warm.cost, warm.was_ahead);
         Ok(Box::new(warm))
     }
 
     /// What becomes of the context after the attempt: a change is kept only if the attempt succeeded.
-    async fn context_outcome(&self, warm: Box<Warm>, cx: AgentContext, succeeded: bool) -> Box<ContextOutcome> {
-        let Warm { memory, mut cost, .. } = *warm;
+    async fn context_outcome(
+        &self,
+        warm: Box<RestoredContext>,
+        cx: AgentContext,
+        succeeded: bool,
+    ) -> Box<ContextOutcome> {
+        let RestoredContext { memory, mut cost, .. } = *warm;
         let transfer = cx.transfer();
         cost.to_agent_bytes = transfer.to_agent_bytes;
         cost.from_agent_bytes = transfer.from_agent_bytes;
@@ -153,7 +158,7 @@ impl Attempt {
             return outcome(memory, None, None, None, cost);
         }
         match self.advance(&memory, next).await {
-            Ok(Some(Advance { commit, held, tend, rebased })) => {
+            Ok(Some(Commit { commit, held, tend, rebased })) => {
                 cost.stored_bytes = commit.frame.len() as u64;
                 self.metrics.contexts.stored(held.chain_frames(), rebased);
                 outcome(held, Some(commit), tend, None, cost)
@@ -167,7 +172,7 @@ impl Attempt {
     }
 
     /// Encodes the change; one that may take long, where it holds up nobody.
-    async fn advance(&self, memory: &Memory, next: Snapshot) -> Result<Option<Advance>, forerunner_context::Error> {
+    async fn advance(&self, memory: &Memory, next: Snapshot) -> Result<Option<Commit>, forerunner_context::Error> {
         let grown = next.size_bytes().saturating_sub(memory.snapshot.size_bytes());
         if grown < LARGE_CHANGE_BYTES {
             return memory.advance(next, self.task.id, &self.deps.contexts);
@@ -357,7 +362,7 @@ impl ProgressSink for Sink {
     fn progress(&self, text: &str) {
         let (node, now) = (&self.deps.node, self.deps.now());
         match node.store.keeps_events() {
-            true => node.said.say(self.task, self.epoch, Happened::Progress(text.to_owned()), now),
+            true => node.said.say(self.task, self.epoch, EventKind::Progress(text.to_owned()), now),
             false => node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, now),
         }
     }
@@ -365,7 +370,7 @@ impl ProgressSink for Sink {
     fn output(&self, chunk: &str) {
         let (node, now) = (&self.deps.node, self.deps.now());
         match node.store.keeps_events() {
-            true => node.said.say(self.task, self.epoch, Happened::Output(chunk.to_owned()), now),
+            true => node.said.say(self.task, self.epoch, EventKind::Output(chunk.to_owned()), now),
             false => node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, now),
         }
     }

@@ -6,7 +6,7 @@ use actix::{Message, Recipient};
 use forerunner_core::{AgentId, Task, TaskId, placement::AgentContexts};
 
 use super::CancelReason;
-use crate::{gather::Outlet, queue::messages::Settle};
+use crate::{batcher::BatchSender, queue::messages::Settle};
 
 /// Do a task. Sent by the `PoolActor`, to a ready agent only.
 #[derive(Message)]
@@ -56,8 +56,8 @@ pub(crate) struct AgentDown {
 /// Where an agent sends what it has to tell.
 #[derive(Clone)]
 pub(crate) struct AgentLinks {
-    pub(crate) settle: Outlet<Settle>,
+    pub(crate) settle: BatchSender<Settle>,
     pub(crate) started: Recipient<AgentStarted>,
-    pub(crate) ready: Outlet<AgentReady>,
+    pub(crate) ready: BatchSender<AgentReady>,
     pub(crate) down: Recipient<AgentDown>,
 }

@@ -8,16 +8,16 @@ use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError, T
 use tokio::time::Instant;
 
 use super::{
-    messages::{BeatNow, Follow, Leave, ListNodes, MakeReport, Nodes, Reported, Standing},
-    news::stream_of,
+    messages::{ApplySettings, ClusterView, HeartbeatNow, Leave, ListNodes, MakeReport, Nodes, ReportReady},
+    notifications::stream_of,
     report::{NodeReport, PlanText, PoolReport},
-    settings::Changed,
+    settings::SettingsOverride,
 };
 use crate::{
     deps::Deps,
     metrics,
     pool::messages::SetPaused,
-    queue::messages::{Counted, LookForWork, StopAll, StopCancelled},
+    queue::messages::{Counted, StopAll, StopCancelled, WorkAvailable},
     status::NodeStatus,
 };
 
@@ -35,15 +35,15 @@ const ENDED: Duration = Duration::from_millis(10);
 /// One pool of this node.
 pub(crate) struct ClusterPool {
     pub(crate) report: Recipient<MakeReport>,
-    pub(crate) standing: Recipient<Standing>,
+    pub(crate) standing: Recipient<ClusterView>,
     pub(crate) counted: Recipient<Counted>,
     pub(crate) stop_all: Recipient<StopAll>,
     pub(crate) stop_cancelled: Recipient<StopCancelled>,
-    pub(crate) look: Recipient<LookForWork>,
-    pub(crate) follow: Recipient<Follow>,
+    pub(crate) look: Recipient<WorkAvailable>,
+    pub(crate) follow: Recipient<ApplySettings>,
     pub(crate) pause: Recipient<SetPaused>,
     /// What was changed of it for all nodes, as far as known here.
-    pub(crate) changed: Changed,
+    pub(crate) changed: SettingsOverride,
 }
 
 /// Speaks for the node with the others, through the store.
@@ -149,7 +149,7 @@ impl ClusterActor {
                 false => holders.get(&planner).and_then(|report| report.plan.clone()),
             };
             let others = holders.into_iter().filter(|(node, _)| *node != self.deps.node);
-            pool.standing.do_send(Standing {
+            pool.standing.do_send(ClusterView {
                 leads: planner == self.deps.node,
                 others: others.map(|(node, report)| (node, report.clone())).collect(),
                 plan,
@@ -166,10 +166,10 @@ impl ClusterActor {
     /// Does as was set for all nodes, if that has changed since this one last looked.
     fn follow(&mut self, settings: &BTreeMap<String, String>) {
         for (name, pool) in &mut self.pools {
-            let now = Changed::read(settings, name);
+            let now = SettingsOverride::read(settings, name);
             let before = std::mem::replace(&mut pool.changed, now);
             if (now.bounds, now.mode) != (before.bounds, before.mode) {
-                pool.follow.do_send(Follow(now.patch()));
+                pool.follow.do_send(ApplySettings(now.patch()));
             }
             if let Some(paused) = now.paused.filter(|_| now.paused != before.paused) {
                 pool.pause.do_send(SetPaused(paused));
@@ -252,7 +252,7 @@ impl ClusterActor {
                 let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
                 tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
                 for pool in cluster.pools.values() {
-                    pool.look.do_send(LookForWork);
+                    pool.look.do_send(WorkAvailable);
                 }
                 // Whoever leads divides the agents of the lost node among those that are left.
                 cluster.beat(ctx);
@@ -271,7 +271,7 @@ impl ClusterActor {
             tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);
-                pool.standing.do_send(Standing {
+                pool.standing.do_send(ClusterView {
                     leads: false,
                     others: Vec::new(),
                     plan: None,
@@ -296,12 +296,12 @@ fn planner_of(leader: NodeId, this: NodeId, holders: &BTreeMap<NodeId, &PoolRepo
 fn gather(
     started_at: Timestamp,
     leads: bool,
-    reports: Vec<(PoolName, Result<Reported, actix::MailboxError>)>,
+    reports: Vec<(PoolName, Result<ReportReady, actix::MailboxError>)>,
 ) -> (NodeReport, PlanText) {
     let mut pools = BTreeMap::<PoolName, PoolReport>::new();
     let mut plans = PlanText::new();
     for (name, reported) in reports {
-        let Ok(Reported { report, plan }) = reported else { continue };
+        let Ok(ReportReady { report, plan }) = reported else { continue };
         // A node that plans in the place of the leader tells of it in its own report.
         let plan = match leads {
             true => {
@@ -344,10 +344,10 @@ impl Handler<ListNodes> for ClusterActor {
     }
 }
 
-impl Handler<BeatNow> for ClusterActor {
+impl Handler<HeartbeatNow> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, _: BeatNow, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: HeartbeatNow, ctx: &mut Self::Context) {
         self.beat(ctx);
     }
 }

@@ -17,7 +17,7 @@ impl Handle {
     /// Lists the nodes that share the store, oldest first: this one alone if the store is not shared.
     ///
     /// # Errors
-    /// [`Error::Unknown`] when the node is stopping.
+    /// [`Error::OutcomeUnknown`] when the node is stopping.
     pub async fn nodes(&self) -> Result<Vec<NodeStatus>, Error> {
         match &self.shared.cluster {
             Some(cluster) => Ok(cluster.send(ListNodes).await.map_err(|_| Error::ShuttingDown)?.0),

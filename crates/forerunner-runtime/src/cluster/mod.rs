@@ -11,13 +11,13 @@
 //! Only the leader's wish counts. It beats at once when that changes, and the store tells the others to look.
 
 mod actor;
-pub(crate) mod following;
+pub(crate) mod event_buffer;
+pub(crate) mod event_tail;
 mod handle;
 pub(crate) mod messages;
-mod news;
+mod notifications;
 mod recent;
 mod report;
-pub(crate) mod said;
 pub(crate) mod settings;
 mod share;
 

@@ -15,7 +15,7 @@ const PARTS: [&str; 3] = ["bounds", "mode", "paused"];
 
 /// What was changed of a pool; nothing of what was not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
+pub(crate) struct SettingsOverride {
     pub(crate) bounds: Option<Bounds>,
     pub(crate) mode: Option<Mode>,
     pub(crate) paused: Option<bool>,
@@ -28,7 +28,7 @@ pub(crate) struct Bounds {
     pub(crate) max: u32,
 }
 
-impl Changed {
+impl SettingsOverride {
     /// Reads it from notes by their keys. What cannot be read, as from a newer version, counts as unchanged.
     pub(crate) fn read(notes: &BTreeMap<String, String>, pool: &PoolName) -> Self {
         let part = |part| notes.get(&key(pool, part));
@@ -89,15 +89,18 @@ mod tests {
     #[tokio::test]
     async fn what_is_changed_is_read_back_and_what_is_not_stays() {
         let (store, pool) = (MemoryStore::default(), PoolName::new("p").unwrap());
-        assert_eq!(Changed::load(&store, &pool).await.unwrap(), Changed::default());
-        let bounds = Changed { bounds: Some(Bounds { min: 1, max: 9 }), ..Changed::default() };
+        assert_eq!(SettingsOverride::load(&store, &pool).await.unwrap(), SettingsOverride::default());
+        let bounds = SettingsOverride { bounds: Some(Bounds { min: 1, max: 9 }), ..SettingsOverride::default() };
         bounds.keep(&store, &pool).await.unwrap();
-        let paused = Changed { paused: Some(true), mode: Some(Mode::Advise), ..Changed::default() };
+        let paused = SettingsOverride { paused: Some(true), mode: Some(Mode::Advise), ..SettingsOverride::default() };
         paused.keep(&store, &pool).await.unwrap();
-        let both = Changed { bounds: bounds.bounds, ..paused };
-        assert_eq!(Changed::load(&store, &pool).await.unwrap(), both);
-        assert_eq!(Changed::load(&store, &PoolName::new("q").unwrap()).await.unwrap(), Changed::default());
+        let both = SettingsOverride { bounds: bounds.bounds, ..paused };
+        assert_eq!(SettingsOverride::load(&store, &pool).await.unwrap(), both);
+        assert_eq!(
+            SettingsOverride::load(&store, &PoolName::new("q").unwrap()).await.unwrap(),
+            SettingsOverride::default()
+        );
         let newer = BTreeMap::from([(key(&pool, "mode"), "\"dream\"".to_owned())]);
-        assert_eq!(Changed::read(&newer, &pool), Changed::default());
+        assert_eq!(SettingsOverride::read(&newer, &pool), SettingsOverride::default());
     }
 }

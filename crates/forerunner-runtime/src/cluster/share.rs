@@ -6,20 +6,20 @@ use actix::{Actor, ActorFutureExt, Context, Handler, Recipient, ResponseActFutur
 use forerunner_core::{Member, NodeId, shares};
 
 use super::{
-    messages::{BeatNow, MakeReport, Reported, Standing},
+    messages::{ClusterView, HeartbeatNow, MakeReport, ReportReady},
     recent::{Recent, SeenEvents},
     report::{PoolPlan, PoolReport, Totals},
 };
 use crate::{
     deps::PoolDeps,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
-    queue::messages::{QueueSample, TakeSample},
+    queue::messages::{QueueSample, SampleQueue},
     status::{ColdStart, PoolPatch},
 };
 
 /// Where this node's part is found.
 pub(crate) struct ShareLinks {
-    pub(crate) queue: Recipient<TakeSample>,
+    pub(crate) queue: Recipient<SampleQueue>,
     pub(crate) pool: Recipient<GetPool>,
     pub(crate) resize: Recipient<Resize>,
     pub(crate) configure: Recipient<Configure>,
@@ -49,7 +49,7 @@ pub(crate) struct ShareActor {
     others: BTreeMap<NodeId, Other>,
     leads: bool,
     /// Where a new plan is made known; none before the first beat.
-    beat: Option<Recipient<BeatNow>>,
+    beat: Option<Recipient<HeartbeatNow>>,
     /// Agents wanted on all nodes.
     desired: u32,
     plan: Option<PoolPlan>,
@@ -146,7 +146,7 @@ impl ShareActor {
         }
     }
 
-    fn stand(&mut self, msg: Standing) {
+    fn stand(&mut self, msg: ClusterView) {
         let mut others = BTreeMap::new();
         for (node, report) in msg.others {
             // What a node did before it was known here was seen by those that knew it.
@@ -180,11 +180,11 @@ impl Actor for ShareActor {
 }
 
 /// Sent by the `ForecastActor`: how the queue stands on all nodes.
-impl Handler<TakeSample> for ShareActor {
+impl Handler<SampleQueue> for ShareActor {
     type Result = ResponseActFuture<Self, QueueSample>;
 
-    fn handle(&mut self, _: TakeSample, _: &mut Self::Context) -> Self::Result {
-        let sample = self.links.queue.send(TakeSample);
+    fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> Self::Result {
+        let sample = self.links.queue.send(SampleQueue);
         Box::pin(sample.into_actor(self).map(|sample, share, _| {
             if let Ok(sample) = sample {
                 share.note_queue(sample);
@@ -220,7 +220,7 @@ impl Handler<Resize> for ShareActor {
         self.divide();
         if let Some(beat) = self.beat.as_ref().filter(|_| !self.others.is_empty()) {
             // Agents that are wanted now are late if the other nodes hear of it with the next beat.
-            beat.do_send(BeatNow);
+            beat.do_send(HeartbeatNow);
         }
     }
 }
@@ -239,10 +239,10 @@ impl Handler<Configure> for ShareActor {
 }
 
 impl Handler<MakeReport> for ShareActor {
-    type Result = ResponseActFuture<Self, Reported>;
+    type Result = ResponseActFuture<Self, ReportReady>;
 
     fn handle(&mut self, _: MakeReport, _: &mut Self::Context) -> Self::Result {
-        let (queue, pool) = (self.links.queue.send(TakeSample), self.links.pool.send(GetPool));
+        let (queue, pool) = (self.links.queue.send(SampleQueue), self.links.pool.send(GetPool));
         let samples = async move { (queue.await, pool.await) };
         Box::pin(samples.into_actor(self).map(|(queue, pool), share, _| {
             if let Ok(queue) = queue {
@@ -254,15 +254,15 @@ impl Handler<MakeReport> for ShareActor {
             share.divide();
             let recent = share.recent.told_at(share.deps.node.now().as_secs_f64());
             let report = PoolReport { capacity: share.capacity, totals: share.totals, recent, ..share.own.clone() };
-            Reported { report, plan: share.plan.clone().filter(|_| share.leads) }
+            ReportReady { report, plan: share.plan.clone().filter(|_| share.leads) }
         }))
     }
 }
 
-impl Handler<Standing> for ShareActor {
+impl Handler<ClusterView> for ShareActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Standing, _: &mut Self::Context) {
+    fn handle(&mut self, msg: ClusterView, _: &mut Self::Context) {
         self.stand(msg);
     }
 }

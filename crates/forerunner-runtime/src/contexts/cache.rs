@@ -16,10 +16,10 @@ type Key = (PoolName, ContextId);
 ///
 /// An agent whose task follows another agent's takes the context from here instead of reading it back from the store.
 #[derive(Debug)]
-pub(crate) struct NodeContexts(Mutex<Held>);
+pub(crate) struct NodeContexts(Mutex<CacheState>);
 
 #[derive(Debug)]
-struct Held {
+struct CacheState {
     items: ItemStore,
     contexts: HashMap<Key, (Memory, u64)>,
     /// When each was used last.
@@ -45,7 +45,7 @@ impl NodeContexts {
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let items = ItemStore::new(limit_bytes);
         let (contexts, uses, ahead) = (HashMap::new(), BTreeMap::new(), HashMap::new());
-        Self(Mutex::new(Held { items, contexts, uses, clock: 0, limit_bytes, ahead }))
+        Self(Mutex::new(CacheState { items, contexts, uses, clock: 0, limit_bytes, ahead }))
     }
 
     /// Keeps a context as it is now, and answers it with its items shared with all others that have them.
@@ -108,12 +108,12 @@ impl NodeContexts {
         (held.contexts.len(), held.items.size_bytes())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl CacheState {
     /// Takes the items in; others go for room, but not what is held of the same context, which has most of them.
     fn take(&mut self, memory: &Memory, key: &Key) -> Option<forerunner_context::Snapshot> {
         loop {

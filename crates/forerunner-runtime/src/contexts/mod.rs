@@ -1,17 +1,17 @@
 //! Contexts on a node: how each pool packs them, what the node holds, what moving them costs.
 
-mod book;
 mod cache;
 mod calls;
-mod memory;
+mod chain_state;
+mod codecs;
+mod compaction;
 mod prefetch;
 mod restore;
 mod shared;
-mod tend;
 
-pub(crate) use book::ContextBook;
 pub(crate) use cache::NodeContexts;
-pub(crate) use memory::{Advance, Memory};
-pub(crate) use prefetch::{HandedOver, Prefetches};
-pub(crate) use restore::{Source, Warm};
-pub(crate) use tend::{Tend, Tools};
+pub(crate) use chain_state::{Commit, Memory};
+pub(crate) use codecs::PoolCodecs;
+pub(crate) use compaction::{Compaction, CompactorDeps};
+pub(crate) use prefetch::{HandedOff, Prefetcher};
+pub(crate) use restore::{RestoredContext, Source};

@@ -21,13 +21,13 @@ const AT_ONCE: usize = 4;
 /// The restores of a pool that were begun ahead of their tasks.
 ///
 /// What they bring goes to the contexts that the node holds, where it takes a quarter of the room at most until it is used.
-pub(crate) struct Prefetches {
-    flights: Mutex<HashMap<ContextId, Flight>>,
+pub(crate) struct Prefetcher {
+    flights: Mutex<HashMap<ContextId, InFlight>>,
     metrics: ContextMetrics,
 }
 
 /// A restore under way.
-struct Flight {
+struct InFlight {
     bytes: u64,
     /// Cancelled once it is over, however it ended.
     over: CancellationToken,
@@ -38,7 +38,7 @@ struct Flight {
 
 /// What became of the contexts of an agent that stops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct HandedOver {
+pub(crate) struct HandedOff {
     /// The node holds them.
     pub(crate) held: u64,
     /// The node restores them.
@@ -47,7 +47,7 @@ pub(crate) struct HandedOver {
     pub(crate) left: u64,
 }
 
-impl Prefetches {
+impl Prefetcher {
     /// None yet.
     pub(crate) fn new(pool: &PoolName) -> Self {
         Self { flights: Mutex::default(), metrics: ContextMetrics::new(pool.as_str()) }
@@ -84,8 +84,8 @@ impl Prefetches {
         &self,
         contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>,
         deps: &Arc<PoolDeps>,
-    ) -> HandedOver {
-        let (mut flights, mut handed) = (self.lock(), HandedOver::default());
+    ) -> HandedOff {
+        let (mut flights, mut handed) = (self.lock(), HandedOff::default());
         for ResidentEntry { context, version, bytes, .. } in contexts {
             let found = deps.node.contexts.find(&deps.name, context);
             if found.is_some_and(|found| found.memory.version >= *version) {
@@ -95,7 +95,7 @@ impl Prefetches {
                 handed.restored += 1;
             } else if has_room(&flights, *bytes, deps) {
                 let flight = self.begin(context.clone(), *bytes, deps);
-                flights.insert(context.clone(), Flight { is_kept: true, ..flight });
+                flights.insert(context.clone(), InFlight { is_kept: true, ..flight });
                 handed.restored += 1;
             } else {
                 handed.left += 1;
@@ -105,7 +105,7 @@ impl Prefetches {
         handed
     }
 
-    fn begin(&self, context: ContextId, bytes: u64, deps: &Arc<PoolDeps>) -> Flight {
+    fn begin(&self, context: ContextId, bytes: u64, deps: &Arc<PoolDeps>) -> InFlight {
         let over = CancellationToken::new();
         let (guard, deps) = (over.clone().drop_guard(), Arc::clone(deps));
         let metrics = self.metrics.clone();
@@ -119,7 +119,7 @@ impl Prefetches {
             }
             deps.prefetches.lock().remove(&context);
         };
-        Flight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_kept: false }
+        InFlight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_kept: false }
     }
 
     /// Waits until the restore of a context is over, if one is under way.
@@ -133,13 +133,13 @@ impl Prefetches {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, Flight>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, InFlight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether another restore may begin, of so many bytes.
-fn has_room(flights: &HashMap<ContextId, Flight>, bytes: u64, deps: &PoolDeps) -> bool {
+fn has_room(flights: &HashMap<ContextId, InFlight>, bytes: u64, deps: &PoolDeps) -> bool {
     let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
     flights.len() < AT_ONCE && under_way.saturating_add(bytes) <= deps.node.contexts.prefetch_room()
 }

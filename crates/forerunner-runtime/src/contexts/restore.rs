@@ -8,8 +8,8 @@ use forerunner_store::{ContextRead, HeldVersion, Store, StoredContext};
 use tokio::time::Instant;
 
 use super::{
-    ContextBook, Memory, NodeContexts,
-    memory::{Account, by_name},
+    Memory, NodeContexts, PoolCodecs,
+    chain_state::{ChainState, by_name},
 };
 use crate::{
     agent::{AgentError, items},
@@ -20,7 +20,7 @@ use crate::{
 const LARGE_BYTES: usize = 64 << 10;
 
 /// A context at hand, and what it took to have it.
-pub(crate) struct Warm {
+pub(crate) struct RestoredContext {
     pub(crate) memory: Memory,
     pub(crate) cost: ContextCost,
     /// Whether it was restored ahead of the task.
@@ -49,18 +49,18 @@ impl Source<'_> {
     ///
     /// # Errors
     /// `ContextLost` when the store fails, or what it holds cannot be read.
-    pub(crate) async fn warm_up(
+    pub(crate) async fn restore_context(
         &self,
         context: ContextId,
         wanted: HeldVersion,
         held: Option<Memory>,
-        book: &Arc<ContextBook>,
-    ) -> Result<Warm, AgentError> {
+        book: &Arc<PoolCodecs>,
+    ) -> Result<RestoredContext, AgentError> {
         let is_wanted = |memory: &Memory| memory.held() == wanted;
         let held = held.filter(|held| held.context == context);
         let at_hand = |memory, source| {
             let cost = ContextCost { source, ..ContextCost::default() };
-            Warm { memory, cost, was_ahead: false }
+            RestoredContext { memory, cost, was_ahead: false }
         };
         let warm = match held {
             Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Agent),
@@ -72,7 +72,7 @@ impl Source<'_> {
                     Some(memory) if is_wanted(&memory) && was_ahead => {
                         // The store was read for this turn, though not by it.
                         book.note_turn(ContextSource::Store);
-                        return Ok(Warm { was_ahead, ..at_hand(memory, ContextSource::Node) });
+                        return Ok(RestoredContext { was_ahead, ..at_hand(memory, ContextSource::Node) });
                     }
                     Some(memory) if is_wanted(&memory) => at_hand(memory, ContextSource::Node),
                     held => self.read_back(context, held, book).await?,
@@ -86,14 +86,10 @@ impl Source<'_> {
     /// Restores a context as it is stored now, for the node to hold until its task comes.
     ///
     /// # Errors
-    /// As [`Source::warm_up`].
-    pub(super) async fn prefetch(
-        &self,
-        context: ContextId,
-        book: &Arc<ContextBook>,
-    ) -> Result<ContextCost, AgentError> {
+    /// As [`Source::restore_context`].
+    pub(super) async fn prefetch(&self, context: ContextId, book: &Arc<PoolCodecs>) -> Result<ContextCost, AgentError> {
         let held = self.node.find(self.pool, &context).map(|found| found.memory);
-        let Warm { memory, cost, .. } = self.read_back(context, held, book).await?;
+        let RestoredContext { memory, cost, .. } = self.read_back(context, held, book).await?;
         if memory.version > 0 {
             book.note_restore(memory.snapshot.size_bytes() as u64, cost.restore_s);
             self.node.offer(self.pool, memory);
@@ -105,13 +101,13 @@ impl Source<'_> {
         &self,
         context: ContextId,
         held: Option<Memory>,
-        book: &Arc<ContextBook>,
-    ) -> Result<Warm, AgentError> {
+        book: &Arc<PoolCodecs>,
+    ) -> Result<RestoredContext, AgentError> {
         let begun = Instant::now();
         let Restored { memory, source, bytes } = self.restore(context, held, book).await?;
         let restore_s = begun.elapsed().as_secs_f64();
         let cost = ContextCost { source, restored_bytes: bytes, restore_s, ..ContextCost::default() };
-        Ok(Warm { memory, cost, was_ahead: false })
+        Ok(RestoredContext { memory, cost, was_ahead: false })
     }
 
     /// Reads a context, or what came after the version that is held.
@@ -119,7 +115,7 @@ impl Source<'_> {
         &self,
         context: ContextId,
         held: Option<Memory>,
-        book: &Arc<ContextBook>,
+        book: &Arc<PoolCodecs>,
     ) -> Result<Restored, AgentError> {
         if let Some(held) = held {
             let held_version = Some(held.held());
@@ -145,7 +141,7 @@ fn nothing(context: ContextId) -> Restored {
     Restored { memory: Memory::new(context), source: ContextSource::New, bytes: 0 }
 }
 
-async fn decode(stored: StoredContext, held: Option<Memory>, book: &Arc<ContextBook>) -> Result<Restored, Error> {
+async fn decode(stored: StoredContext, held: Option<Memory>, book: &Arc<PoolCodecs>) -> Result<Restored, Error> {
     let bytes: usize = stored.frames.iter().map(Vec::len).chain(stored.pieces.iter().map(|one| one.bytes.len())).sum();
     if bytes < LARGE_BYTES {
         return decode_here(stored, held, book, bytes);
@@ -159,7 +155,7 @@ async fn decode(stored: StoredContext, held: Option<Memory>, book: &Arc<ContextB
 fn decode_here(
     stored: StoredContext,
     held: Option<Memory>,
-    book: &ContextBook,
+    book: &PoolCodecs,
     bytes: usize,
 ) -> Result<Restored, Error> {
     let held = held.filter(|held| stored.after > 0 && stored.after == held.version && held.account.is_some());
@@ -174,23 +170,23 @@ fn decode_here(
     Ok(Restored { memory, source, bytes: bytes as u64 })
 }
 
-fn whole(stored: &StoredContext, book: &ContextBook) -> Result<(Snapshot, Account), Error> {
+fn whole(stored: &StoredContext, book: &PoolCodecs) -> Result<(Snapshot, ChainState), Error> {
     let codec = book.reader(stored.pieces.iter())?;
     let (chain, snapshot) = Chain::resume_with(&codec, frames(stored), &Limits::default())?;
     let (encoded, inserted) = chain.base_bytes();
     // What the base yields is what it inserts and what it names.
     let probe = BaseProbe::of_sizes(encoded, inserted + codec.bases().size_bytes());
-    Ok((snapshot, Account::new(chain, probe, by_name(&stored.pieces))))
+    Ok((snapshot, ChainState::new(chain, probe, by_name(&stored.pieces))))
 }
 
 /// Goes on from what is held. Each frame names its parent, so what is held and does not belong is refused.
-fn follow(stored: &StoredContext, held: Memory, book: &ContextBook) -> Result<(Snapshot, Account), Error> {
+fn follow(stored: &StoredContext, held: Memory, book: &PoolCodecs) -> Result<(Snapshot, ChainState), Error> {
     let mut account = held.account.ok_or(Error::EmptyChain)?;
     account.named.extend(by_name(&stored.pieces));
     let codec = book.reader(account.named.values())?;
     let (chain, snapshot) = account.chain.resume_from(&codec, &held.snapshot, frames(stored))?;
     stored.frames.iter().for_each(|_| account.probe.count_turn());
-    Ok((snapshot, Account::new(chain, account.probe, account.named)))
+    Ok((snapshot, ChainState::new(chain, account.probe, account.named)))
 }
 
 fn frames(stored: &StoredContext) -> impl Iterator<Item = &[u8]> {
@@ -211,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_stored_context_that_not_every_agent_can_read_is_mended_and_stored_so_with_its_next_change() {
-        let (book, task) = (ContextBook::new(None), TaskId::from_parts(Timestamp::default(), 1));
+        let (book, task) = (PoolCodecs::new(None), TaskId::from_parts(Timestamp::default(), 1));
         let items = [br#"{"text":"cut \ud83d"}"#.as_slice(), b"1"].map(Item::new);
         let spoilt = Snapshot::from_items(items, Limits::default()).unwrap();
         let empty = Memory::new(ContextId::new("talk").unwrap());

@@ -15,18 +15,18 @@ use super::{
         Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetHistory, GetMode, HistoryAnswer, ModeAnswer,
         Retire,
     },
-    timeline::{Look, SLOT_S, Timeline},
+    timeline::{SLOT_S, Timeline, TimelinePoint},
 };
 use crate::{
     Error,
     cluster::{
-        messages::Follow,
-        settings::{Bounds, Changed},
+        messages::ApplySettings,
+        settings::{Bounds, SettingsOverride},
     },
     deps::PoolDeps,
     metrics::ForecastMetrics,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
-    queue::messages::{Expect, Nudge, QueueSample, TakeSample},
+    queue::messages::{Nudge, QueueSample, SampleQueue, SetBaseline},
     status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
 };
 
@@ -45,8 +45,8 @@ const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// Where a forecast looks and whom it tells.
 pub(crate) struct ForecastLinks {
-    pub(crate) queue: Recipient<TakeSample>,
-    pub(crate) expect: Recipient<Expect>,
+    pub(crate) queue: Recipient<SampleQueue>,
+    pub(crate) expect: Recipient<SetBaseline>,
     pub(crate) pool: Recipient<GetPool>,
     pub(crate) resize: Recipient<Resize>,
     pub(crate) configure: Recipient<Configure>,
@@ -129,7 +129,7 @@ impl ForecastActor {
             return;
         }
         self.looking = true;
-        let (queue, pool) = (self.links.queue.send(TakeSample), self.links.pool.send(GetPool));
+        let (queue, pool) = (self.links.queue.send(SampleQueue), self.links.pool.send(GetPool));
         let samples = async move { (queue.await, pool.await) };
         ctx.spawn(samples.into_actor(self).map(move |samples, forecast, ctx| {
             forecast.looking = false;
@@ -190,7 +190,7 @@ impl ForecastActor {
     fn tell_queue(&mut self, seen: &Observation, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
         let recent_s = self.service_time.follow(seen.completions, seen.mean_service_s, forecast.service_s);
-        self.links.expect.do_send(Expect { rate_per_s: forecast.rate_per_s, service_s: recent_s });
+        self.links.expect.do_send(SetBaseline { rate_per_s: forecast.rate_per_s, service_s: recent_s });
     }
 
     fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
@@ -251,7 +251,7 @@ impl ForecastActor {
             busy: pool.counts.busy,
             starting: pool.counts.starting,
         });
-        self.timeline.note(&Look {
+        self.timeline.note(&TimelinePoint {
             at: now,
             span_s,
             arrivals: queue.arrivals,
@@ -330,10 +330,10 @@ impl ForecastActor {
     }
 
     /// What a change is for all nodes: bounds are one thing.
-    fn for_all(&self, patch: PoolPatch) -> Changed {
+    fn for_all(&self, patch: PoolPatch) -> SettingsOverride {
         let is_bounds = patch.min.is_some() || patch.max.is_some();
         let (min, max) = (patch.min.unwrap_or(self.limits.min), patch.max.unwrap_or(self.limits.max));
-        Changed { bounds: is_bounds.then_some(Bounds { min, max }), mode: patch.mode, paused: None }
+        SettingsOverride { bounds: is_bounds.then_some(Bounds { min, max }), mode: patch.mode, paused: None }
     }
 
     fn change(&mut self, patch: PoolPatch, ctx: &mut Context<Self>) -> Result<(), Error> {
@@ -478,10 +478,10 @@ impl Handler<Change> for ForecastActor {
     }
 }
 
-impl Handler<Follow> for ForecastActor {
+impl Handler<ApplySettings> for ForecastActor {
     type Result = ();
 
-    fn handle(&mut self, Follow(patch): Follow, ctx: &mut Self::Context) {
+    fn handle(&mut self, ApplySettings(patch): ApplySettings, ctx: &mut Self::Context) {
         let patch = patch.clamped(self.deps.settings.ceiling(), &self.deps.name);
         if let Err(error) = self.change(patch, ctx) {
             tracing::warn!(pool = %self.deps.name, %error, "what another node set cannot be followed");

@@ -6,7 +6,7 @@ use forerunner_core::{AgentCounts, Timestamp};
 use forerunner_forecast::Forecast;
 
 use crate::{
-    queue::waits::Waits,
+    queue::wait_histogram::WaitHistogram,
     status::{HistoryPoint, Recent},
 };
 
@@ -27,12 +27,12 @@ const LATELY: usize = 60;
 
 /// What a look at queue and pool found.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Look {
+pub(crate) struct TimelinePoint {
     pub(crate) at: Timestamp,
     /// Seconds since the look before.
     pub(crate) span_s: f64,
     pub(crate) arrivals: u64,
-    pub(crate) waits: Waits,
+    pub(crate) waits: WaitHistogram,
     pub(crate) depth: u32,
     /// Agents wanted, as far as that is carried out.
     pub(crate) desired: u32,
@@ -64,7 +64,7 @@ struct Slot {
     /// Seconds of it that were looked at.
     seen_s: f64,
     arrivals: f64,
-    waits: Waits,
+    waits: WaitHistogram,
     greatest_depth: u32,
     levels: Option<Levels>,
     expected: Option<Expected>,
@@ -83,7 +83,7 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    pub(crate) fn note(&mut self, look: &Look) {
+    pub(crate) fn note(&mut self, look: &TimelinePoint) {
         let number = number_of(look.at);
         self.begin(number);
         self.hold_levels(number);
@@ -120,7 +120,7 @@ impl Timeline {
     }
 
     /// Deals the arrivals to the slots of the time in which they came.
-    fn spread(&mut self, look: &Look, number: i64) {
+    fn spread(&mut self, look: &TimelinePoint, number: i64) {
         let at_us = look.at.as_micros();
         let from_us = (at_us - (look.span_s * 1e6) as i64).max(self.first * SLOT_US);
         let span_us = at_us - from_us;
@@ -172,14 +172,14 @@ impl Timeline {
     }
 
     /// How long the tasks that began in these minutes waited.
-    pub(crate) fn waits(&self, now: Timestamp, minutes: u32) -> Waits {
+    pub(crate) fn waits(&self, now: Timestamp, minutes: u32) -> WaitHistogram {
         self.sum_waits(now, i64::from(minutes) * 60 * 1_000_000 / SLOT_US)
     }
 
-    fn sum_waits(&self, now: Timestamp, slots: i64) -> Waits {
+    fn sum_waits(&self, now: Timestamp, slots: i64) -> WaitHistogram {
         let from = number_of(now) - slots;
         let skipped = usize::try_from(from + 1 - self.first).unwrap_or(0);
-        self.slots.iter().skip(skipped).fold(Waits::default(), |mut sum, slot| {
+        self.slots.iter().skip(skipped).fold(WaitHistogram::default(), |mut sum, slot| {
             sum.absorb(&slot.waits);
             sum
         })
@@ -197,7 +197,7 @@ impl Timeline {
         let last = |count: usize| self.slots.iter().take(looked_at).skip(looked_at.saturating_sub(count));
         let sum = |of: fn(&Slot) -> f64, count: usize| last(count).map(of).sum::<f64>();
         let now_s = sum(|slot| slot.seen_s, NOW);
-        let mut waits = Waits::default();
+        let mut waits = WaitHistogram::default();
         last(LATELY).for_each(|slot| waits.absorb(&slot.waits));
         Recent {
             rate_per_s: (now_s > 0.0).then(|| rounded(sum(|slot| slot.arrivals, NOW) / now_s)),
@@ -252,8 +252,8 @@ mod tests {
         Timestamp::from_micros(1_700_000_000_000_000 + (seconds * 1e6) as i64)
     }
 
-    fn look(seconds: f64, span_s: f64, arrivals: u64) -> Look {
-        Look { at: at(seconds), span_s, arrivals, ..Look::default() }
+    fn look(seconds: f64, span_s: f64, arrivals: u64) -> TimelinePoint {
+        TimelinePoint { at: at(seconds), span_s, arrivals, ..TimelinePoint::default() }
     }
 
     fn rates(timeline: &Timeline, now: f64) -> Vec<Option<f64>> {
@@ -275,8 +275,8 @@ mod tests {
     #[test]
     fn a_rare_look_tells_of_all_slots_since_the_one_before() {
         let mut timeline = Timeline::default();
-        timeline.note(&Look { depth: 3, ..look(0.0, 1.0, 0) });
-        timeline.note(&Look { depth: 5, ..look(20.0, 20.0, 60) });
+        timeline.note(&TimelinePoint { depth: 3, ..look(0.0, 1.0, 0) });
+        timeline.note(&TimelinePoint { depth: 5, ..look(20.0, 20.0, 60) });
         let points = timeline.points(at(20.0), 60);
         assert_eq!(rates(&timeline, 20.0)[..4], [Some(3.0); 4]);
         let depths: Vec<_> = points.iter().map(|point| point.depth.unwrap()).collect();
@@ -288,7 +288,7 @@ mod tests {
         let mut timeline = Timeline::default();
         let expecting = |seconds: f64, horizon_s: f64, rate_per_s: f64| {
             let forecast = Forecast { horizon_s, rate_per_s, ..Forecast::default() };
-            Look { forecast: Some(forecast), ..look(seconds, 1.0, 0) }
+            TimelinePoint { forecast: Some(forecast), ..look(seconds, 1.0, 0) }
         };
         timeline.note(&expecting(0.0, 11.0, 4.0));
         timeline.note(&expecting(1.0, 21.0, 6.0));
@@ -302,7 +302,7 @@ mod tests {
         let mut timeline = Timeline::default();
         for second in 0..8_000 {
             let forecast = Forecast { horizon_s: 9_999.0, ..Forecast::default() };
-            timeline.note(&Look { forecast: Some(forecast), ..look(f64::from(second), 1.0, 1) });
+            timeline.note(&TimelinePoint { forecast: Some(forecast), ..look(f64::from(second), 1.0, 1) });
         }
         assert!(timeline.slots.len() as i64 <= PAST + AHEAD + 1, "{}", timeline.slots.len());
         let past = |minutes| timeline.points(at(7_999.0), minutes).iter().filter(|p| p.rate_per_s.is_some()).count();
@@ -324,9 +324,9 @@ mod tests {
     fn waits_are_those_of_the_minutes_asked_for() {
         let mut timeline = Timeline::default();
         let waited = |seconds: f64, wait_s: f64| {
-            let mut waits = Waits::default();
+            let mut waits = WaitHistogram::default();
             waits.note(wait_s, wait_s > 1.0);
-            Look { waits, ..look(seconds, 1.0, 0) }
+            TimelinePoint { waits, ..look(seconds, 1.0, 0) }
         };
         timeline.note(&waited(0.0, 8.0));
         timeline.note(&waited(400.0, 0.5));

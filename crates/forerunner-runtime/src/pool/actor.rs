@@ -26,8 +26,8 @@ use crate::{
         AgentActor, DriverFactory,
         messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
     },
+    batcher::{Batch, Batcher},
     deps::PoolDeps,
-    gather::{Gathered, Inbox},
     metrics::PoolMetrics,
     queue::messages::{Assign, Demand, Nudge, Select, Selected, Settle, StopTask, Withdraw, Withdrawn},
     status::{AgentStatus, Cause, ColdStart, PoolState},
@@ -52,7 +52,7 @@ pub(crate) struct PoolActor {
     placements: Placements,
     metrics: Arc<PoolMetrics>,
     /// Agents that became ready.
-    ready: Inbox<AgentReady>,
+    ready: Batcher<AgentReady>,
     /// Room for the machine's answers.
     actions: Vec<PoolAction>,
     /// Who was given what, until the store is told.
@@ -91,7 +91,7 @@ impl PoolActor {
             factory,
             agents: IdMap::default(),
             leases: IdMap::default(),
-            ready: Inbox::new(),
+            ready: Batcher::new(),
             actions: Vec::new(),
             assigned: Vec::new(),
             demand: 0,
@@ -176,7 +176,7 @@ impl PoolActor {
         let links = AgentLinks {
             settle: self.links.settle.clone(),
             started: ctx.address().recipient(),
-            ready: self.ready.opening().read_by(ctx.address().recipient()),
+            ready: self.ready.opening().with_reader(ctx.address().recipient()),
             down: ctx.address().recipient(),
         };
         let actor = AgentActor::new(agent, links, self.factory.clone(), self.deps.clone(), self.metrics.clone());
@@ -345,10 +345,10 @@ impl Handler<AgentStarted> for PoolActor {
     }
 }
 
-impl Handler<Gathered<AgentReady>> for PoolActor {
+impl Handler<Batch<AgentReady>> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, _: Gathered<AgentReady>, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Batch<AgentReady>, ctx: &mut Self::Context) {
         let now = self.deps.now();
         let mut ready = self.ready.take();
         let mut is_about_contexts = false;

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     PoolSettings,
-    gather::Outlet,
+    batcher::BatchSender,
     queue::messages::{Demand, Nudge, Settle, Withdraw},
     status::{AgentStatus, ColdStart, PoolPatch, PoolState},
 };
@@ -103,7 +103,7 @@ pub(crate) struct Stop {
 pub(crate) struct PoolLinks {
     pub(crate) demand: Recipient<Demand>,
     pub(crate) withdraw: Recipient<Withdraw>,
-    pub(crate) settle: Outlet<Settle>,
+    pub(crate) settle: BatchSender<Settle>,
     /// Learns of lost agents; absent where nothing decides.
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }

@@ -10,10 +10,10 @@ use super::{
     QueueActor,
     messages::{Accepted, Enqueue, Reply},
 };
-use crate::{Error, gather::Gathered};
+use crate::{Error, batcher::Batch};
 
 /// What must be known of a task once the store has it.
-pub(super) struct Arriving {
+pub(super) struct PendingEnqueue {
     task: TaskId,
     submitted_at: Timestamp,
     run_at: Timestamp,
@@ -57,7 +57,7 @@ impl QueueActor {
     fn on_accepted(
         &mut self,
         answer: Result<Vec<Result<Enqueued, Refusal>>, StoreError>,
-        arriving: Vec<Arriving>,
+        arriving: Vec<PendingEnqueue>,
         ctx: &mut Context<Self>,
     ) {
         let answers = match answer {
@@ -84,7 +84,7 @@ impl QueueActor {
     fn on_accepted_one(
         &mut self,
         answer: Result<Enqueued, Refusal>,
-        task: &Arriving,
+        task: &PendingEnqueue,
         ctx: &mut Context<Self>,
     ) -> Result<Accepted, Error> {
         match answer {
@@ -111,7 +111,7 @@ impl QueueActor {
         }
     }
 
-    fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<Arriving>) {
+    fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<PendingEnqueue>) {
         self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
         self.deps.admission.leave(refused.len());
         for one in refused {
@@ -130,10 +130,10 @@ fn comes_to_be_claimed(task: &Task) -> bool {
     task.context.is_none() && task.idempotency_key.is_none() && task.run_at <= task.submitted_at
 }
 
-impl Handler<Gathered<Enqueue>> for QueueActor {
+impl Handler<Batch<Enqueue>> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: Gathered<Enqueue>, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Batch<Enqueue>, ctx: &mut Self::Context) {
         let mut submitted = self.submitted.take();
         self.arriving.reserve(submitted.len());
         self.incoming.reserve(submitted.len());
@@ -143,7 +143,7 @@ impl Handler<Gathered<Enqueue>> for QueueActor {
         }
         for Enqueue { submission, reply } in submitted.drain(..) {
             let task = &submission.task;
-            self.arriving.push(Arriving {
+            self.arriving.push(PendingEnqueue {
                 task: task.id,
                 submitted_at: task.submitted_at,
                 run_at: task.run_at,

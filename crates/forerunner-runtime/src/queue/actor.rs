@@ -3,24 +3,24 @@
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use super::{
-    accept::Arriving,
-    held::Held,
-    look::PREFETCH_PAUSE,
+    accept::PendingEnqueue,
+    claim_selected::PREFETCH_PAUSE,
+    crash_throttle::CrashThrottle,
     messages::{
-        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, Expect, GetQueueStatus, LookForWork, Nudge, QueueSample,
-        QueueStatus, Settle, TakeSample, Withdraw, Withdrawn,
+        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, GetQueueStatus, Nudge, QueueSample, QueueStatus,
+        SampleQueue, SetBaseline, Settle, Withdraw, Withdrawn, WorkAvailable,
     },
-    outage::Outage,
-    pace::Pace,
+    prefetch_buffer::PrefetchBuffer,
+    prefetch_tuner::PrefetchTuner,
     reconcile::{RECONCILE, Reconciling},
     settle::Settling,
-    suspects::Suspects,
-    tally::Tally,
+    stats::QueueStats,
+    store_health::StoreHealth,
 };
 use crate::{
+    batcher::{BatchSender, Batcher},
     clock::Jitter,
     deps::PoolDeps,
-    gather::{Inbox, Outlet},
     metrics::QueueMetrics,
     status::Cause,
 };
@@ -44,11 +44,11 @@ pub(crate) struct QueueActor {
     pub(super) deps: Arc<PoolDeps>,
     pub(super) machine: QueueMachine,
     pub(super) links: Option<AttachQueue>,
-    pub(super) submitted: Inbox<Enqueue>,
-    pub(super) settled: Inbox<Settle>,
+    pub(super) submitted: Batcher<Enqueue>,
+    pub(super) settled: Batcher<Settle>,
     pub(super) incoming: Vec<Submission>,
     /// The same tasks, for when they have been accepted.
-    pub(super) arriving: Vec<Arriving>,
+    pub(super) arriving: Vec<PendingEnqueue>,
     /// Calls under way that accept tasks.
     pub(super) accepting: usize,
     /// Tasks of those calls that can be claimed once they are accepted.
@@ -57,8 +57,8 @@ pub(crate) struct QueueActor {
     pub(super) closed: bool,
     pub(super) leased: IdMap<TaskId, Arc<Task>>,
     /// Tasks that are leased too, and begun by nobody yet.
-    pub(super) held: Held,
-    pub(super) pace: Pace,
+    pub(super) held: PrefetchBuffer,
+    pub(super) pace: PrefetchTuner,
     /// How many tasks the machine was told to hold at most.
     pub(super) ahead: usize,
     /// Nodes that share the queue, as far as known; at least 1.
@@ -66,24 +66,24 @@ pub(crate) struct QueueActor {
     /// Calls under way that give back what was held.
     pub(super) giving_back: usize,
     pub(super) settling: Settling,
-    pub(super) suspects: Suspects,
+    pub(super) crash_throttle: CrashThrottle,
     flush_due: bool,
     pub(super) reconciling: Reconciling,
     wake: Option<(Timestamp, SpawnHandle)>,
-    pub(super) tally: Tally,
+    pub(super) tally: QueueStats,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
-    pub(super) outage: Outage,
+    pub(super) outage: StoreHealth,
     /// A look at the contexts of waiting tasks is due.
     pub(super) prefetch_due: bool,
     pub(super) prefetch_pause: Duration,
 }
 
 /// The ways to a queue that was started.
-pub(crate) struct QueueWays {
+pub(crate) struct QueueAddrs {
     pub(crate) queue: Addr<QueueActor>,
-    pub(crate) submit: Outlet<Enqueue>,
-    pub(crate) settle: Outlet<Settle>,
+    pub(crate) submit: BatchSender<Enqueue>,
+    pub(crate) settle: BatchSender<Settle>,
 }
 
 impl Actor for QueueActor {
@@ -104,8 +104,8 @@ impl QueueActor {
         Self {
             machine: QueueMachine::new(claimable, next_due),
             links: None,
-            submitted: Inbox::new(),
-            settled: Inbox::new(),
+            submitted: Batcher::new(),
+            settled: Batcher::new(),
             incoming: Vec::new(),
             arriving: Vec::new(),
             accepting: 0,
@@ -113,19 +113,19 @@ impl QueueActor {
             closed: false,
             reconciling: Reconciling::default(),
             leased: IdMap::default(),
-            held: Held::default(),
-            pace: Pace::default(),
+            held: PrefetchBuffer::default(),
+            pace: PrefetchTuner::default(),
             ahead: 0,
             nodes: 1,
             giving_back: 0,
             settling: Settling::default(),
-            suspects: Suspects::default(),
+            crash_throttle: CrashThrottle::default(),
             flush_due: false,
             wake: None,
-            tally: Tally::new(deps.settings.on_time.within.as_secs_f64()),
+            tally: QueueStats::new(deps.settings.on_time.within.as_secs_f64()),
             metrics: QueueMetrics::new(&deps.name),
             jitter: Jitter::new(deps.seed),
-            outage: Outage::default(),
+            outage: StoreHealth::default(),
             prefetch_due: false,
             prefetch_pause: PREFETCH_PAUSE,
             deps,
@@ -133,12 +133,12 @@ impl QueueActor {
     }
 
     /// Starts the queue by `start`; answers with the ways to it.
-    pub(crate) fn start_by(self, start: impl FnOnce(Self) -> Addr<Self>) -> QueueWays {
+    pub(crate) fn start_by(self, start: impl FnOnce(Self) -> Addr<Self>) -> QueueAddrs {
         let (submitted, settled) = (self.submitted.opening(), self.settled.opening());
         let queue = start(self);
-        QueueWays {
-            submit: submitted.read_by(queue.clone().recipient()),
-            settle: settled.read_by(queue.clone().recipient()),
+        QueueAddrs {
+            submit: submitted.with_reader(queue.clone().recipient()),
+            settle: settled.with_reader(queue.clone().recipient()),
             queue,
         }
     }
@@ -332,18 +332,18 @@ impl Handler<AttachQueue> for QueueActor {
     }
 }
 
-impl Handler<Expect> for QueueActor {
+impl Handler<SetBaseline> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Expect, _: &mut Self::Context) {
+    fn handle(&mut self, msg: SetBaseline, _: &mut Self::Context) {
         self.tally.expect(&msg);
     }
 }
 
-impl Handler<TakeSample> for QueueActor {
+impl Handler<SampleQueue> for QueueActor {
     type Result = QueueSample;
 
-    fn handle(&mut self, _: TakeSample, _: &mut Self::Context) -> QueueSample {
+    fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> QueueSample {
         self.show();
         self.tally.take(self.machine.depth())
     }
@@ -365,10 +365,10 @@ impl Handler<Counted> for QueueActor {
     }
 }
 
-impl Handler<LookForWork> for QueueActor {
+impl Handler<WorkAvailable> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: LookForWork, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: WorkAvailable, ctx: &mut Self::Context) {
         self.apply(QueueEvent::WorkHint, ctx);
     }
 }

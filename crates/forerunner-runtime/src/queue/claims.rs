@@ -95,7 +95,7 @@ impl QueueActor {
             let (wait_s, late) = self.tally.started(&task);
             late_starts += u64::from(late);
             self.metrics.wait.record(wait_s);
-            self.deps.node.watch.note_state(&task, now);
+            self.deps.node.watch.notify_state(&task, now);
             let task = Arc::new(task);
             self.leased.insert(task.id, task.clone());
             assigned.push(task);

@@ -9,7 +9,7 @@ use forerunner_core::{
 use forerunner_store::{BulkAction, ContextCommit, LeaseLost, Submission, TaskChange};
 use tokio::sync::oneshot;
 
-use super::waits::Waits;
+use super::wait_histogram::WaitHistogram;
 use crate::{Error, agent::CancelReason, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
@@ -181,7 +181,7 @@ pub(crate) struct Update {
 /// Say what happened since the last time you were asked. Sent by the `ForecastActor`, at its own period.
 #[derive(Message)]
 #[rtype(result = "QueueSample")]
-pub(crate) struct TakeSample;
+pub(crate) struct SampleQueue;
 
 /// What happened in a queue since the sample before.
 #[derive(Debug, Clone, Default, PartialEq, actix::MessageResponse)]
@@ -190,7 +190,7 @@ pub(crate) struct QueueSample {
     pub(crate) starts: u64,
     pub(crate) late: u64,
     /// How long the tasks waited that began on this node.
-    pub(crate) waits: Waits,
+    pub(crate) waits: WaitHistogram,
     pub(crate) completions: u64,
     pub(crate) service_sum_s: f64,
     pub(crate) context_sum_bytes: u64,
@@ -238,7 +238,7 @@ pub(crate) struct Counted {
 /// Another node says that there may be work. Sent by the `ClusterActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct LookForWork;
+pub(crate) struct WorkAvailable;
 
 /// Running tasks were cancelled on another node: stop those that run here. Sent by the `ClusterActor`, also again.
 #[derive(Message)]
@@ -271,7 +271,7 @@ pub(crate) struct QueueStatus {
 /// What is normal now, so that the queue can tell a surge. Sent by the `ForecastActor` after each decision.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Expect {
+pub(crate) struct SetBaseline {
     pub(crate) rate_per_s: f64,
     pub(crate) service_s: f64,
 }

@@ -3,19 +3,19 @@
 mod accept;
 mod actor;
 mod bulk;
+mod claim_selected;
 mod claims;
 mod control;
-mod held;
-mod look;
+mod crash_throttle;
 pub(crate) mod messages;
-mod outage;
-mod pace;
+mod prefetch_buffer;
+mod prefetch_tuner;
 mod reconcile;
 mod settle;
-mod suspects;
-mod tally;
-pub(crate) mod waits;
+mod stats;
+mod store_health;
+pub(crate) mod wait_histogram;
 
 pub(crate) use actor::QueueActor;
 #[cfg(feature = "test-util")]
-pub(crate) use actor::QueueWays;
+pub(crate) use actor::QueueAddrs;

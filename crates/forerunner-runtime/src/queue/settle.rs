@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 use super::{
     QueueActor,
     actor::STORE_BACKOFF,
+    crash_throttle::CrashCost,
     messages::{Drain, Settle, SettleDone},
-    suspects::CrashCost,
 };
-use crate::{cluster::said::send_said, gather::Gathered};
+use crate::{batcher::Batch, cluster::event_buffer::flush_events};
 
 /// Attempts whose end is not durable yet.
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl QueueActor {
         if self.settling.pending.is_empty() {
             return self.answer_drains();
         }
-        send_said(&self.deps.node);
+        flush_events(&self.deps.node);
         let pending = std::mem::take(&mut self.settling.pending);
         self.settling.in_store += pending.len();
         let call = self.deps.node.store.settle(pending.iter().map(|one| one.settlement.clone()).collect());
@@ -143,8 +143,8 @@ impl QueueActor {
             task
         };
         match settled.state.is_terminal() {
-            true => watch.finish_as(task.id, now, || apply(task)),
-            false if watch.is_watched(task.id) => watch.note_state(&apply(task), now),
+            true => watch.complete_as(task.id, now, || apply(task)),
+            false if watch.is_watched(task.id) => watch.notify_state(&apply(task), now),
             false => {}
         }
     }
@@ -154,7 +154,7 @@ impl QueueActor {
         let now = self.deps.now();
         match task.state.is_terminal() {
             true => self.deps.node.watch.finish(task, now),
-            false => self.deps.node.watch.note_state(&task, now),
+            false => self.deps.node.watch.notify_state(&task, now),
         }
     }
 
@@ -203,10 +203,10 @@ impl QueueActor {
     }
 }
 
-impl Handler<Gathered<Settle>> for QueueActor {
+impl Handler<Batch<Settle>> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: Gathered<Settle>, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Batch<Settle>, ctx: &mut Self::Context) {
         let now = self.deps.now();
         let mut ended = self.settled.take();
         for end in ended.drain(..) {
@@ -259,11 +259,11 @@ impl QueueActor {
             Next::Retry { run_at, crash: true, .. } => {
                 // No longer than it may wait after any attempt, and so that it has time to run.
                 let left = task.deadline.map_or(Duration::MAX, |deadline| deadline.since(*run_at) / 2);
-                *run_at = self.suspects.retry_at(*run_at, task.retry.max.min(left), cost);
+                *run_at = self.crash_throttle.retry_at(*run_at, task.retry.max.min(left), cost);
             }
             Next::Release => {}
             Next::Finish { error: Some(error), .. } if error.kind.is_crash() => {}
-            _ if task.error.as_ref().is_some_and(made_suspect) => self.suspects.acquit(cost),
+            _ if task.error.as_ref().is_some_and(made_suspect) => self.crash_throttle.acquit(cost),
             _ => {}
         }
     }

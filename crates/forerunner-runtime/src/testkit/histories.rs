@@ -8,7 +8,7 @@ use forerunner_store::{Claim, ContextCommit, HeldVersion, MemoryStore, Rescue, S
 use tokio::sync::Semaphore;
 
 use crate::{
-    contexts::{Advance, ContextBook, Memory, NodeContexts, Source, Tend, Tools},
+    contexts::{Commit, Compaction, CompactorDeps, Memory, NodeContexts, PoolCodecs, Source},
     metrics::PoolMetrics,
 };
 
@@ -22,7 +22,7 @@ pub type Reopen = dyn Fn(Arc<dyn Store>) -> Arc<dyn Store>;
 
 /// How many of each kind of thing happened, so that a test can tell that they did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Happened {
+pub struct EventKind {
     /// Turns that were committed.
     pub commits: u64,
     /// Turns that were lost before their commit.
@@ -39,7 +39,7 @@ pub struct Happened {
     pub deletions: u64,
 }
 
-impl AddAssign for Happened {
+impl AddAssign for EventKind {
     fn add_assign(&mut self, other: Self) {
         self.commits += other.commits;
         self.crashes += other.crashes;
@@ -56,7 +56,7 @@ impl AddAssign for Happened {
 ///
 /// # Panics
 /// When that is not so; the message names the seed.
-pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> (Arc<dyn Store>, Happened) {
+pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> (Arc<dyn Store>, EventKind) {
     let mut world = World::new(store, seed);
     for _ in 0..world.chance.below(30) + 5 {
         world.step(reopen).await;
@@ -69,14 +69,14 @@ pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> 
 /// A node: what it holds, what it knows of the pool's contexts, and what one of its agents holds.
 struct Simulated {
     held: NodeContexts,
-    book: Arc<ContextBook>,
+    book: Arc<PoolCodecs>,
     agent: Option<Memory>,
 }
 
 impl Simulated {
     fn new() -> Self {
         // Small enough that contexts make room for each other.
-        Self { held: NodeContexts::new(40_000), book: Arc::new(ContextBook::new(None)), agent: None }
+        Self { held: NodeContexts::new(40_000), book: Arc::new(PoolCodecs::new(None)), agent: None }
     }
 }
 
@@ -88,9 +88,9 @@ struct World {
     nodes: Vec<Simulated>,
     committed: HashMap<ContextId, Vec<Vec<u8>>>,
     /// Chains to be looked after at some time.
-    tends: Vec<(usize, Tend)>,
+    tends: Vec<(usize, Compaction)>,
     clock: i64,
-    happened: Happened,
+    happened: EventKind,
 }
 
 impl World {
@@ -104,7 +104,7 @@ impl World {
             committed: HashMap::new(),
             tends: Vec::new(),
             clock: 1_700_000_000_000_000,
-            happened: Happened::default(),
+            happened: EventKind::default(),
         }
     }
 
@@ -160,13 +160,13 @@ impl World {
     }
 
     /// Has an agent of a node restore the context, and change it. Answers what it would commit.
-    async fn work(&mut self, node: usize, task: &Task) -> Option<Advance> {
+    async fn work(&mut self, node: usize, task: &Task) -> Option<Commit> {
         let context = task.context.clone().expect("the task has one");
         let wanted = HeldVersion { born: task.context_born, version: task.context_version };
         let Simulated { held, book, agent } = &mut self.nodes[node];
         let agent = agent.take();
         let source = Source { store: &*self.store, pool: &self.pool, node: held };
-        let warm = source.warm_up(context.clone(), wanted, agent, book).await;
+        let warm = source.restore_context(context.clone(), wanted, agent, book).await;
         let warm = warm.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         self.happened.restores += u64::from(warm.cost.restored_bytes > 0);
         let committed = self.committed.get(&context).cloned().unwrap_or_default();
@@ -177,7 +177,7 @@ impl World {
 
     async fn turn(&mut self, node: usize, context: &ContextId) {
         let task = self.claim(node, Some(context)).await;
-        let Some(Advance { commit, held, tend, .. }) = self.work(node, &task).await else {
+        let Some(Commit { commit, held, tend, .. }) = self.work(node, &task).await else {
             assert!(self.settle(&task, None).await);
             return;
         };
@@ -200,7 +200,7 @@ impl World {
         let other = (node + 1) % NODES;
         let now = self.now();
         self.store.rescue(Rescue::AllBut { node: node_id(other), now }).await.expect("the store works");
-        if let Some(Advance { commit, .. }) = lost {
+        if let Some(Commit { commit, .. }) = lost {
             assert!(!self.settle(&task, Some(commit)).await, "seed {}: a lost lease committed", self.seed);
         }
         self.nodes[node].held.forget(&self.pool, context);
@@ -219,7 +219,7 @@ impl World {
     /// Looks after a chain, whatever has come since.
     async fn tend(&mut self) {
         let (node, tend) = self.tends.swap_remove(self.chance.below(self.tends.len()));
-        let tools = Tools {
+        let tools = CompactorDeps {
             store: Arc::clone(&self.store),
             pool: self.pool.clone(),
             book: Arc::clone(&self.nodes[node].book),
@@ -244,10 +244,10 @@ impl World {
 
     /// Reads a context as a stranger does who knows nothing.
     async fn check(&self, context: &ContextId) {
-        let (stranger, book) = (NodeContexts::new(1 << 20), Arc::new(ContextBook::new(None)));
+        let (stranger, book) = (NodeContexts::new(1 << 20), Arc::new(PoolCodecs::new(None)));
         let source = Source { store: &*self.store, pool: &self.pool, node: &stranger };
         let wanted = HeldVersion { born: u64::MAX, version: u64::MAX };
-        let warm = source.warm_up(context.clone(), wanted, None, &book).await;
+        let warm = source.restore_context(context.clone(), wanted, None, &book).await;
         let warm = warm.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         let committed = self.committed.get(context).cloned().unwrap_or_default();
         assert_eq!(bytes(&warm.memory.snapshot), committed, "seed {}", self.seed);

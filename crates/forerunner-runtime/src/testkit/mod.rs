@@ -1,6 +1,6 @@
 //! The test kit: a virtual clock, scripted agents, a scripted forecast, and a rig that runs a node's actors in a unit test.
 //!
-//! [`Rig`] runs all actors of its pools. [`QueueAlone`], [`PoolAlone`] and [`ForecastAlone`] run one of them, and the test
+//! [`Rig`] runs all actors of its pools. [`IsolatedQueue`], [`IsolatedPool`] and [`IsolatedForecast`] run one of them, and the test
 //! plays the others: it sends what they would send and reads what they would get.
 //!
 //! Everything runs on the test's own thread and on tokio's paused clock, so an hour passes in milliseconds and a test
@@ -20,14 +20,14 @@
 //! # });
 //! ```
 
-mod alone;
 mod forecast;
 mod histories;
+mod isolated;
 mod rig;
 mod script;
 
-pub use alone::{ForecastAlone, Letter, PoolAlone, QueueAlone, Shown};
 pub use forecast::ScriptedForecast;
-pub use histories::{Happened, Reopen, live_through};
+pub use histories::{EventKind, Reopen, live_through};
+pub use isolated::{IsolatedForecast, IsolatedPool, IsolatedQueue, SentMessage, Shown};
 pub use rig::{Rig, Running};
 pub use script::{Act, Script, ScriptLog};

@@ -7,7 +7,8 @@ use forerunner_store::{MemoryOptions, MemoryStore, Store};
 
 use super::{Script, ScriptLog, ScriptedForecast};
 use crate::{
-    Handle, Node, NodeSpec, Placement, PoolSettings, PoolSpec, VirtualClock, agent::DriverFactory, status::PoolStatus,
+    Handle, Node, NodeSpec, PoolSettings, PoolSpec, ThreadPlacement, VirtualClock, agent::DriverFactory,
+    status::PoolStatus,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -128,7 +129,7 @@ impl Rig {
             pools: self.pools,
             store: store.clone(),
             clock,
-            placement: Placement::Current,
+            placement: ThreadPlacement::Current,
             retention: self.retention,
             context_retention: Duration::ZERO,
             context_cache_bytes: self.context_cache_bytes.unwrap_or(64 << 20),

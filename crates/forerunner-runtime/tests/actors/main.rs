@@ -1,10 +1,10 @@
 //! The actors, driven by the test kit on a virtual clock.
 
-mod alone;
 mod clock;
 mod cluster;
 mod contexts;
 mod faults;
+mod isolated;
 mod kept_open;
 mod placement;
 mod prefetch;

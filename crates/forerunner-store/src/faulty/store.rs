@@ -17,9 +17,9 @@ use tokio::sync::broadcast;
 
 use super::{Deed, Fault, Schedule, Verb, journal::Journal};
 use crate::{
-    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued,
-    Retired, Said, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept,
+    AttemptEvent, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter,
+    ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue,
+    Rescued, Retired, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept,
     TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep,
 };
 
@@ -316,7 +316,7 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.keeps_events()
     }
 
-    fn say(&self, said: Vec<Said>) -> StoreFuture<()> {
+    fn say(&self, said: Vec<AttemptEvent>) -> StoreFuture<()> {
         self.inner.say(said)
     }
 

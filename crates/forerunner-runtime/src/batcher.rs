@@ -11,25 +11,25 @@ use std::{
 
 use actix::{Message, Recipient};
 
-/// Look into your inbox: at least one item is there. Sent by an [`Outlet`].
+/// Look into your inbox: at least one item is there. Sent by an [`BatchSender`].
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Gathered<T>(PhantomData<fn(T)>);
+pub(crate) struct Batch<T>(PhantomData<fn(T)>);
 
 /// The reader's end, owned by an actor. Once it is dropped, items are dropped where they are sent.
-pub(crate) struct Inbox<T> {
+pub(crate) struct Batcher<T> {
     shared: Arc<Shared<T>>,
     /// Keeps the room of items that were read for those to come.
     spare: Vec<T>,
 }
 
 /// Where items enter an inbox.
-pub(crate) struct Opening<T>(Arc<Shared<T>>);
+pub(crate) struct BatchInlet<T>(Arc<Shared<T>>);
 
 /// A sender's end.
-pub(crate) struct Outlet<T: 'static> {
+pub(crate) struct BatchSender<T: 'static> {
     shared: Arc<Shared<T>>,
-    wake: Recipient<Gathered<T>>,
+    wake: Recipient<Batch<T>>,
 }
 
 struct Shared<T>(Mutex<Items<T>>);
@@ -46,18 +46,18 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T> Inbox<T> {
+impl<T> Batcher<T> {
     pub(crate) fn new() -> Self {
         let items = Items { waiting: Vec::new(), closed: false };
         Self { shared: Arc::new(Shared(Mutex::new(items))), spare: Vec::new() }
     }
 
     /// The opening of this inbox, for senders that are made once its owner has an address.
-    pub(crate) fn opening(&self) -> Opening<T> {
-        Opening(self.shared.clone())
+    pub(crate) fn opening(&self) -> BatchInlet<T> {
+        BatchInlet(self.shared.clone())
     }
 
-    /// Takes out what has gathered. Give the vector back with [`Inbox::recycle`].
+    /// Takes out what has gathered. Give the vector back with [`Batcher::recycle`].
     pub(crate) fn take(&mut self) -> Vec<T> {
         std::mem::replace(&mut self.shared.lock().waiting, std::mem::take(&mut self.spare))
     }
@@ -73,14 +73,14 @@ impl<T> Inbox<T> {
     }
 }
 
-impl<T> Opening<T> {
+impl<T> BatchInlet<T> {
     /// The way in; `reader` is the actor that owns the inbox.
-    pub(crate) fn read_by(self, reader: Recipient<Gathered<T>>) -> Outlet<T> {
-        Outlet { shared: self.0, wake: reader }
+    pub(crate) fn with_reader(self, reader: Recipient<Batch<T>>) -> BatchSender<T> {
+        BatchSender { shared: self.0, wake: reader }
     }
 }
 
-impl<T> Drop for Inbox<T> {
+impl<T> Drop for Batcher<T> {
     fn drop(&mut self) {
         let left = {
             let mut items = self.shared.lock();
@@ -91,7 +91,7 @@ impl<T> Drop for Inbox<T> {
     }
 }
 
-impl<T: Send> Outlet<T> {
+impl<T: Send> BatchSender<T> {
     /// Sends an item. It is dropped if the reader is gone.
     pub(crate) fn send(&self, item: T) {
         self.send_all([item]);
@@ -109,12 +109,12 @@ impl<T: Send> Outlet<T> {
             none_waited && !items.waiting.is_empty()
         };
         if is_first {
-            self.wake.do_send(Gathered(PhantomData));
+            self.wake.do_send(Batch(PhantomData));
         }
     }
 }
 
-impl<T> Clone for Outlet<T> {
+impl<T> Clone for BatchSender<T> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone(), wake: self.wake.clone() }
     }
@@ -129,7 +129,7 @@ mod tests {
 
     /// Passes on how many items it found at each look, and drops them.
     struct Reader {
-        inbox: Inbox<oneshot::Sender<()>>,
+        inbox: Batcher<oneshot::Sender<()>>,
         looks: mpsc::UnboundedSender<usize>,
     }
 
@@ -137,10 +137,10 @@ mod tests {
         type Context = Context<Self>;
     }
 
-    impl Handler<Gathered<oneshot::Sender<()>>> for Reader {
+    impl Handler<Batch<oneshot::Sender<()>>> for Reader {
         type Result = ();
 
-        fn handle(&mut self, _: Gathered<oneshot::Sender<()>>, _: &mut Self::Context) {
+        fn handle(&mut self, _: Batch<oneshot::Sender<()>>, _: &mut Self::Context) {
             let items = self.inbox.take();
             self.looks.send(items.len()).expect("the test listens");
             self.inbox.recycle(items);
@@ -149,10 +149,10 @@ mod tests {
 
     #[actix::test]
     async fn what_is_sent_in_one_turn_is_read_at_one_look() {
-        let inbox = Inbox::new();
+        let inbox = Batcher::new();
         let (looks, mut seen) = mpsc::unbounded_channel();
         let opening = inbox.opening();
-        let outlet = opening.read_by(Reader { inbox, looks }.start().recipient());
+        let outlet = opening.with_reader(Reader { inbox, looks }.start().recipient());
         for round in [3, 1, 100] {
             for _ in 0..round {
                 outlet.send(oneshot::channel().0);
@@ -166,13 +166,13 @@ mod tests {
 
     #[actix::test]
     async fn a_reader_that_is_gone_lets_go_of_what_it_was_sent() {
-        let inbox = Inbox::new();
+        let inbox = Batcher::new();
         let (looks, _seen) = mpsc::unbounded_channel();
         let opening = inbox.opening();
         // Never started, so that nobody looks.
         let reader = Reader { inbox, looks };
-        let other = Reader { inbox: Inbox::new(), looks: mpsc::unbounded_channel().0 }.start();
-        let outlet = opening.read_by(other.recipient());
+        let other = Reader { inbox: Batcher::new(), looks: mpsc::unbounded_channel().0 }.start();
+        let outlet = opening.with_reader(other.recipient());
         let ((before, answer), (after, late)) = (oneshot::channel(), oneshot::channel());
         outlet.send(before);
         drop(reader);

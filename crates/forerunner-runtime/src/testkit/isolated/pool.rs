@@ -6,8 +6,8 @@ use actix::{Actor, Addr};
 use forerunner_core::{AgentCounts, LeaseEpoch, Outcome, Task, TaskId, TaskState};
 
 use super::{
-    Letter,
-    neighbour::{Letters, Neighbour},
+    SentMessage,
+    test_probe::{SentMessages, TestProbe},
 };
 use crate::{
     AgentStatus, PoolSettings,
@@ -38,21 +38,21 @@ use crate::{
 /// assert!(matches!(outcome, Outcome::Succeeded(_)));
 /// # });
 /// ```
-pub struct PoolAlone {
+pub struct IsolatedPool {
     pool: Addr<PoolActor>,
-    letters: Letters,
+    letters: SentMessages,
     deps: Arc<PoolDeps>,
     ids: IdMaker,
 }
 
-impl PoolAlone {
+impl IsolatedPool {
     /// Starts the actor on the current thread; `edit` changes its settings.
     ///
     /// # Panics
     /// When the settings are not valid.
     pub fn start(agents: impl DriverFactory + 'static, edit: impl FnOnce(&mut PoolSettings)) -> Self {
         let deps = super::deps(edit, None);
-        let (queue, settle, letters) = Neighbour::start_settled();
+        let (queue, settle, letters) = TestProbe::start_settled();
         let links = PoolLinks {
             demand: queue.clone().recipient(),
             withdraw: queue.clone().recipient(),
@@ -93,14 +93,14 @@ impl PoolAlone {
     /// When an hour passes without one.
     pub async fn settled(&mut self) -> (TaskId, LeaseEpoch, Outcome) {
         let pick = |letter| match letter {
-            Letter::Settled { task, epoch, outcome } => Some((task, epoch, outcome)),
+            SentMessage::Settled { task, epoch, outcome } => Some((task, epoch, outcome)),
             _ => None,
         };
         self.letters.next("the end of an attempt", pick).await
     }
 
     /// Takes what pool and agents have sent so far.
-    pub fn letters(&mut self) -> Vec<Letter> {
+    pub fn letters(&mut self) -> Vec<SentMessage> {
         self.letters.take()
     }
 

@@ -8,10 +8,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::PATIENCE;
 use crate::{
-    gather::{Gathered, Inbox, Outlet},
+    batcher::{Batch, BatchSender, Batcher},
     pool::messages::{Configure, Resize},
     queue::messages::{
-        Assign, Demand, Expect, Nudge, Select, Selected, Settle, SettleDone, StopTask, Withdraw, Withdrawn,
+        Assign, Demand, Nudge, Select, Selected, SetBaseline, Settle, SettleDone, StopTask, Withdraw, Withdrawn,
     },
     status::{Cause, PoolPatch},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// A message that an actor sent to a neighbour.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Letter {
+pub enum SentMessage {
     /// The queue gives tasks to the pool.
     Assigned(Vec<Arc<Task>>),
     /// The queue has forgotten `got` of the `asked` slots.
@@ -61,14 +61,14 @@ pub enum Letter {
 
 /// The letters that an actor has sent, in order.
 #[derive(Debug)]
-pub(super) struct Letters(UnboundedReceiver<Letter>);
+pub(super) struct SentMessages(UnboundedReceiver<SentMessage>);
 
-impl Letters {
+impl SentMessages {
     /// Waits for the next letter that `pick` takes; others before it are dropped.
     ///
     /// # Panics
     /// When none comes within an hour.
-    pub(super) async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(Letter) -> Option<T>) -> T {
+    pub(super) async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(SentMessage) -> Option<T>) -> T {
         let found = async {
             loop {
                 let letter = self.0.recv().await.expect("the neighbour lives as long as the actor");
@@ -81,52 +81,52 @@ impl Letters {
     }
 
     /// Takes the letters that have come so far.
-    pub(super) fn take(&mut self) -> Vec<Letter> {
+    pub(super) fn take(&mut self) -> Vec<SentMessage> {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
 }
 
 /// Plays all neighbours of an actor.
-pub(super) struct Neighbour {
-    sender: UnboundedSender<Letter>,
-    settles: Inbox<Settle>,
+pub(super) struct TestProbe {
+    sender: UnboundedSender<SentMessage>,
+    settles: Batcher<Settle>,
 }
 
-impl Neighbour {
-    pub(super) fn start() -> (Addr<Self>, Letters) {
+impl TestProbe {
+    pub(super) fn start() -> (Addr<Self>, SentMessages) {
         let (sender, letters) = unbounded_channel();
-        (Actor::start(Self { sender, settles: Inbox::new() }), Letters(letters))
+        (Actor::start(Self { sender, settles: Batcher::new() }), SentMessages(letters))
     }
 
     /// The same with a way in for ended attempts, which travel together.
-    pub(super) fn start_settled() -> (Addr<Self>, Outlet<Settle>, Letters) {
+    pub(super) fn start_settled() -> (Addr<Self>, BatchSender<Settle>, SentMessages) {
         let (sender, letters) = unbounded_channel();
-        let settles = Inbox::new();
+        let settles = Batcher::new();
         let opening = settles.opening();
         let neighbour = Actor::start(Self { sender, settles });
-        let settle = opening.read_by(neighbour.clone().recipient());
-        (neighbour, settle, Letters(letters))
+        let settle = opening.with_reader(neighbour.clone().recipient());
+        (neighbour, settle, SentMessages(letters))
     }
 
-    fn keep(&self, letter: Letter) {
+    fn keep(&self, letter: SentMessage) {
         // A test that has ended reads no more.
         let _ = self.sender.send(letter);
     }
 }
 
-impl Actor for Neighbour {
+impl Actor for TestProbe {
     type Context = Context<Self>;
 }
 
-impl Handler<Assign> for Neighbour {
+impl Handler<Assign> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Assign(tasks): Assign, _: &mut Self::Context) {
-        self.keep(Letter::Assigned(tasks));
+        self.keep(SentMessage::Assigned(tasks));
     }
 }
 
-impl Handler<Select> for Neighbour {
+impl Handler<Select> for TestProbe {
     type Result = Selected;
 
     /// Takes the first ones, as a pool does to which they are all the same.
@@ -136,79 +136,79 @@ impl Handler<Select> for Neighbour {
     }
 }
 
-impl Handler<Withdrawn> for Neighbour {
+impl Handler<Withdrawn> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, msg: Withdrawn, _: &mut Self::Context) {
-        self.keep(Letter::Withdrawn { asked: msg.asked, got: msg.got });
+        self.keep(SentMessage::Withdrawn { asked: msg.asked, got: msg.got });
     }
 }
 
-impl Handler<StopTask> for Neighbour {
+impl Handler<StopTask> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, StopTask { task, .. }: StopTask, _: &mut Self::Context) {
-        self.keep(Letter::StopTask(task));
+        self.keep(SentMessage::StopTask(task));
     }
 }
 
-impl Handler<Demand> for Neighbour {
+impl Handler<Demand> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Demand(slots): Demand, _: &mut Self::Context) {
-        self.keep(Letter::Demand(slots));
+        self.keep(SentMessage::Demand(slots));
     }
 }
 
-impl Handler<Withdraw> for Neighbour {
+impl Handler<Withdraw> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Withdraw(slots): Withdraw, _: &mut Self::Context) {
-        self.keep(Letter::Withdraw(slots));
+        self.keep(SentMessage::Withdraw(slots));
     }
 }
 
-impl Handler<Gathered<Settle>> for Neighbour {
+impl Handler<Batch<Settle>> for TestProbe {
     type Result = ();
 
-    fn handle(&mut self, _: Gathered<Settle>, _: &mut Self::Context) {
+    fn handle(&mut self, _: Batch<Settle>, _: &mut Self::Context) {
         for Settle { task, epoch, outcome, reply, .. } in self.settles.take() {
             if let Some(reply) = reply {
                 reply.do_send(SettleDone { task, result: Ok(()) });
             }
-            self.keep(Letter::Settled { task, epoch, outcome });
+            self.keep(SentMessage::Settled { task, epoch, outcome });
         }
     }
 }
 
-impl Handler<Nudge> for Neighbour {
+impl Handler<Nudge> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Nudge(cause): Nudge, _: &mut Self::Context) {
-        self.keep(Letter::Nudge(cause));
+        self.keep(SentMessage::Nudge(cause));
     }
 }
 
-impl Handler<Resize> for Neighbour {
+impl Handler<Resize> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Resize(agents): Resize, _: &mut Self::Context) {
-        self.keep(Letter::Resize(agents));
+        self.keep(SentMessage::Resize(agents));
     }
 }
 
-impl Handler<Configure> for Neighbour {
+impl Handler<Configure> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Configure(patch): Configure, _: &mut Self::Context) {
-        self.keep(Letter::Configured(patch));
+        self.keep(SentMessage::Configured(patch));
     }
 }
 
-impl Handler<Expect> for Neighbour {
+impl Handler<SetBaseline> for TestProbe {
     type Result = ();
 
-    fn handle(&mut self, msg: Expect, _: &mut Self::Context) {
-        self.keep(Letter::Expected { rate_per_s: msg.rate_per_s, service_s: msg.service_s });
+    fn handle(&mut self, msg: SetBaseline, _: &mut Self::Context) {
+        self.keep(SentMessage::Expected { rate_per_s: msg.rate_per_s, service_s: msg.service_s });
     }
 }

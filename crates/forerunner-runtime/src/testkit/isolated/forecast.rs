@@ -7,8 +7,8 @@ use forerunner_core::{AgentCounts, PoolTally};
 use forerunner_forecast::{Policy, PolicyLimits};
 
 use super::{
-    Letter,
-    neighbour::{Letters, Neighbour},
+    SentMessage,
+    test_probe::{SentMessages, TestProbe},
 };
 use crate::{
     PoolSettings,
@@ -18,10 +18,10 @@ use crate::{
     },
     pool::messages::{GetPool, PoolSample},
     queue::{
-        messages::{Nudge, QueueSample, TakeSample},
-        waits::Waits,
+        messages::{Nudge, QueueSample, SampleQueue},
+        wait_histogram::WaitHistogram,
     },
-    spec::PolicyMaker,
+    spec::PolicyFactory,
     status::{Cause, ColdStart, DecisionRecord, ForecastStatus, PoolState},
 };
 
@@ -62,13 +62,13 @@ pub struct Shown {
 /// forecast.nudge(Cause::Surge);
 /// # });
 /// ```
-pub struct ForecastAlone {
+pub struct IsolatedForecast {
     forecast: Addr<ForecastActor>,
-    letters: Letters,
+    letters: SentMessages,
     view: Arc<Mutex<View>>,
 }
 
-impl ForecastAlone {
+impl IsolatedForecast {
     /// Starts the actor on the current thread with the policy that the settings name; `edit` changes them.
     ///
     /// # Panics
@@ -88,9 +88,9 @@ impl ForecastAlone {
         Self::begin(edit, Some(Arc::new(make)))
     }
 
-    fn begin(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) -> Self {
+    fn begin(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>) -> Self {
         let deps = super::deps(edit, policy);
-        let (neighbour, letters) = Neighbour::start();
+        let (neighbour, letters) = TestProbe::start();
         let view = Arc::new(Mutex::new(View { now: Shown::default(), edit: Box::new(|_| {}) }));
         let looked_at = LookedAt { view: view.clone(), bounds: (deps.settings.min, deps.settings.max) }.start();
         let links = ForecastLinks {
@@ -119,12 +119,12 @@ impl ForecastAlone {
     /// # Panics
     /// When an hour passes and it has not.
     pub async fn resized(&mut self) -> u32 {
-        let pick = |letter| if let Letter::Resize(agents) = letter { Some(agents) } else { None };
+        let pick = |letter| if let SentMessage::Resize(agents) = letter { Some(agents) } else { None };
         self.letters.next("a resize", pick).await
     }
 
     /// Takes what the forecast has sent so far.
-    pub fn letters(&mut self) -> Vec<Letter> {
+    pub fn letters(&mut self) -> Vec<SentMessage> {
         self.letters.take()
     }
 
@@ -161,10 +161,10 @@ impl Actor for LookedAt {
 }
 
 /// A look begins with the queue: what is shown changes here, and the pool is shown the same.
-impl Handler<TakeSample> for LookedAt {
+impl Handler<SampleQueue> for LookedAt {
     type Result = QueueSample;
 
-    fn handle(&mut self, _: TakeSample, _: &mut Self::Context) -> QueueSample {
+    fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> QueueSample {
         let mut view = self.view.lock().expect("nothing panics while it holds the view");
         let View { now, edit } = &mut *view;
         edit(now);
@@ -172,7 +172,7 @@ impl Handler<TakeSample> for LookedAt {
             arrivals: now.arrivals,
             starts: now.starts,
             late: now.late,
-            waits: Waits::default(),
+            waits: WaitHistogram::default(),
             completions: now.completions,
             service_sum_s: now.mean_service_s * now.completions as f64,
             context_sum_bytes: 0,

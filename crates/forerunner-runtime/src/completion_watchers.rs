@@ -24,8 +24,8 @@ const LAG: usize = 256;
 
 /// Results and events of the tasks that somebody waits for or that have said something.
 #[derive(Debug, Default)]
-pub(crate) struct WatchBoard {
-    tasks: DashMap<TaskId, Watched, IdState>,
+pub(crate) struct CompletionWatchers {
+    tasks: DashMap<TaskId, WatchedTask, IdState>,
     /// Who follows events that the store keeps, to be woken when there may be new ones.
     followers: DashMap<TaskId, watch::Sender<()>, IdState>,
     /// Logs that were begun and not forgotten: while there are none, nobody looks for one.
@@ -35,7 +35,7 @@ pub(crate) struct WatchBoard {
 }
 
 #[derive(Debug, Default)]
-struct Watched {
+struct WatchedTask {
     waiters: Waiters,
     log: Option<EventLog>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Subscription {
     pub(crate) after: u64,
 }
 
-impl WatchBoard {
+impl CompletionWatchers {
     /// Begins to follow events that the store keeps.
     pub(crate) fn follow(&self, task: TaskId) -> watch::Receiver<()> {
         let woken = self.followers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe();
@@ -120,9 +120,9 @@ impl WatchBoard {
     }
 
     /// Forgets waits whose waiters have gone.
-    pub(crate) fn forget_gone(&self, task: TaskId) {
+    pub(crate) fn remove_closed(&self, task: TaskId) {
         if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
-            entry.get_mut().waiters.forget_gone();
+            entry.get_mut().waiters.remove_closed();
             if entry.get().waiters.is_empty() && entry.get().log.is_none() {
                 entry.remove();
             }
@@ -158,11 +158,11 @@ impl WatchBoard {
 
     /// Tells waiters and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
-        self.finish_as(task.id, now, || task);
+        self.complete_as(task.id, now, || task);
     }
 
     /// Tells waiters and readers, if there are any, that a task ended as `ended` says.
-    pub(crate) fn finish_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
+    pub(crate) fn complete_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
         self.wake(task);
         let Entry::Occupied(mut entry) = self.tasks.entry(task) else { return };
         let task = ended();
@@ -181,7 +181,7 @@ impl WatchBoard {
     }
 
     /// Tells readers, if there are any, that a task went to another state.
-    pub(crate) fn note_state(&self, task: &Task, now: Timestamp) {
+    pub(crate) fn notify_state(&self, task: &Task, now: Timestamp) {
         self.wake(task.id);
         if self.logs.load(Ordering::Relaxed) > 0
             && let Some(mut watched) = self.tasks.get_mut(&task.id)
@@ -225,7 +225,7 @@ impl WatchBoard {
     /// Forgets what nobody can want any more. Called now and then.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
-            watched.waiters.forget_gone();
+            watched.waiters.remove_closed();
             let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > LINGER);
             if watched.log.as_ref().is_some_and(ended) {
                 watched.log = None;
@@ -248,7 +248,7 @@ impl Waiters {
         self.first.is_none() && self.others.is_empty()
     }
 
-    fn forget_gone(&mut self) {
+    fn remove_closed(&mut self) {
         self.first.take_if(|waiter| waiter.is_closed());
         self.others.retain(|waiter| !waiter.is_closed());
     }

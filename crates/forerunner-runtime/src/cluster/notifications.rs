@@ -11,30 +11,30 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::ClusterActor;
 use crate::{
     deps::Deps,
-    queue::messages::{LookForWork, StopCancelled},
+    queue::messages::{StopCancelled, WorkAvailable},
 };
 
 /// Most tasks that are asked for in one call.
 const PAGE: usize = 500;
 
 /// Other nodes told something.
-pub(super) struct News(Hints);
+pub(super) struct Notifications(Hints);
 
 /// What comes over a receiver. Whoever lags may have missed anything.
-pub(super) fn stream_of(heard: Receiver<Hints>) -> impl Stream<Item = News> {
+pub(super) fn stream_of(heard: Receiver<Hints>) -> impl Stream<Item = Notifications> {
     stream::unfold(heard, async |mut heard| match heard.recv().await {
-        Ok(hints) => Some((News(hints), heard)),
-        Err(RecvError::Lagged(_)) => Some((News(Hints::anything()), heard)),
+        Ok(hints) => Some((Notifications(hints), heard)),
+        Err(RecvError::Lagged(_)) => Some((Notifications(Hints::anything()), heard)),
         Err(RecvError::Closed) => None,
     })
 }
 
-impl StreamHandler<News> for ClusterActor {
-    fn handle(&mut self, News(hints): News, ctx: &mut Context<Self>) {
+impl StreamHandler<Notifications> for ClusterActor {
+    fn handle(&mut self, Notifications(hints): Notifications, ctx: &mut Context<Self>) {
         let Hints { work, stops, ended, said, settings, more } = hints;
         for (name, pool) in &self.pools {
             if more || work.contains(name) {
-                pool.look.do_send(LookForWork);
+                pool.look.do_send(WorkAvailable);
             }
         }
         self.stop_cancelled(stops.into_iter().collect());

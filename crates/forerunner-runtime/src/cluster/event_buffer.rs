@@ -7,7 +7,7 @@ use std::{
 };
 
 use forerunner_core::{LeaseEpoch, TaskId, Timestamp};
-use forerunner_store::{Happened, Said, Store, StoreFuture, said_seq};
+use forerunner_store::{AttemptEvent, EventKind, Store, StoreFuture, said_seq};
 use tokio::sync::Notify;
 
 use crate::deps::Deps;
@@ -23,20 +23,20 @@ const MOST_WAITING: usize = 50_000;
 
 /// What was said and is not in the store yet.
 #[derive(Debug, Default)]
-pub(crate) struct SaidBox {
+pub(crate) struct EventBuffer {
     inside: Mutex<Inside>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
-    waiting: VecDeque<Said>,
-    voices: HashMap<TaskId, Voice>,
+    waiting: VecDeque<AttemptEvent>,
+    voices: HashMap<TaskId, AttemptLog>,
 }
 
 /// What one attempt has said.
 #[derive(Debug, Default)]
-struct Voice {
+struct AttemptLog {
     epoch: LeaseEpoch,
     count: u64,
     /// Numbers and sizes of what is kept, oldest first.
@@ -44,7 +44,7 @@ struct Voice {
     kept_bytes: usize,
 }
 
-impl Voice {
+impl AttemptLog {
     /// Numbers something of this size; also says before which number to forget.
     fn add(&mut self, size: usize) -> Option<(u64, Option<u64>)> {
         let seq = said_seq(self.epoch, self.count)?;
@@ -60,26 +60,26 @@ impl Voice {
     }
 }
 
-impl SaidBox {
+impl EventBuffer {
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in what an agent said under a lease.
-    pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, what: Happened, at: Timestamp) {
+    pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, what: EventKind, at: Timestamp) {
         const FIXED: usize = 64;
         let size = match &what {
-            Happened::Progress(text) | Happened::Output(text) => FIXED + text.len(),
-            Happened::State { .. } => FIXED,
+            EventKind::Progress(text) | EventKind::Output(text) => FIXED + text.len(),
+            EventKind::State { .. } => FIXED,
         };
         let mut inside = self.inside();
         let voice = inside.voices.entry(task).or_default();
         if voice.epoch != epoch {
-            *voice = Voice { epoch, ..Voice::default() };
+            *voice = AttemptLog { epoch, ..AttemptLog::default() };
         }
         // One that has said a million things is heard no more.
         let Some((seq, forget_before)) = voice.add(size) else { return };
-        inside.waiting.push_back(Said { task, epoch, seq, at, what, forget_before });
+        inside.waiting.push_back(AttemptEvent { task, epoch, seq, at, what, forget_before });
         drop(inside);
         self.filled.notify_one();
     }
@@ -87,7 +87,7 @@ impl SaidBox {
     /// Begins to store all that was said until now: whatever is asked of the store after this takes effect after it.
     ///
     /// Also says of which tasks; `None` if nothing was said.
-    fn send(&self, store: &dyn Store) -> Option<(Vec<Said>, StoreFuture<()>)> {
+    fn send(&self, store: &dyn Store) -> Option<(Vec<AttemptEvent>, StoreFuture<()>)> {
         let mut inside = self.inside();
         if inside.waiting.is_empty() {
             return None;
@@ -98,7 +98,7 @@ impl SaidBox {
         Some((batch, call))
     }
 
-    fn put_back(&self, batch: Vec<Said>) {
+    fn put_back(&self, batch: Vec<AttemptEvent>) {
         let mut inside = self.inside();
         for said in batch.into_iter().rev() {
             inside.waiting.push_front(said);
@@ -114,7 +114,7 @@ impl SaidBox {
 }
 
 /// Brings to the store now what was said. To be called before an attempt is settled: who sees its end has then seen all.
-pub(crate) fn send_said(deps: &Arc<Deps>) {
+pub(crate) fn flush_events(deps: &Arc<Deps>) {
     if let Some((batch, call)) = deps.said.send(&*deps.store) {
         let deps = deps.clone();
         actix_rt::spawn(async move { note_sent(&deps, batch, call).await });
@@ -122,7 +122,7 @@ pub(crate) fn send_said(deps: &Arc<Deps>) {
 }
 
 /// Whether it was stored.
-async fn note_sent(deps: &Deps, batch: Vec<Said>, call: StoreFuture<()>) -> bool {
+async fn note_sent(deps: &Deps, batch: Vec<AttemptEvent>, call: StoreFuture<()>) -> bool {
     match call.await {
         Ok(()) => {
             batch.iter().for_each(|said| deps.watch.wake(said.task));
@@ -139,7 +139,7 @@ async fn note_sent(deps: &Deps, batch: Vec<Said>, call: StoreFuture<()>) -> bool
 }
 
 /// Brings to the store what is said, for as long as the node lives.
-pub(crate) async fn keep_said(deps: Arc<Deps>) {
+pub(crate) async fn persist_events(deps: Arc<Deps>) {
     loop {
         deps.said.filled.notified().await;
         tokio::time::sleep(GATHER).await;
@@ -156,13 +156,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
-    fn progress(bytes: usize) -> Happened {
-        Happened::Progress("x".repeat(bytes))
+    fn progress(bytes: usize) -> EventKind {
+        EventKind::Progress("x".repeat(bytes))
     }
 
     #[test]
     fn what_an_attempt_says_is_numbered_and_bounded() {
-        let said = SaidBox::default();
+        let said = EventBuffer::default();
         let task = TaskId::from_parts(NOW, 1);
         for _ in 0..5 {
             said.say(task, LeaseEpoch(3), progress(100_000), NOW);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_stored_keeps_its_place() {
-        let said = SaidBox::default();
+        let said = EventBuffer::default();
         let [one, two] = [1, 2].map(|number| TaskId::from_parts(NOW, number));
         said.say(one, LeaseEpoch(1), progress(1), NOW);
         let batch: Vec<_> = said.inside().waiting.drain(..).collect();

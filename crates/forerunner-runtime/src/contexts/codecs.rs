@@ -18,13 +18,13 @@ const WEIGHT: f64 = 0.01;
 
 /// What a pool knows of its contexts. Shared by its agents.
 #[derive(Debug)]
-pub(crate) struct ContextBook {
+pub(crate) struct PoolCodecs {
     dictionary: Option<Dictionary>,
     shared: Mutex<SharedItems>,
     measured: Mutex<Measured>,
 }
 
-impl ContextBook {
+impl PoolCodecs {
     /// A book that packs with this dictionary, if any.
     pub(crate) fn new(dictionary: Option<Dictionary>) -> Self {
         Self { dictionary, shared: Mutex::default(), measured: Mutex::default() }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_restore_is_what_was_measured() {
-        let book = ContextBook::new(None);
+        let book = PoolCodecs::new(None);
         assert_eq!(book.restore_cost(), RestoreCost::default());
         for bytes in [1_000, 50_000, 200_000, 10_000, 400_000].repeat(10) {
             book.note_restore(bytes, 0.01 + 2e-6 * bytes as f64);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn restores_a_turn_follow_what_happens() {
-        let book = ContextBook::new(None);
+        let book = PoolCodecs::new(None);
         assert!((book.restores_per_turn() - RESTORES_PER_TURN).abs() < 1e-12);
         (0..1_000).for_each(|_| book.note_turn(ContextSource::Agent));
         assert!(book.restores_per_turn() < 0.001);

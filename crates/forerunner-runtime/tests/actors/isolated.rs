@@ -5,7 +5,7 @@ use std::time::Duration;
 use forerunner_core::{ErrorKind, Outcome, Payload, TaskError, TaskState};
 use forerunner_runtime::{
     Cause,
-    testkit::{Act, ForecastAlone, Letter, PoolAlone, QueueAlone, Script},
+    testkit::{Act, IsolatedForecast, IsolatedPool, IsolatedQueue, Script, SentMessage},
 };
 
 fn lost() -> Outcome {
@@ -16,7 +16,7 @@ fn lost() -> Outcome {
 #[actix_rt::test]
 async fn an_attempt_is_ended_once_and_the_next_one_is_not_harmed() {
     tokio::time::pause();
-    let mut queue = QueueAlone::start(|_| {});
+    let mut queue = IsolatedQueue::start(|_| {});
     let id = queue.submit("null").await.unwrap();
     queue.demand(1);
     let first = queue.assigned().await;
@@ -35,22 +35,22 @@ async fn an_attempt_is_ended_once_and_the_next_one_is_not_harmed() {
 #[actix_rt::test]
 async fn a_queue_gives_out_no_more_than_the_open_slots_and_tells_of_a_backlog() {
     tokio::time::pause();
-    let mut queue = QueueAlone::start(|_| {});
+    let mut queue = IsolatedQueue::start(|_| {});
     for _ in 0..3 {
         queue.submit("1").await.unwrap();
     }
     queue.demand(2);
     tokio::time::sleep(Duration::from_millis(250)).await;
     let letters = queue.letters();
-    let given = letters.iter().map(|letter| if let Letter::Assigned(tasks) = letter { tasks.len() } else { 0 });
+    let given = letters.iter().map(|letter| if let SentMessage::Assigned(tasks) = letter { tasks.len() } else { 0 });
     assert_eq!(given.sum::<usize>(), 2, "{letters:?}");
-    assert!(letters.iter().any(|letter| matches!(letter, Letter::Nudge(Cause::Backlog))), "{letters:?}");
+    assert!(letters.iter().any(|letter| matches!(letter, SentMessage::Nudge(Cause::Backlog))), "{letters:?}");
 }
 
 #[actix_rt::test]
 async fn a_pool_replaces_an_agent_that_died_and_gives_its_task_back() {
     tokio::time::pause();
-    let mut pool = PoolAlone::start(Script::always(Act::Die("segmentation fault".into())), |_| {});
+    let mut pool = IsolatedPool::start(Script::always(Act::Die("segmentation fault".into())), |_| {});
     pool.until("one ready", |agents| agents.ready == 1).await;
     let before = pool.agents().await[0].id;
     let task = pool.assign("1");
@@ -64,7 +64,7 @@ async fn a_pool_replaces_an_agent_that_died_and_gives_its_task_back() {
 #[actix_rt::test]
 async fn a_pool_that_shrinks_leaves_the_busy_agent_alone() {
     tokio::time::pause();
-    let mut pool = PoolAlone::start(Script::answers("1").service("60s"), |pool| pool.min = 0);
+    let mut pool = IsolatedPool::start(Script::answers("1").service("60s"), |pool| pool.min = 0);
     pool.resize(3);
     pool.until("three ready", |agents| agents.ready == 3).await;
     let task = pool.assign("1");
@@ -80,7 +80,8 @@ async fn a_pool_that_shrinks_leaves_the_busy_agent_alone() {
 #[actix_rt::test]
 async fn a_forecast_that_is_nudged_decides_within_a_quarter_of_a_second() {
     tokio::time::pause();
-    let mut forecast = ForecastAlone::start(|pool| (pool.min, pool.max, pool.tick) = (1, 40, Duration::from_secs(60)));
+    let mut forecast =
+        IsolatedForecast::start(|pool| (pool.min, pool.max, pool.tick) = (1, 40, Duration::from_secs(60)));
     forecast.show(|now| (now.agents.ready, now.desired) = (1, 1));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(forecast.decisions(9).await.len(), 1, "the tick is a minute");

@@ -1,9 +1,9 @@
 //! Single actors of a pool, with everything around them played by the test.
 
 mod forecast;
-mod neighbour;
 mod pool;
 mod queue;
+mod test_probe;
 
 use std::{
     sync::{
@@ -17,27 +17,27 @@ use forerunner_core::{NewTask, NodeId, Payload, PoolName, Task, Timestamp};
 use forerunner_store::{MemoryOptions, MemoryStore, Store};
 
 pub use self::{
-    forecast::{ForecastAlone, Shown},
-    neighbour::Letter,
-    pool::PoolAlone,
-    queue::QueueAlone,
+    forecast::{IsolatedForecast, Shown},
+    pool::IsolatedPool,
+    queue::IsolatedQueue,
+    test_probe::SentMessage,
 };
 use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
     clock::{IdMaker, StoreClock},
-    cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts, Prefetches},
+    cluster::event_buffer::EventBuffer,
+    completion_watchers::CompletionWatchers,
+    contexts::{NodeContexts, PoolCodecs, Prefetcher},
     deps::{Deps, PoolDeps},
-    spec::PolicyMaker,
-    watch::WatchBoard,
+    spec::PolicyFactory,
 };
 
 /// How long a test waits for a letter before it is told that none came.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// What the actors of a pool called `alone` share: a store in memory, the virtual clock, and these settings.
-fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) -> Arc<PoolDeps> {
+fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>) -> Arc<PoolDeps> {
     let mut settings = PoolSettings::default();
     edit(&mut settings);
     settings.validate().expect("valid settings");
@@ -47,8 +47,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
         store,
         clock: StoreClock::new(Arc::new(VirtualClock::starting_at(begin))),
         node: NodeId::from_parts(begin, 1),
-        watch: WatchBoard::default(),
-        said: SaidBox::default(),
+        watch: CompletionWatchers::default(),
+        said: EventBuffer::default(),
         shared: false,
         contexts: NodeContexts::new(64 << 20),
         tending: Arc::new(tokio::sync::Semaphore::new(1)),
@@ -56,13 +56,13 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyMaker>>) 
     let name = PoolName::new("alone").expect("a pool name");
     Arc::new(PoolDeps {
         node: Arc::new(node),
-        prefetches: Prefetches::new(&name),
+        prefetches: Prefetcher::new(&name),
         name,
         admission: Admission::new(0, settings.queue.limit),
         settings,
         policy,
         unsettled: AtomicUsize::new(0),
-        contexts: Arc::new(ContextBook::new(None)),
+        contexts: Arc::new(PoolCodecs::new(None)),
         uses_lookahead: AtomicBool::new(false),
         cold_start_us: AtomicU64::new(0),
         agents: AtomicU32::new(0),

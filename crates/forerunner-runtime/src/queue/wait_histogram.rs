@@ -11,14 +11,14 @@ const REST_BITS: u32 = 52 - CLASS_BITS;
 
 /// Waits of tasks that began. Holds at most 256 counts, however many tasks there were.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Waits {
+pub(crate) struct WaitHistogram {
     late: u64,
     greatest_s: f64,
     /// Class and count, in order.
     classes: Vec<(u8, u32)>,
 }
 
-impl Waits {
+impl WaitHistogram {
     /// Counts the wait of a task that begins now.
     pub(crate) fn note(&mut self, wait_s: f64, late: bool) {
         self.late += u64::from(late);
@@ -95,8 +95,8 @@ fn middle(class: u8) -> f64 {
 mod tests {
     use super::*;
 
-    fn waits(of: impl IntoIterator<Item = f64>) -> Waits {
-        let mut waits = Waits::default();
+    fn waits(of: impl IntoIterator<Item = f64>) -> WaitHistogram {
+        let mut waits = WaitHistogram::default();
         for wait_s in of {
             waits.note(wait_s, wait_s > 1.0);
         }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use forerunner_core::TaskId;
-use forerunner_store::{Event, Happened, Mismatch, TaskEvents};
+use forerunner_store::{Event, EventKind, Mismatch, TaskEvents};
 use futures_util::stream;
 use tokio::sync::watch::Receiver;
 
@@ -19,7 +19,7 @@ const PAGE: usize = 500;
 /// How often the store is looked at for what nobody told of.
 const LOOK: Duration = Duration::from_millis(500);
 
-struct Following {
+struct EventTail {
     deps: Arc<Deps>,
     task: TaskId,
     /// The number of the newest event that was read.
@@ -32,7 +32,7 @@ struct Following {
 /// The events after number `after`, those that there are and those to come, until the task has ended.
 pub(crate) async fn follow(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<EventStream, Error> {
     let woken = deps.watch.follow(task);
-    let mut following = Following { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
+    let mut following = EventTail { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
     if !following.look().await? {
         return Err(Mismatch::NoTask { task }.into());
     }
@@ -42,7 +42,7 @@ pub(crate) async fn follow(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<
     })))
 }
 
-impl Following {
+impl EventTail {
     async fn next(&mut self) -> Option<TaskEvent> {
         loop {
             if let Some(event) = self.read.pop_front() {
@@ -79,7 +79,7 @@ impl Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for EventTail {
     fn drop(&mut self) {
         self.deps.watch.unfollow(self.task, &self.woken);
     }
@@ -87,9 +87,9 @@ impl Drop for Following {
 
 fn shown(event: Event) -> TaskEvent {
     let kind = match event.what {
-        Happened::State { state, attempt, error } => TaskEventKind::State { state, attempt, error },
-        Happened::Progress(text) => TaskEventKind::Progress { text },
-        Happened::Output(chunk) => TaskEventKind::Output { chunk },
+        EventKind::State { state, attempt, error } => TaskEventKind::State { state, attempt, error },
+        EventKind::Progress(text) => TaskEventKind::Progress { text },
+        EventKind::Output(chunk) => TaskEventKind::Output { chunk },
     };
     TaskEvent { seq: event.seq, at: event.at, kind }
 }

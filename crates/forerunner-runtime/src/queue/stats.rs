@@ -3,10 +3,10 @@
 use forerunner_core::{Task, TaskId};
 use forerunner_forecast::{EventDetector, Trigger};
 
-use super::messages::{Expect, QueueSample, QueueStatus, Ran, SAMPLES};
+use super::messages::{QueueSample, QueueStatus, Ran, SAMPLES, SetBaseline};
 
 /// Counts events for the forecast, and notices when they no longer fit what was expected.
-pub(crate) struct Tally {
+pub(crate) struct QueueStats {
     sample: QueueSample,
     detector: EventDetector,
     running: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Tally {
     within_s: f64,
 }
 
-impl Tally {
+impl QueueStats {
     pub(crate) fn new(within_s: f64) -> Self {
         Self {
             sample: QueueSample::default(),
@@ -79,7 +79,7 @@ impl Tally {
         self.detector = EventDetector::new();
     }
 
-    pub(crate) fn expect(&mut self, expected: &Expect) {
+    pub(crate) fn expect(&mut self, expected: &SetBaseline) {
         self.detector.expect(expected.rate_per_s, expected.service_s);
     }
 

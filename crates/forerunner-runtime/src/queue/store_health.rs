@@ -20,7 +20,7 @@ enum Line {
 
 /// Watches the calls of one queue to its store.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(super) struct StoreHealth {
     /// The first failure that was said and is not over.
     since: Option<Instant>,
     said_at: Option<Instant>,
@@ -28,7 +28,7 @@ pub(super) struct Outage {
     failed: u64,
 }
 
-impl Outage {
+impl StoreHealth {
     /// A call failed: `what` came to nothing, which was to be done for so many tasks.
     pub(super) fn note_failure(&mut self, pool: &PoolName, what: &str, tasks: usize, error: &StoreError) {
         if let Some(Line::Failing(calls)) = self.failed(Instant::now()) {
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_is_gone_is_said_once_then_every_few_seconds_and_when_it_is_back() {
-        let mut outage = Outage::default();
+        let mut outage = StoreHealth::default();
         let begun = Instant::now();
         let mut lines = Vec::new();
         for step in 0..1_200 {
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_that_fail_now_and_then_are_counted_in_the_next_line() {
-        let mut outage = Outage::default();
+        let mut outage = StoreHealth::default();
         let begun = Instant::now();
         let mut lines = 0;
         for step in 0..1_000 {

@@ -8,16 +8,16 @@ use forerunner_store::{Store, Submission};
 use tokio::sync::oneshot;
 
 use super::{
-    Letter,
-    neighbour::{Letters, Neighbour},
+    SentMessage,
+    test_probe::{SentMessages, TestProbe},
 };
 use crate::{
     Error, PoolSettings,
+    batcher::BatchSender,
     clock::IdMaker,
     deps::PoolDeps,
-    gather::Outlet,
     queue::{
-        QueueActor, QueueWays,
+        QueueActor, QueueAddrs,
         messages::{AttachQueue, Demand, Drain, Enqueue, Reply, Settle},
     },
 };
@@ -39,24 +39,24 @@ use crate::{
 /// assert_eq!(queue.task(id).await.state, TaskState::Succeeded);
 /// # });
 /// ```
-pub struct QueueAlone {
+pub struct IsolatedQueue {
     queue: Addr<QueueActor>,
-    submit: Outlet<Enqueue>,
-    settle: Outlet<Settle>,
-    letters: Letters,
+    submit: BatchSender<Enqueue>,
+    settle: BatchSender<Settle>,
+    letters: SentMessages,
     deps: Arc<PoolDeps>,
     ids: IdMaker,
 }
 
-impl QueueAlone {
+impl IsolatedQueue {
     /// Starts the actor on the current thread; `edit` changes the settings of its pool.
     ///
     /// # Panics
     /// When the settings are not valid.
     pub fn start(edit: impl FnOnce(&mut PoolSettings)) -> Self {
         let deps = super::deps(edit, None);
-        let QueueWays { queue, submit, settle } = QueueActor::new(deps.clone(), 0, None).start_by(Actor::start);
-        let (pool, letters) = Neighbour::start();
+        let QueueAddrs { queue, submit, settle } = QueueActor::new(deps.clone(), 0, None).start_by(Actor::start);
+        let (pool, letters) = TestProbe::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),
             select: pool.clone().recipient(),
@@ -92,7 +92,7 @@ impl QueueAlone {
     /// # Panics
     /// When an hour passes without one.
     pub async fn assigned(&mut self) -> Arc<Task> {
-        let pick = |letter| if let Letter::Assigned(tasks) = letter { tasks.into_iter().next() } else { None };
+        let pick = |letter| if let SentMessage::Assigned(tasks) = letter { tasks.into_iter().next() } else { None };
         self.letters.next("an assignment", pick).await
     }
 
@@ -112,7 +112,7 @@ impl QueueAlone {
     }
 
     /// Takes what the queue has sent so far.
-    pub fn letters(&mut self) -> Vec<Letter> {
+    pub fn letters(&mut self) -> Vec<SentMessage> {
         self.letters.take()
     }
 

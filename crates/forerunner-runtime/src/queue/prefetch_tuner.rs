@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// Watches how long tasks and claims take.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct PrefetchTuner {
     ends: u32,
     service_s: f64,
     trip_s: f64,
@@ -30,7 +30,7 @@ pub(super) struct Pace {
     quiet_until: Option<Timestamp>,
 }
 
-impl Pace {
+impl PrefetchTuner {
     /// An attempt took so long. Longer ones count sooner than shorter ones.
     pub(super) fn ended(&mut self, service_s: f64) {
         let share = if self.ends == 0 {
@@ -85,8 +85,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
-    fn pace(service: Duration, trip: Duration) -> Pace {
-        let mut pace = Pace::default();
+    fn pace(service: Duration, trip: Duration) -> PrefetchTuner {
+        let mut pace = PrefetchTuner::default();
         (0..KNOWN).for_each(|_| pace.ended(service.as_secs_f64()));
         pace.claimed(trip);
         pace.occupied(8);
@@ -113,6 +113,6 @@ mod tests {
         pace.ended(2.0);
         assert_eq!(pace.ahead(NOW + ms(30_000)), 0, "one long task is enough");
         pace.forget();
-        assert_eq!(Pace { service_s: 0.001, ..pace }.ahead(NOW + ms(30_000)), 0);
+        assert_eq!(PrefetchTuner { service_s: 0.001, ..pace }.ahead(NOW + ms(30_000)), 0);
     }
 }

@@ -35,12 +35,12 @@ impl CrashCost {
 /// no more than the allowance is taken up, nobody waits: a crash that comes alone, and one of each agent, is tried
 /// again when it is due. This is the generic cell rate algorithm (ITU-T I.371, annex A).
 #[derive(Debug, Default)]
-pub(super) struct Suspects {
+pub(super) struct CrashThrottle {
     /// Taken up until then.
     booked: Timestamp,
 }
 
-impl Suspects {
+impl CrashThrottle {
     /// When to try a task again that crashed and is due: then, or up to `most` later, half a minute at most.
     pub(super) fn retry_at(&mut self, due: Timestamp, most: Duration, cost: CrashCost) -> Timestamp {
         let free = self.booked - cost.circuit();
@@ -67,42 +67,43 @@ mod tests {
     const COST: CrashCost = CrashCost { cold_start: Duration::from_millis(200), agents: 4 };
 
     /// How long so many tasks that crash now are put off, in milliseconds.
-    fn put_off(suspects: &mut Suspects, tasks: usize, most: Duration) -> Vec<u128> {
-        (0..tasks).map(|_| suspects.retry_at(NOW, most, COST).since(NOW).as_millis()).collect()
+    fn put_off(crash_throttle: &mut CrashThrottle, tasks: usize, most: Duration) -> Vec<u128> {
+        (0..tasks).map(|_| crash_throttle.retry_at(NOW, most, COST).since(NOW).as_millis()).collect()
     }
 
     #[test]
     fn a_crash_of_each_agent_is_tried_again_at_once_and_more_are_apart() {
-        let mut suspects = Suspects::default();
-        assert_eq!(put_off(&mut suspects, 8, MOST), [0, 0, 0, 0, 0, 400, 800, 1_200]);
+        let mut crash_throttle = CrashThrottle::default();
+        assert_eq!(put_off(&mut crash_throttle, 8, MOST), [0, 0, 0, 0, 0, 400, 800, 1_200]);
         let rested = NOW + COST.apart() * 8;
-        assert_eq!(suspects.retry_at(rested, MOST, COST), rested, "what was long ago is forgotten");
+        assert_eq!(crash_throttle.retry_at(rested, MOST, COST), rested, "what was long ago is forgotten");
     }
 
     #[test]
     fn nobody_waits_longer_than_the_most_and_the_next_ones_not_for_what_was_beyond_it() {
-        let mut suspects = Suspects::default();
-        let off = put_off(&mut suspects, 1_000, MOST);
+        let mut crash_throttle = CrashThrottle::default();
+        let off = put_off(&mut crash_throttle, 1_000, MOST);
         assert_eq!(off.last(), Some(&30_000));
-        assert_eq!(suspects.retry_at(NOW, Duration::from_millis(50), COST), NOW + Duration::from_millis(50));
+        assert_eq!(crash_throttle.retry_at(NOW, Duration::from_millis(50), COST), NOW + Duration::from_millis(50));
         let later = NOW + MOST + COST.circuit();
-        assert_eq!(suspects.retry_at(later, MOST, COST), later);
+        assert_eq!(crash_throttle.retry_at(later, MOST, COST), later);
     }
 
     #[test]
     fn tasks_that_crash_no_more_leave_their_place_to_others() {
-        let mut suspects = Suspects::default();
+        let mut crash_throttle = CrashThrottle::default();
         for _ in 0..100 {
-            assert_eq!(suspects.retry_at(NOW, MOST, COST), NOW);
-            suspects.acquit(COST);
+            assert_eq!(crash_throttle.retry_at(NOW, MOST, COST), NOW);
+            crash_throttle.acquit(COST);
         }
-        assert_eq!(put_off(&mut suspects, 6, MOST)[5], 400, "and no more than their place");
+        assert_eq!(put_off(&mut crash_throttle, 6, MOST)[5], 400, "and no more than their place");
     }
 
     #[test]
     fn nobody_is_put_off_while_the_cost_is_not_known() {
-        let (mut suspects, unknown) = (Suspects::default(), CrashCost { cold_start: Duration::ZERO, agents: 0 });
-        assert!((0..1_000).all(|_| suspects.retry_at(NOW, MOST, unknown) == NOW));
+        let (mut crash_throttle, unknown) =
+            (CrashThrottle::default(), CrashCost { cold_start: Duration::ZERO, agents: 0 });
+        assert!((0..1_000).all(|_| crash_throttle.retry_at(NOW, MOST, unknown) == NOW));
     }
 
     /// Crashes as they come: milliseconds since the one before, and until the task is due.
@@ -117,11 +118,11 @@ mod tests {
 
     /// When each was due, and when it is to be tried.
     fn book(crashes: &[(u64, u64)], cost: CrashCost) -> Vec<(Timestamp, Timestamp)> {
-        let (mut suspects, mut now) = (Suspects::default(), NOW);
+        let (mut crash_throttle, mut now) = (CrashThrottle::default(), NOW);
         let mut book = |&(since, delay): &(u64, u64)| {
             now = now + Duration::from_millis(since);
             let due = now + Duration::from_millis(delay);
-            (due, suspects.retry_at(due, MOST, cost))
+            (due, crash_throttle.retry_at(due, MOST, cost))
         };
         crashes.iter().map(&mut book).collect()
     }

@@ -6,11 +6,11 @@ use forerunner_core::{LeaseEpoch, Priority, Task, TaskId};
 
 /// Held tasks, in the order in which they go to agents: by priority, then as they were claimed.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct PrefetchBuffer {
     tasks: VecDeque<Task>,
 }
 
-impl Held {
+impl PrefetchBuffer {
     pub(super) fn add(&mut self, tasks: impl IntoIterator<Item = Task>) {
         for task in tasks {
             let place = self.tasks.partition_point(|held| held.priority >= task.priority);
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_urgent_go_first_and_equals_as_they_were_claimed() {
-        let mut held = Held::default();
+        let mut held = PrefetchBuffer::default();
         held.add([task(1, 4), task(2, 4), task(3, 2)]);
         held.add([task(4, 9), task(5, 4)]);
         assert_eq!(held.least_priority(), Some(Priority::new(2).unwrap()));

@@ -7,8 +7,8 @@ use forerunner_core::{ContextId, TaskId};
 use forerunner_store::{ContextCommit, HeldVersion, Piece, PieceKind, born_of};
 
 use super::{
-    ContextBook,
-    tend::{Tend, Tended, Tending},
+    PoolCodecs,
+    compaction::{Compaction, CompactionResult, CompactionSlot},
 };
 
 /// A chain this close to its longest is replaced in the background, before it must be in the turn.
@@ -30,33 +30,33 @@ pub(crate) struct Memory {
     pub(crate) snapshot: Snapshot,
     /// What agents are given instead, if not all of them could read `snapshot`. The next change stores it.
     pub(super) mended: Option<Snapshot>,
-    pub(super) account: Option<Account>,
+    pub(super) account: Option<ChainState>,
 }
 
 /// What is known of a stored chain.
 #[derive(Debug, Clone)]
-pub(super) struct Account {
+pub(super) struct ChainState {
     pub(super) chain: Chain,
     pub(super) probe: BaseProbe,
     pub(super) named: Named,
     /// A fresh base under way, and the frames since.
-    tending: Option<(Tending, Vec<Later>)>,
+    tending: Option<(CompactionSlot, Vec<PendingFrame>)>,
 }
 
 /// A frame that was stored while a fresh base was under way.
 #[derive(Debug, Clone)]
-struct Later {
+struct PendingFrame {
     delta: Frame,
     pieces: Vec<Piece>,
 }
 
 /// What a turn leaves.
-pub(crate) struct Advance {
+pub(crate) struct Commit {
     pub(crate) commit: ContextCommit,
     /// What is held once it is stored.
     pub(crate) held: Memory,
     /// What should be done about the chain once it is stored, in the background.
-    pub(crate) tend: Option<Tend>,
+    pub(crate) tend: Option<Compaction>,
     /// Whether the frame took the place of a chain at once, which was at a bound.
     pub(crate) rebased: bool,
 }
@@ -86,7 +86,7 @@ impl Memory {
     ///
     /// # Errors
     /// When the context, or its change, is larger than its limits allow.
-    pub(crate) fn advance(&self, next: Snapshot, task: TaskId, book: &ContextBook) -> Result<Option<Advance>, Error> {
+    pub(crate) fn advance(&self, next: Snapshot, task: TaskId, book: &PoolCodecs) -> Result<Option<Commit>, Error> {
         if next.root() == self.snapshot.root() {
             return Ok(None);
         }
@@ -108,8 +108,8 @@ impl Memory {
         let rebased = commit.full && self.version > 0;
         let (context, version) = (self.context.clone(), self.version + 1);
         let held = Self { context, born, version, snapshot: next, mended: None, account: Some(step.account) };
-        let tend = step.tend.map(|(turn, tending)| Tend { memory: held.clone(), turn, tending });
-        Ok(Some(Advance { commit, held, tend, rebased }))
+        let tend = step.tend.map(|(turn, tending)| Compaction { memory: held.clone(), turn, tending });
+        Ok(Some(Commit { commit, held, tend, rebased }))
     }
 }
 
@@ -117,13 +117,13 @@ impl Memory {
 struct Step {
     frame: Frame,
     pieces: Vec<Piece>,
-    account: Account,
-    tend: Option<(TurnTaken, Tending)>,
+    account: ChainState,
+    tend: Option<(TurnOutcome, CompactionSlot)>,
 }
 
 /// A turn that was stored as a delta, to be judged again once the size of a fresh base is known.
 #[derive(Debug)]
-pub(crate) struct TurnTaken {
+pub(crate) struct TurnOutcome {
     /// The chain before it.
     pub(super) before: Chain,
     pub(super) delta: Frame,
@@ -134,16 +134,16 @@ pub(crate) struct TurnTaken {
 
 impl Step {
     /// A base that replaces whatever was there.
-    fn base(context: &ContextId, next: &Snapshot, book: &ContextBook) -> Result<Self, Error> {
+    fn base(context: &ContextId, next: &Snapshot, book: &PoolCodecs) -> Result<Self, Error> {
         let codec = book.writer(context, next.items(), true);
         let frame = codec.full(next)?;
         let pieces = book.pieces(&codec)?;
-        let account = Account::of_base(&frame, next, &pieces)?;
+        let account = ChainState::of_base(&frame, next, &pieces)?;
         Ok(Self { frame, pieces, account, tend: None })
     }
 }
 
-impl Account {
+impl ChainState {
     pub(super) fn new(chain: Chain, probe: BaseProbe, named: Named) -> Self {
         Self { chain, probe, named, tending: None }
     }
@@ -155,7 +155,7 @@ impl Account {
     }
 
     /// Stores the turn as a delta, unless the chain is at a bound.
-    fn step(mut self, memory: &Memory, next: &Snapshot, book: &ContextBook) -> Result<Step, Error> {
+    fn step(mut self, memory: &Memory, next: &Snapshot, book: &PoolCodecs) -> Result<Step, Error> {
         self.take_in(next);
         let codec = book.writer(&memory.context, new_items(&memory.snapshot, next), false);
         let delta = codec.delta(&memory.snapshot, next)?;
@@ -174,12 +174,12 @@ impl Account {
         self.named.extend(by_name(&pieces));
         let is_due = wish.is_some() || is_long || self.probe.is_due(next.size_bytes());
         let tend = (is_due && self.tending.is_none()).then(|| {
-            let tending = Tending::default();
+            let tending = CompactionSlot::default();
             self.tending = Some((tending.clone(), Vec::new()));
-            (TurnTaken { before, delta: delta.clone(), restores_per_turn, is_long }, tending)
+            (TurnOutcome { before, delta: delta.clone(), restores_per_turn, is_long }, tending)
         });
         if let (None, Some((_, since))) = (&tend, &mut self.tending) {
-            since.push(Later { delta: delta.clone(), pieces: pieces.clone() });
+            since.push(PendingFrame { delta: delta.clone(), pieces: pieces.clone() });
         }
         Ok(Step { frame: delta, pieces, account: self, tend })
     }
@@ -189,12 +189,12 @@ impl Account {
         let Some((tending, since)) = &self.tending else { return };
         let Some(tended) = tending.take() else { return };
         match tended {
-            Tended::Failed => {}
-            Tended::Probed(probe) => self.probe = probe,
-            Tended::Rebased(account) => {
+            CompactionResult::Failed => {}
+            CompactionResult::Probed(probe) => self.probe = probe,
+            CompactionResult::Rebased(account) => {
                 let mut chain = account.chain;
                 // No rent for these: the account begins anew, as after a restore.
-                let appended = since.iter().try_for_each(|Later { delta, .. }| {
+                let appended = since.iter().try_for_each(|PendingFrame { delta, .. }| {
                     chain.append(&Turn { delta, next, restores_per_turn: 0.0, fresh_base_bytes: 0 })
                 });
                 if appended.is_ok() {
