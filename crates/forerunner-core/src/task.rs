@@ -125,7 +125,7 @@ impl TaskState {
     }
 
     /// Returns whether a task may be sent back to the queue by hand.
-    pub const fn is_redrivable(self) -> bool {
+    pub const fn can_be_retried(self) -> bool {
         matches!(self, Self::Failed | Self::Dead | Self::Cancelled | Self::Expired | Self::Damaged)
     }
 
@@ -471,7 +471,7 @@ mod tests {
             for to in TaskState::ALL {
                 let is_mended = from == TaskState::Damaged && to.is_terminal();
                 let allowed =
-                    (from.is_redrivable() && to == TaskState::Queued) || to == TaskState::Damaged || is_mended;
+                    (from.can_be_retried() && to == TaskState::Queued) || to == TaskState::Damaged || is_mended;
                 let allowed = allowed && (from, to) != (TaskState::Damaged, TaskState::Damaged);
                 assert_eq!(from.can_become(to), allowed, "{from} to {to}");
             }

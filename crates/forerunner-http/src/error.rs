@@ -8,7 +8,7 @@ use actix_web::{
 };
 use forerunner_core::TaskState;
 use forerunner_runtime::Error;
-use forerunner_store::{Mismatch, Refusal, StoreError};
+use forerunner_store::{Refusal, StateConflict, StoreError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -165,7 +165,7 @@ impl From<Error> for Problem {
                 Self::new(problems::PAYLOAD_TOO_LARGE, detail).with("size", size).with("limit", limit)
             }
             Error::Refused(refusal) => refusal.into(),
-            Error::Mismatch(mismatch) => mismatch.into(),
+            Error::StateConflict(mismatch) => mismatch.into(),
             Error::Store(error) => error.into(),
             Error::ShuttingDown => Self::new(problems::SHUTTING_DOWN, detail).retry_after(RETRY_NODE).closing(),
             Error::OutcomeUnknown { pool } => Self::new(problems::OUTCOME_UNKNOWN, detail).with("pool", pool.as_str()),
@@ -187,21 +187,21 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl From<Mismatch> for Problem {
-    fn from(mismatch: Mismatch) -> Self {
+impl From<StateConflict> for Problem {
+    fn from(mismatch: StateConflict) -> Self {
         let detail = mismatch.to_string();
         match mismatch {
-            Mismatch::NoTask { task } => Self::new(problems::NO_TASK, detail).with("task", task.to_string()),
-            Mismatch::WrongState { task, state, .. } => {
+            StateConflict::NoTask { task } => Self::new(problems::NO_TASK, detail).with("task", task.to_string()),
+            StateConflict::WrongState { task, state, .. } => {
                 Self::new(problems::WRONG_STATE, detail).with("task", task.to_string()).with("state", state.as_str())
             }
-            Mismatch::Damaged { task, .. } => Self::new(problems::WRONG_STATE, detail)
+            StateConflict::Damaged { task, .. } => Self::new(problems::WRONG_STATE, detail)
                 .with("task", task.to_string())
                 .with("state", TaskState::Damaged.as_str()),
-            Mismatch::NoContext { pool, context } => {
+            StateConflict::NoContext { pool, context } => {
                 Self::new(problems::NO_CONTEXT, detail).with("pool", pool.as_str()).with("context", context.as_str())
             }
-            Mismatch::ContextInUse { context, task } => Self::new(problems::CONTEXT_IN_USE, detail)
+            StateConflict::ContextInUse { context, task } => Self::new(problems::CONTEXT_IN_USE, detail)
                 .with("context", context.as_str())
                 .with("task", task.to_string()),
             _ => internal(detail),

@@ -22,7 +22,7 @@ use std::{
 
 use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Beat, Claim, LEASE, Rescue, Settlement, Store, StoreError, Submission};
+use forerunner_store::{Claim, Heartbeat, LEASE, Rescue, Settlement, Store, StoreError, Submission};
 use pg::PgServer;
 use tokio::{
     sync::Notify,
@@ -72,7 +72,7 @@ async fn measure(before: Duration, span: Duration, rate: u64) -> Outcome<()> {
     tokio::spawn(connection);
     holder.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await?;
     let held = load.phase(&server, "held", span, rate).await?;
-    println!("  what the store sees: {:?}", load.store.upkeep());
+    println!("  what the store sees: {:?}", load.store.vacuum_status());
     holder.batch_execute("COMMIT").await?;
     println!("  done with the snapshot held: {:.1} % of what was done without", 100.0 * held / clean);
     Ok(())
@@ -255,7 +255,7 @@ impl Load {
             }
             let (node, now) = (self.node, self.now());
             let begun = Instant::now();
-            self.store.beat(Beat { node, now, lease: LEASE, report: "{}".to_owned(), plan: None }).await?;
+            self.store.heartbeat(Heartbeat { node, now, lease: LEASE, report: "{}".to_owned(), plan: None }).await?;
             let backlog = async { self.store.backlog(pool()).await.map(drop) };
             let rescue = async { self.store.rescue(Rescue::Expired { now }).await.map(drop) };
             let sweep = async { self.store.sweep(pool(), now).await.map(drop) };

@@ -22,7 +22,7 @@ use std::{
 
 use forerunner_core::{NewTask, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, Timestamp};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Beat, Hints, LEASE, Store, StoreError, Submission};
+use forerunner_store::{Heartbeat, LEASE, Notification, Store, StoreError, Submission};
 use futures_util::future::{join_all, try_join_all};
 use pg::PgServer;
 use tokio::time::Instant;
@@ -109,14 +109,14 @@ impl Nodes {
             stores.push(Arc::new(tokio::task::spawn_blocking(move || PostgresStore::open(&url, options)).await??));
         }
         for store in &stores {
-            let (mut news, heard) = (store.hear().ok_or("it is shared")?, heard.clone());
+            let (mut news, heard) = (store.subscribe().ok_or("it is shared")?, heard.clone());
             tokio::spawn(async move {
                 while news.recv().await.is_ok() {
                     heard.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        while !stores.iter().all(|store| store.is_hearing()) {
+        while !stores.iter().all(|store| store.is_listening()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let nodes = Self { stores, heard, next: AtomicU64::new(0) };
@@ -129,7 +129,7 @@ impl Nodes {
         for _ in 0..2 {
             let beats = self.stores.iter().enumerate().map(|(number, store)| {
                 let node = NodeId::from_parts(now(), (number as u128 + 1) << 64);
-                store.beat(Beat { node, now: now(), lease: LEASE * 100, report: "{}".to_owned(), plan: None })
+                store.heartbeat(Heartbeat { node, now: now(), lease: LEASE * 100, report: "{}".to_owned(), plan: None })
             });
             try_join_all(beats).await?;
         }
@@ -143,7 +143,7 @@ impl Nodes {
             while begun.elapsed() < span {
                 store.enqueue(vec![submission(self.next.fetch_add(1, Ordering::Relaxed))]).await?;
                 if tell {
-                    store.tell(Hints::work(pool()));
+                    store.notify(Notification::work(pool()));
                 }
                 count.fetch_add(1, Ordering::Relaxed);
             }

@@ -46,7 +46,7 @@ pub(crate) enum Naming {
 
 /// What an address says beyond what the client of the database understands.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wishes {
+struct UrlOptions {
     verify: Option<Verify>,
     roots: Option<PathBuf>,
     listen: Option<String>,
@@ -90,8 +90,8 @@ impl Address {
 }
 
 /// Takes out of an address what only this program understands.
-fn split(url: &str) -> Result<(String, Wishes), String> {
-    let mut wishes = Wishes::default();
+fn split(url: &str) -> Result<(String, UrlOptions), String> {
+    let mut wishes = UrlOptions::default();
     let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), wishes)) };
     let mut rest = Vec::new();
     for option in query.split('&') {
@@ -205,9 +205,9 @@ mod tests {
         assert_eq!(plain, "postgres://h/d?keepalives=1");
         let roots = Some(PathBuf::from("/etc/a b.pem"));
         let listen = Some("db:5433".to_owned());
-        assert_eq!(wishes, Wishes { verify: Some(Verify::Full), roots, listen, naming: Naming::Direct });
+        assert_eq!(wishes, UrlOptions { verify: Some(Verify::Full), roots, listen, naming: Naming::Direct });
         assert_eq!(split("postgres://h/d?statements=named").unwrap().1.naming, Naming::Always);
-        assert_eq!(split("postgres://h/d").unwrap(), ("postgres://h/d".to_owned(), Wishes::default()));
+        assert_eq!(split("postgres://h/d").unwrap(), ("postgres://h/d".to_owned(), UrlOptions::default()));
     }
 
     #[test]

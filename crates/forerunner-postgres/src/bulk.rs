@@ -18,7 +18,7 @@ use crate::{
     events::{Redriven, error},
     failure::{Fault, Sql},
     history::ending,
-    rows::{Spot, context, get, optional_time, pool, state, time},
+    rows::{QueueKey, context, get, optional_time, pool, state, time},
     tables::earliest_end,
     tx::{Param, Tx},
 };
@@ -101,7 +101,7 @@ const PASSES: usize = 3;
 /// A task as far as an operation on many needs to know it.
 struct Brief {
     id: TaskId,
-    spot: Spot,
+    spot: QueueKey,
     state: TaskState,
     context: Option<ContextId>,
 }
@@ -124,7 +124,7 @@ impl Tx<'_> {
                 BulkAction::Delete => self.delete_many(open, &mut outcome).await?,
             };
         }
-        if open.is_empty() { Ok(outcome) } else { Err(Fault::Again) }
+        if open.is_empty() { Ok(outcome) } else { Err(Fault::Conflict) }
     }
 
     /// Cancels tasks; answers those that others changed meanwhile.
@@ -150,7 +150,7 @@ impl Tx<'_> {
         };
         let ended = self.end_many(&waiting.iter().filter(is_free).collect::<Vec<_>>(), now).await?;
         if waiting.iter().any(|task| ready.contains(&task.spot.row) && !ended.contains(&task.spot.row)) {
-            return Err(Fault::Again);
+            return Err(Fault::Conflict);
         }
         let (done, missed): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|task| ended.contains(&task.spot.row));
         self.leave_lines(&done).await?;
@@ -177,7 +177,7 @@ impl Tx<'_> {
             let changed = outcome.pool(&task.spot.pool);
             changed.done.push(task.id);
             changed.claimable += i64::from(task.context.is_none());
-            self.node.floors.put(&task.spot.pool, task.spot.urgency(), task.spot.place());
+            self.node.cursors.put(&task.spot.pool, task.spot.urgency(), task.spot.place());
         }
         self.advance_many(&lines, &before, outcome).await?;
         let mut left: Vec<TaskId> = tasks.into_iter().filter(|task| !known.contains(task)).collect();
@@ -191,7 +191,7 @@ impl Tx<'_> {
     async fn retry_old(&self, tasks: &mut Vec<TaskId>, now: Timestamp, outcome: &mut BulkOutcome) -> Sql<()> {
         for task in self.unfinished(tasks).await?.into_iter().filter(|task| BulkAction::Retry.applies_to(task.state)) {
             let gained = self.gained();
-            if self.redrive(task.id, now).await?.is_ok() {
+            if self.retry(task.id, now).await?.is_ok() {
                 let changed = outcome.pool(&task.spot.pool);
                 changed.done.push(task.id);
                 changed.claimable += self.gained() - gained;
@@ -274,7 +274,7 @@ impl Tx<'_> {
     }
 
     /// Makes tasks not claimable; answers the rows of those that were.
-    async fn unready_many(&self, spots: &[&Spot]) -> Sql<HashSet<i64>> {
+    async fn unready_many(&self, spots: &[&QueueKey]) -> Sql<HashSet<i64>> {
         let sql = "DELETE FROM ready r USING unnest($1::text[], $2::int2[], $3::int8[], $4::int8[]) \
                    AS s (pool, urgency, due, task) WHERE r.pool = ANY (ARRAY[s.pool]) AND r.urgency = ANY (ARRAY[s.urgency]) \
                    AND r.due = ANY (ARRAY[s.due]) AND r.task = ANY (ARRAY[s.task]) RETURNING r.task";
@@ -340,7 +340,7 @@ impl Tx<'_> {
     }
 
     /// The task of each line that may be claimed, if there is one.
-    async fn heads(&self, lines: &[Line]) -> Sql<HashMap<i64, Spot>> {
+    async fn heads(&self, lines: &[Line]) -> Sql<HashMap<i64, QueueKey>> {
         if lines.is_empty() {
             return Ok(HashMap::new());
         }
@@ -354,7 +354,7 @@ impl Tx<'_> {
         for row in &rows {
             let priority = get::<i16>(row, 2)?.clamp(0, 9) as u8;
             let (due, deadline, task) = (time(row, 3)?, optional_time(row, 4)?, get(row, 1)?);
-            heads.insert(task, Spot { pool: pool(row, 0)?, row: task, priority, due, deadline });
+            heads.insert(task, QueueKey { pool: pool(row, 0)?, row: task, priority, due, deadline });
         }
         Ok(heads)
     }
@@ -379,14 +379,19 @@ impl Tx<'_> {
     }
 
     /// Makes the right task of each line claimable. `before` is what [`heads`](Self::heads) said before the change.
-    async fn advance_many(&self, lines: &[Line], before: &HashMap<i64, Spot>, outcome: &mut BulkOutcome) -> Sql<()> {
+    async fn advance_many(
+        &self,
+        lines: &[Line],
+        before: &HashMap<i64, QueueKey>,
+        outcome: &mut BulkOutcome,
+    ) -> Sql<()> {
         let after = self.heads(lines).await?;
-        let gone: Vec<&Spot> = before.values().filter(|spot| !after.contains_key(&spot.row)).collect();
+        let gone: Vec<&QueueKey> = before.values().filter(|spot| !after.contains_key(&spot.row)).collect();
         let removed = self.unready_many(&gone).await?;
         for spot in gone.into_iter().filter(|spot| removed.contains(&spot.row)) {
             outcome.pool(&spot.pool).claimable -= 1;
         }
-        let come: Vec<&Spot> = after.values().filter(|spot| !before.contains_key(&spot.row)).collect();
+        let come: Vec<&QueueKey> = after.values().filter(|spot| !before.contains_key(&spot.row)).collect();
         self.ready_many(&come).await?;
         for spot in come {
             outcome.pool(&spot.pool).claimable += 1;
@@ -395,7 +400,7 @@ impl Tx<'_> {
     }
 
     /// Makes the first tasks of lines claimable.
-    async fn ready_many(&self, spots: &[&Spot]) -> Sql<()> {
+    async fn ready_many(&self, spots: &[&QueueKey]) -> Sql<()> {
         if spots.is_empty() {
             return Ok(());
         }
@@ -405,7 +410,7 @@ impl Tx<'_> {
         let places = Places::of(spots);
         let mut params = places.params();
         params.push((&deadlines, Type::INT8_ARRAY));
-        spots.iter().for_each(|spot| self.node.floors.put(&spot.pool, spot.urgency(), spot.place()));
+        spots.iter().for_each(|spot| self.node.cursors.put(&spot.pool, spot.urgency(), spot.place()));
         self.run(sql, &params).await?;
         self.leave_to_holder(&Which::Rows(places.rows.clone())).await
     }
@@ -424,7 +429,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn of(spots: &[&'a Spot]) -> Self {
+    fn of(spots: &[&'a QueueKey]) -> Self {
         Self {
             pools: spots.iter().map(|spot| spot.pool.as_str()).collect(),
             urgencies: spots.iter().map(|spot| spot.urgency()).collect(),
@@ -477,8 +482,13 @@ fn earliest(tasks: &[TaskId]) -> i64 {
 /// Reads `id, pool, task, priority, due, deadline, state, context`.
 fn brief(row: &Row) -> Sql<Brief> {
     let priority = get::<i16>(row, 3)?.clamp(0, 9) as u8;
-    let spot =
-        Spot { pool: pool(row, 1)?, row: get(row, 2)?, priority, due: time(row, 4)?, deadline: optional_time(row, 5)? };
+    let spot = QueueKey {
+        pool: pool(row, 1)?,
+        row: get(row, 2)?,
+        priority,
+        due: time(row, 4)?,
+        deadline: optional_time(row, 5)?,
+    };
     Ok(Brief { id: TaskId::from_uuid(get(row, 0)?), spot, state: state(row, 6)?, context: context(row, 7)? })
 }
 

@@ -2,8 +2,8 @@
 
 use forerunner_core::{ContextCost, ContextId, PoolName, TaskId, Timestamp};
 use forerunner_store::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, Mismatch, Piece, PieceKind, StoredContext,
-    backend,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, SharedObject, SharedObjectKind,
+    StateConflict, StoredContext, backend,
 };
 use tokio_postgres::{
     Row,
@@ -104,16 +104,16 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    pub async fn delete_context(&self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), Mismatch>> {
+    pub async fn delete_context(&self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), StateConflict>> {
         self.lock_line(pool, context).await?;
         let named = [(&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&context.as_str(), Type::TEXT)];
         if let Some(task) = self.first_of_line(pool, context).await? {
-            return Ok(Err(Mismatch::ContextInUse { context: context.clone(), task }));
+            return Ok(Err(StateConflict::ContextInUse { context: context.clone(), task }));
         }
         let sql = "DELETE FROM contexts WHERE pool = $1 AND name = $2 RETURNING context";
         let rows = self.query(sql, &named).await?;
         let Some(row) = rows.first() else {
-            return Ok(Err(Mismatch::NoContext { pool: pool.clone(), context: context.clone() }));
+            return Ok(Err(StateConflict::NoContext { pool: pool.clone(), context: context.clone() }));
         };
         self.remove_chain(get(row, 0)?).await?;
         Ok(Ok(()))
@@ -229,13 +229,13 @@ fn summary(row: &Row) -> Sql<ContextSummary> {
     })
 }
 
-fn pieces(row: &Row) -> Sql<Vec<Piece>> {
+fn pieces(row: &Row) -> Sql<Vec<SharedObject>> {
     let (kinds, names, bytes): (Vec<i16>, Vec<Vec<u8>>, Vec<Vec<u8>>) = (get(row, 7)?, get(row, 8)?, get(row, 9)?);
     let unreadable = || Fault::unreadable("a piece of a context has no such kind, or no such name".to_owned());
     let pieces = kinds.into_iter().zip(names).zip(bytes).map(|((kind, name), bytes)| {
-        let kind = PieceKind::from_number(i64::from(kind)).ok_or_else(unreadable)?;
+        let kind = SharedObjectKind::from_number(i64::from(kind)).ok_or_else(unreadable)?;
         let name = name.try_into().map_err(|_| unreadable())?;
-        Ok(Piece { kind, name, bytes: bytes.into() })
+        Ok(SharedObject { kind, name, bytes: bytes.into() })
     });
     pieces.collect()
 }

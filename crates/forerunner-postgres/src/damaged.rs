@@ -2,7 +2,7 @@
 
 use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    Mismatch,
+    StateConflict,
     backend::{Damage, given_up},
 };
 use tokio_postgres::types::{ToSql, Type};
@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::{
     failure::{Fault, Sql},
     history::End,
-    rows::{Spot, clean, get, label_pair, labels_text, micros},
+    rows::{QueueKey, clean, get, label_pair, labels_text, micros},
     tx::Tx,
     unread::Unread,
 };
@@ -115,9 +115,9 @@ impl Tx<'_> {
         row: i64,
         task: &mut Task,
         damage: Option<&String>,
-    ) -> Sql<Result<(), Mismatch>> {
+    ) -> Sql<Result<(), StateConflict>> {
         if let Some(reason) = damage {
-            return Ok(Err(Mismatch::Damaged { task: task.id, reason: reason.clone() }));
+            return Ok(Err(StateConflict::Damaged { task: task.id, reason: reason.clone() }));
         }
         let rows = self.query("DELETE FROM damaged WHERE task = $1 RETURNING was", &[(&row, Type::INT8)]).await?;
         let was = rows.first().map(|row| get::<i16>(row, 0)).transpose()?;
@@ -134,7 +134,7 @@ impl Tx<'_> {
     }
 
     /// Gives up a damaged task: what could be read of it is written anew, as a task that was cancelled.
-    pub async fn give_up(&self, spot: &Spot, task: &mut Task, reason: &str, now: Timestamp) -> Sql<()> {
+    pub async fn give_up(&self, spot: &QueueKey, task: &mut Task, reason: &str, now: Timestamp) -> Sql<()> {
         let error = given_up(reason);
         (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error.clone()));
         let is_unfinished = self.rewrite(spot, task).await?;
@@ -153,7 +153,7 @@ impl Tx<'_> {
     }
 
     /// Answers whether the task is among those that have not ended.
-    async fn rewrite(&self, spot: &Spot, task: &Task) -> Sql<bool> {
+    async fn rewrite(&self, spot: &QueueKey, task: &Task) -> Sql<bool> {
         let sql = "UPDATE tasks SET pool = $2, context = $3, priority = $4, due = $5, run_at = $6, deadline = $7, attempt = $8, \
                    crashes = $9, epoch = $10, started_at = $11 WHERE task = $1 RETURNING task";
         let n = Narrow::of(spot, task);
@@ -171,7 +171,7 @@ impl Tx<'_> {
         self.run(sql, &wide.params(&row)).await.map(drop)
     }
 
-    async fn rewrite_ended(&self, spot: &Spot, task: &Task) -> Sql<()> {
+    async fn rewrite_ended(&self, spot: &QueueKey, task: &Task) -> Sql<()> {
         let sql = "UPDATE history SET pool = $2, context = $3, priority = $4, due = $5, run_at = $6, deadline = $7, attempt = $8, \
                    crashes = $9, epoch = $10, started_at = $11 WHERE task = $1 AND id = $12 RETURNING task";
         let n = Narrow::of(spot, task);
@@ -211,7 +211,7 @@ struct Narrow<'a> {
 }
 
 impl<'a> Narrow<'a> {
-    fn of(spot: &Spot, task: &'a Task) -> Self {
+    fn of(spot: &QueueKey, task: &'a Task) -> Self {
         Self {
             pool: task.pool.as_str(),
             context: task.context.as_ref().map(ContextId::as_str),

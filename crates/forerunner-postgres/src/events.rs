@@ -97,7 +97,7 @@ pub(crate) struct Redriven {
 
 impl Rows {
     /// What a redrive undoes, and the redrive. `last` is the newest number after the work that was given out.
-    fn redrive(&mut self, ended: &Redriven, last: Option<u64>, now: Timestamp) {
+    fn retry(&mut self, ended: &Redriven, last: Option<u64>, now: Timestamp) {
         let Redriven { epoch, attempt, submitted_at, due, state, .. } = *ended;
         self.state(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None);
         if let Some(started_at) = ended.started_at.filter(|_| epoch.0 > 0) {
@@ -197,7 +197,7 @@ impl Tx<'_> {
         }
         let (mut rows, mut owners) = (Rows::default(), Vec::new());
         for task in ended {
-            rows.redrive(task, lasts.get(&task.row).copied().flatten(), now);
+            rows.retry(task, lasts.get(&task.row).copied().flatten(), now);
             owners.resize(rows.seq.len(), task.row);
             self.hints().said.insert(task.id);
         }

@@ -18,7 +18,7 @@ pub(crate) enum Fault {
     /// The database or the connection said no.
     Engine(tokio_postgres::Error),
     /// Another transaction got ahead between a read and a write; to be run again.
-    Again,
+    Conflict,
     /// A value cannot be what was written.
     Unreadable(String),
     /// A task cannot be read: it is to be set aside.
@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     /// The transaction did not begin: nothing was done, and another connection may do it.
     NotBegun(String),
     /// The transaction did not begin, over a connection that went on: what was sent behind it may be stored by itself.
-    Astray(String),
+    OutcomeUnknown(String),
     /// The connection took, or would take, too long.
     Slow(&'static str),
 }
@@ -49,7 +49,7 @@ impl Fault {
     /// Whether the transaction was rolled back and may well succeed when run again.
     pub fn is_transient(&self) -> bool {
         let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::UNIQUE_VIOLATION];
-        matches!(self, Self::Again) || self.is_about_names() || self.code().is_some_and(|code| codes.contains(code))
+        matches!(self, Self::Conflict) || self.is_about_names() || self.code().is_some_and(|code| codes.contains(code))
     }
 
     /// Whether a statement is not known by its name, or not as it was when it got it: the next connection may help.
@@ -72,8 +72,8 @@ impl Fault {
     /// Whether the connection is of no use any more, or may not be.
     pub fn ends_connection(&self) -> bool {
         match self {
-            Self::Again | Self::Unreadable(_) | Self::Damaged(_) => false,
-            Self::NotBegun(_) | Self::Astray(_) | Self::Slow(_) => true,
+            Self::Conflict | Self::Unreadable(_) | Self::Damaged(_) => false,
+            Self::NotBegun(_) | Self::OutcomeUnknown(_) | Self::Slow(_) => true,
             Self::Engine(error) => is_spent(error),
         }
     }
@@ -81,8 +81,8 @@ impl Fault {
     /// Whether only the operation that met it is at fault, not the connection or the server.
     pub fn is_of_operation(&self) -> bool {
         match self {
-            Self::Again | Self::Unreadable(_) | Self::Damaged(_) => true,
-            Self::Slow(_) | Self::NotBegun(_) | Self::Astray(_) => false,
+            Self::Conflict | Self::Unreadable(_) | Self::Damaged(_) => true,
+            Self::Slow(_) | Self::NotBegun(_) | Self::OutcomeUnknown(_) => false,
             Self::Engine(error) => match error.code() {
                 Some(code) => OF_OPERATION.iter().any(|class| code.code().starts_with(class)),
                 // A value that cannot be sent, and not a connection that broke.
@@ -114,11 +114,11 @@ impl Fault {
     /// Says it in the store's words.
     pub fn explain(&self) -> StoreError {
         match self {
-            Self::Again => unavailable("other nodes changed the same tasks at the same time"),
+            Self::Conflict => unavailable("other nodes changed the same tasks at the same time"),
             Self::Unreadable(reason) => StoreError::Unreadable { store: KIND, reason: reason.clone() },
             Self::Damaged(unread) => StoreError::Unreadable { store: KIND, reason: unread.damage.to_string() },
             Self::Slow(what) => unavailable(*what),
-            Self::NotBegun(why) | Self::Astray(why) => unavailable(why.as_str()),
+            Self::NotBegun(why) | Self::OutcomeUnknown(why) => unavailable(why.as_str()),
             Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {
                 StoreError::Full { store: KIND, reason: reason(error) }
             }

@@ -171,7 +171,7 @@ pub(crate) struct End<'a> {
 }
 
 impl Tx<'_> {
-    /// Ends a task, unless it is not as it was read: [`Fault::Again`].
+    /// Ends a task, unless it is not as it was read: [`Fault::Conflict`].
     pub async fn end(&self, end: &End<'_>) -> Sql<()> {
         let (to, at, from) = (end.to as i16, end.at.as_micros(), end.from as i16);
         let (kind, message) =
@@ -189,7 +189,7 @@ impl Tx<'_> {
             (&end.epoch, Type::INT8),
             (&log, Type::TEXT),
         ];
-        if self.run(END, &params).await? == 0 { Err(Fault::Again) } else { Ok(()) }
+        if self.run(END, &params).await? == 0 { Err(Fault::Conflict) } else { Ok(()) }
     }
 
     /// Reads a task that has ended, with what its context took.
@@ -201,7 +201,7 @@ impl Tx<'_> {
         rows.first().map(stored_or_damaged).transpose()
     }
 
-    /// Brings a task that has ended back among the others, unless it is there. [`Fault::Again`] when it went meanwhile.
+    /// Brings a task that has ended back among the others, unless it is there. [`Fault::Conflict`] when it went meanwhile.
     pub async fn recall(&self, task: &Task) -> Sql<()> {
         let Some(finished_at) = task.finished_at.map(Timestamp::as_micros) else { return Ok(()) };
         let params = [(task.id.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&finished_at, Type::INT8)];
@@ -209,7 +209,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let sql = "SELECT 1 FROM tasks WHERE id = $1";
-        if self.query(sql, &params[..1]).await?.is_empty() { Err(Fault::Again) } else { Ok(()) }
+        if self.query(sql, &params[..1]).await?.is_empty() { Err(Fault::Conflict) } else { Ok(()) }
     }
 
     pub async fn purge(&self, before: Timestamp, limit: usize) -> Sql<usize> {
@@ -223,7 +223,7 @@ impl Tx<'_> {
         Ok(removed)
     }
 
-    pub async fn forget_events(&self, before: Timestamp, limit: usize) -> Sql<()> {
+    pub async fn prune_events(&self, before: Timestamp, limit: usize) -> Sql<()> {
         let sql = "WITH s AS MATERIALIZED (SELECT finished_at, task FROM spoken WHERE finished_at < $1 \
                    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
                    d AS (DELETE FROM spoken USING s WHERE spoken.finished_at = s.finished_at AND spoken.task = s.task) \

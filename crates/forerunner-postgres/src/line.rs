@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::{
     affinity::Which,
     failure::Sql,
-    rows::{Spot, get, optional_time, priority, state, time, unread},
+    rows::{QueueKey, get, optional_time, priority, state, time, unread},
     tx::Tx,
 };
 
@@ -36,7 +36,7 @@ impl Tx<'_> {
     }
 
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
-    pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Spot>> {
+    pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<QueueKey>> {
         let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline, t.id \
                    FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
@@ -48,13 +48,13 @@ impl Tx<'_> {
             }
             let (due, deadline) = (time(row, 4)?, optional_time(row, 5)?);
             let priority = priority(row, 3)?.get();
-            Ok(Some(Spot { pool: pool.clone(), row: get(row, 2)?, priority, due, deadline }))
+            Ok(Some(QueueKey { pool: pool.clone(), row: get(row, 2)?, priority, due, deadline }))
         };
         read().map_err(|fault| unread(row, [2, 6], fault))
     }
 
     /// Makes the right task of a line claimable after a change; `before` is what [`head`](Self::head) said before it.
-    pub async fn advance(&self, pool: &PoolName, context: &ContextId, before: Option<&Spot>) -> Sql<()> {
+    pub async fn advance(&self, pool: &PoolName, context: &ContextId, before: Option<&QueueKey>) -> Sql<()> {
         let head = self.head(pool, context).await?;
         if head.as_ref().map(|spot| spot.row) == before.map(|spot| spot.row) {
             return Ok(());
@@ -70,7 +70,7 @@ impl Tx<'_> {
     }
 
     /// Puts a task into a line.
-    pub async fn enter_line(&self, spot: &Spot, context: &ContextId, rank: Rank) -> Sql<()> {
+    pub async fn enter_line(&self, spot: &QueueKey, context: &ContextId, rank: Rank) -> Sql<()> {
         let sql = "INSERT INTO line (pool, context, rank, due, task) VALUES ($1, $2, $3, $4, $5) RETURNING task";
         let (rank, due) = (rank as i16, spot.due.as_micros());
         let params = [
@@ -84,21 +84,21 @@ impl Tx<'_> {
     }
 
     /// Takes a task out of a line, whatever its rank.
-    pub async fn leave_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
+    pub async fn leave_line(&self, spot: &QueueKey, context: &ContextId) -> Sql<()> {
         let sql =
             "DELETE FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3 RETURNING task";
         self.in_line(sql, spot, context).await
     }
 
     /// Gives a task in a line that does not run, or no longer, a place among those that became due.
-    pub async fn join(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
+    pub async fn join(&self, spot: &QueueKey, context: &ContextId) -> Sql<()> {
         let sql =
             "UPDATE line SET rank = 1 WHERE pool = $1 AND context = $2 AND rank <> 1 AND task = $3 RETURNING task";
         self.in_line(sql, spot, context).await
     }
 
     /// Runs a statement on a task in a line: its pool, context and row are the parameters.
-    async fn in_line(&self, sql: &str, spot: &Spot, context: &ContextId) -> Sql<()> {
+    async fn in_line(&self, sql: &str, spot: &QueueKey, context: &ContextId) -> Sql<()> {
         let params = [
             (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
             (&context.as_str(), Type::TEXT),

@@ -9,9 +9,9 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
-    floors::from_floors,
     history::ended_columns,
     rows::{clean, get, optional_time, parsed_cost, salvaged, state, stored, task_columns},
+    scan_cursors::from_floors,
     tables::earliest_end,
     tx::Tx,
 };
@@ -20,7 +20,7 @@ use crate::{
 const BACKLOG: i64 = 100_000;
 
 impl Tx<'_> {
-    pub async fn put_note(&self, key: &str, text: Option<&str>) -> Sql<()> {
+    pub async fn put_setting(&self, key: &str, text: Option<&str>) -> Sql<()> {
         let key = clean(key);
         self.hints().settings |= key.starts_with(SETTINGS);
         let Some(text) = text.map(clean) else {
@@ -104,10 +104,10 @@ impl Tx<'_> {
                            (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
                            (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
                            (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
-        let (floors, name) = (self.node.floors.of(pool), pool.as_str());
+        let (cursors, name) = (self.node.cursors.of(pool), pool.as_str());
         let mut params = vec![(&name as &(dyn ToSql + Sync), Type::TEXT), (&BACKLOG, Type::INT8)];
-        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
-        let rows = self.query(if floors.is_some() { FROM_FLOORS } else { ALL }, &params).await?;
+        params.extend(cursors.as_ref().map(|cursors| (cursors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let rows = self.query(if cursors.is_some() { FROM_FLOORS } else { ALL }, &params).await?;
         let Some(row) = rows.first() else { return Ok(Backlog::default()) };
         let (queued, scheduled) = (get::<i64>(row, 1)?, get::<i64>(row, 2)?);
         let is_counted = queued < BACKLOG && scheduled < BACKLOG;

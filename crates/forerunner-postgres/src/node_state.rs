@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use forerunner_store::backend::DamageCount;
 
-use crate::{bell::Bell, floors::Floors, presence::Presence};
+use crate::{liveness::Liveness, notifier::Notifier, scan_cursors::ScanCursors};
 
 /// What the lanes of a node, the janitor and the bell share.
 #[derive(Clone)]
 pub(crate) struct NodeState {
     /// Knows how many nodes there are to tell, and tells them.
-    pub bell: Arc<Bell>,
+    pub notifier: Arc<Notifier>,
     /// Knows where claims begin.
-    pub floors: Arc<Floors>,
+    pub cursors: Arc<ScanCursors>,
     /// Knows which nodes are there.
-    pub presence: Arc<Presence>,
+    pub liveness: Arc<Liveness>,
     /// Counts the tasks that are set aside.
     pub damaged: Arc<DamageCount>,
 }

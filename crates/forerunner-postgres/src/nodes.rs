@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use forerunner_core::{LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
-use forerunner_store::{Beat, Beaten, Leader, LiveNode, Plan, SETTINGS};
+use forerunner_store::{ClusterState, Heartbeat, Leader, LiveNode, Plan, SETTINGS};
 use tokio::time::Instant;
 use tokio_postgres::{
     Row,
@@ -12,14 +12,14 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
-    presence::{CLASS, Found},
+    liveness::{CLASS, Found},
     rows::get,
     tx::{Param, Tx},
 };
 
 impl Tx<'_> {
     /// Takes in that a node lives, and answers how things stand.
-    pub async fn take_beat(&self, beat: &Beat) -> Sql<Beaten> {
+    pub async fn take_beat(&self, beat: &Heartbeat) -> Sql<ClusterState> {
         let [lasts, lead] = [beat.lease, beat.lead()].map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
         let now = self.now(beat.now).await?;
         self.renew(beat.node, beat.now + beat.lease, lasts).await?;
@@ -31,7 +31,7 @@ impl Tx<'_> {
             self.put_plan(beat.node, plan).await?;
         }
         let standing = self.standing(beat.node, now).await?;
-        Ok(Beaten { next_end: if have_ended { Some(Duration::ZERO) } else { standing.next_end }, ..standing })
+        Ok(ClusterState { next_end: if have_ended { Some(Duration::ZERO) } else { standing.next_end }, ..standing })
     }
 
     /// Forgets a node, and that it led. Its tasks keep their leases.
@@ -59,7 +59,7 @@ impl Tx<'_> {
 
     /// Looks which other nodes are there, and ends the leases of those that are gone; answers whether there were any.
     async fn end_gone(&self, own: NodeId, now: i64) -> Sql<bool> {
-        self.node.presence.note_own(own);
+        self.node.liveness.note_own(own);
         let sql = "SELECT node, lease_until, NOT pg_try_advisory_xact_lock_shared($1, hashtext(node::text)) FROM nodes \
                    WHERE report IS NOT NULL AND lease_until >= $2 AND node <> $3";
         let params: [Param<'_>; 3] = [(&CLASS, Type::INT4), (&now, Type::INT8), (own.as_uuid(), Type::UUID)];
@@ -68,7 +68,7 @@ impl Tx<'_> {
             Ok(Found { node: NodeId::from_uuid(get(row, 0)?), lease_until: get(row, 1)?, is_there: get(row, 2)? })
         });
         let mut have_ended = false;
-        for gone in self.node.presence.note(&found.collect::<Sql<Vec<_>>>()?, Instant::now()) {
+        for gone in self.node.liveness.note(&found.collect::<Sql<Vec<_>>>()?, Instant::now()) {
             let sql = "WITH n AS (UPDATE nodes SET lease_until = $3 WHERE node = $1 AND lease_until = $2 RETURNING node), \
                        l AS (UPDATE lead SET until = 0 FROM n WHERE lead.node = n.node) SELECT node FROM n";
             let ended = now.saturating_sub(1);
@@ -105,7 +105,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    async fn standing(&self, own: NodeId, now: i64) -> Sql<Beaten> {
+    async fn standing(&self, own: NodeId, now: i64) -> Sql<ClusterState> {
         let sql = "SELECT node, report, lease_until FROM nodes WHERE report IS NOT NULL AND lease_until >= $1 \
                    ORDER BY node";
         let rows = self.query(sql, &[(&now, Type::INT8)]).await?;
@@ -118,12 +118,12 @@ impl Tx<'_> {
             }
             nodes.push(LiveNode { node, report: get(row, 1)? });
         }
-        self.node.bell.note_peers(nodes.iter().filter(|one| one.node != own).count());
+        self.node.notifier.note_peers(nodes.iter().filter(|one| one.node != own).count());
         let rows = self.query("SELECT node, term, plan_term, plan FROM lead", &[]).await?;
         let lead = rows.first().ok_or_else(|| Fault::unreadable("the table `lead` is empty".to_owned()))?;
         let plan = get::<Option<String>>(lead, 3)?;
         let plan_term = get::<Option<i64>>(lead, 2)?;
-        Ok(Beaten {
+        Ok(ClusterState {
             nodes,
             leader: Leader { node: NodeId::from_uuid(get(lead, 0)?), term: get::<i64>(lead, 1)?.unsigned_abs() },
             plan: plan.zip(plan_term).map(|(text, term)| Plan { term: term.unsigned_abs(), text }),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use forerunner_core::Timestamp;
-use forerunner_store::Retired;
+use forerunner_store::DroppedPartitions;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::history::{PURGE_OLD, PURGE_REST};
@@ -125,8 +125,8 @@ pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Dur
 }
 
 /// Removes what ended before the retention.
-pub(crate) async fn retire(client: &Object, before: i64) -> Outcome<Retired> {
-    let mut retired = Retired::default();
+pub(crate) async fn retire(client: &Object, before: i64) -> Outcome<DroppedPartitions> {
+    let mut retired = DroppedPartitions::default();
     for sql in [PURGE_OLD, PURGE_REST] {
         for _ in 0..BATCHES {
             let params: [(&(dyn ToSql + Sync), Type); 2] = [(&before, Type::INT8), (&BATCH, Type::INT8)];

@@ -32,7 +32,7 @@ pub(crate) use task_columns;
 
 /// A task among the claimable ones, or about to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spot {
+pub(crate) struct QueueKey {
     pub pool: PoolName,
     pub row: i64,
     pub priority: u8,
@@ -40,7 +40,7 @@ pub(crate) struct Spot {
     pub deadline: Option<Timestamp>,
 }
 
-impl Spot {
+impl QueueKey {
     pub fn urgency(&self) -> i16 {
         i16::from(9 - self.priority.min(9))
     }
@@ -64,9 +64,9 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub fn spot(&self) -> Spot {
+    pub fn spot(&self) -> QueueKey {
         let Task { priority, deadline, .. } = self.task;
-        Spot { pool: self.task.pool.clone(), row: self.row, priority: priority.get(), due: self.due, deadline }
+        QueueKey { pool: self.task.pool.clone(), row: self.row, priority: priority.get(), due: self.due, deadline }
     }
 }
 

@@ -157,7 +157,7 @@ impl Tx<'_> {
                 let state = backend::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
                 let crashes = lease.task.crashes + u32::from(*crash);
-                self.retry(&lease, state, *at, error, crashes, now).await?;
+                self.schedule_retry(&lease, state, *at, error, crashes, now).await?;
                 state
             }
             Next::Release => {
@@ -195,7 +195,7 @@ impl Tx<'_> {
         self.advance(&lease.task.pool, context, None).await
     }
 
-    async fn retry(
+    async fn schedule_retry(
         &self,
         lease: &Stored,
         state: TaskState,
@@ -225,7 +225,7 @@ impl Tx<'_> {
             (&log, Type::TEXT),
         ];
         if self.run(SQL, &params).await? == 0 {
-            return Err(Fault::Again);
+            return Err(Fault::Conflict);
         }
         self.log_return(lease, state, Some(error), at).await?;
         self.wait_again(lease, state).await
@@ -243,7 +243,7 @@ impl Tx<'_> {
             (&crashes, Type::INT8),
         ];
         if self.run(sql, &params).await? == 0 {
-            return Err(Fault::Again);
+            return Err(Fault::Conflict);
         }
         // Of one that was only held nothing is told.
         if lease.task.started_at.is_some() {
@@ -322,6 +322,6 @@ impl Tx<'_> {
         }
         rescued.requeued.push(lease.task.id);
         self.hints().work.insert(lease.task.pool.clone());
-        self.retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes, now).await
+        self.schedule_retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes, now).await
     }
 }

@@ -18,10 +18,11 @@ use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    AttemptEvent, Backlog, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase,
-    ContextFilter, ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch,
-    Refusal, Rescue, Rescued, Retired, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext,
-    Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep, backend::DamageCount,
+    AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
+    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder,
+    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
+    TaskPage, Updated, VacuumStatus, backend::DamageCount,
 };
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -29,15 +30,15 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     address::Address,
     batch::{Batch, ReplyReceiver},
-    bell::Bell,
     class::{Class, Lane},
     failure::{KIND, Sql, closed, reason, unavailable},
-    janitor::{Janitor, Retire, count_damaged},
     link,
+    liveness::Liveness,
+    maintenance::{Maintenance, Retire, count_damaged},
     node_state::NodeState,
+    notifier::Notifier,
     options::PostgresOptions,
     partitions,
-    presence::Presence,
     request::{Job, Request},
     schema,
     tx::Tx,
@@ -58,9 +59,9 @@ pub struct PostgresStore {
     waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     wishes: mpsc::UnboundedSender<Retire>,
-    upkeep: watch::Receiver<Option<Upkeep>>,
+    upkeep: watch::Receiver<Option<VacuumStatus>>,
     damaged: Arc<DamageCount>,
 }
 
@@ -91,9 +92,9 @@ impl PostgresStore {
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
         let (wishes, wished) = mpsc::unbounded_channel();
-        let presence = Arc::new(Presence::new(options.gone_after));
-        let bell = Arc::new(Bell::new(Arc::clone(&presence)));
-        let rung = Arc::clone(&bell);
+        let liveness = Arc::new(Liveness::new(options.gone_after));
+        let notifier = Arc::new(Notifier::new(Arc::clone(&liveness)));
+        let rung = Arc::clone(&notifier);
         let (seen, upkeep) = watch::channel(None);
         let damaged = Arc::<DamageCount>::default();
         let counted = Arc::clone(&damaged);
@@ -110,10 +111,11 @@ impl PostgresStore {
             let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let node = NodeState { bell: rung, floors: Arc::default(), presence, damaged: counted };
-            let floors = Arc::clone(&node.floors);
+            let node = NodeState { notifier: rung, cursors: Arc::default(), liveness, damaged: counted };
+            let cursors = Arc::clone(&node.cursors);
             let damaged = Arc::clone(&node.damaged);
-            let janitor = Janitor { pool, period: options.vacuum_every, wishes: wished, floors, seen, damaged };
+            let maintenance =
+                Maintenance { pool, period: options.vacuum_every, wishes: wished, cursors, seen, damaged };
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
@@ -122,7 +124,7 @@ impl PostgresStore {
             });
             tokio::select! {
                 _ = join_all(writers) => {}
-                () = janitor.serve() => {}
+                () = maintenance.serve() => {}
             }
             // Nobody may be waiting for it.
             finished.send(()).unwrap_or_default();
@@ -137,7 +139,7 @@ impl PostgresStore {
             waiting: Arc::default(),
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
-            bell,
+            notifier,
             wishes,
             upkeep,
             damaged,
@@ -219,7 +221,7 @@ impl Store for PostgresStore {
         true
     }
 
-    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         let (batch, answer) = Batch::new(batch);
         self.ask(Request::Enqueue(batch), answer)
     }
@@ -232,12 +234,12 @@ impl Store for PostgresStore {
         self.call(Class::claim(claim.node), async move |tx| tx.claim(&claim).await)
     }
 
-    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
-        self.call(Class::READ.walking(), async move |tx| tx.look(&look).await)
+    fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>> {
+        self.call(Class::READ.walking(), async move |tx| tx.peek(&peek).await)
     }
 
-    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
-        self.call(Class::WRITE.forgettable().walking(), async move |tx| tx.take(&claim, &tasks).await)
+    fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.call(Class::WRITE.forgettable().walking(), async move |tx| tx.claim_ids(&claim, &tasks).await)
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
@@ -249,15 +251,15 @@ impl Store for PostgresStore {
         drop(self.call(Class::ASSIGN, async move |tx| tx.assign(&assignments).await));
     }
 
-    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>> {
         self.call(Class::WRITE, async move |tx| tx.cancel(task, now).await)
     }
 
-    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
-        self.call(Class::WRITE, async move |tx| tx.redrive(task, now).await)
+    fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.call(Class::WRITE, async move |tx| tx.retry(task, now).await)
     }
 
-    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {
         self.call(Class::WRITE, async move |tx| tx.update(task, change, now).await)
     }
 
@@ -269,7 +271,7 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK.forgettable(), async move |tx| tx.heartbeat(node, until).await)
     }
 
-    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
         self.call(Class::CLOCK, async move |tx| tx.take_beat(&beat).await)
     }
 
@@ -277,7 +279,7 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.leases(node, &pool).await.map(Some))
     }
 
-    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
         self.call(Class::CLOCK, async move |tx| tx.forget_node(node).await)
     }
 
@@ -337,15 +339,15 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK, async move |tx| tx.expire_contexts(before, limit).await)
     }
 
-    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.call(Class::WRITE, async move |tx| tx.delete_context(&pool, &context).await)
     }
 
-    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
-        self.call(Class::WRITE, async move |tx| tx.put_note(&key, text.as_deref()).await)
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.call(Class::WRITE, async move |tx| tx.put_setting(&key, text.as_deref()).await)
     }
 
-    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+    fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.call(Class::READ, async move |tx| tx.note(&key).await)
     }
 
@@ -353,7 +355,7 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK, async move |tx| tx.purge(before, limit).await)
     }
 
-    fn retire(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<Retired>> {
+    fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
         let (reply, answer) = oneshot::channel();
         if self.wishes.send(Retire { now, retention, reply }).is_err() {
             return Box::pin(std::future::ready(Err(closed())));
@@ -361,7 +363,7 @@ impl Store for PostgresStore {
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(closed())) })
     }
 
-    fn upkeep(&self) -> Option<Upkeep> {
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
         self.upkeep.borrow().clone()
     }
 
@@ -377,12 +379,12 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK, async move |tx| tx.beat().await)
     }
 
-    fn keeps_events(&self) -> bool {
+    fn persists_events(&self) -> bool {
         true
     }
 
-    fn say(&self, said: Vec<AttemptEvent>) -> StoreFuture<()> {
-        let (batch, answer) = Batch::new(said);
+    fn append_events(&self, events: Vec<AttemptEvent>) -> StoreFuture<()> {
+        let (batch, answer) = Batch::new(events);
         let stored = self.ask(Request::Say(batch), answer);
         Box::pin(async move { stored.await.map(drop) })
     }
@@ -391,20 +393,20 @@ impl Store for PostgresStore {
         self.call(Class::READ, async move |tx| tx.events(task, after, limit).await)
     }
 
-    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
-        self.call(Class::CLOCK, async move |tx| tx.forget_events(before, limit).await)
+    fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.prune_events(before, limit).await)
     }
 
-    fn tell(&self, hints: Hints) {
-        self.bell.tell(hints);
+    fn notify(&self, hints: Notification) {
+        self.notifier.notify(hints);
     }
 
-    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
-        Some(self.bell.hear())
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
+        Some(self.notifier.subscribe())
     }
 
-    fn is_hearing(&self) -> bool {
-        self.bell.is_hearing()
+    fn is_listening(&self) -> bool {
+        self.notifier.is_listening()
     }
 
     fn close(&self) -> StoreFuture<()> {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::atomic::Ordering};
 
 use forerunner_core::{IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::{Claim, Enqueued, KeyHolder, LEASE, Refusal, Start, Submission, backend};
+use forerunner_store::{Claim, EnqueueOutcome, KeyHolder, LEASE, Refusal, Start, Submission, backend};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -14,9 +14,9 @@ use crate::{
     affinity::Which,
     batch::Member,
     failure::{Fault, Sql},
-    floors::{from_floors, may_be_claimed},
     line::Rank,
     rows::{get, label_pair, labels_text, micros, stored, task_columns},
+    scan_cursors::{from_floors, may_be_claimed},
     tables::earliest_end,
     tx::Tx,
     unread::Unread,
@@ -138,7 +138,7 @@ SELECT id FROM t";
 
 impl Tx<'_> {
     /// Accepts tasks: those with neither key nor context many at a time, any other after a look at what is there.
-    async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
+    async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<EnqueueOutcome, Refusal>>>> {
         let mut answers = Vec::with_capacity(batch.len());
         for run in batch.chunk_by(|a, b| is_plain(a) && is_plain(b)) {
             // What is sent along with its commit is plain and distinct.
@@ -154,7 +154,7 @@ impl Tx<'_> {
         Ok(answers)
     }
 
-    async fn accept(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+    async fn accept(&self, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
         if let Some(answer) = self.known_by_key(submission).await? {
             return Ok(Some(answer));
         }
@@ -170,19 +170,19 @@ impl Tx<'_> {
             }
         }
         let answer = self.insert(&[placed]).await?.remove(0);
-        if matches!(answer, Some(Ok(Enqueued::New { claimable: true, .. }))) && task.context.is_some() {
+        if matches!(answer, Some(Ok(EnqueueOutcome::New { claimable: true, .. }))) && task.context.is_some() {
             self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
         }
         Ok(answer)
     }
 
-    async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+    async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
         let Some(KeyHolder { task, fingerprint }) = self.keyed(&submission.task.pool, key).await? else {
             return Ok(None);
         };
         Ok(Some(match fingerprint == submission.fingerprint {
-            true => Ok(Enqueued::Known(Box::new(task))),
+            true => Ok(EnqueueOutcome::Known(Box::new(task))),
             false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
         }))
     }
@@ -200,13 +200,13 @@ impl Tx<'_> {
     }
 
     /// Writes the rows of tasks with distinct ids, unless the ids are known. Those are left open if the transaction is short.
-    async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Option<Result<Enqueued, Refusal>>>> {
+    async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Option<Result<EnqueueOutcome, Refusal>>>> {
         let mut c = Columns::default();
         batch.iter().for_each(|placed| c.push(placed));
         let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
         for placed in batch.iter().filter(|placed| placed.claimable) {
             let Task { pool, priority, .. } = &placed.submission.task;
-            self.node.floors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
+            self.node.cursors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
         }
         let params: [(&(dyn ToSql + Sync), Type); 25] = [
             (&c.id, Type::UUID_ARRAY),
@@ -243,12 +243,12 @@ impl Tx<'_> {
             let task = placed.submission.task.id;
             if new.contains(task.as_uuid()) {
                 self.gained.fetch_add(i64::from(claimable), Ordering::Relaxed);
-                answers.push(Some(Ok(Enqueued::New { task, state, claimable })));
+                answers.push(Some(Ok(EnqueueOutcome::New { task, state, claimable })));
             } else if self.is_short {
                 answers.push(None);
             } else {
-                let known = self.find(task).await?.ok_or(Fault::Again)?;
-                answers.push(Some(Ok(Enqueued::Known(Box::new(known.task)))));
+                let known = self.find(task).await?.ok_or(Fault::Conflict)?;
+                answers.push(Some(Ok(EnqueueOutcome::Known(Box::new(known.task)))));
             }
         }
         Ok(answers)
@@ -313,10 +313,10 @@ impl Tx<'_> {
             (&self.database_time, Type::BOOL),
             (&starts, Type::INT8),
         ];
-        let floors = if among.is_some() { None } else { self.node.floors.of(&claim.pool) };
+        let cursors = if among.is_some() { None } else { self.node.cursors.of(&claim.pool) };
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
-        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
-        let sql = match (&among, &floors) {
+        params.extend(cursors.as_ref().map(|cursors| (cursors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let sql = match (&among, &cursors) {
             (Some(_), _) => AMONG,
             (None, Some(_)) => FROM_FLOORS,
             (None, None) => FIRST,
@@ -344,7 +344,7 @@ impl Tx<'_> {
 
     fn claimed(&self, row: &Row) -> Sql<Task> {
         let claimed = stored(row)?;
-        self.node.floors.take(&claimed.spot());
+        self.node.cursors.take(&claimed.spot());
         let mut task = claimed.task;
         task.context_version = get::<i64>(row, 29)?.unsigned_abs();
         task.context_born = get::<i64>(row, 30)?.unsigned_abs();
@@ -394,7 +394,7 @@ impl Tx<'_> {
 }
 
 impl Member for Submission {
-    type Answer = Result<Enqueued, Refusal>;
+    type Answer = Result<EnqueueOutcome, Refusal>;
 
     async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<Self::Answer>>> {
         tx.enqueue(members).await

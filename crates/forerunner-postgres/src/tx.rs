@@ -12,7 +12,7 @@ use std::{
 };
 
 use forerunner_core::TaskId;
-use forerunner_store::Hints;
+use forerunner_store::Notification;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{
     Row,
@@ -36,7 +36,7 @@ pub(crate) const SLOW: &str = "the database did not answer in time";
 pub(crate) struct Tx<'a> {
     pub link: &'a Link,
     /// When the server must have answered next, and the longest time between two of its answers.
-    pub patience: (Mutex<Instant>, Duration),
+    pub deadline: (Mutex<Instant>, Duration),
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
     /// What begins the transaction, until the first statement has taken it along: one way to the server less.
@@ -51,7 +51,7 @@ pub(crate) struct Tx<'a> {
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
     /// What the other nodes are to hear of once all is committed.
-    pub hints: Mutex<Hints>,
+    pub hints: Mutex<Notification>,
     /// What could not be read, to be set aside once this is over.
     pub unread: Mutex<Vec<Unread>>,
 }
@@ -63,7 +63,7 @@ impl Tx<'_> {
         let (begun, rows) = tokio::join!(self.send(&begin), self.ask(sql, params));
         begun.map_err(|error| match ends_connection(&error) {
             true => Fault::NotBegun(reason(&error)),
-            false => Fault::Astray(reason(&error)),
+            false => Fault::OutcomeUnknown(reason(&error)),
         })?;
         rows
     }
@@ -93,17 +93,17 @@ impl Tx<'_> {
     }
 
     fn note_heard(&self) {
-        *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.patience.1;
+        *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.deadline.1;
     }
 
     /// Waits for work with the server, as long as that goes on answering.
-    pub async fn patiently<T>(&self, work: impl Future<Output = T>) -> Sql<T> {
+    pub async fn with_deadline<T>(&self, work: impl Future<Output = T>) -> Sql<T> {
         let mut work = pin!(work);
         loop {
-            let by = *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let by = *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner);
             match timeout_at(by, &mut work).await {
                 Ok(done) => return Ok(done),
-                Err(_) if Instant::now() < *self.patience.0.lock().unwrap_or_else(PoisonError::into_inner) => {}
+                Err(_) if Instant::now() < *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner) => {}
                 Err(_) => return Err(Fault::Slow(SLOW)),
             }
         }
@@ -119,7 +119,7 @@ impl Tx<'_> {
         Ok(self.query(sql, params).await?.len())
     }
 
-    pub fn hints(&self) -> MutexGuard<'_, Hints> {
+    pub fn hints(&self) -> MutexGuard<'_, Notification> {
         self.hints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -98,7 +98,7 @@ pub(crate) fn statements(requests: &[&mut Request]) -> Option<usize> {
 impl Tx<'_> {
     /// Runs one statement without any other. It is committed when it is answered.
     pub async fn run_alone(&self, requests: &mut [&mut Request]) -> Result<(), Failure> {
-        let answered = self.patiently(self.run_all(requests)).await.map_err(Failure::Unknown)?;
+        let answered = self.with_deadline(self.run_all(requests)).await.map_err(Failure::Unknown)?;
         answered.map_err(|fault| Failure::of_statement(fault, true))
     }
 
@@ -106,7 +106,7 @@ impl Tx<'_> {
     pub async fn run_at_once(&self, begin: &str, requests: &mut [&mut Request]) -> Result<(), Failure> {
         // Polled in this order, and each sends what it has when it is polled first.
         let all = async { tokio::join!(self.send(begin), self.run_all(requests), self.send("COMMIT")) };
-        let (begun, answered, committed) = self.patiently(all).await.map_err(Failure::Unknown)?;
+        let (begun, answered, committed) = self.with_deadline(all).await.map_err(Failure::Unknown)?;
         if let Err(error) = begun {
             // If that was the last the server said, nothing was done. Else what was sent behind it was.
             let nothing = error.code().is_some() && ends_connection(&error) && self.link.has_session;
@@ -119,13 +119,13 @@ impl Tx<'_> {
 
     /// Runs a transaction in which one thing may follow from another.
     pub async fn run_stepwise(&self, requests: &mut [&mut Request]) -> Result<(), Failure> {
-        match self.patiently(self.run_all(requests)).await.and_then(|answered| answered) {
+        match self.with_deadline(self.run_all(requests)).await.and_then(|answered| answered) {
             Ok(()) => {}
             Err(Fault::NotBegun(why)) => return Err(Failure::NotBegun(unavailable(why))),
             Err(fault @ Fault::Slow(_)) => return Err(Failure::Undone(fault)),
-            Err(fault @ Fault::Astray(_)) => return Err(Failure::Unknown(fault)),
+            Err(fault @ Fault::OutcomeUnknown(_)) => return Err(Failure::Unknown(fault)),
             Err(fault) => {
-                let undone = self.patiently(self.send("ROLLBACK")).await;
+                let undone = self.with_deadline(self.send("ROLLBACK")).await;
                 return Err(if matches!(undone, Ok(Ok(()))) { Failure::Undone(fault) } else { Failure::Broken(fault) });
             }
         }
@@ -133,7 +133,7 @@ impl Tx<'_> {
             // Nothing was asked of the database.
             return Ok(());
         }
-        let committed = self.patiently(self.send("COMMIT")).await.map_err(Failure::Unknown)?;
+        let committed = self.with_deadline(self.send("COMMIT")).await.map_err(Failure::Unknown)?;
         committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))
     }
 

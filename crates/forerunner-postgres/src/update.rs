@@ -1,23 +1,23 @@
 //! Changing a task that waits.
 
 use forerunner_core::{ContextId, TaskId, TaskState, Timestamp};
-use forerunner_store::{Mismatch, TaskChange, Updated, backend};
+use forerunner_store::{StateConflict, TaskChange, Updated, backend};
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::{
     failure::{Fault, Sql},
     line::Rank,
-    rows::{Spot, Stored, get},
+    rows::{QueueKey, Stored, get},
     tx::Tx,
 };
 
 impl Tx<'_> {
-    pub async fn update(&self, id: TaskId, change: TaskChange, now: Timestamp) -> Sql<Result<Updated, Mismatch>> {
-        let Some(found) = self.find_in_line(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+    pub async fn update(&self, id: TaskId, change: TaskChange, now: Timestamp) -> Sql<Result<Updated, StateConflict>> {
+        let Some(found) = self.find_in_line(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (old, mut task) = (found.spot(), Box::new(found.task));
         let (from, context) = (task.state, task.context.clone());
         if !matches!(from, TaskState::Scheduled | TaskState::Queued) {
-            return Ok(Err(Mismatch::WrongState { task: id, state: from, wish: "changed" }));
+            return Ok(Err(StateConflict::WrongState { task: id, state: from, wish: "changed" }));
         }
         let gained = self.gained();
         let (head, has_place) = match &context {
@@ -69,7 +69,7 @@ impl Tx<'_> {
     }
 
     /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
-    async fn has_place(&self, spot: &Spot, context: &ContextId) -> Sql<bool> {
+    async fn has_place(&self, spot: &QueueKey, context: &ContextId) -> Sql<bool> {
         let sql = "SELECT rank FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3";
         let params = [
             (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
@@ -80,7 +80,7 @@ impl Tx<'_> {
         rows.first().map_or(Ok(false), |row| Ok(get::<i16>(row, 0)? != Rank::Delayed as i16))
     }
 
-    async fn write_change(&self, spot: &Spot, (from, to): (TaskState, TaskState), run_at: Timestamp) -> Sql<()> {
+    async fn write_change(&self, spot: &QueueKey, (from, to): (TaskState, TaskState), run_at: Timestamp) -> Sql<()> {
         let sql = "UPDATE tasks SET state = $1, priority = $2, due = $3, run_at = $4 WHERE task = $5 AND state = $6 \
                    RETURNING task";
         let (from, to, priority) = (from as i16, to as i16, i16::from(spot.priority));
@@ -93,6 +93,6 @@ impl Tx<'_> {
             (&spot.row, Type::INT8),
             (&from, Type::INT2),
         ];
-        if self.run(sql, &params).await? == 0 { Err(Fault::Again) } else { Ok(()) }
+        if self.run(sql, &params).await? == 0 { Err(Fault::Conflict) } else { Ok(()) }
     }
 }

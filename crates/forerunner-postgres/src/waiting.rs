@@ -1,7 +1,7 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
 use forerunner_core::{ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
-use forerunner_store::{Cancelled, Mismatch, Swept, backend};
+use forerunner_store::{Cancelled, StateConflict, Swept, backend};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -11,21 +11,21 @@ use crate::{
     failure::{Fault, Sql},
     history::End,
     line::Rank,
-    rows::{Spot, context, get, optional_time, priority, state, time, unread},
+    rows::{QueueKey, context, get, optional_time, priority, state, time, unread},
     tx::Tx,
 };
 
 /// A waiting task that a sweep found.
 struct Waiting {
     id: TaskId,
-    spot: Spot,
+    spot: QueueKey,
     state: TaskState,
     context: Option<ContextId>,
 }
 
 impl Tx<'_> {
-    pub async fn cancel(&self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
-        let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+    pub async fn cancel(&self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, StateConflict>> {
+        let Some(found) = self.find(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
         if task.state == TaskState::Damaged {
             self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now).await?;
@@ -50,7 +50,7 @@ impl Tx<'_> {
     /// Ends a task that waits; answers whether it was claimable.
     async fn end_waiting(
         &self,
-        spot: &Spot,
+        spot: &QueueKey,
         context: Option<&ContextId>,
         (from, to): (TaskState, TaskState),
         error: &TaskError,
@@ -79,21 +79,21 @@ impl Tx<'_> {
         let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
         let epoch = task.epoch.0 as i64;
         if self.run(sql, &[(&row, Type::INT8), (&epoch, Type::INT8)]).await? == 0 {
-            return Err(Fault::Again);
+            return Err(Fault::Conflict);
         }
         self.hints().stops.insert(task.id);
         Ok(())
     }
 
-    pub async fn redrive(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
-        let Some(found) = self.find(id).await? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+    pub async fn retry(&self, id: TaskId, now: Timestamp) -> Sql<Result<Task, StateConflict>> {
+        let Some(found) = self.find(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (mut spot, damage, mut task) = (found.spot(), found.damage, found.task);
         let was_damaged = task.state == TaskState::Damaged;
         if was_damaged && let Err(mismatch) = self.take_back_repaired(spot.row, &mut task, damage.as_ref()).await? {
             return Ok(Err(mismatch));
         }
-        if !task.state.is_redrivable() {
-            return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
+        if !task.state.can_be_retried() {
+            return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "retried" }));
         }
         let ended = task.state as i16;
         let (ended_as, was_due) = (task.clone(), spot.due);
@@ -126,7 +126,7 @@ impl Tx<'_> {
             (&ended, Type::INT2),
         ];
         if self.run(sql, &params).await? == 0 {
-            return Err(Fault::Again);
+            return Err(Fault::Conflict);
         }
         self.run("DELETE FROM outputs WHERE task = $1 RETURNING task", &[(&spot.row, Type::INT8)]).await?;
         match &task.context {
@@ -202,7 +202,7 @@ impl Tx<'_> {
         };
         let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 RETURNING task";
         if self.run(sql, &[(&due.spot.row, Type::INT8)]).await? == 0 {
-            return Err(Fault::Again);
+            return Err(Fault::Conflict);
         }
         let Some(context) = &due.context else { return self.make_ready(&due.spot).await };
         self.join(&due.spot, context).await?;
@@ -221,7 +221,7 @@ fn read_waiting(row: &Row, pool: &PoolName) -> Sql<Waiting> {
     let (due, deadline) = (time(row, 3)?, optional_time(row, 4)?);
     Ok(Waiting {
         id: TaskId::from_uuid(get(row, 0)?),
-        spot: Spot { pool: pool.clone(), row: get(row, 1)?, priority: priority(row, 2)?.get(), due, deadline },
+        spot: QueueKey { pool: pool.clone(), row: get(row, 1)?, priority: priority(row, 2)?.get(), due, deadline },
         state: state(row, 5)?,
         context: context(row, 6)?,
     })

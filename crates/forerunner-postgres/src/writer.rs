@@ -315,7 +315,7 @@ impl<'a> Writer<'a> {
             && self.renewed.is_some_and(|(node, at)| Some(node) == claimer && at.elapsed() < RENEWED);
         let tx = Tx {
             link: &link,
-            patience: (Mutex::new(begin_by), self.options.call_timeout),
+            deadline: (Mutex::new(begin_by), self.options.call_timeout),
             database_time: self.options.database_time,
             opening: Mutex::new(statements.is_none().then(|| begin.clone())),
             is_short: statements.is_some(),
@@ -333,7 +333,7 @@ impl<'a> Writer<'a> {
         };
         match done {
             Ok(()) => {
-                self.node.bell.tell(std::mem::take(&mut *tx.hints()));
+                self.node.notifier.notify(std::mem::take(&mut *tx.hints()));
                 if let Some(node) = claimer.filter(|_| !is_renewed) {
                     self.renewed = Some((node, Instant::now()));
                 }

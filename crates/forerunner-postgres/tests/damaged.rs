@@ -12,7 +12,8 @@ use forerunner_core::{
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
-    Cancelled, Claim, Enqueued, Look, Mismatch, Refusal, Rescue, Settlement, Store, StoreError, Submission, TaskFilter,
+    Cancelled, Claim, EnqueueOutcome, Peek, Refusal, Rescue, Settlement, StateConflict, Store, StoreError, Submission,
+    TaskFilter,
 };
 use pg::PgServer;
 
@@ -95,7 +96,7 @@ impl<'a> Lab<'a> {
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
         let batch = tasks.into_iter().map(|task| Submission { task, fingerprint: None }).collect();
         for answer in self.store.enqueue(batch).await.unwrap() {
-            assert!(matches!(answer, Ok(Enqueued::New { .. })), "{answer:?}");
+            assert!(matches!(answer, Ok(EnqueueOutcome::New { .. })), "{answer:?}");
         }
     }
 
@@ -140,8 +141,8 @@ async fn a_row_that_cannot_be_read_is_set_aside_and_the_others_are_claimed() {
         let lab = Lab::new(&server);
         lab.submit((1..=5).map(task)).await;
         lab.damage(sql, id(BAD));
-        let look = Look { pool: pool(), node: node(), limit: 9, now: at(100) };
-        assert!(lab.store.look(look).await.unwrap().len() >= 4, "{sql}");
+        let look = Peek { pool: pool(), node: node(), limit: 9, now: at(100) };
+        assert!(lab.store.peek(look).await.unwrap().len() >= 4, "{sql}");
         assert!(lab.list(None).await.len() >= 4, "{sql}");
         let mut claimed = lab.claim(2).await;
         claimed.extend(lab.claim(9).await);
@@ -171,10 +172,10 @@ async fn a_claim_alone_finds_what_cannot_be_read_and_a_repaired_task_comes_back(
     lab.submit((1..=5).map(task)).await;
     lab.damage(DAMAGE[0], id(BAD));
     assert_eq!(lab.claim(9).await.len(), 4);
-    let refused = lab.store.redrive(id(BAD), at(3)).await.unwrap().unwrap_err();
-    assert!(matches!(&refused, Mismatch::Damaged { reason, .. } if reason.contains("`labels`")), "{refused}");
+    let refused = lab.store.retry(id(BAD), at(3)).await.unwrap().unwrap_err();
+    assert!(matches!(&refused, StateConflict::Damaged { reason, .. } if reason.contains("`labels`")), "{refused}");
     lab.damage("UPDATE inputs SET labels = NULL WHERE task = X", id(BAD));
-    assert_eq!(lab.store.redrive(id(BAD), at(3)).await.unwrap().unwrap().state, TaskState::Queued);
+    assert_eq!(lab.store.retry(id(BAD), at(3)).await.unwrap().unwrap().state, TaskState::Queued);
     assert_eq!(lab.claim(1).await[0].id, id(BAD));
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Claim, Holder, LEASE, Settled, Settlement, Store, Submission, Upkeep};
+use forerunner_store::{Claim, LEASE, OldestTransaction, Settled, Settlement, Store, Submission, VacuumStatus};
 use pg::PgServer;
 use tokio::time::{Instant, sleep};
 
@@ -108,10 +108,10 @@ impl Node {
     }
 
     /// What the store sees, once it is what is waited for.
-    async fn upkeep(&self, is_it: impl Fn(&Upkeep) -> bool) -> Upkeep {
+    async fn upkeep(&self, is_it: impl Fn(&VacuumStatus) -> bool) -> VacuumStatus {
         let begun = Instant::now();
         loop {
-            let upkeep = self.store.upkeep();
+            let upkeep = self.store.vacuum_status();
             match upkeep {
                 Some(upkeep) if is_it(&upkeep) => return upkeep,
                 seen => assert!(begun.elapsed() < PATIENCE, "{seen:?}"),
@@ -135,7 +135,7 @@ async fn hold(url: &str) -> (tokio_postgres::Client, i32) {
     (client, pid)
 }
 
-fn dead(upkeep: &Upkeep, table: &str) -> u64 {
+fn dead(upkeep: &VacuumStatus, table: &str) -> u64 {
     upkeep.dead_rows.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows)
 }
 
@@ -150,7 +150,7 @@ async fn a_held_snapshot_is_named_and_what_it_keeps_is_not_read_again_and_again(
     let (holder, pid) = hold(&url).await;
     node.work(DEAD as usize, 1_000).await;
     let seen = node.upkeep(|seen| seen.holder.is_some() && dead(seen, "ready") >= DEAD).await;
-    let Holder { name, program, role, state, seconds, remedy } = seen.holder.clone().expect("it is there");
+    let OldestTransaction { name, program, role, state, seconds, remedy } = seen.holder.clone().expect("it is there");
     assert_eq!((name, remedy.clone()), (format!("session {pid}"), format!("SELECT pg_terminate_backend({pid})")));
     assert_eq!((&*program, &*role, &*state), ("nightly-report", "forerunner", "idle in transaction"));
     assert!(seconds > 0.0, "{seconds}");

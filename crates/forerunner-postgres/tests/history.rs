@@ -11,7 +11,7 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Claim, Enqueued, LEASE, Retired, Settlement, Store, Submission, TaskFilter};
+use forerunner_store::{Claim, DroppedPartitions, EnqueueOutcome, LEASE, Settlement, Store, Submission, TaskFilter};
 use pg::PgServer;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -51,7 +51,7 @@ async fn enqueue(store: &PostgresStore, tasks: Vec<Task>) {
         Submission { task, fingerprint }
     });
     let answers = store.enqueue(batch.collect()).await.unwrap();
-    let not_new: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(Enqueued::New { .. }))).collect();
+    let not_new: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(EnqueueOutcome::New { .. }))).collect();
     assert!(not_new.is_empty(), "{} of {}: {:?}", not_new.len(), answers.len(), not_new[0]);
 }
 
@@ -75,9 +75,9 @@ async fn settle(store: &PostgresStore, tasks: &[Task], at: Timestamp, next: Next
 }
 
 /// Removes what is past the retention, whoever did so a moment ago.
-async fn retire(server: &PgServer, store: &PostgresStore, now: Timestamp, retention: Duration) -> Retired {
+async fn retire(server: &PgServer, store: &PostgresStore, now: Timestamp, retention: Duration) -> DroppedPartitions {
     server.sql(DATABASE, "DELETE FROM notes WHERE key = 'store/retired_at'");
-    store.retire(now, retention).await.unwrap().expect("it has partitions")
+    store.drop_expired_partitions(now, retention).await.unwrap().expect("it has partitions")
 }
 
 /// Rows of tables of tasks that were deleted since the statistics began, and that are dead, once all connections are closed:
@@ -128,7 +128,7 @@ async fn what_is_past_the_retention_is_dropped_and_nothing_is_deleted() {
     assert_eq!(deleted_and_dead(&server, "^history").await, (0, 0));
 
     let store = open(&url);
-    assert_eq!(retire(&server, &store, begun + HOUR, DAY).await, Retired::default(), "a day is not over");
+    assert_eq!(retire(&server, &store, begun + HOUR, DAY).await, DroppedPartitions::default(), "a day is not over");
     assert_eq!(store.tasks(TaskFilter { limit: 9, ..TaskFilter::default() }).await.unwrap().tasks.len(), 9);
     let retired = retire(&server, &store, begun + 3 * DAY, DAY).await;
     assert!(retired.partitions >= 1 && retired.tasks == 0, "{retired:?}");
@@ -152,11 +152,13 @@ async fn a_task_is_kept_for_its_retention_and_its_key_as_long() {
         store.enqueue(vec![submission]).await.unwrap().remove(0).unwrap()
     };
     retire(&server, &store, begun + DAY, DAY).await;
-    assert!(matches!(again(2).await, Enqueued::Known(known) if known.id == claimed[0].id && known.output.is_some()));
+    assert!(
+        matches!(again(2).await, EnqueueOutcome::Known(known) if known.id == claimed[0].id && known.output.is_some())
+    );
     // A partition is a seventh of the retention wide, or an hour.
     let retired = retire(&server, &store, begun + DAY + DAY / 7 + HOUR, DAY).await;
     assert!(retired.partitions >= 1, "{retired:?}");
-    assert!(matches!(again(3).await, Enqueued::New { .. }));
+    assert!(matches!(again(3).await, EnqueueOutcome::New { .. }));
     assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM keys"), "1");
 }
 
@@ -177,7 +179,7 @@ async fn an_end_at_a_time_without_a_partition_is_kept_and_goes_in_time() {
     assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM history_rest"), "1");
     assert_eq!(store.counts(pool()).await.unwrap().of(TaskState::Failed), 1);
     let retired = retire(&server, &store, later + DAY + HOUR, DAY).await;
-    assert_eq!(retired, Retired { partitions: 0, tasks: 1 });
+    assert_eq!(retired, DroppedPartitions { partitions: 0, tasks: 1 });
     assert_eq!(store.task(claimed[1].id).await.unwrap().unwrap().state, TaskState::Succeeded);
     assert_eq!(store.task(claimed[0].id).await.unwrap(), None);
 }
@@ -200,8 +202,8 @@ async fn partitions_are_made_ahead_and_never_twice() {
     let count: u32 = partitions().parse().unwrap();
     assert!((9..=15).contains(&count), "seven days, two ahead, the first hours: {count}");
     assert_eq!(
-        stores[1].retire(begun + 10 * DAY, 7 * DAY).await.unwrap(),
-        Some(Retired::default()),
+        stores[1].drop_expired_partitions(begun + 10 * DAY, 7 * DAY).await.unwrap(),
+        Some(DroppedPartitions::default()),
         "somebody just did"
     );
 }
@@ -272,12 +274,12 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     let keyed = Task { idempotency_key: Some(IdempotencyKey::new("k").unwrap()), ..task(begun, 9) };
     let submission = Submission { task: keyed, fingerprint: Some([7; 32]) };
     let known = store.enqueue(vec![submission.clone()]).await.unwrap().remove(0).unwrap();
-    assert!(matches!(known, Enqueued::Known(known) if known.id == ids[0]));
+    assert!(matches!(known, EnqueueOutcome::Known(known) if known.id == ids[0]));
 
     // What runs ends in the history; what had failed may be sent back.
     let running = store.task(ids[2]).await.unwrap().unwrap();
     settle(&store, &[running], begun, succeeded()).await;
-    store.redrive(ids[1], begun).await.unwrap().unwrap();
+    store.retry(ids[1], begun).await.unwrap().unwrap();
     let claimed = claim(&store, 9).await;
     assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[1], ids[3]]);
     settle(&store, &claimed, begun, failed()).await;
@@ -290,7 +292,7 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     assert!(told.ended && told.events.len() >= 6, "{told:?}");
     assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM events"), "0", "they went along");
     // And once more, from the history.
-    let back = store.redrive(ids[1], begun).await.unwrap().unwrap();
+    let back = store.retry(ids[1], begun).await.unwrap().unwrap();
     assert_eq!((back.state, store.task(ids[1]).await.unwrap()), (TaskState::Queued, Some(back.clone())));
     assert_eq!(store.events(ids[1], 0, 100).await.unwrap().unwrap().events[..told.events.len()], told.events);
     store.cancel(ids[1], begun).await.unwrap().unwrap();
@@ -301,5 +303,5 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     for table in ["tasks", "inputs", "outputs", "keys", "events", "history"] {
         assert_eq!(server.sql(DATABASE, &format!("SELECT count(*) FROM {table}")), "0", "{table}");
     }
-    assert!(matches!(store.enqueue(vec![submission]).await.unwrap()[0], Ok(Enqueued::New { .. })));
+    assert!(matches!(store.enqueue(vec![submission]).await.unwrap()[0], Ok(EnqueueOutcome::New { .. })));
 }

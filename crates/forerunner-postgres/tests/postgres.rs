@@ -11,8 +11,9 @@ use forerunner_core::{
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
-    AttemptEvent, Beat, Claim, ContextCommit, ContextRead, Enqueued, EventKind, Hints, LEASE, LiveNode, Piece,
-    PieceKind, Rescue, Settlement, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of, said_seq,
+    AttemptEvent, Claim, ContextCommit, ContextRead, EnqueueOutcome, EventKind, Heartbeat, LEASE, LiveNode,
+    Notification, Rescue, Settlement, SharedObject, SharedObjectKind, Store, StoreError, Submission, TaskEvents,
+    TaskFilter, born_of, said_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -131,9 +132,9 @@ async fn a_task_that_is_known_is_found_although_its_group_is_committed_with_the_
     let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
     for known in 0..3 {
         let answers = store.enqueue((0..=known).map(submission).collect()).await.unwrap();
-        let is_known = |answer: &Result<Enqueued, _>| matches!(answer, Ok(Enqueued::Known(_)));
+        let is_known = |answer: &Result<EnqueueOutcome, _>| matches!(answer, Ok(EnqueueOutcome::Known(_)));
         assert!(answers[..known as usize].iter().all(is_known), "{answers:?}");
-        assert!(matches!(answers[known as usize], Ok(Enqueued::New { claimable: true, .. })), "{answers:?}");
+        assert!(matches!(answers[known as usize], Ok(EnqueueOutcome::New { claimable: true, .. })), "{answers:?}");
     }
     let tasks = store.claim(claim(node(1), 2)).await.unwrap();
     assert_eq!(store.settle(vec![done(&tasks[0])]).await.unwrap().len(), 1);
@@ -159,7 +160,7 @@ async fn two_nodes_never_claim_the_same_task() {
 async fn share_all_tasks(url: &str, tasks: i64) {
     let stores = [1, 2].map(|number| (node(number), PostgresStore::open(url, OPTIONS).unwrap()));
     let accepted = stores[0].1.enqueue((0..tasks).map(submission).collect()).await.unwrap();
-    assert!(accepted.iter().all(|answer| matches!(answer, Ok(Enqueued::New { claimable: true, .. }))));
+    assert!(accepted.iter().all(|answer| matches!(answer, Ok(EnqueueOutcome::New { claimable: true, .. }))));
     let take_all = async |node: NodeId, store: &PostgresStore| {
         let mut mine = Vec::new();
         loop {
@@ -248,7 +249,7 @@ async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
     };
     for number in [1, 2] {
         let report = "{}".to_owned();
-        store.beat(Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None }).await.unwrap();
+        store.heartbeat(Heartbeat { node: node(number), now: at(0), lease: LEASE, report, plan: None }).await.unwrap();
     }
     enqueue(1).await;
     let first = claims(1, 1).await.remove(0);
@@ -263,7 +264,7 @@ async fn a_task_is_left_for_a_moment_to_the_node_that_holds_its_context() {
     settle(&third, 2).await;
     enqueue(1_000_030).await;
     assert_eq!(claims(1, 1_000_040).await, [], "now node 2 holds it");
-    store.leave(node(2)).await.unwrap();
+    store.deregister(node(2)).await.unwrap();
     store.cancel(claims(2, 1_000_050).await.remove(0).id, at(1_000_060)).await.unwrap().unwrap();
     let waiting = store.tasks(TaskFilter { limit: 1, ..TaskFilter::default() }).await.unwrap().tasks.remove(0);
     store.settle(vec![Settlement { next: Next::Release, ..done(&waiting) }]).await.unwrap().remove(0).unwrap();
@@ -276,24 +277,28 @@ async fn a_node_that_was_cut_off_hears_again_and_knows_that_it_missed_something(
     let server = PgServer::start(false);
     let url = server.database();
     let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
-    let mut news = one.hear().expect("it is shared");
-    assert_eq!(news.recv().await.unwrap(), Hints::anything());
-    drop(two.hear());
+    let mut news = one.subscribe().expect("it is shared");
+    assert_eq!(news.recv().await.unwrap(), Notification::anything());
+    drop(two.subscribe());
     for (number, store) in [(1, &one), (2, &two), (1, &one)] {
         let report = "{}".to_owned();
-        let beat = Beat { node: node(number), now: at(0), lease: LEASE, report, plan: None };
-        store.beat(beat).await.unwrap();
+        let beat = Heartbeat { node: node(number), now: at(0), lease: LEASE, report, plan: None };
+        store.heartbeat(beat).await.unwrap();
     }
-    let work = Hints::work(pool());
-    while !two.is_hearing() {
+    let work = Notification::work(pool());
+    while !two.is_listening() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    two.tell(work.clone());
+    two.notify(work.clone());
     assert_eq!(news.recv().await.unwrap(), work, "news of others are heard");
-    one.tell(Hints::work(pool()));
+    one.notify(Notification::work(pool()));
     server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%pg_notify%'");
-    assert_eq!(news.recv().await.unwrap(), Hints::anything(), "its own are not, and what was missed may be anything");
-    assert!(one.is_hearing());
+    assert_eq!(
+        news.recv().await.unwrap(),
+        Notification::anything(),
+        "its own are not, and what was missed may be anything"
+    );
+    assert!(one.is_listening());
 }
 
 #[tokio::test]
@@ -305,14 +310,14 @@ async fn a_node_whose_session_has_ended_is_gone_before_its_lease_unless_it_beats
     let stores = [(); 4].map(|()| PostgresStore::open(&url, options).unwrap());
     let beat = async |number: usize| {
         let beat =
-            Beat { node: node(number as u128), now: at(0), lease: SOON * 3, report: "{}".to_owned(), plan: None };
-        stores[number].beat(beat).await.unwrap()
+            Heartbeat { node: node(number as u128), now: at(0), lease: SOON * 3, report: "{}".to_owned(), plan: None };
+        stores[number].heartbeat(beat).await.unwrap()
     };
     let numbers = |nodes: &[LiveNode]| {
         (0..4).filter(|number| nodes.iter().any(|one| one.node == node(*number as u128))).collect::<Vec<_>>()
     };
     // The first leads; the last does not listen, so it is never seen.
-    let _news = [0, 1, 2].map(|number| stores[number].hear());
+    let _news = [0, 1, 2].map(|number| stores[number].subscribe());
     for number in 0..4 {
         assert_eq!(beat(number).await.leader.node, node(0));
     }
@@ -382,7 +387,9 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
     };
     let say = async |task: &Task, count, text: &str, forget_before| {
         let (seq, what) = (said_seq(task.epoch, count).unwrap(), EventKind::Output(text.to_owned()));
-        one.say(vec![AttemptEvent { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }]).await.unwrap();
+        one.append_events(vec![AttemptEvent { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }])
+            .await
+            .unwrap();
     };
     let settle = async |task: &Task, next| {
         let settlement = Settlement {
@@ -410,11 +417,11 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
     let third = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
     settle(&third, Next::Finish { state: TaskState::Failed, output: None, error: None }).await;
     hear().await;
-    one.redrive(id, at(5)).await.unwrap().unwrap();
+    one.retry(id, at(5)).await.unwrap().unwrap();
     hear().await;
     one.cancel(id, at(6)).await.unwrap().unwrap();
     hear().await;
-    one.redrive(id, at(7)).await.unwrap().unwrap();
+    one.retry(id, at(7)).await.unwrap().unwrap();
     let fourth = two.claim(claim(node(2), 1)).await.unwrap().remove(0);
     let words: Vec<_> = hear().await.into_iter().map(|(_, word)| word).collect();
     let life = [
@@ -440,7 +447,7 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
     let words: Vec<_> = told(&two, id, 0).await.into_iter().map(|(_, word)| word).collect();
     assert_eq!(words[..life.len()], life);
     assert_eq!(words[life.len()..], ["e", "succeeded 1"], "what was to be forgotten is");
-    one.forget_events(at(5), 10).await.unwrap();
+    one.prune_events(at(5), 10).await.unwrap();
     assert_eq!(told(&two, id, 0).await.len(), life.len() - 2, "what was said is gone, what happened is not");
     assert_eq!(one.purge(at(9), 10).await.unwrap(), 1);
     assert_eq!(one.events(id, 0, 10).await.unwrap(), None);
@@ -545,8 +552,8 @@ async fn contexts_of_version_1_are_read_after_the_schema_moved_on() {
     assert_eq!(server.sql("case0", "SELECT version > 1 FROM meta"), "t");
 }
 
-fn piece() -> Piece {
-    Piece { kind: PieceKind::Item, name: [1; 32], bytes: vec![7; 20_000].into() }
+fn piece() -> SharedObject {
+    SharedObject { kind: SharedObjectKind::Item, name: [1; 32], bytes: vec![7; 20_000].into() }
 }
 
 /// Runs tasks whose contexts all name one piece, and deletes the contexts at once.
@@ -679,7 +686,7 @@ async fn what_was_stored_when_the_session_ended_is_not_done_again() {
         drop(store.enqueue(vec![submission(round)]).await.unwrap());
         let tasks = store.claim(claim(node(1), 1)).await.unwrap();
         store.settle(tasks.iter().map(fail).collect()).await.unwrap();
-        let redriving = tokio::spawn(store.redrive(id, at(round)));
+        let redriving = tokio::spawn(store.retry(id, at(round)));
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'";
         // Bounded: a call that gets no answer is given up.
         while !redriving.is_finished() && ender.query(end, &[]).await.unwrap().is_empty() {}

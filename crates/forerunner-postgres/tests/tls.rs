@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 
 use forerunner_core::{NodeId, Timestamp};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Beat, Hints, LEASE, Store, StoreError};
+use forerunner_store::{Heartbeat, LEASE, Notification, Store, StoreError};
 use pg::PgServer;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -63,10 +63,10 @@ async fn open(url: &str, options: &str) -> Result<PostgresStore, StoreError> {
     tokio::task::spawn_blocking(move || PostgresStore::open(&url, limits)).await.unwrap()
 }
 
-fn beat(number: u128) -> Beat {
+fn beat(number: u128) -> Heartbeat {
     let now = Timestamp::from_micros(1_700_000_000_000_000);
     let node = NodeId::from_parts(now, number << 64);
-    Beat { node, now, lease: LEASE, report: "{}".to_owned(), plan: None }
+    Heartbeat { node, now, lease: LEASE, report: "{}".to_owned(), plan: None }
 }
 
 #[tokio::test]
@@ -75,18 +75,18 @@ async fn connections_are_encrypted_when_asked_for_those_that_listen_too() {
     let url = site.server.database();
     let store = open(&url, "sslmode=require").await.unwrap();
     store.check().await.unwrap();
-    let mut news = store.hear().expect("it is shared");
-    assert_eq!(news.recv().await.unwrap(), Hints::anything(), "it hears now");
+    let mut news = store.subscribe().expect("it is shared");
+    assert_eq!(news.recv().await.unwrap(), Notification::anything(), "it hears now");
     assert_eq!(site.connections(), "t|t");
     let other = open(&url, "sslmode=disable").await.unwrap();
     assert_eq!(site.connections(), "f|f\nt|t");
-    let mut heard = other.hear().expect("it is shared");
-    assert_eq!(heard.recv().await.unwrap(), Hints::anything());
+    let mut heard = other.subscribe().expect("it is shared");
+    assert_eq!(heard.recv().await.unwrap(), Notification::anything());
     for number in [1, 2] {
-        store.beat(beat(number)).await.unwrap();
+        store.heartbeat(beat(number)).await.unwrap();
     }
-    store.put_note(format!("{}p/paused", forerunner_store::SETTINGS), Some("true".to_owned())).await.unwrap();
-    assert_eq!(heard.recv().await.unwrap(), Hints { settings: true, ..Hints::default() });
+    store.put_setting(format!("{}p/paused", forerunner_store::SETTINGS), Some("true".to_owned())).await.unwrap();
+    assert_eq!(heard.recv().await.unwrap(), Notification { settings: true, ..Notification::default() });
 }
 
 #[tokio::test]

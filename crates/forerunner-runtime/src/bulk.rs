@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use forerunner_core::{AttemptRecord, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::{BulkAction, BulkOutcome, Mismatch, TaskChange, TaskFilter};
+use forerunner_store::{BulkAction, BulkOutcome, StateConflict, TaskChange, TaskFilter};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -141,13 +141,13 @@ impl Handle {
     /// Removes a task that has ended, with all that is kept of it.
     ///
     /// # Errors
-    /// [`Mismatch::NoTask`]; [`Mismatch::WrongState`] for a task that has not ended; [`Error::Store`].
+    /// [`StateConflict::NoTask`]; [`StateConflict::WrongState`] for a task that has not ended; [`Error::Store`].
     pub async fn delete(&self, id: TaskId) -> Result<(), Error> {
         let outcome = self.change(BulkAction::Delete, vec![id]).await?;
         match (outcome.gone.first(), outcome.refused.first()) {
-            (Some(_), _) => Err(Mismatch::NoTask { task: id }.into()),
+            (Some(_), _) => Err(StateConflict::NoTask { task: id }.into()),
             (_, Some((task, state))) => {
-                Err(Mismatch::WrongState { task: *task, state: *state, wish: "deleted; cancel it first" }.into())
+                Err(StateConflict::WrongState { task: *task, state: *state, wish: "deleted; cancel it first" }.into())
             }
             _ => Ok(()),
         }
@@ -181,7 +181,7 @@ impl Handle {
     /// Changes the priority or the time of a task that waits.
     ///
     /// # Errors
-    /// As [`Handle::task`]; [`Mismatch::WrongState`] for a task that runs or has ended.
+    /// As [`Handle::task`]; [`StateConflict::WrongState`] for a task that runs or has ended.
     pub async fn update(&self, id: TaskId, change: TaskChange) -> Result<Task, Error> {
         let task = self.task(id).await?;
         let entry = self.entry(task.pool.as_str())?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{PoolName, TaskError, TaskId};
-use forerunner_store::{Mismatch, Refusal, StoreError};
+use forerunner_store::{Refusal, StateConflict, StoreError};
 
 /// A call could not do what it was asked to.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum Error {
     Refused(#[from] Refusal),
     /// What was asked for is not there, or not in a fitting state.
     #[error(transparent)]
-    Mismatch(#[from] Mismatch),
+    StateConflict(#[from] StateConflict),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

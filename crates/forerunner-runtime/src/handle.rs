@@ -12,7 +12,7 @@ use std::{
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use forerunner_core::{NewTask, PoolName, Task, TaskId, Timestamp};
-use forerunner_store::{Mismatch, Refusal, Submission, TaskFilter, TaskPage};
+use forerunner_store::{Refusal, StateConflict, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
@@ -36,7 +36,7 @@ use crate::{
     },
     queue::{
         QueueActor,
-        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Redrive, Reply},
+        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Reply, RetryTask},
     },
     status::{
         AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus, Readiness, Submitted,
@@ -207,9 +207,9 @@ impl Handle {
     /// Reads a task.
     ///
     /// # Errors
-    /// [`Mismatch::NoTask`], or [`Error::Store`].
+    /// [`StateConflict::NoTask`], or [`Error::Store`].
     pub async fn task(&self, id: TaskId) -> Result<Task, Error> {
-        self.shared.deps.store.task(id).await?.ok_or_else(|| Mismatch::NoTask { task: id }.into())
+        self.shared.deps.store.task(id).await?.ok_or_else(|| StateConflict::NoTask { task: id }.into())
     }
 
     /// Reads a page of tasks, newest first.
@@ -273,12 +273,12 @@ impl Handle {
     /// Sends an ended task that did not succeed back to the queue, with fresh attempts.
     ///
     /// # Errors
-    /// As [`Handle::task`]; [`Mismatch::WrongState`] for any other task.
+    /// As [`Handle::task`]; [`StateConflict::WrongState`] for any other task.
     pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
         let task = self.task(id).await?;
         let Some(entry) = self.shared.pools.get(&task.pool) else { return self.retry_unconfigured(id).await };
         let (reply, answer) = oneshot::channel();
-        entry.queue.do_send(Redrive { task: id, reply });
+        entry.queue.do_send(RetryTask { task: id, reply });
         answer.await.map_err(|_| entry.unknown())?
     }
 
@@ -287,7 +287,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::task`].
     pub async fn events(&self, id: TaskId, after: u64) -> Result<EventStream, Error> {
-        if self.shared.deps.store.keeps_events() {
+        if self.shared.deps.store.persists_events() {
             return follow(self.shared.deps.clone(), id, after).await;
         }
         let task = self.task(id).await?;

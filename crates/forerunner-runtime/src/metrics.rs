@@ -5,7 +5,7 @@ use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
 };
-use forerunner_store::Upkeep;
+use forerunner_store::VacuumStatus;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 /// What a metric is.
@@ -390,7 +390,7 @@ pub(crate) fn set_damaged(there: u64, found: u64) {
 }
 
 /// Sets what the store reports of its tables.
-pub(crate) fn set_vacuum_status(upkeep: &Upkeep) {
+pub(crate) fn set_vacuum_status(upkeep: &VacuumStatus) {
     if let Some(bytes) = upkeep.log_bytes {
         return gauge!(LOG_BYTES).set(bytes as f64);
     }

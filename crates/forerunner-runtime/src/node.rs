@@ -187,7 +187,7 @@ impl Node {
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
         let housekeeping = tokio::spawn(run_maintenance(deps.clone(), spec.context_retention));
         let mut upkeep = vec![tokio::spawn(remove_old_tasks(deps.clone(), spec.retention))];
-        if deps.store.keeps_events() {
+        if deps.store.persists_events() {
             upkeep.push(tokio::spawn(persist_events(deps.clone())));
         }
         let queues = pools.iter().map(|(name, entry)| (name.clone(), entry.queue.clone())).collect();
@@ -378,10 +378,10 @@ fn start_forecast(
 }
 
 async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
-    let Some(text) = node.store.note(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
+    let Some(text) = node.store.setting(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
     match SavedHistory::from_note(&text) {
         Ok(saved) => {
-            let size = node.store.note(SavedSize::key(&spec.name)).await?;
+            let size = node.store.setting(SavedSize::key(&spec.name)).await?;
             Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))
         }
         Err(error) => {
@@ -397,8 +397,8 @@ async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration) {
         interval.tick().await;
         let now = deps.now();
         deps.watch.sweep(now);
-        deps.store.upkeep().iter().for_each(metrics::set_vacuum_status);
-        if let Err(error) = deps.store.forget_events(now - EVENTS, EVENTS_BATCH).await {
+        deps.store.vacuum_status().iter().for_each(metrics::set_vacuum_status);
+        if let Err(error) = deps.store.prune_events(now - EVENTS, EVENTS_BATCH).await {
             tracing::warn!(%error, "what agents said could not be forgotten");
         }
         let (held, held_bytes) = deps.contexts.size();
@@ -430,7 +430,7 @@ async fn remove_old_tasks(deps: Arc<Deps>, retention: Duration) {
 }
 
 async fn remove_batch(store: &dyn Store, now: Timestamp, retention: Duration) -> usize {
-    let removed = match store.retire(now, retention).await {
+    let removed = match store.drop_expired_partitions(now, retention).await {
         Ok(Some(retired)) => Ok(retired.tasks),
         Ok(None) => store.purge(now - retention, PURGE_BATCH).await,
         Err(error) => Err(error),

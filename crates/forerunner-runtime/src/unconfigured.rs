@@ -181,7 +181,7 @@ impl Handle {
     /// Sends a task back to the queue of a pool that has none here.
     pub(crate) async fn retry_unconfigured(&self, id: TaskId) -> Result<Task, Error> {
         let deps = &self.shared.deps;
-        let task = deps.store.redrive(id, deps.now()).await??;
+        let task = deps.store.retry(id, deps.now()).await??;
         deps.watch.notify_state(&task, deps.now());
         self.shared.unconfigured.changed.notify_one();
         Ok(task)

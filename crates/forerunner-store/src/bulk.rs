@@ -9,7 +9,7 @@ use forerunner_core::{PoolName, Priority, Task, TaskId, TaskState, Timestamp};
 pub enum BulkAction {
     /// As [`Store::cancel`](crate::Store::cancel).
     Cancel,
-    /// As [`Store::redrive`](crate::Store::redrive).
+    /// As [`Store::retry`](crate::Store::redrive).
     Retry,
     /// Removes tasks that have ended, with all that is kept of them: input, output, labels, key, events, attempts.
     Delete,
@@ -31,7 +31,7 @@ impl BulkAction {
             // What is damaged is given up, or taken back, one by one.
             _ if matches!(state, TaskState::Damaged) => false,
             Self::Cancel => !state.is_terminal(),
-            Self::Retry => state.is_redrivable(),
+            Self::Retry => state.can_be_retried(),
             Self::Delete => state.is_terminal(),
         }
     }

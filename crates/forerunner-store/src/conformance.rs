@@ -18,10 +18,10 @@ mod lab;
 mod life;
 mod lines;
 mod listing;
-mod looks;
 mod model;
 mod nodes;
 mod order;
+mod peeks;
 mod property;
 mod random;
 
@@ -33,9 +33,9 @@ pub use keys::*;
 pub use life::*;
 pub use lines::*;
 pub use listing::*;
-pub use looks::*;
 pub use nodes::*;
 pub use order::*;
+pub use peeks::*;
 pub use random::*;
 
 /// Makes a test of each conformance case. Takes the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`, each call

@@ -23,7 +23,7 @@ pub struct ContextCommit {
     /// Number of items after it.
     pub items: u64,
     /// All that the frame names, also what frames before it name: a base may take their place at any time.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<SharedObject>,
 }
 
 /// A fresh base for the frames up to a version, made outside of a task: it yields the same context as they do.
@@ -40,16 +40,16 @@ pub struct ContextBase {
     /// The encoded frame, which stands alone.
     pub frame: Vec<u8>,
     /// What the frame names.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<SharedObject>,
 }
 
 /// Bytes that frames name instead of holding them, stored once for all contexts of a pool.
 ///
 /// A piece is there for as long as the chain of a context needs it, and gone with the last one.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Piece {
+pub struct SharedObject {
     /// What it is.
-    pub kind: PieceKind,
+    pub kind: SharedObjectKind,
     /// BLAKE3-256 of what it stands for.
     pub name: [u8; 32],
     /// The bytes, in whatever form its writer likes.
@@ -58,14 +58,14 @@ pub struct Piece {
 
 /// What a piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PieceKind {
+pub enum SharedObjectKind {
     /// An item of contexts, such as a system prompt.
     Item = 0,
     /// A dictionary that payloads are packed with.
     Dictionary = 1,
 }
 
-impl PieceKind {
+impl SharedObjectKind {
     /// The kind with a number, as stored.
     pub const fn from_number(number: i64) -> Option<Self> {
         match number {
@@ -76,10 +76,13 @@ impl PieceKind {
     }
 }
 
-impl fmt::Debug for Piece {
+impl fmt::Debug for SharedObject {
     /// Shows kind and size: contents are private and large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Piece").field("kind", &self.kind).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("SharedObject")
+            .field("kind", &self.kind)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,7 +133,7 @@ pub struct StoredContext {
     /// The frames, oldest first.
     pub frames: Vec<Vec<u8>>,
     /// What the frames name, apart from what the asker knows of the version it holds.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<SharedObject>,
 }
 
 /// Which contexts to list.

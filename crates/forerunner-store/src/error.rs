@@ -152,7 +152,7 @@ pub struct LeaseLost {
 /// A task or context that was asked for is not there, or not in a fitting state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Mismatch {
+pub enum StateConflict {
     /// There is no such task.
     #[error("there is no task {task}; it may have been removed after its retention")]
     NoTask {

@@ -10,19 +10,19 @@
 //!
 //! let second_note_is_lost = Schedule::script([(Verb::PutNote, 2, Fault::After)]);
 //! let store = FaultyStore::new(Arc::new(MemoryStore::default()), second_note_is_lost);
-//! assert!(store.put_note("a".to_owned(), Some("1".to_owned())).await.is_ok());
-//! assert!(store.put_note("a".to_owned(), Some("2".to_owned())).await.is_err());
+//! assert!(store.put_setting("a".to_owned(), Some("1".to_owned())).await.is_ok());
+//! assert!(store.put_setting("a".to_owned(), Some("2".to_owned())).await.is_err());
 //! // The caller was told of an error, and yet it was done: the outcome was unknown.
-//! assert_eq!(store.note("a".to_owned()).await.unwrap().as_deref(), Some("2"));
+//! assert_eq!(store.setting("a".to_owned()).await.unwrap().as_deref(), Some("2"));
 //! # }
 //! ```
 
-mod journal;
+mod effect_log;
 mod schedule;
 mod store;
 mod verb;
 
-pub use journal::Deed;
+pub use effect_log::Effect;
 pub use schedule::{Fault, Schedule};
 pub use store::FaultyStore;
 pub use verb::Verb;

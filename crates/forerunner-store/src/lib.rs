@@ -9,8 +9,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), forerunner_store::StoreError> {
 //! let store = forerunner_store::open("memory:")?;
-//! store.put_note("greeting".to_owned(), Some("hello".to_owned())).await?;
-//! assert_eq!(store.note("greeting".to_owned()).await?.as_deref(), Some("hello"));
+//! store.put_setting("greeting".to_owned(), Some("hello".to_owned())).await?;
+//! assert_eq!(store.setting("greeting".to_owned()).await?.as_deref(), Some("hello"));
 //! # Ok(())
 //! # }
 //! ```
@@ -28,33 +28,33 @@ mod events;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
 mod filter;
-mod hints;
 mod membership;
 mod memory;
+mod notification;
 mod open;
 mod rules;
 mod sqlite;
 mod store;
-mod upkeep;
+mod vacuum_status;
 
 pub use bulk::{BulkAction, BulkOutcome, PoolOutcome, TaskChange, Updated};
 pub use context::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
-    StoredContext, born_of,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
+    SharedObjectKind, StoredContext, born_of,
 };
 pub use forerunner_core::placement::Candidate;
 
 pub use damage::DamagedTasks;
-pub use error::{LeaseLost, Mismatch, Refusal, StoreError};
+pub use error::{LeaseLost, Refusal, StateConflict, StoreError};
 pub use events::{AttemptEvent, Event, EventKind, TaskEvents, said_seq};
 pub use filter::{TaskFilter, TimeWindow};
-pub use hints::Hints;
 pub use memory::{MemoryOptions, MemoryStore};
+pub use notification::Notification;
 pub use open::{check_address, open};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued,
-    Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskPage,
-    dies_of_crash, node_lost,
+    Backlog, Cancelled, Claim, ClusterState, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder, LEASE, Leader,
+    LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept,
+    TaskCounts, TaskPage, dies_of_crash, node_lost,
 };
-pub use upkeep::{Holder, Upkeep};
+pub use vacuum_status::{OldestTransaction, VacuumStatus};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use forerunner_core::{NodeId, Timestamp};
 
-use crate::{Beat, Beaten, Leader, LiveNode, Plan};
+use crate::{ClusterState, Heartbeat, Leader, LiveNode, Plan};
 
 /// The nodes that share a store, as far as they said so.
 ///
@@ -20,7 +20,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// Takes in that a node lives, and answers how things stand.
-    pub(crate) fn beat(&mut self, beat: Beat) -> Beaten {
+    pub(crate) fn beat(&mut self, beat: Heartbeat) -> ClusterState {
         let (until, lead) = (beat.now + beat.lease, beat.lead());
         self.nodes.retain(|_, (until, _)| *until >= beat.now);
         self.nodes.insert(beat.node, (until, beat.report));
@@ -32,7 +32,7 @@ impl Membership {
             self.plan = Some(plan);
         }
         let nodes = self.nodes.iter().map(|(node, (_, report))| LiveNode { node: *node, report: report.clone() });
-        Beaten {
+        ClusterState {
             nodes: nodes.collect(),
             leader: Leader { node: leader, term: self.term },
             plan: self.plan.clone(),

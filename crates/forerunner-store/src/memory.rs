@@ -3,7 +3,7 @@
 mod bulk;
 mod contexts;
 mod lane;
-mod look;
+mod peek;
 mod reads;
 mod slots;
 mod state;
@@ -22,10 +22,10 @@ use forerunner_core::{
 
 use self::state::State;
 use crate::{
-    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue, Rescued, SETTINGS, Settled,
-    Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts,
-    TaskFilter, TaskPage, Updated,
+    BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost, Peek, Refusal, Rescue, Rescued, SETTINGS, Settled,
+    Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
+    TaskCounts, TaskFilter, TaskPage, Updated,
 };
 
 const KIND: &str = "memory";
@@ -78,7 +78,7 @@ impl Store for MemoryStore {
         KIND
     }
 
-    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         self.run(|state| batch.into_iter().map(|submission| state.enqueue(submission)).collect())
     }
 
@@ -90,12 +90,12 @@ impl Store for MemoryStore {
         self.run(|state| state.claim(&claim))
     }
 
-    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
-        self.run(|state| state.look(&look))
+    fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>> {
+        self.run(|state| state.peek(&peek))
     }
 
-    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
-        self.run(|state| state.take(&claim, &tasks))
+    fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        self.run(|state| state.claim_ids(&claim, &tasks))
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
@@ -113,7 +113,7 @@ impl Store for MemoryStore {
         }
     }
 
-    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>> {
         self.run(|state| {
             let answer = state.cancel(task, now);
             state.trim();
@@ -121,11 +121,11 @@ impl Store for MemoryStore {
         })
     }
 
-    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
-        self.run(|state| state.redrive(task, now))
+    fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.run(|state| state.retry(task, now))
     }
 
-    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {
         self.run(|state| state.update(task, change, now))
     }
 
@@ -146,12 +146,12 @@ impl Store for MemoryStore {
         self.run(|state| state.renew(node, until))
     }
 
-    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
         self.run(|state| {
             state.renew(beat.node, beat.now + beat.lease);
             let kept = state.notes.iter().filter(|(key, _)| key.starts_with(SETTINGS));
             let settings = kept.map(|(key, text)| (key.clone(), text.clone())).collect();
-            Beaten { settings, ..state.membership.beat(beat) }
+            ClusterState { settings, ..state.membership.beat(beat) }
         })
     }
 
@@ -159,7 +159,7 @@ impl Store for MemoryStore {
         self.run(move |state| Some(state.leases(node, &pool)))
     }
 
-    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
         self.run(|state| state.membership.leave(node))
     }
 
@@ -219,11 +219,11 @@ impl Store for MemoryStore {
         self.run(|state| state.expire_contexts(before, limit))
     }
 
-    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.run(|state| state.delete_context(pool, context))
     }
 
-    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
         self.run(|state| {
             match text {
                 Some(text) => state.notes.insert(key, text),
@@ -232,7 +232,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+    fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.run(|state| state.notes.get(&key).cloned())
     }
 

@@ -17,15 +17,15 @@ mod inbox;
 mod jobs;
 mod listing;
 mod log;
-mod look;
 mod mark;
-mod notes;
 mod open;
+mod peek;
 mod reader;
 mod ready;
 mod rows;
 mod schema;
 mod select;
+mod settings;
 mod settle;
 mod space;
 mod submit;
@@ -62,10 +62,10 @@ use self::{
     writer::{Parts, Writer},
 };
 use crate::{
-    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, DamagedTasks, Enqueued, KeyHolder, LeaseLost, Look, Mismatch, Piece, Refusal, Rescue, Rescued,
-    Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
-    TaskCounts, TaskFilter, TaskPage, Updated, Upkeep,
+    BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, DamagedTasks, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost, Peek, Refusal, Rescue, Rescued,
+    Settled, Settlement, SharedObject, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission,
+    Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated, VacuumStatus,
     damage::{Damage, DamageCount},
     membership::Membership,
 };
@@ -214,7 +214,7 @@ impl Store for SqliteStore {
         KIND
     }
 
-    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         let bytes = batch.iter().map(|submission| submission.task.input.len()).sum();
         self.write(Kind::Admit, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.enqueue(batch))
     }
@@ -234,17 +234,17 @@ impl Store for SqliteStore {
         answer
     }
 
-    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
+    fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>> {
         // Answered at once, as a claim is, and among claims: it sees what was handed out and is not on disk yet.
-        let (mut work, answer) = Work::new(Kind::HandOut, Weight::default(), look, |tx, look| tx.look(look));
+        let (mut work, answer) = Work::new(Kind::HandOut, Weight::default(), peek, |tx, peek| tx.peek(peek));
         work.empty = |_| true;
         self.inbox.push(Box::new(work));
         answer
     }
 
-    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+    fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
         let weight = Weight { items: 1, bytes: 0 };
-        let take = |tx: &mut Tx<'_>, (claim, tasks): &(Claim, Vec<TaskId>)| tx.take(claim, tasks);
+        let take = |tx: &mut Tx<'_>, (claim, tasks): &(Claim, Vec<TaskId>)| tx.claim_ids(claim, tasks);
         let (mut work, answer) = Work::new(Kind::HandOut, weight, (claim, tasks), take);
         work.empty = Vec::is_empty;
         self.inbox.push(Box::new(work));
@@ -261,18 +261,18 @@ impl Store for SqliteStore {
             tx.assign(assignments);
             Ok(())
         };
-        drop(self.write(Kind::Look, Weight::default(), assignments, assign));
+        drop(self.write(Kind::Peek, Weight::default(), assignments, assign));
     }
 
-    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>> {
         self.change((task, now), |tx, (task, now)| tx.cancel(*task, *now))
     }
 
-    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
-        self.change((task, now), |tx, (task, now)| tx.redrive(*task, *now))
+    fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.change((task, now), |tx, (task, now)| tx.retry(*task, *now))
     }
 
-    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {
         self.change((task, change, now), |tx, (task, change, now)| tx.update(*task, *change, *now))
     }
 
@@ -287,17 +287,17 @@ impl Store for SqliteStore {
     }
 
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
-        self.write(Kind::Look, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
+        self.write(Kind::Peek, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
     }
 
     /// The file is one process's, and so are its nodes: what is known of them is kept in memory.
-    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
         let renewed = self.renew(beat.node, beat.now + beat.lease);
         let beaten = self.membership.lock().unwrap_or_else(PoisonError::into_inner).beat(beat);
         Box::pin(async move { renewed.await.map(|()| beaten) })
     }
 
-    fn leave(&self, node: NodeId) -> StoreFuture<()> {
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
         self.membership.lock().unwrap_or_else(PoisonError::into_inner).leave(node);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -338,11 +338,11 @@ impl Store for SqliteStore {
     }
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
-        self.write(Kind::Look, Weight::default(), pool, |tx, pool| tx.counts(pool))
+        self.write(Kind::Peek, Weight::default(), pool, |tx, pool| tx.counts(pool))
     }
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
-        self.write(Kind::Look, Weight::default(), (), |tx, ()| Ok(tx.pools_with_tasks()))
+        self.write(Kind::Peek, Weight::default(), (), |tx, ()| Ok(tx.pools_with_tasks()))
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
@@ -362,15 +362,15 @@ impl Store for SqliteStore {
         self.change((before, limit), |tx, (before, limit)| tx.expire_contexts(*before, *limit))
     }
 
-    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.change((pool, context), |tx, (pool, context)| tx.delete_context(pool, context))
     }
 
-    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
-        self.change((key, text), |tx, (key, text)| tx.put_note(key, text.as_deref()))
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.change((key, text), |tx, (key, text)| tx.put_setting(key, text.as_deref()))
     }
 
-    fn note(&self, key: String) -> StoreFuture<Option<String>> {
+    fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.read(move |connection| listing::note(connection, &key))
     }
 
@@ -380,9 +380,9 @@ impl Store for SqliteStore {
         self.write(Kind::Change, weight, (before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
     }
 
-    fn upkeep(&self) -> Option<Upkeep> {
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
         let log = std::fs::metadata(beside(&self.path, "-wal"));
-        Some(Upkeep { log_bytes: Some(log.map_or(0, |log| log.len())), ..Upkeep::default() })
+        Some(VacuumStatus { log_bytes: Some(log.map_or(0, |log| log.len())), ..VacuumStatus::default() })
     }
 
     fn damaged(&self) -> DamagedTasks {
@@ -458,7 +458,7 @@ fn settlement_bytes(settlement: &Settlement) -> usize {
     output + settlement.context.as_ref().map_or(0, |commit| commit.frame.len() + pieces_bytes(&commit.pieces))
 }
 
-fn pieces_bytes(pieces: &[Piece]) -> usize {
+fn pieces_bytes(pieces: &[SharedObject]) -> usize {
     pieces.iter().map(|piece| piece.bytes.len()).sum()
 }
 

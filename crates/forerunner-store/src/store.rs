@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 
 use crate::{
     AttemptEvent, BulkAction, BulkOutcome, Candidate, ContextBase, ContextCommit, ContextFilter, ContextRead,
-    ContextSummary, DamagedTasks, Hints, LeaseLost, Mismatch, Refusal, StoreError, StoredContext, TaskChange,
-    TaskEvents, TaskFilter, Updated, Upkeep,
+    ContextSummary, DamagedTasks, LeaseLost, Notification, Refusal, StateConflict, StoreError, StoredContext,
+    TaskChange, TaskEvents, TaskFilter, Updated, VacuumStatus,
 };
 
 /// An answer that arrives once the store has done its part.
@@ -22,7 +22,7 @@ pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// Where tasks, results, contexts and history live.
 ///
 /// **Durable**: an `Ok` from [`enqueue`](Store::enqueue), [`settle`](Store::settle), [`cancel`](Store::cancel) or
-/// [`redrive`](Store::redrive) means on disk (fsync) for a durable store. [`claim`](Store::claim) may answer before:
+/// [`retry`](Store::redrive) means on disk (fsync) for a durable store. [`claim`](Store::claim) may answer before:
 /// a claim that a crash forgets leaves the task queued, and the epochs handed out before a crash are never accepted
 /// after it.
 ///
@@ -46,7 +46,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
-    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>>;
 
     /// Finds the task that has an idempotency key; none if the store cannot tell.
     fn keyed(&self, _pool: PoolName, _key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
@@ -61,11 +61,11 @@ pub trait Store: Send + Sync + 'static {
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
 
     /// Shows the first tasks that [`Store::claim`] would hand out, in that order, without handing them out.
-    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>>;
+    fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>>;
 
     /// As [`Store::claim`], but only of `tasks`: those that cannot be claimed any more are left out. They need not be the
     /// first ones.
-    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
+    fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
 
     /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
@@ -76,16 +76,16 @@ pub trait Store: Send + Sync + 'static {
     /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
     /// its lease without a result ends the task. One that is damaged is given up: what cannot be read of it is replaced.
     /// A store that is shared keeps the mark, and tells the holder with its next
-    /// beat ([`Beaten::stops`]); in another it may go with the node.
-    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
+    /// beat ([`ClusterState::stops`]); in another it may go with the node.
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>>;
 
     /// Sends an ended task back to the queue with fresh attempts and crashes. One that is damaged goes back to what it was, once
     /// its row can be read again: to its end, or to the queue.
-    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
+    fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
 
     /// Changes a task that waits. One that has become due in its context keeps its place there, whatever its new `run_at`:
     /// those behind it wait for it.
-    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>>;
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>>;
 
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
@@ -104,7 +104,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Says that a node lives and what it has to tell, renews its leases, takes the lead if nobody has it, and answers how
     /// things stand. What a node calls once a second.
-    fn beat(&self, beat: Beat) -> StoreFuture<Beaten>;
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState>;
 
     /// Lists the running tasks of a pool that are leased to a node, with their epochs; none if the store cannot tell.
     fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
@@ -112,7 +112,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Forgets a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
-    fn leave(&self, node: NodeId) -> StoreFuture<()>;
+    fn deregister(&self, node: NodeId) -> StoreFuture<()>;
 
     /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
     /// or dies of too many (see [`RetryPolicy::max_crashes`]). One that was only held counts as having been in one crash,
@@ -177,21 +177,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a context for good: its frames, and the pieces that no other context needs. Refused while a task of it has
     /// not ended.
-    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>>;
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>>;
 
     /// Keeps a small text under a key, for window history and pool settings. `None` removes it.
-    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()>;
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()>;
 
-    /// Reads what [`Store::put_note`] kept.
-    fn note(&self, key: String) -> StoreFuture<Option<String>>;
+    /// Reads what [`Store::put_setting`] kept.
+    fn setting(&self, key: String) -> StoreFuture<Option<String>>;
 
     /// Returns whether it keeps what happens to tasks, so that any node can tell. A node on another store does so itself.
-    fn keeps_events(&self) -> bool {
+    fn persists_events(&self) -> bool {
         false
     }
 
     /// Keeps what agents said; what comes under a lease that is gone is ignored.
-    fn say(&self, _said: Vec<AttemptEvent>) -> StoreFuture<()> {
+    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -201,7 +201,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Forgets what was kept of the events of tasks that ended before `before`, of at most `limit` of them.
-    fn forget_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
+    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -211,12 +211,12 @@ pub trait Store: Send + Sync + 'static {
     /// Removes tasks that ended longer ago than `retention`, with their idempotency keys, where that costs less than removing
     /// each: it may keep some of them for up to a seventh of the retention, or an hour, more. `None` from a store that has to
     /// [`purge`](Store::purge) them.
-    fn retire(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<Retired>> {
+    fn drop_expired_partitions(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
     /// What the store saw when it last looked after its tables; none from one that has nothing to tell.
-    fn upkeep(&self) -> Option<Upkeep> {
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
         None
     }
 
@@ -236,15 +236,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells other nodes at once what they would find out by looking. Best effort; ignored by a store that is not shared.
     /// A shared store itself tells of what ended, was cancelled, or was put under a key that begins with [`SETTINGS`].
-    fn tell(&self, _hints: Hints) {}
+    fn notify(&self, _hints: Notification) {}
 
     /// Begins to hear what other nodes tell; `None` for a store that is not shared, or cannot tell.
-    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
         None
     }
 
     /// Returns whether what other nodes tell arrives just now. Who waits for them looks at the store more often when not.
-    fn is_hearing(&self) -> bool {
+    fn is_listening(&self) -> bool {
         false
     }
 
@@ -273,7 +273,7 @@ pub struct KeyHolder {
 
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Enqueued {
+pub enum EnqueueOutcome {
     /// Accepted now.
     New {
         /// Its id.
@@ -308,7 +308,7 @@ pub struct Claim {
 
 /// A look at what could be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct Peek {
     /// In which pool.
     pub pool: PoolName,
     /// The node that would claim them: tasks that are kept a moment for another node are left out.
@@ -389,9 +389,9 @@ pub struct Swept {
     pub next_due: Option<Timestamp>,
 }
 
-/// What [`Store::retire`] removed.
+/// What [`Store::drop_expired_partitions`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retired {
+pub struct DroppedPartitions {
     /// Partitions, with all tasks in them.
     pub partitions: usize,
     /// Tasks one by one, since they were in none.
@@ -482,7 +482,7 @@ pub fn dies_of_crash(crashes: u32, retry: &RetryPolicy) -> bool {
 
 /// A sign of life.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// Whose.
     pub node: NodeId,
     /// When, for a store that has no clock of its own.
@@ -496,7 +496,7 @@ pub struct Beat {
     pub plan: Option<Plan>,
 }
 
-impl Beat {
+impl Heartbeat {
     /// Returns how long the node leads from now on, if it does.
     pub fn lead(&self) -> Duration {
         self.lease * 2 / 3
@@ -505,7 +505,7 @@ impl Beat {
 
 /// How the nodes stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beaten {
+pub struct ClusterState {
     /// Those that live, also the one that asked; oldest first.
     pub nodes: Vec<LiveNode>,
     /// Which of them leads.

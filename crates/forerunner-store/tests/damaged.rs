@@ -7,8 +7,8 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_store::{
-    Cancelled, Claim, ContextCommit, DamagedTasks, Enqueued, Look, Mismatch, Rescue, Settlement, SqliteOptions,
-    SqliteStore, Store, StoreError, Submission, TaskFilter, born_of,
+    Cancelled, Claim, ContextCommit, DamagedTasks, EnqueueOutcome, Peek, Rescue, Settlement, SqliteOptions,
+    SqliteStore, StateConflict, Store, StoreError, Submission, TaskFilter, born_of,
 };
 use tempfile::TempDir;
 
@@ -142,7 +142,7 @@ impl Lab {
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
         let batch = tasks.into_iter().map(|task| Submission { task, fingerprint: None }).collect();
         for answer in self.store().enqueue(batch).await.unwrap() {
-            assert!(matches!(answer, Ok(Enqueued::New { .. })), "{answer:?}");
+            assert!(matches!(answer, Ok(EnqueueOutcome::New { .. })), "{answer:?}");
         }
     }
 
@@ -211,8 +211,8 @@ async fn with_damage(sql: &str) -> Lab {
 async fn a_row_that_cannot_be_read_is_set_aside_and_the_others_are_claimed() {
     for sql in DAMAGE {
         let lab = with_damage(sql).await;
-        let look = Look { pool: pool(), node: node(), limit: 9, now: at(100) };
-        assert!(lab.store().look(look).await.unwrap().len() >= 4, "{sql}");
+        let look = Peek { pool: pool(), node: node(), limit: 9, now: at(100) };
+        assert!(lab.store().peek(look).await.unwrap().len() >= 4, "{sql}");
         let claimed = lab.claim(2).await.len() + lab.claim(9).await.len();
         assert_eq!(claimed, 4, "{sql}");
         assert_eq!(lab.claim(9).await, [], "{sql}");
@@ -243,10 +243,10 @@ async fn what_is_set_aside_stays_so_after_a_restart_and_is_taken_back_only_once_
     lab.store = None;
     lab.open();
     assert_eq!(lab.counted().await, DamagedTasks { there: 1, found: 0 });
-    let refused = lab.store().redrive(id(BAD), at(3)).await.unwrap().unwrap_err();
-    assert!(matches!(&refused, Mismatch::Damaged { reason, .. } if reason.contains("`labels`")), "{refused}");
+    let refused = lab.store().retry(id(BAD), at(3)).await.unwrap().unwrap_err();
+    assert!(matches!(&refused, StateConflict::Damaged { reason, .. } if reason.contains("`labels`")), "{refused}");
     lab.damage("UPDATE inputs SET labels = NULL WHERE task = ?1", id(BAD));
-    let task = lab.store().redrive(id(BAD), at(3)).await.unwrap().unwrap();
+    let task = lab.store().retry(id(BAD), at(3)).await.unwrap().unwrap();
     assert_eq!((task.state, lab.counted().await.there), (TaskState::Queued, 0));
     assert_eq!(lab.claim(1).await[0].id, id(BAD));
 }
@@ -354,10 +354,10 @@ async fn pools_nodes_notes_and_orders_that_cannot_be_read_do_not_keep_the_store_
         let mut lab = Lab::new();
         lab.submit((1..=5).map(task)).await;
         lab.claim(1).await;
-        lab.store().put_note("note".to_owned(), Some("text".to_owned())).await.unwrap();
+        lab.store().put_setting("note".to_owned(), Some("text".to_owned())).await.unwrap();
         lab.damage(sql, id(BAD));
         assert_eq!(lab.list(None).await.len(), 5, "{sql}");
-        lab.store().note("note".to_owned()).await.unwrap();
+        lab.store().setting("note".to_owned()).await.unwrap();
         lab.submit([Task { context: Some(ContextId::new("chat").unwrap()), ..task(9) }]).await;
         assert!(!lab.claim(99).await.is_empty(), "{sql}");
         lab.store().check().await.unwrap();
@@ -379,7 +379,7 @@ async fn a_key_whose_task_cannot_be_read_still_names_that_task() {
     let lab = with_damage("UPDATE inputs SET labels = '[1' WHERE task = ?1").await;
     let again = Submission { task: Task { id: id(50), ..task(BAD) }, fingerprint: None };
     let answers = lab.store().enqueue(vec![again]).await.unwrap();
-    assert!(matches!(&answers[0], Ok(Enqueued::Known(known)) if known.id == id(BAD)), "{answers:?}");
+    assert!(matches!(&answers[0], Ok(EnqueueOutcome::Known(known)) if known.id == id(BAD)), "{answers:?}");
 }
 
 /// One task that has ended, one that runs, and five that wait, of which `sql` damages the third.
@@ -413,12 +413,12 @@ async fn a_claim_follows_the_tasks_where_their_order_disagrees() {
 async fn a_choice_follows_the_tasks_where_their_order_disagrees() {
     for sql in DISAGREEMENTS {
         let lab = with_disagreement(sql, task).await;
-        let look = Look { pool: pool(), node: node(), limit: 9, now: at(100) };
-        let mut seen: Vec<_> = lab.store().look(look).await.unwrap().iter().map(|found| found.task).collect();
+        let look = Peek { pool: pool(), node: node(), limit: 9, now: at(100) };
+        let mut seen: Vec<_> = lab.store().peek(look).await.unwrap().iter().map(|found| found.task).collect();
         seen.sort_unstable();
         assert_eq!(seen, [1, 2, 3, 4, 5].map(id), "{sql}");
         let claim = Claim { pool: pool(), node: node(), limit: 9, starts: 9, now: at(100), lease_until: at(200) };
-        assert_eq!(lab.store().take(claim, seen).await.unwrap().len(), 5, "{sql}");
+        assert_eq!(lab.store().claim_ids(claim, seen).await.unwrap().len(), 5, "{sql}");
         assert_eq!(lab.claim(9).await, [], "{sql}");
     }
 }
@@ -468,7 +468,7 @@ async fn a_turn_of_a_context_whose_version_cannot_be_counted_on_is_set_aside() {
         assert!(damaged.id == id(2) && said.contains("its context `chat`: column"), "{sql}: {said}");
         // Once the context is gone, the task can begin it anew.
         lab.store().delete_context(pool(), chat.clone()).await.unwrap().unwrap();
-        lab.store().redrive(id(2), at(3)).await.unwrap().unwrap();
+        lab.store().retry(id(2), at(3)).await.unwrap().unwrap();
         assert!(lab.finish_turn(&lab.claim(9).await[0]).await, "{sql}");
     }
 }
@@ -509,7 +509,7 @@ async fn pools_whose_numbers_cannot_be_are_left_out() {
         lab.submit((6..=7).map(task)).await;
         assert_eq!(lab.claim(9).await.len(), 2, "{number}");
         // The pool has its number again.
-        lab.store().redrive(id(BAD), at(3)).await.unwrap().unwrap();
+        lab.store().retry(id(BAD), at(3)).await.unwrap().unwrap();
         assert_eq!(lab.claim(9).await[0].id, id(BAD), "{number}");
     }
 }

@@ -12,8 +12,8 @@ use forerunner_core::{
     ContextId, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, ContextCommit, ContextRead, Enqueued, Piece, PieceKind, Rescue, Settlement, SqliteOptions, SqliteStore,
-    Store, StoreError, Submission,
+    Claim, ContextCommit, ContextRead, EnqueueOutcome, Rescue, Settlement, SharedObject, SharedObjectKind,
+    SqliteOptions, SqliteStore, Store, StoreError, Submission,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rusqlite::Connection;
@@ -93,11 +93,11 @@ async fn reopening_keeps_everything() {
         full: true,
         size_bytes: 3,
         items: 1,
-        pieces: vec![Piece { kind: PieceKind::Item, name: [7; 32], bytes: vec![4, 5].into() }],
+        pieces: vec![SharedObject { kind: SharedObjectKind::Item, name: [7; 32], bytes: vec![4, 5].into() }],
     });
     settlement.context_cost = Some(Box::default());
     store.settle(vec![settlement]).await.unwrap()[0].as_ref().unwrap();
-    store.put_note("note".to_owned(), Some("text".to_owned())).await.unwrap();
+    store.put_setting("note".to_owned(), Some("text".to_owned())).await.unwrap();
     let mut before = Vec::new();
     for number in 1..=4 {
         before.push(store.task(id(number)).await.unwrap().unwrap());
@@ -113,7 +113,7 @@ async fn reopening_keeps_everything() {
     }
     assert_eq!(store.counts(pool()).await.unwrap(), counts);
     assert_eq!(store.context(ContextRead::whole(pool(), ContextId::new("c").unwrap())).await.unwrap(), context);
-    assert_eq!(store.note("note".to_owned()).await.unwrap().as_deref(), Some("text"));
+    assert_eq!(store.setting("note".to_owned()).await.unwrap().as_deref(), Some("text"));
     assert_eq!(store.claim(claim(9)).await.unwrap()[0].id, id(3));
     assert_eq!(store.rescue(Rescue::AllBut { node: node(2), now: at(5) }).await.unwrap().requeued, [id(1), id(3)]);
     assert_eq!(store.sweep(pool(), at(1_000)).await.unwrap().promoted, [id(4)]);
@@ -359,5 +359,5 @@ async fn a_dropped_future_still_does_its_work() {
     let counts = store.counts(pool()).await.unwrap();
     assert_eq!(counts.claimable, 100);
     let again = store.enqueue(vec![task(1, "a")]).await.unwrap().remove(0).unwrap();
-    assert!(matches!(again, Enqueued::Known(_)));
+    assert!(matches!(again, EnqueueOutcome::Known(_)));
 }

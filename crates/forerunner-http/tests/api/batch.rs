@@ -1,4 +1,4 @@
-//! Submitting many tasks at once.
+//! SubmitFuture many tasks at once.
 
 use std::collections::BTreeSet;
 

@@ -9,10 +9,10 @@ use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, Enqueued, KeyHolder, LeaseLost, Look, MemoryOptions, MemoryStore, Mismatch, Refusal, Rescue,
-    Rescued, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
-    TaskCounts, TaskFilter, TaskPage, Updated,
+    BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost, MemoryOptions, MemoryStore, Peek, Refusal, Rescue,
+    Rescued, Settled, Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission,
+    Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -64,7 +64,7 @@ impl Store for FaultyStore {
         self.inner.kind()
     }
 
-    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         self.groups.lock().unwrap().push(batch.len());
         self.unless_faulty(|inner| inner.enqueue(batch))
     }
@@ -85,16 +85,16 @@ impl Store for FaultyStore {
     pass_on! {
         keyed(pool: PoolName, key: IdempotencyKey) -> Option<KeyHolder>;
         claim(claim: Claim) -> Vec<Task>;
-        look(look: Look) -> Vec<Candidate>;
-        take(claim: Claim, tasks: Vec<TaskId>) -> Vec<Task>;
+        peek(peek: Peek) -> Vec<Candidate>;
+        claim_ids(claim: Claim, tasks: Vec<TaskId>) -> Vec<Task>;
         settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
-        cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch>;
-        redrive(task: TaskId, now: Timestamp) -> Result<Task, Mismatch>;
-        update(task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, Mismatch>;
+        cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, StateConflict>;
+        retry(task: TaskId, now: Timestamp) -> Result<Task, StateConflict>;
+        update(task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, StateConflict>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
         renew(node: NodeId, until: Timestamp) -> ();
-        beat(beat: Beat) -> Beaten;
-        leave(node: NodeId) -> ();
+        heartbeat(beat: Heartbeat) -> ClusterState;
+        deregister(node: NodeId) -> ();
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
         select(filter: TaskFilter) -> Vec<(TaskId, TaskState)>;
@@ -105,9 +105,9 @@ impl Store for FaultyStore {
         contexts(filter: ContextFilter) -> Vec<ContextSummary>;
         rebase(base: ContextBase) -> bool;
         expire_contexts(before: Timestamp, limit: usize) -> usize;
-        delete_context(pool: PoolName, context: ContextId) -> Result<(), Mismatch>;
-        put_note(key: String, text: Option<String>) -> ();
-        note(key: String) -> Option<String>;
+        delete_context(pool: PoolName, context: ContextId) -> Result<(), StateConflict>;
+        put_setting(key: String, text: Option<String>) -> ();
+        setting(key: String) -> Option<String>;
         purge(before: Timestamp, limit: usize) -> usize;
         close() -> ();
     }

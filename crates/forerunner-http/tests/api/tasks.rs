@@ -1,4 +1,4 @@
-//! Submitting, reading and steering tasks.
+//! SubmitFuture, reading and steering tasks.
 
 use actix_web::test::TestRequest;
 use insta::assert_snapshot;

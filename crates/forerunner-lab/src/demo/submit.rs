@@ -1,4 +1,4 @@
-//! Submitting the slice when its tasks are due, whatever the service does with them.
+//! SubmitFuture the slice when its tasks are due, whatever the service does with them.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 

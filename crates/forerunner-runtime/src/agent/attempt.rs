@@ -361,7 +361,7 @@ struct Sink {
 impl ProgressSink for Sink {
     fn progress(&self, text: &str) {
         let (node, now) = (&self.deps.node, self.deps.now());
-        match node.store.keeps_events() {
+        match node.store.persists_events() {
             true => node.said.say(self.task, self.epoch, EventKind::Progress(text.to_owned()), now),
             false => node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, now),
         }
@@ -369,7 +369,7 @@ impl ProgressSink for Sink {
 
     fn output(&self, chunk: &str) {
         let (node, now) = (&self.deps.node, self.deps.now());
-        match node.store.keeps_events() {
+        match node.store.persists_events() {
             true => node.said.say(self.task, self.epoch, EventKind::Output(chunk.to_owned()), now),
             false => node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, now),
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
 use forerunner_core::{NodeId, PoolName, Timestamp};
-use forerunner_store::{Backlog, Beat, Beaten, LEASE, Plan, Rescue, StoreError, TaskCounts};
+use forerunner_store::{Backlog, ClusterState, Heartbeat, LEASE, Plan, Rescue, StoreError, TaskCounts};
 use tokio::time::Instant;
 
 use super::{
@@ -108,9 +108,9 @@ impl ClusterActor {
         let call = async move {
             let (report, plan) = gather(started_at, term.is_some(), reports.await);
             let plan = term.map(|term| Plan { term, text: text(&plan) });
-            let beat = Beat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
+            let beat = Heartbeat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
             // Whether the time can be told, the beat says as well.
-            let (beaten, _) = tokio::join!(deps.store.beat(beat), deps.clock.ask(&*deps.store));
+            let (beaten, _) = tokio::join!(deps.store.heartbeat(beat), deps.clock.ask(&*deps.store));
             beaten
         };
         ctx.spawn(call.into_actor(self).map(move |answer, cluster, ctx| {
@@ -126,7 +126,7 @@ impl ClusterActor {
         }));
     }
 
-    fn on_beaten(&mut self, begun: Instant, beaten: Beaten, ctx: &mut Context<Self>) {
+    fn on_beaten(&mut self, begun: Instant, beaten: ClusterState, ctx: &mut Context<Self>) {
         self.beaten_at = begun;
         self.lost = false;
         let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
@@ -323,7 +323,7 @@ impl Actor for ClusterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(heard) = self.deps.store.hear() {
+        if let Some(heard) = self.deps.store.subscribe() {
             ctx.add_stream(stream_of(heard));
         }
         self.beat(ctx);
@@ -357,7 +357,7 @@ impl Handler<Leave> for ClusterActor {
 
     fn handle(&mut self, msg: Leave, ctx: &mut Self::Context) {
         self.left = true;
-        let call = self.deps.store.leave(self.deps.node);
+        let call = self.deps.store.deregister(self.deps.node);
         let left = async move {
             if let Err(error) = call.await {
                 tracing::warn!(%error, "the node could not take its leave: the others wait for its lease to end");

@@ -94,7 +94,7 @@ impl EventBuffer {
         }
         let batch: Vec<_> = inside.waiting.drain(..).collect();
         // The call is made under the lock, so that nobody finds the box empty before it is.
-        let call = store.say(batch.clone());
+        let call = store.append_events(batch.clone());
         Some((batch, call))
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use forerunner_core::TaskId;
-use forerunner_store::{Event, EventKind, Mismatch, TaskEvents};
+use forerunner_store::{Event, EventKind, StateConflict, TaskEvents};
 use futures_util::stream;
 use tokio::sync::watch::Receiver;
 
@@ -34,7 +34,7 @@ pub(crate) async fn follow(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<
     let woken = deps.watch.follow(task);
     let mut following = EventTail { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
     if !following.look().await? {
-        return Err(Mismatch::NoTask { task }.into());
+        return Err(StateConflict::NoTask { task }.into());
     }
     Ok(Box::pin(stream::unfold(following, |mut following| async move {
         let event = following.next().await?;

@@ -45,7 +45,7 @@ impl Handle {
         let elsewhere = async {
             let mut pause = FIRST_LOOK;
             loop {
-                let is_told = self.shared.deps.store.is_hearing();
+                let is_told = self.shared.deps.store.is_listening();
                 tokio::time::sleep(if is_told { LOOK_IF_TOLD } else { pause }).await;
                 pause = (pause * 2).min(LAST_LOOK);
                 match self.task(id).await {

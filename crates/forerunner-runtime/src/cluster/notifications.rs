@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, StreamHandler, WrapFuture};
 use forerunner_core::{Task, TaskId};
-use forerunner_store::{Hints, StoreError};
+use forerunner_store::{Notification, StoreError};
 use futures_util::{Stream, stream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -18,20 +18,20 @@ use crate::{
 const PAGE: usize = 500;
 
 /// Other nodes told something.
-pub(super) struct Notifications(Hints);
+pub(super) struct Notifications(Notification);
 
 /// What comes over a receiver. Whoever lags may have missed anything.
-pub(super) fn stream_of(heard: Receiver<Hints>) -> impl Stream<Item = Notifications> {
+pub(super) fn stream_of(heard: Receiver<Notification>) -> impl Stream<Item = Notifications> {
     stream::unfold(heard, async |mut heard| match heard.recv().await {
         Ok(hints) => Some((Notifications(hints), heard)),
-        Err(RecvError::Lagged(_)) => Some((Notifications(Hints::anything()), heard)),
+        Err(RecvError::Lagged(_)) => Some((Notifications(Notification::anything()), heard)),
         Err(RecvError::Closed) => None,
     })
 }
 
 impl StreamHandler<Notifications> for ClusterActor {
     fn handle(&mut self, Notifications(hints): Notifications, ctx: &mut Context<Self>) {
-        let Hints { work, stops, ended, said, settings, more } = hints;
+        let Notification { work, stops, ended, said, settings, more } = hints;
         for (name, pool) in &self.pools {
             if more || work.contains(name) {
                 pool.look.do_send(WorkAvailable);

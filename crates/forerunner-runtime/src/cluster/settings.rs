@@ -44,7 +44,7 @@ impl SettingsOverride {
         let mut notes = BTreeMap::new();
         for part in PARTS {
             let key = key(pool, part);
-            if let Some(text) = store.note(key.clone()).await? {
+            if let Some(text) = store.setting(key.clone()).await? {
                 notes.insert(key, text);
             }
         }
@@ -61,7 +61,7 @@ impl SettingsOverride {
         let texts =
             [bounds.map(|bounds| text(&bounds)), mode.map(|mode| text(&mode)), paused.map(|paused| text(&paused))];
         let kept = PARTS.iter().zip(texts).filter(|(_, text)| text.is_some());
-        let calls: Vec<_> = kept.map(|(part, text)| store.put_note(key(pool, part), text)).collect();
+        let calls: Vec<_> = kept.map(|(part, text)| store.put_setting(key(pool, part), text)).collect();
         async move { futures_util::future::try_join_all(calls).await.map(drop) }
     }
 

@@ -1,7 +1,7 @@
 //! What a `Handle` says and does about contexts.
 
 use forerunner_core::{ContextId, PoolName, placement::RestoreCost};
-use forerunner_store::{ContextFilter, ContextSummary, Mismatch};
+use forerunner_store::{ContextFilter, ContextSummary, StateConflict};
 
 use crate::{
     Error, Handle,
@@ -14,7 +14,7 @@ impl Handle {
     /// Describes a context. Without a pool, the first pool that knows the id answers.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Error::Store`].
+    /// [`Error::NoPool`], [`StateConflict::NoContext`], [`Error::Store`].
     pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
         for (pool, entry) in self.candidates(pool)? {
             let filter = ContextFilter { pool: pool.clone(), context: Some(id.clone()), after: None, limit: 1 };
@@ -65,11 +65,11 @@ impl Handle {
     /// node's agents. Without a pool, from the first pool that knows the id.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Mismatch::NoContext`], [`Mismatch::ContextInUse`], [`Error::Store`].
+    /// [`Error::NoPool`], [`StateConflict::NoContext`], [`StateConflict::ContextInUse`], [`Error::Store`].
     pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
         for (name, entry) in self.candidates(pool)? {
             match self.shared.deps.store.delete_context(name.clone(), id.clone()).await? {
-                Err(Mismatch::NoContext { .. }) => {}
+                Err(StateConflict::NoContext { .. }) => {}
                 Err(mismatch) => return Err(mismatch.into()),
                 Ok(()) => {
                     self.shared.deps.contexts.forget(&name, &id);
@@ -98,7 +98,7 @@ impl Handle {
         }
         let pool = pool.and_then(|pool| PoolName::new(pool).ok()).or_else(|| self.pool_names().into_iter().next());
         match pool {
-            Some(pool) => Mismatch::NoContext { pool, context }.into(),
+            Some(pool) => StateConflict::NoContext { pool, context }.into(),
             None => self.no_pool(""),
         }
     }

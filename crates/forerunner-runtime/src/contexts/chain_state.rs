@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forerunner_context::{BaseProbe, Chain, Error, Frame, Item, Rebase, Snapshot, Turn};
 use forerunner_core::{ContextId, TaskId};
-use forerunner_store::{ContextCommit, HeldVersion, Piece, PieceKind, born_of};
+use forerunner_store::{ContextCommit, HeldVersion, SharedObject, SharedObjectKind, born_of};
 
 use super::{
     PoolCodecs,
@@ -15,7 +15,7 @@ use super::{
 const FRAMES_LEFT: usize = 16;
 
 /// The pieces that a stored chain names.
-pub(super) type Named = BTreeMap<(PieceKind, [u8; 32]), Piece>;
+pub(super) type Named = BTreeMap<(SharedObjectKind, [u8; 32]), SharedObject>;
 
 /// A context as the node holds it: the items, and the account of the chain in the store that leads to them.
 ///
@@ -47,7 +47,7 @@ pub(super) struct ChainState {
 #[derive(Debug, Clone)]
 struct PendingFrame {
     delta: Frame,
-    pieces: Vec<Piece>,
+    pieces: Vec<SharedObject>,
 }
 
 /// What a turn leaves.
@@ -116,7 +116,7 @@ impl Memory {
 /// The store's side of a turn.
 struct Step {
     frame: Frame,
-    pieces: Vec<Piece>,
+    pieces: Vec<SharedObject>,
     account: ChainState,
     tend: Option<(TurnOutcome, CompactionSlot)>,
 }
@@ -149,7 +149,7 @@ impl ChainState {
     }
 
     /// The account of a chain that begins.
-    pub(super) fn of_base(base: &Frame, snapshot: &Snapshot, pieces: &[Piece]) -> Result<Self, Error> {
+    pub(super) fn of_base(base: &Frame, snapshot: &Snapshot, pieces: &[SharedObject]) -> Result<Self, Error> {
         let chain = Chain::start(base, snapshot.limits())?;
         Ok(Self::new(chain, BaseProbe::new(base, snapshot), by_name(pieces)))
     }
@@ -214,6 +214,6 @@ fn new_items<'a>(parent: &Snapshot, next: &'a Snapshot) -> &'a [Item] {
     &next.items()[common..]
 }
 
-pub(super) fn by_name(pieces: &[Piece]) -> Named {
+pub(super) fn by_name(pieces: &[SharedObject]) -> Named {
     pieces.iter().map(|piece| ((piece.kind, piece.name), piece.clone())).collect()
 }

@@ -7,7 +7,7 @@ use forerunner_core::{
     ContextId, ContextSource,
     placement::{RestoreCost, RestoreMeter},
 };
-use forerunner_store::{Piece, PieceKind};
+use forerunner_store::{SharedObject, SharedObjectKind};
 
 use super::shared::{SharedItems, unpack};
 
@@ -50,12 +50,12 @@ impl PoolCodecs {
     ///
     /// # Errors
     /// When an item does not fit into a frame of its own.
-    pub(super) fn pieces(&self, codec: &Codec) -> Result<Vec<Piece>, Error> {
+    pub(super) fn pieces(&self, codec: &Codec) -> Result<Vec<SharedObject>, Error> {
         let mut shared = lock(&self.shared);
         let items = codec.bases().iter().map(|item| shared.piece(item));
         let dictionary = codec.dictionary().map(|dictionary| {
             let name = *blake3::hash(dictionary.bytes()).as_bytes();
-            Ok(Piece { kind: PieceKind::Dictionary, name, bytes: dictionary.bytes().into() })
+            Ok(SharedObject { kind: SharedObjectKind::Dictionary, name, bytes: dictionary.bytes().into() })
         });
         items.chain(dictionary).collect()
     }
@@ -64,18 +64,18 @@ impl PoolCodecs {
     ///
     /// # Errors
     /// When a piece is not what its kind says.
-    pub(super) fn reader<'a>(&self, pieces: impl Iterator<Item = &'a Piece>) -> Result<Codec, Error> {
+    pub(super) fn reader<'a>(&self, pieces: impl Iterator<Item = &'a SharedObject>) -> Result<Codec, Error> {
         let mut codec = Codec::default();
         let mut items = Vec::new();
         let mut shared = lock(&self.shared);
         for piece in pieces {
             match piece.kind {
-                PieceKind::Item => {
+                SharedObjectKind::Item => {
                     let item = unpack(&piece.bytes)?;
                     shared.note_stored(item.hash(), &piece.bytes);
                     items.push(item);
                 }
-                PieceKind::Dictionary => codec = codec.knowing(Dictionary::load(&piece.bytes[..])?)?,
+                SharedObjectKind::Dictionary => codec = codec.knowing(Dictionary::load(&piece.bytes[..])?)?,
             }
         }
         Ok(codec.with_bases(BaseItems::new(items)))

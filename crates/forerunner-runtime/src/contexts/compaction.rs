@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use forerunner_context::{BaseProbe, Error, Frame, Turn};
 use forerunner_core::PoolName;
-use forerunner_store::{ContextBase, Piece, Store};
+use forerunner_store::{ContextBase, SharedObject, Store};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -59,7 +59,7 @@ pub(crate) struct CompactorDeps {
 /// A base that was encoded.
 struct Encoded {
     frame: Frame,
-    pieces: Vec<Piece>,
+    pieces: Vec<SharedObject>,
 }
 
 impl Compaction {

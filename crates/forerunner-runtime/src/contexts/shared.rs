@@ -7,7 +7,7 @@ use std::{
 
 use forerunner_context::{BaseItems, Codec, Error, Item, ItemHash, Snapshot};
 use forerunner_core::ContextId;
-use forerunner_store::{Piece, PieceKind};
+use forerunner_store::{SharedObject, SharedObjectKind};
 
 /// Smaller items are stored in each frame that inserts them: a name and a row of their own cost about as much.
 const MIN_SHARED_BYTES: usize = 256;
@@ -80,7 +80,7 @@ impl SharedItems {
     ///
     /// # Errors
     /// When the item does not fit into a frame.
-    pub fn piece(&mut self, item: &Item) -> Result<Piece, Error> {
+    pub fn piece(&mut self, item: &Item) -> Result<SharedObject, Error> {
         let known = self.seen.get(item.hash()).and_then(|seen| seen.packed.clone());
         let bytes = match known {
             Some(bytes) => bytes,
@@ -90,7 +90,7 @@ impl SharedItems {
                 bytes
             }
         };
-        Ok(Piece { kind: PieceKind::Item, name: *item.hash().as_bytes(), bytes })
+        Ok(SharedObject { kind: SharedObjectKind::Item, name: *item.hash().as_bytes(), bytes })
     }
 
     fn keep_packed(&mut self, hash: &ItemHash, bytes: &Arc<[u8]>) {

@@ -285,7 +285,7 @@ impl ForecastActor {
         }
         self.saved_size = Some(size);
         let Ok(text) = serde_json::to_string(&size) else { return };
-        let call = self.deps.node.store.put_note(SavedSize::key(&self.deps.name), Some(text));
+        let call = self.deps.node.store.put_setting(SavedSize::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
         actix_rt::spawn(async move {
             if let Err(error) = call.await {
@@ -306,7 +306,7 @@ impl ForecastActor {
         let at = self.decided_at.unwrap_or(self.begun);
         let saved = SavedHistory { at, policy, text, desired, seq };
         let text = saved.to_note()?;
-        let call = self.deps.node.store.put_note(SavedHistory::key(&self.deps.name), Some(text));
+        let call = self.deps.node.store.put_setting(SavedHistory::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
         Some(async move {
             if let Err(error) = call.await {

@@ -12,7 +12,7 @@ impl Handle {
     /// Says why a task went where it went.
     ///
     /// # Errors
-    /// [`forerunner_store::Mismatch::NoTask`], [`Error::Store`], [`Error::OutcomeUnknown`].
+    /// [`forerunner_store::StateConflict::NoTask`], [`Error::Store`], [`Error::OutcomeUnknown`].
     pub async fn placement(&self, id: forerunner_core::TaskId) -> Result<PlacementStatus, Error> {
         let task = self.task(id).await?;
         let KeptPlacement { record, is_paused } = match self.shared.pools.get(&task.pool) {

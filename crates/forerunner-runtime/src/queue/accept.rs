@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use actix::{Context, Handler};
 use forerunner_core::{Priority, QueueEvent, Task, TaskId, Timestamp};
-use forerunner_store::{Enqueued, Refusal, StoreError};
+use forerunner_store::{EnqueueOutcome, Refusal, StoreError};
 
 use super::{
     QueueActor,
@@ -56,7 +56,7 @@ impl QueueActor {
 
     fn on_accepted(
         &mut self,
-        answer: Result<Vec<Result<Enqueued, Refusal>>, StoreError>,
+        answer: Result<Vec<Result<EnqueueOutcome, Refusal>>, StoreError>,
         arriving: Vec<PendingEnqueue>,
         ctx: &mut Context<Self>,
     ) {
@@ -68,7 +68,7 @@ impl QueueActor {
         let (mut claimable, mut urgent) = (0, 0);
         let least = self.held.least_priority();
         for (answer, one) in answers.into_iter().zip(arriving) {
-            let is_claimable = matches!(answer, Ok(Enqueued::New { claimable: true, .. }));
+            let is_claimable = matches!(answer, Ok(EnqueueOutcome::New { claimable: true, .. }));
             claimable += usize::from(is_claimable);
             urgent += usize::from(is_claimable && least.is_some_and(|least| one.priority > least));
             let answer = self.on_accepted_one(answer, &one, ctx);
@@ -83,12 +83,12 @@ impl QueueActor {
 
     fn on_accepted_one(
         &mut self,
-        answer: Result<Enqueued, Refusal>,
+        answer: Result<EnqueueOutcome, Refusal>,
         task: &PendingEnqueue,
         ctx: &mut Context<Self>,
     ) -> Result<Accepted, Error> {
         match answer {
-            Ok(Enqueued::New { state, .. }) => {
+            Ok(EnqueueOutcome::New { state, .. }) => {
                 self.metrics.submitted.increment(1);
                 let t = task.submitted_at.as_secs_f64();
                 let delayed = task.run_at > task.submitted_at;
@@ -99,7 +99,7 @@ impl QueueActor {
                 self.nudge(trigger);
                 Ok(Accepted::New { state })
             }
-            Ok(Enqueued::Known(known)) => {
+            Ok(EnqueueOutcome::Known(known)) => {
                 self.deps.admission.leave(1);
                 Ok(Accepted::Known(known))
             }

@@ -27,7 +27,7 @@ use crate::{
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
 use forerunner_forecast::Trigger;
-use forerunner_store::{Hints, StoreError, StoreFuture, Submission};
+use forerunner_store::{Notification, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
 
 /// How long a store that failed is left alone before the same call is made again.
@@ -168,7 +168,7 @@ impl QueueActor {
     /// Tells other nodes of work that this one has no agents for just now.
     fn share_work(&self) {
         if self.deps.node.shared && self.machine.depth() > self.machine.open_slots() as u64 {
-            self.deps.node.store.tell(Hints::work(self.deps.name.clone()));
+            self.deps.node.store.notify(Notification::work(self.deps.name.clone()));
         }
     }
 

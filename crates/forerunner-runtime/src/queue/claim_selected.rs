@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use forerunner_core::{QueueEvent, Selection, placement::LOOKAHEAD};
-use forerunner_store::{Candidate, Look};
+use forerunner_store::{Candidate, Peek};
 
 use super::{
     QueueActor,
@@ -20,7 +20,7 @@ const PREFETCH_REST: Duration = Duration::from_secs(1);
 impl QueueActor {
     /// Looks at the first tasks that wait, a few more than `asked`, and claims those that the pool would take.
     pub(super) fn look(&mut self, asked: usize, ctx: &mut Context<Self>) {
-        let call = self.deps.node.store.look(self.first(asked.saturating_add(LOOKAHEAD)));
+        let call = self.deps.node.store.peek(self.first(asked.saturating_add(LOOKAHEAD)));
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(tasks) if tasks.iter().all(|task| task.context.is_none()) => queue.claim_first(asked, ctx),
             Ok(tasks) => {
@@ -33,8 +33,8 @@ impl QueueActor {
     }
 
     /// A look at the first tasks that wait.
-    fn first(&self, limit: usize) -> Look {
-        Look { pool: self.deps.name.clone(), node: self.deps.node.node, limit, now: self.deps.now() }
+    fn first(&self, limit: usize) -> Peek {
+        Peek { pool: self.deps.name.clone(), node: self.deps.node.node, limit, now: self.deps.now() }
     }
 
     /// While tasks wait and no agent is free, begins to restore the contexts of the first of them, soon.
@@ -56,7 +56,7 @@ impl QueueActor {
     }
 
     fn prefetch(&mut self, ctx: &mut Context<Self>) {
-        let call = self.deps.node.store.look(self.first(LOOKAHEAD));
+        let call = self.deps.node.store.peek(self.first(LOOKAHEAD));
         self.call(call, ctx, |queue, answer, _| {
             // Whoever claims from a store that fails says so.
             let is_about_contexts = answer.is_ok_and(|tasks| queue.deps.prefetches.want(&tasks, &queue.deps));
@@ -82,7 +82,7 @@ impl QueueActor {
         }
         let asked = take.len();
         self.reconciling.begin_claim();
-        let call = self.deps.node.store.take(self.terms(asked), take);
+        let call = self.deps.node.store.claim_ids(self.terms(asked), take);
         self.call(call, ctx, move |queue, answer, ctx| {
             queue.reconciling.end_claim();
             match answer {

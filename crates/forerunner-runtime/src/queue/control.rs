@@ -8,7 +8,7 @@ use forerunner_store::Cancelled;
 
 use super::{
     QueueActor,
-    messages::{Cancel, Redrive, StopAll, StopCancelled, StopTask},
+    messages::{Cancel, RetryTask, StopAll, StopCancelled, StopTask},
 };
 use crate::agent::CancelReason;
 
@@ -78,11 +78,11 @@ impl Handler<StopAll> for QueueActor {
     }
 }
 
-impl Handler<Redrive> for QueueActor {
+impl Handler<RetryTask> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Redrive, ctx: &mut Self::Context) {
-        let call = self.deps.node.store.redrive(msg.task, self.deps.now());
+    fn handle(&mut self, msg: RetryTask, ctx: &mut Self::Context) {
+        let call = self.deps.node.store.retry(msg.task, self.deps.now());
         self.call(call, ctx, |queue, answer, ctx| {
             let answer = match answer {
                 Ok(Ok(task)) => {

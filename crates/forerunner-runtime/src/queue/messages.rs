@@ -153,7 +153,7 @@ pub(crate) struct StopTask {
 /// Send an ended task back to the queue. Sent by a `Handle`; answered with the task after it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Redrive {
+pub(crate) struct RetryTask {
     pub(crate) task: TaskId,
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }

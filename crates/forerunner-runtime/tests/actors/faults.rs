@@ -17,7 +17,7 @@ use forerunner_runtime::{
 };
 use forerunner_store::{
     MemoryStore, Store, TaskFilter,
-    faulty::{Deed, Fault, FaultyStore, Schedule, Verb},
+    faulty::{Effect, Fault, FaultyStore, Schedule, Verb},
 };
 use futures_util::future::LocalBoxFuture;
 
@@ -72,22 +72,22 @@ fn is_ended(task: Option<&Task>) -> bool {
 }
 
 /// Holds what took effect against what the store promises: one acceptance, one end, and that of the newest lease.
-fn check(deeds: &[Deed], accepted: &[TaskId]) {
+fn check(deeds: &[Effect], accepted: &[TaskId]) {
     let mut leases: HashMap<TaskId, u64> = HashMap::new();
     let (mut stored, mut ended) = (HashSet::new(), HashSet::new());
     for deed in deeds {
         match *deed {
-            Deed::Accepted(task) => assert!(stored.insert(task), "accepted twice: {task}"),
-            Deed::Claimed(task, epoch) => {
+            Effect::Accepted(task) => assert!(stored.insert(task), "accepted twice: {task}"),
+            Effect::Claimed(task, epoch) => {
                 assert!(!ended.contains(&task), "leased after its end: {task}");
                 let before = leases.insert(task, epoch.0);
                 assert!(before.is_none_or(|before| before < epoch.0), "epochs only grow: {task}");
             }
-            Deed::Settled(task, epoch, state) => {
+            Effect::Settled(task, epoch, state) => {
                 assert_eq!(leases.get(&task), Some(&epoch.0), "settled under a lease that is not the newest: {task}");
                 assert!(!state.is_terminal() || ended.insert(task), "ended twice: {task}");
             }
-            Deed::Refused(..) => {}
+            Effect::Refused(..) => {}
         }
     }
     assert_eq!(accepted.iter().collect::<HashSet<_>>().len(), accepted.len(), "one key, one task");
@@ -205,8 +205,9 @@ async fn what_is_claimed_while_a_node_stops_goes_back_before_it_is_gone() {
         rig.stop().await;
         let deeds = store.deeds();
         let given_back = |task: &&TaskId| {
-            let is_of = |deed: &&Deed| matches!(deed, Deed::Claimed(of, _) | Deed::Settled(of, ..) if of == *task);
-            matches!(deeds.iter().rev().find(is_of), None | Some(Deed::Settled(_, _, TaskState::Queued)))
+            let is_of =
+                |deed: &&Effect| matches!(deed, Effect::Claimed(of, _) | Effect::Settled(of, ..) if of == *task);
+            matches!(deeds.iter().rev().find(is_of), None | Some(Effect::Settled(_, _, TaskState::Queued)))
         };
         assert_eq!(tasks.iter().filter(given_back).count(), tasks.len(), "after {slow:?}: {deeds:?}");
     }

@@ -2,9 +2,10 @@
 
 use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, Enqueued, LeaseLost, Look, MemoryStore, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement,
-    Start, Store, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
+    BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
+    ContextSummary, EnqueueOutcome, Heartbeat, LeaseLost, MemoryStore, Peek, Refusal, Rescue, Rescued, Settled,
+    Settlement, Start, StateConflict, Store, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts,
+    TaskFilter, TaskPage, Updated,
 };
 
 pub struct KeptOpen(pub MemoryStore);
@@ -18,19 +19,19 @@ macro_rules! pass_on {
 impl Store for KeptOpen {
     pass_on! {
         kind() -> &'static str;
-        enqueue(batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>>;
+        enqueue(batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>>;
         claim(claim: Claim) -> StoreFuture<Vec<Task>>;
-        look(look: Look) -> StoreFuture<Vec<Candidate>>;
-        take(claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
+        peek(peek: Peek) -> StoreFuture<Vec<Candidate>>;
+        claim_ids(claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
         settle(batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
         assign(assignments: Vec<(TaskId, LeaseEpoch, Start)>) -> ();
-        cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>>;
-        redrive(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>>;
-        update(task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>>;
+        cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>>;
+        retry(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
+        update(task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
         renew(node: NodeId, until: Timestamp) -> StoreFuture<()>;
-        beat(beat: Beat) -> StoreFuture<Beaten>;
-        leave(node: NodeId) -> StoreFuture<()>;
+        heartbeat(beat: Heartbeat) -> StoreFuture<ClusterState>;
+        deregister(node: NodeId) -> StoreFuture<()>;
         rescue(rescue: Rescue) -> StoreFuture<Rescued>;
         task(task: TaskId) -> StoreFuture<Option<Task>>;
         tasks(filter: TaskFilter) -> StoreFuture<TaskPage>;
@@ -43,9 +44,9 @@ impl Store for KeptOpen {
         contexts(filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;
         rebase(base: ContextBase) -> StoreFuture<bool>;
         expire_contexts(before: Timestamp, limit: usize) -> StoreFuture<usize>;
-        delete_context(pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>>;
-        put_note(key: String, text: Option<String>) -> StoreFuture<()>;
-        note(key: String) -> StoreFuture<Option<String>>;
+        delete_context(pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>>;
+        put_setting(key: String, text: Option<String>) -> StoreFuture<()>;
+        setting(key: String) -> StoreFuture<Option<String>>;
         purge(before: Timestamp, limit: usize) -> StoreFuture<usize>;
         check() -> StoreFuture<()>;
     }

@@ -1,4 +1,4 @@
-//! Submitting, ordering, retrying, cancelling, bounding.
+//! SubmitFuture, ordering, retrying, cancelling, bounding.
 
 use std::time::Duration;
 

@@ -4,8 +4,8 @@ use forerunner_core::{AgentId, AttemptOutcome, AttemptRecord, ErrorKind, Next, P
 
 use super::lab::{Lab, at, context, failed, id, key, node, pool, submission, succeeded, trouble};
 use crate::{
-    BulkAction, BulkOutcome, Enqueued, Mismatch, PoolOutcome, Settlement, Start, Store, TaskChange, TaskCounts,
-    TaskFilter,
+    BulkAction, BulkOutcome, EnqueueOutcome, PoolOutcome, Settlement, Start, StateConflict, Store, TaskChange,
+    TaskCounts, TaskFilter,
 };
 
 async fn bulk(lab: &Lab, action: BulkAction, tasks: &[TaskId], now: i64) -> BulkOutcome {
@@ -106,7 +106,7 @@ pub async fn a_deleted_task_leaves_nothing_behind<F: Future<Output = Arc<dyn Sto
     assert_eq!(lab.counts().await, running_only);
     assert_eq!(bulk(&lab, BulkAction::Delete, &[gone], 7).await.gone, [gone]);
     let again = Task { id: id(500), ..keyed };
-    assert!(matches!(lab.try_enqueue(again).await, Ok(Enqueued::New { .. })), "the key is free");
+    assert!(matches!(lab.try_enqueue(again).await, Ok(EnqueueOutcome::New { .. })), "the key is free");
     lab.settle(&running, 8, succeeded()).await.unwrap();
 }
 
@@ -132,8 +132,8 @@ pub async fn a_task_that_waits_is_moved_and_a_conversation_keeps_its_order<F: Fu
     assert_eq!(lab.claim_ids(9, 12).await, [b, c]);
     assert_eq!(lab.sweep(20).await.promoted, [a]);
     assert_eq!(lab.claim_ids(9, 21).await, [a]);
-    assert!(matches!(update(a, urgent).await, Err(Mismatch::WrongState { state: TaskState::Running, .. })));
-    assert!(matches!(update(id(999), urgent).await, Err(Mismatch::NoTask { .. })));
+    assert!(matches!(update(a, urgent).await, Err(StateConflict::WrongState { state: TaskState::Running, .. })));
+    assert!(matches!(update(id(999), urgent).await, Err(StateConflict::NoTask { .. })));
 
     let x = lab.enqueue(lab.task_of(4, "talk")).await.0;
     let y = lab.enqueue(lab.task_of(5, "talk")).await.0;
@@ -203,7 +203,7 @@ pub async fn attempts_that_did_not_succeed_are_kept_with_their_task<F: Future<Ou
     let numbers = async || kept(hard).await.unwrap().iter().map(|one| one.attempt).collect::<Vec<_>>();
     assert_eq!(numbers().await, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     assert_eq!(kept(hard).await.unwrap()[9].outcome, Dead);
-    lab.store.redrive(hard, at(21)).await.unwrap().unwrap();
+    lab.store.retry(hard, at(21)).await.unwrap().unwrap();
     assert_eq!(numbers().await.len(), 10, "a task that is sent back keeps them");
     let task = lab.claim(1, 22).await.remove(0);
     lab.settle(&task, 23, failed()).await.unwrap();

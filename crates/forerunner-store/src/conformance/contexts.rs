@@ -4,8 +4,8 @@ use forerunner_core::{ContextCost, ContextSource, Next, Task, TaskState};
 
 use super::lab::{Lab, at, context, pool, succeeded};
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, HeldVersion, LeaseLost, Mismatch, Piece, PieceKind,
-    Settled, Settlement, Store, StoredContext,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, HeldVersion, LeaseLost, Settled, Settlement, SharedObject,
+    SharedObjectKind, StateConflict, Store, StoredContext,
 };
 
 /// The birth of the contexts here.
@@ -15,7 +15,7 @@ fn commit(parent_version: u64, frame: &[u8], full: bool) -> ContextCommit {
     commit_of("a", parent_version, frame, full, &[])
 }
 
-fn commit_of(name: &str, parent_version: u64, frame: &[u8], full: bool, pieces: &[Piece]) -> ContextCommit {
+fn commit_of(name: &str, parent_version: u64, frame: &[u8], full: bool, pieces: &[SharedObject]) -> ContextCommit {
     let (size_bytes, items) = (100 + parent_version, 1 + parent_version);
     ContextCommit {
         context: context(name),
@@ -29,12 +29,12 @@ fn commit_of(name: &str, parent_version: u64, frame: &[u8], full: bool, pieces: 
     }
 }
 
-fn piece(kind: PieceKind, name: u8, bytes: &[u8]) -> Piece {
-    Piece { kind, name: [name; 32], bytes: bytes.into() }
+fn piece(kind: SharedObjectKind, name: u8, bytes: &[u8]) -> SharedObject {
+    SharedObject { kind, name: [name; 32], bytes: bytes.into() }
 }
 
-fn item(name: u8, bytes: &[u8]) -> Piece {
-    piece(PieceKind::Item, name, bytes)
+fn item(name: u8, bytes: &[u8]) -> SharedObject {
+    piece(SharedObjectKind::Item, name, bytes)
 }
 
 async fn settle(lab: &Lab, task: &Task, now: i64, next: Next, commit: ContextCommit) -> Result<Settled, LeaseLost> {
@@ -101,7 +101,7 @@ pub async fn a_context_grows_by_frames_and_is_replaced_by_a_full_one<F: Future<O
 /// Who holds a version is told what came after it, if that is still there.
 pub async fn who_holds_a_version_reads_only_what_follows<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
-    let [first, second] = [item(1, b"first"), piece(PieceKind::Dictionary, 1, b"second")];
+    let [first, second] = [item(1, b"first"), piece(SharedObjectKind::Dictionary, 1, b"second")];
     turn(&lab, "a", 0, commit_of("a", 0, b"0", true, std::slice::from_ref(&first))).await;
     turn(&lab, "a", 10, commit_of("a", 1, b"1", false, std::slice::from_ref(&second))).await;
     turn(&lab, "a", 20, commit_of("a", 2, b"2", false, &[])).await;
@@ -152,7 +152,7 @@ pub async fn a_piece_lives_as_long_as_a_context_names_it<F: Future<Output = Arc<
 pub async fn a_fresh_base_replaces_what_led_to_it<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let [one, two, three] = [1, 2, 3].map(|name| item(name, &[name]));
-    let base = |version: u64, pieces: &[Piece]| ContextBase {
+    let base = |version: u64, pieces: &[SharedObject]| ContextBase {
         pool: pool("coder"),
         context: context("a"),
         born: BORN,
@@ -294,10 +294,10 @@ pub async fn a_context_of_another_version_loses_the_lease<F: Future<Output = Arc
 pub async fn a_context_in_use_is_not_deleted<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let delete = || lab.store.delete_context(pool("coder"), context("a"));
-    let none = Err(Mismatch::NoContext { pool: pool("coder"), context: context("a") });
+    let none = Err(StateConflict::NoContext { pool: pool("coder"), context: context("a") });
     assert_eq!(delete().await.unwrap(), none);
     let (id, _) = lab.enqueue(Task { run_at: at(10), ..lab.task_of(1, "a") }).await;
-    let in_use = Err(Mismatch::ContextInUse { context: context("a"), task: id });
+    let in_use = Err(StateConflict::ContextInUse { context: context("a"), task: id });
     assert_eq!(delete().await.unwrap(), in_use, "scheduled");
     lab.sweep(10).await;
     assert_eq!(delete().await.unwrap(), in_use, "queued");
@@ -319,8 +319,8 @@ pub async fn a_context_in_use_is_not_deleted<F: Future<Output = Arc<dyn Store>>>
 /// Small texts.
 pub async fn notes_are_kept_replaced_and_removed<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let store = open().await;
-    let put = |key: &str, text: Option<&str>| store.put_note(key.to_owned(), text.map(str::to_owned));
-    let note = |key: &str| store.note(key.to_owned());
+    let put = |key: &str, text: Option<&str>| store.put_setting(key.to_owned(), text.map(str::to_owned));
+    let note = |key: &str| store.setting(key.to_owned());
     assert_eq!(note("a").await.unwrap(), None);
     put("a", Some("1")).await.unwrap();
     put("b", Some("")).await.unwrap();

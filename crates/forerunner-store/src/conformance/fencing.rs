@@ -40,7 +40,7 @@ pub async fn a_settle_after_cancel_or_rescue_is_lost<F: Future<Output = Arc<dyn 
     lab.cancel(first.id, 5).await;
     assert!(lab.settle(&first, 6, succeeded()).await.is_err());
     assert_eq!(lab.get(first.id).await.state, TaskState::Cancelled);
-    lab.store.redrive(first.id, at(7)).await.unwrap().unwrap();
+    lab.store.retry(first.id, at(7)).await.unwrap().unwrap();
     let second = lab.claim_for(node(2), 1, 8).await.remove(0);
     assert!(lab.settle(&first, 9, succeeded()).await.is_err());
     lab.settle(&second, 10, succeeded()).await.unwrap();

@@ -4,7 +4,7 @@ use forerunner_core::{Payload, Task};
 use futures_util::future::join_all;
 
 use super::lab::{Lab, at, id, key, pool, submission, succeeded};
-use crate::{Enqueued, Refusal, Store};
+use crate::{EnqueueOutcome, Refusal, Store};
 
 /// Repeating a submission.
 pub async fn the_same_key_and_body_is_the_same_task<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
@@ -12,17 +12,17 @@ pub async fn the_same_key_and_body_is_the_same_task<F: Future<Output = Arc<dyn S
     let with = |body: &str| Task { idempotency_key: Some(key("k")), input: Payload::trusted(body), ..lab.task(1) };
     let (first, _) = lab.enqueue(with("1")).await;
     let known = lab.try_enqueue(with("1")).await.unwrap();
-    assert_eq!(known, Enqueued::Known(Box::new(lab.get(first).await)));
+    assert_eq!(known, EnqueueOutcome::Known(Box::new(lab.get(first).await)));
     let refused = lab.try_enqueue(with("2")).await.unwrap_err();
     assert_eq!(refused, Refusal::KeyReused { key: key("k"), task: first });
     assert_eq!((lab.counts().await.claimable, lab.counts().await.waiting()), (1, 1));
 
     let task = lab.claim(9, 2).await.remove(0);
     lab.settle(&task, 3, succeeded()).await.unwrap();
-    let Enqueued::Known(known) = lab.try_enqueue(with("1")).await.unwrap() else { panic!("the key lasts") };
+    let EnqueueOutcome::Known(known) = lab.try_enqueue(with("1")).await.unwrap() else { panic!("the key lasts") };
     assert_eq!(*known, lab.get(first).await);
     let elsewhere = Task { pool: pool("other"), ..with("2") };
-    assert!(matches!(lab.try_enqueue(elsewhere).await, Ok(Enqueued::New { .. })), "a key belongs to its pool");
+    assert!(matches!(lab.try_enqueue(elsewhere).await, Ok(EnqueueOutcome::New { .. })), "a key belongs to its pool");
 }
 
 /// Duplicates that arrive together.
@@ -32,10 +32,10 @@ pub async fn one_key_in_one_batch_is_one_task<F: Future<Output = Arc<dyn Store>>
     let batch = [with("1"), with("1"), with("2"), lab.task(1)].map(submission).to_vec();
     let first = batch[0].task.id;
     let answers = lab.store.enqueue(batch).await.unwrap();
-    assert!(matches!(&answers[0], Ok(Enqueued::New { task, .. }) if *task == first));
-    assert!(matches!(&answers[1], Ok(Enqueued::Known(task)) if task.id == first));
+    assert!(matches!(&answers[0], Ok(EnqueueOutcome::New { task, .. }) if *task == first));
+    assert!(matches!(&answers[1], Ok(EnqueueOutcome::Known(task)) if task.id == first));
     assert!(matches!(&answers[2], Err(Refusal::KeyReused { task, .. }) if *task == first));
-    assert!(matches!(&answers[3], Ok(Enqueued::New { .. })));
+    assert!(matches!(&answers[3], Ok(EnqueueOutcome::New { .. })));
     assert_eq!(lab.counts().await.claimable, 2);
 }
 
@@ -45,11 +45,11 @@ pub async fn one_key_at_once_from_many_is_one_task<F: Future<Output = Arc<dyn St
     let with = || Task { idempotency_key: Some(key("k")), input: Payload::null(), ..lab.task(1) };
     let answers = join_all((0..200).map(|_| lab.store.enqueue(vec![submission(with())]))).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0).unwrap()).collect();
-    let new: Vec<_> = answers.iter().filter(|answer| matches!(answer, Enqueued::New { .. })).collect();
+    let new: Vec<_> = answers.iter().filter(|answer| matches!(answer, EnqueueOutcome::New { .. })).collect();
     assert_eq!(new.len(), 1);
     let known = answers.iter().filter_map(|answer| match answer {
-        Enqueued::Known(task) => Some(task.id),
-        Enqueued::New { .. } => None,
+        EnqueueOutcome::Known(task) => Some(task.id),
+        EnqueueOutcome::New { .. } => None,
     });
     let claimed = lab.claim_ids(9, 2).await;
     assert_eq!(claimed.len(), 1);
@@ -90,6 +90,6 @@ pub async fn the_same_id_is_the_same_task<F: Future<Output = Arc<dyn Store>>>(op
     let task = lab.task(1);
     lab.enqueue(task.clone()).await;
     let again = Task { input: Payload::null(), ..task.clone() };
-    assert_eq!(lab.try_enqueue(again).await.unwrap(), Enqueued::Known(Box::new(task.clone())));
+    assert_eq!(lab.try_enqueue(again).await.unwrap(), EnqueueOutcome::Known(Box::new(task.clone())));
     assert_eq!((task.id, lab.counts().await.claimable), (id(1), 1));
 }

@@ -8,7 +8,8 @@ use forerunner_core::{
 };
 
 use crate::{
-    Cancelled, Claim, Enqueued, LeaseLost, Refusal, Rescue, Settled, Settlement, Store, Submission, Swept, TaskCounts,
+    Cancelled, Claim, EnqueueOutcome, LeaseLost, Refusal, Rescue, Settled, Settlement, Store, Submission, Swept,
+    TaskCounts,
 };
 
 pub(super) struct Lab {
@@ -79,7 +80,7 @@ impl Lab {
         Task { context: Some(context(name)), ..self.task(now) }
     }
 
-    pub async fn try_enqueue(&self, task: Task) -> Result<Enqueued, Refusal> {
+    pub async fn try_enqueue(&self, task: Task) -> Result<EnqueueOutcome, Refusal> {
         let mut answers = self.store.enqueue(vec![submission(task)]).await.unwrap();
         assert_eq!(answers.len(), 1);
         answers.remove(0)
@@ -88,8 +89,8 @@ impl Lab {
     /// Enqueues a task that must be new; answers its id and whether it is claimable.
     pub async fn enqueue(&self, task: Task) -> (TaskId, bool) {
         match self.try_enqueue(task).await.unwrap() {
-            Enqueued::New { task, claimable, .. } => (task, claimable),
-            Enqueued::Known(task) => panic!("task {} was known", task.id),
+            EnqueueOutcome::New { task, claimable, .. } => (task, claimable),
+            EnqueueOutcome::Known(task) => panic!("task {} was known", task.id),
         }
     }
 

@@ -3,7 +3,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use forerunner_core::{ErrorKind, Next, RetryPolicy, TaskError, TaskState};
 
 use super::lab::{Lab, at, failed, id, node, pool, retry, submission, succeeded, trouble};
-use crate::{Cancelled, Mismatch, Rescue, Store, StoreError, Submission, TaskFilter};
+use crate::{Cancelled, Rescue, StateConflict, Store, StoreError, Submission, TaskFilter};
 
 /// Enqueue, claim and settle, each with everything it answers and everything that is read back.
 pub async fn a_task_lives_from_enqueue_to_settle<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
@@ -141,7 +141,7 @@ pub async fn a_waiting_task_is_cancelled_at_once_and_a_running_one_reported<F: F
     assert_eq!(reported, Cancelled::Running(Box::new(running.clone())));
     lab.settle(&running, 8, succeeded()).await.unwrap();
     let missing = lab.store.cancel(id(999), at(9)).await.unwrap();
-    assert_eq!(missing, Err(Mismatch::NoTask { task: id(999) }));
+    assert_eq!(missing, Err(StateConflict::NoTask { task: id(999) }));
 }
 
 /// A task that was cancelled while it ran is not run again: whatever ends its attempt without a result ends the task.
@@ -177,12 +177,12 @@ pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(o
     task.deadline = Some(at(50));
     lab.enqueue(task).await;
     let first = lab.claim(1, 2).await.remove(0);
-    let wrong = lab.store.redrive(first.id, at(3)).await.unwrap();
-    assert!(matches!(wrong, Err(Mismatch::WrongState { state: TaskState::Running, .. })), "{wrong:?}");
+    let wrong = lab.store.retry(first.id, at(3)).await.unwrap();
+    assert!(matches!(wrong, Err(StateConflict::WrongState { state: TaskState::Running, .. })), "{wrong:?}");
     lab.settle(&first, 3, failed()).await.unwrap();
     let (other, _) = lab.enqueue(lab.task(4)).await;
 
-    let redriven = lab.store.redrive(first.id, at(60)).await.unwrap().unwrap();
+    let redriven = lab.store.retry(first.id, at(60)).await.unwrap().unwrap();
     assert_eq!((redriven.state, redriven.attempt, redriven.crashes), (TaskState::Queued, 0, 0));
     assert_eq!((redriven.run_at, redriven.finished_at, redriven.error.clone()), (at(60), None, None));
     assert_eq!(redriven.deadline, None, "a deadline that has passed would end it at once");
@@ -192,10 +192,10 @@ pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(o
     assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [other, first.id]);
     assert!(again[1].epoch > first.epoch);
     lab.settle(&again[1], 62, succeeded()).await.unwrap();
-    let wrong = lab.store.redrive(first.id, at(63)).await.unwrap();
-    assert!(matches!(wrong, Err(Mismatch::WrongState { state: TaskState::Succeeded, .. })), "{wrong:?}");
-    let missing = lab.store.redrive(id(999), at(64)).await.unwrap();
-    assert_eq!(missing, Err(Mismatch::NoTask { task: id(999) }));
+    let wrong = lab.store.retry(first.id, at(63)).await.unwrap();
+    assert!(matches!(wrong, Err(StateConflict::WrongState { state: TaskState::Succeeded, .. })), "{wrong:?}");
+    let missing = lab.store.retry(id(999), at(64)).await.unwrap();
+    assert_eq!(missing, Err(StateConflict::NoTask { task: id(999) }));
 }
 
 /// What a node ran that is no more goes back to the front.
@@ -253,7 +253,7 @@ pub async fn a_task_that_crashed_too_often_dies<F: Future<Output = Arc<dyn Store
     assert_eq!((dead.state, dead.crashes, dead.finished_at), (TaskState::Dead, 2, Some(at(5))));
     assert_eq!(dead.error.unwrap().kind, ErrorKind::NodeLost);
     assert!(lab.claim(1, 6).await.is_empty());
-    assert_eq!(lab.store.redrive(id, at(7)).await.unwrap().unwrap().crashes, 0);
+    assert_eq!(lab.store.retry(id, at(7)).await.unwrap().unwrap().crashes, 0);
     // The crash that an attempt ends with counts as well, as in the task that its holder has.
     let task = lab.claim(1, 8).await.remove(0);
     let error = TaskError::new(ErrorKind::AgentLost, "it is gone");

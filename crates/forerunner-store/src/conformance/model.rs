@@ -4,7 +4,7 @@ use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, Task
 
 use super::lab::pool;
 use crate::{
-    BulkAction, BulkOutcome, Enqueued, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts, node_lost,
+    BulkAction, BulkOutcome, EnqueueOutcome, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts, node_lost,
 };
 
 #[derive(Debug, Clone)]
@@ -26,17 +26,17 @@ pub(super) struct Model {
 
 impl Model {
     /// What enqueueing answers; `None` for a refusal.
-    pub fn enqueue(&mut self, mut task: Task, body: Option<[u8; 32]>) -> Option<Enqueued> {
+    pub fn enqueue(&mut self, mut task: Task, body: Option<[u8; 32]>) -> Option<EnqueueOutcome> {
         if let Some(key) = &task.idempotency_key
             && let Some(row) = self.rows.iter().find(|row| row.task.idempotency_key.as_ref() == Some(key))
         {
-            return (row.body == body).then(|| Enqueued::Known(Box::new(row.task.clone())));
+            return (row.body == body).then(|| EnqueueOutcome::Known(Box::new(row.task.clone())));
         }
         let joined = task.run_at <= task.submitted_at;
         task.state = if joined { TaskState::Queued } else { TaskState::Scheduled };
         let (id, state, due) = (task.id, task.state, task.run_at.max(task.submitted_at));
         self.rows.push(Row { task, due, body, joined, stop: false });
-        Some(Enqueued::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1) })
+        Some(EnqueueOutcome::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1) })
     }
 
     fn is_claimable(&self, index: usize) -> bool {
@@ -137,7 +137,7 @@ impl Model {
             let (is_over, is_running) = (state.is_terminal(), state == TaskState::Running);
             match action {
                 BulkAction::Cancel if !is_over => drop(self.cancel(*id, now)),
-                BulkAction::Retry if is_over && state != TaskState::Succeeded => drop(self.redrive(*id, now)),
+                BulkAction::Retry if is_over && state != TaskState::Succeeded => drop(self.retry(*id, now)),
                 BulkAction::Delete if is_over => self.rows.retain(|row| row.task.id != *id),
                 _ => {
                     outcome.refused.push((*id, state));
@@ -197,10 +197,10 @@ impl Model {
         (task.state, task.error, task.finished_at) = (state, Some(error), Some(now));
     }
 
-    pub fn redrive(&mut self, id: TaskId, now: Timestamp) -> Option<Task> {
+    pub fn retry(&mut self, id: TaskId, now: Timestamp) -> Option<Task> {
         let row = self.rows.iter_mut().find(|row| row.task.id == id)?;
         let task = &mut row.task;
-        if !task.state.is_redrivable() {
+        if !task.state.can_be_retried() {
             return None;
         }
         (task.state, task.run_at, task.attempt, task.crashes) = (TaskState::Queued, now, 0, 0);

@@ -21,7 +21,7 @@ enum Operation {
     Claim { node: u8, limit: usize },
     Settle { place: usize, stale: bool, end: u8, delay: i64 },
     Cancel { place: usize },
-    Redrive { place: usize },
+    RetryTask { place: usize },
     Sweep,
     RescueAllBut { node: u8 },
     RescueExpired,
@@ -54,7 +54,7 @@ fn operation() -> impl Strategy<Value = (i64, Operation)> {
         6 => (0..2_u8, 0..4_usize).prop_map(|(node, limit)| Operation::Claim { node, limit }),
         6 => settle,
         2 => any::<usize>().prop_map(|place| Operation::Cancel { place }),
-        1 => any::<usize>().prop_map(|place| Operation::Redrive { place }),
+        1 => any::<usize>().prop_map(|place| Operation::RetryTask { place }),
         3 => Just(Operation::Sweep),
         1 => (0..2_u8).prop_map(|node| Operation::RescueAllBut { node }),
         1 => Just(Operation::RescueExpired),
@@ -116,10 +116,10 @@ impl Pair {
                 };
                 ensure!(found == expected, "{answer:?}, not {expected:?}");
             }
-            Operation::Redrive { place } => {
+            Operation::RetryTask { place } => {
                 let Some(id) = self.model.pick(place).map(|task| task.id) else { return Ok(()) };
-                let expected = self.model.redrive(id, now);
-                let found = self.lab.store.redrive(id, now).await.unwrap().ok();
+                let expected = self.model.retry(id, now);
+                let found = self.lab.store.retry(id, now).await.unwrap().ok();
                 ensure!(found == expected, "{found:?}, not {expected:?}");
             }
             Operation::Sweep => {

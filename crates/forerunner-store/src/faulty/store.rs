@@ -15,12 +15,13 @@ use forerunner_core::{
 
 use tokio::sync::broadcast;
 
-use super::{Deed, Fault, Schedule, Verb, journal::Journal};
+use super::{Effect, Fault, Schedule, Verb, effect_log::EffectLog};
 use crate::{
-    AttemptEvent, Beat, Beaten, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ContextBase, ContextFilter,
-    ContextRead, ContextSummary, DamagedTasks, Enqueued, Hints, KeyHolder, LeaseLost, Look, Mismatch, Refusal, Rescue,
-    Rescued, Retired, Settled, Settlement, Start, Store, StoreError, StoreFuture, StoredContext, Submission, Swept,
-    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, Upkeep,
+    AttemptEvent, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter,
+    ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost,
+    Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store, StoreError,
+    StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated,
+    VacuumStatus,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -31,14 +32,20 @@ pub struct FaultyStore<S: ?Sized> {
     schedule: Mutex<Schedule>,
     calls: [AtomicU64; Verb::COUNT],
     injected: AtomicU64,
-    journal: Journal,
+    journal: EffectLog,
 }
 
 impl<S: Store + ?Sized> FaultyStore<S> {
     /// Wraps a store.
     pub fn new(inner: Arc<S>, schedule: Schedule) -> Self {
         let calls = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { inner, schedule: Mutex::new(schedule), calls, injected: AtomicU64::new(0), journal: Journal::default() }
+        Self {
+            inner,
+            schedule: Mutex::new(schedule),
+            calls,
+            injected: AtomicU64::new(0),
+            journal: EffectLog::default(),
+        }
     }
 
     /// Goes on by another schedule. Calls are counted on, so a script speaks of all calls that were ever made.
@@ -61,8 +68,8 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         self.injected.load(Ordering::Relaxed)
     }
 
-    /// Returns what took effect so far, of what [`Deed`] knows, in order.
-    pub fn deeds(&self) -> Vec<Deed> {
+    /// Returns what took effect so far, of what [`Effect`] knows, in order.
+    pub fn deeds(&self) -> Vec<Effect> {
         self.journal.read()
     }
 
@@ -106,8 +113,8 @@ impl<S: Store + ?Sized> FaultyStore<S> {
 }
 
 /// Notes what an answer says took effect, before anybody else sees it.
-fn noting<T: Send + 'static, I: IntoIterator<Item = Deed>>(
-    journal: &Journal,
+fn noting<T: Send + 'static, I: IntoIterator<Item = Effect>>(
+    journal: &EffectLog,
     call: StoreFuture<T>,
     deeds: impl FnOnce(&T) -> I + Send + 'static,
 ) -> StoreFuture<T> {
@@ -139,11 +146,11 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.is_shared()
     }
 
-    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<Enqueued, Refusal>>> {
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         self.through(Verb::Enqueue, |store| {
             noting(&self.journal, store.enqueue(batch), |answers| {
                 let accepted = answers.iter().filter_map(|answer| match answer {
-                    Ok(Enqueued::New { task, .. }) => Some(Deed::Accepted(*task)),
+                    Ok(EnqueueOutcome::New { task, .. }) => Some(Effect::Accepted(*task)),
                     _ => None,
                 });
                 accepted.collect::<Vec<_>>()
@@ -158,19 +165,19 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
         self.through(Verb::Claim, |store| {
             noting(&self.journal, store.claim(claim), |tasks| {
-                tasks.iter().map(|task| Deed::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
+                tasks.iter().map(|task| Effect::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
             })
         })
     }
 
-    fn look(&self, look: Look) -> StoreFuture<Vec<Candidate>> {
-        self.through(Verb::Look, |store| store.look(look))
+    fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>> {
+        self.through(Verb::Peek, |store| store.peek(peek))
     }
 
-    fn take(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+    fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
         self.through(Verb::Take, |store| {
-            noting(&self.journal, store.take(claim, tasks), |tasks| {
-                tasks.iter().map(|task| Deed::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
+            noting(&self.journal, store.claim_ids(claim, tasks), |tasks| {
+                tasks.iter().map(|task| Effect::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
             })
         })
     }
@@ -180,8 +187,8 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Settle, |store| {
             noting(&self.journal, store.settle(batch), |answers| {
                 let deeds = answers.iter().zip(asked).map(|(answer, (task, epoch))| match answer {
-                    Ok(settled) => Deed::Settled(task, epoch, settled.state),
-                    Err(_) => Deed::Refused(task, epoch),
+                    Ok(settled) => Effect::Settled(task, epoch, settled.state),
+                    Err(_) => Effect::Refused(task, epoch),
                 });
                 deeds.collect::<Vec<_>>()
             })
@@ -192,15 +199,15 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.assign(assignments);
     }
 
-    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, Mismatch>> {
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>> {
         self.through(Verb::Cancel, |store| store.cancel(task, now))
     }
 
-    fn redrive(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, Mismatch>> {
-        self.through(Verb::Redrive, |store| store.redrive(task, now))
+    fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.through(Verb::RetryTask, |store| store.retry(task, now))
     }
 
-    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, Mismatch>> {
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {
         self.inner.update(task, change, now)
     }
 
@@ -216,16 +223,16 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Renew, |store| store.renew(node, until))
     }
 
-    fn beat(&self, beat: Beat) -> StoreFuture<Beaten> {
-        self.through(Verb::Beat, |store| store.beat(beat))
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
+        self.through(Verb::Heartbeat, |store| store.heartbeat(beat))
     }
 
     fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
         self.inner.leases(node, pool)
     }
 
-    fn leave(&self, node: NodeId) -> StoreFuture<()> {
-        self.through(Verb::Leave, |store| store.leave(node))
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
+        self.through(Verb::Leave, |store| store.deregister(node))
     }
 
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
@@ -276,24 +283,24 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::ExpireContexts, |store| store.expire_contexts(before, limit))
     }
 
-    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), Mismatch>> {
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.through(Verb::DeleteContext, |store| store.delete_context(pool, context))
     }
 
-    fn put_note(&self, key: String, text: Option<String>) -> StoreFuture<()> {
-        self.through(Verb::PutNote, |store| store.put_note(key, text))
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.through(Verb::PutNote, |store| store.put_setting(key, text))
     }
 
-    fn note(&self, key: String) -> StoreFuture<Option<String>> {
-        self.through(Verb::Note, |store| store.note(key))
+    fn setting(&self, key: String) -> StoreFuture<Option<String>> {
+        self.through(Verb::Note, |store| store.setting(key))
     }
 
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.through(Verb::Purge, |store| store.purge(before, limit))
     }
 
-    fn retire(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<Retired>> {
-        self.inner.retire(now, retention)
+    fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
+        self.inner.drop_expired_partitions(now, retention)
     }
 
     fn check(&self) -> StoreFuture<()> {
@@ -308,36 +315,36 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.damaged()
     }
 
-    fn upkeep(&self) -> Option<Upkeep> {
-        self.inner.upkeep()
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
+        self.inner.vacuum_status()
     }
 
-    fn keeps_events(&self) -> bool {
-        self.inner.keeps_events()
+    fn persists_events(&self) -> bool {
+        self.inner.persists_events()
     }
 
-    fn say(&self, said: Vec<AttemptEvent>) -> StoreFuture<()> {
-        self.inner.say(said)
+    fn append_events(&self, events: Vec<AttemptEvent>) -> StoreFuture<()> {
+        self.inner.append_events(events)
     }
 
     fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
         self.inner.events(task, after, limit)
     }
 
-    fn forget_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
-        self.inner.forget_events(before, limit)
+    fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.inner.prune_events(before, limit)
     }
 
-    fn tell(&self, hints: Hints) {
-        self.inner.tell(hints);
+    fn notify(&self, hints: Notification) {
+        self.inner.notify(hints);
     }
 
-    fn hear(&self) -> Option<broadcast::Receiver<Hints>> {
-        self.inner.hear()
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
+        self.inner.subscribe()
     }
 
-    fn is_hearing(&self) -> bool {
-        self.inner.is_hearing()
+    fn is_listening(&self) -> bool {
+        self.inner.is_listening()
     }
 
     fn close(&self) -> StoreFuture<()> {
@@ -358,11 +365,11 @@ mod tests {
     }
 
     async fn put(store: &FaultyStore<MemoryStore>, text: &str) -> Result<(), StoreError> {
-        store.put_note("key".to_owned(), Some(text.to_owned())).await
+        store.put_setting("key".to_owned(), Some(text.to_owned())).await
     }
 
     async fn note(store: &FaultyStore<MemoryStore>) -> Option<String> {
-        store.note("key".to_owned()).await.unwrap()
+        store.setting("key".to_owned()).await.unwrap()
     }
 
     #[tokio::test]

@@ -5,23 +5,23 @@ pub enum Verb {
     Enqueue,
     /// [`Store::claim`](crate::Store::claim).
     Claim,
-    /// [`Store::look`](crate::Store::look).
-    Look,
-    /// [`Store::take`](crate::Store::take).
+    /// [`Store::peek`](crate::Store::look).
+    Peek,
+    /// [`Store::claim_ids`](crate::Store::take).
     Take,
     /// [`Store::settle`](crate::Store::settle).
     Settle,
     /// [`Store::cancel`](crate::Store::cancel).
     Cancel,
-    /// [`Store::redrive`](crate::Store::redrive).
-    Redrive,
+    /// [`Store::retry`](crate::Store::redrive).
+    RetryTask,
     /// [`Store::sweep`](crate::Store::sweep).
     Sweep,
     /// [`Store::renew`](crate::Store::renew).
     Renew,
-    /// [`Store::beat`](crate::Store::beat).
-    Beat,
-    /// [`Store::leave`](crate::Store::leave).
+    /// [`Store::heartbeat`](crate::Store::beat).
+    Heartbeat,
+    /// [`Store::deregister`](crate::Store::leave).
     Leave,
     /// [`Store::rescue`](crate::Store::rescue).
     Rescue,
@@ -41,9 +41,9 @@ pub enum Verb {
     ExpireContexts,
     /// [`Store::delete_context`](crate::Store::delete_context).
     DeleteContext,
-    /// [`Store::put_note`](crate::Store::put_note).
+    /// [`Store::put_setting`](crate::Store::put_setting).
     PutNote,
-    /// [`Store::note`](crate::Store::note).
+    /// [`Store::setting`](crate::Store::note).
     Note,
     /// [`Store::purge`](crate::Store::purge).
     Purge,

@@ -25,7 +25,7 @@ impl State {
             let stops = state == TaskState::Running;
             match action {
                 BulkAction::Cancel => drop::<Result<Cancelled, _>>(self.cancel(task, now)),
-                BulkAction::Retry => drop(self.redrive(task, now)),
+                BulkAction::Retry => drop(self.retry(task, now)),
                 BulkAction::Delete => self.remove(slot),
             }
             let gained = self.claimable_in(&pool) - before;

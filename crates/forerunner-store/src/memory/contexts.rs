@@ -6,17 +6,17 @@ use forerunner_core::{ContextId, PoolName, Timestamp};
 
 use super::state::State;
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Mismatch, Piece, PieceKind,
-    StoredContext, rules,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
+    SharedObjectKind, StateConflict, StoredContext, rules,
 };
 
-type PieceKey = (PieceKind, [u8; 32]);
+type PieceKey = (SharedObjectKind, [u8; 32]);
 
 /// The contexts of one pool.
 #[derive(Debug, Default)]
 pub(super) struct Contexts {
     kept: BTreeMap<ContextId, Kept>,
-    pieces: HashMap<PieceKey, (Piece, usize)>,
+    pieces: HashMap<PieceKey, (SharedObject, usize)>,
 }
 
 #[derive(Debug)]
@@ -146,9 +146,9 @@ impl Contexts {
 
 /// Notes that a context names pieces since a version, counted once each.
 fn name(
-    all: &mut HashMap<PieceKey, (Piece, usize)>,
+    all: &mut HashMap<PieceKey, (SharedObject, usize)>,
     named: &mut HashMap<PieceKey, u64>,
-    pieces: Vec<Piece>,
+    pieces: Vec<SharedObject>,
     version: u64,
 ) {
     for piece in pieces {
@@ -164,7 +164,7 @@ fn name(
 }
 
 /// Notes that a context names pieces no more, and drops those that none does.
-fn let_go(all: &mut HashMap<PieceKey, (Piece, usize)>, former: impl Iterator<Item = PieceKey>) {
+fn let_go(all: &mut HashMap<PieceKey, (SharedObject, usize)>, former: impl Iterator<Item = PieceKey>) {
     for key in former {
         let Some((_, uses)) = all.get_mut(&key) else { continue };
         *uses -= 1;
@@ -187,15 +187,15 @@ impl State {
         self.pool(&base.pool).is_some_and(|pool| self.pools[pool as usize].contexts.rebase(base))
     }
 
-    pub fn delete_context(&mut self, pool: PoolName, context: ContextId) -> Result<(), Mismatch> {
-        let Some(index) = self.pool(&pool) else { return Err(Mismatch::NoContext { pool, context }) };
+    pub fn delete_context(&mut self, pool: PoolName, context: ContextId) -> Result<(), StateConflict> {
+        let Some(index) = self.pool(&pool) else { return Err(StateConflict::NoContext { pool, context }) };
         let found = &mut self.pools[index as usize];
         if let Some(slot) = found.lines.get(&context).and_then(|line| line.any()) {
-            return Err(Mismatch::ContextInUse { context, task: self.slots.at(slot).task.id });
+            return Err(StateConflict::ContextInUse { context, task: self.slots.at(slot).task.id });
         }
         match found.contexts.remove(&context) {
             true => Ok(()),
-            false => Err(Mismatch::NoContext { pool, context }),
+            false => Err(StateConflict::NoContext { pool, context }),
         }
     }
 

@@ -6,7 +6,7 @@ use forerunner_core::Timestamp;
 
 /// A task's place in an order. `slot` says where the task is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Spot {
+pub(super) struct QueueKey {
     pub due: Timestamp,
     pub seq: u64,
     pub slot: u32,
@@ -18,15 +18,15 @@ pub(super) struct Spot {
 /// retry, goes to a small sorted set instead. A task that leaves without being claimed only stops being ready: its
 /// spot is passed over later, and swept out once such spots are the majority.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
-    ring: VecDeque<Spot>,
-    early: BTreeSet<Spot>,
+pub(super) struct ReadyQueue {
+    ring: VecDeque<QueueKey>,
+    early: BTreeSet<QueueKey>,
     stale: usize,
 }
 
-impl Lane {
+impl ReadyQueue {
     /// Adds a spot at its place.
-    pub fn push(&mut self, spot: Spot) {
+    pub fn push(&mut self, spot: QueueKey) {
         if self.ring.back().is_none_or(|last| *last <= spot) {
             self.ring.push_back(spot);
         } else {
@@ -35,7 +35,7 @@ impl Lane {
     }
 
     /// Takes the first spot that `is_ready`.
-    pub fn pop(&mut self, is_ready: impl Fn(&Spot) -> bool) -> Option<Spot> {
+    pub fn pop(&mut self, is_ready: impl Fn(&QueueKey) -> bool) -> Option<QueueKey> {
         loop {
             let spot = self.pop_any()?;
             if is_ready(&spot) {
@@ -46,7 +46,7 @@ impl Lane {
     }
 
     /// Notes that a task left without being popped.
-    pub fn note_stale(&mut self, is_ready: impl Fn(&Spot) -> bool) {
+    pub fn note_stale(&mut self, is_ready: impl Fn(&QueueKey) -> bool) {
         /// Below this many, passing over is cheaper than sweeping.
         const WORTHWHILE: usize = 64;
         self.stale += 1;
@@ -58,7 +58,7 @@ impl Lane {
     }
 
     /// Takes a spot out, wherever it is: its task goes to another lane, where the spot would be as good as here.
-    pub fn remove(&mut self, spot: &Spot) {
+    pub fn remove(&mut self, spot: &QueueKey) {
         self.early.remove(spot);
         while let Ok(place) = self.ring.binary_search(spot) {
             self.ring.remove(place);
@@ -66,9 +66,9 @@ impl Lane {
     }
 
     /// The first spots that are `ready`, at most so many, each once.
-    pub fn first(&self, limit: usize, is_ready: impl Fn(&Spot) -> bool) -> Vec<Spot> {
+    pub fn first(&self, limit: usize, is_ready: impl Fn(&QueueKey) -> bool) -> Vec<QueueKey> {
         let (mut ring, mut early) = (self.ring.iter().peekable(), self.early.iter().peekable());
-        let mut found: Vec<Spot> = Vec::new();
+        let mut found: Vec<QueueKey> = Vec::new();
         while found.len() < limit {
             let next = match (ring.peek(), early.peek()) {
                 (Some(front), Some(before)) if before < front => early.next(),
@@ -84,7 +84,7 @@ impl Lane {
         found
     }
 
-    fn pop_any(&mut self) -> Option<Spot> {
+    fn pop_any(&mut self) -> Option<QueueKey> {
         match (self.ring.front(), self.early.first()) {
             (Some(front), Some(early)) if early < front => self.early.pop_first(),
             (None, _) => self.early.pop_first(),
@@ -97,7 +97,7 @@ impl Lane {
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// Those that became due, first due first: waiting, running, or waiting for a retry.
-    joined: VecDeque<Spot>,
+    joined: VecDeque<QueueKey>,
     /// Those whose first `run_at` lies ahead.
     pub delayed: Vec<u32>,
     /// The one that runs.
@@ -108,14 +108,14 @@ pub(super) struct Line {
 
 impl Line {
     /// Adds a task at its place, unless it has it already.
-    pub fn join(&mut self, spot: Spot) {
+    pub fn join(&mut self, spot: QueueKey) {
         if let Err(place) = self.joined.binary_search(&spot) {
             self.joined.insert(place, spot);
         }
     }
 
     /// Removes a task, joined or delayed.
-    pub fn leave(&mut self, spot: &Spot) {
+    pub fn leave(&mut self, spot: &QueueKey) {
         if let Ok(place) = self.joined.binary_search(spot) {
             self.joined.remove(place);
         }
@@ -126,12 +126,12 @@ impl Line {
     }
 
     /// The first of those that became due.
-    pub fn first(&self) -> Option<&Spot> {
+    pub fn first(&self) -> Option<&QueueKey> {
         self.joined.front()
     }
 
     /// The last of those that became due.
-    pub fn last(&self) -> Option<&Spot> {
+    pub fn last(&self) -> Option<&QueueKey> {
         self.joined.back()
     }
 
@@ -145,17 +145,17 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn spot(due: i64, seq: u64) -> Spot {
-        Spot { due: Timestamp::from_micros(due), seq, slot: seq as u32 }
+    fn spot(due: i64, seq: u64) -> QueueKey {
+        QueueKey { due: Timestamp::from_micros(due), seq, slot: seq as u32 }
     }
 
-    fn drain(lane: &mut Lane, is_ready: impl Fn(&Spot) -> bool) -> Vec<u64> {
+    fn drain(lane: &mut ReadyQueue, is_ready: impl Fn(&QueueKey) -> bool) -> Vec<u64> {
         std::iter::from_fn(|| lane.pop(&is_ready)).map(|spot| spot.seq).collect()
     }
 
     #[test]
     fn spots_come_out_by_due_time_then_by_submission() {
-        let mut lane = Lane::default();
+        let mut lane = ReadyQueue::default();
         for (due, seq) in [(10, 1), (10, 2), (30, 3), (5, 4), (20, 5)] {
             lane.push(spot(due, seq));
         }
@@ -166,11 +166,11 @@ mod tests {
 
     #[test]
     fn spots_that_left_are_passed_over_and_swept_out() {
-        let mut lane = Lane::default();
+        let mut lane = ReadyQueue::default();
         for seq in 0..1_000 {
             lane.push(spot(1, seq));
         }
-        let is_ready = |spot: &Spot| spot.seq >= 900;
+        let is_ready = |spot: &QueueKey| spot.seq >= 900;
         for _ in 0..900 {
             lane.note_stale(is_ready);
         }

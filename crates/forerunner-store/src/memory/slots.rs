@@ -2,7 +2,7 @@
 
 use forerunner_core::{AttemptRecord, IdMap, Task, TaskId, Timestamp};
 
-use super::lane::Spot;
+use super::lane::QueueKey;
 
 /// A task with what the store knows beside it.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Slots {
     }
 
     /// Returns whether a spot still speaks of a claimable task.
-    pub fn is_ready(&self, spot: &Spot) -> bool {
+    pub fn is_ready(&self, spot: &QueueKey) -> bool {
         self.get(spot.slot).is_some_and(|entry| entry.ready && entry.seq == spot.seq && entry.due == spot.due)
     }
 

@@ -8,7 +8,7 @@ use forerunner_core::{
 
 use super::{
     contexts::Contexts,
-    lane::{Lane, Line, Spot},
+    lane::{Line, QueueKey, ReadyQueue},
     slots::{Entry, Slots},
 };
 use crate::{membership::Membership, rules};
@@ -20,15 +20,15 @@ const PRIORITIES: usize = 10;
 #[derive(Debug)]
 pub(super) struct Pool {
     pub name: PoolName,
-    pub lanes: [Lane; PRIORITIES],
+    pub lanes: [ReadyQueue; PRIORITIES],
     pub lines: HashMap<ContextId, Line>,
     pub contexts: Contexts,
     /// Which task has a key, and what was asked for with it.
     pub keys: HashMap<IdempotencyKey, (u32, Option<[u8; 32]>)>,
     /// Scheduled tasks by `run_at`.
-    pub scheduled: BTreeSet<Spot>,
+    pub scheduled: BTreeSet<QueueKey>,
     /// Waiting tasks by deadline.
-    pub deadlines: BTreeSet<Spot>,
+    pub deadlines: BTreeSet<QueueKey>,
     pub counts: [u64; STATES],
     pub claimable: usize,
 }
@@ -139,7 +139,7 @@ impl State {
     pub fn delay(&mut self, slot: u32) {
         let entry = self.slots.at(slot);
         let pool = &mut self.pools[entry.pool as usize];
-        pool.scheduled.insert(Spot { due: entry.task.run_at, seq: entry.seq, slot });
+        pool.scheduled.insert(QueueKey { due: entry.task.run_at, seq: entry.seq, slot });
         if let Some(context) = &entry.task.context {
             pool.lines.entry(context.clone()).or_default().delayed.push(slot);
         }
@@ -162,7 +162,7 @@ impl State {
         let entry = self.slots.at(slot);
         let Some(context) = &entry.task.context else { return self.make_ready(slot) };
         let context = context.clone();
-        let spot = Spot { due: entry.due, seq: entry.seq, slot };
+        let spot = QueueKey { due: entry.due, seq: entry.seq, slot };
         let pool = entry.pool;
         let line = self.pools[pool as usize].lines.entry(context.clone()).or_default();
         line.delayed.retain(|delayed| *delayed != slot);
@@ -195,7 +195,7 @@ impl State {
         entry.ready = true;
         let pool = &mut self.pools[entry.pool as usize];
         pool.claimable += 1;
-        pool.lanes[lane_of(&entry.task)].push(Spot { due: entry.due, seq: entry.seq, slot });
+        pool.lanes[lane_of(&entry.task)].push(QueueKey { due: entry.due, seq: entry.seq, slot });
     }
 
     /// Takes a task out of the claimable ones, unless it is none of them.
@@ -218,7 +218,7 @@ impl State {
     pub fn note_deadline(&mut self, slot: u32) {
         let entry = self.slots.at(slot);
         if let Some(deadline) = entry.task.deadline {
-            let spot = Spot { due: deadline, seq: entry.seq, slot };
+            let spot = QueueKey { due: deadline, seq: entry.seq, slot };
             self.pools[entry.pool as usize].deadlines.insert(spot);
         }
     }
@@ -228,10 +228,10 @@ impl State {
         let entry = self.slots.at(slot);
         let pool = &mut self.pools[entry.pool as usize];
         if let Some(deadline) = entry.task.deadline {
-            pool.deadlines.remove(&Spot { due: deadline, seq: entry.seq, slot });
+            pool.deadlines.remove(&QueueKey { due: deadline, seq: entry.seq, slot });
         }
         if entry.task.state == TaskState::Scheduled {
-            pool.scheduled.remove(&Spot { due: entry.task.run_at, seq: entry.seq, slot });
+            pool.scheduled.remove(&QueueKey { due: entry.task.run_at, seq: entry.seq, slot });
         }
     }
 
@@ -244,7 +244,7 @@ impl State {
         entry.task.error = error.map(|error| error.with_log(None));
         entry.task.finished_at = Some(now);
         entry.end = self.ends;
-        let spot = Spot { due: entry.due, seq: entry.seq, slot };
+        let spot = QueueKey { due: entry.due, seq: entry.seq, slot };
         if let Some(context) = entry.task.context.clone() {
             let pool = entry.pool;
             if let Some(line) = self.pools[pool as usize].lines.get_mut(&context) {
@@ -280,7 +280,7 @@ impl State {
         let entry = self.slots.at(slot);
         let (pool, context) = (entry.pool, entry.task.context.clone());
         if state == TaskState::Scheduled {
-            let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot };
+            let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot };
             self.pools[pool as usize].scheduled.insert(spot);
         }
         match context {

@@ -3,18 +3,18 @@
 use forerunner_core::{TaskId, TaskState, Timestamp};
 
 use super::{
-    lane::Spot,
+    lane::QueueKey,
     state::{State, lane_of},
 };
-use crate::{Mismatch, TaskChange, Updated, rules};
+use crate::{StateConflict, TaskChange, Updated, rules};
 
 impl State {
-    pub fn update(&mut self, task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, Mismatch> {
-        let slot = self.slots.find(task).ok_or(Mismatch::NoTask { task })?;
+    pub fn update(&mut self, task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, StateConflict> {
+        let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
         let entry = self.slots.at(slot);
         let (pool, state) = (entry.pool as usize, entry.task.state);
         if !matches!(state, TaskState::Scheduled | TaskState::Queued) {
-            return Err(Mismatch::WrongState { task, state, wish: "changed" });
+            return Err(StateConflict::WrongState { task, state, wish: "changed" });
         }
         let before = self.pools[pool].claimable as i64;
         let has_place = self.take_out(slot);
@@ -37,7 +37,7 @@ impl State {
         self.forget_wait(slot);
         self.make_unready(slot);
         let entry = self.slots.at(slot);
-        let spot = Spot { due: entry.due, seq: entry.seq, slot };
+        let spot = QueueKey { due: entry.due, seq: entry.seq, slot };
         let pool = &mut self.pools[entry.pool as usize];
         pool.lanes[lane_of(&entry.task)].remove(&spot);
         let line = entry.task.context.as_ref().and_then(|context| pool.lines.get_mut(context));
@@ -55,7 +55,7 @@ impl State {
         let is_delayed = entry.task.state == TaskState::Scheduled;
         match (&entry.task.context, is_delayed) {
             (Some(_), true) if has_place => {
-                let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot };
+                let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot };
                 self.pools[entry.pool as usize].scheduled.insert(spot);
                 self.enter(slot);
             }

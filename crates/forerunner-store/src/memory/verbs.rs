@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use forerunner_core::{LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
-use super::{lane::Spot, state::State};
+use super::{lane::QueueKey, state::State};
 use crate::{
-    Cancelled, Claim, Enqueued, LeaseLost, Mismatch, Refusal, Rescue, Rescued, Settled, Settlement, Start, Submission,
-    Swept, dies_of_crash, node_lost, rules,
+    Cancelled, Claim, EnqueueOutcome, LeaseLost, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
+    Submission, Swept, dies_of_crash, node_lost, rules,
 };
 
 impl State {
-    pub fn enqueue(&mut self, submission: Submission) -> Result<Enqueued, Refusal> {
+    pub fn enqueue(&mut self, submission: Submission) -> Result<EnqueueOutcome, Refusal> {
         let Submission { task, fingerprint } = submission;
         let pool = self.pool_or_new(&task.pool);
         let key = task.idempotency_key.clone();
@@ -20,19 +20,19 @@ impl State {
         {
             let known = &self.slots.at(*slot).task;
             return match *asked == fingerprint {
-                true => Ok(Enqueued::Known(Box::new(known.clone()))),
+                true => Ok(EnqueueOutcome::Known(Box::new(known.clone()))),
                 false => Err(Refusal::KeyReused { key: key.clone(), task: known.id }),
             };
         }
         if let Some(slot) = self.slots.find(task.id) {
-            return Ok(Enqueued::Known(Box::new(self.slots.at(slot).task.clone())));
+            return Ok(EnqueueOutcome::Known(Box::new(self.slots.at(slot).task.clone())));
         }
         let slot = self.accept(task, pool);
         if let Some(key) = key {
             self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
         }
         let entry = self.slots.at(slot);
-        Ok(Enqueued::New { task: entry.task.id, state: entry.task.state, claimable: entry.ready })
+        Ok(EnqueueOutcome::New { task: entry.task.id, state: entry.task.state, claimable: entry.ready })
     }
 
     pub fn claim(&mut self, claim: &Claim) -> Vec<Task> {
@@ -70,7 +70,7 @@ impl State {
         held.map(|task| (task.id, task.epoch)).collect()
     }
 
-    fn first_ready(&mut self, pool: u32) -> Option<Spot> {
+    fn first_ready(&mut self, pool: u32) -> Option<QueueKey> {
         let pool = &mut self.pools[pool as usize];
         if pool.claimable == 0 {
             return None;
@@ -174,8 +174,8 @@ impl State {
         (task.agent, task.started_at) = (Some(start.agent), task.started_at.or(Some(start.at)));
     }
 
-    pub fn cancel(&mut self, task: TaskId, now: Timestamp) -> Result<Cancelled, Mismatch> {
-        let slot = self.slots.find(task).ok_or(Mismatch::NoTask { task })?;
+    pub fn cancel(&mut self, task: TaskId, now: Timestamp) -> Result<Cancelled, StateConflict> {
+        let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
         let entry = self.slots.at_mut(slot);
         if entry.task.state == TaskState::Running {
             entry.stop = true;
@@ -192,12 +192,12 @@ impl State {
         Ok(Cancelled::Done { task, was_claimable, claimable: self.pools[pool].claimable - others_before })
     }
 
-    pub fn redrive(&mut self, task: TaskId, now: Timestamp) -> Result<Task, Mismatch> {
-        let slot = self.slots.find(task).ok_or(Mismatch::NoTask { task })?;
+    pub fn retry(&mut self, task: TaskId, now: Timestamp) -> Result<Task, StateConflict> {
+        let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
         let entry = self.slots.at_mut(slot);
         let state = entry.task.state;
-        if !state.is_redrivable() {
-            return Err(Mismatch::WrongState { task, state, wish: "retried" });
+        if !state.can_be_retried() {
+            return Err(StateConflict::WrongState { task, state, wish: "retried" });
         }
         entry.due = now;
         let found = &mut entry.task;
@@ -246,11 +246,11 @@ impl State {
         let sooner: Vec<_> = sooner.collect();
         for (slot, run_at) in &sooner {
             let entry = self.slots.at_mut(*slot);
-            let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot: *slot };
+            let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot: *slot };
             entry.task.run_at = *run_at;
             let scheduled = &mut self.pools[entry.pool as usize].scheduled;
             scheduled.remove(&spot);
-            scheduled.insert(Spot { due: *run_at, ..spot });
+            scheduled.insert(QueueKey { due: *run_at, ..spot });
         }
         sooner.len()
     }
@@ -258,7 +258,7 @@ impl State {
     /// Queues a task whose time has come.
     fn promote(&mut self, slot: u32) -> TaskId {
         let entry = self.slots.at(slot);
-        let spot = Spot { due: entry.task.run_at, seq: entry.seq, slot };
+        let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot };
         let id = entry.task.id;
         self.pools[entry.pool as usize].scheduled.remove(&spot);
         self.set_state(slot, TaskState::Queued);

@@ -29,7 +29,7 @@ impl Tx<'_> {
         let before = self.claimable(pool)?;
         match action {
             BulkAction::Cancel => drop(self.cancel(task, now)?),
-            BulkAction::Retry => drop(self.redrive(task, now)?),
+            BulkAction::Retry => drop(self.retry(task, now)?),
             BulkAction::Delete => {
                 self.purge_one(row, Some(task), pool)?;
                 self.cache.count(pool, Some(state), None)?;

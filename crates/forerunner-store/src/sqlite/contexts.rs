@@ -9,8 +9,8 @@ use super::{
     tx::Tx,
 };
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Mismatch, Piece, PieceKind,
-    StoredContext, rules,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
+    SharedObjectKind, StateConflict, StoredContext, rules,
 };
 
 impl Tx<'_> {
@@ -83,7 +83,7 @@ impl Tx<'_> {
     }
 
     /// Notes what the frame of a version names, and stores what is new.
-    fn write_names(&self, pool: i64, context: i64, version: i64, pieces: &[Piece]) -> Sql<()> {
+    fn write_names(&self, pool: i64, context: i64, version: i64, pieces: &[SharedObject]) -> Sql<()> {
         for piece in pieces {
             if self.write_name(pool, context, version, piece)? == 0 {
                 let sql = "INSERT INTO pieces (pool, kind, name, bytes) VALUES (?1, ?2, ?3, ?4)";
@@ -95,7 +95,7 @@ impl Tx<'_> {
     }
 
     /// Answers how many pieces of that name there are: one or none.
-    fn write_name(&self, pool: i64, context: i64, version: i64, piece: &Piece) -> Sql<usize> {
+    fn write_name(&self, pool: i64, context: i64, version: i64, piece: &SharedObject) -> Sql<usize> {
         let sql = "INSERT INTO piece_uses (context, piece, since) \
                    SELECT ?1, piece, ?2 FROM pieces WHERE pool = ?3 AND kind = ?4 AND name = ?5 \
                    ON CONFLICT DO UPDATE SET since = max(since, excluded.since)";
@@ -129,11 +129,11 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    pub fn delete_context(&mut self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), Mismatch>> {
-        let none = Mismatch::NoContext { pool: pool.clone(), context: context.clone() };
+    pub fn delete_context(&mut self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), StateConflict>> {
+        let none = StateConflict::NoContext { pool: pool.clone(), context: context.clone() };
         let Some(pool) = self.cache.pool(pool) else { return Ok(Err(none)) };
         if let Some(task) = self.first_of_line(pool, context)? {
-            return Ok(Err(Mismatch::ContextInUse { context: context.clone(), task }));
+            return Ok(Err(StateConflict::ContextInUse { context: context.clone(), task }));
         }
         let sql = "SELECT context FROM contexts WHERE pool = ?1 AND name = ?2";
         let Some(row) = value::<i64>(self.connection, sql, params![pool, context.as_str()])? else {
@@ -247,8 +247,8 @@ fn summary(row: &Row<'_>) -> Sql<ContextSummary> {
     })
 }
 
-fn piece(row: &Row<'_>) -> Sql<Piece> {
+fn piece(row: &Row<'_>) -> Sql<SharedObject> {
     let number = row.get(0)?;
-    let kind = PieceKind::from_number(number).ok_or(Error::IntegralValueOutOfRange(0, number))?;
-    Ok(Piece { kind, name: row.get(1)?, bytes: row.get::<_, Vec<u8>>(2)?.into() })
+    let kind = SharedObjectKind::from_number(number).ok_or(Error::IntegralValueOutOfRange(0, number))?;
+    Ok(SharedObject { kind, name: row.get(1)?, bytes: row.get::<_, Vec<u8>>(2)?.into() })
 }

@@ -12,7 +12,7 @@ use super::{
     tx::{Spot, Tx},
 };
 use crate::{
-    Mismatch,
+    StateConflict,
     damage::{Damage, given_up, id_of_row},
 };
 
@@ -156,9 +156,9 @@ impl Tx<'_> {
         spot: &Spot,
         task: &mut Task,
         damage: Option<&String>,
-    ) -> Sql<Result<(), Mismatch>> {
+    ) -> Sql<Result<(), StateConflict>> {
         if let Some(reason) = damage {
-            return Ok(Err(Mismatch::Damaged { task: task.id, reason: reason.clone() }));
+            return Ok(Err(StateConflict::Damaged { task: task.id, reason: reason.clone() }));
         }
         let was = value::<i64>(self.connection, "SELECT was FROM damaged WHERE task = ?1", [spot.row])?;
         run(self.connection, "DELETE FROM damaged WHERE task = ?1", [spot.row])?;

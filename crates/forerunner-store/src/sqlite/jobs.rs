@@ -19,7 +19,7 @@ pub(super) enum Kind {
     /// Hands work out: answered at once, since a crash that forgets it leaves the task queued.
     HandOut,
     /// Needs no transaction.
-    Look,
+    Peek,
 }
 
 /// How much an operation adds to its group.

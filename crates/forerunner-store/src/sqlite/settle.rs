@@ -65,7 +65,7 @@ impl Tx<'_> {
             Next::Retry { run_at: at, error, crash } => {
                 let state = rules::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
-                self.retry(&lease, state, *at, error, *crash, started)?;
+                self.schedule_retry(&lease, state, *at, error, *crash, started)?;
                 state
             }
             Next::Release => {
@@ -112,7 +112,7 @@ impl Tx<'_> {
         self.finish(lease, &Ended { state, error: Some(&error), output: None, finished_at: Some(now) }, started)
     }
 
-    fn retry(
+    fn schedule_retry(
         &mut self,
         lease: &Lease,
         state: TaskState,

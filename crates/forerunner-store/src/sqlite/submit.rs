@@ -10,7 +10,7 @@ use super::{
     rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Claim, Enqueued, KeyHolder, Refusal, Submission, damage::Damage, rules};
+use crate::{Claim, EnqueueOutcome, KeyHolder, Refusal, Submission, damage::Damage, rules};
 
 /// The column behind those of `task_columns!`: there begins the key by which the order of claimable tasks names one.
 const READY_KEY: usize = 28;
@@ -27,11 +27,11 @@ struct Ready {
 }
 
 impl Tx<'_> {
-    pub fn enqueue(&mut self, batch: &[Submission]) -> Sql<Vec<Result<Enqueued, Refusal>>> {
+    pub fn enqueue(&mut self, batch: &[Submission]) -> Sql<Vec<Result<EnqueueOutcome, Refusal>>> {
         batch.iter().map(|submission| self.accept(submission)).collect()
     }
 
-    fn accept(&mut self, submission: &Submission) -> Sql<Result<Enqueued, Refusal>> {
+    fn accept(&mut self, submission: &Submission) -> Sql<Result<EnqueueOutcome, Refusal>> {
         let task = &submission.task;
         let pool = self.pool_or_new(&task.pool)?;
         if let Some(answer) = self.known_by_key(pool, submission)? {
@@ -52,7 +52,7 @@ impl Tx<'_> {
         if !self.insert_task(task, &spot, state)? {
             let known = self.find(task.id)?;
             return known
-                .map(|known| Ok(Enqueued::Known(Box::new(known.task))))
+                .map(|known| Ok(EnqueueOutcome::Known(Box::new(known.task))))
                 .ok_or(rusqlite::Error::QueryReturnedNoRows);
         }
         self.cache.next_row += 1;
@@ -65,14 +65,14 @@ impl Tx<'_> {
             self.make_ready(&spot)?;
         }
         self.cache.count(pool, None, Some(state))?;
-        Ok(Ok(Enqueued::New { task: task.id, state, claimable }))
+        Ok(Ok(EnqueueOutcome::New { task: task.id, state, claimable }))
     }
 
-    fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
+    fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
         let Some(KeyHolder { task, fingerprint }) = self.keyed(pool, key)? else { return Ok(None) };
         Ok(Some(match fingerprint == submission.fingerprint {
-            true => Ok(Enqueued::Known(Box::new(task))),
+            true => Ok(EnqueueOutcome::Known(Box::new(task))),
             false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
         }))
     }

@@ -8,15 +8,15 @@ use super::{
     rows::{run, value},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Mismatch, TaskChange, Updated, rules};
+use crate::{StateConflict, TaskChange, Updated, rules};
 
 impl Tx<'_> {
-    pub fn update(&mut self, id: TaskId, change: TaskChange, now: Timestamp) -> Sql<Result<Updated, Mismatch>> {
-        let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+    pub fn update(&mut self, id: TaskId, change: TaskChange, now: Timestamp) -> Sql<Result<Updated, StateConflict>> {
+        let Some(found) = self.find(id)? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (old, mut task) = (found.spot(), Box::new(found.task));
         let (from, context) = (task.state, task.context.clone());
         if !matches!(from, TaskState::Scheduled | TaskState::Queued) {
-            return Ok(Err(Mismatch::WrongState { task: id, state: from, wish: "changed" }));
+            return Ok(Err(StateConflict::WrongState { task: id, state: from, wish: "changed" }));
         }
         let claimable_before = self.claimable(old.pool)?;
         let head = context.as_ref().map(|context| self.head(old.pool, context)).transpose()?.flatten();

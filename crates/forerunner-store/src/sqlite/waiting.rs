@@ -10,7 +10,7 @@ use super::{
     rows::{self, damage_in, damaged_row, labels, optional_time, priority, run, state, time, uuid, value},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Cancelled, Mismatch, Swept, damage::Damage, rules};
+use crate::{Cancelled, StateConflict, Swept, damage::Damage, rules};
 
 /// A waiting task that a sweep found.
 struct Waiting {
@@ -30,8 +30,8 @@ struct Gone {
 }
 
 impl Tx<'_> {
-    pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, Mismatch>> {
-        let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+    pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, StateConflict>> {
+        let Some(found) = self.find(id)? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
         if task.state == TaskState::Damaged {
             self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now)?;
@@ -54,16 +54,16 @@ impl Tx<'_> {
         Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
     }
 
-    pub fn redrive(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Task, Mismatch>> {
-        let Some(found) = self.find(id)? else { return Ok(Err(Mismatch::NoTask { task: id })) };
+    pub fn retry(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Task, StateConflict>> {
+        let Some(found) = self.find(id)? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (mut spot, damage, mut task) = (found.spot(), found.damage, found.task);
         if task.state == TaskState::Damaged
             && let Err(mismatch) = self.take_back_repaired(&spot, &mut task, damage.as_ref())?
         {
             return Ok(Err(mismatch));
         }
-        if !task.state.is_redrivable() {
-            return Ok(Err(Mismatch::WrongState { task: id, state: task.state, wish: "retried" }));
+        if !task.state.can_be_retried() {
+            return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "retried" }));
         }
         self.cache.count(spot.pool, Some(task.state), Some(TaskState::Queued))?;
         (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);

@@ -212,7 +212,7 @@ impl Writer {
     /// What keeps a group from being written, or from being answered as written. One that only looks may go on.
     fn fault(&mut self, batch: &Batch) -> Option<String> {
         let fault = self.watch.fault(self.connection.as_ref());
-        fault.filter(|_| batch.jobs.iter().any(|job| job.kind() != Kind::Look))
+        fault.filter(|_| batch.jobs.iter().any(|job| job.kind() != Kind::Peek))
     }
 
     /// Runs all jobs in one transaction and commits it.
@@ -220,7 +220,7 @@ impl Writer {
         let Some(connection) = &self.connection else { return Err(Trouble::of_engine(unavailable("it is not open"))) };
         let path = self.file.path();
         // A claim need not be on disk, so a group of nothing else is spared the sync; the next one brings it along.
-        let is_volatile = batch.jobs.iter().all(|job| matches!(job.kind(), Kind::HandOut | Kind::Look));
+        let is_volatile = batch.jobs.iter().all(|job| matches!(job.kind(), Kind::HandOut | Kind::Peek));
         let takes_more = takes_more && !is_volatile;
         let sync = if is_volatile { Sync::Later } else { Sync::Commit };
         set_sync(connection, sync).map_err(|error| Trouble::of_commit(&error, path))?;
@@ -238,7 +238,7 @@ impl Writer {
                     batch.jobs.remove(next);
                     continue;
                 }
-                if job.kind() != Kind::Look && !is_writing {
+                if job.kind() != Kind::Peek && !is_writing {
                     run(connection, "BEGIN IMMEDIATE", []).map_err(|error| Trouble::of_commit(&error, path))?;
                     is_writing = true;
                 }

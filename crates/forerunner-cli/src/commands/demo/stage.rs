@@ -75,7 +75,7 @@ async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> 
         "desired": learned.desired,
         "seq": 0,
     });
-    store.put_note(format!("pool/{POOL}/history"), Some(note.to_string())).await?;
+    store.put_setting(format!("pool/{POOL}/history"), Some(note.to_string())).await?;
     Ok(())
 }
 

@@ -51,11 +51,11 @@ pub struct Shown {
 /// The actor that decides how many agents a pool holds; the test plays queue and pool.
 ///
 /// ```
-/// use forerunner_runtime::{Cause, testkit::ForecastAlone};
+/// use forerunner_runtime::{Cause, testkit::IsolatedForecast};
 ///
 /// # actix_rt::System::new().block_on(async {
 /// tokio::time::pause();
-/// let mut forecast = ForecastAlone::start(|pool| (pool.min, pool.max) = (1, 40));
+/// let mut forecast = IsolatedForecast::start(|pool| (pool.min, pool.max) = (1, 40));
 /// // Two tasks a second and none of them served: the pool must grow.
 /// forecast.show(|now| (now.arrivals, now.depth, now.desired) = (2, now.depth + 2, 1));
 /// assert!(forecast.resized().await > 1);

@@ -25,11 +25,11 @@ use crate::{
 ///
 /// ```
 /// use forerunner_core::Outcome;
-/// use forerunner_runtime::testkit::{PoolAlone, Script};
+/// use forerunner_runtime::testkit::{IsolatedPool, Script};
 ///
 /// # actix_rt::System::new().block_on(async {
 /// tokio::time::pause();
-/// let mut pool = PoolAlone::start(Script::answers("1"), |pool| pool.max = 9);
+/// let mut pool = IsolatedPool::start(Script::answers("1"), |pool| pool.max = 9);
 /// pool.resize(3);
 /// pool.until("three ready", |agents| agents.ready == 3).await;
 /// let task = pool.assign("{}");

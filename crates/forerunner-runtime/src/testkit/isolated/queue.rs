@@ -26,11 +26,11 @@ use crate::{
 ///
 /// ```
 /// use forerunner_core::{Outcome, Payload, TaskState};
-/// use forerunner_runtime::testkit::QueueAlone;
+/// use forerunner_runtime::testkit::IsolatedQueue;
 ///
 /// # actix_rt::System::new().block_on(async {
 /// tokio::time::pause();
-/// let mut queue = QueueAlone::start(|pool| pool.queue.limit = 10);
+/// let mut queue = IsolatedQueue::start(|pool| pool.queue.limit = 10);
 /// let id = queue.submit("1").await.unwrap();
 /// queue.demand(1);
 /// let task = queue.assigned().await;

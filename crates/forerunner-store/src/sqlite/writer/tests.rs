@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    Claim, Enqueued, LeaseLost, Refusal, Settled, Settlement, StoreFuture, Submission,
+    Claim, EnqueueOutcome, LeaseLost, Refusal, Settled, Settlement, StoreFuture, Submission,
     sqlite::{file::beside, jobs::Work},
 };
 
@@ -63,7 +63,7 @@ fn job<I: Send + 'static, T: Send + 'static>(kind: Kind, input: I, verb: fn(&mut
     (Box::new(work), answer)
 }
 
-fn enqueue(number: i64) -> Sent<Vec<Result<Enqueued, Refusal>>> {
+fn enqueue(number: i64) -> Sent<Vec<Result<EnqueueOutcome, Refusal>>> {
     let now = Timestamp::from_micros(number * 1_000);
     let task = Task::accepted(
         TaskId::from_parts(now, 0),
@@ -101,7 +101,7 @@ fn settle(task: &Task) -> Sent<Vec<Result<Settled, LeaseLost>>> {
 /// A job that fails as the engine would, the first time or always.
 fn failing(code: i32, once: bool) -> Sent<()> {
     job(Kind::Change, (code, once, AtomicBool::new(false)), |tx, (code, once, failed)| {
-        tx.put_note("half", Some("written"))?;
+        tx.put_setting("half", Some("written"))?;
         if *once && failed.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
@@ -110,7 +110,7 @@ fn failing(code: i32, once: bool) -> Sent<()> {
 }
 
 fn note() -> Sent<Option<String>> {
-    job(Kind::Look, (), |tx, ()| super::super::listing::note(tx.connection, "half"))
+    job(Kind::Peek, (), |tx, ()| super::super::listing::note(tx.connection, "half"))
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn an_operation_that_fails_or_panics_costs_the_others_nothing() {
     let (constraint, panic) = (failing(rusqlite::ffi::SQLITE_CONSTRAINT, false), panicking());
     rig.group(vec![first.0, constraint.0, second.0, panic.0, third.0]);
     for answer in [first.1, second.1, third.1] {
-        assert!(matches!(answer.await.unwrap()[0], Ok(Enqueued::New { claimable: true, .. })));
+        assert!(matches!(answer.await.unwrap()[0], Ok(EnqueueOutcome::New { claimable: true, .. })));
     }
     assert!(matches!(constraint.1.await.unwrap_err(), StoreError::Unavailable { .. }));
     assert!(matches!(panic.1.await.unwrap_err(), StoreError::Unavailable { .. }));
@@ -152,7 +152,7 @@ async fn leases_of_a_group_that_failed_are_void_and_their_epochs_never_come_agai
         assert!(rig.alone(settle(stale)).await.unwrap()[0].is_err());
     }
     assert!(rig.alone(settle(&lease)).await.unwrap()[0].is_ok());
-    assert!(matches!(rig.alone(enqueue(2)).await.unwrap()[0], Ok(Enqueued::New { .. })));
+    assert!(matches!(rig.alone(enqueue(2)).await.unwrap()[0], Ok(EnqueueOutcome::New { .. })));
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_settle_beside_the_claim_that_failed_is_not_accepted() {
     let again = rig.alone(super::tests::claim(9)).await.unwrap();
     assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [void.id]);
     assert!(again[0].epoch > void.epoch);
-    assert!(matches!(rig.alone(enqueue(3)).await.unwrap()[0], Ok(Enqueued::New { .. })), "it healed");
+    assert!(matches!(rig.alone(enqueue(3)).await.unwrap()[0], Ok(EnqueueOutcome::New { .. })), "it healed");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use forerunner_core::{LeaseEpoch, TaskId, TaskState};
 
 /// Something that took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum Effect {
     /// A task was accepted as new.
     Accepted(TaskId),
     /// A task was leased.
@@ -19,14 +19,14 @@ pub enum Deed {
 
 /// Deeds in the order in which they took effect.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Journal(Arc<Mutex<Vec<Deed>>>);
+pub(super) struct EffectLog(Arc<Mutex<Vec<Effect>>>);
 
-impl Journal {
-    pub fn note(&self, deeds: impl IntoIterator<Item = Deed>) {
+impl EffectLog {
+    pub fn note(&self, deeds: impl IntoIterator<Item = Effect>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(deeds);
     }
 
-    pub fn read(&self) -> Vec<Deed> {
+    pub fn read(&self) -> Vec<Effect> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

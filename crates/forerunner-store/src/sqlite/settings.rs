@@ -7,7 +7,7 @@ use super::{cache::PoolCache, failure::Sql, rows::run, tx::Tx};
 use crate::TaskCounts;
 
 impl Tx<'_> {
-    pub fn put_note(&self, key: &str, text: Option<&str>) -> Sql<()> {
+    pub fn put_setting(&self, key: &str, text: Option<&str>) -> Sql<()> {
         let Some(text) = text else {
             return run(self.connection, "DELETE FROM notes WHERE key = ?1", [key]).map(drop);
         };

@@ -16,15 +16,15 @@ use std::{
     time::Duration,
 };
 
-use forerunner_store::Hints;
+use forerunner_store::Notification;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, broadcast},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification as Received, Socket};
 
-use crate::{address::Address, direct::is_direct, failure::reason, presence::Presence};
+use crate::{address::Address, direct::is_direct, failure::reason, liveness::Liveness};
 
 /// The channel that nodes of one database share.
 const CHANNEL: &str = "forerunner";
@@ -49,14 +49,14 @@ const ECHO: &str = "echo ";
 
 /// What nodes tell each other, in both directions.
 #[derive(Debug)]
-pub(crate) struct Bell {
-    heard: broadcast::Sender<Hints>,
+pub(crate) struct Notifier {
+    heard: broadcast::Sender<Notification>,
     pending: Mutex<Pending>,
     /// There is something to tell.
     ring: Notify,
     /// Somebody wants to hear.
     begin: Notify,
-    is_hearing: AtomicBool,
+    is_listening: AtomicBool,
     /// Other nodes, as the newest beat of this one counted them.
     peers: AtomicUsize,
     /// The process of the database that speaks for this node.
@@ -65,13 +65,13 @@ pub(crate) struct Bell {
     echo: AtomicU64,
     echoed: Notify,
     /// Others see by this session that the node is there.
-    presence: Arc<Presence>,
+    liveness: Arc<Liveness>,
 }
 
 /// What is to be told, and when something was.
 #[derive(Debug, Default)]
 struct Pending {
-    hints: Hints,
+    hints: Notification,
     told_at: Option<Instant>,
     /// When somebody spoke of work.
     work_at: Option<Instant>,
@@ -84,7 +84,7 @@ impl Pending {
         if hints.is_empty() {
             return None;
         }
-        let is_work = Hints { work: hints.work.clone(), ..Hints::default() } == *hints;
+        let is_work = Notification { work: hints.work.clone(), ..Notification::default() } == *hints;
         let (after, pause) = match is_work {
             true => (work_at.max(told_at), pause_of_work(peers).mul_f64(1.0 + chance)),
             false => (told_at, pause_for(peers)),
@@ -92,7 +92,7 @@ impl Pending {
         Some(after.map_or_else(Instant::now, |at| at + pause))
     }
 
-    fn take(&mut self) -> Hints {
+    fn take(&mut self) -> Notification {
         let now = Some(Instant::now());
         self.told_at = now;
         if !self.hints.work.is_empty() {
@@ -102,7 +102,7 @@ impl Pending {
     }
 
     /// Others were told of this work a moment ago, and so of ours.
-    fn forget_work(&mut self, heard: &Hints) {
+    fn forget_work(&mut self, heard: &Notification) {
         if !heard.work.is_empty() {
             self.work_at = Some(Instant::now());
             self.hints.work.retain(|pool| !heard.work.contains(pool));
@@ -110,24 +110,24 @@ impl Pending {
     }
 }
 
-impl Bell {
-    pub fn new(presence: Arc<Presence>) -> Self {
+impl Notifier {
+    pub fn new(liveness: Arc<Liveness>) -> Self {
         Self {
             heard: broadcast::channel(LAG).0,
             pending: Mutex::default(),
             ring: Notify::new(),
             begin: Notify::new(),
-            is_hearing: AtomicBool::new(false),
+            is_listening: AtomicBool::new(false),
             peers: AtomicUsize::new(0),
             own: AtomicI32::new(0),
             echo: AtomicU64::new(0),
             echoed: Notify::new(),
-            presence,
+            liveness,
         }
     }
 
     /// Tells others soon, if there are any.
-    pub fn tell(&self, hints: Hints) {
+    pub fn notify(&self, hints: Notification) {
         if hints.is_empty() || self.peers.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -140,13 +140,13 @@ impl Bell {
     }
 
     /// Begins to listen, if that was not asked for before.
-    pub fn hear(&self) -> broadcast::Receiver<Hints> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Notification> {
         self.begin.notify_one();
         self.heard.subscribe()
     }
 
-    pub fn is_hearing(&self) -> bool {
-        self.is_hearing.load(Ordering::Relaxed)
+    pub fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Relaxed)
     }
 
     pub fn note_peers(&self, peers: usize) {
@@ -166,7 +166,7 @@ impl Bell {
         loop {
             let begun = Instant::now();
             let why = Arc::clone(&self).session(config, &address, limit).await;
-            let was_hearing = self.is_hearing.swap(false, Ordering::Relaxed);
+            let was_hearing = self.is_listening.swap(false, Ordering::Relaxed);
             if was_hearing || pause == BACKOFF.0 {
                 tracing::warn!(
                     reason = why,
@@ -251,8 +251,8 @@ impl Bell {
             let told = tokio::select! {
                 _ = probe.tick() => self.probe(client, limit).await,
                 // Not behind a pooler, where the lock would stay with a session of anybody.
-                _ = hold.tick(), if is_direct && !is_held && self.is_hearing() => {
-                    let held = timeout(limit, self.presence.hold(client)).await;
+                _ = hold.tick(), if is_direct && !is_held && self.is_listening() => {
+                    let held = timeout(limit, self.liveness.hold(client)).await;
                     is_held = matches!(held, Ok(Ok(true)));
                     held.map_or_else(|_| Err(SLOW.to_owned()), |held| held.map(drop).map_err(|error| reason(&error)))
                 }
@@ -288,16 +288,16 @@ impl Bell {
                         give it the address of the database itself to listen at, as `?listen=HOST:PORT`"
                 .to_owned());
         }
-        if !self.is_hearing.swap(true, Ordering::Relaxed) {
+        if !self.is_listening.swap(true, Ordering::Relaxed) {
             tracing::info!("the node hears the other ones at once");
             // Whatever was told until now was missed.
-            self.pass_on(Hints::anything());
+            self.pass_on(Notification::anything());
         }
         Ok(())
     }
 
     /// Hears others; of itself only the echo, since it knows its own news.
-    fn on_note(&self, note: &Notification) {
+    fn on_note(&self, note: &Received) {
         let is_own = note.process_id() == self.own.load(Ordering::Relaxed);
         match note.payload().strip_prefix(ECHO) {
             Some(number) if is_own => {
@@ -317,7 +317,7 @@ impl Bell {
         }
     }
 
-    fn pass_on(&self, hints: Hints) {
+    fn pass_on(&self, hints: Notification) {
         // Nobody may be listening any more.
         let _ = self.heard.send(hints);
     }
@@ -375,8 +375,8 @@ mod tests {
         assert_eq!([0, 1, 2, 5, 24].map(|peers| pause_for(peers).as_millis()), [10, 10, 40, 250, 500]);
     }
 
-    fn work(pool: &str) -> Hints {
-        Hints::work(forerunner_core::PoolName::new(pool).unwrap())
+    fn work(pool: &str) -> Notification {
+        Notification::work(forerunner_core::PoolName::new(pool).unwrap())
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(pending.due(3, 0.5), Some(heard + pause_of_work(3).mul_f64(1.5)), "later than whoever was lucky");
         pending.hints.settings = true;
         assert!(pending.due(3, 0.5).unwrap() < heard + pause_of_work(3), "other news do not wait for that");
-        assert_eq!(pending.take(), Hints { settings: true, ..work("b") });
+        assert_eq!(pending.take(), Notification { settings: true, ..work("b") });
         assert_eq!(pending.due(3, 0.5), None);
     }
 

@@ -14,7 +14,7 @@ const MOST_POOLS: usize = 16;
 /// late or repeated do no harm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Hints {
+pub struct Notification {
     /// Pools with tasks that somebody else may want to claim.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub work: BTreeSet<PoolName>,
@@ -35,7 +35,7 @@ pub struct Hints {
     pub more: bool,
 }
 
-impl Hints {
+impl Notification {
     /// There may be any news.
     pub fn anything() -> Self {
         Self { settings: true, more: true, ..Self::default() }
@@ -52,7 +52,7 @@ impl Hints {
         work.is_empty() && stops.is_empty() && ended.is_empty() && said.is_empty() && !settings && !more
     }
 
-    /// Adds what others have to tell. What would be too much to name is told of as [`Hints::more`].
+    /// Adds what others have to tell. What would be too much to name is told of as [`Notification::more`].
     pub fn absorb(&mut self, other: Self) {
         let Self { work, stops, ended, said, settings, more } = other;
         self.settings |= settings;
@@ -93,23 +93,23 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_of_and_the_rest_fits_into_a_notification() {
-        let mut hints = Hints::default();
+        let mut hints = Notification::default();
         assert!(hints.is_empty());
         for number in 0..1_000 {
-            hints.absorb(Hints { ended: BTreeSet::from([task(number)]), ..Hints::default() });
+            hints.absorb(Notification { ended: BTreeSet::from([task(number)]), ..Notification::default() });
             let pool = format!("{number:0>64}");
-            hints.absorb(Hints::work(PoolName::new(pool).unwrap()));
+            hints.absorb(Notification::work(PoolName::new(pool).unwrap()));
         }
         assert!(hints.more);
         assert_eq!((hints.ended.len(), hints.work.len()), (MOST, MOST_POOLS));
         let text = serde_json::to_string(&hints).unwrap();
         assert!(text.len() < 7_900, "{} bytes", text.len());
-        assert_eq!(serde_json::from_str::<Hints>(&text).unwrap(), hints);
+        assert_eq!(serde_json::from_str::<Notification>(&text).unwrap(), hints);
     }
 
     #[test]
     fn news_of_a_newer_version_are_ignored() {
-        let hints: Hints = serde_json::from_str(r#"{"work":["p"],"weather":"fine"}"#).unwrap();
-        assert_eq!(hints, Hints::work(PoolName::new("p").unwrap()));
+        let hints: Notification = serde_json::from_str(r#"{"work":["p"],"weather":"fine"}"#).unwrap();
+        assert_eq!(hints, Notification::work(PoolName::new("p").unwrap()));
     }
 }

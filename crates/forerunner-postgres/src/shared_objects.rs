@@ -1,7 +1,7 @@
 //! Pieces that frames name: counted, so that nodes need no lock of their own to share and to drop them.
 
 use forerunner_core::PoolName;
-use forerunner_store::Piece;
+use forerunner_store::SharedObject;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::{
@@ -34,12 +34,12 @@ UPDATE pieces SET uses = uses - 1 FROM u WHERE pieces.piece = u.piece RETURNING 
 
 impl Tx<'_> {
     /// Notes what the frame of a version names, and stores what is new: only that travels.
-    pub async fn write_names(&self, pool: &PoolName, context: i64, version: i64, pieces: &[Piece]) -> Sql<()> {
+    pub async fn write_names(&self, pool: &PoolName, context: i64, version: i64, pieces: &[SharedObject]) -> Sql<()> {
         if pieces.is_empty() {
             return Ok(());
         }
         let known = self.name(pool, context, version, pieces).await?;
-        let is_known = |piece: &&Piece| known.contains(&(piece.kind as i16, piece.name.to_vec()));
+        let is_known = |piece: &&SharedObject| known.contains(&(piece.kind as i16, piece.name.to_vec()));
         let new: Vec<_> = pieces.iter().filter(|piece| !is_known(piece)).collect();
         for piece in &new {
             self.write_piece(pool, piece).await?;
@@ -50,7 +50,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    async fn name(&self, pool: &PoolName, context: i64, version: i64, pieces: &[Piece]) -> Sql<Vec<(i16, Vec<u8>)>> {
+    async fn name(
+        &self,
+        pool: &PoolName,
+        context: i64,
+        version: i64,
+        pieces: &[SharedObject],
+    ) -> Sql<Vec<(i16, Vec<u8>)>> {
         let kinds: Vec<i16> = pieces.iter().map(|piece| piece.kind as i16).collect();
         let names: Vec<&[u8]> = pieces.iter().map(|piece| piece.name.as_slice()).collect();
         let params = [
@@ -64,12 +70,12 @@ impl Tx<'_> {
         let found = rows.iter().map(|row| match get(row, 2)? {
             true => Ok((get(row, 0)?, get(row, 1)?)),
             // Another node dropped one between the look and the count.
-            false => Err(Fault::Again),
+            false => Err(Fault::Conflict),
         });
         found.collect()
     }
 
-    async fn write_piece(&self, pool: &PoolName, piece: &Piece) -> Sql<()> {
+    async fn write_piece(&self, pool: &PoolName, piece: &SharedObject) -> Sql<()> {
         // Another node may have stored it meanwhile: then its row is locked, and found the next time.
         let sql = "INSERT INTO pieces AS p (pool, kind, name, bytes, uses) VALUES ($1, $2, $3, $4, 0) \
                    ON CONFLICT (pool, kind, name) DO UPDATE SET uses = p.uses RETURNING p.piece";

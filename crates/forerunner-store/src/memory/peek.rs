@@ -2,19 +2,19 @@
 
 use forerunner_core::{Task, TaskId};
 
-use super::{lane::Spot, state::State};
-use crate::{Candidate, Claim, Look};
+use super::{lane::QueueKey, state::State};
+use crate::{Candidate, Claim, Peek};
 
 impl State {
-    pub fn look(&self, look: &Look) -> Vec<Candidate> {
+    pub fn peek(&self, look: &Peek) -> Vec<Candidate> {
         let Some(pool) = self.pool(&look.pool).map(|pool| &self.pools[pool as usize]) else { return Vec::new() };
         let is_open =
-            |spot: &Spot| self.slots.is_ready(spot) && !self.slots.at(spot.slot).task.is_past_deadline(look.now);
+            |spot: &QueueKey| self.slots.is_ready(spot) && !self.slots.at(spot.slot).task.is_past_deadline(look.now);
         let in_order = pool.lanes.iter().rev().flat_map(|lane| lane.first(look.limit, is_open));
         in_order.take(look.limit).map(|spot| self.candidate(&spot)).collect()
     }
 
-    fn candidate(&self, spot: &Spot) -> Candidate {
+    fn candidate(&self, spot: &QueueKey) -> Candidate {
         let entry = self.slots.at(spot.slot);
         let contexts = &self.pools[entry.pool as usize].contexts;
         let context = entry.task.context.as_ref();
@@ -28,7 +28,7 @@ impl State {
         }
     }
 
-    pub fn take(&mut self, claim: &Claim, wanted: &[TaskId]) -> Vec<Task> {
+    pub fn claim_ids(&mut self, claim: &Claim, wanted: &[TaskId]) -> Vec<Task> {
         self.renew(claim.node, claim.lease_until);
         let Some(pool) = self.pool(&claim.pool) else { return Vec::new() };
         let mut tasks = Vec::with_capacity(wanted.len());

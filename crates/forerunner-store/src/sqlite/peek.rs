@@ -9,7 +9,7 @@ use super::{
     rows::{Stored, context, damage_in, damaged_row, number, priority, run, stored, task_columns, time, uuid},
     tx::{Spot, Tx},
 };
-use crate::{Candidate, Claim, Look, damage::Damage};
+use crate::{Candidate, Claim, Peek, damage::Damage};
 
 /// What the order of claimable tasks leads to first.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Candidates {
 }
 
 impl Tx<'_> {
-    pub fn look(&mut self, look: &Look) -> Sql<Vec<Candidate>> {
+    pub fn peek(&mut self, look: &Peek) -> Sql<Vec<Candidate>> {
         let Some(pool) = self.cache.pool(&look.pool) else { return Ok(Vec::new()) };
         loop {
             if self.claimable(pool)? == 0 {
@@ -39,7 +39,7 @@ impl Tx<'_> {
         }
     }
 
-    fn candidates(&self, pool: i64, look: &Look) -> Sql<Candidates> {
+    fn candidates(&self, pool: i64, look: &Peek) -> Sql<Candidates> {
         let sql = "SELECT t.id, t.context, x.version, x.size_bytes, t.priority, t.due, r.urgency, r.due, r.task, \
                    t.task, coalesce(t.state = 1 AND t.pool = r.pool, 0) \
                    FROM ready r LEFT JOIN tasks t ON t.task = r.task \
@@ -64,7 +64,7 @@ impl Tx<'_> {
         Ok(candidates)
     }
 
-    pub fn take(&mut self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
+    pub fn claim_ids(&mut self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
         let Some(pool) = self.cache.pool(&claim.pool) else {
             self.renew(claim.node, claim.lease_until, false)?;
             return Ok(Vec::new());

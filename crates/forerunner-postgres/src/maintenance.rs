@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::{Object, Pool};
 use forerunner_core::Timestamp;
-use forerunner_store::{Holder, Retired, StoreError, Upkeep, backend::DamageCount};
+use forerunner_store::{DroppedPartitions, OldestTransaction, StoreError, VacuumStatus, backend::DamageCount};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
@@ -16,9 +16,10 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::{
     failure::{is_spent, reason, unavailable},
-    floors::Floors,
-    holders::Holders,
-    link, partitions,
+    link,
+    oldest_transaction::Holders,
+    partitions,
+    scan_cursors::ScanCursors,
 };
 
 /// The tables that change with every task. What is locked is left for the next time.
@@ -42,22 +43,22 @@ const TURN: &str = "INSERT INTO notes AS n (key, text) SELECT $2, now::text \
 pub(crate) struct Retire {
     pub now: Timestamp,
     pub retention: Duration,
-    pub reply: oneshot::Sender<Result<Option<Retired>, StoreError>>,
+    pub reply: oneshot::Sender<Result<Option<DroppedPartitions>, StoreError>>,
 }
 
 /// Vacuums once a period, and removes history when asked to, on one node at a time.
-pub(crate) struct Janitor {
+pub(crate) struct Maintenance {
     pub pool: Pool,
     pub period: Duration,
     pub wishes: mpsc::UnboundedReceiver<Retire>,
-    pub floors: Arc<Floors>,
+    pub cursors: Arc<ScanCursors>,
     /// Where it tells what it saw.
-    pub seen: watch::Sender<Option<Upkeep>>,
+    pub seen: watch::Sender<Option<VacuumStatus>>,
     /// Tasks that were set aside, on whichever node.
     pub damaged: Arc<DamageCount>,
 }
 
-impl Janitor {
+impl Maintenance {
     /// Runs until it is dropped.
     pub async fn serve(mut self) {
         let period = self.period.max(Duration::from_millis(1));
@@ -82,8 +83,8 @@ impl Janitor {
                     }
                 }
                 () = sleep_until(next_look) => {
-                    let floors = &self.floors;
-                    let pause = self.round(async |client| floors.look(client).await).await;
+                    let cursors = &self.cursors;
+                    let pause = self.round(async |client| cursors.look(client).await).await;
                     next_look = Instant::now() + pause.unwrap_or(FIRST_LOOK);
                 }
                 Some(Retire { now, retention, reply }) = self.wishes.recv() => {
@@ -129,9 +130,13 @@ async fn is_our_turn(client: &Object, note: &str, since: Duration) -> Result<boo
     Ok(!client.query_typed(TURN, &params).await?.is_empty())
 }
 
-async fn retire(client: &Object, now: Timestamp, retention: Duration) -> Result<Retired, tokio_postgres::Error> {
+async fn retire(
+    client: &Object,
+    now: Timestamp,
+    retention: Duration,
+) -> Result<DroppedPartitions, tokio_postgres::Error> {
     if !is_our_turn(client, "store/retired_at", RETIRES / 2).await? {
-        return Ok(Retired::default());
+        return Ok(DroppedPartitions::default());
     }
     partitions::make_ahead(client, Some(now.as_micros()), retention).await?;
     partitions::retire(client, (now - retention).as_micros()).await
@@ -146,12 +151,12 @@ async fn clean(client: &Object, period: Duration) -> Result<(), tokio_postgres::
 }
 
 /// Names what has made the database keep dead rows for long, on one node at a time.
-async fn warn(client: &Object, upkeep: &Upkeep) -> Result<(), tokio_postgres::Error> {
+async fn warn(client: &Object, upkeep: &VacuumStatus) -> Result<(), tokio_postgres::Error> {
     let Some(holder) = upkeep.holder.as_ref().filter(|holder| holder.seconds >= OLD.as_secs_f64()) else {
         return Ok(());
     };
     if is_our_turn(client, "store/warned_at", OLD).await? {
-        let Holder { name, program, role, state, seconds, remedy } = holder;
+        let OldestTransaction { name, program, role, state, seconds, remedy } = holder;
         let dead_rows: u64 = upkeep.dead_rows.iter().map(|(_, rows)| rows).sum();
         tracing::warn!(
             holder = name,

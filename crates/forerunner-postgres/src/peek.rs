@@ -1,7 +1,7 @@
 //! Choosing among claimable tasks.
 
 use forerunner_core::{Task, TaskId};
-use forerunner_store::{Candidate, Claim, Look};
+use forerunner_store::{Candidate, Claim, Peek};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -9,13 +9,13 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
-    floors::{from_floors, may_be_claimed},
     rows::{context, get, priority, time, unread},
+    scan_cursors::{from_floors, may_be_claimed},
     tx::Tx,
 };
 
 impl Tx<'_> {
-    pub async fn look(&self, look: &Look) -> Sql<Vec<Candidate>> {
+    pub async fn peek(&self, look: &Peek) -> Sql<Vec<Candidate>> {
         macro_rules! looking {
             ($ready:expr) => {
                 concat!(
@@ -36,7 +36,7 @@ impl Tx<'_> {
             from_floors!("$6", "urgency, due, task", concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3"))
         ));
         let (now, limit) = (look.now.as_micros(), i64::try_from(look.limit).unwrap_or(i64::MAX));
-        let (floors, pool) = (self.node.floors.of(&look.pool), look.pool.as_str());
+        let (cursors, pool) = (self.node.cursors.of(&look.pool), look.pool.as_str());
         let mut params = vec![
             (&pool as &(dyn ToSql + Sync), Type::TEXT),
             (&now, Type::INT8),
@@ -44,8 +44,8 @@ impl Tx<'_> {
             (look.node.as_uuid(), Type::UUID),
             (&self.database_time, Type::BOOL),
         ];
-        params.extend(floors.as_ref().map(|floors| (floors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
-        let sql = if floors.is_some() { FROM_FLOORS } else { FIRST };
+        params.extend(cursors.as_ref().map(|cursors| (cursors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        let sql = if cursors.is_some() { FROM_FLOORS } else { FIRST };
         let rows = self.query(sql, &params).await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -58,7 +58,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    pub async fn take(&self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
+    pub async fn claim_ids(&self, claim: &Claim, wanted: &[TaskId]) -> Sql<Vec<Task>> {
         let ids: Vec<_> = wanted.iter().map(|task| *task.as_uuid()).collect();
         self.lease(claim, ids.len(), Some(ids)).await
     }

@@ -3,10 +3,10 @@ use std::{future::Future, sync::Arc};
 use forerunner_core::{Next, Priority, Task, TaskId, TaskState};
 
 use super::lab::{Lab, at, context, node, pool, succeeded};
-use crate::{Candidate, Claim, ContextCommit, Look, Settlement, Store, born_of};
+use crate::{Candidate, Claim, ContextCommit, Peek, Settlement, Store, born_of};
 
 async fn look(lab: &Lab, limit: usize, now: i64) -> Vec<Candidate> {
-    lab.store.look(Look { pool: pool("coder"), node: node(1), limit, now: at(now) }).await.unwrap()
+    lab.store.peek(Peek { pool: pool("coder"), node: node(1), limit, now: at(now) }).await.unwrap()
 }
 
 async fn take(lab: &Lab, tasks: &[TaskId], now: i64) -> Vec<Task> {
@@ -18,7 +18,7 @@ async fn take(lab: &Lab, tasks: &[TaskId], now: i64) -> Vec<Task> {
         now: at(now),
         lease_until: at(now + 100),
     };
-    lab.store.take(claim, tasks.to_vec()).await.unwrap()
+    lab.store.claim_ids(claim, tasks.to_vec()).await.unwrap()
 }
 
 fn ids(candidates: &[Candidate]) -> Vec<TaskId> {

@@ -24,7 +24,7 @@ use forerunner_core::PoolName;
 use tokio::time::Instant;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::rows::Spot;
+use crate::rows::QueueKey;
 
 /// Dead rows from which on floors are used: to walk past fewer takes no longer than the rest of a claim.
 const MANY: i64 = 10_000;
@@ -45,7 +45,7 @@ const DEAD: &str = "SELECT pg_stat_get_dead_tuples('ready'::regclass)";
 
 /// What is known of the tasks of one pool and urgency.
 #[derive(Debug, Default, Clone, Copy)]
-struct Floor {
+struct ScanCursor {
     /// Where claims begin.
     at: Option<Place>,
     /// The first place that had a task, or may get one, when the newest look came by.
@@ -56,7 +56,7 @@ struct Floor {
     put: [Option<Place>; 2],
 }
 
-impl Floor {
+impl ScanCursor {
     fn put(&mut self, place: Place) {
         self.at = self.at.map(|at| at.min(place));
         self.put[0] = Some(self.put[0].map_or(place, |put| put.min(place)));
@@ -77,11 +77,11 @@ impl Floor {
     }
 }
 
-type Pool = [Floor; URGENCIES];
+type Pool = [ScanCursor; URGENCIES];
 
 /// The floors of one node.
 #[derive(Debug, Default)]
-pub(crate) struct Floors {
+pub(crate) struct ScanCursors {
     is_on: AtomicBool,
     known: Mutex<Known>,
 }
@@ -104,19 +104,19 @@ macro_rules! may_be_claimed {
 }
 pub(crate) use may_be_claimed;
 
-/// The claimable tasks of a pool (`$1`) from its floors on, in the order of claims, as `r`. `$floors` is the parameter that
-/// [`Floors::of`] answers.
+/// The claimable tasks of a pool (`$1`) from its floors on, in the order of claims, as `r`. `$cursors` is the parameter that
+/// [`ScanCursors::of`] answers.
 ///
 /// One walk for each urgency, the most urgent first, and none of those that the limit makes needless.
 macro_rules! from_floors {
-    ($floors:literal, $columns:literal, $rest:expr) => {
+    ($cursors:literal, $columns:literal, $rest:expr) => {
         concat!(
             "generate_series(0, 9) AS f (urgency), LATERAL (SELECT ",
             $columns,
             " FROM ready WHERE pool = $1 AND ready.urgency = f.urgency AND (due, task) >= (",
-            $floors,
+            $cursors,
             "[2 * f.urgency + 1], ",
-            $floors,
+            $cursors,
             "[2 * f.urgency + 2]) ",
             $rest,
             ") r"
@@ -129,7 +129,7 @@ pub(crate) use from_floors;
 const FIRSTS: &str =
     concat!("SELECT f.urgency, r.due, r.task FROM ", from_floors!("$2", "due, task", "ORDER BY due, task LIMIT 1"));
 
-impl Floors {
+impl ScanCursors {
     /// Where claims of a pool begin: due and row for each urgency, the most urgent first. None if that is the start.
     pub fn of(&self, pool: &PoolName) -> Option<Vec<i64>> {
         if !self.is_on.load(Ordering::SeqCst) {
@@ -137,9 +137,9 @@ impl Floors {
         }
         let mut known = self.known();
         let is_new = known.looked_at.is_some_and(|at| at.elapsed() < LASTS);
-        let floors = known.pools.entry(pool.clone()).or_default();
-        let is_any = is_new && floors.iter().any(|floor| floor.at.is_some());
-        is_any.then(|| floors.iter().flat_map(|floor| <[i64; 2]>::from(floor.at.unwrap_or(START))).collect())
+        let cursors = known.pools.entry(pool.clone()).or_default();
+        let is_any = is_new && cursors.iter().any(|floor| floor.at.is_some());
+        is_any.then(|| cursors.iter().flat_map(|floor| <[i64; 2]>::from(floor.at.unwrap_or(START))).collect())
     }
 
     /// Notes that a task is about to be claimable.
@@ -148,17 +148,17 @@ impl Floors {
     }
 
     /// Notes that a task was claimed.
-    pub fn take(&self, spot: &Spot) {
+    pub fn take(&self, spot: &QueueKey) {
         self.change(&spot.pool, spot.urgency(), |floor| floor.taken = floor.taken.max(Some(spot.place())));
     }
 
-    fn change(&self, pool: &PoolName, urgency: i16, change: impl FnOnce(&mut Floor)) {
+    fn change(&self, pool: &PoolName, urgency: i16, change: impl FnOnce(&mut ScanCursor)) {
         if !self.is_on.load(Ordering::SeqCst) {
             return;
         }
         let mut known = self.known();
-        let floors = known.pools.entry(pool.clone()).or_default();
-        change(&mut floors[usize::from(urgency.unsigned_abs()).min(URGENCIES - 1)]);
+        let cursors = known.pools.entry(pool.clone()).or_default();
+        change(&mut cursors[usize::from(urgency.unsigned_abs()).min(URGENCIES - 1)]);
     }
 
     /// Looks if there are many dead rows, at all of it or else from the floors on; answers how long to wait until the next time.
@@ -172,10 +172,10 @@ impl Floors {
         self.is_on.store(true, Ordering::SeqCst);
         let begun = Instant::now();
         let is_of_all = self.known().next.is_none_or(|next| next <= begun);
-        for (pool, floors) in self.begin_look() {
+        for (pool, cursors) in self.begin_look() {
             // What a plan made of statistics would do to a table that has changed since is read all of it.
             client.batch_execute("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off").await?;
-            let from = floors.map(|floor| floor.at.filter(|_| !is_of_all).unwrap_or(START));
+            let from = cursors.map(|floor| floor.at.filter(|_| !is_of_all).unwrap_or(START));
             let from: Vec<i64> = from.into_iter().flat_map(<[i64; 2]>::from).collect();
             let params: [(&(dyn ToSql + Sync), Type); 2] = [(&pool.as_str(), Type::TEXT), (&from, Type::INT8_ARRAY)];
             let rows = client.query_typed(FIRSTS, &params).await;
@@ -185,7 +185,7 @@ impl Floors {
                 let (urgency, due, task): (i32, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
                 found[urgency.unsigned_abs() as usize] = Some((due, task));
             }
-            self.end_look(&pool, found, floors.map(|floor| floor.taken));
+            self.end_look(&pool, found, cursors.map(|floor| floor.taken));
         }
         let pause = (begun.elapsed() * 20).clamp(PAUSES.0, PAUSES.1);
         if !is_of_all {
@@ -199,17 +199,17 @@ impl Floors {
     /// The pools to look at, and what is known of each.
     fn begin_look(&self) -> Vec<(PoolName, Pool)> {
         let mut known = self.known();
-        let begin = |(pool, floors): (&PoolName, &mut Pool)| {
-            floors.iter_mut().for_each(Floor::begin_look);
-            (pool.clone(), *floors)
+        let begin = |(pool, cursors): (&PoolName, &mut Pool)| {
+            cursors.iter_mut().for_each(ScanCursor::begin_look);
+            (pool.clone(), *cursors)
         };
         known.pools.iter_mut().map(begin).collect()
     }
 
     fn end_look(&self, pool: &PoolName, found: [Option<Place>; URGENCIES], taken: [Option<Place>; URGENCIES]) {
         let mut known = self.known();
-        let Some(floors) = known.pools.get_mut(pool) else { return };
-        for (floor, (found, taken)) in floors.iter_mut().zip(found.into_iter().zip(taken)) {
+        let Some(cursors) = known.pools.get_mut(pool) else { return };
+        for (floor, (found, taken)) in cursors.iter_mut().zip(found.into_iter().zip(taken)) {
             floor.raise(found, taken);
         }
     }
@@ -224,10 +224,10 @@ mod tests {
     use super::*;
 
     /// What was put in since the look before, what had been claimed by then, and what the look found.
-    type Look<'a> = (&'a [Place], Option<Place>, Option<Place>);
+    type Peek<'a> = (&'a [Place], Option<Place>, Option<Place>);
 
-    fn floor_after(looks: &[Look]) -> Floor {
-        let mut floor = Floor::default();
+    fn floor_after(looks: &[Peek]) -> ScanCursor {
+        let mut floor = ScanCursor::default();
         for (puts, taken, found) in looks {
             puts.iter().for_each(|place| floor.put(*place));
             floor.taken = floor.taken.max(*taken);
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_floor_is_raised_to_where_two_looks_found_nothing() {
         let (five, nine) = (Some((5, 0)), Some((9, 0)));
-        let cases: [(&[Look], _); 7] = [
+        let cases: [(&[Peek], _); 7] = [
             (&[(&[], None, five)], None),
             (&[(&[], None, five), (&[], None, nine)], five),
             (&[(&[], None, nine), (&[], None, five)], five),
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_floor_is_lowered_at_once_and_raised_again_after_two_looks() {
-        let nine: Look = (&[], None, Some((9, 0)));
+        let nine: Peek = (&[], None, Some((9, 0)));
         let mut floor = floor_after(&[nine, nine]);
         floor.put((12, 0));
         assert_eq!(floor.at, Some((9, 0)));
@@ -274,19 +274,19 @@ mod tests {
 
     #[test]
     fn floors_that_no_look_confirms_do_not_count() {
-        let (floors, pool) = (Floors::default(), PoolName::new("coder").unwrap());
-        floors.is_on.store(true, Ordering::SeqCst);
-        assert_eq!(floors.of(&pool), None, "nothing is known");
+        let (cursors, pool) = (ScanCursors::default(), PoolName::new("coder").unwrap());
+        cursors.is_on.store(true, Ordering::SeqCst);
+        assert_eq!(cursors.of(&pool), None, "nothing is known");
         for _ in 0..2 {
-            let (name, known) = floors.begin_look().pop().expect("it was claimed from");
-            floors.end_look(&name, [Some((7, 1)); URGENCIES], known.map(|floor| floor.taken));
+            let (name, known) = cursors.begin_look().pop().expect("it was claimed from");
+            cursors.end_look(&name, [Some((7, 1)); URGENCIES], known.map(|floor| floor.taken));
         }
-        assert_eq!(floors.of(&pool), None, "no look is over");
-        floors.known().looked_at = Some(Instant::now());
-        assert_eq!(floors.of(&pool), Some([7, 1].repeat(URGENCIES)));
-        floors.put(&pool, 2, (3, 0));
-        assert_eq!(floors.of(&pool).expect("it is confirmed")[4..6], [3, 0]);
-        floors.known().looked_at = Instant::now().checked_sub(LASTS);
-        assert_eq!(floors.of(&pool), None, "it is long ago");
+        assert_eq!(cursors.of(&pool), None, "no look is over");
+        cursors.known().looked_at = Some(Instant::now());
+        assert_eq!(cursors.of(&pool), Some([7, 1].repeat(URGENCIES)));
+        cursors.put(&pool, 2, (3, 0));
+        assert_eq!(cursors.of(&pool).expect("it is confirmed")[4..6], [3, 0]);
+        cursors.known().looked_at = Instant::now().checked_sub(LASTS);
+        assert_eq!(cursors.of(&pool), None, "it is long ago");
     }
 }

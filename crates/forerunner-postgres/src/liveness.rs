@@ -28,7 +28,7 @@ const PAUSES: u32 = 3;
 
 /// What this node knows of the others, and tells them of itself.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct Liveness {
     own: OnceLock<NodeId>,
     gone_after: Duration,
     others: Mutex<Others>,
@@ -57,7 +57,7 @@ pub(crate) struct Found {
     pub is_there: bool,
 }
 
-impl Presence {
+impl Liveness {
     pub fn new(gone_after: Duration) -> Self {
         Self { own: OnceLock::new(), gone_after, others: Mutex::default() }
     }
@@ -112,11 +112,11 @@ mod tests {
 
     /// Looks each second; answers at which of them the node was gone.
     fn looks(looks: &[(bool, i64)]) -> Vec<usize> {
-        let (presence, begun) = (Presence::new(AFTER), Instant::now());
+        let (liveness, begun) = (Liveness::new(AFTER), Instant::now());
         let node = NodeId::from_uuid(uuid::Uuid::max());
         let gone = looks.iter().enumerate().filter(|(second, (is_there, lease_until))| {
             let found = Found { node, lease_until: *lease_until, is_there: *is_there };
-            !presence.note(&[found], begun + Duration::from_secs(*second as u64)).is_empty()
+            !liveness.note(&[found], begun + Duration::from_secs(*second as u64)).is_empty()
         });
         gone.map(|(second, _)| second).collect()
     }
@@ -138,12 +138,12 @@ mod tests {
 
     #[test]
     fn who_could_not_beat_because_the_database_was_away_has_its_time_again() {
-        let presence = Presence::new(AFTER);
+        let liveness = Liveness::new(AFTER);
         let node = NodeId::from_uuid(uuid::Uuid::max());
         let begun = Instant::now();
         let is_gone = |is_there, second: f64| {
             let found = [Found { node, lease_until: 1, is_there }];
-            !presence.note(&found, begun + Duration::from_secs_f64(second)).is_empty()
+            !liveness.note(&found, begun + Duration::from_secs_f64(second)).is_empty()
         };
         assert!(!is_gone(true, 0.0) && !is_gone(false, 1.0));
         // Nobody could look, or beat, for ten seconds.
@@ -158,16 +158,16 @@ mod tests {
 
     #[test]
     fn who_left_is_forgotten() {
-        let presence = Presence::new(AFTER);
+        let liveness = Liveness::new(AFTER);
         let node = NodeId::from_uuid(uuid::Uuid::max());
         let found = |is_there| [Found { node, lease_until: 1, is_there }];
         let begun = Instant::now();
-        assert_eq!(presence.note(&found(true), begun), []);
-        assert_eq!(presence.note(&[], begun), []);
-        assert_eq!(presence.note(&found(false), begun), []);
+        assert_eq!(liveness.note(&found(true), begun), []);
+        assert_eq!(liveness.note(&[], begun), []);
+        assert_eq!(liveness.note(&found(false), begun), []);
         for second in 0..20 {
             let now = begun + Duration::from_secs(second);
-            assert_eq!(presence.note(&found(false), now), [], "it was not seen since it came again");
+            assert_eq!(liveness.note(&found(false), now), [], "it was not seen since it came again");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the database keeps dead rows for, and how many of them.
 
 use deadpool_postgres::Object;
-use forerunner_store::{Holder, Upkeep};
+use forerunner_store::{OldestTransaction, VacuumStatus};
 use tokio::time::Instant;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -40,7 +40,7 @@ pub(crate) struct Holders {
 
 impl Holders {
     /// Asks the database. Costs about a millisecond, whatever there is.
-    pub async fn look(&mut self, client: &Object) -> Result<Upkeep, tokio_postgres::Error> {
+    pub async fn look(&mut self, client: &Object) -> Result<VacuumStatus, tokio_postgres::Error> {
         let tables: [(&(dyn ToSql + Sync), Type); 1] = [(&TABLES.as_slice(), Type::TEXT_ARRAY)];
         let mut dead_rows = Vec::with_capacity(TABLES.len());
         for row in client.query_typed(DEAD, &tables).await? {
@@ -54,11 +54,11 @@ impl Holders {
         if oldest.is_empty() {
             self.before = None;
         }
-        Ok(Upkeep { dead_rows, holder, log_bytes: None })
+        Ok(VacuumStatus { dead_rows, holder, log_bytes: None })
     }
 
     /// Who it is, if it was the same at the look before.
-    fn held(&mut self, row: &tokio_postgres::Row) -> Result<Option<Holder>, tokio_postgres::Error> {
+    fn held(&mut self, row: &tokio_postgres::Row) -> Result<Option<OldestTransaction>, tokio_postgres::Error> {
         let text = |column| row.try_get::<_, Option<String>>(column).map(Option::unwrap_or_default);
         let (name, number, open) = (text(0)?, text(5)?, row.try_get::<_, Option<f64>>(4)?);
         let before = self.before.take().filter(|before| (&before.0, &before.1) == (&name, &number));
@@ -66,6 +66,6 @@ impl Holders {
         self.before = Some((name.clone(), number, since));
         let seconds = open.unwrap_or_else(|| since.elapsed().as_secs_f64()).max(0.0);
         let (program, role, state, remedy) = (text(1)?, text(2)?, text(3)?, text(6)?);
-        Ok(before.map(|_| Holder { name, program, role, state, seconds, remedy }))
+        Ok(before.map(|_| OldestTransaction { name, program, role, state, seconds, remedy }))
     }
 }
