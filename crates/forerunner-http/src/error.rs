@@ -161,6 +161,9 @@ impl From<Error> for Problem {
                 .with("depth", depth)
                 .with("limit", limit)
                 .retry_after(retry_after),
+            Error::NotMovable { task, pool, .. } => {
+                Self::new(problems::NOT_MOVABLE, detail).with("task", task.to_string()).with("pool", pool.as_str())
+            }
             Error::TooLarge { size, limit, .. } => {
                 Self::new(problems::PAYLOAD_TOO_LARGE, detail).with("size", size).with("limit", limit)
             }

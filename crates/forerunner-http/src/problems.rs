@@ -59,6 +59,8 @@ problem_table! {
         "Send the body at once; a connection that stalls is closed.";
     WRONG_STATE 409 "wrong-state" "The state of the task does not allow it"
         "Read the task and decide again.";
+    NOT_MOVABLE 409 "not-movable" "The task cannot go to that pool"
+        "Leave it where it is, or do what the detail says.";
     NO_HISTORY 409 "no-history" "The pool has no history to replay"
         "Ask again once tasks of the pool have run.";
     CONTEXT_IN_USE 409 "context-in-use" "A task of the context has not ended"

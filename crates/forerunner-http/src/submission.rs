@@ -88,21 +88,38 @@ pub(crate) struct TaskPatch {
     /// Not before this time. `now`, or a time that has come, lets it run as soon as an agent is free.
     #[schema(value_type = Option<String>)]
     run_at: Option<String>,
+    /// Another pool of this node that the task is to wait in; changed alone.
+    pool: Option<PoolName>,
+}
+
+/// What is to change of a task.
+pub(crate) enum Change {
+    /// How it waits.
+    Wait(TaskChange),
+    /// Where.
+    Pool(PoolName),
 }
 
 impl TaskPatch {
     /// Builds what the runtime is asked for.
-    pub(crate) fn into_change(self, now: Timestamp) -> Result<TaskChange, Problem> {
+    pub(crate) fn into_change(self, now: Timestamp) -> Result<Change, Problem> {
+        if let Some(pool) = self.pool {
+            if self.priority.is_none() && self.run_at.is_none() {
+                return Ok(Change::Pool(pool));
+            }
+            let detail = "`pool` is changed alone; send priority and run_at in another call";
+            return Err(Problem::new(problems::INVALID_VALUE, detail));
+        }
         let run_at = match self.run_at.as_deref() {
             Some("now") => Some(now),
             Some(text) => Some(text.parse()?),
             None => None,
         };
         if self.priority.is_none() && run_at.is_none() {
-            let detail = "nothing is to be changed; give priority, run_at, or both";
+            let detail = "nothing is to be changed; give priority, run_at, or both, or give pool";
             return Err(Problem::new(problems::INVALID_VALUE, detail));
         }
-        Ok(TaskChange { priority: self.priority, run_at })
+        Ok(Change::Wait(TaskChange { priority: self.priority, run_at }))
     }
 }
 

@@ -32,6 +32,16 @@ impl Admission {
         Err(waiting)
     }
 
+    /// Takes as many places as there are, at most `count`; answers how many it took.
+    pub(crate) fn enter_some(&self, count: usize) -> usize {
+        let mut taken = 0;
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            taken = count.min(self.limit.saturating_sub(waiting));
+            Some(waiting + taken)
+        });
+        taken
+    }
+
     /// Takes places for tasks that come back, over the limit if need be: they were accepted before.
     pub(crate) fn reenter(&self, count: usize) {
         self.waiting.fetch_add(count, Ordering::Relaxed);
@@ -81,7 +91,9 @@ mod tests {
         admission.leave(1);
         assert_eq!(admission.enter(), Ok(()));
         admission.reenter(5);
-        assert_eq!(admission.waiting(), 7);
+        assert_eq!((admission.waiting(), admission.enter_some(3)), (7, 0));
+        admission.leave(6);
+        assert_eq!((admission.enter_some(3), admission.waiting()), (1, 2));
     }
 
     #[test]

@@ -38,6 +38,16 @@ pub enum Error {
         /// When to try again: the time the pool needs for a tenth of its queue, 1 s at least.
         retry_after: Duration,
     },
+    /// A task that waits cannot go to another pool.
+    #[error("task {task} cannot go to pool `{pool}`: {reason}")]
+    NotMovable {
+        /// The task.
+        task: TaskId,
+        /// The other pool.
+        pool: PoolName,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A payload is over its limit.
     #[error("the {what} has {size} bytes, the limit is {limit}; send less or raise {key}")]
     TooLarge {

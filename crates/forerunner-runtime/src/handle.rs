@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use forerunner_core::{NewTask, PoolName, Task, TaskId, Timestamp};
+use forerunner_core::{NewTask, Payload, PoolName, Task, TaskId, Timestamp};
 use forerunner_store::{Mismatch, Refusal, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
@@ -145,18 +145,8 @@ impl Handle {
             return Err(Error::ShuttingDown);
         }
         let entry = self.entry(new.pool.as_str())?;
-        let limit = entry.deps.settings.queue.max_input_bytes;
-        if new.input.len() > limit {
-            metrics::refused(new.pool.as_str(), "too_large");
-            let key = "queue.max_input_bytes";
-            return Err(Error::TooLarge { what: "input", size: new.input.len(), limit, key });
-        }
-        if let Err(depth) = entry.deps.admission.enter() {
-            metrics::refused(new.pool.as_str(), "queue_full");
-            let admission = &entry.deps.admission;
-            let (limit, retry_after) = (admission.limit(), admission.retry_after());
-            return Err(Error::QueueFull { pool: new.pool, depth, limit, retry_after });
-        }
+        entry.check_size(&new.input)?;
+        entry.take_place()?;
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
         Ok((entry, Submission { task, fingerprint }))
@@ -464,6 +454,24 @@ impl Submitted {
 }
 
 impl PoolEntry {
+    /// Refuses an input that is larger than the pool takes.
+    pub(crate) fn check_size(&self, input: &Payload) -> Result<(), Error> {
+        let (size, limit) = (input.len(), self.deps.settings.queue.max_input_bytes);
+        if size <= limit {
+            return Ok(());
+        }
+        metrics::refused(self.deps.name.as_str(), "too_large");
+        Err(Error::TooLarge { what: "input", size, limit, key: "queue.max_input_bytes" })
+    }
+
+    /// Takes a place in the queue for a task.
+    pub(crate) fn take_place(&self) -> Result<(), Error> {
+        let (pool, admission) = (self.deps.name.clone(), &self.deps.admission);
+        let Err(depth) = admission.enter() else { return Ok(()) };
+        metrics::refused(pool.as_str(), "queue_full");
+        Err(Error::QueueFull { pool, depth, limit: admission.limit(), retry_after: admission.retry_after() })
+    }
+
     fn unknown(&self) -> Error {
         Error::Unknown { pool: self.deps.name.clone() }
     }

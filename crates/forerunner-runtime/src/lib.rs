@@ -23,6 +23,7 @@ mod forecast;
 mod gather;
 mod handle;
 pub mod metrics;
+mod moves;
 mod node;
 #[cfg(feature = "openapi")]
 mod openapi;

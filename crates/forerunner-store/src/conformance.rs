@@ -20,6 +20,7 @@ mod lines;
 mod listing;
 mod looks;
 mod model;
+mod moves;
 mod nodes;
 mod order;
 mod property;
@@ -34,6 +35,7 @@ pub use life::*;
 pub use lines::*;
 pub use listing::*;
 pub use looks::*;
+pub use moves::*;
 pub use nodes::*;
 pub use order::*;
 pub use random::*;
@@ -105,6 +107,9 @@ macro_rules! store_conformance {
             a_deleted_task_leaves_nothing_behind
             attempts_that_did_not_succeed_are_kept_with_their_task
             a_task_that_waits_is_moved_and_a_conversation_keeps_its_order
+            tasks_that_wait_go_to_another_pool
+            tasks_that_cannot_go_to_another_pool_stay
+            a_key_goes_to_another_pool_with_its_task
             pages_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends
             one_node_leads_under_a_term_that_only_grows

@@ -37,7 +37,7 @@ mod sqlite;
 mod store;
 mod upkeep;
 
-pub use bulk::{BulkAction, BulkOutcome, PoolOutcome, TaskChange, Updated};
+pub use bulk::{BulkAction, BulkOutcome, BulkRefusal, Obstacle, PoolOutcome, TaskChange, Updated};
 pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, Piece, PieceKind,
     StoredContext, born_of,

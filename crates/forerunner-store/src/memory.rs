@@ -185,7 +185,7 @@ impl Store for MemoryStore {
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         self.run(|state| {
-            let outcome = state.bulk(action, tasks, now);
+            let outcome = state.bulk(&action, tasks, now);
             state.trim();
             outcome
         })

@@ -12,6 +12,7 @@ mod affinity;
 mod attempts;
 mod bell;
 mod bulk;
+mod bulk_move;
 mod contexts;
 mod damaged;
 mod direct;

@@ -330,7 +330,7 @@ impl Store for SqliteStore {
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         let weight = Weight { items: tasks.len(), bytes: 0 };
-        self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(*action, tasks, *now))
+        self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(action, tasks, *now))
     }
 
     fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {

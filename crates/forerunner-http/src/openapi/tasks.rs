@@ -11,10 +11,10 @@ use crate::{
     batch::{Batch, MOST_TASKS},
     body::{ENVELOPE_BYTES, MAX_BATCH_BYTES},
     bulk::BulkView,
-    filter::{BulkBody, TimeText},
+    filter::{BulkBody, MoveBody, TimeText},
     problems::{
-        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE, KEY_REUSED, NO_TASK,
-        OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
+        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE, KEY_REUSED, NO_POOL, NO_TASK,
+        NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
     },
     submission::{TaskBody, TaskPatch},
     views::{AttemptsView, BatchView, TaskView, TasksView},
@@ -86,36 +86,45 @@ const TIMES: [(&str, &str); 6] = [
 
 pub(super) fn cancel_tasks() -> Op {
     let about = "Tasks that wait are cancelled at once; those that run are asked to stop. ";
-    bulk("cancelTasks", about)
+    bulk::<BulkBody>("cancelTasks", about)
 }
 
 pub(super) fn retry_tasks() -> Op {
     let about = "Tasks get fresh attempts, the oldest first, so that tasks of a context keep their order. Without `states`, \
                  tasks that were cancelled or have expired are left alone. ";
-    bulk("retryTasks", about)
+    bulk::<BulkBody>("retryTasks", about)
 }
 
 pub(super) fn delete_tasks() -> Op {
     let about = "Tasks go for good, with input, output, labels, key, events and attempts. Those that have not ended are refused. ";
-    bulk("deleteTasks", about)
+    bulk::<BulkBody>("deleteTasks", about)
 }
 
-fn bulk(id: &'static str, about: &str) -> Op {
+pub(super) fn move_tasks() -> Op {
+    let about = "Tasks that wait go to the pool `to`, the oldest first, as many as it has room for. Each keeps its id, priority, \
+                 times, attempts and idempotency key. Tasks of a context stay, since a context belongs to its pool; so do \
+                 tasks whose key the pool has. Tasks of a pool that left the configuration can go as well. ";
+    bulk::<MoveBody>("moveTasks", about).refuses(&[NO_POOL])
+}
+
+fn bulk<Body: utoipa::ToSchema>(id: &'static str, about: &str) -> Op {
     let rest = "One call changes 10,000 tasks at most and goes on for about 5 s; `next` says where to go on. It works in \
                 batches of 500, each in one transaction. A call can be repeated: what is done is not done again.";
     let op = Op::new(id, format!("{about}{rest}").leak())
-        .takes::<BulkBody>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
+        .takes::<Body>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
         .answers::<BulkView>(200, "What was done.");
     op.refuses(BODY).refuses(&[INVALID_VALUE, INVALID_QUERY]).refuses(STORE)
 }
 
 pub(super) fn change_task() -> Op {
     let about = "A task of a context that has become due keeps its place in the conversation: with a later `run_at` those \
-                 behind it wait for it. Refused for a task that runs or has ended.";
+                 behind it wait for it. `pool` gives a task without a context to another pool of this node, with its key. Refused \
+                 for a task that runs or has ended.";
     let op = Op::new("changeTask", about)
         .takes::<TaskPatch>("What to change; the rest is left as it is.")
         .answers::<TaskView<'_>>(200, "The task.");
-    of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
+    let of_move = &[NOT_MOVABLE, QUEUE_FULL];
+    of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(of_move).refuses(STORE)
 }
 
 pub(super) fn delete_task() -> Op {

@@ -129,6 +129,9 @@ async fn conflicts(seen: &mut Seen) {
     seen.note("wrong-state", &rig.post(&format!("/v1/tasks/{done}:retry")).await);
     rig.submit(json!({ "input": { "do": "hang" }, "context": "chat" })).await;
     seen.note("context-in-use", &rig.delete("/v1/contexts/chat").await);
+    let waits = rig.submit(json!({ "input": 1, "context": "chat" })).await.id();
+    let elsewhere = TestRequest::patch().uri(&format!("/v1/tasks/{waits}")).set_json(json!({ "pool": "small" }));
+    seen.note("not-movable", &rig.send(elsewhere).await);
     let keyed = |input: Value| submission("coder", &json!({ "input": input })).insert_header(("Idempotency-Key", "k"));
     rig.send(keyed(json!(1))).await;
     seen.note("idempotency-key-reused", &rig.send(keyed(json!(2))).await);

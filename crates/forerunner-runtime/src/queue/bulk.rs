@@ -27,6 +27,15 @@ impl Handler<BulkDone> for QueueActor {
                 self.deps.admission.reenter(msg.tasks.len());
                 msg.tasks.iter().for_each(|task| self.tell_as_stored(*task, ctx));
             }
+            BulkAction::Move { .. } => {
+                self.deps.admission.leave(msg.tasks.len());
+                msg.arrived.iter().for_each(|task| self.tell_as_stored(*task, ctx));
+                if !msg.arrived.is_empty() {
+                    // A sweep finds out when those are due that are delayed or have a deadline.
+                    let now = self.deps.now();
+                    self.apply(QueueEvent::Due(now), ctx);
+                }
+            }
             BulkAction::Delete => {}
         }
         self.note_claimable(msg.claimable, ctx);

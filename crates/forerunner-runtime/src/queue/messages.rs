@@ -158,13 +158,15 @@ pub(crate) struct Redrive {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// Tasks of the pool were cancelled or sent back many at a time. Sent by a `Handle` once that is stored.
+/// Tasks of the pool were cancelled, sent back, or left for or came from another pool. Sent by a `Handle` once that is stored.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct BulkDone {
     pub(crate) action: BulkAction,
-    /// Those that waited and have ended, or had ended and wait again.
+    /// Those that waited and have ended or left, or had ended and wait again.
     pub(crate) tasks: Vec<TaskId>,
+    /// Those that came from other pools. The `Handle` took places in the admission for them.
+    pub(crate) arrived: Vec<TaskId>,
     /// How many more can be claimed than before; negative if there are fewer.
     pub(crate) claimable: i64,
 }

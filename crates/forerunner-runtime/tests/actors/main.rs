@@ -6,6 +6,7 @@ mod cluster;
 mod contexts;
 mod faults;
 mod kept_open;
+mod moves;
 mod placement;
 mod prefetch;
 mod queue;

@@ -4,7 +4,8 @@ use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, Task
 
 use super::lab::pool;
 use crate::{
-    BulkAction, BulkOutcome, Enqueued, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts, node_lost,
+    BulkAction, BulkOutcome, BulkRefusal, Enqueued, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts,
+    node_lost,
 };
 
 #[derive(Debug, Clone)]
@@ -125,7 +126,7 @@ impl Model {
     }
 
     /// What an operation on many tasks comes to; each list in any order.
-    pub fn bulk(&mut self, action: BulkAction, ids: &[TaskId], now: Timestamp) -> BulkOutcome {
+    pub fn bulk(&mut self, action: &BulkAction, ids: &[TaskId], now: Timestamp) -> BulkOutcome {
         let before = self.claimable() as i64;
         let mut outcome = BulkOutcome::default();
         let mut changed = PoolOutcome::default();
@@ -140,7 +141,7 @@ impl Model {
                 BulkAction::Retry if is_over && state != TaskState::Succeeded => drop(self.redrive(*id, now)),
                 BulkAction::Delete if is_over => self.rows.retain(|row| row.task.id != *id),
                 _ => {
-                    outcome.refused.push((*id, state));
+                    outcome.refused.push(BulkRefusal::of_state(*id, state));
                     continue;
                 }
             }

@@ -20,7 +20,7 @@ use super::{
     rows::{Spot, context, get, optional_time, pool, state, time},
     tx::{Param, Tx},
 };
-use crate::{BulkAction, BulkOutcome, rules};
+use crate::{BulkAction, BulkOutcome, BulkRefusal, rules};
 
 /// Ends tasks that wait, unless their state is another one than that given; answers their ids.
 const CANCEL_MANY: &str = ending!(
@@ -98,18 +98,18 @@ SELECT id, pool FROM t";
 const PASSES: usize = 3;
 
 /// A task as far as an operation on many needs to know it.
-struct Brief {
-    id: TaskId,
-    spot: Spot,
-    state: TaskState,
-    context: Option<ContextId>,
+pub(super) struct Brief {
+    pub id: TaskId,
+    pub spot: Spot,
+    pub state: TaskState,
+    pub context: Option<ContextId>,
 }
 
 /// The line of a context.
 type Line = (PoolName, ContextId);
 
 impl Tx<'_> {
-    pub async fn bulk(&self, action: BulkAction, tasks: &[TaskId], now: Timestamp) -> Sql<BulkOutcome> {
+    pub async fn bulk(&self, action: &BulkAction, tasks: &[TaskId], now: Timestamp) -> Sql<BulkOutcome> {
         let mut seen = HashSet::with_capacity(tasks.len());
         let mut open: Vec<TaskId> = tasks.iter().copied().filter(|task| seen.insert(*task)).collect();
         let mut outcome = BulkOutcome::default();
@@ -121,6 +121,7 @@ impl Tx<'_> {
                 BulkAction::Cancel => self.cancel_many(open, now, &mut outcome).await?,
                 BulkAction::Retry => self.retry_many(open, now, &mut outcome).await?,
                 BulkAction::Delete => self.delete_many(open, &mut outcome).await?,
+                BulkAction::Move { to, dry_run } => self.move_many(open, to, *dry_run, &mut outcome).await?,
             };
         }
         if open.is_empty() { Ok(outcome) } else { Err(Fault::Again) }
@@ -137,7 +138,7 @@ impl Tx<'_> {
         let known: HashSet<_> = unfinished.iter().map(|task| task.id).collect();
         self.sort_out(tasks.iter().copied().filter(|task| !known.contains(task)).collect(), outcome).await?;
         let (running, waiting): (Vec<_>, Vec<_>) =
-            unfinished.into_iter().filter(|task| !refuse(BulkAction::Cancel, task, outcome)).partition(is_running);
+            unfinished.into_iter().filter(|task| !refuse(&BulkAction::Cancel, task, outcome)).partition(is_running);
         let mut open = self.stop_many(&running, outcome).await?;
         let before = self.heads(&lines).await?;
         let ready = self.unready_many(&waiting.iter().map(|task| &task.spot).collect::<Vec<_>>()).await?;
@@ -221,7 +222,7 @@ impl Tx<'_> {
     }
 
     /// Notes of tasks that were not changed where they stand, and which are not there.
-    async fn sort_out(&self, tasks: Vec<TaskId>, outcome: &mut BulkOutcome) -> Sql<()> {
+    pub(super) async fn sort_out(&self, tasks: Vec<TaskId>, outcome: &mut BulkOutcome) -> Sql<()> {
         if tasks.is_empty() {
             return Ok(());
         }
@@ -235,7 +236,7 @@ impl Tx<'_> {
         }
         for task in tasks {
             match states.get(&task) {
-                Some(state) => outcome.refused.push((task, *state)),
+                Some(state) => outcome.refused.push(BulkRefusal::of_state(task, *state)),
                 None => outcome.gone.push(task),
             }
         }
@@ -243,7 +244,7 @@ impl Tx<'_> {
     }
 
     /// Those that have not ended. What is damaged is left out: it may hold anything.
-    async fn unfinished(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
+    pub(super) async fn unfinished(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
         let sql = "SELECT id, pool, task, priority, due, deadline, state, context FROM tasks WHERE id = ANY($1) AND state <> 8";
         let ids = uuids(tasks);
         self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?.iter().map(brief).collect()
@@ -273,7 +274,7 @@ impl Tx<'_> {
     }
 
     /// Makes tasks not claimable; answers the rows of those that were.
-    async fn unready_many(&self, spots: &[&Spot]) -> Sql<HashSet<i64>> {
+    pub(super) async fn unready_many(&self, spots: &[&Spot]) -> Sql<HashSet<i64>> {
         let sql = "DELETE FROM ready r USING unnest($1::text[], $2::int2[], $3::int8[], $4::int8[]) \
                    AS s (pool, urgency, due, task) WHERE r.pool = ANY (ARRAY[s.pool]) AND r.urgency = ANY (ARRAY[s.urgency]) \
                    AND r.due = ANY (ARRAY[s.due]) AND r.task = ANY (ARRAY[s.task]) RETURNING r.task";
@@ -394,7 +395,7 @@ impl Tx<'_> {
     }
 
     /// Makes the first tasks of lines claimable.
-    async fn ready_many(&self, spots: &[&Spot]) -> Sql<()> {
+    pub(super) async fn ready_many(&self, spots: &[&Spot]) -> Sql<()> {
         if spots.is_empty() {
             return Ok(());
         }
@@ -409,7 +410,7 @@ impl Tx<'_> {
         self.leave_to_holder(&Which::Rows(places.rows.clone())).await
     }
 
-    async fn rows_of(&self, sql: &str, params: &[Param<'_>]) -> Sql<HashSet<i64>> {
+    pub(super) async fn rows_of(&self, sql: &str, params: &[Param<'_>]) -> Sql<HashSet<i64>> {
         self.query(sql, params).await?.iter().map(|row| get(row, 0)).collect()
     }
 }
@@ -447,10 +448,10 @@ fn is_running(task: &Brief) -> bool {
 }
 
 /// Notes a task whose state does not allow it; answers whether that is so.
-fn refuse(action: BulkAction, task: &Brief, outcome: &mut BulkOutcome) -> bool {
+fn refuse(action: &BulkAction, task: &Brief, outcome: &mut BulkOutcome) -> bool {
     let is_refused = !action.applies_to(task.state);
     if is_refused {
-        outcome.refused.push((task.id, task.state));
+        outcome.refused.push(BulkRefusal::of_state(task.id, task.state));
     }
     is_refused
 }

@@ -368,7 +368,7 @@ impl Tx<'_> {
             Ask::TasksOf(tasks) => Box::new(self.tasks_of(tasks).await?),
             Ask::Tasks(filter) => Box::new(self.tasks(filter).await?),
             Ask::Select(filter) => Box::new(self.select(filter).await?),
-            Ask::Bulk(action, tasks, now) => Box::new(self.bulk(*action, tasks, *now).await?),
+            Ask::Bulk(action, tasks, now) => Box::new(self.bulk(action, tasks, *now).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
             Ask::PoolsWithTasks => Box::new(self.pools_with_tasks().await?),
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),

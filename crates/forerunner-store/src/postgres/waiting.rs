@@ -171,8 +171,8 @@ impl Tx<'_> {
             }
             None => None,
         };
-        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 RETURNING task";
-        if self.run(sql, &[(&due.spot.row, Type::INT8)]).await? == 0 {
+        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 AND pool = $2 RETURNING task";
+        if self.run(sql, &[(&due.spot.row, Type::INT8), (&pool.as_str(), Type::TEXT)]).await? == 0 {
             return Err(Fault::Again);
         }
         let Some(context) = &due.context else { return self.make_ready(&due.spot).await };
