@@ -79,6 +79,10 @@ problem_table! {
         "Use a new key for a new task; the task that has it is named in `task`.";
     QUEUE_FULL 429 "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
+    BYTES_FULL 429 "queue-bytes-full" "The inputs of the pool's unfinished tasks are at their limit"
+        "Try again after `Retry-After`, send smaller inputs, or raise `queue.limit_bytes`.";
+    CONTEXTS_FULL 429 "contexts-full" "The contexts of the pool are at their limit, and this one would be new"
+        "Go on in a context that is there, or have the operator delete contexts, set `node.context_retention` or raise `contexts.limit_bytes`.";
     BUSY 429 "busy" "The node does this for somebody else just now"
         "Try again after `Retry-After`.";
     INTERNAL 500 "internal" "The node failed"

@@ -222,6 +222,7 @@ impl Handle {
             action: action.clone(),
             tasks: changed.done.clone(),
             arrived: changed.arrived.clone(),
+            bytes: (changed.done_bytes, changed.arrived_bytes),
             claimable: changed.claimable,
         });
         if !changed.stopping.is_empty() {

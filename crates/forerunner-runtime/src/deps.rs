@@ -15,7 +15,7 @@ use crate::{
     admission::Admission,
     clock::StoreClock,
     cluster::said::SaidBox,
-    contexts::{ContextBook, NodeContexts, Prefetches},
+    contexts::{ContextBook, ContextRoom, NodeContexts, Prefetches},
     spec::{PolicyMaker, PoolSettings},
     watch::WatchBoard,
 };
@@ -50,6 +50,8 @@ pub(crate) struct PoolDeps {
     /// What makes the pool's policy, if it is not the one that the settings name.
     pub(crate) policy: Option<Arc<PolicyMaker>>,
     pub(crate) admission: Admission,
+    /// Whether another context may begin.
+    pub(crate) room: ContextRoom,
     /// Attempts that ended and whose end is not durable yet. Written by the queue, read by agents.
     pub(crate) unsettled: AtomicUsize,
     /// How its contexts are packed, and what restoring them costs.

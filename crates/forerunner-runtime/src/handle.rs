@@ -12,12 +12,13 @@ use std::{
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use forerunner_core::{NewTask, Payload, PoolName, Task, TaskId, Timestamp};
-use forerunner_store::{Mismatch, Refusal, Submission, TaskFilter, TaskPage};
+use forerunner_store::{Bounds, Mismatch, Refusal, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
 use crate::{
     Error,
+    admission::Full,
     clock::IdMaker,
     cluster::{ClusterActor, ShareActor, following::follow, settings::Changed},
     damage,
@@ -91,8 +92,8 @@ impl Handle {
     /// Submits a task; answers once it is durable.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::Refused`] for a reused idempotency key,
-    /// [`Error::ShuttingDown`], [`Error::Store`].
+    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::BytesFull`], [`Error::Refused`] for a reused
+    /// idempotency key or a context that has no room, [`Error::ShuttingDown`], [`Error::Store`].
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let keyed = self.keyed(&new);
         match self.submit_new(new).await {
@@ -117,7 +118,7 @@ impl Handle {
     /// Answers a refused submission with the task that has its key, if it is the same one: that takes no room in a full queue, and
     /// the same body may be written in another way.
     pub(crate) async fn known(&self, keyed: Option<Keyed>, error: Error) -> Result<Submitted, Error> {
-        let is_of_key = matches!(error, Error::QueueFull { .. } | Error::Refused(Refusal::KeyReused { .. }));
+        let is_of_key = error.full().is_some() || matches!(error, Error::Refused(Refusal::KeyReused { .. }));
         let Some(keyed) = keyed.filter(|_| is_of_key) else { return Err(error) };
         let holder = self.shared.deps.store.keyed(keyed.pool.clone(), keyed.key.clone()).await?;
         match holder {
@@ -146,10 +147,11 @@ impl Handle {
         }
         let entry = self.entry(new.pool.as_str())?;
         entry.check_size(&new.input)?;
-        entry.take_place()?;
+        entry.take_place(&new.input)?;
+        let bounds = Bounds { contexts_full: entry.deps.room.full() };
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
-        Ok((entry, Submission { task, fingerprint }))
+        Ok((entry, Submission { task, fingerprint, bounds }))
     }
 
     fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
@@ -299,6 +301,10 @@ impl Handle {
             waiting: entry.deps.admission.waiting() as u64,
             running: queue.running,
             queue_limit: entry.deps.admission.limit() as u64,
+            input_bytes: entry.deps.admission.bytes(),
+            input_limit_bytes: entry.deps.admission.limit_bytes(),
+            context_bytes: entry.deps.room.stored(),
+            context_limit_bytes: entry.deps.room.limit_bytes(),
             cooldown_s: entry.deps.settings.cooldown.as_secs_f64(),
             cold_start_s: pool.cold_start,
             on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
@@ -464,12 +470,21 @@ impl PoolEntry {
         Err(Error::TooLarge { what: "input", size, limit, key: "queue.max_input_bytes" })
     }
 
-    /// Takes a place in the queue for a task.
-    pub(crate) fn take_place(&self) -> Result<(), Error> {
-        let (pool, admission) = (self.deps.name.clone(), &self.deps.admission);
-        let Err(depth) = admission.enter() else { return Ok(()) };
-        metrics::refused(pool.as_str(), "queue_full");
-        Err(Error::QueueFull { pool, depth, limit: admission.limit(), retry_after: admission.retry_after() })
+    /// Takes a place in the queue for a task with this input.
+    pub(crate) fn take_place(&self, input: &Payload) -> Result<(), Error> {
+        let (pool, admission, size) = (self.deps.name.clone(), &self.deps.admission, input.len() as u64);
+        let Err(full) = admission.enter(size) else { return Ok(()) };
+        let error = match full {
+            Full::Tasks(depth) => {
+                Error::QueueFull { pool, depth, limit: admission.limit(), retry_after: admission.retry_after() }
+            }
+            Full::Bytes(bytes) => {
+                let (limit, retry_after) = (admission.limit_bytes(), admission.retry_bytes_after());
+                Error::BytesFull { pool, size, bytes, limit, retry_after }
+            }
+        };
+        metrics::refused(self.deps.name.as_str(), error.full().unwrap_or("queue_full"));
+        Err(error)
     }
 
     fn unknown(&self) -> Error {

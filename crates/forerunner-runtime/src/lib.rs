@@ -30,6 +30,7 @@ mod openapi;
 mod pool;
 mod queue;
 mod shutdown;
+mod sizes;
 mod spec;
 pub mod status;
 mod submitting;

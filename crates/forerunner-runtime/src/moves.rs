@@ -11,7 +11,8 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::task`]; [`Error::NoPool`]; [`Mismatch::WrongState`] for a task that runs or has ended; [`Error::NotMovable`]
-    /// for a task of a context, and where the other pool has a task with its key; [`Error::QueueFull`], [`Error::TooLarge`].
+    /// for a task of a context, and where the other pool has a task with its key; [`Error::QueueFull`],
+    /// [`Error::BytesFull`], [`Error::TooLarge`].
     pub async fn move_task(&self, id: TaskId, to: &str) -> Result<Task, Error> {
         let entry = self.entry(to)?;
         let task = self.task(id).await?;
@@ -23,7 +24,9 @@ impl Handle {
             return Ok(task);
         }
         entry.check_size(&task.input)?;
-        entry.take_place()?;
+        entry.take_place(&task.input)?;
+        // The queue counts the input once it has come.
+        entry.deps.admission.leave_bytes(task.input.len() as u64);
         let outcome = self.change(action, vec![id]).await?;
         match (outcome.gone.first(), outcome.refused.first()) {
             (Some(_), _) => Err(Mismatch::NoTask { task: id }.into()),

@@ -25,7 +25,7 @@ use crate::{
         said::{SaidBox, keep_said},
         settings::Changed,
     },
-    contexts::{ContextBook, NodeContexts, Prefetches},
+    contexts::{ContextBook, ContextRoom, NodeContexts, Prefetches},
     damage,
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize},
@@ -39,6 +39,7 @@ use crate::{
         QueueActor,
         messages::{AttachQueue, ClockSetBack},
     },
+    sizes,
     spec::PoolSpec,
     status::PoolPatch,
     unconfigured::{Unconfigured, Watch},
@@ -192,6 +193,7 @@ impl Node {
         }
         let queues = pools.iter().map(|(name, entry)| (name.clone(), entry.queue.clone())).collect();
         upkeep.push(tokio::spawn(damage::watch(deps.clone(), queues)));
+        upkeep.extend(pools.values().map(|entry: &PoolEntry| tokio::spawn(sizes::watch(entry.deps.clone()))));
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
             let queues = pools.values().map(|entry| entry.queue.clone().recipient()).collect();
@@ -233,10 +235,12 @@ async fn start_pool(
         }
     };
     let counts = node.store.counts(spec.name.clone()).await?;
+    let input_bytes = node.store.input_bytes(spec.name.clone()).await?;
     let saved = load_history(&node, &spec).await?;
     let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
     let deps = Arc::new(PoolDeps {
-        admission: Admission::new(waiting, spec.settings.queue.limit),
+        admission: Admission::new(waiting, input_bytes, &spec.settings.queue),
+        room: ContextRoom::new(spec.settings.contexts.limit_bytes),
         node,
         prefetches: Prefetches::new(&spec.name),
         name: spec.name,

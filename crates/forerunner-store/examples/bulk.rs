@@ -109,7 +109,7 @@ fn submission(number: u64, per_context: u64) -> Submission {
     new.labels.insert("even".to_owned(), if number.is_multiple_of(2) { "yes" } else { "no" }.to_owned());
     let id = TaskId::from_parts(at(number), u128::from(number) << 64);
     let task = Task::accepted(id, new, at(number), Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }
 
 fn pool() -> PoolName {

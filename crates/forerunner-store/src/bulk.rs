@@ -106,6 +106,10 @@ pub struct PoolOutcome {
     pub stopping: Vec<TaskId>,
     /// Tasks that came from other pools. They are among those done of the pools that they left.
     pub arrived: Vec<TaskId>,
+    /// Bytes of the inputs of those done. Nothing for a deletion: those inputs counted no more.
+    pub done_bytes: u64,
+    /// Bytes of the inputs of those that arrived.
+    pub arrived_bytes: u64,
     /// How many more tasks of the pool can be claimed than before; negative if there are fewer.
     pub claimable: i64,
 }

@@ -25,6 +25,7 @@ mod nodes;
 mod order;
 mod property;
 mod random;
+mod sizes;
 
 pub use bulk::*;
 pub use contexts::*;
@@ -39,6 +40,7 @@ pub use moves::*;
 pub use nodes::*;
 pub use order::*;
 pub use random::*;
+pub use sizes::*;
 
 /// Makes a test of each conformance case. Takes the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`, each call
 /// with a store of its own.
@@ -110,6 +112,8 @@ macro_rules! store_conformance {
             tasks_that_wait_go_to_another_pool
             tasks_that_cannot_go_to_another_pool_stay
             a_key_goes_to_another_pool_with_its_task
+            the_inputs_of_tasks_that_have_not_ended_are_summed
+            a_pool_without_room_begins_no_context
             pages_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends
             one_node_leads_under_a_term_that_only_grows

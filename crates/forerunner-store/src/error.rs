@@ -131,6 +131,21 @@ pub enum Refusal {
         /// The task that has it.
         task: TaskId,
     },
+    /// The task would begin a context, and its pool has no room for another.
+    #[error(
+        "pool `{pool}` stores {stored_bytes} bytes of contexts, limit {limit_bytes}, so context `{context}` cannot begin; delete \
+         contexts, set node.context_retention, or raise contexts.limit_bytes"
+    )]
+    ContextsFull {
+        /// The pool.
+        pool: PoolName,
+        /// The context that would begin.
+        context: ContextId,
+        /// Bytes that are stored, as measured last.
+        stored_bytes: u64,
+        /// Most bytes.
+        limit_bytes: u64,
+    },
     /// The store cannot hold what the task says.
     #[error("the store cannot hold the task: {reason}; change what its input, labels, key or context say")]
     Unstorable {

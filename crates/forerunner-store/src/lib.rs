@@ -57,8 +57,8 @@ pub use open::{check_address, open};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Beat, Beaten, Cancelled, Claim, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look, Plan, Rescue, Rescued,
-    Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept, TaskCounts, TaskPage,
-    dies_of_crash, node_lost,
+    Backlog, Beat, Beaten, Bounds, Cancelled, Claim, ContextsFull, Enqueued, KeyHolder, LEASE, Leader, LiveNode, Look,
+    Plan, Rescue, Rescued, Retired, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept,
+    TaskCounts, TaskPage, dies_of_crash, node_lost,
 };
 pub use upkeep::{Holder, Upkeep};

@@ -203,6 +203,14 @@ impl Store for MemoryStore {
         self.run(|state| state.pools_with_tasks())
     }
 
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.run(|state| state.input_bytes(&pool))
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.run(|state| state.pool(&pool).map_or(0, |pool| state.pools[pool as usize].contexts.stored_bytes()))
+    }
+
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
         self.run(|state| state.context(read))
     }

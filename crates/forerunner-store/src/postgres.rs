@@ -34,6 +34,7 @@ mod rows;
 mod schema;
 mod select;
 mod settle;
+mod sizes;
 mod submit;
 mod tls;
 mod tx;
@@ -371,6 +372,14 @@ impl Store for PostgresStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.ask(Ask::PoolsWithTasks)
+    }
+
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.ask(Ask::InputBytes(pool))
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.ask(Ask::ContextBytes(pool))
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use forerunner_core::{AgentId, AttemptRecord, ErrorKind, Next, NodeId, Task, TaskError, TaskState, Timestamp};
+use forerunner_core::{
+    AgentId, AttemptRecord, ContextId, ErrorKind, Next, NodeId, PoolName, Task, TaskError, TaskState, Timestamp,
+};
 
-use crate::Claim;
+use crate::{Claim, ContextsFull, Refusal};
 
 /// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
 ///
@@ -16,6 +18,12 @@ pub(crate) const PAGE_LIMIT: usize = 1_000;
 
 /// Most tasks that one selection names.
 pub(crate) const SELECT_LIMIT: usize = 10_000;
+
+/// Why a task that would begin a context is refused.
+pub(crate) fn contexts_full(pool: &PoolName, context: &ContextId, full: ContextsFull) -> Refusal {
+    let ContextsFull { stored_bytes, limit_bytes } = full;
+    Refusal::ContextsFull { pool: pool.clone(), context: context.clone(), stored_bytes, limit_bytes }
+}
 
 /// The state a task has when it is accepted.
 pub(crate) fn first_state(task: &Task) -> TaskState {

@@ -345,6 +345,14 @@ impl Store for SqliteStore {
         self.write(Kind::Look, Weight::default(), (), |tx, ()| Ok(tx.pools_with_tasks()))
     }
 
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.read(move |connection| listing::input_bytes(connection, &pool))
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.read(move |connection| contexts::stored_bytes(connection, &pool))
+    }
+
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
         self.read(move |connection| contexts::read(connection, &read))
     }

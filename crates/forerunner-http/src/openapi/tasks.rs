@@ -13,13 +13,15 @@ use crate::{
     bulk::BulkView,
     filter::{BulkBody, MoveBody, TimeText},
     problems::{
-        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE, KEY_REUSED, NO_POOL, NO_TASK,
-        NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
+        BATCH_TOO_LARGE, BYTES_FULL, CONTEXTS_FULL, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE,
+        KEY_REUSED, NO_POOL, NO_TASK, NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
     },
     submission::{TaskBody, TaskPatch},
     views::{AttemptsView, BatchView, TaskView, TasksView},
 };
 
+/// Why a pool takes no task.
+const FULL: &[&ProblemType] = &[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL];
 /// Why there is no task.
 const TASK: &[&ProblemType] = &[INVALID_VALUE, NO_TASK];
 
@@ -45,7 +47,7 @@ pub(super) fn submit() -> Op {
             "`true` if the key was known; else absent.",
         )
     });
-    op.mentions::<IdempotencyKey>().refuses(BODY).refuses(&[INVALID_HEADER, KEY_REUSED, QUEUE_FULL]).refuses(STORE)
+    op.mentions::<IdempotencyKey>().refuses(BODY).refuses(&[INVALID_HEADER, KEY_REUSED]).refuses(FULL).refuses(STORE)
 }
 
 pub(super) fn submit_batch() -> Op {
@@ -53,7 +55,8 @@ pub(super) fn submit_batch() -> Op {
                  once this is answered, after about one commit. A queue that fills on the way takes the tasks that stand \
                  first. The whole is answered with a problem where it cannot be read, or where the node could take none of \
                  the tasks for a reason of its own. A single task is refused with `invalid-body` or `unknown-field` (400), \
-                 `payload-too-large` (413), `idempotency-key-reused` (422), `queue-full` (429), or what the node answers \
+                 `payload-too-large` (413), `idempotency-key-reused` (422), `queue-full`, \
+                 `queue-bytes-full` or `contexts-full` (429), or what the node answers \
                  otherwise (500, 503). The header `Idempotency-Key` is refused: each task has its own key.";
     let body =
         format!("Up to {MOST_TASKS} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more.");
@@ -123,7 +126,7 @@ pub(super) fn change_task() -> Op {
     let op = Op::new("changeTask", about)
         .takes::<TaskPatch>("What to change; the rest is left as it is.")
         .answers::<TaskView<'_>>(200, "The task.");
-    let of_move = &[NOT_MOVABLE, QUEUE_FULL];
+    let of_move = &[NOT_MOVABLE, QUEUE_FULL, BYTES_FULL];
     of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(of_move).refuses(STORE)
 }
 

@@ -31,7 +31,16 @@ impl Seen {
         assert_eq!((&body["status"], &body["title"]), (&kind.status.into(), &kind.title.into()));
         assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body:#}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        let delayed = matches!(name, "queue-full" | "busy" | "overloaded" | "shutting-down" | "store-unavailable");
+        let delayed = matches!(
+            name,
+            "queue-full"
+                | "queue-bytes-full"
+                | "contexts-full"
+                | "busy"
+                | "overloaded"
+                | "shutting-down"
+                | "store-unavailable"
+        );
         assert_eq!(answer.headers.contains_key("retry-after"), delayed, "{name}");
         self.0.insert(kind.name);
     }
@@ -140,6 +149,33 @@ async fn conflicts(seen: &mut Seen) {
     let full = rig.send(submission("small", &hanging())).await;
     assert_eq!((&full.json()["limit"], full.header("retry-after")), (&1.into(), Some("1")));
     seen.note("queue-full", &full);
+    full_of_bytes(seen).await;
+}
+
+async fn full_of_bytes(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    let wide = |fill: &str| submission("small", &json!({ "input": { "do": "hang", "fill": fill } }));
+    let running = rig.send(wide(&"x".repeat(900))).await.id();
+    rig.until(&running, "running").await;
+    let full = rig.send(wide(&"x".repeat(100))).await;
+    assert_eq!((&full.json()["limit"], full.header("retry-after")), (&1_024.into(), Some("1")));
+    assert!(full.text().contains("raise queue.limit_bytes"), "{}", full.text());
+    seen.note("queue-bytes-full", &full);
+    let pool = rig.get("/v1/pools/small").await.json();
+    assert_eq!((&pool["input_limit_bytes"], &pool["waiting"]), (&json!(1_024), &json!(0)));
+    assert!(pool["input_bytes"].as_u64().is_some_and(|bytes| (900..1_000).contains(&bytes)), "{pool:#}");
+    rig.post(&format!("/v1/tasks/{running}:cancel")).await;
+    rig.until(&running, "cancelled").await;
+    assert_eq!(rig.get("/v1/pools/small").await.json()["input_bytes"], 0);
+
+    let turn = |context: &str| submission("small", &json!({ "input": { "do": "remember" }, "context": context }));
+    let wait = ("Prefer", "wait=10");
+    assert_eq!(rig.send(turn("one").insert_header(wait)).await.json()["state"], "succeeded");
+    let refused = rig.send(turn("two")).await;
+    assert_eq!((&refused.json()["context"], refused.header("retry-after")), (&json!("two"), Some("60")));
+    seen.note("contexts-full", &refused);
+    assert_eq!(rig.send(turn("one").insert_header(wait)).await.json()["state"], "succeeded", "what is there goes on");
+    assert_eq!(rig.send(submission("small", &json!({ "input": 1 })).insert_header(wait)).await.status, 200);
 }
 
 async fn bad_bodies_on_the_wire(seen: &mut Seen) {

@@ -6,6 +6,7 @@ mod calls;
 mod memory;
 mod prefetch;
 mod restore;
+mod room;
 mod shared;
 mod tend;
 
@@ -14,4 +15,5 @@ pub(crate) use cache::NodeContexts;
 pub(crate) use memory::{Advance, Memory};
 pub(crate) use prefetch::{HandedOver, Prefetches};
 pub(crate) use restore::{Source, Warm};
+pub(crate) use room::ContextRoom;
 pub(crate) use tend::{Tend, Tools};

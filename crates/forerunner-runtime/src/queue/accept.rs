@@ -19,6 +19,7 @@ pub(super) struct Arriving {
     run_at: Timestamp,
     deadline: Option<Timestamp>,
     priority: Priority,
+    input_bytes: u64,
     reply: Reply,
 }
 
@@ -100,12 +101,12 @@ impl QueueActor {
                 Ok(Accepted::New { state })
             }
             Ok(Enqueued::Known(known)) => {
-                self.deps.admission.leave(1);
+                self.deps.admission.back_out(1, task.input_bytes);
                 Ok(Accepted::Known(known))
             }
             Err(refusal) => {
-                self.deps.admission.leave(1);
-                self.metrics.refused("key_reused");
+                self.deps.admission.back_out(1, task.input_bytes);
+                self.metrics.refused(reason(&refusal));
                 Err(refusal.into())
             }
         }
@@ -113,7 +114,9 @@ impl QueueActor {
 
     fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<Arriving>) {
         self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
-        self.deps.admission.leave(refused.len());
+        self.deps.admission.back_out(refused.len(), refused.iter().map(|one| one.input_bytes).sum());
+        // The store may have taken them before its answer was lost.
+        self.deps.admission.note_unsure();
         for one in refused {
             self.metrics.refused("store");
             one.reply.answer(Err(match error {
@@ -122,6 +125,15 @@ impl QueueActor {
                 error => error.clone().into(),
             }));
         }
+    }
+}
+
+/// The name of a refusal in the metrics.
+const fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::KeyReused { .. } => "key_reused",
+        Refusal::ContextsFull { .. } => "contexts_full",
+        _ => "store",
     }
 }
 
@@ -138,7 +150,8 @@ impl Handler<Gathered<Enqueue>> for QueueActor {
         self.arriving.reserve(submitted.len());
         self.incoming.reserve(submitted.len());
         if self.closed {
-            self.deps.admission.leave(submitted.len());
+            let bytes = submitted.iter().map(|one| one.submission.task.input.len() as u64).sum();
+            self.deps.admission.back_out(submitted.len(), bytes);
             submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
         }
         for Enqueue { submission, reply } in submitted.drain(..) {
@@ -149,6 +162,7 @@ impl Handler<Gathered<Enqueue>> for QueueActor {
                 run_at: task.run_at,
                 deadline: task.deadline,
                 priority: task.priority,
+                input_bytes: task.input.len() as u64,
                 reply,
             });
             self.incoming.push(submission);

@@ -167,6 +167,8 @@ pub(crate) struct BulkDone {
     pub(crate) tasks: Vec<TaskId>,
     /// Those that came from other pools. The `Handle` took places in the admission for them.
     pub(crate) arrived: Vec<TaskId>,
+    /// Bytes of the inputs of both.
+    pub(crate) bytes: (u64, u64),
     /// How many more can be claimed than before; negative if there are fewer.
     pub(crate) claimable: i64,
 }

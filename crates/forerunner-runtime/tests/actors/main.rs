@@ -10,6 +10,7 @@ mod moves;
 mod placement;
 mod prefetch;
 mod queue;
+mod quota;
 mod retention;
 mod scaling;
 mod supervision;

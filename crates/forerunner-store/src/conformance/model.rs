@@ -131,10 +131,11 @@ impl Model {
         let mut outcome = BulkOutcome::default();
         let mut changed = PoolOutcome::default();
         for id in ids {
-            let Some(state) = self.rows.iter().find(|row| row.task.id == *id).map(|row| row.task.state) else {
+            let Some(row) = self.rows.iter().find(|row| row.task.id == *id) else {
                 outcome.gone.push(*id);
                 continue;
             };
+            let (state, bytes) = (row.task.state, row.task.input.len() as u64);
             let (is_over, is_running) = (state.is_terminal(), state == TaskState::Running);
             match action {
                 BulkAction::Cancel if !is_over => drop(self.cancel(*id, now)),
@@ -145,7 +146,13 @@ impl Model {
                     continue;
                 }
             }
-            if is_running { changed.stopping.push(*id) } else { changed.done.push(*id) }
+            match is_running {
+                true => changed.stopping.push(*id),
+                false => {
+                    changed.done.push(*id);
+                    changed.done_bytes += if *action == BulkAction::Delete { 0 } else { bytes };
+                }
+            }
         }
         changed.claimable = self.claimable() as i64 - before;
         if !changed.done.is_empty() || !changed.stopping.is_empty() {
@@ -219,6 +226,7 @@ impl Model {
         late.retain(|index| is_waiting(&self.rows[*index]) && self.rows[*index].task.is_past_deadline(now));
         late.sort_by_key(|index| (self.rows[*index].task.deadline, *index));
         let expired: Vec<_> = late.iter().map(|index| (self.rows[*index].task.id, self.is_claimable(*index))).collect();
+        let expired_bytes = late.iter().map(|index| self.rows[*index].task.input.len() as u64).sum();
         for index in late {
             let error =
                 TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task");
@@ -242,6 +250,7 @@ impl Model {
             promoted: due.into_iter().map(|index| self.rows[index].task.id).collect(),
             claimable: self.claimable() + left - before,
             expired,
+            expired_bytes,
             next_due: next_due.flatten().min(),
         }
     }

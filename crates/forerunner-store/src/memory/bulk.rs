@@ -18,7 +18,7 @@ impl State {
                 continue;
             };
             let found = &self.slots.at(slot).task;
-            let (pool, state) = (found.pool.clone(), found.state);
+            let (pool, state, bytes) = (found.pool.clone(), found.state, found.input.len() as u64);
             if !action.applies_to(state) {
                 outcome.refused.push(BulkRefusal::of_state(task, state));
                 continue;
@@ -42,7 +42,12 @@ impl State {
             let gained = self.claimable_in(&pool) - before;
             let changed = outcome.pool(&pool);
             changed.claimable += gained;
-            if stops { changed.stopping.push(task) } else { changed.done.push(task) }
+            if stops {
+                changed.stopping.push(task);
+            } else {
+                changed.done.push(task);
+                changed.done_bytes += if *action == BulkAction::Delete { 0 } else { bytes };
+            }
         }
         outcome
     }
@@ -84,6 +89,7 @@ impl State {
         self.put_back(slot, false);
         let changed = outcome.pool(to);
         changed.arrived.push(id);
+        changed.arrived_bytes += self.slots.at(slot).task.input.len() as u64;
         changed.claimable += self.pools[new].claimable as i64 - before;
     }
 }

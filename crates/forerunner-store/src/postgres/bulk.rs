@@ -20,7 +20,7 @@ use super::{
     rows::{Spot, context, get, optional_time, pool, state, time},
     tx::{Param, Tx},
 };
-use crate::{BulkAction, BulkOutcome, BulkRefusal, rules};
+use crate::{BulkAction, BulkOutcome, BulkRefusal, PoolOutcome, rules};
 
 /// Ends tasks that wait, unless their state is another one than that given; answers their ids.
 const CANCEL_MANY: &str = ending!(
@@ -61,8 +61,8 @@ WITH h AS (
     INSERT INTO ready (pool, urgency, due, task, deadline)
     SELECT pool, 9 - priority, place, task, kept_deadline FROM h WHERE context IS NULL
 )
-SELECT id, pool, task, priority, place, kept_deadline, state, context, epoch, attempt, submitted_at, due, started_at,
-    finished_at, error_kind, error FROM h";
+SELECT id, pool, task, priority, place, kept_deadline, state, context, octet_length(input)::int8, epoch, attempt,
+    submitted_at, due, started_at, finished_at, error_kind, error FROM h";
 
 /// Removes tasks from the history, with all that is kept of them; answers their ids and pools.
 const DELETE_MANY: &str = "\
@@ -103,6 +103,8 @@ pub(super) struct Brief {
     pub spot: Spot,
     pub state: TaskState,
     pub context: Option<ContextId>,
+    /// Bytes of its input.
+    pub input_bytes: u64,
 }
 
 /// The line of a context.
@@ -157,7 +159,7 @@ impl Tx<'_> {
         self.advance_many(&lines, &before, outcome).await?;
         for task in done {
             self.tell_end(task.id);
-            outcome.pool(&task.spot.pool).done.push(task.id);
+            outcome.pool(&task.spot.pool).note_done(&task);
         }
         open.extend(missed.into_iter().map(|task| task.id));
         Ok(open)
@@ -175,7 +177,7 @@ impl Tx<'_> {
         let known: HashSet<TaskId> = back.iter().map(|task| task.id).collect();
         for task in &back {
             let changed = outcome.pool(&task.spot.pool);
-            changed.done.push(task.id);
+            changed.note_done(task);
             changed.claimable += i64::from(task.context.is_none());
             self.floors.put(&task.spot.pool, task.spot.urgency(), task.spot.place());
         }
@@ -193,7 +195,7 @@ impl Tx<'_> {
             let gained = self.gained();
             if self.redrive(task.id, now).await?.is_ok() {
                 let changed = outcome.pool(&task.spot.pool);
-                changed.done.push(task.id);
+                changed.note_done(&task);
                 changed.claimable += self.gained() - gained;
                 tasks.retain(|left| *left != task.id);
             }
@@ -245,13 +247,14 @@ impl Tx<'_> {
 
     /// Those that have not ended. What is damaged is left out: it may hold anything.
     pub(super) async fn unfinished(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
-        let sql = "SELECT id, pool, task, priority, due, deadline, state, context FROM tasks WHERE id = ANY($1) AND state <> 8";
+        let sql = "SELECT id, pool, task, priority, due, deadline, state, context, (SELECT octet_length(i.input)::int8 \
+                   FROM inputs i WHERE i.task = ANY (ARRAY[tasks.task])) FROM tasks WHERE id = ANY($1) AND state <> 8";
         let ids = uuids(tasks);
         self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?.iter().map(brief).collect()
     }
 
     async fn ended(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
-        let sql = "SELECT id, pool, task, priority, due, deadline, state, context FROM history \
+        let sql = "SELECT id, pool, task, priority, due, deadline, state, context, octet_length(input)::int8 FROM history \
                    WHERE id = ANY($1) AND finished_at >= $2 AND state <> 8";
         let (ids, earliest) = (uuids(tasks), earliest(tasks));
         self.query(sql, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?.iter().map(brief).collect()
@@ -415,6 +418,14 @@ impl Tx<'_> {
     }
 }
 
+impl PoolOutcome {
+    /// Notes that a task was changed.
+    pub(super) fn note_done(&mut self, task: &Brief) {
+        self.done.push(task.id);
+        self.done_bytes += task.input_bytes;
+    }
+}
+
 /// The places of tasks among the claimable ones, as columns.
 struct Places<'a> {
     pools: Vec<&'a str>,
@@ -474,12 +485,19 @@ fn earliest(tasks: &[TaskId]) -> i64 {
     tasks.iter().map(|task| earliest_end(*task.as_uuid())).min().unwrap_or(0)
 }
 
-/// Reads `id, pool, task, priority, due, deadline, state, context`.
+/// Reads `id, pool, task, priority, due, deadline, state, context` and the bytes of the input.
 fn brief(row: &Row) -> Sql<Brief> {
     let priority = get::<i16>(row, 3)?.clamp(0, 9) as u8;
     let spot =
         Spot { pool: pool(row, 1)?, row: get(row, 2)?, priority, due: time(row, 4)?, deadline: optional_time(row, 5)? };
-    Ok(Brief { id: TaskId::from_uuid(get(row, 0)?), spot, state: state(row, 6)?, context: context(row, 7)? })
+    let input_bytes = get::<Option<i64>>(row, 8)?.unwrap_or(0).unsigned_abs();
+    Ok(Brief {
+        id: TaskId::from_uuid(get(row, 0)?),
+        spot,
+        state: state(row, 6)?,
+        context: context(row, 7)?,
+        input_bytes,
+    })
 }
 
 /// Reads what `RETRY_MANY` answers behind those.
@@ -487,13 +505,13 @@ fn redriven(row: &Row) -> Sql<Redriven> {
     Ok(Redriven {
         row: get(row, 2)?,
         id: TaskId::from_uuid(get(row, 0)?),
-        epoch: LeaseEpoch(get::<i64>(row, 8)?.unsigned_abs()),
-        attempt: u32::try_from(get::<i64>(row, 9)?).unwrap_or(u32::MAX),
-        submitted_at: time(row, 10)?,
-        due: time(row, 11)?,
-        started_at: optional_time(row, 12)?,
-        finished_at: optional_time(row, 13)?,
+        epoch: LeaseEpoch(get::<i64>(row, 9)?.unsigned_abs()),
+        attempt: u32::try_from(get::<i64>(row, 10)?).unwrap_or(u32::MAX),
+        submitted_at: time(row, 11)?,
+        due: time(row, 12)?,
+        started_at: optional_time(row, 13)?,
+        finished_at: optional_time(row, 14)?,
         state: state(row, 6)?,
-        error: error(row, 14)?,
+        error: error(row, 15)?,
     })
 }

@@ -42,7 +42,7 @@ impl Tx<'_> {
             }
         }
         if dry_run {
-            movable.into_iter().for_each(|task| outcome.pool(&task.spot.pool).done.push(task.id));
+            movable.iter().for_each(|task| outcome.pool(&task.spot.pool).note_done(task));
             return Ok(Vec::new());
         }
         self.change_pool(movable, &keys, to, outcome).await
@@ -70,8 +70,10 @@ impl Tx<'_> {
         for task in done {
             let left = outcome.pool(&task.spot.pool);
             left.claimable -= i64::from(ready.contains(&task.spot.row));
-            left.done.push(task.id);
-            outcome.pool(to).arrived.push(task.id);
+            left.note_done(&task);
+            let come = outcome.pool(to);
+            come.arrived.push(task.id);
+            come.arrived_bytes += task.input_bytes;
         }
         if !arrived.is_empty() {
             outcome.pool(to).claimable += arrived.len() as i64;

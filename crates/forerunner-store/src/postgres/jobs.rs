@@ -42,6 +42,8 @@ pub(super) enum Ask {
     Counts(PoolName),
     PoolsWithTasks,
     Backlog(PoolName),
+    InputBytes(PoolName),
+    ContextBytes(PoolName),
     Context(ContextRead),
     Contexts(ContextFilter),
     Rebase(Box<ContextBase>),
@@ -87,11 +89,22 @@ impl Ask {
     /// Whether it changes nothing, so that it may be asked twice.
     pub fn only_reads(&self) -> bool {
         use Ask::{
-            Attempts, Backlog, Context, Contexts, Counts, Events, Leases, Look, Note, PoolsWithTasks, Select, Task,
-            Tasks, TasksOf, Time,
+            Attempts, Backlog, Context, ContextBytes, Contexts, Counts, Events, InputBytes, Leases, Look, Note,
+            PoolsWithTasks, Select, Task, Tasks, TasksOf, Time,
         };
         matches!(self, Task(_) | TasksOf(_) | Tasks(_) | Counts(_) | Backlog(_) | Leases(..) | Events(..) | Context(..))
-            || matches!(self, Attempts(_) | Contexts(_) | Look(_) | Note(_) | PoolsWithTasks | Select(_) | Time)
+            || matches!(
+                self,
+                InputBytes(_)
+                    | ContextBytes(_)
+                    | Attempts(_)
+                    | Contexts(_)
+                    | Look(_)
+                    | Note(_)
+                    | PoolsWithTasks
+                    | Select(_)
+                    | Time
+            )
     }
 
     /// Whether it finds its tasks one by one through an index, however few there seem to be.
@@ -103,7 +116,7 @@ impl Ask {
 
     /// Whether it may take so long that nothing is to wait for the locks of its group: it reads past what a vacuum left.
     pub fn is_long(&self) -> bool {
-        matches!(self, Ask::Leases(..) | Ask::Counts(_) | Ask::Select(_))
+        matches!(self, Ask::Leases(..) | Ask::Counts(_) | Ask::Select(_) | Ask::InputBytes(_) | Ask::ContextBytes(_))
     }
 
     /// Whether it is one statement as a rule, and no other of its group has to be over before.
@@ -120,15 +133,15 @@ impl Ask {
     /// calls, and what may take a while or comes from a clock.
     pub fn lane(&self) -> usize {
         use Ask::{
-            Beat, Check, Claim, Counts, Enqueue, ExpireContexts, ForgetEvents, Leases, Leave, PoolsWithTasks, Purge,
-            Renew, Select, Sweep, Time,
+            Beat, Check, Claim, ContextBytes, Counts, Enqueue, ExpireContexts, ForgetEvents, InputBytes, Leases, Leave,
+            PoolsWithTasks, Purge, Renew, Select, Sweep, Time,
         };
         match self {
             Claim(_) => 1,
             Enqueue(batch) if batch.iter().all(is_plain) => 1,
             Beat(_) | Renew(..) | Leave(_) | Sweep(..) | Purge(..) => 2,
             ExpireContexts(..) | ForgetEvents(..) | Time | Check | Leases(..) | Counts(_) | PoolsWithTasks
-            | Select(_) => 2,
+            | Select(_) | InputBytes(_) | ContextBytes(_) => 2,
             _ => 0,
         }
     }
@@ -371,6 +384,8 @@ impl Tx<'_> {
             Ask::Bulk(action, tasks, now) => Box::new(self.bulk(action, tasks, *now).await?),
             Ask::Counts(pool) => Box::new(self.counts(pool).await?),
             Ask::PoolsWithTasks => Box::new(self.pools_with_tasks().await?),
+            Ask::InputBytes(pool) => Box::new(self.input_bytes(pool).await?),
+            Ask::ContextBytes(pool) => Box::new(self.context_bytes(pool).await?),
             Ask::Backlog(pool) => Box::new(self.backlog(pool).await?),
             Ask::Context(read) => Box::new(self.context(read).await?),
             Ask::Contexts(filter) => Box::new(self.contexts(filter).await?),

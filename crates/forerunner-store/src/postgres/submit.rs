@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
-use forerunner_core::{IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -67,7 +67,7 @@ struct Columns {
 
 impl Columns {
     fn push(&mut self, placed: &Placed<'_>) {
-        let Submission { task, fingerprint } = placed.submission;
+        let Submission { task, fingerprint, .. } = placed.submission;
         self.id.push(*task.id.as_uuid());
         self.pool.push(task.pool.as_str().to_owned());
         self.state.push(placed.state as i16);
@@ -160,6 +160,11 @@ impl Tx<'_> {
         let task = &submission.task;
         if let Some(context) = &task.context {
             self.lock_line(&task.pool, context).await?;
+            if let Some(full) = submission.bounds.contexts_full
+                && !self.is_begun(&task.pool, context).await?
+            {
+                return Ok(Some(Err(rules::contexts_full(&task.pool, context, full))));
+            }
             if placed.claimable
                 && let Some(last) = self.last_due(&task.pool, context).await?
             {
@@ -172,6 +177,14 @@ impl Tx<'_> {
             self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
         }
         Ok(answer)
+    }
+
+    /// Whether a context is stored, or is to be by a task that has not ended.
+    async fn is_begun(&self, pool: &PoolName, context: &ContextId) -> Sql<bool> {
+        let sql = "SELECT 1 FROM contexts WHERE pool = $1 AND name = $2 \
+                   UNION ALL SELECT 1 FROM line WHERE pool = $1 AND context = $2 LIMIT 1";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {

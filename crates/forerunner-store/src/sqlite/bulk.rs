@@ -38,7 +38,7 @@ impl Tx<'_> {
             outcome.refused.push(BulkRefusal::of_state(task, state));
             return Ok(());
         }
-        let before = self.claimable(pool)?;
+        let (before, bytes) = (self.claimable(pool)?, self.input_size(action, row)?);
         match action {
             BulkAction::Cancel => drop(self.cancel(task, now)?),
             BulkAction::Retry => drop(self.redrive(task, now)?),
@@ -54,6 +54,7 @@ impl Tx<'_> {
                 }
                 if !dry_run {
                     self.move_to(task, &brief, key.as_deref(), to, outcome)?;
+                    outcome.pool(to).arrived_bytes += bytes;
                 }
             }
         }
@@ -63,7 +64,10 @@ impl Tx<'_> {
         changed.claimable += gained;
         match state {
             TaskState::Running => changed.stopping.push(task),
-            _ => changed.done.push(task),
+            _ => {
+                changed.done.push(task);
+                changed.done_bytes += bytes;
+            }
         }
         Ok(())
     }
@@ -74,6 +78,15 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([task.as_uuid().as_bytes()])?;
         rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?, super::rows::state(row, 2)?))).transpose()
+    }
+
+    /// The bytes of an input, where they count.
+    fn input_size(&self, action: &BulkAction, row: i64) -> Sql<u64> {
+        if *action == BulkAction::Delete {
+            return Ok(0);
+        }
+        let size = value::<i64>(self.connection, "SELECT octet_length(input) FROM inputs WHERE task = ?1", [row])?;
+        Ok(size.map_or(0, i64::unsigned_abs))
     }
 
     fn brief(&self, row: i64) -> Sql<Brief> {

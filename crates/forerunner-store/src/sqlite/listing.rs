@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use forerunner_core::{Task, TaskId, TaskState};
+use forerunner_core::{PoolName, Task, TaskId, TaskState};
 use rusqlite::{Connection, Params, Row, params, types::Value};
 
 use super::{
@@ -111,6 +111,13 @@ pub(super) fn page(connection: &Connection, filter: &TaskFilter, agents: &Agents
         }
     }
     Ok((page, damaged))
+}
+
+/// Sums the inputs of a pool's tasks that have not ended. Sizes are read without the texts.
+pub(super) fn input_bytes(connection: &Connection, pool: &PoolName) -> Sql<u64> {
+    let sql = "SELECT coalesce(sum(octet_length(i.input)), 0) FROM pools p CROSS JOIN tasks t ON t.pool = p.pool \
+               CROSS JOIN inputs i ON i.task = t.task WHERE p.name = ?1 AND t.state < 3";
+    Ok(value::<i64>(connection, sql, [pool.as_str()])?.map_or(0, i64::unsigned_abs))
 }
 
 /// Reads a note.

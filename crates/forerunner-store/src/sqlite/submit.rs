@@ -7,7 +7,7 @@ use super::{
     cache::Lease,
     failure::Sql,
     ready::ReadyKey,
-    rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns},
+    rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns, value},
     tx::{Rank, Spot, Tx},
 };
 use crate::{Claim, Enqueued, KeyHolder, Refusal, Submission, damage::Damage, rules};
@@ -36,6 +36,9 @@ impl Tx<'_> {
         let pool = self.pool_or_new(&task.pool)?;
         if let Some(answer) = self.known_by_key(pool, submission)? {
             return Ok(answer);
+        }
+        if let Err(refusal) = self.check_bounds(pool, submission)? {
+            return Ok(Err(refusal));
         }
         let state = rules::first_state(task);
         let (mut due, mut claimable) = (rules::first_due(task), state == TaskState::Queued);
@@ -66,6 +69,18 @@ impl Tx<'_> {
         }
         self.cache.count(pool, None, Some(state))?;
         Ok(Ok(Enqueued::New { task: task.id, state, claimable }))
+    }
+
+    fn check_bounds(&self, pool: i64, submission: &Submission) -> Sql<Result<(), Refusal>> {
+        let Submission { task, bounds, .. } = submission;
+        if let Some((context, full)) = task.context.as_ref().zip(bounds.contexts_full) {
+            let sql = "SELECT 1 FROM contexts WHERE pool = ?1 AND name = ?2 \
+                       UNION ALL SELECT 1 FROM line WHERE pool = ?1 AND context = ?2 LIMIT 1";
+            if value::<i64>(self.connection, sql, params![pool, context.as_str()])?.is_none() {
+                return Ok(Err(rules::contexts_full(&task.pool, context, full)));
+            }
+        }
+        Ok(Ok(()))
     }
 
     fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<Enqueued, Refusal>>> {
