@@ -201,6 +201,11 @@ impl From<Refusal> for Problem {
                     .with("limit", limit_bytes)
                     .retry_after(RETRY_CONTEXTS)
             }
+            Refusal::NoParent { parent } => Self::new(problems::NO_PARENT, detail).with("task", parent.to_string()),
+            Refusal::TooDeep { parent, depth, limit } => Self::new(problems::TOO_DEEP, detail)
+                .with("task", parent.to_string())
+                .with("depth", depth)
+                .with("limit", limit),
             Refusal::Unstorable { .. } => Self::new(problems::INVALID_VALUE, detail),
             _ => internal(detail),
         }

@@ -77,6 +77,10 @@ problem_table! {
         "Call the node by its address, or add the name to `http.hosts`.";
     KEY_REUSED 422 "idempotency-key-reused" "The idempotency key was used for another task"
         "Use a new key for a new task; the task that has it is named in `task`.";
+    NO_PARENT 422 "no-parent" "The parent of the task is not there"
+        "Name a task that has not been removed, or leave `parent` out.";
+    TOO_DEEP 422 "too-deep" "Too many tasks stand above the task"
+        "End the chain of tasks that submit tasks, or raise `node.max_depth`.";
     QUEUE_FULL 429 "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
     BYTES_FULL 429 "queue-bytes-full" "The inputs of the pool's unfinished tasks are at their limit"

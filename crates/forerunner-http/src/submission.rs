@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, TaskId, Timestamp};
 use forerunner_store::TaskChange;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -41,6 +41,8 @@ macro_rules! task_body {
             #[serde(default, deserialize_with = "fields::labels")]
             #[schema(value_type = std::collections::BTreeMap<String, String>)]
             labels: Labels,
+            /// The task whose agent submits it: the child is one level deeper, and refused beyond `node.max_depth`.
+            parent: Option<TaskId>,
             $($(#[$of_more])* $more: $kind,)*
         }
 
@@ -57,6 +59,7 @@ macro_rules! task_body {
                     max_attempts: self.max_attempts,
                     labels: self.labels,
                     idempotency_key,
+                    parent: self.parent,
                 }
             }
         }

@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: Option<Addr<ClusterActor>>,
     /// Pools that have tasks and no actors.
     pub(crate) unconfigured: Arc<Unconfigured>,
+    /// The greatest depth of a task.
+    pub(crate) max_depth: u32,
     pub(crate) started_at: Timestamp,
     pub(crate) closed: AtomicBool,
 }
@@ -93,7 +95,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::BytesFull`], [`Error::Refused`] for a reused
-    /// idempotency key or a context that has no room, [`Error::ShuttingDown`], [`Error::Store`].
+    /// idempotency key, a context that has no room, a parent that is not there or a chain that is too long, [`Error::ShuttingDown`], [`Error::Store`].
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let keyed = self.keyed(&new);
         match self.submit_new(new).await {
@@ -148,7 +150,7 @@ impl Handle {
         let entry = self.entry(new.pool.as_str())?;
         entry.check_size(&new.input)?;
         entry.take_place(&new.input)?;
-        let bounds = Bounds { contexts_full: entry.deps.room.full() };
+        let bounds = Bounds { contexts_full: entry.deps.room.full(), max_depth: Some(self.shared.max_depth) };
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
         Ok((entry, Submission { task, fingerprint, bounds }))
@@ -453,7 +455,7 @@ impl Submitted {
     /// Says what became of `task`, once that is known.
     pub(crate) fn of(task: Task, accepted: Accepted) -> Self {
         match accepted {
-            Accepted::New { state } => Self { task: Task { state, ..task }, created: true },
+            Accepted::New { state, depth } => Self { task: Task { state, depth, ..task }, created: true },
             Accepted::Known(known) => Self { task: *known, created: false },
         }
     }

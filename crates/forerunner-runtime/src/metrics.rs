@@ -44,7 +44,7 @@ macro_rules! metrics_list {
 
 metrics_list! {
     SUBMITTED Counter "forerunner_tasks_submitted_total" ["pool"] "Tasks accepted.";
-    REFUSED Counter "forerunner_tasks_refused_total" ["pool", "reason"] "Submissions refused: `queue_full`, `bytes_full`, `contexts_full`, `too_large`, `key_reused`, `store`.";
+    REFUSED Counter "forerunner_tasks_refused_total" ["pool", "reason"] "Submissions refused: `queue_full`, `bytes_full`, `contexts_full`, `too_deep`, `no_parent`, `too_large`, `key_reused`, `store`.";
     FINISHED Counter "forerunner_tasks_finished_total" ["pool", "state"] "Tasks that reached a terminal state.";
     RETRIED Counter "forerunner_task_retries_total" ["pool"] "Attempts that ended with a retry.";
     LEASES_LOST Counter "forerunner_leases_lost_total" ["pool"] "Settles refused because a newer lease, or an end, had come first.";

@@ -88,6 +88,9 @@ pub struct NodeSpec {
     pub context_retention: Duration,
     /// Bytes of distinct items of contexts that the node holds at most, beside what its agents hold.
     pub context_cache_bytes: usize,
+    /// The greatest depth of a task that names its parent: how long a chain of tasks that submit tasks may get. With 0 none may have
+    /// a parent.
+    pub max_depth: u32,
     /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
     /// for a store that says so of itself; see [`Store::is_shared`].
     pub shared: bool,
@@ -95,7 +98,7 @@ pub struct NodeSpec {
 
 impl NodeSpec {
     /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days, contexts for
-    /// good, and 256 MiB of these at hand.
+    /// good, 256 MiB of these at hand, and chains of 16 tasks that submit each other at most.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             pools: Vec::new(),
@@ -105,6 +108,7 @@ impl NodeSpec {
             retention: Duration::from_secs(7 * 86_400),
             context_retention: Duration::ZERO,
             context_cache_bytes: 256 << 20,
+            max_depth: 16,
             shared: false,
         }
     }
@@ -208,7 +212,8 @@ impl Node {
         };
         upkeep.push(tokio::spawn(watch.run()));
         let closed = AtomicBool::new(false);
-        let shared = Shared { deps, ids, pools, cluster, unconfigured, started_at: now, closed };
+        let max_depth = spec.max_depth;
+        let shared = Shared { deps, ids, pools, cluster, unconfigured, max_depth, started_at: now, closed };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping, upkeep })
     }
 

@@ -23,6 +23,7 @@ mod model;
 mod moves;
 mod nodes;
 mod order;
+mod parents;
 mod property;
 mod random;
 mod sizes;
@@ -39,6 +40,7 @@ pub use looks::*;
 pub use moves::*;
 pub use nodes::*;
 pub use order::*;
+pub use parents::*;
 pub use random::*;
 pub use sizes::*;
 
@@ -114,6 +116,7 @@ macro_rules! store_conformance {
             a_key_goes_to_another_pool_with_its_task
             the_inputs_of_tasks_that_have_not_ended_are_summed
             a_pool_without_room_begins_no_context
+            a_child_is_one_deeper_than_its_parent
             pages_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends
             one_node_leads_under_a_term_that_only_grows

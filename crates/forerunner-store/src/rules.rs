@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AgentId, AttemptRecord, ContextId, ErrorKind, Next, NodeId, PoolName, Task, TaskError, TaskState, Timestamp,
+    AgentId, AttemptRecord, ContextId, ErrorKind, Next, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 
-use crate::{Claim, ContextsFull, Refusal};
+use crate::{Bounds, Claim, ContextsFull, Refusal};
 
 /// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
 ///
@@ -23,6 +23,15 @@ pub(crate) const SELECT_LIMIT: usize = 10_000;
 pub(crate) fn contexts_full(pool: &PoolName, context: &ContextId, full: ContextsFull) -> Refusal {
     let ContextsFull { stored_bytes, limit_bytes } = full;
     Refusal::ContextsFull { pool: pool.clone(), context: context.clone(), stored_bytes, limit_bytes }
+}
+
+/// The depth of a child, unless there is no parent or the child would be too deep. `of_parent` is the depth of the parent.
+pub(crate) fn child_depth(parent: TaskId, of_parent: Option<u32>, bounds: Bounds) -> Result<u32, Refusal> {
+    let depth = of_parent.ok_or(Refusal::NoParent { parent })?.saturating_add(1);
+    match bounds.max_depth {
+        Some(limit) if depth > limit => Err(Refusal::TooDeep { parent, depth, limit }),
+        _ => Ok(depth),
+    }
 }
 
 /// The state a task has when it is accepted.

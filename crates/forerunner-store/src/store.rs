@@ -283,6 +283,8 @@ impl Submission {
 pub struct Bounds {
     /// The pool has no room for another context: a task of one that is neither stored nor waited for is refused.
     pub contexts_full: Option<ContextsFull>,
+    /// The greatest depth that a child may have.
+    pub max_depth: Option<u32>,
 }
 
 /// How many bytes of contexts a pool has, and may have.
@@ -314,6 +316,8 @@ pub enum Enqueued {
         state: TaskState,
         /// Whether an agent could take it now (not delayed, nothing of its context ahead of it).
         claimable: bool,
+        /// How many tasks stand above it.
+        depth: u32,
     },
     /// The same key and body were accepted before: here is that task.
     Known(Box<Task>),

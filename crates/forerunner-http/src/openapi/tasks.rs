@@ -14,7 +14,8 @@ use crate::{
     filter::{BulkBody, MoveBody, TimeText},
     problems::{
         BATCH_TOO_LARGE, BYTES_FULL, CONTEXTS_FULL, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE,
-        KEY_REUSED, NO_POOL, NO_TASK, NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
+        KEY_REUSED, NO_PARENT, NO_POOL, NO_TASK, NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, TOO_DEEP,
+        WRONG_STATE,
     },
     submission::{TaskBody, TaskPatch},
     views::{AttemptsView, BatchView, TaskView, TasksView},
@@ -47,7 +48,11 @@ pub(super) fn submit() -> Op {
             "`true` if the key was known; else absent.",
         )
     });
-    op.mentions::<IdempotencyKey>().refuses(BODY).refuses(&[INVALID_HEADER, KEY_REUSED]).refuses(FULL).refuses(STORE)
+    op.mentions::<IdempotencyKey>()
+        .refuses(BODY)
+        .refuses(&[INVALID_HEADER, KEY_REUSED, NO_PARENT, TOO_DEEP])
+        .refuses(FULL)
+        .refuses(STORE)
 }
 
 pub(super) fn submit_batch() -> Op {
@@ -55,7 +60,7 @@ pub(super) fn submit_batch() -> Op {
                  once this is answered, after about one commit. A queue that fills on the way takes the tasks that stand \
                  first. The whole is answered with a problem where it cannot be read, or where the node could take none of \
                  the tasks for a reason of its own. A single task is refused with `invalid-body` or `unknown-field` (400), \
-                 `payload-too-large` (413), `idempotency-key-reused` (422), `queue-full`, \
+                 `payload-too-large` (413), `idempotency-key-reused`, `no-parent` or `too-deep` (422), `queue-full`, \
                  `queue-bytes-full` or `contexts-full` (429), or what the node answers \
                  otherwise (500, 503). The header `Idempotency-Key` is refused: each task has its own key.";
     let body =

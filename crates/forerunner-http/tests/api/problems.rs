@@ -144,6 +144,17 @@ async fn conflicts(seen: &mut Seen) {
     let keyed = |input: Value| submission("coder", &json!({ "input": input })).insert_header(("Idempotency-Key", "k"));
     rig.send(keyed(json!(1))).await;
     seen.note("idempotency-key-reused", &rig.send(keyed(json!(2))).await);
+    let orphan = ABSENT.trim_start_matches("/v1/tasks/");
+    seen.note("no-parent", &rig.submit(json!({ "input": 1, "parent": orphan })).await);
+    let mut parent = done.clone();
+    for depth in 1..=16 {
+        let child = rig.submit(json!({ "input": 1, "parent": parent })).await;
+        assert_eq!((&child.json()["depth"], &child.json()["parent"]), (&json!(depth), &json!(parent)));
+        parent = child.id();
+    }
+    let deep = rig.submit(json!({ "input": 1, "parent": parent })).await;
+    assert_eq!((&deep.json()["depth"], &deep.json()["limit"]), (&json!(17), &json!(16)));
+    seen.note("too-deep", &deep);
     rig.post("/v1/pools/small:pause").await;
     rig.send(submission("small", &hanging())).await;
     let full = rig.send(submission("small", &hanging())).await;
@@ -222,7 +233,7 @@ async fn a_problem_says_what_is_wrong_where_and_what_would_do() {
     let rig = Rig::start().await;
     let request = TestRequest::post().uri("/v1/pools/coder/tasks").insert_header(("Content-Type", "application/json"));
     let answer = rig.send(request.set_payload("{\n  \"input\": 1,\n  \"prioritty\": 3\n}")).await;
-    assert_snapshot!(answer.text(), @r#"{"type":"/problems/unknown-field","title":"The body has a field that the call does not know","status":400,"detail":"unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels` at line 3 column 13; did you mean `priority`?","column":13,"field":"prioritty","line":3,"nearest":"priority"}"#);
+    assert_snapshot!(answer.text(), @r#"{"type":"/problems/unknown-field","title":"The body has a field that the call does not know","status":400,"detail":"unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels`, `parent` at line 3 column 13; did you mean `priority`?","column":13,"field":"prioritty","line":3,"nearest":"priority"}"#);
     assert_snapshot!(rig.get("/v1/pools/poet").await.text(), @r#"{"type":"/problems/no-pool","title":"There is no such pool","status":404,"detail":"there is no pool `poet`; the pools are coder, small","pool":"poet"}"#);
     assert_snapshot!(rig.get("/problems/queue-full").await.text(), @r"
     queue-full (429)

@@ -219,6 +219,7 @@ impl Attempt {
         let job = Job {
             task: self.task.id,
             attempt: self.task.attempt,
+            depth: self.task.depth,
             input: self.task.input.clone(),
             deadline: now + limit,
         };

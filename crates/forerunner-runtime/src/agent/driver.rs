@@ -15,6 +15,8 @@ pub struct Job {
     pub task: TaskId,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// How many tasks stand above it: those whose agents submitted each other.
+    pub depth: u32,
     /// The task's input.
     pub input: Payload,
     /// When the attempt is given up.

@@ -292,7 +292,7 @@ mod tests {
 
     fn job(input: &str) -> Job {
         let task = TaskId::from_parts(Timestamp::default(), 1);
-        Job { task, attempt: 1, input: Payload::parse(input).unwrap(), deadline: Timestamp::default() }
+        Job { task, attempt: 1, depth: 0, input: Payload::parse(input).unwrap(), deadline: Timestamp::default() }
     }
 
     fn context() -> AgentContext {

@@ -89,7 +89,7 @@ impl QueueActor {
         ctx: &mut Context<Self>,
     ) -> Result<Accepted, Error> {
         match answer {
-            Ok(Enqueued::New { state, .. }) => {
+            Ok(Enqueued::New { state, depth, .. }) => {
                 self.metrics.submitted.increment(1);
                 let t = task.submitted_at.as_secs_f64();
                 let delayed = task.run_at > task.submitted_at;
@@ -98,7 +98,7 @@ impl QueueActor {
                 }
                 let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
                 self.nudge(trigger);
-                Ok(Accepted::New { state })
+                Ok(Accepted::New { state, depth })
             }
             Ok(Enqueued::Known(known)) => {
                 self.deps.admission.back_out(1, task.input_bytes);
@@ -133,13 +133,16 @@ const fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::KeyReused { .. } => "key_reused",
         Refusal::ContextsFull { .. } => "contexts_full",
+        Refusal::TooDeep { .. } => "too_deep",
+        Refusal::NoParent { .. } => "no_parent",
         _ => "store",
     }
 }
 
 /// Whether a task can be claimed as soon as it is accepted, as far as it tells itself.
 fn comes_to_be_claimed(task: &Task) -> bool {
-    task.context.is_none() && task.idempotency_key.is_none() && task.run_at <= task.submitted_at
+    let is_plain = task.context.is_none() && task.idempotency_key.is_none() && task.parent.is_none();
+    is_plain && task.run_at <= task.submitted_at
 }
 
 impl Handler<Gathered<Enqueue>> for QueueActor {

@@ -58,6 +58,8 @@ pub(crate) enum Accepted {
     New {
         /// `scheduled` or `queued`.
         state: TaskState,
+        /// How many tasks stand above it.
+        depth: u32,
     },
     /// The same key and body were accepted before.
     Known(Box<Task>),

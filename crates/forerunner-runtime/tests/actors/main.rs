@@ -7,6 +7,7 @@ mod contexts;
 mod faults;
 mod kept_open;
 mod moves;
+mod parents;
 mod placement;
 mod prefetch;
 mod queue;

@@ -37,7 +37,7 @@ impl Model {
         task.state = if joined { TaskState::Queued } else { TaskState::Scheduled };
         let (id, state, due) = (task.id, task.state, task.run_at.max(task.submitted_at));
         self.rows.push(Row { task, due, body, joined, stop: false });
-        Some(Enqueued::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1) })
+        Some(Enqueued::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1), depth: 0 })
     }
 
     fn is_claimable(&self, index: usize) -> bool {

@@ -12,7 +12,7 @@ use crate::{
 
 impl State {
     pub fn enqueue(&mut self, submission: Submission) -> Result<Enqueued, Refusal> {
-        let Submission { task, fingerprint, bounds } = submission;
+        let Submission { mut task, fingerprint, bounds } = submission;
         let pool = self.pool_or_new(&task.pool);
         let key = task.idempotency_key.clone();
         if let Some(key) = &key
@@ -28,12 +28,21 @@ impl State {
             return Ok(Enqueued::Known(Box::new(self.slots.at(slot).task.clone())));
         }
         self.check_bounds(&task, bounds, pool)?;
+        task.depth = match task.parent {
+            Some(parent) => rules::child_depth(parent, self.depth_of(parent), bounds)?,
+            None => 0,
+        };
         let slot = self.accept(task, pool);
         if let Some(key) = key {
             self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
         }
         let entry = self.slots.at(slot);
-        Ok(Enqueued::New { task: entry.task.id, state: entry.task.state, claimable: entry.ready })
+        let Task { id, state, depth, .. } = entry.task;
+        Ok(Enqueued::New { task: id, state, claimable: entry.ready, depth })
+    }
+
+    fn depth_of(&self, task: TaskId) -> Option<u32> {
+        self.slots.find(task).map(|slot| self.slots.at(slot).task.depth)
     }
 
     fn check_bounds(&self, task: &Task, bounds: Bounds, pool: u32) -> Result<(), Refusal> {

@@ -40,8 +40,9 @@ WITH h AS (
             AND l.context = history.context AND l.rank <= 1 ORDER BY l.rank DESC, l.due DESC LIMIT 1) END) AS place,
         CASE WHEN deadline > $4 THEN deadline END AS kept_deadline
 ), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, attempts)
-    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch, attempts FROM h
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, attempts,
+        parent, depth)
+    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch, attempts, parent, depth FROM h
 ), i AS (
     INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
         labels, label_pairs, key)

@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0005_ids.sql"),
     include_str!("../../migrations/postgres/0006_damaged.sql"),
     include_str!("../../migrations/postgres/0007_attempts.sql"),
+    include_str!("../../migrations/postgres/0008_parents.sql"),
 ];
 
 /// The newest version known.

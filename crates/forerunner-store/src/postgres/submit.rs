@@ -15,7 +15,7 @@ use super::{
     failure::{Fault, Sql},
     floors::{from_floors, may_be_claimed},
     history::earliest_end,
-    rows::{get, label_pair, labels_text, micros, stored, task_columns},
+    rows::{depth, get, label_pair, labels_text, micros, stored, task_columns},
     tx::{Rank, Tx},
 };
 use crate::{Claim, Enqueued, KeyHolder, LEASE, Refusal, Start, Submission, rules};
@@ -26,13 +26,14 @@ struct Placed<'a> {
     state: TaskState,
     due: Timestamp,
     claimable: bool,
+    depth: u32,
 }
 
 impl<'a> Placed<'a> {
     fn alone(submission: &'a Submission) -> Self {
         let state = rules::first_state(&submission.task);
         let due = rules::first_due(&submission.task);
-        Self { submission, state, due, claimable: state == TaskState::Queued }
+        Self { submission, state, due, claimable: state == TaskState::Queued, depth: 0 }
     }
 }
 
@@ -63,6 +64,8 @@ struct Columns {
     fingerprint: Vec<Option<Vec<u8>>>,
     claimable: Vec<bool>,
     rank: Vec<Option<i16>>,
+    parent: Vec<Option<Uuid>>,
+    depth: Vec<Option<i64>>,
 }
 
 impl Columns {
@@ -95,6 +98,8 @@ impl Columns {
         self.claimable.push(placed.claimable);
         let rank = if placed.state == TaskState::Queued { Rank::Joined } else { Rank::Delayed };
         self.rank.push(task.context.as_ref().map(|_| rank as i16));
+        self.parent.push(task.parent.map(|parent| *parent.as_uuid()));
+        self.depth.push(task.parent.map(|_| placed.depth.into()));
     }
 }
 
@@ -107,13 +112,14 @@ WITH s AS MATERIALIZED (
     SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[],
         $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[],
         $15::int8[], $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[],
-        $23::bool[], $24::int2[])
+        $23::bool[], $24::int2[], $26::uuid[], $27::int8[])
     WITH ORDINALITY AS s (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
         submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels, pairs, key,
-        fingerprint, claimable, rank, place)
+        fingerprint, claimable, rank, parent, depth, place)
 ), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
-    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, parent,
+        depth)
+    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, parent, depth FROM s
     WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $25) ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING task, id
@@ -158,6 +164,12 @@ impl Tx<'_> {
         }
         let mut placed = Placed::alone(submission);
         let task = &submission.task;
+        if let Some(parent) = task.parent {
+            placed.depth = match rules::child_depth(parent, self.depth_of(parent).await?, submission.bounds) {
+                Ok(depth) => depth,
+                Err(refusal) => return Ok(Some(Err(refusal))),
+            };
+        }
         if let Some(context) = &task.context {
             self.lock_line(&task.pool, context).await?;
             if let Some(full) = submission.bounds.contexts_full
@@ -177,6 +189,15 @@ impl Tx<'_> {
             self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
         }
         Ok(answer)
+    }
+
+    /// How many tasks stand above one; none if it is not there.
+    async fn depth_of(&self, task: TaskId) -> Sql<Option<u32>> {
+        let sql = "SELECT depth FROM tasks WHERE id = $1 UNION ALL \
+                   SELECT depth FROM history WHERE id = $1 AND finished_at >= $2 LIMIT 1";
+        let (id, earliest) = (*task.as_uuid(), earliest_end(*task.as_uuid()));
+        let rows = self.query(sql, &[(&id, Type::UUID), (&earliest, Type::INT8)]).await?;
+        rows.first().map(|row| depth(row, 0)).transpose()
     }
 
     /// Whether a context is stored, or is to be by a task that has not ended.
@@ -219,7 +240,7 @@ impl Tx<'_> {
             let Task { pool, priority, .. } = &placed.submission.task;
             self.floors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
         }
-        let params: [(&(dyn ToSql + Sync), Type); 25] = [
+        let params: [(&(dyn ToSql + Sync), Type); 27] = [
             (&c.id, Type::UUID_ARRAY),
             (&c.pool, Type::TEXT_ARRAY),
             (&c.state, Type::INT2_ARRAY),
@@ -245,16 +266,18 @@ impl Tx<'_> {
             (&c.claimable, Type::BOOL_ARRAY),
             (&c.rank, Type::INT2_ARRAY),
             (&earliest, Type::INT8),
+            (&c.parent, Type::UUID_ARRAY),
+            (&c.depth, Type::INT8_ARRAY),
         ];
         let rows = self.query(INSERT, &params).await?;
         let new = rows.iter().map(|row| get::<Uuid>(row, 0)).collect::<Sql<HashSet<_>>>()?;
         let mut answers = Vec::with_capacity(batch.len());
         for placed in batch {
-            let Placed { state, claimable, .. } = *placed;
+            let Placed { state, claimable, depth, .. } = *placed;
             let task = placed.submission.task.id;
             if new.contains(task.as_uuid()) {
                 self.gained.fetch_add(i64::from(claimable), Ordering::Relaxed);
-                answers.push(Some(Ok(Enqueued::New { task, state, claimable })));
+                answers.push(Some(Ok(Enqueued::New { task, state, claimable, depth })));
             } else if self.is_short {
                 answers.push(None);
             } else {
@@ -357,8 +380,8 @@ impl Tx<'_> {
         let claimed = stored(row)?;
         self.floors.take(&claimed.spot());
         let mut task = claimed.task;
-        task.context_version = get::<i64>(row, 29)?.unsigned_abs();
-        task.context_born = get::<i64>(row, 30)?.unsigned_abs();
+        task.context_version = get::<i64>(row, 31)?.unsigned_abs();
+        task.context_born = get::<i64>(row, 32)?.unsigned_abs();
         Ok(task)
     }
 
@@ -406,7 +429,8 @@ impl Tx<'_> {
 
 /// Whether a submission can be written along with others, without a look at what is there.
 pub(super) fn is_plain(submission: &Submission) -> bool {
-    submission.task.idempotency_key.is_none() && submission.task.context.is_none()
+    let Task { idempotency_key, context, parent, .. } = &submission.task;
+    idempotency_key.is_none() && context.is_none() && parent.is_none()
 }
 
 fn has_distinct_ids(run: &[&Submission]) -> bool {

@@ -31,9 +31,9 @@ macro_rules! task_where {
 const TASK: &str = task_where!("t.id = ?1");
 const TASK_AT: &str = task_where!("t.task = ?1");
 const TASKS_AFTER: &str = task_where!("t.task > ?1 AND (?2 OR t.state < 3) ORDER BY t.task LIMIT ?3");
-const POOL_NAME: usize = 28;
-const COST: usize = 29;
-const REASON: usize = 30;
+const POOL_NAME: usize = 30;
+const COST: usize = 31;
+const REASON: usize = 32;
 
 /// A task as far as it can be read, and what has to be set aside if that is not known yet.
 type Read = (Task, Option<Damage>);

@@ -1,19 +1,19 @@
 //! Accepting and claiming.
 
-use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskId, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
     cache::Lease,
     failure::Sql,
     ready::ReadyKey,
-    rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns, value},
+    rows::{Stored, damage_in, damaged_row, depth as row_depth, labels_text, micros, run, stored, task_columns, value},
     tx::{Rank, Spot, Tx},
 };
 use crate::{Claim, Enqueued, KeyHolder, Refusal, Submission, damage::Damage, rules};
 
 /// The column behind those of `task_columns!`: there begins the key by which the order of claimable tasks names one.
-const READY_KEY: usize = 28;
+const READY_KEY: usize = 30;
 
 /// What the order of claimable tasks leads to first.
 #[derive(Default)]
@@ -40,6 +40,11 @@ impl Tx<'_> {
         if let Err(refusal) = self.check_bounds(pool, submission)? {
             return Ok(Err(refusal));
         }
+        let depth = match task.parent.map(|parent| self.child_depth(parent, submission)).transpose()? {
+            Some(Err(refusal)) => return Ok(Err(refusal)),
+            Some(Ok(depth)) => depth,
+            None => 0,
+        };
         let state = rules::first_state(task);
         let (mut due, mut claimable) = (rules::first_due(task), state == TaskState::Queued);
         if claimable
@@ -52,7 +57,7 @@ impl Tx<'_> {
         let row = self.cache.next_row;
         let deadline = task.deadline;
         let spot = Spot { pool, row, priority: task.priority.get(), due, deadline };
-        if !self.insert_task(task, &spot, state)? {
+        if !self.insert_task(task, &spot, (state, depth))? {
             let known = self.find(task.id)?;
             return known
                 .map(|known| Ok(Enqueued::Known(Box::new(known.task))))
@@ -68,7 +73,16 @@ impl Tx<'_> {
             self.make_ready(&spot)?;
         }
         self.cache.count(pool, None, Some(state))?;
-        Ok(Ok(Enqueued::New { task: task.id, state, claimable }))
+        Ok(Ok(Enqueued::New { task: task.id, state, claimable, depth }))
+    }
+
+    fn child_depth(&self, parent: TaskId, submission: &Submission) -> Sql<Result<u32, Refusal>> {
+        let sql = "SELECT depth FROM tasks WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([parent.as_uuid().as_bytes()])?;
+        // A depth that cannot be read is none that a child may go by.
+        let found = rows.next()?.and_then(|row| row_depth(row, 0).ok());
+        Ok(rules::child_depth(parent, found, submission.bounds))
     }
 
     fn check_bounds(&self, pool: i64, submission: &Submission) -> Sql<Result<(), Refusal>> {
@@ -107,9 +121,10 @@ impl Tx<'_> {
     }
 
     /// Writes the narrow row, unless the id is known.
-    fn insert_task(&self, task: &Task, spot: &Spot, state: TaskState) -> Sql<bool> {
+    fn insert_task(&self, task: &Task, spot: &Spot, (state, depth): (TaskState, u32)) -> Sql<bool> {
         let sql = "INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
-                   epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING";
+                   epoch, parent, depth) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+                   ON CONFLICT (id) DO NOTHING";
         let params = params![
             spot.row,
             task.id.as_uuid().as_bytes(),
@@ -123,6 +138,8 @@ impl Tx<'_> {
             task.attempt,
             task.crashes,
             task.epoch.0 as i64,
+            task.parent.as_ref().map(|parent| parent.as_uuid().as_bytes()),
+            task.parent.map(|_| depth),
         ];
         Ok(run(self.connection, sql, params)? > 0)
     }

@@ -198,6 +198,7 @@ impl ProcessDriver {
         let params = TaskRun {
             task: job.task.to_string(),
             attempt: job.attempt,
+            depth: job.depth,
             input: &job.input,
             context: context.map(|id| ContextRef { id: id.as_str(), version: cx.version(), items: cx.items().len() }),
             deadline: job.deadline,

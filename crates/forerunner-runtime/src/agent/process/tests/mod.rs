@@ -105,7 +105,13 @@ fn seat() -> Seat {
 
 fn job(input: &str) -> Job {
     let task = TaskId::from_parts(Timestamp::default(), next_number());
-    Job { task, attempt: 1, input: Payload::parse(input).unwrap(), deadline: Timestamp::from_micros(1_000_000) }
+    Job {
+        task,
+        attempt: 1,
+        depth: 0,
+        input: Payload::parse(input).unwrap(),
+        deadline: Timestamp::from_micros(1_000_000),
+    }
 }
 
 fn no_context(job: &Job) -> AgentContext {
