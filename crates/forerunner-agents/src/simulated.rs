@@ -323,7 +323,13 @@ mod tests {
 
     fn attempt(input: &str) -> AttemptRequest {
         let task = TaskId::from_parts(Timestamp::default(), 1);
-        AttemptRequest { task, attempt: 1, input: Payload::parse(input).unwrap(), deadline: Timestamp::default() }
+        AttemptRequest {
+            task,
+            attempt: 1,
+            depth: 0,
+            input: Payload::parse(input).unwrap(),
+            deadline: Timestamp::default(),
+        }
     }
 
     fn context() -> AgentContext {

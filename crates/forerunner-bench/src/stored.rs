@@ -40,7 +40,7 @@ impl Caller {
     pub(crate) async fn submit(&mut self, count: usize) -> Result<(), Error> {
         let first = self.next;
         self.next += count as u128;
-        let tasks = (first..self.next).map(|number| Submission { task: task(&self.pool, number), fingerprint: None });
+        let tasks = (first..self.next).map(|number| Submission::new(task(&self.pool, number), None));
         self.store.enqueue(tasks.collect()).await?;
         Ok(())
     }

@@ -190,6 +190,8 @@ pub struct NewTask {
     pub labels: Labels,
     /// Makes the submission repeatable.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The task whose agent submits it, if it is one's child: it is one level deeper.
+    pub parent: Option<TaskId>,
 }
 
 impl NewTask {
@@ -206,6 +208,7 @@ impl NewTask {
             max_attempts: None,
             labels: Labels::new(),
             idempotency_key: None,
+            parent: None,
         }
     }
 }
@@ -346,6 +349,10 @@ pub struct Task {
     pub labels: Labels,
     /// What makes its submission repeatable.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The task whose agent submitted it, as far as that was said.
+    pub parent: Option<TaskId>,
+    /// How many tasks stand above it: 0 for one without a parent. Its store says so when it accepts the task.
+    pub depth: u32,
     /// Attempts begun so far.
     pub attempt: u32,
     /// Attempts that took the agent or the node down, or made the agent break the protocol.
@@ -389,6 +396,8 @@ impl Task {
             retry: RetryPolicy { max_attempts: new.max_attempts.unwrap_or(retry.max_attempts).max(1), ..retry },
             labels: new.labels,
             idempotency_key: new.idempotency_key,
+            parent: new.parent,
+            depth: 0,
             attempt: 0,
             crashes: 0,
             epoch: LeaseEpoch::default(),

@@ -1,9 +1,9 @@
-//! Cancel, retry and delete many tasks at once.
+//! Cancel, retry, delete and move many tasks at once.
 
 use actix_web::HttpResponse;
 use forerunner_core::{TaskId, TaskState, Timestamp};
 use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK};
-use forerunner_store::{BulkAction, TaskFilter};
+use forerunner_store::{BulkAction, Obstacle, TaskFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,34 +11,39 @@ use crate::{
     api::Api,
     body::JsonBody,
     error::Problem,
-    filter::{BulkBody, window},
+    filter::{BulkBody, MoveBody, window},
     json, problems, query,
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
 pub(crate) async fn cancel(api: Api, body: JsonBody) -> Answer {
-    run(&api, BulkAction::Cancel, &body).await
+    run(&api, BulkAction::Cancel, &json::parse(&body.bytes)?).await
 }
 
 pub(crate) async fn retry(api: Api, body: JsonBody) -> Answer {
-    run(&api, BulkAction::Retry, &body).await
+    run(&api, BulkAction::Retry, &json::parse(&body.bytes)?).await
 }
 
 pub(crate) async fn delete(api: Api, body: JsonBody) -> Answer {
-    run(&api, BulkAction::Delete, &body).await
+    run(&api, BulkAction::Delete, &json::parse(&body.bytes)?).await
 }
 
-async fn run(api: &Api, action: BulkAction, body: &JsonBody) -> Answer {
-    let asked: BulkBody = json::parse(&body.bytes)?;
-    let request = request(action, &asked, api.handle().time())?;
+pub(crate) async fn move_to_pool(api: Api, body: JsonBody) -> Answer {
+    let (to, asked) = json::parse::<MoveBody>(&body.bytes)?.parts();
+    let action = BulkAction::Move { to, dry_run: asked.dry_run.unwrap_or(false) };
+    run(&api, action, &asked).await
+}
+
+async fn run(api: &Api, action: BulkAction, asked: &BulkBody) -> Answer {
+    let request = request(action.clone(), asked, api.handle().time())?;
     let report = api.handle().bulk(request).await?;
-    Ok(json::ok(&BulkView::of(action, asked.dry_run.unwrap_or(false), &report)))
+    Ok(json::ok(&BulkView::of(&action, asked.dry_run.unwrap_or(false), &report)))
 }
 
 fn request(action: BulkAction, asked: &BulkBody, now: Timestamp) -> Result<BulkRequest, Problem> {
     let place = asked.cursor.as_deref().map(query::after_cursor).transpose()?;
-    let (before, after) = if action == BulkAction::Retry { (None, place) } else { (place, None) };
+    let (before, after) = if action.is_oldest_first() { (None, place) } else { (place, None) };
     let filter = TaskFilter {
         pool: asked.pool.clone(),
         states: asked.states.clone().unwrap_or_default(),
@@ -102,7 +107,7 @@ pub(crate) struct BulkView {
     next: Option<String>,
 }
 
-/// Why tasks in one state were not changed.
+/// Why some tasks of one state were not changed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BulkReason)]
 struct ReasonView {
@@ -117,11 +122,11 @@ struct ReasonView {
 }
 
 impl BulkView {
-    fn of(action: BulkAction, dry_run: bool, report: &BulkReport) -> Self {
-        let reasons = report.refused.iter().map(|(state, (count, example))| ReasonView {
+    fn of(action: &BulkAction, dry_run: bool, report: &BulkReport) -> Self {
+        let reasons = report.refused.iter().map(|((state, obstacle), (count, example))| ReasonView {
             state: *state,
             count: *count,
-            reason: reason(action, *state),
+            reason: reason(action, *state, *obstacle),
             example: *example,
         });
         Self {
@@ -137,12 +142,22 @@ impl BulkView {
     }
 }
 
-const fn reason(action: BulkAction, state: TaskState) -> &'static str {
-    match (action, state) {
-        (BulkAction::Cancel, _) => "it has ended",
-        (BulkAction::Retry, TaskState::Succeeded) => "it has succeeded",
-        (BulkAction::Retry, _) => "it has not ended",
-        (BulkAction::Delete, _) => "it has not ended; cancel it first",
+const fn reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'static str {
+    match (obstacle, action, state) {
+        (Obstacle::State, BulkAction::Cancel, _) => "it has ended",
+        (Obstacle::State, BulkAction::Retry, TaskState::Succeeded) => "it has succeeded",
+        (Obstacle::State, BulkAction::Retry, _) => "it has not ended",
+        (Obstacle::State, BulkAction::Delete, _) => "it has not ended; cancel it first",
+        (Obstacle::State, BulkAction::Move { .. }, TaskState::Running) => {
+            "it runs; only a task that waits can be moved"
+        }
+        (Obstacle::State, BulkAction::Move { .. }, _) => "it does not wait",
+        (Obstacle::Context, ..) => {
+            "it belongs to a context, which stays in its pool; configure that pool again, or cancel it and submit it anew"
+        }
+        (Obstacle::Key, ..) => "the pool `to` has a task with its idempotency key; cancel one of the two",
+        (Obstacle::SamePool, ..) => "it is in the pool `to` already",
+        (Obstacle::Room, ..) => "the pool `to` is full; move it later, or raise queue.limit",
     }
 }
 

@@ -22,6 +22,9 @@ const RETRY_NODE: Duration = Duration::from_secs(5);
 /// When to try again a store that has just failed.
 const RETRY_STORE: Duration = Duration::from_secs(1);
 
+/// When to try again a pool without room for another context: by then it is measured anew.
+const RETRY_CONTEXTS: Duration = Duration::from_secs(60);
+
 /// What a problem may repeat of a request, which may be large.
 const MOST_DETAIL_BYTES: usize = 4_096;
 const MOST_MEMBER_BYTES: usize = 512;
@@ -161,6 +164,15 @@ impl From<Error> for Problem {
                 .with("depth", depth)
                 .with("limit", limit)
                 .retry_after(retry_after),
+            Error::BytesFull { pool, size, bytes, limit, retry_after } => Self::new(problems::BYTES_FULL, detail)
+                .with("pool", pool.as_str())
+                .with("size", size)
+                .with("bytes", bytes)
+                .with("limit", limit)
+                .retry_after(retry_after),
+            Error::NotMovable { task, pool, .. } => {
+                Self::new(problems::NOT_MOVABLE, detail).with("task", task.to_string()).with("pool", pool.as_str())
+            }
             Error::TooLarge { size, limit, .. } => {
                 Self::new(problems::PAYLOAD_TOO_LARGE, detail).with("size", size).with("limit", limit)
             }
@@ -181,6 +193,19 @@ impl From<Refusal> for Problem {
             Refusal::KeyReused { key, task } => Self::new(problems::KEY_REUSED, detail)
                 .with("idempotency_key", key.as_str())
                 .with("task", task.to_string()),
+            Refusal::ContextsFull { pool, context, stored_bytes, limit_bytes } => {
+                Self::new(problems::CONTEXTS_FULL, detail)
+                    .with("pool", pool.as_str())
+                    .with("context", context.as_str())
+                    .with("bytes", stored_bytes)
+                    .with("limit", limit_bytes)
+                    .retry_after(RETRY_CONTEXTS)
+            }
+            Refusal::NoParent { parent } => Self::new(problems::NO_PARENT, detail).with("task", parent.to_string()),
+            Refusal::TooDeep { parent, depth, limit } => Self::new(problems::TOO_DEEP, detail)
+                .with("task", parent.to_string())
+                .with("depth", depth)
+                .with("limit", limit),
             Refusal::Unstorable { .. } => Self::new(problems::INVALID_VALUE, detail),
             _ => internal(detail),
         }

@@ -155,40 +155,86 @@ fn once<T>(field: &mut Option<T>, value: T) -> Result<(), Refused> {
     }
 }
 
-/// Which tasks to change. All conditions are to be met.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = BulkRequest)]
-pub(crate) struct BulkBody {
-    /// Of this pool.
-    pub(crate) pool: Option<PoolName>,
-    /// In one of these states. Unless said: to cancel, tasks that have not ended; to retry, those that are `failed` or
-    /// `dead`; to delete, those that have ended.
-    pub(crate) states: Option<Vec<TaskState>>,
-    /// Of this context.
-    pub(crate) context: Option<ContextId>,
-    /// With all of these labels.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
-    pub(crate) labels: Option<Labels>,
-    /// Submitted at this time or later.
-    pub(crate) created_after: Option<TimeText>,
-    /// Submitted before this time.
-    pub(crate) created_before: Option<TimeText>,
-    /// Ended at this time or later.
-    pub(crate) ended_after: Option<TimeText>,
-    /// Ended before this time.
-    pub(crate) ended_before: Option<TimeText>,
-    /// With a `run_at` at this time or later.
-    pub(crate) due_after: Option<TimeText>,
-    /// With a `run_at` before this time.
-    pub(crate) due_before: Option<TimeText>,
-    /// Has to be `true` where nothing else says which tasks are meant.
-    pub(crate) all: Option<bool>,
-    /// Change nothing, and say what would be done.
-    pub(crate) dry_run: Option<bool>,
-    /// Go on behind another call: `next` of that one, unchanged, with the same conditions.
-    pub(crate) cursor: Option<String>,
-    /// At most so many tasks in this call: 10,000 unless said, and at most.
-    #[schema(minimum = 1, maximum = 10_000)]
-    pub(crate) limit: Option<usize>,
+/// The conditions of an operation on many tasks, once alone and once with a pool to move them to: serde cannot tell unknown
+/// fields in a struct that is made of another.
+macro_rules! bulk_body {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of_more:meta])* $more:ident: $kind:ty,)* }) => {
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        $(#[$doc])*
+        pub(crate) struct $name {
+            $($(#[$of_more])* pub(crate) $more: $kind,)*
+            /// Of this pool.
+            pub(crate) pool: Option<PoolName>,
+            /// In one of these states. Unless said: to cancel, tasks that have not ended; to retry, those that are `failed` or
+            /// `dead`; to delete, those that have ended; to move, those that wait.
+            pub(crate) states: Option<Vec<TaskState>>,
+            /// Of this context.
+            pub(crate) context: Option<ContextId>,
+            /// With all of these labels.
+            #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+            pub(crate) labels: Option<Labels>,
+            /// Submitted at this time or later.
+            pub(crate) created_after: Option<TimeText>,
+            /// Submitted before this time.
+            pub(crate) created_before: Option<TimeText>,
+            /// Ended at this time or later.
+            pub(crate) ended_after: Option<TimeText>,
+            /// Ended before this time.
+            pub(crate) ended_before: Option<TimeText>,
+            /// With a `run_at` at this time or later.
+            pub(crate) due_after: Option<TimeText>,
+            /// With a `run_at` before this time.
+            pub(crate) due_before: Option<TimeText>,
+            /// Has to be `true` where nothing else says which tasks are meant.
+            pub(crate) all: Option<bool>,
+            /// Change nothing, and say what would be done.
+            pub(crate) dry_run: Option<bool>,
+            /// Go on behind another call: `next` of that one, unchanged, with the same conditions.
+            pub(crate) cursor: Option<String>,
+            /// At most so many tasks in this call: 10,000 unless said, and at most.
+            #[schema(minimum = 1, maximum = 10_000)]
+            pub(crate) limit: Option<usize>,
+        }
+    };
+}
+
+bulk_body! {
+    /// Which tasks to change. All conditions are to be met.
+    #[schema(as = BulkRequest)]
+    BulkBody {}
+}
+
+bulk_body! {
+    /// Which tasks to give to another pool. All conditions are to be met.
+    #[schema(as = MoveRequest)]
+    MoveBody {
+        /// The other pool: one of this node.
+        to: PoolName,
+    }
+}
+
+impl MoveBody {
+    /// The other pool, and the conditions.
+    pub(crate) fn parts(self) -> (PoolName, BulkBody) {
+        let Self { to, pool, states, context, labels, all, dry_run, cursor, limit, .. } = self;
+        let Self { created_after, created_before, ended_after, ended_before, due_after, due_before, .. } = self;
+        let conditions = BulkBody {
+            pool,
+            states,
+            context,
+            labels,
+            created_after,
+            created_before,
+            ended_after,
+            ended_before,
+            due_after,
+            due_before,
+            all,
+            dry_run,
+            cursor,
+            limit,
+        };
+        (to, conditions)
+    }
 }

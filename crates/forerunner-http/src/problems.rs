@@ -59,6 +59,8 @@ problem_table! {
         "Send the body at once; a connection that stalls is closed.";
     WRONG_STATE 409 "wrong-state" "The state of the task does not allow it"
         "Read the task and decide again.";
+    NOT_MOVABLE 409 "not-movable" "The task cannot go to that pool"
+        "Leave it where it is, or do what the detail says.";
     NO_HISTORY 409 "no-history" "The pool has no history to replay"
         "Ask again once tasks of the pool have run.";
     CONTEXT_IN_USE 409 "context-in-use" "A task of the context has not ended"
@@ -75,8 +77,16 @@ problem_table! {
         "Call the node by its address, or add the name to `http.hosts`.";
     KEY_REUSED 422 "idempotency-key-reused" "The idempotency key was used for another task"
         "Use a new key for a new task; the task that has it is named in `task`.";
+    NO_PARENT 422 "no-parent" "The parent of the task is not there"
+        "Name a task that has not been removed, or leave `parent` out.";
+    TOO_DEEP 422 "too-deep" "Too many tasks stand above the task"
+        "End the chain of tasks that submit tasks, or raise `node.max_depth`.";
     QUEUE_FULL 429 "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
+    BYTES_FULL 429 "queue-bytes-full" "The inputs of the pool's unfinished tasks are at their limit"
+        "Try again after `Retry-After`, send smaller inputs, or raise `queue.limit_bytes`.";
+    CONTEXTS_FULL 429 "contexts-full" "The contexts of the pool are at their limit, and this one would be new"
+        "Go on in a context that is there, or have the operator delete contexts, set `node.context_retention` or raise `contexts.limit_bytes`.";
     BUSY 429 "busy" "The node does this for somebody else just now"
         "Try again after `Retry-After`.";
     INTERNAL 500 "internal" "The node failed"

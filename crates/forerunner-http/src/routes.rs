@@ -29,6 +29,7 @@ calls! {
     "POST" "/v1/tasks:cancel" => bulk::cancel, "cancel the tasks that meet conditions";
     "POST" "/v1/tasks:retry" => bulk::retry, "send ended tasks that meet conditions back to their queues";
     "POST" "/v1/tasks:delete" => bulk::delete, "remove ended tasks that meet conditions";
+    "POST" "/v1/tasks:move" => bulk::move_to_pool, "give tasks that wait and meet conditions to another pool";
     "GET" "/v1/tasks/{id}" => tasks::show, "show a task";
     "PATCH" "/v1/tasks/{id}" => tasks::change, "change a task that waits";
     "DELETE" "/v1/tasks/{id}" => tasks::delete, "remove a task that has ended";

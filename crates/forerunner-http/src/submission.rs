@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, TaskId, Timestamp};
 use forerunner_store::TaskChange;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -41,6 +41,8 @@ macro_rules! task_body {
             #[serde(default, deserialize_with = "fields::labels")]
             #[schema(value_type = std::collections::BTreeMap<String, String>)]
             labels: Labels,
+            /// The task whose agent submits it: the child is one level deeper, and refused beyond `node.max_depth`.
+            parent: Option<TaskId>,
             $($(#[$of_more])* $more: $kind,)*
         }
 
@@ -57,6 +59,7 @@ macro_rules! task_body {
                     max_attempts: self.max_attempts,
                     labels: self.labels,
                     idempotency_key,
+                    parent: self.parent,
                 }
             }
         }
@@ -88,21 +91,38 @@ pub(crate) struct TaskPatch {
     /// Not before this time. `now`, or a time that has come, lets it run as soon as an agent is free.
     #[schema(value_type = Option<String>)]
     run_at: Option<String>,
+    /// Another pool of this node that the task is to wait in; changed alone.
+    pool: Option<PoolName>,
+}
+
+/// What is to change of a task.
+pub(crate) enum Change {
+    /// How it waits.
+    Wait(TaskChange),
+    /// Where.
+    Pool(PoolName),
 }
 
 impl TaskPatch {
     /// Builds what the runtime is asked for.
-    pub(crate) fn into_change(self, now: Timestamp) -> Result<TaskChange, Problem> {
+    pub(crate) fn into_change(self, now: Timestamp) -> Result<Change, Problem> {
+        if let Some(pool) = self.pool {
+            if self.priority.is_none() && self.run_at.is_none() {
+                return Ok(Change::Pool(pool));
+            }
+            let detail = "`pool` is changed alone; send priority and run_at in another call";
+            return Err(Problem::new(problems::INVALID_VALUE, detail));
+        }
         let run_at = match self.run_at.as_deref() {
             Some("now") => Some(now),
             Some(text) => Some(text.parse()?),
             None => None,
         };
         if self.priority.is_none() && run_at.is_none() {
-            let detail = "nothing is to be changed; give priority, run_at, or both";
+            let detail = "nothing is to be changed; give priority, run_at, or both, or give pool";
             return Err(Problem::new(problems::INVALID_VALUE, detail));
         }
-        Ok(TaskChange { priority: self.priority, run_at })
+        Ok(Change::Wait(TaskChange { priority: self.priority, run_at }))
     }
 }
 

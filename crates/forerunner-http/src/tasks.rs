@@ -20,7 +20,7 @@ use crate::{
     filter::TasksQuery,
     headers::{self, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED},
     json, page, query,
-    submission::{TaskBody, TaskPatch},
+    submission::{Change, TaskBody, TaskPatch},
     views::{AttemptsView, TaskView},
 };
 
@@ -83,8 +83,10 @@ pub(crate) async fn delete(api: Api, id: web::Path<String>) -> Answer {
 
 pub(crate) async fn change(api: Api, id: web::Path<String>, body: JsonBody) -> Answer {
     let id = id.parse()?;
-    let change = json::parse::<TaskPatch>(&body.bytes)?.into_change(api.handle().time())?;
-    let task = api.handle().update(id, change).await?;
+    let task = match json::parse::<TaskPatch>(&body.bytes)?.into_change(api.handle().time())? {
+        Change::Pool(to) => api.handle().move_task(id, to.as_str()).await?,
+        Change::Wait(change) => api.handle().update(id, change).await?,
+    };
     Ok(json::ok(&TaskView::full(&task)))
 }
 

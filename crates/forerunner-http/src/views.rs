@@ -97,6 +97,13 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = forerunner_core::IdempotencyKey)]
     idempotency_key: Option<&'a str>,
+    /// The task whose agent submitted it, as far as that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    parent: Option<TaskId>,
+    /// How many tasks stand above it; left out while 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    depth: u32,
     /// When it was accepted.
     submitted_at: Timestamp,
     /// When it may run, or run again.
@@ -169,6 +176,8 @@ impl<'a> TaskView<'a> {
             crashes: task.crashes,
             labels: &task.labels,
             idempotency_key: None,
+            parent: task.parent,
+            depth: task.depth,
             submitted_at: task.submitted_at,
             run_at: task.run_at,
             deadline: task.deadline,

@@ -101,7 +101,7 @@ impl Queue {
 
     async fn enqueue(&self, tasks: Vec<Task>) -> Result<(), StoreError> {
         for group in tasks.chunks(GROUP) {
-            let group = group.iter().map(|task| Submission { task: task.clone(), fingerprint: None }).collect();
+            let group = group.iter().map(|task| Submission::new(task.clone(), None)).collect();
             self.store.enqueue(group).await?;
         }
         Ok(())

@@ -55,7 +55,7 @@ async fn measure(store: &Arc<dyn Store>, tasks: u64, per_context: u64) -> Outcom
         (BulkAction::Delete, &[TaskState::Cancelled]),
     ] {
         let begun = Instant::now();
-        let (done, longest) = run(store, action, states).await?;
+        let (done, longest) = run(store, &action, states).await?;
         println!("  {}: {done} in {:.1?}, the longest batch {longest:.1?}", action.as_str(), begun.elapsed());
     }
     store.close().await?;
@@ -86,8 +86,8 @@ async fn look(store: &Arc<dyn Store>, tasks: u64) -> Outcome<()> {
     Ok(())
 }
 
-async fn run(store: &Arc<dyn Store>, action: BulkAction, states: &[TaskState]) -> Outcome<(usize, Duration)> {
-    let oldest_first = action == BulkAction::Retry;
+async fn run(store: &Arc<dyn Store>, action: &BulkAction, states: &[TaskState]) -> Outcome<(usize, Duration)> {
+    let oldest_first = action.is_oldest_first();
     let mut filter =
         TaskFilter { pool: Some(pool()), states: states.to_vec(), oldest_first, limit: BATCH, ..TaskFilter::default() };
     let (mut done, mut longest) = (0, Duration::ZERO);
@@ -96,7 +96,7 @@ async fn run(store: &Arc<dyn Store>, action: BulkAction, states: &[TaskState]) -
         let Some((last, _)) = found.last().copied() else { return Ok((done, longest)) };
         let ids = found.into_iter().map(|(task, _)| task).collect();
         let begun = Instant::now();
-        let outcome = store.bulk(action, ids, at(1_000_000)).await?;
+        let outcome = store.bulk(action.clone(), ids, at(1_000_000)).await?;
         longest = longest.max(begun.elapsed());
         done += outcome.pools.values().map(|changed| changed.done.len()).sum::<usize>();
         let place = if oldest_first { &mut filter.after } else { &mut filter.before };
@@ -112,7 +112,7 @@ fn submission(number: u64, per_context: u64) -> Submission {
     new.labels.insert("even".to_owned(), if number.is_multiple_of(2) { "yes" } else { "no" }.to_owned());
     let id = TaskId::from_parts(at(number), u128::from(number) << 64);
     let task = Task::accepted(id, new, at(number), Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }
 
 fn pool() -> PoolName {

@@ -282,7 +282,7 @@ fn submission(number: u64, now: Timestamp) -> Submission {
     let new = NewTask::new(pool(), Payload::trusted("\"a short input\""));
     let id = TaskId::from_parts(now, u128::from(number));
     let task = Task::accepted(id, new, now, Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }
 
 fn done(task: &Task, now: Timestamp) -> Settlement {

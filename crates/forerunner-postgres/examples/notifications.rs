@@ -198,5 +198,5 @@ fn submission(number: u64) -> Submission {
     let new = NewTask::new(pool(), Payload::trusted("\"a short input\""));
     let id = TaskId::from_parts(now(), u128::from(number));
     let task = Task::accepted(id, new, now(), Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }

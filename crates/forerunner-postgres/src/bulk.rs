@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use forerunner_core::{ContextId, LeaseEpoch, PoolName, TaskId, TaskState, Timestamp};
-use forerunner_store::{BulkAction, BulkOutcome, backend};
+use forerunner_store::{BulkAction, BulkOutcome, BulkRefusal, PoolOutcome, backend};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -41,8 +41,9 @@ WITH h AS (
             AND l.context = history.context AND l.rank <= 1 ORDER BY l.rank DESC, l.due DESC LIMIT 1) END) AS place,
         CASE WHEN deadline > $4 THEN deadline END AS kept_deadline
 ), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, attempts)
-    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch, attempts FROM h
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, attempts,
+        parent, depth)
+    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch, attempts, parent, depth FROM h
 ), i AS (
     INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
         labels, label_pairs, key)
@@ -62,8 +63,8 @@ WITH h AS (
     INSERT INTO ready (pool, urgency, due, task, deadline)
     SELECT pool, 9 - priority, place, task, kept_deadline FROM h WHERE context IS NULL
 )
-SELECT id, pool, task, priority, place, kept_deadline, state, context, epoch, attempt, submitted_at, due, started_at,
-    finished_at, error_kind, error FROM h";
+SELECT id, pool, task, priority, place, kept_deadline, state, context, octet_length(input)::int8, epoch, attempt,
+    submitted_at, due, started_at, finished_at, error_kind, error FROM h";
 
 /// Removes tasks from the history, with all that is kept of them; answers their ids and pools.
 const DELETE_MANY: &str = "\
@@ -99,18 +100,20 @@ SELECT id, pool FROM t";
 const PASSES: usize = 3;
 
 /// A task as far as an operation on many needs to know it.
-struct Brief {
-    id: TaskId,
-    spot: QueueKey,
-    state: TaskState,
-    context: Option<ContextId>,
+pub(crate) struct Brief {
+    pub id: TaskId,
+    pub spot: QueueKey,
+    pub state: TaskState,
+    pub context: Option<ContextId>,
+    /// Bytes of its input.
+    pub input_bytes: u64,
 }
 
 /// The line of a context.
 type Line = (PoolName, ContextId);
 
 impl Tx<'_> {
-    pub async fn bulk(&self, action: BulkAction, tasks: &[TaskId], now: Timestamp) -> Sql<BulkOutcome> {
+    pub async fn bulk(&self, action: &BulkAction, tasks: &[TaskId], now: Timestamp) -> Sql<BulkOutcome> {
         let mut seen = HashSet::with_capacity(tasks.len());
         let mut open: Vec<TaskId> = tasks.iter().copied().filter(|task| seen.insert(*task)).collect();
         let mut outcome = BulkOutcome::default();
@@ -122,6 +125,7 @@ impl Tx<'_> {
                 BulkAction::Cancel => self.cancel_many(open, now, &mut outcome).await?,
                 BulkAction::Retry => self.retry_many(open, now, &mut outcome).await?,
                 BulkAction::Delete => self.delete_many(open, &mut outcome).await?,
+                BulkAction::Move { to, dry_run } => self.move_many(open, to, *dry_run, &mut outcome).await?,
             };
         }
         if open.is_empty() { Ok(outcome) } else { Err(Fault::Conflict) }
@@ -138,7 +142,7 @@ impl Tx<'_> {
         let known: HashSet<_> = unfinished.iter().map(|task| task.id).collect();
         self.sort_out(tasks.iter().copied().filter(|task| !known.contains(task)).collect(), outcome).await?;
         let (running, waiting): (Vec<_>, Vec<_>) =
-            unfinished.into_iter().filter(|task| !refuse(BulkAction::Cancel, task, outcome)).partition(is_running);
+            unfinished.into_iter().filter(|task| !refuse(&BulkAction::Cancel, task, outcome)).partition(is_running);
         let mut open = self.stop_many(&running, outcome).await?;
         let before = self.heads(&lines).await?;
         let ready = self.unready_many(&waiting.iter().map(|task| &task.spot).collect::<Vec<_>>()).await?;
@@ -157,7 +161,7 @@ impl Tx<'_> {
         self.advance_many(&lines, &before, outcome).await?;
         for task in done {
             self.tell_end(task.id);
-            outcome.pool(&task.spot.pool).done.push(task.id);
+            task.note_done(outcome.pool(&task.spot.pool));
         }
         open.extend(missed.into_iter().map(|task| task.id));
         Ok(open)
@@ -175,7 +179,7 @@ impl Tx<'_> {
         let known: HashSet<TaskId> = back.iter().map(|task| task.id).collect();
         for task in &back {
             let changed = outcome.pool(&task.spot.pool);
-            changed.done.push(task.id);
+            task.note_done(changed);
             changed.claimable += i64::from(task.context.is_none());
             self.node.cursors.put(&task.spot.pool, task.spot.urgency(), task.spot.place());
         }
@@ -193,7 +197,7 @@ impl Tx<'_> {
             let gained = self.gained();
             if self.retry(task.id, now).await?.is_ok() {
                 let changed = outcome.pool(&task.spot.pool);
-                changed.done.push(task.id);
+                task.note_done(changed);
                 changed.claimable += self.gained() - gained;
                 tasks.retain(|left| *left != task.id);
             }
@@ -222,7 +226,7 @@ impl Tx<'_> {
     }
 
     /// Notes of tasks that were not changed where they stand, and which are not there.
-    async fn sort_out(&self, tasks: Vec<TaskId>, outcome: &mut BulkOutcome) -> Sql<()> {
+    pub(crate) async fn sort_out(&self, tasks: Vec<TaskId>, outcome: &mut BulkOutcome) -> Sql<()> {
         if tasks.is_empty() {
             return Ok(());
         }
@@ -236,7 +240,7 @@ impl Tx<'_> {
         }
         for task in tasks {
             match states.get(&task) {
-                Some(state) => outcome.refused.push((task, *state)),
+                Some(state) => outcome.refused.push(BulkRefusal::of_state(task, *state)),
                 None => outcome.gone.push(task),
             }
         }
@@ -244,14 +248,15 @@ impl Tx<'_> {
     }
 
     /// Those that have not ended. What is damaged is left out: it may hold anything.
-    async fn unfinished(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
-        let sql = "SELECT id, pool, task, priority, due, deadline, state, context FROM tasks WHERE id = ANY($1) AND state <> 8";
+    pub(crate) async fn unfinished(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
+        let sql = "SELECT id, pool, task, priority, due, deadline, state, context, (SELECT octet_length(i.input)::int8 \
+                   FROM inputs i WHERE i.task = ANY (ARRAY[tasks.task])) FROM tasks WHERE id = ANY($1) AND state <> 8";
         let ids = uuids(tasks);
         self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?.iter().map(brief).collect()
     }
 
     async fn ended(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
-        let sql = "SELECT id, pool, task, priority, due, deadline, state, context FROM history \
+        let sql = "SELECT id, pool, task, priority, due, deadline, state, context, octet_length(input)::int8 FROM history \
                    WHERE id = ANY($1) AND finished_at >= $2 AND state <> 8";
         let (ids, earliest) = (uuids(tasks), earliest(tasks));
         self.query(sql, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?.iter().map(brief).collect()
@@ -274,7 +279,7 @@ impl Tx<'_> {
     }
 
     /// Makes tasks not claimable; answers the rows of those that were.
-    async fn unready_many(&self, spots: &[&QueueKey]) -> Sql<HashSet<i64>> {
+    pub(crate) async fn unready_many(&self, spots: &[&QueueKey]) -> Sql<HashSet<i64>> {
         let sql = "DELETE FROM ready r USING unnest($1::text[], $2::int2[], $3::int8[], $4::int8[]) \
                    AS s (pool, urgency, due, task) WHERE r.pool = ANY (ARRAY[s.pool]) AND r.urgency = ANY (ARRAY[s.urgency]) \
                    AND r.due = ANY (ARRAY[s.due]) AND r.task = ANY (ARRAY[s.task]) RETURNING r.task";
@@ -400,7 +405,7 @@ impl Tx<'_> {
     }
 
     /// Makes the first tasks of lines claimable.
-    async fn ready_many(&self, spots: &[&QueueKey]) -> Sql<()> {
+    pub(crate) async fn ready_many(&self, spots: &[&QueueKey]) -> Sql<()> {
         if spots.is_empty() {
             return Ok(());
         }
@@ -415,8 +420,16 @@ impl Tx<'_> {
         self.leave_to_holder(&Which::Rows(places.rows.clone())).await
     }
 
-    async fn rows_of(&self, sql: &str, params: &[Param<'_>]) -> Sql<HashSet<i64>> {
+    pub(crate) async fn rows_of(&self, sql: &str, params: &[Param<'_>]) -> Sql<HashSet<i64>> {
         self.query(sql, params).await?.iter().map(|row| get(row, 0)).collect()
+    }
+}
+
+impl Brief {
+    /// Notes in `outcome` that the task was changed.
+    pub(crate) fn note_done(&self, outcome: &mut PoolOutcome) {
+        outcome.done.push(self.id);
+        outcome.done_bytes += self.input_bytes;
     }
 }
 
@@ -453,10 +466,10 @@ fn is_running(task: &Brief) -> bool {
 }
 
 /// Notes a task whose state does not allow it; answers whether that is so.
-fn refuse(action: BulkAction, task: &Brief, outcome: &mut BulkOutcome) -> bool {
+fn refuse(action: &BulkAction, task: &Brief, outcome: &mut BulkOutcome) -> bool {
     let is_refused = !action.applies_to(task.state);
     if is_refused {
-        outcome.refused.push((task.id, task.state));
+        outcome.refused.push(BulkRefusal::of_state(task.id, task.state));
     }
     is_refused
 }
@@ -479,7 +492,7 @@ fn earliest(tasks: &[TaskId]) -> i64 {
     tasks.iter().map(|task| earliest_end(*task.as_uuid())).min().unwrap_or(0)
 }
 
-/// Reads `id, pool, task, priority, due, deadline, state, context`.
+/// Reads `id, pool, task, priority, due, deadline, state, context` and the bytes of the input.
 fn brief(row: &Row) -> Sql<Brief> {
     let priority = get::<i16>(row, 3)?.clamp(0, 9) as u8;
     let spot = QueueKey {
@@ -489,7 +502,14 @@ fn brief(row: &Row) -> Sql<Brief> {
         due: time(row, 4)?,
         deadline: optional_time(row, 5)?,
     };
-    Ok(Brief { id: TaskId::from_uuid(get(row, 0)?), spot, state: state(row, 6)?, context: context(row, 7)? })
+    let input_bytes = get::<Option<i64>>(row, 8)?.unwrap_or(0).unsigned_abs();
+    Ok(Brief {
+        id: TaskId::from_uuid(get(row, 0)?),
+        spot,
+        state: state(row, 6)?,
+        context: context(row, 7)?,
+        input_bytes,
+    })
 }
 
 /// Reads what `RETRY_MANY` answers behind those.
@@ -497,13 +517,13 @@ fn redriven(row: &Row) -> Sql<Redriven> {
     Ok(Redriven {
         row: get(row, 2)?,
         id: TaskId::from_uuid(get(row, 0)?),
-        epoch: LeaseEpoch(get::<i64>(row, 8)?.unsigned_abs()),
-        attempt: u32::try_from(get::<i64>(row, 9)?).unwrap_or(u32::MAX),
-        submitted_at: time(row, 10)?,
-        due: time(row, 11)?,
-        started_at: optional_time(row, 12)?,
-        finished_at: optional_time(row, 13)?,
+        epoch: LeaseEpoch(get::<i64>(row, 9)?.unsigned_abs()),
+        attempt: u32::try_from(get::<i64>(row, 10)?).unwrap_or(u32::MAX),
+        submitted_at: time(row, 11)?,
+        due: time(row, 12)?,
+        started_at: optional_time(row, 13)?,
+        finished_at: optional_time(row, 14)?,
         state: state(row, 6)?,
-        error: error(row, 14)?,
+        error: error(row, 15)?,
     })
 }

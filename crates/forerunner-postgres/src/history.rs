@@ -20,7 +20,7 @@ macro_rules! ended_columns {
         "t.task, t.id, t.pool, t.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, t.crashes, \
          t.epoch, t.started_at, t.finished_at, t.agent, t.node, t.error_kind, t.error, t.submitted_at, t.timeout, \
          t.max_attempts, t.max_crashes, t.backoff_initial, t.backoff_max, t.input, t.labels, t.key, \
-         NULL::int8 AS stop_epoch, t.output, t.cost"
+         NULL::int8 AS stop_epoch, t.output, t.parent, t.depth, t.cost"
     };
 }
 pub(crate) use ended_columns;
@@ -37,7 +37,7 @@ macro_rules! ending {
             "), d AS (DELETE FROM tasks t USING s WHERE ",
             $these,
             " RETURNING t.task, t.id, t.pool, s.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, \
-             COALESCE(s.crashes, t.crashes) AS crashes, t.epoch, COALESCE(t.started_at, s.started_at) AS started_at, \
+             COALESCE(s.crashes, t.crashes) AS crashes, t.epoch, t.parent, t.depth, COALESCE(t.started_at, s.started_at) AS started_at, \
              s.finished_at, COALESCE(s.agent, t.agent) AS agent, t.node, s.error_kind, s.error, s.output, \
              CASE WHEN s.state = 3 OR t.state::int4 <> 2 OR COALESCE(t.started_at, s.started_at) IS NULL THEN t.attempts ELSE ",
             with_attempt!(
@@ -54,10 +54,10 @@ macro_rules! ending {
              i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.label_pairs, i.key), \
              h AS (INSERT INTO history (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
              epoch, started_at, finished_at, agent, node, error_kind, error, submitted_at, timeout, max_attempts, \
-             max_crashes, backoff_initial, backoff_max, input, labels, label_pairs, key, output, attempts, cost, log) \
+             max_crashes, backoff_initial, backoff_max, input, labels, label_pairs, key, output, attempts, parent, depth, cost, log) \
              SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, started_at, \
              finished_at, agent, node, error_kind, error, submitted_at, timeout, max_attempts, max_crashes, \
-             backoff_initial, backoff_max, input, labels, label_pairs, key, output, attempts, ",
+             backoff_initial, backoff_max, input, labels, label_pairs, key, output, attempts, parent, depth, ",
             $cost,
             ", (SELECT jsonb_agg(jsonb_build_array(v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text) ORDER BY v.seq) \
              FROM events v WHERE v.task = i.task AND v.kind < 8) FROM i), ",
@@ -99,9 +99,9 @@ WITH h AS (
     DELETE FROM history WHERE id = $1 AND finished_at = $2 RETURNING *
 ), t AS (
     INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
-        started_at, finished_at, agent, node, error_kind, error, attempts)
+        started_at, finished_at, agent, node, error_kind, error, attempts, parent, depth)
     SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, started_at,
-        finished_at, agent, node, error_kind, error, attempts FROM h
+        finished_at, agent, node, error_kind, error, attempts, parent, depth FROM h
 ), i AS (
     INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
         labels, label_pairs, key)

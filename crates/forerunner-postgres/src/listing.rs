@@ -154,7 +154,7 @@ impl Tx<'_> {
             Err(fault) => return Err(fault),
         };
         // Of what the context took nothing depends.
-        task.context_cost = get(row, 29).and_then(parsed_cost).unwrap_or_default();
+        task.context_cost = get(row, 31).and_then(parsed_cost).unwrap_or_default();
         Ok(task)
     }
 

@@ -16,7 +16,7 @@ use crate::{
     unread::Unread,
 };
 
-/// The columns that [`stored`] reads, for `tasks t` and `inputs i`; the output comes last.
+/// The columns that [`stored`] reads, for `tasks t` and `inputs i`.
 macro_rules! task_columns {
     ($output:literal) => {
         concat!(
@@ -24,7 +24,7 @@ macro_rules! task_columns {
             "t.epoch, t.started_at, t.finished_at, t.agent, t.node, t.error_kind, t.error, i.submitted_at, i.timeout, ",
             "i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.key, t.stop_epoch, ",
             $output,
-            " AS output"
+            " AS output, t.parent, t.depth"
         )
     };
 }
@@ -106,6 +106,8 @@ pub(crate) fn salvaged(row: &Row, found: &Unread) -> Sql<Stored> {
     read_into(&mut task.retry, retry(row));
     read_into(&mut task.labels, optional_labels(row, 25));
     read_into(&mut task.idempotency_key, key(row, 26));
+    read_into(&mut task.parent, parent(row, 29));
+    read_into(&mut task.depth, depth(row, 30));
     read_into(&mut task.attempt, number(row, 9));
     read_into(&mut task.crashes, number(row, 10));
     read_into(&mut task.epoch, epoch(row, 11));
@@ -158,6 +160,8 @@ fn sound(row: &Row) -> Sql<Stored> {
         retry: retry(row)?,
         labels: optional_labels(row, 25)?,
         idempotency_key: key(row, 26)?,
+        parent: parent(row, 29)?,
+        depth: depth(row, 30)?,
         attempt: number(row, 9)?,
         crashes: number(row, 10)?,
         epoch: epoch(row, 11)?,
@@ -221,6 +225,15 @@ fn json(row: &Row, column: usize) -> Sql<Payload> {
 fn optional_json(row: &Row, column: usize) -> Sql<Option<Payload>> {
     let Some(text) = get::<Option<String>>(row, column)? else { return Ok(None) };
     backend::stored_json(&text).map(Some).map_err(|error| wrong(row, column, error))
+}
+
+fn parent(row: &Row, column: usize) -> Sql<Option<TaskId>> {
+    Ok(get::<Option<Uuid>>(row, column)?.map(TaskId::from_uuid))
+}
+
+/// How many tasks stand above one.
+pub(super) fn depth(row: &Row, column: usize) -> Sql<u32> {
+    get::<Option<i64>>(row, column)?.map_or(Ok(0), |_| number(row, column))
 }
 
 fn epoch(row: &Row, column: usize) -> Sql<LeaseEpoch> {

@@ -14,6 +14,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_ids.sql"),
     include_str!("../migrations/0006_damaged.sql"),
     include_str!("../migrations/0007_attempts.sql"),
+    include_str!("../migrations/0008_parents.sql"),
 ];
 
 /// The newest version known.

@@ -304,7 +304,7 @@ impl Store for PostgresStore {
     }
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
-        self.call(Class::WRITE, async move |tx| tx.bulk(action, &tasks, now).await)
+        self.call(Class::WRITE, async move |tx| tx.bulk(&action, &tasks, now).await)
     }
 
     fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
@@ -321,6 +321,14 @@ impl Store for PostgresStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.call(Class::CLOCK.reading().walking(), async move |tx| tx.pools_with_tasks().await)
+    }
+
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.input_bytes(&pool).await)
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.context_bytes(&pool).await)
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
-use forerunner_core::{IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{Claim, EnqueueOutcome, KeyHolder, LEASE, Refusal, Start, Submission, backend};
 use tokio_postgres::{
     Row,
@@ -15,7 +15,7 @@ use crate::{
     batch::Member,
     failure::{Fault, Sql},
     line::Rank,
-    rows::{get, label_pair, labels_text, micros, stored, task_columns},
+    rows::{depth, get, label_pair, labels_text, micros, stored, task_columns},
     scan_cursors::{from_floors, may_be_claimed},
     tables::earliest_end,
     tx::Tx,
@@ -28,13 +28,14 @@ struct Placed<'a> {
     state: TaskState,
     due: Timestamp,
     claimable: bool,
+    depth: u32,
 }
 
 impl<'a> Placed<'a> {
     fn alone(submission: &'a Submission) -> Self {
         let state = backend::first_state(&submission.task);
         let due = backend::first_due(&submission.task);
-        Self { submission, state, due, claimable: state == TaskState::Queued }
+        Self { submission, state, due, claimable: state == TaskState::Queued, depth: 0 }
     }
 }
 
@@ -65,11 +66,13 @@ struct Columns {
     fingerprint: Vec<Option<Vec<u8>>>,
     claimable: Vec<bool>,
     rank: Vec<Option<i16>>,
+    parent: Vec<Option<Uuid>>,
+    depth: Vec<Option<i64>>,
 }
 
 impl Columns {
     fn push(&mut self, placed: &Placed<'_>) {
-        let Submission { task, fingerprint } = placed.submission;
+        let Submission { task, fingerprint, .. } = placed.submission;
         self.id.push(*task.id.as_uuid());
         self.pool.push(task.pool.as_str().to_owned());
         self.state.push(placed.state as i16);
@@ -97,6 +100,8 @@ impl Columns {
         self.claimable.push(placed.claimable);
         let rank = if placed.state == TaskState::Queued { Rank::Joined } else { Rank::Delayed };
         self.rank.push(task.context.as_ref().map(|_| rank as i16));
+        self.parent.push(task.parent.map(|parent| *parent.as_uuid()));
+        self.depth.push(task.parent.map(|_| placed.depth.into()));
     }
 }
 
@@ -109,13 +114,14 @@ WITH s AS MATERIALIZED (
     SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[],
         $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[],
         $15::int8[], $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[],
-        $23::bool[], $24::int2[])
+        $23::bool[], $24::int2[], $26::uuid[], $27::int8[])
     WITH ORDINALITY AS s (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
         submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels, pairs, key,
-        fingerprint, claimable, rank, place)
+        fingerprint, claimable, rank, parent, depth, place)
 ), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch)
-    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch FROM s
+    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, parent,
+        depth)
+    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, parent, depth FROM s
     WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $25) ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING task, id
@@ -160,8 +166,19 @@ impl Tx<'_> {
         }
         let mut placed = Placed::alone(submission);
         let task = &submission.task;
+        if let Some(parent) = task.parent {
+            placed.depth = match backend::child_depth(parent, self.depth_of(parent).await?, submission.bounds) {
+                Ok(depth) => depth,
+                Err(refusal) => return Ok(Some(Err(refusal))),
+            };
+        }
         if let Some(context) = &task.context {
             self.lock_line(&task.pool, context).await?;
+            if let Some(full) = submission.bounds.contexts_full
+                && !self.is_begun(&task.pool, context).await?
+            {
+                return Ok(Some(Err(backend::contexts_full(&task.pool, context, full))));
+            }
             if placed.claimable
                 && let Some(last) = self.last_due(&task.pool, context).await?
             {
@@ -174,6 +191,23 @@ impl Tx<'_> {
             self.leave_to_holder(&Which::Id(*task.id.as_uuid())).await?;
         }
         Ok(answer)
+    }
+
+    /// How many tasks stand above one; none if it is not there.
+    async fn depth_of(&self, task: TaskId) -> Sql<Option<u32>> {
+        let sql = "SELECT depth FROM tasks WHERE id = $1 UNION ALL \
+                   SELECT depth FROM history WHERE id = $1 AND finished_at >= $2 LIMIT 1";
+        let (id, earliest) = (*task.as_uuid(), earliest_end(*task.as_uuid()));
+        let rows = self.query(sql, &[(&id, Type::UUID), (&earliest, Type::INT8)]).await?;
+        rows.first().map(|row| depth(row, 0)).transpose()
+    }
+
+    /// Whether a context is stored, or is to be by a task that has not ended.
+    async fn is_begun(&self, pool: &PoolName, context: &ContextId) -> Sql<bool> {
+        let sql = "SELECT 1 FROM contexts WHERE pool = $1 AND name = $2 \
+                   UNION ALL SELECT 1 FROM line WHERE pool = $1 AND context = $2 LIMIT 1";
+        let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
@@ -208,7 +242,7 @@ impl Tx<'_> {
             let Task { pool, priority, .. } = &placed.submission.task;
             self.node.cursors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
         }
-        let params: [(&(dyn ToSql + Sync), Type); 25] = [
+        let params: [(&(dyn ToSql + Sync), Type); 27] = [
             (&c.id, Type::UUID_ARRAY),
             (&c.pool, Type::TEXT_ARRAY),
             (&c.state, Type::INT2_ARRAY),
@@ -234,16 +268,18 @@ impl Tx<'_> {
             (&c.claimable, Type::BOOL_ARRAY),
             (&c.rank, Type::INT2_ARRAY),
             (&earliest, Type::INT8),
+            (&c.parent, Type::UUID_ARRAY),
+            (&c.depth, Type::INT8_ARRAY),
         ];
         let rows = self.query(INSERT, &params).await?;
         let new = rows.iter().map(|row| get::<Uuid>(row, 0)).collect::<Sql<HashSet<_>>>()?;
         let mut answers = Vec::with_capacity(batch.len());
         for placed in batch {
-            let Placed { state, claimable, .. } = *placed;
+            let Placed { state, claimable, depth, .. } = *placed;
             let task = placed.submission.task.id;
             if new.contains(task.as_uuid()) {
                 self.gained.fetch_add(i64::from(claimable), Ordering::Relaxed);
-                answers.push(Some(Ok(EnqueueOutcome::New { task, state, claimable })));
+                answers.push(Some(Ok(EnqueueOutcome::New { task, state, claimable, depth })));
             } else if self.is_short {
                 answers.push(None);
             } else {
@@ -346,8 +382,8 @@ impl Tx<'_> {
         let claimed = stored(row)?;
         self.node.cursors.take(&claimed.spot());
         let mut task = claimed.task;
-        task.context_version = get::<i64>(row, 29)?.unsigned_abs();
-        task.context_born = get::<i64>(row, 30)?.unsigned_abs();
+        task.context_version = get::<i64>(row, 31)?.unsigned_abs();
+        task.context_born = get::<i64>(row, 32)?.unsigned_abs();
         Ok(task)
     }
 
@@ -407,7 +443,8 @@ impl Member for Submission {
 
 /// Whether a submission can be written along with others, without a look at what is there.
 pub(crate) fn is_plain(submission: &Submission) -> bool {
-    submission.task.idempotency_key.is_none() && submission.task.context.is_none()
+    let Task { idempotency_key, context, parent, .. } = &submission.task;
+    idempotency_key.is_none() && context.is_none() && parent.is_none()
 }
 
 fn has_distinct_ids(run: &[&Submission]) -> bool {

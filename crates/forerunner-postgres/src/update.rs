@@ -82,7 +82,7 @@ impl Tx<'_> {
 
     async fn write_change(&self, spot: &QueueKey, (from, to): (TaskState, TaskState), run_at: Timestamp) -> Sql<()> {
         let sql = "UPDATE tasks SET state = $1, priority = $2, due = $3, run_at = $4 WHERE task = $5 AND state = $6 \
-                   RETURNING task";
+                   AND pool = $7 RETURNING task";
         let (from, to, priority) = (from as i16, to as i16, i16::from(spot.priority));
         let (due, run_at) = (spot.due.as_micros(), run_at.as_micros());
         let params = [
@@ -92,6 +92,7 @@ impl Tx<'_> {
             (&run_at, Type::INT8),
             (&spot.row, Type::INT8),
             (&from, Type::INT2),
+            (&spot.pool.as_str(), Type::TEXT),
         ];
         if self.run(sql, &params).await? == 0 { Err(Fault::Conflict) } else { Ok(()) }
     }

@@ -21,6 +21,8 @@ struct Waiting {
     spot: QueueKey,
     state: TaskState,
     context: Option<ContextId>,
+    /// Bytes of its input, if it is to expire.
+    input_bytes: u64,
 }
 
 impl Tx<'_> {
@@ -142,7 +144,8 @@ impl Tx<'_> {
     pub async fn sweep(&self, pool: &PoolName, now: Timestamp) -> Sql<Swept> {
         let before = self.gained();
         let mut swept = Swept::default();
-        let late = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state < 2 \
+        let late = "SELECT id, task, priority, due, deadline, state, context, (SELECT octet_length(i.input)::int8 \
+                    FROM inputs i WHERE i.task = tasks.task) FROM tasks WHERE pool = $1 AND state < 2 \
                     AND deadline IS NOT NULL AND deadline <= $2 ORDER BY deadline, task LIMIT $3";
         let late = self.waiting(late, pool, now).await?;
         // Which of them could be claimed is asked before the first one ends.
@@ -152,9 +155,10 @@ impl Tx<'_> {
             let states = (late.state, TaskState::Expired);
             self.end_waiting(&late.spot, late.context.as_ref(), states, &backend::expired(), now).await?;
             self.tell_end(late.id);
+            swept.expired_bytes += late.input_bytes;
             swept.expired.push((late.id, claimable.contains(&late.spot.row)));
         }
-        let due = "SELECT id, task, priority, due, deadline, state, context FROM tasks WHERE pool = $1 AND state = 0 \
+        let due = "SELECT id, task, priority, due, deadline, state, context, 0::int8 FROM tasks WHERE pool = $1 AND state = 0 \
                    AND run_at <= $2 ORDER BY run_at, task LIMIT $3";
         for due in self.waiting(due, pool, now).await? {
             self.promote(&due).await?;
@@ -200,8 +204,8 @@ impl Tx<'_> {
             }
             None => None,
         };
-        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 RETURNING task";
-        if self.run(sql, &[(&due.spot.row, Type::INT8)]).await? == 0 {
+        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 AND pool = $2 RETURNING task";
+        if self.run(sql, &[(&due.spot.row, Type::INT8), (&pool.as_str(), Type::TEXT)]).await? == 0 {
             return Err(Fault::Conflict);
         }
         let Some(context) = &due.context else { return self.make_ready(&due.spot).await };
@@ -224,5 +228,6 @@ fn read_waiting(row: &Row, pool: &PoolName) -> Sql<Waiting> {
         spot: QueueKey { pool: pool.clone(), row: get(row, 1)?, priority: priority(row, 2)?.get(), due, deadline },
         state: state(row, 5)?,
         context: context(row, 6)?,
+        input_bytes: get::<Option<i64>>(row, 7)?.unwrap_or(0).unsigned_abs(),
     })
 }

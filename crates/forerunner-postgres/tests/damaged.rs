@@ -94,7 +94,7 @@ impl<'a> Lab<'a> {
     }
 
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
-        let batch = tasks.into_iter().map(|task| Submission { task, fingerprint: None }).collect();
+        let batch = tasks.into_iter().map(|task| Submission::new(task, None)).collect();
         for answer in self.store.enqueue(batch).await.unwrap() {
             assert!(matches!(answer, Ok(EnqueueOutcome::New { .. })), "{answer:?}");
         }
@@ -253,7 +253,7 @@ async fn a_member_of_a_group_that_the_database_refuses_is_left_out() {
     let lab = Lab::new(&server);
     lab.sql(REFUSE);
     let large = Task { input: Payload::trusted(format!("\"{}\"", "x".repeat(200))), ..task(6) };
-    let batch = [task(1), large, task(2)].map(|task| Submission { task, fingerprint: None });
+    let batch = [task(1), large, task(2)].map(|task| Submission::new(task, None));
     let answers = lab.store.enqueue(batch.to_vec()).await.unwrap();
     assert!(matches!(&answers[1], Err(Refusal::Unstorable { reason }) if reason.contains("small")), "{answers:?}");
     assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
@@ -288,7 +288,7 @@ async fn a_key_with_labels_that_no_index_can_hold_refuses_that_task_only() {
     let noise = |salt: u32| (0..256).map(|n| char::from_u32(1 + (n * 7 + salt) % 31).unwrap()).collect::<String>();
     let labels = BTreeMap::from([(noise(3), noise(5))]);
     let wide = Task { labels, idempotency_key: Some(IdempotencyKey::new("k").unwrap()), ..task(1) };
-    let batch = [wide, task(2)].map(|task| Submission { task, fingerprint: Some([1; 32]) });
+    let batch = [wide, task(2)].map(|task| Submission::new(task, Some([1; 32])));
     let answers = lab.store.enqueue(batch.to_vec()).await.unwrap();
     assert!(answers[1].is_ok(), "{answers:?}");
 }
@@ -321,7 +321,7 @@ async fn sessions_that_were_opened_read_only_are_replaced() {
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
     server.sql("postgres", &format!("ALTER DATABASE {database} SET default_transaction_read_only = on"));
     server.sql("postgres", &end);
-    let batch = || vec![Submission { task: task(2), fingerprint: None }];
+    let batch = || vec![Submission::new(task(2), None)];
     assert!(lab.store.enqueue(batch()).await.is_err());
     server.sql("postgres", &format!("ALTER DATABASE {database} SET default_transaction_read_only = off"));
     let healed = async {

@@ -54,7 +54,7 @@ impl Node {
                 let new = NewTask { priority: Priority::new(priority).unwrap(), ..new };
                 let id = TaskId::from_parts(now, self.next);
                 let task = Task::accepted(id, new, now, Duration::from_secs(60), RetryPolicy::default());
-                Submission { task, fingerprint: None }
+                Submission::new(task, None)
             })
             .collect();
         let ids = batch.iter().map(|submission| submission.task.id).collect();

@@ -48,7 +48,7 @@ fn failed() -> Next {
 async fn enqueue(store: &PostgresStore, tasks: Vec<Task>) {
     let batch = tasks.into_iter().map(|task| {
         let fingerprint = task.idempotency_key.is_some().then_some([7; 32]);
-        Submission { task, fingerprint }
+        Submission::new(task, fingerprint)
     });
     let answers = store.enqueue(batch.collect()).await.unwrap();
     let not_new: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(EnqueueOutcome::New { .. }))).collect();
@@ -148,7 +148,7 @@ async fn a_task_is_kept_for_its_retention_and_its_key_as_long() {
     let claimed = claim(&store, 1).await;
     settle(&store, &claimed, begun, succeeded()).await;
     let again = async |number| {
-        let submission = Submission { task: keyed(number), fingerprint: Some([7; 32]) };
+        let submission = Submission::new(keyed(number), Some([7; 32]));
         store.enqueue(vec![submission]).await.unwrap().remove(0).unwrap()
     };
     retire(&server, &store, begun + DAY, DAY).await;
@@ -261,7 +261,7 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     let begun = Timestamp::from_micros(micros);
     server.sql(DATABASE, &version_3(begun));
     let store = open(&url);
-    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "7");
+    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "8");
     let ids: Vec<_> = (0..4).map(|number| task(begun, number).id).collect();
     let all = TaskFilter { limit: 9, ..TaskFilter::default() };
     let states = async || {
@@ -272,7 +272,7 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     let first = store.task(ids[0]).await.unwrap().unwrap();
     assert_eq!((first.output, first.finished_at), (Some(Payload::trusted("1")), Some(begun)));
     let keyed = Task { idempotency_key: Some(IdempotencyKey::new("k").unwrap()), ..task(begun, 9) };
-    let submission = Submission { task: keyed, fingerprint: Some([7; 32]) };
+    let submission = Submission::new(keyed, Some([7; 32]));
     let known = store.enqueue(vec![submission.clone()]).await.unwrap().remove(0).unwrap();
     assert!(matches!(known, EnqueueOutcome::Known(known) if known.id == ids[0]));
 

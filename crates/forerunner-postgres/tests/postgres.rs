@@ -43,7 +43,7 @@ fn submission(number: i64) -> Submission {
     let (id, new) =
         (TaskId::from_parts(at(number * 1_000), 0), NewTask::new(pool(), Payload::trusted(format!("{number}"))));
     let task = Task::accepted(id, new, at(number), Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }
 
 fn claim(node: NodeId, limit: usize) -> Claim {
@@ -472,13 +472,13 @@ async fn what_cannot_be_claimed_is_not_where_claims_look() {
     let server = PgServer::start(false);
     let store = PostgresStore::open(&server.database(), OPTIONS).unwrap();
     let delayed = |number| {
-        let Submission { task, fingerprint } = submission(number);
-        Submission { task: Task { run_at: at(i64::MAX / 2), ..task }, fingerprint }
+        let Submission { task, fingerprint, .. } = submission(number);
+        Submission::new(Task { run_at: at(i64::MAX / 2), ..task }, fingerprint)
     };
     let behind_another = |number| {
-        let Submission { task, fingerprint } = submission(number);
+        let Submission { task, fingerprint, .. } = submission(number);
         let context = Some(ContextId::new("talk").unwrap());
-        Submission { task: Task { context, ..task }, fingerprint }
+        Submission::new(Task { context, ..task }, fingerprint)
     };
     store.enqueue((0..BLOCKED).map(delayed).collect()).await.unwrap();
     store.enqueue((BLOCKED..BLOCKED + 100).map(behind_another).collect()).await.unwrap();

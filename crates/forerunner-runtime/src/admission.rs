@@ -1,35 +1,77 @@
-//! The door in front of the actors: how many tasks may wait.
+//! The door in front of the actors: how many tasks may wait, and how many bytes of inputs there may be.
 //!
 //! A mailbox's capacity is no backpressure in actix (`do_send` ignores it, and each clone of an `Addr` owns a slot), so
 //! every submission takes a place here before its message is sent.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
-/// Counts the tasks of a pool that wait, delayed ones included.
+use crate::spec::QueueSettings;
+
+/// Counts the tasks of a pool that wait, delayed ones included, and the bytes of the inputs of those that have not ended.
 #[derive(Debug)]
 pub(crate) struct Admission {
     waiting: AtomicUsize,
     limit: usize,
+    bytes: AtomicU64,
+    limit_bytes: u64,
+    /// Something may have ended, or been stored, without being told: the bytes are to be summed anew.
+    unsure: AtomicBool,
     /// Completions per second, in thousandths: how soon there may be room again.
     millirate: AtomicU64,
 }
 
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// So many tasks wait.
+    Tasks(usize),
+    /// There are so many bytes of inputs.
+    Bytes(u64),
+}
+
 impl Admission {
-    pub(crate) const fn new(waiting: usize, limit: usize) -> Self {
-        Self { waiting: AtomicUsize::new(waiting), limit, millirate: AtomicU64::new(0) }
+    /// A door behind which `waiting` tasks wait, and `bytes` of inputs are.
+    pub(crate) const fn new(waiting: usize, bytes: u64, settings: &QueueSettings) -> Self {
+        Self {
+            waiting: AtomicUsize::new(waiting),
+            limit: settings.limit,
+            bytes: AtomicU64::new(bytes),
+            limit_bytes: settings.limit_bytes,
+            unsure: AtomicBool::new(false),
+            millirate: AtomicU64::new(0),
+        }
     }
 
-    /// Takes a place; answers how many wait if there is none.
-    pub(crate) fn enter(&self) -> Result<(), usize> {
+    /// Takes a place for a task with an input of so many bytes.
+    pub(crate) fn enter(&self, bytes: u64) -> Result<(), Full> {
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if waiting < self.limit {
-            return Ok(());
+        if waiting >= self.limit {
+            self.leave(1);
+            return Err(Full::Tasks(waiting));
         }
-        self.leave(1);
-        Err(waiting)
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.limit_bytes {
+            self.back_out(1, bytes);
+            return Err(Full::Bytes(before));
+        }
+        Ok(())
+    }
+
+    /// Takes as many places as there are, at most `count`, for tasks whose inputs are counted once they are known; answers how
+    /// many it took.
+    pub(crate) fn enter_some(&self, count: usize) -> usize {
+        if self.bytes() >= self.limit_bytes {
+            return 0;
+        }
+        let mut taken = 0;
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            taken = count.min(self.limit.saturating_sub(waiting));
+            Some(waiting + taken)
+        });
+        taken
     }
 
     /// Takes places for tasks that come back, over the limit if need be: they were accepted before.
@@ -37,9 +79,19 @@ impl Admission {
         self.waiting.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Counts the inputs of tasks that come, or come back, over the limit if need be.
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Takes over a count of those that wait in a store that others use too.
     pub(crate) fn count(&self, waiting: usize) {
         self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Takes over the bytes that the store has summed.
+    pub(crate) fn count_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Gives places back.
@@ -47,6 +99,28 @@ impl Admission {
         let _ = self
             .waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| Some(waiting.saturating_sub(count)));
+    }
+
+    /// Counts the inputs of tasks that have ended no more.
+    pub(crate) fn leave_bytes(&self, bytes: u64) {
+        let _ =
+            self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |there| Some(there.saturating_sub(bytes)));
+    }
+
+    /// Gives back the places of tasks that waited and do no more, with their inputs.
+    pub(crate) fn back_out(&self, count: usize, bytes: u64) {
+        self.leave(count);
+        self.leave_bytes(bytes);
+    }
+
+    /// Has the bytes summed anew soon.
+    pub(crate) fn note_unsure(&self) {
+        self.unsure.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the bytes were to be summed anew.
+    pub(crate) fn take_unsure(&self) -> bool {
+        self.unsure.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -57,14 +131,31 @@ impl Admission {
         self.limit
     }
 
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
     pub(crate) fn note_completion_rate(&self, per_sec: f64) {
         self.millirate.store((per_sec.max(0.0) * 1_000.0) as u64, Ordering::Relaxed);
     }
 
     /// The time the pool needs for a tenth of its queue: 1 s to 60 s.
     pub(crate) fn retry_after(&self) -> Duration {
+        self.time_for(self.limit)
+    }
+
+    /// The time the pool needs for a tenth of what waits: 1 s to 60 s.
+    pub(crate) fn retry_bytes_after(&self) -> Duration {
+        self.time_for(self.waiting())
+    }
+
+    fn time_for(&self, tasks: usize) -> Duration {
         let per_sec = self.millirate.load(Ordering::Relaxed) as f64 / 1_000.0;
-        let secs = if per_sec > 0.0 { self.limit as f64 / 10.0 / per_sec } else { 1.0 };
+        let secs = if per_sec > 0.0 { tasks as f64 / 10.0 / per_sec } else { 1.0 };
         Duration::from_secs(secs.ceil().clamp(1.0, 60.0) as u64)
     }
 }
@@ -73,20 +164,50 @@ impl Admission {
 mod tests {
     use super::*;
 
+    fn admission(waiting: usize, limit: usize, limit_bytes: u64) -> Admission {
+        Admission::new(waiting, 0, &QueueSettings { limit, limit_bytes, ..QueueSettings::default() })
+    }
+
     #[test]
     fn the_door_closes_at_the_limit_and_opens_when_a_place_is_given_back() {
-        let admission = Admission::new(1, 2);
-        assert_eq!(admission.enter(), Ok(()));
-        assert_eq!(admission.enter(), Err(2));
+        let admission = admission(1, 2, 100);
+        assert_eq!(admission.enter(1), Ok(()));
+        assert_eq!(admission.enter(1), Err(Full::Tasks(2)));
         admission.leave(1);
-        assert_eq!(admission.enter(), Ok(()));
+        assert_eq!(admission.enter(1), Ok(()));
         admission.reenter(5);
-        assert_eq!(admission.waiting(), 7);
+        assert_eq!((admission.waiting(), admission.enter_some(3)), (7, 0));
+        admission.leave(6);
+        assert_eq!((admission.enter_some(3), admission.waiting()), (1, 2));
+    }
+
+    #[test]
+    fn inputs_have_room_up_to_the_limit_of_bytes() {
+        let admission = admission(0, 10, 100);
+        assert_eq!((admission.enter(60), admission.enter(40)), (Ok(()), Ok(())));
+        assert_eq!(admission.enter(1), Err(Full::Bytes(100)));
+        assert_eq!((admission.waiting(), admission.bytes()), (2, 100), "what was refused left nothing");
+        assert_eq!(admission.enter_some(1), 0);
+        admission.leave(2);
+        assert_eq!(admission.enter(1), Err(Full::Bytes(100)), "tasks that run count");
+        admission.leave_bytes(60);
+        assert_eq!((admission.enter(60), admission.enter_some(9)), (Ok(()), 0));
+        admission.back_out(1, 60);
+        admission.add_bytes(500);
+        assert_eq!(
+            (admission.bytes(), admission.enter(1)),
+            (540, Err(Full::Bytes(540))),
+            "what comes back is not refused"
+        );
+        admission.count_bytes(7);
+        assert_eq!(admission.bytes(), 7);
+        admission.leave_bytes(8);
+        assert_eq!(admission.bytes(), 0);
     }
 
     #[test]
     fn the_hint_grows_with_the_time_to_work_a_tenth_off() {
-        let admission = Admission::new(0, 1_000);
+        let admission = admission(0, 1_000, 1);
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
         admission.note_completion_rate(10.0);
         assert_eq!(admission.retry_after(), Duration::from_secs(10));

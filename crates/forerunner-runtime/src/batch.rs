@@ -68,11 +68,13 @@ impl Handle {
 
     fn join(&self, group: &mut Group, new: NewTask) -> Result<PendingSubmission, Error> {
         if let Some(full) = &group.full {
-            metrics::rejected(new.pool.as_str(), "queue_full");
+            metrics::rejected(new.pool.as_str(), full.full().unwrap_or("queue_full"));
             return Err(full.clone());
         }
         let admitted = self.admit(new).map(|(_, submission)| group.take(submission));
-        if let Err(error @ Error::QueueFull { .. }) = &admitted {
+        if let Err(error) = &admitted
+            && error.full().is_some()
+        {
             group.full = Some(error.clone());
         }
         admitted

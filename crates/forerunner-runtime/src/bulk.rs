@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use forerunner_core::{AttemptRecord, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::{BulkAction, BulkOutcome, StateConflict, TaskChange, TaskFilter};
+use forerunner_core::{AttemptRecord, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_store::{
+    BulkAction, BulkOutcome, BulkRefusal, Obstacle, PoolOutcome, StateConflict, TaskChange, TaskFilter,
+};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -26,7 +28,7 @@ pub struct BulkRequest {
     /// What to do.
     pub action: BulkAction,
     /// To which tasks. Without states, those that the action is meant for: to cancel, tasks that have not ended; to retry,
-    /// those that are failed or dead; to delete, those that have ended.
+    /// those that are failed or dead; to delete, those that have ended; to move, those that wait.
     pub filter: TaskFilter,
     /// Change nothing, and say what would be done.
     pub dry_run: bool,
@@ -41,8 +43,8 @@ pub struct BulkReport {
     pub done: usize,
     /// Tasks that run and were asked to stop; they are among those done.
     pub stopping: usize,
-    /// Tasks that were not changed, by the state that did not allow it: how many, and one of them.
-    pub refused: BTreeMap<TaskState, (usize, TaskId)>,
+    /// Tasks that were not changed, by their state and what stood against it: how many, and one of them.
+    pub refused: BTreeMap<(TaskState, Obstacle), (usize, TaskId)>,
     /// Tasks that went away meanwhile.
     pub gone: usize,
     /// The last task that was looked at, if more may follow.
@@ -54,42 +56,39 @@ impl BulkRequest {
     fn completed(&self) -> TaskFilter {
         let mut filter = self.filter.clone();
         if filter.states.is_empty() {
-            let is_meant = |state: &TaskState| match self.action {
+            let is_meant = |state: &TaskState| match &self.action {
                 BulkAction::Retry => matches!(state, TaskState::Failed | TaskState::Dead),
                 action => action.applies_to(*state),
             };
             filter.states = TaskState::ALL.into_iter().filter(is_meant).collect();
         }
-        // Tasks of a conversation come back in their order, and end in the opposite one, so that none begins meanwhile.
-        filter.oldest_first = self.action == BulkAction::Retry;
+        filter.oldest_first = self.action.is_oldest_first();
         filter.limit = filter.limit.clamp(1, MOST_BULK);
         filter
     }
 }
 
 impl BulkReport {
-    fn note_refused(&mut self, task: TaskId, state: TaskState) {
-        self.refused.entry(state).or_insert((0, task)).0 += 1;
+    pub(crate) fn note_refused(&mut self, BulkRefusal { task, state, obstacle }: BulkRefusal) {
+        self.refused.entry((state, obstacle)).or_insert((0, task)).0 += 1;
     }
 
-    fn add(&mut self, outcome: &BulkOutcome) {
+    pub(crate) fn add(&mut self, outcome: &BulkOutcome) {
         for changed in outcome.pools.values() {
             self.done += changed.done.len() + changed.stopping.len();
             self.stopping += changed.stopping.len();
         }
-        for (task, state) in &outcome.refused {
-            self.note_refused(*task, *state);
-        }
+        outcome.refused.iter().for_each(|refusal| self.note_refused(*refusal));
         self.gone += outcome.gone.len();
     }
 
-    fn add_dry(&mut self, action: BulkAction, found: &[(TaskId, TaskState)]) {
+    fn add_dry(&mut self, action: &BulkAction, found: &[(TaskId, TaskState)]) {
         for (task, state) in found {
             match action.applies_to(*state) {
                 true => self.done += 1,
-                false => self.note_refused(*task, *state),
+                false => self.note_refused(BulkRefusal::of_state(*task, *state)),
             }
-            self.stopping += usize::from(action == BulkAction::Cancel && *state == TaskState::Running);
+            self.stopping += usize::from(*action == BulkAction::Cancel && *state == TaskState::Running);
         }
     }
 }
@@ -101,16 +100,17 @@ impl Handle {
     }
 
     /// Does the same to all tasks that meet a filter: to at most `filter.limit` of them and for a few seconds, then it
-    /// answers with the place to go on from ([`BulkReport::next`], as `filter.before`, or `filter.after` for retries).
+    /// answers with the place to go on from ([`BulkReport::next`], as `filter.before`, or `filter.after` for retries and moves).
     ///
     /// Tasks are changed in batches, each in one transaction, and other work goes on in between. What a batch has done stays
     /// done if the caller goes away.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::NoPool`] for a move to a pool that is not there; [`Error::Store`].
     pub async fn bulk(&self, request: BulkRequest) -> Result<BulkReport, Error> {
         let (mut filter, begun) = (request.completed(), Instant::now());
-        let (mut left, batch) = (filter.limit, if request.dry_run { LOOK } else { BATCH });
+        let is_look = request.dry_run && !matches!(request.action, BulkAction::Move { .. });
+        let (mut left, batch) = (filter.limit, if is_look { LOOK } else { BATCH });
         let mut report = BulkReport::default();
         while left > 0 && begun.elapsed() < BUDGET {
             filter.limit = left.min(batch);
@@ -122,11 +122,13 @@ impl Handle {
             let is_all = found.len() < filter.limit;
             left -= found.len();
             report.matched += found.len();
-            if request.dry_run {
-                report.add_dry(request.action, &found);
-            } else {
-                let ids = found.into_iter().map(|(task, _)| task).collect();
-                report.add(&self.change(request.action, ids).await?);
+            match (&request.action, request.dry_run) {
+                (BulkAction::Move { to, .. }, dry_run) => self.move_batch(to, found, dry_run, &mut report).await?,
+                (action, true) => report.add_dry(action, &found),
+                (action, false) => {
+                    let ids = found.into_iter().map(|(task, _)| task).collect();
+                    report.add(&self.change(action.clone(), ids).await?);
+                }
             }
             report.next = (!is_all).then_some(last);
             if is_all {
@@ -146,7 +148,7 @@ impl Handle {
         let outcome = self.change(BulkAction::Delete, vec![id]).await?;
         match (outcome.gone.first(), outcome.refused.first()) {
             (Some(_), _) => Err(StateConflict::NoTask { task: id }.into()),
-            (_, Some((task, state))) => {
+            (_, Some(BulkRefusal { task, state, .. })) => {
                 Err(StateConflict::WrongState { task: *task, state: *state, wish: "deleted; cancel it first" }.into())
             }
             _ => Ok(()),
@@ -191,29 +193,42 @@ impl Handle {
     }
 
     /// Changes one batch and tells the queues. It comes to its end also if nobody waits for it.
-    async fn change(&self, action: BulkAction, tasks: Vec<TaskId>) -> Result<BulkOutcome, Error> {
+    pub(crate) async fn change(&self, action: BulkAction, tasks: Vec<TaskId>) -> Result<BulkOutcome, Error> {
         let handle = self.clone();
         let work = tokio::spawn(async move {
-            let now = handle.time();
-            let outcome = handle.shared.deps.store.bulk(action, tasks, now).await?;
-            handle.tell_queues(action, &outcome);
+            let (now, asked) = (handle.time(), tasks.len());
+            let outcome = handle.shared.deps.store.bulk(action.clone(), tasks, now).await;
+            if let BulkAction::Move { to, .. } = &action {
+                handle.note_moved(to, asked, outcome.as_ref().ok());
+            }
+            let outcome = outcome?;
+            handle.tell_queues(&action, &outcome);
             Ok::<_, Error>(outcome)
         });
         work.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    fn tell_queues(&self, action: BulkAction, outcome: &BulkOutcome) {
+    fn tell_queues(&self, action: &BulkAction, outcome: &BulkOutcome) {
         for (pool, changed) in &outcome.pools {
-            if action == BulkAction::Delete {
-                changed.done.iter().for_each(|task| self.shared.deps.watch.forget(*task));
-                continue;
+            match action {
+                BulkAction::Delete => changed.done.iter().for_each(|task| self.shared.deps.watch.forget(*task)),
+                _ => self.tell_queue(action, pool, changed),
             }
-            // A pool that left the configuration has no queue here.
-            let Some(entry) = self.shared.pools.get(pool) else { continue };
-            entry.queue.do_send(BulkDone { action, tasks: changed.done.clone(), claimable: changed.claimable });
-            if !changed.stopping.is_empty() {
-                entry.queue.do_send(StopCancelled(Arc::new(changed.stopping.clone())));
-            }
+        }
+    }
+
+    fn tell_queue(&self, action: &BulkAction, pool: &PoolName, changed: &PoolOutcome) {
+        // A pool that left the configuration has no queue here.
+        let Some(entry) = self.shared.pools.get(pool) else { return self.shared.unconfigured.look_again() };
+        entry.queue.do_send(BulkDone {
+            action: action.clone(),
+            tasks: changed.done.clone(),
+            arrived: changed.arrived.clone(),
+            bytes: (changed.done_bytes, changed.arrived_bytes),
+            claimable: changed.claimable,
+        });
+        if !changed.stopping.is_empty() {
+            entry.queue.do_send(StopCancelled(Arc::new(changed.stopping.clone())));
         }
     }
 }
@@ -233,12 +248,17 @@ mod tests {
         assert_eq!(request(BulkAction::Cancel, &[]).states, [Scheduled, Queued, Running]);
         assert_eq!(request(BulkAction::Retry, &[]).states, [Failed, Dead]);
         assert_eq!(request(BulkAction::Delete, &[]).states.len(), 5);
+        assert_eq!(request(moving(), &[]).states, [Scheduled, Queued]);
         assert_eq!(request(BulkAction::Retry, &[Cancelled]).states, [Cancelled]);
     }
 
+    fn moving() -> BulkAction {
+        BulkAction::Move { to: PoolName::new("writer").unwrap(), dry_run: false }
+    }
+
     #[test]
-    fn retries_go_from_the_oldest_task_on_and_a_call_is_bounded() {
-        assert!(request(BulkAction::Retry, &[]).oldest_first);
+    fn retries_and_moves_go_from_the_oldest_task_on_and_a_call_is_bounded() {
+        assert!(request(BulkAction::Retry, &[]).oldest_first && request(moving(), &[]).oldest_first);
         assert!(!request(BulkAction::Cancel, &[]).oldest_first);
         assert_eq!(request(BulkAction::Delete, &[]).limit, MOST_BULK);
     }

@@ -16,7 +16,7 @@ use crate::{
     clock::StoreClock,
     cluster::event_buffer::EventBuffer,
     completion_watchers::CompletionWatchers,
-    contexts::{NodeContexts, PoolCodecs, Prefetcher},
+    contexts::{ContextRoom, NodeContexts, PoolCodecs, Prefetcher},
     spec::{PolicyFactory, PoolSettings},
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct PoolDeps {
     /// What makes the pool's policy, if it is not the one that the settings name.
     pub(crate) policy: Option<Arc<PolicyFactory>>,
     pub(crate) admission: Admission,
+    /// Whether another context may begin.
+    pub(crate) room: ContextRoom,
     /// Attempts that ended and whose end is not durable yet. Written by the queue, read by agents.
     pub(crate) unsettled: AtomicUsize,
     /// How its contexts are packed, and what restoring them costs.

@@ -38,6 +38,33 @@ pub enum Error {
         /// When to try again: the time the pool needs for a tenth of its queue, 1 s at least.
         retry_after: Duration,
     },
+    /// The inputs of tasks that have not ended are at their limit.
+    #[error(
+        "pool `{pool}` has {bytes} bytes of inputs of tasks that have not ended, limit {limit}, and this input has {size}; retry \
+         later, send less, or raise queue.limit_bytes"
+    )]
+    BytesFull {
+        /// The pool.
+        pool: PoolName,
+        /// Bytes of the input.
+        size: u64,
+        /// Bytes of the inputs there are.
+        bytes: u64,
+        /// The most there may be.
+        limit: u64,
+        /// When to try again: the time the pool needs for a tenth of what waits, 1 s at least.
+        retry_after: Duration,
+    },
+    /// A task that waits cannot go to another pool.
+    #[error("task {task} cannot go to pool `{pool}`: {reason}")]
+    NotMovable {
+        /// The task.
+        task: TaskId,
+        /// The other pool.
+        pool: PoolName,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A payload is over its limit.
     #[error("the {what} has {size} bytes, the limit is {limit}; send less or raise {key}")]
     TooLarge {
@@ -85,10 +112,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The name in the metrics of a refusal by a queue that is full.
+    pub(crate) const fn full(&self) -> Option<&'static str> {
+        match self {
+            Self::QueueFull { .. } => Some("queue_full"),
+            Self::BytesFull { .. } => Some("bytes_full"),
+            _ => None,
+        }
+    }
+
     /// Returns whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::QueueFull { .. } | Self::ShuttingDown => true,
+            Self::QueueFull { .. } | Self::BytesFull { .. } | Self::ShuttingDown => true,
+            Self::Refused(Refusal::ContextsFull { .. }) => true,
             Self::Store(error) => error.is_retryable(),
             _ => false,
         }

@@ -84,6 +84,11 @@ fn hash(new: &NewTask, form: &[u8], input: &[u8], timeout: Option<Duration>, max
         field(key.as_bytes());
         field(value.as_bytes());
     }
+    // Only where there is one, so that what was stored before stays the same.
+    if let Some(parent) = &new.parent {
+        field(b"parent");
+        field(parent.as_uuid().as_bytes());
+    }
     *hasher.finalize().as_bytes()
 }
 
@@ -112,6 +117,13 @@ mod tests {
     fn inputs_are_compared_as_values() {
         assert!(same(&new(r#"{"a":1,"b":[2]}"#), &new(r#"{ "b": [2.0], "a": 1 }"#), DEFAULTS));
         assert!(!same(&new(r#"{"a":1}"#), &new(r#"{"a":2}"#), DEFAULTS));
+    }
+
+    #[test]
+    fn another_parent_is_another_body() {
+        let child = |number| NewTask { parent: Some(TaskId::from_parts(Timestamp::default(), number)), ..new("1") };
+        assert!(same(&child(1), &child(1), DEFAULTS));
+        assert!(!same(&child(1), &child(2), DEFAULTS) && !same(&new("1"), &child(1), DEFAULTS));
     }
 
     #[test]

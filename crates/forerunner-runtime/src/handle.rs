@@ -11,13 +11,14 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use forerunner_core::{NewTask, PoolName, Task, TaskId, Timestamp};
-use forerunner_store::{Refusal, StateConflict, Submission, TaskFilter, TaskPage};
+use forerunner_core::{NewTask, Payload, PoolName, Task, TaskId, Timestamp};
+use forerunner_store::{Bounds, Refusal, StateConflict, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
 use crate::{
     Error,
+    admission::Full,
     batcher::BatchSender,
     clock::IdMaker,
     cluster::{ClusterActor, ShareActor, event_tail::follow, settings::SettingsOverride},
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: Option<Addr<ClusterActor>>,
     /// Pools that have tasks and no actors.
     pub(crate) unconfigured: Arc<Unconfigured>,
+    /// The greatest depth of a task.
+    pub(crate) max_depth: u32,
     pub(crate) started_at: Timestamp,
     pub(crate) closed: AtomicBool,
 }
@@ -91,8 +94,8 @@ impl Handle {
     /// Submits a task; answers once it is durable.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::Refused`] for a reused idempotency key,
-    /// [`Error::ShuttingDown`], [`Error::Store`].
+    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::BytesFull`], [`Error::Refused`] for a reused
+    /// idempotency key, a context that has no room, a parent that is not there or a chain that is too long, [`Error::ShuttingDown`], [`Error::Store`].
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let keyed = self.keyed(&new);
         match self.submit_new(new).await {
@@ -117,7 +120,7 @@ impl Handle {
     /// Answers a refused submission with the task that has its key, if it is the same one: that takes no room in a full queue, and
     /// the same body may be written in another way.
     pub(crate) async fn known(&self, keyed: Option<Keyed>, error: Error) -> Result<Submitted, Error> {
-        let is_of_key = matches!(error, Error::QueueFull { .. } | Error::Refused(Refusal::KeyReused { .. }));
+        let is_of_key = error.full().is_some() || matches!(error, Error::Refused(Refusal::KeyReused { .. }));
         let Some(keyed) = keyed.filter(|_| is_of_key) else { return Err(error) };
         let holder = self.shared.deps.store.keyed(keyed.pool.clone(), keyed.key.clone()).await?;
         match holder {
@@ -175,21 +178,12 @@ impl Handle {
             return Err(Error::ShuttingDown);
         }
         let entry = self.entry(new.pool.as_str())?;
-        let limit = entry.deps.settings.queue.max_input_bytes;
-        if new.input.len() > limit {
-            metrics::rejected(new.pool.as_str(), "too_large");
-            let key = "queue.max_input_bytes";
-            return Err(Error::TooLarge { what: "input", size: new.input.len(), limit, key });
-        }
-        if let Err(depth) = entry.deps.admission.enter() {
-            metrics::rejected(new.pool.as_str(), "queue_full");
-            let admission = &entry.deps.admission;
-            let (limit, retry_after) = (admission.limit(), admission.retry_after());
-            return Err(Error::QueueFull { pool: new.pool, depth, limit, retry_after });
-        }
+        entry.check_size(&new.input)?;
+        entry.take_place(&new.input)?;
+        let bounds = Bounds { contexts_full: entry.deps.room.full(), max_depth: Some(self.shared.max_depth) };
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
-        Ok((entry, Submission { task, fingerprint }))
+        Ok((entry, Submission { task, fingerprint, bounds }))
     }
 
     fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
@@ -349,6 +343,10 @@ impl Handle {
             waiting: entry.deps.admission.waiting() as u64,
             running: queue.running,
             queue_limit: entry.deps.admission.limit() as u64,
+            input_bytes: entry.deps.admission.bytes(),
+            input_limit_bytes: entry.deps.admission.limit_bytes(),
+            context_bytes: entry.deps.room.stored(),
+            context_limit_bytes: entry.deps.room.limit_bytes(),
             cooldown_s: entry.deps.settings.cooldown.as_secs_f64(),
             cold_start_s: pool.cold_start,
             on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
@@ -497,13 +495,40 @@ impl Submitted {
     /// Says what became of `task`, once that is known.
     pub(crate) fn of(task: Task, accepted: Accepted) -> Self {
         match accepted {
-            Accepted::New { state } => Self { task: Task { state, ..task }, created: true },
+            Accepted::New { state, depth } => Self { task: Task { state, depth, ..task }, created: true },
             Accepted::Known(known) => Self { task: *known, created: false },
         }
     }
 }
 
 impl PoolEntry {
+    /// Refuses an input that is larger than the pool takes.
+    pub(crate) fn check_size(&self, input: &Payload) -> Result<(), Error> {
+        let (size, limit) = (input.len(), self.deps.settings.queue.max_input_bytes);
+        if size <= limit {
+            return Ok(());
+        }
+        metrics::rejected(self.deps.name.as_str(), "too_large");
+        Err(Error::TooLarge { what: "input", size, limit, key: "queue.max_input_bytes" })
+    }
+
+    /// Takes a place in the queue for a task with this input.
+    pub(crate) fn take_place(&self, input: &Payload) -> Result<(), Error> {
+        let (pool, admission, size) = (self.deps.name.clone(), &self.deps.admission, input.len() as u64);
+        let Err(full) = admission.enter(size) else { return Ok(()) };
+        let error = match full {
+            Full::Tasks(depth) => {
+                Error::QueueFull { pool, depth, limit: admission.limit(), retry_after: admission.retry_after() }
+            }
+            Full::Bytes(bytes) => {
+                let (limit, retry_after) = (admission.limit_bytes(), admission.retry_bytes_after());
+                Error::BytesFull { pool, size, bytes, limit, retry_after }
+            }
+        };
+        metrics::rejected(self.deps.name.as_str(), error.full().unwrap_or("queue_full"));
+        Err(error)
+    }
+
     fn unknown(&self) -> Error {
         Error::OutcomeUnknown { pool: self.deps.name.clone() }
     }

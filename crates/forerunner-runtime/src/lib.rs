@@ -24,12 +24,14 @@ mod fingerprint;
 mod forecast;
 mod handle;
 pub mod metrics;
+mod moves;
 mod node;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod pool;
 mod queue;
 mod shutdown;
+mod sizes;
 mod spec;
 pub mod status;
 mod submitting;

@@ -44,7 +44,7 @@ macro_rules! metrics_list {
 
 metrics_list! {
     SUBMITTED Counter "forerunner_tasks_submitted_total" ["pool"] "Tasks accepted.";
-    REJECTED Counter "forerunner_tasks_rejected_total" ["pool", "reason"] "Submissions rejected: `queue_full`, `too_large`, `key_reused`, `store`.";
+    REJECTED Counter "forerunner_tasks_rejected_total" ["pool", "reason"] "Submissions rejected: `queue_full`, `bytes_full`, `contexts_full`, `too_deep`, `no_parent`, `too_large`, `key_reused`, `store`.";
     FINISHED Counter "forerunner_tasks_finished_total" ["pool", "state"] "Tasks that reached a final state.";
     RETRIED Counter "forerunner_task_retries_total" ["pool"] "Attempts that ended with a retry.";
     LEASES_LOST Counter "forerunner_leases_lost_total" ["pool"] "Results rejected because the task had a newer lease or had already ended.";
@@ -54,6 +54,8 @@ metrics_list! {
     SERVICE Histogram "forerunner_task_service_seconds" ["pool"] "Time of an attempt on its agent.";
     DEPTH Gauge "forerunner_queue_depth" ["pool"] "Tasks that are due and wait for an agent.";
     WAITING Gauge "forerunner_queue_waiting" ["pool"] "Tasks that wait, including delayed tasks.";
+    INPUT_BYTES Gauge "forerunner_queue_input_bytes" ["pool"] "Bytes of the inputs of tasks that have not ended.";
+    CONTEXT_BYTES Gauge "forerunner_context_stored_bytes" ["pool"] "Bytes of stored contexts at the last measurement.";
     UNCONFIGURED Gauge "forerunner_unconfigured_pool_tasks" ["pool"] "Unfinished tasks of pools that are not in the configuration.";
     RUNNING Gauge "forerunner_tasks_running" ["pool"] "Tasks on an agent.";
     AGENTS Gauge "forerunner_agents" ["pool", "state"] "Agents by state.";
@@ -387,6 +389,12 @@ impl ContextMetrics {
 pub(crate) fn set_damaged(there: u64, found: u64) {
     gauge!(DAMAGED).set(there as f64);
     counter!(DAMAGED_FOUND).increment(found);
+}
+
+/// Sets the bytes of inputs and of stored contexts of a pool.
+pub(crate) fn set_stored_bytes(pool: &PoolName, inputs: u64, contexts: u64) {
+    gauge!(INPUT_BYTES, "pool" => pool.to_string()).set(inputs as f64);
+    gauge!(CONTEXT_BYTES, "pool" => pool.to_string()).set(contexts as f64);
 }
 
 /// Sets what the store reports of its tables.

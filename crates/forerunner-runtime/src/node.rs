@@ -26,7 +26,7 @@ use crate::{
         settings::SettingsOverride,
     },
     completion_watchers::CompletionWatchers,
-    contexts::{NodeContexts, PoolCodecs, Prefetcher},
+    contexts::{ContextRoom, NodeContexts, PoolCodecs, Prefetcher},
     damage,
     deps::{Deps, PoolDeps},
     forecast::{ForecastActor, ForecastLinks, SavedHistory, SavedSize},
@@ -40,6 +40,7 @@ use crate::{
         QueueActor,
         messages::{AttachQueue, ClockSetBack},
     },
+    sizes,
     spec::PoolSpec,
     status::PoolPatch,
     unconfigured::{Unconfigured, Watch},
@@ -87,6 +88,9 @@ pub struct NodeSpec {
     pub context_retention: Duration,
     /// Bytes of distinct items of contexts that the node holds at most, beside what its agents hold.
     pub context_cache_bytes: usize,
+    /// The greatest depth of a task that names its parent: how long a chain of tasks that submit tasks may get. With 0 none may have
+    /// a parent.
+    pub max_depth: u32,
     /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
     /// for a store that says so of itself; see [`Store::is_shared`].
     pub shared: bool,
@@ -94,7 +98,7 @@ pub struct NodeSpec {
 
 impl NodeSpec {
     /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days, contexts for
-    /// good, and 256 MiB of these at hand.
+    /// good, 256 MiB of these at hand, and chains of 16 tasks that submit each other at most.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             pools: Vec::new(),
@@ -104,6 +108,7 @@ impl NodeSpec {
             retention: Duration::from_secs(7 * 86_400),
             context_retention: Duration::ZERO,
             context_cache_bytes: 256 << 20,
+            max_depth: 16,
             shared: false,
         }
     }
@@ -192,6 +197,7 @@ impl Node {
         }
         let queues = pools.iter().map(|(name, entry)| (name.clone(), entry.queue.clone())).collect();
         upkeep.push(tokio::spawn(damage::watch(deps.clone(), queues)));
+        upkeep.extend(pools.values().map(|entry: &PoolEntry| tokio::spawn(sizes::watch(entry.deps.clone()))));
         if cluster.is_none() {
             upkeep.push(tokio::spawn(renew_leases(deps.clone())));
             let queues = pools.values().map(|entry| entry.queue.clone().recipient()).collect();
@@ -206,7 +212,8 @@ impl Node {
         };
         upkeep.push(tokio::spawn(watch.run()));
         let closed = AtomicBool::new(false);
-        let shared = Shared { deps, ids, pools, cluster, unconfigured, started_at: now, closed };
+        let max_depth = spec.max_depth;
+        let shared = Shared { deps, ids, pools, cluster, unconfigured, max_depth, started_at: now, closed };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping, upkeep })
     }
 
@@ -233,10 +240,12 @@ async fn start_pool(
         }
     };
     let counts = node.store.counts(spec.name.clone()).await?;
+    let input_bytes = node.store.input_bytes(spec.name.clone()).await?;
     let saved = load_history(&node, &spec).await?;
     let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
     let deps = Arc::new(PoolDeps {
-        admission: Admission::new(waiting, spec.settings.queue.limit),
+        admission: Admission::new(waiting, input_bytes, &spec.settings.queue),
+        room: ContextRoom::new(spec.settings.contexts.limit_bytes),
         node,
         prefetches: Prefetcher::new(&spec.name),
         name: spec.name,

@@ -94,6 +94,8 @@ impl Default for OnTime {
 pub struct QueueSettings {
     /// Most tasks that may wait, delayed ones included.
     pub limit: usize,
+    /// Most bytes of the inputs of tasks that have not ended: those that wait and those that run.
+    pub limit_bytes: u64,
     /// Largest input, in bytes of JSON.
     pub max_input_bytes: usize,
     /// Largest output, in bytes of JSON.
@@ -102,17 +104,25 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { limit: 100_000, max_input_bytes: 1 << 20, max_output_bytes: 4 << 20 }
+        Self { limit: 100_000, limit_bytes: 4 << 30, max_input_bytes: 1 << 20, max_output_bytes: 4 << 20 }
     }
 }
 
 /// How a pool's contexts are kept.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContextSettings {
+    /// Bytes of stored contexts beyond which none begins; those that are there go on.
+    pub limit_bytes: u64,
     /// File of a dictionary that was trained on contexts of such agents; empty for none. Whoever builds the pool reads it:
     /// see [`PoolSpec::dictionary`].
     pub dictionary: String,
+}
+
+impl Default for ContextSettings {
+    fn default() -> Self {
+        Self { limit_bytes: 16 << 30, dictionary: String::new() }
+    }
 }
 
 /// What holds for a task that does not say otherwise.
@@ -201,6 +211,13 @@ impl PoolSettings {
         }
         if self.queue.limit == 0 {
             return refuse("queue.limit", "0".into(), "use 1 or more".into());
+        }
+        if self.queue.limit_bytes < self.queue.max_input_bytes as u64 {
+            let rule = format!("use at least queue.max_input_bytes = {}", self.queue.max_input_bytes);
+            return refuse("queue.limit_bytes", self.queue.limit_bytes.to_string(), rule);
+        }
+        if self.contexts.limit_bytes == 0 {
+            return refuse("contexts.limit_bytes", "0".into(), "use 1 or more".into());
         }
         if self.task.max_attempts == 0 {
             return refuse("task.max_attempts", "0".into(), "use 1 or more".into());

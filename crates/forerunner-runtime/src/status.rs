@@ -115,6 +115,14 @@ pub struct PoolStatus {
     pub running: u64,
     /// The most tasks that may wait.
     pub queue_limit: u64,
+    /// Bytes of the inputs of tasks that have not ended.
+    pub input_bytes: u64,
+    /// The most that they may be.
+    pub input_limit_bytes: u64,
+    /// Bytes that the contexts of the pool take in the store, as measured last.
+    pub context_bytes: u64,
+    /// From how many on none begins.
+    pub context_limit_bytes: u64,
     /// Seconds that an idle agent that is not needed waits to be taken back.
     pub cooldown_s: f64,
     /// Median and 90th percentile of recent cold starts, in seconds.

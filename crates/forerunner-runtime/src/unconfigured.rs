@@ -49,11 +49,16 @@ impl Unconfigured {
         let names: Vec<_> = pools.iter().map(|pool| format!("`{}` ({} tasks)", pool.name, pool.unfinished())).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "tasks wait in pools that are not in the configuration: {}; configure these pools again, or cancel \
-                 their tasks",
+                "tasks wait in pools that are not in the configuration: {}; configure these pools again, or move their \
+                 tasks to another pool or cancel them: `forerunner task move --pool OLD --to NEW`",
                 names.join(", ")
             )
         })
+    }
+
+    /// Has the pools counted again soon: tasks of one of them were changed.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_one();
     }
 
     fn replace(&self, found: BTreeMap<PoolName, TaskCounts>) {
@@ -174,7 +179,7 @@ impl Handle {
             }
             Cancelled::Running(task) | Cancelled::Ended(task) => task,
         };
-        self.shared.unconfigured.changed.notify_one();
+        self.shared.unconfigured.look_again();
         Ok(*task)
     }
 
@@ -183,7 +188,7 @@ impl Handle {
         let deps = &self.shared.deps;
         let task = deps.store.retry(id, deps.now()).await??;
         deps.watch.notify_state(&task, deps.now());
-        self.shared.unconfigured.changed.notify_one();
+        self.shared.unconfigured.look_again();
         Ok(task)
     }
 }

@@ -49,7 +49,7 @@ impl Bench {
             Duration::from_secs(60),
             RetryPolicy::default(),
         );
-        self.store.enqueue(vec![Submission { task, fingerprint: None }]).await.expect("the store works");
+        self.store.enqueue(vec![Submission::new(task, None)]).await.expect("the store works");
         let node = NodeId::from_parts(Timestamp::from_micros(0), 0);
         let claim = Claim { pool: self.pool.clone(), node, limit: 1, starts: usize::MAX, now, lease_until: now };
         for task in self.store.claim(claim).await.expect("the store works") {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use forerunner_core::{PoolName, Priority, Task, TaskId, TaskState, Timestamp};
 
 /// What to do to tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkAction {
     /// As [`Store::cancel`](crate::Store::cancel).
     Cancel,
@@ -13,26 +13,42 @@ pub enum BulkAction {
     Retry,
     /// Removes tasks that have ended, with all that is kept of them: input, output, labels, key, events, attempts.
     Delete,
+    /// Gives tasks that wait to another pool. Each keeps its id, priority, times and attempts; its idempotency key goes along.
+    /// A task of a context is refused, since a context belongs to its pool.
+    Move {
+        /// The other pool.
+        to: PoolName,
+        /// Change nothing, and answer what would be done.
+        dry_run: bool,
+    },
 }
 
 impl BulkAction {
     /// Returns the name used in JSON and on the command line.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
             Self::Retry => "retry",
             Self::Delete => "delete",
+            Self::Move { .. } => "move",
         }
     }
 
+    /// Returns whether it goes from the oldest task to the newest. Tasks of a conversation come back in their order, and end in the
+    /// opposite one, so that none begins meanwhile; where a pool takes only some tasks, the oldest go.
+    pub const fn is_oldest_first(&self) -> bool {
+        matches!(self, Self::Retry | Self::Move { .. })
+    }
+
     /// Returns whether a task in this state can be changed so.
-    pub const fn applies_to(self, state: TaskState) -> bool {
+    pub const fn applies_to(&self, state: TaskState) -> bool {
         match self {
             // What is damaged is given up, or taken back, one by one.
             _ if matches!(state, TaskState::Damaged) => false,
             Self::Cancel => !state.is_terminal(),
             Self::Retry => state.can_be_retried(),
             Self::Delete => state.is_terminal(),
+            Self::Move { .. } => matches!(state, TaskState::Scheduled | TaskState::Queued),
         }
     }
 }
@@ -42,10 +58,43 @@ impl BulkAction {
 pub struct BulkOutcome {
     /// What changed, by pool.
     pub pools: BTreeMap<PoolName, PoolOutcome>,
-    /// Tasks whose state did not allow it, in that state.
-    pub refused: Vec<(TaskId, TaskState)>,
+    /// Tasks that were not changed.
+    pub refused: Vec<BulkRefusal>,
     /// Tasks that are not there.
     pub gone: Vec<TaskId>,
+}
+
+/// A task that an operation on many did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkRefusal {
+    /// The task.
+    pub task: TaskId,
+    /// The state it is in.
+    pub state: TaskState,
+    /// Why it was not changed.
+    pub obstacle: Obstacle,
+}
+
+impl BulkRefusal {
+    /// The refusal of a task whose state does not allow the operation.
+    pub const fn of_state(task: TaskId, state: TaskState) -> Self {
+        Self { task, state, obstacle: Obstacle::State }
+    }
+}
+
+/// What stands against an operation on a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// Its state.
+    State,
+    /// It belongs to a context, and a context belongs to its pool.
+    Context,
+    /// The other pool has a task with its idempotency key.
+    Key,
+    /// It is in the other pool already.
+    SamePool,
+    /// The other pool has no room. No store says so: whoever admits tasks does.
+    Room,
 }
 
 /// What an operation on many tasks changed in one pool.
@@ -55,6 +104,12 @@ pub struct PoolOutcome {
     pub done: Vec<TaskId>,
     /// Tasks that run and are to be stopped: their holders end them.
     pub stopping: Vec<TaskId>,
+    /// Tasks that came from other pools. They are among those done of the pools that they left.
+    pub arrived: Vec<TaskId>,
+    /// Bytes of the inputs of those done. Nothing for a deletion: those inputs counted no more.
+    pub done_bytes: u64,
+    /// Bytes of the inputs of those that arrived.
+    pub arrived_bytes: u64,
     /// How many more tasks of the pool can be claimed than before; negative if there are fewer.
     pub claimable: i64,
 }

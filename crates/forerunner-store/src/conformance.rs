@@ -19,11 +19,14 @@ mod life;
 mod lines;
 mod listing;
 mod model;
+mod moves;
 mod nodes;
 mod order;
+mod parents;
 mod peeks;
 mod property;
 mod random;
+mod sizes;
 
 pub use bulk::*;
 pub use contexts::*;
@@ -33,10 +36,13 @@ pub use keys::*;
 pub use life::*;
 pub use lines::*;
 pub use listing::*;
+pub use moves::*;
 pub use nodes::*;
 pub use order::*;
+pub use parents::*;
 pub use peeks::*;
 pub use random::*;
+pub use sizes::*;
 
 /// Makes a test of each conformance case. Takes the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`, each call
 /// with a store of its own.
@@ -105,6 +111,12 @@ macro_rules! store_conformance {
             a_deleted_task_leaves_nothing_behind
             attempts_that_did_not_succeed_are_kept_with_their_task
             a_task_that_waits_is_moved_and_a_conversation_keeps_its_order
+            tasks_that_wait_go_to_another_pool
+            tasks_that_cannot_go_to_another_pool_stay
+            a_key_goes_to_another_pool_with_its_task
+            the_inputs_of_tasks_that_have_not_ended_are_summed
+            a_pool_without_room_begins_no_context
+            a_child_is_one_deeper_than_its_parent
             pages_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends
             one_node_leads_under_a_term_that_only_grows

@@ -131,6 +131,40 @@ pub enum Refusal {
         /// The task that has it.
         task: TaskId,
     },
+    /// The task would begin a context, and its pool has no room for another.
+    #[error(
+        "pool `{pool}` stores {stored_bytes} bytes of contexts, limit {limit_bytes}, so context `{context}` cannot begin; delete \
+         contexts, set node.context_retention, or raise contexts.limit_bytes"
+    )]
+    ContextsFull {
+        /// The pool.
+        pool: PoolName,
+        /// The context that would begin.
+        context: ContextId,
+        /// Bytes that are stored, as measured last.
+        stored_bytes: u64,
+        /// Most bytes.
+        limit_bytes: u64,
+    },
+    /// The parent that the task names is not there.
+    #[error("there is no task {parent} to be the parent; name a task that has not been removed, or leave `parent` out")]
+    NoParent {
+        /// The parent.
+        parent: TaskId,
+    },
+    /// Too many tasks stand above it.
+    #[error(
+        "a child of task {parent} would have depth {depth}, limit {limit}; end the chain of tasks that submit tasks, or raise \
+         node.max_depth"
+    )]
+    TooDeep {
+        /// The parent.
+        parent: TaskId,
+        /// The depth that the task would have.
+        depth: u32,
+        /// The greatest depth.
+        limit: u32,
+    },
     /// The store cannot hold what the task says.
     #[error("the store cannot hold the task: {reason}; change what its input, labels, key or context say")]
     Unstorable {

@@ -37,7 +37,7 @@ mod sqlite;
 mod store;
 mod vacuum_status;
 
-pub use bulk::{BulkAction, BulkOutcome, PoolOutcome, TaskChange, Updated};
+pub use bulk::{BulkAction, BulkOutcome, BulkRefusal, Obstacle, PoolOutcome, TaskChange, Updated};
 pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
     SharedObjectKind, StoredContext, born_of,
@@ -53,8 +53,8 @@ pub use notification::Notification;
 pub use open::{check_address, open};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Cancelled, Claim, ClusterState, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder, LEASE, Leader,
-    LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store, StoreFuture, Submission, Swept,
-    TaskCounts, TaskPage, dies_of_crash, node_lost,
+    Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, EnqueueOutcome, Heartbeat,
+    KeyHolder, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store,
+    StoreFuture, Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
 };
 pub use vacuum_status::{OldestTransaction, VacuumStatus};

@@ -185,7 +185,7 @@ impl Store for MemoryStore {
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         self.run(|state| {
-            let outcome = state.bulk(action, tasks, now);
+            let outcome = state.bulk(&action, tasks, now);
             state.trim();
             outcome
         })
@@ -201,6 +201,14 @@ impl Store for MemoryStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.run(|state| state.pools_with_tasks())
+    }
+
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.run(|state| state.input_bytes(&pool))
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.run(|state| state.pool(&pool).map_or(0, |pool| state.pools[pool as usize].contexts.stored_bytes()))
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {

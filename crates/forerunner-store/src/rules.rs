@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use forerunner_core::{AgentId, AttemptRecord, ErrorKind, Next, NodeId, Task, TaskError, TaskState, Timestamp};
+use forerunner_core::{
+    AgentId, AttemptRecord, ContextId, ErrorKind, Next, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+};
 
-use crate::Claim;
+use crate::{Bounds, Claim, ContextsFull, Refusal};
 
 /// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
 ///
@@ -16,6 +18,21 @@ pub const PAGE_LIMIT: usize = 1_000;
 
 /// Most tasks that one selection names.
 pub const SELECT_LIMIT: usize = 10_000;
+
+/// Why a task that would begin a context is refused.
+pub fn contexts_full(pool: &PoolName, context: &ContextId, full: ContextsFull) -> Refusal {
+    let ContextsFull { stored_bytes, limit_bytes } = full;
+    Refusal::ContextsFull { pool: pool.clone(), context: context.clone(), stored_bytes, limit_bytes }
+}
+
+/// The depth of a child, unless there is no parent or the child would be too deep. `of_parent` is the depth of the parent.
+pub fn child_depth(parent: TaskId, of_parent: Option<u32>, bounds: Bounds) -> Result<u32, Refusal> {
+    let depth = of_parent.ok_or(Refusal::NoParent { parent })?.saturating_add(1);
+    match bounds.max_depth {
+        Some(limit) if depth > limit => Err(Refusal::TooDeep { parent, depth, limit }),
+        _ => Ok(depth),
+    }
+}
 
 /// The state a task has when it is accepted.
 pub fn first_state(task: &Task) -> TaskState {

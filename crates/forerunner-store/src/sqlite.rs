@@ -330,7 +330,7 @@ impl Store for SqliteStore {
 
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome> {
         let weight = Weight { items: tasks.len(), bytes: 0 };
-        self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(*action, tasks, *now))
+        self.write(Kind::Change, weight, (action, tasks, now), |tx, (action, tasks, now)| tx.bulk(action, tasks, *now))
     }
 
     fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>> {
@@ -343,6 +343,14 @@ impl Store for SqliteStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.write(Kind::Peek, Weight::default(), (), |tx, ()| Ok(tx.pools_with_tasks()))
+    }
+
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.read(move |connection| listing::input_bytes(connection, &pool))
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.read(move |connection| contexts::stored_bytes(connection, &pool))
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {

@@ -162,6 +162,13 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
+    /// Sums the bytes of the inputs of a pool's tasks that have not ended.
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64>;
+
+    /// Sums the bytes that the contexts of a pool take: frames, and the pieces that these name, each piece once. Reads an index of
+    /// all frames, so it is asked now and then.
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64>;
+
     /// Reads the newest state of a context with the frames that lead to it: from a base, or from what the asker holds.
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>>;
 
@@ -260,6 +267,33 @@ pub struct Submission {
     /// A hash of what the submitter asked for, there when the task has an idempotency key: the same key with another
     /// fingerprint is refused.
     pub fingerprint: Option<[u8; 32]>,
+    /// What the store checks when it accepts the task.
+    pub bounds: Bounds,
+}
+
+impl Submission {
+    /// A submission without bounds.
+    pub fn new(task: Task, fingerprint: Option<[u8; 32]>) -> Self {
+        Self { task, fingerprint, bounds: Bounds::default() }
+    }
+}
+
+/// What only the store can check of a task, in the transaction that accepts it. Nothing is bounded unless said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The pool has no room for another context: a task of one that is neither stored nor waited for is refused.
+    pub contexts_full: Option<ContextsFull>,
+    /// The greatest depth that a child may have.
+    pub max_depth: Option<u32>,
+}
+
+/// How many bytes of contexts a pool has, and may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextsFull {
+    /// Bytes that are stored, as measured last.
+    pub stored_bytes: u64,
+    /// Most bytes.
+    pub limit_bytes: u64,
 }
 
 /// The task that has an idempotency key.
@@ -282,6 +316,8 @@ pub enum EnqueueOutcome {
         state: TaskState,
         /// Whether an agent could take it now (not delayed, nothing of its context ahead of it).
         claimable: bool,
+        /// How many tasks stand above it.
+        depth: u32,
     },
     /// The same key and body were accepted before: here is that task.
     Known(Box<Task>),
@@ -385,6 +421,8 @@ pub struct Swept {
     pub claimable: usize,
     /// Tasks that expired, and whether each was claimable before.
     pub expired: Vec<(TaskId, bool)>,
+    /// Bytes of their inputs.
+    pub expired_bytes: u64,
     /// When the next sweep has something to do, as far as known.
     pub next_due: Option<Timestamp>,
 }

@@ -140,7 +140,7 @@ impl Lab {
     }
 
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
-        let batch = tasks.into_iter().map(|task| Submission { task, fingerprint: None }).collect();
+        let batch = tasks.into_iter().map(|task| Submission::new(task, None)).collect();
         for answer in self.store().enqueue(batch).await.unwrap() {
             assert!(matches!(answer, Ok(EnqueueOutcome::New { .. })), "{answer:?}");
         }
@@ -377,7 +377,7 @@ async fn many_damaged_rows_are_set_aside_at_once() {
 #[tokio::test]
 async fn a_key_whose_task_cannot_be_read_still_names_that_task() {
     let lab = with_damage("UPDATE inputs SET labels = '[1' WHERE task = ?1").await;
-    let again = Submission { task: Task { id: id(50), ..task(BAD) }, fingerprint: None };
+    let again = Submission::new(Task { id: id(50), ..task(BAD) }, None);
     let answers = lab.store().enqueue(vec![again]).await.unwrap();
     assert!(matches!(&answers[0], Ok(EnqueueOutcome::Known(known)) if known.id == id(BAD)), "{answers:?}");
 }

@@ -38,7 +38,7 @@ fn task(number: i64, input: &str) -> Submission {
     let mut new = NewTask::new(pool(), Payload::trusted(format!("{input:?}")));
     new.labels = [("n".to_owned(), number.to_string())].into();
     let task = Task::accepted(id(number), new, at(number), Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }
 
 fn claim(limit: usize) -> Claim {

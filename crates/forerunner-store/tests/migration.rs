@@ -59,7 +59,7 @@ async fn a_file_of_version_1_opens_and_its_contexts_go_on() {
     let new = NewTask { context: Some(chat()), ..NewTask::new(pool(), Payload::null()) };
     let task =
         Task::accepted(TaskId::from_parts(now, 1), new, now, std::time::Duration::from_secs(9), RetryPolicy::default());
-    store.enqueue(vec![Submission { task, fingerprint: None }]).await.unwrap();
+    store.enqueue(vec![Submission::new(task, None)]).await.unwrap();
     let claim =
         Claim { pool: pool(), node: NodeId::from_parts(now, 2), limit: 1, starts: usize::MAX, now, lease_until: now };
     let task = store.claim(claim).await.unwrap().remove(0);

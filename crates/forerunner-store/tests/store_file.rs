@@ -61,7 +61,7 @@ fn task(number: i64) -> Submission {
     let now = Timestamp::from_micros(number * 1_000);
     let new = NewTask::new(PoolName::new("coder").unwrap(), Payload::null());
     let task = Task::accepted(id(number), new, now, Duration::from_secs(60), RetryPolicy::default());
-    Submission { task, fingerprint: None }
+    Submission::new(task, None)
 }
 
 async fn submit(store: &SqliteStore, number: i64) -> Result<(), StoreError> {

@@ -59,6 +59,15 @@ impl Submit {
         })
     }
 
+    /// Says which task's agent submits it, such as [`AgentContext::task`](crate::AgentContext::task) of an agent that does: the child is one
+    /// level deeper, and a chain that is too long is refused.
+    pub fn parent(self, task: TaskId) -> Self {
+        self.with(|new| {
+            new.parent = Some(task);
+            Ok(())
+        })
+    }
+
     /// Not before this time.
     pub fn run_at(self, at: Timestamp) -> Self {
         self.with(|new| {

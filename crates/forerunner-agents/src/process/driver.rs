@@ -200,6 +200,7 @@ impl ProcessDriver {
         let params = TaskRun {
             task: attempt.task.to_string(),
             attempt: attempt.attempt,
+            depth: attempt.depth,
             input: &attempt.input,
             context: context.map(|id| ContextRef { id: id.as_str(), version: cx.version(), items: cx.items().len() }),
             deadline: attempt.deadline,

@@ -192,6 +192,7 @@ pub(super) struct ContextDrop<'a> {
 pub(super) struct TaskRun<'a> {
     pub task: String,
     pub attempt: u32,
+    pub depth: u32,
     pub input: &'a Payload,
     pub context: Option<ContextRef<'a>>,
     pub deadline: Timestamp,

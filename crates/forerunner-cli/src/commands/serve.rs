@@ -108,6 +108,7 @@ impl Service {
         spec.retention = config.node.retention;
         spec.context_retention = config.node.context_retention;
         spec.context_cache_bytes = config.node.context_cache_bytes;
+        spec.max_depth = config.node.max_depth;
         let spec = config::pools(config)?.into_iter().fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
         let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {

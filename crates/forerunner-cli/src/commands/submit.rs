@@ -55,6 +55,9 @@ pub struct SubmitArgs {
     /// A pair to find it by; may be given again.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
+    /// The task whose agent submits it: the child is one level deeper, and refused beyond node.max_depth.
+    #[arg(long, value_name = "TASK")]
+    parent: Option<String>,
     /// Makes the submission repeatable.
     #[arg(long, value_name = "KEY", conflicts_with = "count")]
     idempotency_key: Option<String>,
@@ -191,6 +194,8 @@ struct Body<'a> {
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a str>,
 }
 
 impl<'a> Body<'a> {
@@ -204,6 +209,7 @@ impl<'a> Body<'a> {
             timeout: args.timeout.map(forerunner_core::format_duration),
             max_attempts: args.max_attempts,
             labels: args.labels.iter().map(|label| (label.key.as_str(), label.value.as_str())).collect(),
+            parent: args.parent.as_deref(),
         })
     }
 }

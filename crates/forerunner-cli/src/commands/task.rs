@@ -5,6 +5,7 @@ mod bulk;
 mod export;
 mod filter;
 mod import;
+mod moves;
 mod update;
 
 use clap::{Args, Subcommand};
@@ -14,7 +15,9 @@ use forerunner_console::{
 };
 use serde_json::{Value, json};
 
-use self::{bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, update::UpdateArgs};
+use self::{
+    bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, moves::MoveArgs, update::UpdateArgs,
+};
 use super::watch;
 use crate::{
     client::{Call, Client, encode},
@@ -36,6 +39,8 @@ pub enum TaskCommand {
     /// Remove a task that has ended, or all that meet conditions, with all that is kept of them.
     #[command(visible_alias = "purge")]
     Delete(ManyArgs),
+    /// Give tasks that wait to another pool: those named, or all that meet conditions.
+    Move(MoveArgs),
     /// Show how the attempts of a task went, with the last lines of its agents.
     Attempts(OneTask),
     /// Change the priority or the time of a task that waits.
@@ -83,8 +88,9 @@ pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
         TaskCommand::Retry(args) => one_or_many(&args, "retry", out).await,
         TaskCommand::Delete(args) => match args.one()? {
             Some(id) => delete(id, &args, out).await,
-            None => bulk::run(&args, "delete", out).await,
+            None => bulk::run(&args.which, "delete", None, out).await,
         },
+        TaskCommand::Move(args) => moves::run(&args, out).await,
         TaskCommand::Export(args) => export::run(&args, out).await,
         TaskCommand::Import(args) => import::run(&args, out).await,
         TaskCommand::Update(args) => {
@@ -118,13 +124,13 @@ async fn show(server: &ServerArgs, out: &Output, call: Call<'_>) -> anyhow::Resu
 
 async fn one_or_many(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
     match args.one()? {
-        Some(id) => show(&args.server, out, Call::post(path(id, &format!(":{action}"))?)).await,
-        None => bulk::run(args, action, out).await,
+        Some(id) => show(&args.which.server, out, Call::post(path(id, &format!(":{action}"))?)).await,
+        None => bulk::run(&args.which, action, None, out).await,
     }
 }
 
 async fn delete(id: &str, args: &ManyArgs, out: &Output) -> anyhow::Result<()> {
-    Client::new(&args.server.server)?.send(Call::delete(path(id, "")?)).await?;
+    Client::new(&args.which.server.server)?.send(Call::delete(path(id, "")?)).await?;
     out.show(&json!({ "id": id, "deleted": true }), || format!("deleted {id}"))
 }
 

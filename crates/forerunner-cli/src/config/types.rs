@@ -50,12 +50,14 @@ pub struct NodeConfig {
     pub context_retention: Duration,
     /// Bytes of contexts that the node holds at most, beside what its agents hold.
     pub context_cache_bytes: usize,
+    /// The greatest depth of a task that names its parent.
+    pub max_depth: u32,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
         let (retention, context_retention) = (Duration::from_secs(7 * 86_400), Duration::ZERO);
-        Self { threads: 2, retention, context_retention, context_cache_bytes: 256 << 20 }
+        Self { threads: 2, retention, context_retention, context_cache_bytes: 256 << 20, max_depth: 16 }
     }
 }
 

@@ -19,6 +19,8 @@ pub fn render(task: &Value) -> String {
         ("pool", fields::text(task, "pool")),
         ("state", fields::text(task, "state")),
         ("context", fields::text(task, "context")),
+        ("parent", fields::text(task, "parent")),
+        ("depth", fields::text(task, "depth")),
         ("labels", labels(task)),
         ("priority", fields::text(task, "priority")),
         ("attempt", fields::text(task, "attempt")),

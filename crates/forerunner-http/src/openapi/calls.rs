@@ -49,6 +49,7 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
     ("POST", "/v1/tasks:cancel", tasks::cancel_tasks),
     ("POST", "/v1/tasks:retry", tasks::retry_tasks),
     ("POST", "/v1/tasks:delete", tasks::delete_tasks),
+    ("POST", "/v1/tasks:move", tasks::move_tasks),
     ("GET", "/v1/tasks/{id}", tasks::show_task),
     ("PATCH", "/v1/tasks/{id}", tasks::change_task),
     ("DELETE", "/v1/tasks/{id}", tasks::delete_task),

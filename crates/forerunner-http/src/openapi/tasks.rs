@@ -11,15 +11,18 @@ use crate::{
     batch::{Batch, MOST_TASKS},
     body::{ENVELOPE_BYTES, MAX_BATCH_BYTES},
     bulk::BulkView,
-    filter::{BulkBody, TimeText},
+    filter::{BulkBody, MoveBody, TimeText},
     problems::{
-        BATCH_TOO_LARGE, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE, KEY_REUSED, NO_TASK,
-        OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, WRONG_STATE,
+        BATCH_TOO_LARGE, BYTES_FULL, CONTEXTS_FULL, CROSS_SITE, INVALID_HEADER, INVALID_QUERY, INVALID_VALUE,
+        KEY_REUSED, NO_PARENT, NO_POOL, NO_TASK, NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType, QUEUE_FULL, TOO_DEEP,
+        WRONG_STATE,
     },
     submission::{TaskBody, TaskPatch},
     views::{AttemptsView, BatchView, TaskView, TasksView},
 };
 
+/// Why a pool takes no task.
+const FULL: &[&ProblemType] = &[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL];
 /// Why there is no task.
 const TASK: &[&ProblemType] = &[INVALID_VALUE, NO_TASK];
 
@@ -45,7 +48,11 @@ pub(super) fn submit() -> Op {
             "`true` if the key was known; else absent.",
         )
     });
-    op.mentions::<IdempotencyKey>().refuses(BODY).refuses(&[INVALID_HEADER, KEY_REUSED, QUEUE_FULL]).refuses(STORE)
+    op.mentions::<IdempotencyKey>()
+        .refuses(BODY)
+        .refuses(&[INVALID_HEADER, KEY_REUSED, NO_PARENT, TOO_DEEP])
+        .refuses(FULL)
+        .refuses(STORE)
 }
 
 pub(super) fn submit_batch() -> Op {
@@ -53,7 +60,8 @@ pub(super) fn submit_batch() -> Op {
                  once this is answered, after about one commit. A queue that fills on the way takes the tasks that stand \
                  first. The whole is answered with a problem where it cannot be read, or where the node could take none of \
                  the tasks for a reason of its own. A single task is refused with `invalid-body` or `unknown-field` (400), \
-                 `payload-too-large` (413), `idempotency-key-reused` (422), `queue-full` (429), or what the node answers \
+                 `payload-too-large` (413), `idempotency-key-reused`, `no-parent` or `too-deep` (422), `queue-full`, \
+                 `queue-bytes-full` or `contexts-full` (429), or what the node answers \
                  otherwise (500, 503). The header `Idempotency-Key` is refused: each task has its own key.";
     let body =
         format!("Up to {MOST_TASKS} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more.");
@@ -86,36 +94,45 @@ const TIMES: [(&str, &str); 6] = [
 
 pub(super) fn cancel_tasks() -> Op {
     let about = "Tasks that wait are cancelled at once; those that run are asked to stop. ";
-    bulk("cancelTasks", about)
+    bulk::<BulkBody>("cancelTasks", about)
 }
 
 pub(super) fn retry_tasks() -> Op {
     let about = "Tasks get fresh attempts, the oldest first, so that tasks of a context keep their order. Without `states`, \
                  tasks that were cancelled or have expired are left alone. ";
-    bulk("retryTasks", about)
+    bulk::<BulkBody>("retryTasks", about)
 }
 
 pub(super) fn delete_tasks() -> Op {
     let about = "Tasks go for good, with input, output, labels, key, events and attempts. Those that have not ended are refused. ";
-    bulk("deleteTasks", about)
+    bulk::<BulkBody>("deleteTasks", about)
 }
 
-fn bulk(id: &'static str, about: &str) -> Op {
+pub(super) fn move_tasks() -> Op {
+    let about = "Tasks that wait go to the pool `to`, the oldest first, as many as it has room for. Each keeps its id, priority, \
+                 times, attempts and idempotency key. Tasks of a context stay, since a context belongs to its pool; so do \
+                 tasks whose key the pool has. Tasks of a pool that left the configuration can go as well. ";
+    bulk::<MoveBody>("moveTasks", about).refuses(&[NO_POOL])
+}
+
+fn bulk<Body: utoipa::ToSchema>(id: &'static str, about: &str) -> Op {
     let rest = "One call changes 10,000 tasks at most and goes on for about 5 s; `next` says where to go on. It works in \
                 batches of 500, each in one transaction. A call can be repeated: what is done is not done again.";
     let op = Op::new(id, format!("{about}{rest}").leak())
-        .takes::<BulkBody>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
+        .takes::<Body>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
         .answers::<BulkView>(200, "What was done.");
     op.refuses(BODY).refuses(&[INVALID_VALUE, INVALID_QUERY]).refuses(STORE)
 }
 
 pub(super) fn change_task() -> Op {
     let about = "A task of a context that has become due keeps its place in the conversation: with a later `run_at` those \
-                 behind it wait for it. Refused for a task that runs or has ended.";
+                 behind it wait for it. `pool` gives a task without a context to another pool of this node, with its key. Refused \
+                 for a task that runs or has ended.";
     let op = Op::new("changeTask", about)
         .takes::<TaskPatch>("What to change; the rest is left as it is.")
         .answers::<TaskView<'_>>(200, "The task.");
-    of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
+    let of_move = &[NOT_MOVABLE, QUEUE_FULL, BYTES_FULL];
+    of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(of_move).refuses(STORE)
 }
 
 pub(super) fn delete_task() -> Op {

@@ -25,12 +25,13 @@ const TEXTS: [(&str, &str); 9] = [
     ("idempotency_key", "The key that was used before."),
     ("store", "The kind of store."),
 ];
-const NUMBERS: [(&str, &str); 9] = [
+const NUMBERS: [(&str, &str); 10] = [
     ("line", "The line of the body, from 1."),
     ("column", "The column of the body, in bytes, from 1."),
     ("index", "In the results of a batch: the place of the task in `tasks`, from 0."),
-    ("depth", "Tasks that wait."),
-    ("limit", "The limit: of waiting tasks, of bytes, or of tasks in a batch."),
+    ("depth", "Tasks that wait; of a chain that is too long, the depth that the task would have."),
+    ("limit", "The limit: of waiting tasks, of bytes, of depth, or of tasks in a batch."),
+    ("bytes", "Bytes that the pool has: of inputs, or of contexts."),
     ("size", "Bytes that came, or were announced."),
     ("count", "Tasks that came."),
     ("decision", "The decision that was asked for."),

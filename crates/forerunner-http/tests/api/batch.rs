@@ -64,7 +64,7 @@ async fn a_batch_is_answered_with_an_outcome_for_each_task_in_its_order() {
         {
           "problem": {
             "column": 112,
-            "detail": "tasks[1]: unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels`, `idempotency_key` at line 1 column 112; did you mean `priority`?",
+            "detail": "tasks[1]: unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels`, `parent`, `idempotency_key` at line 1 column 112; did you mean `priority`?",
             "field": "prioritty",
             "index": 1,
             "line": 1,

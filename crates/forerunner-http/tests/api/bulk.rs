@@ -190,3 +190,49 @@ async fn attempts_are_told_with_their_errors_and_go_with_the_task() {
     rig.delete(&format!("/v1/tasks/{bad}")).await;
     assert_eq!(rig.get(&format!("/v1/tasks/{bad}/attempts")).await.status, 404);
 }
+
+#[actix_web::test]
+async fn tasks_that_wait_go_to_another_pool() {
+    let rig = Rig::start().await;
+    for pool in ["coder", "small"] {
+        rig.post(&format!("/v1/pools/{pool}:pause")).await;
+    }
+    let first = rig.submit(json!({ "input": 1 })).await.id();
+    let second = rig.submit(json!({ "input": 2 })).await.id();
+    let talk = rig.submit(json!({ "input": 3, "context": "talk" })).await.id();
+    let all = |more: Value| {
+        let mut body = json!({ "pool": "coder", "to": "small" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let look = done(&rig, "move", all(json!({ "dry_run": true }))).await;
+    assert_eq!((&look["matched"], &look["done"], &look["refused"]), (&json!(3), &json!(2), &json!(1)));
+    assert!(look["reasons"][0]["reason"].as_str().unwrap().contains("context"), "{look}");
+    let moved = done(&rig, "move", all(json!({}))).await;
+    assert_eq!((&moved["done"], &moved["refused"]), (&json!(1), &json!(2)), "the pool takes one task");
+    let reason = &moved["reasons"][0];
+    assert_eq!((&reason["example"], &reason["count"]), (&json!(second), &json!(2)));
+    assert!(reason["reason"].as_str().unwrap().contains("queue.limit"), "{moved}");
+    assert_eq!(rig.get(&format!("/v1/tasks/{first}")).await.json()["pool"], "small");
+    let full = patch(&rig, &second, json!({ "pool": "small" })).await;
+    assert_eq!((full.status.as_u16(), &full.json()["pool"]), (429, &json!("small")));
+    rig.post("/v1/pools/small:resume").await;
+    rig.until(&first, "succeeded").await;
+    let moved = patch(&rig, &second, json!({ "pool": "small" })).await;
+    assert_eq!((moved.status.as_u16(), &moved.json()["pool"]), (200, &json!("small")));
+    rig.until(&second, "succeeded").await;
+    for (task, body, status, words) in [
+        (&talk, json!({ "pool": "small" }), 409, "a context stays in its pool"),
+        (&second, json!({ "pool": "coder" }), 409, "only a task that waits can be"),
+        (&talk, json!({ "pool": "nobody" }), 404, "the pools are coder, small"),
+        (&talk, json!({ "pool": "small", "priority": 9 }), 400, "`pool` is changed alone"),
+        (&talk, json!({ "pool": "No Pool" }), 400, "No Pool"),
+    ] {
+        let refused = patch(&rig, task, body).await;
+        assert!(refused.status == status && refused.text().contains(words), "{}", refused.text());
+    }
+    let unknown = bulk(&rig, "move", json!({ "pool": "coder", "to": "nobody" })).await;
+    assert!(unknown.status == 404 && unknown.text().contains("coder, small"), "{}", unknown.text());
+    assert_eq!(bulk(&rig, "move", json!({ "pool": "coder" })).await.status, 400, "it says not where to");
+    assert_eq!(bulk(&rig, "cancel", json!({ "pool": "coder", "to": "small" })).await.status, 400);
+}

@@ -155,6 +155,7 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         post("/v1/tasks:cancel").set_json(json!({ "states": ["queued"], "dry_run": true })),
         post("/v1/tasks:retry").set_json(json!({ "pool": "nobody" })),
         post("/v1/tasks:delete").set_json(json!({ "created_before": "9d" })),
+        post("/v1/tasks:move").set_json(json!({ "pool": "nobody", "to": "coder", "dry_run": true })),
         TestRequest::patch().uri(&format!("/v1/tasks/{delayed}")).set_json(json!({ "priority": 9, "run_at": "now" })),
         TestRequest::delete().uri(&format!("/v1/tasks/{removed}")),
         get(&id("/attempts")),

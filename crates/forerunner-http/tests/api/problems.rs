@@ -31,7 +31,16 @@ impl Seen {
         assert_eq!((&body["status"], &body["title"]), (&kind.status.into(), &kind.title.into()));
         assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body:#}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        let delayed = matches!(name, "queue-full" | "busy" | "overloaded" | "shutting-down" | "store-unavailable");
+        let delayed = matches!(
+            name,
+            "queue-full"
+                | "queue-bytes-full"
+                | "contexts-full"
+                | "busy"
+                | "overloaded"
+                | "shutting-down"
+                | "store-unavailable"
+        );
         assert_eq!(answer.headers.contains_key("retry-after"), delayed, "{name}");
         self.0.insert(kind.name);
     }
@@ -129,14 +138,55 @@ async fn conflicts(seen: &mut Seen) {
     seen.note("wrong-state", &rig.post(&format!("/v1/tasks/{done}:retry")).await);
     rig.submit(json!({ "input": { "do": "hang" }, "context": "chat" })).await;
     seen.note("context-in-use", &rig.delete("/v1/contexts/chat").await);
+    let waits = rig.submit(json!({ "input": 1, "context": "chat" })).await.id();
+    let elsewhere = TestRequest::patch().uri(&format!("/v1/tasks/{waits}")).set_json(json!({ "pool": "small" }));
+    seen.note("not-movable", &rig.send(elsewhere).await);
     let keyed = |input: Value| submission("coder", &json!({ "input": input })).insert_header(("Idempotency-Key", "k"));
     rig.send(keyed(json!(1))).await;
     seen.note("idempotency-key-reused", &rig.send(keyed(json!(2))).await);
+    let orphan = ABSENT.trim_start_matches("/v1/tasks/");
+    seen.note("no-parent", &rig.submit(json!({ "input": 1, "parent": orphan })).await);
+    let mut parent = done.clone();
+    for depth in 1..=16 {
+        let child = rig.submit(json!({ "input": 1, "parent": parent })).await;
+        assert_eq!((&child.json()["depth"], &child.json()["parent"]), (&json!(depth), &json!(parent)));
+        parent = child.id();
+    }
+    let deep = rig.submit(json!({ "input": 1, "parent": parent })).await;
+    assert_eq!((&deep.json()["depth"], &deep.json()["limit"]), (&json!(17), &json!(16)));
+    seen.note("too-deep", &deep);
     rig.post("/v1/pools/small:pause").await;
     rig.send(submission("small", &hanging())).await;
     let full = rig.send(submission("small", &hanging())).await;
     assert_eq!((&full.json()["limit"], full.header("retry-after")), (&1.into(), Some("1")));
     seen.note("queue-full", &full);
+    full_of_bytes(seen).await;
+}
+
+async fn full_of_bytes(seen: &mut Seen) {
+    let rig = Rig::start().await;
+    let wide = |fill: &str| submission("small", &json!({ "input": { "do": "hang", "fill": fill } }));
+    let running = rig.send(wide(&"x".repeat(900))).await.id();
+    rig.until(&running, "running").await;
+    let full = rig.send(wide(&"x".repeat(100))).await;
+    assert_eq!((&full.json()["limit"], full.header("retry-after")), (&1_024.into(), Some("1")));
+    assert!(full.text().contains("raise queue.limit_bytes"), "{}", full.text());
+    seen.note("queue-bytes-full", &full);
+    let pool = rig.get("/v1/pools/small").await.json();
+    assert_eq!((&pool["input_limit_bytes"], &pool["waiting"]), (&json!(1_024), &json!(0)));
+    assert!(pool["input_bytes"].as_u64().is_some_and(|bytes| (900..1_000).contains(&bytes)), "{pool:#}");
+    rig.post(&format!("/v1/tasks/{running}:cancel")).await;
+    rig.until(&running, "cancelled").await;
+    assert_eq!(rig.get("/v1/pools/small").await.json()["input_bytes"], 0);
+
+    let turn = |context: &str| submission("small", &json!({ "input": { "do": "remember" }, "context": context }));
+    let wait = ("Prefer", "wait=10");
+    assert_eq!(rig.send(turn("one").insert_header(wait)).await.json()["state"], "succeeded");
+    let refused = rig.send(turn("two")).await;
+    assert_eq!((&refused.json()["context"], refused.header("retry-after")), (&json!("two"), Some("60")));
+    seen.note("contexts-full", &refused);
+    assert_eq!(rig.send(turn("one").insert_header(wait)).await.json()["state"], "succeeded", "what is there goes on");
+    assert_eq!(rig.send(submission("small", &json!({ "input": 1 })).insert_header(wait)).await.status, 200);
 }
 
 async fn bad_bodies_on_the_wire(seen: &mut Seen) {
@@ -183,7 +233,7 @@ async fn a_problem_says_what_is_wrong_where_and_what_would_do() {
     let rig = Rig::start().await;
     let request = TestRequest::post().uri("/v1/pools/coder/tasks").insert_header(("Content-Type", "application/json"));
     let answer = rig.send(request.set_payload("{\n  \"input\": 1,\n  \"prioritty\": 3\n}")).await;
-    assert_snapshot!(answer.text(), @r#"{"type":"/problems/unknown-field","title":"The body has a field that the call does not know","status":400,"detail":"unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels` at line 3 column 13; did you mean `priority`?","column":13,"field":"prioritty","line":3,"nearest":"priority"}"#);
+    assert_snapshot!(answer.text(), @r#"{"type":"/problems/unknown-field","title":"The body has a field that the call does not know","status":400,"detail":"unknown field `prioritty`, expected one of `input`, `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`, `labels`, `parent` at line 3 column 13; did you mean `priority`?","column":13,"field":"prioritty","line":3,"nearest":"priority"}"#);
     assert_snapshot!(rig.get("/v1/pools/poet").await.text(), @r#"{"type":"/problems/no-pool","title":"There is no such pool","status":404,"detail":"there is no pool `poet`; the pools are coder, small","pool":"poet"}"#);
     assert_snapshot!(rig.get("/problems/queue-full").await.text(), @r"
     queue-full (429)

@@ -13,7 +13,9 @@ use actix_web::{
 };
 use forerunner_core::{TaskId, Timestamp};
 use forerunner_http::{Api, HttpServer, HttpSettings};
-use forerunner_runtime::{Handle, Node, NodeSpec, PoolSettings, PoolSpec, QueueSettings, ThreadPlacement};
+use forerunner_runtime::{
+    ContextSettings, Handle, Node, NodeSpec, PoolSettings, PoolSpec, QueueSettings, ThreadPlacement,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 
@@ -41,8 +43,10 @@ impl Rig {
             body_timeout: Duration::from_millis(500),
             ..HttpSettings::default()
         };
-        let small = QueueSettings { limit: 1, max_input_bytes: 1 << 10, ..QueueSettings::default() };
-        let small = PoolSettings { max: 1, queue: small, ..PoolSettings::default() };
+        let small =
+            QueueSettings { limit: 1, max_input_bytes: 1 << 10, limit_bytes: 1 << 10, ..QueueSettings::default() };
+        let contexts = ContextSettings { limit_bytes: 1, ..ContextSettings::default() };
+        let small = PoolSettings { max: 1, queue: small, contexts, ..PoolSettings::default() };
         let store = FaultyStore::new();
         let mut spec = NodeSpec::new(store.clone());
         spec.placement = placement;

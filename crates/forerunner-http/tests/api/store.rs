@@ -101,6 +101,8 @@ impl Store for FaultyStore {
         bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> BulkOutcome;
         attempts(task: TaskId) -> Option<Vec<AttemptRecord>>;
         counts(pool: PoolName) -> TaskCounts;
+        input_bytes(pool: PoolName) -> u64;
+        context_bytes(pool: PoolName) -> u64;
         context(read: ContextRead) -> Option<StoredContext>;
         contexts(filter: ContextFilter) -> Vec<ContextSummary>;
         rebase(base: ContextBase) -> bool;

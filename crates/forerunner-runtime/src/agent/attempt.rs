@@ -190,6 +190,7 @@ impl Attempt {
         let request = AttemptRequest {
             task: self.task.id,
             attempt: self.task.attempt,
+            depth: self.task.depth,
             input: self.task.input.clone(),
             deadline: now + limit,
         };

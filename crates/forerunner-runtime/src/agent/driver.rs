@@ -18,6 +18,8 @@ pub struct AttemptRequest {
     pub task: TaskId,
     /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// How many tasks stand above it: those whose agents submitted each other.
+    pub depth: u32,
     /// The task's input.
     pub input: Payload,
     /// The node gives the attempt up at this time.

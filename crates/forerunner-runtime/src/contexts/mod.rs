@@ -7,6 +7,7 @@ mod codecs;
 mod compaction;
 mod prefetch;
 mod restore;
+mod room;
 mod shared;
 
 pub(crate) use cache::NodeContexts;
@@ -15,3 +16,4 @@ pub(crate) use codecs::PoolCodecs;
 pub(crate) use compaction::{Compaction, CompactorDeps};
 pub(crate) use prefetch::{HandedOff, Prefetcher};
 pub(crate) use restore::{RestoredContext, Source};
+pub(crate) use room::ContextRoom;

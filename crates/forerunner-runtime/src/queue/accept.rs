@@ -19,6 +19,7 @@ pub(super) struct PendingEnqueue {
     run_at: Timestamp,
     deadline: Option<Timestamp>,
     priority: Priority,
+    input_bytes: u64,
     reply: Reply,
 }
 
@@ -88,7 +89,7 @@ impl QueueActor {
         ctx: &mut Context<Self>,
     ) -> Result<Accepted, Error> {
         match answer {
-            Ok(EnqueueOutcome::New { state, .. }) => {
+            Ok(EnqueueOutcome::New { state, depth, .. }) => {
                 self.metrics.submitted.increment(1);
                 let t = task.submitted_at.as_secs_f64();
                 let delayed = task.run_at > task.submitted_at;
@@ -97,15 +98,15 @@ impl QueueActor {
                 }
                 let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
                 self.nudge(trigger);
-                Ok(Accepted::New { state })
+                Ok(Accepted::New { state, depth })
             }
             Ok(EnqueueOutcome::Known(known)) => {
-                self.deps.admission.leave(1);
+                self.deps.admission.back_out(1, task.input_bytes);
                 Ok(Accepted::Known(known))
             }
             Err(refusal) => {
-                self.deps.admission.leave(1);
-                self.metrics.rejected("key_reused");
+                self.deps.admission.back_out(1, task.input_bytes);
+                self.metrics.rejected(reason(&refusal));
                 Err(refusal.into())
             }
         }
@@ -113,7 +114,9 @@ impl QueueActor {
 
     fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<PendingEnqueue>) {
         self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
-        self.deps.admission.leave(refused.len());
+        self.deps.admission.back_out(refused.len(), refused.iter().map(|one| one.input_bytes).sum());
+        // The store may have taken them before its answer was lost.
+        self.deps.admission.note_unsure();
         for one in refused {
             self.metrics.rejected("store");
             one.reply.answer(Err(match error {
@@ -125,9 +128,21 @@ impl QueueActor {
     }
 }
 
+/// The name of a refusal in the metrics.
+const fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::KeyReused { .. } => "key_reused",
+        Refusal::ContextsFull { .. } => "contexts_full",
+        Refusal::TooDeep { .. } => "too_deep",
+        Refusal::NoParent { .. } => "no_parent",
+        _ => "store",
+    }
+}
+
 /// Whether a task can be claimed as soon as it is accepted, as far as it tells itself.
 fn comes_to_be_claimed(task: &Task) -> bool {
-    task.context.is_none() && task.idempotency_key.is_none() && task.run_at <= task.submitted_at
+    let is_plain = task.context.is_none() && task.idempotency_key.is_none() && task.parent.is_none();
+    is_plain && task.run_at <= task.submitted_at
 }
 
 impl Handler<Batch<Enqueue>> for QueueActor {
@@ -138,7 +153,8 @@ impl Handler<Batch<Enqueue>> for QueueActor {
         self.arriving.reserve(submitted.len());
         self.incoming.reserve(submitted.len());
         if self.closed {
-            self.deps.admission.leave(submitted.len());
+            let bytes = submitted.iter().map(|one| one.submission.task.input.len() as u64).sum();
+            self.deps.admission.back_out(submitted.len(), bytes);
             submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
         }
         for Enqueue { submission, reply } in submitted.drain(..) {
@@ -149,6 +165,7 @@ impl Handler<Batch<Enqueue>> for QueueActor {
                 run_at: task.run_at,
                 deadline: task.deadline,
                 priority: task.priority,
+                input_bytes: task.input.len() as u64,
                 reply,
             });
             self.incoming.push(submission);

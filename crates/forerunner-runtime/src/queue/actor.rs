@@ -208,7 +208,7 @@ impl QueueActor {
                     queue.on_ended_waiting(*task, forerunner_core::TaskState::Expired, ctx);
                 }
                 let gone = swept.expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
-                queue.deps.admission.leave(swept.expired.len());
+                queue.deps.admission.back_out(swept.expired.len(), swept.expired_bytes);
                 queue.apply(QueueEvent::BecameClaimable(swept.claimable), ctx);
                 queue.apply(QueueEvent::Removed(gone), ctx);
                 queue.apply(QueueEvent::Swept { next_due: swept.next_due }, ctx);
@@ -357,6 +357,8 @@ impl Handler<Counted> for QueueActor {
             self.apply(QueueEvent::Due(due), ctx);
         }
         self.nodes = msg.nodes.max(1);
+        // Tasks that were set aside have inputs that count no more.
+        self.deps.admission.note_unsure();
         if let Some(waiting) = msg.waiting {
             self.deps.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.held.len()));
         }

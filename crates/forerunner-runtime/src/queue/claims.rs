@@ -213,7 +213,7 @@ impl QueueActor {
             let Ok(settled) = settled else { continue };
             claimable += settled.claimable;
             if settled.state.is_terminal() {
-                self.deps.admission.leave(1);
+                self.deps.admission.back_out(1, task.input.len() as u64);
                 self.on_ended_waiting(task.id, settled.state, ctx);
             }
         }

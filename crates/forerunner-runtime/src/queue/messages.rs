@@ -58,6 +58,8 @@ pub(crate) enum Accepted {
     New {
         /// `scheduled` or `queued`.
         state: TaskState,
+        /// How many tasks stand above it.
+        depth: u32,
     },
     /// The same key and body were accepted before.
     Known(Box<Task>),
@@ -158,13 +160,17 @@ pub(crate) struct RetryTask {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// Tasks of the pool were cancelled or sent back many at a time. Sent by a `Handle` once that is stored.
+/// Tasks of the pool were cancelled, sent back, or left for or came from another pool. Sent by a `Handle` once that is stored.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct BulkDone {
     pub(crate) action: BulkAction,
-    /// Those that waited and have ended, or had ended and wait again.
+    /// Those that waited and have ended or left, or had ended and wait again.
     pub(crate) tasks: Vec<TaskId>,
+    /// Those that came from other pools. The `Handle` took places in the admission for them.
+    pub(crate) arrived: Vec<TaskId>,
+    /// Bytes of the inputs of both.
+    pub(crate) bytes: (u64, u64),
     /// How many more can be claimed than before; negative if there are fewer.
     pub(crate) claimable: i64,
 }

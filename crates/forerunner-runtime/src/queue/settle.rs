@@ -90,6 +90,7 @@ impl QueueActor {
                 Err(lost) => {
                     tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
                     self.metrics.leases_lost.increment(1);
+                    self.deps.admission.note_unsure();
                     // The store may have taken it before, when its answer was lost on the way.
                     self.tell_as_stored(lost.task, ctx);
                     Err(lost)
@@ -113,9 +114,20 @@ impl QueueActor {
         now: Timestamp,
         ctx: &mut Context<Self>,
     ) {
+        if settled.state.is_terminal() {
+            self.deps.admission.leave_bytes(task.input.len() as u64);
+        }
+        if let Some(commit) = &settlement.context {
+            self.deps.room.committed(&self.deps.name, commit);
+        }
         match settlement.next {
             Next::Finish { state, .. } => {
                 self.metrics.finished(state);
+                self.tally.finished();
+            }
+            // Somebody cancelled it while it ran: it waits no more.
+            _ if settled.state.is_terminal() => {
+                self.metrics.finished(settled.state);
                 self.tally.finished();
             }
             Next::Retry { .. } => {

@@ -137,7 +137,7 @@ impl World {
             let now = self.now();
             let id = TaskId::from_parts(now, u128::from(self.chance.next()));
             let task = Task::accepted(id, new, now, Duration::from_secs(60), forerunner_core::RetryPolicy::default());
-            self.store.enqueue(vec![Submission { task, fingerprint: None }]).await.expect("the store works");
+            self.store.enqueue(vec![Submission::new(task, None)]).await.expect("the store works");
         }
         let now = self.now();
         let lease_until = now + Duration::from_secs(60);

@@ -28,7 +28,7 @@ use crate::{
     clock::{IdMaker, StoreClock},
     cluster::event_buffer::EventBuffer,
     completion_watchers::CompletionWatchers,
-    contexts::{NodeContexts, PoolCodecs, Prefetcher},
+    contexts::{ContextRoom, NodeContexts, PoolCodecs, Prefetcher},
     deps::{Deps, PoolDeps},
     spec::PolicyFactory,
 };
@@ -58,7 +58,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>
         node: Arc::new(node),
         prefetches: Prefetcher::new(&name),
         name,
-        admission: Admission::new(0, settings.queue.limit),
+        admission: Admission::new(0, 0, &settings.queue),
+        room: ContextRoom::new(settings.contexts.limit_bytes),
         settings,
         policy,
         unsettled: AtomicUsize::new(0),

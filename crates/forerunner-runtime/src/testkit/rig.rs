@@ -133,6 +133,7 @@ impl Rig {
             retention: self.retention,
             context_retention: Duration::ZERO,
             context_cache_bytes: self.context_cache_bytes.unwrap_or(64 << 20),
+            max_depth: 16,
             shared,
         };
         let node = Node::start(spec).await.expect("the node starts");

@@ -39,6 +39,8 @@ impl Store for KeptOpen {
         bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
         attempts(task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
+        input_bytes(pool: PoolName) -> StoreFuture<u64>;
+        context_bytes(pool: PoolName) -> StoreFuture<u64>;
         pools_with_tasks() -> StoreFuture<Vec<PoolName>>;
         context(read: ContextRead) -> StoreFuture<Option<StoredContext>>;
         contexts(filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;

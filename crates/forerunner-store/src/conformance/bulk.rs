@@ -4,13 +4,17 @@ use forerunner_core::{AgentId, AttemptOutcome, AttemptRecord, ErrorKind, Next, P
 
 use super::lab::{Lab, at, context, failed, id, key, node, pool, submission, succeeded, trouble};
 use crate::{
-    BulkAction, BulkOutcome, EnqueueOutcome, PoolOutcome, Settlement, Start, StateConflict, Store, TaskChange,
-    TaskCounts, TaskFilter,
+    BulkAction, BulkOutcome, BulkRefusal, EnqueueOutcome, PoolOutcome, Settlement, Start, StateConflict, Store,
+    TaskChange, TaskCounts, TaskFilter,
 };
 
 async fn bulk(lab: &Lab, action: BulkAction, tasks: &[TaskId], now: i64) -> BulkOutcome {
     let mut outcome = lab.store.bulk(action, tasks.to_vec(), at(now)).await.unwrap();
-    outcome.pools.values_mut().for_each(|changed| changed.done.sort_unstable());
+    for changed in outcome.pools.values_mut() {
+        changed.done.sort_unstable();
+        // Another case looks at bytes.
+        changed.done_bytes = 0;
+    }
     outcome
 }
 
@@ -32,10 +36,18 @@ pub async fn many_tasks_are_cancelled_at_once<F: Future<Output = Arc<dyn Store>>
     let unknown = id(777);
     let all = [ended, running, plain, delayed, one, two, other, unknown, plain];
     let outcome = bulk(&lab, BulkAction::Cancel, &all, 8).await;
-    let here = PoolOutcome { done: vec![plain, delayed, one, two], stopping: vec![running], claimable: -1 };
-    let there = PoolOutcome { done: vec![other], stopping: vec![], claimable: -1 };
+    let here = PoolOutcome {
+        done: vec![plain, delayed, one, two],
+        stopping: vec![running],
+        claimable: -1,
+        ..PoolOutcome::default()
+    };
+    let there = PoolOutcome { done: vec![other], claimable: -1, ..PoolOutcome::default() };
     let pools = [(pool("coder"), here), (pool("other"), there)].into();
-    assert_eq!(outcome, BulkOutcome { pools, refused: vec![(ended, TaskState::Succeeded)], gone: vec![unknown] });
+    assert_eq!(
+        outcome,
+        BulkOutcome { pools, refused: vec![BulkRefusal::of_state(ended, TaskState::Succeeded)], gone: vec![unknown] }
+    );
     for id in [plain, delayed, one, two, other] {
         let task = lab.get(id).await;
         assert_eq!((task.state, task.finished_at), (TaskState::Cancelled, Some(at(8))));
@@ -65,9 +77,12 @@ pub async fn many_tasks_are_sent_back_in_the_order_of_their_conversation<F: Futu
     let outcome = bulk(&lab, BulkAction::Retry, &all, 8).await;
     let mut done = [plain, sent[0], sent[1], sent[2]];
     done.sort_unstable();
-    let changed = PoolOutcome { done: done.to_vec(), stopping: vec![], claimable: 1 };
+    let changed = PoolOutcome { done: done.to_vec(), claimable: 1, ..PoolOutcome::default() };
     let pools = [(pool("coder"), changed)].into();
-    assert_eq!(outcome, BulkOutcome { pools, refused: vec![(waits, TaskState::Queued)], gone: vec![] });
+    assert_eq!(
+        outcome,
+        BulkOutcome { pools, refused: vec![BulkRefusal::of_state(waits, TaskState::Queued)], gone: vec![] }
+    );
     let back = lab.get(sent[0]).await;
     assert_eq!((back.state, back.attempt, back.error.is_none()), (TaskState::Queued, 0, true));
     assert_eq!(lab.get(plain).await.deadline, None, "a deadline that has passed would end it again");
@@ -98,7 +113,10 @@ pub async fn a_deleted_task_leaves_nothing_behind<F: Future<Output = Arc<dyn Sto
     let running = lab.claim(1, 5).await.remove(0);
     let outcome = bulk(&lab, BulkAction::Delete, &[gone, kept], 6).await;
     let pools = [(pool("coder"), PoolOutcome { done: vec![gone], ..PoolOutcome::default() })].into();
-    assert_eq!(outcome, BulkOutcome { pools, refused: vec![(kept, TaskState::Running)], gone: vec![] });
+    assert_eq!(
+        outcome,
+        BulkOutcome { pools, refused: vec![BulkRefusal::of_state(kept, TaskState::Running)], gone: vec![] }
+    );
     assert_eq!(lab.store.task(gone).await.unwrap(), None);
     let labelled = TaskFilter { labels, limit: 9, ..TaskFilter::default() };
     assert_eq!(lab.store.tasks(labelled).await.unwrap().tasks, []);

@@ -60,7 +60,7 @@ pub(super) fn retry(run_at: Timestamp) -> Next {
 
 pub(super) fn submission(task: Task) -> Submission {
     let fingerprint = task.idempotency_key.is_some().then(|| *blake3::hash(task.input.as_str().as_bytes()).as_bytes());
-    Submission { task, fingerprint }
+    Submission::new(task, fingerprint)
 }
 
 impl Lab {

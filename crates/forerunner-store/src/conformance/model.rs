@@ -4,7 +4,8 @@ use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, Task
 
 use super::lab::pool;
 use crate::{
-    BulkAction, BulkOutcome, EnqueueOutcome, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts, node_lost,
+    BulkAction, BulkOutcome, BulkRefusal, EnqueueOutcome, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts,
+    node_lost,
 };
 
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl Model {
         task.state = if joined { TaskState::Queued } else { TaskState::Scheduled };
         let (id, state, due) = (task.id, task.state, task.run_at.max(task.submitted_at));
         self.rows.push(Row { task, due, body, joined, stop: false });
-        Some(EnqueueOutcome::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1) })
+        Some(EnqueueOutcome::New { task: id, state, claimable: self.is_claimable(self.rows.len() - 1), depth: 0 })
     }
 
     fn is_claimable(&self, index: usize) -> bool {
@@ -125,26 +126,33 @@ impl Model {
     }
 
     /// What an operation on many tasks comes to; each list in any order.
-    pub fn bulk(&mut self, action: BulkAction, ids: &[TaskId], now: Timestamp) -> BulkOutcome {
+    pub fn bulk(&mut self, action: &BulkAction, ids: &[TaskId], now: Timestamp) -> BulkOutcome {
         let before = self.claimable() as i64;
         let mut outcome = BulkOutcome::default();
         let mut changed = PoolOutcome::default();
         for id in ids {
-            let Some(state) = self.rows.iter().find(|row| row.task.id == *id).map(|row| row.task.state) else {
+            let Some(row) = self.rows.iter().find(|row| row.task.id == *id) else {
                 outcome.gone.push(*id);
                 continue;
             };
+            let (state, bytes) = (row.task.state, row.task.input.len() as u64);
             let (is_over, is_running) = (state.is_terminal(), state == TaskState::Running);
             match action {
                 BulkAction::Cancel if !is_over => drop(self.cancel(*id, now)),
                 BulkAction::Retry if is_over && state != TaskState::Succeeded => drop(self.retry(*id, now)),
                 BulkAction::Delete if is_over => self.rows.retain(|row| row.task.id != *id),
                 _ => {
-                    outcome.refused.push((*id, state));
+                    outcome.refused.push(BulkRefusal::of_state(*id, state));
                     continue;
                 }
             }
-            if is_running { changed.stopping.push(*id) } else { changed.done.push(*id) }
+            match is_running {
+                true => changed.stopping.push(*id),
+                false => {
+                    changed.done.push(*id);
+                    changed.done_bytes += if *action == BulkAction::Delete { 0 } else { bytes };
+                }
+            }
         }
         changed.claimable = self.claimable() as i64 - before;
         if !changed.done.is_empty() || !changed.stopping.is_empty() {
@@ -218,6 +226,7 @@ impl Model {
         late.retain(|index| is_waiting(&self.rows[*index]) && self.rows[*index].task.is_past_deadline(now));
         late.sort_by_key(|index| (self.rows[*index].task.deadline, *index));
         let expired: Vec<_> = late.iter().map(|index| (self.rows[*index].task.id, self.is_claimable(*index))).collect();
+        let expired_bytes = late.iter().map(|index| self.rows[*index].task.input.len() as u64).sum();
         for index in late {
             let error =
                 TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task");
@@ -241,6 +250,7 @@ impl Model {
             promoted: due.into_iter().map(|index| self.rows[index].task.id).collect(),
             claimable: self.claimable() + left - before,
             expired,
+            expired_bytes,
             next_due: next_due.flatten().min(),
         }
     }

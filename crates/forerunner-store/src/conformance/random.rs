@@ -175,13 +175,13 @@ impl Pair {
 
     async fn bulk(&mut self, operation: Operation) -> Result<(), String> {
         let Operation::Bulk { action, places } = operation else { return Ok(()) };
-        let action = [BulkAction::Cancel, BulkAction::Retry, BulkAction::Delete][usize::from(action)];
+        let action = [BulkAction::Cancel, BulkAction::Retry, BulkAction::Delete][usize::from(action)].clone();
         let mut ids: Vec<_> = places.iter().filter_map(|place| self.model.pick(*place)).map(|task| task.id).collect();
         ids.sort_unstable();
         ids.dedup();
         let unknown = id(9_999_999);
         ids.push(unknown);
-        let expected = in_order(self.model.bulk(action, &ids, at(self.now)));
+        let expected = in_order(self.model.bulk(&action, &ids, at(self.now)));
         ids.push(ids[0]);
         let found = in_order(self.lab.store.bulk(action, ids, at(self.now)).await.unwrap());
         ensure!(found == expected, "{found:?}, not {expected:?}");
@@ -238,6 +238,6 @@ fn in_order(mut outcome: BulkOutcome) -> BulkOutcome {
         changed.done.sort_unstable();
         changed.stopping.sort_unstable();
     }
-    outcome.refused.sort_unstable_by_key(|(id, _)| *id);
+    outcome.refused.sort_unstable_by_key(|refusal| refusal.task);
     outcome
 }

@@ -263,6 +263,14 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Counts, |store| store.counts(pool))
     }
 
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.through(Verb::Counts, |store| store.input_bytes(pool))
+    }
+
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
+        self.through(Verb::Counts, |store| store.context_bytes(pool))
+    }
+
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.through(Verb::Counts, Store::pools_with_tasks)
     }

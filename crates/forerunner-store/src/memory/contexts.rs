@@ -43,6 +43,13 @@ impl Contexts {
         self.kept.get(context).map_or(0, |kept| kept.size_bytes)
     }
 
+    /// The bytes of all frames and pieces.
+    pub fn stored_bytes(&self) -> u64 {
+        let frames = self.kept.values().flat_map(|kept| kept.frames.values()).map(|frame| frame.len() as u64);
+        let pieces = self.pieces.values().map(|(piece, _)| piece.bytes.len() as u64);
+        frames.chain(pieces).sum()
+    }
+
     /// Stores a new version of a context, unless it does not follow the stored one.
     pub fn commit(&mut self, commit: ContextCommit, now: Timestamp) -> bool {
         let ContextCommit { context, born, parent_version, frame, full, size_bytes, items, pieces } = commit;

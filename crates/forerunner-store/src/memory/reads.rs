@@ -29,6 +29,12 @@ impl State {
         entries.map(|entry| &entry.task).filter(|task| filter.matches(task))
     }
 
+    pub fn input_bytes(&self, pool: &PoolName) -> u64 {
+        let Some(pool) = self.pool(pool) else { return 0 };
+        let entries = self.slots.iter().filter(|(_, entry)| entry.pool == pool && !entry.task.state.is_terminal());
+        entries.map(|(_, entry)| entry.task.input.len() as u64).sum()
+    }
+
     pub fn counts(&self, pool: &PoolName) -> TaskCounts {
         let Some(pool) = self.pool(pool).map(|pool| &self.pools[pool as usize]) else { return TaskCounts::default() };
         let by_state = TaskState::ALL.into_iter().map(|state| (state, pool.counts[state as usize]));

@@ -33,7 +33,7 @@ impl State {
     }
 
     /// Takes a waiting task out of every order; answers whether it had a place in its context's line.
-    fn take_out(&mut self, slot: u32) -> bool {
+    pub(super) fn take_out(&mut self, slot: u32) -> bool {
         self.forget_wait(slot);
         self.make_unready(slot);
         let entry = self.slots.at(slot);
@@ -49,7 +49,7 @@ impl State {
     }
 
     /// Lets it wait again where it belongs now.
-    fn put_back(&mut self, slot: u32, has_place: bool) {
+    pub(super) fn put_back(&mut self, slot: u32, has_place: bool) {
         self.note_deadline(slot);
         let entry = self.slots.at(slot);
         let is_delayed = entry.task.state == TaskState::Scheduled;

@@ -6,13 +6,13 @@ use forerunner_core::{LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskStat
 
 use super::{lane::QueueKey, state::State};
 use crate::{
-    Cancelled, Claim, EnqueueOutcome, LeaseLost, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
-    Submission, Swept, dies_of_crash, node_lost, rules,
+    Bounds, Cancelled, Claim, EnqueueOutcome, LeaseLost, Refusal, Rescue, Rescued, Settled, Settlement, Start,
+    StateConflict, Submission, Swept, dies_of_crash, node_lost, rules,
 };
 
 impl State {
     pub fn enqueue(&mut self, submission: Submission) -> Result<EnqueueOutcome, Refusal> {
-        let Submission { task, fingerprint } = submission;
+        let Submission { mut task, fingerprint, bounds } = submission;
         let pool = self.pool_or_new(&task.pool);
         let key = task.idempotency_key.clone();
         if let Some(key) = &key
@@ -27,12 +27,33 @@ impl State {
         if let Some(slot) = self.slots.find(task.id) {
             return Ok(EnqueueOutcome::Known(Box::new(self.slots.at(slot).task.clone())));
         }
+        self.check_bounds(&task, bounds, pool)?;
+        task.depth = match task.parent {
+            Some(parent) => rules::child_depth(parent, self.depth_of(parent), bounds)?,
+            None => 0,
+        };
         let slot = self.accept(task, pool);
         if let Some(key) = key {
             self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
         }
         let entry = self.slots.at(slot);
-        Ok(EnqueueOutcome::New { task: entry.task.id, state: entry.task.state, claimable: entry.ready })
+        let Task { id, state, depth, .. } = entry.task;
+        Ok(EnqueueOutcome::New { task: id, state, claimable: entry.ready, depth })
+    }
+
+    fn depth_of(&self, task: TaskId) -> Option<u32> {
+        self.slots.find(task).map(|slot| self.slots.at(slot).task.depth)
+    }
+
+    fn check_bounds(&self, task: &Task, bounds: Bounds, pool: u32) -> Result<(), Refusal> {
+        let pool = &self.pools[pool as usize];
+        if let Some((context, full)) = task.context.as_ref().zip(bounds.contexts_full)
+            && pool.contexts.version(context) == (0, 0)
+            && !pool.lines.contains_key(context)
+        {
+            return Err(rules::contexts_full(&task.pool, context, full));
+        }
+        Ok(())
     }
 
     pub fn claim(&mut self, claim: &Claim) -> Vec<Task> {
@@ -216,6 +237,7 @@ impl State {
         let claimable_before = self.pools[pool as usize].claimable;
         let late = self.pools[pool as usize].deadlines.iter().take_while(|spot| spot.due <= now);
         let late: Vec<_> = late.take(rules::SWEEP_LIMIT).map(|spot| (spot.slot, self.slots.at(spot.slot))).collect();
+        let expired_bytes = late.iter().map(|(_, entry)| entry.task.input.len() as u64).sum();
         let late: Vec<_> = late.into_iter().map(|(slot, entry)| (slot, entry.task.id, entry.ready)).collect();
         for (slot, _, _) in &late {
             self.forget_wait(*slot);
@@ -232,6 +254,7 @@ impl State {
             promoted,
             claimable: (pool.claimable + left).saturating_sub(claimable_before),
             expired,
+            expired_bytes,
             next_due: next.into_iter().flatten().map(|spot| spot.due).min(),
         }
     }

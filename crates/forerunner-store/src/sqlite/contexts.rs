@@ -209,6 +209,14 @@ pub(super) fn read(connection: &Connection, asked: &ContextRead) -> Sql<Option<S
     }))
 }
 
+/// Sums the frames and pieces of a pool: sizes of blobs are read without the blobs.
+pub(super) fn stored_bytes(connection: &Connection, pool: &PoolName) -> Sql<u64> {
+    let sql = "SELECT (SELECT coalesce(sum(length(f.bytes)), 0) FROM contexts c CROSS JOIN frames f ON f.context = c.context \
+               WHERE c.pool = p.pool) + (SELECT coalesce(sum(length(x.bytes)), 0) FROM pieces x WHERE x.pool = p.pool) \
+               FROM pools p WHERE p.name = ?1";
+    Ok(value::<i64>(connection, sql, [pool.as_str()])?.map_or(0, i64::unsigned_abs))
+}
+
 /// Reads a page of contexts, without their contents: sizes of blobs are read without the blobs.
 pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<ContextSummary>> {
     let sql = "SELECT c.name, c.version, c.size_bytes, c.items, c.updated_at, \

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use forerunner_core::{Task, TaskId, TaskState};
+use forerunner_core::{PoolName, Task, TaskId, TaskState};
 use rusqlite::{Connection, Params, Row, params, types::Value};
 
 use super::{
@@ -31,9 +31,9 @@ macro_rules! task_where {
 const TASK: &str = task_where!("t.id = ?1");
 const TASK_AT: &str = task_where!("t.task = ?1");
 const TASKS_AFTER: &str = task_where!("t.task > ?1 AND (?2 OR t.state < 3) ORDER BY t.task LIMIT ?3");
-const POOL_NAME: usize = 28;
-const COST: usize = 29;
-const REASON: usize = 30;
+const POOL_NAME: usize = 30;
+const COST: usize = 31;
+const REASON: usize = 32;
 
 /// A task as far as it can be read, and what has to be set aside if that is not known yet.
 type Read = (Task, Option<Damage>);
@@ -111,6 +111,13 @@ pub(super) fn page(connection: &Connection, filter: &TaskFilter, agents: &Agents
         }
     }
     Ok((page, damaged))
+}
+
+/// Sums the inputs of a pool's tasks that have not ended. Sizes are read without the texts.
+pub(super) fn input_bytes(connection: &Connection, pool: &PoolName) -> Sql<u64> {
+    let sql = "SELECT coalesce(sum(octet_length(i.input)), 0) FROM pools p CROSS JOIN tasks t ON t.pool = p.pool \
+               CROSS JOIN inputs i ON i.task = t.task WHERE p.name = ?1 AND t.state < 3";
+    Ok(value::<i64>(connection, sql, [pool.as_str()])?.map_or(0, i64::unsigned_abs))
 }
 
 /// Reads a note.

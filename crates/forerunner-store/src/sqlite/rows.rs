@@ -16,14 +16,15 @@ use uuid::Uuid;
 use super::failure::Sql;
 use crate::damage::{self, Damage};
 
-/// The columns that [`stored`] reads, for `tasks t` and `inputs i`; the output comes last.
+/// The columns that [`stored`] reads, for `tasks t` and `inputs i`.
 macro_rules! task_columns {
     ($output:literal) => {
         concat!(
             "t.task, t.id, t.pool, t.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, t.crashes, ",
             "t.epoch, t.started_at, t.finished_at, t.agent, t.node, t.error_kind, t.error, i.submitted_at, i.timeout, ",
             "i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.key, ",
-            $output
+            $output,
+            ", t.parent, t.depth"
         )
     };
 }
@@ -78,6 +79,8 @@ pub(super) fn salvaged(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<Pool
     read_into(&mut task.retry, retry(row));
     read_into(&mut task.labels, optional_labels(row, 25));
     read_into(&mut task.idempotency_key, key(row, 26));
+    read_into(&mut task.parent, parent(row, 28));
+    read_into(&mut task.depth, depth(row, 29));
     read_into(&mut task.attempt, count(row, 9));
     read_into(&mut task.crashes, count(row, 10));
     read_into(&mut task.epoch, epoch(row, 11));
@@ -121,6 +124,8 @@ fn sound(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>) -> Sql<
         retry: retry(row)?,
         labels: optional_labels(row, 25)?,
         idempotency_key: key(row, 26)?,
+        parent: parent(row, 28)?,
+        depth: depth(row, 29)?,
         attempt: count(row, 9)?,
         crashes: count(row, 10)?,
         epoch: epoch(row, 11)?,
@@ -228,6 +233,15 @@ pub(super) fn number(row: &Row<'_>, column: usize) -> Sql<u64> {
 pub(super) fn count(row: &Row<'_>, column: usize) -> Sql<u32> {
     let count = bounded(row, column, MOST_TRIES)?;
     u32::try_from(count).map_err(|_| Error::IntegralValueOutOfRange(column, i64::MAX))
+}
+
+fn parent(row: &Row<'_>, column: usize) -> Sql<Option<TaskId>> {
+    Ok(optional_uuid(row, column)?.map(TaskId::from_uuid))
+}
+
+/// How many tasks stand above one.
+pub(super) fn depth(row: &Row<'_>, column: usize) -> Sql<u32> {
+    row.get::<_, Option<i64>>(column)?.map_or(Ok(0), |_| count(row, column))
 }
 
 fn bounded(row: &Row<'_>, column: usize, most: u64) -> Sql<u64> {

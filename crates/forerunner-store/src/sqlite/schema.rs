@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_contexts.sql"),
     include_str!("../../migrations/sqlite/0003_damaged.sql"),
     include_str!("../../migrations/sqlite/0004_attempts.sql"),
+    include_str!("../../migrations/sqlite/0005_parents.sql"),
 ];
 
 /// The newest version known.

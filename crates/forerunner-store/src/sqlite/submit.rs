@@ -1,19 +1,19 @@
 //! Accepting and claiming.
 
-use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskState, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskId, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
     cache::Lease,
     failure::Sql,
     ready::ReadyKey,
-    rows::{Stored, damage_in, damaged_row, labels_text, micros, run, stored, task_columns},
+    rows::{Stored, damage_in, damaged_row, depth as row_depth, labels_text, micros, run, stored, task_columns, value},
     tx::{Rank, Spot, Tx},
 };
 use crate::{Claim, EnqueueOutcome, KeyHolder, Refusal, Submission, damage::Damage, rules};
 
 /// The column behind those of `task_columns!`: there begins the key by which the order of claimable tasks names one.
-const READY_KEY: usize = 28;
+const READY_KEY: usize = 30;
 
 /// What the order of claimable tasks leads to first.
 #[derive(Default)]
@@ -37,6 +37,14 @@ impl Tx<'_> {
         if let Some(answer) = self.known_by_key(pool, submission)? {
             return Ok(answer);
         }
+        if let Err(refusal) = self.check_bounds(pool, submission)? {
+            return Ok(Err(refusal));
+        }
+        let depth = match task.parent.map(|parent| self.child_depth(parent, submission)).transpose()? {
+            Some(Err(refusal)) => return Ok(Err(refusal)),
+            Some(Ok(depth)) => depth,
+            None => 0,
+        };
         let state = rules::first_state(task);
         let (mut due, mut claimable) = (rules::first_due(task), state == TaskState::Queued);
         if claimable
@@ -49,7 +57,7 @@ impl Tx<'_> {
         let row = self.cache.next_row;
         let deadline = task.deadline;
         let spot = Spot { pool, row, priority: task.priority.get(), due, deadline };
-        if !self.insert_task(task, &spot, state)? {
+        if !self.insert_task(task, &spot, (state, depth))? {
             let known = self.find(task.id)?;
             return known
                 .map(|known| Ok(EnqueueOutcome::Known(Box::new(known.task))))
@@ -65,7 +73,28 @@ impl Tx<'_> {
             self.make_ready(&spot)?;
         }
         self.cache.count(pool, None, Some(state))?;
-        Ok(Ok(EnqueueOutcome::New { task: task.id, state, claimable }))
+        Ok(Ok(EnqueueOutcome::New { task: task.id, state, claimable, depth }))
+    }
+
+    fn child_depth(&self, parent: TaskId, submission: &Submission) -> Sql<Result<u32, Refusal>> {
+        let sql = "SELECT depth FROM tasks WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([parent.as_uuid().as_bytes()])?;
+        // A depth that cannot be read is none that a child may go by.
+        let found = rows.next()?.and_then(|row| row_depth(row, 0).ok());
+        Ok(rules::child_depth(parent, found, submission.bounds))
+    }
+
+    fn check_bounds(&self, pool: i64, submission: &Submission) -> Sql<Result<(), Refusal>> {
+        let Submission { task, bounds, .. } = submission;
+        if let Some((context, full)) = task.context.as_ref().zip(bounds.contexts_full) {
+            let sql = "SELECT 1 FROM contexts WHERE pool = ?1 AND name = ?2 \
+                       UNION ALL SELECT 1 FROM line WHERE pool = ?1 AND context = ?2 LIMIT 1";
+            if value::<i64>(self.connection, sql, params![pool, context.as_str()])?.is_none() {
+                return Ok(Err(rules::contexts_full(&task.pool, context, full)));
+            }
+        }
+        Ok(Ok(()))
     }
 
     fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
@@ -92,9 +121,10 @@ impl Tx<'_> {
     }
 
     /// Writes the narrow row, unless the id is known.
-    fn insert_task(&self, task: &Task, spot: &Spot, state: TaskState) -> Sql<bool> {
+    fn insert_task(&self, task: &Task, spot: &Spot, (state, depth): (TaskState, u32)) -> Sql<bool> {
         let sql = "INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
-                   epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING";
+                   epoch, parent, depth) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+                   ON CONFLICT (id) DO NOTHING";
         let params = params![
             spot.row,
             task.id.as_uuid().as_bytes(),
@@ -108,6 +138,8 @@ impl Tx<'_> {
             task.attempt,
             task.crashes,
             task.epoch.0 as i64,
+            task.parent.as_ref().map(|parent| parent.as_uuid().as_bytes()),
+            task.parent.map(|_| depth),
         ];
         Ok(run(self.connection, sql, params)? > 0)
     }

@@ -19,6 +19,8 @@ struct Waiting {
     state: TaskState,
     context: Option<ContextId>,
     was_claimable: bool,
+    /// Bytes of its input, if it is to expire.
+    input_bytes: u64,
 }
 
 /// A task past its retention; without what cannot be read.
@@ -100,6 +102,7 @@ impl Tx<'_> {
             self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now)?;
             left += i64::from(late.was_claimable);
             swept.expired.push((late.id, late.was_claimable));
+            swept.expired_bytes += late.input_bytes;
         }
         for due in self.readable(|tx| tx.due(pool, now))? {
             self.promote(&due)?;
@@ -136,8 +139,8 @@ impl Tx<'_> {
     fn past_deadline(&self, pool: i64, now: Timestamp) -> Sql<(Vec<Waiting>, Vec<Damage>)> {
         self.waiting(
             "SELECT t.id, t.task, t.priority, t.due, t.deadline, t.state, t.context, EXISTS (SELECT 1 FROM ready r \
-             WHERE r.pool = t.pool AND r.urgency = 9 - t.priority AND r.due = t.due AND r.task = t.task) \
-             FROM tasks t WHERE t.pool = ?1 AND t.state < 2 AND t.deadline IS NOT NULL AND t.deadline <= ?2 \
+             WHERE r.pool = t.pool AND r.urgency = 9 - t.priority AND r.due = t.due AND r.task = t.task), \
+             (SELECT octet_length(i.input) FROM inputs i WHERE i.task = t.task) FROM tasks t WHERE t.pool = ?1 AND t.state < 2 AND t.deadline IS NOT NULL AND t.deadline <= ?2 \
              ORDER BY t.deadline, t.task LIMIT ?3",
             pool,
             now,
@@ -146,7 +149,7 @@ impl Tx<'_> {
 
     fn due(&self, pool: i64, now: Timestamp) -> Sql<(Vec<Waiting>, Vec<Damage>)> {
         self.waiting(
-            "SELECT id, task, priority, due, deadline, state, context, 0 FROM tasks \
+            "SELECT id, task, priority, due, deadline, state, context, 0, 0 FROM tasks \
              WHERE pool = ?1 AND state = 0 AND run_at <= ?2 ORDER BY run_at, task LIMIT ?3",
             pool,
             now,
@@ -256,5 +259,6 @@ fn read_waiting(row: &Row<'_>, pool: i64) -> Sql<Waiting> {
         state: state(row, 5)?,
         context: rows::context(row, 6)?,
         was_claimable: row.get(7)?,
+        input_bytes: row.get::<_, Option<i64>>(8)?.map_or(0, i64::unsigned_abs),
     })
 }

@@ -51,6 +51,7 @@ fn the_requests_are_those_that_the_node_writes() {
     let run = TaskRun {
         task: TASK.to_owned(),
         attempt: 1,
+        depth: 2,
         input: &Payload::parse(r#"{"text":"hello"}"#).unwrap(),
         context: Some(ContextRef { id: "repo-42", version: 7, items: 3 }),
         deadline: "2026-01-31T12:00:00Z".parse().unwrap(),

@@ -108,6 +108,7 @@ fn attempt(input: &str) -> AttemptRequest {
     AttemptRequest {
         task,
         attempt: 1,
+        depth: 0,
         input: Payload::parse(input).unwrap(),
         deadline: Timestamp::from_micros(1_000_000),
     }

@@ -23,7 +23,7 @@ serve(run)
     let attempt = attempt("{\n\"text\": \"line\\nbreak\"}");
     let output = driver.run(&attempt, &mut log.context(&attempt)).await.unwrap();
     let expected = format!(
-        r#"{{"task":"{}","attempt":1,"input":{{"text":"line\nbreak"}},"context":null,"deadline":"1970-01-01T00:00:01.000000Z"}}"#,
+        r#"{{"task":"{}","attempt":1,"depth":0,"input":{{"text":"line\nbreak"}},"context":null,"deadline":"1970-01-01T00:00:01.000000Z"}}"#,
         attempt.task
     );
     let found: serde_json::Value = output.read().unwrap();

@@ -229,7 +229,7 @@ fn may_repeat(line: &Line, problem: &Problem) -> bool {
 }
 
 fn is_undone(problem: &Problem) -> bool {
-    problem.is("queue-full") || problem.is("shutting-down")
+    ["queue-full", "queue-bytes-full", "shutting-down"].iter().any(|kind| problem.is(kind))
 }
 
 fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut Told<'_>) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Cancel, retry or delete one task, or all that meet conditions.
+//! Cancel, retry, delete or move one task, or all that meet conditions.
 
 use anyhow::Context;
 use clap::Args;
@@ -21,6 +21,13 @@ pub struct ManyArgs {
     /// The id of one task; without it, the tasks that meet the conditions.
     pub id: Option<String>,
     #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+/// The tasks that meet conditions.
+#[derive(Debug, Args)]
+pub struct WhichArgs {
+    #[command(flatten)]
     filter: FilterArgs,
     /// All tasks: needed where no condition says which.
     #[arg(long)]
@@ -35,9 +42,8 @@ pub struct ManyArgs {
 impl ManyArgs {
     /// The id, if one task is meant.
     pub fn one(&self) -> anyhow::Result<Option<&str>> {
-        let is_of_many = self.all || self.dry_run || !self.filter.is_empty();
         match &self.id {
-            Some(_) if is_of_many => {
+            Some(_) if self.which.is_given() => {
                 Err(Usage("an id names one task; leave the conditions, --all and --dry-run out".to_owned()).into())
             }
             id => Ok(id.as_deref()),
@@ -45,8 +51,20 @@ impl ManyArgs {
     }
 }
 
-/// Does something to all tasks that meet the conditions, call by call.
-pub async fn run(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
+impl WhichArgs {
+    /// Returns whether anything says which tasks are meant, or that many are.
+    pub fn is_given(&self) -> bool {
+        self.all || self.dry_run || !self.filter.is_empty()
+    }
+}
+
+/// Does something to all tasks that meet the conditions, call by call. `more` is a member of the body beside them.
+pub async fn run(
+    args: &WhichArgs,
+    action: &'static str,
+    more: Option<(&str, Value)>,
+    out: &Output,
+) -> anyhow::Result<()> {
     let mut body = args.filter.body()?;
     if body.is_empty() && !args.all {
         let text = format!("nothing says which tasks to {action}; name one by its id, give conditions, or add --all");
@@ -54,6 +72,7 @@ pub async fn run(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow:
     }
     body.insert("all".to_owned(), json!(args.all));
     body.insert("dry_run".to_owned(), json!(args.dry_run));
+    body.extend(more.map(|(name, value)| (name.to_owned(), value)));
     let mut body = Value::Object(body);
     let client = Client::new(&args.server.server)?;
     let path = format!("/v1/tasks:{action}");
@@ -97,7 +116,8 @@ impl Total {
         self.refused += number("refused");
         self.gone += number("gone");
         for reason in fields::list(report, "reasons") {
-            match self.reasons.iter_mut().find(|known| known["state"] == reason["state"]) {
+            let is_same = |known: &&mut Value| ["state", "reason"].iter().all(|name| known[name] == reason[name]);
+            match self.reasons.iter_mut().find(is_same) {
                 Some(known) => {
                     let sum = [&*known, reason].map(|one| one["count"].as_u64().unwrap_or(0)).iter().sum::<u64>();
                     known["count"] = json!(sum);
@@ -125,8 +145,10 @@ impl Total {
             ("cancel", false) => "cancelled",
             ("retry", false) => "sent back",
             ("delete", false) => "deleted",
+            ("move", false) => "moved",
             ("cancel", true) => "would be cancelled",
             ("retry", true) => "would be sent back",
+            ("move", true) => "would be moved",
             _ => "would be deleted",
         };
         let mut rows = vec![("matched", count(self.matched)), (done, count(self.done))];

@@ -78,7 +78,7 @@ impl IsolatedQueue {
         let task = super::task(&self.ids, &self.deps, input);
         let id = task.id;
         let (reply, answer) = oneshot::channel();
-        self.submit.send(Enqueue { submission: Submission { task, fingerprint: None }, reply: Reply::to(reply) });
+        self.submit.send(Enqueue { submission: Submission::new(task, None), reply: Reply::to(reply) });
         answer.await.expect("the queue answers").map(|_| id)
     }
 

@@ -72,7 +72,7 @@ fn enqueue(number: i64) -> Sent<Vec<Result<EnqueueOutcome, Refusal>>> {
         Duration::from_secs(1),
         RetryPolicy::default(),
     );
-    job(Kind::Admit, vec![Submission { task, fingerprint: None }], |tx, batch| tx.enqueue(batch))
+    job(Kind::Admit, vec![Submission::new(task, None)], |tx, batch| tx.enqueue(batch))
 }
 
 fn claim(limit: usize) -> Sent<Vec<Task>> {

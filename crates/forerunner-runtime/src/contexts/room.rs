@@ -1,0 +1,80 @@
+//! How many bytes of contexts a pool stores, and whether another context may begin.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use forerunner_core::PoolName;
+use forerunner_store::{ContextCommit, ContextsFull};
+
+/// Measured now and then, and counted up with what is committed in between.
+#[derive(Debug)]
+pub(crate) struct ContextRoom {
+    stored: AtomicU64,
+    limit_bytes: u64,
+}
+
+impl ContextRoom {
+    /// Room of which nothing is known yet: nothing is refused before the store has been measured.
+    pub(crate) const fn new(limit_bytes: u64) -> Self {
+        Self { stored: AtomicU64::new(0), limit_bytes }
+    }
+
+    /// Takes over what the store has measured. Says so where the limit is met, or is no more.
+    pub(crate) fn measured(&self, pool: &PoolName, bytes: u64) {
+        let before = self.stored.swap(bytes, Ordering::Relaxed);
+        self.tell_crossing(pool, before, bytes);
+    }
+
+    /// Counts what a turn adds. What it replaces is left to the next measurement.
+    pub(crate) fn committed(&self, pool: &PoolName, commit: &ContextCommit) {
+        let pieces: usize = commit.pieces.iter().map(|piece| piece.bytes.len()).sum();
+        let added = (commit.frame.len() + pieces) as u64;
+        let before = self.stored.fetch_add(added, Ordering::Relaxed);
+        self.tell_crossing(pool, before, before.saturating_add(added));
+    }
+
+    fn tell_crossing(&self, pool: &PoolName, before: u64, after: u64) {
+        let (limit, is_full) = (self.limit_bytes, after >= self.limit_bytes);
+        match is_full {
+            _ if is_full == (before >= limit) => {}
+            true => tracing::warn!(
+                %pool,
+                stored_bytes = after,
+                limit_bytes = limit,
+                "the contexts of the pool are at their limit: none begins, those that are there go on; delete contexts, \
+                 set node.context_retention, or raise contexts.limit_bytes"
+            ),
+            false => tracing::info!(%pool, stored_bytes = after, limit_bytes = limit, "contexts may begin again"),
+        }
+    }
+
+    /// What is stored and the limit, if no context may begin.
+    pub(crate) fn full(&self) -> Option<ContextsFull> {
+        let (stored_bytes, limit_bytes) = (self.stored(), self.limit_bytes);
+        (stored_bytes >= limit_bytes).then_some(ContextsFull { stored_bytes, limit_bytes })
+    }
+
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_context_begins_once_the_limit_is_met() {
+        let (room, pool) = (ContextRoom::new(100), PoolName::new("p").unwrap());
+        assert_eq!(room.full(), None);
+        room.measured(&pool, 99);
+        assert_eq!(room.full(), None);
+        room.measured(&pool, 100);
+        assert_eq!(room.full(), Some(ContextsFull { stored_bytes: 100, limit_bytes: 100 }));
+        room.measured(&pool, 10);
+        assert_eq!((room.full(), room.stored()), (None, 10));
+    }
+}

@@ -1,0 +1,49 @@
+//! Keeps what is known of the bytes of each pool true: asks the store, which alone can sum them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{deps::PoolDeps, metrics};
+
+/// How often inputs are summed where other nodes accept and end tasks too, or where something was not told.
+const INPUTS: Duration = Duration::from_secs(10);
+/// How often contexts are measured.
+const CONTEXTS: Duration = Duration::from_secs(60);
+/// How much longer than a measurement the time between two of them is at least.
+const REST: u32 = 20;
+
+/// Measures a pool from time to time.
+pub(crate) async fn watch(pool: Arc<PoolDeps>) {
+    let mut next_contexts = Instant::now();
+    loop {
+        let begun = Instant::now();
+        if begun >= next_contexts {
+            measure_contexts(&pool).await;
+            next_contexts = Instant::now() + CONTEXTS.max(begun.elapsed() * REST);
+        }
+        let begun = Instant::now();
+        if pool.node.shared || pool.admission.take_unsure() {
+            sum_inputs(&pool).await;
+        }
+        metrics::set_stored_bytes(&pool.name, pool.admission.bytes(), pool.room.stored());
+        tokio::time::sleep(INPUTS.max(begun.elapsed() * REST)).await;
+    }
+}
+
+async fn measure_contexts(pool: &PoolDeps) {
+    match pool.node.store.context_bytes(pool.name.clone()).await {
+        Ok(bytes) => pool.room.measured(&pool.name, bytes),
+        Err(error) => tracing::debug!(pool = %pool.name, %error, "the contexts of the pool could not be measured"),
+    }
+}
+
+async fn sum_inputs(pool: &PoolDeps) {
+    match pool.node.store.input_bytes(pool.name.clone()).await {
+        Ok(bytes) => pool.admission.count_bytes(bytes),
+        Err(error) => {
+            pool.admission.note_unsure();
+            tracing::debug!(pool = %pool.name, %error, "the inputs of the pool could not be summed");
+        }
+    }
+}
