@@ -22,6 +22,7 @@ mod refusals;
 mod reliability;
 mod replay;
 mod restart;
+mod retired_words;
 mod several_nodes;
 mod store_file;
 mod supply_chain;

@@ -1,7 +1,7 @@
 //! What happened to a task: told by its row where that suffices, and kept where the row goes on to something else.
 //!
 //! A row tells of the submission, of the newest start and of the end. Written down is what agents say, how an attempt went
-//! that is followed by another, and what a redrive undoes. So a task that runs once and says nothing costs nothing.
+//! that is followed by another, and what a retry by hand undoes. So a task that runs once and says nothing costs nothing.
 
 use std::collections::HashMap;
 
@@ -96,7 +96,7 @@ pub(crate) struct Redriven {
 }
 
 impl Rows {
-    /// What a redrive undoes, and the redrive. `last` is the newest number after the work that was given out.
+    /// What a retry by hand undoes, and the retry. `last` is the newest number after the work that was given out.
     fn retry(&mut self, ended: &Redriven, last: Option<u64>, now: Timestamp) {
         let Redriven { epoch, attempt, submitted_at, due, state, .. } = *ended;
         self.state(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None);
@@ -176,7 +176,7 @@ impl Tx<'_> {
         self.write(lease.row, &rows).await
     }
 
-    /// Writes down what a redrive undoes in a task that has ended, and the redrive. `due` is that of the time before.
+    /// Records what a retry by hand undoes in a task that has ended, and the retry. `due` is that of the time before.
     pub async fn log_redrive(&self, row: i64, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
         let Task { id, epoch, attempt, submitted_at, started_at, finished_at, state, .. } = *ended;
         let error = ended.error.clone();

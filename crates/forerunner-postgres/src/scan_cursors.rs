@@ -31,7 +31,7 @@ const MANY: i64 = 10_000;
 /// Time between two looks, and between two questions for dead rows. A look at all of it takes a twentieth of the time at most,
 /// up to the longest of these.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Floors that no look has confirmed for so long do not count: a look waits for a vacuum.
+/// Cursors that no scan has confirmed for this long do not count: a scan waits for a vacuum.
 const LASTS: Duration = Duration::from_secs(90);
 
 /// How many urgencies there are.

@@ -9,7 +9,7 @@ use forerunner_core::{PoolName, Priority, Task, TaskId, TaskState, Timestamp};
 pub enum BulkAction {
     /// As [`Store::cancel`](crate::Store::cancel).
     Cancel,
-    /// As [`Store::retry`](crate::Store::redrive).
+    /// As [`Store::retry`](crate::Store::retry).
     Retry,
     /// Removes tasks that have ended, with all that is kept of them: input, output, labels, key, events, attempts.
     Delete,

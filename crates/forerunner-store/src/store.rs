@@ -22,7 +22,7 @@ pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// Where tasks, results, contexts and history live.
 ///
 /// **Durable**: an `Ok` from [`enqueue`](Store::enqueue), [`settle`](Store::settle), [`cancel`](Store::cancel) or
-/// [`retry`](Store::redrive) means on disk (fsync) for a durable store. [`claim`](Store::claim) may answer before:
+/// [`retry`](Store::retry) means on disk (fsync) for a durable store. [`claim`](Store::claim) may answer before:
 /// a claim that a crash forgets leaves the task queued, and the epochs handed out before a crash are never accepted
 /// after it.
 ///

@@ -1,7 +1,7 @@
 //! Several nodes on one store: one of them plans for all, and each holds its share of every pool.
 //!
 //! ```text
-//! ForecastActor ──TakeSample, GetPool──▶ ShareActor ──▶ QueueActor, PoolActor of this node
+//! ForecastActor ──SampleQueue, GetPool─▶ ShareActor ──▶ QueueActor, PoolActor of this node
 //!       └────────Resize(total)─────────▶     │ Resize(share)
 //!                                            ▼
 //!                                      ClusterActor ◀──a beat a second──▶ store ◀──▶ other nodes

@@ -17,7 +17,7 @@ fn start(now: i64) -> Start {
     Start { agent: AgentId::from_parts(at(0), 7 << 64), at: at(now) }
 }
 
-/// Told by a note, or by the end.
+/// By an assignment, or by the end of the attempt.
 pub async fn a_held_task_starts_when_that_is_told<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     for number in 1..=3 {

@@ -13,7 +13,7 @@ pub enum Verb {
     Settle,
     /// [`Store::cancel`](crate::Store::cancel).
     Cancel,
-    /// [`Store::retry`](crate::Store::redrive).
+    /// [`Store::retry`](crate::Store::retry).
     RetryTask,
     /// [`Store::sweep`](crate::Store::sweep).
     Sweep,

@@ -2,18 +2,18 @@
 //!
 //! - `mark` finds the descendants of an agent, also those in a session of their own;
 //! - `node_dir` is the parent of the directories of a node's agents, and tells those of killed nodes from those of living ones;
-//! - `remove` removes a directory whatever is in it; `janitor` is the thread that does all this.
+//! - `remove` removes a directory whatever is in it; `worker` is the thread that does all this.
 
-mod janitor;
 mod mark;
 mod node_dir;
 mod remove;
 mod scratch;
+mod worker;
 
-pub(super) use janitor::{register_agent, unregister_agent};
 pub(super) use mark::Mark;
 pub(super) use node_dir::NodeDir;
 pub(super) use scratch::{Owner, ScratchDir};
+pub(super) use worker::{register_agent, unregister_agent};
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts the thread that cleans up, so that it is there when the system allows no more threads.
 pub(super) fn prepare() {
-    janitor::start();
+    worker::start();
 }
 
 /// Kills all processes with the mark, removes the directory, and waits for both, for a bounded time.
@@ -41,5 +41,5 @@ pub(super) fn clear_later(mark: Mark, scratch: Option<ScratchDir>) {
 
 fn submit(mark: Mark, scratch: Option<ScratchDir>, done: Option<oneshot::Sender<()>>) {
     let directory = scratch.and_then(ScratchDir::into_directory);
-    janitor::clear(janitor::Leftovers { mark: Some(mark), directory, done });
+    worker::clear(worker::Leftovers { mark: Some(mark), directory, done });
 }

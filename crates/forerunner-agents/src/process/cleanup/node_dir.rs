@@ -15,7 +15,7 @@ use std::{
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 
-use super::{janitor, mark::NodeMark};
+use super::{mark::NodeMark, worker};
 
 const PREFIX: &str = "forerunner-node-";
 
@@ -43,7 +43,7 @@ impl NodeDir {
         }
         let below = std::env::temp_dir();
         let dir = Self::create(&below).map_err(|error| explained(&below, &error))?;
-        janitor::sweep(below);
+        worker::sweep(below);
         let dir = Arc::new(dir);
         *shared = Arc::downgrade(&dir);
         Ok(dir)

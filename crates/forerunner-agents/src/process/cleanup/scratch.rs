@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    janitor::{self, Directory, Leftovers},
     node_dir::NodeDir,
+    worker::{self, Directory, Leftovers},
 };
 
 /// The owner of a directory, if that is not the node's user.
@@ -77,7 +77,7 @@ impl Drop for ScratchDir {
     fn drop(&mut self) {
         if let Some(directory) = self.remove_or_release() {
             // An agent may leave a checkout of a million files: the actors of this thread should not wait for it.
-            janitor::clear(Leftovers { mark: None, directory: Some(directory), done: None });
+            worker::clear(Leftovers { mark: None, directory: Some(directory), done: None });
         }
     }
 }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ProcessDriver, ProcessFactory, ProcessSpec};
 
 /// Longest time a test waits for what should happen at once, on a machine that is busy.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A script, and the settings with which it is started.
 struct Rig {

@@ -79,7 +79,8 @@ pub async fn run(client: &Client, pool: &str, file: &str, args: &FileArgs, out: 
     // So that from here on a service that does not answer is one that went away.
     let _ = client.get(format!("/v1/pools/{}", encode(pool))).await?;
     let path = format!("/v1/pools/{}/tasks:batch", encode(pool));
-    let mut told = Told { out, bar: progress::counter("accepted"), accepted: 0, known: 0, refused: 0, gone: None };
+    let mut told =
+        SubmitProgress { out, bar: progress::counter("accepted"), accepted: 0, known: 0, refused: 0, gone: None };
     let sent = send_all(client, &path, &mut lines, args, &mut told).await;
     told.finish(sent)
 }
@@ -89,7 +90,7 @@ async fn send_all(
     path: &str,
     lines: &mut Lines,
     args: &FileArgs,
-    told: &mut Told<'_>,
+    told: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<()> {
     let patience = args.patience.unwrap_or(PATIENCE);
     let mut waiting = VecDeque::new();
@@ -138,7 +139,7 @@ fn fill(
     waiting: &mut VecDeque<Line>,
     lines: &mut Lines,
     key_prefix: Option<&str>,
-    told: &mut Told<'_>,
+    told: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<bool> {
     let mut bytes: usize = waiting.iter().map(|line| line.text.len()).sum();
     while waiting.len() < MOST_TASKS && bytes < FULL_BYTES {
@@ -159,7 +160,7 @@ async fn send(
     client: &Client,
     path: &str,
     batch: Vec<Line>,
-    told: &mut Told<'_>,
+    told: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<Vec<(Line, Problem)>> {
     // A line of the file is a line of the body.
     let texts: Vec<&str> = batch.iter().map(|line| line.text.as_str()).collect();
@@ -187,7 +188,11 @@ async fn send(
 }
 
 /// A batch that was answered as a whole, or not at all.
-fn all_refused(error: anyhow::Error, batch: Vec<Line>, told: &mut Told<'_>) -> anyhow::Result<Vec<(Line, Problem)>> {
+fn all_refused(
+    error: anyhow::Error,
+    batch: Vec<Line>,
+    told: &mut SubmitProgress<'_>,
+) -> anyhow::Result<Vec<(Line, Problem)>> {
     let place = place_of(batch.iter());
     let Some(problem) = error.downcast_ref::<Problem>() else {
         if batch.iter().all(|line| line.keyed) {
@@ -232,7 +237,7 @@ fn is_undone(problem: &Problem) -> bool {
     ["queue-full", "queue-bytes-full", "shutting-down"].iter().any(|kind| problem.is(kind))
 }
 
-fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut Told<'_>) -> anyhow::Result<()> {
+fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut SubmitProgress<'_>) -> anyhow::Result<()> {
     let last = later.last().map_or(0, |(line, _)| line.number);
     let (undone, unsure): (Vec<_>, Vec<_>) = later.into_iter().partition(|(_, problem)| is_undone(problem));
     for (line, problem) in undone {
@@ -250,7 +255,7 @@ fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut Told<'_>) -> any
 }
 
 /// What the user was told.
-struct Told<'a> {
+struct SubmitProgress<'a> {
     out: &'a Output,
     bar: ProgressBar,
     accepted: u64,
@@ -260,7 +265,7 @@ struct Told<'a> {
     gone: Option<anyhow::Error>,
 }
 
-impl Told<'_> {
+impl SubmitProgress<'_> {
     fn accepted(&mut self, line: u64, result: &Answer) -> anyhow::Result<()> {
         self.accepted += 1;
         self.known += u64::from(result["replayed"] == true);
@@ -364,8 +369,8 @@ mod tests {
         }
     }
 
-    fn told(out: &Output) -> Told<'_> {
-        Told { out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0, gone: None }
+    fn told(out: &Output) -> SubmitProgress<'_> {
+        SubmitProgress { out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0, gone: None }
     }
 
     #[test]

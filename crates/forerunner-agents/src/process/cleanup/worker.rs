@@ -84,7 +84,7 @@ fn sender() -> Option<Sender<Request>> {
     if sender.is_none() {
         let (requests, received) = channel();
         let thread = std::thread::Builder::new().name("forerunner-tidy".to_owned());
-        *sender = thread.spawn(move || Janitor::default().run(&received)).ok().map(|_| requests);
+        *sender = thread.spawn(move || CleanupWorker::default().run(&received)).ok().map(|_| requests);
     }
     sender.clone()
 }
@@ -107,7 +107,7 @@ fn is_registered(pid: Pid) -> bool {
 }
 
 #[derive(Default)]
-struct Janitor {
+struct CleanupWorker {
     removals: VecDeque<RemovalTask>,
 }
 
@@ -121,7 +121,7 @@ struct RemovalTask {
     done: Option<oneshot::Sender<()>>,
 }
 
-impl Janitor {
+impl CleanupWorker {
     fn run(mut self, requests: &Receiver<Request>) {
         while let Some(received) = self.receive(requests) {
             self.execute(received);
