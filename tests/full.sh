@@ -23,7 +23,7 @@ program() {
 one() {
     local program=$1 directory=$2 test=$3 begun=$SECONDS log
     log="$out/${test//:/_}"
-    if (cd "$directory" && "$program" --exact "$test" --nocapture --test-threads 1) >"$log" 2>&1; then
+    if (cd "$directory" && "$program" --exact "$test" --include-ignored --nocapture --test-threads 1) >"$log" 2>&1; then
         grep -oE '\b([A-F][0-9]+|ramp): .*' "$log" || true
         printf '    %s: ok after %d s, load %s\n' "$test" $((SECONDS - begun)) "$(cut -d' ' -f1 /proc/loadavg)"
     else

@@ -130,9 +130,17 @@ pub(crate) struct QueueMetrics {
     finished: Vec<(TaskState, Counter)>,
 }
 
+/// The values of the label `reason` of rejected submissions.
+const REJECTIONS: [&str; 8] =
+    ["queue_full", "bytes_full", "contexts_full", "too_deep", "no_parent", "too_large", "key_reused", "store"];
+
 impl QueueMetrics {
     pub(crate) fn new(pool: &PoolName) -> Self {
         let pool = pool.to_string();
+        // Each series is there, as 0, before anything is rejected.
+        for reason in REJECTIONS {
+            counter!(REJECTED, "pool" => pool.clone(), "reason" => reason).increment(0);
+        }
         let ends = TaskState::ALL.into_iter().filter(|state| state.is_terminal() && *state != TaskState::Damaged);
         Self {
             submitted: counter!(SUBMITTED, "pool" => pool.clone()),

@@ -17,7 +17,7 @@ pub struct PoolSettings {
     pub min: u32,
     /// Most agents.
     pub max: u32,
-    /// The highest `max` that a change at run time may set: `max` as configured unless said.
+    /// The highest `max` that a change at run time may set. Without it the limit is twice `max` as configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_max: Option<u32>,
     /// Most agents that start at the same time on one node.
@@ -230,7 +230,7 @@ impl PoolSettings {
 
     /// Returns the highest `max` that a change at run time may set.
     pub fn ceiling(&self) -> u32 {
-        self.patch_max.unwrap_or(self.max)
+        self.patch_max.unwrap_or_else(|| self.max.saturating_mul(2).min(Self::MAX_AGENTS.max(self.max)))
     }
 
     /// Returns the bounds a policy works within.

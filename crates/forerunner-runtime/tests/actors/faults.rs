@@ -21,6 +21,8 @@ use forerunner_store::{
 };
 use futures_util::future::LocalBoxFuture;
 
+use crate::expected_panics::expect_panics;
+
 type Faulty = Arc<FaultyStore<MemoryStore>>;
 
 /// `FORERUNNER_FULL` asks for the full count of what is bounded otherwise.
@@ -290,12 +292,7 @@ async fn a_thousand_panics_in_stop_hooks_abort_nothing_and_leave_the_pool_at_its
         pool.restart.max_backoff = Duration::from_millis(10);
     });
     let rig = rig.start().await;
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|panic| {
-        if !panic.payload_as_str().is_some_and(|text| text.ends_with("the stop hook")) {
-            eprintln!("{panic}");
-        }
-    }));
+    expect_panics(|text| text.ends_with("the stop hook"));
     let mut tasks = Vec::new();
     for number in 0..PANICS {
         tasks.push((rig.submit("p", "\"die\"").await, TaskState::Dead));
@@ -308,5 +305,4 @@ async fn a_thousand_panics_in_stop_hooks_abort_nothing_and_leave_the_pool_at_its
     assert_eq!(stops.load(Ordering::Relaxed), PANICS, "each agent was stopped once");
     rig.stop().await;
     assert_eq!(stops.load(Ordering::Relaxed), PANICS + 8);
-    std::panic::set_hook(hook);
 }

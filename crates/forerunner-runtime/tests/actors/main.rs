@@ -3,6 +3,7 @@
 mod clock;
 mod cluster;
 mod contexts;
+mod expected_panics;
 mod faults;
 mod isolated;
 mod kept_open;

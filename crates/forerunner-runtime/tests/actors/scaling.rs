@@ -156,9 +156,9 @@ async fn bounds_can_be_changed_while_the_pool_runs() {
         rig.handle().configure("p", patch).await.unwrap_err().to_string()
     };
     assert!(refused(Some(4), Some(3)).await.contains("use at most max = 3"));
-    for (min, max) in [(Some(9), None), (None, Some(5)), (Some(100_000), Some(100_000))] {
+    for (min, max) in [(Some(9), None), (None, Some(9)), (Some(100_000), Some(100_000))] {
         let error = refused(min, max).await;
-        assert!(error.contains("use at most 4, the most that the configuration allows, or raise patch_max"), "{error}");
+        assert!(error.contains("use at most 8, the most that the configuration allows, or raise patch_max"), "{error}");
     }
     rig.stop().await;
 }

@@ -7,6 +7,9 @@ use forerunner_runtime::{
     PoolState,
     testkit::{Act, Rig, Running, Script},
 };
+use tokio::time::Instant;
+
+use crate::expected_panics::expect_panics;
 
 #[actix_rt::test]
 async fn a_panicking_agent_is_replaced_and_its_task_retried() {
@@ -65,9 +68,13 @@ async fn a_hung_attempt_times_out_and_a_deaf_agent_is_replaced() {
 async fn failed_starts_are_repeated_with_backoff() {
     tokio::time::pause();
     let script = Script::always(Act::Echo).failing_starts(3);
+    let begun = Instant::now();
     let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (1, 1)).start().await;
     let task = rig.submit("p", "1").await;
     assert_eq!(rig.ended(task).await.state, TaskState::Succeeded);
+    // The delay doubles: 200, 400 and 800 ms.
+    let waited = begun.elapsed();
+    assert!((Duration::from_millis(1_400)..Duration::from_millis(2_000)).contains(&waited), "{waited:?}");
     rig.stop().await;
 }
 
@@ -103,12 +110,7 @@ async fn ten_thousand_panics_fail_no_other_task_and_leave_the_pool_at_its_size()
         })
         .start()
         .await;
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|panic| {
-        if panic.payload_as_str() != Some("boom") {
-            eprintln!("{panic}");
-        }
-    }));
+    expect_panics(|text| text == "boom");
     let mut tasks = Vec::with_capacity(TASKS);
     for n in 0..TASKS {
         tasks.push(rig.submit("p", &n.to_string()).await);
@@ -119,7 +121,6 @@ async fn ten_thousand_panics_fail_no_other_task_and_leave_the_pool_at_its_size()
         assert_eq!(ended.state, TaskState::Succeeded, "{:?}", ended.error);
         panicked += ended.crashes;
     }
-    std::panic::set_hook(hook);
     assert_eq!(panicked, 10_000);
     rig.until_ready("p", 64).await;
     rig.stop().await;
