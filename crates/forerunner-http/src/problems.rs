@@ -44,7 +44,7 @@ problem_table! {
     CROSS_SITE 403 "cross-site" "A page of another site sent the call"
         "Call the service from a program, or from a page that it serves itself.";
     NOT_FOUND 404 "not-found" "There is no such call"
-        "Peek the path up at `/`.";
+        "Look the path up at `/`.";
     NO_POOL 404 "no-pool" "There is no such pool"
         "Use one of the pools listed at `/v1/pools`.";
     NO_TASK 404 "no-task" "There is no such task"
@@ -90,9 +90,9 @@ problem_table! {
     BUSY 429 "busy" "The node does this for somebody else just now"
         "Try again after `Retry-After`.";
     INTERNAL 500 "internal" "The node failed"
-        "Peek into the log of the node; repeating the call will hardly help.";
+        "Look into the log of the node; repeating the call will hardly help.";
     OUTCOME_UNKNOWN 500 "outcome-unknown" "Whether the call took effect is unknown"
-        "Peek before repeating it; a submission with an idempotency key can be repeated safely.";
+        "Look before repeating it; a submission with an idempotency key can be repeated safely.";
     NOT_READY 503 "not-ready" "The node takes no traffic"
         "Send it to another node; `reasons` says why.";
     OVERLOADED 503 "overloaded" "The node has no room for another request"

@@ -13,6 +13,7 @@
 #[expect(dead_code, reason = "the tests need more of it")]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -22,7 +23,7 @@ use forerunner_core::{
     ContextId, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Claim, Settlement, Store, StoreError, Submission};
+use forerunner_store::{Claim, Settlement, StoreError, Submission};
 use futures_util::future::try_join_all;
 use pg::PgServer;
 use tokio::time::Instant;

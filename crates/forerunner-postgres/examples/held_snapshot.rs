@@ -11,6 +11,7 @@
 #[expect(dead_code, reason = "the tests need more of it")]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::{
     fmt::Debug,
     sync::{
@@ -22,7 +23,7 @@ use std::{
 
 use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Claim, Heartbeat, LEASE, Rescue, Settlement, Store, StoreError, Submission};
+use forerunner_store::{Claim, Heartbeat, LEASE, Rescue, Settlement, StoreError, Submission};
 use pg::PgServer;
 use tokio::{
     sync::Notify,

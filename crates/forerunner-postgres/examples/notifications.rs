@@ -12,6 +12,7 @@
 #[expect(dead_code, reason = "the tests need more of it")]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::{
     sync::{
         Arc,
@@ -22,7 +23,7 @@ use std::{
 
 use forerunner_core::{NewTask, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, Timestamp};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Heartbeat, LEASE, Notification, Store, StoreError, Submission};
+use forerunner_store::{Heartbeat, LEASE, Notification, StoreError, Submission};
 use futures_util::future::{join_all, try_join_all};
 use pg::PgServer;
 use tokio::time::Instant;

@@ -47,7 +47,7 @@ pub(crate) struct Retire {
 }
 
 /// Vacuums once a period, and removes history when asked to, on one node at a time.
-pub(crate) struct Maintenance {
+pub(crate) struct Maintainer {
     pub pool: Pool,
     pub period: Duration,
     pub wishes: mpsc::UnboundedReceiver<Retire>,
@@ -58,7 +58,7 @@ pub(crate) struct Maintenance {
     pub damaged: Arc<DamageCount>,
 }
 
-impl Maintenance {
+impl Maintainer {
     /// Runs until it is dropped.
     pub async fn serve(mut self) {
         let period = self.period.max(Duration::from_millis(1));

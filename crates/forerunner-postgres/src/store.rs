@@ -7,6 +7,7 @@
 //! Statements have names, and the session has settings, only where the connection leads to the server itself. A pooler in
 //! transaction mode may stand in between.
 
+use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering},
@@ -34,7 +35,7 @@ use crate::{
     failure::{KIND, Sql, closed, reason, unavailable},
     link,
     liveness::Liveness,
-    maintenance::{Maintenance, Retire, count_damaged},
+    maintenance::{Maintainer, Retire, count_damaged},
     node_state::NodeState,
     notifier::Notifier,
     options::PostgresOptions,
@@ -114,8 +115,7 @@ impl PostgresStore {
             let node = NodeState { notifier: rung, cursors: Arc::default(), liveness, damaged: counted };
             let cursors = Arc::clone(&node.cursors);
             let damaged = Arc::clone(&node.damaged);
-            let maintenance =
-                Maintenance { pool, period: options.vacuum_every, wishes: wished, cursors, seen, damaged };
+            let maintenance = Maintainer { pool, period: options.vacuum_every, wishes: wished, cursors, seen, damaged };
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
@@ -217,10 +217,19 @@ impl Store for PostgresStore {
         KIND
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn close(&self) -> StoreFuture<()> {
+        // The thread ends once nobody can ask and everything is answered.
+        let senders = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(done) = senders.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
+        Box::pin(async move {
+            drop(done.await);
+            Ok(())
+        })
     }
+}
 
+impl TaskStore for PostgresStore {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         let (batch, answer) = Batch::new(batch);
         self.ask(Request::Enqueue(batch), answer)
@@ -267,22 +276,6 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK, async move |tx| tx.sweep(&pool, now).await)
     }
 
-    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
-        self.call(Class::CLOCK.forgettable(), async move |tx| tx.heartbeat(node, until).await)
-    }
-
-    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
-        self.call(Class::CLOCK, async move |tx| tx.take_beat(&beat).await)
-    }
-
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.leases(node, &pool).await.map(Some))
-    }
-
-    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
-        self.call(Class::CLOCK, async move |tx| tx.forget_node(node).await)
-    }
-
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
         self.call(Class::WRITE.walking(), async move |tx| tx.rescue(&rescue).await)
     }
@@ -327,6 +320,12 @@ impl Store for PostgresStore {
         self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.input_bytes(&pool).await)
     }
 
+    fn clock_set_back(&self, _now: Timestamp, _by: Duration) -> StoreFuture<usize> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+}
+
+impl ContextStore for PostgresStore {
     fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.context_bytes(&pool).await)
     }
@@ -350,7 +349,67 @@ impl Store for PostgresStore {
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.call(Class::WRITE, async move |tx| tx.delete_context(&pool, &context).await)
     }
+}
 
+impl EventLog for PostgresStore {
+    fn persists_events(&self) -> bool {
+        true
+    }
+
+    fn append_events(&self, events: Vec<AttemptEvent>) -> StoreFuture<()> {
+        let (batch, answer) = Batch::new(events);
+        let stored = self.ask(Request::Say(batch), answer);
+        Box::pin(async move { stored.await.map(drop) })
+    }
+
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        self.call(Class::READ, async move |tx| tx.events(task, after, limit).await)
+    }
+
+    fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.prune_events(before, limit).await)
+    }
+}
+
+impl ClusterStore for PostgresStore {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.call(Class::CLOCK.forgettable(), async move |tx| tx.heartbeat(node, until).await)
+    }
+
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
+        self.call(Class::CLOCK, async move |tx| tx.take_beat(&beat).await)
+    }
+
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.leases(node, &pool).await.map(Some))
+    }
+
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.forget_node(node).await)
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.call(Class::CLOCK.reading(), async move |tx| tx.time().await)
+    }
+
+    fn notify(&self, hints: Notification) {
+        self.notifier.notify(hints);
+    }
+
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
+        Some(self.notifier.subscribe())
+    }
+
+    fn is_listening(&self) -> bool {
+        self.notifier.is_listening()
+    }
+}
+
+impl SettingsStore for PostgresStore {
     fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
         self.call(Class::WRITE, async move |tx| tx.put_setting(&key, text.as_deref()).await)
     }
@@ -358,7 +417,9 @@ impl Store for PostgresStore {
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.call(Class::READ, async move |tx| tx.note(&key).await)
     }
+}
 
+impl Maintenance for PostgresStore {
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.call(Class::CLOCK, async move |tx| tx.purge(before, limit).await)
     }
@@ -379,53 +440,8 @@ impl Store for PostgresStore {
         self.damaged.get()
     }
 
-    fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        self.call(Class::CLOCK.reading(), async move |tx| tx.time().await)
-    }
-
     fn check(&self) -> StoreFuture<()> {
         self.call(Class::CLOCK, async move |tx| tx.beat().await)
-    }
-
-    fn persists_events(&self) -> bool {
-        true
-    }
-
-    fn append_events(&self, events: Vec<AttemptEvent>) -> StoreFuture<()> {
-        let (batch, answer) = Batch::new(events);
-        let stored = self.ask(Request::Say(batch), answer);
-        Box::pin(async move { stored.await.map(drop) })
-    }
-
-    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>> {
-        self.call(Class::READ, async move |tx| tx.events(task, after, limit).await)
-    }
-
-    fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
-        self.call(Class::CLOCK, async move |tx| tx.prune_events(before, limit).await)
-    }
-
-    fn notify(&self, hints: Notification) {
-        self.notifier.notify(hints);
-    }
-
-    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
-        Some(self.notifier.subscribe())
-    }
-
-    fn is_listening(&self) -> bool {
-        self.notifier.is_listening()
-    }
-
-    fn close(&self) -> StoreFuture<()> {
-        // The thread ends once nobody can ask and everything is answered.
-        let senders = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(done) = senders.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
-        Box::pin(async move {
-            drop(done.await);
-            Ok(())
-        })
     }
 }
 

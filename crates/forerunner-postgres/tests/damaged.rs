@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "not every test file uses all of it")]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use forerunner_core::{
@@ -12,7 +13,7 @@ use forerunner_core::{
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
-    Cancelled, Claim, EnqueueOutcome, Peek, Refusal, Rescue, Settlement, StateConflict, Store, StoreError, Submission,
+    Cancelled, Claim, EnqueueOutcome, Peek, Refusal, Rescue, Settlement, StateConflict, StoreError, Submission,
     TaskFilter,
 };
 use pg::PgServer;

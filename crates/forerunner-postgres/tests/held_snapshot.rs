@@ -4,11 +4,12 @@
 #[path = "pg/mod.rs"]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::time::Duration;
 
 use forerunner_core::{NewTask, Next, NodeId, Payload, PoolName, Priority, RetryPolicy, Task, TaskId, TaskState};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Claim, LEASE, OldestTransaction, Settled, Settlement, Store, Submission, VacuumStatus};
+use forerunner_store::{Claim, LEASE, OldestTransaction, Settled, Settlement, Submission, VacuumStatus};
 use pg::PgServer;
 use tokio::time::{Instant, sleep};
 

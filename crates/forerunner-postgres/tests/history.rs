@@ -4,6 +4,7 @@
 #[path = "pg/mod.rs"]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::time::Duration;
 
 use forerunner_core::{
@@ -11,7 +12,7 @@ use forerunner_core::{
     TaskState, Timestamp,
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Claim, DroppedPartitions, EnqueueOutcome, LEASE, Settlement, Store, Submission, TaskFilter};
+use forerunner_store::{Claim, DroppedPartitions, EnqueueOutcome, LEASE, Settlement, Submission, TaskFilter};
 use pg::PgServer;
 
 const HOUR: Duration = Duration::from_secs(3_600);

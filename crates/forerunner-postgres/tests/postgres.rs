@@ -3,6 +3,7 @@
 mod pg;
 mod pooler;
 
+use forerunner_store::roles::*;
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
 use forerunner_core::{

@@ -4,11 +4,12 @@
 #[path = "pg/mod.rs"]
 mod pg;
 
+use forerunner_store::roles::*;
 use std::{path::PathBuf, time::Duration};
 
 use forerunner_core::{NodeId, Timestamp};
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_store::{Heartbeat, LEASE, Notification, Store, StoreError};
+use forerunner_store::{Heartbeat, LEASE, Notification, StoreError};
 use pg::PgServer;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;

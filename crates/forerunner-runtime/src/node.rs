@@ -92,7 +92,7 @@ pub struct NodeSpec {
     /// a parent.
     pub max_depth: u32,
     /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
-    /// for a store that says so of itself; see [`Store::is_shared`].
+    /// for a store that says so of itself; see [`ClusterStore::is_shared`](forerunner_store::ClusterStore::is_shared).
     pub shared: bool,
 }
 

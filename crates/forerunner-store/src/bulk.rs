@@ -7,9 +7,9 @@ use forerunner_core::{PoolName, Priority, Task, TaskId, TaskState, Timestamp};
 /// What to do to tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkAction {
-    /// As [`Store::cancel`](crate::Store::cancel).
+    /// As [`TaskStore::cancel`](crate::TaskStore::cancel).
     Cancel,
-    /// As [`Store::retry`](crate::Store::retry).
+    /// As [`TaskStore::retry`](crate::TaskStore::retry).
     Retry,
     /// Removes tasks that have ended, with all that is kept of them: input, output, labels, key, events, attempts.
     Delete,

@@ -32,6 +32,7 @@ mod membership;
 mod memory;
 mod notification;
 mod open;
+pub mod roles;
 mod rules;
 mod sqlite;
 mod store;
@@ -51,10 +52,11 @@ pub use filter::{TaskFilter, TimeWindow};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;
 pub use open::{check_address, open};
+pub use roles::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, Store, TaskStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, EnqueueOutcome, Heartbeat,
-    KeyHolder, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, Store,
-    StoreFuture, Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
+    KeyHolder, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, StoreFuture,
+    Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
 };
 pub use vacuum_status::{OldestTransaction, VacuumStatus};

@@ -10,11 +10,14 @@ mod state;
 mod update;
 mod verbs;
 
+use crate::{AttemptEvent, DamagedTasks, DroppedPartitions, Notification, TaskEvents, VacuumStatus};
+use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     future,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::broadcast;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -78,6 +81,12 @@ impl Store for MemoryStore {
         KIND
     }
 
+    fn close(&self) -> StoreFuture<()> {
+        self.run(State::close)
+    }
+}
+
+impl TaskStore for MemoryStore {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         self.run(|state| batch.into_iter().map(|submission| state.enqueue(submission)).collect())
     }
@@ -142,27 +151,6 @@ impl Store for MemoryStore {
         self.run(|state| state.clock_set_back(now, by))
     }
 
-    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
-        self.run(|state| state.renew(node, until))
-    }
-
-    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
-        self.run(|state| {
-            state.renew(beat.node, beat.now + beat.lease);
-            let kept = state.notes.iter().filter(|(key, _)| key.starts_with(SETTINGS));
-            let settings = kept.map(|(key, text)| (key.clone(), text.clone())).collect();
-            ClusterState { settings, ..state.membership.beat(beat) }
-        })
-    }
-
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        self.run(move |state| Some(state.leases(node, &pool)))
-    }
-
-    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
-        self.run(|state| state.membership.leave(node))
-    }
-
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
         self.run(|state| {
             let rescued = state.rescue(&rescue);
@@ -206,7 +194,9 @@ impl Store for MemoryStore {
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.run(|state| state.input_bytes(&pool))
     }
+}
 
+impl ContextStore for MemoryStore {
     fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.run(|state| state.pool(&pool).map_or(0, |pool| state.pools[pool as usize].contexts.stored_bytes()))
     }
@@ -230,7 +220,68 @@ impl Store for MemoryStore {
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.run(|state| state.delete_context(pool, context))
     }
+}
 
+impl EventLog for MemoryStore {
+    fn persists_events(&self) -> bool {
+        false
+    }
+
+    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl ClusterStore for MemoryStore {
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.run(|state| state.renew(node, until))
+    }
+
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
+        self.run(|state| {
+            state.renew(beat.node, beat.now + beat.lease);
+            let kept = state.notes.iter().filter(|(key, _)| key.starts_with(SETTINGS));
+            let settings = kept.map(|(key, text)| (key.clone(), text.clone())).collect();
+            ClusterState { settings, ..state.membership.beat(beat) }
+        })
+    }
+
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.run(move |state| Some(state.leases(node, &pool)))
+    }
+
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
+        self.run(|state| state.membership.leave(node))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn notify(&self, _hints: Notification) {}
+
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
+        None
+    }
+
+    fn is_listening(&self) -> bool {
+        false
+    }
+}
+
+impl SettingsStore for MemoryStore {
     fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
         self.run(|state| {
             match text {
@@ -243,7 +294,9 @@ impl Store for MemoryStore {
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.run(|state| state.notes.get(&key).cloned())
     }
+}
 
+impl Maintenance for MemoryStore {
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         self.run(|state| state.purge(before, limit))
     }
@@ -252,7 +305,15 @@ impl Store for MemoryStore {
         self.run(|_| ())
     }
 
-    fn close(&self) -> StoreFuture<()> {
-        self.run(State::close)
+    fn drop_expired_partitions(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
+        None
+    }
+
+    fn damaged(&self) -> DamagedTasks {
+        DamagedTasks::default()
     }
 }

@@ -154,7 +154,7 @@ pub(crate) fn due_before_set_back(now: Timestamp, by: Duration) -> Option<Timest
     (!by.is_zero()).then(|| now.max(now + by - NOTICED_WITHIN))
 }
 
-/// When a scheduled task is due once the clock was set back, see [`Store::clock_set_back`](crate::Store::clock_set_back).
+/// When a scheduled task is due once the clock was set back, see [`TaskStore::clock_set_back`](crate::TaskStore::clock_set_back).
 pub(crate) fn run_at_once_set_back(task: &Task, now: Timestamp, by: Duration) -> Timestamp {
     if task.attempt == 0 {
         return task.run_at;

@@ -35,6 +35,8 @@ mod waiting;
 mod watch;
 mod writer;
 
+use crate::{AttemptEvent, DroppedPartitions, Notification, TaskEvents};
+use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -42,6 +44,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
+use tokio::sync::broadcast;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -77,7 +80,7 @@ pub struct SqliteOptions {
     /// MiB is kept for finishing those that are there. `None`, the default, leaves it to the disk.
     pub max_size_bytes: Option<u64>,
     /// Whether to check the whole file: when it is opened if it has 4 MiB at most; else beside the work, for about a second a
-    /// GiB, and what is found is logged and answered by [`Store::check`]. On unless said.
+    /// GiB, and what is found is logged and answered by [`Maintenance::check`](crate::Maintenance::check). On unless said.
     pub quick_check: bool,
     /// Threads that answer questions, at least 1; 2 unless said.
     pub readers: usize,
@@ -214,6 +217,19 @@ impl Store for SqliteStore {
         KIND
     }
 
+    fn close(&self) -> StoreFuture<()> {
+        let (reply, answer) = oneshot::channel();
+        // The readers stop once nobody can ask them.
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !self.inbox.close(Some(reply)) {
+            return Box::pin(std::future::ready(Err(closed())));
+        }
+        arriving(answer)
+    }
+}
+
+impl TaskStore for SqliteStore {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         let bytes = batch.iter().map(|submission| submission.task.input.len()).sum();
         self.write(Kind::Admit, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.enqueue(batch))
@@ -286,22 +302,6 @@ impl Store for SqliteStore {
         self.change((now, by), |tx, (now, by)| tx.clock_set_back(*now, *by))
     }
 
-    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
-        self.write(Kind::Peek, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
-    }
-
-    /// The file is one process's, and so are its nodes: what is known of them is kept in memory.
-    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
-        let renewed = self.renew(beat.node, beat.now + beat.lease);
-        let beaten = self.membership.lock().unwrap_or_else(PoisonError::into_inner).beat(beat);
-        Box::pin(async move { renewed.await.map(|()| beaten) })
-    }
-
-    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
-        self.membership.lock().unwrap_or_else(PoisonError::into_inner).leave(node);
-        Box::pin(std::future::ready(Ok(())))
-    }
-
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
         self.change(rescue, |tx, rescue| tx.rescue(rescue))
     }
@@ -348,7 +348,9 @@ impl Store for SqliteStore {
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.read(move |connection| listing::input_bytes(connection, &pool))
     }
+}
 
+impl ContextStore for SqliteStore {
     fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.read(move |connection| contexts::stored_bytes(connection, &pool))
     }
@@ -373,7 +375,67 @@ impl Store for SqliteStore {
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.change((pool, context), |tx, (pool, context)| tx.delete_context(pool, context))
     }
+}
 
+impl EventLog for SqliteStore {
+    fn persists_events(&self) -> bool {
+        false
+    }
+
+    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl ClusterStore for SqliteStore {
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.write(Kind::Peek, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
+    }
+
+    /// The file is one process's, and so are its nodes: what is known of them is kept in memory.
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
+        let renewed = self.renew(beat.node, beat.now + beat.lease);
+        let beaten = self.membership.lock().unwrap_or_else(PoisonError::into_inner).beat(beat);
+        Box::pin(async move { renewed.await.map(|()| beaten) })
+    }
+
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner).leave(node);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn notify(&self, _hints: Notification) {}
+
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
+        None
+    }
+
+    fn is_listening(&self) -> bool {
+        false
+    }
+}
+
+impl SettingsStore for SqliteStore {
     fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
         self.change((key, text), |tx, (key, text)| tx.put_setting(key, text.as_deref()))
     }
@@ -381,7 +443,9 @@ impl Store for SqliteStore {
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.read(move |connection| listing::note(connection, &key))
     }
+}
 
+impl Maintenance for SqliteStore {
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
         // Each removed task writes as much to the log as one that is taken in.
         let weight = Weight { items: limit.min(10_000), bytes: 0 };
@@ -409,15 +473,8 @@ impl Store for SqliteStore {
         self.write(Kind::Admit, Weight { items: 1, bytes: 0 }, (), |tx, ()| tx.beat())
     }
 
-    fn close(&self) -> StoreFuture<()> {
-        let (reply, answer) = oneshot::channel();
-        // The readers stop once nobody can ask them.
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if !self.inbox.close(Some(reply)) {
-            return Box::pin(std::future::ready(Err(closed())));
-        }
-        arriving(answer)
+    fn drop_expired_partitions(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows of a SQLite file that cannot be read: the tasks are set aside, everything else goes on.
 
+use forerunner_store::roles::*;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use forerunner_core::{

@@ -1,5 +1,6 @@
 //! What a SQLite file must survive: reopening, kills, a full disk, other versions, other processes.
 
+use forerunner_store::roles::*;
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},

@@ -1,5 +1,6 @@
 //! A file that an older program has written: it opens, and its contexts go on.
 
+use forerunner_store::roles::*;
 use std::path::Path;
 
 use forerunner_context::{Chain, Frame, Limits};
@@ -7,8 +8,7 @@ use forerunner_core::{
     ContextId, LeaseEpoch, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
-    Claim, ContextCommit, ContextRead, Settlement, SqliteOptions, SqliteStore, Store, StoredContext, Submission,
-    TaskFilter,
+    Claim, ContextCommit, ContextRead, Settlement, SqliteOptions, SqliteStore, StoredContext, Submission, TaskFilter,
 };
 
 /// Version 1, as SQL: two contexts of four tasks that a pool of echoing agents ran.

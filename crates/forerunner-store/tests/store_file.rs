@@ -1,5 +1,6 @@
 //! One SQLite file, one process, whatever the file is called and whatever happens to it.
 
+use forerunner_store::roles::*;
 use std::{
     fs,
     os::unix::fs::symlink,

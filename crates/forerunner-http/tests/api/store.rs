@@ -1,9 +1,14 @@
 //! A store that can be told to fail.
 
+use std::time::Duration;
+
+use forerunner_store::{AttemptEvent, DamagedTasks, DroppedPartitions, Notification, TaskEvents, VacuumStatus};
+use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
+use tokio::sync::broadcast;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -64,6 +69,12 @@ impl Store for FaultyStore {
         self.inner.kind()
     }
 
+    pass_on! {
+        close() -> ();
+    }
+}
+
+impl TaskStore for FaultyStore {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         self.groups.lock().unwrap().push(batch.len());
         self.unless_faulty(|inner| inner.enqueue(batch))
@@ -72,10 +83,6 @@ impl Store for FaultyStore {
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.unless_faulty(|inner| inner.task(task))
-    }
-
-    fn check(&self) -> StoreFuture<()> {
-        self.unless_faulty(Store::check)
     }
 
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
@@ -92,9 +99,6 @@ impl Store for FaultyStore {
         retry(task: TaskId, now: Timestamp) -> Result<Task, StateConflict>;
         update(task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, StateConflict>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
-        renew(node: NodeId, until: Timestamp) -> ();
-        heartbeat(beat: Heartbeat) -> ClusterState;
-        deregister(node: NodeId) -> ();
         rescue(rescue: Rescue) -> Rescued;
         tasks(filter: TaskFilter) -> TaskPage;
         select(filter: TaskFilter) -> Vec<(TaskId, TaskState)>;
@@ -102,15 +106,101 @@ impl Store for FaultyStore {
         attempts(task: TaskId) -> Option<Vec<AttemptRecord>>;
         counts(pool: PoolName) -> TaskCounts;
         input_bytes(pool: PoolName) -> u64;
+    }
+
+    fn clock_set_back(&self, _now: Timestamp, _by: Duration) -> StoreFuture<usize> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+impl ContextStore for FaultyStore {
+    pass_on! {
         context_bytes(pool: PoolName) -> u64;
         context(read: ContextRead) -> Option<StoredContext>;
         contexts(filter: ContextFilter) -> Vec<ContextSummary>;
         rebase(base: ContextBase) -> bool;
         expire_contexts(before: Timestamp, limit: usize) -> usize;
         delete_context(pool: PoolName, context: ContextId) -> Result<(), StateConflict>;
+    }
+}
+
+impl EventLog for FaultyStore {
+    fn persists_events(&self) -> bool {
+        false
+    }
+
+    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl ClusterStore for FaultyStore {
+    pass_on! {
+        renew(node: NodeId, until: Timestamp) -> ();
+        heartbeat(beat: Heartbeat) -> ClusterState;
+        deregister(node: NodeId) -> ();
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn notify(&self, _hints: Notification) {}
+
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
+        None
+    }
+
+    fn is_listening(&self) -> bool {
+        false
+    }
+}
+
+impl SettingsStore for FaultyStore {
+    pass_on! {
         put_setting(key: String, text: Option<String>) -> ();
         setting(key: String) -> Option<String>;
+    }
+}
+
+impl Maintenance for FaultyStore {
+    fn check(&self) -> StoreFuture<()> {
+        self.unless_faulty(Maintenance::check)
+    }
+
+    pass_on! {
         purge(before: Timestamp, limit: usize) -> usize;
-        close() -> ();
+    }
+
+    fn drop_expired_partitions(&self, _now: Timestamp, _retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
+        None
+    }
+
+    fn damaged(&self) -> DamagedTasks {
+        DamagedTasks::default()
     }
 }

@@ -11,7 +11,9 @@ pub fn expect_panics(is_expected: impl Fn(&str) -> bool + Send + Sync + 'static)
     let _one_at_a_time = HOOK.lock().expect("the hook is set without a panic");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !panic.payload_as_str().is_some_and(&is_expected) {
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+        if !text.is_some_and(&is_expected) {
             before(panic);
         }
     }));

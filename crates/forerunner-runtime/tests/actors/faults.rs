@@ -1,5 +1,6 @@
 //! A store that fails, and agents that fail while they stop.
 
+use forerunner_store::roles::*;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -16,7 +17,7 @@ use forerunner_runtime::{
     testkit::{Act, Rig, Running, Script},
 };
 use forerunner_store::{
-    MemoryStore, Store, TaskFilter,
+    MemoryStore, TaskFilter,
     faulty::{Effect, Fault, FaultyStore, Schedule, Verb},
 };
 use futures_util::future::LocalBoxFuture;

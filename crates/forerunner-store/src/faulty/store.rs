@@ -1,5 +1,6 @@
 //! The wrapper itself.
 
+use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     future::Future,
     sync::{
@@ -142,10 +143,12 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
+    fn close(&self) -> StoreFuture<()> {
+        self.through(Verb::Close, |store| store.close())
     }
+}
 
+impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>> {
         self.through(Verb::Enqueue, |store| {
             noting(&self.journal, store.enqueue(batch), |answers| {
@@ -219,22 +222,6 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.clock_set_back(now, by)
     }
 
-    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
-        self.through(Verb::Renew, |store| store.renew(node, until))
-    }
-
-    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
-        self.through(Verb::Heartbeat, |store| store.heartbeat(beat))
-    }
-
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        self.inner.leases(node, pool)
-    }
-
-    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
-        self.through(Verb::Leave, |store| store.deregister(node))
-    }
-
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued> {
         self.through(Verb::Rescue, |store| store.rescue(rescue))
     }
@@ -267,12 +254,14 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.through(Verb::Counts, |store| store.input_bytes(pool))
     }
 
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
+        self.through(Verb::Counts, TaskStore::pools_with_tasks)
+    }
+}
+
+impl<S: Store + ?Sized> ContextStore for FaultyStore<S> {
     fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.through(Verb::Counts, |store| store.context_bytes(pool))
-    }
-
-    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
-        self.through(Verb::Counts, Store::pools_with_tasks)
     }
 
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>> {
@@ -294,39 +283,9 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>> {
         self.through(Verb::DeleteContext, |store| store.delete_context(pool, context))
     }
+}
 
-    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
-        self.through(Verb::PutNote, |store| store.put_setting(key, text))
-    }
-
-    fn setting(&self, key: String) -> StoreFuture<Option<String>> {
-        self.through(Verb::Note, |store| store.setting(key))
-    }
-
-    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
-        self.through(Verb::Purge, |store| store.purge(before, limit))
-    }
-
-    fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
-        self.inner.drop_expired_partitions(now, retention)
-    }
-
-    fn check(&self) -> StoreFuture<()> {
-        self.through(Verb::Check, |store| store.check())
-    }
-
-    fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        self.inner.time()
-    }
-
-    fn damaged(&self) -> DamagedTasks {
-        self.inner.damaged()
-    }
-
-    fn vacuum_status(&self) -> Option<VacuumStatus> {
-        self.inner.vacuum_status()
-    }
-
+impl<S: Store + ?Sized> EventLog for FaultyStore<S> {
     fn persists_events(&self) -> bool {
         self.inner.persists_events()
     }
@@ -342,6 +301,32 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
     fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()> {
         self.inner.prune_events(before, limit)
     }
+}
+
+impl<S: Store + ?Sized> ClusterStore for FaultyStore<S> {
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
+        self.through(Verb::Renew, |store| store.renew(node, until))
+    }
+
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
+        self.through(Verb::Heartbeat, |store| store.heartbeat(beat))
+    }
+
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.inner.leases(node, pool)
+    }
+
+    fn deregister(&self, node: NodeId) -> StoreFuture<()> {
+        self.through(Verb::Leave, |store| store.deregister(node))
+    }
+
+    fn time(&self) -> StoreFuture<Option<Timestamp>> {
+        self.inner.time()
+    }
 
     fn notify(&self, hints: Notification) {
         self.inner.notify(hints);
@@ -354,9 +339,37 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
     fn is_listening(&self) -> bool {
         self.inner.is_listening()
     }
+}
 
-    fn close(&self) -> StoreFuture<()> {
-        self.through(Verb::Close, |store| store.close())
+impl<S: Store + ?Sized> SettingsStore for FaultyStore<S> {
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
+        self.through(Verb::PutNote, |store| store.put_setting(key, text))
+    }
+
+    fn setting(&self, key: String) -> StoreFuture<Option<String>> {
+        self.through(Verb::Note, |store| store.setting(key))
+    }
+}
+
+impl<S: Store + ?Sized> Maintenance for FaultyStore<S> {
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
+        self.through(Verb::Purge, |store| store.purge(before, limit))
+    }
+
+    fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
+        self.inner.drop_expired_partitions(now, retention)
+    }
+
+    fn check(&self) -> StoreFuture<()> {
+        self.through(Verb::Check, |store| store.check())
+    }
+
+    fn damaged(&self) -> DamagedTasks {
+        self.inner.damaged()
+    }
+
+    fn vacuum_status(&self) -> Option<VacuumStatus> {
+        self.inner.vacuum_status()
     }
 }
 

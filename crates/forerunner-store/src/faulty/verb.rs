@@ -1,53 +1,53 @@
 /// A verb of [`Store`](crate::Store) whose answer can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
-    /// [`Store::enqueue`](crate::Store::enqueue).
+    /// [`TaskStore::enqueue`](crate::TaskStore::enqueue).
     Enqueue,
-    /// [`Store::claim`](crate::Store::claim).
+    /// [`TaskStore::claim`](crate::TaskStore::claim).
     Claim,
-    /// [`Store::peek`](crate::Store::look).
+    /// [`TaskStore::peek`](crate::Store::look).
     Peek,
-    /// [`Store::claim_ids`](crate::Store::take).
+    /// [`TaskStore::claim_ids`](crate::Store::take).
     Take,
-    /// [`Store::settle`](crate::Store::settle).
+    /// [`TaskStore::settle`](crate::TaskStore::settle).
     Settle,
-    /// [`Store::cancel`](crate::Store::cancel).
+    /// [`TaskStore::cancel`](crate::TaskStore::cancel).
     Cancel,
-    /// [`Store::retry`](crate::Store::retry).
+    /// [`TaskStore::retry`](crate::TaskStore::retry).
     RetryTask,
-    /// [`Store::sweep`](crate::Store::sweep).
+    /// [`TaskStore::sweep`](crate::TaskStore::sweep).
     Sweep,
-    /// [`Store::renew`](crate::Store::renew).
+    /// [`ClusterStore::renew`](crate::ClusterStore::renew).
     Renew,
-    /// [`Store::heartbeat`](crate::Store::beat).
+    /// [`ClusterStore::heartbeat`](crate::Store::beat).
     Heartbeat,
-    /// [`Store::deregister`](crate::Store::leave).
+    /// [`ClusterStore::deregister`](crate::Store::leave).
     Leave,
-    /// [`Store::rescue`](crate::Store::rescue).
+    /// [`TaskStore::rescue`](crate::TaskStore::rescue).
     Rescue,
-    /// [`Store::task`](crate::Store::task).
+    /// [`TaskStore::task`](crate::TaskStore::task).
     Task,
-    /// [`Store::tasks`](crate::Store::tasks).
+    /// [`TaskStore::tasks`](crate::TaskStore::tasks).
     Tasks,
-    /// [`Store::counts`](crate::Store::counts).
+    /// [`TaskStore::counts`](crate::TaskStore::counts).
     Counts,
-    /// [`Store::context`](crate::Store::context).
+    /// [`ContextStore::context`](crate::ContextStore::context).
     Context,
-    /// [`Store::contexts`](crate::Store::contexts).
+    /// [`ContextStore::contexts`](crate::ContextStore::contexts).
     Contexts,
-    /// [`Store::rebase`](crate::Store::rebase).
+    /// [`ContextStore::rebase`](crate::ContextStore::rebase).
     Rebase,
-    /// [`Store::expire_contexts`](crate::Store::expire_contexts).
+    /// [`ContextStore::expire_contexts`](crate::ContextStore::expire_contexts).
     ExpireContexts,
-    /// [`Store::delete_context`](crate::Store::delete_context).
+    /// [`ContextStore::delete_context`](crate::ContextStore::delete_context).
     DeleteContext,
-    /// [`Store::put_setting`](crate::Store::put_setting).
+    /// [`SettingsStore::put_setting`](crate::SettingsStore::put_setting).
     PutNote,
-    /// [`Store::setting`](crate::Store::note).
+    /// [`SettingsStore::setting`](crate::Store::note).
     Note,
-    /// [`Store::purge`](crate::Store::purge).
+    /// [`Maintenance::purge`](crate::Maintenance::purge).
     Purge,
-    /// [`Store::check`](crate::Store::check).
+    /// [`Maintenance::check`](crate::Maintenance::check).
     Check,
     /// [`Store::close`](crate::Store::close).
     Close,

@@ -1,0 +1,244 @@
+//! What a store does, by role; [`Store`] is all roles together.
+
+use std::time::Duration;
+
+use forerunner_core::{
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+};
+use futures_util::future::try_join_all;
+use tokio::sync::broadcast;
+
+use crate::{
+    AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
+    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder,
+    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, StoreFuture,
+    StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
+};
+
+/// Accepts, claims, ends, changes and reads tasks.
+pub trait TaskStore: Send + Sync + 'static {
+    /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
+    fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>>;
+
+    /// Finds the task that has an idempotency key; none if the store cannot tell.
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>>;
+
+    /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
+    ///
+    /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at` and `node` set, and the
+    /// stored version of their context with its birth.
+    /// Tasks past their deadline at `claim.now` are not handed out; [`TaskStore::sweep`] expires them.
+    fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
+
+    /// Shows the first tasks that [`TaskStore::claim`] would hand out, in that order, without handing them out.
+    fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>>;
+
+    /// As [`TaskStore::claim`], but only of `tasks`: those that cannot be claimed any more are left out. They need not be the
+    /// first ones.
+    fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
+
+    /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
+    fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
+
+    /// Notes which agent runs a task since when, for listings. Best effort: not durable, ignored when the lease is gone.
+    fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>);
+
+    /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
+    /// its lease without a result ends the task. One that is damaged is given up: what cannot be read of it is replaced.
+    /// A store that is shared keeps the mark, and tells the holder with its next
+    /// beat ([`ClusterState::stops`]); in another it may go with the node.
+    fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>>;
+
+    /// Sends an ended task back to the queue with fresh attempts and crashes. One that is damaged goes back to what it was, once
+    /// its row can be read again: to its end, or to the queue.
+    fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
+
+    /// Changes a task that waits. One that has become due in its context keeps its place there, whatever its new `run_at`:
+    /// those behind it wait for it.
+    fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>>;
+
+    /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
+    fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
+
+    /// Makes retries due sooner after the clock was set back by `by`, and is `now` again: they wait for a time that passes, not
+    /// for one of day. None is due later than twice the longest delay of its task from now on, as after a clock that was set
+    /// back while nobody looked (`by` is zero). What never ran keeps the time that its submitter gave it. Answers how many
+    /// it changed; a store with a [clock](ClusterStore::time) of its own has nothing to do.
+    fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize>;
+
+    /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
+    /// or dies of too many (see [`RetryPolicy::max_crashes`](forerunner_core::RetryPolicy::max_crashes)). One that was only held counts as having been in one crash,
+    /// and does not die of it.
+    fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
+
+    /// Reads one task.
+    fn task(&self, task: TaskId) -> StoreFuture<Option<Task>>;
+
+    /// Reads those of the tasks that there are, in any order.
+    fn tasks_of(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
+        let calls: Vec<_> = tasks.into_iter().map(|task| self.task(task)).collect();
+        Box::pin(async move { Ok(try_join_all(calls).await?.into_iter().flatten().collect()) })
+    }
+
+    /// Reads a page of tasks, newest first.
+    fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage>;
+
+    /// Names tasks and their states in the order of [`TaskStore::tasks`], without reading the tasks; at most 10,000.
+    fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
+
+    /// Does the same to many tasks, in one transaction: to each what the verb for one would do. Ids that are there twice
+    /// count once. A few hundred at a time hold up nothing else for long.
+    fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
+
+    /// Reads how the attempts of a task went that did not succeed, the oldest first: the newest 10 of them. None if there is no
+    /// such task. They go with the task.
+    fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
+
+    /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
+    fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
+
+    /// Lists the pools that have tasks that have not ended, by name; none if the store cannot tell. The cost grows with the
+    /// pools, not with their tasks.
+    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>>;
+
+    /// Counts what of a pool can be claimed now, as [`TaskStore::counts`] does, but at a cost that does not grow without bound: a
+    /// store may stop at 100,000.
+    fn backlog(&self, pool: PoolName) -> StoreFuture<Backlog> {
+        let counts = self.counts(pool);
+        Box::pin(async move {
+            let counts = counts.await?;
+            let TaskCounts { claimable, next_due, .. } = counts;
+            Ok(Backlog { claimable, waiting: Some(counts.waiting()), next_due })
+        })
+    }
+
+    /// Sums the bytes of the inputs of a pool's tasks that have not ended.
+    fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64>;
+}
+
+/// Reads, compacts and removes contexts. Attempts commit them with [`TaskStore::settle`].
+pub trait ContextStore: Send + Sync + 'static {
+    /// Sums the bytes that the contexts of a pool take: frames, and the pieces that these name, each piece once. Reads an index of
+    /// all frames, so it is asked now and then.
+    fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64>;
+
+    /// Reads the newest state of a context with the frames that lead to it: from a base, or from what the asker holds.
+    fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>>;
+
+    /// Reads a page of contexts without their contents, in the order of their ids.
+    fn contexts(&self, filter: ContextFilter) -> StoreFuture<Vec<ContextSummary>>;
+
+    /// Puts a fresh base in the place of the frames up to its version, if they are still there. Answers whether it did.
+    fn rebase(&self, base: ContextBase) -> StoreFuture<bool>;
+
+    /// Removes contexts that were last committed before `before` and have no unfinished task, at most `limit`, with all
+    /// that only they need; answers how many.
+    fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
+
+    /// Removes a context for good: its frames, and the pieces that no other context needs. Refused while a task of it has
+    /// not ended.
+    fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>>;
+}
+
+/// Persists what happens to tasks, where the store does that.
+pub trait EventLog: Send + Sync + 'static {
+    /// Returns whether it keeps what happens to tasks, so that any node can tell. A node on another store does so itself.
+    fn persists_events(&self) -> bool;
+
+    /// Keeps what agents said; what comes under a lease that is gone is ignored.
+    fn append_events(&self, events: Vec<AttemptEvent>) -> StoreFuture<()>;
+
+    /// Reads up to `limit` events of a task with numbers above `after`, the first ones first; none if it is unknown.
+    fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>>;
+
+    /// Forgets what was kept of the events of tasks that ended before `before`, of at most `limit` of them.
+    fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()>;
+}
+
+/// Lets nodes share a store: leases, heartbeats, the leader, notifications and one clock.
+pub trait ClusterStore: Send + Sync + 'static {
+    /// Returns whether other nodes may use the same store, so that tasks of theirs are not to be taken back at a start.
+    fn is_shared(&self) -> bool;
+
+    /// Lets all leases of a node live until `until`, or as long as they do already: the node's heartbeat. A claim does
+    /// the same with its `lease_until`.
+    fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()>;
+
+    /// Says that a node lives and what it has to tell, renews its leases, takes the lead if nobody has it, and answers how
+    /// things stand. What a node calls once a second.
+    fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState>;
+
+    /// Lists the running tasks of a pool that are leased to a node, with their epochs; none if the store cannot tell.
+    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
+
+    /// Forgets a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
+    fn deregister(&self, node: NodeId) -> StoreFuture<()>;
+
+    /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the
+    /// times that callers give.
+    fn time(&self) -> StoreFuture<Option<Timestamp>>;
+
+    /// Tells other nodes at once what they would find out by looking. Best effort; ignored by a store that is not shared.
+    /// A shared store itself tells of what ended, was cancelled, or was put under a key that begins with [`SETTINGS`](crate::SETTINGS).
+    fn notify(&self, hints: Notification);
+
+    /// Begins to hear what other nodes tell; `None` for a store that is not shared, or cannot tell.
+    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>>;
+
+    /// Returns whether what other nodes tell arrives just now. Who waits for them looks at the store more often when not.
+    fn is_listening(&self) -> bool;
+}
+
+/// Small texts by key: saved forecasts and pool settings.
+pub trait SettingsStore: Send + Sync + 'static {
+    /// Keeps a small text under a key, for window history and pool settings. `None` removes it.
+    fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()>;
+
+    /// Reads what [`SettingsStore::put_setting`] kept.
+    fn setting(&self, key: String) -> StoreFuture<Option<String>>;
+}
+
+/// Removes what has expired, and reports the health of the store.
+pub trait Maintenance: Send + Sync + 'static {
+    /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
+    fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
+
+    /// Removes tasks that ended longer ago than `retention`, with their idempotency keys, where that costs less than removing
+    /// each: it may keep some of them for up to a seventh of the retention, or an hour, more. `None` from a store that has to
+    /// [`purge`](Maintenance::purge) them.
+    fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>>;
+
+    /// What the store saw when it last looked after its tables; none from one that has nothing to tell.
+    fn vacuum_status(&self) -> Option<VacuumStatus>;
+
+    /// How many tasks are set aside because their rows cannot be read: they are `damaged`, and nothing else waits for them.
+    fn damaged(&self) -> DamagedTasks;
+
+    /// Answers once a small write has reached the disk, so that readiness can tell a broken store.
+    fn check(&self) -> StoreFuture<()>;
+}
+
+/// Where tasks, results, contexts and history live.
+///
+/// **Durable**: an `Ok` from [`enqueue`](TaskStore::enqueue), [`settle`](TaskStore::settle), [`cancel`](TaskStore::cancel) or
+/// [`retry`](TaskStore::retry) means on disk (fsync) for a durable store. [`claim`](TaskStore::claim) may answer before:
+/// a claim that a crash forgets leaves the task queued, and the epochs handed out before a crash are never accepted
+/// after it.
+///
+/// **Ordered**: calls made one after another on one thread take effect in that order. Where the store is
+/// [shared](ClusterStore::is_shared), plain submissions and claims, ends of attempts, and what a clock causes may overtake each other while
+/// they are under way; whatever else is asked comes after the submissions, claims and ends before it.
+///
+/// **Fenced**: only the newest epoch of a running task may settle it.
+///
+/// **One of a context**: of all unfinished tasks of a context, only the one that became due first (ties by submission)
+/// can be claimed; a retry keeps its place. Others wait in state `queued` and are not counted as claimable.
+///
+/// Calls start their work when called, not when polled; a dropped future does not undo it.
+pub trait Store: TaskStore + ContextStore + EventLog + ClusterStore + SettingsStore + Maintenance {
+    /// Names the kind: `memory`, `sqlite`, `postgres`.
+    fn kind(&self) -> &'static str;
+
+    /// Finishes what was begun and lets go of files and connections. Later calls answer [`StoreError::Closed`](crate::StoreError::Closed).
+    fn close(&self) -> StoreFuture<()>;
+}
