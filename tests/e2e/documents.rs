@@ -138,6 +138,52 @@ async fn run(site: &Site, service: Option<&Service>, line: &str) -> Output {
     output.unwrap_or_else(|_| panic!("`{line}` has not ended after {SOON:?}")).expect("bash can be started")
 }
 
+/// The texts of warnings and errors in a source file, in the form in which `docs/log-messages.md` has them.
+fn log_lines(source: &str) -> Vec<String> {
+    let shipped = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let starts = ["tracing::warn!(", "tracing::error!("].into_iter().flat_map(|start| shipped.match_indices(start));
+    let call = |at: usize| &shipped[at..at + length_of_call(&shipped[at..])];
+    let text = |call: &str| {
+        // The message is the last string of the call.
+        let (before, _) = call.rsplit_once('"')?;
+        let begin = before.rfind(" \"").or(before.rfind("(\""))? + 2;
+        let lines = before[begin..].split("\\\n").map(str::trim_start);
+        let text: String = lines.collect::<String>().replace('`', "");
+        // What stands before a value that is filled in differs from line to line.
+        text.rsplit("}; ").next().map(str::to_owned)
+    };
+    let texts = starts.filter_map(|(at, _)| text(call(at)));
+    texts.filter(|text| text.len() > 12 && !text.contains('{')).collect()
+}
+
+/// Bytes until the parenthesis that a call opens is closed again; those in strings do not count.
+fn length_of_call(text: &str) -> usize {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            '(' if !in_string => depth += 1,
+            ')' if !in_string && depth == 1 => return at,
+            ')' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[test]
+fn every_warning_and_error_of_the_log_is_documented() {
+    let page = read(&root().join("docs/log-messages.md"));
+    let listed = std::process::Command::new("git").args(["ls-files", "crates/*/src/*.rs"]).current_dir(root()).output();
+    let listed = String::from_utf8(listed.expect("git is installed").stdout).expect("names are UTF-8");
+    let texts: Vec<String> = listed.lines().flat_map(|file| log_lines(&read(&root().join(file)))).collect();
+    assert!(texts.len() > 60, "only {} texts were found: is the pattern right?", texts.len());
+    let missing: Vec<_> = texts.iter().filter(|text| !page.contains(text.as_str())).collect();
+    assert!(missing.is_empty(), "docs/log-messages.md lacks {missing:#?}");
+}
+
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("the tests are in a directory of the repository").canonicalize().expect("it is there")

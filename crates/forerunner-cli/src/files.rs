@@ -63,7 +63,7 @@ pub fn share_out(config: &mut Config) -> Result<(), TooFew> {
             agents = needs.most_agents.count,
             wanted = needs.connections,
             max_connections = connections,
-            "there are too few files for all connections; raise the limit of open files (ulimit -n, LimitNOFILE=)"
+            "too few open files are allowed for all connections; raise the limit (ulimit -n, LimitNOFILE=)"
         );
     }
     Ok(())

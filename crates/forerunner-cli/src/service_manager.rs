@@ -32,7 +32,7 @@ impl ServiceManager {
         let socket = var("NOTIFY_SOCKET").and_then(|path| match connect(&path) {
             Ok(socket) => Some(socket),
             Err(error) => {
-                tracing::warn!(%path, %error, "the service manager cannot be told how the node stands");
+                tracing::warn!(%path, %error, "cannot report the node's state to the service manager");
                 None
             }
         });
@@ -65,7 +65,7 @@ impl ServiceManager {
             if lives(period).await {
                 self.send("WATCHDOG=1");
             } else {
-                tracing::warn!(?period, "the node's actors do not answer: the service manager gets no sign of life");
+                tracing::warn!(?period, "the node's actors do not answer; the service manager gets no watchdog signal");
             }
         }
     }

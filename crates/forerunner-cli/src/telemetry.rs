@@ -32,7 +32,7 @@ const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-
 /// Shows lost lines in `/metrics`, and says so in the log once it goes on.
 const WATCHER: Watcher = Watcher {
     lost: forerunner_runtime::metrics::record_log_lines_lost,
-    recovered: |lines| tracing::warn!(lines, "lines of the log were lost: it was not read, or there were too many"),
+    recovered: |lines| tracing::warn!(lines, "log lines were lost: the reader was too slow or gone"),
 };
 
 /// Detaches standard output and standard error: neither holds anybody up from here on.

@@ -247,7 +247,7 @@ impl From<StoreError> for Problem {
 
 /// A failure that the caller did not cause: logged here, since nobody further up handles it.
 pub(crate) fn internal(detail: String) -> Problem {
-    tracing::error!(%detail, "a call failed for a reason within the node");
+    tracing::error!(%detail, "a request failed because of an internal error");
     Problem::new(problems::INTERNAL, detail)
 }
 

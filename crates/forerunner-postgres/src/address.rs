@@ -72,8 +72,8 @@ impl Address {
         };
         if wishes.verify == Some(Verify::Nothing) {
             tracing::warn!(
-                "the connections to the database are encrypted, but whoever answers is believed to be it; \
-                 `sslmode=verify-full` makes sure"
+                "connections to the database are encrypted, but the server's certificate is not verified; use \
+                 `sslmode=verify-full`"
             );
         }
         // A session that was opened while the database was read-only, or on a standby, would stay of no use.

@@ -208,7 +208,7 @@ impl Tx<'_> {
         let found = rows.iter().filter_map(|row| {
             // It is named to whoever asks for it.
             let log = |fault: &Fault| {
-                tracing::error!(reason = fault.reason(), "store: a context cannot be read and is not listed")
+                tracing::error!(reason = fault.reason(), "store: cannot read a context; listings leave it out")
             };
             summary(row).inspect_err(log).ok()
         });

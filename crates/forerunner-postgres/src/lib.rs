@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! use forerunner_postgres::{PostgresOptions, PostgresStore};
-//! use forerunner_store::Store;
+//! use forerunner_store::ClusterStore;
 //!
 //! # fn main() -> Result<(), forerunner_store::StoreError> {
 //! let store = PostgresStore::open("postgres://forerunner@localhost/forerunner", PostgresOptions::default())?;

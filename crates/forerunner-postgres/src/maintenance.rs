@@ -166,8 +166,8 @@ async fn warn(client: &Object, upkeep: &VacuumStatus) -> Result<(), tokio_postgr
             age_s = seconds.round(),
             dead_rows,
             remedy,
-            "the database keeps dead rows for a transaction that is open for long, and gets slower; end it by the remedy, and \
-             set idle_in_transaction_session_timeout for whoever leaves one open"
+            "a transaction has been open for long, so the database keeps dead rows and slows down; end it by the remedy, and \
+             set idle_in_transaction_session_timeout for its role"
         );
     }
     Ok(())

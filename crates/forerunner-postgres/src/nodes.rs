@@ -78,7 +78,7 @@ impl Tx<'_> {
                 (&ended, Type::INT8),
             ];
             if self.run(sql, &params).await? > 0 {
-                tracing::warn!(node = %gone.node, "another node went away and does not come back: its leases are ended");
+                tracing::warn!(node = %gone.node, "another node is gone; its leases end now");
                 have_ended = true;
             }
         }

@@ -157,9 +157,7 @@ impl Notifier {
     pub async fn serve(self: Arc<Self>, address: Address, limit: Duration) {
         self.begin.notified().await;
         let Some(config) = &address.listen else {
-            tracing::info!(
-                "as the address says, the node does not hear the other ones: it looks at the store again and again"
-            );
+            tracing::info!("notifications are disabled by ?listen=off; polling the store");
             return;
         };
         let mut pause = BACKOFF.0;
@@ -168,10 +166,7 @@ impl Notifier {
             let why = Arc::clone(&self).session(config, &address, limit).await;
             let was_hearing = self.is_listening.swap(false, Ordering::Relaxed);
             if was_hearing || pause == BACKOFF.0 {
-                tracing::warn!(
-                    reason = why,
-                    "the node does not hear the other ones at once: it looks at the store again and again instead"
-                );
+                tracing::warn!(reason = why, "cannot receive notifications of other nodes; polling the store");
             }
             if begun.elapsed() > BACKOFF.1 {
                 pause = BACKOFF.0;
@@ -289,7 +284,7 @@ impl Notifier {
                 .to_owned());
         }
         if !self.is_listening.swap(true, Ordering::Relaxed) {
-            tracing::info!("the node hears the other ones at once");
+            tracing::info!("receiving notifications of other nodes");
             // Whatever was told until now was missed.
             self.pass_on(Notification::anything());
         }

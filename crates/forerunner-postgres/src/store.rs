@@ -207,7 +207,7 @@ async fn prepare(
     damaged.note_there(count_damaged(&client).await.map_err(|error| unavailable(reason(&error)))?);
     // Narrow ones, until a node says what the retention is.
     if let Err(error) = partitions::make_ahead(&client, None, Duration::ZERO).await {
-        tracing::warn!(error = reason(&error), "no partition was made for tasks that end; it is tried again");
+        tracing::warn!(error = reason(&error), "cannot create a history partition; trying again");
     }
     Ok(pool)
 }

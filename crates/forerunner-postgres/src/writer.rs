@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
     /// Takes in that the database refuses the values of one member: an attempt ends with an error in place of its result.
     async fn refuse(&mut self, request: &mut Request, member: usize, fault: &Fault) -> Result<(), StoreError> {
         let Some(reason) = fault.refusal() else { return Err(fault.explain()) };
-        tracing::error!(reason, "the database refuses one member of a group; the others are stored");
+        tracing::error!(reason, "the database rejects one item of a batch; the others are stored");
         let is_done = request.batch().is_none_or(|batch| batch.refuse(member, &reason, fault.is_over_limit()));
         if is_done {
             return Ok(());
@@ -203,7 +203,7 @@ impl<'a> Writer<'a> {
         let mut request = Request::SetAside(SetAside { unread, done: Default::default() });
         if let Err(failure) = Box::pin(self.attempt(&mut [&mut request], false)).await {
             let error = failure.explain();
-            tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
+            tracing::error!(%error, "store: cannot set unreadable tasks aside");
             return false;
         }
         let Request::SetAside(SetAside { done: (found, there), .. }) = request else { return false };
@@ -347,7 +347,7 @@ impl<'a> Writer<'a> {
                 if is_about_names && !link.has_session && self.naming != Naming::Never {
                     tracing::warn!(
                         reason = failure.explain().to_string(),
-                        "names of statements do not last between here and the database: they are planned anew each time"
+                        "prepared statements do not survive the connection pooler; using unprepared statements"
                     );
                     self.naming = Naming::Never;
                 }

@@ -154,11 +154,11 @@ impl Node {
         let rescued = spec.store.rescue(whose).await?;
         let sooner = spec.store.clock_set_back(now, Duration::ZERO).await?;
         if sooner > 0 {
-            tracing::warn!(tasks = sooner, "the clock was set back since these tasks failed; they are retried sooner");
+            tracing::warn!(tasks = sooner, "the clock was set back after these tasks failed; retrying them sooner");
         }
         if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
-            tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
+            tracing::warn!(requeued, dead, "re-queued the tasks of a node that is gone");
         }
         let deps = Arc::new(Deps {
             store: spec.store,
@@ -283,7 +283,7 @@ async fn start_pool(
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
     if changed.paused == Some(true) {
-        tracing::info!(pool = %deps.name, "paused, as it was before the start");
+        tracing::info!(pool = %deps.name, "the pool is paused, as before the restart");
         pool.do_send(SetPaused(true));
     }
     Ok(PoolEntry { deps, kind: spec.agents.kind(), queue, submit: addrs.submit, pool, forecast, share, changed })
@@ -303,12 +303,12 @@ async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<SettingsOverri
         Ok(()) => {
             let (min, max, mode) = (settings.min, settings.max, settings.mode);
             if (min, max, mode) != (spec.settings.min, spec.settings.max, spec.settings.mode) {
-                tracing::info!(pool = %spec.name, min, max, ?mode, "as was set for all nodes, and not as configured");
+                tracing::info!(pool = %spec.name, min, max, ?mode, "using the cluster-wide pool settings instead of the configuration file");
             }
             spec.settings = settings;
         }
         Err(error) => {
-            tracing::warn!(pool = %spec.name, %error, "what was set for all nodes does not fit: as configured")
+            tracing::warn!(pool = %spec.name, %error, "the cluster-wide pool settings are out of range; using the configuration file")
         }
     }
     Ok(changed)
@@ -394,7 +394,7 @@ async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistor
             Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))
         }
         Err(error) => {
-            tracing::warn!(pool = %spec.name, %error, "the saved window history cannot be read: it begins anew");
+            tracing::warn!(pool = %spec.name, %error, "cannot read the saved forecast history; starting without it");
             Ok(None)
         }
     }
@@ -408,7 +408,7 @@ async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration) {
         deps.watch.sweep(now);
         deps.store.vacuum_status().iter().for_each(metrics::set_vacuum_status);
         if let Err(error) = deps.store.prune_events(now - EVENTS, EVENTS_BATCH).await {
-            tracing::warn!(%error, "what agents said could not be forgotten");
+            tracing::warn!(%error, "cannot prune old task events");
         }
         let (held, held_bytes) = deps.contexts.size();
         metrics::set_cached_contexts(held, held_bytes);
@@ -431,7 +431,7 @@ async fn remove_old_tasks(deps: Arc<Deps>, retention: Duration) {
             continue;
         }
         if total > 0 {
-            tracing::info!(removed = total, "removed tasks that ended before the retention");
+            tracing::info!(removed = total, "removed tasks that ended longer ago than the retention");
         }
         total = 0;
         tokio::time::sleep(rest).await;
@@ -445,7 +445,7 @@ async fn remove_batch(store: &dyn Store, now: Timestamp, retention: Duration) ->
         Err(error) => Err(error),
     };
     removed.unwrap_or_else(|error| {
-        tracing::warn!(%error, "old tasks could not be removed");
+        tracing::warn!(%error, "cannot remove old tasks");
         0
     })
 }
@@ -453,8 +453,8 @@ async fn remove_batch(store: &dyn Store, now: Timestamp, retention: Duration) ->
 async fn expire_contexts(store: &dyn Store, before: Timestamp) {
     match store.expire_contexts(before, EXPIRY_BATCH).await {
         Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed contexts that no task used within their retention"),
-        Err(error) => tracing::warn!(%error, "old contexts could not be removed"),
+        Ok(removed) => tracing::info!(removed, "removed contexts that were unused for their retention"),
+        Err(error) => tracing::warn!(%error, "cannot remove old contexts"),
     }
 }
 
@@ -463,7 +463,7 @@ async fn renew_leases(deps: Arc<Deps>) {
     loop {
         interval.tick().await;
         if let Err(error) = deps.store.renew(deps.node, deps.now() + LEASE).await {
-            tracing::warn!(%error, "the node's leases could not be renewed");
+            tracing::warn!(%error, "cannot renew the node's leases");
         }
     }
 }
@@ -484,13 +484,13 @@ async fn watch_clock(deps: Arc<Deps>, queues: Vec<Recipient<ClockSetBack>>) {
                 tracing::warn!(
                     by_s = owed.as_secs_f64(),
                     tasks,
-                    "the clock was set back; retries wait no longer for it"
+                    "the clock was set back; adjusting the due times of retries"
                 );
                 queues.iter().for_each(|queue| queue.do_send(ClockSetBack(owed)));
                 owed = Duration::ZERO;
             }
             Err(error) => {
-                tracing::warn!(%error, "the clock was set back; retries that wait for it could not be brought forward")
+                tracing::warn!(%error, "the clock was set back; cannot adjust the due times of retries")
             }
         }
     }

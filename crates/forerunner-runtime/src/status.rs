@@ -326,8 +326,8 @@ impl PoolPatch {
                 min = ?self.min,
                 max = ?self.max,
                 ceiling,
-                "what was set for all nodes is more than this node's configuration allows, and is cut to that; raise \
-                 patch_max, or set bounds within it"
+                "the cluster-wide bounds of the pool exceed this node's configuration and are reduced to its ceiling; raise \
+                 patch_max, or set lower bounds"
             );
         }
         clamped

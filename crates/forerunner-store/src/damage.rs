@@ -64,10 +64,17 @@ impl DamageCount {
     /// Logs and counts tasks that have just been set aside.
     pub fn note_found(&self, found: &[Damage]) {
         for damage in found.iter().take(LOGGED) {
-            tracing::error!(row = damage.row, reason = damage.reason, "store: a task cannot be read and is set aside");
+            tracing::error!(
+                row = damage.row,
+                reason = damage.reason,
+                "store: cannot read a task; it is set aside as damaged"
+            );
         }
         if found.len() > LOGGED {
-            tracing::error!(tasks = found.len() - LOGGED, "store: more tasks cannot be read and are set aside");
+            tracing::error!(
+                tasks = found.len() - LOGGED,
+                "store: cannot read more tasks; they are set aside as damaged"
+            );
         }
         self.found.fetch_add(found.len() as u64, Ordering::Relaxed);
     }

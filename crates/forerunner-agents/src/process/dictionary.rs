@@ -53,7 +53,7 @@ impl Drop for DictionaryFile {
     /// At once: a thread that tidies up later may not live to do so when the node ends.
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the file of a dictionary was not removed; remove it by hand");
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the file of a dictionary; remove it by hand");
         }
     }
 }
@@ -74,7 +74,7 @@ impl DictionaryCache {
         match DictionaryFile::create(dictionary, name, owner) {
             Ok(made) => Some(file.insert(Arc::new(made)).clone()),
             Err(error) => {
-                tracing::warn!(%error, "agents begin without the pool's dictionary: its file cannot be written");
+                tracing::warn!(%error, "cannot write the file of the pool's dictionary; agents start without it");
                 None
             }
         }

@@ -135,7 +135,7 @@ impl ProcessGroup {
         }
         self.signal(Signal::KILL);
         if timeout(KILL_TIMEOUT, self.exited()).await.is_err() {
-            tracing::warn!(pid = self.pid(), "agent process does not end though it was killed; left to the kernel");
+            tracing::warn!(pid = self.pid(), "the agent process does not end after SIGKILL; leaving it to the kernel");
         }
         cleanup::clear(self.mark, self.scratch.take()).await;
         self.is_cleared = true;

@@ -122,7 +122,7 @@ impl Service {
             tracing::warn!("{warning}");
         }
         if let Some(admin) = server.admin_address() {
-            tracing::info!(admin_listen = admin, "monitors are answered on a listener of their own");
+            tracing::info!(admin_listen = admin, "serving probes and metrics on the admin listener");
         }
         let (address, http) = (server.address().to_owned(), server.control());
         Ok(Self { address, store: kind, node, http, serving: server.spawn() })

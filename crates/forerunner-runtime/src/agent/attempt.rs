@@ -345,7 +345,7 @@ impl<F: Future + Unpin> Future for Watched<'_, F> {
             tracing::warn!(
                 task = %self.task,
                 held_ms = held.as_millis() as u64,
-                "an agent held its thread; move blocking work to `tokio::task::spawn_blocking`"
+                "an agent blocked its thread; move blocking work to `tokio::task::spawn_blocking`"
             );
         }
         answer

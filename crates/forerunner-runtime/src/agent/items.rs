@@ -81,7 +81,7 @@ pub(crate) fn readable(context: &ContextId, stored: &Snapshot) -> Option<Snapsho
         None => item.clone(),
     });
     let readable = Snapshot::from_items(items, *stored.limits()).ok()?;
-    tracing::warn!(%context, items = count, "a context had items that not every agent can read; they are mended");
+    tracing::warn!(%context, items = count, "a context had items that some agents cannot read; the node repaired them");
     Some(readable)
 }
 

@@ -118,7 +118,7 @@ impl ClusterActor {
             match answer {
                 // The lease counts from before the call, since nobody knows when the store had it.
                 Ok(beaten) => cluster.on_beaten(begun, beaten, ctx),
-                Err(error) => tracing::warn!(%error, "the node could not beat"),
+                Err(error) => tracing::warn!(%error, "the heartbeat failed"),
             }
             if std::mem::take(&mut cluster.beat_again) {
                 cluster.beat(ctx);
@@ -131,7 +131,7 @@ impl ClusterActor {
         self.lost = false;
         let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
         if leads != self.leads {
-            tracing::info!(leader = %beaten.leader.node, term = beaten.leader.term, "the lead has changed");
+            tracing::info!(leader = %beaten.leader.node, term = beaten.leader.term, "the leader has changed");
             metrics::lead_changed();
         }
         metrics::cluster(beaten.nodes.len(), leads.is_some());
@@ -250,14 +250,14 @@ impl ClusterActor {
             Ok(rescued) if rescued.requeued.is_empty() && rescued.dead.is_empty() => {}
             Ok(rescued) => {
                 let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
-                tracing::warn!(requeued, dead, "took back the tasks of a node that went away");
+                tracing::warn!(requeued, dead, "re-queued the tasks of a node that is gone");
                 for pool in cluster.pools.values() {
                     pool.look.do_send(WorkAvailable);
                 }
                 // Whoever leads divides the agents of the lost node among those that are left.
                 cluster.beat(ctx);
             }
-            Err(error) => tracing::warn!(%error, "the tasks of lost nodes could not be looked for"),
+            Err(error) => tracing::warn!(%error, "cannot look for tasks of lost nodes"),
         }));
     }
 
@@ -268,7 +268,7 @@ impl ClusterActor {
             self.lost = true;
             self.leads = None;
             metrics::cluster(1, false);
-            tracing::error!("the node could not beat for as long as its leases last: its tasks are stopped");
+            tracing::error!("no heartbeat succeeded for the length of a lease; stopping the node's tasks");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);
                 pool.standing.do_send(ClusterView {
@@ -360,7 +360,7 @@ impl Handler<Leave> for ClusterActor {
         let call = self.deps.store.deregister(self.deps.node);
         let left = async move {
             if let Err(error) = call.await {
-                tracing::warn!(%error, "the node could not take its leave: the others wait for its lease to end");
+                tracing::warn!(%error, "cannot deregister the node; other nodes wait until its lease ends");
             }
             let _ = msg.reply.send(());
         };

@@ -129,7 +129,7 @@ async fn note_sent(deps: &Deps, batch: Vec<AttemptEvent>, call: StoreFuture<()>)
             true
         }
         Err(error) => {
-            tracing::warn!(%error, events = batch.len(), "what agents said could not be stored");
+            tracing::warn!(%error, events = batch.len(), "cannot store events of tasks");
             if error.is_retryable() {
                 deps.said.put_back(batch);
             }

@@ -85,7 +85,7 @@ impl Compaction {
         let (memory, encoded) = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a fresh base of a context could not be encoded");
+                tracing::warn!(%error, "cannot encode a snapshot of a context for compaction");
                 return CompactionResult::Failed;
             }
             Err(_) => return CompactionResult::Failed,
@@ -131,7 +131,7 @@ async fn store(memory: Memory, encoded: Encoded, tools: &CompactorDeps) -> Compa
         // It was deleted, or replaced in a turn.
         Ok(false) => CompactionResult::Failed,
         Err(error) => {
-            tracing::warn!(context = %memory.context, %error, "a fresh base of a context could not be stored");
+            tracing::warn!(context = %memory.context, %error, "cannot store the compacted snapshot of a context");
             CompactionResult::Failed
         }
     }

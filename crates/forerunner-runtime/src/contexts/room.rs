@@ -40,10 +40,10 @@ impl ContextRoom {
                 %pool,
                 stored_bytes = after,
                 limit_bytes = limit,
-                "the contexts of the pool are at their limit: none begins, those that are there go on; delete contexts, \
-                 set node.context_retention, or raise contexts.limit_bytes"
+                "the contexts of the pool are at their limit: no new one may start; delete contexts, set \
+                 node.context_retention, or raise contexts.limit_bytes"
             ),
-            false => tracing::info!(%pool, stored_bytes = after, limit_bytes = limit, "contexts may begin again"),
+            false => tracing::info!(%pool, stored_bytes = after, limit_bytes = limit, "new contexts may start again"),
         }
     }
 

@@ -93,7 +93,7 @@ impl ForecastActor {
         let saved_size = saved.as_ref().map_or(least, |saved| SavedSize { desired: saved.desired, seq: saved.seq });
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
-        tracing::info!(pool = %deps.name, policy = policy.name(), restored, "the forecast begins");
+        tracing::info!(pool = %deps.name, policy = policy.name(), restored, "forecast started");
         Ok(Self {
             metrics: ForecastMetrics::new(&deps.name),
             mode: deps.settings.mode,
@@ -135,7 +135,7 @@ impl ForecastActor {
             forecast.looking = false;
             match samples {
                 (Ok(queue), Ok(pool)) => forecast.decide(cause, &queue, &pool),
-                _ => tracing::warn!(pool = %forecast.deps.name, "no decision: queue or pool did not answer"),
+                _ => tracing::warn!(pool = %forecast.deps.name, "no scaling decision: the queue or the pool did not answer"),
             }
             if let Some(cause) = forecast.nudged.take() {
                 ctx.notify_later(Nudge(cause), DEBOUNCE);
@@ -225,7 +225,7 @@ impl ForecastActor {
                 reason = record.decision.reason.as_str(),
                 cause = cause.as_str(),
                 detail = record.decision.detail,
-                "the pool is resized"
+                "pool resized"
             );
         }
         self.history.keep(record);
@@ -289,7 +289,7 @@ impl ForecastActor {
         let pool = self.deps.name.clone();
         actix_rt::spawn(async move {
             if let Err(error) = call.await {
-                tracing::warn!(%pool, %error, "the size of the pool could not be saved");
+                tracing::warn!(%pool, %error, "cannot save the size of the pool");
             }
         });
     }
@@ -310,7 +310,7 @@ impl ForecastActor {
         let pool = self.deps.name.clone();
         Some(async move {
             if let Err(error) = call.await {
-                tracing::warn!(%pool, %error, "the window history could not be saved");
+                tracing::warn!(%pool, %error, "cannot save the forecast's history");
             }
         })
     }
@@ -484,7 +484,7 @@ impl Handler<ApplySettings> for ForecastActor {
     fn handle(&mut self, ApplySettings(patch): ApplySettings, ctx: &mut Self::Context) {
         let patch = patch.clamped(self.deps.settings.ceiling(), &self.deps.name);
         if let Err(error) = self.change(patch, ctx) {
-            tracing::warn!(pool = %self.deps.name, %error, "what another node set cannot be followed");
+            tracing::warn!(pool = %self.deps.name, %error, "cannot apply pool settings of the cluster");
         }
     }
 }

@@ -131,12 +131,12 @@ impl PoolActor {
                 PoolAction::CircuitOpened { reason } => tracing::error!(
                     pool = %self.deps.name,
                     reason,
-                    "agents fail too often: none is started for a while; see `restart` in the configuration"
+                    "agents fail too often; the circuit opens and no agent starts for a while; see `restart` in the configuration"
                 ),
                 PoolAction::ProbationBegan { reason } => tracing::warn!(
                     pool = %self.deps.name,
                     reason,
-                    "new agents die in their first tasks: one at a time is started until one of them finishes a task"
+                    "new agents die in their first tasks; starting one at a time until one finishes a task"
                 ),
             }
         }

@@ -109,7 +109,7 @@ impl QueueActor {
         if lost.is_empty() {
             return;
         }
-        tracing::warn!(pool = %self.deps.name, tasks = lost.len(), "gives back tasks whose claim was never answered");
+        tracing::warn!(pool = %self.deps.name, tasks = lost.len(), "releasing tasks whose claim got no answer");
         let now = self.deps.now();
         let settlements = lost.iter().map(|(task, epoch)| Settlement {
             task: *task,
@@ -137,7 +137,7 @@ impl QueueActor {
         }
         let runs = self.leased.get(&task).is_some_and(|leased| leased.epoch == epoch);
         if let Some(links) = self.links.as_ref().filter(|_| runs) {
-            tracing::warn!(pool = %self.deps.name, %task, epoch = epoch.0, "the lease is gone: the task is stopped here");
+            tracing::warn!(pool = %self.deps.name, %task, epoch = epoch.0, "the lease is lost; stopping the task");
             links.stop_task.do_send(StopTask { task, reason: CancelReason::LeaseLost });
         }
     }

@@ -83,7 +83,7 @@ impl Cache {
         while let Some(row) = rows.next()? {
             match (uuid(row, 0), time(row, 1)) {
                 (Ok(node), Ok(until)) => drop(cache.nodes.insert(NodeId::from_uuid(node), until)),
-                _ => tracing::error!("store: a node cannot be read; its leases count as over"),
+                _ => tracing::error!("store: cannot read a node's row; its leases count as expired"),
             }
         }
         drop(rows);
@@ -112,14 +112,14 @@ impl Cache {
         }
         if let Some(first) = lost.first() {
             let pools = lost.len();
-            tracing::error!(pools, %first, "store: names of pools cannot be read; their tasks are shown under others");
+            tracing::error!(pools, %first, "store: cannot read names of pools; listings show their tasks under substitute names");
         }
         if let Some(first) = beyond.first() {
             let pools = beyond.len();
             tracing::error!(
                 pools,
                 first,
-                "store: pools have numbers that cannot be, and are left out; correct `pool` in the table `pools`"
+                "store: ignoring pools with impossible numbers; correct `pool` in the table `pools`"
             );
         }
         Ok(())

@@ -236,7 +236,7 @@ pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<C
         match summary(row) {
             Ok(context) => found.push(context),
             // It is named to whoever asks for it.
-            Err(error) => tracing::error!(%error, "store: a context cannot be read and is not listed"),
+            Err(error) => tracing::error!(%error, "store: cannot read a context; listings leave it out"),
         }
     }
     Ok(found)

@@ -244,7 +244,7 @@ fn check_what_is_there(path: &Path) -> Result<(), StoreError> {
             damaged(&format!("the database is gone, though its log {log} is there"), &format!("remove {log}"))
         }
         None if has_reserve => {
-            tracing::warn!(path = %path.display(), "store: the database is gone, only files beside it are left; a new store begins");
+            tracing::warn!(path = %path.display(), "store: the database file is missing, only files beside it exist; creating a new store");
             Ok(())
         }
         _ => Ok(()),

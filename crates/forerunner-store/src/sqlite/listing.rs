@@ -128,7 +128,7 @@ pub(super) fn note(connection: &Connection, key: &str) -> Sql<Option<String>> {
         Err(error) if error.sqlite_error().is_some() => Err(error),
         Ok(None) => Ok(None),
         _ => {
-            tracing::error!(key, "store: a note cannot be read; it counts as not there");
+            tracing::error!(key, "store: cannot read a setting; it counts as absent");
             Ok(None)
         }
     }

@@ -93,7 +93,7 @@ impl Log {
             // Some reader was in the way; one of another program may be for long.
             Ok(_) if size <= TOO_LARGE => self.written = LARGE - RETRY,
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, size, "store: the log could not be copied into the database"),
+            Err(error) => tracing::warn!(%error, size, "store: cannot checkpoint the write-ahead log"),
         }
         self.warn_of(size);
     }
@@ -102,7 +102,7 @@ impl Log {
         match mark::renew(connection, &self.file) {
             Ok(true) => {}
             Ok(false) => self.written = LARGE - RETRY,
-            Err(error) => tracing::warn!(%error, "store: the log could not be marked"),
+            Err(error) => tracing::warn!(%error, "store: cannot mark the write-ahead log"),
         }
     }
 
@@ -115,7 +115,7 @@ impl Log {
             tracing::warn!(
                 path = %self.path.display(),
                 size_bytes = size,
-                "store: the log grows, since another program reads the database in a transaction; end it, and the log is cut"
+                "store: the write-ahead log grows because another program holds a read transaction; end that transaction"
             );
         }
     }

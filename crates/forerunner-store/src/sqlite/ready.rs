@@ -39,7 +39,7 @@ impl Tx<'_> {
         tracing::error!(
             rows = wrong.len(),
             first = first.row,
-            "store: the order of claimable tasks disagreed with the tasks; it follows the tasks again"
+            "store: repaired the order of claimable tasks, which did not match the tasks"
         );
         for key in wrong {
             // First, so that a kill in between costs no task its place.

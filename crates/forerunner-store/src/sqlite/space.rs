@@ -63,7 +63,7 @@ impl Space {
     /// Lets go of the reserve, for what must be written now.
     pub fn release(&mut self, connection: &Connection) -> Sql<()> {
         if self.is_held {
-            tracing::warn!(path = %self.path.display(), "store: no space left, letting go of the reserve and refusing new tasks");
+            tracing::warn!(path = %self.path.display(), "store: no space left; releasing the reserve and rejecting new tasks");
         }
         self.is_held = false;
         // A file that cannot be cut holds no space back either.
@@ -101,7 +101,7 @@ impl Space {
     /// Opens the reserve. What leads elsewhere goes first: whoever may write in the directory could have a file cut or filled.
     fn open(&self) -> io::Result<File> {
         if std::fs::symlink_metadata(&self.path).is_ok_and(|found| !found.is_file() || found.nlink() > 1) {
-            tracing::warn!(path = %self.path.display(), "store: the reserve was a link to another file; putting a file in its place");
+            tracing::warn!(path = %self.path.display(), "store: the reserve was a link to another file; replacing it by a file");
             std::fs::remove_file(&self.path)?;
         }
         open_beside(&self.path)

@@ -84,8 +84,10 @@ impl Watch {
         let fault = self.find(connection);
         if fault != self.reported {
             match &fault {
-                Some(fault) => tracing::error!("store: {fault}; nothing is accepted meanwhile"),
-                None => tracing::info!(path = %self.file.path().display(), "store: its files are back, going on"),
+                Some(fault) => tracing::error!("store: {fault}; rejecting submissions until it is repaired"),
+                None => {
+                    tracing::info!(path = %self.file.path().display(), "store: the files are back; accepting submissions again")
+                }
             }
             self.reported.clone_from(&fault);
         }

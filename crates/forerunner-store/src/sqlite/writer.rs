@@ -89,7 +89,7 @@ impl Writer {
         let floor = readable_floor(floor).map_err(|reason| failure::damaged(path, reason))?;
         let epoch_floor = if was_clean { floor } else { floor + EPOCH_GAP };
         if let Err(error) = space.hold(&connection) {
-            tracing::warn!(%error, "store: opened without a reserve, refusing new tasks");
+            tracing::warn!(%error, "store: opened without a reserve; rejecting new tasks");
             space.release(&connection).map_err(explain)?;
         }
         raise_floor(&connection, epoch_floor).map_err(explain)?;
@@ -133,7 +133,7 @@ impl Writer {
                 failure::closed()
             }
             Err(_) => {
-                tracing::error!("store: the writer panicked; it takes nothing more");
+                tracing::error!("store: the writer panicked and has stopped");
                 unavailable("its writer stopped; start the node again")
             }
         };
@@ -190,12 +190,12 @@ impl Writer {
                 // Run again without it in the way.
                 (Reach::Operation, Some(_)) if self.set_aside(trouble.damage.as_slice()) > 0 => {}
                 (Reach::Operation, Some(culprit)) => {
-                    tracing::error!(error = %trouble.error, "store: an operation failed; leaving it out");
+                    tracing::error!(error = %trouble.error, "store: an operation failed; skipping it");
                     answer_one(&mut batch.jobs, culprit, trouble.error);
                 }
                 (Reach::Space, _) if is_open => self.make_room(&mut batch.jobs, &trouble.error),
                 _ => {
-                    tracing::error!(error = %trouble.error, "store: a group was not written");
+                    tracing::error!(error = %trouble.error, "store: cannot write a batch");
                     if trouble.reach == Reach::Engine {
                         self.disconnect();
                         self.damaged.note_error(&trouble.error);
@@ -285,7 +285,7 @@ impl Writer {
                 done
             }
             Err(error) => {
-                tracing::error!(%error, "store: tasks that cannot be read could not be set aside");
+                tracing::error!(%error, "store: cannot set unreadable tasks aside");
                 self.roll_back();
                 0
             }
@@ -307,7 +307,7 @@ impl Writer {
         match undone.and_then(|_| Cache::load(connection, agents)) {
             Ok(cache) => self.cache = self.cache.after_roll_back(cache),
             Err(error) => {
-                tracing::error!(%error, "store: cannot roll back; opening the file again");
+                tracing::error!(%error, "store: cannot roll back; reopening the file");
                 self.disconnect();
             }
         }
@@ -331,7 +331,7 @@ impl Writer {
             self.space.apply(&connection).map_err(|error| Trouble::of_commit(&error, path))?;
             self.watch.learn();
             self.log.mark_soon();
-            tracing::info!("store: opened again");
+            tracing::info!("store: reopened");
             self.connection = Some(connection);
         }
         let Some(connection) = self.connection.as_ref().filter(|_| self.owes_fence) else { return Ok(()) };
@@ -349,7 +349,7 @@ impl Writer {
         if let Some(connection) = &self.connection
             && let Err(error) = self.space.release(connection)
         {
-            tracing::error!(%error, "store: the reserve could not be let go");
+            tracing::error!(%error, "store: cannot release the reserve");
         }
         for job in jobs.iter_mut().filter(|job| job.kind() == Kind::Admit) {
             job.answer(Err(full.clone()));
@@ -380,7 +380,7 @@ impl Writer {
         match self.log.empty(&connection) {
             // All of it is in the log, durably. Copying may need as much space again, which no restart would free.
             Err(error) if matches!(reach(&error), Reach::Space) => {
-                tracing::warn!(%error, "store: closed with its log beside it; free space before the next start");
+                tracing::warn!(%error, "store: closed with the write-ahead log beside it; free disk space before the next start");
                 Ok(())
             }
             emptied => emptied.map_err(|error| not_closed(&error.to_string())),

@@ -74,7 +74,7 @@ pub(super) fn sweep(below: PathBuf) {
 
 fn send(request: Request) {
     if sender().is_none_or(|sender| sender.send(request).is_err()) {
-        tracing::warn!("what an agent left was not removed: no thread for it; the next start of a node removes it");
+        tracing::warn!("cannot start the cleanup thread; the next start of a node removes the agent's files");
     }
 }
 
@@ -183,7 +183,7 @@ impl CleanupWorker {
 
     fn sweep(&mut self, below: &std::path::Path) {
         for orphan in orphaned_dirs(below) {
-            tracing::info!(path = %orphan.path.display(), "removing what a node that was killed left behind");
+            tracing::info!(path = %orphan.path.display(), "removing the files of a node that was killed");
             kill_all(|mark| mark.node() == orphan.node);
             let path = orphan.path.clone();
             self.removals.push_back(RemovalTask {
@@ -204,13 +204,13 @@ impl CleanupWorker {
             Ok(Removal::Done) => return task.finish(),
             Ok(Removal::Unfinished) if task.turns < MOST_TURNS => {}
             Ok(Removal::Unfinished) => {
-                tracing::warn!(%path, "an agent's directory was not removed in time; remove it by hand");
+                tracing::warn!(%path, "cannot remove the directory of an agent in time; remove it by hand");
                 return task.finish();
             }
             Err(error) => {
                 task.attempts += 1;
                 if task.attempts >= ATTEMPTS {
-                    tracing::warn!(%path, %error, "an agent's directory was not removed; remove it by hand");
+                    tracing::warn!(%path, %error, "cannot remove the directory of an agent; remove it by hand");
                     return task.finish();
                 }
                 std::thread::sleep(PAUSE);
@@ -239,7 +239,7 @@ fn kill_all(is_meant: impl Fn(Mark) -> bool) {
     let deadline = Instant::now() + KILLING;
     while kill_marked(&is_meant) > 0 {
         if Instant::now() >= deadline {
-            tracing::warn!("processes that an agent started do not end though they are killed; left to the kernel");
+            tracing::warn!("processes of an agent do not end after SIGKILL; leaving them to the kernel");
             return;
         }
         std::thread::sleep(Duration::from_millis(2));
