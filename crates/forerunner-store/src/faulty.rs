@@ -6,9 +6,9 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! use std::sync::Arc;
-//! use forerunner_store::{MemoryStore, Store, faulty::{Fault, FaultyStore, Schedule, Verb}};
+//! use forerunner_store::{MemoryStore, SettingsStore, faulty::{Fault, FaultyStore, Schedule, Verb}};
 //!
-//! let second_note_is_lost = Schedule::script([(Verb::PutNote, 2, Fault::After)]);
+//! let second_note_is_lost = Schedule::script([(Verb::PutSetting, 2, Fault::After)]);
 //! let store = FaultyStore::new(Arc::new(MemoryStore::default()), second_note_is_lost);
 //! assert!(store.put_setting("a".to_owned(), Some("1".to_owned())).await.is_ok());
 //! assert!(store.put_setting("a".to_owned(), Some("2".to_owned())).await.is_err());

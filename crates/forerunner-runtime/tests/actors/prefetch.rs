@@ -89,7 +89,7 @@ async fn the_context_of_a_waiting_task_is_read_before_the_task_is_claimed() {
     let (waited, source) = told(&rig.ended(task).await);
     let calls = left.calls.lock().unwrap().clone();
     let at = |verb| calls.iter().position(|call| *call == verb);
-    assert!(at(Verb::Context).unwrap() < at(Verb::Claim).or(at(Verb::Take)).unwrap(), "{calls:?}");
+    assert!(at(Verb::Context).unwrap() < at(Verb::Claim).or(at(Verb::ClaimIds)).unwrap(), "{calls:?}");
     assert_eq!((source, left.count(Verb::Context)), (ContextSource::Node, 1), "read once, and found on the node");
     // The busy agent's 10 s and its own; reading took place meanwhile.
     println!("a cold context behind a busy agent: {waited:.2} s to the end, of which 20 s are service");

@@ -178,7 +178,7 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
     }
 
     fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
-        self.through(Verb::Take, |store| {
+        self.through(Verb::ClaimIds, |store| {
             noting(&self.journal, store.claim_ids(claim, tasks), |tasks| {
                 tasks.iter().map(|task| Effect::Claimed(task.id, task.epoch)).collect::<Vec<_>>()
             })
@@ -207,7 +207,7 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
     }
 
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
-        self.through(Verb::RetryTask, |store| store.retry(task, now))
+        self.through(Verb::Retry, |store| store.retry(task, now))
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {
@@ -321,7 +321,7 @@ impl<S: Store + ?Sized> ClusterStore for FaultyStore<S> {
     }
 
     fn deregister(&self, node: NodeId) -> StoreFuture<()> {
-        self.through(Verb::Leave, |store| store.deregister(node))
+        self.through(Verb::Deregister, |store| store.deregister(node))
     }
 
     fn time(&self) -> StoreFuture<Option<Timestamp>> {
@@ -343,11 +343,11 @@ impl<S: Store + ?Sized> ClusterStore for FaultyStore<S> {
 
 impl<S: Store + ?Sized> SettingsStore for FaultyStore<S> {
     fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()> {
-        self.through(Verb::PutNote, |store| store.put_setting(key, text))
+        self.through(Verb::PutSetting, |store| store.put_setting(key, text))
     }
 
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
-        self.through(Verb::Note, |store| store.setting(key))
+        self.through(Verb::Setting, |store| store.setting(key))
     }
 }
 
@@ -381,7 +381,7 @@ mod tests {
     use crate::MemoryStore;
 
     fn faulty(faults: &[(u64, Fault)]) -> FaultyStore<MemoryStore> {
-        let script = faults.iter().map(|(number, fault)| (Verb::PutNote, *number, *fault));
+        let script = faults.iter().map(|(number, fault)| (Verb::PutSetting, *number, *fault));
         FaultyStore::new(Arc::new(MemoryStore::default()), Schedule::script(script))
     }
 
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(note(&store).await.as_deref(), Some("3"));
         assert!(put(&store, "4").await.unwrap_err().to_string().contains("answer was lost"));
         assert_eq!(note(&store).await.as_deref(), Some("4"));
-        assert_eq!((store.calls(Verb::PutNote), store.injected()), (4, 3));
+        assert_eq!((store.calls(Verb::PutSetting), store.injected()), (4, 3));
     }
 
     #[tokio::test]

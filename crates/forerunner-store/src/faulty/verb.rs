@@ -8,13 +8,13 @@ pub enum Verb {
     /// [`TaskStore::peek`](crate::Store::look).
     Peek,
     /// [`TaskStore::claim_ids`](crate::Store::take).
-    Take,
+    ClaimIds,
     /// [`TaskStore::settle`](crate::TaskStore::settle).
     Settle,
     /// [`TaskStore::cancel`](crate::TaskStore::cancel).
     Cancel,
     /// [`TaskStore::retry`](crate::TaskStore::retry).
-    RetryTask,
+    Retry,
     /// [`TaskStore::sweep`](crate::TaskStore::sweep).
     Sweep,
     /// [`ClusterStore::renew`](crate::ClusterStore::renew).
@@ -22,7 +22,7 @@ pub enum Verb {
     /// [`ClusterStore::heartbeat`](crate::Store::beat).
     Heartbeat,
     /// [`ClusterStore::deregister`](crate::Store::leave).
-    Leave,
+    Deregister,
     /// [`TaskStore::rescue`](crate::TaskStore::rescue).
     Rescue,
     /// [`TaskStore::task`](crate::TaskStore::task).
@@ -42,9 +42,9 @@ pub enum Verb {
     /// [`ContextStore::delete_context`](crate::ContextStore::delete_context).
     DeleteContext,
     /// [`SettingsStore::put_setting`](crate::SettingsStore::put_setting).
-    PutNote,
+    PutSetting,
     /// [`SettingsStore::setting`](crate::Store::note).
-    Note,
+    Setting,
     /// [`Maintenance::purge`](crate::Maintenance::purge).
     Purge,
     /// [`Maintenance::check`](crate::Maintenance::check).
