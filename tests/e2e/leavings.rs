@@ -89,3 +89,18 @@ out = [read(os.getppid()), open_memory(), read("self")]
     assert_eq!(run(&service.client(), code).await, json!([false, false, true]));
     assert_eq!(service.stop(SOON).await, 0);
 }
+
+#[actix_rt::test]
+async fn a_missing_directory_for_temporary_files_is_named() {
+    let site = Site::new().with("log.level = \"warn\"", &[Pool::python("work").fixed(1)]);
+    let service = site.serve_under(&["env", "TMPDIR=/no/such/directory"]).await;
+    let client = service.client();
+    eventually("the pool names it", SOON, async || {
+        let pool = client.get("/v1/pools/work").await;
+        let reason = pool["reason"].as_str().unwrap_or_default().to_owned();
+        let log = fs::read_to_string(site.path("log")).unwrap_or_default();
+        holds((reason + &log).contains("/no/such/directory (TMPDIR"))
+    })
+    .await;
+    assert_eq!(service.stop(SOON).await, 0);
+}

@@ -157,6 +157,12 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_wait_ends_before_proxies_cut_it() {
+        // nginx (`proxy_read_timeout`) and ELB close a silent connection after 60 s.
+        assert!(HttpSettings::default().max_wait < std::time::Duration::from_secs(60));
+    }
+
+    #[test]
     fn a_bad_setting_is_refused_with_its_name_and_its_range() {
         let error = HttpSettings { workers: 0, ..HttpSettings::default() }.validate().unwrap_err();
         assert_eq!(error.to_string(), "`http.workers` = 0 is not valid; use 1 to 512");

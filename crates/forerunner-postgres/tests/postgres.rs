@@ -203,6 +203,8 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
         // Pages of two, so that what a row tells meets what is kept across the ends of pages.
         let TaskEvents { events, ended } = store.events(task, newest, 2).await.unwrap().expect("it is known");
         newest = events.last().map_or(newest, |event| event.seq);
+        // JavaScript tells numbers below this apart.
+        assert!(events.iter().all(|event| event.seq < 1 << 53), "{events:?}");
         let is_over = ended || events.is_empty();
         all.extend(events.into_iter().map(|event| {
             let word = match event.what {

@@ -375,3 +375,53 @@ async fn links_beside_the_database_lead_nowhere() {
         assert_eq!(fs::read(path).unwrap(), b"precious");
     }
 }
+
+#[tokio::test]
+async fn a_log_that_a_reader_keeps_from_starting_over_is_measured() {
+    let place = Place::new();
+    let store = place.open();
+    submit(&store, 1).await.unwrap();
+    let reader = Connection::open(&place.path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM tasks").unwrap();
+    let body = format!("\"{}\"", "x".repeat(1 << 20));
+    let large = |number| {
+        let mut submission = task(number);
+        submission.task.input = Payload::trusted(body.clone());
+        submission
+    };
+    for number in 2..=80 {
+        store.enqueue(vec![large(number)]).await.unwrap();
+    }
+    let log_bytes = store.vacuum_status().and_then(|status| status.log_bytes).expect("SQLite has a log");
+    assert!(log_bytes > 64 << 20, "{log_bytes}");
+    drop(reader);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn copies_that_are_made_while_tasks_come_in_can_be_opened() {
+    let (place, backup, vacuumed) = (Place::new(), Place::new(), Place::new());
+    let store = place.open();
+    for number in 1..=20 {
+        submit(&store, number).await.unwrap();
+    }
+    let other = Connection::open(&place.path).unwrap();
+    other.execute("VACUUM INTO ?1", [vacuumed.path.to_str().unwrap()]).unwrap();
+    let copy = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(sys.argv[2]))";
+    let copying = std::process::Command::new("python3").args(["-c", copy]).args([&place.path, &backup.path]).spawn();
+    let mut copying = copying.expect("python3 is installed");
+    let mut number = 20;
+    while copying.try_wait().unwrap().is_none() && number < 100_000 {
+        number += 1;
+        submit(&store, number).await.unwrap();
+    }
+    assert!(copying.wait().unwrap().success());
+    store.close().await.unwrap();
+    for copy in [backup, vacuumed] {
+        let store = copy.open();
+        assert!(has(&store, 1).await && has(&store, 20).await);
+        submit(&store, 200_000).await.unwrap();
+        store.check().await.unwrap();
+        store.close().await.unwrap();
+    }
+}

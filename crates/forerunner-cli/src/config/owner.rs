@@ -79,6 +79,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_another_user_is_refused_unless_it_is_root() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let meta = file.as_file().metadata().expect("its data");
+        let owner = meta.uid();
+        let fault = fault("it", &meta, owner + 1);
+        match owner {
+            0 => assert_eq!(fault, None, "the administrator may write everybody's configuration"),
+            _ => assert_eq!(fault, Some(format!("it belongs to user {owner}"))),
+        }
+        if owner == 0 {
+            std::os::unix::fs::chown(file.path(), Some(65_534), None).expect("root may give files away");
+            let meta = file.as_file().metadata().expect("its data");
+            assert_eq!(super::fault("it", &meta, 0), Some("it belongs to user 65534".to_owned()));
+        }
+    }
+
+    #[test]
     fn a_file_that_others_can_write_or_replace_is_refused_with_the_remedy() {
         for (file, directory, part) in
             [(0o666, 0o755, "others may write it (mode 666)"), (0o644, 0o777, "its directory")]

@@ -71,3 +71,27 @@ pub(super) async fn aside<T: Send + 'static>(
     started.map_err(no_thread)?;
     result.await.map_err(|_| crate::error::internal("the replay ended without a result".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Mutex;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn work_stops_and_gives_its_turn_back_when_its_client_leaves() {
+        let turns = Arc::new(Mutex::new(()));
+        let (began, begun) = oneshot::channel();
+        let work = aside(Arc::clone(&turns).lock_owned().await, |stop: &Stop| {
+            began.send(()).expect("the test waits for it");
+            while !stop.is_due() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let client = actix_web::rt::spawn(work);
+        begun.await.expect("the work begins");
+        client.abort();
+        let turn = tokio::time::timeout(Duration::from_secs(20), turns.lock()).await;
+        assert!(turn.is_ok(), "the work goes on though its client left");
+    }
+}

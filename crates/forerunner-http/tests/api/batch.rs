@@ -1,4 +1,4 @@
-//! SubmitFuture many tasks at once.
+//! Submitting many tasks at once.
 
 use std::collections::BTreeSet;
 

@@ -86,7 +86,10 @@ async fn bad_requests(seen: &mut Seen) {
         seen.note("invalid-body", &raw(body).await);
     }
     let many: serde_json::Map<_, _> = (0..65).map(|n| (n.to_string(), "x".into())).collect();
-    for labels in [json!(many), json!({ "team": "x".repeat(257) }), json!({ "x".repeat(257): "blue" })] {
+    // A name with a colon or an equals sign could not be told from its value in a filter.
+    let unnameable = [json!({ "urn:team": "x" }), json!({ "a=b": "x" })];
+    let long = [json!(many), json!({ "team": "x".repeat(257) }), json!({ "x".repeat(257): "blue" })];
+    for labels in unnameable.into_iter().chain(long) {
         let labelled = submission("coder", &json!({ "input": 1, "labels": labels }));
         seen.note("invalid-body", &rig.send(labelled).await);
     }

@@ -1,4 +1,4 @@
-//! SubmitFuture, reading and steering tasks.
+//! Submitting, reading and steering tasks.
 
 use actix_web::test::TestRequest;
 use insta::assert_snapshot;

@@ -1,4 +1,4 @@
-//! SubmitFuture the slice when its tasks are due, whatever the service does with them.
+//! Submits the slice when its tasks are due, whatever the service does with them.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{Clock, TaskState, Timestamp};
+use forerunner_core::{Clock, ContextId, TaskState, Timestamp};
 use forerunner_runtime::{
     VirtualClock,
     testkit::{Act, Rig, Running, Script},
@@ -77,5 +77,28 @@ async fn a_clock_that_shows_what_cannot_be_stops_nothing() {
         let ended = rig.ended(task).await;
         assert!(ended.finished_at.unwrap().to_string().starts_with("2023-11-1"), "{ended:?}");
     }
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn what_was_queued_before_the_clock_was_set_back_runs() {
+    tokio::time::pause();
+    let clock = SetClock::new();
+    let rig = Rig::new().clock(clock.clone()).pool("p", Script::always(Act::Echo), |_| {}).start().await;
+    rig.handle().pause("p").await.unwrap();
+    let mut tasks = vec![rig.submit("p", "1").await];
+    for input in ["2", "3"] {
+        let mut task = Running::task("p", input);
+        task.context = Some(ContextId::new("chat").unwrap());
+        tasks.push(rig.handle().submit(task).await.unwrap().task.id);
+    }
+    clock.set(-HOUR);
+    let begun = Instant::now();
+    rig.handle().resume("p").await.unwrap();
+    for task in tasks {
+        let ended = rig.ended(task).await;
+        assert_eq!((ended.state, ended.attempt), (TaskState::Succeeded, 1));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     rig.stop().await;
 }

@@ -185,24 +185,24 @@ async fn bounds_that_another_node_set_are_cut_to_what_this_one_may_have() {
     tokio::time::pause();
     let site = Site::new(6);
     let wide = Rig::new().forecast(&site.forecast).pool("p", script(), |pool| {
-        (pool.min, pool.max, pool.patch_max) = (1, 12, Some(20));
+        (pool.min, pool.max, pool.patch_max) = (1, 12, Some(40));
     });
     let wide = wide.shared(site.store.clone(), &site.clock).start().await;
     let narrow = site.node(script()).await;
     sleep(5).await;
-    let patch = PoolPatch { min: Some(2), max: Some(20), ..PoolPatch::default() };
+    let patch = PoolPatch { min: Some(2), max: Some(40), ..PoolPatch::default() };
     wide.handle().configure("p", patch).await.unwrap();
     sleep(5).await;
     let bounds = async |node: &Running| {
         let pool = node.handle().pool("p").await.unwrap();
         (pool.min, pool.max)
     };
-    assert_eq!((bounds(&wide).await, bounds(&narrow).await), ((2, 20), (2, 12)));
+    assert_eq!((bounds(&wide).await, bounds(&narrow).await), ((2, 40), (2, 24)));
     narrow.stop().await;
     let narrow = site.node(script()).await;
     sleep(5).await;
-    assert_eq!(bounds(&narrow).await, (2, 12), "also after a restart");
-    let back = PoolPatch { max: Some(13), ..PoolPatch::default() };
+    assert_eq!(bounds(&narrow).await, (2, 24), "also after a restart");
+    let back = PoolPatch { max: Some(25), ..PoolPatch::default() };
     assert!(narrow.handle().configure("p", back).await.is_err());
     for node in [wide, narrow] {
         node.stop().await;

@@ -1,4 +1,4 @@
-//! SubmitFuture, ordering, retrying, cancelling, bounding.
+//! Submitting, ordering, retrying, cancelling, bounding.
 
 use std::time::Duration;
 
