@@ -155,9 +155,12 @@ const fn reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'
         (Obstacle::Context, ..) => {
             "it belongs to a context, which stays in its pool; configure that pool again, or cancel it and submit it anew"
         }
-        (Obstacle::Key, ..) => "the pool `to` has a task with its idempotency key; cancel one of the two",
-        (Obstacle::SamePool, ..) => "it is in the pool `to` already",
-        (Obstacle::Room, ..) => "the pool `to` is full; move it later, or raise queue.limit",
+        (Obstacle::Key, ..) => "the target pool has a task with its idempotency key; delete one of the two",
+        (Obstacle::SamePool, ..) => "it is in the target pool already",
+        (Obstacle::TooLarge, ..) => {
+            "its input is larger than the target pool accepts; raise queue.max_input_bytes there"
+        }
+        (Obstacle::Room, ..) => "the target pool is full; move it later, or raise queue.limit or queue.limit_bytes",
     }
 }
 

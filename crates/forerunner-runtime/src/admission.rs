@@ -32,6 +32,34 @@ pub(crate) enum Full {
     Bytes(u64),
 }
 
+/// Bytes that are reserved for tasks on their way from another pool. Released when it is dropped: the queue has counted the
+/// inputs by then, or they have not come.
+#[derive(Debug)]
+pub(crate) struct ReservedBytes<'a> {
+    admission: &'a Admission,
+    bytes: u64,
+}
+
+impl<'a> ReservedBytes<'a> {
+    /// Takes over bytes for which there is a place already.
+    pub(crate) const fn of(admission: &'a Admission, bytes: u64) -> Self {
+        Self { admission, bytes }
+    }
+
+    /// Takes a place for one more task, with an input of so many bytes.
+    pub(crate) fn enter(&mut self, bytes: u64) -> Result<(), Full> {
+        self.admission.enter(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for ReservedBytes<'_> {
+    fn drop(&mut self) {
+        self.admission.leave_bytes(self.bytes);
+    }
+}
+
 impl Admission {
     /// A door behind which `waiting` tasks wait, and `bytes` of inputs are.
     pub(crate) const fn new(waiting: usize, bytes: u64, settings: &QueueSettings) -> Self {
@@ -58,20 +86,6 @@ impl Admission {
             return Err(Full::Bytes(before));
         }
         Ok(())
-    }
-
-    /// Takes as many places as there are, at most `count`, for tasks whose inputs are counted once they are known; answers how
-    /// many it took.
-    pub(crate) fn enter_some(&self, count: usize) -> usize {
-        if self.bytes() >= self.limit_bytes {
-            return 0;
-        }
-        let mut taken = 0;
-        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-            taken = count.min(self.limit.saturating_sub(waiting));
-            Some(waiting + taken)
-        });
-        taken
     }
 
     /// Takes places for tasks that come back, over the limit if need be: they were accepted before.
@@ -176,9 +190,17 @@ mod tests {
         admission.leave(1);
         assert_eq!(admission.enter(1), Ok(()));
         admission.reenter(5);
-        assert_eq!((admission.waiting(), admission.enter_some(3)), (7, 0));
-        admission.leave(6);
-        assert_eq!((admission.enter_some(3), admission.waiting()), (1, 2));
+        assert_eq!((admission.waiting(), admission.enter(1)), (7, Err(Full::Tasks(7))));
+    }
+
+    #[test]
+    fn bytes_that_are_reserved_count_until_they_are_released() {
+        let admission = admission(0, 10, 100);
+        let mut reserved = ReservedBytes::of(&admission, 0);
+        assert_eq!((reserved.enter(60), reserved.enter(60)), (Ok(()), Err(Full::Bytes(60))));
+        assert_eq!(admission.enter(60), Err(Full::Bytes(60)), "another one has no room meanwhile");
+        drop(reserved);
+        assert_eq!((admission.waiting(), admission.bytes()), (1, 0), "the place is given back apart");
     }
 
     #[test]
@@ -187,11 +209,10 @@ mod tests {
         assert_eq!((admission.enter(60), admission.enter(40)), (Ok(()), Ok(())));
         assert_eq!(admission.enter(1), Err(Full::Bytes(100)));
         assert_eq!((admission.waiting(), admission.bytes()), (2, 100), "what was refused left nothing");
-        assert_eq!(admission.enter_some(1), 0);
         admission.leave(2);
         assert_eq!(admission.enter(1), Err(Full::Bytes(100)), "tasks that run count");
         admission.leave_bytes(60);
-        assert_eq!((admission.enter(60), admission.enter_some(9)), (Ok(()), 0));
+        assert_eq!((admission.enter(60), admission.enter(9)), (Ok(()), Err(Full::Bytes(100))));
         admission.back_out(1, 60);
         admission.add_bytes(500);
         assert_eq!(

@@ -1,9 +1,14 @@
 //! Giving tasks that wait to another pool: one, or a batch of many.
 
+use std::collections::HashMap;
+
 use forerunner_core::{PoolName, Task, TaskId, TaskState};
 use forerunner_store::{BulkAction, BulkOutcome, BulkRefusal, Obstacle, StateConflict};
 
-use crate::{BulkReport, Error, Handle, handle::PoolEntry};
+use crate::{BulkReport, Error, Handle, admission::ReservedBytes, handle::PoolEntry};
+
+/// Tasks of a bulk move that are read at once, to learn the sizes of their inputs.
+const READ_AT_ONCE: usize = 64;
 
 impl Handle {
     /// Gives a task that waits to another pool of this node. It keeps its id, priority, times, attempts and idempotency key.
@@ -25,9 +30,10 @@ impl Handle {
         }
         entry.check_size(&task.input)?;
         entry.take_place(&task.input)?;
-        // The queue counts the input once it has come.
-        entry.deps.admission.leave_bytes(task.input.len() as u64);
-        let outcome = self.change(action, vec![id]).await?;
+        let reserved = ReservedBytes::of(&entry.deps.admission, task.input.len() as u64);
+        let outcome = self.change(action, vec![id]).await;
+        drop(reserved);
+        let outcome = outcome?;
         match (outcome.gone.first(), outcome.refused.first()) {
             (Some(_), _) => Err(StateConflict::NoTask { task: id }.into()),
             (_, Some(refusal)) => Err(refused(&task, entry, *refusal)),
@@ -39,7 +45,7 @@ impl Handle {
     pub(crate) async fn move_batch(
         &self,
         to: &PoolName,
-        mut found: Vec<(TaskId, TaskState)>,
+        found: Vec<(TaskId, TaskState)>,
         dry_run: bool,
         report: &mut BulkReport,
     ) -> Result<(), Error> {
@@ -50,19 +56,34 @@ impl Handle {
             report.add(&self.shared.deps.store.bulk(action, ids(found), self.time()).await?);
             return Ok(());
         }
-        while !found.is_empty() {
-            let room = entry.deps.admission.enter_some(found.len());
-            if room == 0 {
-                break;
+        for some in found.chunks(READ_AT_ONCE) {
+            let mut reserved = ReservedBytes::of(&entry.deps.admission, 0);
+            let (mut movable, mut refused) = (Vec::with_capacity(some.len()), Vec::new());
+            let sizes = self.input_sizes(&ids(some.to_vec())).await?;
+            for &(task, state) in some {
+                let size = sizes.get(&task).copied().unwrap_or(0);
+                let obstacle = match () {
+                    () if size > entry.deps.settings.queue.max_input_bytes as u64 => Obstacle::TooLarge,
+                    () if reserved.enter(size).is_err() => Obstacle::Room,
+                    () => {
+                        movable.push(task);
+                        continue;
+                    }
+                };
+                refused.push(BulkRefusal { task, state, obstacle });
             }
-            let later = found.split_off(room);
-            report.add(&self.change(action.clone(), ids(found)).await?);
-            found = later;
-        }
-        for (task, state) in found {
-            report.note_refused(BulkRefusal { task, state, obstacle: Obstacle::Room });
+            if !movable.is_empty() {
+                report.add(&self.change(action.clone(), movable).await?);
+            }
+            refused.into_iter().for_each(|refusal| report.note_refused(refusal));
         }
         Ok(())
+    }
+
+    /// Bytes of the inputs of those of the tasks that there are.
+    async fn input_sizes(&self, tasks: &[TaskId]) -> Result<HashMap<TaskId, u64>, Error> {
+        let tasks = self.shared.deps.store.tasks_of(tasks.to_vec()).await?;
+        Ok(tasks.into_iter().map(|task| (task.id, task.input.len() as u64)).collect())
     }
 
     /// Gives back the places of tasks that did not come, and logs what did.
@@ -97,7 +118,7 @@ fn refused(task: &Task, entry: &PoolEntry, refusal: BulkRefusal) -> Error {
         Obstacle::Key => {
             let key = task.idempotency_key.as_ref().map(ToString::to_string).unwrap_or_default();
             format!(
-                "that pool has a task with the idempotency key `{key}`; cancel one of the two, or submit this one under a new key"
+                "that pool has a task with the idempotency key `{key}`; delete one of the two, or submit this one under a new key"
             )
         }
         _ => return not_waiting(task.id, refusal.state),

@@ -93,8 +93,10 @@ pub enum Obstacle {
     Key,
     /// It is in the other pool already.
     SamePool,
-    /// The other pool has no room. No store says so: whoever admits tasks does.
+    /// The other pool has no room. Not found by a store, but by the node that admits tasks.
     Room,
+    /// Its input is larger than the other pool accepts. Found by the node too.
+    TooLarge,
 }
 
 /// What an operation on many tasks changed in one pool.

@@ -82,6 +82,29 @@ async fn a_move_takes_places_in_the_other_pool_and_leaves_those_it_had() {
 }
 
 #[actix_rt::test]
+async fn moves_of_many_keep_to_the_bytes_and_the_sizes_of_the_other_pool() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("old", Script::always(Act::Echo), |_| {});
+    let rig = rig.pool("new", Script::always(Act::Echo), |pool| {
+        (pool.queue.limit_bytes, pool.queue.max_input_bytes) = (300, 200);
+    });
+    let rig = rig.start().await;
+    for pool in ["old", "new"] {
+        rig.handle().pause(pool).await.unwrap();
+    }
+    for length in [98, 298, 98, 98, 98] {
+        rig.submit("old", &format!("\"{}\"", "x".repeat(length))).await;
+    }
+    let report = rig.handle().bulk(of("old", "new", false)).await.unwrap();
+    let refused = |obstacle| report.refused.get(&(TaskState::Queued, obstacle)).map(|(count, _)| *count);
+    assert_eq!((report.matched, report.done), (5, 3));
+    assert_eq!((refused(Obstacle::TooLarge), refused(Obstacle::Room)), (Some(1), Some(1)));
+    let pool = rig.handle().pool("new").await.unwrap();
+    assert_eq!((pool.waiting, pool.input_bytes), (3, 300), "nothing stays reserved");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
 async fn what_cannot_go_to_another_pool_says_why() {
     tokio::time::pause();
     let rig = start(&store(), &["old", "new"], 100).await;

@@ -267,3 +267,32 @@ async fn the_pool_does_what_the_forecast_says_and_sends_the_longest_idle_away_fi
     );
     rig.stop().await;
 }
+
+#[actix_rt::test]
+async fn pools_without_tasks_write_nothing() {
+    use std::sync::Arc;
+
+    use forerunner_store::{
+        MemoryStore,
+        faulty::{FaultyStore, Schedule, Verb},
+    };
+
+    tokio::time::pause();
+    let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), Schedule::calm()));
+    let mut rig = Rig::new().store(store.clone());
+    for name in ["a", "b", "c", "d", "e"] {
+        rig = rig.pool(name, Script::always(Act::Echo), |pool| (pool.min, pool.max) = (0, 4));
+    }
+    let rig = rig.start().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        let task = rig.submit(name, "1").await;
+        rig.ended(task).await;
+    }
+    // Sizes settle, and the histories are saved for the last time.
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    let written = store.calls(Verb::PutSetting);
+    assert!(written > 0, "what the pools have learned is saved");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(store.calls(Verb::PutSetting) - written <= 5, "{} after {written}", store.calls(Verb::PutSetting));
+    rig.stop().await;
+}
