@@ -108,6 +108,10 @@ impl Handle {
     /// # Errors
     /// [`Error::NoPool`] for a move to a pool that is not there; [`Error::Store`].
     pub async fn bulk(&self, request: BulkRequest) -> Result<BulkReport, Error> {
+        // Also where no task meets the filter: a mistyped pool is no success.
+        if let BulkAction::Move { to, .. } = &request.action {
+            self.entry(to.as_str())?;
+        }
         let (mut filter, begun) = (request.completed(), Instant::now());
         let is_look = request.dry_run && !matches!(request.action, BulkAction::Move { .. });
         let (mut left, batch) = (filter.limit, if is_look { LOOK } else { BATCH });

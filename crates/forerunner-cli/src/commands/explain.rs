@@ -104,7 +104,7 @@ fn explain(decision: &Value, pool: &str) -> String {
         ("agents", agents(decision)),
         ("cold start", fields::secs(decision, "inputs.cold_start_s")),
         ("forecast", forecast(decision)),
-        ("need", format!("{} agents before bounds and holds", fields::decimal(decision, "need", 1))),
+        ("need", format!("{} agents before bounds and stabilization", fields::decimal(decision, "need", 1))),
         ("rule", fields::text(decision, "rule")),
         ("reason", fields::text(decision, "reason")),
     ]);
@@ -116,6 +116,7 @@ fn paragraph(decision: &Value, pool: &str) -> String {
     let act = match (fields::number(decision, "before"), fields::number(decision, "desired")) {
         (Some(old), Some(new)) if new > old => format!("asked for {desired} agents instead of {before}"),
         (Some(old), Some(new)) if new < old => format!("let the pool shrink from {before} to {desired} agents"),
+        _ if desired == "1" => "kept 1 agent".to_owned(),
         _ => format!("kept {desired} agents"),
     };
     let mode = if fields::text(decision, "mode") == "advise" { " (advice only: nothing was changed)" } else { "" };
@@ -165,7 +166,7 @@ mod tests {
         let decision = json!({
             "seq": 88, "at": "2026-01-31T12:00:00Z", "cause": "tick", "before": 7, "desired": 9, "need": 8.4,
             "reason": "forecast_up", "rule": "holt", "mode": "act",
-            "detail": "3.0 tasks/s expected in 3.4 s (band 2.2-3.9) x 2.1 s each: 9 needed; 7 now",
+            "detail": "3.0 tasks/s expected in 3.4 s (band 2.2-3.9), 2.1 s each: 7 busy on average + 2 spare (margin 0.9 σ) = 9 needed; 7 now",
             "inputs": {
                 "arrivals": 3, "completions": 2, "mean_service_s": 2.05, "depth": 0, "cold_start_s": 2.4,
                 "agents": {"starting": 0, "ready": 1, "busy": 6, "cooldown": 0},
@@ -175,7 +176,7 @@ mod tests {
             },
         });
         insta::assert_snapshot!(explain(&decision, "coder"), @r"
-        Decision 88 of pool coder asked for 9 agents instead of 7, because the forecast needs more: 3.0 tasks/s expected in 3.4 s (band 2.2-3.9) x 2.1 s each: 9 needed; 7 now.
+        Decision 88 of pool coder asked for 9 agents instead of 7, because the forecast needs more: 3.0 tasks/s expected in 3.4 s (band 2.2-3.9), 2.1 s each: 7 busy on average + 2 spare (margin 0.9 σ) = 9 needed; 7 now.
 
         at           2026-01-31 12:00:00
         due to       tick
@@ -185,7 +186,7 @@ mod tests {
         agents       1 ready, 6 busy, 0 starting, 0 cooldown
         cold start   2.40 s
         forecast     3.0 tasks/s in 3.40 s (band 2.2 to 3.9), 2.10 s each, 0 waiting then
-        need         8.4 agents before bounds and holds
+        need         8.4 agents before bounds and stabilization
         rule         holt
         reason       forecast_up
         ");

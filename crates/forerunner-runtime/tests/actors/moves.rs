@@ -115,6 +115,7 @@ async fn what_cannot_go_to_another_pool_says_why() {
     let refused = async |task: TaskId, to: &str| rig.handle().move_task(task, to).await.unwrap_err();
     let error = refused(talk, "new").await.to_string();
     assert!(error.contains("context `talk` of pool `old`") && error.contains("cancel the task"), "{error}");
+    assert!(matches!(rig.handle().bulk(of("new", "none", false)).await, Err(Error::NoPool { .. })), "none match it");
     let error = refused(talk, "none").await.to_string();
     assert!(error.contains("`none`") && error.contains("new, old"), "{error}");
     let done = rig.submit("new", "1").await;
