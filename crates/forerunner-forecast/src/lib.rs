@@ -41,6 +41,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod announced;
 mod baselines;
 mod calendar;
 mod error;
@@ -68,7 +69,9 @@ pub use error::Error;
 pub use fixed::{Fixed, FixedSettings};
 pub use forecaster::{Forecaster, RateForecast, Rule};
 pub use kind::{PolicyKind, build};
-pub use policy::{Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf};
+pub use policy::{
+    AnnouncedDemand, Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
+};
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
 pub use service::{ServiceForecast, ServiceModel};

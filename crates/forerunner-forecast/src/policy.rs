@@ -80,6 +80,10 @@ pub struct Observation {
     pub arrived: Vec<(u64, f64)>,
     /// Task numbers and seconds on an agent of the completions.
     pub completed: Vec<(u64, f64)>,
+    /// What is known to come: in how many seconds from `t`, and how many tasks. All that is known, each time.
+    pub announced: Vec<(f64, u64)>,
+    /// Seconds from 1970-01-01T00:00:00Z to `t`, so that reasons can name the time of day; `None` where it is not known.
+    pub utc_s: Option<f64>,
 }
 
 impl Observation {
@@ -111,6 +115,23 @@ pub struct Forecast {
     pub completion_trend: f64,
     /// Change of the time on an agent, in seconds per second, over the rolling window.
     pub service_trend: f64,
+    /// What is known to come, apart from the forecast.
+    #[serde(default)]
+    pub announced: AnnouncedDemand,
+}
+
+/// Tasks that are known to come: delayed ones, retries, schedules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AnnouncedDemand {
+    /// Tasks due within the horizon.
+    pub within_horizon: u64,
+    /// Agents for those of them that the forecast does not cover.
+    pub agents: u32,
+    /// Seconds until the next of all announced tasks is due; `None` if there are none.
+    pub next_in_s: Option<f64>,
+    /// Tasks due then, within one second.
+    pub next_tasks: u64,
 }
 
 /// Why a decision is what it is. The name is part of the API.
@@ -132,6 +153,8 @@ pub enum ReasonCode {
     Surge,
     /// Tasks wait that the agents present and starting cannot take in time.
     Backlog,
+    /// Tasks are known to come: delayed ones, retries, schedules.
+    Announced,
     /// A threshold was crossed.
     Utilisation,
     /// The size was set by hand or by configuration.
@@ -152,6 +175,7 @@ impl ReasonCode {
             Self::Stabilizing => "stabilizing",
             Self::Surge => "surge",
             Self::Backlog => "backlog",
+            Self::Announced => "announced",
             Self::Utilisation => "utilisation",
             Self::Fixed => "fixed",
             Self::Bounded => "bounded",

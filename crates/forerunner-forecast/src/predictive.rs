@@ -11,7 +11,8 @@ use self::{
     sanitize::{bounded, sanitized},
 };
 use crate::{
-    Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
+    AnnouncedDemand, Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
+    announced::{Ahead, AnnouncedLoad, without},
     forecaster::RateForecast,
     sizing::Load,
     tournament::{
@@ -30,6 +31,8 @@ const RECENT_S: f64 = 60.0;
 /// Shadow pools replay this many mean service times late, so that most true durations are known, within these seconds.
 const DELAY_SERVICES: f64 = 4.0;
 const DELAY_S: (f64, f64) = (20.0, 120.0);
+/// Part of the tasks that an agent starts on average within the objective's time which is counted on.
+const STARTS_COUNTED: f64 = 0.9;
 
 /// Forecasts arrivals and durations at the horizon and keeps the agents that the load there needs.
 ///
@@ -94,20 +97,30 @@ impl Predictive {
         let mut now = seen.t + self.shift_s;
         let today = seen.t + self.calendar_shift_s;
         let mut since_s = today - learned.calendar.now();
-        if std::mem::take(&mut self.fresh) {
+        let is_first = std::mem::take(&mut self.fresh);
+        if is_first {
             since_s = since_s.min(self.limits.tick_s);
             // What the first observation reports is taken to have happened within one tick.
             learned.skip_to(now - self.limits.tick_s);
         }
         let before = learned.window.now();
         now = now.max(before);
-        learned.window.record(now, self.shift_s, seen);
-        learned.calendar.observe(today, since_s, seen.arrivals as f64, horizon_s);
-        learned.rates.observe(&learned.window, seen.arrivals as f64, now - before, horizon_s);
+        let announced = learned.announcements.observe(now, horizon_s, is_first, seen);
+        // Rates are learned from what nobody announced.
+        let rest = &*without(announced, seen);
+        let arrivals = rest.arrivals as f64;
+        learned.window.record(now, self.shift_s, rest);
+        learned.calendar.observe(today, since_s, arrivals, horizon_s);
+        learned.rates.observe(&learned.window, arrivals, now - before, horizon_s);
         learned.service.observe(now - before, seen);
         learned.observed_s += now - before;
         let in_system = f64::from(seen.in_flight) + f64::from(seen.queue_depth);
-        learned.levels.observe(now - before, seen.arrivals as f64, in_system);
+        if learned.announcements.are_any() {
+            let present = self.announced_load(now, self.cold_start_s(seen)).present;
+            self.learned.levels.observe(now - before, arrivals, (in_system - present).max(0.0));
+        } else {
+            learned.levels.observe(now - before, arrivals, in_system);
+        }
         self.tournament.observe(before, now, self.shift_s, seen);
         now
     }
@@ -142,6 +155,35 @@ impl Predictive {
             still_there: learned.service.still_there(horizon_s, service_s),
             dispersion: learned.rates.dispersion().max(1.0),
             levels: learned.levels.levels(),
+            announced: self.announced_load(window.now(), cold_s),
+        }
+    }
+
+    /// What is known to come about the horizon.
+    fn announced_load(&self, now: f64, cold_s: f64) -> AnnouncedLoad {
+        let learned = &self.learned;
+        if !learned.announcements.are_any() {
+            return AnnouncedLoad::default();
+        }
+        let horizon_s = cold_s + self.limits.tick_s;
+        let service = learned.service.forecast(&learned.window, horizon_s);
+        let starts = learned.service.starts_within(self.limits.objective.within_s, service.mean_s);
+        let starts_per_agent = (STARTS_COUNTED * starts).max(1.0);
+        let survival = learned.service.survival(service.mean_s);
+        let still_there = |ahead_s| learned.service.still_there(ahead_s, service.mean_s);
+        let ahead = Ahead { now, cold_s, horizon_s, starts_per_agent, survival, still_there };
+        learned.announcements.load(ahead)
+    }
+
+    /// The announced tasks in figures for people and programs.
+    fn announced_demand(&self, requirements: &Requirements, horizon_s: f64) -> AnnouncedDemand {
+        let (now, announcements) = (self.learned.window.now(), &self.learned.announcements);
+        let next = announcements.next(now);
+        AnnouncedDemand {
+            within_horizon: announcements.within(now, horizon_s),
+            agents: whole(bounded(requirements.announced)),
+            next_in_s: next.map(|(seconds, _)| seconds),
+            next_tasks: next.map_or(0, |(_, tasks)| tasks),
         }
     }
 
@@ -167,6 +209,7 @@ impl Predictive {
             completion_rate_per_s: window.rate(Sample::Completions, RECENT_S).unwrap_or(0.0),
             completion_trend: Trend::of(window, Sample::Completions).map_or(0.0, |trend| trend.slope),
             service_trend: Trend::of(window, Sample::Service).map_or(0.0, |trend| trend.slope),
+            announced: AnnouncedDemand::default(),
         }
     }
 
@@ -214,24 +257,30 @@ impl Policy for Predictive {
             false => rule.requirements(&pool, &inputs),
         };
         let need = bounded(requirements.greatest());
-        self.learned.recent_needs.push(now, need);
+        let rest = bounded(requirements.rest);
+        self.learned.recent_needs.push(now, rest);
         // The window of a rule that has just come into charge may reach back to before the pool was empty.
         let recent = self.learned.recent_needs.greatest_since(now - rule.stabilization_s).filter(|_| !is_asleep);
-        let recent = recent.map_or(need, |(_, need)| need);
+        let recent = recent.map_or(rest, |(_, need)| need);
         let mut wanted = bounded(requirements.wanted(recent, pool.size()));
         let recalled = self.learned.calendar.recalled().filter(|_| requirements.is_recalled(recent, pool.size()));
         let need = if recalled.is_some() { wanted } else { need };
         let learning = !self.learned.has_learned() || now < self.settles_at;
+        // What is there for announced tasks alone is let go when they are done, whatever was learned.
+        let mut for_rest = bounded(recent.max(requirements.recalled));
         if learning {
-            wanted = wanted.max(f64::from(self.learned.desired));
+            for_rest = for_rest.max(f64::from(self.learned.desired_for_rest.unwrap_or(self.learned.desired)));
+            wanted = wanted.max(for_rest);
         }
+        self.learned.desired_for_rest = Some(self.limits.clamp(whole(for_rest)));
         let desired = self.limits.clamp(whole(wanted));
         let before = std::mem::replace(&mut self.learned.desired, desired);
-        let Requirements { forecast: ahead, backlog, surge, .. } = requirements;
+        let Requirements { forecast: ahead, announced, backlog, surge, .. } = requirements;
         let reason = match () {
             // In the way of what is wanted now. That more was needed a while ago is no reason to raise the bound.
             () if desired < whole(bounded(requirements.wanted(need, pool.size()))) => ReasonCode::Bounded,
             () if desired > before && backlog > ahead => ReasonCode::Backlog,
+            () if desired > before && whole(ahead - announced) <= before => ReasonCode::Announced,
             () if desired > before && surge => ReasonCode::Surge,
             () if desired > before => ReasonCode::ForecastUp,
             () if learning => ReasonCode::Learning,
@@ -243,7 +292,8 @@ impl Policy for Predictive {
             (rate, _) if rate > 0.0 => rate,
             _ => inputs.rates[EWMA_60],
         };
-        let forecast = self.expectation(seen, &inputs, bounded(rate.max(inputs.recalled)));
+        let mut forecast = self.expectation(seen, &inputs, bounded(rate.max(inputs.recalled)));
+        forecast.announced = self.announced_demand(&requirements, forecast.horizon_s);
         let warning = self.tournament.warning();
         let habit = recalled.map(|recalled| recalled.habit);
         let explanation = Explanation {

@@ -201,6 +201,41 @@ impl ServiceModel {
         (rest / total).clamp(0.0, 1.0)
     }
 
+    /// Share of tasks that are on an agent for longer than so many seconds, as a function, if their mean is `mean_s`.
+    ///
+    /// From the last 512 durations, stretched so that their mean is `mean_s`; exponential where there are few.
+    pub(crate) fn survival(&self, mean_s: f64) -> impl Fn(f64) -> f64 + use<> {
+        let mut durations = if self.recent.len() < FEW { Vec::new() } else { self.recent.clone() };
+        durations.sort_by(f64::total_cmp);
+        let stretch = self.recent_mean_s() / mean_s;
+        move |age_s| {
+            if durations.is_empty() {
+                return (-age_s.max(0.0) / mean_s).exp();
+            }
+            let longer = durations.len() - durations.partition_point(|&duration_s| duration_s <= age_s * stretch);
+            longer as f64 / durations.len() as f64
+        }
+    }
+
+    /// Tasks that one agent starts within `within_s` seconds if it takes one after another, on average; at least 1.
+    ///
+    /// The mean number of renewals in the last 512 durations laid end to end (Cox, "Renewal Theory", §3), stretched so
+    /// that their mean is `mean_s`; 1 where there are few.
+    pub(crate) fn starts_within(&self, within_s: f64, mean_s: f64) -> f64 {
+        if self.recent.len() < FEW {
+            return 1.0;
+        }
+        let stretch = mean_s / self.recent_mean_s().max(1e-9);
+        let (mut agents, mut elapsed_s) = (1.0, 0.0);
+        for duration_s in &self.recent {
+            elapsed_s += duration_s * stretch;
+            if elapsed_s >= within_s {
+                (agents, elapsed_s) = (agents + 1.0, 0.0);
+            }
+        }
+        (self.recent.len() as f64 + 1.0) / agents
+    }
+
     /// The last durations, in no particular order.
     pub(crate) fn recent(&self) -> &[f64] {
         &self.recent
@@ -282,6 +317,25 @@ mod tests {
         assert!((model.still_there(2.0, 8.0) - 0.75).abs() < 1e-9);
         assert_eq!(model.still_there(8.0, 8.0), 0.0);
         assert!((model.still_there(8.0, 16.0) - 0.5).abs() < 1e-9, "stretched to twice the mean");
+    }
+
+    #[test]
+    fn survival_is_read_from_durations_and_exponential_before_there_are_any() {
+        let survival = ServiceModel::new().survival(5.0);
+        assert!((survival(5.0) - (-1.0f64).exp()).abs() < 1e-9 && survival(0.0) == 1.0);
+        let (model, _) = fed(600, |t| done(if t % 4.0 == 0.0 { 20.0 } else { 4.0 }, None));
+        let survival = model.survival(8.0);
+        assert_eq!([0.0, 3.9, 4.1, 19.9, 20.1].map(survival), [1.0, 1.0, 0.25, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn an_agent_starts_as_many_tasks_as_fit_into_the_time() {
+        for (service_s, expected) in [(8.0, 1.0), (1.0, 1.0), (0.6, 2.0), (0.125, 8.0)] {
+            let (model, _) = fed(600, |_| done(service_s, None));
+            let starts = model.starts_within(1.0, service_s);
+            assert!((starts - expected).abs() < 0.05 * expected, "{service_s} s: {starts}");
+        }
+        assert_eq!(ServiceModel::new().starts_within(1.0, 0.1), 1.0, "nothing is known");
     }
 
     #[test]

@@ -117,9 +117,7 @@ fn trace(tasks: &[Task]) -> Trace {
     let ran = |task: &Task| TraceTask {
         arrival_s: task.run_at.max(task.submitted_at).since(epoch).as_secs_f64(),
         service_s: task.finished_at.unwrap().since(task.started_at.unwrap()).as_secs_f64(),
-        context_tokens: None,
-        output_tokens: None,
-        session: None,
+        ..TraceTask::default()
     };
     Trace::new("lived", tasks.iter().map(ran).collect()).unwrap()
 }

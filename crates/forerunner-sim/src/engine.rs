@@ -8,6 +8,7 @@ use std::{
 use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits};
 
 use crate::{
+    announcing::Announcing,
     nudges::Nudges,
     pool::Agents,
     report::{Report, TimelinePoint},
@@ -15,6 +16,9 @@ use crate::{
     trace::{Trace, TraceTask},
 };
 
+/// Announced tasks are told of so many horizons ahead, and at least so many seconds.
+const ANNOUNCED_HORIZONS: f64 = 3.0;
+const ANNOUNCED_S: f64 = 60.0;
 /// Seconds after the last arrival until tasks that wait for a pool of no agents are given up.
 const PATIENCE_S: f64 = 3600.0;
 
@@ -124,6 +128,7 @@ struct Engine<'a> {
     context_sum: f64,
     context_n: u64,
     service_sum: f64,
+    announcing: Announcing,
     desired: u32,
     nudges: Option<Nudges>,
     now: f64,
@@ -135,7 +140,9 @@ struct Engine<'a> {
 impl<'a> Engine<'a> {
     fn new(tasks: &'a [TraceTask], settings: &'a Replay) -> Self {
         let begin = settings.limits.clamp(settings.limits.min + settings.initial);
+        let horizon_s = settings.limits.cold_start_s + settings.limits.tick_s;
         Self {
+            announcing: Announcing::new(tasks, (ANNOUNCED_HORIZONS * horizon_s).max(ANNOUNCED_S)),
             tasks,
             settings,
             agents: Agents::new(begin, settings.as_live.map(|live| live.cooldown_s)),
@@ -301,13 +308,16 @@ impl<'a> Engine<'a> {
         seen.ready = self.agents.idle;
         seen.starting = self.agents.starting();
         seen.cold_start_s = Some(self.settings.limits.cold_start_s);
+        self.announcing.list(self.now, &mut seen.announced);
     }
 
     fn begin_observation(&mut self) {
-        let Observation { mut arrived, mut completed, .. } = std::mem::take(&mut self.seen);
+        let Observation { mut arrived, mut completed, mut announced, .. } = std::mem::take(&mut self.seen);
         arrived.clear();
         completed.clear();
-        self.seen = Observation { arrived, completed, peak_concurrency: self.agents.busy, ..Observation::default() };
+        announced.clear();
+        let peak_concurrency = self.agents.busy;
+        self.seen = Observation { arrived, completed, announced, peak_concurrency, ..Observation::default() };
         (self.service_sum, self.context_sum, self.context_n) = (0.0, 0.0, 0);
     }
 

@@ -17,9 +17,7 @@
 //! let task = |i: u32| TraceTask {
 //!     arrival_s: f64::from(i) * 0.5,
 //!     service_s: 4.0,
-//!     context_tokens: None,
-//!     output_tokens: None,
-//!     session: None,
+//!     ..TraceTask::default()
 //! };
 //! let trace = Trace::new("steady", (0..2000).map(task).collect())?;
 //! let limits = PolicyLimits { min: 1, max: 40, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
@@ -32,6 +30,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod announcing;
 mod engine;
 mod error;
 mod last_value;

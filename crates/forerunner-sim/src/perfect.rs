@@ -176,13 +176,7 @@ mod tests {
     }
 
     fn bound_within(within_s: f64, tasks: &[(f64, f64)], cold_start_s: f64, min: u32) -> Report {
-        let task = |&(arrival_s, service_s): &(f64, f64)| TraceTask {
-            arrival_s,
-            service_s,
-            context_tokens: None,
-            output_tokens: None,
-            session: None,
-        };
+        let task = |&(arrival_s, service_s): &(f64, f64)| TraceTask { arrival_s, service_s, ..TraceTask::default() };
         let trace = Trace::new("hand", tasks.iter().map(task).collect()).expect("some tasks");
         let objective = Objective { within_s, ..Objective::default() };
         let limits = PolicyLimits { min, max: 9, cold_start_s, tick_s: 1.0, objective };
@@ -248,9 +242,7 @@ mod tests {
         let tasks = [(290.0, 20.0), (400.0, 5.0)].map(|(arrival_s, service_s)| TraceTask {
             arrival_s,
             service_s,
-            context_tokens: None,
-            output_tokens: None,
-            session: None,
+            ..TraceTask::default()
         });
         let trace = Trace::new("hand", tasks.to_vec()).expect("some tasks");
         let limits = PolicyLimits { min: 0, max: 9, cold_start_s: 10.0, tick_s: 1.0, objective: Objective::default() };

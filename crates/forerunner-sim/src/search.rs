@@ -56,13 +56,8 @@ mod tests {
     fn three_tasks_at_once_need_three_agents_and_one_after_another_one() {
         let limits = PolicyLimits { min: 1, max: 9, cold_start_s: 1.0, tick_s: 1.0, objective: Objective::default() };
         for (gap_s, size) in [(0.0, 3), (5.0, 1)] {
-            let task = |i: u32| TraceTask {
-                arrival_s: 400.0 + gap_s * f64::from(i),
-                service_s: 5.0,
-                context_tokens: None,
-                output_tokens: None,
-                session: None,
-            };
+            let task =
+                |i: u32| TraceTask { arrival_s: 400.0 + gap_s * f64::from(i), service_s: 5.0, ..TraceTask::default() };
             let trace = Trace::new("three", (0..3).map(task).collect()).expect("not empty");
             let (least, report) = least_fixed(&trace, limits);
             assert_eq!((least, report.late_share), (size, 0.0));

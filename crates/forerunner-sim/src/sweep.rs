@@ -134,13 +134,7 @@ mod tests {
 
     #[test]
     fn the_cheapest_setting_that_meets_the_objective_wins() {
-        let task = |i: u32| TraceTask {
-            arrival_s: f64::from(i),
-            service_s: 3.5,
-            context_tokens: None,
-            output_tokens: None,
-            session: None,
-        };
+        let task = |i: u32| TraceTask { arrival_s: f64::from(i), service_s: 3.5, ..TraceTask::default() };
         let trace = Trace::new("steady", (0..1500).map(task).collect()).expect("some tasks");
         let limits = PolicyLimits { min: 1, max: 16, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
         let settings = grid("knative").expect("known");

@@ -17,7 +17,7 @@ use crate::Error;
 const MOST_S: f64 = 366.0 * 86_400.0;
 
 /// One recorded task.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TraceTask {
     /// Seconds from the begin of the trace to the arrival, at least 0.
     pub arrival_s: f64,
@@ -29,6 +29,9 @@ pub struct TraceTask {
     pub output_tokens: Option<f64>,
     /// Number of the session it belongs to, where recorded: tasks of one session share a context.
     pub session: Option<u32>,
+    /// Seconds from the begin of the trace to the time when it became known that the task would arrive: negative before
+    /// the begin, `None` at its arrival. For tasks that were delayed, retried or scheduled.
+    pub announced_s: Option<f64>,
 }
 
 /// Recorded tasks in order of arrival, never none.
@@ -55,7 +58,7 @@ impl Trace {
     /// Reads a trace from CSV, plain or in gzip, told apart by the first two bytes.
     ///
     /// The header names the columns, in any order: `arrival_s` and `service_s` are needed; `context_tokens`,
-    /// `output_tokens` and `session` may be missing or empty; others are ignored. Lines may stand in any order. The trace
+    /// `output_tokens`, `session` and `announced_s` may be missing or empty; others are ignored. Lines may stand in any order. The trace
     /// is named after the file.
     ///
     /// # Errors
@@ -99,17 +102,26 @@ impl Trace {
     /// [`Error::Empty`] if there are none.
     pub fn slice(&self, from_s: f64, to_s: f64) -> Result<Self, Error> {
         let inside = self.tasks.iter().filter(|task| (from_s..to_s).contains(&task.arrival_s));
-        let tasks: Vec<_> = inside.map(|task| TraceTask { arrival_s: task.arrival_s - from_s, ..*task }).collect();
+        let moved = |task: &TraceTask| TraceTask {
+            arrival_s: task.arrival_s - from_s,
+            announced_s: task.announced_s.map(|at| at - from_s),
+            ..*task
+        };
+        let tasks: Vec<_> = inside.map(moved).collect();
         if tasks.is_empty() {
             return Err(Error::Empty { name: self.name.clone(), from_s, to_s });
         }
         Self::new(self.name.clone(), tasks)
     }
 
-    /// The same tasks arriving `factor` times as fast, for `factor` above 0; durations stay as they are.
+    /// The same tasks arriving `factor` times as fast, for `factor` above 0; durations stay as they are, and so does how
+    /// long before its arrival a task is known.
     pub fn sped_up(&self, factor: f64) -> Self {
         debug_assert!(factor > 0.0);
-        let faster = |task: &TraceTask| TraceTask { arrival_s: task.arrival_s / factor, ..*task };
+        let faster = |task: &TraceTask| {
+            let arrival_s = task.arrival_s / factor;
+            TraceTask { arrival_s, announced_s: task.announced_s.map(|at| arrival_s - (task.arrival_s - at)), ..*task }
+        };
         Self { name: self.name.clone(), tasks: self.tasks.iter().map(faster).collect() }
     }
 }
@@ -121,6 +133,7 @@ struct Columns {
     context: Option<usize>,
     output: Option<usize>,
     session: Option<usize>,
+    announced: Option<usize>,
 }
 
 impl Columns {
@@ -136,6 +149,7 @@ impl Columns {
             context: place("context_tokens"),
             output: place("output_tokens"),
             session: place("session"),
+            announced: place("announced_s"),
         })
     }
 }
@@ -159,6 +173,8 @@ fn rows(path: &Path, text: impl Read) -> Result<Vec<TraceTask>, Error> {
 }
 
 const ARRIVAL: &str = "seconds since the begin of the trace, from 0 to 31622400 (a year)";
+const ANNOUNCED: &str = "seconds since the begin of the trace, at most `arrival_s`; leave it empty for a task that \
+                         nobody announced";
 const SERVICE: &str = "seconds on an agent, from 0 to 31622400 (a year)";
 
 fn task(
@@ -167,9 +183,9 @@ fn task(
     record: &StringRecord,
     sessions: &mut HashMap<String, u32>,
 ) -> Result<TraceTask, Error> {
-    let number_up_to = |most: f64, expected: &'static str, column: &'static str, at: usize| {
+    let number_between = |least: f64, most: f64, expected: &'static str, column: &'static str, at: usize| {
         let value = record.get(at).unwrap_or_default().trim();
-        value.parse().ok().filter(|x: &f64| (0.0..=most).contains(x)).ok_or_else(|| Error::Value {
+        value.parse().ok().filter(|x: &f64| (least..=most).contains(x)).ok_or_else(|| Error::Value {
             path: path.to_owned(),
             line: record.position().map_or(0, csv::Position::line),
             column,
@@ -177,18 +193,22 @@ fn task(
             expected,
         })
     };
-    let seconds = |column, at, expected| number_up_to(MOST_S, expected, column, at);
-    let number = |column, at| number_up_to(f64::MAX, "a number of at least 0", column, at);
+    let seconds = |column, at, expected| number_between(0.0, MOST_S, expected, column, at);
+    let number = |column, at| number_between(0.0, f64::MAX, "a number of at least 0", column, at);
     let given = |at: Option<usize>| at.filter(|&at| record.get(at).is_some_and(|value| !value.trim().is_empty()));
     let optional = |column, at| given(at).map(|at| number(column, at)).transpose();
     let new = sessions.len() as u32;
     let session = given(columns.session).map(|at| *sessions.entry(record[at].to_owned()).or_insert(new));
+    let arrival_s = seconds("arrival_s", columns.arrival, ARRIVAL)?;
+    let announced_s =
+        given(columns.announced).map(|at| number_between(-MOST_S, arrival_s, ANNOUNCED, "announced_s", at));
     Ok(TraceTask {
-        arrival_s: seconds("arrival_s", columns.arrival, ARRIVAL)?,
+        arrival_s,
         service_s: seconds("service_s", columns.service, SERVICE)?,
         context_tokens: optional("context_tokens", columns.context)?,
         output_tokens: optional("output_tokens", columns.output)?,
         session,
+        announced_s: announced_s.transpose()?,
     })
 }
 
@@ -212,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_announced_moves_with_its_arrival() {
+        let tasks = parsed("arrival_s,service_s,announced_s\n90,1,-10\n100,1,\n120,1,60.5\n").expect("valid");
+        let announced = |tasks: &[TraceTask]| tasks.iter().map(|task| task.announced_s).collect::<Vec<_>>();
+        assert_eq!(announced(&tasks), [Some(-10.0), None, Some(60.5)]);
+        let trace = Trace::new("t", tasks).expect("not empty");
+        assert_eq!(announced(trace.slice(80.0, 130.0).expect("all").tasks()), [Some(-90.0), None, Some(-19.5)]);
+        // 59.5 s before the arrival at 60 s.
+        assert_eq!(announced(trace.sped_up(2.0).tasks()), [Some(-55.0), None, Some(0.5)]);
+    }
+
+    #[test]
     fn errors_name_file_line_and_value() {
         let cases = [
             (
@@ -222,6 +253,7 @@ mod tests {
             ("arrival_s,service_s\n1699290000,2\n", "write seconds since the begin of the trace, from 0 to"),
             ("arrival_s,service_s\n1,1e300\n", "`service_s` is `1e300`"),
             ("arrival_s,service_s,context_tokens\n1,1,-4\n", "`context_tokens` is `-4`; write a number of at least 0"),
+            ("arrival_s,service_s,announced_s\n1,1,2\n", "`announced_s` is `2`; write seconds since the begin"),
             ("arrival_s,work\n1,2\n", "column `service_s` is missing from the header `arrival_s,work`"),
             ("arrival_s,service_s\n1,2,3\n", "trace `day.csv`: CSV error: record 1 (line: 2"),
         ];

@@ -23,7 +23,7 @@ fn even_load(name: &str, span_s: f64, rate: impl Fn(f64) -> f64, service: impl F
     let (mut t, mut tasks) = (0.0, Vec::new());
     while t < span_s {
         let service_s = service(t);
-        tasks.push(TraceTask { arrival_s: t, service_s, context_tokens: None, output_tokens: None, session: None });
+        tasks.push(TraceTask { arrival_s: t, service_s, ..TraceTask::default() });
         t += 1.0 / rate(t);
     }
     Trace::new(name, tasks).expect("some tasks")

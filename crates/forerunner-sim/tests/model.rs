@@ -12,7 +12,7 @@ use forerunner_sim::{Outcome, Replay, Trace, TraceTask, least_fixed, perfect, re
 use proptest::prelude::*;
 
 fn task(arrival_s: f64, service_s: f64) -> TraceTask {
-    TraceTask { arrival_s, service_s, context_tokens: None, output_tokens: None, session: None }
+    TraceTask { arrival_s, service_s, ..TraceTask::default() }
 }
 
 fn limits(min: u32, max: u32, cold_start_s: f64) -> PolicyLimits {

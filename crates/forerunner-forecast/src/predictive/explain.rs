@@ -52,6 +52,16 @@ pub(super) fn explain(explanation: &Explanation) -> String {
         _ => String::new(),
     };
     text.push_str(&more);
+    if let Some(next_in_s) = forecast.announced.next_in_s {
+        let tasks = match forecast.announced.next_tasks {
+            1 => "1 task is".to_owned(),
+            tasks => format!("{tasks} tasks are"),
+        };
+        match seen.utc_s {
+            Some(now) => text.push_str(&format!("; {tasks} scheduled for {}", time_of_day(now + next_in_s))),
+            None => text.push_str(&format!("; {tasks} scheduled in {next_in_s:.1} s")),
+        }
+    }
     if let Some(habit) = habit {
         text.push_str("; by ");
         text.push_str(habit.words());
@@ -63,20 +73,47 @@ pub(super) fn explain(explanation: &Explanation) -> String {
     text
 }
 
-/// How the need comes about: `20 busy on average + 6 spare (margin 1.4 σ) = 26 needed`.
+/// The time of day in UTC of so many seconds since 1970: `09:00:00`.
+fn time_of_day(utc_s: f64) -> String {
+    // To the second that is meant: reports of when a task is due differ by less than half of one.
+    let second = ((utc_s + 0.05).max(0.0) as u64) % 86_400;
+    format!("{:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// How the need comes about: `20 busy on average + 6 spare (margin 1.4 σ) + 40 announced = 66 needed`.
 fn sum(explanation: &Explanation) -> String {
     let Explanation { rule, requirements, is_learning, need, .. } = explanation;
     let forecast = requirements.forecast.ceil().max(0.0);
-    let basis = requirements.basis.round().min(forecast).max(0.0);
+    let announced = requirements.announced.ceil().clamp(0.0, forecast);
+    let own = forecast - announced;
+    let basis = requirements.basis.round().min(own).max(0.0);
     let learning = if *is_learning { ", still learning" } else { "" };
-    let spare = forecast - basis;
-    let sum =
-        format!("{basis:.0} {} + {spare:.0} spare ({}{learning}) = {forecast:.0} needed", rule.basis(), rule.spare());
+    let spare = own - basis;
+    let known = if announced > 0.0 { format!(" + {announced:.0} announced") } else { String::new() };
+    let sum = format!(
+        "{basis:.0} {} + {spare:.0} spare ({}{learning}){known} = {forecast:.0} needed",
+        rule.basis(),
+        rule.spare()
+    );
     match need.ceil() {
         need if need > forecast && requirements.backlog > requirements.forecast => {
             format!("{sum}, {need:.0} to clear the backlog")
         }
         need if need != forecast => format!("{sum}, {need:.0} with what the calendar expects"),
         _ => sum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day_are_whole_seconds_in_utc() {
+        for (utc_s, text) in
+            [(0.0, "00:00:00"), (32_400.0, "09:00:00"), (32_399.98, "09:00:00"), (1_796_000_399.2, "00:59:59")]
+        {
+            assert_eq!(time_of_day(utc_s), format!("{text} UTC"));
+        }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PredictiveSettings;
 use crate::{
+    announced::Announcements,
     calendar::Calendar,
     forecaster::Forecaster,
     service::ServiceModel,
@@ -34,9 +35,15 @@ pub(super) struct Learned {
     /// Absent in what was written before there was one.
     #[serde(default)]
     pub calendar: Calendar,
+    /// Absent in what was written before there were any.
+    #[serde(default)]
+    pub announcements: Announcements,
     /// Seconds observed in all.
     pub observed_s: f64,
     pub desired: u32,
+    /// The part of `desired` that is there for other tasks than announced ones; absent in what was written before.
+    #[serde(default)]
+    pub desired_for_rest: Option<u32>,
 }
 
 impl Learned {
@@ -50,8 +57,10 @@ impl Learned {
             levels: Levels::default(),
             scores: Scores::default(),
             calendar: Calendar::default(),
+            announcements: Announcements::default(),
             observed_s: 0.0,
             desired: 0,
+            desired_for_rest: None,
         }
     }
 
@@ -64,6 +73,7 @@ impl Learned {
             && self.levels.is_sound()
             && self.scores.is_sound()
             && self.calendar.is_sound()
+            && self.announcements.is_sound()
             && self.observed_s.is_finite()
     }
 

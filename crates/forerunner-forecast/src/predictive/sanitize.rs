@@ -17,6 +17,7 @@ pub(crate) fn sanitized(seen: &Observation, before: f64) -> Cow<'_, Observation>
         && given(seen.mean_context_tokens)
         && given(seen.cold_start_s)
         && seen.completed.iter().all(|&(_, s)| fits(s))
+        && seen.announced.iter().all(|&(s, _)| fits(s))
     {
         return Cow::Borrowed(seen);
     }
@@ -26,6 +27,7 @@ pub(crate) fn sanitized(seen: &Observation, before: f64) -> Cow<'_, Observation>
         *value = value.filter(|x| fits(*x));
     }
     seen.completed.retain(|&(_, s)| fits(s));
+    seen.announced.retain(|&(s, _)| fits(s));
     Cow::Owned(seen)
 }
 

@@ -145,6 +145,55 @@ fn a_bound_is_the_reason_only_while_it_is_in_the_way() {
 }
 
 #[test]
+fn cancelled_tasks_start_no_agents_and_those_that_were_started_for_them_go() {
+    let mut policy = policy();
+    let ahead = |t: u32, ready, due: f64, n| {
+        let announced = if n > 0 { vec![(due - f64::from(t), n)] } else { Vec::new() };
+        Observation {
+            t: f64::from(t),
+            ready,
+            announced,
+            utc_s: Some(32_340.0 + f64::from(t)),
+            ..Observation::default()
+        }
+    };
+    let calm: Vec<_> = (0..45).map(|t| policy.decide(&ahead(t, 1, 60.0, 40))).collect();
+    assert!(calm.iter().all(|decision| decision.desired == 1), "not before its time");
+    assert!(calm[44].detail.ends_with("; 40 tasks are scheduled for 09:00:00 UTC"), "{}", calm[44].detail);
+    assert!((45..49).all(|t| policy.decide(&ahead(t, 1, 60.0, 0)).desired == 1), "cancelled before that");
+    let wanted = policy.decide(&ahead(49, 1, 60.0, 40));
+    assert_eq!((wanted.desired, wanted.reason), (40, ReasonCode::Announced), "{wanted:?}");
+    assert!(wanted.detail.contains("+ 40 announced = 40 needed"), "{}", wanted.detail);
+    let forecast = wanted.forecast.expect("it forecasts").announced;
+    assert_eq!((forecast.within_horizon, forecast.agents, forecast.next_tasks), (40, 40, 40));
+    assert_eq!(policy.decide(&ahead(50, 40, 60.0, 0)).desired, 1, "cancelled later");
+}
+
+#[test]
+fn a_restart_does_not_forget_what_was_announced() {
+    let mut before = policy();
+    let seen = |t: f64, arrivals: u64, announced: &[(f64, u64)]| Observation {
+        t,
+        arrivals,
+        queue_depth: arrivals as u32,
+        ready: 1,
+        announced: announced.to_vec(),
+        ..Observation::default()
+    };
+    before.decide(&seen(0.0, 0, &[(60.0, 40)]));
+    let saved = before.save().expect("it has a memory");
+    // Away for 55 s: less than a horizon is left, and nothing else tells that the tasks were known long before.
+    for text in [saved.as_str(), "{}"] {
+        let mut after = policy();
+        assert_eq!(after.restore(text, 55.0), text != "{}");
+        assert!(after.decide(&seen(0.0, 0, &[(4.0, 40)])).desired >= 1);
+        let met = after.decide(&seen(4.5, 40, &[]));
+        let rate = met.forecast.expect("it forecasts").rate_per_s;
+        assert!(rate < 0.5, "they are not taken for a rate of arrivals: {met:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_not_taken_up() {
     let mut policy = policy();
     let saved = policy.save().expect("it has a memory");
@@ -222,7 +271,7 @@ fn anything() -> impl Strategy<Value = Observation> {
         (number.clone(), count.clone(), count.clone(), proptest::option::of(number.clone())),
         (size.clone(), size.clone(), size.clone(), size),
         (proptest::option::of(number.clone()), proptest::option::of(number), count.clone(), count),
-        (pairs.clone(), pairs),
+        (pairs.clone(), pairs.clone(), pairs),
     )
         .prop_map(|(a, b, c, d)| Observation {
             t: a.0,
@@ -239,6 +288,7 @@ fn anything() -> impl Strategy<Value = Observation> {
             late: c.3,
             arrived: d.0,
             completed: d.1,
+            announced: d.2.into_iter().map(|(tasks, due_s)| (due_s, tasks)).collect(),
             ..Observation::default()
         })
 }

@@ -1,7 +1,7 @@
 //! The rules that compete: which rate they believe, how much they add for chance, for how long they keep a need.
 
 use super::levels::{BEYOND, LEVELS};
-use crate::sizing::Load;
+use crate::{announced::AnnouncedLoad, sizing::Load};
 
 /// Standard deviations by which the fast rate must exceed the forecast to take its place.
 const SURGE_SIGMAS: f64 = 3.0;
@@ -74,6 +74,8 @@ pub(crate) struct ForecastInputs {
     pub dispersion: f64,
     /// Tasks in the system that few arrivals find: see [`Levels`](super::levels::Levels).
     pub levels: [f64; LEVELS],
+    /// What is known to come, beside all of the above.
+    pub announced: AnnouncedLoad,
 }
 
 /// The state of a pool: the real one or a shadow.
@@ -101,12 +103,17 @@ impl PoolState {
 /// Sizes that different layers ask for, in agents.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Requirements {
-    /// Of the forecast, or of the surge that overrides it.
+    /// Of the forecast, or of the surge that overrides it, with what is announced.
     pub forecast: f64,
-    /// The part of `forecast` that is not margin: agents that are busy on average, or tasks present.
+    /// The part of `forecast` that is neither margin nor announced: agents that are busy on average, or tasks present.
     pub basis: f64,
+    /// The part of `forecast` that is there for announced tasks only.
+    pub announced: f64,
     /// Of the backlog; 0 without one.
     pub backlog: f64,
+    /// Greatest of forecast and backlog without announced tasks, those ahead and those in the system: what the
+    /// stabilization window keeps, since announced tasks are known to end.
+    pub rest: f64,
     /// Greatest between now and the horizon: below this the pool must not shrink.
     pub until_horizon: f64,
     /// Of what came at this time of days before; 0 where nothing is about to come. The stabilization window does not cover
@@ -117,14 +124,14 @@ pub(crate) struct Requirements {
 }
 
 impl Requirements {
-    /// Greatest need by what is known of today: what the stabilization window keeps.
+    /// Greatest need by what is known of today.
     pub fn greatest(&self) -> f64 {
         self.forecast.max(self.backlog)
     }
 
     /// Agents wanted before bounds, given the greatest need of the stabilization window and the pool's size.
     pub fn wanted(&self, recent: f64, size: f64) -> f64 {
-        recent.max(self.until_horizon.min(size)).max(self.recalled)
+        recent.max(self.greatest()).max(self.until_horizon.min(size)).max(self.recalled)
     }
 
     /// What is left of them in a pool that was let go empty and has no task. In silence no average rises, so that only another
@@ -132,7 +139,10 @@ impl Requirements {
     pub fn asleep(self, rule: &Rule) -> Self {
         match rule.source {
             Source::Rate(RECALL) => self,
-            _ => Self { forecast: 0.0, basis: 0.0, backlog: 0.0, until_horizon: 0.0, ..self },
+            _ => {
+                let announced = self.announced;
+                Self { forecast: announced, basis: 0.0, backlog: 0.0, rest: 0.0, until_horizon: 0.0, ..self }
+            }
         }
     }
 
@@ -220,26 +230,110 @@ impl Rule {
     pub fn requirements(&self, pool: &PoolState, inputs: &ForecastInputs) -> Requirements {
         let in_system = pool.in_system();
         let recalled = recalled_need(in_system, inputs);
-        let present = match self.source {
-            Source::Present => Some(in_system + self.margin * in_system.max(1.0).sqrt()),
-            Source::Spares => Some(in_system + self.margin),
-            Source::Level(at) => Some(inputs.levels[at].max(in_system + self.margin * in_system.max(1.0).sqrt())),
-            Source::Rate(_) | Source::Greatest => None,
-        };
-        if let Some(forecast) = present {
-            let basis = if let Source::Level(at) = self.source { inputs.levels[at].max(in_system) } else { in_system };
-            return Requirements { forecast, basis, backlog: 0.0, until_horizon: in_system, recalled, surge: false };
-        }
         let (rate, surge) = self.rate(inputs);
+        let own = self.need(in_system, rate, inputs);
+        let announced = self.announced_need(in_system, own.need, inputs);
+        let forecast = own.need + announced;
+        let until_horizon = own.until_horizon.max(self.known_until_horizon(in_system, rate, inputs)).max(forecast);
+        let backlog = if self.forecasts() { backlog_need(pool, inputs, rate) } else { 0.0 };
+        let rest = self.rest(pool, rate, own, backlog, inputs);
+        let basis = own.basis;
+        Requirements { forecast, basis, announced, backlog, rest, until_horizon, recalled, surge }
+    }
+
+    /// Agents for announced tasks beyond the `own` need.
+    ///
+    /// Early announcements come on top of the forecast. Of late ones it may have learned, so the greater counts.
+    fn announced_need(&self, in_system: f64, own: f64, inputs: &ForecastInputs) -> f64 {
+        let known = inputs.announced;
+        if known == AnnouncedLoad::default() {
+            return 0.0;
+        }
+        let free = self.free(in_system, inputs, inputs.still_there);
+        (known.early - free).max(in_system * inputs.still_there + known.all - own).max(0.0)
+    }
+
+    /// Agents for the most tasks at once between now and the horizon, announced ones included; 0 where nothing is announced.
+    fn known_until_horizon(&self, in_system: f64, rate: f64, inputs: &ForecastInputs) -> f64 {
+        if inputs.announced == AnnouncedLoad::default() {
+            return 0.0;
+        }
+        inputs.announced.most(|still_there| match self.forecasts() {
+            true => self.load(in_system, rate, inputs, still_there).need(self.z(inputs)),
+            false => self.need(in_system, rate, inputs).need - self.free(in_system, inputs, still_there),
+        })
+    }
+
+    /// Agents of announced tasks that have ended when a share of the tasks in the system is still there.
+    ///
+    /// A rule without a forecast keeps an agent for each task present, and takes it that others come as others leave.
+    fn free(&self, in_system: f64, inputs: &ForecastInputs, still_there: f64) -> f64 {
+        if self.forecasts() { 0.0 } else { inputs.announced.present.min(in_system) * (1.0 - still_there) }
+    }
+
+    /// The load when a share of the tasks in the system now is still there.
+    fn load(&self, in_system: f64, rate: f64, inputs: &ForecastInputs, still_there: f64) -> Load {
         let dispersion = if self.overdispersed { inputs.dispersion } else { 1.0 };
         let service_s = if self.source == Source::Rate(EWMA_900) { inputs.service_slow_s } else { inputs.service_s };
-        let load = |still_there: f64| Load { in_system, rate, service_s, still_there, dispersion };
-        let z = self.margin * (1.0 - MENDED_SOON * inputs.still_there);
-        let ahead = load(inputs.still_there);
-        let (forecast, basis) = (ahead.need(z), ahead.mean());
-        let until_horizon = forecast.max(load(inputs.still_half).need(z)).max(in_system);
-        Requirements { forecast, basis, backlog: backlog_need(pool, inputs, rate), until_horizon, recalled, surge }
+        Load { in_system, rate, service_s, still_there, dispersion }
     }
+
+    /// Standard deviations added for chance.
+    fn z(&self, inputs: &ForecastInputs) -> f64 {
+        self.margin * (1.0 - MENDED_SOON * inputs.still_there)
+    }
+
+    /// Whether the rule has a rate to size for, and so a backlog to react to.
+    fn forecasts(&self) -> bool {
+        matches!(self.source, Source::Rate(_) | Source::Greatest)
+    }
+
+    /// What this rule would ask for if nothing were announced.
+    fn rest(&self, pool: &PoolState, rate: f64, own: Need, backlog: f64, inputs: &ForecastInputs) -> f64 {
+        let known = inputs.announced;
+        if known == AnnouncedLoad::default() {
+            return own.need.max(backlog);
+        }
+        let present = known.present.min(pool.in_system());
+        let others = self.need(pool.in_system() - present, rate, inputs).need;
+        // Announced tasks that wait are the last to have come; others that wait need their agents for longer.
+        let waiting = (pool.waiting - present).max(0.0);
+        let alone = ForecastInputs { announced: AnnouncedLoad::default(), ..*inputs };
+        let backlog = if self.forecasts() { backlog_need(&PoolState { waiting, ..*pool }, &alone, rate) } else { 0.0 };
+        others.max(backlog)
+    }
+
+    /// What the rule's own forecast asks for, with so many tasks in the system.
+    fn need(&self, in_system: f64, rate: f64, inputs: &ForecastInputs) -> Need {
+        let present = match self.source {
+            Source::Present => Some((in_system + self.margin * in_system.max(1.0).sqrt(), in_system)),
+            Source::Spares => Some((in_system + self.margin, in_system)),
+            Source::Level(at) => {
+                let level = inputs.levels[at];
+                Some((level.max(in_system + self.margin * in_system.max(1.0).sqrt()), level.max(in_system)))
+            }
+            Source::Rate(_) | Source::Greatest => None,
+        };
+        if let Some((need, basis)) = present {
+            return Need { need, basis, until_horizon: in_system };
+        }
+        let load = |still_there| self.load(in_system, rate, inputs, still_there);
+        let z = self.z(inputs);
+        let ahead = load(inputs.still_there);
+        let need = ahead.need(z);
+        let until_horizon = need.max(load(inputs.still_half).need(z)).max(in_system);
+        Need { need, basis: ahead.mean(), until_horizon }
+    }
+}
+
+/// What a rule's own forecast asks for, in agents.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    need: f64,
+    /// The part of it that is no margin.
+    basis: f64,
+    /// Greatest between now and the horizon.
+    until_horizon: f64,
 }
 
 /// Agents for what came at this time of days before, whatever the rule; 0 where nothing is about to come.
@@ -258,14 +352,16 @@ fn recalled_need(in_system: f64, inputs: &ForecastInputs) -> f64 {
 /// are ready half-way on average, half as many, but at least one.
 /// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
 fn backlog_need(pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
-    if pool.waiting == 0.0 {
+    let ForecastInputs { cold_s, service_s, announced, .. } = *inputs;
+    let AnnouncedLoad { early_before_ready, late_before_ready, .. } = announced;
+    if pool.waiting + early_before_ready + late_before_ready == 0.0 {
         return 0.0;
     }
-    let ForecastInputs { cold_s, service_s, .. } = *inputs;
     let busy = (pool.in_flight - pool.draining).max(0.0);
     let rounds = cold_s / service_s;
     let taken = pool.ready + pool.starting * (0.5 * rounds).max(1.0) + busy * rounds;
-    let left = pool.waiting + rate * cold_s - taken;
+    let coming = early_before_ready + late_before_ready.max(rate * cold_s);
+    let left = pool.waiting + coming - taken;
     if left <= 0.0 { 0.0 } else { pool.size() + left * service_s / cold_s.max(service_s) }
 }
 

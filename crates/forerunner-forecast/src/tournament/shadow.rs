@@ -224,9 +224,9 @@ impl Shadow {
             starting: f64::from(self.warming),
         };
         let requirements = rule.requirements(&pool, inputs);
-        self.recent_needs.push(inputs.t, requirements.greatest());
+        self.recent_needs.push(inputs.t, requirements.rest);
         self.recent_needs.forget_before(inputs.t - rule.stabilization_s);
-        let held = self.recent_needs.greatest().unwrap_or(requirements.greatest());
+        let held = self.recent_needs.greatest().unwrap_or(requirements.rest);
         let desired = limits.clamp(whole(requirements.wanted(held, pool.size())));
         self.resize(desired, nearest_slot(inputs.t + inputs.cold_s));
     }

@@ -1,5 +1,5 @@
 use super::{event_feed::EventFeed, shadow::ShadowTask, *};
-use crate::Objective;
+use crate::{Objective, announced::AnnouncedLoad};
 
 fn limits() -> PolicyLimits {
     PolicyLimits { min: 1, max: 50, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() }
@@ -20,6 +20,7 @@ fn inputs(t: f64) -> ForecastInputs {
         still_there: 0.0,
         dispersion: 1.0,
         levels: [0.0; levels::LEVELS],
+        announced: AnnouncedLoad::default(),
     }
 }
 

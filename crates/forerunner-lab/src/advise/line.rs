@@ -22,6 +22,7 @@ pub struct Line {
     cold_start_s: Option<f64>,
     arrived: Option<Vec<(u64, f64)>>,
     completed: Option<Vec<(u64, f64)>>,
+    announced: Option<Vec<(f64, Count)>>,
 }
 
 /// A count; languages without whole numbers may write `3.0`.
@@ -76,6 +77,8 @@ impl From<Line> for Observation {
             cold_start_s: line.cold_start_s,
             arrived: line.arrived.unwrap_or_default(),
             completed: line.completed.unwrap_or_default(),
+            announced: line.announced.unwrap_or_default().into_iter().map(|(due_s, tasks)| (due_s, tasks.0)).collect(),
+            ..Self::default()
         }
     }
 }

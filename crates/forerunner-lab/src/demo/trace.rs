@@ -82,7 +82,7 @@ fn bundled() -> anyhow::Result<Vec<TraceTask>> {
 fn row(line: &str) -> Option<TraceTask> {
     let (arrival, service) = line.split_once(',')?;
     let (arrival_s, service_s) = (arrival.parse().ok()?, service.parse().ok()?);
-    Some(TraceTask { arrival_s, service_s, context_tokens: None, output_tokens: None, session: None })
+    Some(TraceTask { arrival_s, service_s, ..TraceTask::default() })
 }
 
 fn between(all: &[TraceTask], from: f64, to: f64, speed: f64) -> Vec<TraceTask> {

@@ -59,13 +59,7 @@ mod tests {
 
     #[test]
     fn work_is_the_sum_of_service_times_after_the_warm_up() {
-        let task = |(arrival_s, service_s)| TraceTask {
-            arrival_s,
-            service_s,
-            context_tokens: None,
-            output_tokens: None,
-            session: None,
-        };
+        let task = |(arrival_s, service_s)| TraceTask { arrival_s, service_s, ..TraceTask::default() };
         let trace =
             Trace::new("t", [(0.0, 5.0), (8.0, 4.0), (11.0, 2.0), (12.0, 1.0)].map(task).to_vec()).expect("tasks");
         let limits = PolicyLimits { min: 1, max: 9, cold_start_s: 1.0, tick_s: 1.0, objective: Objective::default() };

@@ -209,8 +209,7 @@ mod tests {
 
     /// Two cells in which `predictive` costs 1.5 and another rule 3.0 or 2.0 of what perfect knowledge does.
     fn study() -> Study {
-        let task =
-            TraceTask { arrival_s: 0.0, service_s: 100.0, context_tokens: None, output_tokens: None, session: None };
+        let task = TraceTask { arrival_s: 0.0, service_s: 100.0, ..TraceTask::default() };
         let trace = Trace::new("day", vec![task]).expect("a task");
         let limits = PolicyLimits { min: 1, max: 9, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
         let settings = Replay { warm_up_s: 0.0, ..Replay::new(limits) };

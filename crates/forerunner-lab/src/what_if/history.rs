@@ -40,9 +40,7 @@ impl History {
         let task = |run: Run| TraceTask {
             arrival_s: run.due.since(from).as_secs_f64(),
             service_s: run.service_s,
-            context_tokens: None,
-            output_tokens: None,
-            session: None,
+            ..TraceTask::default()
         };
         let trace = Trace::new("history", runs.into_iter().map(task).collect()).ok()?;
         Some(Self { trace, from, to, truncated })

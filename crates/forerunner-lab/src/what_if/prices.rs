@@ -114,13 +114,7 @@ mod tests {
 
     /// A task a second, four seconds each, for ten minutes.
     fn trace() -> Trace {
-        let task = |second: u32| TraceTask {
-            arrival_s: second.into(),
-            service_s: 4.0,
-            context_tokens: None,
-            output_tokens: None,
-            session: None,
-        };
+        let task = |second: u32| TraceTask { arrival_s: second.into(), service_s: 4.0, ..TraceTask::default() };
         Trace::new("history", (0..600).map(task).collect()).unwrap()
     }
 

@@ -178,6 +178,7 @@ impl ForecastActor {
             cold_start_s: pool.cold_start.map(|cold| cold.p90),
             arrived: self.since_begun(&queue.arrived),
             completed: queue.completed.clone(),
+            ..Observation::default()
         }
     }
 

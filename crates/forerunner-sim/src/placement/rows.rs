@@ -207,9 +207,9 @@ mod tests {
         let task = |(second, session): (usize, &Option<u32>)| TraceTask {
             arrival_s: second as f64,
             service_s: 1.0,
-            context_tokens: None,
-            output_tokens: None,
+
             session: *session,
+            ..TraceTask::default()
         };
         Trace::new("day", sessions.iter().enumerate().map(task).collect()).expect("not empty")
     }

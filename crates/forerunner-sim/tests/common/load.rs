@@ -23,7 +23,7 @@ pub fn load(
         }
         if random.uniform() * most <= rate(t) {
             let service_s = service(t) * (0.5 + 0.5 * random.exponential(1.0));
-            tasks.push(TraceTask { arrival_s: t, service_s, context_tokens: None, output_tokens: None, session: None });
+            tasks.push(TraceTask { arrival_s: t, service_s, ..TraceTask::default() });
         }
     }
 }

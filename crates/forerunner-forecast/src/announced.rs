@@ -1,0 +1,371 @@
+//! Demand that is known before it arrives: delayed tasks, retries in backoff, schedules.
+//!
+//! A task is *announced early* when it was known for at least a horizon before it is due, so that an agent asked for when
+//! it became due would not have been needed to see it coming. Such tasks are added to the forecast of the rest, and rates
+//! are learned without them. A task that became known later is an arrival like any other: the forecast learns from it, and
+//! until it is due the greater of forecast and announcement counts.
+
+use std::{borrow::Cow, collections::VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Observation, rate::sane};
+
+/// Announcements that are kept; of more the nearest.
+const MOST: usize = 4_096;
+/// Parts of the time to the horizon for which it is known what must not be let go.
+pub(crate) const PARTS: usize = 8;
+/// Points within the horizon at which the announced load is looked at.
+const POINTS: f64 = 128.0;
+/// Two reports of one task may differ by this many seconds in when it is due: clocks are read twice.
+const SAME_S: f64 = 0.05;
+/// A group of tasks is reported as due when its first task is, so that what is left of it moves by up to this.
+const GROUP_S: f64 = 1.0;
+/// A task that was announced is counted among the arrivals at most this many seconds after it was due.
+const CREDIT_S: f64 = 5.0;
+/// Announced tasks that have arrived are followed for this many seconds.
+const FOLLOWED_S: f64 = 3_600.0;
+
+/// Tasks that become due at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Announcement {
+    /// On the window's clock, in seconds.
+    due: f64,
+    tasks: u64,
+    /// Whether it was known a horizon ahead.
+    early: bool,
+}
+
+/// What is known to come, and which arrivals it was known of.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Announcements {
+    /// In order of time, all of them ahead.
+    ahead: Vec<Announcement>,
+    /// Announced tasks that are due and have not been counted among the arrivals yet: when they were due, how many.
+    overdue: VecDeque<(f64, u64)>,
+    /// Announced tasks that have arrived: when, how many.
+    arrived: VecDeque<(f64, u64)>,
+}
+
+/// The announced load about the horizon, in tasks on agents and waiting for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AnnouncedLoad {
+    /// Early ones: the most at once between the time when an agent asked for now is ready and the horizon.
+    pub early: f64,
+    /// Early ones: the most at once in each part of the time from now to the horizon.
+    pub soon: [f64; PARTS],
+    /// Share of the tasks in the system now that are still there when each part begins.
+    pub still_there: [f64; PARTS],
+    /// All of them, as [`AnnouncedLoad::early`].
+    pub all: f64,
+    /// Early ones that are due before an agent asked for now is ready, in tasks.
+    pub early_before_ready: f64,
+    /// The others.
+    pub late_before_ready: f64,
+    /// Early ones that have arrived and are expected to be in the system still.
+    pub present: f64,
+}
+
+impl AnnouncedLoad {
+    /// Most tasks at once from now to the horizon: early ones and others, where `others` gives the number of those when a
+    /// share of the tasks in the system now is still there.
+    pub fn most(&self, others: impl Fn(f64) -> f64) -> f64 {
+        let parts = self.soon.iter().zip(&self.still_there);
+        parts.map(|(soon, still_there)| soon + others(*still_there)).fold(0.0, f64::max)
+    }
+
+    /// The same for agents of which each starts so many tasks within the time that the objective allows.
+    fn shared_by(self, starts_per_agent: f64) -> Self {
+        let n = starts_per_agent.max(1.0);
+        Self { early: self.early / n, soon: self.soon.map(|tasks| tasks / n), all: self.all / n, ..self }
+    }
+}
+
+/// What the load is asked for.
+pub(crate) struct Ahead<F, G> {
+    /// Now, on the window's clock.
+    pub now: f64,
+    /// Seconds until an agent asked for now is ready.
+    pub cold_s: f64,
+    /// Seconds until an agent asked for at the next tick is ready.
+    pub horizon_s: f64,
+    /// Tasks that one agent can start one after another within the time that the objective allows, at least 1.
+    pub starts_per_agent: f64,
+    /// Share of tasks that are on an agent for longer than so many seconds.
+    pub survival: F,
+    /// Share of the tasks on agents now that are still there so many seconds on.
+    pub still_there: G,
+}
+
+impl Announcements {
+    /// Takes in what an observation at `now` announces, and returns how many of its arrivals had been announced early.
+    ///
+    /// `is_first` says that nothing was observed before. What is announced then counts as early: when it became known is
+    /// not known.
+    pub fn observe(&mut self, now: f64, horizon_s: f64, is_first: bool, seen: &Observation) -> u64 {
+        let mut before = std::mem::take(&mut self.ahead);
+        let mut next = sorted(now, &seen.announced);
+        let known = |next: &mut Vec<Announcement>, before: &mut Vec<Announcement>, within_s: f64| {
+            let mut first = 0;
+            let mut found = Vec::new();
+            for announced in next.iter_mut() {
+                while before.get(first).is_some_and(|old| old.due < announced.due - within_s) {
+                    first += 1;
+                }
+                let near = before[first..].iter_mut().take_while(|old| old.due <= announced.due + within_s);
+                for old in near {
+                    let tasks = old.tasks.min(announced.tasks);
+                    (old.tasks, announced.tasks) = (old.tasks - tasks, announced.tasks - tasks);
+                    if tasks > 0 {
+                        found.push(Announcement { due: announced.due, tasks, early: old.early });
+                    }
+                }
+            }
+            next.retain(|announced| announced.tasks > 0);
+            before.retain(|old| old.tasks > 0);
+            found
+        };
+        let mut ahead = known(&mut next, &mut before, SAME_S);
+        ahead.extend(known(&mut next, &mut before, GROUP_S));
+        ahead.extend(next.iter().map(|new| Announcement { early: is_first || new.due - now >= horizon_s, ..*new }));
+        ahead.sort_by(|a, b| a.due.total_cmp(&b.due));
+        self.ahead = ahead;
+        // What is left was cancelled, or is due by now.
+        let due = before.iter().filter(|old| old.due <= now && old.early);
+        self.overdue.extend(due.map(|old| (old.due, old.tasks)));
+        self.settle(now, seen.arrivals)
+    }
+
+    /// Whether anything is known to come, or was.
+    pub fn are_any(&self) -> bool {
+        !self.ahead.is_empty() || !self.arrived.is_empty()
+    }
+
+    /// Counts arrivals against what is due.
+    fn settle(&mut self, now: f64, arrivals: u64) -> u64 {
+        let mut left = arrivals;
+        while let Some((_, tasks)) = self.overdue.front_mut().filter(|_| left > 0) {
+            let taken = left.min(*tasks);
+            (*tasks, left) = (*tasks - taken, left - taken);
+            if *tasks == 0 {
+                self.overdue.pop_front();
+            }
+        }
+        self.overdue.retain(|&(due, _)| due >= now - CREDIT_S);
+        let announced = arrivals - left;
+        if announced > 0 {
+            self.arrived.push_back((now, announced));
+        }
+        while self.arrived.len() > MOST || self.arrived.front().is_some_and(|&(at, _)| at < now - FOLLOWED_S) {
+            self.arrived.pop_front();
+        }
+        announced
+    }
+
+    /// The next tasks that are known to come: in how many seconds from `now`, and how many of them within the second
+    /// after the first.
+    pub fn next(&self, now: f64) -> Option<(f64, u64)> {
+        let first = self.ahead.first()?;
+        let together = self.ahead.iter().take_while(|announced| announced.due < first.due + GROUP_S);
+        Some((first.due - now, together.fold(0, |sum: u64, announced| sum.saturating_add(announced.tasks))))
+    }
+
+    /// Tasks that are known to come within so many seconds from `now`.
+    pub fn within(&self, now: f64, seconds: f64) -> u64 {
+        let near = self.ahead.iter().take_while(|announced| announced.due <= now + seconds);
+        near.fold(0, |sum, announced| sum.saturating_add(announced.tasks))
+    }
+
+    /// The announced load about the horizon.
+    pub fn load<F: Fn(f64) -> f64, G: Fn(f64) -> f64>(&self, ahead: Ahead<F, G>) -> AnnouncedLoad {
+        let Ahead { now, cold_s, horizon_s, starts_per_agent, survival, still_there } = ahead;
+        let present = self.arrived.iter().map(|&(at, tasks)| tasks as f64 * survival(now - at)).sum();
+        let still_there = std::array::from_fn(|part| still_there(part as f64 * horizon_s / PARTS as f64));
+        let mut load = AnnouncedLoad { present, still_there, ..AnnouncedLoad::default() };
+        let steps = self.steps(now, horizon_s);
+        let ready = now + cold_s;
+        // What is there when an agent asked for now becomes ready, or a part begins, counts as much as what comes then.
+        let begins = (0..PARTS).map(|part| now + part as f64 * horizon_s / PARTS as f64);
+        let times = steps.iter().map(|step| step.due).chain([ready]).chain(begins);
+        for at in times {
+            let (mut early, mut all) = (0.0, 0.0);
+            for step in steps.iter().take_while(|step| step.due <= at) {
+                let there = survival(at - step.due);
+                (early, all) = (early + step.early * there, all + step.all * there);
+            }
+            let part = (((at - now) / horizon_s * PARTS as f64) as usize).min(PARTS - 1);
+            load.soon[part] = load.soon[part].max(early);
+            if at >= ready {
+                (load.early, load.all) = (load.early.max(early), load.all.max(all));
+            }
+        }
+        for step in steps.iter().take_while(|step| step.due < ready) {
+            load.early_before_ready += step.early;
+            load.late_before_ready += step.all - step.early;
+        }
+        load.shared_by(starts_per_agent)
+    }
+
+    /// Announcements until the horizon, near ones put together.
+    fn steps(&self, now: f64, horizon_s: f64) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        let width = horizon_s / POINTS;
+        for announced in self.ahead.iter().take_while(|announced| announced.due <= now + horizon_s) {
+            let all = announced.tasks as f64;
+            let early = if announced.early { all } else { 0.0 };
+            match steps.last_mut() {
+                Some(step) if announced.due < step.due + width => {
+                    (step.early, step.all) = (step.early + early, step.all + all);
+                }
+                _ => steps.push(Step { due: announced.due, early, all }),
+            }
+        }
+        steps
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.ahead.len() <= 2 * MOST
+            && self.ahead.iter().all(|announced| announced.due.is_finite())
+            && self.overdue.iter().chain(&self.arrived).all(|(at, _)| at.is_finite())
+    }
+}
+
+/// The observation without so many of its arrivals, the last ones: announced tasks of a tick come together.
+pub(crate) fn without(announced: u64, seen: &Observation) -> Cow<'_, Observation> {
+    if announced == 0 {
+        return Cow::Borrowed(seen);
+    }
+    let mut rest = seen.clone();
+    rest.arrivals -= announced.min(seen.arrivals);
+    rest.arrived.truncate(rest.arrivals as usize);
+    Cow::Owned(rest)
+}
+
+/// Tasks that become due at about one time.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    due: f64,
+    early: f64,
+    all: f64,
+}
+
+/// The announcements ahead in order of time, on the window's clock.
+fn sorted(now: f64, announced: &[(f64, u64)]) -> Vec<Announcement> {
+    let is_ahead = |&&(due_s, tasks): &&(f64, u64)| due_s.is_finite() && due_s > 0.0 && tasks > 0;
+    let on_clock = |&(due_s, tasks): &(f64, u64)| Announcement { due: sane(now + due_s), tasks, early: false };
+    let mut ahead: Vec<_> = announced.iter().filter(is_ahead).map(on_clock).collect();
+    ahead.sort_by(|a, b| a.due.total_cmp(&b.due));
+    ahead.truncate(MOST);
+    ahead
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(arrivals: u64, announced: &[(f64, u64)]) -> Observation {
+        Observation { arrivals, announced: announced.to_vec(), ..Observation::default() }
+    }
+
+    /// Looks as far as 11 s ahead, with tasks of five seconds.
+    fn load(announcements: &Announcements, now: f64) -> AnnouncedLoad {
+        let survival = |age: f64| if age < 5.0 { 1.0 } else { 0.0 };
+        let still_there = |ahead: f64| (1.0 - ahead / 5.0).max(0.0);
+        announcements.load(Ahead { now, cold_s: 10.0, horizon_s: 11.0, starts_per_agent: 1.0, survival, still_there })
+    }
+
+    #[test]
+    fn a_burst_is_needed_when_an_agent_asked_for_now_would_be_ready_and_not_before() {
+        let mut announcements = Announcements::default();
+        // An agent asked for at 46 s is ready when the tasks are done.
+        for t in 0..=45 {
+            let now = f64::from(t);
+            announcements.observe(now, 11.0, false, &seen(0, &[(50.5 - now, 40)]));
+            let load = load(&announcements, now);
+            let wanted = if t < 40 { 0.0 } else { 40.0 };
+            assert_eq!([load.early, load.most(|_| 0.0), load.all], [wanted; 3], "at {t}");
+        }
+        assert_eq!(announcements.next(45.0), Some((5.5, 40)));
+        assert_eq!(announcements.observe(51.0, 11.0, false, &seen(40, &[])), 40, "they come as they were announced");
+        assert_eq!(load(&announcements, 51.0).present, 40.0);
+        assert_eq!(load(&announcements, 57.0).present, 0.0, "five seconds later they are done");
+    }
+
+    #[test]
+    fn what_is_cancelled_vanishes() {
+        let mut announcements = Announcements::default();
+        announcements.observe(0.0, 11.0, false, &seen(0, &[(30.0, 40)]));
+        announcements.observe(10.0, 11.0, false, &seen(0, &[(20.0, 10)]));
+        assert_eq!(announcements.within(10.0, 60.0), 10);
+        announcements.observe(11.0, 11.0, false, &seen(0, &[]));
+        assert_eq!((announcements.within(11.0, 60.0), announcements.next(11.0)), (0, None));
+        assert_eq!(announcements.observe(31.0, 11.0, false, &seen(7, &[])), 0, "what comes then was not announced");
+    }
+
+    #[test]
+    fn what_became_known_within_the_horizon_is_learned_from() {
+        let mut announcements = Announcements::default();
+        announcements.observe(0.0, 11.0, false, &seen(0, &[(8.0, 5), (30.0, 3)]));
+        assert_eq!((load(&announcements, 0.0).early, load(&announcements, 0.0).all), (0.0, 5.0));
+        assert_eq!(announcements.observe(8.5, 11.0, false, &seen(5, &[(21.5, 3)])), 0);
+        assert_eq!(announcements.observe(30.5, 11.0, false, &seen(3, &[])), 3, "known for long enough");
+    }
+
+    #[test]
+    fn what_is_known_at_the_first_observation_was_announced_early() {
+        let mut announcements = Announcements::default();
+        announcements.observe(0.0, 11.0, true, &seen(0, &[(3.0, 40)]));
+        assert_eq!(load(&announcements, 0.0).most(|_| 0.0), 40.0);
+        assert_eq!(announcements.observe(3.5, 11.0, false, &seen(40, &[])), 40);
+    }
+
+    #[test]
+    fn arrivals_of_a_busy_pool_are_told_apart_by_their_number() {
+        let mut announcements = Announcements::default();
+        announcements.observe(0.0, 11.0, false, &seen(4, &[(20.0, 40)]));
+        assert_eq!(announcements.observe(20.2, 11.0, false, &seen(44, &[])), 40);
+        assert_eq!(announcements.observe(21.2, 11.0, false, &seen(4, &[])), 0, "each is counted once");
+    }
+
+    #[test]
+    fn one_task_each_second_is_matched_with_its_own_announcement() {
+        let mut announcements = Announcements::default();
+        let ahead = |now: f64| -> Vec<(f64, u64)> { (0..60).map(|k| (f64::from(k) + now.ceil() - now, 1)).collect() };
+        let mut announced = 0;
+        for tick in 0..100 {
+            let now = f64::from(tick) + 0.5;
+            announced += announcements.observe(now, 11.0, false, &seen(u64::from(tick > 0), &ahead(now)));
+        }
+        assert_eq!(announced, 88, "of 99, the first eleven of which became known within the horizon");
+    }
+
+    #[test]
+    fn short_tasks_share_agents() {
+        let mut announcements = Announcements::default();
+        announcements.observe(0.0, 3.0, false, &seen(0, &[(10.5, 40)]));
+        let survival = |age: f64| if age < 0.1 { 1.0 } else { 0.0 };
+        let load = announcements.load(Ahead {
+            now: 0.0,
+            cold_s: 10.0,
+            horizon_s: 11.0,
+            starts_per_agent: 8.0,
+            survival,
+            still_there: survival,
+        });
+        assert_eq!((load.early, load.early_before_ready), (5.0, 0.0));
+    }
+
+    #[test]
+    fn absurd_announcements_are_left_out() {
+        let mut announcements = Announcements::default();
+        let absurd =
+            [(f64::NAN, 4), (f64::INFINITY, 4), (-3.0, 4), (0.0, 4), (2.0, 0), (1e300, u64::MAX), (5.0, u64::MAX)];
+        for t in 0..20 {
+            announcements.observe(f64::from(t), 11.0, false, &seen(u64::MAX, &absurd));
+            assert!(announcements.is_sound());
+            let load = load(&announcements, f64::from(t));
+            assert!(load.early.is_finite() && load.all.is_finite() && load.present.is_finite(), "{load:?}");
+            _ = announcements.within(f64::from(t), 1e9);
+        }
+    }
+}
