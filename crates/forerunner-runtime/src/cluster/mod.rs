@@ -11,6 +11,7 @@
 //! Only the leader's wish counts. It beats at once when that changes, and the store tells the others to look.
 
 mod actor;
+mod elsewhere;
 pub(crate) mod event_buffer;
 pub(crate) mod event_tail;
 mod handle;

@@ -6,14 +6,17 @@ use actix::{Actor, ActorFutureExt, Context, Handler, Recipient, ResponseActFutur
 use forerunner_core::{Member, NodeId, shares};
 
 use super::{
+    elsewhere::Elsewhere,
     messages::{ClusterView, HeartbeatNow, MakeReport, ReportReady},
-    recent::{Recent, SeenEvents},
-    report::{PoolPlan, PoolReport, Totals},
+    report::{PoolPlan, PoolReport},
 };
 use crate::{
     deps::PoolDeps,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
-    queue::messages::{QueueSample, SampleQueue},
+    queue::{
+        messages::SampleQueue,
+        sample::{QueueSample, SampleMark},
+    },
     status::{ColdStart, PoolPatch},
 };
 
@@ -25,15 +28,6 @@ pub(crate) struct ShareLinks {
     pub(crate) configure: Recipient<Configure>,
 }
 
-/// Another node's part of the pool.
-struct Other {
-    report: PoolReport,
-    /// What of its totals the forecast has seen.
-    seen: Totals,
-    /// What of its single events the forecast has seen.
-    seen_events: SeenEvents,
-}
-
 /// Shows a forecast the whole pool, and gives this node its share of what is wanted.
 pub(crate) struct ShareActor {
     deps: Arc<PoolDeps>,
@@ -41,12 +35,12 @@ pub(crate) struct ShareActor {
     /// Fewest and most agents on all nodes together.
     bounds: (u32, u32),
     capacity: u32,
-    totals: Totals,
-    recent: Recent,
-    /// What happened here since the forecast looked.
-    unseen: QueueSample,
+    /// The queue as it was when the last report was made.
+    reported: QueueSample,
     own: PoolReport,
-    others: BTreeMap<NodeId, Other>,
+    /// What the other nodes reported last.
+    others: BTreeMap<NodeId, PoolReport>,
+    elsewhere: Elsewhere,
     leads: bool,
     /// Where a new plan is made known; none before the first beat.
     beat: Option<Recipient<HeartbeatNow>>,
@@ -63,11 +57,10 @@ impl ShareActor {
             capacity: deps.settings.max,
             deps,
             links,
-            totals: Totals::default(),
-            recent: Recent::default(),
-            unseen: QueueSample::default(),
+            reported: QueueSample::default(),
             own: PoolReport::default(),
             others: BTreeMap::new(),
+            elsewhere: Elsewhere::default(),
             leads: false,
             beat: None,
             desired,
@@ -75,12 +68,14 @@ impl ShareActor {
         }
     }
 
+    /// Takes in how the queue stands, for the next report.
     fn note_queue(&mut self, sample: QueueSample) {
-        self.totals.add(&sample);
-        self.recent.add(&sample);
-        self.own.running = sample.running;
-        self.own.peak_running = sample.peak_running;
-        self.unseen.absorb(sample);
+        let activity = sample.since(&self.reported);
+        self.own.totals = sample.mark.here;
+        self.own.recent.add(&activity);
+        self.own.running = activity.running;
+        self.own.peak_running = activity.peak_running;
+        self.reported = sample;
     }
 
     fn note_pool(&mut self, sample: &PoolSample) {
@@ -89,20 +84,13 @@ impl ShareActor {
         self.own.cold_start = sample.cold_start;
     }
 
-    /// What happened on all nodes since the forecast looked.
-    fn all_unseen(&mut self) -> QueueSample {
-        let now_s = self.deps.node.now().as_secs_f64();
-        let mut sample = std::mem::take(&mut self.unseen);
-        (self.unseen.running, self.unseen.depth) = (sample.running, sample.depth);
-        for other in self.others.values_mut() {
-            other.report.totals.add_since(&other.seen, &mut sample);
-            other.seen = other.report.totals;
-            other.report.recent.add_since(other.seen_events, now_s, &mut sample);
-            other.seen_events = other.report.recent.seen();
-            sample.running += other.report.running;
-            sample.peak_running += other.report.peak_running;
+    /// The queue on all nodes, for a reader whose last sample ended at `after`.
+    fn whole_queue(&self, mut sample: QueueSample, after: &SampleMark) -> QueueSample {
+        self.elsewhere.add_to(&mut sample, &after.elsewhere);
+        for report in self.others.values() {
+            sample.running += report.running;
+            sample.peak_running += report.peak_running;
         }
-        sample.arrived.sort_by(|one, other| one.1.total_cmp(&other.1));
         sample
     }
 
@@ -110,7 +98,7 @@ impl ShareActor {
     fn whole_pool(&self, own: PoolSample) -> PoolSample {
         let (min, max) = self.bounds;
         let mut whole = PoolSample { desired: self.desired, min, max, ..own };
-        for Other { report, .. } in self.others.values() {
+        for report in self.others.values() {
             whole.counts.starting += report.counts.starting;
             whole.counts.ready += report.counts.ready;
             whole.counts.busy += report.counts.busy;
@@ -127,7 +115,7 @@ impl ShareActor {
             return;
         }
         let own = Member { node: self.deps.node.node, capacity: self.capacity, holds: self.own.holds() };
-        let others = self.others.iter().map(|(node, Other { report, .. })| Member {
+        let others = self.others.iter().map(|(node, report)| Member {
             node: *node,
             capacity: report.capacity,
             holds: report.holds(),
@@ -147,12 +135,13 @@ impl ShareActor {
     }
 
     fn stand(&mut self, msg: ClusterView) {
-        let mut others = BTreeMap::new();
-        for (node, report) in msg.others {
+        let now_s = self.deps.node.now().as_secs_f64();
+        let others: BTreeMap<_, _> = msg.others.into_iter().collect();
+        for (node, report) in &others {
             // What a node did before it was known here was seen by those that knew it.
-            let before = self.others.get(&node).map(|other| (other.seen, other.seen_events));
-            let (seen, seen_events) = before.unwrap_or_else(|| (report.totals, report.recent.seen()));
-            others.insert(node, Other { report, seen, seen_events });
+            if let Some(before) = self.others.get(node) {
+                self.elsewhere.add(before, report, now_s);
+            }
         }
         self.others = others;
         let begins_to_lead = msg.leads && !self.leads;
@@ -183,13 +172,12 @@ impl Actor for ShareActor {
 impl Handler<SampleQueue> for ShareActor {
     type Result = ResponseActFuture<Self, QueueSample>;
 
-    fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> Self::Result {
-        let sample = self.links.queue.send(SampleQueue);
-        Box::pin(sample.into_actor(self).map(|sample, share, _| {
-            if let Ok(sample) = sample {
-                share.note_queue(sample);
-            }
-            share.all_unseen()
+    fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> Self::Result {
+        let sample = self.links.queue.send(SampleQueue { after });
+        Box::pin(sample.into_actor(self).map(move |sample, share, _| {
+            // A queue that does not answer is gone, and has counted nothing more.
+            let here = || QueueSample { mark: after, ..QueueSample::default() };
+            share.whole_queue(sample.unwrap_or_else(|_| here()), &after)
         }))
     }
 }
@@ -242,7 +230,8 @@ impl Handler<MakeReport> for ShareActor {
     type Result = ResponseActFuture<Self, ReportReady>;
 
     fn handle(&mut self, _: MakeReport, _: &mut Self::Context) -> Self::Result {
-        let (queue, pool) = (self.links.queue.send(SampleQueue), self.links.pool.send(GetPool));
+        let queue = self.links.queue.send(SampleQueue { after: self.reported.mark });
+        let pool = self.links.pool.send(GetPool);
         let samples = async move { (queue.await, pool.await) };
         Box::pin(samples.into_actor(self).map(|(queue, pool), share, _| {
             if let Ok(queue) = queue {
@@ -252,8 +241,8 @@ impl Handler<MakeReport> for ShareActor {
                 share.note_pool(&pool);
             }
             share.divide();
-            let recent = share.recent.told_at(share.deps.node.now().as_secs_f64());
-            let report = PoolReport { capacity: share.capacity, totals: share.totals, recent, ..share.own.clone() };
+            let recent = share.own.recent.told_at(share.deps.node.now().as_secs_f64());
+            let report = PoolReport { capacity: share.capacity, recent, ..share.own.clone() };
             ReportReady { report, plan: share.plan.clone().filter(|_| share.leads) }
         }))
     }

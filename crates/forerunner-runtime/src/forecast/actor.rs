@@ -26,7 +26,10 @@ use crate::{
     deps::PoolDeps,
     metrics::ForecastMetrics,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
-    queue::messages::{Nudge, QueueSample, SampleQueue, SetBaseline},
+    queue::{
+        messages::{Nudge, SampleQueue, SetBaseline},
+        sample::{QueueActivity, QueueSample},
+    },
     status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
 };
 
@@ -64,6 +67,8 @@ pub(crate) struct ForecastActor {
     /// A look is under way; a nudge meanwhile makes another one due.
     looking: bool,
     nudged: Option<Cause>,
+    /// The queue as it was at the last look.
+    seen: QueueSample,
     desired: Option<u32>,
     forecast: Option<Forecast>,
     service_time: RecentServiceTime,
@@ -107,6 +112,7 @@ impl ForecastActor {
             decided_at: None,
             looking: false,
             nudged: None,
+            seen: QueueSample::default(),
             desired: None,
             forecast: None,
             service_time: RecentServiceTime::default(),
@@ -129,12 +135,17 @@ impl ForecastActor {
             return;
         }
         self.looking = true;
-        let (queue, pool) = (self.links.queue.send(SampleQueue), self.links.pool.send(GetPool));
+        let queue = self.links.queue.send(SampleQueue { after: self.seen.mark });
+        let pool = self.links.pool.send(GetPool);
         let samples = async move { (queue.await, pool.await) };
         ctx.spawn(samples.into_actor(self).map(move |samples, forecast, ctx| {
             forecast.looking = false;
             match samples {
-                (Ok(queue), Ok(pool)) => forecast.decide(cause, &queue, &pool),
+                (Ok(queue), Ok(pool)) => {
+                    let activity = queue.since(&forecast.seen);
+                    forecast.seen = queue;
+                    forecast.decide(cause, &activity, &pool);
+                }
                 _ => tracing::warn!(pool = %forecast.deps.name, "no scaling decision: the queue or the pool did not answer"),
             }
             if let Some(cause) = forecast.nudged.take() {
@@ -143,7 +154,7 @@ impl ForecastActor {
         }));
     }
 
-    fn decide(&mut self, cause: Cause, queue: &QueueSample, pool: &PoolSample) {
+    fn decide(&mut self, cause: Cause, queue: &QueueActivity, pool: &PoolSample) {
         let now = self.deps.now();
         let seen = self.observation(now, queue, pool);
         let begun = Instant::now();
@@ -151,7 +162,7 @@ impl ForecastActor {
         self.metrics.decision_time.record(begun.elapsed().as_secs_f64());
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
-        self.deps.admission.note_completion_rate(queue.completions as f64 / span_s.max(0.001));
+        self.deps.admission.note_completion_rate(queue.counts.completions as f64 / span_s.max(0.001));
         self.tell_queue(&seen, &decision);
         self.show(now, span_s, queue, pool, &decision);
         self.unsaved_tasks = self.unsaved_tasks.saturating_add(seen.arrivals);
@@ -159,22 +170,22 @@ impl ForecastActor {
         self.save_if_due(now);
     }
 
-    fn observation(&self, now: Timestamp, queue: &QueueSample, pool: &PoolSample) -> Observation {
-        let mean = |sum: f64| (queue.completions > 0).then(|| sum / queue.completions as f64);
+    fn observation(&self, now: Timestamp, queue: &QueueActivity, pool: &PoolSample) -> Observation {
+        let mean = |sum: f64| (queue.counts.completions > 0).then(|| sum / queue.counts.completions as f64);
         Observation {
             t: now.since(self.begun).as_secs_f64(),
-            arrivals: queue.arrivals,
-            completions: queue.completions,
-            mean_service_s: mean(queue.service_sum_s),
+            arrivals: queue.counts.arrivals,
+            completions: queue.counts.completions,
+            mean_service_s: mean(queue.counts.service_sum_s),
             queue_depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
             in_flight: queue.running,
             ready: pool.counts.ready,
             starting: pool.counts.starting,
-            mean_context_tokens: mean(queue.context_sum_bytes as f64 / BYTES_PER_TOKEN),
+            mean_context_tokens: mean(queue.counts.context_sum_bytes as f64 / BYTES_PER_TOKEN),
             draining: pool.draining,
             peak_concurrency: queue.peak_running,
-            started: queue.starts,
-            late: queue.late,
+            started: queue.counts.starts,
+            late: queue.counts.late,
             cold_start_s: pool.cold_start.map(|cold| cold.p90),
             arrived: self.since_begun(&queue.arrived),
             completed: queue.completed.clone(),
@@ -232,8 +243,8 @@ impl ForecastActor {
         self.history.keep(record);
     }
 
-    fn show(&mut self, now: Timestamp, span_s: f64, queue: &QueueSample, pool: &PoolSample, decision: &Decision) {
-        let rate_per_s = queue.arrivals as f64 / span_s.max(0.001);
+    fn show(&mut self, now: Timestamp, span_s: f64, queue: &QueueActivity, pool: &PoolSample, decision: &Decision) {
+        let rate_per_s = queue.counts.arrivals as f64 / span_s.max(0.001);
         let forecast = decision.forecast.unwrap_or_default();
         self.metrics.observed.set(rate_per_s);
         self.metrics.expected.set(forecast.rate_per_s);
@@ -255,7 +266,7 @@ impl ForecastActor {
         self.timeline.note(&TimelinePoint {
             at: now,
             span_s,
-            arrivals: queue.arrivals,
+            arrivals: queue.counts.arrivals,
             waits: queue.waits.clone(),
             depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
             desired: pool.desired,

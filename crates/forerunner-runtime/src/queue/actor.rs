@@ -7,12 +7,13 @@ use super::{
     claim_selected::PREFETCH_PAUSE,
     crash_throttle::CrashThrottle,
     messages::{
-        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, GetQueueStatus, Nudge, QueueSample, QueueStatus,
-        SampleQueue, SetBaseline, Settle, Withdraw, Withdrawn, WorkAvailable,
+        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, GetQueueStatus, Nudge, QueueStatus, SampleQueue,
+        SetBaseline, Settle, Withdraw, Withdrawn, WorkAvailable,
     },
     prefetch_buffer::PrefetchBuffer,
     prefetch_tuner::PrefetchTuner,
     reconcile::{RECONCILE, Reconciling},
+    sample::QueueSample,
     settle::Settling,
     stats::QueueStats,
     store_health::StoreHealth,
@@ -343,9 +344,9 @@ impl Handler<SetBaseline> for QueueActor {
 impl Handler<SampleQueue> for QueueActor {
     type Result = QueueSample;
 
-    fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> QueueSample {
+    fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> QueueSample {
         self.show();
-        self.tally.take(self.machine.depth())
+        self.tally.sample(&after.here, self.machine.depth())
     }
 }
 

@@ -9,7 +9,7 @@ use forerunner_core::{
 use forerunner_store::{BulkAction, ContextCommit, LeaseLost, Submission, TaskChange};
 use tokio::sync::oneshot;
 
-use super::wait_histogram::WaitHistogram;
+use super::sample::{QueueSample, SampleMark};
 use crate::{Error, agent::CancelReason, status::Cause};
 
 /// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
@@ -184,49 +184,12 @@ pub(crate) struct Update {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// Say what happened since the last time you were asked. Sent by the `ForecastActor`, at its own period.
+/// Say what you have counted. Sent by the `ForecastActor` and the `ShareActor`, each at its own period: reading changes nothing.
 #[derive(Message)]
 #[rtype(result = "QueueSample")]
-pub(crate) struct SampleQueue;
-
-/// What happened in a queue since the sample before.
-#[derive(Debug, Clone, Default, PartialEq, actix::MessageResponse)]
-pub(crate) struct QueueSample {
-    pub(crate) arrivals: u64,
-    pub(crate) starts: u64,
-    pub(crate) late: u64,
-    /// How long the tasks waited that began on this node.
-    pub(crate) waits: WaitHistogram,
-    pub(crate) completions: u64,
-    pub(crate) service_sum_s: f64,
-    pub(crate) context_sum_bytes: u64,
-    pub(crate) peak_running: u32,
-    pub(crate) running: u32,
-    pub(crate) depth: u64,
-    /// Task numbers and times of arrivals, in seconds; at most [`SAMPLES`].
-    pub(crate) arrived: Vec<(u64, f64)>,
-    /// Task numbers and seconds on an agent of completions; at most [`SAMPLES`].
-    pub(crate) completed: Vec<(u64, f64)>,
-}
-
-impl QueueSample {
-    /// Adds a later sample of the same queue, whose counts of the moment take the place of these.
-    pub(crate) fn absorb(&mut self, later: Self) {
-        let Self { mut arrived, mut completed, waits, running, depth, peak_running, .. } = later;
-        self.arrivals += later.arrivals;
-        self.starts += later.starts;
-        self.late += later.late;
-        self.waits.absorb(&waits);
-        self.completions += later.completions;
-        self.service_sum_s += later.service_sum_s;
-        self.context_sum_bytes += later.context_sum_bytes;
-        (self.running, self.depth) = (running, depth);
-        self.peak_running = self.peak_running.max(peak_running);
-        self.arrived.append(&mut arrived);
-        self.completed.append(&mut completed);
-        self.arrived.truncate(SAMPLES);
-        self.completed.truncate(SAMPLES);
-    }
+pub(crate) struct SampleQueue {
+    /// Where the sender's last sample ended.
+    pub(crate) after: SampleMark,
 }
 
 /// The store has counted this many claimable tasks. Sent by the `ClusterActor`, since other nodes submit and claim too.
@@ -255,9 +218,6 @@ pub(crate) struct StopCancelled(pub(crate) Arc<Vec<TaskId>>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopAll;
-
-/// Most single events kept for a sample: what comes on top is only counted.
-pub(crate) const SAMPLES: usize = 4_096;
 
 /// How a queue stands. Sent by a `Handle`.
 #[derive(Message)]

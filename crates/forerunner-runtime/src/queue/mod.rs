@@ -8,12 +8,16 @@ mod claims;
 mod control;
 mod crash_throttle;
 pub(crate) mod messages;
+mod peaks;
 mod prefetch_buffer;
 mod prefetch_tuner;
 mod reconcile;
+pub(crate) mod sample;
 mod settle;
 mod stats;
 mod store_health;
+pub(crate) mod tail;
+pub(crate) mod totals;
 pub(crate) mod wait_histogram;
 
 pub(crate) use actor::QueueActor;

@@ -1,35 +1,52 @@
-//! What a queue counts between two samples.
+//! What a queue counts.
 
 use forerunner_core::{Task, TaskId};
 use forerunner_forecast::{EventDetector, Trigger};
 
-use super::messages::{QueueSample, QueueStatus, Ran, SAMPLES, SetBaseline};
+use super::{
+    messages::{QueueStatus, Ran, SetBaseline},
+    peaks::Peaks,
+    sample::{QueueSample, SAMPLES, SampleMark},
+    tail::Tail,
+    totals::QueueTotals,
+    wait_histogram::WaitTotals,
+};
 
-/// Counts events for the forecast, and notices when they no longer fit what was expected.
+/// Counts events for whoever reads them, and notices when they no longer fit what was expected.
 pub(crate) struct QueueStats {
-    sample: QueueSample,
-    detector: EventDetector,
+    totals: QueueTotals,
+    finished: u64,
     running: u32,
-    totals: QueueStatus,
+    waits: WaitTotals,
+    /// By the number of the start.
+    longest_waits: Peaks<f64>,
+    /// By the number of the start.
+    running_peaks: Peaks<u32>,
+    arrived: Tail,
+    completed: Tail,
+    detector: EventDetector,
     within_s: f64,
 }
 
 impl QueueStats {
     pub(crate) fn new(within_s: f64) -> Self {
         Self {
-            sample: QueueSample::default(),
-            detector: EventDetector::new(),
+            totals: QueueTotals::default(),
+            finished: 0,
             running: 0,
-            totals: QueueStatus::default(),
+            waits: WaitTotals::default(),
+            longest_waits: Peaks::new(SAMPLES),
+            running_peaks: Peaks::new(SAMPLES),
+            arrived: Tail::default(),
+            completed: Tail::default(),
+            detector: EventDetector::new(),
             within_s,
         }
     }
 
     pub(crate) fn arrived(&mut self, task: TaskId, t: f64) -> Option<Trigger> {
-        self.sample.arrivals += 1;
-        if self.sample.arrived.len() < SAMPLES {
-            self.sample.arrived.push((number(task), t));
-        }
+        self.totals.arrivals += 1;
+        self.arrived.push((number(task), t), SAMPLES);
         self.detector.on_arrival(t)
     }
 
@@ -37,13 +54,12 @@ impl QueueStats {
     pub(crate) fn started(&mut self, task: &Task) -> (f64, bool) {
         let wait_s = task.wait().unwrap_or_default().as_secs_f64();
         let late = wait_s > self.within_s;
-        self.sample.starts += 1;
-        self.sample.late += u64::from(late);
-        self.sample.waits.note(wait_s, late);
-        self.totals.started += 1;
+        self.totals.starts += 1;
         self.totals.late += u64::from(late);
+        self.waits.note(wait_s);
+        self.longest_waits.note(self.totals.starts, wait_s);
         self.running += 1;
-        self.sample.peak_running = self.sample.peak_running.max(self.running);
+        self.running_peaks.note(self.totals.starts, self.running);
         (wait_s, late)
     }
 
@@ -51,17 +67,15 @@ impl QueueStats {
     pub(crate) fn ended(&mut self, task: TaskId, t: f64, ran: Option<Ran>) -> Option<Trigger> {
         self.running = self.running.saturating_sub(1);
         let ran = ran?;
-        self.sample.completions += 1;
-        self.sample.service_sum_s += ran.service_s;
-        self.sample.context_sum_bytes += ran.context_bytes;
-        if self.sample.completed.len() < SAMPLES {
-            self.sample.completed.push((number(task), ran.service_s));
-        }
+        self.totals.completions += 1;
+        self.totals.service_sum_s += ran.service_s;
+        self.totals.context_sum_bytes += ran.context_bytes;
+        self.completed.push((number(task), ran.service_s), SAMPLES);
         self.detector.on_completion(t, ran.service_s)
     }
 
     pub(crate) fn finished(&mut self) {
-        self.totals.finished += 1;
+        self.finished += 1;
     }
 
     pub(crate) fn depth(&mut self, t: f64, depth: u64, open_slots: usize) -> Option<Trigger> {
@@ -83,10 +97,19 @@ impl QueueStats {
         self.detector.expect(expected.rate_per_s, expected.service_s);
     }
 
-    pub(crate) fn take(&mut self, depth: u64) -> QueueSample {
-        let next = QueueSample { peak_running: self.running, ..QueueSample::default() };
-        let sample = std::mem::replace(&mut self.sample, next);
-        QueueSample { depth, running: self.running, ..sample }
+    /// Returns what has been counted, with the single events after `mark`.
+    pub(crate) fn sample(&self, mark: &QueueTotals, depth: u64) -> QueueSample {
+        let listed = |tail: &Tail, seen| tail.known_after(seen).map(|(task, value)| (u64::from(task), value)).collect();
+        QueueSample {
+            mark: SampleMark { here: self.totals, ..SampleMark::default() },
+            waits: self.waits.clone(),
+            longest_wait_s: self.longest_waits.after(mark.starts).unwrap_or_default(),
+            peak_running: self.running_peaks.after(mark.starts).unwrap_or_default(),
+            running: self.running,
+            depth,
+            arrived: listed(&self.arrived, mark.arrivals),
+            completed: listed(&self.completed, mark.completions),
+        }
     }
 
     pub(crate) const fn running(&self) -> u32 {
@@ -94,11 +117,74 @@ impl QueueStats {
     }
 
     pub(crate) fn status(&self, depth: u64) -> QueueStatus {
-        QueueStatus { depth, running: u64::from(self.running), ..self.totals }
+        let QueueTotals { starts, late, .. } = self.totals;
+        QueueStatus { depth, running: u64::from(self.running), started: starts, late, finished: self.finished }
     }
 }
 
-/// A number for a task, the same at its arrival and at its completion. Of 32 bits, as nodes tell them each other.
-fn number(task: TaskId) -> u64 {
-    task.as_uuid().as_u64_pair().1 & u64::from(u32::MAX)
+/// A number for a task, the same at its arrival and at its completion: the low half of its random part, which is different
+/// enough.
+fn number(task: TaskId) -> u32 {
+    task.as_uuid().as_u64_pair().1 as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_core::{AgentId, Timestamp};
+
+    use super::*;
+
+    fn id(number: u128) -> TaskId {
+        TaskId::from_parts(Timestamp::default(), number)
+    }
+
+    fn task(waited_s: i64) -> Task {
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        let new = forerunner_core::NewTask::new("p".parse().unwrap(), forerunner_core::Payload::null());
+        let retry = forerunner_core::RetryPolicy::default();
+        let mut task = Task::accepted(id(1), new, at, std::time::Duration::from_secs(9), retry);
+        task.started_at = Some(Timestamp::from_micros(at.as_micros() + waited_s * 1_000_000));
+        task
+    }
+
+    #[test]
+    fn readers_do_not_take_anything_from_each_other() {
+        let mut stats = QueueStats::new(1.0);
+        let ran = |service_s| Ran { agent: AgentId::from_parts(Timestamp::default(), 1), service_s, context_bytes: 8 };
+        let (mut often, mut seldom) = (QueueSample::default(), QueueSample::default());
+        let mut seen_often = Vec::new();
+        for round in 1..=3_u32 {
+            let _ = stats.arrived(id(u128::from(round)), f64::from(round));
+            stats.started(&task(i64::from(4 - round)));
+            let _ = stats.ended(id(u128::from(round)), f64::from(round), Some(ran(2.0)));
+            let next = stats.sample(&often.mark.here, 7);
+            let activity = next.since(&often);
+            assert_eq!((activity.counts.arrivals, activity.counts.late, activity.depth), (1, u64::from(round < 3), 7));
+            assert_eq!((activity.waits.started(), activity.peak_running, activity.running), (1, 1, 0));
+            let longest = activity.waits.summary().unwrap().max;
+            assert_eq!(longest, f64::from(4 - round), "of this round");
+            seen_often.extend(activity.arrived);
+            often = next;
+        }
+        let next = stats.sample(&seldom.mark.here, 7);
+        let activity = next.since(&seldom);
+        assert_eq!((activity.counts.arrivals, activity.counts.late, activity.counts.service_sum_s), (3, 2, 6.0));
+        assert_eq!((activity.waits.started(), activity.waits.summary().unwrap().max), (3, 3.0));
+        assert_eq!(activity.arrived, seen_often);
+        seldom = next;
+        assert_eq!(stats.sample(&seldom.mark.here, 0).since(&seldom).counts, QueueTotals::default());
+    }
+
+    #[test]
+    fn tasks_that_go_on_running_are_a_peak_of_every_reader() {
+        let mut stats = QueueStats::new(1.0);
+        for _ in 0..3 {
+            let _ = stats.started(&task(0));
+        }
+        let before = stats.sample(&QueueTotals::default(), 0);
+        assert_eq!(before.peak_running, 3);
+        let _ = stats.ended(id(1), 0.0, None);
+        let after = stats.sample(&before.mark.here, 0).since(&before);
+        assert_eq!((after.peak_running, after.running), (3, 2));
+    }
 }

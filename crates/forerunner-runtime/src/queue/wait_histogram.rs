@@ -8,8 +8,35 @@ const LEAST_EXPONENT: u64 = 1023 - 13;
 const CLASS_BITS: u32 = 3;
 /// Bits of a `f64` behind those that tell the class: 52 of its fraction, less [`CLASS_BITS`].
 const REST_BITS: u32 = 52 - CLASS_BITS;
+/// As many as a `u8` tells apart.
+const CLASSES: usize = 256;
 
-/// Waits of tasks that began. Holds at most 256 counts, however many tasks there were.
+/// How many tasks ever waited how long.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WaitTotals(Box<[u64; CLASSES]>);
+
+impl Default for WaitTotals {
+    fn default() -> Self {
+        Self(Box::new([0; CLASSES]))
+    }
+}
+
+impl WaitTotals {
+    /// Counts the wait of a task that begins now.
+    pub(crate) fn note(&mut self, wait_s: f64) {
+        self.0[usize::from(class_of(wait_s))] += 1;
+    }
+
+    /// Returns the waits since `before`, of which so many were late and the longest was this.
+    pub(crate) fn since(&self, before: &Self, late: u64, greatest_s: f64) -> WaitHistogram {
+        let counts = self.0.iter().zip(before.0.iter()).map(|(now, before)| now.saturating_sub(*before));
+        let classes = (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0);
+        let classes = classes.map(|(class, count)| (class, u32::try_from(count).unwrap_or(u32::MAX)));
+        WaitHistogram { late, greatest_s, classes: classes.collect() }
+    }
+}
+
+/// Waits of tasks that began in some time. Holds at most 256 counts, however many tasks there were.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct WaitHistogram {
     late: u64,
@@ -19,7 +46,8 @@ pub(crate) struct WaitHistogram {
 }
 
 impl WaitHistogram {
-    /// Counts the wait of a task that begins now.
+    /// Counts the wait of a task.
+    #[cfg(test)]
     pub(crate) fn note(&mut self, wait_s: f64, late: bool) {
         self.late += u64::from(late);
         self.greatest_s = self.greatest_s.max(wait_s);
@@ -122,6 +150,16 @@ mod tests {
         assert!(found.classes.len() <= 2, "{found:?}");
         assert_eq!(waits([0.0]).summary().unwrap(), WaitSummary { p50: 0.0, p95: 0.0, p99: 0.0, max: 0.0 });
         assert_eq!(waits([]).summary(), None);
+    }
+
+    #[test]
+    fn the_difference_of_two_totals_is_what_came_in_between() {
+        let mut totals = WaitTotals::default();
+        [0.1, 2.0].into_iter().for_each(|wait_s| totals.note(wait_s));
+        let before = totals.clone();
+        [0.1, 0.2, 3.0].into_iter().for_each(|wait_s| totals.note(wait_s));
+        assert_eq!(totals.since(&before, 1, 3.0), waits([0.1, 0.2, 3.0]));
+        assert_eq!(totals.since(&totals, 0, 0.0), WaitHistogram::default());
     }
 
     #[test]

@@ -18,8 +18,9 @@ use crate::{
     },
     pool::messages::{GetPool, PoolSample},
     queue::{
-        messages::{Nudge, QueueSample, SampleQueue},
-        wait_histogram::WaitHistogram,
+        messages::{Nudge, SampleQueue},
+        sample::{QueueSample, SampleMark},
+        totals::QueueTotals,
     },
     spec::PolicyFactory,
     status::{Cause, ColdStart, DecisionRecord, ForecastStatus, PoolState},
@@ -91,7 +92,11 @@ impl IsolatedForecast {
     fn begin(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>) -> Self {
         let deps = super::deps(edit, policy);
         let (neighbour, letters) = TestProbe::start();
-        let view = Arc::new(Mutex::new(View { now: Shown::default(), edit: Box::new(|_| {}) }));
+        let view = Arc::new(Mutex::new(View {
+            now: Shown::default(),
+            counted: QueueTotals::default(),
+            edit: Box::new(|_| {}),
+        }));
         let looked_at = LookedAt { view: view.clone(), bounds: (deps.settings.min, deps.settings.max) }.start();
         let links = ForecastLinks {
             queue: looked_at.clone().recipient(),
@@ -147,6 +152,8 @@ impl IsolatedForecast {
 
 struct View {
     now: Shown,
+    /// All that was shown so far.
+    counted: QueueTotals,
     edit: Box<dyn FnMut(&mut Shown) + Send>,
 }
 
@@ -166,21 +173,23 @@ impl Handler<SampleQueue> for LookedAt {
 
     fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> QueueSample {
         let mut view = self.view.lock().expect("nothing panics while it holds the view");
-        let View { now, edit } = &mut *view;
+        let view = &mut *view;
+        let View { now, edit, .. } = view;
         edit(now);
-        QueueSample {
+        view.counted.add(&QueueTotals {
             arrivals: now.arrivals,
             starts: now.starts,
             late: now.late,
-            waits: WaitHistogram::default(),
             completions: now.completions,
             service_sum_s: now.mean_service_s * now.completions as f64,
             context_sum_bytes: 0,
+        });
+        QueueSample {
+            mark: SampleMark { here: view.counted, ..SampleMark::default() },
             peak_running: now.agents.busy,
             running: now.agents.busy,
             depth: now.depth,
-            arrived: Vec::new(),
-            completed: Vec::new(),
+            ..QueueSample::default()
         }
     }
 }
