@@ -18,10 +18,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     Error,
-    admission::Full,
+    admission::{Admission, Full},
     batcher::BatchSender,
     clock::IdMaker,
     cluster::{ClusterActor, ShareActor, event_tail::follow, settings::SettingsOverride},
+    contexts::{ContextRoom, PoolCodecs},
     damage,
     deps::{Deps, PoolDeps},
     events,
@@ -79,6 +80,9 @@ pub(crate) struct Shared {
 /// How to reach the actors of a pool.
 pub(crate) struct PoolEntry {
     pub(crate) deps: Arc<PoolDeps>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) room: Arc<ContextRoom>,
+    pub(crate) codecs: Arc<PoolCodecs>,
     pub(crate) kind: &'static str,
     pub(crate) queue: Addr<QueueActor>,
     pub(crate) submit: BatchSender<Enqueue>,
@@ -180,7 +184,7 @@ impl Handle {
         let entry = self.entry(new.pool.as_str())?;
         entry.check_size(&new.input)?;
         entry.take_place(&new.input)?;
-        let bounds = Bounds { contexts_full: entry.deps.room.full(), max_depth: Some(self.shared.max_depth) };
+        let bounds = Bounds { contexts_full: entry.room.full(), max_depth: Some(self.shared.max_depth) };
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
         Ok((entry, Submission { task, fingerprint, bounds }))
@@ -340,13 +344,13 @@ impl Handle {
             agents: pool.counts,
             utilisation: pool.counts.utilisation(),
             depth: queue.depth,
-            waiting: entry.deps.admission.waiting() as u64,
+            waiting: entry.admission.waiting() as u64,
             running: queue.running,
-            queue_limit: entry.deps.admission.limit() as u64,
-            input_bytes: entry.deps.admission.bytes(),
-            input_limit_bytes: entry.deps.admission.limit_bytes(),
-            context_bytes: entry.deps.room.stored(),
-            context_limit_bytes: entry.deps.room.limit_bytes(),
+            queue_limit: entry.admission.limit() as u64,
+            input_bytes: entry.admission.bytes(),
+            input_limit_bytes: entry.admission.limit_bytes(),
+            context_bytes: entry.room.stored(),
+            context_limit_bytes: entry.room.limit_bytes(),
             cooldown_s: entry.deps.settings.cooldown.as_secs_f64(),
             cold_start_s: pool.cold_start,
             on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
@@ -514,7 +518,7 @@ impl PoolEntry {
 
     /// Takes a place in the queue for a task with this input.
     pub(crate) fn take_place(&self, input: &Payload) -> Result<(), Error> {
-        let (pool, admission, size) = (self.deps.name.clone(), &self.deps.admission, input.len() as u64);
+        let (pool, admission, size) = (self.deps.name.clone(), &self.admission, input.len() as u64);
         let Err(full) = admission.enter(size) else { return Ok(()) };
         let error = match full {
             Full::Tasks(depth) => {

@@ -1,6 +1,5 @@
 //! All metric names in one list, and the handles that the actors count with.
 
-use crate::contexts::HandedOff;
 use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
@@ -349,9 +348,9 @@ impl ContextMetrics {
         self.restored(cost);
     }
 
-    /// An agent is to stop.
-    pub(crate) fn handed_over(&self, handed: &HandedOff) {
-        for (counter, count) in self.handed_over.iter().zip([handed.held, handed.restored, handed.left]) {
+    /// An agent is to stop: of its contexts the node holds so many, restores so many, and leaves so many to the store.
+    pub(crate) fn handed_over(&self, held: u64, restored: u64, left: u64) {
+        for (counter, count) in self.handed_over.iter().zip([held, restored, left]) {
             counter.increment(count);
         }
     }

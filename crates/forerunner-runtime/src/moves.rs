@@ -30,7 +30,7 @@ impl Handle {
         }
         entry.check_size(&task.input)?;
         entry.take_place(&task.input)?;
-        let reserved = ReservedBytes::of(&entry.deps.admission, task.input.len() as u64);
+        let reserved = ReservedBytes::of(&entry.admission, task.input.len() as u64);
         let outcome = self.change(action, vec![id]).await;
         drop(reserved);
         let outcome = outcome?;
@@ -57,7 +57,7 @@ impl Handle {
             return Ok(());
         }
         for some in found.chunks(READ_AT_ONCE) {
-            let mut reserved = ReservedBytes::of(&entry.deps.admission, 0);
+            let mut reserved = ReservedBytes::of(&entry.admission, 0);
             let (mut movable, mut refused) = (Vec::with_capacity(some.len()), Vec::new());
             let sizes = self.input_sizes(&ids(some.to_vec())).await?;
             for &(task, state) in some {
@@ -90,7 +90,7 @@ impl Handle {
     pub(crate) fn note_moved(&self, to: &PoolName, asked: usize, outcome: Option<&BulkOutcome>) {
         let arrived = outcome.and_then(|outcome| outcome.pools.get(to)).map_or(0, |changed| changed.arrived.len());
         if let Some(entry) = self.shared.pools.get(to) {
-            entry.deps.admission.leave(asked - arrived);
+            entry.admission.leave(asked - arrived);
         }
         for (from, changed) in outcome.iter().flat_map(|outcome| &outcome.pools) {
             if !changed.done.is_empty() {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{deps::PoolDeps, metrics};
+use crate::{admission::Admission, contexts::ContextRoom, deps::PoolDeps, metrics};
 
 /// How often inputs are summed where other nodes accept and end tasks too, or where something was not told.
 const INPUTS: Duration = Duration::from_secs(10);
@@ -14,35 +14,35 @@ const CONTEXTS: Duration = Duration::from_secs(60);
 const REST: u32 = 20;
 
 /// Measures a pool from time to time.
-pub(crate) async fn watch(pool: Arc<PoolDeps>) {
+pub(crate) async fn watch(pool: Arc<PoolDeps>, admission: Arc<Admission>, room: Arc<ContextRoom>) {
     let mut next_contexts = Instant::now();
     loop {
         let begun = Instant::now();
         if begun >= next_contexts {
-            measure_contexts(&pool).await;
+            measure_contexts(&pool, &room).await;
             next_contexts = Instant::now() + CONTEXTS.max(begun.elapsed() * REST);
         }
         let begun = Instant::now();
-        if pool.node.shared || pool.admission.take_unsure() {
-            sum_inputs(&pool).await;
+        if pool.node.shared || admission.take_unsure() {
+            sum_inputs(&pool, &admission).await;
         }
-        metrics::set_stored_bytes(&pool.name, pool.admission.bytes(), pool.room.stored());
+        metrics::set_stored_bytes(&pool.name, admission.bytes(), room.stored());
         tokio::time::sleep(INPUTS.max(begun.elapsed() * REST)).await;
     }
 }
 
-async fn measure_contexts(pool: &PoolDeps) {
+async fn measure_contexts(pool: &PoolDeps, room: &ContextRoom) {
     match pool.node.store.context_bytes(pool.name.clone()).await {
-        Ok(bytes) => pool.room.measured(&pool.name, bytes),
+        Ok(bytes) => room.measured(&pool.name, bytes),
         Err(error) => tracing::debug!(pool = %pool.name, %error, "the contexts of the pool could not be measured"),
     }
 }
 
-async fn sum_inputs(pool: &PoolDeps) {
+async fn sum_inputs(pool: &PoolDeps, admission: &Admission) {
     match pool.node.store.input_bytes(pool.name.clone()).await {
-        Ok(bytes) => pool.admission.count_bytes(bytes),
+        Ok(bytes) => admission.count_bytes(bytes),
         Err(error) => {
-            pool.admission.note_unsure();
+            admission.note_unsure();
             tracing::debug!(pool = %pool.name, %error, "the inputs of the pool could not be summed");
         }
     }

@@ -1,11 +1,6 @@
 //! One warm agent: starts its driver, runs one task at a time, reports how each ended.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    task::Poll,
-    time::Duration,
-};
+use std::{rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use forerunner_core::{
@@ -16,21 +11,17 @@ use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
-    AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts, StartRequest,
+    AgentDeps, AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts, StartRequest,
     attempt::{Attempt, ContextOutcome, Finished},
     cancel::{CancelHandle, CancelReason},
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
 };
 use crate::{
     contexts::{CompactorDeps, Memory},
-    deps::PoolDeps,
     metrics::PoolMetrics,
     pool::messages::ForgetContext,
     queue::messages::{Ran, Settle, SettleDone},
 };
-
-/// Most ends of a pool that may wait for the store before its agents wait with them.
-const MAX_UNSETTLED: usize = 1_024;
 
 /// Owns one warm instance and the context it holds.
 ///
@@ -41,7 +32,7 @@ const MAX_UNSETTLED: usize = 1_024;
 pub(crate) struct AgentActor {
     guard: DownGuard,
     factory: Arc<dyn DriverFactory>,
-    deps: Arc<PoolDeps>,
+    deps: Arc<AgentDeps>,
     metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
     held: Option<Box<Memory>>,
@@ -63,6 +54,8 @@ pub(crate) struct AgentActor {
 struct Current {
     task: Arc<Task>,
     cancel: CancelHandle,
+    /// Whether the agent is ready only once the end is settled, whatever the task.
+    await_settle: bool,
     /// What becomes of the context, and whether the instance is broken, once the end is settled.
     after: Option<(Option<Box<ContextOutcome>>, Option<String>)>,
 }
@@ -87,7 +80,7 @@ impl AgentActor {
         agent: AgentId,
         links: AgentLinks,
         factory: Arc<dyn DriverFactory>,
-        deps: Arc<PoolDeps>,
+        deps: Arc<AgentDeps>,
         metrics: Arc<PoolMetrics>,
     ) -> Self {
         let reason = Some("its actor panicked".to_owned());
@@ -191,8 +184,7 @@ impl AgentActor {
             self.spare_cancel = Some(current.cancel.clone());
         }
         let builds_on_it = finished.context.is_some() || finished.broken.is_some() || self.stopping.is_some();
-        let backlog = self.deps.unsettled.load(Ordering::Relaxed);
-        if !builds_on_it && backlog < MAX_UNSETTLED {
+        if !builds_on_it && !current.await_settle {
             return self.settle_and_go_on(finished.outcome, finished.service_s, ctx);
         }
         let mut context = finished.context;
@@ -238,7 +230,7 @@ impl AgentActor {
 
     /// What the pool is to know of the contexts held: by the instance, if it has a memory of its own, else by this actor.
     fn memory(&mut self) -> AgentContexts {
-        let used_at = self.deps.now();
+        let used_at = self.deps.pool.now();
         let resident = self.driver.as_ref().and_then(|driver| driver.resident_contexts());
         let mut restored = self.restored.take();
         let held = self.held.as_ref();
@@ -267,7 +259,7 @@ impl AgentActor {
 
     /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.
     fn take_over(&self, context: ContextOutcome, is_stored: bool) -> Option<Box<Memory>> {
-        let (pool, node) = (&self.deps.name, &self.deps.node);
+        let (pool, node) = (&self.deps.pool.name, &self.deps.pool.node);
         if !is_stored {
             node.contexts.forget(pool, &context.held.context);
             return None;
@@ -276,7 +268,7 @@ impl AgentActor {
             tend.spawn(CompactorDeps {
                 store: Arc::clone(&node.store),
                 pool: pool.clone(),
-                book: Arc::clone(&self.deps.contexts),
+                book: Arc::clone(&self.deps.codecs),
                 metrics: self.metrics.contexts.clone(),
                 permits: Arc::clone(&node.tending),
             });
@@ -299,7 +291,7 @@ impl AgentActor {
     /// Ends the actor: stops the instance, then is gone. `reason` says why, unless it was asked to.
     fn end(&mut self, reason: Option<String>, grace: Duration, ctx: &mut Context<Self>) {
         if let Some(reason) = &reason {
-            tracing::warn!(pool = %self.deps.name, agent = %self.guard.agent, reason, "an agent is gone");
+            tracing::warn!(pool = %self.deps.pool.name, agent = %self.guard.agent, reason, "an agent is gone");
         }
         self.guard.reason = reason;
         match self.driver.take() {
@@ -316,8 +308,8 @@ impl Actor for AgentActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let dictionary = self.deps.contexts.dictionary().cloned();
-        let request = StartRequest { agent: self.guard.agent, pool: self.deps.name.clone(), dictionary };
+        let dictionary = self.deps.codecs.dictionary().cloned();
+        let request = StartRequest { agent: self.guard.agent, pool: self.deps.pool.name.clone(), dictionary };
         let factory = self.factory.clone();
         // Boxed inside the future, so that a factory that panics is caught as well.
         let start = async move {
@@ -334,10 +326,10 @@ impl Actor for AgentActor {
 impl Handler<Run> for AgentActor {
     type Result = ();
 
-    fn handle(&mut self, Run(task): Run, ctx: &mut Self::Context) {
+    fn handle(&mut self, Run { task, await_settle }: Run, ctx: &mut Self::Context) {
         let spare = self.spare_cancel.take().filter(|spare| !spare.is_cancelled());
         let cancel = spare.unwrap_or_else(CancelHandle::new);
-        self.current = Some(Current { task, cancel, after: None });
+        self.current = Some(Current { task, cancel, await_settle, after: None });
         match &self.watch {
             Some(watch) => watch.notify_one(),
             None => self.begin(ctx),

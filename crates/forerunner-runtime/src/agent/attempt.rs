@@ -20,14 +20,13 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    AgentContext, AgentError, AttemptRequest, Driver, ProgressSink,
+    AgentContext, AgentDeps, AgentError, AttemptRequest, Driver, ProgressSink,
     cancel::{CancelHandle, CancelReason},
     items,
 };
 use crate::{
     blocking,
     contexts::{Commit, Compaction, Memory, RestoredContext, Source},
-    deps::PoolDeps,
     metrics::PoolMetrics,
     status::TaskEventKind,
 };
@@ -74,7 +73,7 @@ pub(crate) struct Attempt {
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) held: Option<Box<Memory>>,
     pub(crate) cancel: CancelHandle,
-    pub(crate) deps: Arc<PoolDeps>,
+    pub(crate) deps: Arc<AgentDeps>,
     pub(crate) metrics: Arc<PoolMetrics>,
 }
 
@@ -114,10 +113,11 @@ impl Attempt {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
         let held = self.held.take().map(|held| *held);
         if !held.as_ref().is_some_and(|held| held.context == context && held.held() == wanted) {
-            self.deps.prefetches.landed(&context).await;
+            self.deps.prefetcher.landed(&context).await;
         }
-        let source = Source { store: &*self.deps.node.store, pool: &self.task.pool, node: &self.deps.node.contexts };
-        let warm = source.restore_context(context, wanted, held, &self.deps.contexts).await?;
+        let source =
+            Source { store: &*self.deps.pool.node.store, pool: &self.task.pool, node: &self.deps.pool.node.contexts };
+        let warm = source.restore_context(context, wanted, held, &self.deps.codecs).await?;
         self.metrics.contexts.found(&warm.cost, warm.was_ahead);
         Ok(Box::new(warm))
     }
@@ -139,7 +139,7 @@ impl Attempt {
             (sent, _) => sent,
         };
         if missing > 0 {
-            self.deps.contexts.note_restore(missing, cost.restore_s + transfer.load_s);
+            self.deps.codecs.note_restore(missing, cost.restore_s + transfer.load_s);
         }
         let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
         if cost.source == ContextSource::Node && transfer.was_resident == Some(true) {
@@ -175,16 +175,16 @@ impl Attempt {
     async fn advance(&self, memory: &Memory, next: Snapshot) -> Result<Option<Commit>, forerunner_context::Error> {
         let grown = next.size_bytes().saturating_sub(memory.snapshot.size_bytes());
         if grown < LARGE_CHANGE_BYTES {
-            return memory.advance(next, self.task.id, &self.deps.contexts);
+            return memory.advance(next, self.task.id, &self.deps.codecs);
         }
-        let (memory, book, task) = (memory.clone(), Arc::clone(&self.deps.contexts), self.task.id);
+        let (memory, book, task) = (memory.clone(), Arc::clone(&self.deps.codecs), self.task.id);
         let advanced = blocking::run(move || memory.advance(next, task, &book)).await;
         advanced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Runs the driver until it answers, or until it had its time and its grace.
     async fn drive(&mut self, cx: &mut AgentContext) -> Result<Payload, AgentError> {
-        let now = self.deps.now();
+        let now = self.deps.pool.now();
         let until_deadline = self.task.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
         let limit = self.task.timeout.min(until_deadline);
         let request = AttemptRequest {
@@ -200,7 +200,7 @@ impl Attempt {
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
             return caught(answer);
         }
-        let waited = Box::pin(wait_for(&mut run, &self.cancel, limit, self.deps.settings.task.cancel_grace)).await;
+        let waited = Box::pin(wait_for(&mut run, &self.cancel, limit, self.deps.pool.settings.task.cancel_grace)).await;
         drop(run);
         match waited {
             Waited { answer: Err(error), stopped: Some(cause) } => {
@@ -237,7 +237,7 @@ impl Attempt {
     }
 
     fn valid_output(&self, output: Payload) -> Result<Payload, AgentError> {
-        items::output(output, self.deps.settings.queue.max_output_bytes)
+        items::output(output, self.deps.pool.settings.queue.max_output_bytes)
     }
 
     fn finish(
@@ -356,12 +356,12 @@ impl<F: Future + Unpin> Future for Watched<'_, F> {
 struct Sink {
     task: TaskId,
     epoch: LeaseEpoch,
-    deps: Arc<PoolDeps>,
+    deps: Arc<AgentDeps>,
 }
 
 impl ProgressSink for Sink {
     fn progress(&self, text: &str) {
-        let (node, now) = (&self.deps.node, self.deps.now());
+        let (node, now) = (&self.deps.pool.node, self.deps.pool.now());
         match node.store.persists_events() {
             true => node.said.say(self.task, self.epoch, EventKind::Progress(text.to_owned()), now),
             false => node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, now),
@@ -369,7 +369,7 @@ impl ProgressSink for Sink {
     }
 
     fn output(&self, chunk: &str) {
-        let (node, now) = (&self.deps.node, self.deps.now());
+        let (node, now) = (&self.deps.pool.node, self.deps.pool.now());
         match node.store.persists_events() {
             true => node.said.say(self.task, self.epoch, EventKind::Output(chunk.to_owned()), now),
             false => node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, now),

@@ -11,7 +11,11 @@ use crate::{batcher::BatchSender, queue::messages::Settle};
 /// Do a task. Sent by the `PoolActor`, to a ready agent only.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Run(pub(crate) Arc<Task>);
+pub(crate) struct Run {
+    pub(crate) task: Arc<Task>,
+    /// Be ready again only once the end is durable.
+    pub(crate) await_settle: bool,
+}
 
 /// Stop the task, if it is the one that runs. Sent by the `PoolActor` for a task that was cancelled or lost.
 #[derive(Message)]

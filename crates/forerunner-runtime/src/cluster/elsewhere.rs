@@ -76,7 +76,7 @@ mod tests {
     fn each_reader_gets_events_once_with_their_age() {
         let one = activity(&[(1, 10.0), (2, 10.5)], &[]);
         let two = activity(&[(3, 11.25)], &[(1, 0.75)]);
-        let (first, second) = (report(&[one.clone()], 11.0), report(&[one, two], 12.0));
+        let (first, second) = (report(std::slice::from_ref(&one), 11.0), report(&[one, two], 12.0));
         let mut elsewhere = Elsewhere::default();
         elsewhere.add(&PoolReport::default(), &first, 500.0);
         let seen = read(&elsewhere, &QueueTotals::default()).mark.elsewhere;

@@ -10,7 +10,7 @@ use forerunner_core::{LeaseEpoch, TaskId, Timestamp};
 use forerunner_store::{AttemptEvent, EventKind, Store, StoreFuture, said_seq};
 use tokio::sync::Notify;
 
-use crate::deps::Deps;
+use crate::completion_watchers::CompletionWatchers;
 
 /// How long what is said gathers.
 const GATHER: Duration = Duration::from_millis(20);
@@ -107,46 +107,46 @@ impl EventBuffer {
         inside.waiting.drain(..surplus);
     }
 
+    /// Brings to the store now what was said. To be called before an attempt is settled: who sees its end has then seen all.
+    pub(crate) fn flush(self: &Arc<Self>, store: &dyn Store, watch: &Arc<CompletionWatchers>) {
+        if let Some((batch, call)) = self.send(store) {
+            let (buffer, watch) = (self.clone(), watch.clone());
+            actix_rt::spawn(async move { buffer.note_sent(&watch, batch, call).await });
+        }
+    }
+
+    /// Whether it was stored.
+    async fn note_sent(&self, watch: &CompletionWatchers, batch: Vec<AttemptEvent>, call: StoreFuture<()>) -> bool {
+        match call.await {
+            Ok(()) => {
+                batch.iter().for_each(|said| watch.wake(said.task));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, events = batch.len(), "cannot store events of tasks");
+                if error.is_retryable() {
+                    self.put_back(batch);
+                }
+                false
+            }
+        }
+    }
+
+    /// Brings to the store what is said, for as long as the node lives.
+    pub(crate) async fn persist(self: Arc<Self>, store: Arc<dyn Store>, watch: Arc<CompletionWatchers>) {
+        loop {
+            self.filled.notified().await;
+            tokio::time::sleep(GATHER).await;
+            while let Some((batch, call)) = self.send(&*store) {
+                let pause = if self.note_sent(&watch, batch, call).await { GATHER } else { BACKOFF };
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
     /// Forgets how much an attempt has said: it is over.
     pub(crate) fn is_over(&self, task: TaskId) {
         self.inside().voices.remove(&task);
-    }
-}
-
-/// Brings to the store now what was said. To be called before an attempt is settled: who sees its end has then seen all.
-pub(crate) fn flush_events(deps: &Arc<Deps>) {
-    if let Some((batch, call)) = deps.said.send(&*deps.store) {
-        let deps = deps.clone();
-        actix_rt::spawn(async move { note_sent(&deps, batch, call).await });
-    }
-}
-
-/// Whether it was stored.
-async fn note_sent(deps: &Deps, batch: Vec<AttemptEvent>, call: StoreFuture<()>) -> bool {
-    match call.await {
-        Ok(()) => {
-            batch.iter().for_each(|said| deps.watch.wake(said.task));
-            true
-        }
-        Err(error) => {
-            tracing::warn!(%error, events = batch.len(), "cannot store events of tasks");
-            if error.is_retryable() {
-                deps.said.put_back(batch);
-            }
-            false
-        }
-    }
-}
-
-/// Brings to the store what is said, for as long as the node lives.
-pub(crate) async fn persist_events(deps: Arc<Deps>) {
-    loop {
-        deps.said.filled.notified().await;
-        tokio::time::sleep(GATHER).await;
-        while let Some((batch, call)) = deps.said.send(&*deps.store) {
-            let pause = if note_sent(&deps, batch, call).await { GATHER } else { BACKOFF };
-            tokio::time::sleep(pause).await;
-        }
     }
 }
 

@@ -88,7 +88,7 @@ impl Handle {
     /// # Errors
     /// [`Error::NoPool`].
     pub fn restore_cost(&self, pool: &str) -> Result<RestoreCost, Error> {
-        Ok(self.entry(pool)?.deps.contexts.restore_cost())
+        Ok(self.entry(pool)?.codecs.restore_cost())
     }
 
     fn no_context(&self, pool: Option<&str>, context: ContextId) -> Error {

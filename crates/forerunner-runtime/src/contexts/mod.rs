@@ -14,6 +14,6 @@ pub(crate) use cache::NodeContexts;
 pub(crate) use chain_state::{Commit, Memory};
 pub(crate) use codecs::PoolCodecs;
 pub(crate) use compaction::{Compaction, CompactorDeps};
-pub(crate) use prefetch::{HandedOff, Prefetcher};
+pub(crate) use prefetch::Prefetcher;
 pub(crate) use restore::{RestoredContext, Source};
 pub(crate) use room::ContextRoom;

@@ -9,11 +9,12 @@ use forerunner_core::{
     ContextId, PoolName,
     placement::{Candidate, ResidentEntry},
 };
+use forerunner_store::Store;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Source;
-use crate::{deps::PoolDeps, metrics::ContextMetrics};
+use super::{NodeContexts, PoolCodecs, Source};
+use crate::metrics::ContextMetrics;
 
 /// Restores of a pool under way at once, at most.
 const AT_ONCE: usize = 4;
@@ -21,7 +22,15 @@ const AT_ONCE: usize = 4;
 /// The restores of a pool that were begun ahead of their tasks.
 ///
 /// What they bring goes to the contexts that the node holds, where it takes a quarter of the room at most until it is used.
-pub(crate) struct Prefetcher {
+#[derive(Clone)]
+pub(crate) struct Prefetcher(Arc<Shared>);
+
+/// What a prefetcher and its restores share.
+struct Shared {
+    pool: PoolName,
+    store: Arc<dyn Store>,
+    node: Arc<NodeContexts>,
+    codecs: Arc<PoolCodecs>,
     flights: Mutex<HashMap<ContextId, InFlight>>,
     metrics: ContextMetrics,
 }
@@ -48,20 +57,21 @@ pub(crate) struct HandedOff {
 }
 
 impl Prefetcher {
-    /// None yet.
-    pub(crate) fn new(pool: &PoolName) -> Self {
-        Self { flights: Mutex::default(), metrics: ContextMetrics::new(pool.as_str()) }
+    /// Restores contexts of `pool` from the store, to where the node holds them.
+    pub(crate) fn new(pool: PoolName, store: Arc<dyn Store>, node: Arc<NodeContexts>, codecs: Arc<PoolCodecs>) -> Self {
+        let metrics = ContextMetrics::new(pool.as_str());
+        Self(Arc::new(Shared { pool, store, node, codecs, flights: Mutex::default(), metrics }))
     }
 
     /// Begins to restore the contexts of these tasks, the first that wait, as far as they are not at hand and there is room;
     /// gives up those that none of them has. Answers whether any of them has a context that is stored.
-    pub(crate) fn want(&self, tasks: &[Candidate], deps: &Arc<PoolDeps>) -> bool {
-        let mut flights = self.lock();
+    pub(crate) fn want(&self, tasks: &[Candidate]) -> bool {
+        let mut flights = self.0.lock();
         flights.retain(|context, flight| {
             let is_wanted = flight.is_kept || tasks.iter().any(|task| task.context.as_ref() == Some(context));
             if !is_wanted {
                 flight.abort.abort();
-                self.metrics.prefetch_given_up();
+                self.0.metrics.prefetch_given_up();
             }
             is_wanted
         });
@@ -69,9 +79,9 @@ impl Prefetcher {
         for task in tasks.iter().filter(|task| task.context_version > 0) {
             let Some(context) = &task.context else { continue };
             is_about_contexts = true;
-            let is_at_hand = deps.node.contexts.version(&deps.name, context) >= Some(task.context_version);
-            if !is_at_hand && !flights.contains_key(context) && has_room(&flights, task.context_bytes, deps) {
-                flights.insert(context.clone(), self.begin(context.clone(), task.context_bytes, deps));
+            let is_at_hand = self.0.node.version(&self.0.pool, context) >= Some(task.context_version);
+            if !is_at_hand && !flights.contains_key(context) && self.0.has_room(&flights, task.context_bytes) {
+                flights.insert(context.clone(), self.begin(context.clone(), task.context_bytes));
             }
         }
         is_about_contexts
@@ -80,51 +90,46 @@ impl Prefetcher {
     /// Makes the node hold the contexts of an agent that stops, the most wanted first: what it holds already counts as used
     /// now, so that it stays; the rest is restored, as far as there is room. All of them are stored, since an agent is
     /// idle only once the end of its task is.
-    pub(crate) fn hand_over<'a>(
-        &self,
-        contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>,
-        deps: &Arc<PoolDeps>,
-    ) -> HandedOff {
-        let (mut flights, mut handed) = (self.lock(), HandedOff::default());
+    pub(crate) fn hand_over<'a>(&self, contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>) -> HandedOff {
+        let (mut flights, mut handed) = (self.0.lock(), HandedOff::default());
         for ResidentEntry { context, version, bytes, .. } in contexts {
-            let found = deps.node.contexts.find(&deps.name, context);
+            let found = self.0.node.find(&self.0.pool, context);
             if found.is_some_and(|found| found.memory.version >= *version) {
                 handed.held += 1;
             } else if let Some(flight) = flights.get_mut(context) {
                 flight.is_kept = true;
                 handed.restored += 1;
-            } else if has_room(&flights, *bytes, deps) {
-                let flight = self.begin(context.clone(), *bytes, deps);
+            } else if self.0.has_room(&flights, *bytes) {
+                let flight = self.begin(context.clone(), *bytes);
                 flights.insert(context.clone(), InFlight { is_kept: true, ..flight });
                 handed.restored += 1;
             } else {
                 handed.left += 1;
             }
         }
-        self.metrics.handed_over(&handed);
+        self.0.metrics.handed_over(handed.held, handed.restored, handed.left);
         handed
     }
 
-    fn begin(&self, context: ContextId, bytes: u64, deps: &Arc<PoolDeps>) -> InFlight {
+    fn begin(&self, context: ContextId, bytes: u64) -> InFlight {
         let over = CancellationToken::new();
-        let (guard, deps) = (over.clone().drop_guard(), Arc::clone(deps));
-        let metrics = self.metrics.clone();
+        let (guard, shared) = (over.clone().drop_guard(), Arc::clone(&self.0));
         let restore = async move {
             let _guard = guard;
-            let source = Source { store: &*deps.node.store, pool: &deps.name, node: &deps.node.contexts };
-            match source.prefetch(context.clone(), &deps.contexts).await {
-                Ok(cost) => metrics.prefetched(&cost),
+            let source = Source { store: &*shared.store, pool: &shared.pool, node: &shared.node };
+            match source.prefetch(context.clone(), &shared.codecs).await {
+                Ok(cost) => shared.metrics.prefetched(&cost),
                 // The task will try for itself, and say what is wrong.
                 Err(error) => tracing::debug!(%context, %error, "a context could not be restored ahead of its task"),
             }
-            deps.prefetches.lock().remove(&context);
+            shared.lock().remove(&context);
         };
         InFlight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_kept: false }
     }
 
     /// Waits until the restore of a context is over, if one is under way.
     pub(crate) async fn landed(&self, context: &ContextId) {
-        let over = self.lock().get_mut(context).map(|flight| {
+        let over = self.0.lock().get_mut(context).map(|flight| {
             flight.is_kept = true;
             flight.over.clone()
         });
@@ -132,14 +137,16 @@ impl Prefetcher {
             over.cancelled().await;
         }
     }
+}
 
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, InFlight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Whether another restore may begin, of so many bytes.
-fn has_room(flights: &HashMap<ContextId, InFlight>, bytes: u64, deps: &PoolDeps) -> bool {
-    let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
-    flights.len() < AT_ONCE && under_way.saturating_add(bytes) <= deps.node.contexts.prefetch_room()
+    /// Whether another restore may begin, of so many bytes.
+    fn has_room(&self, flights: &HashMap<ContextId, InFlight>, bytes: u64) -> bool {
+        let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
+        flights.len() < AT_ONCE && under_way.saturating_add(bytes) <= self.node.prefetch_room()
+    }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use forerunner_core::Timestamp;
 use forerunner_forecast::{
-    DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyKind, PolicyLimits, RecentServiceTime,
+    DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyKind, PolicyLimits, RecentServiceTime, build,
 };
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Error,
+    admission::Admission,
     cluster::{
         messages::ApplySettings,
         settings::{Bounds, SettingsOverride},
@@ -30,6 +31,7 @@ use crate::{
         messages::{Nudge, SampleQueue, SetBaseline},
         sample::{QueueActivity, QueueSample},
     },
+    spec::{PolicyFactory, PoolSettings},
     status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
 };
 
@@ -55,9 +57,20 @@ pub(crate) struct ForecastLinks {
     pub(crate) configure: Recipient<Configure>,
 }
 
+/// What a forecast shares with others of its pool.
+pub(crate) struct ForecastDeps {
+    pub(crate) pool: Arc<PoolDeps>,
+    /// What makes the pool's policy, if it is not the one that the settings name.
+    pub(crate) policy: Option<Arc<PolicyFactory>>,
+    /// Learns how fast tasks complete.
+    pub(crate) admission: Arc<Admission>,
+}
+
 /// Owns the history of one pool and the policy that reads it.
 pub(crate) struct ForecastActor {
     deps: Arc<PoolDeps>,
+    make_policy: Option<Arc<PolicyFactory>>,
+    admission: Arc<Admission>,
     links: ForecastLinks,
     policy: Box<dyn Policy>,
     limits: PolicyLimits,
@@ -88,10 +101,11 @@ impl ForecastActor {
     ///
     /// # Errors
     /// When the policy's settings are not valid.
-    pub(crate) fn new(deps: Arc<PoolDeps>, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
+    pub(crate) fn new(deps: ForecastDeps, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
+        let ForecastDeps { pool: deps, policy: make_policy, admission } = deps;
         let now = deps.now();
         let limits = deps.settings.limits();
-        let mut policy = deps.make_policy(limits)?;
+        let mut policy = policy_of(make_policy.as_deref(), &deps.settings, limits)?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
         // A pool that never had another size than its least has nothing to write down.
         let least = SavedSize { desired: limits.min, seq: 0 };
@@ -105,6 +119,8 @@ impl ForecastActor {
             history: History::after(saved.as_ref()),
             timeline: Timeline::default(),
             deps,
+            make_policy,
+            admission,
             links,
             policy,
             limits,
@@ -162,7 +178,7 @@ impl ForecastActor {
         self.metrics.decision_time.record(begun.elapsed().as_secs_f64());
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
-        self.deps.admission.note_completion_rate(queue.counts.completions as f64 / span_s.max(0.001));
+        self.admission.note_completion_rate(queue.counts.completions as f64 / span_s.max(0.001));
         self.tell_queue(&seen, &decision);
         self.show(now, span_s, queue, pool, &decision);
         self.unsaved_tasks = self.unsaved_tasks.saturating_add(seen.arrivals);
@@ -336,7 +352,7 @@ impl ForecastActor {
         within_ceiling("max", max, ceiling)?;
         // A fixed size is brought within bounds that change: it was within those of the settings.
         let policy = PolicyKind::default();
-        let settings = crate::spec::PoolSettings { min, max, policy, ..self.deps.settings.clone() };
+        let settings = PoolSettings { min, max, policy, ..self.deps.settings.clone() };
         settings.validate()?;
         Ok(settings.limits())
     }
@@ -352,7 +368,7 @@ impl ForecastActor {
         let limits = self.checked(patch)?;
         if limits != self.limits {
             let (learned, now) = (self.policy.save(), self.deps.now());
-            let mut policy = self.deps.make_policy(limits)?;
+            let mut policy = policy_of(self.make_policy.as_deref(), &self.deps.settings, limits)?;
             if let Some(learned) = learned {
                 policy.restore(&learned, now.since(self.decided_at.unwrap_or(self.begun)).as_secs_f64());
             }
@@ -365,6 +381,23 @@ impl ForecastActor {
         self.links.configure.do_send(Configure(patch));
         ctx.notify(Nudge(Cause::Settings));
         Ok(())
+    }
+}
+
+/// Makes a pool's policy: by `make`, or the one that the settings name.
+fn policy_of(
+    make: Option<&PolicyFactory>,
+    settings: &PoolSettings,
+    limits: PolicyLimits,
+) -> Result<Box<dyn Policy>, Error> {
+    let refuse = |error: forerunner_forecast::Error| forerunner_core::Error::Setting {
+        key: "policy",
+        value: settings.policy.to_string(),
+        rule: error.to_string(),
+    };
+    match make {
+        Some(make) => Ok(make(limits)),
+        None => Ok(build(settings.policy, limits).map_err(refuse)?),
     }
 }
 

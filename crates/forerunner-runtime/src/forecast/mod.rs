@@ -6,5 +6,5 @@ pub(crate) mod messages;
 mod packed;
 mod timeline;
 
-pub(crate) use actor::{ForecastActor, ForecastLinks};
+pub(crate) use actor::{ForecastActor, ForecastDeps, ForecastLinks};
 pub(crate) use history::{SavedHistory, SavedSize};

@@ -1,10 +1,6 @@
 //! Turns messages into events for [`PoolMachine`] and its actions into agents.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{
@@ -23,13 +19,13 @@ use super::{
 };
 use crate::{
     agent::{
-        AgentActor, DriverFactory,
+        AgentActor, AgentDeps, DriverFactory,
         messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
     },
     batcher::{Batch, Batcher},
     deps::PoolDeps,
     metrics::PoolMetrics,
-    queue::messages::{Assign, Demand, Nudge, Select, Selected, Settle, StopTask, Withdraw, Withdrawn},
+    queue::messages::{Assign, Demand, Nudge, PoolFacts, Select, Selected, Settle, StopTask, Withdraw, Withdrawn},
     status::{AgentStatus, Cause, ColdStart, PoolState},
 };
 
@@ -42,6 +38,11 @@ const TELL_AFTER: Duration = Duration::from_millis(10);
 /// Owns the agents of one pool and supervises them.
 pub(crate) struct PoolActor {
     deps: Arc<PoolDeps>,
+    agent_deps: Arc<AgentDeps>,
+    /// What the queue was told last.
+    facts: PoolFacts,
+    /// Whether the agents that run tasks from now on wait until their ends are durable.
+    await_settles: bool,
     machine: PoolMachine,
     links: PoolLinks,
     factory: Arc<dyn DriverFactory>,
@@ -67,12 +68,13 @@ impl PoolActor {
     /// A pool that has no agent yet and is to begin with so many, but `min` at least. The least is the settings', or none
     /// for a node's part of a pool that several nodes share.
     pub(crate) fn new(
-        deps: Arc<PoolDeps>,
+        agent_deps: AgentDeps,
         links: PoolLinks,
         factory: Arc<dyn DriverFactory>,
-        min: u32,
-        first_size: u32,
+        seed: u64,
+        (min, first_size): (u32, u32),
     ) -> Self {
+        let deps = agent_deps.pool.clone();
         let settings = &deps.settings;
         let rules = PoolRules {
             min,
@@ -81,12 +83,15 @@ impl PoolActor {
             stop: settings.scale_down,
             restart: settings.restart,
             max_starting: settings.max_starting,
-            id_seed: deps.seed,
+            id_seed: seed,
         };
         Self {
             machine: PoolMachine::new(rules, first_size),
             metrics: Arc::new(PoolMetrics::new(&deps.name)),
             deps,
+            agent_deps: Arc::new(agent_deps),
+            facts: PoolFacts::default(),
+            await_settles: false,
             links,
             factory,
             agents: IdMap::default(),
@@ -179,14 +184,14 @@ impl PoolActor {
             ready: self.ready.opening().with_reader(ctx.address().recipient()),
             down: ctx.address().recipient(),
         };
-        let actor = AgentActor::new(agent, links, self.factory.clone(), self.deps.clone(), self.metrics.clone());
+        let actor = AgentActor::new(agent, links, self.factory.clone(), self.agent_deps.clone(), self.metrics.clone());
         self.agents.insert(agent, actor.start());
     }
 
     fn run(&mut self, agent: AgentId, task: Arc<Task>) {
         self.leases.insert(task.id, task.epoch);
         if let Some(actor) = self.agents.get(&agent) {
-            actor.do_send(Run(task));
+            actor.do_send(Run { task, await_settle: self.await_settles });
         }
     }
 
@@ -204,7 +209,7 @@ impl PoolActor {
         }
         let hot = self.machine.hot_contexts(agent, self.deps.now());
         if !hot.is_empty() {
-            let handed = self.deps.prefetches.hand_over(hot, &self.deps);
+            let handed = self.agent_deps.prefetcher.hand_over(hot);
             tracing::debug!(pool = %self.deps.name, %agent, ?handed, "an agent that stops hands its contexts over");
         }
     }
@@ -251,11 +256,19 @@ impl PoolActor {
         (!sorted.is_empty()).then(|| ColdStart { p50: rank(0.5), p90: rank(0.9) })
     }
 
-    /// Says what the crash of an agent costs.
-    fn show_crash_cost(&self) {
+    /// Tells the queue what it must know of the pool, if that has changed.
+    fn tell_facts(&mut self, facts: PoolFacts) {
+        if facts != self.facts {
+            self.facts = facts;
+            self.links.facts.do_send(facts);
+        }
+    }
+
+    /// Tells the queue what the crash of an agent costs.
+    fn tell_crash_cost(&mut self) {
         let cold_start_s = self.cold_start().map_or(0.0, |cold_start| cold_start.p90);
-        self.deps.cold_start_us.store((cold_start_s * 1e6) as u64, Ordering::Relaxed);
-        self.deps.agents.store(self.machine.desired(), Ordering::Relaxed);
+        let cold_start = Duration::from_micros((cold_start_s * 1e6) as u64);
+        self.tell_facts(PoolFacts { cold_start, agents: self.machine.desired(), ..self.facts });
     }
 
     fn state(&self, now: Timestamp) -> PoolState {
@@ -299,7 +312,8 @@ impl Handler<AskForWork> for PoolActor {
 impl Handler<Assign> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, Assign(tasks): Assign, ctx: &mut Self::Context) {
+    fn handle(&mut self, Assign { tasks, await_settles }: Assign, ctx: &mut Self::Context) {
+        self.await_settles = await_settles;
         self.apply(PoolEvent::Assigned(tasks), ctx);
     }
 }
@@ -340,7 +354,7 @@ impl Handler<AgentStarted> for PoolActor {
             if self.cold_starts.len() > COLD_STARTS {
                 self.cold_starts.pop_front();
             }
-            self.show_crash_cost();
+            self.tell_crash_cost();
         }
     }
 }
@@ -360,7 +374,7 @@ impl Handler<Batch<AgentReady>> for PoolActor {
             self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
         }
         if is_about_contexts {
-            self.deps.uses_lookahead.store(self.machine.uses_lookahead(), Ordering::Relaxed);
+            self.tell_facts(PoolFacts { uses_lookahead: self.machine.uses_lookahead(), ..self.facts });
         }
         self.ready.recycle(ready);
     }
@@ -398,7 +412,7 @@ impl Handler<Resize> for PoolActor {
 
     fn handle(&mut self, Resize(target): Resize, ctx: &mut Self::Context) {
         self.apply(PoolEvent::Resize(target), ctx);
-        self.show_crash_cost();
+        self.tell_crash_cost();
     }
 }
 
@@ -409,7 +423,7 @@ impl Handler<Configure> for PoolActor {
         let (min, max) = self.machine.bounds();
         let event = PoolEvent::Configure { min: patch.min.unwrap_or(min), max: patch.max.unwrap_or(max) };
         self.apply(event, ctx);
-        self.show_crash_cost();
+        self.tell_crash_cost();
     }
 }
 

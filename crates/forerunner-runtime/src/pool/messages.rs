@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::{
     PoolSettings,
     batcher::BatchSender,
-    queue::messages::{Demand, Nudge, Settle, Withdraw},
+    queue::messages::{Demand, Nudge, PoolFacts, Settle, Withdraw},
     status::{AgentStatus, ColdStart, PoolPatch, PoolState},
 };
 
@@ -104,6 +104,7 @@ pub(crate) struct PoolLinks {
     pub(crate) demand: Recipient<Demand>,
     pub(crate) withdraw: Recipient<Withdraw>,
     pub(crate) settle: BatchSender<Settle>,
+    pub(crate) facts: Recipient<PoolFacts>,
     /// Learns of lost agents; absent where nothing decides.
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }

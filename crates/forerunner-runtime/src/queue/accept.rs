@@ -1,7 +1,5 @@
 //! Accepting tasks: gathered, stored in one call, and answered once durable.
 
-use std::sync::atomic::Ordering;
-
 use actix::{Context, Handler};
 use forerunner_core::{Priority, QueueEvent, Task, TaskId, Timestamp};
 use forerunner_store::{EnqueueOutcome, Refusal, StoreError};
@@ -52,7 +50,7 @@ impl QueueActor {
 
     /// Whether a claim goes to the store right behind what it is for. Stores that nodes share answer it once both are durable.
     fn claims_along(&self) -> bool {
-        self.deps.node.shared && !self.deps.uses_lookahead.load(Ordering::Relaxed)
+        self.deps.node.shared && !self.facts.uses_lookahead
     }
 
     fn on_accepted(
@@ -101,11 +99,11 @@ impl QueueActor {
                 Ok(Accepted::New { state, depth })
             }
             Ok(EnqueueOutcome::Known(known)) => {
-                self.deps.admission.back_out(1, task.input_bytes);
+                self.admission.back_out(1, task.input_bytes);
                 Ok(Accepted::Known(known))
             }
             Err(refusal) => {
-                self.deps.admission.back_out(1, task.input_bytes);
+                self.admission.back_out(1, task.input_bytes);
                 self.metrics.rejected(reason(&refusal));
                 Err(refusal.into())
             }
@@ -114,9 +112,9 @@ impl QueueActor {
 
     fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<PendingEnqueue>) {
         self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
-        self.deps.admission.back_out(refused.len(), refused.iter().map(|one| one.input_bytes).sum());
+        self.admission.back_out(refused.len(), refused.iter().map(|one| one.input_bytes).sum());
         // The store may have taken them before its answer was lost.
-        self.deps.admission.note_unsure();
+        self.admission.note_unsure();
         for one in refused {
             self.metrics.rejected("store");
             one.reply.answer(Err(match error {
@@ -154,7 +152,7 @@ impl Handler<Batch<Enqueue>> for QueueActor {
         self.incoming.reserve(submitted.len());
         if self.closed {
             let bytes = submitted.iter().map(|one| one.submission.task.input.len() as u64).sum();
-            self.deps.admission.back_out(submitted.len(), bytes);
+            self.admission.back_out(submitted.len(), bytes);
             submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
         }
         for Enqueue { submission, reply } in submitted.drain(..) {

@@ -7,8 +7,8 @@ use super::{
     claim_selected::PREFETCH_PAUSE,
     crash_throttle::CrashThrottle,
     messages::{
-        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, GetQueueStatus, Nudge, QueueStatus, SampleQueue,
-        SetBaseline, Settle, Withdraw, Withdrawn, WorkAvailable,
+        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, GetQueueStatus, Nudge, PoolFacts, QueueStatus,
+        SampleQueue, SetBaseline, Settle, Withdraw, Withdrawn, WorkAvailable,
     },
     prefetch_buffer::PrefetchBuffer,
     prefetch_tuner::PrefetchTuner,
@@ -19,8 +19,10 @@ use super::{
     store_health::StoreHealth,
 };
 use crate::{
+    admission::Admission,
     batcher::{BatchSender, Batcher},
     clock::Jitter,
+    contexts::{ContextRoom, Prefetcher},
     deps::PoolDeps,
     metrics::QueueMetrics,
     status::Cause,
@@ -43,6 +45,11 @@ pub(super) const WIRING: Duration = Duration::from_millis(5);
 /// fast: the calls of one turn of the mailbox share one commit.
 pub(crate) struct QueueActor {
     pub(super) deps: Arc<PoolDeps>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) room: Arc<ContextRoom>,
+    pub(super) prefetcher: Prefetcher,
+    /// What the pool told last.
+    pub(super) facts: PoolFacts,
     pub(super) machine: QueueMachine,
     pub(super) links: Option<AttachQueue>,
     pub(super) submitted: Batcher<Enqueue>,
@@ -80,6 +87,19 @@ pub(crate) struct QueueActor {
     pub(super) prefetch_pause: Duration,
 }
 
+/// What a queue shares with others of its pool.
+pub(crate) struct QueueDeps {
+    pub(crate) pool: Arc<PoolDeps>,
+    /// The door in front of it.
+    pub(crate) admission: Arc<Admission>,
+    /// Whether another context may begin.
+    pub(crate) room: Arc<ContextRoom>,
+    /// Restores contexts ahead of their tasks.
+    pub(crate) prefetcher: Prefetcher,
+    /// Any number, different for each pool and process.
+    pub(crate) seed: u64,
+}
+
 /// The ways to a queue that was started.
 pub(crate) struct QueueAddrs {
     pub(crate) queue: Addr<QueueActor>,
@@ -101,7 +121,8 @@ impl Actor for QueueActor {
 
 impl QueueActor {
     /// A queue that finds `claimable` tasks in its store, the next delayed one due at `next_due`.
-    pub(crate) fn new(deps: Arc<PoolDeps>, claimable: u64, next_due: Option<Timestamp>) -> Self {
+    pub(crate) fn new(deps: QueueDeps, claimable: u64, next_due: Option<Timestamp>) -> Self {
+        let QueueDeps { pool: deps, admission, room, prefetcher, seed } = deps;
         Self {
             machine: QueueMachine::new(claimable, next_due),
             links: None,
@@ -125,10 +146,14 @@ impl QueueActor {
             wake: None,
             tally: QueueStats::new(deps.settings.on_time.within.as_secs_f64()),
             metrics: QueueMetrics::new(&deps.name),
-            jitter: Jitter::new(deps.seed),
+            jitter: Jitter::new(seed),
             outage: StoreHealth::default(),
             prefetch_due: false,
             prefetch_pause: PREFETCH_PAUSE,
+            admission,
+            room,
+            prefetcher,
+            facts: PoolFacts::default(),
             deps,
         }
     }
@@ -209,7 +234,7 @@ impl QueueActor {
                     queue.on_ended_waiting(*task, forerunner_core::TaskState::Expired, ctx);
                 }
                 let gone = swept.expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
-                queue.deps.admission.back_out(swept.expired.len(), swept.expired_bytes);
+                queue.admission.back_out(swept.expired.len(), swept.expired_bytes);
                 queue.apply(QueueEvent::BecameClaimable(swept.claimable), ctx);
                 queue.apply(QueueEvent::Removed(gone), ctx);
                 queue.apply(QueueEvent::Swept { next_due: swept.next_due }, ctx);
@@ -266,7 +291,7 @@ impl QueueActor {
 
     fn show(&self) {
         self.metrics.depth.set(self.machine.depth() as f64);
-        self.metrics.waiting.set(self.deps.admission.waiting() as f64);
+        self.metrics.waiting.set(self.admission.waiting() as f64);
         self.metrics.running.set(f64::from(self.tally.running()));
     }
 }
@@ -333,6 +358,14 @@ impl Handler<AttachQueue> for QueueActor {
     }
 }
 
+impl Handler<PoolFacts> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, facts: PoolFacts, _: &mut Self::Context) {
+        self.facts = facts;
+    }
+}
+
 impl Handler<SetBaseline> for QueueActor {
     type Result = ();
 
@@ -359,9 +392,9 @@ impl Handler<Counted> for QueueActor {
         }
         self.nodes = msg.nodes.max(1);
         // Tasks that were set aside have inputs that count no more.
-        self.deps.admission.note_unsure();
+        self.admission.note_unsure();
         if let Some(waiting) = msg.waiting {
-            self.deps.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.held.len()));
+            self.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.held.len()));
         }
         self.apply(QueueEvent::Recounted(msg.claimable), ctx);
         self.look_at_depth(ctx);

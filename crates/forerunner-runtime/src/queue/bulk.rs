@@ -19,19 +19,19 @@ impl Handler<BulkDone> for QueueActor {
         let (left, come) = msg.bytes;
         match msg.action {
             BulkAction::Cancel => {
-                self.deps.admission.back_out(msg.tasks.len(), left);
+                self.admission.back_out(msg.tasks.len(), left);
                 for task in &msg.tasks {
                     self.on_ended_waiting(*task, TaskState::Cancelled, ctx);
                 }
             }
             BulkAction::Retry => {
-                self.deps.admission.reenter(msg.tasks.len());
-                self.deps.admission.add_bytes(left);
+                self.admission.reenter(msg.tasks.len());
+                self.admission.add_bytes(left);
                 msg.tasks.iter().for_each(|task| self.tell_as_stored(*task, ctx));
             }
             BulkAction::Move { .. } => {
-                self.deps.admission.back_out(msg.tasks.len(), left);
-                self.deps.admission.add_bytes(come);
+                self.admission.back_out(msg.tasks.len(), left);
+                self.admission.add_bytes(come);
                 msg.arrived.iter().for_each(|task| self.tell_as_stored(*task, ctx));
                 if !msg.arrived.is_empty() {
                     // A sweep finds out when those are due that are delayed or have a deadline.

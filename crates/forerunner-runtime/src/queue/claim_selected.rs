@@ -25,7 +25,7 @@ impl QueueActor {
             Ok(tasks) if tasks.iter().all(|task| task.context.is_none()) => queue.claim_first(asked, ctx),
             Ok(tasks) => {
                 // Some are taken now, others are held for busy agents: all are about to need their contexts.
-                queue.deps.prefetches.want(&tasks, &queue.deps);
+                queue.prefetcher.want(&tasks);
                 queue.ask_pool(asked, tasks, ctx);
             }
             Err(error) => queue.on_not_claimed(&error, ctx),
@@ -59,7 +59,7 @@ impl QueueActor {
         let call = self.deps.node.store.peek(self.first(LOOKAHEAD));
         self.call(call, ctx, |queue, answer, _| {
             // Whoever claims from a store that fails says so.
-            let is_about_contexts = answer.is_ok_and(|tasks| queue.deps.prefetches.want(&tasks, &queue.deps));
+            let is_about_contexts = answer.is_ok_and(|tasks| queue.prefetcher.want(&tasks));
             queue.prefetch_pause = if is_about_contexts { PREFETCH_PAUSE } else { PREFETCH_REST };
         });
     }

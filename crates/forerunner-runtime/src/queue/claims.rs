@@ -1,6 +1,6 @@
 //! Claiming tasks: for agents that are free, and some ahead for those that are free next.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use actix::{AsyncContext, Context};
 use forerunner_core::{Next, QueueEvent, Task, TaskId};
@@ -13,6 +13,9 @@ use super::{
     messages::Assign,
 };
 
+/// Most ends of a pool that may wait for the store before its agents wait with them.
+const MAX_UNSETTLED: usize = 1_024;
+
 impl QueueActor {
     /// Claims tasks for the open slots, and some to hold, as the machine asked.
     pub(super) fn claim(&mut self, asked: usize, ctx: &mut Context<Self>) {
@@ -21,7 +24,7 @@ impl QueueActor {
             // The wiring is not complete, or no more: nobody could be given what is claimed.
             return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
         }
-        match self.deps.uses_lookahead.load(Ordering::Relaxed) {
+        match self.facts.uses_lookahead {
             true => self.look(asked, ctx),
             false => self.claim_first(asked, ctx),
         }
@@ -86,7 +89,7 @@ impl QueueActor {
             return;
         }
         let count = tasks.len();
-        self.deps.admission.leave(count);
+        self.admission.leave(count);
         let now = self.deps.now();
         let mut late_starts = 0;
         let mut assigned = Vec::with_capacity(count);
@@ -105,7 +108,7 @@ impl QueueActor {
         self.metrics.started.increment(count as u64);
         self.metrics.late.increment(late_starts);
         if let Some(links) = &self.links {
-            links.assign.do_send(Assign(assigned));
+            links.assign.do_send(Assign { tasks: assigned, await_settles: self.settling.len() >= MAX_UNSETTLED });
         }
     }
 
@@ -125,7 +128,7 @@ impl QueueActor {
 
     /// Says how much is to be held from now on, if that has changed much.
     pub(super) fn plan_ahead(&mut self, ctx: &mut Context<Self>) {
-        let wish = match self.closed || self.deps.uses_lookahead.load(Ordering::Relaxed) {
+        let wish = match self.closed || self.facts.uses_lookahead {
             true => 0,
             false => self.pace.ahead(self.deps.now()),
         };
@@ -213,7 +216,7 @@ impl QueueActor {
             let Ok(settled) = settled else { continue };
             claimable += settled.claimable;
             if settled.state.is_terminal() {
-                self.deps.admission.back_out(1, task.input.len() as u64);
+                self.admission.back_out(1, task.input.len() as u64);
                 self.on_ended_waiting(task.id, settled.state, ctx);
             }
         }

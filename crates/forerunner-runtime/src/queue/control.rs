@@ -32,7 +32,7 @@ impl QueueActor {
     fn on_cancelled(&mut self, cancelled: Cancelled, ctx: &mut Context<Self>) -> forerunner_core::Task {
         match cancelled {
             Cancelled::Done { task, was_claimable, claimable } => {
-                self.deps.admission.back_out(1, task.input.len() as u64);
+                self.admission.back_out(1, task.input.len() as u64);
                 self.metrics.finished(TaskState::Cancelled);
                 self.tally.finished();
                 self.apply(QueueEvent::Removed(usize::from(was_claimable)), ctx);
@@ -86,8 +86,8 @@ impl Handler<RetryTask> for QueueActor {
         self.call(call, ctx, |queue, answer, ctx| {
             let answer = match answer {
                 Ok(Ok(task)) => {
-                    queue.deps.admission.reenter(1);
-                    queue.deps.admission.add_bytes(task.input.len() as u64);
+                    queue.admission.reenter(1);
+                    queue.admission.add_bytes(task.input.len() as u64);
                     // It may wait behind another of its context: the next claim finds out.
                     queue.apply(QueueEvent::BecameClaimable(1), ctx);
                     queue.tell(Arc::new(task.clone()));

@@ -1,6 +1,6 @@
 //! What a queue hears and answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use forerunner_core::{
@@ -68,7 +68,7 @@ pub(crate) enum Accepted {
 /// The clock was set back by so much, and the store knows. Sent by the node.
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(crate) struct ClockSetBack(pub(crate) std::time::Duration);
+pub(crate) struct ClockSetBack(pub(crate) Duration);
 
 /// The pool can take this many tasks more. Sent by the `PoolActor`.
 #[derive(Message)]
@@ -91,7 +91,23 @@ pub(crate) struct Withdrawn {
 /// Tasks for free agents, leased to this node. Sent to the `PoolActor`, one task for each open slot at most.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Assign(pub(crate) Vec<Arc<Task>>);
+pub(crate) struct Assign {
+    pub(crate) tasks: Vec<Arc<Task>>,
+    /// The store is behind: the agents are to take nothing new before the ends of these tasks are durable.
+    pub(crate) await_settles: bool,
+}
+
+/// What a queue must know of its pool. Sent by the `PoolActor` when it changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Message)]
+#[rtype(result = "()")]
+pub(crate) struct PoolFacts {
+    /// The pool wants to see what waits before tasks are claimed.
+    pub(crate) uses_lookahead: bool,
+    /// How long an agent takes to start, as measured; zero while it is not.
+    pub(crate) cold_start: Duration,
+    /// How many agents the pool is to have.
+    pub(crate) agents: u32,
+}
 
 /// Say which of these tasks, the first that wait, you would take: at most `limit`. Sent to the `PoolActor`.
 #[derive(Message)]

@@ -20,6 +20,6 @@ pub(crate) mod tail;
 pub(crate) mod totals;
 pub(crate) mod wait_histogram;
 
-pub(crate) use actor::QueueActor;
 #[cfg(feature = "test-util")]
 pub(crate) use actor::QueueAddrs;
+pub(crate) use actor::{QueueActor, QueueDeps};

@@ -124,7 +124,7 @@ impl QueueActor {
         self.call(call, ctx, |queue, answer, ctx| {
             let given: Vec<Result<Settled, LeaseLost>> = answer.unwrap_or_default();
             let given: Vec<_> = given.into_iter().flatten().collect();
-            queue.deps.admission.reenter(given.len());
+            queue.admission.reenter(given.len());
             queue.apply(QueueEvent::BecameClaimable(given.iter().map(|settled| settled.claimable).sum()), ctx);
         });
     }

@@ -1,10 +1,6 @@
 //! Ending attempts: gathered, settled in one store call, and answered once durable.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{
@@ -17,9 +13,9 @@ use super::{
     QueueActor,
     actor::STORE_BACKOFF,
     crash_throttle::CrashCost,
-    messages::{Drain, Settle, SettleDone},
+    messages::{Drain, PoolFacts, Settle, SettleDone},
 };
-use crate::{batcher::Batch, cluster::event_buffer::flush_events};
+use crate::batcher::Batch;
 
 /// Attempts whose end is not durable yet.
 #[derive(Default)]
@@ -35,6 +31,11 @@ impl Settling {
     /// Returns whether the end of an attempt is on its way to the store.
     pub(super) fn holds(&self, task: TaskId) -> bool {
         self.tasks.contains(&task)
+    }
+
+    /// Returns how many ends are not durable yet.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len() + self.in_store
     }
 
     fn forget(&mut self, settled: &[Pending]) {
@@ -59,7 +60,8 @@ impl QueueActor {
         if self.settling.pending.is_empty() {
             return self.answer_drains();
         }
-        flush_events(&self.deps.node);
+        let node = &self.deps.node;
+        node.said.flush(&*node.store, &node.watch);
         let pending = std::mem::take(&mut self.settling.pending);
         self.settling.in_store += pending.len();
         let call = self.deps.node.store.settle(pending.iter().map(|one| one.settlement.clone()).collect());
@@ -76,7 +78,6 @@ impl QueueActor {
     }
 
     fn on_settled(&mut self, answers: Vec<Result<Settled, LeaseLost>>, pending: Vec<Pending>, ctx: &mut Context<Self>) {
-        self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
         self.settling.forget(&pending);
         let now = self.deps.now();
         let mut claimable = 0;
@@ -90,7 +91,7 @@ impl QueueActor {
                 Err(lost) => {
                     tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
                     self.metrics.leases_lost.increment(1);
-                    self.deps.admission.note_unsure();
+                    self.admission.note_unsure();
                     // The store may have taken it before, when its answer was lost on the way.
                     self.tell_as_stored(lost.task, ctx);
                     Err(lost)
@@ -115,10 +116,10 @@ impl QueueActor {
         ctx: &mut Context<Self>,
     ) {
         if settled.state.is_terminal() {
-            self.deps.admission.leave_bytes(task.input.len() as u64);
+            self.admission.leave_bytes(task.input.len() as u64);
         }
         if let Some(commit) = &settlement.context {
-            self.deps.room.committed(&self.deps.name, commit);
+            self.room.committed(&self.deps.name, commit);
         }
         match settlement.next {
             Next::Finish { state, .. } => {
@@ -132,10 +133,10 @@ impl QueueActor {
             }
             Next::Retry { .. } => {
                 self.metrics.retried.increment(1);
-                self.deps.admission.reenter(1);
+                self.admission.reenter(1);
             }
             Next::Release => {
-                self.deps.admission.reenter(1);
+                self.admission.reenter(1);
                 if task.is_past_deadline(now) {
                     // No claim takes it any more: it is left to a sweep.
                     self.apply(QueueEvent::Due(now), ctx);
@@ -175,7 +176,6 @@ impl QueueActor {
         self.outage.note_failure(&self.deps.name, "results could not be stored", pending.len(), error);
         if !error.is_retryable() {
             self.settling.forget(&pending);
-            self.deps.unsettled.fetch_sub(pending.len(), Ordering::Relaxed);
             return self.answer_drains();
         }
         self.settling.pending.extend(pending);
@@ -254,17 +254,14 @@ impl QueueActor {
         let (context, context_cost) = (msg.context, msg.context_cost);
         let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, started };
-        self.deps.unsettled.fetch_add(1, Ordering::Relaxed);
         self.settling.tasks.insert(task.id);
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
     }
 
     /// Puts off a task that crashed if there are many of them, and notes one that had crashed and now did not.
     fn suspect(&mut self, task: &Task, next: &mut Next) {
-        let cost = CrashCost {
-            cold_start: Duration::from_micros(self.deps.cold_start_us.load(Ordering::Relaxed)),
-            agents: self.deps.agents.load(Ordering::Relaxed),
-        };
+        let PoolFacts { cold_start, agents, .. } = self.facts;
+        let cost = CrashCost { cold_start, agents };
         // The loss of a node made nobody a suspect.
         let made_suspect = |error: &TaskError| error.kind.is_crash() && error.kind != ErrorKind::NodeLost;
         match next {

@@ -5,13 +5,7 @@ mod pool;
 mod queue;
 mod test_probe;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use forerunner_core::{NewTask, NodeId, Payload, PoolName, Task, Timestamp};
 use forerunner_store::{MemoryOptions, MemoryStore, Store};
@@ -25,19 +19,17 @@ pub use self::{
 use crate::{
     PoolSettings, VirtualClock,
     admission::Admission,
+    agent::AgentDeps,
     clock::{IdMaker, StoreClock},
-    cluster::event_buffer::EventBuffer,
-    completion_watchers::CompletionWatchers,
-    contexts::{ContextRoom, NodeContexts, PoolCodecs, Prefetcher},
+    contexts::{NodeContexts, PoolCodecs, Prefetcher},
     deps::{Deps, PoolDeps},
-    spec::PolicyFactory,
 };
 
 /// How long a test waits for a letter before it is told that none came.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// What the actors of a pool called `alone` share: a store in memory, the virtual clock, and these settings.
-fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>) -> Arc<PoolDeps> {
+fn deps(edit: impl FnOnce(&mut PoolSettings)) -> Arc<PoolDeps> {
     let mut settings = PoolSettings::default();
     edit(&mut settings);
     settings.validate().expect("valid settings");
@@ -47,28 +39,27 @@ fn deps(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>
         store,
         clock: StoreClock::new(Arc::new(VirtualClock::starting_at(begin))),
         node: NodeId::from_parts(begin, 1),
-        watch: CompletionWatchers::default(),
-        said: EventBuffer::default(),
+        watch: Arc::default(),
+        said: Arc::default(),
         shared: false,
-        contexts: NodeContexts::new(64 << 20),
+        contexts: Arc::new(NodeContexts::new(64 << 20)),
         tending: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     let name = PoolName::new("alone").expect("a pool name");
-    Arc::new(PoolDeps {
-        node: Arc::new(node),
-        prefetches: Prefetcher::new(&name),
-        name,
-        admission: Admission::new(0, 0, &settings.queue),
-        room: ContextRoom::new(settings.contexts.limit_bytes),
-        settings,
-        policy,
-        unsettled: AtomicUsize::new(0),
-        contexts: Arc::new(PoolCodecs::new(None)),
-        uses_lookahead: AtomicBool::new(false),
-        cold_start_us: AtomicU64::new(0),
-        agents: AtomicU32::new(0),
-        seed: 1,
-    })
+    Arc::new(PoolDeps { node: Arc::new(node), name, settings })
+}
+
+/// The door in front of a pool in which nothing waits.
+fn admission(deps: &PoolDeps) -> Arc<Admission> {
+    Arc::new(Admission::new(0, 0, &deps.settings.queue))
+}
+
+/// What the agents of the pool share.
+fn agent_deps(pool: &Arc<PoolDeps>) -> AgentDeps {
+    let codecs = Arc::new(PoolCodecs::new(None));
+    let node = &pool.node;
+    let prefetcher = Prefetcher::new(pool.name.clone(), node.store.clone(), node.contexts.clone(), codecs.clone());
+    AgentDeps { pool: pool.clone(), codecs, prefetcher }
 }
 
 /// A task as a handle would make it from this input.

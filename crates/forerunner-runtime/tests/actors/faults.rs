@@ -175,6 +175,25 @@ async fn a_result_that_cannot_be_stored_is_kept_until_it_can() {
 }
 
 #[actix_rt::test]
+async fn agents_wait_once_a_thousand_results_are_not_stored() {
+    tokio::time::pause();
+    let store = faulty();
+    let rig = node(&store, Script::always(Act::Echo), 2).await;
+    store.reschedule(Schedule::of(|verb, _| (verb == Verb::Settle).then_some(Fault::Before)));
+    let batch = (0..1_500).map(|number| Running::task("p", &number.to_string())).collect();
+    let tasks: Vec<_> = rig.handle().submit_batch(batch).await.into_iter().map(|one| one.unwrap().task.id).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let runs = rig.log("p").runs().len();
+    assert!((1_024..1_024 + 10).contains(&runs), "{runs}");
+    store.heal();
+    for task in tasks {
+        assert_eq!(rig.ended(task).await.state, TaskState::Succeeded);
+    }
+    assert_eq!(rig.log("p").runs().len(), 1_500, "no work was done again");
+    rig.stop().await;
+}
+
+#[actix_rt::test]
 async fn who_waits_for_a_result_is_told_also_if_the_store_took_it_without_an_answer() {
     tokio::time::pause();
     for fault in [Fault::After, Fault::Lost(Duration::from_secs(2))] {

@@ -62,6 +62,20 @@ async fn a_pool_replaces_an_agent_that_died_and_gives_its_task_back() {
 }
 
 #[actix_rt::test]
+async fn a_pool_tells_its_queue_what_a_crash_costs_when_that_changes() {
+    tokio::time::pause();
+    let mut pool = IsolatedPool::start(Script::answers("1").cold_start("4s"), |pool| pool.max = 9);
+    pool.until("one ready", |agents| agents.ready == 1).await;
+    pool.resize(3);
+    pool.until("three ready", |agents| agents.ready == 3).await;
+    let told = pool.letters().into_iter().filter_map(|letter| match letter {
+        SentMessage::PoolFacts { cold_start, agents, .. } => Some((cold_start.as_secs(), agents)),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(4, 1), (4, 3)]);
+}
+
+#[actix_rt::test]
 async fn a_pool_that_shrinks_leaves_the_busy_agent_alone() {
     tokio::time::pause();
     let mut pool = IsolatedPool::start(Script::answers("1").service("60s"), |pool| pool.min = 0);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     PoolSettings,
     forecast::{
-        ForecastActor, ForecastLinks,
+        ForecastActor, ForecastDeps, ForecastLinks,
         messages::{GetDecisions, GetForecast},
     },
     pool::messages::{GetPool, PoolSample},
@@ -90,7 +90,7 @@ impl IsolatedForecast {
     }
 
     fn begin(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>) -> Self {
-        let deps = super::deps(edit, policy);
+        let deps = super::deps(edit);
         let (neighbour, letters) = TestProbe::start();
         let view = Arc::new(Mutex::new(View {
             now: Shown::default(),
@@ -105,7 +105,8 @@ impl IsolatedForecast {
             resize: neighbour.clone().recipient(),
             configure: neighbour.recipient(),
         };
-        let forecast = ForecastActor::new(deps, links, None).expect("valid settings").start();
+        let forecast = ForecastDeps { admission: super::admission(&deps), pool: deps, policy };
+        let forecast = ForecastActor::new(forecast, links, None).expect("valid settings").start();
         Self { forecast, letters, view }
     }
 

@@ -51,16 +51,17 @@ impl IsolatedPool {
     /// # Panics
     /// When the settings are not valid.
     pub fn start(agents: impl DriverFactory + 'static, edit: impl FnOnce(&mut PoolSettings)) -> Self {
-        let deps = super::deps(edit, None);
+        let deps = super::deps(edit);
         let (queue, settle, letters) = TestProbe::start_settled();
         let links = PoolLinks {
             demand: queue.clone().recipient(),
             withdraw: queue.clone().recipient(),
             settle,
+            facts: queue.clone().recipient(),
             nudge: Some(queue.recipient()),
         };
         let min = deps.settings.min;
-        let pool = PoolActor::new(deps.clone(), links, Arc::new(agents), min, min).start();
+        let pool = PoolActor::new(super::agent_deps(&deps), links, Arc::new(agents), 1, (min, min)).start();
         Self { pool, letters, deps, ids: IdMaker::new() }
     }
 
@@ -78,7 +79,7 @@ impl IsolatedPool {
         (task.state, task.attempt, task.epoch) = (TaskState::Running, 1, LeaseEpoch(1));
         task.started_at = Some(self.deps.now());
         let id = task.id;
-        self.pool.do_send(Assign(vec![Arc::<Task>::new(task)]));
+        self.pool.do_send(Assign { tasks: vec![Arc::<Task>::new(task)], await_settles: false });
         id
     }
 

@@ -15,9 +15,10 @@ use crate::{
     Error, PoolSettings,
     batcher::BatchSender,
     clock::IdMaker,
+    contexts::ContextRoom,
     deps::PoolDeps,
     queue::{
-        QueueActor, QueueAddrs,
+        QueueActor, QueueAddrs, QueueDeps,
         messages::{AttachQueue, Demand, Drain, Enqueue, Reply, Settle},
     },
 };
@@ -54,8 +55,15 @@ impl IsolatedQueue {
     /// # Panics
     /// When the settings are not valid.
     pub fn start(edit: impl FnOnce(&mut PoolSettings)) -> Self {
-        let deps = super::deps(edit, None);
-        let QueueAddrs { queue, submit, settle } = QueueActor::new(deps.clone(), 0, None).start_by(Actor::start);
+        let deps = super::deps(edit);
+        let queue = QueueDeps {
+            pool: deps.clone(),
+            admission: super::admission(&deps),
+            room: Arc::new(ContextRoom::new(deps.settings.contexts.limit_bytes)),
+            prefetcher: super::agent_deps(&deps).prefetcher,
+            seed: 1,
+        };
+        let QueueAddrs { queue, submit, settle } = QueueActor::new(queue, 0, None).start_by(Actor::start);
         let (pool, letters) = TestProbe::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),

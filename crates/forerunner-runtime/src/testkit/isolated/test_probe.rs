@@ -1,6 +1,6 @@
 //! What stands beside an actor that runs alone: it keeps the letters that the actor sends.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, Context, Handler};
 use forerunner_core::{LeaseEpoch, Outcome, Selection, Task, TaskId};
@@ -11,7 +11,8 @@ use crate::{
     batcher::{Batch, BatchSender, Batcher},
     pool::messages::{Configure, Resize},
     queue::messages::{
-        Assign, Demand, Nudge, Select, Selected, SetBaseline, Settle, SettleDone, StopTask, Withdraw, Withdrawn,
+        Assign, Demand, Nudge, PoolFacts, Select, Selected, SetBaseline, Settle, SettleDone, StopTask, Withdraw,
+        Withdrawn,
     },
     status::{Cause, PoolPatch},
 };
@@ -43,6 +44,15 @@ pub enum SentMessage {
         epoch: LeaseEpoch,
         /// How.
         outcome: Outcome,
+    },
+    /// The pool tells the queue what it must know of it.
+    PoolFacts {
+        /// It wants to see what waits before tasks are claimed.
+        uses_lookahead: bool,
+        /// How long an agent takes to start, as measured.
+        cold_start: Duration,
+        /// How many agents it is to have.
+        agents: u32,
     },
     /// The picture has changed.
     Nudge(Cause),
@@ -121,7 +131,7 @@ impl Actor for TestProbe {
 impl Handler<Assign> for TestProbe {
     type Result = ();
 
-    fn handle(&mut self, Assign(tasks): Assign, _: &mut Self::Context) {
+    fn handle(&mut self, Assign { tasks, .. }: Assign, _: &mut Self::Context) {
         self.keep(SentMessage::Assigned(tasks));
     }
 }
@@ -133,6 +143,18 @@ impl Handler<Select> for TestProbe {
     fn handle(&mut self, msg: Select, _: &mut Self::Context) -> Selected {
         let take = msg.tasks.iter().take(msg.limit).map(|task| task.task).collect();
         Selected(Selection { take, ..Selection::default() })
+    }
+}
+
+impl Handler<PoolFacts> for TestProbe {
+    type Result = ();
+
+    fn handle(&mut self, facts: PoolFacts, _: &mut Self::Context) {
+        self.keep(SentMessage::PoolFacts {
+            uses_lookahead: facts.uses_lookahead,
+            cold_start: facts.cold_start,
+            agents: facts.agents,
+        });
     }
 }
 
