@@ -149,6 +149,11 @@ impl QueueMachine {
         u64::try_from(self.claimable).unwrap_or(0) + self.held as u64
     }
 
+    /// Returns when the next delayed task is due, or the next deadline ends, as far as is known.
+    pub const fn next_due(&self) -> Option<Timestamp> {
+        self.next_due
+    }
+
     /// Returns how many tasks the pool could take now.
     pub const fn open_slots(&self) -> usize {
         self.slots

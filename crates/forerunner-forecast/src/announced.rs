@@ -15,8 +15,10 @@ use crate::{Observation, rate::sane};
 const MOST: usize = 4_096;
 /// Parts of the time to the horizon for which it is known what must not be let go.
 pub(crate) const PARTS: usize = 8;
-/// Points within the horizon at which the announced load is looked at.
+/// Times ahead at which the announced load is looked at.
 const POINTS: f64 = 128.0;
+/// Rounds of starts that are planned ahead at most.
+const MOST_ROUNDS: f64 = 64.0;
 /// Two reports of one task may differ by this many seconds in when it is due: clocks are read twice.
 const SAME_S: f64 = 0.05;
 /// A group of tasks is reported as due when its first task is, so that what is left of it moves by up to this.
@@ -50,7 +52,8 @@ pub(crate) struct Announcements {
 /// The announced load about the horizon, in tasks on agents and waiting for one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AnnouncedLoad {
-    /// Early ones: the most at once between the time when an agent asked for now is ready and the horizon.
+    /// Early ones: the most at once between the time when an agent asked for now is ready and the horizon. Of those further
+    /// ahead the part that cannot wait for later starts, since only so many agents start at the same time.
     pub early: f64,
     /// Early ones: the most at once in each part of the time from now to the horizon.
     pub soon: [f64; PARTS],
@@ -89,6 +92,8 @@ pub(crate) struct Ahead<F, G> {
     pub cold_s: f64,
     /// Seconds until an agent asked for at the next tick is ready.
     pub horizon_s: f64,
+    /// Agents that may start at the same time; infinite where any number may.
+    pub max_starting: f64,
     /// Tasks that one agent can start one after another within the time that the objective allows, at least 1.
     pub starts_per_agent: f64,
     /// Share of tasks that are on an agent for longer than so many seconds.
@@ -178,11 +183,12 @@ impl Announcements {
 
     /// The announced load about the horizon.
     pub fn load<F: Fn(f64) -> f64, G: Fn(f64) -> f64>(&self, ahead: Ahead<F, G>) -> AnnouncedLoad {
-        let Ahead { now, cold_s, horizon_s, starts_per_agent, survival, still_there } = ahead;
+        let Ahead { now, cold_s, horizon_s, max_starting, starts_per_agent, survival, still_there } = ahead;
         let present = self.arrived.iter().map(|&(at, tasks)| tasks as f64 * survival(now - at)).sum();
         let still_there = std::array::from_fn(|part| still_there(part as f64 * horizon_s / PARTS as f64));
         let mut load = AnnouncedLoad { present, still_there, ..AnnouncedLoad::default() };
-        let steps = self.steps(now, horizon_s);
+        let started_at_once = max_starting.max(1.0) * starts_per_agent.max(1.0);
+        let steps = self.steps(now, horizon_s + self.longer_s(cold_s, started_at_once));
         let ready = now + cold_s;
         // What is there when an agent asked for now becomes ready, or a part begins, counts as much as what comes then.
         let begins = (0..PARTS).map(|part| now + part as f64 * horizon_s / PARTS as f64);
@@ -193,10 +199,15 @@ impl Announcements {
                 let there = survival(at - step.due);
                 (early, all) = (early + step.early * there, all + step.all * there);
             }
-            let part = (((at - now) / horizon_s * PARTS as f64) as usize).min(PARTS - 1);
-            load.soon[part] = load.soon[part].max(early);
+            let is_near = at <= now + horizon_s;
+            if is_near {
+                let part = (((at - now) / horizon_s * PARTS as f64) as usize).min(PARTS - 1);
+                load.soon[part] = load.soon[part].max(early);
+            }
             if at >= ready {
-                (load.early, load.all) = (load.early.max(early), load.all.max(all));
+                let later =
+                    if is_near { 0.0 } else { started_at_once * rounds(at - now - (horizon_s - cold_s), cold_s) };
+                (load.early, load.all) = (load.early.max(early - later), load.all.max(all - later));
             }
         }
         for step in steps.iter().take_while(|step| step.due < ready) {
@@ -206,11 +217,17 @@ impl Announcements {
         load.shared_by(starts_per_agent)
     }
 
-    /// Announcements until the horizon, near ones put together.
-    fn steps(&self, now: f64, horizon_s: f64) -> Vec<Step> {
+    /// Seconds by which the first agents for all that is announced must start sooner than the last ones.
+    fn longer_s(&self, cold_s: f64, started_at_once: f64) -> f64 {
+        let tasks: f64 = self.ahead.iter().map(|announced| announced.tasks as f64).sum();
+        cold_s * (tasks / started_at_once).min(MOST_ROUNDS).floor()
+    }
+
+    /// Announcements of the next `span_s` seconds, near ones put together.
+    fn steps(&self, now: f64, span_s: f64) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
-        let width = horizon_s / POINTS;
-        for announced in self.ahead.iter().take_while(|announced| announced.due <= now + horizon_s) {
+        let width = span_s / POINTS;
+        for announced in self.ahead.iter().take_while(|announced| announced.due <= now + span_s) {
             let all = announced.tasks as f64;
             let early = if announced.early { all } else { 0.0 };
             match steps.last_mut() {
@@ -249,6 +266,11 @@ struct Step {
     all: f64,
 }
 
+/// Rounds of starts, one after another, that end within so many seconds.
+fn rounds(seconds: f64, cold_s: f64) -> f64 {
+    (seconds / cold_s.max(1e-3)).floor().max(0.0)
+}
+
 /// The announcements ahead in order of time, on the window's clock.
 fn sorted(now: f64, announced: &[(f64, u64)]) -> Vec<Announcement> {
     let is_ahead = |&&(due_s, tasks): &&(f64, u64)| due_s.is_finite() && due_s > 0.0 && tasks > 0;
@@ -269,9 +291,22 @@ mod tests {
 
     /// Looks as far as 11 s ahead, with tasks of five seconds.
     fn load(announcements: &Announcements, now: f64) -> AnnouncedLoad {
+        bounded_load(announcements, now, f64::INFINITY)
+    }
+
+    /// The same where only so many agents start at the same time.
+    fn bounded_load(announcements: &Announcements, now: f64, max_starting: f64) -> AnnouncedLoad {
         let survival = |age: f64| if age < 5.0 { 1.0 } else { 0.0 };
         let still_there = |ahead: f64| (1.0 - ahead / 5.0).max(0.0);
-        announcements.load(Ahead { now, cold_s: 10.0, horizon_s: 11.0, starts_per_agent: 1.0, survival, still_there })
+        announcements.load(Ahead {
+            now,
+            cold_s: 10.0,
+            horizon_s: 11.0,
+            max_starting,
+            starts_per_agent: 1.0,
+            survival,
+            still_there,
+        })
     }
 
     #[test]
@@ -289,6 +324,19 @@ mod tests {
         assert_eq!(announcements.observe(51.0, 11.0, false, &seen(40, &[])), 40, "they come as they were announced");
         assert_eq!(load(&announcements, 51.0).present, 40.0);
         assert_eq!(load(&announcements, 57.0).present, 0.0, "five seconds later they are done");
+    }
+
+    #[test]
+    fn agents_of_which_few_start_at_the_same_time_start_sooner() {
+        let mut announcements = Announcements::default();
+        let wanted: Vec<_> = [160.0, 151.5, 150.5, 141.5, 31.5, 30.5, 21.5, 11.5, 10.5]
+            .map(|lead_s| {
+                announcements.observe(500.0 - lead_s, 11.0, true, &seen(0, &[(lead_s, 500)]));
+                bounded_load(&announcements, 500.0 - lead_s, 32.0).early
+            })
+            .to_vec();
+        // Fifteen rounds of 32 agents are 480; each round takes ten seconds.
+        assert_eq!(wanted, [20.0, 20.0, 52.0, 52.0, 404.0, 436.0, 436.0, 468.0, 500.0]);
     }
 
     #[test]
@@ -348,6 +396,7 @@ mod tests {
             now: 0.0,
             cold_s: 10.0,
             horizon_s: 11.0,
+            max_starting: f64::INFINITY,
             starts_per_agent: 8.0,
             survival,
             still_there: survival,

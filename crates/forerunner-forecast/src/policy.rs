@@ -82,6 +82,8 @@ pub struct Observation {
     pub completed: Vec<(u64, f64)>,
     /// What is known to come: in how many seconds from `t`, and how many tasks. All that is known, each time.
     pub announced: Vec<(f64, u64)>,
+    /// Most agents that may start at the same time; `None` where any number may.
+    pub max_starting: Option<u32>,
     /// Seconds from 1970-01-01T00:00:00Z to `t`, so that reasons can name the time of day; `None` where it is not known.
     pub utc_s: Option<f64>,
 }

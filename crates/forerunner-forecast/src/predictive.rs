@@ -116,7 +116,7 @@ impl Predictive {
         learned.observed_s += now - before;
         let in_system = f64::from(seen.in_flight) + f64::from(seen.queue_depth);
         if learned.announcements.are_any() {
-            let present = self.announced_load(now, self.cold_start_s(seen)).present;
+            let present = self.announced_load(now, seen).present;
             self.learned.levels.observe(now - before, arrivals, (in_system - present).max(0.0));
         } else {
             learned.levels.observe(now - before, arrivals, in_system);
@@ -155,23 +155,25 @@ impl Predictive {
             still_there: learned.service.still_there(horizon_s, service_s),
             dispersion: learned.rates.dispersion().max(1.0),
             levels: learned.levels.levels(),
-            announced: self.announced_load(window.now(), cold_s),
+            announced: self.announced_load(window.now(), seen),
         }
     }
 
     /// What is known to come about the horizon.
-    fn announced_load(&self, now: f64, cold_s: f64) -> AnnouncedLoad {
+    fn announced_load(&self, now: f64, seen: &Observation) -> AnnouncedLoad {
         let learned = &self.learned;
         if !learned.announcements.are_any() {
             return AnnouncedLoad::default();
         }
+        let cold_s = self.cold_start_s(seen);
         let horizon_s = cold_s + self.limits.tick_s;
+        let max_starting = seen.max_starting.map_or(f64::INFINITY, f64::from);
         let service = learned.service.forecast(&learned.window, horizon_s);
         let starts = learned.service.starts_within(self.limits.objective.within_s, service.mean_s);
         let starts_per_agent = (STARTS_COUNTED * starts).max(1.0);
         let survival = learned.service.survival(service.mean_s);
         let still_there = |ahead_s| learned.service.still_there(ahead_s, service.mean_s);
-        let ahead = Ahead { now, cold_s, horizon_s, starts_per_agent, survival, still_there };
+        let ahead = Ahead { now, cold_s, horizon_s, max_starting, starts_per_agent, survival, still_there };
         learned.announcements.load(ahead)
     }
 
@@ -262,8 +264,11 @@ impl Policy for Predictive {
         // The window of a rule that has just come into charge may reach back to before the pool was empty.
         let recent = self.learned.recent_needs.greatest_since(now - rule.stabilization_s).filter(|_| !is_asleep);
         let recent = recent.map_or(rest, |(_, need)| need);
-        let mut wanted = bounded(requirements.wanted(recent, pool.size()));
-        let recalled = self.learned.calendar.recalled().filter(|_| requirements.is_recalled(recent, pool.size()));
+        // Agents that were asked for and have not begun to start, since only so many start at once, are asked for still.
+        let asked = pool.size().max(f64::from(self.learned.desired));
+        let mut wanted = bounded(requirements.wanted(recent, pool.size(), asked));
+        let recalled =
+            self.learned.calendar.recalled().filter(|_| requirements.is_recalled(recent, pool.size(), asked));
         let need = if recalled.is_some() { wanted } else { need };
         let learning = !self.learned.has_learned() || now < self.settles_at;
         // What is there for announced tasks alone is let go when they are done, whatever was learned.
@@ -278,7 +283,7 @@ impl Policy for Predictive {
         let Requirements { forecast: ahead, announced, backlog, surge, .. } = requirements;
         let reason = match () {
             // In the way of what is wanted now. That more was needed a while ago is no reason to raise the bound.
-            () if desired < whole(bounded(requirements.wanted(need, pool.size()))) => ReasonCode::Bounded,
+            () if desired < whole(bounded(requirements.wanted(need, pool.size(), asked))) => ReasonCode::Bounded,
             () if desired > before && backlog > ahead => ReasonCode::Backlog,
             () if desired > before && whole(ahead - announced) <= before => ReasonCode::Announced,
             () if desired > before && surge => ReasonCode::Surge,

@@ -20,9 +20,9 @@ use forerunner_core::{
 };
 use forerunner_store::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
-    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder,
-    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
+    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
+    KeyHolder, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
+    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
     TaskPage, Updated, VacuumStatus, backend::DamageCount,
 };
 use futures_util::future::join_all;
@@ -314,6 +314,10 @@ impl TaskStore for PostgresStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.call(Class::CLOCK.reading().walking(), async move |tx| tx.pools_with_tasks().await)
+    }
+
+    fn due_by(&self, pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>> {
+        self.call(Class::READ.walking(), async move |tx| tx.due_by(&pool, until).await)
     }
 
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {

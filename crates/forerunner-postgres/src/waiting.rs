@@ -1,7 +1,7 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
 use forerunner_core::{ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
-use forerunner_store::{Cancelled, StateConflict, Swept, backend};
+use forerunner_store::{Cancelled, DueTasks, StateConflict, Swept, backend};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -211,6 +211,15 @@ impl Tx<'_> {
         let Some(context) = &due.context else { return self.make_ready(&due.spot).await };
         self.join(&due.spot, context).await?;
         self.advance(pool, context, before.as_ref()).await
+    }
+
+    pub async fn due_by(&self, pool: &PoolName, until: Timestamp) -> Sql<Vec<DueTasks>> {
+        let sql = "SELECT min(run_at), count(*) - count(context) + count(DISTINCT context) FROM tasks \
+                   WHERE pool = $1 AND state = 0 AND run_at <= $2 GROUP BY run_at / 1000000 ORDER BY 1 LIMIT $3";
+        let (until, limit) = (until.as_micros(), backend::DUE_LIMIT as i64);
+        let params = [(&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&until, Type::INT8), (&limit, Type::INT8)];
+        let rows = self.query(sql, &params).await?;
+        rows.iter().map(|row| Ok(DueTasks { at: time(row, 0)?, tasks: get::<i64>(row, 1)?.unsigned_abs() })).collect()
     }
 
     async fn next_due(&self, pool: &PoolName) -> Sql<Option<Timestamp>> {

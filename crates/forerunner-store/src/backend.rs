@@ -11,7 +11,7 @@ pub use crate::{
     damage::{Damage, DamageCount, given_up, stand_in, stored_json, stored_time, unreadable},
     events::{Legs, after_seq, begin_seq},
     rules::{
-        Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, cancelled, child_depth, contexts_full, crashes_with, end_state,
-        expired, first_due, first_state, moved, redriven_deadline, retry_state,
+        DUE_LIMIT, Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, cancelled, child_depth, contexts_full, crashes_with,
+        end_state, expired, first_due, first_state, moved, redriven_deadline, retry_state,
     },
 };

@@ -72,6 +72,7 @@ macro_rules! store_conformance {
             a_look_knows_version_and_size_of_a_context
             a_delayed_task_waits_for_its_time
             a_deadline_ends_queued_and_scheduled_tasks
+            delayed_tasks_are_counted_by_the_second_they_are_due_in
             retries_are_due_when_their_delay_is_over_though_the_clock_was_set_back
             calls_take_effect_in_the_order_they_were_made
             a_context_runs_one_task_at_a_time_in_order

@@ -55,8 +55,8 @@ pub use open::{check_address, open};
 pub use roles::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, Store, TaskStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, EnqueueOutcome, Heartbeat,
-    KeyHolder, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start, StoreFuture,
-    Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
+    Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, DueTasks, EnqueueOutcome,
+    Heartbeat, KeyHolder, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start,
+    StoreFuture, Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
 };
 pub use vacuum_status::{OldestTransaction, VacuumStatus};

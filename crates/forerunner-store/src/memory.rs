@@ -10,7 +10,7 @@ mod state;
 mod update;
 mod verbs;
 
-use crate::{AttemptEvent, DamagedTasks, DroppedPartitions, Notification, TaskEvents, VacuumStatus};
+use crate::{AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, Notification, TaskEvents, VacuumStatus};
 use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     future,
@@ -189,6 +189,10 @@ impl TaskStore for MemoryStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.run(|state| state.pools_with_tasks())
+    }
+
+    fn due_by(&self, pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>> {
+        self.run(move |state| state.due_by(&pool, until))
     }
 
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {

@@ -10,9 +10,10 @@ use tokio::sync::broadcast;
 
 use crate::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
-    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder,
-    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, StoreFuture,
-    StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
+    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
+    KeyHolder, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
+    StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated,
+    VacuumStatus,
 };
 
 /// Accepts, claims, ends, changes and reads tasks.
@@ -111,6 +112,11 @@ pub trait TaskStore: Send + Sync + 'static {
             Ok(Backlog { claimable, waiting: Some(counts.waiting()), next_due })
         })
     }
+
+    /// Counts the delayed tasks of a pool that become due by `until`, by the second, the first due first; at most 4,096
+    /// seconds. Tasks of one context in one second count once, since they run one after another. The cost grows with
+    /// the tasks counted.
+    fn due_by(&self, pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>>;
 
     /// Sums the bytes of the inputs of a pool's tasks that have not ended.
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64>;

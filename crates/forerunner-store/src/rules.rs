@@ -13,6 +13,9 @@ use crate::{Bounds, Claim, ContextsFull, Refusal};
 /// What is left is reported as due at once, so the caller sweeps again.
 pub const SWEEP_LIMIT: usize = 10_000;
 
+/// Seconds that [`TaskStore::due_by`](crate::TaskStore::due_by) answers at most.
+pub const DUE_LIMIT: usize = 4_096;
+
 /// Most tasks on a page of a listing.
 pub const PAGE_LIMIT: usize = 1_000;
 

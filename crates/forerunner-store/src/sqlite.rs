@@ -35,7 +35,7 @@ mod waiting;
 mod watch;
 mod writer;
 
-use crate::{AttemptEvent, DroppedPartitions, Notification, TaskEvents};
+use crate::{AttemptEvent, DroppedPartitions, DueTasks, Notification, TaskEvents};
 use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     fmt,
@@ -343,6 +343,10 @@ impl TaskStore for SqliteStore {
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.write(Kind::Peek, Weight::default(), (), |tx, ()| Ok(tx.pools_with_tasks()))
+    }
+
+    fn due_by(&self, pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>> {
+        self.read(move |connection| listing::due_by(connection, &pool, until))
     }
 
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {

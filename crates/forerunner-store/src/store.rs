@@ -258,6 +258,15 @@ pub struct Backlog {
     pub next_due: Option<Timestamp>,
 }
 
+/// Delayed tasks that become due within one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueTasks {
+    /// When the first of them is due.
+    pub at: Timestamp,
+    /// How many agents they could occupy: tasks without a context, and contexts.
+    pub tasks: u64,
+}
+
 /// Why a task taken back from a lost node ends, or runs again: the error that is stored with it.
 pub fn node_lost() -> TaskError {
     TaskError::new(

@@ -116,6 +116,8 @@ pub(crate) struct Requirements {
     pub rest: f64,
     /// Greatest between now and the horizon: below this the pool must not shrink.
     pub until_horizon: f64,
+    /// The same with what is announced; 0 where nothing is.
+    pub known_until_horizon: f64,
     /// Of what came at this time of days before; 0 where nothing is about to come. The stabilization window does not cover
     /// it: what does not come after all costs a few minutes.
     pub recalled: f64,
@@ -129,9 +131,11 @@ impl Requirements {
         self.forecast.max(self.backlog)
     }
 
-    /// Agents wanted before bounds, given the greatest need of the stabilization window and the pool's size.
-    pub fn wanted(&self, recent: f64, size: f64) -> f64 {
-        recent.max(self.greatest()).max(self.until_horizon.min(size)).max(self.recalled)
+    /// Agents wanted before bounds, given the greatest need of the stabilization window, the pool's size, and the size that
+    /// was asked for, which the pool may not have reached yet.
+    pub fn wanted(&self, recent: f64, size: f64, asked: f64) -> f64 {
+        let kept = self.until_horizon.min(size).max(self.known_until_horizon.min(asked));
+        recent.max(self.greatest()).max(kept).max(self.recalled)
     }
 
     /// What is left of them in a pool that was let go empty and has no task. In silence no average rises, so that only another
@@ -147,9 +151,9 @@ impl Requirements {
     }
 
     /// Whether more agents are wanted because of what came at this time of days before.
-    pub fn is_recalled(&self, recent: f64, size: f64) -> bool {
+    pub fn is_recalled(&self, recent: f64, size: f64, asked: f64) -> bool {
         let today = Self { recalled: 0.0, ..*self };
-        whole(self.wanted(recent, size)) > whole(today.wanted(recent, size))
+        whole(self.wanted(recent, size, asked)) > whole(today.wanted(recent, size, asked))
     }
 }
 
@@ -234,11 +238,20 @@ impl Rule {
         let own = self.need(in_system, rate, inputs);
         let announced = self.announced_need(in_system, own.need, inputs);
         let forecast = own.need + announced;
-        let until_horizon = own.until_horizon.max(self.known_until_horizon(in_system, rate, inputs)).max(forecast);
+        let known_until_horizon = self.known_until_horizon(in_system, rate, inputs);
         let backlog = if self.forecasts() { backlog_need(pool, inputs, rate) } else { 0.0 };
         let rest = self.rest(pool, rate, own, backlog, inputs);
-        let basis = own.basis;
-        Requirements { forecast, basis, announced, backlog, rest, until_horizon, recalled, surge }
+        Requirements {
+            forecast,
+            basis: own.basis,
+            announced,
+            backlog,
+            rest,
+            until_horizon: own.until_horizon,
+            known_until_horizon,
+            recalled,
+            surge,
+        }
     }
 
     /// Agents for announced tasks beyond the `own` need.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use forerunner_store::{AttemptEvent, DamagedTasks, DroppedPartitions, Notification, TaskEvents, VacuumStatus};
+use forerunner_store::{
+    AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, Notification, TaskEvents, VacuumStatus,
+};
 use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::sync::{
     Arc, Mutex,
@@ -105,6 +107,7 @@ impl TaskStore for FaultyStore {
         bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> BulkOutcome;
         attempts(task: TaskId) -> Option<Vec<AttemptRecord>>;
         counts(pool: PoolName) -> TaskCounts;
+        due_by(pool: PoolName, until: Timestamp) -> Vec<DueTasks>;
         input_bytes(pool: PoolName) -> u64;
     }
 

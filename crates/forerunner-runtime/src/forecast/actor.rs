@@ -10,6 +10,7 @@ use forerunner_forecast::{
 use tokio::time::Instant;
 
 use super::{
+    announced::Announced,
     history::{History, SavedHistory, SavedSize},
     messages::{
         Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetHistory, GetMode, HistoryAnswer, ModeAnswer,
@@ -82,6 +83,7 @@ pub(crate) struct ForecastActor {
     nudged: Option<Cause>,
     /// The queue as it was at the last look.
     seen: QueueSample,
+    announced: Announced,
     desired: Option<u32>,
     forecast: Option<Forecast>,
     service_time: RecentServiceTime,
@@ -129,6 +131,7 @@ impl ForecastActor {
             looking: false,
             nudged: None,
             seen: QueueSample::default(),
+            announced: Announced::default(),
             desired: None,
             forecast: None,
             service_time: RecentServiceTime::default(),
@@ -153,11 +156,25 @@ impl ForecastActor {
         self.looking = true;
         let queue = self.links.queue.send(SampleQueue { after: self.seen.mark });
         let pool = self.links.pool.send(GetPool);
-        let samples = async move { (queue.await, pool.await) };
-        ctx.spawn(samples.into_actor(self).map(move |samples, forecast, ctx| {
+        // What the store is asked for by the time of the sample before is news enough: it comes long before its time.
+        let store = &self.deps.node.store;
+        let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
+        let due = self.announced.ask(store, &self.deps.name, self.seen.next_due, self.deps.now(), horizon_s);
+        let due = async move {
+            match due {
+                Some(answer) => answer.await,
+                None => None,
+            }
+        };
+        let samples = async move { tokio::join!(queue, pool, due) };
+        ctx.spawn(samples.into_actor(self).map(move |(queue, pool, due), forecast, ctx| {
             forecast.looking = false;
-            match samples {
+            if let Some(due) = due {
+                forecast.announced.learn(due);
+            }
+            match (queue, pool) {
                 (Ok(queue), Ok(pool)) => {
+                    forecast.announced.forget(queue.next_due, forecast.deps.now());
                     let activity = queue.since(&forecast.seen);
                     forecast.seen = queue;
                     forecast.decide(cause, &activity, &pool);
@@ -205,6 +222,8 @@ impl ForecastActor {
             cold_start_s: pool.cold_start.map(|cold| cold.p90),
             arrived: self.since_begun(&queue.arrived),
             completed: queue.completed.clone(),
+            announced: self.announced.ahead(now),
+            utc_s: Some(now.as_secs_f64()),
             ..Observation::default()
         }
     }

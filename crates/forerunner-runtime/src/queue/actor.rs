@@ -379,7 +379,8 @@ impl Handler<SampleQueue> for QueueActor {
 
     fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> QueueSample {
         self.show();
-        self.tally.sample(&after.here, self.machine.depth())
+        let next_due = self.machine.next_due();
+        QueueSample { next_due, ..self.tally.sample(&after.here, self.machine.depth()) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What readers learn of a queue: counters that only grow, and what lies between two readings.
 
+use forerunner_core::Timestamp;
+
 use super::{
     totals::QueueTotals,
     wait_histogram::{WaitHistogram, WaitTotals},
@@ -37,6 +39,8 @@ pub(crate) struct QueueSample {
     pub(crate) peak_running: u32,
     pub(crate) running: u32,
     pub(crate) depth: u64,
+    /// When the next delayed task is due, or a deadline ends; `None` where there is neither.
+    pub(crate) next_due: Option<Timestamp>,
     /// Task numbers and times of the arrivals after the mark, in seconds; at most [`SAMPLES`].
     pub(crate) arrived: Vec<(u64, f64)>,
     /// Task numbers and seconds on an agent of the completions after the mark; at most [`SAMPLES`].

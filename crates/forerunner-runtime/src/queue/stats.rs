@@ -107,6 +107,7 @@ impl QueueStats {
             peak_running: self.running_peaks.after(mark.starts).unwrap_or_default(),
             running: self.running,
             depth,
+            next_due: None,
             arrived: listed(&self.arrived, mark.arrivals),
             completed: listed(&self.completed, mark.completions),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forerunner_core::IdempotencyKey;
 use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    AttemptEvent, DamagedTasks, DroppedPartitions, KeyHolder, Notification, TaskEvents, VacuumStatus,
+    AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, KeyHolder, Notification, TaskEvents, VacuumStatus,
 };
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
@@ -52,6 +52,7 @@ impl TaskStore for KeptOpen {
         select(filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
         bulk(action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
         attempts(task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
+        due_by(pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
         input_bytes(pool: PoolName) -> StoreFuture<u64>;
         pools_with_tasks() -> StoreFuture<Vec<PoolName>>;

@@ -1,5 +1,6 @@
 //! The actors, driven by the test kit on a virtual clock.
 
+mod announced;
 mod clock;
 mod cluster;
 mod contexts;

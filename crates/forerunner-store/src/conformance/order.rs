@@ -2,7 +2,7 @@ use std::{future::Future, sync::Arc};
 
 use forerunner_core::{ErrorKind, Priority, Task, TaskState};
 
-use super::lab::{Lab, at, pool, submission, succeeded};
+use super::lab::{Lab, at, pool, retry, submission, succeeded};
 use crate::{Claim, Settlement, Store};
 
 /// The order of claims among tasks without a context.
@@ -89,6 +89,37 @@ pub async fn a_delayed_task_waits_for_its_time<F: Future<Output = Arc<dyn Store>
     assert_eq!(lab.claim_ids(5, 21).await, [first, second]);
     assert_eq!(lab.sweep(30).await.promoted, [third]);
     assert_eq!(lab.sweep(31).await, Default::default());
+}
+
+/// What is known to come: by the second, tasks of one context once, and only what still waits for its time.
+pub async fn delayed_tasks_are_counted_by_the_second_they_are_due_in<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    const SECOND: i64 = 1_000_000;
+    let lab = Lab::new(open().await);
+    let due_by = async |until: i64| -> Vec<(i64, u64)> {
+        let found = lab.store.due_by(pool("coder"), at(until)).await.unwrap();
+        found.into_iter().map(|due| (due.at.as_micros() - at(0).as_micros(), due.tasks)).collect()
+    };
+    assert!(due_by(90 * SECOND).await.is_empty(), "nobody knows the pool");
+    let delayed = |run_at| Task { run_at: at(run_at), ..lab.task(1) };
+    let of_one_context = |run_at| Task { run_at: at(run_at), ..lab.task_of(1, "a") };
+    lab.enqueue(lab.task(1)).await;
+    let (first, _) = lab.enqueue(delayed(50 * SECOND + 300)).await;
+    for task in [delayed(50 * SECOND + 900_000), of_one_context(50 * SECOND + 200), of_one_context(50 * SECOND + 400)] {
+        lab.enqueue(task).await;
+    }
+    lab.enqueue(of_one_context(51 * SECOND)).await;
+    lab.enqueue(Task { pool: pool("writer"), ..delayed(50 * SECOND) }).await;
+    assert_eq!(due_by(50 * SECOND + 250).await, [(50 * SECOND + 200, 1)]);
+    assert_eq!(due_by(51 * SECOND).await, [(50 * SECOND + 200, 3), (51 * SECOND, 1)]);
+    lab.store.cancel(first, at(2)).await.unwrap().unwrap();
+    assert_eq!(due_by(51 * SECOND).await, [(50 * SECOND + 200, 2), (51 * SECOND, 1)], "one was cancelled");
+    lab.sweep(50 * SECOND + 900_000).await;
+    assert_eq!(due_by(51 * SECOND).await, [(51 * SECOND, 1)], "their time has come");
+    let claimed = lab.claim(1, 50 * SECOND + 900_001).await.remove(0);
+    lab.settle(&claimed, 50 * SECOND + 900_002, retry(at(55 * SECOND))).await.unwrap();
+    assert_eq!(due_by(60 * SECOND).await, [(51 * SECOND, 1), (55 * SECOND, 1)], "a retry is known to come as well");
 }
 
 /// Deadlines of tasks that wait.

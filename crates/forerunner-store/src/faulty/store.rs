@@ -19,10 +19,10 @@ use tokio::sync::broadcast;
 use super::{Effect, Fault, Schedule, Verb, effect_log::EffectLog};
 use crate::{
     AttemptEvent, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter,
-    ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost,
-    Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store, StoreError,
-    StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated,
-    VacuumStatus,
+    ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat, KeyHolder,
+    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store,
+    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
+    TaskPage, Updated, VacuumStatus,
 };
 
 /// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
@@ -248,6 +248,10 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
 
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts> {
         self.through(Verb::Counts, |store| store.counts(pool))
+    }
+
+    fn due_by(&self, pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>> {
+        self.through(Verb::Counts, move |store| store.due_by(pool, until))
     }
 
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {

@@ -1,9 +1,11 @@
 //! The verbs of the memory store that read.
 
-use forerunner_core::{IdempotencyKey, PoolName, Task, TaskId, TaskState};
+use std::collections::HashSet;
+
+use forerunner_core::{IdempotencyKey, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use super::state::{Pool, State};
-use crate::{KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{DueTasks, KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
 
 impl State {
     pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
@@ -27,6 +29,30 @@ impl State {
     fn matching<'a>(&'a mut self, filter: &'a TaskFilter) -> impl Iterator<Item = &'a Task> {
         let entries = self.slots.between(filter.id_bounds(), filter.oldest_first);
         entries.map(|entry| &entry.task).filter(|task| filter.matches(task))
+    }
+
+    pub fn due_by(&self, pool: &PoolName, until: Timestamp) -> Vec<DueTasks> {
+        let Some(pool) = self.pool(pool).map(|pool| &self.pools[pool as usize]) else { return Vec::new() };
+        let mut found: Vec<DueTasks> = Vec::new();
+        let mut contexts = HashSet::new();
+        for spot in pool.scheduled.iter().take_while(|spot| spot.due <= until) {
+            let second = |at: Timestamp| at.as_micros().div_euclid(1_000_000);
+            if found.last().is_none_or(|last| second(last.at) != second(spot.due)) {
+                if found.len() == rules::DUE_LIMIT {
+                    break;
+                }
+                found.push(DueTasks { at: spot.due, tasks: 0 });
+                contexts.clear();
+            }
+            let is_counted = match &self.slots.at(spot.slot).task.context {
+                Some(context) => contexts.insert(context),
+                None => true,
+            };
+            if let Some(last) = found.last_mut() {
+                last.tasks += u64::from(is_counted);
+            }
+        }
+        found
     }
 
     pub fn input_bytes(&self, pool: &PoolName) -> u64 {

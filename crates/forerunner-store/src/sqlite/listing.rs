@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use forerunner_core::{PoolName, Task, TaskId, TaskState};
+use forerunner_core::{PoolName, Task, TaskId, TaskState, Timestamp};
 use rusqlite::{Connection, Params, Row, params, types::Value};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     select,
 };
 use crate::{
-    TaskFilter, TaskPage,
+    DueTasks, TaskFilter, TaskPage,
     damage::{Damage, unreadable},
     rules,
 };
@@ -111,6 +111,18 @@ pub(super) fn page(connection: &Connection, filter: &TaskFilter, agents: &Agents
         }
     }
     Ok((page, damaged))
+}
+
+/// Counts delayed tasks by the second.
+pub(super) fn due_by(connection: &Connection, pool: &PoolName, until: Timestamp) -> Sql<Vec<DueTasks>> {
+    let sql = "SELECT min(t.run_at), count(*) - count(t.context) + count(DISTINCT t.context) FROM pools p \
+               CROSS JOIN tasks t INDEXED BY tasks_by_run_at ON t.pool = p.pool WHERE p.name = ?1 AND t.state = 0 \
+               AND t.run_at <= ?2 GROUP BY t.run_at / 1000000 ORDER BY 1 LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let due = |row: &rusqlite::Row| {
+        Ok(DueTasks { at: Timestamp::from_micros(row.get(0)?), tasks: row.get::<_, i64>(1)?.unsigned_abs() })
+    };
+    statement.query_map(params![pool.as_str(), until.as_micros(), rules::DUE_LIMIT as i64], due)?.collect()
 }
 
 /// Sums the inputs of a pool's tasks that have not ended. Sizes are read without the texts.

@@ -1,0 +1,93 @@
+//! What is known to come: delayed tasks, retries and schedules, as the store has them.
+
+use std::{sync::Arc, time::Duration};
+
+use forerunner_core::{PoolName, Timestamp};
+use forerunner_store::{DueTasks, Store};
+use tokio::time::Instant;
+
+/// The store is asked for what is due within so many horizons, and at least so many seconds.
+const HORIZONS: f64 = 3.0;
+const AT_LEAST_S: f64 = 60.0;
+/// Part of the time that may be spent on the question: a store that needs long to answer is asked less often.
+const SHARE_OF_TIME: u32 = 10;
+
+/// What the store last answered, and when it may be asked again.
+#[derive(Debug, Default)]
+pub(super) struct Announced {
+    due: Vec<DueTasks>,
+    ask_again_at: Option<Instant>,
+}
+
+/// The store's answer, and how long it took.
+pub(super) struct Answer {
+    due: Vec<DueTasks>,
+    took: Duration,
+}
+
+impl Announced {
+    /// Asks the store what is due soon, if anything is (`next_due`) and the last answer is old enough.
+    pub(super) fn ask(
+        &self,
+        store: &Arc<dyn Store>,
+        pool: &PoolName,
+        next_due: Option<Timestamp>,
+        now: Timestamp,
+        horizon_s: f64,
+    ) -> Option<impl Future<Output = Option<Answer>> + use<>> {
+        let until = now + Duration::from_secs_f64((HORIZONS * horizon_s).max(AT_LEAST_S));
+        let is_early = self.ask_again_at.is_some_and(|at| Instant::now() < at);
+        if is_early || next_due.is_none_or(|due| due > until) {
+            return None;
+        }
+        let (call, pool) = (store.due_by(pool.clone(), until), pool.clone());
+        Some(async move {
+            let begun = Instant::now();
+            match call.await {
+                Ok(due) => Some(Answer { due, took: begun.elapsed() }),
+                Err(error) => {
+                    tracing::debug!(%pool, %error, "cannot read which tasks are due soon");
+                    None
+                }
+            }
+        })
+    }
+
+    /// Takes in an answer.
+    pub(super) fn learn(&mut self, answer: Answer) {
+        self.ask_again_at = Some(Instant::now() + answer.took * SHARE_OF_TIME);
+        self.due = answer.due;
+    }
+
+    /// Forgets what is over, and all of it where nothing is due any more.
+    pub(super) fn forget(&mut self, next_due: Option<Timestamp>, now: Timestamp) {
+        match next_due {
+            Some(_) => self.due.retain(|due| due.at > now),
+            None => self.due.clear(),
+        }
+    }
+
+    /// In how many seconds from `now` how many tasks are due.
+    pub(super) fn ahead(&self, now: Timestamp) -> Vec<(f64, u64)> {
+        let ahead = self.due.iter().filter(|due| due.at > now);
+        ahead.map(|due| (due.at.since(now).as_secs_f64(), due.tasks)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_forgotten_and_what_is_ahead_is_told_in_seconds() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let mut announced = Announced::default();
+        let due = [(5, 1), (9, 40), (30, 2)].map(|(seconds, tasks)| DueTasks { at: at(seconds), tasks });
+        announced.learn(Answer { due: due.to_vec(), took: Duration::ZERO });
+        assert_eq!(announced.ahead(at(5)), [(4.0, 40), (25.0, 2)]);
+        announced.forget(Some(at(30)), at(10));
+        assert_eq!(announced.ahead(at(10)), [(20.0, 2)]);
+        announced.forget(None, at(11));
+        assert!(announced.ahead(at(11)).is_empty(), "cancelled");
+    }
+}
