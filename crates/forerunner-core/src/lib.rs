@@ -25,7 +25,7 @@ mod id_map;
 mod ids;
 pub mod json_text;
 #[cfg(feature = "openapi")]
-mod openapi;
+pub mod openapi;
 mod payload;
 pub mod placement;
 mod pool;
@@ -34,6 +34,7 @@ mod restart;
 mod retry;
 mod shares;
 mod task;
+mod task_event;
 mod time;
 
 pub use agent::{AgentCounts, AgentState};
@@ -52,4 +53,5 @@ pub use restart::{Circuit, RestartBudget, RestartPolicy};
 pub use retry::{CRASH_RETRY, Next, RetryPolicy, after_attempt};
 pub use shares::{Member, shares};
 pub use task::{ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
+pub use task_event::{TaskEvent, TaskEventKind};
 pub use time::{Clock, Timestamp};

@@ -1,5 +1,7 @@
 //! How values of this crate look in an OpenAPI document: those whose JSON form serde's derive does not tell.
 
+pub mod members;
+
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -9,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    AgentId, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName, Priority, TaskId,
-    Timestamp,
+    AgentId, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName, Priority, TaskError,
+    TaskEventKind, TaskId, TaskState, Timestamp,
 };
 
 macro_rules! schemas {
@@ -50,4 +52,29 @@ fn uuid() -> ObjectBuilder {
 
 fn text(longest: usize, pattern: &str) -> ObjectBuilder {
     of(Type::String).min_length(Some(1)).max_length(Some(longest)).pattern(Some(pattern))
+}
+
+impl PartialSchema for TaskEventKind {
+    fn schema() -> RefOr<Schema> {
+        members::object("What happened to a task.")
+            .property("event", members::one_of(&["state", "progress", "output"], "What it tells of."))
+            .required("event")
+            .property("state", members::refer::<TaskState>("With `state` only: the state that the task went to."))
+            .property("attempt", members::whole("With `state` only: attempts begun."))
+            .property(
+                "error",
+                members::nullable::<TaskError>("With `state` only: why the last attempt ended without an output."),
+            )
+            .property("text", members::text("With `progress` only: a line for people."))
+            .property("chunk", members::text("With `output` only: a piece of the output."))
+            .into()
+    }
+}
+
+impl ToSchema for TaskEventKind {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((TaskState::name().into_owned(), TaskState::schema()));
+        schemas.push((TaskError::name().into_owned(), TaskError::schema()));
+        TaskError::schemas(schemas);
+    }
 }

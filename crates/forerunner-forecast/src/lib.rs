@@ -78,6 +78,6 @@ pub use service::{ServiceForecast, ServiceModel};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
 pub use tournament::Tuning;
 pub use trend::Trend;
-pub use triggers::{DEBOUNCE_S, EventDetector, RecentServiceTime, Trigger};
+pub use triggers::{Cause, DEBOUNCE_S, EventDetector, RecentServiceTime};
 pub use utilisation::{Utilisation, UtilisationSettings};
 pub use window::{Point, Sample, Window};

@@ -1,5 +1,7 @@
 //! Events that call for a decision before the next tick: a surge, a backlog, a lost agent, a shift of the service time.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sizing::normal_quantile;
 
 /// Least seconds between two triggers.
@@ -37,28 +39,35 @@ impl RecentServiceTime {
     }
 }
 
-/// Why the policy should be asked before its next tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Trigger {
-    /// More tasks arrive than the last forecast can explain.
+/// What makes a decision due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The policy's own rhythm.
+    Tick,
+    /// Arrivals exceed the forecast.
     Surge,
     /// Tasks wait and no agent is ready.
     Backlog,
     /// An agent went away that nobody asked to go.
     AgentLost,
-    /// Tasks take much longer or shorter than before.
+    /// Tasks take suddenly longer or shorter.
     ServiceShift,
+    /// The pool's settings changed.
+    Settings,
 }
 
-impl Trigger {
-    /// Returns the name used in logs and metrics.
+impl Cause {
+    /// Returns the name used in JSON, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Tick => "tick",
             Self::Surge => "surge",
             Self::Backlog => "backlog",
             Self::AgentLost => "agent_lost",
             Self::ServiceShift => "service_shift",
+            Self::Settings => "settings",
         }
     }
 }
@@ -86,7 +95,7 @@ pub struct EventDetector {
     /// Depth at which a backlog is news: 1, then twice the depth last reported.
     backlog_at: u32,
     quiet_until: f64,
-    waiting: Option<Trigger>,
+    waiting: Option<Cause>,
 }
 
 impl EventDetector {
@@ -127,7 +136,7 @@ impl EventDetector {
 
     /// Counts a task that became due at `t` seconds.
     #[inline]
-    pub fn on_arrival(&mut self, t: f64) -> Option<Trigger> {
+    pub fn on_arrival(&mut self, t: f64) -> Option<Cause> {
         if t >= self.slot_end {
             self.turn_slot(t);
         }
@@ -138,12 +147,12 @@ impl EventDetector {
         // A surge is reported once: a new one is counted from here.
         (self.current, self.previous) = (0, 0);
         self.improbable = u32::MAX;
-        self.raise(t, Trigger::Surge)
+        self.raise(t, Cause::Surge)
     }
 
     /// Counts a task that left its agent at `t` after `service_s` seconds.
     #[inline]
-    pub fn on_completion(&mut self, t: f64, service_s: f64) -> Option<Trigger> {
+    pub fn on_completion(&mut self, t: f64, service_s: f64) -> Option<Cause> {
         if !service_s.is_finite() {
             return None;
         }
@@ -163,14 +172,14 @@ impl EventDetector {
         // Only tasks from here on can be news again.
         (self.durations, self.next, self.filled, self.sum) = ([0.0; SHIFT_TASKS], 0, 0, 0.0);
         self.service_bounds = (f64::NEG_INFINITY, f64::INFINITY);
-        self.raise(t, Trigger::ServiceShift)
+        self.raise(t, Cause::ServiceShift)
     }
 
     /// Looks at how many tasks wait and how many agents are idle at `t`.
     ///
     /// A backlog is news when it forms, and each time it has doubled.
     #[inline]
-    pub fn on_state(&mut self, t: f64, depth: u32, ready: u32) -> Option<Trigger> {
+    pub fn on_state(&mut self, t: f64, depth: u32, ready: u32) -> Option<Cause> {
         if depth == 0 || ready > 0 {
             self.backlog_at = 1;
             return self.poll(t);
@@ -179,17 +188,17 @@ impl EventDetector {
             return self.poll(t);
         }
         self.backlog_at = depth.saturating_mul(2);
-        self.raise(t, Trigger::Backlog)
+        self.raise(t, Cause::Backlog)
     }
 
     /// Reports that an agent was lost at `t`.
-    pub fn on_agent_lost(&mut self, t: f64) -> Option<Trigger> {
-        self.raise(t, Trigger::AgentLost)
+    pub fn on_agent_lost(&mut self, t: f64) -> Option<Cause> {
+        self.raise(t, Cause::AgentLost)
     }
 
     /// Hands out a trigger that came too soon after another, once its time has come.
     #[inline]
-    pub fn poll(&mut self, t: f64) -> Option<Trigger> {
+    pub fn poll(&mut self, t: f64) -> Option<Cause> {
         if self.waiting.is_none() || t < self.quiet_until {
             return None;
         }
@@ -202,7 +211,7 @@ impl EventDetector {
         self.waiting.map(|_| self.quiet_until)
     }
 
-    fn raise(&mut self, t: f64, trigger: Trigger) -> Option<Trigger> {
+    fn raise(&mut self, t: f64, trigger: Cause) -> Option<Cause> {
         self.waiting.get_or_insert(trigger);
         self.poll(t)
     }
@@ -277,7 +286,7 @@ mod tests {
         let mut detector = EventDetector::new();
         detector.expect(2.0, 1.0);
         let burst: Vec<_> = (0..50).filter_map(|i| detector.on_arrival(10.0 + f64::from(i) * 0.004)).collect();
-        assert_eq!(burst, [Trigger::Surge]);
+        assert_eq!(burst, [Cause::Surge]);
         detector.expect(2.0, 1.0);
         assert!((0..50).any(|i| detector.on_arrival(11.0 + f64::from(i) * 0.004).is_some()));
     }
@@ -296,13 +305,13 @@ mod tests {
         let story = [
             (0, 2, None),
             (1, 1, None),
-            (1, 0, Some(Trigger::Backlog)),
+            (1, 0, Some(Cause::Backlog)),
             (1, 0, None),
-            (2, 0, Some(Trigger::Backlog)),
+            (2, 0, Some(Cause::Backlog)),
             (3, 0, None),
-            (4, 0, Some(Trigger::Backlog)),
+            (4, 0, Some(Cause::Backlog)),
             (0, 0, None),
-            (1, 0, Some(Trigger::Backlog)),
+            (1, 0, Some(Cause::Backlog)),
         ];
         for (i, (depth, ready, trigger)) in story.into_iter().enumerate() {
             assert_eq!(detector.on_state(i as f64, depth, ready), trigger, "step {i}");
@@ -312,11 +321,11 @@ mod tests {
     #[test]
     fn triggers_are_a_tenth_of_a_second_apart_and_none_is_lost() {
         let mut detector = EventDetector::new();
-        assert_eq!(detector.on_agent_lost(1.0), Some(Trigger::AgentLost));
+        assert_eq!(detector.on_agent_lost(1.0), Some(Cause::AgentLost));
         assert_eq!(detector.on_agent_lost(1.05), None);
         assert_eq!(detector.due_at(), Some(1.1));
         assert_eq!(detector.poll(1.09), None);
-        assert_eq!(detector.poll(1.2), Some(Trigger::AgentLost));
+        assert_eq!(detector.poll(1.2), Some(Cause::AgentLost));
         assert_eq!(detector.poll(2.0), None);
     }
 
@@ -335,6 +344,6 @@ mod tests {
         assert!((0..500).all(|i| detector.on_completion(f64::from(i), 4.0 + f64::from(i % 3) * 0.2).is_none()));
         detector.expect(1.0, 4.0);
         let triggers: Vec<_> = (0..100).filter_map(|i| detector.on_completion(600.0 + f64::from(i), 6.0)).collect();
-        assert_eq!(triggers, [Trigger::ServiceShift]);
+        assert_eq!(triggers, [Cause::ServiceShift]);
     }
 }

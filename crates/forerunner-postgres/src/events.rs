@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
-use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskEvent, TaskEventKind, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    AttemptEvent, Event, EventKind, TaskEvents,
+    AttemptEvent, TaskEvents,
     backend::{Legs, after_seq, begin_seq},
 };
 use serde::{Deserialize, de::IntoDeserializer};
@@ -140,7 +140,7 @@ impl Tx<'_> {
         let epochs: Vec<_> = said.iter().map(|one| one.epoch.0 as i64).collect();
         let seqs: Vec<_> = said.iter().map(|one| one.seq as i64).collect();
         let times: Vec<_> = said.iter().map(|one| one.at.as_micros()).collect();
-        let (kinds, texts): (Vec<_>, Vec<_>) = said.iter().map(|one| words(&one.what)).unzip();
+        let (kinds, texts): (Vec<_>, Vec<_>) = said.iter().map(|one| words(&one.kind)).unzip();
         let forget: Vec<_> = said.iter().map(|one| one.forget_before.map(|seq| seq as i64)).collect();
         let place = begin_seq(LeaseEpoch(1)) as i64 - begin_seq(LeaseEpoch(0)) as i64 - 1;
         let params = [
@@ -281,11 +281,12 @@ impl Tx<'_> {
 }
 
 /// What the row of a task tells: the submission, the newest start, the end.
-fn told_by(row: &Row) -> Sql<Vec<Event>> {
+fn told_by(row: &Row) -> Sql<Vec<TaskEvent>> {
     let (now, epoch) = (state(row, 0)?, LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()));
     let attempt = u32::try_from(get::<i64>(row, 2)?).unwrap_or(u32::MAX);
     let (submitted_at, due) = (time(row, 3)?, time(row, 4)?);
-    let event = |seq, at, state, attempt, error| Event { seq, at, what: EventKind::State { state, attempt, error } };
+    let event =
+        |seq, at, state, attempt, error| TaskEvent { seq, at, kind: TaskEventKind::State { state, attempt, error } };
     let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
     if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
         told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
@@ -304,18 +305,18 @@ fn told_by(row: &Row) -> Sql<Vec<Event>> {
 }
 
 /// The kept event in the last columns, if there is one.
-fn kept(row: &Row) -> Sql<Option<Event>> {
+fn kept(row: &Row) -> Sql<Option<TaskEvent>> {
     let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
-    let what = match get::<i16>(row, 12)? {
-        PROGRESS => EventKind::Progress(get(row, 15)?),
-        OUTPUT => EventKind::Output(get(row, 15)?),
-        _ => EventKind::State {
+    let kind = match get::<i16>(row, 12)? {
+        PROGRESS => TaskEventKind::Progress { text: get(row, 15)? },
+        OUTPUT => TaskEventKind::Output { chunk: get(row, 15)? },
+        _ => TaskEventKind::State {
             state: state(row, 12)?,
             attempt: u32::try_from(get::<Option<i64>>(row, 13)?.unwrap_or_default()).unwrap_or(u32::MAX),
             error: error(row, 14)?,
         },
     };
-    Ok(Some(Event { seq: seq.unsigned_abs(), at: time(row, 11)?, what }))
+    Ok(Some(TaskEvent { seq: seq.unsigned_abs(), at: time(row, 11)?, kind }))
 }
 
 /// The error in two columns: kind and message.
@@ -332,10 +333,10 @@ fn first_state(submitted_at: Timestamp, due: Timestamp) -> TaskState {
 }
 
 /// Kind and text of something said.
-fn words(what: &EventKind) -> (i16, Option<String>) {
-    match what {
-        EventKind::Progress(text) => (PROGRESS, Some(clean(text))),
-        EventKind::Output(chunk) => (OUTPUT, Some(clean(chunk))),
-        EventKind::State { state, .. } => (*state as i16, None),
+fn words(kind: &TaskEventKind) -> (i16, Option<String>) {
+    match kind {
+        TaskEventKind::Progress { text } => (PROGRESS, Some(clean(text))),
+        TaskEventKind::Output { chunk } => (OUTPUT, Some(clean(chunk))),
+        TaskEventKind::State { state, .. } => (*state as i16, None),
     }
 }

@@ -7,14 +7,14 @@ use forerunner_store::roles::*;
 use std::{collections::HashSet, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    ContextId, ErrorKind, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState,
-    Timestamp,
+    ContextId, ErrorKind, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError, TaskEventKind,
+    TaskId, TaskState, Timestamp,
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
-    AttemptEvent, Claim, ContextCommit, ContextRead, EnqueueOutcome, EventKind, Heartbeat, LEASE, LiveNode,
-    Notification, Rescue, Settlement, SharedObject, SharedObjectKind, Store, StoreError, Submission, TaskEvents,
-    TaskFilter, born_of, said_seq,
+    AttemptEvent, Claim, ContextCommit, ContextRead, EnqueueOutcome, Heartbeat, LEASE, LiveNode, Notification, Rescue,
+    Settlement, SharedObject, SharedObjectKind, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of,
+    said_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -207,12 +207,12 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
         assert!(events.iter().all(|event| event.seq < 1 << 53), "{events:?}");
         let is_over = ended || events.is_empty();
         all.extend(events.into_iter().map(|event| {
-            let word = match event.what {
-                EventKind::State { state, attempt, error } => {
+            let word = match event.kind {
+                TaskEventKind::State { state, attempt, error } => {
                     let why = error.map_or(String::new(), |error| format!(" {}", error.kind.as_str()));
                     format!("{state} {attempt}{why}")
                 }
-                EventKind::Progress(text) | EventKind::Output(text) => text,
+                TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => text,
             };
             (event.seq, word)
         }));
@@ -389,8 +389,8 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
         heard.clone()
     };
     let say = async |task: &Task, count, text: &str, forget_before| {
-        let (seq, what) = (said_seq(task.epoch, count).unwrap(), EventKind::Output(text.to_owned()));
-        one.append_events(vec![AttemptEvent { task: id, epoch: task.epoch, seq, at: at(3), what, forget_before }])
+        let (seq, kind) = (said_seq(task.epoch, count).unwrap(), TaskEventKind::Output { chunk: text.to_owned() });
+        one.append_events(vec![AttemptEvent { task: id, epoch: task.epoch, seq, at: at(3), kind, forget_before }])
             .await
             .unwrap();
     };

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use forerunner_core::{NewTask, PoolName, Task};
-use forerunner_store::Submission;
+use forerunner_store::{EnqueueOutcome, Submission};
 use tokio::sync::oneshot;
 
 use crate::{
     Error, Handle, metrics,
-    queue::messages::{Accepted, Enqueue, Reply},
+    queue::messages::{Enqueue, Reply},
     status::Submitted,
 };
 
@@ -23,7 +23,7 @@ struct Group {
 /// A task whose outcome will be told.
 struct PendingSubmission {
     task: Task,
-    answer: oneshot::Receiver<Result<Accepted, Error>>,
+    answer: oneshot::Receiver<Result<EnqueueOutcome, Error>>,
 }
 
 impl Handle {

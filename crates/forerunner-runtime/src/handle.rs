@@ -12,7 +12,7 @@ use std::{
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use forerunner_core::{NewTask, Payload, PoolName, Task, TaskId, Timestamp};
-use forerunner_store::{Bounds, Refusal, StateConflict, Submission, TaskFilter, TaskPage};
+use forerunner_store::{Bounds, EnqueueOutcome, Refusal, StateConflict, Submission, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
@@ -38,7 +38,7 @@ use crate::{
     },
     queue::{
         QueueActor,
-        messages::{Accepted, Cancel, Enqueue, GetQueueStatus, Reply, RetryTask},
+        messages::{Cancel, Enqueue, GetQueueStatus, Reply, RetryTask},
     },
     status::{
         AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus, Readiness, Submitted,
@@ -190,7 +190,7 @@ impl Handle {
         Ok((entry, Submission { task, fingerprint, bounds }))
     }
 
-    fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<Accepted, Error>> {
+    fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<EnqueueOutcome, Error>> {
         let (reply, answer) = oneshot::channel();
         entry.submit.send(Enqueue { submission, reply: Reply::to(reply) });
         answer
@@ -497,10 +497,10 @@ impl Handle {
 
 impl Submitted {
     /// Says what became of `task`, once that is known.
-    pub(crate) fn of(task: Task, accepted: Accepted) -> Self {
+    pub(crate) fn of(task: Task, accepted: EnqueueOutcome) -> Self {
         match accepted {
-            Accepted::New { state, depth } => Self { task: Task { state, depth, ..task }, created: true },
-            Accepted::Known(known) => Self { task: *known, created: false },
+            EnqueueOutcome::New { state, depth, .. } => Self { task: Task { state, depth, ..task }, created: true },
+            EnqueueOutcome::Known(known) => Self { task: *known, created: false },
         }
     }
 }

@@ -4,6 +4,7 @@ use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
 };
+use forerunner_forecast::Forecast;
 use forerunner_store::VacuumStatus;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
@@ -424,11 +425,11 @@ pub(crate) fn set_cached_contexts(contexts: usize, bytes: usize) {
 /// What a forecast counts.
 pub(crate) struct ForecastMetrics {
     pool: String,
-    pub(crate) observed: Gauge,
-    pub(crate) expected: Gauge,
-    pub(crate) low: Gauge,
-    pub(crate) high: Gauge,
-    pub(crate) depth: Gauge,
+    observed: Gauge,
+    expected: Gauge,
+    low: Gauge,
+    high: Gauge,
+    depth: Gauge,
     pub(crate) decision_time: Histogram,
 }
 
@@ -445,6 +446,15 @@ impl ForecastMetrics {
             decision_time: histogram!(DECISION_TIME, "pool" => pool.clone()),
             pool,
         }
+    }
+
+    /// A forecast looked: so many tasks arrived per second, and this is expected.
+    pub(crate) fn looked(&self, rate_per_s: f64, expected: Forecast) {
+        self.observed.set(rate_per_s);
+        self.expected.set(expected.rate_per_s);
+        self.low.set(expected.rate_low);
+        self.high.set(expected.rate_high);
+        self.depth.set(expected.depth);
     }
 
     pub(crate) fn decided(&self, reason: &'static str) {

@@ -5,12 +5,15 @@ mod history;
 use std::collections::BTreeMap;
 
 use forerunner_core::{
-    AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
     placement::PlacementRecord,
 };
 use forerunner_forecast::{Decision, Forecast, Objective};
 use forerunner_store::TaskCounts;
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use forerunner_core::{TaskEvent, TaskEventKind};
+pub use forerunner_forecast::Cause;
 
 pub use self::history::{HistoryPoint, PoolHistory, Recent, SizeChange, WaitSummary};
 
@@ -151,39 +154,6 @@ pub struct ColdStart {
     pub p50: f64,
     /// 90th percentile: what the forecast looks ahead by.
     pub p90: f64,
-}
-
-/// What made a decision due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// The policy's own rhythm.
-    Tick,
-    /// Arrivals exceed the forecast.
-    Surge,
-    /// Tasks wait and no agent is ready.
-    Backlog,
-    /// An agent went away.
-    AgentLost,
-    /// Tasks take suddenly longer or shorter.
-    ServiceShift,
-    /// The pool's settings changed.
-    Settings,
-}
-
-impl Cause {
-    /// Returns the name used in JSON and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tick => "tick",
-            Self::Surge => "surge",
-            Self::Backlog => "backlog",
-            Self::AgentLost => "agent_lost",
-            Self::ServiceShift => "service_shift",
-            Self::Settings => "settings",
-        }
-    }
 }
 
 /// What a decision was made from.
@@ -341,45 +311,6 @@ pub struct Submitted {
     pub task: Task,
     /// False if the same submission had been accepted before.
     pub created: bool,
-}
-
-/// Something that happened to a task.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct TaskEvent {
-    /// Grows with the task's events: counts those on this node from 1, or, where the store keeps them, is the same on all
-    /// nodes and has gaps.
-    pub seq: u64,
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    #[serde(flatten)]
-    pub kind: TaskEventKind,
-}
-
-/// What happened to a task.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum TaskEventKind {
-    /// It went to another state.
-    State {
-        /// The state.
-        state: TaskState,
-        /// Attempts begun.
-        attempt: u32,
-        /// Why the last attempt ended without an output.
-        error: Option<TaskError>,
-    },
-    /// Its agent told how it goes.
-    Progress {
-        /// A line for people.
-        text: String,
-    },
-    /// Its agent streamed a piece of the output.
-    Output {
-        /// The piece.
-        chunk: String,
-    },
 }
 
 /// A context.

@@ -9,9 +9,10 @@ use std::{
 };
 
 use forerunner_core::{PoolName, Task, TaskId};
+use forerunner_store::EnqueueOutcome;
 use tokio::sync::oneshot;
 
-use crate::{Error, Handle, queue::messages::Accepted};
+use crate::{Error, Handle};
 
 /// A task on its way to the store. Answers once it is durable, with the way to its end.
 ///
@@ -22,12 +23,15 @@ pub struct SubmitFuture {
 }
 
 struct InProgress {
-    answer: oneshot::Receiver<Result<Accepted, Error>>,
+    answer: oneshot::Receiver<Result<EnqueueOutcome, Error>>,
     ending: Option<CompletionFuture>,
 }
 
 impl SubmitFuture {
-    pub(crate) const fn sent(answer: oneshot::Receiver<Result<Accepted, Error>>, ending: CompletionFuture) -> Self {
+    pub(crate) const fn sent(
+        answer: oneshot::Receiver<Result<EnqueueOutcome, Error>>,
+        ending: CompletionFuture,
+    ) -> Self {
         Self { state: Ok(InProgress { answer, ending: Some(ending) }) }
     }
 
@@ -51,8 +55,8 @@ impl Future for SubmitFuture {
         Poll::Ready(match answer {
             Err(_) => Err(Error::OutcomeUnknown { pool: ending.pool }),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(Accepted::New { .. })) => Ok(ending),
-            Ok(Ok(Accepted::Known(task))) => Ok(ending.of_known(task.id)),
+            Ok(Ok(EnqueueOutcome::New { .. })) => Ok(ending),
+            Ok(Ok(EnqueueOutcome::Known(task))) => Ok(ending.of_known(task.id)),
         })
     }
 }

@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc, thread};
 
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_runtime::testkit::{EventKind, Reopen, live_through};
+use forerunner_runtime::testkit::{HistoryCounts, Reopen, live_through};
 use forerunner_store::{MemoryStore, SqliteOptions, SqliteStore, Store};
 use tempfile::TempDir;
 
@@ -31,7 +31,7 @@ type Opened = (Arc<dyn Store>, Box<Reopen>);
 
 /// Lives through so many histories, spread over databases that `open` makes, and checks that everything happened.
 fn live(open: impl Fn() -> Opened + Sync, cases: u64) {
-    let groups: Vec<EventKind> = thread::scope(|scope| {
+    let groups: Vec<HistoryCounts> = thread::scope(|scope| {
         let group = |first: u64| {
             let open = &open;
             scope.spawn(move || live_in_turn(open(), (first..cases).step_by(DATABASES as usize)))
@@ -39,19 +39,19 @@ fn live(open: impl Fn() -> Opened + Sync, cases: u64) {
         let groups: Vec<_> = (0..DATABASES.min(cases)).map(group).collect();
         groups.into_iter().map(|group| group.join().expect("a history failed, as told above")).collect()
     });
-    let mut sum = EventKind::default();
+    let mut sum = HistoryCounts::default();
     groups.into_iter().for_each(|happened| sum += happened);
     println!("{cases} histories: {sum:?}");
-    let EventKind { commits, crashes, restarts, restores, tended, rebases, deletions } = sum;
+    let HistoryCounts { commits, crashes, restarts, restores, tended, rebases, deletions } = sum;
     assert!(
         [commits, crashes, restarts, restores, tended, rebases, deletions].iter().all(|count| *count > 0),
         "{sum:?}"
     );
 }
 
-fn live_in_turn((mut store, reopen): Opened, seeds: impl Iterator<Item = u64>) -> EventKind {
+fn live_in_turn((mut store, reopen): Opened, seeds: impl Iterator<Item = u64>) -> HistoryCounts {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut sum = EventKind::default();
+    let mut sum = HistoryCounts::default();
     for seed in seeds {
         let (next, happened) = runtime.block_on(live_through(store, &*reopen, seed));
         store = next;

@@ -1,6 +1,6 @@
 //! Decisions between two ticks, as the running service makes them.
 
-use forerunner_forecast::{DEBOUNCE_S, Decision, EventDetector, Observation, RecentServiceTime, Trigger};
+use forerunner_forecast::{Cause, DEBOUNCE_S, Decision, EventDetector, Observation, RecentServiceTime};
 
 /// Notices what the service would notice, and says when it would ask the policy because of it.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Nudges {
     }
 
     /// One decision answers all nudges of a pause.
-    fn nudge(&mut self, t: f64, trigger: Option<Trigger>) {
+    fn nudge(&mut self, t: f64, trigger: Option<Cause>) {
         if trigger.is_some() {
             self.due.get_or_insert(t.max(self.decided_at + DEBOUNCE_S));
         }

@@ -5,7 +5,7 @@
 //! stored numbers grow with what happened, whoever asks and whoever told. Epochs are times in microseconds, too large for a number
 //! that every JSON reader holds exactly: readers are told which leg it is instead, counted from 0.
 
-use forerunner_core::{LeaseEpoch, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{LeaseEpoch, TaskEvent, TaskEventKind, TaskId, Timestamp};
 
 /// Bits of a number that say the place in a leg.
 const PLACE_BITS: u32 = 20;
@@ -21,35 +21,6 @@ pub(crate) const EPOCH_MASK: u64 = (1 << (63 - PLACE_BITS)) - 1;
 /// Numbers that are told are below this: readers that hold numbers as doubles, as JavaScript does, tell them apart.
 const TOLD_BELOW: u64 = 1 << 53;
 
-/// An event of a task.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Event {
-    /// Its number: grows, with gaps, and stays below 2⁵³.
-    pub seq: u64,
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub what: EventKind,
-}
-
-/// What happened to a task.
-#[derive(Debug, Clone, PartialEq)]
-pub enum EventKind {
-    /// It went to a state.
-    State {
-        /// The state.
-        state: TaskState,
-        /// Attempts begun.
-        attempt: u32,
-        /// Why the last attempt ended without an output.
-        error: Option<TaskError>,
-    },
-    /// Its agent told how it goes.
-    Progress(String),
-    /// Its agent streamed a piece of the output.
-    Output(String),
-}
-
 /// Something that an agent said, on its way to the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEvent {
@@ -62,7 +33,7 @@ pub struct AttemptEvent {
     /// When.
     pub at: Timestamp,
     /// Progress or output.
-    pub what: EventKind,
+    pub kind: TaskEventKind,
     /// Forget what the task said under this lease before this number: there is only so much room for one task.
     pub forget_before: Option<u64>,
 }
@@ -71,7 +42,7 @@ pub struct AttemptEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskEvents {
     /// In order.
-    pub events: Vec<Event>,
+    pub events: Vec<TaskEvent>,
     /// Nothing will follow them, unless the task is sent back to the queue.
     pub ended: bool,
 }

@@ -47,7 +47,7 @@ pub use forerunner_core::placement::Candidate;
 
 pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Refusal, StateConflict, StoreError};
-pub use events::{AttemptEvent, Event, EventKind, TaskEvents, said_seq};
+pub use events::{AttemptEvent, TaskEvents, said_seq};
 pub use filter::{TaskFilter, TimeWindow};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;

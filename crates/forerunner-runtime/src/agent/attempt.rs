@@ -15,7 +15,7 @@ use forerunner_core::{
     ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId,
     placement::Restored,
 };
-use forerunner_store::{ContextCommit, EventKind, HeldVersion};
+use forerunner_store::{ContextCommit, HeldVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -361,18 +361,20 @@ struct Sink {
 
 impl ProgressSink for Sink {
     fn progress(&self, text: &str) {
-        let (node, now) = (&self.deps.pool.node, self.deps.pool.now());
-        match node.store.persists_events() {
-            true => node.said.say(self.task, self.epoch, EventKind::Progress(text.to_owned()), now),
-            false => node.watch.say(self.task, TaskEventKind::Progress { text: text.to_owned() }, now),
-        }
+        self.tell(TaskEventKind::Progress { text: text.to_owned() });
     }
 
     fn output(&self, chunk: &str) {
+        self.tell(TaskEventKind::Output { chunk: chunk.to_owned() });
+    }
+}
+
+impl Sink {
+    fn tell(&self, kind: TaskEventKind) {
         let (node, now) = (&self.deps.pool.node, self.deps.pool.now());
         match node.store.persists_events() {
-            true => node.said.say(self.task, self.epoch, EventKind::Output(chunk.to_owned()), now),
-            false => node.watch.say(self.task, TaskEventKind::Output { chunk: chunk.to_owned() }, now),
+            true => node.said.say(self.task, self.epoch, kind, now),
+            false => node.watch.say(self.task, kind, now),
         }
     }
 }

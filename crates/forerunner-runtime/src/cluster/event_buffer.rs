@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use forerunner_core::{LeaseEpoch, TaskId, Timestamp};
-use forerunner_store::{AttemptEvent, EventKind, Store, StoreFuture, said_seq};
+use forerunner_core::{LeaseEpoch, TaskEventKind, TaskId, Timestamp};
+use forerunner_store::{AttemptEvent, Store, StoreFuture, said_seq};
 use tokio::sync::Notify;
 
 use crate::completion_watchers::CompletionWatchers;
@@ -66,11 +66,11 @@ impl EventBuffer {
     }
 
     /// Takes in what an agent said under a lease.
-    pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, what: EventKind, at: Timestamp) {
+    pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, kind: TaskEventKind, at: Timestamp) {
         const FIXED: usize = 64;
-        let size = match &what {
-            EventKind::Progress(text) | EventKind::Output(text) => FIXED + text.len(),
-            EventKind::State { .. } => FIXED,
+        let size = match &kind {
+            TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => FIXED + text.len(),
+            TaskEventKind::State { .. } => FIXED,
         };
         let mut inside = self.inside();
         let voice = inside.voices.entry(task).or_default();
@@ -79,7 +79,7 @@ impl EventBuffer {
         }
         // One that has said a million things is heard no more.
         let Some((seq, forget_before)) = voice.add(size) else { return };
-        inside.waiting.push_back(AttemptEvent { task, epoch, seq, at, what, forget_before });
+        inside.waiting.push_back(AttemptEvent { task, epoch, seq, at, kind, forget_before });
         drop(inside);
         self.filled.notify_one();
     }
@@ -156,8 +156,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
-    fn progress(bytes: usize) -> EventKind {
-        EventKind::Progress("x".repeat(bytes))
+    fn progress(bytes: usize) -> TaskEventKind {
+        TaskEventKind::Progress { text: "x".repeat(bytes) }
     }
 
     #[test]

@@ -3,16 +3,11 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use forerunner_core::TaskId;
-use forerunner_store::{Event, EventKind, StateConflict, TaskEvents};
+use forerunner_store::{StateConflict, TaskEvents};
 use futures_util::stream;
 use tokio::sync::watch::Receiver;
 
-use crate::{
-    Error,
-    deps::Deps,
-    handle::EventStream,
-    status::{TaskEvent, TaskEventKind},
-};
+use crate::{Error, deps::Deps, handle::EventStream, status::TaskEvent};
 
 /// Most events that are read at once.
 const PAGE: usize = 500;
@@ -70,7 +65,7 @@ impl EventTail {
         let found = self.deps.store.events(self.task, self.newest, PAGE).await?;
         let Some(TaskEvents { events, ended }) = found else { return Ok(false) };
         self.newest = events.last().map_or(self.newest, |event| event.seq);
-        self.read.extend(events.into_iter().map(shown));
+        self.read.extend(events);
         self.ended = ended;
         if !ended && self.read.len() >= PAGE {
             self.woken.mark_changed();
@@ -83,13 +78,4 @@ impl Drop for EventTail {
     fn drop(&mut self) {
         self.deps.watch.unfollow(self.task, &self.woken);
     }
-}
-
-fn shown(event: Event) -> TaskEvent {
-    let kind = match event.what {
-        EventKind::State { state, attempt, error } => TaskEventKind::State { state, attempt, error },
-        EventKind::Progress(text) => TaskEventKind::Progress { text },
-        EventKind::Output(chunk) => TaskEventKind::Output { chunk },
-    };
-    TaskEvent { seq: event.seq, at: event.at, kind }
 }

@@ -33,7 +33,7 @@ use crate::{
         sample::{QueueActivity, QueueSample},
     },
     spec::{PolicyFactory, PoolSettings},
-    status::{Cause, DecisionRecord, ForecastPoint, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
+    status::{Cause, DecisionRecord, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
 };
 
 /// How often the size is written down: what a restart begins with.
@@ -279,26 +279,7 @@ impl ForecastActor {
     }
 
     fn show(&mut self, now: Timestamp, span_s: f64, queue: &QueueActivity, pool: &PoolSample, decision: &Decision) {
-        let rate_per_s = queue.counts.arrivals as f64 / span_s.max(0.001);
-        let forecast = decision.forecast.unwrap_or_default();
-        self.metrics.observed.set(rate_per_s);
-        self.metrics.expected.set(forecast.rate_per_s);
-        self.metrics.low.set(forecast.rate_low);
-        self.metrics.high.set(forecast.rate_high);
-        self.metrics.depth.set(forecast.depth);
-        self.history.note(ForecastPoint {
-            at: now,
-            rate_per_s,
-            expected_per_s: forecast.rate_per_s,
-            low_per_s: forecast.rate_low,
-            high_per_s: forecast.rate_high,
-            depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
-            desired: decision.desired,
-            ready: pool.counts.ready,
-            busy: pool.counts.busy,
-            starting: pool.counts.starting,
-        });
-        self.timeline.note(&TimelinePoint {
+        let point = TimelinePoint {
             at: now,
             span_s,
             arrivals: queue.counts.arrivals,
@@ -308,7 +289,10 @@ impl ForecastActor {
             advised: decision.desired,
             agents: pool.counts,
             forecast: decision.forecast,
-        });
+        };
+        self.metrics.looked(point.rate_per_s(), decision.forecast.unwrap_or_default());
+        self.history.note(point.shown());
+        self.timeline.note(&point);
     }
 
     fn save_if_due(&mut self, now: Timestamp) {

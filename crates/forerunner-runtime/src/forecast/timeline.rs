@@ -7,7 +7,7 @@ use forerunner_forecast::Forecast;
 
 use crate::{
     queue::wait_histogram::WaitHistogram,
-    status::{HistoryPoint, Recent},
+    status::{ForecastPoint, HistoryPoint, Recent},
 };
 
 /// Length of a slot, in microseconds.
@@ -40,6 +40,30 @@ pub(crate) struct TimelinePoint {
     pub(crate) advised: u32,
     pub(crate) agents: AgentCounts,
     pub(crate) forecast: Option<Forecast>,
+}
+
+impl TimelinePoint {
+    /// Arrivals per second since the look before.
+    pub(crate) fn rate_per_s(&self) -> f64 {
+        self.arrivals as f64 / self.span_s.max(0.001)
+    }
+
+    /// Returns it as readers are shown it.
+    pub(crate) fn shown(&self) -> ForecastPoint {
+        let forecast = self.forecast.unwrap_or_default();
+        ForecastPoint {
+            at: self.at,
+            rate_per_s: self.rate_per_s(),
+            expected_per_s: forecast.rate_per_s,
+            low_per_s: forecast.rate_low,
+            high_per_s: forecast.rate_high,
+            depth: self.depth,
+            desired: self.advised,
+            ready: self.agents.ready,
+            busy: self.agents.busy,
+            starting: self.agents.starting,
+        }
+    }
 }
 
 /// What does not add up but stands until it changes.

@@ -6,7 +6,7 @@ use forerunner_store::{EnqueueOutcome, Refusal, StoreError};
 
 use super::{
     QueueActor,
-    messages::{Accepted, Enqueue, Reply},
+    messages::{Enqueue, Reply},
 };
 use crate::{Error, batcher::Batch};
 
@@ -85,9 +85,9 @@ impl QueueActor {
         answer: Result<EnqueueOutcome, Refusal>,
         task: &PendingEnqueue,
         ctx: &mut Context<Self>,
-    ) -> Result<Accepted, Error> {
+    ) -> Result<EnqueueOutcome, Error> {
         match answer {
-            Ok(EnqueueOutcome::New { state, depth, .. }) => {
+            Ok(new @ EnqueueOutcome::New { .. }) => {
                 self.metrics.submitted.increment(1);
                 let t = task.submitted_at.as_secs_f64();
                 let delayed = task.run_at > task.submitted_at;
@@ -96,11 +96,11 @@ impl QueueActor {
                 }
                 let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
                 self.nudge(trigger);
-                Ok(Accepted::New { state, depth })
+                Ok(new)
             }
-            Ok(EnqueueOutcome::Known(known)) => {
+            Ok(known @ EnqueueOutcome::Known(_)) => {
                 self.admission.back_out(1, task.input_bytes);
-                Ok(Accepted::Known(known))
+                Ok(known)
             }
             Err(refusal) => {
                 self.admission.back_out(1, task.input_bytes);

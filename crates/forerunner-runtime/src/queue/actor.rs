@@ -25,11 +25,10 @@ use crate::{
     contexts::{ContextRoom, Prefetcher},
     deps::PoolDeps,
     metrics::QueueMetrics,
-    status::Cause,
 };
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
-use forerunner_forecast::Trigger;
+use forerunner_forecast::Cause;
 use forerunner_store::{Notification, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
 
@@ -259,14 +258,8 @@ impl QueueActor {
         }
     }
 
-    pub(super) fn nudge(&self, trigger: Option<Trigger>) {
-        let cause = match trigger {
-            None => return,
-            Some(Trigger::Surge) => Cause::Surge,
-            Some(Trigger::AgentLost) => Cause::AgentLost,
-            Some(Trigger::ServiceShift) => Cause::ServiceShift,
-            Some(_) => Cause::Backlog,
-        };
+    pub(super) fn nudge(&self, cause: Option<Cause>) {
+        let Some(cause) = cause else { return };
         if let Some(nudge) = self.links.as_ref().and_then(|links| links.nudge.as_ref()) {
             nudge.do_send(Nudge(cause));
         }

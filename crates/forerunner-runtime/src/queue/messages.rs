@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use forerunner_core::{
-    AgentId, ContextCost, LeaseEpoch, Outcome, Selection, Task, TaskId, TaskState, Timestamp, placement::Candidate,
+    AgentId, ContextCost, LeaseEpoch, Outcome, Selection, Task, TaskId, Timestamp, placement::Candidate,
 };
-use forerunner_store::{BulkAction, ContextCommit, LeaseLost, Submission, TaskChange};
+use forerunner_store::{BulkAction, ContextCommit, EnqueueOutcome, LeaseLost, Submission, TaskChange};
 use tokio::sync::oneshot;
 
 use super::sample::{QueueSample, SampleMark};
@@ -22,12 +22,12 @@ pub(crate) struct Enqueue {
 /// Where the answer to a submission goes. Dropped before the submission was sent to the store, it says that the node takes
 /// nothing any more; after that, nothing, since nobody knows.
 pub(crate) struct Reply {
-    sender: Option<oneshot::Sender<Result<Accepted, Error>>>,
+    sender: Option<oneshot::Sender<Result<EnqueueOutcome, Error>>>,
     sent: bool,
 }
 
 impl Reply {
-    pub(crate) fn to(sender: oneshot::Sender<Result<Accepted, Error>>) -> Self {
+    pub(crate) fn to(sender: oneshot::Sender<Result<EnqueueOutcome, Error>>) -> Self {
         Self { sender: Some(sender), sent: false }
     }
 
@@ -36,7 +36,7 @@ impl Reply {
         self.sent = true;
     }
 
-    pub(crate) fn answer(mut self, answer: Result<Accepted, Error>) {
+    pub(crate) fn answer(mut self, answer: Result<EnqueueOutcome, Error>) {
         if let Some(sender) = self.sender.take() {
             // Nobody may be waiting.
             let _ = sender.send(answer);
@@ -50,19 +50,6 @@ impl Drop for Reply {
             let _ = sender.send(Err(Error::ShuttingDown));
         }
     }
-}
-
-/// What became of a submission.
-pub(crate) enum Accepted {
-    /// Stored now, in this state.
-    New {
-        /// `scheduled` or `queued`.
-        state: TaskState,
-        /// How many tasks stand above it.
-        depth: u32,
-    },
-    /// The same key and body were accepted before.
-    Known(Box<Task>),
 }
 
 /// The clock was set back by so much, and the store knows. Sent by the node.

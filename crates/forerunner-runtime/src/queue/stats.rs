@@ -1,7 +1,7 @@
 //! What a queue counts.
 
 use forerunner_core::{Task, TaskId};
-use forerunner_forecast::{EventDetector, Trigger};
+use forerunner_forecast::{Cause, EventDetector};
 
 use super::{
     messages::{QueueStatus, Ran, SetBaseline},
@@ -44,7 +44,7 @@ impl QueueStats {
         }
     }
 
-    pub(crate) fn arrived(&mut self, task: TaskId, t: f64) -> Option<Trigger> {
+    pub(crate) fn arrived(&mut self, task: TaskId, t: f64) -> Option<Cause> {
         self.totals.arrivals += 1;
         self.arrived.push((number(task), t), SAMPLES);
         self.detector.on_arrival(t)
@@ -64,7 +64,7 @@ impl QueueStats {
     }
 
     /// Counts the end of an attempt that began.
-    pub(crate) fn ended(&mut self, task: TaskId, t: f64, ran: Option<Ran>) -> Option<Trigger> {
+    pub(crate) fn ended(&mut self, task: TaskId, t: f64, ran: Option<Ran>) -> Option<Cause> {
         self.running = self.running.saturating_sub(1);
         let ran = ran?;
         self.totals.completions += 1;
@@ -78,7 +78,7 @@ impl QueueStats {
         self.finished += 1;
     }
 
-    pub(crate) fn depth(&mut self, t: f64, depth: u64, open_slots: usize) -> Option<Trigger> {
+    pub(crate) fn depth(&mut self, t: f64, depth: u64, open_slots: usize) -> Option<Cause> {
         let clamp = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         self.detector.on_state(t, clamp(depth), clamp(open_slots as u64))
     }

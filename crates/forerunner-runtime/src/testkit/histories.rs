@@ -22,7 +22,7 @@ pub type Reopen = dyn Fn(Arc<dyn Store>) -> Arc<dyn Store>;
 
 /// How many of each kind of thing happened, so that a test can tell that they did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EventKind {
+pub struct HistoryCounts {
     /// Turns that were committed.
     pub commits: u64,
     /// Turns that were lost before their commit.
@@ -39,7 +39,7 @@ pub struct EventKind {
     pub deletions: u64,
 }
 
-impl AddAssign for EventKind {
+impl AddAssign for HistoryCounts {
     fn add_assign(&mut self, other: Self) {
         self.commits += other.commits;
         self.crashes += other.crashes;
@@ -56,7 +56,7 @@ impl AddAssign for EventKind {
 ///
 /// # Panics
 /// When that is not so; the message names the seed.
-pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> (Arc<dyn Store>, EventKind) {
+pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> (Arc<dyn Store>, HistoryCounts) {
     let mut world = World::new(store, seed);
     for _ in 0..world.chance.below(30) + 5 {
         world.step(reopen).await;
@@ -90,7 +90,7 @@ struct World {
     /// Chains to be looked after at some time.
     tends: Vec<(usize, Compaction)>,
     clock: i64,
-    happened: EventKind,
+    happened: HistoryCounts,
 }
 
 impl World {
@@ -104,7 +104,7 @@ impl World {
             committed: HashMap::new(),
             tends: Vec::new(),
             clock: 1_700_000_000_000_000,
-            happened: EventKind::default(),
+            happened: HistoryCounts::default(),
         }
     }
 

@@ -27,7 +27,7 @@ mod rig;
 mod script;
 
 pub use forecast::ScriptedForecast;
-pub use histories::{EventKind, Reopen, live_through};
+pub use histories::{HistoryCounts, Reopen, live_through};
 pub use isolated::{IsolatedForecast, IsolatedPool, IsolatedQueue, SentMessage, Shown};
 pub use rig::{Rig, Running};
 pub use script::{Act, Script, ScriptLog};
