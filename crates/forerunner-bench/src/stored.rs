@@ -64,14 +64,13 @@ impl Caller {
     }
 
     async fn settle(&self, claimed: Vec<Task>) -> Result<u64, Error> {
-        let settled = claimed.into_iter().map(|task| Settlement {
-            task: task.id,
-            epoch: task.epoch,
-            now: now(),
-            next: Next::Finish { state: TaskState::Succeeded, output: Some(task.input), error: None },
-            context: None,
-            context_cost: None,
-            started: None,
+        let settled = claimed.into_iter().map(|task| {
+            Settlement::new(
+                task.id,
+                task.epoch,
+                now(),
+                Next::Finish { state: TaskState::Succeeded, output: Some(task.input), error: None },
+            )
         });
         let answers = self.store.settle(settled.collect()).await?;
         Ok(answers.iter().filter(|answer| answer.is_ok()).count() as u64)

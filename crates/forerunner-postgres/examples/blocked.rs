@@ -183,5 +183,5 @@ fn claim(node: NodeId) -> Claim {
 fn done(task: &Task) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
     let (now, epoch) = (later(), task.epoch);
-    Settlement { task: task.id, epoch, now, next, context: None, context_cost: None, started: None }
+    Settlement::new(task.id, epoch, now, next)
 }

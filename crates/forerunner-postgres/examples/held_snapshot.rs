@@ -288,5 +288,5 @@ fn submission(number: u64, now: Timestamp) -> Submission {
 
 fn done(task: &Task, now: Timestamp) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
-    Settlement { task: task.id, epoch: task.epoch, now, next, context: None, context_cost: None, started: None }
+    Settlement::new(task.id, task.epoch, now, next)
 }

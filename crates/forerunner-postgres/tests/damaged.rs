@@ -132,7 +132,7 @@ impl<'a> Lab<'a> {
 fn settlement(task: &Task, output: &str) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted(output)), error: None };
     let (task, epoch) = (task.id, task.epoch);
-    Settlement { task, epoch, now: at(101), next, context: None, context_cost: None, started: None }
+    Settlement::new(task, epoch, at(101), next)
 }
 
 #[tokio::test]

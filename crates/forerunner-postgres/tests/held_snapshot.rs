@@ -72,15 +72,7 @@ impl Node {
 
     async fn settle(&self, tasks: &[Task], next: &Next) -> Vec<Settled> {
         let now = self.store.time().await.unwrap().expect("it has a clock");
-        let batch = tasks.iter().map(|task| Settlement {
-            task: task.id,
-            epoch: task.epoch,
-            now,
-            next: next.clone(),
-            context: None,
-            context_cost: None,
-            started: None,
-        });
+        let batch = tasks.iter().map(|task| Settlement::new(task.id, task.epoch, now, next.clone()));
         self.store.settle(batch.collect()).await.unwrap().into_iter().map(|settled| settled.unwrap()).collect()
     }
 

@@ -63,15 +63,7 @@ async fn claim(store: &PostgresStore, limit: usize) -> Vec<Task> {
 }
 
 async fn settle(store: &PostgresStore, tasks: &[Task], at: Timestamp, next: Next) {
-    let batch = tasks.iter().map(|task| Settlement {
-        task: task.id,
-        epoch: task.epoch,
-        now: at,
-        next: next.clone(),
-        context: None,
-        context_cost: None,
-        started: None,
-    });
+    let batch = tasks.iter().map(|task| Settlement::new(task.id, task.epoch, at, next.clone()));
     assert!(store.settle(batch.collect()).await.unwrap().iter().all(Result::is_ok));
 }
 

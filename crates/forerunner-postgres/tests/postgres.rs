@@ -53,7 +53,7 @@ fn claim(node: NodeId, limit: usize) -> Claim {
 
 fn done(task: &Task) -> Settlement {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::trusted("1")), error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None, started: None }
+    Settlement::new(task.id, task.epoch, at(2), next)
 }
 
 mod conformance {
@@ -395,15 +395,7 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
             .unwrap();
     };
     let settle = async |task: &Task, next| {
-        let settlement = Settlement {
-            task: id,
-            epoch: task.epoch,
-            now: at(4),
-            next,
-            context: None,
-            context_cost: None,
-            started: None,
-        };
+        let settlement = Settlement::new(id, task.epoch, at(4), next);
         one.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     };
     let first = one.claim(claim(node(1), 1)).await.unwrap().remove(0);

@@ -54,15 +54,7 @@ impl Bench {
         let claim = Claim { pool: self.pool.clone(), node, limit: 1, starts: usize::MAX, now, lease_until: now };
         for task in self.store.claim(claim).await.expect("the store works") {
             let next = Next::Finish { state: TaskState::Succeeded, output: Some(self.output.clone()), error: None };
-            let settlement = Settlement {
-                task: task.id,
-                epoch: task.epoch,
-                now,
-                next,
-                context: None,
-                context_cost: None,
-                started: None,
-            };
+            let settlement = Settlement::new(task.id, task.epoch, now, next);
             let settled = self.store.settle(vec![settlement]).await.expect("the store works");
             assert!(settled[0].is_ok());
         }

@@ -136,6 +136,18 @@ pub struct Settlement {
     pub started: Option<Start>,
 }
 
+impl Settlement {
+    /// The end of an attempt that changes no context.
+    pub const fn new(task: TaskId, epoch: LeaseEpoch, now: Timestamp, next: Next) -> Self {
+        Self { task, epoch, now, next, context: None, context_cost: None, started: None }
+    }
+
+    /// Gives back a task of which no attempt began.
+    pub const fn release(task: TaskId, epoch: LeaseEpoch, now: Timestamp) -> Self {
+        Self::new(task, epoch, now, Next::Release)
+    }
+}
+
 /// What a settle brought about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {

@@ -194,8 +194,7 @@ impl Lab {
     async fn finish(&self, task: &Task) {
         let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
         let (task, epoch) = (task.id, task.epoch);
-        let settlement =
-            Settlement { task, epoch, now: at(101), next, context: None, context_cost: None, started: None };
+        let settlement = Settlement::new(task, epoch, at(101), next);
         self.store().settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     }
 }

@@ -49,7 +49,7 @@ fn claim(limit: usize) -> Claim {
 fn success(task: &Task) -> Settlement {
     let output = Some(Payload::trusted("\"done\""));
     let next = Next::Finish { state: TaskState::Succeeded, output, error: None };
-    Settlement { task: task.id, epoch: task.epoch, now: at(2), next, context: None, context_cost: None, started: None }
+    Settlement::new(task.id, task.epoch, at(2), next)
 }
 
 fn open(path: &Path) -> SqliteStore {

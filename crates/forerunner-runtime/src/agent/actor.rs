@@ -189,14 +189,12 @@ impl AgentActor {
         }
         let mut context = finished.context;
         let context_bytes = context.as_ref().map_or(0, |context| context.held.snapshot.size_bytes() as u64);
+        let ran = Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes };
         let settle = Settle {
-            task: current.task.id,
-            epoch: current.task.epoch,
-            outcome: finished.outcome,
             context: context.as_mut().and_then(|context| context.commit.take()),
             context_cost: context.as_ref().map(|context| Box::new(context.cost)),
-            ran: Some(Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes }),
             reply: Some(ctx.address().recipient()),
+            ..Settle::ran(&current.task, finished.outcome, ran)
         };
         if let Some(cost) = &settle.context_cost {
             self.metrics.contexts.ended(cost);
@@ -208,15 +206,8 @@ impl AgentActor {
     /// Hands the end of a task without a context to the queue, and is ready for the next.
     fn settle_and_go_on(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
         let Some(Current { task, .. }) = self.current.take() else { return };
-        self.guard.links.settle.send(Settle {
-            task: task.id,
-            epoch: task.epoch,
-            outcome,
-            context: None,
-            context_cost: None,
-            ran: Some(Ran { agent: self.guard.agent, service_s, context_bytes: 0 }),
-            reply: None,
-        });
+        let ran = Ran { agent: self.guard.agent, service_s, context_bytes: 0 };
+        self.guard.links.settle.send(Settle::ran(&task, outcome, ran));
         self.be_ready(ctx);
     }
 
@@ -277,15 +268,7 @@ impl AgentActor {
     }
 
     fn settle_unbegun(&self, task: &Task) {
-        self.guard.links.settle.send(Settle {
-            task: task.id,
-            epoch: task.epoch,
-            outcome: Outcome::Released,
-            context: None,
-            context_cost: None,
-            ran: None,
-            reply: None,
-        });
+        self.guard.links.settle.send(Settle::without_run(task.id, task.epoch, Outcome::Released));
     }
 
     /// Ends the actor: stops the instance, then is gone. `reason` says why, unless it was asked to.

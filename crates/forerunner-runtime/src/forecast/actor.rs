@@ -1,30 +1,27 @@
 //! Samples queue and pool at the policy's rhythm, and at once when nudged; asks the policy; resizes the pool.
 
+mod queries;
+mod saving;
+mod settings;
+
 use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use forerunner_core::Timestamp;
 use forerunner_forecast::{
-    DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyKind, PolicyLimits, RecentServiceTime, build,
+    DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyLimits, RecentServiceTime, build,
 };
 use tokio::time::Instant;
 
+use self::saving::{SAVE_EVERY, SAVE_SIZE_EVERY};
 use super::{
     announced::Announced,
     history::{History, SavedHistory, SavedSize},
-    messages::{
-        Change, Decisions, ForecastAnswer, GetDecisions, GetForecast, GetHistory, GetMode, HistoryAnswer, ModeAnswer,
-        Retire,
-    },
-    timeline::{SLOT_S, Timeline, TimelinePoint},
+    timeline::{Timeline, TimelinePoint},
 };
 use crate::{
     Error,
     admission::Admission,
-    cluster::{
-        messages::ApplySettings,
-        settings::{Bounds, SettingsOverride},
-    },
     deps::PoolDeps,
     metrics::ForecastMetrics,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
@@ -33,17 +30,9 @@ use crate::{
         sample::{QueueActivity, QueueSample},
     },
     spec::{PolicyFactory, PoolSettings},
-    status::{Cause, DecisionRecord, ForecastStatus, Inputs, Mode, PoolHistory, PoolPatch},
+    status::{Cause, DecisionRecord, Inputs, Mode},
 };
 
-/// How often the size is written down: what a restart begins with.
-const SAVE_SIZE_EVERY: Duration = Duration::from_secs(10);
-/// How often what was learned is at most: a minute of it is soon learned again.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// The same where little or nothing came, since that is little to lose.
-const SAVE_IDLE_EVERY: Duration = Duration::from_secs(3_600);
-/// So many tasks are worth to be written down after the shorter time, fewer after a longer one in proportion.
-const WORTH_SAVING: u64 = 60;
 /// Nudges closer together than this are answered by one decision.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
 /// Bytes of context per token, for rules that think in tokens.
@@ -294,97 +283,6 @@ impl ForecastActor {
         self.history.note(point.shown());
         self.timeline.note(&point);
     }
-
-    fn save_if_due(&mut self, now: Timestamp) {
-        if now.since(self.saved_at) >= save_after(self.unsaved_tasks) {
-            (self.saved_at, self.saved_size_at, self.unsaved_tasks) = (now, now, 0);
-            self.saved_size = Some(self.size());
-            if let Some(call) = self.save() {
-                actix_rt::spawn(call);
-            }
-        } else if now.since(self.saved_size_at) >= SAVE_SIZE_EVERY {
-            self.saved_size_at = now;
-            self.save_size();
-        }
-    }
-
-    /// Writes down the size, if it is another one.
-    fn save_size(&mut self) {
-        let size = self.size();
-        if self.saved_size.is_some_and(|saved| saved.desired == size.desired) {
-            return;
-        }
-        self.saved_size = Some(size);
-        let Ok(text) = serde_json::to_string(&size) else { return };
-        let call = self.deps.node.store.put_setting(SavedSize::key(&self.deps.name), Some(text));
-        let pool = self.deps.name.clone();
-        actix_rt::spawn(async move {
-            if let Err(error) = call.await {
-                tracing::warn!(%pool, %error, "cannot save the size of the pool");
-            }
-        });
-    }
-
-    fn size(&self) -> SavedSize {
-        SavedSize { desired: self.desired.unwrap_or(self.limits.min), seq: self.history.next_seq() - 1 }
-    }
-
-    /// Writes down what was learned.
-    fn save(&self) -> Option<impl Future<Output = ()> + use<>> {
-        let SavedSize { desired, seq } = self.size();
-        let (policy, text) = (self.policy.name().to_owned(), self.policy.save()?);
-        // What was learned is as old as the last look, and the time of day must not be lost at a restart.
-        let at = self.decided_at.unwrap_or(self.begun);
-        let saved = SavedHistory { at, policy, text, desired, seq };
-        let text = saved.to_note()?;
-        let call = self.deps.node.store.put_setting(SavedHistory::key(&self.deps.name), Some(text));
-        let pool = self.deps.name.clone();
-        Some(async move {
-            if let Err(error) = call.await {
-                tracing::warn!(%pool, %error, "cannot save the forecast's history");
-            }
-        })
-    }
-
-    /// What the limits would be; an error if they contradict each other.
-    fn checked(&self, patch: PoolPatch) -> Result<PolicyLimits, Error> {
-        let min = patch.min.unwrap_or(self.limits.min);
-        let max = patch.max.unwrap_or(self.limits.max);
-        let ceiling = self.deps.settings.ceiling();
-        within_ceiling("min", min, ceiling)?;
-        within_ceiling("max", max, ceiling)?;
-        // A fixed size is brought within bounds that change: it was within those of the settings.
-        let policy = PolicyKind::default();
-        let settings = PoolSettings { min, max, policy, ..self.deps.settings.clone() };
-        settings.validate()?;
-        Ok(settings.limits())
-    }
-
-    /// What a change is for all nodes: bounds are one thing.
-    fn for_all(&self, patch: PoolPatch) -> SettingsOverride {
-        let is_bounds = patch.min.is_some() || patch.max.is_some();
-        let (min, max) = (patch.min.unwrap_or(self.limits.min), patch.max.unwrap_or(self.limits.max));
-        SettingsOverride { bounds: is_bounds.then_some(Bounds { min, max }), mode: patch.mode, paused: None }
-    }
-
-    fn change(&mut self, patch: PoolPatch, ctx: &mut Context<Self>) -> Result<(), Error> {
-        let limits = self.checked(patch)?;
-        if limits != self.limits {
-            let (learned, now) = (self.policy.save(), self.deps.now());
-            let mut policy = policy_of(self.make_policy.as_deref(), &self.deps.settings, limits)?;
-            if let Some(learned) = learned {
-                policy.restore(&learned, now.since(self.decided_at.unwrap_or(self.begun)).as_secs_f64());
-            }
-            // A policy's time begins with it.
-            self.begun = now;
-            self.policy = policy;
-            self.limits = limits;
-        }
-        self.mode = patch.mode.unwrap_or(self.mode);
-        self.links.configure.do_send(Configure(patch));
-        ctx.notify(Nudge(Cause::Settings));
-        Ok(())
-    }
 }
 
 /// Makes a pool's policy: by `make`, or the one that the settings name.
@@ -402,20 +300,6 @@ fn policy_of(
         Some(make) => Ok(make(limits)),
         None => Ok(build(settings.policy, limits).map_err(refuse)?),
     }
-}
-
-/// How long after the last time what was learned is saved again, if so many tasks came since then.
-fn save_after(tasks: u64) -> Duration {
-    let share = WORTH_SAVING as f64 / tasks.max(1) as f64;
-    SAVE_EVERY.mul_f64(share.max(1.0)).min(SAVE_IDLE_EVERY)
-}
-
-fn within_ceiling(key: &'static str, value: u32, ceiling: u32) -> Result<(), Error> {
-    if value <= ceiling {
-        return Ok(());
-    }
-    let rule = format!("use at most {ceiling}, the most that the configuration allows, or raise patch_max there");
-    Err(forerunner_core::Error::Setting { key, value: value.to_string(), rule }.into())
 }
 
 impl Actor for ForecastActor {
@@ -445,122 +329,6 @@ impl Handler<Nudge> for ForecastActor {
                 }
             }
             _ => self.look(cause, ctx),
-        }
-    }
-}
-
-impl Handler<GetForecast> for ForecastActor {
-    type Result = ForecastAnswer;
-
-    fn handle(&mut self, _: GetForecast, _: &mut Self::Context) -> ForecastAnswer {
-        ForecastAnswer(ForecastStatus {
-            at: self.decided_at.unwrap_or(self.begun),
-            policy: self.policy.name(),
-            forecast: self.forecast,
-            history: self.history.points(),
-        })
-    }
-}
-
-impl Handler<GetDecisions> for ForecastActor {
-    type Result = Decisions;
-
-    fn handle(&mut self, msg: GetDecisions, _: &mut Self::Context) -> Decisions {
-        Decisions(match msg.seq {
-            Some(seq) => self.history.decision(seq).cloned().into_iter().collect(),
-            None => self.history.decisions(msg.limit),
-        })
-    }
-}
-
-impl Handler<GetMode> for ForecastActor {
-    type Result = ModeAnswer;
-
-    fn handle(&mut self, _: GetMode, _: &mut Self::Context) -> ModeAnswer {
-        let newest = self.history.newest().cloned();
-        ModeAnswer { mode: self.mode, policy: self.policy.name(), newest, recent: self.timeline.recent() }
-    }
-}
-
-impl Handler<GetHistory> for ForecastActor {
-    type Result = HistoryAnswer;
-
-    fn handle(&mut self, GetHistory { minutes }: GetHistory, _: &mut Self::Context) -> HistoryAnswer {
-        let now = self.deps.now();
-        let waits = self.timeline.waits(now, minutes);
-        let (changes, more_changes) = self.history.changes(now - Duration::from_secs(u64::from(minutes) * 60));
-        HistoryAnswer(PoolHistory {
-            pool: self.deps.name.clone(),
-            at: now,
-            since: self.timeline.since(),
-            slot_s: SLOT_S,
-            minutes,
-            started: waits.started(),
-            late: waits.late(),
-            wait_s: waits.summary(),
-            points: self.timeline.points(now, minutes),
-            changes,
-            more_changes,
-        })
-    }
-}
-
-impl Handler<Change> for ForecastActor {
-    type Result = ();
-
-    fn handle(&mut self, Change { patch, reply }: Change, ctx: &mut Self::Context) {
-        if !self.deps.node.shared {
-            let _ = reply.send(self.change(patch, ctx));
-            return;
-        }
-        // What holds for all nodes holds here once the store has it.
-        if let Err(error) = self.checked(patch) {
-            let _ = reply.send(Err(error));
-            return;
-        }
-        let kept = self.for_all(patch).keep(&*self.deps.node.store, &self.deps.name);
-        ctx.spawn(kept.into_actor(self).map(move |kept, forecast, ctx| {
-            let changed = kept.map_err(Error::from).and_then(|()| forecast.change(patch, ctx));
-            let _ = reply.send(changed);
-        }));
-    }
-}
-
-impl Handler<ApplySettings> for ForecastActor {
-    type Result = ();
-
-    fn handle(&mut self, ApplySettings(patch): ApplySettings, ctx: &mut Self::Context) {
-        let patch = patch.clamped(self.deps.settings.ceiling(), &self.deps.name);
-        if let Err(error) = self.change(patch, ctx) {
-            tracing::warn!(pool = %self.deps.name, %error, "cannot apply pool settings of the cluster");
-        }
-    }
-}
-
-impl Handler<Retire> for ForecastActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: Retire, ctx: &mut Self::Context) {
-        self.retired = true;
-        let save = self.save();
-        let done = async move {
-            if let Some(save) = save {
-                save.await;
-            }
-            let _ = msg.reply.send(());
-        };
-        ctx.spawn(done.into_actor(self));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_learned_is_saved_the_sooner_the_more_tasks_taught_it() {
-        for (tasks, seconds) in [(0, 3_600), (1, 3_600), (2, 1_800), (30, 120), (60, 60), (u64::MAX, 60)] {
-            assert_eq!(save_after(tasks).as_secs(), seconds, "{tasks} tasks");
         }
     }
 }

@@ -1,36 +1,30 @@
 //! Turns messages into events for [`PoolMachine`] and its actions into agents.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+mod agents;
+mod control;
+mod queries;
+
+use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{
-    AgentId, AgentState, ErrorKind, IdMap, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task,
-    TaskError, TaskId, Timestamp,
+    AgentId, ErrorKind, IdMap, LeaseEpoch, Outcome, PoolAction, PoolEvent, PoolMachine, PoolRules, Task, TaskError,
+    TaskId, Timestamp,
 };
 use forerunner_store::Start;
 use tokio::sync::oneshot;
 
-use super::{
-    messages::{
-        AgentList, AttachForecast, Configure, ForgetContext, GetPlacement, GetPool, KeptPlacement, ListAgents,
-        PoolLinks, PoolSample, Resize, SetPaused, Stop,
-    },
-    placements::Placements,
-};
+use super::{cold_starts::ColdStarts, messages::PoolLinks, placements::Placements};
 use crate::{
     agent::{
         AgentActor, AgentDeps, DriverFactory,
-        messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
+        messages::{AgentLinks, AgentReady, Run, StopAgent},
     },
-    batcher::{Batch, Batcher},
+    batcher::Batcher,
     deps::PoolDeps,
     metrics::PoolMetrics,
-    queue::messages::{Assign, Demand, Nudge, PoolFacts, Select, Selected, Settle, StopTask, Withdraw, Withdrawn},
-    status::{AgentStatus, Cause, ColdStart, PoolState},
+    queue::messages::{Assign, Demand, PoolFacts, Select, Selected, Settle, Withdraw, Withdrawn},
 };
-
-/// Cold starts that the percentiles are taken over.
-const COLD_STARTS: usize = 64;
 
 /// How long a task runs before the store is told on which agent: the end of a short one tells that too.
 const TELL_AFTER: Duration = Duration::from_millis(10);
@@ -49,7 +43,7 @@ pub(crate) struct PoolActor {
     agents: IdMap<AgentId, Addr<AgentActor>>,
     /// Leases by the task's id, to settle those of agents that vanish.
     leases: IdMap<TaskId, LeaseEpoch>,
-    cold_starts: VecDeque<f64>,
+    cold_starts: ColdStarts,
     placements: Placements,
     metrics: Arc<PoolMetrics>,
     /// Agents that became ready.
@@ -100,7 +94,7 @@ impl PoolActor {
             actions: Vec::new(),
             assigned: Vec::new(),
             demand: 0,
-            cold_starts: VecDeque::new(),
+            cold_starts: ColdStarts::default(),
             placements: Placements::default(),
             wake: None,
             stopped: None,
@@ -222,15 +216,7 @@ impl PoolActor {
     }
 
     fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.links.settle.send(Settle {
-            task,
-            epoch,
-            outcome,
-            context: None,
-            context_cost: None,
-            ran: None,
-            reply: None,
-        });
+        self.links.settle.send(Settle::without_run(task, epoch, outcome));
     }
 
     /// Keeps one timer: the earliest wake-up asked for.
@@ -249,13 +235,6 @@ impl PoolActor {
         self.wake = Some((at, timer));
     }
 
-    fn cold_start(&self) -> Option<ColdStart> {
-        let mut sorted: Vec<f64> = self.cold_starts.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let rank = |share: f64| sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1];
-        (!sorted.is_empty()).then(|| ColdStart { p50: rank(0.5), p90: rank(0.9) })
-    }
-
     /// Tells the queue what it must know of the pool, if that has changed.
     fn tell_facts(&mut self, facts: PoolFacts) {
         if facts != self.facts {
@@ -266,17 +245,9 @@ impl PoolActor {
 
     /// Tells the queue what the crash of an agent costs.
     fn tell_crash_cost(&mut self) {
-        let cold_start_s = self.cold_start().map_or(0.0, |cold_start| cold_start.p90);
+        let cold_start_s = self.cold_starts.summary().map_or(0.0, |cold_start| cold_start.p90);
         let cold_start = Duration::from_micros((cold_start_s * 1e6) as u64);
         self.tell_facts(PoolFacts { cold_start, agents: self.machine.desired(), ..self.facts });
-    }
-
-    fn state(&self, now: Timestamp) -> PoolState {
-        match self.machine.circuit(now) {
-            Some((until, reason)) => PoolState::CircuitOpen { until, reason: reason.to_owned() },
-            None if self.machine.is_paused() => PoolState::Paused,
-            None => PoolState::Running,
-        }
     }
 
     fn answer_stop_if_empty(&mut self) {
@@ -326,195 +297,10 @@ impl Handler<Select> for PoolActor {
     }
 }
 
-impl Handler<GetPlacement> for PoolActor {
-    type Result = KeptPlacement;
-
-    fn handle(&mut self, GetPlacement(task): GetPlacement, _: &mut Self::Context) -> KeptPlacement {
-        let record = self.placements.get(task).map(|record| Box::new(record.clone()));
-        KeptPlacement { record, is_paused: self.machine.is_paused() }
-    }
-}
-
 impl Handler<Withdrawn> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, msg: Withdrawn, ctx: &mut Self::Context) {
         self.apply(PoolEvent::Withdrawn { asked: msg.asked, got: msg.got }, ctx);
-    }
-}
-
-impl Handler<AgentStarted> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: AgentStarted, ctx: &mut Self::Context) {
-        self.apply(PoolEvent::Started { agent: msg.agent, pid: msg.pid }, ctx);
-        if let Some(cold_start) = self.machine.agent(msg.agent).and_then(|record| record.cold_start) {
-            self.metrics.cold_start.record(cold_start.as_secs_f64());
-            self.cold_starts.push_back(cold_start.as_secs_f64());
-            if self.cold_starts.len() > COLD_STARTS {
-                self.cold_starts.pop_front();
-            }
-            self.tell_crash_cost();
-        }
-    }
-}
-
-impl Handler<Batch<AgentReady>> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Batch<AgentReady>, ctx: &mut Self::Context) {
-        let now = self.deps.now();
-        let mut ready = self.ready.take();
-        let mut is_about_contexts = false;
-        for AgentReady { agent, memory } in ready.drain(..) {
-            is_about_contexts |= memory.is_some();
-            if let Some(task) = self.machine.task_of(agent) {
-                self.leases.remove(&task);
-            }
-            self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
-        }
-        if is_about_contexts {
-            self.tell_facts(PoolFacts { uses_lookahead: self.machine.uses_lookahead(), ..self.facts });
-        }
-        self.ready.recycle(ready);
-    }
-}
-
-impl Handler<AgentDown> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: AgentDown, ctx: &mut Self::Context) {
-        self.agents.remove(&msg.agent);
-        if msg.reason.is_some() {
-            self.metrics.failures.increment(1);
-            if let Some(nudge) = &self.links.nudge {
-                nudge.do_send(Nudge(Cause::AgentLost));
-            }
-        }
-        self.apply(PoolEvent::Down { agent: msg.agent, reason: msg.reason }, ctx);
-        self.answer_stop_if_empty();
-    }
-}
-
-impl Handler<StopTask> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, StopTask { task, reason }: StopTask, ctx: &mut Self::Context) {
-        match self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
-            Some(actor) => actor.do_send(StopRun { task, reason }),
-            None => self.apply(PoolEvent::Unwanted(task), ctx),
-        }
-    }
-}
-
-impl Handler<Resize> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, Resize(target): Resize, ctx: &mut Self::Context) {
-        self.apply(PoolEvent::Resize(target), ctx);
-        self.tell_crash_cost();
-    }
-}
-
-impl Handler<Configure> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, Configure(patch): Configure, ctx: &mut Self::Context) {
-        let (min, max) = self.machine.bounds();
-        let event = PoolEvent::Configure { min: patch.min.unwrap_or(min), max: patch.max.unwrap_or(max) };
-        self.apply(event, ctx);
-        self.tell_crash_cost();
-    }
-}
-
-impl Handler<SetPaused> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, SetPaused(paused): SetPaused, ctx: &mut Self::Context) {
-        self.apply(if paused { PoolEvent::Pause } else { PoolEvent::Resume }, ctx);
-    }
-}
-
-impl Handler<AttachForecast> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, AttachForecast(nudge): AttachForecast, _: &mut Self::Context) {
-        self.links.nudge = Some(nudge);
-    }
-}
-
-impl Handler<GetPool> for PoolActor {
-    type Result = PoolSample;
-
-    fn handle(&mut self, _: GetPool, _: &mut Self::Context) -> PoolSample {
-        let now = self.deps.now();
-        let (min, max) = self.machine.bounds();
-        let sample = PoolSample {
-            counts: self.machine.counts(),
-            draining: self.machine.draining(),
-            desired: self.machine.desired(),
-            min,
-            max,
-            state: self.state(now),
-            cold_start: self.cold_start(),
-            tally: self.machine.tally(),
-            agent_seconds: self.machine.agent_seconds(now),
-        };
-        let circuit_open = matches!(sample.state, PoolState::CircuitOpen { .. });
-        self.metrics.show(sample.counts, sample.desired, circuit_open, sample.agent_seconds);
-        sample
-    }
-}
-
-impl Handler<ListAgents> for PoolActor {
-    type Result = AgentList;
-
-    fn handle(&mut self, _: ListAgents, _: &mut Self::Context) -> AgentList {
-        let mut agents: Vec<_> = self
-            .machine
-            .agents()
-            .map(|(id, record)| AgentStatus {
-                id: *id,
-                pool: self.deps.name.clone(),
-                state: if record.draining { AgentState::Cooldown } else { record.state },
-                task: record.task,
-                context: record.context.clone(),
-                context_bytes: record.context_bytes,
-                holds: self.machine.contexts_of(*id).map(|held| (held.context.clone(), held.version)).collect(),
-                started_at: record.asked_at,
-                last_used: record.last_used,
-                cold_start_s: record.cold_start.map(|cold| cold.as_secs_f64()),
-                tasks: record.tasks,
-                pid: record.pid,
-            })
-            .collect();
-        agents.sort_by_key(|agent| agent.id);
-        AgentList(agents)
-    }
-}
-
-impl Handler<ForgetContext> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: ForgetContext, _: &mut Self::Context) {
-        self.machine.forget_context(&msg.0);
-        for agent in self.agents.values() {
-            agent.do_send(msg.clone());
-        }
-    }
-}
-
-impl Handler<Stop> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: Stop, ctx: &mut Self::Context) {
-        self.stopped = Some(msg.reply);
-        self.apply(PoolEvent::Stop, ctx);
-        self.answer_stop_if_empty();
-        ctx.run_later(msg.kill_at.since(self.deps.now()), |pool, _| {
-            for agent in pool.agents.values() {
-                agent.do_send(StopAgent { grace: Duration::ZERO });
-            }
-        });
     }
 }

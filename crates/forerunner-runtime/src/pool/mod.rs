@@ -1,6 +1,7 @@
 //! The pool: keeps agents warm, gives tasks to idle ones, replaces those that fail.
 
 mod actor;
+mod cold_starts;
 pub(crate) mod messages;
 mod placements;
 mod why;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context};
-use forerunner_core::{Next, QueueEvent, Task, TaskId};
+use forerunner_core::{QueueEvent, Task, TaskId};
 use forerunner_store::{Claim, LEASE, LeaseLost, Settled, Settlement, StoreError};
 use tokio::time::Instant;
 
@@ -179,15 +179,7 @@ impl QueueActor {
     /// Gives back tasks of which no attempt began. One that was cancelled meanwhile ends by it. A store that fails is asked again.
     fn release(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
         let now = self.deps.now();
-        let release = |task: &Task| Settlement {
-            task: task.id,
-            epoch: task.epoch,
-            now,
-            next: Next::Release,
-            context: None,
-            context_cost: None,
-            started: None,
-        };
+        let release = |task: &Task| Settlement::release(task.id, task.epoch, now);
         self.giving_back += 1;
         let call = self.deps.node.store.settle(tasks.iter().map(release).collect());
         self.call(call, ctx, move |queue, answer, ctx| match answer {

@@ -123,6 +123,18 @@ pub(crate) struct Settle {
     pub(crate) reply: Option<Recipient<SettleDone>>,
 }
 
+impl Settle {
+    /// The end of an attempt that never began, or whose agent vanished.
+    pub(crate) const fn without_run(task: TaskId, epoch: LeaseEpoch, outcome: Outcome) -> Self {
+        Self { task, epoch, outcome, context: None, context_cost: None, ran: None, reply: None }
+    }
+
+    /// The end of an attempt that ran.
+    pub(crate) fn ran(task: &Task, outcome: Outcome, ran: Ran) -> Self {
+        Self { ran: Some(ran), ..Self::without_run(task.id, task.epoch, outcome) }
+    }
+}
+
 /// How an attempt ran.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ran {

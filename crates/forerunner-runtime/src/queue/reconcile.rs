@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::Context;
-use forerunner_core::{LeaseEpoch, Next, QueueEvent, TaskId, Timestamp};
+use forerunner_core::{LeaseEpoch, QueueEvent, TaskId, Timestamp};
 use forerunner_store::{LeaseLost, Settled, Settlement};
 
 use super::{QueueActor, messages::StopTask};
@@ -111,15 +111,7 @@ impl QueueActor {
         }
         tracing::warn!(pool = %self.deps.name, tasks = lost.len(), "releasing tasks whose claim got no answer");
         let now = self.deps.now();
-        let settlements = lost.iter().map(|(task, epoch)| Settlement {
-            task: *task,
-            epoch: *epoch,
-            now,
-            next: Next::Release,
-            context: None,
-            context_cost: None,
-            started: None,
-        });
+        let settlements = lost.iter().map(|(task, epoch)| Settlement::release(*task, *epoch, now));
         let call = self.deps.node.store.settle(settlements.collect());
         self.call(call, ctx, |queue, answer, ctx| {
             let given: Vec<Result<Settled, LeaseLost>> = answer.unwrap_or_default();

@@ -111,7 +111,7 @@ impl Lab {
     /// The end of an attempt of a task without a context.
     pub fn settlement(&self, task: &Task, now: i64, next: Next) -> Settlement {
         let Task { id, epoch, .. } = *task;
-        Settlement { task: id, epoch, now: at(now), next, context: None, context_cost: None, started: None }
+        Settlement::new(id, epoch, at(now), next)
     }
 
     pub async fn settle(&self, task: &Task, now: i64, next: Next) -> Result<Settled, LeaseLost> {

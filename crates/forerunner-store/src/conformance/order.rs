@@ -171,15 +171,7 @@ pub async fn calls_take_effect_in_the_order_they_were_made<F: Future<Output = Ar
         assert_eq!(read.await.unwrap().unwrap().state, TaskState::Running);
         assert_eq!(counted.await.unwrap().of(TaskState::Running), 1);
         let (epoch, now) = (claimed[0].epoch, at(round));
-        let settlement = Settlement {
-            task: task.id,
-            epoch,
-            now,
-            next: succeeded(),
-            context: None,
-            context_cost: None,
-            started: None,
-        };
+        let settlement = Settlement::new(task.id, epoch, now, succeeded());
         let settled = lab.store.settle(vec![settlement]);
         let read = lab.store.task(task.id);
         drop(settled);

@@ -212,7 +212,7 @@ impl Pair {
             _ => Next::Release,
         };
         let expected = self.model.settle(id, epoch, now, next.clone());
-        let settlement = Settlement { task: id, epoch, now, next, context: None, context_cost: None, started: None };
+        let settlement = Settlement::new(id, epoch, now, next);
         let found = self.lab.settle_with(settlement).await.ok();
         ensure!(found == expected, "{found:?}, not {expected:?}");
         Ok(())

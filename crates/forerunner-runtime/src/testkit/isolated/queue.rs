@@ -106,7 +106,7 @@ impl IsolatedQueue {
 
     /// Ends an attempt, as the agent does that ran it.
     pub fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
-        self.settle.send(Settle { task, epoch, outcome, context: None, context_cost: None, ran: None, reply: None });
+        self.settle.send(Settle::without_run(task, epoch, outcome));
     }
 
     /// Waits until all that was settled is durable.

@@ -93,8 +93,7 @@ fn claim(limit: usize) -> Sent<Vec<Task>> {
 fn settle(task: &Task) -> Sent<Vec<Result<Settled, LeaseLost>>> {
     let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
     let now = Timestamp::from_micros(2_000_000);
-    let settlement =
-        Settlement { task: task.id, epoch: task.epoch, now, next, context: None, context_cost: None, started: None };
+    let settlement = Settlement::new(task.id, task.epoch, now, next);
     job(Kind::Change, vec![settlement], |tx, batch| tx.settle(batch))
 }
 
