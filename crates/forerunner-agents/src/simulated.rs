@@ -161,6 +161,11 @@ impl DriverFactory for SimulatedFactory {
         "simulated"
     }
 
+    /// Instances that start take no processor time, so any number may.
+    fn max_starting(&self) -> u32 {
+        u32::MAX
+    }
+
     fn start(&self, _: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let instance = self.started.fetch_add(1, Ordering::Relaxed);
         let spec = Arc::clone(&self.spec);

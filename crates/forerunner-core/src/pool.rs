@@ -170,6 +170,11 @@ impl PoolMachine {
         self.check_invariants();
     }
 
+    /// Returns how many agents may start at the same time.
+    pub const fn max_starting(&self) -> u32 {
+        self.rules.max_starting
+    }
+
     /// Returns the agents wanted now.
     pub const fn desired(&self) -> u32 {
         self.desired

@@ -87,13 +87,17 @@ impl Predictive {
 
     /// Seconds until an agent asked for now is ready.
     fn cold_start_s(&self, seen: &Observation) -> f64 {
-        seen.cold_start_s.filter(|s| *s > 0.0).unwrap_or(self.limits.cold_start_s)
+        // A node that has just begun has started no agent yet, and neither has one that takes over from another.
+        let measured = seen.cold_start_s.filter(|s| *s > 0.0).or(self.learned.cold_start_s);
+        measured.unwrap_or(self.limits.cold_start_s)
     }
 
     /// Takes in what was seen and returns its time on the window's clock.
     fn observe(&mut self, seen: &Observation) -> f64 {
-        let horizon_s = self.cold_start_s(seen) + self.limits.tick_s;
+        let cold_s = self.cold_start_s(seen);
+        let horizon_s = cold_s + self.limits.tick_s;
         let learned = &mut self.learned;
+        learned.cold_start_s = seen.cold_start_s.filter(|s| *s > 0.0).or(learned.cold_start_s);
         let mut now = seen.t + self.shift_s;
         let today = seen.t + self.calendar_shift_s;
         let mut since_s = today - learned.calendar.now();

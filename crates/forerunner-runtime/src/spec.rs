@@ -20,8 +20,9 @@ pub struct PoolSettings {
     /// The highest `max` that a change at run time may set. Without it the limit is twice `max` as configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_max: Option<u32>,
-    /// Most agents that start at the same time on one node.
-    pub max_starting: u32,
+    /// Most agents that start at the same time on one node; as many as the kind of agent can unless set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_starting: Option<u32>,
     /// Share of tasks that is to start on time, and what on time means.
     pub on_time: OnTime,
     /// The rule that sizes the pool.
@@ -55,7 +56,7 @@ impl Default for PoolSettings {
             min: 1,
             max: 16,
             patch_max: None,
-            max_starting: 32,
+            max_starting: None,
             on_time: OnTime::default(),
             policy: PolicyKind::default(),
             mode: Mode::Act,
@@ -194,7 +195,7 @@ impl PoolSettings {
             let rule = format!("use max = {} to {}", self.max, Self::MAX_AGENTS);
             return refuse("patch_max", ceiling.to_string(), rule);
         }
-        if self.max_starting == 0 {
+        if self.max_starting == Some(0) {
             return refuse("max_starting", "0".into(), "use 1 or more".into());
         }
         if let PolicyKind::Fixed(FixedSettings { size }) = self.policy

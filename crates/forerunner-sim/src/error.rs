@@ -15,7 +15,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A column is missing.
-    #[error("trace `{}`, line 1: column `{column}` is missing from the header `{header}`; name the columns arrival_s,service_s and, if known, context_tokens,output_tokens,session", path.display())]
+    #[error("trace `{}`, line 1: column `{column}` is missing from the header `{header}`; name the columns arrival_s,service_s and, if known, context_tokens,output_tokens,session,announced_s", path.display())]
     Column {
         /// The file.
         path: PathBuf,

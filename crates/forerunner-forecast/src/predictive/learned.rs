@@ -38,6 +38,9 @@ pub(super) struct Learned {
     /// Absent in what was written before there were any.
     #[serde(default)]
     pub announcements: Announcements,
+    /// Seconds from asking for an agent to its being ready, as last measured; `None` before.
+    #[serde(default)]
+    pub cold_start_s: Option<f64>,
     /// Seconds observed in all.
     pub observed_s: f64,
     pub desired: u32,
@@ -58,6 +61,7 @@ impl Learned {
             scores: Scores::default(),
             calendar: Calendar::default(),
             announcements: Announcements::default(),
+            cold_start_s: None,
             observed_s: 0.0,
             desired: 0,
             desired_for_rest: None,
@@ -74,6 +78,7 @@ impl Learned {
             && self.scores.is_sound()
             && self.calendar.is_sound()
             && self.announcements.is_sound()
+            && self.cold_start_s.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0)
             && self.observed_s.is_finite()
     }
 

@@ -20,9 +20,26 @@ pub struct Line {
     started: Option<Count>,
     late: Option<Count>,
     cold_start_s: Option<f64>,
-    arrived: Option<Vec<(u64, f64)>>,
+    arrived: Option<Vec<Arrival>>,
     completed: Option<Vec<(u64, f64)>>,
     announced: Option<Vec<(f64, Count)>>,
+    max_starting: Option<Count>,
+}
+
+/// The number and the time of an arrival, and the session that the task belongs to where the writer knows it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "an arrival is not [number, seconds] or [number, seconds, session]")]
+enum Arrival {
+    Task(u64, f64),
+    OfSession(u64, f64, Option<serde_json::Value>),
+}
+
+impl Arrival {
+    /// Returns the number and the time.
+    fn task(self) -> (u64, f64) {
+        let (Self::Task(number, t) | Self::OfSession(number, t, _)) = self;
+        (number, t)
+    }
 }
 
 /// A count; languages without whole numbers may write `3.0`.
@@ -75,8 +92,10 @@ impl From<Line> for Observation {
             started: optional(line.started).0,
             late: optional(line.late).0,
             cold_start_s: line.cold_start_s,
-            arrived: line.arrived.unwrap_or_default(),
+            arrived: line.arrived.unwrap_or_default().into_iter().map(Arrival::task).collect(),
             completed: line.completed.unwrap_or_default(),
+            max_starting: line.max_starting.map(Count::size),
+            utc_s: None,
             announced: line.announced.unwrap_or_default().into_iter().map(|(due_s, tasks)| (due_s, tasks.0)).collect(),
             ..Self::default()
         }

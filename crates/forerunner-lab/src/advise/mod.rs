@@ -1,5 +1,6 @@
 //! `forerunner advise`: a policy on a pipe, an observation a line in, a decision a line out.
 
+mod announced;
 mod line;
 
 use std::io::{self, BufRead, Write};
@@ -7,20 +8,21 @@ use std::io::{self, BufRead, Write};
 use anyhow::Context;
 use clap::Args;
 use forerunner_console::{Usage, json, output::Output, text};
-use forerunner_forecast::{Decision, Forecast, Objective, Policy, PolicyKind, PolicyLimits, build};
+use forerunner_forecast::{Decision, Forecast, Objective, Observation, Policy, PolicyKind, PolicyLimits, build};
 use serde::Serialize;
 
-use self::line::Line;
+use self::{announced::AnnouncedClock, line::Line};
 use crate::parse::{seconds, share};
 
 const AFTER_HELP: &str = "\
 A line in, all numbers since the line before or as of now:
   {\"t\":12,\"arrivals\":3,\"completions\":2,\"mean_service_s\":4.1,\"queue_depth\":0,\"in_flight\":6,\"ready\":2,
    \"starting\":1,\"mean_context_tokens\":null,\"draining\":0,\"peak_concurrency\":7,\"started\":3,\"late\":0,
-   \"cold_start_s\":2.2,\"arrived\":[[17,11.2]],\"completed\":[[9,4.0]]}
+   \"cold_start_s\":2.2,\"arrived\":[[17,11.2]],\"completed\":[[9,4.0]],\"announced\":[[50,40],[600,5]]}
 `t` is in seconds and never decreases. Everything behind `starting` may be left out or null, and so may `mean_service_s`;
 fields not known are ignored. The more is told, the better: `late` is what `predictive` corrects its goal by.
-`cold_start_s` is a measured cold start; --cold-start is used without it.
+`cold_start_s` is a measured cold start; --cold-start is used without it. `announced` is all that is known to come, each
+time: in how many seconds from `t`, and how many tasks. `arrived` may name the session of each task as a third member.
 
 A line out, written at once:
   {\"desired\":9,\"reason\":\"forecast_up\",\"detail\":\"3.0 tasks/s expected in 3.2 s …\",\"rule\":\"ewma15\",\"need\":8.4,
@@ -66,7 +68,8 @@ pub async fn run(args: AdviseArgs, _: &Output) -> anyhow::Result<()> {
     let policy = make(&args)?;
     let answered = tokio::task::spawn_blocking(move || {
         let (input, output) = (io::stdin().lock(), io::stdout().lock());
-        Advisor { policy, keep_going: args.keep_going, last_s: f64::NEG_INFINITY }.answer_all(input, output)
+        Advisor { policy, keep_going: args.keep_going, last_s: f64::NEG_INFINITY, announced: AnnouncedClock::default() }
+            .answer_all(input, output)
     });
     answered.await?
 }
@@ -87,6 +90,7 @@ struct Advisor {
     policy: Box<dyn Policy>,
     keep_going: bool,
     last_s: f64,
+    announced: AnnouncedClock,
 }
 
 /// A line of the answer.
@@ -144,7 +148,9 @@ impl Advisor {
             ));
         }
         self.last_s = line.t();
-        Ok(self.policy.decide(&line.into()))
+        let mut seen = Observation::from(line);
+        seen.announced = self.announced.read(seen.t, std::mem::take(&mut seen.announced));
+        Ok(self.policy.decide(&seen))
     }
 }
 
@@ -177,7 +183,8 @@ mod tests {
         let limits = PolicyLimits { min: 1, max: 40, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
         let policy = build(PolicyKind::default(), limits).expect("defaults");
         let mut output = Vec::new();
-        let mut advisor = Advisor { policy, keep_going, last_s: f64::NEG_INFINITY };
+        let announced = AnnouncedClock::default();
+        let mut advisor = Advisor { policy, keep_going, last_s: f64::NEG_INFINITY, announced };
         let ended = advisor.answer_all(input.as_bytes(), &mut output);
         (ended, String::from_utf8(output).expect("JSON"))
     }
@@ -212,6 +219,26 @@ mod tests {
             let lines: Vec<&str> = output.lines().collect();
             assert!(lines.len() == 3 && lines[1].starts_with("{\"error\":") && lines[1].ends_with("\"line\":2}"));
         }
+    }
+
+    #[test]
+    fn what_is_announced_is_prepared_for_and_sessions_may_be_named() {
+        let line = |t: u32, due_s: u32| {
+            format!(
+                r#"{{"t":{t},"arrivals":1,"completions":0,"mean_service_s":null,"queue_depth":0,"in_flight":1,"ready":0,
+                "starting":0,"arrived":[[1,{t}.0,"chat-7"]],"announced":[[{due_s},30]]}}"#
+            )
+            .replace('\n', " ")
+        };
+        let desired = |output: &str| -> u64 {
+            let last = output.lines().last().expect("a line");
+            serde_json::from_str::<serde_json::Value>(last).expect("JSON")["desired"].as_u64().expect("a count")
+        };
+        assert!(desired(&advise(&line(1, 20), false).1) < 30, "far ahead");
+        let (ended, output) = advise(&format!("{}\n{}", line(1, 20), line(19, 2)), false);
+        ended.expect("good lines");
+        assert!((30..=36).contains(&desired(&output)), "{output}");
+        assert!(output.contains("30 tasks are scheduled in 2.0 s"), "{output}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
+use forerunner_core::Timestamp;
 
 use super::finished::Finished;
 
@@ -23,7 +24,7 @@ pub struct Written {
 
 /// Writes tasks, which are in order of time, as a trace. Times are to the microsecond, as the service keeps them.
 pub fn write(tasks: &[Finished], keep_context_ids: bool) -> Written {
-    let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session\n");
+    let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session,announced_s\n");
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     for task in tasks {
         let arrival_s = task.due.since(tasks[0].due).as_secs_f64();
@@ -32,10 +33,16 @@ pub fn write(tasks: &[Finished], keep_context_ids: bool) -> Written {
             let number = *numbers.entry(context).or_insert(next);
             if keep_context_ids { quoted(context) } else { number.to_string() }
         });
+        let announced_s = task.known_before.map_or_else(String::new, |at| seconds_from(tasks[0].due, at).to_string());
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{arrival_s},{},,,{session}", task.service_s);
+        let _ = writeln!(text, "{arrival_s},{},,,{session},{announced_s}", task.service_s);
     }
     Written { text, contexts: numbers.len() }
+}
+
+/// Seconds from `begin` to `at`, negative before it.
+fn seconds_from(begin: Timestamp, at: Timestamp) -> f64 {
+    if at < begin { -begin.since(at).as_secs_f64() } else { at.since(begin).as_secs_f64() }
 }
 
 /// Quotes a field that needs it (RFC 4180).
@@ -56,7 +63,6 @@ pub fn save(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use forerunner_core::Timestamp;
     use forerunner_sim::Trace;
 
     use super::*;
@@ -66,16 +72,20 @@ mod tests {
             due: Timestamp::from_micros(1_700_000_000_000_000 + micros),
             service_s,
             context: context.map(str::to_owned),
+            known_before: (micros == 2_000_000).then_some(Timestamp::from_micros(1_699_999_999_500_000)),
         };
         vec![task(0, 2.5, Some("a, \"b\"")), task(1_250_000, 0.125, None), task(2_000_000, 1.0, Some("a, \"b\""))]
     }
 
     #[test]
     fn contexts_are_numbered_unless_their_ids_are_asked_for() {
-        let header = "arrival_s,service_s,context_tokens,output_tokens,session\n";
+        let header = "arrival_s,service_s,context_tokens,output_tokens,session,announced_s\n";
         let written = write(&tasks(), false);
-        assert_eq!((written.text, written.contexts), (format!("{header}0,2.5,,,0\n1.25,0.125,,,\n2,1,,,0\n"), 1));
-        assert!(write(&tasks(), true).text.contains("0,2.5,,,\"a, \"\"b\"\"\"\n"));
+        assert_eq!(
+            (written.text, written.contexts),
+            (format!("{header}0,2.5,,,0,\n1.25,0.125,,,,\n2,1,,,0,-0.5\n"), 1)
+        );
+        assert!(write(&tasks(), true).text.contains("0,2.5,,,\"a, \"\"b\"\"\",\n"));
     }
 
     #[test]
@@ -87,6 +97,8 @@ mod tests {
             let trace = Trace::read(&path).expect("a trace");
             let read: Vec<_> =
                 trace.tasks().iter().map(|task| (task.arrival_s, task.service_s, task.session)).collect();
+            let announced: Vec<_> = trace.tasks().iter().map(|task| task.announced_s).collect();
+            assert_eq!(announced, [None, None, Some(-0.5)]);
             assert_eq!(read, [(0.0, 2.5, Some(0)), (1.25, 0.125, None), (2.0, 1.0, Some(0))]);
         }
     }

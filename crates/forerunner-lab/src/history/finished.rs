@@ -14,6 +14,9 @@ pub struct Finished {
     pub service_s: f64,
     /// Its context.
     pub context: Option<String>,
+    /// When it was submitted, if that was before it was due. Unknown of one that was tried again: its last attempt was due
+    /// after a delay that the listing does not tell.
+    pub known_before: Option<Timestamp>,
 }
 
 /// What is read of a listed task; the rest is ignored.
@@ -22,6 +25,8 @@ struct Listed {
     state: String,
     submitted_at: Timestamp,
     run_at: Timestamp,
+    #[serde(default)]
+    attempt: u32,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     context: Option<String>,
@@ -53,6 +58,7 @@ impl Finished {
             due: task.run_at.max(task.submitted_at),
             service_s: finished.since(started).as_secs_f64(),
             context: task.context,
+            known_before: (task.attempt <= 1 && task.submitted_at < task.run_at).then_some(task.submitted_at),
         }))
     }
 }

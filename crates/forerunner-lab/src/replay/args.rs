@@ -10,7 +10,7 @@ use crate::parse::{seconds, share};
 
 const AFTER_HELP: &str = "\
 Traces are CSV, plain or in gzip, with a header that names the columns: arrival_s,service_s and, if known,
-context_tokens,output_tokens,session. Lines may stand in any order. A directory stands for the traces in it. What
+context_tokens,output_tokens,session,announced_s. Lines may stand in any order. A directory stands for the traces in it. What
 `forerunner history export` writes is such a trace.
 
 The model: one first-in-first-out queue, one task an agent at a time; a new agent helps one cold start after it was

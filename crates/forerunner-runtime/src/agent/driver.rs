@@ -105,6 +105,12 @@ pub trait DriverFactory: Send + Sync + 'static {
     /// Returns the name of the kind, such as `rust` or `process`.
     fn kind(&self) -> &'static str;
 
+    /// Returns how many instances may start at the same time on one node, unless the pool's settings say. A cold start is
+    /// processor time and memory, so that many at once delay each other.
+    fn max_starting(&self) -> u32 {
+        64
+    }
+
     /// Starts an instance and answers once it is warm. The time until then is the cold start.
     fn start(&self, request: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>>;
 }

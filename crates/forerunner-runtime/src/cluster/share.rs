@@ -98,6 +98,8 @@ impl ShareActor {
     fn whole_pool(&self, own: PoolSample) -> PoolSample {
         let (min, max) = self.bounds;
         let mut whole = PoolSample { desired: self.desired, min, max, ..own };
+        let nodes = u32::try_from(self.others.len() + 1).unwrap_or(u32::MAX);
+        whole.max_starting = whole.max_starting.saturating_mul(nodes);
         for report in self.others.values() {
             whole.counts.starting += report.counts.starting;
             whole.counts.ready += report.counts.ready;

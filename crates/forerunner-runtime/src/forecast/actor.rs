@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use self::saving::{SAVE_EVERY, SAVE_SIZE_EVERY};
 use super::{
-    announced::Announced,
+    announced::{Ahead, Announced},
     history::{History, SavedHistory, SavedSize},
     timeline::{Timeline, TimelinePoint},
 };
@@ -73,6 +73,8 @@ pub(crate) struct ForecastActor {
     /// The queue as it was at the last look.
     seen: QueueSample,
     announced: Announced,
+    /// Most agents that start at the same time, as of the last sample.
+    max_starting: u32,
     desired: Option<u32>,
     forecast: Option<Forecast>,
     service_time: RecentServiceTime,
@@ -81,6 +83,9 @@ pub(crate) struct ForecastActor {
     saved_at: Timestamp,
     saved_size_at: Timestamp,
     saved_size: Option<SavedSize>,
+    /// Seconds from asking for an agent to its being ready: as last measured, and as written down.
+    cold_start_s: Option<f64>,
+    saved_cold_start_s: Option<f64>,
     /// Tasks that came since what was learned was saved.
     unsaved_tasks: u64,
     retired: bool,
@@ -121,6 +126,7 @@ impl ForecastActor {
             nudged: None,
             seen: QueueSample::default(),
             announced: Announced::default(),
+            max_starting: u32::MAX,
             desired: None,
             forecast: None,
             service_time: RecentServiceTime::default(),
@@ -128,6 +134,8 @@ impl ForecastActor {
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
             saved_size: Some(saved_size),
+            cold_start_s: None,
+            saved_cold_start_s: None,
             unsaved_tasks: 0,
             retired: false,
         })
@@ -148,7 +156,8 @@ impl ForecastActor {
         // What the store is asked for by the time of the sample before is news enough: it comes long before its time.
         let store = &self.deps.node.store;
         let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
-        let due = self.announced.ask(store, &self.deps.name, self.seen.next_due, self.deps.now(), horizon_s);
+        let ahead = Ahead { horizon_s, agents: (self.limits.max, self.max_starting) };
+        let due = self.announced.ask(store, &self.deps.name, self.seen.next_due, self.deps.now(), ahead);
         let due = async move {
             match due {
                 Some(answer) => answer.await,
@@ -163,6 +172,7 @@ impl ForecastActor {
             }
             match (queue, pool) {
                 (Ok(queue), Ok(pool)) => {
+                    forecast.max_starting = pool.max_starting;
                     forecast.announced.forget(queue.next_due, forecast.deps.now());
                     let activity = queue.since(&forecast.seen);
                     forecast.seen = queue;
@@ -179,6 +189,7 @@ impl ForecastActor {
     fn decide(&mut self, cause: Cause, queue: &QueueActivity, pool: &PoolSample) {
         let now = self.deps.now();
         let seen = self.observation(now, queue, pool);
+        self.cold_start_s = seen.cold_start_s.or(self.cold_start_s);
         let begun = Instant::now();
         let decision = self.policy.decide(&seen);
         self.metrics.decision_time.record(begun.elapsed().as_secs_f64());
@@ -212,6 +223,7 @@ impl ForecastActor {
             arrived: self.since_begun(&queue.arrived),
             completed: queue.completed.clone(),
             announced: self.announced.ahead(now),
+            max_starting: (pool.max_starting < u32::MAX).then_some(pool.max_starting),
             utc_s: Some(now.as_secs_f64()),
             ..Observation::default()
         }

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// The store is asked for what is due within so many horizons, and at least so many seconds.
 const HORIZONS: f64 = 3.0;
 const AT_LEAST_S: f64 = 60.0;
+const AT_MOST_S: f64 = 3_600.0;
+/// Rounds of starts that are planned ahead at most.
+const MOST_ROUNDS: f64 = 64.0;
 /// Part of the time that may be spent on the question: a store that needs long to answer is asked less often.
 const SHARE_OF_TIME: u32 = 10;
 
@@ -17,6 +20,24 @@ const SHARE_OF_TIME: u32 = 10;
 pub(super) struct Announced {
     due: Vec<DueTasks>,
     ask_again_at: Option<Instant>,
+}
+
+/// How far ahead it matters what is due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    /// Seconds until an agent asked for at the next tick is ready.
+    pub(super) horizon_s: f64,
+    /// Most agents of the pool, and most that start at the same time.
+    pub(super) agents: (u32, u32),
+}
+
+impl Ahead {
+    /// So long that all agents can start in time, one round after another.
+    fn window(self) -> Duration {
+        let (max, max_starting) = self.agents;
+        let rounds = 1.0 + (f64::from(max) / f64::from(max_starting.max(1))).min(MOST_ROUNDS);
+        Duration::from_secs_f64((rounds.max(HORIZONS) * self.horizon_s).clamp(AT_LEAST_S, AT_MOST_S))
+    }
 }
 
 /// The store's answer, and how long it took.
@@ -33,9 +54,9 @@ impl Announced {
         pool: &PoolName,
         next_due: Option<Timestamp>,
         now: Timestamp,
-        horizon_s: f64,
+        ahead: Ahead,
     ) -> Option<impl Future<Output = Option<Answer>> + use<>> {
-        let until = now + Duration::from_secs_f64((HORIZONS * horizon_s).max(AT_LEAST_S));
+        let until = now + ahead.window();
         let is_early = self.ask_again_at.is_some_and(|at| Instant::now() < at);
         if is_early || next_due.is_none_or(|due| due > until) {
             return None;
@@ -77,6 +98,15 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_window_holds_all_rounds_of_starts() {
+        let window = |horizon_s, agents| Ahead { horizon_s, agents }.window().as_secs();
+        assert_eq!(window(3.0, (100, u32::MAX)), 60);
+        assert_eq!(window(31.0, (100, u32::MAX)), 93, "three horizons");
+        assert_eq!(window(31.0, (500, 50)), 341, "ten rounds and one more");
+        assert_eq!(window(300.0, (100_000, 1)), 3_600);
+    }
 
     #[test]
     fn what_is_over_is_forgotten_and_what_is_ahead_is_told_in_seconds() {

@@ -76,7 +76,7 @@ impl PoolActor {
             cooldown: settings.cooldown,
             stop: settings.scale_down,
             restart: settings.restart,
-            max_starting: settings.max_starting,
+            max_starting: settings.max_starting.unwrap_or_else(|| factory.max_starting()),
             id_seed: seed,
         };
         Self {

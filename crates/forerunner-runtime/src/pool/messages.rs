@@ -40,6 +40,8 @@ pub(crate) struct PoolSample {
     pub(crate) desired: u32,
     pub(crate) min: u32,
     pub(crate) max: u32,
+    /// Most agents that may start at the same time.
+    pub(crate) max_starting: u32,
     pub(crate) state: PoolState,
     pub(crate) cold_start: Option<ColdStart>,
     pub(crate) tally: PoolTally,
@@ -55,6 +57,7 @@ impl PoolSample {
             desired: 0,
             min: settings.min,
             max: settings.max,
+            max_starting: u32::MAX,
             state: PoolState::Running,
             cold_start: None,
             tally: PoolTally::default(),

@@ -181,6 +181,8 @@ impl QueueActor {
                         links.withdrawn.do_send(Withdrawn { asked, got });
                     }
                 }
+                // The store may be another node's by now, on a thread that lives on: what becomes due is not this one's.
+                QueueAction::Sweep | QueueAction::Wake(_) if self.closed => {}
                 QueueAction::Sweep => self.sweep(ctx),
                 QueueAction::Wake(at) => self.wake_at(at, ctx),
             }

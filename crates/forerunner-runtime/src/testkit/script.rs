@@ -135,6 +135,11 @@ impl DriverFactory for Script {
         "scripted"
     }
 
+    /// Instances that start take no processor time, so any number may.
+    fn max_starting(&self) -> u32 {
+        u32::MAX
+    }
+
     fn start(&self, request: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let script = self.clone();
         Box::pin(async move {

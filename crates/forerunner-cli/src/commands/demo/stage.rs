@@ -29,7 +29,7 @@ pub struct Stage {
 /// Returns the pool's settings: all defaults but the size, and how long an agent takes to start.
 pub fn settings(cold_start: Duration) -> PoolSettings {
     // The agents of the demo sleep while they start: many at once cost nothing.
-    PoolSettings { min: 1, max: 200, max_starting: 200, cold_start, ..PoolSettings::default() }
+    PoolSettings { min: 1, max: 200, max_starting: Some(200), cold_start, ..PoolSettings::default() }
 }
 
 impl Stage {

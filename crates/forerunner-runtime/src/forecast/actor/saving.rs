@@ -20,11 +20,21 @@ const SAVE_IDLE_EVERY: Duration = Duration::from_secs(3_600);
 /// So many tasks are worth to be written down after the shorter time, fewer after a longer one in proportion.
 const WORTH_SAVING: u64 = 60;
 
+/// Whether a measured cold start differs enough from the one written down: what is scheduled soon after a restart depends
+/// on it.
+fn is_news(saved_s: Option<f64>, measured_s: Option<f64>) -> bool {
+    const SHARE: f64 = 0.2;
+    measured_s.is_some_and(|now| saved_s.is_none_or(|before| (now - before).abs() > SHARE * before))
+}
+
 impl ForecastActor {
     /// Writes down what was learned, or the size, if that is due.
     pub(super) fn save_if_due(&mut self, now: Timestamp) {
-        if now.since(self.saved_at) >= save_after(self.unsaved_tasks) {
+        let is_other_start = is_news(self.saved_cold_start_s, self.cold_start_s);
+        let wait = if is_other_start { SAVE_SIZE_EVERY } else { save_after(self.unsaved_tasks) };
+        if now.since(self.saved_at) >= wait {
             (self.saved_at, self.saved_size_at, self.unsaved_tasks) = (now, now, 0);
+            self.saved_cold_start_s = self.cold_start_s;
             self.saved_size = Some(self.size());
             if let Some(call) = self.save() {
                 actix_rt::spawn(call);
@@ -99,6 +109,18 @@ impl Handler<Retire> for ForecastActor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_cold_start_is_news_and_the_same_is_none() {
+        let cases = [(None, None, false), (None, Some(9.0), true), (Some(9.0), None, false)];
+        for (saved_s, measured_s, expected) in cases.into_iter().chain([
+            (Some(10.0), Some(11.9), false),
+            (Some(10.0), Some(12.1), true),
+            (Some(10.0), Some(7.0), true),
+        ]) {
+            assert_eq!(is_news(saved_s, measured_s), expected, "{saved_s:?} then {measured_s:?}");
+        }
+    }
 
     #[test]
     fn what_was_learned_is_saved_the_sooner_the_more_tasks_taught_it() {

@@ -31,6 +31,7 @@ impl Handler<GetPool> for PoolActor {
             desired: self.machine.desired(),
             min,
             max,
+            max_starting: self.machine.max_starting(),
             state: self.state(now),
             cold_start: self.cold_starts.summary(),
             tally: self.machine.tally(),

@@ -205,6 +205,7 @@ impl Handler<GetPool> for LookedAt {
             draining: 0,
             desired: view.now.desired,
             min: self.bounds.0,
+            max_starting: u32::MAX,
             max: self.bounds.1,
             state: PoolState::Running,
             cold_start: view.now.cold_start_s.map(|seconds| ColdStart { p50: seconds, p90: seconds }),
