@@ -31,7 +31,7 @@ pub struct Line {
 #[serde(untagged, expecting = "an arrival is not [number, seconds] or [number, seconds, session]")]
 enum Arrival {
     Task(u64, f64),
-    OfSession(u64, f64, Option<serde_json::Value>),
+    OfSession(u64, f64, serde::de::IgnoredAny),
 }
 
 impl Arrival {
