@@ -37,19 +37,37 @@ fn refuse(text: &str, rule: String) -> Error {
 
 /// Adds up numbers with units, each unit smaller than the one before. What is too long for a `Duration` is its maximum.
 fn sum(text: &str) -> Option<Duration> {
-    let (mut total, mut rest, mut units) = (Duration::ZERO, text, UNITS.iter());
+    let (mut total, mut rest, mut units) = (0_u128, text, UNITS.iter());
     loop {
         let (number, behind) = rest.split_at(rest.find(|c: char| c.is_ascii_alphabetic())?);
         let (unit, left) = behind.split_at(behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len()));
         let (_, nanos) = units.find(|(name, _)| *name == unit)?;
-        let number = number.trim().parse::<f64>().ok().filter(|number| *number >= 0.0)?;
-        let part = Duration::try_from_secs_f64(number * (*nanos as f64 / 1e9)).unwrap_or(Duration::MAX);
-        total = total.saturating_add(part);
+        total = total.saturating_add(times(number.trim(), *nanos)?);
         rest = left.trim_start();
         if rest.is_empty() {
-            return Some(total);
+            return Some(from_nanos(total));
         }
     }
+}
+
+/// A decimal number times `each`, in whole numbers so that nothing is rounded but what is below one.
+fn times(number: &str, each: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if number.len() == number.matches('.').count() || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    // A digit as far behind the point as this is less than a nanosecond of a day.
+    const DIGITS: usize = 14;
+    let fraction = &fraction[..fraction.len().min(DIGITS)];
+    let read = |digits: &str| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u128::MAX) };
+    let part = read(fraction).saturating_mul(each) / 10_u128.pow(fraction.len() as u32);
+    Some(read(whole).saturating_mul(each).saturating_add(part))
+}
+
+fn from_nanos(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    u64::try_from(nanos / SECOND).map_or(Duration::MAX, |seconds| Duration::new(seconds, (nanos % SECOND) as u32))
 }
 
 /// Writes a duration in the largest unit that keeps it whole, or in milliseconds with a fraction: the inverse of
@@ -90,7 +108,26 @@ pub mod human_duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_that_was_written_is_read_back_to_the_nanosecond(nanos in 0..=LONGEST_DURATION.as_nanos(), unit in 0..6_usize) {
+            // Whole units as well, whose texts are short.
+            let each = UNITS.get(unit).map_or(1, |(_, each)| *each);
+            let duration = from_nanos(nanos / each * each);
+            prop_assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[0-9a-z. +-]{0,24}") {
+            if let Ok(duration) = parse_duration(&text) {
+                prop_assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration);
+            }
+        }
+    }
 
     #[test]
     fn durations_survive_their_text_form() {
@@ -111,8 +148,10 @@ mod tests {
 
     #[test]
     fn a_duration_without_a_unit_is_refused_with_the_remedy() {
-        for text in ["5", "", "s", "-1s", "5 weeks", "nan s", "1e99d", "1h30", "30m1h", "1s1s", "1h-1m", "1h,1m", "٣s"]
-        {
+        for text in [
+            "5", "", "s", "-1s", "5 weeks", "nan s", "1e99d", "1h30", "30m1h", "1s1s", "1h-1m", "1h,1m", "٣s", ".s",
+            "1.2.3s", "+1s", "1e3s",
+        ] {
             let error = parse_duration(text).unwrap_err().to_string();
             assert!(error.contains("250ms, 5s"), "{text}: {error}");
         }
