@@ -6,6 +6,7 @@ use actix_web::http::{Method, StatusCode, Uri, header};
 use anyhow::Context;
 use awc::{ClientRequest, error::SendRequestError};
 use forerunner_console::{Usage, json::Answer};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -220,15 +221,12 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// Writes text so that it is one segment of a path, or one value of a query.
 pub fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-        encoded
-    })
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -251,6 +249,7 @@ mod tests {
     #[test]
     fn what_is_not_safe_in_a_path_is_encoded() {
         assert_eq!(encode("repo/42?x=a b&c"), "repo%2F42%3Fx%3Da%20b%26c");
+        assert_eq!(encode("a-b_c.d~é"), "a-b_c.d~%C3%A9");
     }
 
     #[test]

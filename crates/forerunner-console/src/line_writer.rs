@@ -8,10 +8,12 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Write},
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::time::Instant;
@@ -106,7 +108,7 @@ impl LineWriter {
     /// Waits until all that was pushed is written or lost, for `limit` at most.
     pub fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.busy || !state.waiting.is_empty();
-        drop(self.queue.changed.wait_timeout_while(self.queue.lock(), limit, is_busy));
+        self.queue.changed.wait_while_for(&mut self.queue.lock(), is_busy, limit);
     }
 }
 
@@ -124,8 +126,7 @@ impl Write for LineWriter {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that could panic happens under the lock but for want of memory.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Writes lines for as long as the process lives.
@@ -145,7 +146,7 @@ impl Queue {
                 state.busy = true;
                 return line;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 

@@ -43,7 +43,7 @@ pub use attempt::{AttemptOutcome, AttemptRecord};
 pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{LONGEST_DURATION, format_duration, human_duration, parse_duration};
 pub use error::Error;
-pub use id_map::{IdHasher, IdMap, IdState};
+pub use id_map::{IdMap, IdState};
 pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
 pub use payload::Payload;
 pub use placement::{IdleAgents, PlacementReason, PlacementRecord};

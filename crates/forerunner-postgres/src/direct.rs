@@ -8,9 +8,11 @@ use std::{
     future::{Ready, ready},
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
+
+use parking_lot::Mutex;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::{
@@ -35,7 +37,7 @@ pub(crate) async fn is_direct(client: &Client) -> Result<bool, tokio_postgres::E
 async fn told_process(client: &Client) -> Option<i32> {
     let written = Recorder::default();
     client.cancel_token().cancel_query_raw(written.clone(), Agree).await.ok()?;
-    let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = written.0.lock();
     let request = bytes.len().checked_sub(REQUEST).and_then(|at| bytes.get(at..))?;
     let process = request.get(8..12)?;
     process.try_into().ok().map(i32::from_be_bytes)
@@ -73,7 +75,7 @@ impl AsyncRead for Recorder {
 
 impl AsyncWrite for Recorder {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -1,10 +1,8 @@
 //! Connections: how they are made, kept, bounded and given up, and the names that their statements have.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use forerunner_store::StoreError;
@@ -107,11 +105,11 @@ impl Link {
 
     /// Whether nothing was heard of the server for so long that it may be gone.
     pub fn has_rested(&self) -> bool {
-        self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > RESTED
+        self.heard_at.lock().elapsed() > RESTED
     }
 
     pub fn note_heard(&self) {
-        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.heard_at.lock() = Instant::now();
     }
 
     /// The statement under its name; none if it has none yet.
@@ -136,7 +134,7 @@ impl Link {
         }
         if self.are_plans_old() {
             self.client.batch_execute("DISCARD PLANS").await?;
-            *self.planned_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *self.planned_at.lock() = Instant::now();
         }
         Ok(())
     }
@@ -147,7 +145,7 @@ impl Link {
     }
 
     fn are_plans_old(&self) -> bool {
-        self.has_session && self.planned_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > PLANNED
+        self.has_session && self.planned_at.lock().elapsed() > PLANNED
     }
 
     /// Lets go of the connection, which ends a transaction that it is in.
@@ -156,6 +154,6 @@ impl Link {
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock()
     }
 }

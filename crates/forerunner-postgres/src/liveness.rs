@@ -7,11 +7,9 @@
 //! this node could not look for a while, the others could not beat either, and their time begins anew. Where nobody listens,
 //! as behind a pooler, leases alone tell.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::OnceLock, time::Duration};
+
+use parking_lot::Mutex;
 
 use forerunner_core::NodeId;
 use tokio::time::Instant;
@@ -79,7 +77,7 @@ impl Liveness {
 
     /// Takes in how all other nodes were found; answers which are gone.
     pub fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock();
         let looked_at = others.looked_at.replace(now);
         let goes_on = looked_at.is_some_and(|at| now.duration_since(at) <= self.gone_after / PAUSES);
         let others = &mut others.seen;

@@ -10,10 +10,12 @@
 use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering},
+    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -169,7 +171,7 @@ impl PostgresStore {
     }
 
     fn send(&self, request: Request) -> Result<(), StoreError> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.lanes.lock();
         let Some(Lanes { senders, begun }) = lanes.as_mut() else { return Err(closed()) };
         let lane = Some(request.lane() as usize).filter(|lane| *lane < senders.len()).unwrap_or(0);
         if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
@@ -219,8 +221,8 @@ impl Store for PostgresStore {
 
     fn close(&self) -> StoreFuture<()> {
         // The thread ends once nobody can ask and everything is answered.
-        let senders = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let senders = self.lanes.lock().take();
+        let done = self.done.lock().take();
         let Some(done) = senders.and(done) else { return Box::pin(std::future::ready(Err(closed()))) };
         Box::pin(async move {
             drop(done.await);
@@ -452,8 +454,8 @@ impl Maintenance for PostgresStore {
 impl Drop for PostgresStore {
     /// Finishes what was begun.
     fn drop(&mut self) {
-        self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        self.lanes.get_mut().take();
+        if let Some(thread) = self.thread.get_mut().take() {
             drop(thread.join());
         }
     }

@@ -4,12 +4,11 @@
 
 use std::{
     pin::pin,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use forerunner_core::TaskId;
 use forerunner_store::Notification;
@@ -93,17 +92,17 @@ impl Tx<'_> {
     }
 
     fn note_heard(&self) {
-        *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.deadline.1;
+        *self.deadline.0.lock() = Instant::now() + self.deadline.1;
     }
 
     /// Waits for work with the server, as long as that goes on answering.
     pub async fn with_deadline<T>(&self, work: impl Future<Output = T>) -> Sql<T> {
         let mut work = pin!(work);
         loop {
-            let by = *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let by = *self.deadline.0.lock();
             match timeout_at(by, &mut work).await {
                 Ok(done) => return Ok(done),
-                Err(_) if Instant::now() < *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner) => {}
+                Err(_) if Instant::now() < *self.deadline.0.lock() => {}
                 Err(_) => return Err(Fault::Slow(SLOW)),
             }
         }
@@ -111,7 +110,7 @@ impl Tx<'_> {
 
     /// What is still to begin the transaction: none once a statement was run.
     pub fn take_opening(&self) -> Option<String> {
-        self.opening.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.opening.lock().take()
     }
 
     /// Runs a statement that ends in `RETURNING`; answers how many rows it changed.
@@ -120,7 +119,7 @@ impl Tx<'_> {
     }
 
     pub fn hints(&self) -> MutexGuard<'_, Notification> {
-        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hints.lock()
     }
 
     /// Tells others of a task's end.
@@ -130,7 +129,7 @@ impl Tx<'_> {
 
     /// Notes a task to be set aside once this transaction is over.
     pub fn note_unread(&self, unread: Unread) {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(unread);
+        self.unread.lock().push(unread);
     }
 
     pub fn gained(&self) -> i64 {

@@ -1,9 +1,8 @@
 //! The tasks that run everything that waits in one transaction, again and again: one for each lane.
 
-use std::{
-    sync::{Mutex, PoisonError, atomic::AtomicI64},
-    time::Duration,
-};
+use std::{sync::atomic::AtomicI64, time::Duration};
+
+use parking_lot::Mutex;
 
 use deadpool_postgres::Pool;
 use forerunner_core::NodeId;
@@ -338,7 +337,7 @@ impl<'a> Writer<'a> {
                     self.renewed = Some((node, Instant::now()));
                 }
                 link.note_heard();
-                let unread = tx.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let unread = tx.unread.into_inner();
                 self.link = Some(link);
                 Ok(unread)
             }

@@ -4,10 +4,9 @@
 //! its item down, and only the first after the reader has looked sends a message. An item is read no later than a
 //! message sent in its place would have been.
 
-use std::{
-    marker::PhantomData,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{marker::PhantomData, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use actix::{Message, Recipient};
 
@@ -41,8 +40,7 @@ struct Items<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Items<T>> {
-        // Nothing that could panic happens under the lock but for want of memory.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

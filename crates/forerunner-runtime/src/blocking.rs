@@ -8,11 +8,13 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         mpsc::{Receiver, Sender, channel},
     },
     thread,
 };
+
+use parking_lot::Mutex;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -65,7 +67,7 @@ fn start() -> Option<Sender<Work>> {
 fn work(receiver: &Mutex<Receiver<Work>>) {
     loop {
         // Taken apart from the call, so that the others are not locked out while this one works.
-        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = receiver.lock().recv();
         match next {
             Ok(work) => work(),
             Err(_) => return,

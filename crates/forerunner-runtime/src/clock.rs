@@ -4,11 +4,13 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::RwLock;
 
 use forerunner_core::{Clock, NodeId, TaskId, Timestamp};
 use forerunner_store::{Store, StoreError};
@@ -84,7 +86,7 @@ impl StoreClock {
     /// One that shows what cannot be is not followed: time then goes on from the last look.
     pub(crate) fn look(&self) -> (Timestamp, Option<Duration>) {
         let (now, moment) = (self.own.now(), Instant::now());
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.write();
         if !is_possible(now) {
             return (expected(*seen, moment), None);
         }
@@ -98,7 +100,7 @@ impl StoreClock {
         if is_possible(now) {
             return now;
         }
-        expected(*self.seen.read().unwrap_or_else(PoisonError::into_inner), Instant::now())
+        expected(*self.seen.read(), Instant::now())
     }
 
     /// Asks a store what time it is.
@@ -116,12 +118,12 @@ impl StoreClock {
         let way = answered.saturating_duration_since(asked);
         let known = self.at(answered);
         if !known.is_some_and(|known| (told..=told + way).contains(&known)) {
-            *self.told.write().unwrap_or_else(PoisonError::into_inner) = Some((told + way / 2, answered));
+            *self.told.write() = Some((told + way / 2, answered));
         }
     }
 
     fn at(&self, moment: Instant) -> Option<Timestamp> {
-        let told = *self.told.read().unwrap_or_else(PoisonError::into_inner);
+        let told = *self.told.read();
         told.map(|(time, at)| time + moment.saturating_duration_since(at))
     }
 }

@@ -5,9 +5,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
+
+use parking_lot::RwLock;
 
 use actix::Addr;
 use forerunner_core::{PoolName, Task, TaskId, TaskState, Timestamp};
@@ -39,7 +41,7 @@ pub(crate) struct Unconfigured {
 impl Unconfigured {
     /// Returns the pools with what they hold, by name.
     pub(crate) fn list(&self) -> Vec<UnconfiguredPool> {
-        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        let pools = self.pools.read();
         pools.iter().map(|(name, counts)| UnconfiguredPool::new(name.clone(), counts)).collect()
     }
 
@@ -62,7 +64,7 @@ impl Unconfigured {
     }
 
     fn replace(&self, found: BTreeMap<PoolName, TaskCounts>) {
-        let before = std::mem::replace(&mut *self.pools.write().unwrap_or_else(PoisonError::into_inner), found);
+        let before = std::mem::replace(&mut *self.pools.write(), found);
         let now = self.list();
         for pool in &now {
             metrics::unconfigured(&pool.name, pool.unfinished());

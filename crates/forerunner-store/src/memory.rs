@@ -12,11 +12,9 @@ mod verbs;
 
 use crate::{AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, Notification, TaskEvents, VacuumStatus};
 use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
-use std::{
-    future,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future, time::Duration};
+
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use forerunner_core::{
@@ -64,7 +62,7 @@ impl MemoryStore {
     /// Runs one verb, unless the store is closed.
     fn run<T: Send + 'static>(&self, verb: impl FnOnce(&mut State) -> T) -> StoreFuture<T> {
         // No verb leaves the state half changed when it panics on behalf of a caller, so poison says nothing.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let answer = if state.closed { Err(StoreError::Closed { store: KIND }) } else { Ok(verb(&mut state)) };
         Box::pin(future::ready(answer))
     }
@@ -116,7 +114,7 @@ impl TaskStore for MemoryStore {
     }
 
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         for (task, epoch, start) in assignments {
             state.assign(task, epoch, start);
         }

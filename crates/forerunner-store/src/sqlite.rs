@@ -40,10 +40,12 @@ use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, Ta
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
+
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use forerunner_core::{
@@ -202,7 +204,7 @@ impl SqliteStore {
         let (query, answer) = question(self.path.clone(), read);
         match self.inbox.push_query(query) {
             Ok(None) => {}
-            Ok(Some(query)) => match &*self.readers.lock().unwrap_or_else(PoisonError::into_inner) {
+            Ok(Some(query)) => match &*self.readers.lock() {
                 Some(readers) => readers.ask(query),
                 None => drop(query(Err(closed()))),
             },
@@ -220,8 +222,8 @@ impl Store for SqliteStore {
     fn close(&self) -> StoreFuture<()> {
         let (reply, answer) = oneshot::channel();
         // The readers stop once nobody can ask them.
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.readers.lock().take();
+        self.health.lock().take();
         if !self.inbox.close(Some(reply)) {
             return Box::pin(std::future::ready(Err(closed())));
         }
@@ -407,12 +409,12 @@ impl ClusterStore for SqliteStore {
     /// The file is one process's, and so are its nodes: what is known of them is kept in memory.
     fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
         let renewed = self.renew(beat.node, beat.now + beat.lease);
-        let beaten = self.membership.lock().unwrap_or_else(PoisonError::into_inner).beat(beat);
+        let beaten = self.membership.lock().beat(beat);
         Box::pin(async move { renewed.await.map(|()| beaten) })
     }
 
     fn deregister(&self, node: NodeId) -> StoreFuture<()> {
-        self.membership.lock().unwrap_or_else(PoisonError::into_inner).leave(node);
+        self.membership.lock().leave(node);
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -466,7 +468,7 @@ impl Maintenance for SqliteStore {
     }
 
     fn check(&self) -> StoreFuture<()> {
-        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = self.health.lock();
         if let Some(damage) = health.as_ref().and_then(Health::damage) {
             return Box::pin(std::future::ready(Err(damage)));
         }
@@ -534,10 +536,10 @@ fn pieces_bytes(pieces: &[SharedObject]) -> usize {
 impl Drop for SqliteStore {
     /// Closes the store, and waits until it has: whoever opens the file next must find it free.
     fn drop(&mut self) {
-        self.readers.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        self.health.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.readers.get_mut().take();
+        self.health.get_mut().take();
         self.inbox.close(None);
-        if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(writer) = self.writer.get_mut().take() {
             drop(writer.join());
         }
     }

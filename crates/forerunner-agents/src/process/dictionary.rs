@@ -5,8 +5,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, fchown},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use forerunner_context::{Dictionary, DictionaryId};
 
@@ -67,7 +69,7 @@ impl DictionaryCache {
     ///
     /// `None` when it cannot be written: children then work without it.
     pub(super) fn of(&self, dictionary: &Dictionary, name: &str, owner: Option<Owner>) -> Option<Arc<DictionaryFile>> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.0.lock();
         if let Some(file) = file.as_ref().filter(|file| file.id() == dictionary.id()) {
             return Some(file.clone());
         }

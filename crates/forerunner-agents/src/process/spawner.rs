@@ -6,9 +6,11 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::mpsc,
     thread,
 };
+
+use parking_lot::Mutex;
 
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -36,7 +38,7 @@ pub(super) async fn spawn<T: Send + 'static>(start: impl FnOnce() -> io::Result<
 }
 
 fn send(start: Start) -> io::Result<()> {
-    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut spawner = SPAWNER.lock();
     let starts = match spawner.take() {
         Some(starts) => starts,
         None => start_thread()?,

@@ -1,10 +1,8 @@
 //! The end of a child's standard error.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::{
     io::AsyncReadExt,
@@ -95,7 +93,7 @@ fn retain_end(ring: &mut VecDeque<u8>, bytes: &[u8], capacity_bytes: usize) {
 
 /// The ring is plain bytes: a panic elsewhere cannot leave it half written.
 fn locked(ring: &Mutex<VecDeque<u8>>) -> MutexGuard<'_, VecDeque<u8>> {
-    ring.lock().unwrap_or_else(PoisonError::into_inner)
+    ring.lock()
 }
 
 /// Makes a line safe to show: control characters could rewrite a terminal.

@@ -3,10 +3,9 @@
 //! What goes wrong with every task, or can be caused by every client, would else fill the disk. Each place may write
 //! [`BURST`] lines at once and [`PER_SECOND`] a second from then on. The rest is counted as lost.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
 
 use forerunner_console::line_writer::LineWriter;
 use tokio::time::Instant;
@@ -32,7 +31,7 @@ impl Throttle {
 
     fn has_room(&self, place: Identifier) -> bool {
         let now = Instant::now();
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         places.entry(place).or_insert_with(|| Budget::full(now)).take(now)
     }
 }

@@ -1,10 +1,8 @@
 //! How many connections each address has, over all workers.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use parking_lot::Mutex;
 
 /// The connections of each address. Cloning is cheap, and shares them.
 #[derive(Clone)]
@@ -23,7 +21,7 @@ impl Peers {
     pub(super) fn enter(&self, peer: Option<IpAddr>) -> Option<Peer> {
         let address = peer?.to_canonical();
         let most = self.most?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let count = open.entry(address).or_default();
         *count += 1;
         let is_beyond = *count > most;
@@ -31,7 +29,7 @@ impl Peers {
     }
 
     fn leave(&self, address: IpAddr) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if let Some(count) = open.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -67,7 +65,7 @@ mod tests {
         assert!(!first.is_beyond && peers.enter(one).unwrap().is_beyond && !peers.enter(other).unwrap().is_beyond);
         drop(first);
         assert!(!peers.enter(one).unwrap().is_beyond);
-        assert!(peers.open.lock().unwrap().is_empty());
+        assert!(peers.open.lock().is_empty());
         assert!(peers.enter(None).is_none() && Peers::new(None).enter(one).is_none());
     }
 }

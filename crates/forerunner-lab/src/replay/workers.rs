@@ -1,12 +1,11 @@
 //! Work spread over threads, with its results in order.
 
 use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
+
+use parking_lot::Mutex;
 
 /// Runs `work` on every job, at most `threads` at once, and returns what it made of each, in the order of the jobs.
 ///
@@ -19,12 +18,12 @@ pub fn map<J: Sync, R: Send>(jobs: &[J], threads: usize, work: impl Fn(&J) -> R 
             scope.spawn(|| {
                 while let Some((index, job)) = take(jobs, &next) {
                     let result = work(job);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
+                    done.lock().push((index, result));
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_inner();
     done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }

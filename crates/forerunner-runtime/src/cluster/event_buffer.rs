@@ -2,9 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use forerunner_core::{LeaseEpoch, TaskEventKind, TaskId, Timestamp};
 use forerunner_store::{AttemptEvent, Store, StoreFuture, said_seq};
@@ -62,7 +64,7 @@ impl AttemptLog {
 
 impl EventBuffer {
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock()
     }
 
     /// Takes in what an agent said under a lease.

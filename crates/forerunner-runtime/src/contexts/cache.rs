@@ -1,9 +1,8 @@
 //! The contexts that a node holds, whichever of its agents moved them on: each item once, within a bound.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeMap, HashMap};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use forerunner_context::{Error, ItemStore};
 use forerunner_core::{ContextId, PoolName};
@@ -109,7 +108,7 @@ impl NodeContexts {
     }
 
     fn lock(&self) -> MutexGuard<'_, CacheState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a pool knows of its contexts: how to pack them, and what restoring them has cost.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use forerunner_context::{BaseItems, Codec, Dictionary, Error, Item};
 use forerunner_core::{
@@ -105,7 +105,7 @@ impl PoolCodecs {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 #[derive(Debug)]

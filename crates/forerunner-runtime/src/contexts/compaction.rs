@@ -1,6 +1,8 @@
 //! Fresh bases, made in the background: a turn never waits for one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use forerunner_context::{BaseProbe, Error, Frame, Turn};
 use forerunner_core::PoolName;
@@ -37,11 +39,11 @@ pub(super) enum CompactionResult {
 
 impl CompactionSlot {
     pub(super) fn take(&self) -> Option<CompactionResult> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 
     fn leave(&self, tended: CompactionResult) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tended);
+        *self.0.lock() = Some(tended);
     }
 }
 

@@ -1,9 +1,8 @@
 //! Contexts that are restored before an agent wants them: while their tasks wait, or when who held them stops.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use forerunner_core::{
     ContextId, PoolName,
@@ -141,7 +140,7 @@ impl Prefetcher {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, InFlight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.flights.lock()
     }
 
     /// Whether another restore may begin, of so many bytes.

@@ -4,11 +4,13 @@ use std::{
     cell::RefCell,
     rc::Rc,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use forerunner_core::{AgentId, Payload, TaskId, parse_duration};
 use futures_util::future::LocalBoxFuture;
@@ -63,7 +65,7 @@ impl ScriptLog {
     /// # Panics
     /// When a holder of the log panicked, which none does.
     pub fn runs(&self) -> Vec<(AgentId, TaskId)> {
-        self.0.lock().expect("nothing panics while it holds the log").clone()
+        self.0.lock().clone()
     }
 }
 
@@ -104,7 +106,7 @@ impl Script {
     /// # Panics
     /// When a holder of the duration panicked, which none does.
     pub fn set_service(&self, duration: Duration) {
-        *self.service.lock().expect("nothing panics while it holds the duration") = duration;
+        *self.service.lock() = duration;
     }
 
     /// Sets how long an agent takes to be warm, such as `2s`.
@@ -195,8 +197,8 @@ impl Driver for Scripted {
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>> {
         Box::pin(async move {
-            self.script.log.0.lock().expect("nothing panics while it holds the log").push((self.agent, request.task));
-            let service = *self.script.service.lock().expect("nothing panics while it holds the duration");
+            self.script.log.0.lock().push((self.agent, request.task));
+            let service = *self.script.service.lock();
             if !service.is_zero() {
                 tokio::select! {
                     () = tokio::time::sleep(service) => {}

@@ -1,6 +1,6 @@
 //! Panics that a test provokes are not printed; all others are.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Only one test changes the hook at a time.
 static HOOK: Mutex<()> = Mutex::new(());
@@ -8,7 +8,7 @@ static HOOK: Mutex<()> = Mutex::new(());
 /// Keeps panics with such a text out of the output, from now on. All others go to the hook of before, whatever happens in
 /// the test, so nothing has to be restored.
 pub fn expect_panics(is_expected: impl Fn(&str) -> bool + Send + Sync + 'static) {
-    let _one_at_a_time = HOOK.lock().expect("the hook is set without a panic");
+    let _one_at_a_time = HOOK.lock();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let payload = panic.payload();

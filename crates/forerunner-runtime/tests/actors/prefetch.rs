@@ -1,9 +1,8 @@
 //! Contexts restored while their tasks wait for a busy agent, and handed over when an agent stops.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use forerunner_agents::{SimulatedFactory, SimulatedSpec};
 use forerunner_core::{ContextId, ContextSource, Task, TaskId, TaskState};
@@ -37,7 +36,7 @@ impl Left {
         let calls: Arc<Mutex<Vec<Verb>>> = Arc::default();
         let noted = calls.clone();
         let schedule = Schedule::of(move |verb, _| {
-            noted.lock().unwrap().push(verb);
+            noted.lock().push(verb);
             (verb == Verb::Context).then_some(Fault::Slow(READ))
         });
         Self { store: Arc::new(FaultyStore::new(memory, schedule)), calls, _other: rig }
@@ -50,12 +49,12 @@ impl Left {
         // The other node's pause is kept in the store.
         rig.handle().resume("p").await.unwrap();
         rig.until_ready("p", 1).await;
-        self.calls.lock().unwrap().clear();
+        self.calls.lock().clear();
         rig
     }
 
     fn count(&self, verb: Verb) -> usize {
-        self.calls.lock().unwrap().iter().filter(|call| **call == verb).count()
+        self.calls.lock().iter().filter(|call| **call == verb).count()
     }
 }
 
@@ -84,10 +83,10 @@ async fn the_context_of_a_waiting_task_is_read_before_the_task_is_claimed() {
     let rig = left.taken_over().await;
     let busy = submit(&rig, None).await;
     rig.until_state(busy, TaskState::Running).await;
-    left.calls.lock().unwrap().clear();
+    left.calls.lock().clear();
     let task = submit(&rig, Some("red")).await;
     let (waited, source) = told(&rig.ended(task).await);
-    let calls = left.calls.lock().unwrap().clone();
+    let calls = left.calls.lock().clone();
     let at = |verb| calls.iter().position(|call| *call == verb);
     assert!(at(Verb::Context).unwrap() < at(Verb::Claim).or(at(Verb::ClaimIds)).unwrap(), "{calls:?}");
     assert_eq!((source, left.count(Verb::Context)), (ContextSource::Node, 1), "read once, and found on the node");
@@ -161,10 +160,10 @@ async fn the_contexts_of_an_agent_that_stops_are_at_hand_for_the_others() {
     let calls: Arc<Mutex<Vec<Verb>>> = Arc::default();
     let noted = calls.clone();
     let schedule = Schedule::of(move |verb, _| {
-        noted.lock().unwrap().push(verb);
+        noted.lock().push(verb);
         None
     });
-    let reads = || calls.lock().unwrap().iter().filter(|verb| **verb == Verb::Context).count();
+    let reads = || calls.lock().iter().filter(|verb| **verb == Verb::Context).count();
     let spec =
         SimulatedSpec { service: Duration::from_millis(10), context_memory_bytes: 1 << 20, ..SimulatedSpec::default() };
     let forecast = ScriptedForecast::wanting(2);

@@ -1,6 +1,8 @@
 //! What took effect inside, whatever the callers were told.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use forerunner_core::{LeaseEpoch, TaskId, TaskState};
 
@@ -23,10 +25,10 @@ pub(super) struct EffectLog(Arc<Mutex<Vec<Effect>>>);
 
 impl EffectLog {
     pub fn note(&self, deeds: impl IntoIterator<Item = Effect>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(deeds);
+        self.0.lock().extend(deeds);
     }
 
     pub fn read(&self) -> Vec<Effect> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

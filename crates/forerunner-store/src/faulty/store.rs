@@ -4,11 +4,13 @@ use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, Ta
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -51,7 +53,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
 
     /// Goes on by another schedule. Calls are counted on, so a script speaks of all calls that were ever made.
     pub fn reschedule(&self, schedule: Schedule) {
-        *self.schedule.lock().unwrap_or_else(PoisonError::into_inner) = schedule;
+        *self.schedule.lock() = schedule;
     }
 
     /// Lets nothing fail from now on.
@@ -76,7 +78,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
 
     fn next_fault(&self, verb: Verb) -> Option<Fault> {
         let number = self.calls[verb as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        let fault = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).fault(verb, number);
+        let fault = self.schedule.lock().fault(verb, number);
         self.injected.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
         fault
     }

@@ -1,9 +1,8 @@
 //! What the writer keeps in memory of its own file: leases, counts, names. All of it can be read again.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
 
 use forerunner_core::{ContextId, LeaseEpoch, NodeId, PoolName, TaskId, TaskState, Timestamp};
 use rusqlite::{Connection, Error, Row};
@@ -231,7 +230,7 @@ impl Cache {
     /// Ends a lease; answers how the attempt began, if that was told.
     pub fn end_lease(&mut self, task: TaskId) -> Option<Start> {
         let lease = self.leases.remove(&task)?;
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = self.agents.lock();
         agents.remove(&task).filter(|(epoch, _)| *epoch == lease.epoch).map(|(_, start)| start)
     }
 }

@@ -1,9 +1,8 @@
 //! The bounded queue in front of the writer.
 
-use std::{
-    collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-};
+use std::collections::VecDeque;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
@@ -124,7 +123,7 @@ impl Inbox {
         let mut waiting = self.lock();
         waiting.busy = false;
         while waiting.items.is_empty() {
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.arrived.wait(&mut waiting);
         }
         waiting.busy = true;
         let mut batch = Batch::default();
@@ -138,7 +137,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Wakes the writer, if it may be asleep.

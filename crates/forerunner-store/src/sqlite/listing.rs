@@ -1,7 +1,5 @@
 //! What readers read.
 
-use std::sync::PoisonError;
-
 use forerunner_core::{PoolName, Task, TaskId, TaskState, Timestamp};
 use rusqlite::{Connection, Params, Row, params, types::Value};
 
@@ -71,7 +69,7 @@ fn read_task(row: &Row<'_>, agents: &Agents) -> Sql<Read> {
     // Of what the context took nothing depends.
     task.context_cost = cost(row, COST).unwrap_or_default();
     if task.state == TaskState::Running {
-        let agents = agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let agents = agents.lock();
         let told = agents.get(&task.id).filter(|(epoch, _)| *epoch == task.epoch);
         task.agent = told.map(|(_, start)| start.agent).or(task.agent);
         task.started_at = task.started_at.or(told.map(|(_, start)| start.at));

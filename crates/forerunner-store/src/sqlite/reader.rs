@@ -4,11 +4,13 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
 };
+
+use parking_lot::Mutex;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -77,7 +79,7 @@ pub(super) fn question<T: Send + 'static>(
 fn serve(waiting: &Mutex<Receiver<Query>>, file: &StoreFile) {
     let mut connection = None;
     loop {
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = waiting.lock().recv();
         let Ok(query) = next else { return };
         // A panic answers the question, by dropping its reply, and costs no thread.
         let answered = catch_unwind(AssertUnwindSafe(|| answer(&mut connection, file, query)));

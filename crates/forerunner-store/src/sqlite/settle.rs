@@ -161,7 +161,7 @@ impl Tx<'_> {
     pub fn assign(&mut self, assignments: &[(TaskId, LeaseEpoch, Start)]) {
         let held = assignments.iter().filter(|(task, epoch, _)| self.lease_of(*task, *epoch).is_some());
         let held: Vec<_> = held.map(|(task, epoch, start)| (*task, (*epoch, *start))).collect();
-        let mut agents = self.cache.agents.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut agents = self.cache.agents.lock();
         agents.extend(held);
     }
 

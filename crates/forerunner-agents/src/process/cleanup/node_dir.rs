@@ -8,10 +8,12 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use parking_lot::Mutex;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 
@@ -37,7 +39,7 @@ impl NodeDir {
     /// When it cannot be made; the error names the directory and TMPDIR.
     pub(in crate::process) fn shared() -> io::Result<Arc<Self>> {
         static SHARED: Mutex<Weak<NodeDir>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = SHARED.lock();
         if let Some(dir) = shared.upgrade().filter(|dir| dir.path.is_dir()) {
             return Ok(dir);
         }

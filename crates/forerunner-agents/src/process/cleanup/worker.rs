@@ -7,11 +7,13 @@ use std::{
     collections::{HashSet, VecDeque},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use rustix::process::{Pid, getpid};
 use tokio::{sync::oneshot, time::Instant};
@@ -80,7 +82,7 @@ fn send(request: Request) {
 
 fn sender() -> Option<Sender<Request>> {
     static SENDER: Mutex<Option<Sender<Request>>> = Mutex::new(None);
-    let mut sender = SENDER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sender = SENDER.lock();
     if sender.is_none() {
         let (requests, received) = channel();
         let thread = std::thread::Builder::new().name("forerunner-tidy".to_owned());
@@ -94,16 +96,16 @@ static AGENTS: Mutex<Option<HashSet<Pid>>> = Mutex::new(None);
 
 /// Registers the process of an agent.
 pub(in crate::process) fn register_agent(pid: Pid) {
-    AGENTS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(pid);
+    AGENTS.lock().get_or_insert_default().insert(pid);
 }
 
 /// Removes the process of an agent that has ended.
 pub(in crate::process) fn unregister_agent(pid: Pid) {
-    AGENTS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&pid);
+    AGENTS.lock().get_or_insert_default().remove(&pid);
 }
 
 fn is_registered(pid: Pid) -> bool {
-    AGENTS.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|agents| agents.contains(&pid))
+    AGENTS.lock().as_ref().is_some_and(|agents| agents.contains(&pid))
 }
 
 #[derive(Default)]

@@ -17,11 +17,13 @@ use std::{
     fs,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use forerunner_context::{Dictionary, Item, Limits, Snapshot};
 use forerunner_core::{AgentId, ContextId, ErrorKind, Payload, PoolName, TaskId, Timestamp};
@@ -177,11 +179,11 @@ struct ProgressLog(Arc<Mutex<Vec<String>>>);
 
 impl ProgressSink for ProgressLog {
     fn progress(&self, text: &str) {
-        self.0.lock().unwrap().push(format!("progress {text}"));
+        self.0.lock().push(format!("progress {text}"));
     }
 
     fn output(&self, chunk: &str) {
-        self.0.lock().unwrap().push(format!("output {chunk}"));
+        self.0.lock().push(format!("output {chunk}"));
     }
 }
 
@@ -192,6 +194,6 @@ impl ProgressLog {
     }
 
     fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().clone()
     }
 }

@@ -1,6 +1,8 @@
 //! A forecast without a queue and a pool.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use actix::{Actor, Addr, Context, Handler};
 use forerunner_core::{AgentCounts, PoolTally};
@@ -112,7 +114,7 @@ impl IsolatedForecast {
 
     /// Shows this at each look from the next one on: `edit` runs before the look, on what was shown last.
     pub fn show(&self, edit: impl FnMut(&mut Shown) + Send + 'static) {
-        self.view.lock().expect("nothing panics while it holds the view").edit = Box::new(edit);
+        self.view.lock().edit = Box::new(edit);
     }
 
     /// Says that the picture has changed, as queue and pool do.
@@ -173,7 +175,7 @@ impl Handler<SampleQueue> for LookedAt {
     type Result = QueueSample;
 
     fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> QueueSample {
-        let mut view = self.view.lock().expect("nothing panics while it holds the view");
+        let mut view = self.view.lock();
         let view = &mut *view;
         let View { now, edit, .. } = view;
         edit(now);
@@ -199,7 +201,7 @@ impl Handler<GetPool> for LookedAt {
     type Result = PoolSample;
 
     fn handle(&mut self, _: GetPool, _: &mut Self::Context) -> PoolSample {
-        let view = self.view.lock().expect("nothing panics while it holds the view");
+        let view = self.view.lock();
         PoolSample {
             counts: view.now.agents,
             draining: 0,
