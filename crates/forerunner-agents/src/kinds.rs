@@ -42,6 +42,11 @@ macro_rules! agent_kinds {
                 match self { $(Self::$variant(_) => <$spec as AgentKind>::OPEN_FILES,)+ }
             }
 
+            /// Returns what this machine lacks to run such agents, such as a program that is not in the `PATH`.
+            pub fn missing(&self) -> Vec<MissingFile> {
+                match self { $(Self::$variant(spec) => AgentKind::missing(spec),)+ }
+            }
+
             /// Returns what starts such agents.
             ///
             /// # Errors
@@ -88,11 +93,27 @@ pub trait AgentKind: Serialize + DeserializeOwned {
     /// Describes the agents in a few words, for people. The settings are valid. Shows no secrets.
     fn describe(&self) -> String;
 
+    /// Returns what this machine lacks to run such agents: files that the settings name. The settings are valid.
+    ///
+    /// It is for advice before a start, which may happen on another machine. Agents that need no file lack nothing.
+    fn missing(&self) -> Vec<MissingFile> {
+        Vec::new()
+    }
+
     /// Returns what starts such agents.
     ///
     /// # Errors
     /// What [`AgentKind::validate`] refuses.
     fn factory(&self) -> Result<Arc<dyn DriverFactory>, Error>;
+}
+
+/// Something that a machine lacks to run agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingFile {
+    /// The setting that names it.
+    pub key: &'static str,
+    /// What is missing, and the remedy.
+    pub message: String,
 }
 
 /// A kind of agent, without settings.

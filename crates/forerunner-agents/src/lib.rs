@@ -22,6 +22,6 @@ pub mod process;
 mod secret;
 mod simulated;
 
-pub use kinds::{AgentKind, AgentSpec, KINDS, KindInfo};
+pub use kinds::{AgentKind, AgentSpec, KINDS, KindInfo, MissingFile};
 pub use secret::read_secret;
 pub use simulated::{SimulatedFactory, SimulatedSpec};

@@ -64,14 +64,32 @@ fn program(errno: Errno, name: &str, cwd: &Path, path: Option<&OsStr>) -> Option
     if !name.contains('/') {
         return match look_up(name, path) {
             Some(found) => file(errno, &found, cwd),
-            None => {
-                let path = path.map_or_else(|| "none".into(), OsStr::to_string_lossy);
-                let remedy = "install it, or give its whole path in `argv`";
-                Some(format!("no program of that name is in the PATH that agents get ({path}); {remedy}"))
-            }
+            None => Some(not_in_path(path)),
         };
     }
     file(errno, &std::path::absolute(name).ok()?, cwd)
+}
+
+/// Says before a start what is wrong with a program, as far as that shows without starting it. `path` is the child's PATH.
+pub(super) fn unusable_program(name: &str, path: Option<&OsStr>) -> Option<String> {
+    let program = match name.contains('/') {
+        true => std::path::absolute(name).ok()?,
+        false => match look_up(name, path) {
+            Some(found) => found,
+            None => return Some(format!("`{name}`: {}", not_in_path(path))),
+        },
+    };
+    let lacks_interpreter = || {
+        let named = shebang(&program)?;
+        (!Path::new(&named).exists()).then(|| interpreter(&program))
+    };
+    unusable(&program).or_else(lacks_interpreter)
+}
+
+fn not_in_path(path: Option<&OsStr>) -> String {
+    let path = path.map_or_else(|| "none".into(), OsStr::to_string_lossy);
+    let remedy = "install it, or give its whole path in `argv`";
+    format!("no program of that name is in the PATH that agents get ({path}); {remedy}")
 }
 
 /// The first file of that name that the system would try.
@@ -81,6 +99,11 @@ fn look_up(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
 }
 
 fn file(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
+    unusable(program).or_else(|| not_started(errno, program, cwd))
+}
+
+/// What keeps anybody from executing a file.
+fn unusable(program: &Path) -> Option<String> {
     let shown = program.display();
     let metadata = match fs::metadata(program) {
         Ok(metadata) => metadata,
@@ -97,6 +120,12 @@ fn file(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
             "{shown} is not executable; make it so (chmod +x), or name its interpreter first in `argv`"
         ));
     }
+    None
+}
+
+/// Why the system does not start a file that looks right.
+fn not_started(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
+    let shown = program.display();
     match errno {
         Errno::ACCESS => Some(format!(
             "{shown} may not be executed by the agent's user; check the modes of the file and of the directories above \

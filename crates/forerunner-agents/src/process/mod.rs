@@ -8,6 +8,7 @@
 //! - `link` writes and reads at the same time and watches for the end of the process;
 //! - `group` kills the child with all its descendants and leaves no zombie; `cleanup` finds those that got away and removes
 //!   the child's directory; `sandbox` confines it before exec; `account` and `diagnosis` explain why a start failed;
+//! - `preflight` finds before a start what the machine lacks;
 //! - `resident`, `edit` and `load` decide what a child must be sent of a context; `driver` runs attempts; `factory` starts
 //!   children.
 //!
@@ -26,6 +27,7 @@ mod line;
 mod link;
 mod load;
 mod os;
+mod preflight;
 mod protocol;
 mod resident;
 mod sandbox;

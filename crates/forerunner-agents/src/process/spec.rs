@@ -8,8 +8,8 @@ use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ProcessFactory;
-use crate::AgentKind;
+use super::{ProcessFactory, preflight};
+use crate::{AgentKind, MissingFile};
 
 /// Variables that a child inherits unless the operator lists others.
 pub const DEFAULT_ENV_PASS: [&str; 8] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "TZ"];
@@ -228,6 +228,10 @@ impl AgentKind for ProcessSpec {
         let arguments = self.argv.len().saturating_sub(1);
         let plural = if arguments == 1 { "" } else { "s" };
         format!("processes `{}` with {arguments} argument{plural}", self.argv[0])
+    }
+
+    fn missing(&self) -> Vec<MissingFile> {
+        preflight::missing(self)
     }
 
     fn factory(&self) -> Result<Arc<dyn DriverFactory>, Error> {

@@ -3,19 +3,25 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use forerunner_console::output::{Output, note, render, seconds, table};
+use forerunner_console::{
+    Usage,
+    output::{Output, note, render, seconds, table},
+    terminal::harmless_lines,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret};
+use crate::config::{self, Config, ConfigArgs, EXAMPLES, Entry, Loaded, Origin, dotted, secret};
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Show every effective value and where it came from: default, file, environment or flag.
     Show(ShowArgs),
-    /// Check a file and say what would run; the environment is left aside.
+    /// Check a file without the environment, and print what it would run and what this machine lacks for it.
     Check(CheckArgs),
+    /// Print an example: a sizing rule or a kind of agent with all its settings. Without a name, list the examples.
+    Example(ExampleArgs),
 }
 
 /// The same flags that `serve` takes.
@@ -33,6 +39,16 @@ pub struct ShowArgs {
 pub struct CheckArgs {
     /// The file.
     file: PathBuf,
+    /// Fail if this machine lacks a program or a file that the configuration names.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Which example.
+#[derive(Debug, Args)]
+pub struct ExampleArgs {
+    /// `pool`, a kind of agent or a sizing rule.
+    name: Option<String>,
 }
 
 /// Shows or checks.
@@ -40,6 +56,7 @@ pub fn run(command: ConfigCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Show(args) => show(&args, out),
         ConfigCommand::Check(args) => check(&args, out),
+        ConfigCommand::Example(args) => example(args.name.as_deref(), out),
     }
 }
 
@@ -76,8 +93,29 @@ fn render_rows(rows: &[Row]) -> String {
 fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::of_file(&args.file)?;
     config::check(&loaded)?;
-    let told = json!({ "file": args.file, "valid": true, "pools": loaded.config.pools.keys().collect::<Vec<_>>() });
+    let warnings = config::warnings(&loaded);
+    if args.strict && !warnings.is_empty() {
+        return Err(Usage(warnings.join("\n       ")).into());
+    }
+    for warning in &warnings {
+        note(&format!("{} {}", out.bad("warning:"), harmless_lines(warning)));
+    }
+    let pools: Vec<_> = loaded.config.pools.keys().collect();
+    let told = json!({ "file": args.file, "valid": true, "pools": pools, "warnings": warnings });
     out.show(&told, || format!("{} is valid. {}", args.file.display(), plan(&loaded.config)))
+}
+
+fn example(name: Option<&str>, out: &Output) -> anyhow::Result<()> {
+    if let Some(name) = name {
+        let text = config::example(name)?;
+        return out.show(&json!({ "name": name, "text": text }), || text.trim_end().to_owned());
+    }
+    let rows: Vec<_> = EXAMPLES.iter().map(|(name, text)| (*name, config::title(text))).collect();
+    let told: Vec<_> = rows.iter().map(|(name, title)| json!({ "name": name, "title": title })).collect();
+    out.show(&told, || {
+        let lines = rows.iter().map(|(name, title)| [(*name).to_owned(), title.clone()]);
+        render(&table(["example", "what it is"], lines))
+    })
 }
 
 /// Says what a configuration would run.
@@ -117,7 +155,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("f.toml");
         std::fs::write(&file, text).expect("a file");
-        let error = check(&CheckArgs { file }, &Output::new(Format::Json)).expect_err("not valid");
+        let error = check(&CheckArgs { file, strict: false }, &Output::new(Format::Json)).expect_err("not valid");
         assert_eq!(crate::exit::code(&error), 2, "{error:#}");
         format!("{error:#}")
     }
@@ -135,6 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_machine_lacks_is_an_error_for_a_strict_check_only() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("f.toml");
+        let text = "[pools.a]\nagent = { kind = \"process\", argv = [\"pyton3-not-installed\", \"agent.py\"] }\n";
+        std::fs::write(&file, text).expect("a file");
+        let out = Output::new(Format::Json);
+        check(&CheckArgs { file: file.clone(), strict: false }, &out).expect("valid");
+        let error = check(&CheckArgs { file, strict: true }, &out).expect_err("nothing to run");
+        assert_eq!(crate::exit::code(&error), 2);
+        let told = error.to_string();
+        assert!(
+            told.contains("f.toml:2: `pools.a.agent.argv`: `pyton3-not-installed`: no program of that name"),
+            "{told}"
+        );
+        assert!(told.contains("`agent.py` is relative") && told.contains("set `cwd`"), "{told}");
+    }
+
+    #[test]
     fn a_check_shows_no_password() {
         let mut config = Config::default();
         assert!(plan(&config).contains("sqlite:forerunner.db"), "{}", plan(&config));
@@ -145,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_refused_without_advice_for_another_command() {
-        let args = CheckArgs { file: "/nowhere/f.toml".into() };
+        let args = CheckArgs { file: "/nowhere/f.toml".into(), strict: false };
         let error = check(&args, &Output::new(Format::Json)).expect_err("no file");
         assert_eq!(crate::exit::code(&error), 2);
         assert!(!error.to_string().contains("--config"), "{error}");

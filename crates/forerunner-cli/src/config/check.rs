@@ -1,8 +1,10 @@
 //! Whether a configuration could be served.
 
+use forerunner_agents::MissingFile;
 use forerunner_console::Usage;
+use forerunner_core::PoolName;
 
-use super::{Config, Loaded, PoolConfig, pools::pools};
+use super::{Config, Loaded, PoolConfig, layers::dotted, pools::pools, read::at};
 
 /// Shown where a pool is missing.
 const HOW_TO_WRITE_A_POOL: &str = "\
@@ -29,6 +31,20 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     }
     has_room_for_inputs(&loaded.config)?;
     pools(&loaded.config).map(drop)
+}
+
+/// Says what this machine lacks for the agents of a configuration, with the place of the setting that names it.
+///
+/// It is advice: the service may run on another machine than the check.
+pub fn warnings(loaded: &Loaded) -> Vec<String> {
+    let of_pool = |(name, pool): (&PoolName, &PoolConfig)| {
+        let located = |missing: MissingFile| {
+            let key = ["pools", name.as_str(), "agent", missing.key].map(str::to_owned);
+            at(&loaded.layers.origin(&key), &dotted(&key), &missing.message)
+        };
+        pool.agent.missing().into_iter().map(located).collect::<Vec<_>>()
+    };
+    loaded.config.pools.iter().flat_map(of_pool).collect()
 }
 
 /// An input that is larger than all bodies may be together would never be accepted.

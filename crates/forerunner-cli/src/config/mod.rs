@@ -2,6 +2,7 @@
 
 mod check;
 mod env;
+mod examples;
 mod file;
 mod flags;
 mod layers;
@@ -17,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-pub use check::check;
+pub use check::{check, warnings};
+pub use examples::{EXAMPLES, example, title};
 pub use flags::{ConfigArgs, HEADING};
 pub use layers::{Entry, Layers, dotted};
 pub use origin::Origin;

@@ -166,7 +166,8 @@ fn located(layers: &Layers, path: &[&str], error: &Error) -> String {
     }
 }
 
-fn at(origin: &Origin, key: &str, fault: &str) -> String {
+/// Writes a fault with the place and the key of its value.
+pub(super) fn at(origin: &Origin, key: &str, fault: &str) -> String {
     match origin {
         Origin::Default => format!("`{key}`: {fault}"),
         Origin::File { path, line } => format!("{path}:{line}: `{key}`: {fault}"),

@@ -1,10 +1,8 @@
 //! The layers together, and the documented file.
 
-use forerunner_agents::{AgentSpec, SimulatedSpec, process::ProcessSpec};
-
 use super::*;
 
-const DOCUMENTED: &str = include_str!("../../../../config/forerunner.toml");
+pub(super) const DOCUMENTED: &str = include_str!("../../../../config/forerunner.toml");
 const POOL: &str = "[pools.coder]\nagent = { kind = \"process\", argv = [\"a\"] }\n";
 
 fn loaded(file: &str, variables: &[(&str, &str)], args: ConfigArgs) -> anyhow::Result<Loaded> {
@@ -26,20 +24,6 @@ fn origin_of(loaded: &Loaded, key: &str) -> String {
     let entries = loaded.effective().expect("serialisable");
     let entry = entries.iter().find(|entry| dotted(&entry.key) == key).expect("a key of the configuration");
     format!("{} {}", entry.value, entry.origin.to_string().split('/').next_back().unwrap_or_default())
-}
-
-/// The documented file with its examples uncommented: lines that are `# ` and TOML, not prose.
-fn uncommented(levels: usize) -> String {
-    let is_toml = |line: &str| {
-        let key = line.split(['=', '.', ' ']).next().unwrap_or_default();
-        let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && line.contains(" = ");
-        line.starts_with("[pools") || is_key || line.starts_with("API_KEY = ") || line.starts_with("LOG_LEVEL = ")
-    };
-    let uncomment = |line: &str| {
-        let stripped = (0..levels).fold(line, |line, _| line.strip_prefix("# ").unwrap_or(line));
-        if is_toml(stripped) { stripped.to_owned() } else { line.to_owned() }
-    };
-    DOCUMENTED.lines().map(uncomment).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -113,42 +97,6 @@ fn faults_name_their_place_the_key_and_what_would_do() {
 fn the_documented_file_changes_nothing() {
     let documented = loaded(DOCUMENTED, &[], ConfigArgs::default()).expect("valid");
     assert_eq!(documented.config, Config::default());
-}
-
-#[test]
-fn the_documented_pool_has_the_defaults() {
-    let with_defaults = loaded(POOL, &[], ConfigArgs::default()).expect("valid");
-    let documented = loaded(&uncommented(1), &[], ConfigArgs::default()).expect("valid");
-    let pool = |loaded: &Loaded, name: &str| {
-        loaded
-            .config
-            .pools
-            .iter()
-            .find(|(pool, _)| pool.as_str() == name)
-            .map(|(_, pool)| pool.clone())
-            .expect("a pool")
-    };
-    assert_eq!(pool(&documented, "coder").settings, pool(&with_defaults, "coder").settings);
-    let AgentSpec::Process(process) = pool(&documented, "coder").agent else { panic!("a process") };
-    let argv = process.argv.clone();
-    assert_eq!(process, ProcessSpec::new(argv));
-    let AgentSpec::Simulated(simulated) = pool(&documented, "trial").agent else { panic!("simulated") };
-    assert_eq!(simulated, SimulatedSpec::default());
-}
-
-#[test]
-fn every_known_key_is_documented() {
-    let entries = file::parse(&uncommented(2), "forerunner.toml").expect("valid TOML, all examples uncommented");
-    let named = |key: &[String]| match key {
-        [pools, _, agent, env, _] if pools == "pools" && agent == "agent" && matches!(&**env, "env" | "env_file") => {
-            format!("pools.*.agent.{env}.*")
-        }
-        [pools, _, rest @ ..] if pools == "pools" => format!("pools.*.{}", rest.join(".")),
-        key => key.join("."),
-    };
-    let documented: std::collections::BTreeSet<String> = entries.iter().map(|entry| named(&entry.key)).collect();
-    let missing: Vec<String> = types::schema().leaves().into_iter().filter(|key| !documented.contains(key)).collect();
-    assert!(missing.is_empty(), "config/forerunner.toml does not mention {missing:?}");
 }
 
 #[test]

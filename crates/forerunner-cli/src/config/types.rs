@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::ValueEnum;
 use forerunner_agents::{AgentSpec, KINDS};
 use forerunner_core::{Error, PoolName, format_duration, human_duration};
-use forerunner_forecast::{
-    HoltSettings, HpaSettings, KedaSettings, KeepAliveSettings, KnativeSettings, PolicyKind, PredictiveSettings,
-    RayServeSettings, SqrtStaffingSettings, UtilisationSettings,
-};
+use forerunner_forecast::PolicyKind;
 use forerunner_http::HttpSettings;
 use forerunner_postgres::PostgresOptions;
 use forerunner_runtime::{OnTime, PoolSettings, QueueSettings, TaskSettings};
@@ -247,20 +244,10 @@ pub fn schema() -> Node {
 
 /// The settings of one policy.
 pub(super) fn policy_schema(kind: &str) -> Option<Node> {
-    let settings = match kind {
-        "predictive" => Node::of::<PredictiveSettings>(),
-        "utilisation" => Node::of::<UtilisationSettings>(),
-        "knative" => Node::of::<KnativeSettings>(),
-        "hpa" => Node::of::<HpaSettings>(),
-        "keda" => Node::of::<KedaSettings>(),
-        "ray-serve" => Node::of::<RayServeSettings>(),
-        "sqrt-staffing" => Node::of::<SqrtStaffingSettings>(),
-        "keep-alive" => Node::of::<KeepAliveSettings>(),
-        "holt" => Node::of::<HoltSettings>(),
-        "fixed" => Node::table([("size", Node::Value)]),
-        _ => return None,
-    };
-    Some(settings.with("kind", Node::Value))
+    // A policy whose settings have no defaults has one number.
+    let policy = kind.parse::<PolicyKind>().or_else(|_| format!("{kind}:1").parse());
+    let template = serde_json::to_value(policy.ok()?).expect("settings are numbers and truth values");
+    Some(Node::of_template(&template))
 }
 
 /// The settings of all policies: what may stand where none is named.
