@@ -50,7 +50,10 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "forerunner-http",
         ],
     ),
-    ("forerunner-bench", &["forerunner", "forerunner-http", "forerunner-postgres"]),
+    (
+        "forerunner-bench",
+        &["forerunner", "forerunner-core", "forerunner-http", "forerunner-postgres", "forerunner-store"],
+    ),
     (
         "forerunner-cli",
         &[

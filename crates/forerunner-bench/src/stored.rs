@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use forerunner::{
-    Payload, PoolName, Task,
-    core::{NewTask, Next, NodeId, RetryPolicy, TaskId, TaskState, Timestamp},
-    store::{Claim, Settlement, Store, Submission},
+use forerunner::SystemClock;
+use forerunner_core::{
+    Clock, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp,
 };
+use forerunner_store::{Claim, Settlement, Store, Submission};
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
@@ -137,5 +137,5 @@ fn task(pool: &PoolName, number: u128) -> Task {
 }
 
 fn now() -> Timestamp {
-    forerunner::core::Clock::now(&forerunner::SystemClock)
+    SystemClock.now()
 }

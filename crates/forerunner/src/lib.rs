@@ -1,7 +1,7 @@
 //! Pools of warm agents that are ready before the queue spikes.
 //!
 //! Agents are stateful and slow to start. A [`Runtime`] keeps pools of them warm, forecasts the load one cold start
-//! ahead, and starts or stops agents before the queue grows. Tasks are kept in a store, run at least once, and give
+//! ahead, and starts or stops agents before the queue grows. The store has the tasks. A task runs at least once and has
 //! exactly one result.
 //!
 //! ```
@@ -41,13 +41,10 @@ mod runtime;
 mod task;
 
 pub use agent::Agent;
-pub use forerunner_agents as agents;
-pub use forerunner_context as context;
-pub use forerunner_core as core;
-pub use forerunner_core::{ContextId, IdempotencyKey, Labels, Payload, PoolName, Priority, Task, TaskId, TaskState};
-pub use forerunner_forecast as forecast;
-#[cfg(feature = "http")]
-pub use forerunner_http as http;
+pub use forerunner_core::{
+    AgentId, Clock, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, RestartPolicy,
+    Task, TaskError, TaskId, TaskState, Timestamp,
+};
 pub use forerunner_runtime::agent::{
     AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, ProgressSink, StartRequest,
 };
@@ -58,10 +55,43 @@ pub use forerunner_runtime::{
     status,
 };
 pub use forerunner_sim as sim;
-pub use forerunner_store as store;
 pub use pool::Pool;
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use task::{Submit, SubmitFuture, TaskHandle};
+
+/// Agents that are no Rust types: child processes, and simulations.
+pub mod agents {
+    pub use forerunner_agents::{
+        SimulatedFactory, SimulatedSpec,
+        process::{ProcessFactory, ProcessLimits, ProcessSpec},
+    };
+}
+
+/// The items of contexts.
+pub mod context {
+    pub use forerunner_context::{Dictionary, Error, Item, Snapshot};
+}
+
+/// The rules that size pools.
+pub mod policy {
+    pub use forerunner_forecast::{
+        Decision, Error, Forecast, Objective, Observation, Policy, PolicyKind, PolicyLimits, ReasonCode, build,
+    };
+}
+
+/// Where tasks, results and contexts are stored.
+pub mod store {
+    pub use forerunner_store::{
+        ContextFilter, MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store, StoreError, TaskFilter, TaskPage,
+        TimeWindow,
+    };
+}
+
+/// The HTTP service, for a program that embeds it.
+#[cfg(feature = "http")]
+pub mod http {
+    pub use forerunner_http::{DURATION_BUCKETS, HttpControl, HttpServer, HttpSettings, describe_metrics};
+}
 
 /// The actors behind [`Runtime`], for a program that wires a node by hand.
 pub mod node {
