@@ -1,6 +1,6 @@
-//! JSON as it was written: numbers keep their digits, and nothing in it acts on a terminal.
+//! JSON as it was written: numbers keep their digits, and no character of it acts on a terminal.
 //!
-//! `serde_json::Value` holds numbers as 64 bits, so a payload that goes through it may change. Payloads stay text here.
+//! `serde_json::Value` has numbers of 64 bits, so a payload that passes through it may change. Payloads stay text here.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::terminal::{is_hidden, is_joiner};
 
-/// Members of answers that hold JSON of clients and agents.
+/// Members of answers that contain JSON of clients and agents.
 const PAYLOADS: [&str; 2] = ["input", "output"];
 /// Levels that are indented: deeper ones would make most of the text blanks.
 const INDENTED_LEVELS: usize = 100;
@@ -153,7 +153,7 @@ pub fn compact(json: &str) -> String {
     Writer { text: String::with_capacity(json.len()), depth: 0, indents: false }.write(json)
 }
 
-/// Copies JSON token by token; only what stands between tokens changes.
+/// Copies JSON token by token; only the space between tokens changes.
 struct Writer {
     text: String,
     depth: usize,
@@ -190,7 +190,8 @@ impl Writer {
         self.text
     }
 
-    /// Copies the rest of a string. What is hidden on a terminal is escaped, which leaves the value as it is.
+    /// Copies the rest of a string. Characters that are hidden on a terminal are escaped, which leaves the value
+    /// unchanged.
     fn string(&mut self, chars: &mut impl Iterator<Item = char>) {
         self.text.push('"');
         while let Some(c) = chars.next() {
@@ -228,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers that 64 bits do not hold, or would be written in another way.
+    /// Numbers that 64 bits cannot represent, or that would be written differently.
     const NUMBERS: &str =
         "[18446744073709551616,1000000000000000000001,0.12345678901234567890123,1e400,-0,1E5,1.0,0e1]";
 

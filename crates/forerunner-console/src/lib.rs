@@ -1,10 +1,10 @@
 //! What the program and the laboratory write to a terminal: answers as tables or JSON, charts, notes, progress.
 //!
-//! Text of others passes [`terminal`] before it is written, so that nothing in it acts on the terminal. All writing to
-//! standard output and standard error goes through [`stdio`].
+//! Foreign text passes [`terminal`] before it is written, so that no character of it acts on the terminal. All output
+//! to standard output and standard error goes through [`stdio`].
 //!
-//! It does not know what it writes about: no task, no pool, no service. It holds the texts that commands read as well
-//! ([`text`]), and [`Usage`], the error that says that a command makes no sense.
+//! It knows no tasks, pools or services. It also has the reading of text files ([`text`]), and [`Usage`], the error of
+//! a command that makes no sense.
 //!
 //! ```
 //! use forerunner_console::output::{pairs, seconds, table, render};

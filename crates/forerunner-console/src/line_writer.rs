@@ -1,7 +1,7 @@
 //! Lines for a descriptor that may be full, broken, or read by nobody.
 //!
-//! Whoever writes a line never waits and never fails. A thread of its own writes the lines, in order. What does not fit into
-//! the queue, and what the descriptor refuses, is lost and counted.
+//! A caller that writes a line never waits and never fails. A separate thread writes the lines, in order. Lines that do
+//! not fit into the queue, or that the descriptor rejects, are lost and counted.
 
 use std::{
     collections::VecDeque,
@@ -20,14 +20,14 @@ use tokio::time::Instant;
 
 /// Bytes that may wait: a burst of some ten thousand lines.
 const MOST_BYTES: usize = 4 << 20;
-/// Bytes written at once. A pipe that can be written to takes this much without blocking (`PIPE_BUF` of Linux).
+/// Bytes of one write. A pipe that is ready accepts this much without blocking (`PIPE_BUF` of Linux).
 const AT_ONCE: usize = 4096;
-/// How long to wait for a descriptor that says it can be written to, and then cannot.
+/// How long to wait for a descriptor that reports to be ready and then is not.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often lost lines are told of, at most.
+/// The shortest time between two reports of lost lines.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Who is told of lines that are lost. Both may run on the writing thread, and must not wait.
+/// Receives reports of lost lines. Both methods may run on the writing thread, and must not wait.
 #[derive(Clone, Copy)]
 pub struct Watcher {
     /// A line was lost: how many were lost so far.
@@ -37,7 +37,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Nobody is told.
+    /// Reports nothing.
     pub const NONE: Self = Self { lost: |_| {}, recovered: |_| {} };
 }
 
@@ -60,7 +60,7 @@ struct State {
     /// The thread writes a line.
     busy: bool,
     lost: u64,
-    /// Of these, how many the watcher was told of after they were lost, and when.
+    /// How many of these the watcher has been notified of, and when.
     told: u64,
     told_at: Option<Instant>,
 }
@@ -78,7 +78,7 @@ impl LineWriter {
         Ok(Self { queue })
     }
 
-    /// Takes a line, which ends with its line break.
+    /// Adds a line, which ends with its line break.
     pub fn push(&self, line: Vec<u8>) {
         let mut state = self.queue.lock();
         if state.waiting_bytes + line.len() > MOST_BYTES {
@@ -91,7 +91,7 @@ impl LineWriter {
         self.queue.changed.notify_all();
     }
 
-    /// Counts a line that is not even taken.
+    /// Counts a line that was not even added.
     pub fn lose(&self) {
         let mut state = self.queue.lock();
         state.lost += 1;
@@ -105,7 +105,7 @@ impl LineWriter {
         self.queue.lock().lost
     }
 
-    /// Waits until all that was pushed is written or lost, for `limit` at most.
+    /// Waits until all lines are written or lost, for at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.busy || !state.waiting.is_empty();
         self.queue.changed.wait_while_for(&mut self.queue.lock(), is_busy, limit);
@@ -150,8 +150,8 @@ impl Queue {
         }
     }
 
-    /// Notes what became of a line. Whoever watches is told without the lock, since it may write lines itself, and before
-    /// the line counts as done.
+    /// Records the fate of a line. The watcher is notified without the lock, since it may write lines itself, and
+    /// before the line counts as done.
     fn note(&self, is_lost: bool) {
         let mut state = self.lock();
         state.lost += u64::from(is_lost);
@@ -170,7 +170,7 @@ impl Queue {
 }
 
 impl State {
-    /// Takes how many lost lines are to be told of now: once none waits, and not all the time.
+    /// Returns how many lost lines to report now: once no line waits, and not too often.
     fn untold(&mut self) -> u64 {
         let now = Instant::now();
         let is_too_soon = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY);
@@ -187,7 +187,7 @@ impl State {
 /// Where lines go.
 struct Target {
     file: File,
-    /// The line before was cut short: the next one begins on a line of its own.
+    /// The line before was cut: begin the next one on a line of its own.
     is_cut: bool,
 }
 
@@ -218,7 +218,7 @@ impl Target {
         Ok(())
     }
 
-    /// Waits until the descriptor takes bytes, or fails. An error is that of the write that follows.
+    /// Waits until the descriptor accepts bytes, or fails. The following write returns the error.
     fn wait_writable(&self) {
         let _ = poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None);
     }

@@ -68,17 +68,17 @@ impl Output {
         Ok(stdio::answer(text).map(drop)?)
     }
 
-    /// Marks text that tells of a failure.
+    /// Marks text about a failure.
     pub fn bad(&self, text: &str) -> String {
         self.paint(text, "1;31")
     }
 
-    /// Marks text that stands out.
+    /// Emphasises text.
     pub fn strong(&self, text: &str) -> String {
         self.paint(text, "1")
     }
 
-    /// Marks text that stands back.
+    /// De-emphasises text.
     pub fn faint(&self, text: &str) -> String {
         self.paint(text, "2")
     }
@@ -88,7 +88,7 @@ impl Output {
     }
 }
 
-/// Writes a line for people to standard error: no answer, but what goes with one, or an error.
+/// Writes a line for people to standard error: an error, or a note beside the answer.
 ///
 /// Nothing in it acts on a terminal.
 pub fn note(text: &str) {

@@ -7,7 +7,7 @@ const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇'
 /// Where a band is, and nothing in front of it.
 const SHADE: char = '░';
 
-/// Draws values as bars from 0 to the greatest: at most `width` of them, each the greatest of its stretch of time.
+/// Draws values as bars from 0 to the greatest. There are at most `width` bars, each the greatest of its span of time.
 pub fn sparkline(values: &[f64], width: usize) -> String {
     let greatest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let most = greatest(values).max(f64::MIN_POSITIVE);
@@ -17,7 +17,7 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
     format!("{drawn:<width$}")
 }
 
-/// Cuts values into at most `width` stretches of about the same length.
+/// Cuts values into at most `width` spans of about the same length.
 fn stretches<T>(values: &[T], width: usize) -> impl Iterator<Item = &[T]> {
     let bars = values.len().min(width);
     (0..bars).map(move |bar| &values[bar * values.len() / bars..(bar + 1) * values.len() / bars])
@@ -66,7 +66,7 @@ pub fn bars(moments: &[Moment], most: f64, width: usize, rows: usize) -> Vec<Str
 fn cell(moment: Moment, below: f64, per_row: f64) -> char {
     let filled = moment.value.map(|value| (value * per_row - below).clamp(0.0, 1.0));
     let eighths = filled.map_or(0, |filled| (filled * 8.0).round() as usize);
-    // A value that is there is seen, be it ever so small.
+    // A value above 0 is visible, however small.
     let is_seen = below == 0.0 && moment.value.is_some();
     match (eighths, moment.band) {
         (0, _) if is_seen => EIGHTHS[1],
@@ -75,7 +75,7 @@ fn cell(moment: Moment, below: f64, per_row: f64) -> char {
     }
 }
 
-/// Cuts text so that it takes at most `width` columns.
+/// Cuts text to at most `width` columns.
 pub fn cut(line: &str, width: usize) -> String {
     if line.width() <= width {
         return line.to_owned();

@@ -1,7 +1,7 @@
 //! Standard output and standard error: the one place that writes to them.
 //!
-//! A command waits for who reads its answers. The service must not: once the streams are detached, each line goes through
-//! a [`LineWriter`], so that no reader that is slow, full or gone holds up the node.
+//! A command waits for the reader of its output. The service must not. Once the streams are detached, each line goes
+//! through a [`LineWriter`], so that a slow, full or closed reader does not block the node.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -21,8 +21,8 @@ struct Detached {
     stderr: LineWriter,
 }
 
-/// Writes both streams from threads of their own from now on, and returns that of standard error, for the log.
-/// `watcher` is told of lines that standard error loses.
+/// From now on both streams are written by threads of their own. Returns the one of standard error, for the log.
+/// `watcher` gets the reports of lines that standard error loses.
 pub fn detach(watcher: Watcher) -> anyhow::Result<LineWriter> {
     if let Some(streams) = DETACHED.get() {
         return Ok(streams.stderr.clone());
@@ -54,7 +54,7 @@ pub fn flush(limit: Duration) {
 /// Writes a line to standard output. A reader that went away, such as `head`, is no error; answers whether there is one.
 ///
 /// # Errors
-/// When the line cannot be written, such as for want of space.
+/// When the line cannot be written, for example for lack of space.
 pub fn answer(line: &str) -> io::Result<bool> {
     if let Some(streams) = DETACHED.get() {
         streams.stdout.push(format!("{line}\n").into_bytes());
@@ -68,7 +68,7 @@ pub fn answer(line: &str) -> io::Result<bool> {
     }
 }
 
-/// Writes a line for people to standard error: no answer, but what goes with one, or an error.
+/// Writes a line for people to standard error: an error, or a note beside the answer.
 pub fn note(line: &str) {
     match DETACHED.get() {
         Some(streams) => streams.stderr.push(format!("{line}\n").into_bytes()),

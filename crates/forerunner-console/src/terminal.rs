@@ -1,7 +1,7 @@
 //! Text of others on a terminal: it is shown, and never acted on.
 //!
-//! Agents, clients, the service, files and the environment are others. Characters that a terminal acts on, that turn the
-//! direction of writing or that nobody sees are replaced by [`STAND_IN`]. `--output json` escapes them instead.
+//! Agents, clients, the service, files and the environment are foreign. Characters that act on a terminal, change the
+//! direction of writing or are invisible are replaced by [`STAND_IN`]. `--output json` escapes them instead.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Returns whether a character joins its neighbours or keeps them apart. Emoji and some scripts need these.
+/// Returns whether a character joins or separates its neighbours. Emoji and some scripts need these.
 pub const fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
@@ -79,7 +79,7 @@ fn cleaned(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
-/// Returns whether a joiner stands where scripts need one. Between letters of ASCII it only hides.
+/// Returns whether a joiner is where scripts need one. Between letters of ASCII it only hides.
 fn joins(before: Option<char>, after: Option<&char>) -> bool {
     let may_be_joined = |c: char| !c.is_ascii() && !is_hidden(c) && !is_joiner(c);
     before.is_some_and(may_be_joined) && after.copied().is_some_and(may_be_joined)

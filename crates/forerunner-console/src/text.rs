@@ -6,7 +6,7 @@ use std::io::Read;
 
 /// What some programs, above all on Windows, write in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// What stands in front of UTF-16, in both orders.
+/// The byte order marks of UTF-16.
 const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
 
 /// Returns text without a byte order mark in front of it.

@@ -7,13 +7,13 @@ use std::{
 
 use crate::{Error, Item, ItemHash, ItemTag, Snapshot};
 
-/// Smaller items are cheaper to send than to look after.
+/// Smaller items cost less to send than to share.
 pub const MIN_BASE_BYTES: usize = 64;
 
-/// An immutable set of items that sender and receiver both hold, so that a frame names them instead of sending them.
+/// An immutable set of items that sender and receiver share, so that a frame names them instead of containing them.
 ///
-/// Cloning shares it. A frame names items one by one, so two sides need not hold the same set: the receiver needs those
-/// that are named, and says which one it lacks. An item must stay for as long as stored frames name it.
+/// Cloning shares it. A frame names single items, so the two sides need not have the same set. The receiver needs the
+/// named items; its error names one that it lacks. An item must stay for as long as stored frames name it.
 #[derive(Debug, Clone, Default)]
 pub struct BaseItems(Arc<BTreeMap<ItemTag, Item>>);
 
@@ -29,7 +29,7 @@ impl BaseItems {
 
     /// Promotes the items of more than [`MIN_BASE_BYTES`] that occur in at least two of the sessions.
     ///
-    /// Those that saved most, by size times sessions, come first when `max_bytes` do not hold all. The same sessions
+    /// If `max_bytes` cannot contain all, those that saved most, by size times sessions, go first. The same sessions
     /// give the same set.
     pub fn common<'a>(sessions: impl IntoIterator<Item = &'a Snapshot>, max_bytes: usize) -> Self {
         let mut seen: HashMap<ItemHash, (Item, usize)> = HashMap::new();
@@ -55,7 +55,7 @@ impl BaseItems {
         }))
     }
 
-    /// Tells whether exactly this item is in the set.
+    /// Returns whether exactly this item is in the set.
     pub fn contains(&self, item: &Item) -> bool {
         self.0.get(&item.hash().tag()) == Some(item)
     }
@@ -78,7 +78,7 @@ impl BaseItems {
         self.0.len()
     }
 
-    /// Tells whether there is no item.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -7,13 +7,14 @@ use crate::{
     rebase::{debt_is_due, rent},
 };
 
-/// Unpacking so much for nothing takes a fraction of a millisecond: no reason to replace a chain of short deltas.
+/// Unpacking so much in vain takes a fraction of a millisecond: too little to replace a chain of short deltas.
 const FREE_DEAD_BYTES: usize = 256 * 1024;
 
 /// The account of a stored chain: how long it is, what it costs to read, where it ends.
 ///
-/// Holds no frames: those are in the store. Whoever writes a context keeps its chain, asks [`Chain::should_rebase`] at
-/// the end of each turn, and then either appends the turn's delta or starts anew with a full frame.
+/// It contains no frames: those are in the store. The writer of a context has its chain and asks
+/// [`Chain::should_rebase`] at the end of each turn. It then either appends the turn's delta or starts anew with a full
+/// frame.
 ///
 /// ```
 /// use forerunner_context::{Chain, Frame, Snapshot, Turn};
@@ -49,7 +50,7 @@ pub struct Chain {
 impl Chain {
     /// Restores the snapshot at the end of a chain: a full frame, then deltas in order.
     ///
-    /// The snapshot takes over `limits`.
+    /// The snapshot gets `limits`.
     ///
     /// # Errors
     /// As [`Chain::resume_with`].
@@ -100,10 +101,10 @@ impl Chain {
         Ok((chain, snapshot))
     }
 
-    /// Goes on from `held`, the snapshot at the end of this chain, with the frames that came after it.
+    /// Continues from `held`, the snapshot at the end of this chain, with the frames after it.
     ///
     /// # Errors
-    /// [`Error::Parent`] when `held` is another snapshot, else as [`Chain::resume_with`].
+    /// [`Error::Parent`] when `held` is another snapshot; otherwise as [`Chain::resume_with`].
     pub fn resume_from<'a>(
         mut self,
         codec: &Codec,
@@ -163,7 +164,7 @@ impl Chain {
         })
     }
 
-    /// Takes a turn's delta into the account and leaves the chain unchanged on error.
+    /// Adds a turn's delta to the account. On an error the chain is unchanged.
     ///
     /// # Errors
     /// [`Error::SecondBase`] when the frame is full, [`Error::Parent`] when it does not follow the tip,
@@ -188,12 +189,12 @@ impl Chain {
         Ok(())
     }
 
-    /// Decides whether the turn should be stored as a fresh base, and says why.
+    /// Decides whether the turn should be stored as a fresh base, and returns the reason.
     ///
-    /// Hard caps come first: frames and bytes over the limits, more than half of the bytes and 256 KiB dead. Then rent or buy:
-    /// each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt reaches F − d. C is the
-    /// chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn. With F well estimated
-    /// the cost in bytes written and read stays near that of the best plan in hindsight.
+    /// Hard caps go first: frames and bytes over the limits, or more than half of the bytes and 256 KiB no longer
+    /// needed. Then rent or buy: each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt
+    /// reaches F − d. C is the chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn.
+    /// With a good estimate of F, the cost in bytes written and read stays near that of the best plan in hindsight.
     pub fn should_rebase(&self, turn: &Turn<'_>) -> Option<Rebase> {
         self.cap(turn).or_else(|| debt_is_due(self.debt_bytes, rent(self.cost_bytes(), turn), turn))
     }

@@ -8,8 +8,8 @@ use crate::{
 
 /// Writes and reads frames with what both sides share: dictionaries, base items, the parent's text.
 ///
-/// The default uses none of them, so its frames can be read anywhere. Cloning is cheap. Whatever a codec writes, a
-/// codec that knows the same dictionaries and base items reads; others answer which one they lack.
+/// The default uses none of them, so its frames can be read anywhere. Cloning is cheap. A codec with the same
+/// dictionaries and base items can read the frames of any other; the error of another codec names what it lacks.
 ///
 /// ```
 /// use forerunner_context::{BaseItems, Codec, Item, Snapshot};

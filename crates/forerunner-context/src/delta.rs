@@ -6,7 +6,7 @@ use crate::{BaseItems, Error, Item, ItemHash, Op, ParentTag, RootTag, Snapshot};
 
 /// What turns one snapshot into the next, or nothing into a first one.
 ///
-/// Its inserts add up to its payload: it comes from [`Delta::diff`], [`Delta::full`] or a checked frame only.
+/// The sum of its inserts is its payload: it comes from [`Delta::diff`], [`Delta::full`] or a checked frame only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delta {
     /// Absent when the delta starts from nothing.
@@ -20,7 +20,7 @@ impl Delta {
     /// Finds what turns `parent` into `next`, whatever the edit: appended, replaced, moved, dropped or compacted items.
     ///
     /// Linear in the items of both: common start, common end, and in between runs of items that occur anywhere in the
-    /// parent, found by hash. The result is the same for the same snapshots; it need not be the shortest.
+    /// parent, found by hash. The same snapshots give the same result, which is not always the shortest.
     pub fn diff(parent: &Snapshot, next: &Snapshot) -> Self {
         Self::diff_with(parent, next, &BaseItems::default())
     }
@@ -52,7 +52,7 @@ impl Delta {
         Self { parent: None, root: snapshot.root().tag(), ops: script.ops, payload: script.payload }
     }
 
-    /// Builds the next snapshot, which takes over the limits of `parent` and shares its items.
+    /// Builds the next snapshot, which gets the limits of `parent` and shares its items.
     ///
     /// A full delta uses nothing but the limits of `parent`.
     ///
@@ -85,12 +85,12 @@ impl Delta {
         Ok(next)
     }
 
-    /// Tells whether the delta starts from nothing.
+    /// Returns whether the delta starts from nothing.
     pub fn is_full(&self) -> bool {
         self.parent.is_none()
     }
 
-    /// Tells whether an item of the parent is missing in the result, judged by how many it copies.
+    /// Returns whether an item of the parent is missing in the result, judged by the number of copies.
     pub(crate) fn drops_items(&self, parent: &Snapshot) -> bool {
         let copied = self.ops.iter().map(|op| if let Op::Copy { len, .. } = op { *len } else { 0 });
         copied.sum::<usize>() < parent.len()
@@ -175,7 +175,7 @@ impl<'a> Script<'a> {
         let first = first_positions(old, edited);
         let mut run_end = None;
         for item in edited {
-            // The run goes on where it can: of two equal items, the one that follows makes the longer copy.
+            // The run continues where it can: of two equal items, the one that follows makes the longer copy.
             let follows = run_end.filter(|&at| old.get(at) == Some(item));
             match follows.or_else(|| first.get(item.hash()).copied().flatten()) {
                 Some(at) => {
@@ -217,10 +217,10 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Finds where each wanted item first occurs in `old`, if at all.
+/// Finds the first place of each wanted item in `old`, if there is one.
 ///
-/// Indexes the wanted items rather than the old ones: a turn adds few to many. The map's own hasher stays, since
-/// whoever writes items can choose hashes that collide in a weaker one.
+/// Indexes the wanted items instead of the old ones: a turn adds few to many. The map uses the default hasher, since a
+/// writer of items can choose hashes that collide in a weaker one.
 fn first_positions<'a>(old: &[Item], wanted: &'a [Item]) -> HashMap<&'a ItemHash, Option<usize>> {
     let mut first: HashMap<_, _> = wanted.iter().map(|item| (item.hash(), None)).collect();
     for (at, item) in old.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Text that both sides hold before a payload arrives.
+//! Text that both sides have before a payload arrives.
 
 mod layout;
 
@@ -13,7 +13,7 @@ pub const MAX_DICTIONARY_BYTES: usize = 128 * 1024;
 
 /// A trained zstd dictionary (RFC 8878 §5), named by its content and never changed.
 ///
-/// It holds pieces of the text it was trained on: never share one across tenants. Cloning shares it.
+/// It contains pieces of its training text: never share one across tenants. Cloning shares it.
 #[derive(Clone)]
 pub struct Dictionary(Arc<Loaded>);
 
@@ -54,7 +54,8 @@ impl Dictionary {
         &self.0.bytes
     }
 
-    /// Returns the entropy tables, and the end of the text, at most `limit` bytes of it: together a dictionary, too.
+    /// Returns the entropy tables and the end of the text, at most `limit` bytes of it: together they are a dictionary
+    /// too.
     pub(crate) fn tables_and_tail(&self, limit: usize) -> (&[u8], &[u8]) {
         let (tables, content) = self.bytes().split_at(self.0.content_at);
         (tables, &content[content.len().saturating_sub(limit)..])
@@ -86,7 +87,7 @@ impl fmt::Debug for Dictionary {
 
 /// Names a dictionary: the first 4 bytes of the BLAKE3-256 of it.
 ///
-/// Few dictionaries are live at a time, so 4 bytes tell them apart; [`Dictionaries`] refuses two of one name.
+/// Few dictionaries are in use at a time, so 4 bytes distinguish them; [`Dictionaries`] rejects two of one name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DictionaryId([u8; 4]);
 
@@ -125,7 +126,7 @@ impl fmt::Debug for DictionaryId {
 pub struct Dictionaries(BTreeMap<DictionaryId, Dictionary>);
 
 impl Dictionaries {
-    /// Adds a dictionary; one that is there already changes nothing.
+    /// Adds a dictionary; a known one changes nothing.
     ///
     /// # Errors
     /// [`Error::DictionaryClash`] when another one has the same name.
@@ -140,7 +141,7 @@ impl Dictionaries {
         }
     }
 
-    /// Takes a dictionary out, once no stored frame names it any more.
+    /// Removes a dictionary, once no stored frame names it.
     pub fn remove(&mut self, id: DictionaryId) -> Option<Dictionary> {
         self.0.remove(&id)
     }
@@ -158,7 +159,7 @@ impl Dictionaries {
         self.0.len()
     }
 
-    /// Tells whether no dictionary is at hand.
+    /// Returns whether there is no dictionary.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

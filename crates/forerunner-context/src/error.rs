@@ -4,7 +4,7 @@ use crate::{DictionaryId, ItemHash, ItemTag, ParentTag, RootTag, VERSION};
 
 /// A context, a frame or a chain that is refused.
 ///
-/// None of these goes away by trying the same bytes again.
+/// None of these errors disappears when the same bytes are tried again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -125,7 +125,7 @@ pub enum Error {
     Root {
         /// What the frame names.
         expected: RootTag,
-        /// What came out.
+        /// The actual value.
         found: RootTag,
     },
     /// A frame is larger than allowed.
@@ -180,7 +180,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// An item was given back to a store that does not hold it for anyone.
+    /// An item was released to a store in which nobody uses it.
     #[error("item {hash} is not in use; give back what was taken, once")]
     NotInUse {
         /// The item.

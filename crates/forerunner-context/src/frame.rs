@@ -1,4 +1,4 @@
-//! One stored turn: what it tells, writing it and reading it.
+//! One stored turn: its fields, how it is written and how it is read.
 
 mod read;
 mod v1;
@@ -15,7 +15,7 @@ use crate::{Codec, Error, ParentTag, RootTag, Snapshot};
 pub(crate) use read::Packed;
 pub(crate) use write::write;
 
-/// What every frame starts with, from version 2 on: a byte that no text in UTF-8 holds.
+/// The first byte of every frame from version 2 on: no text in UTF-8 contains it.
 pub const MAGIC: u8 = 0xfc;
 /// The version of the format that is written. Version 1 is read, too.
 pub const VERSION: u8 = 2;
@@ -50,18 +50,18 @@ const CHECKSUM_BYTES: usize = 4;
 /// An *operation* starts with the number `3·n + k`, `n` at least 1:
 ///
 /// - `k` = 0 copies `n` items of the parent; the number of the first follows, counted from 0.
-/// - `k` = 1 inserts `n` items; their sizes in bytes follow, `n` numbers. Their contents stand in the unpacked payload in
-///   the same order, and nothing else does.
-/// - `k` = 2 takes `n` base items; the first 8 bytes of the BLAKE3-256 of each follow.
+/// - `k` = 1 inserts `n` items; their sizes in bytes follow, `n` numbers. The unpacked payload is their contents in the
+///   same order, and nothing else.
+/// - `k` = 2 inserts `n` base items; the first 8 bytes of the BLAKE3-256 of each follow.
 ///
 /// A full frame has neither parent nor copies. Applying the operations in order yields the items; hashing each with
 /// BLAKE3-256 and the concatenated hashes with BLAKE3 in derive-key mode, context `forerunner-context snapshot root v1`,
 /// gives the root, whose first 8 bytes must be the frame's.
 ///
-/// A packed payload is the blocks of one zstd frame (RFC 8878 §3.1.1.2), without the frame's header and checksum; with
-/// bit 5 it is the content of the one block, a compressed one. A reader puts the header of a single-segment frame before
-/// them, with the sum of all inserted sizes as content size and no dictionary id. Without bit 3, the dictionary is a
-/// trained one (RFC 8878 §5), or none without bit 2. With bit 3 it is made of
+/// A packed payload is the blocks of one zstd frame (RFC 8878 §3.1.1.2), without the frame's header and checksum. With
+/// bit 5 it is the content of the one block, which is compressed. A reader puts the header of a single-segment frame
+/// before them, with the sum of all inserted sizes as content size and no dictionary id. Without bit 3, the dictionary
+/// is a trained one (RFC 8878 §5), or none without bit 2. With bit 3 it is made of
 ///
 /// 1. with bit 2 set, the trained dictionary up to where its content starts, and the last 8 KiB of its content;
 /// 2. the last 32 KiB of the removed items: those that no operation copies and that part 3 has nothing of;
@@ -69,17 +69,17 @@ const CHECKSUM_BYTES: usize = 4;
 ///
 /// each or what there is of it, items one after the other in the order of the parent. Without bit 2 it is plain content.
 ///
-/// A writer takes the raw payload when packing does not make the frame shorter. A reader checks, in this order: size,
-/// magic, checksum, flags, then each number against its limit and the bytes left, before it allocates what the number
-/// asks for; dictionary and base items, that they are at hand; the parent. The checksum finds damage in bits that no hash
-/// of contents covers; the root is what proves the contents.
+/// A writer uses the raw payload when packing does not make the frame shorter. A reader checks in this order: size,
+/// magic, checksum, flags; each number against its limit and the bytes left, before it allocates memory for it; whether
+/// dictionary and base items are known; the parent. The checksum finds damage in bits that no hash of contents covers.
+/// The root proves the contents.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     header: Header,
     bytes: Vec<u8>,
 }
 
-/// What a frame tells without being unpacked.
+/// The fields of a frame that are readable without unpacking it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
@@ -108,7 +108,7 @@ impl Frame {
         Codec::default().delta(parent, next)
     }
 
-    /// Returns what the frame tells without being unpacked.
+    /// Returns the fields that are readable without unpacking.
     pub fn header(&self) -> &Header {
         &self.header
     }

@@ -15,7 +15,7 @@ use crate::{
     train::tests::{dictionary, sessions},
 };
 
-/// Cases when the environment does not say.
+/// Cases if the environment sets no number.
 const CASES: u32 = 64;
 
 /// What happens to an agent.
@@ -49,7 +49,7 @@ fn speech() -> impl Strategy<Value = Vec<Vec<u8>>> {
 struct Stored {
     codec: Codec,
     frames: Vec<Vec<u8>>,
-    /// What the agent was told is safe.
+    /// A commit that the agent got an answer to is durable.
     committed: Vec<Vec<u8>>,
 }
 

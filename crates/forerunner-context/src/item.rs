@@ -12,7 +12,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Wraps bytes and hashes them. An [`Arc`] is taken as it is, other sources are copied once.
+    /// Wraps bytes and hashes them. An [`Arc`] is used without a copy; other sources are copied once.
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         let hash = ItemHash::of(&bytes);

@@ -1,4 +1,4 @@
-//! Laws that hold for any context and any edit.
+//! Laws of any context and any edit.
 
 use proptest::{
     collection::vec,

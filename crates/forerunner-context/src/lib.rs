@@ -1,11 +1,11 @@
 //! Context snapshots, deltas and frames for Forerunner: bytes in, bytes out.
 //!
-//! A context is a list of [`Item`]s (a message, a system prompt, a tool schema). An agent holds it as a [`Snapshot`];
-//! a turn is stored as one [`Frame`]: a full snapshot, or the [`Delta`] from the snapshot before. Frames in order form
-//! a [`Chain`], from which any holder of the bytes restores the very same snapshot, or gets a typed [`Error`].
+//! A context is a list of [`Item`]s (a message, a system prompt, a tool schema). In memory it is a [`Snapshot`]. A turn
+//! is stored as one [`Frame`]: a full snapshot, or the [`Delta`] from the snapshot before. Frames in order form a
+//! [`Chain`], from which anybody with the bytes restores the same snapshot, or gets a typed [`Error`].
 //!
-//! This crate is not a store, not a cache and not a cipher: no IO, no clock, no async, no secrets. Damage by accident
-//! and frames built to exhaust memory are refused; a writer who may replace the whole chain is trusted.
+//! This crate is not a store, not a cache and not a cipher: no IO, no clock, no async, no secrets. It rejects damage by
+//! accident, and frames built to exhaust memory. It trusts a writer who may replace the whole chain.
 //!
 //! ```
 //! use forerunner_context::{Chain, Frame, Limits, Snapshot};

@@ -8,9 +8,8 @@ const MIB: usize = 1024 * 1024;
 
 /// How large contexts, frames and chains may get.
 ///
-/// A snapshot carries its limits and a chain its own, and both hold when writing too: what is stored under some limits
-/// can be restored under them. Every bound is checked before the memory it guards is allocated. Any value is valid; 0
-/// refuses everything.
+/// A snapshot has its limits and a chain its own. Both apply to writing too: what was stored under some limits can be
+/// restored under them. Every bound is checked before memory is allocated. Any value is valid; 0 rejects everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -33,7 +32,7 @@ impl Default for Limits {
             decoded_bytes: 64 * MIB,
             items: 65_536,
             chain_frames: 256,
-            // Re-basing at half dead keeps a chain under twice its snapshot; twice that leaves room for one turn more.
+            // Compaction at half keeps a chain below twice its snapshot; twice that leaves room for one more turn.
             restored_bytes: 256 * MIB,
         }
     }

@@ -12,26 +12,26 @@ const ITEM_TAG_BYTES: usize = 8;
 /// One step of a [`Delta`](crate::Delta). Counts and positions are in items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Takes a run of items over from the parent.
+    /// Copies a run of items from the parent.
     Copy {
         /// Position of the first item in the parent.
         start: usize,
         /// How many items, at least 1.
         len: usize,
     },
-    /// Takes items from the payload, from where the insert before stopped.
+    /// Inserts items from the payload, from where the insert before stopped.
     Insert {
         /// Their sizes in bytes, at least one.
         lens: Vec<usize>,
     },
-    /// Takes base items, of which a frame carries only the names.
+    /// Inserts base items, of which a frame has the names only.
     Base {
         /// The items, at least one.
         items: Vec<Item>,
     },
 }
 
-/// What a step does, as the first number of its bytes tells.
+/// The kind of a step, from the first number of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Copy,
@@ -75,7 +75,7 @@ pub(crate) struct Ops {
     pub(crate) inserted_bytes: usize,
 }
 
-/// Reads `count` steps, each number checked before memory is taken for what it asks.
+/// Reads `count` steps. Each number is checked before memory is allocated for it.
 ///
 /// # Errors
 /// [`Error::Cut`], [`Error::Number`], [`Error::EmptyOp`], [`Error::Items`] when the steps yield more than `limits`

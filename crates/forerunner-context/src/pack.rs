@@ -6,18 +6,18 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound, get_error_name};
 
 use crate::{Dictionary, Error};
 
-/// Level 9 saves 5 to 13 % of the bytes for two to five times the work: not worth it every turn. Up to level 3 the same
-/// bytes are packed the same way whatever a context packed before; the row hashes of higher levels are salted anew.
+/// Level 9 saves 5 to 13 % of the bytes for two to five times the work: too much for every turn. Up to level 3 the
+/// result does not depend on what a context packed before; the row hashes of higher levels are salted anew.
 pub(crate) const LEVEL: i32 = 3;
 /// What every zstd frame starts with (RFC 8878 §3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const BLOCK_HEADER_BYTES: usize = 3;
 const MAX_BLOCK_BYTES: u32 = 128 * 1024;
-/// Magic, descriptor, window or not, dictionary id, content size: what precedes the blocks at most.
+/// The longest header: magic, descriptor, window or not, dictionary id, content size.
 const MAX_HEADER_BYTES: usize = 4 + 1 + 1 + 4 + 8;
 
 thread_local! {
-    /// Making these anew costs more than packing a turn. They keep no bytes of what they packed, only tables.
+    /// Creating these costs more than packing a turn. They have tables, and no bytes of what they packed.
     static CONTEXTS: RefCell<(CCtx<'static>, DCtx<'static>)> = RefCell::new((CCtx::create(), DCtx::create()));
 }
 
@@ -29,14 +29,14 @@ pub(crate) enum Reference<'a> {
     Prefix {
         /// Precede the payload. When they start as a trained dictionary does, its tables count too.
         bytes: &'a [u8],
-        /// What packing takes; unpacking is the same at all levels.
+        /// The cost of packing; unpacking costs the same at all levels.
         level: i32,
     },
 }
 
 /// Packs `raw` into the blocks of one zstd frame, without the frame's header. The same arguments give the same bytes.
 ///
-/// `None` when zstd fails, for want of memory: the raw bytes then do.
+/// `None` when zstd fails for lack of memory: the raw bytes are used then.
 pub(crate) fn pack(raw: &[u8], reference: Reference<'_>) -> Option<Vec<u8>> {
     let mut frame = Vec::with_capacity(compress_bound(raw.len()));
     let written = CONTEXTS.with_borrow_mut(|(context, _)| match reference {
@@ -50,7 +50,7 @@ pub(crate) fn pack(raw: &[u8], reference: Reference<'_>) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// Cuts off the header of a block that is compressed and the only one, three bytes; tells whether it was.
+/// Removes the header (three bytes) of a block that is compressed and the only one; returns whether there was one.
 pub(crate) fn strip_only_block(blocks: &mut Vec<u8>) -> bool {
     let is_only =
         only_block(blocks.len().saturating_sub(BLOCK_HEADER_BYTES)).is_some_and(|header| blocks.starts_with(&header));
@@ -111,7 +111,7 @@ fn unpack_frame(frame: &[u8], raw_bytes: usize, reference: Reference<'_>) -> Res
     Ok(raw)
 }
 
-/// Takes a payload that is not packed.
+/// Reads a payload that is not packed.
 ///
 /// # Errors
 /// [`Error::Payload`] when it has another size.

@@ -1,4 +1,4 @@
-//! The text right before a payload, which both sides rebuild from what they hold.
+//! The text right before a payload, which both sides build from the parent.
 
 use crate::{Dictionary, Item, Op, Snapshot};
 
@@ -13,8 +13,8 @@ pub const REMOVED_BYTES: usize = 32 * 1024;
 /// Builds the reference for a delta on `parent`: tables and end of the dictionary if any, then the end of what the edit removed, then the
 /// end of the parent.
 ///
-/// The nearer to the payload, the cheaper to refer to, so what is likely to recur stands last. An item that the end of
-/// the parent holds, if only in part, is not repeated among the removed ones.
+/// A reference costs less the nearer it is to the payload, so text that is likely to recur is last. An item that is at
+/// the end of the parent, even in part, is not repeated among the removed ones.
 pub(crate) fn reference(dictionary: Option<&Dictionary>, parent: &Snapshot, ops: &[Op]) -> Vec<u8> {
     let items = parent.items();
     let log = tail(items, LOG_BYTES);
@@ -61,7 +61,7 @@ impl<T: AsRef<Item>> Tail<'_, T> {
     }
 }
 
-/// Returns the items that no copy takes over, in order.
+/// Returns the items that no operation copies, in order.
 fn removed<'a>(items: &'a [Item], ops: &[Op]) -> Vec<&'a Item> {
     let copies = ops.iter().filter_map(|op| match op {
         Op::Copy { start, len } => Some((*start, start.saturating_add(*len))),

@@ -8,7 +8,7 @@ const MAX_TURNS: u32 = 16;
 /// Estimates the size of a fresh base for the re-base rule, by encoding one now and then.
 ///
 /// Scaling the size of an old base instead costs up to three times the optimum: ratios improve as contexts grow. So a
-/// base is encoded, and dropped, when the snapshot's size has changed by a quarter or 16 turns have passed; between, the
+/// base is encoded, and dropped, when the snapshot's size has changed by a quarter or after 16 turns; in between the
 /// last one is scaled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BaseProbe {
@@ -51,7 +51,7 @@ impl BaseProbe {
         (self.frame_bytes as f64 * scale) as usize
     }
 
-    /// Tells whether a base should be encoded: the estimate rests on one that is too old or of another size.
+    /// Returns whether a base should be encoded: the estimate is from one that is too old or of another size.
     pub const fn is_due(&self, now_bytes: usize) -> bool {
         self.turns >= MAX_TURNS || now_bytes.abs_diff(self.snapshot_bytes) * 4 > self.snapshot_bytes
     }

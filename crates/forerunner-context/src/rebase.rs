@@ -13,10 +13,10 @@ pub struct Turn<'a> {
     /// The snapshot that it yields.
     pub next: &'a Snapshot,
     /// How often a chain of this pool is restored from the store, per turn: a moving average, 0 or more. A value that
-    /// is negative or not finite counts as 0; the hard caps hold anyway.
+    /// is negative or not finite counts as 0; the hard caps apply anyway.
     pub restores_per_turn: f64,
-    /// Size in bytes that a full frame of `next` would have, estimated. Best probed by encoding one now and then: the
-    /// ratio to the snapshot's size improves as a context grows, so scaling an old base's size misleads.
+    /// Estimated size in bytes of a full frame of `next`. Encode one now and then: the ratio to the snapshot's size
+    /// improves as a context grows, so scaling an old base's size misleads.
     pub fresh_base_bytes: usize,
 }
 

@@ -36,10 +36,10 @@ impl Root {
     }
 }
 
-/// The first 8 bytes of a [`Root`]: what a frame says about the snapshot that it yields.
+/// The first 8 bytes of a [`Root`]: a frame names its resulting snapshot by them.
 ///
-/// 64 bits and not 128, since a turn is often under 150 bytes in all: a result that differs by accident passes with a
-/// chance of 1 in 2⁶⁴, after the checksum of the frame has let it pass.
+/// 64 bits and not 128, since a turn is often under 150 bytes in all. A result that differs by accident passes with a
+/// chance of 1 in 2⁶⁴, after it has passed the frame's checksum.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RootTag(pub(crate) [u8; 8]);
 
@@ -63,8 +63,8 @@ impl RootTag {
 
 /// The first 4 bytes of a parent's [`Root`].
 ///
-/// Enough to tell a wrong parent early and by name. What makes it impossible is the tag of the result: a parent that
-/// shares these bytes by chance (1 in 4·10⁹) yields [`Error::Root`](crate::Error::Root) instead of
+/// Enough to detect a wrong parent early and by name. The tag of the result makes it impossible: a parent that shares
+/// these bytes by chance (1 in 4·10⁹) yields [`Error::Root`](crate::Error::Root) instead of
 /// [`Error::Parent`](crate::Error::Parent).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ParentTag(pub(crate) [u8; 4]);

@@ -37,7 +37,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Appends a copy of `bytes` as one item and leaves the snapshot unchanged on error.
+    /// Appends a copy of `bytes` as one item. On an error the snapshot is unchanged.
     ///
     /// # Errors
     /// [`Error::Items`] or [`Error::DecodedSize`] when the snapshot is full.
@@ -48,7 +48,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Appends an item, sharing its bytes, and leaves the snapshot unchanged on error.
+    /// Appends an item and shares its bytes. On an error the snapshot is unchanged.
     ///
     /// # Errors
     /// [`Error::Items`] or [`Error::DecodedSize`] when the snapshot is full.
@@ -79,7 +79,7 @@ impl Snapshot {
         self.items.len()
     }
 
-    /// Tells whether there is no item.
+    /// Returns whether there is no item.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -89,7 +89,7 @@ impl Snapshot {
         self.size_bytes
     }
 
-    /// Returns the limits that hold for this snapshot and for frames made of it.
+    /// Returns the limits of this snapshot and of frames made of it.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }

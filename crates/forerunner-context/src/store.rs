@@ -1,14 +1,14 @@
-//! The items of all contexts on a node, each held once.
+//! The items of all contexts on a node, each stored once.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{Error, Item, ItemHash, Snapshot};
 
-/// The items of all contexts that a node's agents hold: one copy of each, counted, within a bound in bytes.
+/// The items of all contexts of a node's agents: one copy of each, with a reference count, within a bound in bytes.
 ///
-/// A context is taken in when an agent starts to hold it and given back when the agent drops it. Items that nobody holds
-/// any more stay while there is room, those given back last for longest, so that a context that returns is at hand. Not
-/// a lock and not a cache of frames: whoever shares it between threads puts it behind a lock.
+/// A context is acquired when an agent gets it and released when the agent evicts it. Items without references stay
+/// while there is room, those released last for longest, so that a context that returns is still there. It is neither a
+/// lock nor a cache of frames: put it behind a lock to share it between threads.
 ///
 /// ```
 /// use forerunner_context::{ItemStore, Snapshot};
@@ -27,11 +27,11 @@ use crate::{Error, Item, ItemHash, Snapshot};
 pub struct ItemStore {
     limit_bytes: usize,
     held: HashMap<ItemHash, Held>,
-    /// Items that nobody holds, by when they were given back.
+    /// Items without references, by the time of their release.
     idle: BTreeMap<u64, ItemHash>,
     size_bytes: usize,
     idle_bytes: usize,
-    /// Counts what is given back: later is larger.
+    /// Counts releases: later is larger.
     clock: u64,
 }
 
@@ -45,14 +45,15 @@ struct Held {
 }
 
 impl ItemStore {
-    /// Makes an empty store that holds at most `limit_bytes` of items.
+    /// Makes an empty store for at most `limit_bytes` of items.
     pub fn new(limit_bytes: usize) -> Self {
         Self { limit_bytes, held: HashMap::new(), idle: BTreeMap::new(), size_bytes: 0, idle_bytes: 0, clock: 0 }
     }
 
-    /// Takes a context in, and answers it with its items shared with all others that have them.
+    /// Acquires a context, and returns it with its items shared with all others that have them.
     ///
-    /// Drops idle items for room, those given back first first. Give the answer back with [`ItemStore::give_back`].
+    /// Drops items without references for room, those released first first. Release the result with
+    /// [`ItemStore::give_back`].
     ///
     /// # Errors
     /// [`Error::StoreFull`] when the items in use leave no room; the store is then unchanged.
@@ -62,7 +63,7 @@ impl ItemStore {
         Snapshot::from_items(items, *snapshot.limits())
     }
 
-    /// Gives a context back that was taken, once.
+    /// Releases an acquired context, once.
     ///
     /// # Errors
     /// [`Error::NotInUse`] for an item that no context in use has; the store is then unchanged.
@@ -87,7 +88,7 @@ impl ItemStore {
         self.size_bytes
     }
 
-    /// Returns the bytes of the items that nobody holds: what can be dropped.
+    /// Returns the bytes of the items without references: what can be dropped.
     pub fn idle_bytes(&self) -> usize {
         self.idle_bytes
     }
@@ -97,7 +98,7 @@ impl ItemStore {
         self.held.len()
     }
 
-    /// Tells whether no item is at hand.
+    /// Returns whether there is no item.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Messages packed as one continuous stream: what an earlier one said costs a later one next to nothing.
+//! Messages packed as one continuous stream: text of an earlier message costs a later one nearly nothing.
 //!
-//! A stream is one zstd frame (RFC 8878) that is flushed after each message and need never end. What its window still
-//! holds is referred to, not repeated, whichever context or session it belonged to.
+//! A stream is one zstd frame (RFC 8878) that is flushed after each message and need never end. Text that is still in
+//! its window is referred to, not repeated, whichever context or session it belonged to.
 
 use zstd::zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, get_error_name, zstd_sys::ZSTD_EndDirective,
@@ -14,8 +14,8 @@ const CHUNK_BYTES: usize = 8 << 10;
 
 /// How far back a stream refers: a power of two from 1 KiB to 8 MiB.
 ///
-/// It bounds the memory of both sides. One who packs takes about the window and 2 MB of tables, one who unpacks the window
-/// and 256 KiB.
+/// It bounds the memory of both sides. The packing side needs about the window and 2 MB of tables, the unpacking side
+/// the window and 256 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamWindow {
     log: u32,
@@ -63,7 +63,7 @@ impl StreamPacker {
         Ok(Self { context, chunk: chunk() })
     }
 
-    /// Lets the stream refer to what a trained dictionary says, as if that had been said before.
+    /// Lets the stream refer to the text of a trained dictionary as if it had been sent before.
     ///
     /// # Errors
     /// [`Error::Stream`] when there is no memory for a copy of it.
@@ -98,7 +98,7 @@ pub struct StreamUnpacker {
 }
 
 impl StreamUnpacker {
-    /// Waits for the beginning of a stream that refers at most `window` back.
+    /// Waits for the start of a stream that refers back at most `window`.
     ///
     /// # Errors
     /// [`Error::Stream`] when there is no memory for it.
@@ -117,11 +117,11 @@ impl StreamUnpacker {
         Ok(self)
     }
 
-    /// Unpacks at most 8 KiB of `packed`, appends them to `out`, and answers how many bytes of `packed` it took. To be
-    /// called again, with what it did not take or with nothing, until it takes and appends nothing: so a bomb is found
-    /// out by its first few kilobytes.
+    /// Unpacks at most 8 KiB of `packed`, appends them to `out`, and returns how many bytes of `packed` it used. Call
+    /// it again with the rest, or with nothing, until it uses and appends nothing. So a decompression bomb is detected
+    /// by its first kilobytes.
     ///
-    /// Frames may follow each other; each begins anew and knows nothing of those before.
+    /// Several frames in a row are allowed; each begins anew, without the text of those before.
     ///
     /// # Errors
     /// [`Error::Stream`] when the bytes are no stream, or one with a larger window, which is not allocated.

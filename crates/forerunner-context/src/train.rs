@@ -7,15 +7,15 @@ use crate::{
 
 /// The sizes that are tried, in bytes. Larger ones win nothing on agents' deltas and cost loading time.
 pub const CANDIDATE_BYTES: [usize; 3] = [16 * 1024, 32 * 1024, 64 * 1024];
-/// A dictionary that saves less than this share of the bytes is not worth a version to keep.
+/// A dictionary that saves less than this share of the bytes is not worth a version of its own.
 pub const MIN_WIN: f64 = 0.03;
-/// One session in this many is held out to judge the candidates.
+/// One session in this many is reserved to judge the candidates.
 const HELD_OUT: usize = 5;
-/// The trainer wants more than this, and learns nothing from less.
+/// The trainer needs more than this; it learns nothing from less.
 const MIN_SAMPLES: usize = 8;
-/// Payloads are cut to this: the trainer's work grows with them, and no dictionary holds more.
+/// Payloads are cut to this length: the trainer's work grows with them, and no dictionary contains more.
 const MAX_SAMPLE_BYTES: usize = 128 * 1024;
-/// Bytes to train on at most, 100 times the largest dictionary as zstd advises, and some more.
+/// Most bytes to train on: 100 times the largest dictionary, as zstd advises, and some more.
 const MAX_TRAINING_BYTES: usize = 16 * 1024 * 1024;
 
 /// The payloads of one session's deltas, in order.
@@ -23,10 +23,10 @@ pub type Payloads = Vec<Vec<u8>>;
 
 /// Trains a dictionary on the payloads of deltas, by session.
 ///
-/// Train for one type of agent, and never across tenants: a dictionary holds text of what it was trained on. The size
-/// is the one of [`CANDIDATE_BYTES`] that packs the held-out sessions, one in five, best; the dictionary is then trained
-/// on all of them. `None` when it saves less than [`MIN_WIN`] there, or when there is too little to learn from. The same
-/// sessions give the same dictionary.
+/// Train for one type of agent, and never across tenants: a dictionary contains text of its training data. The size is
+/// the one of [`CANDIDATE_BYTES`] that packs the reserved sessions, one in five, best; the dictionary is then trained
+/// on all of them. `None` when it saves less than [`MIN_WIN`] there, or when there is too little to learn from. The
+/// same sessions give the same dictionary.
 pub fn train(sessions: &[Payloads]) -> Option<Dictionary> {
     let (learnt, judged) = split(sessions);
     let without = packed_bytes(&judged, Reference::Nothing);
@@ -72,7 +72,7 @@ fn of_size(payloads: &[&Vec<u8>], size: usize) -> Option<Dictionary> {
     Dictionary::load(bytes).ok()
 }
 
-/// What the payloads take packed, in bytes; a raw payload is never beaten by a longer packed one.
+/// The packed size of the payloads in bytes; a longer packed payload is replaced by the raw one.
 fn packed_bytes(payloads: &[&Vec<u8>], reference: Reference<'_>) -> usize {
     let packed = |raw: &&Vec<u8>| pack(raw, reference).map_or(raw.len(), |blocks| blocks.len().min(raw.len()));
     payloads.iter().map(packed).sum()

@@ -2,7 +2,7 @@
 
 use crate::Error;
 
-/// Seven bits a byte, so a 64-bit number takes at most ten.
+/// Seven bits a byte, so a 64-bit number has at most ten.
 const MAX_NUMBER_BYTES: usize = 10;
 
 /// Appends `value` as unsigned LEB128 in its shortest form.
@@ -15,7 +15,7 @@ pub(crate) fn put_number(out: &mut Vec<u8>, value: usize) {
     out.push(rest as u8);
 }
 
-/// Reads fields from the front of a frame and knows where it is.
+/// Reads fields from the front of a frame and tracks the position.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.offset
     }
 
-    /// Goes on reading up to `end` only, which is not before what was read.
+    /// Limits reading to `end`, which is not before the position.
     pub(crate) fn up_to(self, end: usize) -> Self {
         Self { bytes: &self.bytes[..end], ..self }
     }
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
     }
 
     /// # Errors
-    /// [`Error::Cut`] when fewer than `N` bytes are left.
+    /// [`Error::Cut`] when fewer than `N` bytes remain.
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let Some(found) = self.bytes[self.offset..].first_chunk() else {
             return Err(self.cut(N));
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
     }
 
     /// # Errors
-    /// [`Error::Cut`] when fewer than `needed_bytes` are left.
+    /// [`Error::Cut`] when fewer than `needed_bytes` remain.
     pub(crate) fn check_left(&self, needed_bytes: usize) -> Result<(), Error> {
         if needed_bytes > self.left() {
             return Err(self.cut(needed_bytes));

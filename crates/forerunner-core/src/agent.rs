@@ -1,10 +1,10 @@
-//! Agent instances: where they stand.
+//! Agent instances and their states.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an agent instance stands.
+/// The state of an agent instance.
 ///
 /// ```text
 /// starting ──▶ ready ⇄ busy
@@ -23,7 +23,7 @@ pub enum AgentState {
     Ready,
     /// Runs a task.
     Busy,
-    /// Takes nothing new and will stop; may be taken back.
+    /// Accepts no new task and will stop. A scale-up may reclaim it.
     Cooldown,
     /// Stopped as asked.
     Stopped,
@@ -66,7 +66,7 @@ pub struct AgentCounts {
 }
 
 impl AgentCounts {
-    /// Agents that exist or are on their way and may take tasks.
+    /// Agents that exist, or start, and may get tasks.
     pub const fn size(&self) -> u32 {
         self.starting + self.ready + self.busy
     }

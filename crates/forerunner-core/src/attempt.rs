@@ -68,7 +68,7 @@ pub struct AttemptRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = TaskError))]
     pub error: Option<TaskError>,
-    /// The last lines that the agent wrote to standard error, 2 KiB at most.
+    /// The last lines that the agent wrote to standard error, at most 2 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub log: Option<String>,

@@ -1,9 +1,10 @@
-//! One text for all JSON texts that say the same value.
+//! One text for all JSON texts of the same value.
 
 use std::collections::BTreeMap;
 
-/// Writes a JSON text so that two texts of one value become the same: without spaces, members of objects in the order of their
-/// names, the last of those with one name, strings with the fewest escapes, numbers as `DIGITSeEXPONENT` without loss.
+/// Writes a JSON text so that all texts of one value become the same. It has no spaces. Members of objects are in the
+/// order of their names; of members with one name the last stays. Strings have the fewest escapes. Numbers are
+/// `DIGITSeEXPONENT`, without loss.
 ///
 /// The text must be JSON; of any other the result is of no meaning.
 pub(crate) fn canonical(text: &str) -> String {
@@ -71,7 +72,7 @@ impl Reader<'_> {
         out.push(']');
     }
 
-    /// The string that begins here, without its escapes; as it stands if they mean nothing.
+    /// The string that begins here, without its escapes; unchanged if they mean nothing.
     fn string(&mut self) -> String {
         let begin = self.at;
         let bytes = self.text.as_bytes();

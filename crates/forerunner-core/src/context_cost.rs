@@ -1,8 +1,8 @@
-//! What it took to give an agent the context of its task.
+//! What it cost to give an agent the context of its task.
 
 use serde::{Deserialize, Serialize};
 
-/// Where the context of an attempt came from, dearest last.
+/// Where the context of an attempt came from, cheapest first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -10,11 +10,11 @@ pub enum ContextSource {
     /// Nothing was stored: the context begins with this task.
     #[default]
     New,
-    /// The agent held it in the stored version.
+    /// The agent had it in the stored version.
     Agent,
-    /// Another agent of the node had moved it on last: the node still held it.
+    /// Another agent of the node changed it last, and the node still had it in its cache.
     Node,
-    /// The node held an older version and read what came after it.
+    /// The node had an older version and read the frames after it.
     Delta,
     /// All of it was read from the store.
     Store,
@@ -36,25 +36,26 @@ impl ContextSource {
     }
 }
 
-/// What it took to give an agent the context of its task, and to take the change back. Absent figures are 0.
+/// What it cost to give an agent the context of its task, and to get the change back. Absent figures are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ContextCost {
-    /// Where it came from.
+    /// The source of the context.
     pub source: ContextSource,
     /// Encoded bytes read from the store.
     pub restored_bytes: u64,
-    /// Seconds that reading and decoding took.
+    /// Seconds for reading and decoding.
     pub restore_s: f64,
-    /// Bytes written to an agent process so that it holds the context.
+    /// Bytes written to an agent process to give it the context.
     pub to_agent_bytes: u64,
-    /// Bytes of an agent process's answer that say how it changed the context.
+    /// Bytes of an agent process's answer that describe the change of the context.
     pub from_agent_bytes: u64,
     /// Bytes that the whole context has after the task, as one JSON array: what would have moved without deltas.
     pub full_bytes: u64,
     /// Encoded bytes of the change, as stored.
     pub stored_bytes: u64,
-    /// Whether the agent process was thought to hold the context, had lost it, and was sent all of it.
+    /// Whether the agent process had lost a context that the node believed resident in it, so that the node sent all of
+    /// it.
     pub agent_lost_it: bool,
 }
 

@@ -18,7 +18,7 @@ const UNITS: [(&str, u128); 5] = [
     ("ms", 1_000_000),
 ];
 
-/// Reads a duration such as `250ms`, `1.5s`, `2m`, `1h30m` or `7d`. A unit is required, the largest one comes first.
+/// Reads a duration such as `250ms`, `1.5s`, `2m`, `1h30m` or `7d`. Each number needs a unit, the largest unit first.
 ///
 /// # Errors
 /// [`Error::Setting`] naming the text and the accepted form, or [`LONGEST_DURATION`] when it is longer.
@@ -70,7 +70,7 @@ fn from_nanos(nanos: u128) -> Duration {
     u64::try_from(nanos / SECOND).map_or(Duration::MAX, |seconds| Duration::new(seconds, (nanos % SECOND) as u32))
 }
 
-/// Writes a duration in the largest unit that keeps it whole, or in milliseconds with a fraction: the inverse of
+/// Writes a duration in the largest unit that divides it, or in milliseconds with a fraction: the inverse of
 /// [`parse_duration`].
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();

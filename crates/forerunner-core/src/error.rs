@@ -47,7 +47,7 @@ pub enum Error {
     /// A payload is not JSON.
     #[error("payload is not valid JSON: {reason}; send one JSON value")]
     Payload {
-        /// What the parser said.
+        /// The message of the parser.
         reason: String,
     },
     /// A payload is nested too deep.
@@ -80,7 +80,7 @@ pub enum Error {
         /// Where it cannot go.
         to: TaskState,
     },
-    /// A setting lies outside its range, or contradicts another.
+    /// A setting is outside its range, or contradicts another.
     #[error("`{key}` = {value} is not valid; {rule}")]
     Setting {
         /// The setting's name.

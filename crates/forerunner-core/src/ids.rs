@@ -22,8 +22,8 @@ macro_rules! uuid_id {
         impl $name {
             /// Builds a version 7 UUID from a time and 80 bits (RFC 9562 §5.7).
             ///
-            /// Bits 64 to 75 of `random` sort ids of the same millisecond, so a counter belongs there (method 1 of
-            /// §6.2); bits 62, 63 and 76 to 79 make room for variant and version and are ignored.
+            /// Bits 64 to 75 of `random` order ids of the same millisecond, so a counter belongs there (method 1 of
+            /// §6.2). The id ignores bits 62, 63 and 76 to 79, which give way to variant and version.
             pub fn from_parts(now: Timestamp, random: u128) -> Self {
                 let millis = (now.as_micros() / 1_000).max(0) as u64;
                 let bytes = random.to_be_bytes();
@@ -187,7 +187,7 @@ fn check_key(what: &'static str, text: &str) -> Result<(), Error> {
     Err(Error::Name { what, value: shortened(text), rule: "1 to 256 visible ASCII characters without spaces" })
 }
 
-/// Keeps a refused value short enough for a log line.
+/// Shortens a rejected value for a log line.
 fn shortened(text: &str) -> String {
     const KEPT: usize = 80;
     if text.chars().count() <= KEPT {

@@ -1,12 +1,12 @@
 //! What JSON texts must be so that every agent, client and store can read them.
 //!
-//! JSON by its grammar (RFC 8259) may be nested without bound, and may hold halves of surrogate pairs (§8.2). Common parsers
-//! take neither: an agent that is given such a text ends, and so does the next one. What clients send is refused
-//! ([`check`]). What agents say is mended: a half becomes U+FFFD ([`mend_surrogates`]), as `TextEncoder` in browsers and
-//! `errors="replace"` in Python do it, since `JSON.stringify` writes halves wherever a text was cut inside of an emoji.
-//! What is nested too deep is refused too, and cut where it was stored before it was refused ([`cut_nesting`]).
+//! The grammar of JSON (RFC 8259) allows nesting without bound, and halves of surrogate pairs (§8.2). Common parsers
+//! accept neither: an agent that gets such a text crashes, and so does the next one. Texts of clients are rejected
+//! ([`check`]). Texts of agents are repaired: a half becomes U+FFFD ([`mend_surrogates`]), as with `TextEncoder` in
+//! browsers and `errors="replace"` in Python, since `JSON.stringify` writes halves where a text was cut within an
+//! emoji. Deeper nesting is rejected too, and cut where an older version stored it ([`cut_nesting`]).
 //!
-//! All functions take text that is JSON, and answer for nothing else.
+//! All functions expect a text that is JSON; for other texts the result is undefined.
 
 use crate::{Error, Payload};
 
@@ -22,7 +22,7 @@ pub fn check(json: &str) -> Result<(), Error> {
     }
 }
 
-/// Checks that a text is nested at most [`Payload::MAX_NESTING`] deep.
+/// Checks that a text has at most [`Payload::MAX_NESTING`] levels.
 ///
 /// # Errors
 /// [`Error::Nesting`].
@@ -35,7 +35,7 @@ pub fn check_nesting(json: &str) -> Result<(), Error> {
 
 /// Replaces halves of surrogate pairs by U+FFFD. `None` if there are none.
 ///
-/// The text keeps its length: one escape takes the place of another.
+/// The text keeps its length: one escape replaces another.
 pub fn mend_surrogates(json: &str) -> Option<String> {
     let mut at = half_surrogate(json, 0)?;
     let mut mended = String::with_capacity(json.len());
@@ -53,7 +53,7 @@ pub fn mend_surrogates(json: &str) -> Option<String> {
     Some(mended)
 }
 
-/// Replaces what lies deeper than [`Payload::MAX_NESTING`] levels by `null`. `None` if nothing does.
+/// Replaces values below [`Payload::MAX_NESTING`] levels by `null`. `None` if there are none.
 pub fn cut_nesting(json: &str) -> Option<String> {
     if nesting(json) <= Payload::MAX_NESTING {
         return None;
@@ -206,7 +206,7 @@ fn place(json: &str, wanted: usize) -> String {
 /// A level of nesting.
 enum Step<'a> {
     Index(usize),
-    /// A name, and whether another one comes next.
+    /// A name, and whether another one follows.
     Key(&'a str, bool),
 }
 

@@ -1,4 +1,4 @@
-//! How values of this crate look in an OpenAPI document: those whose JSON form serde's derive does not tell.
+//! The schemas of values of this crate in an OpenAPI document, where serde's derive does not show the JSON form.
 
 pub mod members;
 

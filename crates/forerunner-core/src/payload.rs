@@ -14,12 +14,12 @@ pub struct Payload(Arc<str>);
 impl Payload {
     /// Deepest nesting of arrays and objects.
     ///
-    /// Common parsers stop at 127 levels or a few hundred, and a message to an agent puts two around its input. One that
-    /// stops would take each agent down that is given the task.
+    /// Common parsers stop at 127 levels or a few hundred, and a message to an agent adds two around the input. A
+    /// parser that stops would crash each agent that gets the task.
     pub const MAX_NESTING: usize = 100;
 
-    /// Checks that `text` is one JSON value that every agent can read, and wraps it: nested at most
-    /// [`Self::MAX_NESTING`] deep, without halves of surrogate pairs.
+    /// Checks that `text` is one JSON value that every agent can read, and wraps it. It has at most
+    /// [`Self::MAX_NESTING`] levels and no halves of surrogate pairs.
     ///
     /// # Errors
     /// [`Error::Payload`] with the parser's message, [`Error::Nesting`], [`Error::HalfSurrogate`].
@@ -38,7 +38,7 @@ impl Payload {
         Self::bounded(value.get())
     }
 
-    /// Wraps what an agent said: text that is JSON. Halves of surrogate pairs become U+FFFD.
+    /// Wraps a JSON text of an agent. Halves of surrogate pairs become U+FFFD.
     ///
     /// # Errors
     /// [`Error::Nesting`].
@@ -77,10 +77,10 @@ impl Payload {
         wrap: impl FnOnce(&str) -> Result<Self, Error>,
     ) -> Result<Self, Error> {
         thread_local! {
-            /// Room to write in, kept from value to value.
+            /// A buffer to write in, reused from value to value.
             static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
-        /// Most room that is kept, in bytes.
+        /// The largest buffer that is reused, in bytes.
         const KEPT: usize = 64 * 1024;
         let mut room = ROOM.take();
         room.clear();
@@ -137,7 +137,7 @@ impl Payload {
 }
 
 impl fmt::Debug for Payload {
-    /// Payloads may hold secrets, so only the size is shown.
+    /// Payloads may contain secrets, so only the size is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({} bytes)", self.len())
     }

@@ -1,4 +1,4 @@
-//! The pool's choices: which agents to start, stop and take back, and who gets which task.
+//! The pool's choices: which agents to start, stop and reclaim, and which agent gets which task.
 
 mod event;
 mod placing;
@@ -35,9 +35,9 @@ pub struct PoolRules {
     pub min: u32,
     /// Most agents.
     pub max: u32,
-    /// How long an idle agent that is not needed waits to be taken back before it stops.
+    /// How long an idle agent that is not needed stays in cooldown before it stops.
     pub cooldown: std::time::Duration,
-    /// Which idle agent goes when there are too many.
+    /// Which idle agent stops when there are too many.
     pub stop: ScaleDownOrder,
     /// How failed agents are replaced.
     pub restart: RestartPolicy,
@@ -47,7 +47,7 @@ pub struct PoolRules {
     pub id_seed: u64,
 }
 
-/// Which idle agent goes when there are too many.
+/// Which idle agent stops when there are too many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleDownOrder {
@@ -61,7 +61,7 @@ pub enum ScaleDownOrder {
 /// What a pool did since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolTally {
-    /// Agents started to grow the pool, or taken back from cooldown.
+    /// Agents started to grow the pool, or reclaimed from cooldown.
     pub scale_ups: u64,
     /// Agents sent to cooldown to shrink the pool.
     pub scale_downs: u64,
@@ -71,18 +71,18 @@ pub struct PoolTally {
     pub warm_hits: u64,
     /// Tasks with a context that was not warm on an idle agent.
     pub warm_misses: u64,
-    /// Bytes of contexts that the agents held, as far as known when tasks were placed.
+    /// Bytes of contexts that were resident in the agents when tasks were placed, as far as known.
     pub hit_bytes: u64,
     /// Bytes of contexts that they lacked.
     pub missing_bytes: u64,
-    /// Microseconds that tasks were held back for busy agents, summed.
+    /// Microseconds for which tasks were deferred for busy agents, summed.
     pub held_micros: u64,
 }
 
 /// Decides for one pool. Pure: time and ids come in with the events and rules.
 ///
 /// Invariants, checked after each step in debug builds:
-/// - the idle index holds exactly the agents in state `ready`;
+/// - the idle index contains exactly the agents in state `ready`;
 /// - a busy agent has a task, any other has none;
 /// - a suspect waits only while no idle agent may run it.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ pub struct PoolMachine {
 }
 
 impl PoolMachine {
-    /// A pool without agents that wants `desired` of them, within the bounds.
+    /// A pool without agents, whose target is `desired`, within the bounds.
     pub fn new(rules: PoolRules, desired: u32) -> Self {
         Self {
             desired: desired.clamp(rules.min, rules.max),
@@ -130,14 +130,14 @@ impl PoolMachine {
         }
     }
 
-    /// Takes in what happened at `now` and says what to do, in order.
+    /// Applies an event at `now` and returns the actions, in order.
     pub fn step(&mut self, event: PoolEvent, now: Timestamp) -> Vec<PoolAction> {
         let mut actions = Vec::new();
         self.step_into(event, now, &mut actions);
         actions
     }
 
-    /// As [`step`](Self::step), for a caller that keeps the vector from step to step.
+    /// Like [`step`](Self::step), for a caller that reuses the vector.
     pub fn step_into(&mut self, event: PoolEvent, now: Timestamp, actions: &mut Vec<PoolAction>) {
         match event {
             PoolEvent::Tick => {}
@@ -175,7 +175,7 @@ impl PoolMachine {
         self.rules.max_starting
     }
 
-    /// Returns the agents wanted now.
+    /// Returns the number of agents wanted now.
     pub const fn desired(&self) -> u32 {
         self.desired
     }
@@ -224,18 +224,18 @@ impl PoolMachine {
         self.residency.rates()
     }
 
-    /// Notes that no agent holds a context any more, since it was removed.
+    /// Records that a context was deleted: no agent has it any more.
     pub fn forget_context(&mut self, context: &ContextId) {
         self.residency.remove_context(context);
     }
 
-    /// Returns the contexts that an agent holds, the one used last at the end.
+    /// Returns the contexts resident in an agent, the one used last at the end.
     pub fn contexts_of(&self, agent: AgentId) -> impl Iterator<Item = &ResidentEntry<ContextId>> {
         self.residency.resident_in(agent).into_iter().flat_map(ResidentSet::iter)
     }
 
-    /// Returns the contexts that an agent holds and that are half as likely as not to be wanted again, or more
-    /// ([`Rates::freshness`]), the one used last first.
+    /// Returns the resident contexts of an agent with a freshness of ½ or more ([`Rates::freshness`]), the one used
+    /// last first.
     pub fn hot_contexts(&self, agent: AgentId, now: Timestamp) -> Vec<&ResidentEntry<ContextId>> {
         let rates = self.rates();
         let is_hot = |held: &&ResidentEntry<ContextId>| rates.freshness(now.since(held.used_at).as_secs_f64()) >= 0.5;
@@ -254,7 +254,7 @@ impl PoolMachine {
         self.agents.get(&agent).and_then(|record| record.task)
     }
 
-    /// Returns what the pool knows of an agent.
+    /// Returns the record of an agent.
     pub fn agent(&self, agent: AgentId) -> Option<&AgentRecord> {
         self.agents.get(&agent)
     }
@@ -264,7 +264,7 @@ impl PoolMachine {
         self.agents.iter().find(|(_, record)| record.task == Some(task)).map(|(agent, _)| *agent)
     }
 
-    /// Returns the seconds that agents have lived so far, summed, from being asked for to being gone.
+    /// Returns the seconds of life of all agents so far, summed, from the request to the end.
     pub fn agent_seconds(&self, now: Timestamp) -> f64 {
         let living: u64 = self.agents.values().map(|record| now.since(record.asked_at).as_micros() as u64).sum();
         (self.agent_micros + living) as f64 / 1e6
@@ -294,7 +294,7 @@ impl PoolMachine {
     fn on_ready(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let Some(record) = self.agents.get(&agent) else { return };
         let was_busy = record.task.is_some();
-        // That an old agent goes on says nothing about new ones.
+        // That an old agent still works proves nothing about new ones.
         if was_busy && record.is_unproven() && self.budget.proved(record.asked_at, now) {
             self.circuit_reason = None;
         }
@@ -311,7 +311,7 @@ impl PoolMachine {
         });
     }
 
-    /// Notes what an agent says it holds; one that says nothing holds what it held before.
+    /// Records the contexts that an agent reports. Without a report, the earlier contexts stay.
     fn remember(&mut self, agent: AgentId, memory: Option<Box<AgentContexts>>, now: Timestamp) {
         let Some(record) = self.agents.get_mut(&agent) else { return };
         if let Some(memory) = memory {
@@ -352,7 +352,7 @@ impl PoolMachine {
         self.circuit_reason = is_limited.then_some(reason);
     }
 
-    /// Keeps the slots asked of the queue equal to the idle agents.
+    /// Makes the slots requested from the queue equal to the idle agents.
     fn ask_for_work(&mut self, actions: &mut Vec<PoolAction>) {
         let wanted = if self.paused || self.stopping { 0 } else { self.idle.len() };
         // Slots may be filled while they are being withdrawn, so the difference can be below zero for a moment.
@@ -366,7 +366,7 @@ impl PoolMachine {
         }
     }
 
-    /// Changes a record, keeping the idle index and the counts true.
+    /// Changes a record, and updates the idle index and the counts.
     fn change(&mut self, agent: AgentId, edit: impl FnOnce(&mut AgentRecord)) {
         let is_warm = !self.residency.is_empty() && self.residency.is_warm(agent);
         let Some(record) = self.agents.get_mut(&agent) else { return };

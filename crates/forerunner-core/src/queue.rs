@@ -1,17 +1,17 @@
-//! The queue's choices: when to claim work from the store, how much, and when to look for due tasks.
+//! The queue's choices: when to claim tasks from the store, how many, and when to check for due tasks.
 //!
-//! The store holds the tasks and their order; this machine holds counts. Store calls overlap, so the count of
-//! claimable tasks may be below zero for a moment: a claim can hand out a task before the answer to its submission
-//! was heard.
+//! The store has the tasks and their order; this machine has counts. Store calls overlap, so the count of claimable
+//! tasks may be below zero for a moment: a claim can dispatch a task before the queue gets the answer to its
+//! submission.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 
-/// How often a queue with free agents looks for work that it was not told of, such as another node's.
+/// How often a queue with free agents polls for work without a notification, such as another node's.
 pub const POLL: Duration = Duration::from_secs(1);
 
-/// How long tasks that were claimed ahead are held while nobody takes any of them; then they go back.
+/// How long prefetched tasks stay in the buffer while no agent runs any of them; then they are released.
 pub const HOLD: Duration = Duration::from_millis(150);
 
 /// Something a queue must know.
@@ -32,37 +32,38 @@ pub enum QueueEvent {
     Removed(usize),
     /// The store has counted: so many tasks can be claimed. Other nodes submit and claim too.
     Recounted(u64),
-    /// Another node says that there is work, without saying how much.
+    /// Another node reports work, without a count.
     WorkHint,
     /// A task waits for this time: its `run_at` or its deadline.
     Due(Timestamp),
-    /// The pool can take this many tasks more.
+    /// The pool can run this many tasks more.
     Demand(usize),
-    /// The pool can take this many tasks less.
+    /// The pool can run this many tasks fewer.
     Withdraw(usize),
-    /// What may be claimed beyond the open slots and held for the agents that are ready next.
+    /// How many tasks may be claimed beyond the open slots, for the agents that are ready next.
     SetPrefetch {
-        /// At most so many tasks are held.
+        /// The size of the prefetch buffer.
         limit: usize,
-        /// Nodes that share the queue, at least 1: of what is beyond the slots, each leaves the others their part.
+        /// Nodes that share the queue, at least 1: of the tasks beyond the slots, each node leaves the others their
+        /// part.
         nodes: usize,
     },
-    /// Tasks arrived that go before some that are held.
+    /// Tasks arrived that precede some prefetched ones.
     Overtaking(usize),
-    /// Tasks that were held are held no more, without having been handed out: they ended, or go back.
+    /// Prefetched tasks left the buffer without being dispatched: they ended, or are released.
     PrefetchDropped(usize),
     /// A claim was answered.
     Claimed {
         /// How many tasks were asked for.
         asked: usize,
-        /// How many came.
+        /// How many arrived.
         got: usize,
     },
-    /// A claim took some tasks and left others, though slots are open: they wait for a busy agent.
+    /// A claim got some tasks and left others although slots are open: those are deferred for a busy agent.
     ClaimDeferred {
-        /// How many came.
+        /// How many arrived.
         got: usize,
-        /// When to look again, unless something changes before.
+        /// When to check again, unless something changes before.
         again_at: Timestamp,
     },
     /// A claim failed; the store may be back at the time given.
@@ -79,17 +80,17 @@ pub enum QueueEvent {
     },
 }
 
-/// Something a queue wants done.
+/// An action of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueAction {
-    /// Claim up to this many tasks; answer with [`QueueEvent::Claimed`] or [`QueueEvent::ClaimFailed`]. Of what comes, the
-    /// first are for the open slots and the others to be held.
+    /// Claim up to this many tasks; answer with [`QueueEvent::Claimed`] or [`QueueEvent::ClaimFailed`]. The first ones
+    /// are for the open slots, the others for the prefetch buffer.
     Claim(usize),
-    /// Hand so many of the tasks that are held to the pool.
+    /// Dispatch so many of the prefetched tasks to the pool.
     Dispatch(usize),
-    /// Give back all tasks that are held, and answer with [`QueueEvent::PrefetchDropped`].
+    /// Release all prefetched tasks, and answer with [`QueueEvent::PrefetchDropped`].
     ReleasePrefetched,
-    /// Tell the pool how many slots were forgotten.
+    /// Report to the pool how many slots were dropped.
     Withdrawn {
         /// How many it asked to forget.
         asked: usize,
@@ -104,8 +105,8 @@ pub enum QueueAction {
 
 /// Decides for one queue. Pure.
 ///
-/// Invariants: at most one claim and one sweep are under way; no claim asks for more than the open slots and what may be
-/// held; no task is held while a slot is open.
+/// Invariants: at most one claim and one sweep are in progress; no claim asks for more than the open slots and the free
+/// places of the buffer; the buffer is empty while a slot is open.
 #[derive(Debug, Clone, Default)]
 pub struct QueueMachine {
     claimable: i64,
@@ -115,24 +116,24 @@ pub struct QueueMachine {
     /// Tasks that are claimed and handed to nobody yet, and how many there may be.
     held: usize,
     ahead: usize,
-    /// Nodes that share the queue; 0 stands for 1.
+    /// Nodes that share the queue; 0 means 1.
     nodes: usize,
-    /// Tasks that are to be claimed although enough are held.
+    /// Tasks that are to be claimed although the buffer is full enough.
     urgent: usize,
-    /// When tasks were last handed out, or came to be held.
+    /// When tasks were last dispatched, or entered the buffer.
     held_at: Timestamp,
-    /// The claim under way: how many it asked for, and how many were believed to be there.
+    /// The claim in progress: how many tasks it asked for, and how many were believed claimable.
     claiming: Option<(usize, usize)>,
     /// Slots to be withdrawn that the claim under way may fill.
     owed: usize,
     /// No claim before this time.
     blocked_until: Option<Timestamp>,
-    /// No claim before this time, unless tasks or slots come: all that waits is left for a busy agent.
+    /// No claim before this time unless tasks or slots arrive: all waiting tasks are deferred for a busy agent.
     resting_until: Option<Timestamp>,
     polled_at: Timestamp,
     /// Another node spoke of work since the last claim.
     told: bool,
-    /// The wake-up that was asked for to look again.
+    /// The wake-up that was requested for the next check.
     poll_due: Option<Timestamp>,
     sweeping: bool,
     next_due: Option<Timestamp>,
@@ -144,7 +145,7 @@ impl QueueMachine {
         Self { claimable: i64::try_from(claimable).unwrap_or(i64::MAX), next_due, ..Self::default() }
     }
 
-    /// Returns how many tasks wait for an agent now: those that could be claimed and those that are held.
+    /// Returns how many tasks wait for an agent now: the claimable and the prefetched ones.
     pub fn depth(&self) -> u64 {
         u64::try_from(self.claimable).unwrap_or(0) + self.held as u64
     }
@@ -154,19 +155,19 @@ impl QueueMachine {
         self.next_due
     }
 
-    /// Returns how many tasks the pool could take now.
+    /// Returns how many tasks the pool could run now.
     pub const fn open_slots(&self) -> usize {
         self.slots
     }
 
-    /// Takes in what happened at `now` and says what to do, in order.
+    /// Applies an event at `now` and returns the actions, in order.
     pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
         let mut actions = Vec::new();
         if matches!(event, QueueEvent::BecameClaimable(1..) | QueueEvent::Recounted(_) | QueueEvent::Demand(_)) {
             self.resting_until = None;
         }
         match event {
-            // The caller keeps only its earliest wake-up, so the others are asked for again.
+            // The caller stores only its earliest wake-up, so the others are requested again.
             QueueEvent::Tick => {
                 let pending = self.next_due.into_iter().chain(self.blocked_until).chain(self.resting_until);
                 self.poll_due = None;
@@ -189,7 +190,8 @@ impl QueueMachine {
             QueueEvent::Withdraw(asked) => {
                 let reserved = self.claiming.map_or(0, |(asked, _)| asked.min(self.slots));
                 let got = asked.min(self.slots.saturating_sub(reserved));
-                // Those under a claim are spoken of once it is answered: a pool told `not now` would ask again at once.
+                // Slots under a claim are reported once the claim is answered: a pool that got `not now` would ask
+                // again at once.
                 let later = if self.claiming.is_some() { asked - got } else { 0 };
                 self.owed += later;
                 self.withdrawn(asked - later, got, &mut actions);
@@ -227,7 +229,7 @@ impl QueueMachine {
         actions
     }
 
-    /// Waits no longer than before: what is noted is brought to the new time, and the store looks what is due.
+    /// Waits no longer than before: the noted time becomes the new one, and the store finds what is due.
     fn set_back(&mut self, by: Duration, now: Timestamp) {
         for until in [&mut self.blocked_until, &mut self.resting_until].into_iter().flatten() {
             *until = *until - by;
@@ -243,7 +245,7 @@ impl QueueMachine {
         }
     }
 
-    /// Tasks came: the first are for the open slots, the others are held.
+    /// Claimed tasks arrived: the first are for the open slots, the others for the buffer.
     fn fill(&mut self, got: usize, now: Timestamp) {
         let handed = got.min(self.slots);
         self.slots -= handed;
@@ -263,19 +265,20 @@ impl QueueMachine {
         }
     }
 
-    /// Agents that take nothing for a while may be paused, gone or at long tasks: others may have some to spare.
+    /// If agents run nothing for a while, they may be paused, lost or at long tasks; other nodes may have agents to
+    /// spare.
     fn give_back_if_idle(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
         if self.held == 0 {
             return;
         }
         let due = self.held_at + HOLD;
         if due > now {
-            // The caller drops what comes later than a wake-up that it waits for already.
+            // The caller drops wake-ups that are later than one that it waits for.
             actions.push(QueueAction::Wake(due));
             return;
         }
         (self.ahead, self.urgent) = (0, 0);
-        // Asked for again until they are gone, but not at each step.
+        // Requested again until the buffer is empty, but not at each step.
         self.held_at = now;
         actions.push(QueueAction::ReleasePrefetched);
     }
@@ -283,12 +286,13 @@ impl QueueMachine {
     fn on_claimed(&mut self, asked: usize, got: usize, now: Timestamp) {
         let believed = self.claiming.take().map_or(0, |(_, believed)| believed);
         self.fill(got, now);
-        // What was believed to be there and did not come is not there: it expired, or another node took it.
+        // Tasks that were believed claimable and did not arrive are not there: they expired, or another node claimed
+        // them.
         let phantoms = believed.min(asked).saturating_sub(got);
         self.claimable -= (got + phantoms) as i64;
         if got < asked {
-            // Then nothing is left. A count below zero would hide that many tasks to come, were it from tasks that the
-            // queue never heard of; one too high, of tasks it has not heard of yet, costs a claim in vain.
+            // Then none is left. A count below zero, from tasks whose submission was not reported, would hide as many
+            // later tasks. A count too high, from tasks not reported yet, costs one claim in vain.
             self.claimable = self.claimable.max(0);
         }
     }
@@ -337,7 +341,7 @@ impl QueueMachine {
         actions.push(QueueAction::Claim(asked));
     }
 
-    /// How many tasks more may be held: none until half of them are gone, so that claims are few and large.
+    /// How many tasks may enter the buffer: none until half of it is empty, so that claims are few and large.
     fn room(&self) -> usize {
         if self.ahead == 0 {
             return 0;
@@ -346,7 +350,7 @@ impl QueueMachine {
         if self.held * 2 <= self.ahead { room } else { self.urgent }
     }
 
-    /// With slots open and nothing else to come, only a timer makes the queue look for what it was not told of.
+    /// With open slots and no other trigger, only a timer makes the queue find work without a notification.
     fn poll_later(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
         let due = self.polled_at + POLL;
         let blocked = self.is_blocked(now);

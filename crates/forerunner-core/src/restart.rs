@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Timestamp, human_duration};
 
-/// Longest pause between two agents on probation. An open circuit lasts [`RestartPolicy::max_backoff`], but there the agents
-/// do not even start. Here the tasks may be at fault, and a good task waits for the next agent.
+/// Longest pause between two agents on probation. An open circuit lasts [`RestartPolicy::max_backoff`], but then the
+/// agents do not even start. Here the tasks may be at fault, and a good task waits for the next agent.
 const PROBATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a pool replaces agents that fail.
 ///
-/// An agent *fails* when it does not become ready or dies while idle. A death in a task is blamed on the task, which has a
-/// crash limit of its own (see [`crate::RetryPolicy::max_crashes`]), if the agent had finished a task before or the task had
-/// cost an agent before. Any other death in a first task is *unclear*: many of them put new agents on probation.
+/// An agent *fails* when it does not become ready or dies while idle. A death in a task is blamed on the task, which
+/// has a crash limit (see [`crate::RetryPolicy::max_crashes`]), if the agent had finished a task before or the task had
+/// crashed an agent before. Any other death in a first task is *unclear*: many of them put new agents on probation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
@@ -128,8 +128,9 @@ impl RestartBudget {
         !was && self.probation(now).is_some()
     }
 
-    /// Notes that an agent, asked for at `asked_at`, proved itself by finishing its first task; returns true if this closed the
-    /// circuit or ended a probation. That agents can be started is shown by one that was asked for after the last failure.
+    /// Records that an agent, requested at `asked_at`, proved itself by finishing its first task. Returns true if this
+    /// closed the circuit or ended a probation. Only an agent that was requested after the last failure proves that
+    /// agents can start.
     pub fn proved(&mut self, asked_at: Timestamp, now: Timestamp) -> bool {
         let was_on_probation = self.probation(now).is_some();
         self.unclear.clear();

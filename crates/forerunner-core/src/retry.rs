@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorKind, Outcome, Payload, Task, TaskError, TaskState, Timestamp};
 
-/// Delay before the first retry after a crash, unless that after an error is shorter: the agent is at fault, not what it
-/// asked, so there is nobody to be spared. Scattered, it leaves a task 100 to 200 ms away from its next agent.
+/// Delay before the first retry after a crash, unless the delay after an error is shorter. The agent is at fault, so no
+/// other system needs to be spared. With jitter the next attempt starts after 100 to 200 ms.
 pub const CRASH_RETRY: Duration = Duration::from_millis(200);
 
 /// How often and how soon a task is tried again.
@@ -15,7 +15,7 @@ pub const CRASH_RETRY: Duration = Duration::from_millis(200);
 pub struct RetryPolicy {
     /// Attempts in all, at least 1.
     pub max_attempts: u32,
-    /// Attempts that may take an agent or a node down before the task is quarantined as dead.
+    /// Attempts that may crash an agent or a node before the task is quarantined as dead.
     pub max_crashes: u32,
     /// Delay before the second attempt.
     pub initial: Duration,
@@ -72,14 +72,14 @@ pub enum Next {
         /// Whether the attempt counts as a crash.
         crash: bool,
     },
-    /// The task goes back to the front of its queue and the attempt is not counted.
+    /// The task returns to the front of its queue, and the attempt does not count.
     Release,
 }
 
 /// Decides what becomes of `task` after an attempt that ended with `outcome` at `now`.
 ///
-/// `jitter` is uniform in [0, 1). A task past its deadline expires rather than being tried again; one that took its
-/// agent down `max_crashes` times is dead whatever its attempts.
+/// `jitter` is uniform in [0, 1). A task past its deadline expires instead of a retry. A task that crashed its agent
+/// `max_crashes` times is dead whatever its attempts.
 pub fn after_attempt(task: &Task, outcome: Outcome, now: Timestamp, jitter: f64) -> Next {
     match outcome {
         Outcome::Succeeded(output) => finish(TaskState::Succeeded, Some(output), None),

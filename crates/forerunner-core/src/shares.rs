@@ -17,11 +17,11 @@ pub struct Member {
 
 /// Divides `total` agents among `members`, in their order: by capacity, but never so that more than `total` exist at once.
 ///
-/// The aim is proportional to capacity, by the method of Webster and Sainte-Laguë: it is *house monotone*, so one agent
-/// more for the pool never takes one from any node. An aim above what a node holds is granted only as far as the others
-/// have let go of theirs: a node that joins grows as the old ones shrink, and nothing is started twice.
+/// The aim is proportional to capacity, by the method of Webster and Sainte-Laguë. It is *house monotone*: one agent
+/// more for the pool never removes one from any node. A node gets an aim above its present share only as far as the
+/// others have released theirs. So a node that joins grows as the old ones shrink, and nothing starts twice.
 ///
-/// The sum of the answer is at most `total`, and each entry at most the member's capacity.
+/// The sum of the result is at most `total`, and each entry at most the member's capacity.
 pub fn shares(total: u32, members: &[Member]) -> Vec<u32> {
     let aims = aims(total, members);
     let held: u64 = members.iter().map(|member| u64::from(member.holds)).sum();
@@ -38,7 +38,7 @@ pub fn shares(total: u32, members: &[Member]) -> Vec<u32> {
     grants
 }
 
-/// Each member's part of `total`: whoever has the least for its size gets the next one.
+/// Each member's part of `total`: the member with the least for its size gets the next one.
 fn aims(total: u32, members: &[Member]) -> Vec<u32> {
     let capacity: u64 = members.iter().map(|member| u64::from(member.capacity)).sum();
     let mut aims = vec![0_u32; members.len()];
@@ -99,7 +99,7 @@ mod tests {
             (9, &[(20, 0), (10, 0)], &[6, 3]),
             // More than there is room for.
             (99, &[(4, 0), (2, 0)], &[4, 2]),
-            // A node has joined: it gets what is free, and the rest as the first lets go.
+            // A node has joined: it gets what is free, and the rest as the first node releases it.
             (10, &[(20, 8), (20, 0)], &[5, 2]),
             (10, &[(20, 5), (20, 2)], &[5, 5]),
             // A node shrinks before another grows.

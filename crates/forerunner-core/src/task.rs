@@ -1,4 +1,4 @@
-//! Tasks: what is asked for, where it stands, how it ended.
+//! Tasks: what was submitted, their state, and how they ended.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     TaskId, Timestamp,
 };
 
-/// How urgent a task is: 0 (last) to 9 (first), 4 unless said.
+/// The urgency of a task: 0 (last) to 9 (first), by default 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Priority(u8);
@@ -55,7 +55,7 @@ impl From<Priority> for u64 {
     }
 }
 
-/// Where a task stands.
+/// The state of a task.
 ///
 /// ```text
 /// scheduled ──due──▶ queued ──leased──▶ running ──▶ succeeded
@@ -65,7 +65,7 @@ impl From<Priority> for u64 {
 ///               cancelled, expired ◀───────┘
 /// ```
 ///
-/// From every state a task goes to `damaged` when the store cannot read its row any more.
+/// From every state a task becomes `damaged` when the store can no longer read its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "Where a task stands."))]
 #[serde(rename_all = "snake_case")]
@@ -84,7 +84,7 @@ pub enum TaskState {
     Cancelled,
     /// Passed its deadline.
     Expired,
-    /// Ran out of attempts, or took its agent down too often. Can be redriven.
+    /// Ran out of attempts, or crashed its agent too often. Can be retried by hand.
     Dead,
     /// Set aside, because its row in the store cannot be read. Can be redriven once the row is repaired.
     Damaged,
@@ -129,8 +129,8 @@ impl TaskState {
         matches!(self, Self::Failed | Self::Dead | Self::Cancelled | Self::Expired | Self::Damaged)
     }
 
-    /// Returns whether a task may go from this state to `next`. Redriving is the only way out of an end, but for `damaged`:
-    /// there the row goes back to what it was, or is given up.
+    /// Returns whether a task may change from this state to `next`. A retry by hand is the only way out of an end,
+    /// except for `damaged`: there the row returns to its earlier state, or the task is cancelled.
     pub const fn can_become(self, next: Self) -> bool {
         use TaskState::{Cancelled, Damaged, Dead, Expired, Failed, Queued, Running, Scheduled, Succeeded};
         if matches!(next, Damaged) {
@@ -182,9 +182,9 @@ pub struct NewTask {
     pub run_at: Option<Timestamp>,
     /// Not after this time.
     pub deadline: Option<Timestamp>,
-    /// Longest run of one attempt; the pool's own limit unless said.
+    /// Longest run of one attempt; by default the pool's limit.
     pub timeout: Option<Duration>,
-    /// Attempts in all; the pool's own limit unless said.
+    /// Attempts in all; by default the pool's limit.
     pub max_attempts: Option<u32>,
     /// Free pairs to filter by.
     pub labels: Labels,
@@ -227,7 +227,7 @@ pub enum ErrorKind {
     AgentLost,
     /// The agent broke the protocol, or went over a bound.
     AgentProtocol,
-    /// The attempt took longer than its timeout.
+    /// The attempt ran longer than its timeout.
     Timeout,
     /// The deadline passed.
     DeadlineExceeded,
@@ -264,8 +264,8 @@ impl ErrorKind {
         }
     }
 
-    /// Returns whether the attempt took the agent, or its node, down: such a task is quarantined early. An agent that broke
-    /// the protocol is stopped, so that it costs the same.
+    /// Returns whether the attempt crashed the agent or its node: such a task is quarantined early. An agent that broke
+    /// the protocol is stopped, so it counts too.
     pub const fn is_crash(self) -> bool {
         matches!(self, Self::AgentPanicked | Self::AgentLost | Self::AgentProtocol | Self::NodeLost)
     }
@@ -290,8 +290,8 @@ pub struct TaskError {
     pub kind: ErrorKind,
     /// What happened, for people.
     pub message: String,
-    /// The last lines that the agent wrote to standard error. They are kept with the attempt, and are no part of the error
-    /// that is stored with the task.
+    /// The last lines that the agent wrote to standard error. They are stored with the attempt, not with the error of
+    /// the task.
     #[serde(skip)]
     pub log: Option<Box<str>>,
 }
@@ -314,14 +314,14 @@ impl fmt::Display for TaskError {
     }
 }
 
-/// A task as the store knows it.
+/// A task as the store has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// Its id.
     pub id: TaskId,
     /// The pool it waits in.
     pub pool: PoolName,
-    /// Where it stands.
+    /// Its state.
     pub state: TaskState,
     /// What the agent is given.
     pub input: Payload,
@@ -333,7 +333,7 @@ pub struct Task {
     pub context_version: u64,
     /// Which context of that name it was then: one that is deleted and begun anew has another number. 0 as above.
     pub context_born: u64,
-    /// What it took to give its agent the context, once an attempt with one has ended.
+    /// The cost of giving its agent the context, once an attempt with a context has ended.
     pub context_cost: Option<Box<ContextCost>>,
     /// When it was accepted.
     pub submitted_at: Timestamp,
@@ -349,13 +349,13 @@ pub struct Task {
     pub labels: Labels,
     /// What makes its submission repeatable.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// The task whose agent submitted it, as far as that was said.
+    /// The task whose agent submitted it, if the submission named it.
     pub parent: Option<TaskId>,
-    /// How many tasks stand above it: 0 for one without a parent. Its store says so when it accepts the task.
+    /// The number of tasks above it: 0 without a parent. The store sets it when it accepts the task.
     pub depth: u32,
     /// Attempts begun so far.
     pub attempt: u32,
-    /// Attempts that took the agent or the node down, or made the agent break the protocol.
+    /// Attempts that crashed the agent or the node, or made the agent break the protocol.
     pub crashes: u32,
     /// The newest lease.
     pub epoch: LeaseEpoch,
@@ -376,7 +376,7 @@ pub struct Task {
 impl Task {
     /// A task as accepted at `now`: `scheduled` if it is to wait, else `queued`, and not tried yet.
     ///
-    /// `timeout` and `retry` are the pool's own, for what the submitter left open.
+    /// `timeout` and `retry` are the pool's, for what the submission left open.
     pub fn accepted(id: TaskId, new: NewTask, now: Timestamp, timeout: Duration, retry: RetryPolicy) -> Self {
         let run_at = new.run_at.unwrap_or(now).max(now);
         Self {
@@ -439,8 +439,8 @@ impl Task {
         }
     }
 
-    /// Returns whether an attempt may have cost an agent, so that the next may cost another. The loss of a node says nothing
-    /// about the tasks that it ran.
+    /// Returns whether an attempt may have crashed an agent, so that the next may crash another. The loss of a node
+    /// proves nothing about the tasks that it ran.
     pub fn is_suspect(&self) -> bool {
         match self.error.as_ref().map(|error| error.kind) {
             Some(kind) if kind.costs_agent() => true,
@@ -466,7 +466,7 @@ pub enum Outcome {
     Rejected(TaskError),
     /// Stopped by request.
     Cancelled,
-    /// Handed back untouched: the attempt does not count.
+    /// Released untouched: the attempt does not count.
     Released,
 }
 

@@ -10,12 +10,12 @@ use futures_util::future::LocalBoxFuture;
 
 /// A warm agent: made once, then given one task after another.
 ///
-/// Neither the agent nor its futures need to be `Send`: an agent stays on the thread it was made on. Code that blocks
-/// goes to `tokio::task::spawn_blocking`, since the pool's other agents share that thread.
+/// Neither the agent nor its futures need to be `Send`: an agent stays on the thread that created it. Blocking code
+/// belongs into `tokio::task::spawn_blocking`, since the pool's other agents share that thread.
 ///
 /// A panic costs the agent, not the pool: another one is made, and the task is tried again.
 pub trait Agent: 'static {
-    /// What a task brings.
+    /// The input of a task.
     type Input: DeserializeOwned;
     /// What a task gives.
     type Output: Serialize;

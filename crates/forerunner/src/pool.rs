@@ -19,7 +19,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of agents that `make` makes. The time `make` takes is the cold start.
+    /// A pool of agents that `make` creates. The time of `make` is the cold start.
     pub fn new<F, Fut, A>(name: impl Into<String>, make: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -69,10 +69,10 @@ impl Pool {
     }
 }
 
-/// Where a runtime keeps its tasks.
+/// Where a runtime stores its tasks.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Home {
-    /// In memory: gone with the process.
+    /// In memory: lost with the process.
     #[default]
     Memory,
     /// In a SQLite file.

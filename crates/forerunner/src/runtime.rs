@@ -12,7 +12,7 @@ use crate::{
     task::Submit,
 };
 
-/// How long running tasks may go on when a runtime stops, unless said.
+/// How long running tasks may continue when a runtime stops, by default.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// A running node inside another program.
@@ -31,13 +31,13 @@ impl Runtime {
         self.node.handle()
     }
 
-    /// Begins a submission; `.await` sends it. See [`Submit`] for what can be said about a task.
+    /// Begins a submission; `.await` sends it. See [`Submit`] for the options of a task.
     pub fn submit<T: Serialize>(&self, pool: &str, input: T) -> Submit {
         let new = PoolName::new(pool).and_then(|pool| Ok(NewTask::new(pool, Payload::from_value(&input)?)));
         Submit::new(self.handle(), new.map_err(Error::from))
     }
 
-    /// Stops: takes nothing new, lets running tasks finish for 30 s, hands back those that have not.
+    /// Stops: accepts no new task, lets running tasks finish for 30 s, and releases those that have not finished.
     pub async fn shutdown(self) -> ShutdownReport {
         self.shutdown_within(SHUTDOWN_GRACE).await
     }
@@ -77,29 +77,29 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Keeps tasks in a SQLite file, so that they survive the process. In memory unless said.
+    /// Stores tasks in a SQLite file, so that they survive the process. The default is memory.
     #[must_use]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
         self.home = Home::Sqlite(path.into());
         self
     }
 
-    /// Keeps tasks in this store.
+    /// Stores tasks in this store.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Tells the time by this clock; the system's unless said.
+    /// Uses this clock; the default is the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Runs the actors on these threads; on two of their own unless said. [`ThreadPlacement::Current`] is the shortest way
-    /// for callers on the same thread.
+    /// Runs the actors on these threads; the default is two of their own. [`ThreadPlacement::Current`] is the shortest
+    /// way for callers on the same thread.
     #[must_use]
     pub const fn placement(mut self, placement: ThreadPlacement) -> Self {
         self.placement = placement;

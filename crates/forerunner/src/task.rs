@@ -43,7 +43,7 @@ impl Submit {
         })
     }
 
-    /// Sets how urgent it is: 0 (last) to 9 (first), 4 unless said.
+    /// Sets the urgency: 0 (last) to 9 (first), by default 4.
     pub fn priority(self, priority: u8) -> Self {
         self.with(|new| {
             new.priority = Priority::new(u64::from(priority))?;
@@ -59,8 +59,8 @@ impl Submit {
         })
     }
 
-    /// Says which task's agent submits it, such as [`AgentContext::task`](crate::AgentContext::task) of an agent that does: the child is one
-    /// level deeper, and a chain that is too long is refused.
+    /// Names the task whose agent submits this one, such as [`AgentContext::task`](crate::AgentContext::task) within an
+    /// agent. The child is one level deeper than its parent; a chain that is too long is rejected.
     pub fn parent(self, task: TaskId) -> Self {
         self.with(|new| {
             new.parent = Some(task);
@@ -123,7 +123,7 @@ impl IntoFuture for Submit {
     }
 }
 
-/// A task on its way. Answers once it is durable.
+/// A submission in progress. It resolves once the task is durable.
 #[must_use = "a submission may be refused"]
 pub struct SubmitFuture {
     submission: Accepting,

@@ -57,7 +57,7 @@ impl Bits<'_> {
         Some(value)
     }
 
-    /// Reads one symbol's share of `left` points, −1 to `left`; the lower values take one bit less.
+    /// Reads one symbol's share of `left` points, from −1 to `left`; the lower values use one bit less.
     fn share(&mut self, left: u32) -> Option<i32> {
         let largest = left + 1;
         let width = largest.ilog2() + 1;

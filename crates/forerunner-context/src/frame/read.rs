@@ -18,7 +18,7 @@ pub(super) enum Packing {
     Zstd {
         dictionary: Option<Dictionary>,
         prefix: bool,
-        /// There is one, and its header is left out.
+        /// There is one block, and its header is left out.
         one_block: bool,
     },
 }
@@ -27,7 +27,7 @@ pub(super) enum Packing {
 pub(crate) struct Packed<'a> {
     pub(crate) header: Header,
     pub(crate) encoded_bytes: usize,
-    /// Whether copying the whole parent comes first.
+    /// Whether the first operation copies the whole parent.
     pub(super) keeps: bool,
     pub(super) ops: Vec<Op>,
     pub(super) packing: Packing,
@@ -73,7 +73,7 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Checks the checksum, and goes on reading up to it.
+/// Checks the checksum, and limits reading to the bytes before it.
 fn checked<'a>(bytes: &'a [u8], reader: Reader<'a>) -> Result<Reader<'a>, Error> {
     reader.check_left(CHECKSUM_BYTES)?;
     let (body, stored) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);

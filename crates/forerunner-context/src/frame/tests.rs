@@ -50,7 +50,7 @@ fn rich() -> (Codec, Vec<Snapshot>) {
         next.push(turn).unwrap();
         snapshots.push(next);
     }
-    // An item that was dropped and comes back changed, too long for a short frame.
+    // An item that was dropped and returns changed, too long for a short frame.
     let noise: String = (0..30u8).map(|at| blake3::hash(&[at]).to_hex().to_string()).collect();
     for texts in [[noise.as_str(), "", "x"], ["x", &noise[..900], "y"]] {
         snapshots.push(snapshot(&texts));
@@ -63,7 +63,7 @@ fn rich_frames(codec: &Codec, snapshots: &[Snapshot]) -> Vec<Vec<u8>> {
     deltas.collect()
 }
 
-/// Fails when the layout changes: then take another magic and keep reading this one.
+/// Fails when the layout changes: then use another magic, and still read this one.
 #[test]
 fn the_layout_is_the_documented_one() {
     let (old, new) = (snapshot(&["system", "old"]), snapshot(&["system", "new", ""]));

@@ -17,7 +17,7 @@ pub(super) const PREFIX: u8 = 0b0000_1000;
 pub(super) const KEEP: u8 = 0b0001_0000;
 pub(super) const ONE_BLOCK: u8 = 0b0010_0000;
 pub(super) const COUNT_SHIFT: u32 = 6;
-/// In place of the count of operations: a number tells it.
+/// Instead of the count of operations: a number has it.
 pub(super) const COUNT_FOLLOWS: usize = 3;
 
 pub(super) fn parse<'a>(

@@ -23,7 +23,7 @@ const LARGE_CONTEXT_BYTES: usize = 128 * 1024;
 const FAST_LEVEL: i32 = 1;
 const MAX_INLINE_COUNT: usize = COUNT_FOLLOWS - 1;
 
-/// Writes a delta on `parent`, or a full frame, in the shortest form that `codec` knows.
+/// Writes a delta on `parent`, or a full frame, in the shortest form that `codec` offers.
 ///
 /// # Errors
 /// [`Error::FrameSize`] or [`Error::DecodedSize`] when it is larger than `limits` allow.
@@ -49,7 +49,7 @@ pub(crate) fn write(delta: &Delta, parent: Option<&Snapshot>, codec: &Codec, lim
     Ok(Frame { header, bytes })
 }
 
-/// The operations as bytes, and what the flags say about them.
+/// The operations as bytes, and the flags about them.
 struct Steps {
     flags: u8,
     bytes: Vec<u8>,
@@ -131,9 +131,9 @@ fn choose<'a>(delta: &'a Delta, parent: Option<&Snapshot>, codec: &Codec, steps_
 
 /// Decides whether to try the parent's text: always when items were replaced, since their text recurs.
 ///
-/// Else when the frame is not short, and trying takes less than about a quarter of the time that packing the whole
-/// context would: setting up takes as long as packing 4 KiB of a context does, loading the reference a tenth of its
-/// size, the payload twice its own.
+/// Otherwise when the frame is not short, and trying takes less than about a quarter of the time of packing the whole
+/// context. Setting up takes as long as packing 4 KiB of a context, loading the reference as a tenth of its size, the
+/// payload as twice its own.
 fn is_worth_it(delta: &Delta, parent: &Snapshot, frame_bytes: usize) -> bool {
     if delta.drops_items(parent) {
         return true;

@@ -125,7 +125,7 @@ fn both_sides_stay_within_the_memory_that_is_told() {
 }
 
 proptest! {
-    /// Whatever is said, however it arrives, comes out as it went in.
+    /// Any messages come out unchanged, however they arrive.
     #[test]
     fn what_goes_in_comes_out(messages in proptest::collection::vec((0u64..5, 0usize..20_000), 1..20), step in 1usize..9_000) {
         let mut packer = StreamPacker::new(small()).unwrap();

@@ -1,4 +1,4 @@
-//! What is told of a task that could be placed, and of an agent that could take it.
+//! The description of a task that could be placed, and of an agent that could run it.
 
 use super::{ResidentEntry, Room};
 use crate::{ContextId, Priority, TaskId, Timestamp};
@@ -20,18 +20,18 @@ pub struct Candidate {
     pub due: Timestamp,
 }
 
-/// What an agent that is ready says of the contexts it holds.
+/// The contexts that a ready agent reports as resident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentContexts {
     /// All of them, the one used last at the end.
     pub contexts: Vec<ResidentEntry<ContextId>>,
-    /// Room for contexts, those held included.
+    /// Room for contexts, the resident ones included.
     pub room: Room,
-    /// What it took to bring the context of its last task, if that had one.
+    /// The cost of restoring the context of its last task, if that task had one.
     pub restored: Option<Restored>,
 }
 
-/// What it took to bring a context to an agent.
+/// The cost of restoring a context into an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Restored {
     /// Bytes of the context that the agent lacked, as it is in memory.

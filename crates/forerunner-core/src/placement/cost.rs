@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How long it takes to bring a context to an agent: a fixed part, and one that grows with what is missing.
+/// The time to restore a context into an agent: a fixed part, and one that grows with the missing bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RestoreCost {
     /// Seconds of any restore, however small.
@@ -12,7 +12,7 @@ pub struct RestoreCost {
 }
 
 impl RestoreCost {
-    /// Seconds to bring so many bytes; none for none.
+    /// Seconds to restore so many bytes; 0 for none.
     pub fn seconds(&self, bytes: u64) -> f64 {
         if bytes == 0 { 0.0 } else { self.fixed_s + bytes as f64 * self.s_per_byte }
     }
@@ -21,7 +21,7 @@ impl RestoreCost {
 /// What is known of a pool's pace: measured, not set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
-    /// What restoring takes.
+    /// The cost of restoring.
     pub restore: RestoreCost,
     /// Mean seconds of a task on its agent.
     pub service_s: f64,
@@ -30,17 +30,18 @@ pub struct Rates {
 }
 
 impl Default for Rates {
-    /// Nothing is known: restoring is free, and every context counts as wanted again.
+    /// Nothing is known yet: restoring is free, and every context counts as used again.
     fn default() -> Self {
         Self { restore: RestoreCost::default(), service_s: 0.0, return_s: f64::INFINITY }
     }
 }
 
 impl Rates {
-    /// Share of a context's worth that is left `age_s` after its last use, 1 to 0: `1 ÷ (1 + age ÷ return)`.
+    /// Share of a context's value `age_s` after its last use, from 1 to 0: `1 ÷ (1 + age ÷ return)`.
     ///
-    /// Times between two uses have heavy tails: most are seconds, some are lunch. Under a Lomax distribution of shape 1
-    /// (Lomax 1954) with scale `return_s` this is the chance that a context has not been used again by then.
+    /// Times between two uses have heavy tails: most are seconds, some are a lunch break. Under a Lomax distribution of
+    /// shape 1 (Lomax 1954) with scale `return_s` this is the probability that a context has not been used again by
+    /// then.
     pub fn freshness(&self, age_s: f64) -> f64 {
         1.0 / (1.0 + age_s / self.return_s)
     }
@@ -51,7 +52,7 @@ impl Rates {
         if self.service_s == 0.0 { 0.0 } else { self.service_s / (self.service_s + age_s + self.return_s) }
     }
 
-    /// Seconds until a task ends that has run for `ran_s`, as far as the mean tells.
+    /// Expected seconds until a task ends that has run for `ran_s`, by the mean.
     ///
     /// Never less than 0.3 of the mean: a task that has outlived the mean is a long one.
     pub fn remaining_s(&self, ran_s: f64) -> f64 {

@@ -6,13 +6,13 @@ use crate::{AgentId, Timestamp};
 
 /// The idle agents of a pool.
 ///
-/// Among agents without a context the one used last goes first, so that the others grow old and can be stopped; among
-/// those that hold some, the one unused for longest, whose contexts are worth least.
+/// Of the agents without a context, the one used last goes first, so that the others grow old and can be stopped. Of
+/// those with contexts, the one unused for longest goes first: its contexts are worth least.
 #[derive(Debug, Default)]
 pub struct IdleAgents {
-    /// Agents that hold no context, by when they were last used.
+    /// Agents without a context, by their last use.
     plain: BTreeSet<(Timestamp, AgentId)>,
-    /// Agents that hold contexts, by when they were last used.
+    /// Agents with contexts, by their last use.
     warm: BTreeSet<(Timestamp, AgentId)>,
 }
 
@@ -27,12 +27,12 @@ impl IdleAgents {
         self.plain.is_empty() && self.warm.is_empty()
     }
 
-    /// Adds an agent that became idle at `since`; `is_warm` if it holds a context.
+    /// Adds an agent that became idle at `since`; `is_warm` if it has a context.
     pub fn insert(&mut self, agent: AgentId, since: Timestamp, is_warm: bool) {
         if is_warm { &mut self.warm } else { &mut self.plain }.insert((since, agent));
     }
 
-    /// Takes an agent out; returns whether it was idle. `since` and `is_warm` are those it was added with.
+    /// Removes an agent; returns whether it was idle. `since` and `is_warm` are those with which it was added.
     pub fn remove(&mut self, agent: AgentId, since: Timestamp, is_warm: bool) -> bool {
         if is_warm { &mut self.warm } else { &mut self.plain }.remove(&(since, agent))
     }
@@ -42,12 +42,12 @@ impl IdleAgents {
         self.plain.last().or_else(|| self.warm.first()).map(|(_, agent)| *agent)
     }
 
-    /// Returns agents that hold no context, the one used last first.
+    /// Returns agents without a context, the one used last first.
     pub fn newest_plain(&self, most: usize) -> impl Iterator<Item = AgentId> {
         self.plain.iter().rev().take(most).map(|(_, agent)| *agent)
     }
 
-    /// Returns agents that hold contexts, the one unused for longest first.
+    /// Returns agents with contexts, the one unused for longest first.
     pub fn oldest_warm(&self, most: usize) -> impl Iterator<Item = AgentId> {
         self.warm.iter().take(most).map(|(_, agent)| *agent)
     }

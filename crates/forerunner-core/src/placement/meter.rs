@@ -12,7 +12,7 @@ pub struct Mean {
 impl Mean {
     const WINDOW: u32 = 100;
 
-    /// Takes in a sample. What is not finite, or below 0, is none.
+    /// Adds a sample. It ignores values that are not finite or below 0.
     pub fn add(&mut self, sample: f64) {
         if !(sample.is_finite() && sample >= 0.0) {
             return;
@@ -39,10 +39,10 @@ pub struct RestoreMeter {
 
 impl RestoreMeter {
     const FORGET: f64 = 0.98;
-    /// Below this share of the squared mean, sizes are too much alike to tell the fixed part from the rest.
+    /// Below this share of the squared mean, sizes are too similar to separate the fixed part from the rest.
     const SPREAD: f64 = 1e-3;
 
-    /// Takes in a restore. One of no bytes tells nothing.
+    /// Adds a restore. One of no bytes is ignored.
     pub fn add(&mut self, bytes: u64, seconds: f64) {
         if bytes == 0 || !(seconds.is_finite() && seconds >= 0.0) {
             return;
@@ -56,7 +56,7 @@ impl RestoreMeter {
         self.bytes_seconds = keep(self.bytes_seconds, x * seconds);
     }
 
-    /// Returns what restoring takes: nothing before the first sample. Neither part is below 0.
+    /// Returns the cost of restoring: nothing before the first sample. Neither part is below 0.
     pub fn cost(&self) -> RestoreCost {
         if self.weight == 0.0 {
             return RestoreCost::default();

@@ -1,8 +1,8 @@
 //! Which agent gets which task, so that contexts travel little.
 //!
-//! Pure. [`choose`] weighs the first waiting tasks against the agents in seconds, by the [`Rates`] that [`PlacementStats`]
-//! measured; [`ResidentSet`] is what an agent holds; [`PlacementRecord`] says afterwards why. The same code places tasks in a
-//! running pool and in a replay.
+//! Pure. [`choose`] compares the first waiting tasks with the agents in seconds, by the [`Rates`] that
+//! [`PlacementStats`] measured. [`ResidentSet`] is the set of contexts in an agent. [`PlacementRecord`] explains a
+//! choice afterwards. The same code places tasks in a running pool and in a replay.
 
 mod candidate;
 mod choose;

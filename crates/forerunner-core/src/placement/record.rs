@@ -94,8 +94,8 @@ pub struct PlacementRecord {
     pub reason: PlacementReason,
     /// What the chosen agent cost.
     pub chosen: AgentCost,
-    /// What others would have cost, cheapest first: 16 at most ([`RECORDED_AGENTS`]), and busy agents only if the context is
-    /// resident in them.
+    /// What other agents would have cost, cheapest first: at most 16 ([`RECORDED_AGENTS`]), and busy agents only if the
+    /// context is resident in them.
     pub others: Vec<AgentCost>,
     /// How many agents were idle.
     pub idle_agents: usize,
@@ -107,7 +107,7 @@ pub struct PlacementRecord {
     pub rates: RatesRecord,
 }
 
-/// [`Rates`] as a record keeps them.
+/// [`Rates`] in the form of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "What was measured so far."))]
 pub struct RatesRecord {
@@ -117,7 +117,7 @@ pub struct RatesRecord {
     pub restore_s_per_mb: f64,
     /// Mean seconds of a task on its agent.
     pub service_s: f64,
-    /// Mean seconds from one use of a context to the next; absent until one came back.
+    /// Mean seconds from one use of a context to the next; absent until a context was used twice.
     pub return_s: Option<f64>,
 }
 

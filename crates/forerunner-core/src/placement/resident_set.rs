@@ -83,7 +83,7 @@ impl<K: PartialEq> ResidentSet<K> {
     }
 
     /// Expected bytes that a task of `context`, with `bytes` bytes, displaces. Each other context counts with its
-    /// [`Rates::freshness`] if it would be evicted, else with its [`Rates::chance`] to be wanted while the agent is busy.
+    /// [`Rates::freshness`] if it would be evicted, else with its [`Rates::chance`] of a use while the agent is busy.
     pub fn displacement_bytes(&self, context: Option<&K>, bytes: u64, rates: &Rates, now: Timestamp) -> f64 {
         let own = context.and_then(|context| self.get(context));
         let mut after = (self.bytes - own.map_or(0, |own| own.bytes)).saturating_add(bytes);

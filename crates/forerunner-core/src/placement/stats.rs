@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 use super::{Mean, Rates, RestoreMeter};
 use crate::Timestamp;
 
-/// Contexts whose last use is remembered, at least; twice as many at most.
+/// Contexts whose last use is recorded: at least this many, at most twice as many.
 const REMEMBERED: usize = 4_096;
 
 /// Measures [`Rates`] from what happens in a pool.
@@ -51,7 +51,7 @@ impl<K: Clone + Eq + Hash> PlacementStats<K> {
         }
     }
 
-    /// So many bytes of a context were brought to an agent in so many seconds.
+    /// Adds a restore: so many bytes of a context in so many seconds.
     pub fn restored(&mut self, bytes: u64, seconds: f64) {
         self.restore.add(bytes, seconds);
     }
@@ -66,7 +66,7 @@ impl<K: Clone + Eq + Hash> PlacementStats<K> {
         self.bytes.get().map_or(0, |mean| mean as u64)
     }
 
-    /// A task took so long on its agent, without the restore.
+    /// Adds a task: its seconds on the agent, without the restore.
     pub fn served(&mut self, time: Duration) {
         self.service.add(time.as_secs_f64());
     }

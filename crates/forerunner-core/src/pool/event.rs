@@ -1,4 +1,4 @@
-//! What a pool hears and what it has done about it.
+//! The events of a pool, and the actions that answer them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
 pub enum PoolEvent {
     /// Time has passed: a wake-up that was asked for.
     Tick,
-    /// A decision wants this many agents.
+    /// A decision asks for this many agents.
     Resize(u32),
     /// The bounds changed.
     Configure {
@@ -31,7 +31,7 @@ pub enum PoolEvent {
     Started {
         /// The agent.
         agent: AgentId,
-        /// Its process, if it has one of its own.
+        /// The id of its process, if it has one.
         pid: Option<u32>,
     },
     /// The queue filled slots.
@@ -43,16 +43,16 @@ pub enum PoolEvent {
         /// How many were still open.
         got: usize,
     },
-    /// An agent's task is settled and it can take another.
+    /// An agent's task is settled, and the agent is idle again.
     Ready {
         /// The agent.
         agent: AgentId,
-        /// The contexts that it holds now, unless they are those it told of last.
+        /// The contexts resident in it now; `None` if they are the same as in the last report.
         memory: Option<Box<AgentContexts>>,
     },
     /// A task is to stop. Matters if it waits for an agent: what runs is stopped by its agent.
     Unwanted(TaskId),
-    /// An agent is gone.
+    /// An agent ended.
     Down {
         /// The agent.
         agent: AgentId,
@@ -61,7 +61,7 @@ pub enum PoolEvent {
     },
 }
 
-/// Something a pool wants done.
+/// An action of a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PoolAction {
     /// Start an agent under this id.
@@ -73,7 +73,7 @@ pub enum PoolAction {
         /// The task.
         task: Arc<Task>,
     },
-    /// Keep why the task of the last [`PoolAction::Run`], which has a context, went where it went.
+    /// Record why the task of the last [`PoolAction::Run`], which has a context, went to its agent.
     Placed(Box<PlacementRecord>),
     /// Stop an agent that is idle or starting.
     Stop(AgentId),
@@ -92,13 +92,13 @@ pub enum PoolAction {
     Withdraw(usize),
     /// Send [`PoolEvent::Tick`] at this time, or sooner.
     Wake(Timestamp),
-    /// Tell the operator that new agents died in tasks that cost none before: they are started one at a time until one of
-    /// them finishes a task.
+    /// Report to the operator that new agents died in tasks that had crashed none before: the pool starts one agent at
+    /// a time until one finishes a task.
     ProbationBegan {
         /// Why the last one died.
         reason: String,
     },
-    /// Tell the operator that agents failed too often.
+    /// Report to the operator that agents failed too often.
     CircuitOpened {
         /// Why the last one failed.
         reason: String,

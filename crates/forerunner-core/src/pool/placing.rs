@@ -13,17 +13,17 @@ use crate::{
 
 /// Most tasks placed in one go, so that a choice among many stays short.
 const AT_ONCE: usize = 32;
-/// Idle agents that are always looked at, all of them.
+/// The number of idle agents up to which all of them are compared.
 const FEW_AGENTS: usize = 64;
 
-/// Which tasks of those looked at a pool would take.
+/// Which of the peeked tasks a pool would run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// These.
     pub take: Vec<TaskId>,
-    /// How many others wait for a busy agent, and until when at most the first of them does.
+    /// How many others are deferred for a busy agent, and the latest time until which the first of them is.
     pub held: usize,
-    /// When to ask again at the latest, if tasks are held.
+    /// The latest time to ask again, if tasks are deferred.
     pub again_at: Option<Timestamp>,
 }
 
@@ -42,8 +42,8 @@ impl PoolMachine {
         self.residency.uses_lookahead()
     }
 
-    /// Says which of the first waiting tasks to take now, at most `limit`, and which had better wait for a busy agent.
-    /// Nothing is promised: what is taken is placed anew when it comes.
+    /// Selects which of the first waiting tasks to run now, at most `limit`, and which to defer for a busy agent. It
+    /// reserves nothing: the pool places each claimed task anew.
     pub fn select(&mut self, tasks: &[Candidate], limit: usize, now: Timestamp) -> Selection {
         if self.paused || self.stopping {
             return Selection::default();
@@ -52,7 +52,7 @@ impl PoolMachine {
         let mut plan = self.plan(&input, true);
         plan.choices.truncate(limit);
         let held_now = plan.deferrals.iter().map(|hold| tasks[hold.task].task);
-        // Those that are taken are held back no more, but how long they were is told once they are placed.
+        // Claimed tasks are no longer deferred. How long they were is reported once they are placed.
         let known =
             plan.choices.iter().map(|choice| tasks[choice.task].task).filter(|task| self.residency.is_deferred(*task));
         let kept: Vec<TaskId> = held_now.chain(known).collect();
@@ -75,7 +75,7 @@ impl PoolMachine {
         let (suspects, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.is_suspect());
         suspects.into_iter().for_each(|task| self.quarantine(task));
         for task in others {
-            // A task without a context, in a pool where nobody holds one, pays for this question only.
+            // A task without a context, in a pool without resident contexts, costs this check only.
             if task.context.is_some() || !self.residency.is_empty() {
                 warm.push(task);
                 continue;
@@ -129,7 +129,7 @@ impl PoolMachine {
         actions.push(PoolAction::Run { agent, task });
     }
 
-    /// A claimed task as a candidate. How large its context is only a holder tells.
+    /// A claimed task as a candidate. Only an agent with the context knows its size.
     fn candidate(&self, task: &Task) -> Candidate {
         let size = |context| {
             let holders = self.residency.agents_with(context).iter();
@@ -148,8 +148,8 @@ impl PoolMachine {
         }
     }
 
-    /// The agents that come into question: all idle ones if they are few; else those that hold a wanted context, the newest
-    /// without any, and those whose contexts are oldest. And busy ones that hold a wanted context.
+    /// The agents to compare. If there are few idle ones, all of them. Otherwise those that have a wanted context, the
+    /// newest without a context, and those with the oldest contexts. Busy agents with a wanted context are included.
     fn input<'a>(&self, tasks: &'a [Candidate], now: Timestamp) -> PlacementInput<'a> {
         let some = if self.idle.len() <= FEW_AGENTS { self.idle.len() } else { tasks.len().max(AT_ONCE) };
         let mut agents: Vec<AgentId> = self.idle.newest_plain(some).chain(self.idle.oldest_warm(some)).collect();
@@ -193,7 +193,7 @@ impl PoolMachine {
         (agent, fit): (AgentId, PairCost),
     ) -> PlacementRecord {
         let wanted = &input.tasks[task];
-        // Those that were idle when all were looked at may have been given other tasks since.
+        // Agents that were idle at the peek may have got other tasks since.
         let is_taken = |agent| self.agents.get(&agent).is_some_and(|record| record.state == AgentState::Busy);
         let cost = |place: usize| {
             let busy_s = match input.states[place] {

@@ -1,19 +1,19 @@
-//! What a pool knows of one agent.
+//! The pool's record of one agent.
 
 use std::time::Duration;
 
 use crate::{AgentCounts, AgentState, ContextId, TaskId, Timestamp};
 
-/// What a pool knows of one agent.
+/// The pool's record of one agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentRecord {
-    /// Where it stands.
+    /// Its state.
     pub state: AgentState,
     /// The task it runs.
     pub task: Option<TaskId>,
     /// Whether that task may have cost an agent before: see [`crate::Task::is_suspect`].
     pub has_suspect: bool,
-    /// The context it holds, or is being given.
+    /// The context of its task: resident, or being restored.
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
     pub context_bytes: u64,
@@ -29,11 +29,11 @@ pub struct AgentRecord {
     pub cold_start: Option<Duration>,
     /// Tasks it has finished.
     pub tasks: u64,
-    /// Its process, if it has one of its own.
+    /// The id of its process, if it has one.
     pub pid: Option<u32>,
 }
 
-/// Whose fault it is that an agent is gone.
+/// Who is to blame for the end of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
     /// It did not start, or died without a task.
@@ -50,7 +50,7 @@ impl AgentRecord {
         self.tasks == 0
     }
 
-    /// Whose fault it is if the agent is gone now.
+    /// Who is to blame if the agent ended now.
     pub(super) const fn blame(&self) -> Blame {
         match self.state {
             AgentState::Busy if self.has_suspect || !self.is_unproven() => Blame::Task,

@@ -7,7 +7,7 @@ use crate::{
     placement::{AgentContexts, Candidate, PairCost, PlacementStats, Rates, ResidentSet, Restored},
 };
 
-/// Seconds of a restore from which the pool looks ahead in the queue: about what looking ahead takes.
+/// Seconds of a restore from which the pool peeks into the queue: about the cost of a peek.
 const LOOKAHEAD_COST_S: f64 = 0.005;
 
 /// The contexts that are resident in a pool's agents, and what the pool has learned about restoring them.
@@ -56,8 +56,8 @@ impl ContextResidency {
         self.agents_with.get(context).map_or(&[], Vec::as_slice)
     }
 
-    /// Replaces the contexts of an agent by those it reports. Only the newest can have changed: for the others the pool keeps
-    /// the known version and time of last use.
+    /// Replaces the contexts of an agent by those it reports. Only the newest can have changed: for the others the pool
+    /// uses the known version and time of last use.
     pub fn set(&mut self, agent: AgentId, memory: AgentContexts) {
         let before = self.remove(agent);
         let mut resident = ResidentSet::new(memory.room);
@@ -94,7 +94,7 @@ impl ContextResidency {
         }
     }
 
-    /// Learns from an attempt that took `ran`, including the restore of its context, which has `bytes` bytes now.
+    /// Learns from an attempt of length `ran`, including the restore of its context, which has `bytes` bytes now.
     pub fn learn(&mut self, bytes: u64, restored: Restored, ran: Duration) {
         let restoring = Duration::try_from_secs_f64(restored.seconds).unwrap_or_default();
         self.stats.sized(bytes);

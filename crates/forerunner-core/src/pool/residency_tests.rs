@@ -1,4 +1,4 @@
-//! Pools whose agents hold contexts.
+//! Pools whose agents have contexts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ fn name(context: &str) -> ContextId {
     ContextId::new(context).unwrap()
 }
 
-/// An agent has done a task of 1 s and holds contexts of 1 MB, of which the last one took 2 s to bring.
+/// An agent has run a task of 1 s and has contexts of 1 MB; the restore of the last one took 2 s.
 fn holding(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> PoolEvent {
     let held = |(context, version): &(&str, u64)| ResidentEntry {
         context: name(context),
@@ -56,7 +56,7 @@ fn records(actions: &[PoolAction]) -> Vec<&PlacementRecord> {
     records.flatten().collect()
 }
 
-/// Two agents: the first holds `red`, the second `blue`; both idle since second 3.
+/// Two agents: the first has `red`, the second `blue`; both idle since second 3.
 fn two() -> (PoolMachine, [AgentId; 2]) {
     let (mut pool, _) = warm(2, 2);
     let agents = ["red", "blue"].map(|context| run(&mut pool, task(9, Some(context)), at(0)));
@@ -139,7 +139,7 @@ fn the_queue_is_looked_at_once_restoring_is_dear_and_the_warm_task_goes_first() 
 #[test]
 fn a_task_is_held_back_for_its_busy_agent_and_told_for_how_long() {
     let (mut pool, [_, blue]) = two();
-    // Blue's agent is busy with something else; tasks take a second on average, restoring two.
+    // Blue's agent runs another task. Tasks take a second on average, a restore takes two.
     run(&mut pool, version(task(1, Some("blue")), 1), at(4));
     let wanted = [candidate(2, "blue", at(4))];
     let selection = pool.select(&wanted, 1, at(4) + Duration::from_millis(500));
@@ -176,7 +176,7 @@ fn what_is_known_of_a_context_outlasts_reports_about_another() {
     pool.step(holding(blue, &[("blue", 2)], at(5)), at(5));
     run(&mut pool, version(task(2, Some("red")), 1), at(6));
     assert_eq!(run(&mut pool, version(task(3, Some("green")), 0), at(6)), blue, "the only idle one");
-    // An agent names the version that it was told, not the one that its own task made of it.
+    // An agent reports the version that it got, not the one that its own task created.
     pool.step(holding(blue, &[("blue", 1), ("green", 1)], at(8)), at(8));
     let held: Vec<_> = pool.contexts_of(blue).map(|held| (held.version, held.used_at)).collect();
     assert_eq!(held, [(2, at(5)), (1, at(8))]);
@@ -207,7 +207,7 @@ fn agents_that_hold_nothing_go_before_those_that_do() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens, no agent has two tasks, what is asked for is given back, and nothing of a lost agent is remembered.
+    /// Whatever happens, no agent has two tasks, requested slots are returned, and a lost agent leaves no record.
     #[test]
     fn contexts_keep_the_machine_s_laws(steps in prop::collection::vec((0_u8..6, 0_u8..4, 0_u8..4), 1..120)) {
         let (mut pool, _) = warm(3, 3);

@@ -1,10 +1,10 @@
-//! Bringing the number of agents to the number wanted.
+//! Brings the number of agents to the target.
 
 use super::{AgentRecord, PoolAction, PoolMachine, ScaleDownOrder};
 use crate::{AgentId, AgentState, Circuit, Timestamp};
 
 impl PoolMachine {
-    /// Starts, takes back or retires agents until their number is the one wanted.
+    /// Starts, reclaims or retires agents until their number is the target.
     pub(super) fn rebalance(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
         while self.counts.size() < self.desired && self.reclaim(now) {
             self.tally.scale_ups += 1;
@@ -18,7 +18,7 @@ impl PoolMachine {
         self.stop_cooled_down(now, actions);
     }
 
-    /// Takes back the agent that went to cooldown last: it is the warmest.
+    /// Reclaims the agent that went to cooldown last: it is the warmest.
     fn reclaim(&mut self, now: Timestamp) -> bool {
         let leaving = |record: &AgentRecord| record.draining || record.state == AgentState::Cooldown;
         let warmest = self.agents.iter().filter(|(_, record)| leaving(record));
@@ -91,12 +91,12 @@ impl PoolMachine {
         true
     }
 
-    /// The idle agent that goes first.
+    /// The idle agent that stops first.
     fn least_wanted(&self, now: Timestamp) -> Option<AgentId> {
         if self.rules.stop == ScaleDownOrder::OldestIdle || self.residency.is_empty() {
             return self.idle.oldest();
         }
-        // One that holds nothing is worth nothing.
+        // An agent without contexts is worth nothing.
         self.idle.oldest_plain().or_else(|| self.least_valuable(now))
     }
 
@@ -104,7 +104,7 @@ impl PoolMachine {
         let rates = self.residency.rates();
         let worth =
             |agent: &AgentId| self.residency.resident_in(*agent).map_or(0.0, |held| held.worth_bytes(&rates, now));
-        // Oldest first, and the first of equals is taken.
+        // Oldest first; of equals the first.
         let idle = self.idle.oldest_warm(usize::MAX).map(|agent| (worth(&agent), agent));
         idle.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, agent)| agent)
     }
@@ -145,14 +145,14 @@ impl PoolMachine {
         let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Cooldown);
         let (over, cooling): (Vec<_>, Vec<_>) =
             idle.map(|(agent, record)| (end(record), *agent)).partition(|(end, _)| *end <= now);
-        // The caller keeps only its earliest wake-up, so the next one is asked for again.
+        // The caller stores only its earliest wake-up, so the next one is requested again.
         actions.extend(cooling.iter().min().map(|(end, _)| PoolAction::Wake(*end)));
         for (_, agent) in over {
             self.stop(agent, actions);
         }
     }
 
-    /// Sends an agent away for good. Its record stays, counted as nothing, until it is down.
+    /// Stops an agent. Its record stays, and counts as nothing, until it is down.
     fn stop(&mut self, agent: AgentId, actions: &mut Vec<PoolAction>) {
         self.change(agent, |record| record.state = AgentState::Stopped);
         actions.push(PoolAction::Stop(agent));

@@ -67,7 +67,7 @@ fn agents_that_do_not_start_open_the_circuit_as_ever() {
 #[test]
 fn a_suspect_goes_to_an_agent_that_proved_itself_and_a_fresh_task_to_any() {
     let (mut pool, proven, _) = with_one_proven(3);
-    // A task that comes without suspicion would take the agent used last, which is the proven one.
+    // An unsuspected task would go to the agent used last, which is the proven one.
     let actions = pool.step(PoolEvent::Assigned(vec![suspect(1)]), at(1));
     assert_eq!(runs(&actions), [(proven, suspect(1).id)]);
     let actions = pool.step(PoolEvent::Assigned(vec![suspect(2)]), at(1));
@@ -133,14 +133,14 @@ fn starts_in_flight_are_bounded() {
     assert_eq!((started, pool.counts().ready), (10, 10));
 }
 
-/// A pool in a world where starts take time, good tasks end well and poison kills its agent, in milliseconds.
+/// A pool in a simulated world, in milliseconds: starts take time, good tasks succeed, and poison kills its agent.
 struct World {
     pool: PoolMachine,
     now: i64,
     /// What happens when.
     due: BTreeMap<(i64, u64), Due>,
     serial: u64,
-    /// Tasks in the queue: those of the higher priority first, then by when they came.
+    /// Tasks in the queue: by priority, then by arrival.
     queue: BTreeMap<(bool, i64, u64), Waiting>,
     slots: usize,
     waits: Vec<i64>,
@@ -266,7 +266,7 @@ impl World {
     }
 }
 
-/// Six poisonous tasks a second, beside urgent good ones: few, many, or none until the poison has come for long.
+/// Six poisonous tasks a second and urgent good ones: few, many, or none until the poison has arrived for long.
 #[test]
 fn urgent_tasks_get_through_beside_poison() {
     for agents in [1, 2, 4, 8] {

@@ -5,13 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{AgentRecord, PoolAction, PoolMachine};
 use crate::{AgentId, AgentState, Circuit, Task, TaskId, Timestamp};
 
-/// Most suspects that a pool keeps back. Beyond that they take any idle agent, since a task that went back to the queue would
-/// be its first one again.
+/// Most suspects that a pool makes wait. Further ones get any idle agent: a task that returned to the queue would be
+/// claimed again first.
 const MOST_WAITING: usize = 1_024;
 /// Most bytes of their inputs.
 const MOST_WAITING_BYTES: usize = 16 << 20;
 
-/// Leased suspects that no agent may run yet, the one that came first at the front.
+/// Leased suspects that no agent may run yet, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct WaitingSuspects {
     tasks: VecDeque<Arc<Task>>,
@@ -47,7 +47,7 @@ impl PoolMachine {
         self.suspects.push(task);
     }
 
-    /// Hands back a task that waits for an agent, if it does: it is to stop.
+    /// Removes a task that waits for an agent, if there is one: it is to stop.
     pub(super) fn release_suspect(&mut self, task: TaskId, actions: &mut Vec<PoolAction>) {
         let place = self.suspects.tasks.iter().position(|waiting| waiting.id == task);
         actions.extend(place.and_then(|place| self.suspects.take(place)).map(PoolAction::Release));
@@ -59,7 +59,7 @@ impl PoolMachine {
         }
     }
 
-    /// Gives waiting suspects to agents as far as these may run them, in the order in which they came.
+    /// Gives waiting suspects to agents that may run them, in order of arrival.
     pub(super) fn place_suspects(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
         if self.suspects.tasks.is_empty() {
             return;
@@ -88,8 +88,8 @@ impl PoolMachine {
         self.place_on(agent, task, now, actions);
     }
 
-    /// The idle agent for a suspect: one that has proved itself if there is one, of these one that holds its context. `anyhow`
-    /// asks for an agent even if all should be left to other tasks.
+    /// The idle agent for a suspect: a proven one if there is one, of these one with its context. With `anyhow` it
+    /// returns an agent even if all should be left to other tasks.
     fn agent_for(&self, task: &Task, anyhow: bool, now: Timestamp) -> Option<AgentId> {
         if !anyhow && !self.is_one_left_for_others() {
             return None;
@@ -104,8 +104,8 @@ impl PoolMachine {
         best.map(|(agent, _)| *agent)
     }
 
-    /// Whether an agent is left for tasks that cost none so far while one more suspect runs. A pool that wants one agent has
-    /// none to leave: there the pauses between the tries of suspects are for the others.
+    /// Whether an agent stays free for tasks that have crashed none while one more suspect runs. A pool of one agent
+    /// has none to spare: there the pauses between the attempts of suspects are for the others.
     fn is_one_left_for_others(&self) -> bool {
         let suspects = self.agents.values().filter(|record| record.has_suspect && record.state == AgentState::Busy);
         self.desired <= 1 || suspects.count() as u32 + 1 < self.counts.size()
@@ -115,8 +115,8 @@ impl PoolMachine {
         matches!(self.budget.circuit(now), Circuit::Probation(_))
     }
 
-    /// While new agents are on probation, good tasks prove them. A suspect would prove nothing, and if the agents are at fault
-    /// it would lose its last tries: so it has one try in as long as an open circuit lasts.
+    /// While new agents are on probation, good tasks prove them. A suspect would prove nothing, and if the agents are
+    /// at fault it would lose its last attempts. So it has one attempt in the time of an open circuit.
     fn may_try_on_probation(&self, now: Timestamp) -> bool {
         !self.is_probation(now) || self.next_try_on_probation().is_none_or(|at| at <= now)
     }

@@ -239,8 +239,8 @@ mod laws {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: no task is lost, none is given twice, the bounds hold, and a busy agent
-        /// is never stopped.
+        /// Whatever happens in whatever order: no task is lost, no task runs twice, the bounds apply, and no busy agent
+        /// is stopped.
         #[test]
         fn no_lease_is_lost_and_the_bounds_hold(moves in moves()) {
             let mut pool = machine(1, 4);

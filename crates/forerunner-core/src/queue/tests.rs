@@ -1,4 +1,4 @@
-//! What a queue claims, holds, hands out and gives back.
+//! What a queue claims, prefetches, dispatches and releases.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const fn at(millis: i64) -> Timestamp {
     Timestamp::from_micros(1_000_000_000 + millis * 1_000)
 }
 
-/// A queue that has just looked for work and found none.
+/// A queue that has just polled for work and found none.
 fn idle() -> QueueMachine {
     let mut queue = QueueMachine::new(0, None);
     assert_eq!(queue.step(QueueEvent::Demand(1), at(0)), vec![QueueAction::Claim(1)]);
@@ -58,7 +58,7 @@ fn a_submission_heard_of_during_a_claim_is_not_forgotten() {
     queue.step(QueueEvent::BecameClaimable(1), at(1));
     queue.step(QueueEvent::Demand(4), at(1));
     queue.step(QueueEvent::BecameClaimable(2), at(1));
-    // The first task had expired, so nothing came: the two that arrived since are still there.
+    // The first task had expired, so none arrived. The two that arrived since are still there.
     assert_eq!(queue.step(QueueEvent::Claimed { asked: 1, got: 0 }, at(2)), vec![QueueAction::Claim(2)]);
 }
 
@@ -169,7 +169,7 @@ fn due_tasks_are_swept_once_and_in_time() {
     assert_eq!(actions, vec![QueueAction::Wake(at(900))]);
 }
 
-/// A queue of which one task runs, and that holds three more, of six that wait.
+/// A queue with one running task and three prefetched ones, of six that wait.
 fn ahead() -> QueueMachine {
     let mut queue = idle();
     queue.step(QueueEvent::SetPrefetch { limit: 3, nodes: 1 }, at(1));

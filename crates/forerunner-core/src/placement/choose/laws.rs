@@ -1,4 +1,4 @@
-//! What holds of every choice, and a few cases to read.
+//! Laws of every choice, and a few readable cases.
 
 use proptest::prelude::*;
 
@@ -157,7 +157,7 @@ proptest! {
         }
     }
 
-    /// A stream of warm tasks, two for each that the only agent can do, beside one cold task.
+    /// A stream of warm tasks, two for each that the only agent can run, and one cold task.
     #[test]
     fn no_task_starves(bytes in 1..4 * MB, gap_s in 0.1..5.0) {
         let bound_s = SAVED_WEIGHT * 2.0 * DEAR.restore.seconds(bytes);

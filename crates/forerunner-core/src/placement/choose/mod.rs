@@ -10,8 +10,8 @@ pub const LOOKAHEAD: usize = 16;
 
 /// Seconds of waiting that count as much as a second that an agent saves.
 ///
-/// When agents are short, a second saved shortens the wait of every task that follows until the backlog is gone. See
-/// `docs/placement.md` for what other numbers would do.
+/// When agents are short, a second saved shortens the wait of every later task until the backlog ends.
+/// `docs/placement.md` has the effect of other numbers.
 const SAVED_WEIGHT: f64 = 10.0;
 
 /// A task that waits, as the choice sees it. Tasks are given in the order of the queue.
@@ -21,14 +21,14 @@ pub struct WaitingTask {
     pub bytes: u64,
     /// Seconds since it became due.
     pub waited_s: f64,
-    /// A task of a higher priority goes before all of lower ones.
+    /// A task of a higher priority goes before all tasks of lower ones.
     pub priority: u8,
 }
 
-/// An agent, as the choice sees it. Among agents that cost the same, the one given first is taken.
+/// An agent, as the choice sees it. Of agents with the same cost, the choice uses the first in the list.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Agent {
-    /// Can take a task now.
+    /// The agent can run a task now.
     Idle,
     /// Has been running one for so many seconds.
     Busy(f64),
@@ -39,7 +39,8 @@ pub enum Agent {
 pub struct PairCost {
     /// Bytes of the context that the agent lacks.
     pub missing_bytes: u64,
-    /// Expected bytes of other contexts that are evicted, or wanted while the agent is busy: see [`ResidentSet::displacement_bytes`].
+    /// Expected bytes of other contexts that are evicted, or requested while the agent is busy: see
+    /// [`ResidentSet::displacement_bytes`].
     ///
     /// [`ResidentSet::displacement_bytes`]: super::ResidentSet::displacement_bytes
     pub displacement_bytes: f64,
@@ -90,14 +91,14 @@ pub struct PlacementPlan {
 
 /// Places the first waiting tasks on idle agents; `fit` returns the cost of a pair of task and agent.
 ///
-/// A task goes to the agent where it costs least: `cost = restore(missing) + rate × displaced`. If there are fewer agents than
-/// tasks, the pair goes first that saves most against a cold agent, where ten seconds of waiting count as one saved:
-/// `10 × (restore(whole context) − cost) + waited`. A task is deferred, until it has waited for as long as restoring its
-/// whole context takes, while a busy agent can be expected to be done and to serve it at less than the best idle one costs
-/// (`may_defer`).
+/// A task goes to the agent with the lowest cost: `cost = restore(missing) + rate × displaced`. If there are fewer
+/// agents than tasks, the pair with the greatest saving against a cold agent goes first; ten seconds of waiting count
+/// as one second saved: `10 × (restore(whole context) − cost) + waited`. A task is deferred while a busy agent is
+/// expected to serve it sooner than the best idle one (`may_defer`), until it has waited for as long as restoring its
+/// whole context takes.
 ///
-/// So a task is overtaken only by such as came at most `10 × (restore(their context) + displaced)` seconds after it: none
-/// starves. Where restoring is free the order is that of the queue. The answer depends on nothing but what is given.
+/// So only tasks that came at most `10 × (restore(their context) + displaced)` seconds later can overtake a task: none
+/// starves. Where restoring is free, the order is that of the queue. The result depends on the arguments alone.
 pub fn choose(
     tasks: &[WaitingTask],
     agents: &[Agent],
@@ -136,7 +137,7 @@ struct Table<'a, F> {
 }
 
 impl<F: Fn(usize, usize) -> PairCost> Table<'_, F> {
-    /// The pair that goes next. Tasks that are better deferred leave the open ones on the way.
+    /// The next pair. It removes the tasks that should be deferred from the open ones.
     fn best_pair(&mut self) -> Option<Choice> {
         let mut best: Option<(u8, f64, Choice)> = None;
         let mut place = 0;
@@ -160,8 +161,8 @@ impl<F: Fn(usize, usize) -> PairCost> Table<'_, F> {
         best.map(|(.., choice)| choice)
     }
 
-    /// The idle agent that costs an open task least; none if no agent is idle any more. Looked for again only if the one
-    /// found before is taken.
+    /// The idle agent that costs an open task least; `None` if no agent is idle. It is computed again only if the one
+    /// found before is in use.
     fn cheapest(&mut self, place: usize) -> Option<(Choice, f64)> {
         let Open { task, best } = self.open[place];
         if best.is_none_or(|(choice, _)| !self.idle.contains(&choice.agent)) {
@@ -198,7 +199,7 @@ impl<F: Fn(usize, usize) -> PairCost> Table<'_, F> {
             let ahead = self.plan.deferrals.iter().filter(|deferral| deferral.agent == agent).count() as f64;
             let idle_in_s = self.rates.remaining_s(*ran_s) + ahead * self.rates.service_s;
             let least = best.map_or(cost_s, |(_, least)| least);
-            // Its fit is asked for only where the wait leaves something to win.
+            // The fit is computed only if the wait can still win something.
             if idle_in_s < least {
                 let then_s = idle_in_s + (self.fit)(task, agent).cost_s(self.rates);
                 best = if then_s < least { Some((agent, then_s)) } else { best };
