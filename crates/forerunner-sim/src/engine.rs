@@ -31,7 +31,7 @@ pub struct Replay {
     pub initial: u32,
     /// Seconds at the begin whose arrivals and cost do not count, so that every policy may settle first.
     pub warm_up_s: f64,
-    /// Whether to keep how things stood at every decision, and how long each task waited.
+    /// Whether to record the state at every decision, and the wait of each task.
     pub timeline: bool,
     /// Describes the policy's settings in the report.
     pub params: String,
@@ -39,11 +39,11 @@ pub struct Replay {
     pub as_live: Option<AsLive>,
 }
 
-/// What the running service does beyond the plain model: it also asks the policy at once when a surge, a backlog or a
-/// change of pace shows, and an agent that is not needed waits to be taken back before it stops.
+/// What the running service does beyond the plain model. It also asks the policy at once after a surge, a backlog or a
+/// shift of durations. An agent that is not needed stays in cooldown before it stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AsLive {
-    /// Seconds that an idle agent that is not needed waits to be taken back.
+    /// Seconds that an idle agent that is not needed stays in cooldown.
     pub cooldown_s: f64,
 }
 
@@ -59,7 +59,7 @@ impl Replay {
 pub struct Outcome {
     /// The figures.
     pub report: Report,
-    /// How things stood at every decision; empty unless asked for.
+    /// The state at every decision; empty unless requested.
     pub timeline: Vec<TimelinePoint>,
     /// Arrival and wait of each task in seconds, in order of their starts, the warm-up included; empty unless the
     /// timeline was asked for.
@@ -68,11 +68,12 @@ pub struct Outcome {
 
 /// Replays `trace` against `policy` and returns the figures.
 ///
-/// The model: one first-in-first-out queue; an agent works on one task at a time; a new agent takes work one cold start
-/// after it was asked for, and costs from the asking; a stop takes the newest starting agents, then idle ones, then busy
-/// ones, which stop after their task unless a rise takes the stop back. The policy is asked at its own interval from
-/// time 0, and what it wants is brought into the limits. At equal times a completion comes first, then an agent becoming
-/// ready, then an arrival, then the policy. [`Replay::as_live`] adds what the service does beyond this. The replay ends when the last task has left; cost is counted until then.
+/// The model: one first-in-first-out queue. An agent works on one task at a time. A new agent gets tasks one cold start
+/// after the decision, and costs from the decision on. A scale-down stops the newest starting agents first, then idle
+/// ones, then busy ones, which stop after their task unless a scale-up reclaims them. The policy is asked at its own
+/// interval from time 0, and its answer is brought into the limits. At equal times a completion goes first, then an
+/// agent that becomes ready, then an arrival, then the policy. [`Replay::as_live`] adds what the service does beyond
+/// this. The replay ends with the last task; cost counts until then.
 ///
 /// Deterministic: no clock, no randomness, no threads.
 pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outcome {
@@ -84,7 +85,8 @@ pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outc
     outcome
 }
 
-/// A task that will leave its agent at `at`. Ordered by time, then by task, so that ties are always broken alike.
+/// A task that will end on its agent at `at`. Ordered by time, then by task, so that ties are always resolved in the
+/// same way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Completion {
     at: f64,
@@ -123,7 +125,7 @@ struct Engine<'a> {
     running: BinaryHeap<Reverse<Completion>>,
     queue: VecDeque<usize>,
     arrived: usize,
-    /// What the next observation will say; its buffers are reused.
+    /// The next observation; its buffers are reused.
     seen: Observation,
     context_sum: f64,
     context_n: u64,
@@ -202,7 +204,7 @@ impl<'a> Engine<'a> {
         to_come || !self.running.is_empty() || (!self.queue.is_empty() && !stuck)
     }
 
-    /// Counts the tasks that no agent ever took as having waited until now.
+    /// Counts the tasks that never started as having waited until now.
     fn give_up(&mut self) {
         for task in std::mem::take(&mut self.queue) {
             self.count_wait(self.tasks[task].arrival_s);

@@ -11,7 +11,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The message of the system.
         source: io::Error,
     },
     /// A column is missing.
@@ -19,7 +19,7 @@ pub enum Error {
     Column {
         /// The file.
         path: PathBuf,
-        /// The column looked for.
+        /// The missing column.
         column: &'static str,
         /// The header found.
         header: String,
@@ -33,7 +33,7 @@ pub enum Error {
         line: u64,
         /// The column.
         column: &'static str,
-        /// What stands there.
+        /// The value of the cell.
         value: String,
         /// What should.
         expected: &'static str,
@@ -51,7 +51,7 @@ pub enum Error {
     ReadBlocks {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The message of the system.
         source: io::Error,
     },
     /// A file of blocks lacks a column.
@@ -59,7 +59,7 @@ pub enum Error {
     BlockColumn {
         /// The file.
         path: PathBuf,
-        /// The column looked for.
+        /// The missing column.
         column: &'static str,
         /// The header found.
         header: String,
@@ -71,11 +71,11 @@ pub enum Error {
         path: PathBuf,
         /// Line in the file, from 1.
         line: u64,
-        /// What stands there.
+        /// The value of the cell.
         value: String,
         /// Name of the trace.
         trace: String,
-        /// What the trace says.
+        /// The value in the trace.
         arrival_s: f64,
     },
     /// A file of blocks has not one row for each task.

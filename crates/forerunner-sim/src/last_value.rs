@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits, ReasonCode};
 
-/// Wants as many agents as there are tasks waiting and running: the load one cold start ahead is taken to be that of now.
+/// Wants as many agents as there are waiting and running tasks: it assumes that the load one cold start ahead is the
+/// present one.
 ///
 /// What a forecast has to beat to be worth anything; not a rule to run a pool by.
 #[derive(Debug, Clone)]

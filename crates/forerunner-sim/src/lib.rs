@@ -1,11 +1,11 @@
 //! Replays traces against Forerunner's own policies in virtual time.
 //!
-//! A [`Trace`] says when tasks came and how long each took; [`replay`] drives the very policies that run a pool, and a
-//! [`Report`] says how many tasks were late and what the agents cost. No actors, no clock, no threads: the same trace
+//! A [`Trace`] has the arrivals and the durations of tasks. [`replay`] drives the same policies that run a pool. A
+//! [`Report`] has the number of late tasks and the cost of the agents. No actors, no clock, no threads: the same trace
 //! and settings give the same report, byte for byte.
 //!
-//! [`perfect`] is the near-lower bound for any rule, [`least_fixed`] the best pool of one size, and [`grid`] the settings
-//! that a rule is tried with when the cheapest is looked for in hindsight.
+//! [`perfect`] is the near-lower bound for any rule, [`least_fixed`] the best pool of one size. [`grid`] is the list of
+//! settings among which the cheapest is found in hindsight.
 //!
 //! It is a model of one pool, not of a service: no store, no network, no failures, all agents alike.
 //!

@@ -2,7 +2,7 @@
 
 use forerunner_forecast::{Cause, DEBOUNCE_S, Decision, EventDetector, Observation, RecentServiceTime};
 
-/// Notices what the service would notice, and says when it would ask the policy because of it.
+/// Detects what the service would detect, and returns when it would ask the policy because of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Nudges {
     detector: EventDetector,
@@ -27,7 +27,7 @@ impl Nudges {
         self.nudge(t, trigger);
     }
 
-    /// A task left its agent at `t`.
+    /// A task ended on its agent at `t`.
     pub fn completed(&mut self, t: f64, service_s: f64) {
         let trigger = self.detector.on_completion(t, service_s);
         self.nudge(t, trigger);
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(nudges.next(), Some(5.0));
         assert!(nudges.wake(5.0) && nudges.next().is_none());
         nudges.decided(5.0, &Observation::default(), &decision());
-        // It has doubled, within the time that triggers keep apart.
+        // It has doubled, within the time that separates two triggers.
         nudges.look(5.05, 2, 0);
         assert_eq!(nudges.next(), Some(5.1));
         assert!(nudges.wake(5.1));

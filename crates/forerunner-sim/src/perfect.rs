@@ -1,4 +1,4 @@
-//! The near-lower bound: a pool whose planner knows what is coming.
+//! The near-lower bound: a pool whose planner knows the future.
 
 use std::{
     collections::BTreeMap,
@@ -12,18 +12,18 @@ use crate::{
     trace::{Trace, TraceTask},
 };
 
-/// What a planner would pay who knows the arrivals one cold start ahead and every service time.
+/// The cost of a planner that knows the arrivals one cold start ahead and every service time.
 ///
-/// Every task starts within the objective's time. An agent is started one cold start before its first task, kept over
-/// an idle gap only if the gap is shorter than a cold start (else a new one is cheaper), and the agent that became idle
-/// last is used first, so that the others may go. Of three ways to assign tasks the cheapest is taken: no task ever
-/// waits; a task waits, as long as the objective allows, only when no agent is idle; or whenever that saves idle time.
-/// [`Report::params`] says which one, unless the caller gave its own description.
+/// Every task starts within the objective's time. An agent starts one cold start before its first task. It stays over
+/// an idle gap only if the gap is shorter than a cold start; otherwise a new agent costs less. The agent that became
+/// idle last is used first, so that the others can stop. Of three ways to assign tasks the cheapest is used: no task
+/// ever waits; a task waits, as long as the objective allows, only when no agent is idle; or whenever that saves idle
+/// time. [`Report::params`] names the way, unless the caller gave its own description.
 ///
-/// Not the least possible cost: it is greedy, and it starts all tasks on time where the objective would allow a share to
-/// be late. No rule that does not know the future has been seen below it while meeting the objective. `min` agents are
-/// paid for throughout, `max` does not apply. Cost and tasks are counted as in [`replay`](crate::replay), from `settings.warm_up_s` to the last
-/// completion. Deterministic, in time proportional to `n log n`.
+/// Not the least possible cost: it is greedy, and it starts all tasks on time where the objective would allow a share
+/// to be late. No rule without knowledge of the future has cost less while it met the objective. `min` agents are paid
+/// for throughout, `max` does not apply. Cost and tasks are counted as in [`replay`](crate::replay), from
+/// `settings.warm_up_s` to the last completion. Deterministic, in time proportional to `n log n`.
 pub fn perfect(trace: &Trace, settings: &Replay) -> Report {
     let [first, others @ ..] = [Waiting::Never, Waiting::NoneIdle, Waiting::Allowed];
     let report = |waiting| Plan::make(trace.tasks(), waiting, settings).report(trace, waiting, settings);
@@ -69,13 +69,13 @@ impl Free {
         *self.0.entry(at.to_bits()).or_default() += 1;
     }
 
-    /// Takes the agent that is free last of those free at or before `by`, if that is after `since`.
+    /// Removes the agent that is free last of those free at or before `by`, if that is after `since`.
     fn take_last(&mut self, since: f64, by: f64) -> Option<f64> {
         let (&bits, _) = self.0.range(..=by.to_bits()).next_back()?;
         self.take(bits).filter(|&at| at > since)
     }
 
-    /// Takes the agent that is free first of those free after `since`, if that is at or before `by`.
+    /// Removes the agent that is free first of those free after `since`, if that is at or before `by`.
     fn take_next(&mut self, since: f64, by: f64) -> Option<f64> {
         let (&bits, _) = self.0.range((Excluded(since.to_bits()), Included(by.to_bits()))).next()?;
         self.take(bits)
@@ -119,7 +119,7 @@ impl Plan {
             };
             let start = agent.map_or(now, |at| at.max(now));
             let end = start + task.service_s;
-            // Every agent stops when its task ends. One that is used again comes back at that very moment.
+            // Every agent stops when its task ends. An agent that is used again starts again at that moment.
             plan.change(agent.unwrap_or((now - cold_start_s).max(0.0)), 1, 0);
             plan.change(start, 0, 1);
             plan.change(end, -1, -1);
@@ -145,7 +145,7 @@ impl Plan {
         Report { params, ..tally.report(trace.name(), "perfect", settings) }
     }
 
-    /// Adds up cost and sizes; where the plan does with fewer than `min` agents, those of the floor stand idle.
+    /// Adds up cost and sizes; where the plan needs fewer than `min` agents, the others are idle.
     fn count_cost(&self, tally: &mut Tally, warm_up_s: f64, min: u32) {
         let (mut now, mut agents, mut busy) = (0.0f64, 0i64, 0i64);
         let mut size = min;
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_agent_that_became_idle_last_goes_first() {
-        // Free at 104 and 106; the task of 107 takes the second, so that the first need not be kept.
+        // Free at 104 and 106; the task of 107 uses the second, so that the first can stop.
         let report = bound(&[(100.0, 4.0), (100.0, 6.0), (107.0, 1.0)], 10.0, 0);
         assert_eq!(report.instance_s, 2.0 * 10.0 + 4.0 + 6.0 + 1.0 + 1.0);
     }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn waiting_though_an_agent_is_idle_saves_keeping_it() {
-        // Free at 101 and 110. The task of 109.5 waits for the second rather than have the first kept for 8.5 s.
+        // Free at 101 and 110. The task of 109.5 waits for the second, so that the first need not stay for 8.5 s.
         let report = bound(&[(98.0, 3.0), (99.0, 11.0), (109.5, 2.0)], 10.0, 0);
         assert_eq!((report.instance_s, report.wait_s.max), (2.0 * 10.0 + 3.0 + 13.0, 0.5));
         assert_eq!(report.params, "a task waits whenever allowed");

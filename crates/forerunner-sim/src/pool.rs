@@ -12,9 +12,9 @@ pub(crate) struct Agents {
     pub busy: u32,
     /// Busy agents that stop after their task.
     pub draining: u32,
-    /// Seconds that an agent which is not needed waits to be taken back; `None` if it stops at once.
+    /// Seconds that an agent that is not needed stays in cooldown; `None` if it stops at once.
     cooldown_s: Option<f64>,
-    /// When each agent that waits to be taken back will stop; the newest last, and so the latest.
+    /// When each agent in cooldown will stop; the newest last, and so the latest.
     cooling: VecDeque<f64>,
 }
 
@@ -32,7 +32,7 @@ impl Agents {
         self.staying() + self.cooling.len() as u32
     }
 
-    /// Agents that may take tasks, or will once they have started; busy ones that will stop included.
+    /// Agents that may run tasks, or will once they have started, including busy ones that will stop.
     fn staying(&self) -> u32 {
         self.starting() + self.idle + self.busy
     }
@@ -42,7 +42,7 @@ impl Agents {
         self.starting.front().copied()
     }
 
-    /// When the next agent that was not taken back stops.
+    /// When the next agent in cooldown stops.
     pub fn next_cooled(&self) -> Option<f64> {
         self.cooling.front().copied()
     }
@@ -82,7 +82,7 @@ impl Agents {
         }
     }
 
-    /// An agent is not needed any more: it stops, or waits to be taken back.
+    /// An agent is not needed any more: it stops, or goes to cooldown.
     fn let_go(&mut self, now: f64) {
         if let Some(cooldown_s) = self.cooldown_s.filter(|cooldown_s| *cooldown_s > 0.0) {
             self.cooling.push_back(now + cooldown_s);
@@ -91,8 +91,8 @@ impl Agents {
 
     /// Brings the number of agents that will stay to `desired`; new ones are ready at `ready_at`.
     ///
-    /// More: first takes back stops of busy agents, then agents that wait for it, then starts new ones. Fewer: the newest starting agents go first,
-    /// then idle ones, then busy ones are marked to stop after their task.
+    /// More: first reclaims busy agents that are to stop, then agents in cooldown, then starts new ones. Fewer: the
+    /// newest starting agents stop first, then idle ones; then busy ones are marked to stop after their task.
     pub fn resize(&mut self, desired: u32, now: f64, ready_at: f64) {
         let mut size = self.staying() - self.draining;
         while size < desired {

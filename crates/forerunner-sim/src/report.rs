@@ -1,4 +1,4 @@
-//! What a replay says about a policy.
+//! The result of a replay of a policy.
 
 use forerunner_forecast::Objective;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub struct Report {
     pub first_scale_up_s: Option<f64>,
     /// Seconds from the begin to the first task that had to wait; `None` if there was none.
     pub first_queued_s: Option<f64>,
-    /// Share of the policy's forecast bands that held what came; they aim at 0.9. `None` without bands.
+    /// Share of the policy's forecast bands that contained the actual value; the aim is 0.9. `None` without bands.
     pub band_coverage: Option<f64>,
 }
 
@@ -81,12 +81,12 @@ impl Report {
     }
 }
 
-/// How things stood when the policy was asked.
+/// The state when the policy was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
     /// Seconds from the begin.
     pub t: f64,
-    /// Agents wanted.
+    /// Wanted agents.
     pub desired: u32,
     /// Idle agents.
     pub ready: u32,

@@ -24,7 +24,7 @@ impl Setting {
 
     /// Replays `trace` under this setting from one warm-up of 300 s on; the report names the setting.
     ///
-    /// A pure function of its arguments: whoever has several cores runs several at once.
+    /// A pure function of its arguments: a caller with several cores can run several at once.
     ///
     /// # Errors
     /// [`Error`] when the limits contradict each other.
@@ -40,10 +40,11 @@ const TARGETS: [f64; 8] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
 /// The settings of the rule of that name that a sweep tries: its defaults, then the grid of its own parameters.
 ///
-/// The grids span what is sensible at cold starts of seconds to a minute: targets from 0.3 to 1, holds from none to ten
-/// minutes, margins of 1 to 6 square roots over averages of 15 s to 5 min, times to live of 5 s to 40 min with up to eight
-/// spares. The grid is each rule's, not ours: `keep-alive` has the most settings and so the most flattered figure.
-/// `predictive` has no grid, since it tunes itself; `fixed` has none, since [`least_fixed`](crate::least_fixed) finds it.
+/// The grids span sensible values at cold starts of seconds to a minute: targets from 0.3 to 1, delays from none to ten
+/// minutes, margins of 1 to 6 square roots over averages of 15 s to 5 min, times to live of 5 s to 40 min with up to
+/// eight spares. The grid is each rule's, not ours: `keep-alive` has the most settings and so the most flattering
+/// figure. `predictive` has no grid, since it tunes itself; `fixed` has none, since [`least_fixed`](crate::least_fixed)
+/// finds it.
 ///
 /// # Errors
 /// [`Error::UnknownPolicy`] for an unknown name.

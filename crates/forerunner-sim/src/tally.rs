@@ -46,7 +46,7 @@ impl Tally {
         self.busy_s += seconds * f64::from(busy);
     }
 
-    /// The pool holds `agents` now.
+    /// The pool has `agents` now.
     pub fn holds(&mut self, agents: u32) {
         self.peak_pool = self.peak_pool.max(agents);
     }

@@ -1,4 +1,4 @@
-//! Recorded tasks: when each came, and how long an agent worked on it.
+//! Recorded tasks: when each arrived, and how long an agent worked on it.
 
 use std::{
     collections::HashMap,
@@ -12,8 +12,8 @@ use flate2::read::MultiGzDecoder;
 
 use crate::Error;
 
-/// Longest span and longest task, in seconds: a leap year. Beyond that the figures are no seconds since a begin, such as
-/// the seconds since 1970 of a log, and a replay would hardly end.
+/// Longest span and longest task, in seconds: a leap year. Greater figures are not seconds since a start, but perhaps
+/// since 1970 as in a log, and a replay would hardly end.
 const MOST_S: f64 = 366.0 * 86_400.0;
 
 /// One recorded task.
@@ -42,7 +42,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Makes a trace from tasks, which it sorts by arrival; equal arrivals keep their order.
+    /// Makes a trace from tasks, sorted by arrival; equal arrivals stay in their order.
     ///
     /// # Errors
     /// [`Error::Empty`] without tasks.
@@ -55,11 +55,11 @@ impl Trace {
         Ok(Self { name, tasks })
     }
 
-    /// Reads a trace from CSV, plain or in gzip, told apart by the first two bytes.
+    /// Reads a trace from CSV, plain or in gzip. The first two bytes show which.
     ///
-    /// The header names the columns, in any order: `arrival_s` and `service_s` are needed; `context_tokens`,
-    /// `output_tokens`, `session` and `announced_s` may be missing or empty; others are ignored. Lines may stand in any order. The trace
-    /// is named after the file.
+    /// The header names the columns, in any order. `arrival_s` and `service_s` are required; `context_tokens`,
+    /// `output_tokens`, `session` and `announced_s` may be missing or empty; others are ignored. Lines may be in any
+    /// order. The trace has the name of the file.
     ///
     /// # Errors
     /// Names file, line, column and value of the first that cannot be used.
@@ -126,7 +126,7 @@ impl Trace {
     }
 }
 
-/// Where the columns stand.
+/// The indexes of the columns.
 struct Columns {
     arrival: usize,
     service: usize,

@@ -1,9 +1,9 @@
 //! What implementations of [`Store`](crate::Store) share, besides the trait: for those who write one.
 //!
-//! A store decides nothing by itself where two stores could decide differently. Where a task starts, what place it has in
-//! its queue and which error an end without an attempt has is decided here. So is how a task is reported whose row cannot
-//! be read, and how events are numbered where the store itself keeps them. What a store does is held to by the
-//! module `conformance`.
+//! A store decides nothing by itself where two stores could decide differently. This module decides where a task
+//! starts, its place in its queue, and the error of an end without an attempt. It also decides how a task with an
+//! unreadable row is reported, and how events are numbered in a store that persists them. The module `conformance`
+//! checks the rest.
 //!
 //! It is small on purpose: SQL, rows and transactions are each store's own affair.
 

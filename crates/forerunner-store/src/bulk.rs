@@ -11,10 +11,10 @@ pub enum BulkAction {
     Cancel,
     /// As [`TaskStore::retry`](crate::TaskStore::retry).
     Retry,
-    /// Removes tasks that have ended, with all that is kept of them: input, output, labels, key, events, attempts.
+    /// Removes tasks that have ended, with all their data: input, output, labels, key, events, attempts.
     Delete,
-    /// Gives tasks that wait to another pool. Each keeps its id, priority, times and attempts; its idempotency key goes along.
-    /// A task of a context is refused, since a context belongs to its pool.
+    /// Moves waiting tasks to another pool. Each keeps its id, priority, times and attempts; its idempotency key moves
+    /// too. A task of a context is rejected, since a context belongs to its pool.
     Move {
         /// The other pool.
         to: PoolName,
@@ -34,8 +34,9 @@ impl BulkAction {
         }
     }
 
-    /// Returns whether it goes from the oldest task to the newest. Tasks of a conversation come back in their order, and end in the
-    /// opposite one, so that none begins meanwhile; where a pool takes only some tasks, the oldest go.
+    /// Returns whether the operation goes from the oldest task to the newest. Tasks of a conversation are retried in
+    /// their order, and cancelled in the opposite one, so that none starts meanwhile. Where a pool has room for some
+    /// tasks only, the oldest move.
     pub const fn is_oldest_first(&self) -> bool {
         matches!(self, Self::Retry | Self::Move { .. })
     }
@@ -43,7 +44,7 @@ impl BulkAction {
     /// Returns whether a task in this state can be changed so.
     pub const fn applies_to(&self, state: TaskState) -> bool {
         match self {
-            // What is damaged is given up, or taken back, one by one.
+            // Damaged tasks are cancelled, or retried, one by one.
             _ if matches!(state, TaskState::Damaged) => false,
             Self::Cancel => !state.is_terminal(),
             Self::Retry => state.can_be_retried(),
@@ -53,7 +54,7 @@ impl BulkAction {
     }
 }
 
-/// What an operation on many tasks came to.
+/// The result of an operation on many tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
     /// What changed, by pool.
@@ -82,7 +83,7 @@ impl BulkRefusal {
     }
 }
 
-/// What stands against an operation on a task.
+/// Why an operation on a task is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
     /// Its state.
@@ -104,9 +105,9 @@ pub enum Obstacle {
 pub struct PoolOutcome {
     /// Tasks that were changed.
     pub done: Vec<TaskId>,
-    /// Tasks that run and are to be stopped: their holders end them.
+    /// Running tasks that are to be stopped by the nodes that have their leases.
     pub stopping: Vec<TaskId>,
-    /// Tasks that came from other pools. They are among those done of the pools that they left.
+    /// Tasks that came from other pools. The pools that they left count them as done.
     pub arrived: Vec<TaskId>,
     /// Bytes of the inputs of those done. Nothing for a deletion: those inputs counted no more.
     pub done_bytes: u64,
@@ -135,7 +136,7 @@ pub struct TaskChange {
     pub run_at: Option<Timestamp>,
 }
 
-/// What a change of a task brought about.
+/// The result of a change of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Updated {
     /// The task after it.

@@ -1,7 +1,7 @@
 //! The suite that every store must pass.
 //!
 //! [`store_conformance!`](crate::store_conformance) makes one test of each case, so that a failure has a name. A case
-//! opens a store of its own through a factory; a bug found in one store becomes a case for all.
+//! opens a store of its own through a factory. A bug found in one store becomes a case for all.
 //!
 //! ```ignore
 //! mod postgres {
@@ -44,8 +44,8 @@ pub use peeks::*;
 pub use random::*;
 pub use sizes::*;
 
-/// Makes a test of each conformance case. Takes the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`, each call
-/// with a store of its own.
+/// Makes a test of each conformance case. The argument is the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`;
+/// each call makes a new store.
 ///
 /// The crate that calls it needs `tokio` with `macros` and `rt`.
 #[macro_export]
@@ -154,7 +154,7 @@ mod sqlite {
     use crate::{SqliteOptions, SqliteStore, Store};
 
     thread_local! {
-        /// Keeps the directories of a test until its thread ends.
+        /// Retains the directories of a test until its thread ends.
         static DIRECTORIES: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };
     }
 

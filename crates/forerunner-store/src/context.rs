@@ -1,4 +1,4 @@
-//! Contexts as stores keep them: a chain of frames, and the pieces that frames name instead of holding them.
+//! Contexts in a store: a chain of frames, and the shared objects that frames name instead of containing them.
 
 use std::{fmt, sync::Arc};
 
@@ -16,13 +16,14 @@ pub struct ContextCommit {
     pub parent_version: u64,
     /// The encoded frame.
     pub frame: Vec<u8>,
-    /// Whether the frame stands alone. A full frame replaces all frames before it, and what only they named.
+    /// Whether the frame needs no other. A full frame replaces all frames before it, and the objects that only they
+    /// named.
     pub full: bool,
     /// Size of the whole context after it, in bytes.
     pub size_bytes: u64,
     /// Number of items after it.
     pub items: u64,
-    /// All that the frame names, also what frames before it name: a base may take their place at any time.
+    /// All objects that the frame names, those of earlier frames included: a base may replace them at any time.
     pub pieces: Vec<SharedObject>,
 }
 
@@ -35,22 +36,22 @@ pub struct ContextBase {
     pub context: ContextId,
     /// Which context of that name.
     pub born: u64,
-    /// The version that the frame yields. It takes the place of all frames up to this one; later ones stay.
+    /// The version that the frame yields. It replaces all frames up to this one; later ones stay.
     pub version: u64,
-    /// The encoded frame, which stands alone.
+    /// The encoded frame, which needs no other.
     pub frame: Vec<u8>,
     /// What the frame names.
     pub pieces: Vec<SharedObject>,
 }
 
-/// Bytes that frames name instead of holding them, stored once for all contexts of a pool.
+/// Bytes that frames name instead of containing them, stored once for all contexts of a pool.
 ///
-/// A piece is there for as long as the chain of a context needs it, and gone with the last one.
+/// A shared object stays as long as the chain of a context needs it, and is removed with the last one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedObject {
     /// What it is.
     pub kind: SharedObjectKind,
-    /// BLAKE3-256 of what it stands for.
+    /// BLAKE3-256 of its content.
     pub name: [u8; 32],
     /// The bytes, in whatever form its writer likes.
     pub bytes: Arc<[u8]>,
@@ -93,7 +94,7 @@ pub struct ContextRead {
     pub pool: PoolName,
     /// Which context.
     pub context: ContextId,
-    /// What the asker holds of it: then only the frames after that are read, if they are still there.
+    /// The version that the caller has: then only the frames after it are read, if they are still there.
     pub held: Option<HeldVersion>,
 }
 
@@ -128,11 +129,11 @@ pub struct StoredContext {
     pub items: u64,
     /// When it was last committed.
     pub updated_at: Timestamp,
-    /// The version that the frames follow: the one that the asker holds, or 0 if they begin with a base.
+    /// The version that the frames follow: the one that the caller has, or 0 if they begin with a base.
     pub after: u64,
     /// The frames, oldest first.
     pub frames: Vec<Vec<u8>>,
-    /// What the frames name, apart from what the asker knows of the version it holds.
+    /// The objects that the frames name, without those that the caller knows from its version.
     pub pieces: Vec<SharedObject>,
 }
 
@@ -145,7 +146,7 @@ pub struct ContextFilter {
     pub context: Option<ContextId>,
     /// After this one, in the order of their ids' bytes: the last of the page before.
     pub after: Option<ContextId>,
-    /// At most this many, 1 to 1,001: one more than a page, to tell whether another follows.
+    /// At most this many, 1 to 1,001: one more than a page, to see whether another page follows.
     pub limit: usize,
 }
 
@@ -173,7 +174,7 @@ pub struct ContextSummary {
 /// The number of a context that a task begins: the same for each attempt of it, another for any other task.
 pub fn born_of(task: TaskId) -> u64 {
     let (high, low) = task.as_uuid().as_u64_pair();
-    // Stores keep it as a signed number; 0 stands for contexts that are older than these numbers.
+    // Stores have it as a signed number; 0 is for contexts that are older than these numbers.
     ((high.rotate_left(17) ^ low) & (u64::MAX >> 1)).max(1)
 }
 

@@ -22,18 +22,18 @@ const LOGGED: usize = 20;
 /// How many tasks a store has set aside because their rows cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DamagedTasks {
-    /// Those that are there now.
+    /// The tasks that are damaged now.
     pub there: u64,
     /// Those that this process has found since it opened the store.
     pub found: u64,
 }
 
-/// The same, kept by the threads of a store.
+/// The same, shared by the threads of a store.
 #[derive(Debug, Default)]
 pub struct DamageCount {
     there: AtomicU64,
     found: AtomicU64,
-    /// What the engine said of a part of the file that it cannot read at all.
+    /// The message of the engine about a part of the file that it cannot read at all.
     corrupt: OnceLock<StoreError>,
 }
 
@@ -43,7 +43,7 @@ impl DamageCount {
         self.there.store(there, Ordering::Relaxed);
     }
 
-    /// Notes an error of the engine, if it says that the file is damaged beyond single rows.
+    /// Records an error of the engine, if it means damage beyond single rows.
     pub(crate) fn note_error(&self, error: &StoreError) {
         if matches!(error, StoreError::Damaged { .. }) {
             // It is set once.
@@ -97,7 +97,7 @@ impl fmt::Display for Damage {
 
 impl std::error::Error for Damage {}
 
-/// What stands for a task that cannot be read. A store fills in what of it can.
+/// The substitute for a task that cannot be read. A store fills in what it can read.
 pub fn stand_in(id: TaskId, pool: PoolName, reason: &str) -> Task {
     let new = NewTask::new(pool, Payload::null());
     let task = Task::accepted(id, new, Timestamp::default(), Duration::ZERO, RetryPolicy::default());
@@ -123,7 +123,7 @@ pub(crate) fn id_of_row(row: i64) -> TaskId {
     TaskId::from_uuid(uuid::Uuid::from_u128(FORM | u128::from(row.unsigned_abs() & 0xffff_ffff_ffff)))
 }
 
-/// A stored time, unless it lies outside the years 1 to 9999, which no text of a time can say.
+/// A stored time, unless it is outside the years 1 to 9999, for which no time has a text.
 pub fn stored_time(micros: i64) -> Option<Timestamp> {
     const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_207_200_999_999;
     YEARS.contains(&micros).then(|| Timestamp::from_micros(micros))

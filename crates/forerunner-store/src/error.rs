@@ -6,12 +6,12 @@ use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, PoolName, TaskId, T
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store cannot take writes or reads just now.
+    /// The store cannot write or read just now.
     #[error("the {store} store is not available: {reason}; retry later")]
     Unavailable {
         /// Which store.
         store: &'static str,
-        /// What the engine said.
+        /// The message of the engine.
         reason: String,
     },
     /// The connection broke during a commit: what was asked for may have been done, or not.
@@ -21,15 +21,15 @@ pub enum StoreError {
     OutcomeUnknown {
         /// Which store.
         store: &'static str,
-        /// What the engine said.
+        /// The message of the engine.
         reason: String,
     },
-    /// No space is left.
+    /// There is no space left.
     #[error("the {store} store is full: {reason}; free space, the store heals by itself")]
     Full {
         /// Which store.
         store: &'static str,
-        /// What the engine said.
+        /// The message of the engine.
         reason: String,
     },
     /// The data was written by a newer version.
@@ -57,7 +57,7 @@ pub enum StoreError {
     Place {
         /// Where the store was to be.
         place: String,
-        /// What the system said.
+        /// The message of the system.
         reason: String,
     },
     /// The file has other names or is mounted alone, so that its log could be parted from it.
@@ -87,14 +87,14 @@ pub enum StoreError {
     /// The address names no store that this build has.
     #[error("cannot open a `{scheme}` store: {reason}; use {forms}")]
     Address {
-        /// What stands before the colon. The rest is not shown, since it may hold a password.
+        /// The part before the colon. The rest is not shown, since it may contain a password.
         scheme: String,
         /// What is wrong with it.
         reason: String,
         /// What is accepted.
         forms: &'static str,
     },
-    /// The database cannot hold every text.
+    /// The database cannot store every text.
     #[error(
         "the database `{database}` has the encoding {encoding}, which cannot hold every text; create one with ENCODING 'UTF8' and TEMPLATE template0"
     )]
@@ -152,7 +152,7 @@ pub enum Refusal {
         /// The parent.
         parent: TaskId,
     },
-    /// Too many tasks stand above it.
+    /// The task is too deep.
     #[error(
         "a child of task {parent} would have depth {depth}, limit {limit}; end the chain of tasks that submit tasks, or raise \
          node.max_depth"
@@ -165,21 +165,21 @@ pub enum Refusal {
         /// The greatest depth.
         limit: u32,
     },
-    /// The store cannot hold what the task says.
+    /// The store cannot store a value of the task.
     #[error("the store cannot hold the task: {reason}; change what its input, labels, key or context say")]
     Unstorable {
-        /// What the engine said.
+        /// The message of the engine.
         reason: String,
     },
 }
 
-/// A settle, or any other act of a lease holder, came after its lease was gone.
+/// A settle, or another call for a lease, came after the lease had ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the lease with epoch {} of task {task} is gone; stop working on it", epoch.0)]
 pub struct LeaseLost {
     /// The task.
     pub task: TaskId,
-    /// The epoch of the lease that is gone.
+    /// The epoch of the lease that has ended.
     pub epoch: LeaseEpoch,
 }
 
@@ -198,7 +198,7 @@ pub enum StateConflict {
     WrongState {
         /// The task.
         task: TaskId,
-        /// Where it stands.
+        /// Its state.
         state: TaskState,
         /// What was wished: `cancelled` or `retried`.
         wish: &'static str,

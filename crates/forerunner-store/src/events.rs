@@ -1,27 +1,27 @@
 //! What happened to a task, numbered so that all nodes agree.
 //!
-//! A task's life is cut into legs, one for each epoch: the first begins with the submission, each other one with a claim. An
-//! event is stored under the epoch and its place in the leg, and only the holder of the lease says anything in between, so
-//! stored numbers grow with what happened, whoever asks and whoever told. Epochs are times in microseconds, too large for a number
-//! that every JSON reader holds exactly: readers are told which leg it is instead, counted from 0.
+//! A task's life has legs, one for each epoch: the first begins with the submission, each later one with a claim. An
+//! event is stored under the epoch and its place in the leg. Within a leg only the node with the lease reports events,
+//! so stored numbers grow in the order of events. Epochs are times in microseconds, too large for a number that every
+//! JSON reader represents exactly. So readers get the number of the leg instead, counted from 0.
 
 use forerunner_core::{LeaseEpoch, TaskEvent, TaskEventKind, TaskId, Timestamp};
 
-/// Bits of a number that say the place in a leg.
+/// Bits of a number for the place in a leg.
 const PLACE_BITS: u32 = 20;
 /// The place of a leg's first event: submitted or started.
 const BEGIN: u64 = 1;
-/// The first place of what comes after the work: going back to wait, the end, being sent back by hand.
+/// The first place of events after the work: the return to the queue, the end, a retry by hand.
 const AFTER: u64 = LAST - 1_023;
 /// The last place.
 const LAST: u64 = (1 << PLACE_BITS) - 1;
-/// The part of an epoch that is stored: with the place it is a positive number of 64 bits. It begins anew after 101 days, so a
-/// task that is tried again across that moment may be told of in another order.
+/// The stored part of an epoch: with the place it is a positive number of 64 bits. It begins anew after 101 days, so
+/// events of a task that is retried across that moment may be in another order.
 pub(crate) const EPOCH_MASK: u64 = (1 << (63 - PLACE_BITS)) - 1;
-/// Numbers that are told are below this: readers that hold numbers as doubles, as JavaScript does, tell them apart.
+/// Numbers for readers are below this: readers that use doubles, as JavaScript does, can distinguish them.
 const TOLD_BELOW: u64 = 1 << 53;
 
-/// Something that an agent said, on its way to the store.
+/// An event from an agent, on its way to the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEvent {
     /// Of which task.
@@ -34,11 +34,11 @@ pub struct AttemptEvent {
     pub at: Timestamp,
     /// Progress or output.
     pub kind: TaskEventKind,
-    /// Forget what the task said under this lease before this number: there is only so much room for one task.
+    /// Remove the task's events under this lease before this number: the room for one task is limited.
     pub forget_before: Option<u64>,
 }
 
-/// A task's events after some number, as far as they are kept.
+/// A task's stored events after some number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskEvents {
     /// In order.
@@ -47,7 +47,7 @@ pub struct TaskEvents {
     pub ended: bool,
 }
 
-/// The number of what an agent says as the `count`-th thing under a lease, counted from 0; `None` when there is no room.
+/// The number of an agent's `count`-th event under a lease, counted from 0; `None` when there is no room.
 pub fn said_seq(epoch: LeaseEpoch, count: u64) -> Option<u64> {
     let place = BEGIN + 1 + count;
     (place < AFTER).then(|| number(epoch, place))
@@ -58,7 +58,7 @@ pub const fn begin_seq(epoch: LeaseEpoch) -> u64 {
     number(epoch, BEGIN)
 }
 
-/// What comes after the work, and after `last`, the newest such number of the leg that was given out.
+/// The number of an event after the work, and after `last`, the newest such number of the leg.
 pub fn after_seq(epoch: LeaseEpoch, last: Option<u64>) -> u64 {
     let first = number(epoch, AFTER);
     last.map_or(first, |last| (last + 1).clamp(first, number(epoch, LAST)))
@@ -68,7 +68,7 @@ const fn number(epoch: LeaseEpoch, place: u64) -> u64 {
     ((epoch.0 & EPOCH_MASK) << PLACE_BITS) | place
 }
 
-/// The legs of one task, by which its stored numbers are told.
+/// The legs of one task, by which its stored numbers are translated.
 #[derive(Debug, Default)]
 pub struct Legs(std::collections::BTreeSet<u64>);
 
@@ -86,14 +86,14 @@ impl Legs {
         self.add(stored >> PLACE_BITS);
     }
 
-    /// The number that readers are told for a stored one.
+    /// The number for readers of a stored one.
     pub fn told(&self, stored: u64) -> u64 {
         let legs = self.0.range(..=stored >> PLACE_BITS).count() as u64;
         (legs << PLACE_BITS) | (stored & LAST)
     }
 
-    /// The stored number for one that a reader was told: 0 for one that it cannot have been told, so that it is told everything.
-    /// Numbers of version 0.1.0, which told the stored ones, are known as well.
+    /// The stored number of one that a reader got: 0 for an impossible one, so that the reader gets all events. It also
+    /// knows numbers of version 0.1.0, which were the stored ones.
     pub fn stored(&self, told: u64) -> u64 {
         let (leg, place) = (told >> PLACE_BITS, told & LAST);
         if told >= TOLD_BELOW {

@@ -1,6 +1,6 @@
-//! A store that fails when it is told to, around one that works.
+//! A store that fails on request, around one that works.
 //!
-//! Behind the feature `faults`, for tests of what stands above a store:
+//! Behind the feature `faults`, for tests of code above a store:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
 
-/// Which tasks to list or to change. Every condition that is set must hold; an empty filter matches all tasks.
+/// Which tasks to list or to change. A task must meet every condition that is set; an empty filter matches all tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
     /// Of this pool.
@@ -40,16 +40,16 @@ pub struct TimeWindow {
     pub before: Option<Timestamp>,
 }
 
-/// How far the time in a task's id may lie ahead of its submission: ids keep growing when a clock is set back.
+/// How far the time in a task's id may be ahead of its submission: ids continue to grow when a clock is set back.
 const ID_AHEAD: Duration = Duration::from_secs(3_600);
 
 impl TimeWindow {
-    /// Returns whether the window leaves nothing out.
+    /// Returns whether the window contains every time.
     pub const fn is_open(&self) -> bool {
         self.after.is_none() && self.before.is_none()
     }
 
-    /// Returns whether a time lies in the window.
+    /// Returns whether a time is in the window.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.after.is_none_or(|after| at >= after) && self.before.is_none_or(|before| at < before)
     }
@@ -77,9 +77,9 @@ impl TaskFilter {
             && self.due.holds(task.run_at)
     }
 
-    /// Returns the ids between which all matching tasks lie, both of them left out.
+    /// Returns the ids between which all matching tasks are, both excluded.
     ///
-    /// An id holds the time of the submission, or a later one, so an index of ids serves the window of creation.
+    /// An id contains the time of the submission, or a later one, so an index of ids serves the window of creation.
     pub fn id_bounds(&self) -> (Option<TaskId>, Option<TaskId>) {
         let first = self.created.after.map(|after| id_at(after - Duration::from_millis(1)));
         let last = self.created.before.map(|before| id_at(before + ID_AHEAD));

@@ -1,9 +1,10 @@
-//! Where Forerunner keeps tasks, results, contexts and history: one trait, and stores in memory and in SQLite.
+//! Where Forerunner stores tasks, results, contexts and history: one trait, and stores in memory and in SQLite.
 //!
-//! It knows nothing of actors, agents or database servers, and never reads a clock: every call says what time it is.
-//! What all stores promise stands at [`Store`]; the module `conformance`, behind the feature of that name, is the suite that
-//! holds them to it. The module `faulty`, behind the feature `faults`, is a store that fails when it is told to. A store in
-//! another crate, such as the one in PostgreSQL (`forerunner-postgres`), shares the module [`backend`] with those here.
+//! It knows nothing of actors, agents or database servers, and never reads a clock: every call has the time as an
+//! argument. [`Store`] lists the promises of all stores. The module `conformance`, behind the feature of that name, is
+//! the suite that checks them. The module `faulty`, behind the feature `faults`, is a store that fails on request. A
+//! store in another crate, such as the one in PostgreSQL (`forerunner-postgres`), shares the module [`backend`] with
+//! those here.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! Which nodes live, and which of them leads: for stores that keep it in the process.
+//! Which nodes live, and which of them leads: for stores that have this in the process.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,10 +6,10 @@ use forerunner_core::{NodeId, Timestamp};
 
 use crate::{ClusterState, Heartbeat, Leader, LiveNode, Plan};
 
-/// The nodes that share a store, as far as they said so.
+/// The nodes that share a store, by their heartbeats.
 ///
-/// A node lives until its lease ends. One of them leads: whoever asks first when nobody does, under a term greater than all
-/// before, until it has not beaten for two thirds of its lease.
+/// A node lives until its lease ends. One of them leads: the first that asks when nobody leads, under a term greater
+/// than all before. It leads until it sent no heartbeat for two thirds of its lease.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     nodes: BTreeMap<NodeId, (Timestamp, String)>,
@@ -19,7 +19,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Takes in that a node lives, and answers how things stand.
+    /// Records the heartbeat of a node, and returns the state of the cluster.
     pub(crate) fn beat(&mut self, beat: Heartbeat) -> ClusterState {
         let (until, lead) = (beat.now + beat.lease, beat.lead());
         self.nodes.retain(|_, (until, _)| *until >= beat.now);

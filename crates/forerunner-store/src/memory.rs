@@ -1,4 +1,4 @@
-//! Tasks in memory: for embedders who want no durability, and for tests.
+//! Tasks in memory: for embedders who need no durability, and for tests.
 
 mod bulk;
 mod contexts;
@@ -31,10 +31,10 @@ use crate::{
 
 const KIND: &str = "memory";
 
-/// How much a [`MemoryStore`] keeps.
+/// How much a [`MemoryStore`] retains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryOptions {
-    /// Ended tasks to keep, with their idempotency keys; the oldest go first. 100,000 unless said.
+    /// Ended tasks to retain, with their idempotency keys; the oldest are removed first. By default 100,000.
     pub retained: usize,
 }
 
@@ -46,8 +46,8 @@ impl Default for MemoryOptions {
 
 /// A store that forgets everything when the process ends.
 ///
-/// Each call does its work before it returns, under one lock that is held for a few hundred nanoseconds a task, and
-/// its future is ready at once.
+/// Each call does its work before it returns, under one lock for a few hundred nanoseconds a task, and its future is
+/// ready at once.
 #[derive(Debug)]
 pub struct MemoryStore {
     state: Mutex<State>,

@@ -1,4 +1,4 @@
-//! What nodes that share a store tell each other so that none has to wait for its next look.
+//! Notifications between nodes that share a store, so that no node has to wait for its next poll.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ const MOST: usize = 160;
 /// Most pools that hints name.
 const MOST_POOLS: usize = 16;
 
-/// News for other nodes. Each is only a reason to look at the store, which alone says how things stand: news that are lost,
-/// late or repeated do no harm.
+/// A notification for other nodes. It is only a reason to read the store, which alone has the truth: notifications that
+/// are lost, late or repeated do no harm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notification {
-    /// Pools with tasks that somebody else may want to claim.
+    /// Pools with tasks that another node may want to claim.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub work: BTreeSet<PoolName>,
     /// Running tasks that somebody cancelled.
@@ -30,7 +30,7 @@ pub struct Notification {
     /// Settings of a pool changed, or what the leader plans for one.
     #[serde(skip_serializing_if = "is_false")]
     pub settings: bool,
-    /// There was more than is named here: whoever waits for anything looks for it.
+    /// Truncated: every subscriber must poll.
     #[serde(skip_serializing_if = "is_false")]
     pub more: bool,
 }
@@ -46,13 +46,13 @@ impl Notification {
         Self { work: BTreeSet::from([pool]), ..Self::default() }
     }
 
-    /// Returns whether there is nothing to tell.
+    /// Returns whether it is empty.
     pub fn is_empty(&self) -> bool {
         let Self { work, stops, ended, said, settings, more } = self;
         work.is_empty() && stops.is_empty() && ended.is_empty() && said.is_empty() && !settings && !more
     }
 
-    /// Adds what others have to tell. What would be too much to name is told of as [`Notification::more`].
+    /// Adds other notifications. If there are too many to name, it sets [`Notification::more`].
     pub fn absorb(&mut self, other: Self) {
         let Self { work, stops, ended, said, settings, more } = other;
         self.settings |= settings;

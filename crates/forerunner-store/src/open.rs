@@ -7,11 +7,11 @@ use crate::{MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store, Store
 /// What [`open`] accepts, for messages.
 const FORMS: &str = "`memory:` or `sqlite:PATH`";
 
-/// Opens the store of this crate that an address names: `memory:`, or `sqlite:PATH` with an absolute path or one from the
-/// current directory. Each has its default options. Opening a file blocks while it is checked.
+/// Opens the store of this crate at an address: `memory:`, or `sqlite:PATH` with an absolute path or one relative to
+/// the current directory. Each has its default options. Opening blocks while the file is checked.
 ///
 /// # Errors
-/// [`StoreError::Address`] when the address has another form; else whatever [`SqliteStore::open`] says.
+/// [`StoreError::Address`] when the address has another form; else the errors of [`SqliteStore::open`].
 pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
     check_address(address)?;
     match address.split_once(':') {
@@ -23,7 +23,7 @@ pub fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// Checks the form of an address, and opens nothing.
 ///
 /// # Errors
-/// [`StoreError::Address`], as [`open`] says.
+/// [`StoreError::Address`], as with [`open`].
 pub fn check_address(address: &str) -> Result<(), StoreError> {
     let refuse = |reason: String| {
         // An address may carry a password, so only the part before the colon is shown.
@@ -38,7 +38,7 @@ pub fn check_address(address: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Why what follows `sqlite:` would not be taken as it is meant, if so: other programs have other forms.
+/// Why the part after `sqlite:` would be misunderstood, if it would: other programs have other forms.
 fn misread(path: &str) -> Option<String> {
     if path.is_empty() {
         return Some("a path follows `sqlite:`".to_owned());

@@ -21,55 +21,56 @@ pub trait TaskStore: Send + Sync + 'static {
     /// Accepts tasks. Answers one entry per task, in order; all accepted ones are durable when it answers.
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>>;
 
-    /// Finds the task that has an idempotency key; none if the store cannot tell.
+    /// Finds the task that has an idempotency key; `None` if the store has no index of keys.
     fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>>;
 
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///
-    /// The answered tasks are `running` with a new epoch, `attempt` counted up, `started_at` and `node` set, and the
-    /// stored version of their context with its birth.
-    /// Tasks past their deadline at `claim.now` are not handed out; [`TaskStore::sweep`] expires them.
+    /// The returned tasks are `running` with a new epoch, `attempt` incremented, `started_at` and `node` set, and the
+    /// stored version of their context with its birth. Tasks past their deadline at `claim.now` are not claimed;
+    /// [`TaskStore::sweep`] expires them.
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>>;
 
     /// Shows the first tasks that [`TaskStore::claim`] would hand out, in that order, without handing them out.
     fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>>;
 
-    /// As [`TaskStore::claim`], but only of `tasks`: those that cannot be claimed any more are left out. They need not be the
-    /// first ones.
+    /// As [`TaskStore::claim`], but of `tasks` only: those that are no longer claimable are left out. They need not be
+    /// the first ones.
     fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>>;
 
     /// Ends attempts: result, task state and context change in one transaction. One entry per settlement, in order.
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>>;
 
-    /// Notes which agent runs a task since when, for listings. Best effort: not durable, ignored when the lease is gone.
+    /// Records which agent runs a task since when, for listings. Best effort: not durable, ignored when the lease has
+    /// ended.
     fn assign(&self, assignments: Vec<(TaskId, LeaseEpoch, Start)>);
 
-    /// Cancels a task that waits, at once; one that runs is reported, for its holder to stop, and marked: whatever ends
-    /// its lease without a result ends the task. One that is damaged is given up: what cannot be read of it is replaced.
-    /// A store that is shared keeps the mark, and tells the holder with its next
-    /// beat ([`ClusterState::stops`]); in another it may go with the node.
+    /// Cancels a waiting task at once. A running one is reported, for its node to stop, and marked: whatever ends its
+    /// lease without a result ends the task. A damaged one is given up: its unreadable data is replaced. A shared store
+    /// persists the mark, and reports it to the node with its next heartbeat ([`ClusterState::stops`]); in another
+    /// store it may be lost with the node.
     fn cancel(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>>;
 
-    /// Sends an ended task back to the queue with fresh attempts and crashes. One that is damaged goes back to what it was, once
-    /// its row can be read again: to its end, or to the queue.
+    /// Returns an ended task to the queue with fresh attempts and crashes. A damaged one returns to its earlier state,
+    /// once its row is readable: to its end, or to the queue.
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
 
-    /// Changes a task that waits. One that has become due in its context keeps its place there, whatever its new `run_at`:
+    /// Changes a waiting task. A task that is due in its context keeps its place there, whatever its new `run_at`:
     /// those behind it wait for it.
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>>;
 
     /// Makes delayed tasks claimable whose time has come, and expires waiting ones past their deadline.
     fn sweep(&self, pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
 
-    /// Makes retries due sooner after the clock was set back by `by`, and is `now` again: they wait for a time that passes, not
-    /// for one of day. None is due later than twice the longest delay of its task from now on, as after a clock that was set
-    /// back while nobody looked (`by` is zero). What never ran keeps the time that its submitter gave it. Answers how many
-    /// it changed; a store with a [clock](ClusterStore::time) of its own has nothing to do.
+    /// Makes retries due sooner after the clock was set back by `by`, and is `now` again: a retry waits for a span of
+    /// time, not for a time of day. None is due later than twice the longest delay of its task from now on, as after a
+    /// clock that was set back while no node ran (`by` is zero). Tasks that never ran keep their submitter's time.
+    /// Returns how many it changed; a store with a [clock](ClusterStore::time) of its own has nothing to do.
     fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize>;
 
-    /// Takes tasks back whose node is gone, or counts as gone: each goes to the front of its queue as one crash more,
-    /// or dies of too many (see [`RetryPolicy::max_crashes`](forerunner_core::RetryPolicy::max_crashes)). One that was only held counts as having been in one crash,
-    /// and does not die of it.
+    /// Re-queues tasks whose node is gone, or counts as gone. Each goes to the front of its queue with one crash more,
+    /// or is dead after too many (see [`RetryPolicy::max_crashes`](forerunner_core::RetryPolicy::max_crashes)). A task
+    /// that was only claimed ahead counts as having been in one crash, and does not die of it.
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
 
     /// Reads one task.
@@ -84,21 +85,21 @@ pub trait TaskStore: Send + Sync + 'static {
     /// Reads a page of tasks, newest first.
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage>;
 
-    /// Names tasks and their states in the order of [`TaskStore::tasks`], without reading the tasks; at most 10,000.
+    /// Lists ids and states of tasks in the order of [`TaskStore::tasks`], without reading the tasks; at most 10,000.
     fn select(&self, filter: TaskFilter) -> StoreFuture<Vec<(TaskId, TaskState)>>;
 
-    /// Does the same to many tasks, in one transaction: to each what the verb for one would do. Ids that are there twice
-    /// count once. A few hundred at a time hold up nothing else for long.
+    /// Applies one operation to many tasks, in one transaction, as the verb for one task would. An id that occurs twice
+    /// counts once. A few hundred at a time delay nothing else for long.
     fn bulk(&self, action: BulkAction, tasks: Vec<TaskId>, now: Timestamp) -> StoreFuture<BulkOutcome>;
 
     /// Reads how the attempts of a task went that did not succeed, the oldest first: the newest 10 of them. None if there is no
     /// such task. They go with the task.
     fn attempts(&self, task: TaskId) -> StoreFuture<Option<Vec<AttemptRecord>>>;
 
-    /// Counts the tasks of a pool by state. Exact; costs one index scan at most.
+    /// Counts the tasks of a pool by state. Exact; costs at most one index scan.
     fn counts(&self, pool: PoolName) -> StoreFuture<TaskCounts>;
 
-    /// Lists the pools that have tasks that have not ended, by name; none if the store cannot tell. The cost grows with the
+    /// Lists the pools with unfinished tasks, by name; empty if the store does not count them. The cost grows with the
     /// pools, not with their tasks.
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>>;
 
@@ -124,11 +125,12 @@ pub trait TaskStore: Send + Sync + 'static {
 
 /// Reads, compacts and removes contexts. Attempts commit them with [`TaskStore::settle`].
 pub trait ContextStore: Send + Sync + 'static {
-    /// Sums the bytes that the contexts of a pool take: frames, and the pieces that these name, each piece once. Reads an index of
-    /// all frames, so it is asked now and then.
+    /// Sums the bytes of the contexts of a pool: frames, and the shared objects that these name, each once. It reads an
+    /// index of all frames, so call it now and then only.
     fn context_bytes(&self, pool: PoolName) -> StoreFuture<u64>;
 
-    /// Reads the newest state of a context with the frames that lead to it: from a base, or from what the asker holds.
+    /// Reads the newest state of a context with the frames that lead to it: from a base, or from the version that the
+    /// caller has.
     fn context(&self, read: ContextRead) -> StoreFuture<Option<StoredContext>>;
 
     /// Reads a page of contexts without their contents, in the order of their ids.
@@ -138,113 +140,117 @@ pub trait ContextStore: Send + Sync + 'static {
     fn rebase(&self, base: ContextBase) -> StoreFuture<bool>;
 
     /// Removes contexts that were last committed before `before` and have no unfinished task, at most `limit`, with all
-    /// that only they need; answers how many.
+    /// that only they need; returns how many.
     fn expire_contexts(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
 
-    /// Removes a context for good: its frames, and the pieces that no other context needs. Refused while a task of it has
-    /// not ended.
+    /// Removes a context: its frames, and the shared objects that no other context needs. Rejected while a task of it
+    /// has not ended.
     fn delete_context(&self, pool: PoolName, context: ContextId) -> StoreFuture<Result<(), StateConflict>>;
 }
 
 /// Persists what happens to tasks, where the store does that.
 pub trait EventLog: Send + Sync + 'static {
-    /// Returns whether it keeps what happens to tasks, so that any node can tell. A node on another store does so itself.
+    /// Returns whether the store persists events of tasks, so that any node can serve them. On another store the node
+    /// has them itself.
     fn persists_events(&self) -> bool;
 
-    /// Keeps what agents said; what comes under a lease that is gone is ignored.
+    /// Stores events of agents; those under an ended lease are ignored.
     fn append_events(&self, events: Vec<AttemptEvent>) -> StoreFuture<()>;
 
     /// Reads up to `limit` events of a task with numbers above `after`, the first ones first; none if it is unknown.
     fn events(&self, task: TaskId, after: u64, limit: usize) -> StoreFuture<Option<TaskEvents>>;
 
-    /// Forgets what was kept of the events of tasks that ended before `before`, of at most `limit` of them.
+    /// Removes the events of tasks that ended before `before`, of at most `limit` of them.
     fn prune_events(&self, before: Timestamp, limit: usize) -> StoreFuture<()>;
 }
 
 /// Lets nodes share a store: leases, heartbeats, the leader, notifications and one clock.
 pub trait ClusterStore: Send + Sync + 'static {
-    /// Returns whether other nodes may use the same store, so that tasks of theirs are not to be taken back at a start.
+    /// Returns whether other nodes may use the same store, so that a start must not re-queue their tasks.
     fn is_shared(&self) -> bool;
 
     /// Lets all leases of a node live until `until`, or as long as they do already: the node's heartbeat. A claim does
     /// the same with its `lease_until`.
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()>;
 
-    /// Says that a node lives and what it has to tell, renews its leases, takes the lead if nobody has it, and answers how
-    /// things stand. What a node calls once a second.
+    /// Reports that a node lives, with its report to the others. Renews its leases, takes the lead if nobody has it,
+    /// and returns the state of the cluster. A node calls it once a second.
     fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState>;
 
-    /// Lists the running tasks of a pool that are leased to a node, with their epochs; none if the store cannot tell.
+    /// Lists the running tasks of a pool that are leased to a node, with their epochs; empty if the store does not
+    /// record nodes.
     fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
 
-    /// Forgets a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
+    /// Removes a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
     fn deregister(&self, node: NodeId) -> StoreFuture<()>;
 
-    /// The time by the store's own clock, which nodes that share it go by; `None` for a store without one, which goes by the
-    /// times that callers give.
+    /// The time of the store's own clock, which nodes that share it use; `None` for a store without a clock, which uses
+    /// the times of its callers.
     fn time(&self) -> StoreFuture<Option<Timestamp>>;
 
-    /// Tells other nodes at once what they would find out by looking. Best effort; ignored by a store that is not shared.
-    /// A shared store itself tells of what ended, was cancelled, or was put under a key that begins with [`SETTINGS`](crate::SETTINGS).
+    /// Notifies other nodes at once of what they would find at their next poll. Best effort; ignored by a store that is
+    /// not shared. A shared store itself notifies of ends, cancellations, and keys that begin with
+    /// [`SETTINGS`](crate::SETTINGS).
     fn notify(&self, hints: Notification);
 
-    /// Begins to hear what other nodes tell; `None` for a store that is not shared, or cannot tell.
+    /// Subscribes to notifications of other nodes; `None` for a store that is not shared, or has no notifications.
     fn subscribe(&self) -> Option<broadcast::Receiver<Notification>>;
 
-    /// Returns whether what other nodes tell arrives just now. Who waits for them looks at the store more often when not.
+    /// Returns whether notifications of other nodes arrive now. If not, callers poll the store more often.
     fn is_listening(&self) -> bool;
 }
 
 /// Small texts by key: saved forecasts and pool settings.
 pub trait SettingsStore: Send + Sync + 'static {
-    /// Keeps a small text under a key, for window history and pool settings. `None` removes it.
+    /// Stores a small text under a key, for window history and pool settings. `None` removes it.
     fn put_setting(&self, key: String, text: Option<String>) -> StoreFuture<()>;
 
-    /// Reads what [`SettingsStore::put_setting`] kept.
+    /// Reads the text that [`SettingsStore::put_setting`] stored.
     fn setting(&self, key: String) -> StoreFuture<Option<String>>;
 }
 
 /// Removes what has expired, and reports the health of the store.
 pub trait Maintenance: Send + Sync + 'static {
-    /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; answers how many.
+    /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; returns how many.
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize>;
 
-    /// Removes tasks that ended longer ago than `retention`, with their idempotency keys, where that costs less than removing
-    /// each: it may keep some of them for up to a seventh of the retention, or an hour, more. `None` from a store that has to
-    /// [`purge`](Maintenance::purge) them.
+    /// Removes tasks that ended longer ago than `retention`, with their idempotency keys, where that costs less than
+    /// removing each. Some of them may stay for up to a seventh of the retention, or an hour, more. `None` from a store
+    /// that needs [`purge`](Maintenance::purge).
     fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>>;
 
-    /// What the store saw when it last looked after its tables; none from one that has nothing to tell.
+    /// The result of the store's last vacuum; `None` from a store without one.
     fn vacuum_status(&self) -> Option<VacuumStatus>;
 
     /// How many tasks are set aside because their rows cannot be read: they are `damaged`, and nothing else waits for them.
     fn damaged(&self) -> DamagedTasks;
 
-    /// Answers once a small write has reached the disk, so that readiness can tell a broken store.
+    /// Returns once a small write has reached the disk, so that readiness can detect a broken store.
     fn check(&self) -> StoreFuture<()>;
 }
 
 /// Where tasks, results, contexts and history live.
 ///
-/// **Durable**: an `Ok` from [`enqueue`](TaskStore::enqueue), [`settle`](TaskStore::settle), [`cancel`](TaskStore::cancel) or
-/// [`retry`](TaskStore::retry) means on disk (fsync) for a durable store. [`claim`](TaskStore::claim) may answer before:
-/// a claim that a crash forgets leaves the task queued, and the epochs handed out before a crash are never accepted
-/// after it.
+/// **Durable**: an `Ok` from [`enqueue`](TaskStore::enqueue), [`settle`](TaskStore::settle),
+/// [`cancel`](TaskStore::cancel) or [`retry`](TaskStore::retry) means on disk (fsync) for a durable store.
+/// [`claim`](TaskStore::claim) may return before: if a crash loses the claim, the task is still queued, and no epoch
+/// from before a crash is accepted after it.
 ///
 /// **Ordered**: calls made one after another on one thread take effect in that order. Where the store is
-/// [shared](ClusterStore::is_shared), plain submissions and claims, ends of attempts, and what a clock causes may overtake each other while
-/// they are under way; whatever else is asked comes after the submissions, claims and ends before it.
+/// [shared](ClusterStore::is_shared), plain submissions and claims, ends of attempts, and calls of timers may overtake
+/// each other while they are in progress. All other calls come after the submissions, claims and ends before them.
 ///
 /// **Fenced**: only the newest epoch of a running task may settle it.
 ///
 /// **One of a context**: of all unfinished tasks of a context, only the one that became due first (ties by submission)
-/// can be claimed; a retry keeps its place. Others wait in state `queued` and are not counted as claimable.
+/// can be claimed; a retry keeps its place. Others wait in state `queued` and do not count as claimable.
 ///
 /// Calls start their work when called, not when polled; a dropped future does not undo it.
 pub trait Store: TaskStore + ContextStore + EventLog + ClusterStore + SettingsStore + Maintenance {
     /// Names the kind: `memory`, `sqlite`, `postgres`.
     fn kind(&self) -> &'static str;
 
-    /// Finishes what was begun and lets go of files and connections. Later calls answer [`StoreError::Closed`](crate::StoreError::Closed).
+    /// Finishes calls in progress and closes files and connections. Later calls return
+    /// [`StoreError::Closed`](crate::StoreError::Closed).
     fn close(&self) -> StoreFuture<()>;
 }

@@ -8,9 +8,9 @@ use forerunner_core::{
 
 use crate::{Bounds, Claim, ContextsFull, Refusal};
 
-/// Most tasks that one sweep promotes, and most that it expires: a longer sweep would hold up everything else.
+/// Most tasks that one sweep promotes, and most that it expires: a longer sweep would delay everything else.
 ///
-/// What is left is reported as due at once, so the caller sweeps again.
+/// The rest is reported as due at once, so the caller sweeps again.
 pub const SWEEP_LIMIT: usize = 10_000;
 
 /// Seconds that [`TaskStore::due_by`](crate::TaskStore::due_by) answers at most.
@@ -47,11 +47,11 @@ pub fn first_due(task: &Task) -> Timestamp {
     task.run_at.max(task.submitted_at)
 }
 
-/// Most attempts of a task that are kept: the newest ones.
+/// Most attempts of a task that are stored: the newest ones.
 pub(crate) const ATTEMPTS: usize = 10;
 
-/// What a task goes to at the end of an attempt that is to be kept, and why: of one that succeeded, or does not count, the
-/// task's row tells enough. `stop` says whether somebody cancelled the task while it ran.
+/// The outcome of an attempt that is to be stored, with its error. For one that succeeded, or does not count, the
+/// task's row is enough. `stop` is true if a client cancelled the task while it ran.
 pub(crate) fn kept_end(next: &Next, stop: bool, now: Timestamp) -> Option<(TaskState, Option<TaskError>)> {
     match next {
         Next::Finish { state: TaskState::Succeeded, .. } => None,
@@ -74,7 +74,7 @@ pub(crate) fn attempt_record(
     AttemptRecord { attempt, outcome: to.into(), started_at, ended_at: Some(now), agent, node, error, log }
 }
 
-/// Adds an attempt to those that are kept.
+/// Adds an attempt to the stored ones.
 pub(crate) fn keep_attempt(kept: &mut Vec<AttemptRecord>, record: AttemptRecord) {
     if kept.len() >= ATTEMPTS {
         kept.drain(..=kept.len() - ATTEMPTS);
@@ -95,8 +95,8 @@ pub struct Moved {
 
 /// What becomes of a waiting task that is to run at `run_at`, or now if that time has come.
 ///
-/// One that has its place in its context's line keeps it, whatever its time: those behind it wait for it, as they do for a
-/// retry. So a conversation never changes its order. Any other goes where its new time puts it.
+/// A task with a place in its context's queue keeps it, whatever its time: those behind it wait for it, as they do for
+/// a retry. So a conversation never changes its order. Any other task gets the place of its new time.
 pub fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, now: Timestamp) -> Moved {
     let state = retry_state(run_at, now);
     let run_at = match (state, task.state) {
@@ -117,7 +117,7 @@ pub fn retry_state(run_at: Timestamp, now: Timestamp) -> TaskState {
     if run_at > now { TaskState::Scheduled } else { TaskState::Queued }
 }
 
-/// The deadline that a redriven task keeps: one that has passed would end it again before it could run.
+/// The deadline of a retried task: one that has passed would end it again before it could run.
 pub fn redriven_deadline(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     deadline.filter(|deadline| *deadline > now)
 }
@@ -137,14 +137,14 @@ pub fn end_state(state: TaskState) -> TaskState {
     if state.is_terminal() { state } else { TaskState::Failed }
 }
 
-/// Whether the `place`th task of a claim starts at once, rather than being held for an agent that is ready next. One that
-/// was in a crash before starts: if it is what crashes nodes, that has to be counted.
+/// Whether the `place`th task of a claim starts at once, instead of being prefetched for an agent that is ready next. A
+/// task that was in a crash before starts: if it crashes nodes, that must count.
 pub(crate) fn starts(claim: &Claim, place: usize, crashes: u32) -> bool {
     place < claim.starts || crashes > 0
 }
 
-/// The crashes of a task whose node is gone. One that was held had not begun, as far as known: it is under suspicion, so that
-/// it is not held again, and no more than that.
+/// The crashes of a task whose node is gone. A prefetched one had not begun, as far as known: it becomes a suspect, so
+/// that it is not prefetched again, and nothing more.
 pub fn crashes_with(crashes: u32, was_held: bool) -> u32 {
     if was_held { crashes.max(1) } else { crashes.saturating_add(1) }
 }

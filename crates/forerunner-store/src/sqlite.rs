@@ -78,13 +78,14 @@ use crate::{
 /// How a [`SqliteStore`] is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// Largest size of the database, in bytes; beyond it new tasks are refused as if the disk were full, and the last
-    /// MiB is kept for finishing those that are there. `None`, the default, leaves it to the disk.
+    /// Largest size of the database, in bytes. Beyond it new tasks are rejected as with a full disk, and the last MiB
+    /// is reserved for finishing the others. `None`, the default, leaves it to the disk.
     pub max_size_bytes: Option<u64>,
-    /// Whether to check the whole file: when it is opened if it has 4 MiB at most; else beside the work, for about a second a
-    /// GiB, and what is found is logged and answered by [`Maintenance::check`](crate::Maintenance::check). On unless said.
+    /// Whether to check the whole file. A file of at most 4 MiB is checked when it is opened. A larger one is checked
+    /// in the background, for about a second a GiB; findings are logged and returned by
+    /// [`Maintenance::check`](crate::Maintenance::check). On by default.
     pub quick_check: bool,
-    /// Threads that answer questions, at least 1; 2 unless said.
+    /// Threads that read, at least 1; by default 2.
     pub readers: usize,
 }
 
@@ -96,19 +97,19 @@ impl Default for SqliteOptions {
 
 /// A store in one SQLite file.
 ///
-/// One thread writes: it takes all operations that wait, runs them in one transaction and syncs once. So an operation
-/// alone costs one sync of the disk, and a thousand at a time cost hardly more. Others read. No call blocks the thread
-/// that makes it.
+/// One thread writes: it collects all waiting operations, runs them in one transaction and syncs once. So an operation
+/// alone costs one sync of the disk, and a thousand at a time cost hardly more. Other threads read. No call blocks the
+/// calling thread.
 ///
-/// The file is for one process at a time, by one name: its inode is locked, and a lock file beside it. Before each group and
-/// after it the store looks whether the file still has its name; once it has not, operations answer
-/// [`StoreError::Unavailable`] until it is back. What is read includes everything that was
-/// called before on the same thread; it may include what was called after.
+/// The file is for one process at a time, by one name: its inode is locked, and a lock file beside it. Before and after
+/// each group the store checks whether the file still has its name. If it has not, operations return
+/// [`StoreError::Unavailable`] until it is back. A read includes everything that was called before on the same thread;
+/// it may include later calls.
 ///
-/// When the disk is full, new tasks answer [`StoreError::Full`], while a reserve of 1 MiB lets running ones finish; it
-/// heals by itself once there is space. After an error of the disk, operations answer [`StoreError::Unavailable`], and
-/// each further one tries to open the file again. Leases handed out by a transaction that failed are lost, and their
-/// epochs never come again.
+/// When the disk is full, new tasks get [`StoreError::Full`], while a reserve of 1 MiB lets running ones finish; the
+/// store recovers by itself once there is space. After an error of the disk, operations return
+/// [`StoreError::Unavailable`], and each further one tries to open the file again. Leases of a transaction that failed
+/// are lost, and their epochs are never used again.
 pub struct SqliteStore {
     path: PathBuf,
     inbox: Arc<Inbox>,
@@ -126,10 +127,10 @@ impl SqliteStore {
     /// Opens a file, creating it if need be. Blocks while it checks the file and reads the counts.
     ///
     /// # Errors
-    /// [`StoreError::Place`] when its directory does not exist, or cannot be written, [`StoreError::Name`] when the file has
-    /// other names or is mounted alone, [`StoreError::InUse`] when another process has it open, [`StoreError::NewerSchema`]
-    /// and [`StoreError::Damaged`], also for a log that is missing or that of another database, with nothing changed,
-    /// [`StoreError::Full`] and [`StoreError::Unavailable`] when the disk says so.
+    /// [`StoreError::Place`] when its directory does not exist, or cannot be written. [`StoreError::Name`] when the
+    /// file has other names or is mounted alone. [`StoreError::InUse`] when another process has it open.
+    /// [`StoreError::NewerSchema`] and [`StoreError::Damaged`], also for a log that is missing or belongs to another
+    /// database; nothing is changed then. [`StoreError::Full`] and [`StoreError::Unavailable`] by errors of the disk.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
         open::assert_version()?;
         let file = Arc::new(StoreFile::open(path.as_ref())?);
@@ -406,7 +407,7 @@ impl ClusterStore for SqliteStore {
         self.write(Kind::Peek, Weight::default(), (node, until), |tx, (node, until)| tx.renew(*node, *until, false))
     }
 
-    /// The file is one process's, and so are its nodes: what is known of them is kept in memory.
+    /// The file belongs to one process, and so do its nodes: their state is in memory.
     fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState> {
         let renewed = self.renew(beat.node, beat.now + beat.lease);
         let beaten = self.membership.lock().beat(beat);
@@ -453,7 +454,7 @@ impl SettingsStore for SqliteStore {
 
 impl Maintenance for SqliteStore {
     fn purge(&self, before: Timestamp, limit: usize) -> StoreFuture<usize> {
-        // Each removed task writes as much to the log as one that is taken in.
+        // Each removed task writes as much to the log as an accepted one.
         let weight = Weight { items: limit.min(10_000), bytes: 0 };
         self.write(Kind::Change, weight, (before, limit), |tx, (before, limit)| tx.purge(*before, *limit))
     }
@@ -487,8 +488,8 @@ impl Maintenance for SqliteStore {
 /// Rows that one step of a survey reads: others are asked in between.
 const SURVEYED: usize = 500;
 
-/// Reads the tasks of a file once it is open, so that those that cannot be read are set aside before anybody meets them: all of a small
-/// file, those that have not ended of a large one.
+/// Reads the tasks of a file once it is open, so that unreadable ones are set aside before any call reaches them: all
+/// of a small file, the unfinished ones of a large one.
 struct Survey {
     readers: Readers,
     inbox: Arc<Inbox>,
@@ -497,7 +498,7 @@ struct Survey {
 }
 
 impl Survey {
-    /// Has a reader look at the next rows, and then at those after them.
+    /// Makes a reader check the next rows, and then those after them.
     fn go_on(self, path: PathBuf, after: i64) {
         let (readers, again) = (self.readers.clone(), path.clone());
         let look = move |connection: &Connection| {
@@ -534,7 +535,7 @@ fn pieces_bytes(pieces: &[SharedObject]) -> usize {
 }
 
 impl Drop for SqliteStore {
-    /// Closes the store, and waits until it has: whoever opens the file next must find it free.
+    /// Closes the store and waits until it is closed: the file must be free for the next one that opens it.
     fn drop(&mut self) {
         self.readers.get_mut().take();
         self.health.get_mut().take();

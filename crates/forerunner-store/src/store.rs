@@ -1,4 +1,4 @@
-//! What the verbs of a store take and return.
+//! Arguments and results of the verbs of a store.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
@@ -15,7 +15,7 @@ pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// A task to be accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submission {
-    /// The task, `scheduled` if its `run_at` lies after its `submitted_at`, else `queued`.
+    /// The task, `scheduled` if its `run_at` is after its `submitted_at`, else `queued`.
     pub task: Task,
     /// A hash of what the submitter asked for, there when the task has an idempotency key: the same key with another
     /// fingerprint is refused.
@@ -31,7 +31,7 @@ impl Submission {
     }
 }
 
-/// What only the store can check of a task, in the transaction that accepts it. Nothing is bounded unless said.
+/// Checks that only the store can make, in the transaction that accepts the task. By default nothing is bounded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// The pool has no room for another context: a task of one that is neither stored nor waited for is refused.
@@ -67,9 +67,9 @@ pub enum EnqueueOutcome {
         task: TaskId,
         /// `scheduled` or `queued`.
         state: TaskState,
-        /// Whether an agent could take it now (not delayed, nothing of its context ahead of it).
+        /// Whether an agent could run it now (not delayed, no task of its context before it).
         claimable: bool,
-        /// How many tasks stand above it.
+        /// Its depth.
         depth: u32,
     },
     /// The same key and body were accepted before: here is that task.
@@ -85,9 +85,10 @@ pub struct Claim {
     pub node: NodeId,
     /// At most this many.
     pub limit: usize,
-    /// How many of them start now: the first ones, and any that was under way in a crash before. The others are held for
-    /// agents that are ready next: they have no start until [`TaskStore::assign`](crate::TaskStore::assign) or their [`Settlement`] tells it, and the
-    /// attempt of one that is taken back before does not count.
+    /// How many of them start now: the first ones, and any that was running in a crash before. The others are
+    /// prefetched for agents that are ready next. They have no start until
+    /// [`TaskStore::assign`](crate::TaskStore::assign) or their [`Settlement`] reports it; if they are released before,
+    /// the attempt does not count.
     pub starts: usize,
     /// Stored as the start of the attempts that start.
     pub now: Timestamp,
@@ -95,12 +96,12 @@ pub struct Claim {
     pub lease_until: Timestamp,
 }
 
-/// A look at what could be claimed.
+/// A peek at claimable tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peek {
     /// In which pool.
     pub pool: PoolName,
-    /// The node that would claim them: tasks that are kept a moment for another node are left out.
+    /// The node that would claim them: tasks that are reserved a moment for another node are left out.
     pub node: NodeId,
     /// At most this many.
     pub limit: usize,
@@ -130,9 +131,9 @@ pub struct Settlement {
     pub next: Next,
     /// What became of its context, in the same transaction.
     pub context: Option<ContextCommit>,
-    /// What its context took, for the task's record.
+    /// The cost of its context, for the task's record.
     pub context_cost: Option<Box<ContextCost>>,
-    /// How the attempt began, if it did and that was not told by [`TaskStore::assign`](crate::TaskStore::assign).
+    /// How the attempt began, if it did and [`TaskStore::assign`](crate::TaskStore::assign) did not report that.
     pub started: Option<Start>,
 }
 
@@ -142,13 +143,13 @@ impl Settlement {
         Self { task, epoch, now, next, context: None, context_cost: None, started: None }
     }
 
-    /// Gives back a task of which no attempt began.
+    /// Releases a task of which no attempt began.
     pub const fn release(task: TaskId, epoch: LeaseEpoch, now: Timestamp) -> Self {
         Self::new(task, epoch, now, Next::Release)
     }
 }
 
-/// What a settle brought about.
+/// The result of a settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// The state the task is in now.
@@ -159,7 +160,7 @@ pub struct Settled {
     pub run_at: Option<Timestamp>,
 }
 
-/// What a cancellation brought about.
+/// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cancelled {
     /// It waited and is cancelled now.
@@ -180,7 +181,7 @@ pub enum Cancelled {
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Tasks that left `scheduled` for `queued`.
+    /// Tasks that changed from `scheduled` to `queued`.
     pub promoted: Vec<TaskId>,
     /// Tasks that became claimable.
     pub claimable: usize,
@@ -201,7 +202,7 @@ pub struct DroppedPartitions {
     pub tasks: usize,
 }
 
-/// Whose tasks to take back.
+/// Which tasks to re-queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rescue {
     /// Of every node but this one: it alone has the store.
@@ -230,7 +231,7 @@ pub struct Rescued {
 /// A page of a listing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskPage {
-    /// Newest first, or oldest first if the filter says so.
+    /// Newest first, or oldest first if the filter asks for that.
     pub tasks: Vec<Task>,
     /// Whether more follow.
     pub more: bool,
@@ -279,7 +280,7 @@ pub struct DueTasks {
     pub tasks: u64,
 }
 
-/// Why a task taken back from a lost node ends, or runs again: the error that is stored with it.
+/// The stored error of a task that is re-queued from a lost node: why it ends, or runs again.
 pub fn node_lost() -> TaskError {
     TaskError::new(
         forerunner_core::ErrorKind::NodeLost,
@@ -297,14 +298,14 @@ pub fn dies_of_crash(crashes: u32, retry: &RetryPolicy) -> bool {
 pub struct Heartbeat {
     /// Whose.
     pub node: NodeId,
-    /// When, for a store that has no clock of its own.
+    /// The time, for a store that has no clock of its own.
     pub now: Timestamp,
-    /// How long the node counts as alive from now on, with the leases of its tasks. Two thirds of it are how long it leads
-    /// without beating again, if it does: another one leads well before its tasks are taken from it.
+    /// How long the node counts as alive from now on, with the leases of its tasks. Without a heartbeat it leads for
+    /// two thirds of that: another node leads well before the tasks are re-queued.
     pub lease: Duration,
     /// What the other nodes are to know of it: JSON.
     pub report: String,
-    /// What it plans for all of them. Kept only if it leads under the plan's term.
+    /// Its plan for all of them. Stored only if it leads under the plan's term.
     pub plan: Option<Plan>,
 }
 
@@ -315,7 +316,7 @@ impl Heartbeat {
     }
 }
 
-/// How the nodes stand.
+/// The state of the nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterState {
     /// Those that live, also the one that asked; oldest first.
@@ -337,7 +338,7 @@ pub struct ClusterState {
 pub struct LiveNode {
     /// Its id.
     pub node: NodeId,
-    /// What it told with its newest beat.
+    /// The report in its newest heartbeat.
     pub report: String,
 }
 
@@ -346,7 +347,7 @@ pub struct LiveNode {
 pub struct Leader {
     /// Its id.
     pub node: NodeId,
-    /// Grows with each change of the lead, so that plans of an earlier leader can be told and refused.
+    /// Grows with each change of the leader, so that plans of an earlier leader are recognised and rejected.
     pub term: u64,
 }
 

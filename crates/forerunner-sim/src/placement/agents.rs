@@ -1,4 +1,4 @@
-//! The agents of a replay, and what they hold.
+//! The agents of a replay, and their contexts.
 
 use forerunner_core::{
     Timestamp,
@@ -28,7 +28,7 @@ pub(super) struct Workers<'a> {
     pub learned: PlacementStats<u32>,
 }
 
-/// What a start takes.
+/// The cost of a start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Start {
     pub missing_bytes: u64,
@@ -84,7 +84,7 @@ impl<'a> Workers<'a> {
         let wanted = &self.load.tasks()[task];
         let missing_bytes = self.missing_bytes(task, worker);
         if self.is_shared() {
-            // What one would let go of, all would: nothing that a choice could change.
+            // Contexts that every agent would evict: a choice cannot change them.
             return PairCost { missing_bytes, displacement_bytes: 0.0 };
         }
         let displacement_bytes =
@@ -92,7 +92,7 @@ impl<'a> Workers<'a> {
         PairCost { missing_bytes, displacement_bytes }
     }
 
-    /// A task begins: brings what is missing, and remembers.
+    /// A task begins: restores what is missing, and records it.
     pub fn start(&mut self, task: usize, worker: usize, now: Timestamp, settings: &PlacementReplay) -> Start {
         let wanted = self.load.tasks()[task];
         let missing_bytes = self.missing_bytes(task, worker);

@@ -21,9 +21,9 @@ pub struct PlacementReplay {
     pub agents: u32,
     /// Room of each for contexts.
     pub room: Room,
-    /// All agents share one store of as much room together: what one brought, all have.
+    /// All agents share one store with the room of all: a context that one restored is resident in all.
     pub shared_store: bool,
-    /// What bringing a context takes.
+    /// The cost of restoring a context.
     pub restore: RestoreCost,
     /// At most one task of a context runs at any time, as in a pool.
     pub one_of_a_context: bool,
@@ -42,7 +42,7 @@ impl Default for PlacementReplay {
     }
 }
 
-/// Replays a load under a policy; `progress` hears how many tasks have begun, now and then.
+/// Replays a load under a policy; `progress` gets the number of started tasks now and then.
 pub fn replay_placement(
     load: &PlacementLoad,
     policy: PlacementPolicy,
@@ -90,7 +90,7 @@ pub fn count_placement(load: &PlacementLoad, starts: &[PlacementStart], settings
 enum Event {
     Finish(usize),
     Arrive(usize),
-    /// A hold ends.
+    /// A deferral ends.
     Wake,
 }
 
@@ -101,7 +101,7 @@ struct Engine<'a> {
     workers: Workers<'a>,
     queue: Queue,
     router: Router,
-    /// Under push policies, who waits for which agent.
+    /// Under push policies, which task waits for which agent.
     lines: Vec<VecDeque<usize>>,
     events: BinaryHeap<Reverse<(Timestamp, Event)>>,
     arrived: usize,
@@ -255,7 +255,7 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp::from_micros((seconds * 1e6).round() as i64)
 }
 
-/// At least a microsecond, so that time goes on.
+/// At least a microsecond, so that time advances.
 fn seconds(seconds: f64) -> std::time::Duration {
     let micros = (seconds * 1e6).ceil().clamp(1.0, 1e15);
     std::time::Duration::from_micros(micros as u64)

@@ -20,7 +20,7 @@ pub struct PlacementTask {
     pub bytes: u64,
     /// How many of its first bytes are those of the turn before.
     pub shared_bytes: u64,
-    /// How many of its first bytes other contexts have as well, such as a system prompt: every agent holds these.
+    /// How many of its first bytes other contexts share, such as a system prompt: they are resident in every agent.
     pub base_bytes: u64,
 }
 
@@ -36,11 +36,12 @@ pub struct PlacementLoad {
 impl PlacementLoad {
     /// Joins a trace with the blocks of its tasks' contexts, row by row.
     ///
-    /// The file of blocks is CSV, plain or in gzip, and has either the columns `arrival_s,session,blocks,shared_blocks`
+    /// The file of blocks is CSV, plain or in gzip. It has either the columns `arrival_s,session,blocks,shared_blocks`
     /// (size of the context in blocks, and how many of the first are those of the session's last task) or
-    /// `arrival_s,hash_ids` (the blocks' ids, apart by spaces, where an id stands for its block and all before it). Then
-    /// the trace says which session a task belongs to, and one without is a session of its own. `block_bytes` is the size
-    /// of a block; if absent, 256 for the first form and 2,048 for the second (64 and 512 tokens of four bytes).
+    /// `arrival_s,hash_ids` (the blocks' ids, separated by spaces; an id identifies its block and all before it). With
+    /// the second form the trace has the session of a task, and a task without one is a session of its own.
+    /// `block_bytes` is the size of a block; by default 256 for the first form and 2,048 for the second (64 and 512
+    /// tokens of four bytes).
     ///
     /// # Errors
     /// Names file, line and value of the first that cannot be used, or does not fit the trace.

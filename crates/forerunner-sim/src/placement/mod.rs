@@ -1,9 +1,10 @@
 //! Replays where tasks with contexts land: the hit share, the bytes moved and the time lost, policy by policy.
 //!
-//! The model: agents take one task at a time; each keeps the contexts it used last, up to so many bytes. A task first
-//! brings to its agent what that lacks of its context, which takes a fixed time and a time for each byte, then runs as
-//! long as recorded. Pull policies give idle agents work from one queue; push policies send a task to an agent's own queue
-//! when it arrives. [`PlacementPolicy::Ours`] is [`forerunner_core::placement::choose`], the code that runs in a pool.
+//! The model: agents run one task at a time. Each has the contexts it used last, up to so many bytes. A task first
+//! restores what its agent lacks of its context, which costs a fixed time and a time for each byte. Then it runs as
+//! long as recorded. Pull policies give idle agents tasks from one queue. Push policies send a task to an agent's own
+//! queue when it arrives. [`PlacementPolicy::Ours`] is [`forerunner_core::placement::choose`], the code of a running
+//! pool.
 //!
 //! Virtual time, no chance, no threads: the same load and settings give the same report, byte for byte.
 

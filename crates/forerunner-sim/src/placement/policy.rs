@@ -37,7 +37,7 @@ impl PlacementPolicy {
         }
     }
 
-    /// Returns whether a task is sent to an agent as it arrives, rather than taken by one that is idle.
+    /// Returns whether a task is sent to an agent as it arrives, instead of being pulled by an idle one.
     pub const fn is_push(self) -> bool {
         matches!(self, Self::LeastLoaded | Self::Sticky | Self::Rendezvous)
     }

@@ -8,7 +8,7 @@ use super::PlacementPolicy;
 /// Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018.
 const BOUND: f64 = 1.25;
 
-/// Tasks, running one included, up to which an agent keeps its sessions under [`PlacementPolicy::Sticky`].
+/// Tasks, the running one included, up to which an agent retains its sessions under [`PlacementPolicy::Sticky`].
 const STICKY_TASKS: usize = 2;
 
 /// Where sessions go.
@@ -18,7 +18,7 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// The agent for a task of `context`; `loads` says how many tasks each has, the running one included.
+    /// The agent for a task of `context`; `loads` has the number of tasks of each, the running one included.
     pub fn route(&mut self, policy: PlacementPolicy, context: u32, loads: &[usize]) -> usize {
         match policy {
             PlacementPolicy::Sticky => {

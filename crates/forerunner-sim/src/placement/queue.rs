@@ -1,4 +1,4 @@
-//! Who waits: the tasks of all, in order of arrival, one of a context at a time if asked for.
+//! The waiting tasks of all, in order of arrival; one of a context at a time if requested.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     one_of_a_context: bool,
-    /// Those that an agent may take, by their places in the load: in order of arrival.
+    /// Tasks that an agent may run, by their places in the load: in order of arrival.
     pub ready: BTreeSet<usize>,
     /// Contexts with a task that is ready or runs, and the tasks behind it.
     lines: HashMap<u32, VecDeque<usize>>,
@@ -17,7 +17,7 @@ impl Queue {
         Self { one_of_a_context, ..Self::default() }
     }
 
-    /// A task arrived; answers whether an agent may take it now.
+    /// A task arrived; returns whether an agent may run it now.
     pub fn arrive(&mut self, task: usize, context: u32) -> bool {
         if self.one_of_a_context {
             if let Some(line) = self.lines.get_mut(&context) {
@@ -30,7 +30,7 @@ impl Queue {
         true
     }
 
-    /// A task of a context ended; answers the next one, which an agent may take from now on.
+    /// A task of a context ended; returns the next one, which an agent may run from now on.
     pub fn finish(&mut self, context: u32) -> Option<usize> {
         let line = self.lines.get_mut(&context)?;
         let next = line.pop_front();

@@ -21,7 +21,7 @@ pub struct PlacementReport {
     pub cache_contexts: Option<u64>,
     /// Whether all agents share one store of as much room together.
     pub shared_store: bool,
-    /// Seconds to bring one megabyte (10⁶ bytes) to an agent.
+    /// Seconds to restore one megabyte (10⁶ bytes) into an agent.
     pub restore_s_per_mb: f64,
     /// Share of the contexts' bytes that were there when a task began.
     pub hit_share: f64,
@@ -29,19 +29,19 @@ pub struct PlacementReport {
     pub hit_limit: f64,
     /// `hit_share ÷ hit_limit`.
     pub share_of_limit: f64,
-    /// Bytes brought to agents.
+    /// Bytes restored into agents.
     pub moved_bytes: u64,
     /// Mean seconds from arrival to a task's begin.
     pub wait_s: f64,
-    /// Mean seconds to bring the contexts.
+    /// Mean seconds of a restore.
     pub restore_s: f64,
     /// Their sum: from arrival until the task's own work begins.
     pub wait_and_restore_s: f64,
-    /// 99 of 100 tasks lost at most so many seconds to both.
+    /// 99 of 100 tasks lost at most this many seconds to both.
     pub wait_and_restore_p99_s: f64,
     /// Longest wait, in seconds.
     pub longest_wait_s: f64,
-    /// Tasks that were held back for a busy agent.
+    /// Tasks that were deferred for a busy agent.
     pub held_tasks: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Small loads whose outcome is known by hand, and what holds of every policy.
+//! Small loads whose outcome is known by hand, and laws of every policy.
 
 use forerunner_core::placement::RestoreCost;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::{PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, Pl
 
 const MB: u64 = 1_000_000;
 
-/// A task of 10 s, whose whole context is there from the turn before.
+/// A task of 10 s, whose whole context is resident from the turn before.
 fn task(arrival_s: f64, context: u32, bytes: u64, shared_bytes: u64) -> PlacementTask {
     PlacementTask { arrival_s, service_s: 10.0, context, turn: 0, bytes, shared_bytes, base_bytes: 0 }
 }
@@ -23,7 +23,7 @@ fn run(tasks: Vec<PlacementTask>, policy: PlacementPolicy, settings: &PlacementR
 
 #[test]
 fn the_first_ready_agent_restores_what_the_other_one_holds() {
-    // Both sessions start at once; then each comes back when both agents are idle, the second one first.
+    // Both sessions start at once. Then each returns when both agents are idle, the second one first.
     let tasks = || vec![task(0.0, 0, MB, 0), task(0.0, 1, MB, 0), task(20.0, 1, MB, MB), task(20.1, 0, MB, MB)];
     let naive = run(tasks(), PlacementPolicy::FirstReady, &two_agents());
     assert_eq!((naive.moved_bytes, naive.hit_share, naive.hit_limit), (4 * MB, 0.0, 0.5));

@@ -18,7 +18,8 @@ async fn bulk(lab: &Lab, action: BulkAction, tasks: &[TaskId], now: i64) -> Bulk
     outcome
 }
 
-/// What waits ends, what runs is to be stopped, what has ended stays, and the next of a conversation comes.
+/// Waiting tasks end, running ones are to be stopped, ended ones stay, and the next task of a conversation becomes
+/// claimable.
 pub async fn many_tasks_are_cancelled_at_once<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let ended = lab.enqueue(lab.task(1)).await.0;
@@ -96,7 +97,7 @@ pub async fn many_tasks_are_sent_back_in_the_order_of_their_conversation<F: Futu
     assert_eq!(order, [waits, sent[0], sent[1], sent[2]]);
 }
 
-/// Deleting takes the key, the labels and the payloads along; what has not ended is left alone.
+/// Deleting removes the key, the labels and the payloads too; unfinished tasks are left alone.
 pub async fn a_deleted_task_leaves_nothing_behind<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let labels = vec![("team".to_owned(), "red".to_owned())];
@@ -128,7 +129,7 @@ pub async fn a_deleted_task_leaves_nothing_behind<F: Future<Output = Arc<dyn Sto
     lab.settle(&running, 8, succeeded()).await.unwrap();
 }
 
-/// A new priority or time takes effect at once; in a conversation what became due keeps its place.
+/// A new priority or time takes effect at once; in a conversation a due task keeps its place.
 pub async fn a_task_that_waits_is_moved_and_a_conversation_keeps_its_order<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {
@@ -171,7 +172,8 @@ pub async fn a_task_that_waits_is_moved_and_a_conversation_keeps_its_order<F: Fu
     assert_eq!(order, [x, y, z]);
 }
 
-/// A failed attempt is kept with its error and the agent's last lines, the newest ten of them; one that succeeds writes nothing.
+/// A failed attempt is stored with its error and the agent's last lines, the newest ten of them; a successful one
+/// writes nothing.
 pub async fn attempts_that_did_not_succeed_are_kept_with_their_task<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {

@@ -98,7 +98,7 @@ pub async fn a_context_grows_by_frames_and_is_replaced_by_a_full_one<F: Future<O
     assert_eq!(read(&lab, "other").await, None);
 }
 
-/// Who holds a version is told what came after it, if that is still there.
+/// A node that has a version gets the frames after it, if they are still there.
 pub async fn who_holds_a_version_reads_only_what_follows<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let [first, second] = [item(1, b"first"), piece(SharedObjectKind::Dictionary, 1, b"second")];
@@ -122,11 +122,11 @@ pub async fn who_holds_a_version_reads_only_what_follows<F: Future<Output = Arc<
     assert_eq!(read_after(&lab, "a", BORN, 4).await.after, 4);
 }
 
-/// A piece is stored once, and gone with the last context that needs it.
+/// A shared object is stored once, and removed with the last context that needs it.
 pub async fn a_piece_lives_as_long_as_a_context_names_it<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let pieces_of = async |name: &str| read_after(&lab, name, 0, 0).await.pieces;
-    // Bytes under a name never change. That these do shows here whether a piece was kept or stored anew.
+    // Bytes under a name never change. That these do shows here whether an object stayed or was stored anew.
     let [old, new] = [item(1, b"old"), item(1, b"new")];
     turn(&lab, "a", 0, commit_of("a", 0, b"a", true, std::slice::from_ref(&old))).await;
     turn(&lab, "b", 10, commit_of("b", 0, b"b", true, std::slice::from_ref(&new))).await;
@@ -148,7 +148,7 @@ pub async fn a_piece_lives_as_long_as_a_context_names_it<F: Future<Output = Arc<
     assert_eq!(pieces_of("c").await, [old], "gone with its last context");
 }
 
-/// A base takes the place of the frames before it, whatever came since.
+/// A base replaces the frames before it, whatever came since.
 pub async fn a_fresh_base_replaces_what_led_to_it<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let [one, two, three] = [1, 2, 3].map(|name| item(name, &[name]));
@@ -197,7 +197,7 @@ pub async fn a_context_begun_anew_is_another_one<F: Future<Output = Arc<dyn Stor
     assert_eq!(read(&lab, "coder").await.unwrap().frames, [b"new".to_vec(), b"y".to_vec()]);
 }
 
-/// A listing tells sizes, by pages.
+/// A listing has sizes, by pages.
 pub async fn contexts_are_listed_by_pages<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     for (at, name) in ["b", "Z", "a-1", "a"].into_iter().enumerate() {
@@ -243,7 +243,7 @@ pub async fn old_contexts_expire_unless_in_use<F: Future<Output = Arc<dyn Store>
     assert_eq!(read_after(&lab, "d", 0, 0).await.pieces, shared);
 }
 
-/// What a context took is on the record of its task.
+/// The cost of a context is in the record of its task.
 pub async fn what_a_context_took_is_on_its_task<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let (id, _) = lab.enqueue(lab.task_of(0, "a")).await;
@@ -290,7 +290,7 @@ pub async fn a_context_of_another_version_loses_the_lease<F: Future<Output = Arc
     assert_eq!(stored.frames, [b"x".to_vec(), b"y".to_vec()]);
 }
 
-/// Deleting, and what stands in its way.
+/// Deleting, and what prevents it.
 pub async fn a_context_in_use_is_not_deleted<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let delete = || lab.store.delete_context(pool("coder"), context("a"));

@@ -30,7 +30,7 @@ pub async fn a_stale_epoch_settles_nothing<F: Future<Output = Arc<dyn Store>>>(o
     assert_eq!(lab.get(first.id).await.finished_at, Some(at(7)));
 }
 
-/// What a holder says after it lost its lease.
+/// Results of a node that lost its lease.
 pub async fn a_settle_after_cancel_or_rescue_is_lost<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     lab.enqueue(lab.task(1)).await;

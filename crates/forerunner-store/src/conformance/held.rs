@@ -1,4 +1,4 @@
-//! Tasks that are claimed and held for agents that are ready next.
+//! Tasks that are claimed ahead for agents that are ready next.
 
 use std::{future::Future, sync::Arc};
 
@@ -52,7 +52,7 @@ pub async fn a_held_task_given_back_was_never_tried<F: Future<Output = Arc<dyn S
     assert_eq!((again.attempt, again.started_at), (1, Some(at(4))));
 }
 
-/// It must have been in a crash once to be counted, and from then on it is not held any more.
+/// It counts after it was in a crash once, and from then on no node claims it ahead.
 pub async fn a_held_task_whose_node_is_gone_is_under_suspicion_only<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {

@@ -68,7 +68,7 @@ impl Lab {
         Self { store, ids: Cell::new(0) }
     }
 
-    /// A task of pool `coder` that was submitted at `now` and wants nothing special.
+    /// A task of pool `coder` that was submitted at `now`, with defaults for everything else.
     pub fn task(&self, now: i64) -> Task {
         let number = self.ids.get() + 1;
         self.ids.set(number);

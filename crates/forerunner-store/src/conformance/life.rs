@@ -57,7 +57,7 @@ pub async fn a_failed_attempt_is_noted_and_tried_again_later<F: Future<Output = 
     assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Queued, 1, None));
 }
 
-/// A store that nodes share goes by the clock of the database.
+/// Nodes that share a store use the clock of the database.
 pub async fn retries_are_due_when_their_delay_is_over_though_the_clock_was_set_back<
     F: Future<Output = Arc<dyn Store>>,
 >(
@@ -81,7 +81,7 @@ pub async fn retries_are_due_when_their_delay_is_over_though_the_clock_was_set_b
     assert_eq!(lab.get(delayed.id).await.run_at, delayed.run_at, "its submitter gave that time");
     assert!(lab.sweep(7 * SECOND).await.promoted.is_empty());
     assert_eq!(lab.sweep(8 * SECOND).await.promoted, [first.id]);
-    // Set back while nobody looked: no later than the longest delay allows.
+    // Set back while no node ran: no later than the longest delay allows.
     let second = lab.claim(1, 8 * SECOND).await.remove(0);
     lab.settle(&second, 9 * SECOND, retry(at(90_000 * SECOND))).await.unwrap();
     assert_eq!(lab.store.clock_set_back(at(0), Duration::ZERO).await.unwrap(), 1);
@@ -89,7 +89,7 @@ pub async fn retries_are_due_when_their_delay_is_over_though_the_clock_was_set_b
     assert_eq!(lab.store.clock_set_back(at(0), Duration::ZERO).await.unwrap(), 0);
 }
 
-/// A task that is handed back is next, and has its attempt back.
+/// A released task is next, and its attempt does not count.
 pub async fn a_release_is_not_counted_and_goes_to_the_front<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let (first, _) = lab.enqueue(lab.task(1)).await;
@@ -105,7 +105,7 @@ pub async fn a_release_is_not_counted_and_goes_to_the_front<F: Future<Output = A
     assert!(again[0].epoch > claimed.epoch);
 }
 
-/// A task that is tried again stands where it stood, not behind those that came later.
+/// A retried task keeps its place, before those that came later.
 pub async fn a_retry_keeps_its_place<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let (first, _) = lab.enqueue(lab.task(1)).await;
@@ -198,7 +198,7 @@ pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(o
     assert_eq!(missing, Err(StateConflict::NoTask { task: id(999) }));
 }
 
-/// What a node ran that is no more goes back to the front.
+/// Tasks of a node that is gone go to the front.
 pub async fn rescue_takes_back_what_other_nodes_ran<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let mut ids = Vec::new();
@@ -238,7 +238,7 @@ pub async fn rescue_takes_back_what_outlived_its_node_s_lease<F: Future<Output =
     assert_eq!(expired(151).await.unwrap().requeued, [second.id]);
 }
 
-/// A task that takes its nodes down is quarantined.
+/// A task that crashes its nodes is quarantined.
 pub async fn a_task_that_crashed_too_often_dies<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let mut task = lab.task(1);
@@ -254,7 +254,7 @@ pub async fn a_task_that_crashed_too_often_dies<F: Future<Output = Arc<dyn Store
     assert_eq!(dead.error.unwrap().kind, ErrorKind::NodeLost);
     assert!(lab.claim(1, 6).await.is_empty());
     assert_eq!(lab.store.retry(id, at(7)).await.unwrap().unwrap().crashes, 0);
-    // The crash that an attempt ends with counts as well, as in the task that its holder has.
+    // A crash at the end of an attempt counts too, as in the task of the node that ran it.
     let task = lab.claim(1, 8).await.remove(0);
     let error = TaskError::new(ErrorKind::AgentLost, "it is gone");
     let dead = Next::Finish { state: TaskState::Dead, output: None, error: Some(error) };
@@ -262,7 +262,7 @@ pub async fn a_task_that_crashed_too_often_dies<F: Future<Output = Arc<dyn Store
     assert_eq!(lab.get(id).await.crashes, 1);
 }
 
-/// Purging goes by when tasks ended, and stops at its limit.
+/// Purging uses the time of the end, and stops at its limit.
 pub async fn purge_removes_the_oldest_ends_only<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     for now in 1..=5 {

@@ -104,7 +104,7 @@ pub async fn an_expired_head_lets_the_next_come<F: Future<Output = Arc<dyn Store
     assert_eq!(lab.counts().await.claimable, 0);
 }
 
-/// A delayed task holds nobody up, and then takes the place that its time gives it.
+/// A delayed task delays no other, and then gets the place of its time.
 pub async fn a_scheduled_task_joins_its_line_when_due<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let (delayed, claimable) = lab.enqueue(Task { run_at: at(10), ..lab.task_of(1, "a") }).await;

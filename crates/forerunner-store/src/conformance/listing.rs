@@ -25,7 +25,7 @@ pub async fn listings_filter_by_everything<F: Future<Output = Arc<dyn Store>>>(o
     let four = Task { pool: pool("other"), labels: two.labels.clone(), ..lab.task_of(4, "x") };
     let five = Task { run_at: at(100), ..lab.task(5) };
     let [a, b, c, d, e] = [one.id, two.id, three.id, four.id, five.id];
-    // Ids say who is newer, not the order of arrival.
+    // The order of a listing is that of ids, not of arrival.
     lab.store.enqueue([four, one, five, three, two].map(submission).to_vec()).await.unwrap();
     for task in lab.claim(2, 6).await {
         lab.settle(&task, 7, succeeded()).await.unwrap();

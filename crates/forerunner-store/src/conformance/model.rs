@@ -125,7 +125,7 @@ impl Model {
         Some((was_claimable, self.claimable() + usize::from(was_claimable) - before))
     }
 
-    /// What an operation on many tasks comes to; each list in any order.
+    /// The result of an operation on many tasks; each list in any order.
     pub fn bulk(&mut self, action: &BulkAction, ids: &[TaskId], now: Timestamp) -> BulkOutcome {
         let before = self.claimable() as i64;
         let mut outcome = BulkOutcome::default();
@@ -309,7 +309,7 @@ impl Model {
         tasks
     }
 
-    /// The task that was submitted at this place among those kept, if there are any.
+    /// The task that was submitted at this place among the remaining ones, if there are any.
     pub fn pick(&self, place: usize) -> Option<&Task> {
         let count = self.rows.len().max(1);
         self.rows.get(place % count).map(|row| &row.task)

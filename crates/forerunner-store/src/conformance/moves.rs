@@ -35,7 +35,7 @@ async fn counts(lab: &Lab, pool: &PoolName) -> (u64, u64, u64) {
     (counts.of(TaskState::Scheduled), counts.of(TaskState::Queued), counts.claimable)
 }
 
-/// What waits goes to the other pool with its place, its time and its deadline; both pools count right.
+/// A waiting task moves to the other pool with its place, its time and its deadline; both pools count right.
 pub async fn tasks_that_wait_go_to_another_pool<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let (old, new) = (pool("coder"), pool("writer"));
@@ -76,7 +76,8 @@ pub async fn tasks_that_wait_go_to_another_pool<F: Future<Output = Arc<dyn Store
     assert_eq!(lab.get(delayed).await.pool, new, "it ends where it went");
 }
 
-/// What runs or has ended, belongs to a context, is there already or has a key that is taken stays where it is.
+/// A task stays if it runs or has ended, belongs to a context, is in that pool already, or has a key that is in use
+/// there.
 pub async fn tasks_that_cannot_go_to_another_pool_stay<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let new = pool("writer");
@@ -108,7 +109,7 @@ pub async fn tasks_that_cannot_go_to_another_pool_stay<F: Future<Output = Arc<dy
     assert_eq!((counts(&lab, &pool("coder")).await, counts(&lab, &new).await), ((0, 2, 2), (0, 1, 1)));
 }
 
-/// A key goes with its task: it is free in the pool that the task left, and known in the other.
+/// A key moves with its task: it is free in the old pool, and known in the new one.
 pub async fn a_key_goes_to_another_pool_with_its_task<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let new = pool("writer");

@@ -14,7 +14,7 @@ fn alive(beaten: &ClusterState) -> Vec<(forerunner_core::NodeId, &str)> {
     beaten.nodes.iter().map(|one| (one.node, one.report.as_str())).collect()
 }
 
-/// Nodes learn of each other, and forget those that fell silent or left.
+/// Nodes learn of each other, and forget those that fell silent or deregistered.
 pub async fn nodes_that_beat_are_known_until_their_lease_ends<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {
@@ -48,7 +48,7 @@ pub async fn one_node_leads_under_a_term_that_only_grows<F: Future<Output = Arc<
     assert!(third.node == node(1) && third.term > second.term, "{third:?}");
 }
 
-/// What a leader plans is kept under its own term only.
+/// The plan of a leader is stored under its own term only.
 pub async fn a_plan_is_the_leader_s_under_its_term<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let store = open().await;
     let plan = |term, text: &str| Some(Plan { term, text: format!("\"{text}\"") });

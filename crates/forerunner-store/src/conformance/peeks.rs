@@ -25,7 +25,7 @@ fn ids(candidates: &[Candidate]) -> Vec<TaskId> {
     candidates.iter().map(|candidate| candidate.task).collect()
 }
 
-/// A look in the order of claims, and nothing handed out by it.
+/// A peek has the order of claims, and claims nothing.
 pub async fn a_look_shows_what_would_be_claimed_and_hands_nothing_out<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {
@@ -75,7 +75,7 @@ pub async fn a_take_leases_what_it_names_and_what_is_still_there<F: Future<Outpu
     assert_eq!(lab.counts().await.claimable, 0);
 }
 
-/// What a look says of a context.
+/// What a peek returns of a context.
 pub async fn a_look_knows_version_and_size_of_a_context<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     lab.enqueue(lab.task_of(1, "red")).await;

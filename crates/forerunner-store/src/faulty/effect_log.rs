@@ -1,4 +1,4 @@
-//! What took effect inside, whatever the callers were told.
+//! The effects inside, whatever the callers got as answers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use forerunner_core::{LeaseEpoch, TaskId, TaskState};
 
-/// Something that took effect.
+/// An effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// A task was accepted as new.
@@ -15,11 +15,11 @@ pub enum Effect {
     Claimed(TaskId, LeaseEpoch),
     /// The end of an attempt was accepted, and the task is in this state since.
     Settled(TaskId, LeaseEpoch, TaskState),
-    /// The end of an attempt was refused, because its lease was gone.
+    /// The end of an attempt was rejected, because its lease had ended.
     Refused(TaskId, LeaseEpoch),
 }
 
-/// Deeds in the order in which they took effect.
+/// Effects in their order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EffectLog(Arc<Mutex<Vec<Effect>>>);
 

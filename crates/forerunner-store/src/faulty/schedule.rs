@@ -11,17 +11,19 @@ pub enum Fault {
     Slow(Duration),
     /// It answers [`StoreError::Unavailable`](crate::StoreError::Unavailable) and has no effect.
     Before,
-    /// It takes effect and answers an error all the same: whoever called does not know the outcome.
+    /// It takes effect and yet answers an error: the caller does not know the outcome.
     After,
-    /// It takes effect, and its answer is lost; the caller is told so after this long, as by a time limit on the call.
+    /// It takes effect, and its answer is lost; the caller gets an error after this long, as from a time limit on the
+    /// call.
     Lost(Duration),
-    /// It takes effect and is never answered. No store may do this for ever; it shows who waits for whom.
+    /// It takes effect and is never answered. No store may do this for ever; it shows which callers wait for which
+    /// calls.
     Silent,
 }
 
 type Choose = dyn Fn(Verb, u64) -> Option<Fault> + Send + Sync;
 
-/// Says for each call, by its verb and its number among the calls of that verb, counted from 1, what goes wrong.
+/// Decides what goes wrong with each call, by its verb and its number among the calls of that verb, counted from 1.
 ///
 /// The answer depends on nothing else, so that a run can be repeated however its calls interleave.
 #[derive(Clone)]

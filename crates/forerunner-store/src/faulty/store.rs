@@ -27,7 +27,7 @@ use crate::{
     TaskPage, Updated, VacuumStatus,
 };
 
-/// A store whose calls fail as a [`Schedule`] says, and otherwise do what the store inside does.
+/// A store whose calls fail by a [`Schedule`], and otherwise do what the store inside does.
 ///
 /// What reaches the store inside does so when it is called, in order, as [`Store`] promises; only answers are delayed.
 pub struct FaultyStore<S: ?Sized> {
@@ -51,7 +51,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         }
     }
 
-    /// Goes on by another schedule. Calls are counted on, so a script speaks of all calls that were ever made.
+    /// Continues with another schedule. The count of calls continues too, so a script refers to all calls so far.
     pub fn reschedule(&self, schedule: Schedule) {
         *self.schedule.lock() = schedule;
     }
@@ -71,7 +71,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         self.injected.load(Ordering::Relaxed)
     }
 
-    /// Returns what took effect so far, of what [`Effect`] knows, in order.
+    /// Returns the effects so far, of the kinds in [`Effect`], in order.
     pub fn deeds(&self) -> Vec<Effect> {
         self.journal.read()
     }
@@ -115,7 +115,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
     }
 }
 
-/// Notes what an answer says took effect, before anybody else sees it.
+/// Records the effect of an answer before the caller gets it.
 fn noting<T: Send + 'static, I: IntoIterator<Item = Effect>>(
     journal: &EffectLog,
     call: StoreFuture<T>,

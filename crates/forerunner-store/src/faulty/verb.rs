@@ -5,9 +5,9 @@ pub enum Verb {
     Enqueue,
     /// [`TaskStore::claim`](crate::TaskStore::claim).
     Claim,
-    /// [`TaskStore::peek`](crate::Store::look).
+    /// [`TaskStore::peek`](crate::TaskStore::peek).
     Peek,
-    /// [`TaskStore::claim_ids`](crate::Store::take).
+    /// [`TaskStore::claim_ids`](crate::TaskStore::claim_ids).
     ClaimIds,
     /// [`TaskStore::settle`](crate::TaskStore::settle).
     Settle,
@@ -21,7 +21,7 @@ pub enum Verb {
     Renew,
     /// [`ClusterStore::heartbeat`](crate::Store::beat).
     Heartbeat,
-    /// [`ClusterStore::deregister`](crate::Store::leave).
+    /// [`ClusterStore::deregister`](crate::ClusterStore::deregister).
     Deregister,
     /// [`TaskStore::rescue`](crate::TaskStore::rescue).
     Rescue,

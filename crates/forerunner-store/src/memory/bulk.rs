@@ -56,7 +56,7 @@ impl State {
         self.pool(pool).map_or(0, |pool| self.pools[pool as usize].claimable as i64)
     }
 
-    /// What stands against giving a waiting task to another pool.
+    /// Why a waiting task cannot move to another pool.
     fn obstacle(&self, slot: u32, to: &PoolName) -> Option<Obstacle> {
         let task = &self.slots.at(slot).task;
         if task.pool == *to {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use forerunner_core::Timestamp;
 
-/// A task's place in an order. `slot` says where the task is kept.
+/// A task's place in an order. `slot` is where the task is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueKey {
     pub due: Timestamp,
@@ -14,9 +14,9 @@ pub(super) struct QueueKey {
 
 /// The claimable tasks of one pool and priority, first due first.
 ///
-/// Nearly all tasks arrive in order and go to the end of a ring. One that comes with an earlier place, such as a
-/// retry, goes to a small sorted set instead. A task that leaves without being claimed only stops being ready: its
-/// spot is passed over later, and swept out once such spots are the majority.
+/// Nearly all tasks arrive in order and go to the end of a ring. A task with an earlier place, such as a retry, goes to
+/// a small sorted set instead. A task that leaves without being claimed only stops being ready: its entry is skipped
+/// later, and removed once such entries are the majority.
 #[derive(Debug, Default)]
 pub(super) struct ReadyQueue {
     ring: VecDeque<QueueKey>,
@@ -34,7 +34,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Takes the first spot that `is_ready`.
+    /// Removes the first entry that `is_ready`.
     pub fn pop(&mut self, is_ready: impl Fn(&QueueKey) -> bool) -> Option<QueueKey> {
         loop {
             let spot = self.pop_any()?;
@@ -45,7 +45,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Notes that a task left without being popped.
+    /// Records that a task left without being popped.
     pub fn note_stale(&mut self, is_ready: impl Fn(&QueueKey) -> bool) {
         /// Below this many, passing over is cheaper than sweeping.
         const WORTHWHILE: usize = 64;
@@ -57,7 +57,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Takes a spot out, wherever it is: its task goes to another lane, where the spot would be as good as here.
+    /// Removes an entry, wherever it is: its task moves to another lane, where the entry would be as good as here.
     pub fn remove(&mut self, spot: &QueueKey) {
         self.early.remove(spot);
         while let Ok(place) = self.ring.binary_search(spot) {
@@ -65,7 +65,7 @@ impl ReadyQueue {
         }
     }
 
-    /// The first spots that are `ready`, at most so many, each once.
+    /// The first entries that are `ready`, at most so many, each once.
     pub fn first(&self, limit: usize, is_ready: impl Fn(&QueueKey) -> bool) -> Vec<QueueKey> {
         let (mut ring, mut early) = (self.ring.iter().peekable(), self.early.iter().peekable());
         let mut found: Vec<QueueKey> = Vec::new();
@@ -76,7 +76,7 @@ impl ReadyQueue {
                 _ => ring.next(),
             };
             let Some(spot) = next else { break };
-            // A task that left and came back can have its spot twice.
+            // A task that left and returned can have its entry twice.
             if found.last() != Some(spot) && is_ready(spot) {
                 found.push(*spot);
             }
@@ -98,7 +98,7 @@ impl ReadyQueue {
 pub(super) struct Line {
     /// Those that became due, first due first: waiting, running, or waiting for a retry.
     joined: VecDeque<QueueKey>,
-    /// Those whose first `run_at` lies ahead.
+    /// Those whose first `run_at` is in the future.
     pub delayed: Vec<u32>,
     /// The one that runs.
     pub running: Option<u32>,

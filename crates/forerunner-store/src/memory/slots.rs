@@ -1,10 +1,10 @@
-//! Where the tasks themselves are kept, and how they are found.
+//! Where the tasks are stored, and how they are found.
 
 use forerunner_core::{AttemptRecord, IdMap, Task, TaskId, Timestamp};
 
 use super::lane::QueueKey;
 
-/// A task with what the store knows beside it.
+/// A task, and the store's own data about it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub task: Task,
@@ -17,7 +17,7 @@ pub(super) struct Entry {
     pub ready: bool,
     /// Whether it was cancelled while it ran.
     pub stop: bool,
-    /// Counts up with each task that ends, so that the ring of ended tasks knows its own.
+    /// Counts up with each task that ends, so that the ring of ended tasks finds its own.
     pub end: u64,
     /// How attempts went that did not succeed.
     pub attempts: Vec<AttemptRecord>,
@@ -29,7 +29,7 @@ pub(super) struct Slots {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     by_id: IdMap<TaskId, u32>,
-    /// Ids in the order they came, for listings; those of removed tasks stay for a while.
+    /// Ids in the order of arrival, for listings; those of removed tasks stay for a while.
     ids: Vec<TaskId>,
     sorted: bool,
 }

@@ -1,4 +1,4 @@
-//! What the memory store knows, and the moves that keep its orders and counts true.
+//! The state of the memory store, and the changes that keep its orders and counts consistent.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -48,7 +48,7 @@ pub(super) struct State {
     pub by_name: IdMap<PoolName, u32>,
     pub nodes: IdMap<NodeId, Node>,
     pub membership: Membership,
-    /// Where the tasks that run are kept. Few among all that are kept, so they are found without a miss of the cache.
+    /// The slots of running tasks. They are few among all stored ones, so this finds them without a cache miss.
     pub running: IdMap<TaskId, u32>,
     pub notes: HashMap<String, String>,
     pub closed: bool,
@@ -65,7 +65,7 @@ impl State {
         Self { retained, ..Self::default() }
     }
 
-    /// Forgets everything, and refuses whatever comes next.
+    /// Removes everything, and rejects all later calls.
     pub fn close(&mut self) {
         *self = Self { closed: true, ..Self::default() };
     }
@@ -94,7 +94,7 @@ impl State {
         pool
     }
 
-    /// Keeps a new task and puts it where it waits.
+    /// Stores a new task and adds it where it waits.
     pub fn accept(&mut self, mut task: Task, pool: u32) -> u32 {
         task.state = rules::first_state(&task);
         let (state, due) = (task.state, rules::first_due(&task));
@@ -198,7 +198,7 @@ impl State {
         pool.lanes[lane_of(&entry.task)].push(QueueKey { due: entry.due, seq: entry.seq, slot });
     }
 
-    /// Takes a task out of the claimable ones, unless it is none of them.
+    /// Removes a task from the claimable ones, if it is one.
     pub fn make_unready(&mut self, slot: u32) {
         let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.ready) else { return };
         entry.ready = false;
@@ -290,7 +290,7 @@ impl State {
         }
     }
 
-    /// Keeps how the attempt of a running task went, if it had begun.
+    /// Stores how the attempt of a running task went, if it had begun.
     pub fn note_attempt(&mut self, slot: u32, end: Option<(TaskState, Option<TaskError>)>, now: Timestamp) {
         let Entry { task, attempts, .. } = self.slots.at_mut(slot);
         let (Some(at), Some(end)) = (task.started_at, end) else { return };
@@ -304,7 +304,7 @@ impl State {
         }
     }
 
-    /// Removes tasks that ended before `before`, at most `limit`; answers how many.
+    /// Removes tasks that ended before `before`, at most `limit`; returns how many.
     pub fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
         let mut removed = 0;
         let ended = std::mem::take(&mut self.ended);
@@ -322,7 +322,7 @@ impl State {
         removed
     }
 
-    /// Keeps only the newest ended tasks. Called last by whatever ends some.
+    /// Retains only the newest ended tasks. Called last by every change that ends some.
     pub fn trim(&mut self) {
         /// Below this many, spots of redriven tasks cost less than clearing them out.
         const WORTHWHILE: usize = 4_096;

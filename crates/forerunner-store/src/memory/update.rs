@@ -32,7 +32,7 @@ impl State {
         Ok(Updated { task, claimable: self.pools[pool].claimable as i64 - before })
     }
 
-    /// Takes a waiting task out of every order; answers whether it had a place in its context's line.
+    /// Removes a waiting task from every order; returns whether it had a place in its context's queue.
     pub(super) fn take_out(&mut self, slot: u32) -> bool {
         self.forget_wait(slot);
         self.make_unready(slot);

@@ -18,7 +18,7 @@ pub(super) fn read(connection: &Connection, task: TaskId) -> Sql<Option<Vec<Atte
 }
 
 impl Tx<'_> {
-    /// Keeps how an attempt went, if it had begun.
+    /// Stores how an attempt went, if it had begun.
     pub fn note_attempt(
         &self,
         lease: &Lease,

@@ -103,7 +103,7 @@ impl Tx<'_> {
         Ok(value::<Option<String>>(self.connection, sql, [row])?.flatten())
     }
 
-    /// What stands against giving a waiting task to another pool.
+    /// Why a waiting task cannot move to another pool.
     fn obstacle(&self, brief: &Brief, key: Option<&str>, to: &PoolName) -> Sql<Option<Obstacle>> {
         let to = self.cache.pool(to);
         if to == Some(brief.spot.pool) {

@@ -1,4 +1,4 @@
-//! What the writer keeps in memory of its own file: leases, counts, names. All of it can be read again.
+//! What the writer has in memory of its own file: leases, counts, names. All of it can be read again.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,11 +17,12 @@ use super::{
 };
 use crate::{Start, damage::Damage};
 
-/// Most pools whose names a file may have lost. They are counted from 1, so that a number beyond those that are there and
-/// these is damage.
+/// Most pools whose names a file may have lost. Pools are numbered from 1, so a number beyond the known ones and these
+/// is damage.
 const MOST_LOST: i64 = 1_000;
 
-/// Which agent runs which task since when: told by `assign`, never written until the attempt ends. Readers look here too.
+/// Which agent runs which task since when: reported by `assign`, not written until the attempt ends. Readers use it
+/// too.
 pub(super) type Agents = Arc<Mutex<HashMap<TaskId, (LeaseEpoch, Start)>>>;
 
 /// A task that runs, with all that its end needs: so a settle reads nothing.
@@ -38,9 +39,9 @@ pub(super) struct Lease {
     pub max_crashes: u32,
     pub context: Option<ContextId>,
     pub node: Option<NodeId>,
-    /// None for a task that was claimed to be held.
+    /// `None` for a task that was claimed ahead.
     pub started_at: Option<Timestamp>,
-    /// Somebody cancelled the task while it ran. The file does not know: with the node goes the wish.
+    /// A client cancelled the task while it ran. The file does not record it: the request is lost with the node.
     pub stop: bool,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct PoolCache {
     pub claimable: i64,
 }
 
-/// Everything the writer knows without reading.
+/// Everything that the writer knows without reading.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     pub leases: HashMap<TaskId, Lease>,
@@ -71,7 +72,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Reads everything from the file: at start, and after a group that came to nothing.
+    /// Reads everything from the file: at the start, and after a group that failed.
     pub fn load(connection: &Connection, agents: Agents) -> Sql<Self> {
         let mut cache = Self { next_row: next_row(connection)?, agents, ..Self::default() };
         cache.load_pools(connection)?;
@@ -179,7 +180,7 @@ impl Cache {
         u64::try_from(of_pools + self.astray).unwrap_or(0)
     }
 
-    /// What stays true after a group came to nothing: what was read anew, and what is not written with every change.
+    /// What stays true after a failed group: the data read anew, and the data that is not written with every change.
     pub fn after_roll_back(&mut self, mut read: Self) -> Self {
         for (node, until) in self.nodes.drain() {
             let known = read.nodes.entry(node).or_default();
@@ -215,7 +216,7 @@ impl Cache {
         Some(self.pools.get(index_of(pool)?)?.name.clone())
     }
 
-    /// Counts a task out of one state and into another; `None` stands for not being there.
+    /// Moves a task from one state's count to another's; `None` means that it does not exist.
     pub fn count(&mut self, pool: i64, from: Option<TaskState>, to: Option<TaskState>) -> Sql<()> {
         let pool = self.pool_at(pool)?;
         if let Some(from) = from {
@@ -227,7 +228,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Ends a lease; answers how the attempt began, if that was told.
+    /// Ends a lease; returns how the attempt began, if that was reported.
     pub fn end_lease(&mut self, task: TaskId) -> Option<Start> {
         let lease = self.leases.remove(&task)?;
         let mut agents = self.agents.lock();
@@ -235,12 +236,12 @@ impl Cache {
     }
 }
 
-/// Where a pool is kept; none for a number that cannot be.
+/// The stored entry of a pool; `None` for an impossible number.
 fn index_of(pool: i64) -> Option<usize> {
     usize::try_from(pool.checked_sub(1)?).ok()
 }
 
-/// The number of the next task: beyond those of all tasks and inputs, but for numbers that leave no room for more.
+/// The number of the next task: beyond those of all tasks and inputs, except for numbers that leave no room for more.
 fn next_row(connection: &Connection) -> Sql<i64> {
     let mut last = 0;
     for sql in ["SELECT max(task) FROM tasks WHERE task < ?1", "SELECT max(task) FROM inputs WHERE task < ?1"] {

@@ -161,7 +161,7 @@ impl Tx<'_> {
         Ok(old.len())
     }
 
-    /// Notes what the context of a task took.
+    /// Records the cost of the context of a task.
     pub fn note_context_cost(&self, task: i64, cost: &ContextCost) -> Sql<()> {
         let text = serde_json::to_string(cost).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
         run(self.connection, "INSERT OR REPLACE INTO context_costs (task, cost) VALUES (?1, ?2)", params![task, text])
@@ -235,7 +235,7 @@ pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<C
     while let Some(row) = rows.next()? {
         match summary(row) {
             Ok(context) => found.push(context),
-            // It is named to whoever asks for it.
+            // The caller gets its name.
             Err(error) => tracing::error!(%error, "store: cannot read a context; listings leave it out"),
         }
     }

@@ -1,4 +1,4 @@
-//! Tasks whose rows cannot be read: set aside, taken back once they are repaired, given up.
+//! Tasks with unreadable rows: set aside, restored once they are repaired, or given up.
 
 use std::ops::RangeInclusive;
 
@@ -21,7 +21,7 @@ const DAMAGED: i64 = TaskState::Damaged as i64;
 /// The states in which a task is in no order.
 const ENDED: RangeInclusive<i64> = TaskState::Succeeded as i64..=DAMAGED;
 
-/// Statements that take a row out of an order, and how many claimable tasks fewer that makes for each row.
+/// Statements that remove a row from an order, and how many claimable tasks fewer that makes for each row.
 type Order = ([&'static str; 2], i64);
 
 const READY: Order = (
@@ -52,7 +52,7 @@ struct Place {
 impl Tx<'_> {
     /// Sets tasks aside that cannot be read: nobody claims, sweeps or waits for them any more. Answers how many that were.
     ///
-    /// One that runs is left to its agent: its end reads nothing of the row.
+    /// A running task is left to its agent: its end reads nothing of the row.
     pub fn set_aside(&mut self, damages: &[Damage]) -> Sql<usize> {
         let mut left = damages.to_vec();
         let mut done = 0;
@@ -120,9 +120,9 @@ impl Tx<'_> {
         Ok(Some(Place { pool: number(0), state: number(1), has_id: found.get(2).unwrap_or(false) }))
     }
 
-    /// Takes a row out of one of the orders; answers the pools, and the contexts if it was in lines.
+    /// Removes a row from one of the orders; returns the pools, and the contexts if it was in queues of contexts.
     fn leave(&mut self, row: i64, order: Order) -> Sql<Vec<(i64, Option<String>)>> {
-        // By its key as far as the row tells it; only if that finds nothing, by a look at all.
+        // Finds it by the key in the row; only if that fails, by a scan of all.
         for sql in order.0 {
             let mut statement = self.connection.prepare_cached(sql)?;
             let left = statement.query_map([row], |row| Ok((row.get(0)?, row.get(1).ok())))?;
@@ -150,7 +150,7 @@ impl Tx<'_> {
         self.make_ready(&spot).map(|()| None)
     }
 
-    /// Takes a repaired task back to what it was, if that is an end; answers why not if its row still cannot be read.
+    /// Restores a repaired task to its state, if that is an end; returns the reason if its row is still unreadable.
     pub fn take_back_repaired(
         &mut self,
         spot: &Spot,
@@ -193,7 +193,7 @@ impl Tx<'_> {
         run(self.connection, "DELETE FROM damaged WHERE task = ?1", [spot.row]).map(drop)
     }
 
-    /// The number of a task's pool, or of the one that stands for it.
+    /// The number of a task's pool, or of its substitute.
     fn pool_for(&mut self, number: i64, name: &PoolName) -> Sql<i64> {
         if self.cache.pool_at(number).is_ok() { Ok(number) } else { self.pool_or_new(name) }
     }
@@ -224,7 +224,7 @@ impl Tx<'_> {
         run(self.connection, sql, params).map(drop)
     }
 
-    /// Removes labels to find a task by that the task does not tell.
+    /// Removes labels from the index that the task does not have.
     fn forget_labels(&self, id: TaskId, known: &Labels) -> Sql<()> {
         if known.is_empty() {
             run(self.connection, "DELETE FROM labels WHERE id = ?1", [id.as_uuid().as_bytes()])?;
@@ -233,7 +233,7 @@ impl Tx<'_> {
     }
 }
 
-/// Rows that no pool or state leads to: found by a look at all, when counting has met one.
+/// Rows that no pool or state leads to: found by a full scan, after counting has met one.
 pub(super) fn astray(connection: &Connection, pools: usize) -> Sql<Vec<Damage>> {
     let sql = "SELECT task, state, pool FROM tasks WHERE state NOT BETWEEN 0 AND ?1 OR pool NOT BETWEEN 1 AND ?2";
     let mut statement = connection.prepare_cached(sql)?;

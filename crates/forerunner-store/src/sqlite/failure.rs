@@ -18,11 +18,11 @@ pub(super) enum Reach {
     Operation,
     /// Whatever needs new space.
     Space,
-    /// The connection, and everything that goes through it.
+    /// The connection, and everything that uses it.
     Engine,
 }
 
-/// Tells how far an error reaches.
+/// Determines how far an error reaches.
 pub(super) fn reach(error: &Error) -> Reach {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Reach::Space,
@@ -39,7 +39,7 @@ pub(super) fn reach(error: &Error) -> Reach {
     }
 }
 
-/// Says it in the store's words.
+/// Translates it into the store's errors.
 pub(super) fn explain(error: &Error, place: &Path) -> StoreError {
     let reason = error.to_string();
     match error.sqlite_error_code() {

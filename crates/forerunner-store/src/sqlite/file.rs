@@ -1,7 +1,7 @@
 //! Which file a store is: its real path, its inode, and a lock on both.
 //!
-//! SQLite puts its log and its shared memory beside the name by which it opened the file. Two names, two logs: what was
-//! committed by one is lost or damaged by the other. So a file has one name, and one process.
+//! SQLite puts its log and its shared memory beside the name by which it opened the file. With two names there are two
+//! logs: commits through one are lost or damaged by the other. So a file has one name, and one process.
 
 use std::{
     ffi::OsString,
@@ -23,7 +23,7 @@ const NOT_REGULAR: &str = "it is no regular file";
 
 /// The database file of a store, locked for this process.
 ///
-/// Opened before SQLite opens the file and closed after it: a descriptor that is closed takes all of SQLite's locks with it.
+/// Opened before SQLite opens the file and closed after it: closing any descriptor releases all of SQLite's locks.
 #[derive(Debug)]
 pub(super) struct StoreFile {
     path: PathBuf,
@@ -43,9 +43,9 @@ impl FileId {
 }
 
 impl StoreFile {
-    /// Resolves symbolic links, creates the file if need be, and takes the locks of its path and of its inode.
+    /// Resolves symbolic links, creates the file if it does not exist, and locks its path and its inode.
     ///
-    /// A directory is not created: a slip in its name would open an empty store, and all tasks would seem to be lost.
+    /// A directory is not created: a misspelled name would open an empty store, and all tasks would seem to be lost.
     pub fn open(given: &Path) -> Result<Self, StoreError> {
         let path = resolve(given)?;
         let place = |error: io::Error| refuse(&path, &error.to_string());
@@ -58,7 +58,7 @@ impl StoreFile {
             Err(error) => return Err(place(error.into())),
         }
         check_what_is_there(&path)?;
-        // SQLite would create it readable by all; its other files take over the mode of this one.
+        // SQLite would make it readable for all; its other files get the mode of this one.
         let database = open_or_create(&path).map_err(place)?;
         let found = database.metadata().map_err(place)?;
         check_names(&path, &found)?;
@@ -96,7 +96,7 @@ impl StoreFile {
         self.lock.sync_data()
     }
 
-    /// The line that the lock file holds.
+    /// The line in the lock file.
     pub fn noted(&self) -> String {
         let mut line = [0; 64];
         let length = self.lock.read_at(&mut line, 0).unwrap_or(0);
@@ -122,7 +122,7 @@ impl StoreFile {
     }
 }
 
-/// Refuses a file that others can open by a name beside which its log does not lie.
+/// Rejects a file that others can open by a name beside which its log is not.
 fn check_names(path: &Path, found: &Metadata) -> Result<(), StoreError> {
     let misnamed = |reason: String| Err(StoreError::Name { place: path.display().to_string(), reason });
     if !found.is_file() {
@@ -149,11 +149,11 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Opens a file of the store's own beside the database, creating it if need be.
+/// Opens a file of the store's own beside the database, and creates it if it does not exist.
 ///
 /// # Errors
-/// When it is a symbolic link, or another name of a file: whoever may write in the directory could have a file of this
-/// user's overwritten.
+/// When it is a symbolic link, or another name of a file: a user with write access to the directory could make the
+/// store overwrite a file of its user.
 pub(super) fn open_beside(path: &Path) -> io::Result<File> {
     let refuse = |what: &str| io::Error::other(format!("{} {what}; remove it", path.display()));
     let file = open_or_create(path).map_err(|error| match error.raw_os_error() {

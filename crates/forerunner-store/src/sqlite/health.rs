@@ -1,4 +1,5 @@
-//! The check of the whole file: before it is opened if it is small, else beside the work, so that a start does not wait for it.
+//! The check of the whole file: before it is opened if it is small, else in the background, so that a start does not
+//! wait for it.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,10 +16,10 @@ use super::{
 };
 use crate::StoreError;
 
-/// Largest file that is checked before it is opened, in bytes: about ten milliseconds, and a tenth of a second where others take
-/// the processors. A node that comes back under load has no more to spare.
+/// Largest file that is checked before it is opened, in bytes: about ten milliseconds, and a tenth of a second on a
+/// busy machine. A node that restarts under load has no more to spare.
 const SMALL: u64 = 4 << 20;
-/// How often a check that is to end is told so.
+/// How often a check tests whether it is to end.
 const INSIST: Duration = Duration::from_millis(5);
 
 /// Whether a file is small enough to be checked while its opening waits.
@@ -60,7 +61,7 @@ impl Health {
 impl Drop for Health {
     fn drop(&mut self) {
         let Some((interrupt, thread)) = self.check.take() else { return };
-        // One that has not begun yet does not hear it.
+        // A check that has not begun yet does not notice it.
         while !thread.is_finished() {
             interrupt.interrupt();
             std::thread::sleep(INSIST);

@@ -16,9 +16,9 @@ use crate::StoreError;
 const MAX_WAITING: usize = 16 * MAX_GROUP_ITEMS;
 /// Most bytes that may wait.
 const MAX_WAITING_BYTES: usize = 256 << 20;
-/// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
+/// Most tasks of one group: beyond this, a bigger group wins little and answers later.
 const MAX_GROUP_ITEMS: usize = 1_024;
-/// Most bytes that one group takes in.
+/// Most bytes of one group.
 const MAX_GROUP_BYTES: usize = 4 << 20;
 
 /// Who asked the store to close, if anybody waits for it.
@@ -27,7 +27,7 @@ pub(super) type Closing = Option<oneshot::Sender<Outcome>>;
 /// How closing a store ended.
 pub(super) type Outcome = Result<(), StoreError>;
 
-/// What the writer takes out.
+/// The operations that the writer removes.
 #[derive(Default)]
 pub(super) struct Batch {
     pub jobs: VecDeque<Box<dyn Job>>,
@@ -88,7 +88,7 @@ impl Inbox {
         Ok(None)
     }
 
-    /// Whether the writer was asked to finish, or is gone.
+    /// Whether the writer was asked to finish, or has ended.
     pub fn is_closed(&self) -> bool {
         self.lock().refuses.is_some()
     }
@@ -105,7 +105,7 @@ impl Inbox {
         true
     }
 
-    /// Refuses everything that waits and everything to come: the writer is gone.
+    /// Rejects everything that waits and everything to come: the writer has ended.
     pub fn abandon(&self, why: &StoreError) {
         let mut waiting = self.lock();
         waiting.refuses.get_or_insert_with(|| why.clone());

@@ -12,11 +12,11 @@ use crate::{StoreError, StoreFuture};
 /// What an operation needs of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Takes new work in: refused first when space runs out.
+    /// Accepts new tasks: rejected first when space runs out.
     Admit,
     /// Changes what is stored; answered after the commit.
     Change,
-    /// Hands work out: answered at once, since a crash that forgets it leaves the task queued.
+    /// Claims tasks: answered at once, since the task is still queued if a crash loses the claim.
     HandOut,
     /// Needs no transaction.
     Peek,
@@ -31,11 +31,11 @@ pub(super) struct Weight {
     pub bytes: usize,
 }
 
-/// An operation for the writer. It may run more than once: when its group came to nothing through another's fault.
+/// An operation for the writer. It may run more than once: when its group failed through another's fault.
 pub(super) trait Job: Send {
     fn kind(&self) -> Kind;
     fn weight(&self) -> Weight;
-    /// Runs in the group's transaction and keeps what it found.
+    /// Runs in the group's transaction and stores the result.
     fn run(&mut self, tx: &mut Tx<'_>) -> Sql<()>;
     /// Answers with what it found, or with the error; only the first answer counts.
     fn answer(&mut self, outcome: Result<(), StoreError>);
@@ -100,7 +100,7 @@ impl<I: Send, T: Send> Job for Work<I, T> {
 /// A question for a reader.
 pub(super) type Query = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Sql<()> + Send>;
 
-/// The answer that a channel brings.
+/// The answer through a channel.
 pub(super) fn arriving<T: Send + 'static>(answer: oneshot::Receiver<Result<T, StoreError>>) -> StoreFuture<T> {
     Box::pin(async move {
         let lost = || unavailable("the thread that would have answered has stopped; start the node again");

@@ -66,7 +66,7 @@ fn read_task(row: &Row<'_>, agents: &Agents) -> Sql<Read> {
         task.error = Some(unreadable(&row.get::<_, String>(REASON).unwrap_or_default()));
     }
     let damage = damage.filter(|_| !matches!(state(row, 3), Ok(TaskState::Damaged)));
-    // Of what the context took nothing depends.
+    // Nothing depends on the cost of the context.
     task.context_cost = cost(row, COST).unwrap_or_default();
     if task.state == TaskState::Running {
         let agents = agents.lock();

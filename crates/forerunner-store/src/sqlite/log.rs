@@ -1,4 +1,4 @@
-//! Keeping the write-ahead log short.
+//! Limiting the length of the write-ahead log.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,19 +19,19 @@ const RETRY: usize = 1 << 20;
 const TOO_LARGE: u64 = 64 << 20;
 /// How long. The store's own readers are done by then; those of another program may never be.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// What a commit writes beside its tasks, by estimate: some pages of each table and index.
+/// Estimated bytes of a commit beside its tasks: some pages of each table and index.
 const GROUP_BYTES: usize = 12 * 4_096;
-/// What one task adds beside its payload, by estimate.
+/// Estimated bytes of one task beside its payload.
 const ITEM_BYTES: usize = 2_048;
 
-/// Says how long the log is, and copies nothing.
+/// Returns the length of the log, and copies nothing.
 pub(super) const NO_CHECKPOINT: &str = "PRAGMA wal_checkpoint(NOOP)";
 /// Copies what no reader is in the way of.
 pub(super) const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-/// Waits for readers, so that the log is written from its beginning again. It is cut by the next commit: one that is empty
-/// would look like one that was cut to nothing.
+/// Waits for readers, so that the log is written from its beginning again. The next commit cuts it: an empty log would
+/// look like one that was cut to nothing.
 const RESTART: &str = "PRAGMA wal_checkpoint(RESTART)";
-/// Leaves nothing in the log.
+/// Leaves the log empty.
 const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// Watches the log's growth.
@@ -43,7 +43,7 @@ pub(super) struct Log {
     warn_past: u64,
 }
 
-/// What came of copying the log into the database.
+/// The result of copying the log into the database.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Checkpoint {
     /// Frames in the log; -1 without one.
@@ -80,7 +80,7 @@ impl Log {
 
     /// Copies the log into the database, in the writer's own time between groups.
     ///
-    /// A failure is left to the next commit to report: nothing that was answered depends on it.
+    /// The next commit reports a failure: no answer depends on this copy.
     pub fn copy(&mut self, connection: &Connection) {
         self.written = 0;
         let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());

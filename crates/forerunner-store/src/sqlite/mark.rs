@@ -1,7 +1,7 @@
-//! Whether the log beside a database belongs to it, and is there when it must be.
+//! Whether the log beside a database belongs to it, and exists when it must.
 //!
-//! SQLite takes a database without a log for a whole one, and a log for that of whatever database it lies beside. So the
-//! store writes a mark into the database: "not whole without its log". The first commit in the log takes the mark back.
+//! SQLite treats a database without a log as complete, and a log as that of whatever database is beside it. So the
+//! store writes a mark into the database: "incomplete without its log". The first commit in the log removes the mark.
 //!
 //! ```text
 //! database alone    with its log     means
@@ -11,8 +11,8 @@
 //! whole n           (no log)         all was copied into the database, by this program or by another
 //! ```
 //!
-//! A backup is made through the log, so it is whole. The mark is renewed whenever the log was copied into the database. A
-//! kill may leave a mark that was not taken back yet: while it is being made, the lock file says so.
+//! A backup is made through the log, so it is complete. The mark is renewed whenever the log was copied into the
+//! database. After a kill a mark may remain; while it is being made, the lock file records it.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -33,13 +33,13 @@ use crate::StoreError;
 const COUNTER_BITS: u32 = 24;
 /// Bits of the number of a mark.
 const NUMBER_BITS: u32 = 36;
-/// Place in the header of a database where the version that may read it stands: 2 for one with a write-ahead log.
+/// Place in the header of a database of the version that may read it: 2 for one with a write-ahead log.
 const READ_VERSION: usize = 19;
 
-/// What the lock file says while a mark is made.
+/// The text of the lock file while a mark is made.
 const MARKING: &str = "marking\n";
 
-/// What a database says of its log.
+/// What a database records about its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     /// Nothing: it is new, or was written by an earlier version.
@@ -96,7 +96,7 @@ pub(super) fn renew(connection: &Connection, file: &StoreFile) -> Sql<bool> {
     note(file, MARKING);
     Mark::NeedsLog(number).write(connection)?;
     let is_marked = checkpoint(connection, PASSIVE)?.is_complete();
-    // Else somebody reads an older state, and the database still says what it said before.
+    // Otherwise a reader uses an older state, and the database still has the earlier mark.
     let after = if is_marked { Mark::Whole(number) } else { before };
     after.write(connection)?;
     if is_marked {
@@ -105,14 +105,14 @@ pub(super) fn renew(connection: &Connection, file: &StoreFile) -> Sql<bool> {
     Ok(is_marked)
 }
 
-/// Without the note a log that goes missing may not be noticed; the store itself is none the worse.
+/// Without the note a missing log may go unnoticed; the store itself is not affected.
 fn note(file: &StoreFile, line: &str) {
     if let Err(error) = file.note(line) {
         tracing::warn!(%error, "store: the lock file cannot be written");
     }
 }
 
-/// What there is to say against a log.
+/// What is wrong with a log.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Fits,
@@ -120,7 +120,7 @@ enum Verdict {
     Foreign,
 }
 
-/// Judges the log by what the database says without it and with it, and by the number of its frames.
+/// Judges the log by the database's record without it and with it, and by the number of its frames.
 fn judge(alone: Mark, with_log: Mark, frames: i64, is_marking: bool) -> Verdict {
     match (alone, with_log) {
         (Mark::NeedsLog(_), _) if frames <= 0 && is_marking => Verdict::Fits,
@@ -161,7 +161,7 @@ pub(super) fn inspect(connection: &Connection, file: &StoreFile) -> Result<(), S
     }
 }
 
-/// What to do about a log that may have been left by an earlier database, to be put behind a reason.
+/// The remedy for a log that an earlier database may have left, appended to a reason.
 pub(super) fn hint(path: &Path) -> String {
     let has_log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|file| file.len() > 0);
     if has_log { stale(path) } else { String::new() }
@@ -176,7 +176,7 @@ fn stale(path: &Path) -> String {
     )
 }
 
-/// What a database says without its log; none if it cannot be read alone.
+/// The record of a database without its log; `None` if it cannot be read alone.
 fn alone(path: &Path) -> Option<Mark> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(format!("file:{}?immutable=1", escape(path)), flags).ok()?;

@@ -14,7 +14,7 @@ use crate::StoreError;
 
 /// First version without the WAL-reset bug, which could corrupt a file with two connections.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// How long to wait for another program, such as a `sqlite3` shell, to let go of the file.
+/// How long to wait for another program, such as a `sqlite3` shell, to release the file.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Distinct statements of the writer; all stay prepared.
 const STATEMENTS: usize = 128;

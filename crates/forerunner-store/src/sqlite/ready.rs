@@ -1,4 +1,4 @@
-//! Rows of the order of claimable tasks that disagree with the tasks' own rows: replaced by what these say.
+//! Rows of the order of claimable tasks that disagree with the tasks' own rows: replaced by those.
 
 use forerunner_core::ContextId;
 use rusqlite::{Row, params};
@@ -24,7 +24,7 @@ impl ReadyKey {
         Ok(Self { urgency: row.get(first)?, due: row.get(first + 1)?, row: row.get(first + 2)? })
     }
 
-    /// Whether it is what the task's own row says.
+    /// Whether it agrees with the task's own row.
     pub fn is_of(&self, spot: &Spot) -> bool {
         (self.urgency, self.due, self.row) == (i64::from(spot.urgency()), spot.due.as_micros(), spot.row)
     }
@@ -33,7 +33,7 @@ impl ReadyKey {
 impl Tx<'_> {
     /// Replaces rows of the order that are wrong: each is removed, and its task put where it belongs if it may be claimed.
     ///
-    /// What this writes agrees with the tasks, so whoever looks again meets none of it.
+    /// What this writes agrees with the tasks, so a later scan finds nothing.
     pub fn correct_ready(&mut self, pool: i64, wrong: &[ReadyKey]) -> Sql<()> {
         let Some(first) = wrong.first() else { return Ok(()) };
         tracing::error!(

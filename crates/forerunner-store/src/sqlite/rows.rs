@@ -30,7 +30,7 @@ macro_rules! task_columns {
 }
 pub(super) use task_columns;
 
-/// A task with what only the store knows.
+/// A task with the store's own data.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub row: i64,
@@ -41,7 +41,7 @@ pub(super) struct Stored {
     pub damage: Option<String>,
 }
 
-/// Reads a task from the columns of `task_columns!`; its pool's name is looked up by `pool_name`.
+/// Reads a task from the columns of `task_columns!`; `pool_name` finds the name of its pool.
 ///
 /// # Errors
 /// [`Damage`], for [`damage_in`], when a column cannot be read.
@@ -60,7 +60,8 @@ pub(super) fn stored_or_damaged(row: &Row<'_>, pool_name: impl Fn(i64) -> Option
     }
 }
 
-/// What can be read of a task that cannot be read whole. One that runs goes on: its end needs nothing of the row.
+/// The readable part of a task that is not readable as a whole. A running one continues: its end needs nothing of the
+/// row.
 pub(super) fn salvaged(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>, damage: &Damage) -> Sql<Stored> {
     let pool = row.get(2).unwrap_or(0);
     let id = uuid(row, 1).map_or_else(|_| damage::id_of_row(damage.row), TaskId::from_uuid);
@@ -99,7 +100,7 @@ fn read_into<T>(place: &mut T, found: Sql<T>) {
     }
 }
 
-/// The name that stands for a pool that the file does not name.
+/// The substitute name of a pool without a name in the file.
 pub(super) fn lost_pool(pool: i64) -> Sql<PoolName> {
     name_of(2, PoolName::new(format!("unnamed-{}", pool.unsigned_abs())))
 }
@@ -219,7 +220,7 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> Sql<Timestamp> {
     damage::stored_time(micros).ok_or(Error::IntegralValueOutOfRange(column, micros))
 }
 
-/// The greatest number that is read as one that counts: it leaves room to count on, and no store gets there.
+/// The greatest number that is accepted as a count: it leaves room to count on, and no store reaches it.
 pub(super) const MOST_COUNTED: u64 = 1 << 62;
 /// The same for what counts attempts and crashes.
 const MOST_TRIES: u64 = 1 << 31;
@@ -239,7 +240,7 @@ fn parent(row: &Row<'_>, column: usize) -> Sql<Option<TaskId>> {
     Ok(optional_uuid(row, column)?.map(TaskId::from_uuid))
 }
 
-/// How many tasks stand above one.
+/// The depth of a task.
 pub(super) fn depth(row: &Row<'_>, column: usize) -> Sql<u32> {
     row.get::<_, Option<i64>>(column)?.map_or(Ok(0), |_| count(row, column))
 }
@@ -267,7 +268,7 @@ pub(super) fn context(row: &Row<'_>, column: usize) -> Sql<Option<ContextId>> {
     optional_text(row, column)?.map(|text| name_of(column, ContextId::new(text))).transpose()
 }
 
-/// What a task's context took, kept as JSON.
+/// The cost of a task's context, stored as JSON.
 pub(super) fn cost(row: &Row<'_>, column: usize) -> Sql<Option<Box<ContextCost>>> {
     let read = |text| serde_json::from_str(text).map_err(|error| unreadable(column, error));
     optional_text(row, column)?.map(read).transpose()

@@ -24,7 +24,7 @@ pub(super) fn version(connection: &Connection) -> Sql<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings a file to the newest version, each step in a transaction of its own: a kill leaves the step undone or done.
+/// Migrates a file to the newest version, each step in a transaction of its own: a kill leaves the step undone or done.
 pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Sql<()> {
     let from = version(connection)?;
     for (step, sql) in (1_i64..).zip(migrations).filter(|(step, _)| *step > from) {

@@ -1,7 +1,7 @@
 //! Finding tasks by a filter, each part through the index that suits it.
 //!
-//! An index serves the pool, the states, the context, the first label and the window of creation. Further labels and the
-//! windows of ends and due times are tested on each task that the index leads to.
+//! An index serves the pool, the states, the context, the first label and the window of creation. Further labels and
+//! the windows of ends and due times are tested on each task that the index finds.
 
 use forerunner_core::{TaskId, TaskState};
 use rusqlite::{
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{TaskFilter, TimeWindow, rules};
 
-/// A task that matches. Its row may hold anything.
+/// A task that matches. Its row may contain anything.
 pub(super) struct Found {
-    /// Its id as it stands, to be sorted by.
+    /// Its id as stored, to be sorted by.
     id: Vec<u8>,
     pub row: i64,
     state: Option<TaskState>,

@@ -18,7 +18,7 @@ impl Tx<'_> {
 
     /// Writes something that changes nothing, so that the commit has to reach the disk.
     pub fn beat(&self) -> Sql<()> {
-        // Its lowest bit means nothing; SQLite leaves a page alone whose bytes stay as they are.
+        // Its lowest bit means nothing; SQLite does not write a page whose bytes do not change.
         run(self.connection, "UPDATE meta SET beat = (beat | 1) - (beat & 1)", []).map(drop)
     }
 

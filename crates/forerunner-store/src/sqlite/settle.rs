@@ -1,4 +1,4 @@
-//! Ending attempts, and taking back those whose node is gone.
+//! Ending attempts, and re-queueing those whose node is gone.
 
 use forerunner_core::{LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp};
 use rusqlite::params;
@@ -17,7 +17,7 @@ impl Lease {
     }
 }
 
-/// What an attempt's end leaves of its task.
+/// The state of a task after its attempt.
 struct Ended<'a> {
     state: TaskState,
     error: Option<&'a TaskError>,

@@ -32,7 +32,7 @@ pub(super) type MaxSize = Arc<AtomicU64>;
 pub(super) struct Space {
     path: PathBuf,
     max_size: MaxSize,
-    /// Whether the reserve is set aside. While it is not, no new work is taken in.
+    /// Whether the reserve exists. While it does not, no new task is accepted.
     is_held: bool,
     applied: Option<u64>,
 }
@@ -42,7 +42,7 @@ impl Space {
         Self { path, max_size, is_held: false, applied: None }
     }
 
-    /// Says that a connection is new and knows no largest size.
+    /// Records that a connection is new and has no largest size yet.
     pub fn forget_connection(&mut self) {
         self.applied = None;
     }
@@ -60,18 +60,18 @@ impl Space {
         self.apply(connection).map_err(|error| full(error.to_string()))
     }
 
-    /// Lets go of the reserve, for what must be written now.
+    /// Releases the reserve, for what must be written now.
     pub fn release(&mut self, connection: &Connection) -> Sql<()> {
         if self.is_held {
             tracing::warn!(path = %self.path.display(), "store: no space left; releasing the reserve and rejecting new tasks");
         }
         self.is_held = false;
-        // A file that cannot be cut holds no space back either.
+        // A file that cannot be cut reserves no space either.
         drop(self.open().and_then(|file| file.set_len(0)));
         self.apply(connection)
     }
 
-    /// Tells the connection the largest size, if that has changed.
+    /// Sets the largest size on the connection, if that has changed.
     pub fn apply(&mut self, connection: &Connection) -> Sql<()> {
         let wanted = match self.max_size.load(Ordering::Relaxed) {
             0 => u64::from(u32::MAX) - 1,
@@ -98,7 +98,8 @@ impl Space {
         Ok((!fits).then(|| format!("{} of {} bytes are used", used * PAGE, max_pages * PAGE)))
     }
 
-    /// Opens the reserve. What leads elsewhere goes first: whoever may write in the directory could have a file cut or filled.
+    /// Opens the reserve. A link to another file is removed first: a user with write access to the directory could make
+    /// the store cut or fill a file.
     fn open(&self) -> io::Result<File> {
         if std::fs::symlink_metadata(&self.path).is_ok_and(|found| !found.is_file() || found.nlink() > 1) {
             tracing::warn!(path = %self.path.display(), "store: the reserve was a link to another file; replacing it by a file");

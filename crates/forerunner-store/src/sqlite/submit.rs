@@ -80,7 +80,7 @@ impl Tx<'_> {
         let sql = "SELECT depth FROM tasks WHERE id = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([parent.as_uuid().as_bytes()])?;
-        // A depth that cannot be read is none that a child may go by.
+        // A child cannot build on an unreadable depth.
         let found = rows.next()?.and_then(|row| row_depth(row, 0).ok());
         Ok(rules::child_depth(parent, found, submission.bounds))
     }
@@ -170,7 +170,7 @@ impl Tx<'_> {
 
     fn insert_key(&self, pool: i64, submission: &Submission, row: i64) -> Sql<()> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(()) };
-        // One whose task is gone, or has lost its id, is in nobody's use.
+        // A key whose task is gone, or has lost its id, is free.
         let sql = "INSERT OR REPLACE INTO keys (pool, key, task, fingerprint) VALUES (?1, ?2, ?3, ?4)";
         run(self.connection, sql, params![pool, key.as_str(), row, submission.fingerprint]).map(drop)
     }
@@ -207,7 +207,7 @@ impl Tx<'_> {
                 return Ok(found);
             }
             self.set_aside(&damaged)?;
-            // One that was set aside before has a place all the same.
+            // A task that was set aside before has a place too.
             unread.iter().try_for_each(|key| self.remove_ready(pool, key))?;
             self.correct_ready(pool, &wrong)?;
         }

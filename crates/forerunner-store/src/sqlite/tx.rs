@@ -1,4 +1,4 @@
-//! One group's transaction: the moves that keep tables, orders and counts true together.
+//! One group's transaction: the changes that keep tables, orders and counts consistent.
 
 use forerunner_core::{ContextId, LeaseEpoch, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
 use rusqlite::{Connection, params};
@@ -11,7 +11,7 @@ use super::{
 
 /// The connection inside a transaction, with the cache that mirrors it.
 ///
-/// Verbs check before they write, so that one operation's refusal leaves nothing behind for the others of its group.
+/// Verbs check before they write, so that a rejected operation leaves nothing behind for the others of its group.
 pub(super) struct Tx<'a> {
     pub connection: &'a Connection,
     pub cache: &'a mut Cache,
@@ -131,7 +131,8 @@ impl Tx<'_> {
         read().map_err(|error| damaged_row(row, 2, &error))
     }
 
-    /// Makes the right task of a line claimable after a change; `before` is what [`head`](Self::head) said before it.
+    /// Makes the right task of a context's queue claimable after a change; `before` is the result of
+    /// [`head`](Self::head) before it.
     pub fn advance(&mut self, pool: i64, context: &ContextId, before: Option<Spot>) -> Sql<()> {
         let head = self.head(pool, context)?;
         if head.map(|spot| spot.row) == before.map(|spot| spot.row) {
@@ -153,7 +154,7 @@ impl Tx<'_> {
         run(self.connection, sql, params).map(drop)
     }
 
-    /// Takes a task out of a line, whatever its rank.
+    /// Removes a task from its context's queue, whatever its rank.
     pub fn leave_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
         let sql = "DELETE FROM line WHERE pool = ?1 AND context = ?2 AND rank IN (0, 1, 2) AND due = ?3 AND task = ?4";
         let params = params![spot.pool, context.as_str(), spot.due.as_micros(), spot.row];
@@ -163,13 +164,13 @@ impl Tx<'_> {
         }
     }
 
-    /// Takes a task out of a line in which it stands at a time that its row does not tell.
+    /// Removes a task from a context's queue, in which it has a time that its row does not have.
     fn clear_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
         let sql = "DELETE FROM line WHERE pool = ?1 AND context = ?2 AND task = ?3";
         run(self.connection, sql, params![spot.pool, context.as_str(), spot.row]).map(drop)
     }
 
-    /// Puts a task into a line at the time that its row tells, wherever it stood before.
+    /// Adds a task to its context's queue at the time in its row, wherever it was before.
     pub fn correct_line(&self, spot: &Spot, context: &ContextId, rank: Rank) -> Sql<()> {
         self.clear_line(spot, context)?;
         self.enter_line(spot, context, rank)

@@ -126,7 +126,7 @@ impl Tx<'_> {
         Ok(shifted.max(run(self.connection, bound, [now.as_micros()])?))
     }
 
-    /// What a look finds, once those that cannot be read are out of the way.
+    /// The result of a scan, once unreadable rows are out of the way.
     fn readable(&mut self, look: impl Fn(&Self) -> Sql<(Vec<Waiting>, Vec<Damage>)>) -> Sql<Vec<Waiting>> {
         loop {
             let (found, damaged) = look(self)?;
@@ -169,7 +169,7 @@ impl Tx<'_> {
         Ok((found, damaged))
     }
 
-    /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
+    /// Queues a task whose time has come. After a retry it still has its place in its context's queue.
     fn promote(&mut self, due: &Waiting) -> Sql<()> {
         let before = due.context.as_ref().map(|context| self.head(due.spot.pool, context)).transpose()?.flatten();
         run(self.connection, "UPDATE tasks SET state = 1 WHERE task = ?1", [due.spot.row])?;
@@ -214,11 +214,11 @@ impl Tx<'_> {
         rows.collect()
     }
 
-    /// Removes a task that has ended, with all that is kept of it.
+    /// Removes a task that has ended, with all its data.
     pub(super) fn purge_one(&self, row: i64, id: Option<TaskId>, pool: i64) -> Sql<()> {
         let sql = "DELETE FROM inputs WHERE task = ?1 RETURNING labels, key";
         let mut statement = self.connection.prepare_cached(sql)?;
-        // What cannot be read is looked for among all, which takes long and is rare.
+        // An unreadable one is found by a scan of all, which takes long and is rare.
         let found = statement.query_map([row], |row| Ok((row.get(0), row.get(1))))?.next().transpose()?;
         let (text, key): (Sql<Option<String>>, Sql<Option<String>>) = found.unwrap_or((Ok(None), Ok(None)));
         let named = text.and_then(|text| text.map(|text| labels(0, &text)).transpose());

@@ -1,6 +1,6 @@
 //! Whether the files of a store are where they were opened, while it is open.
 //!
-//! A descriptor goes on working when its file is removed, renamed or replaced, and what is written to it then is lost with the
+//! A descriptor still works when its file is removed, renamed or replaced; data written to it is then lost with the
 //! process. So each group is checked before it is written and before it is answered: three calls of `stat`, some 3 µs.
 
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
@@ -16,14 +16,14 @@ use super::{
 const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// What the database looked like when this process last wrote it: at a checkpoint, since else only the log is written.
+/// The state of the database when this process last wrote it: at a checkpoint, since otherwise only the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: (i64, i64),
     size: u64,
 }
 
-/// What the header of a database says.
+/// The fields of the header of a database.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     changes: u32,
@@ -38,7 +38,7 @@ struct Companion {
     opened: Option<FileId>,
 }
 
-/// The files of a store, and what they looked like.
+/// The files of a store, and their last known state.
 #[derive(Debug)]
 pub(super) struct Watch {
     file: Arc<StoreFile>,
@@ -47,7 +47,7 @@ pub(super) struct Watch {
     shared: Companion,
     stamp: Option<Stamp>,
     header: Option<Header>,
-    /// Why the files hold no longer what was written to them: for good.
+    /// Why the files no longer contain what was written to them: this is permanent.
     spoilt: Option<String>,
     reported: Option<String>,
 }
@@ -59,7 +59,7 @@ impl Watch {
         Self { file, log, log_size: 0, shared, stamp: None, header: None, spoilt: None, reported: None }
     }
 
-    /// Takes the files as they are for those that SQLite has opened just now.
+    /// Records the files as those that SQLite has just opened.
     pub fn learn(&mut self) {
         for companion in [&mut self.log, &mut self.shared] {
             companion.opened = std::fs::metadata(&companion.path).ok().map(|found| FileId::of(&found));
@@ -79,7 +79,7 @@ impl Watch {
         self.header = self.file.header().ok().and_then(|header| Header::parse(&header));
     }
 
-    /// Says what happened to the files, if anything; logs it when it begins, and when it is over.
+    /// Returns what happened to the files, if anything; logs when it begins and when it is over.
     pub fn fault(&mut self, connection: Option<&Connection>) -> Option<String> {
         let fault = self.find(connection);
         if fault != self.reported {
@@ -94,7 +94,7 @@ impl Watch {
         fault
     }
 
-    /// Whether the files hold what was written to them, under whatever name.
+    /// Whether the files contain what was written to them, under whatever name.
     pub fn is_intact(&self) -> bool {
         self.spoilt.is_none()
     }
@@ -177,7 +177,7 @@ pub(super) fn misplaced(file: &StoreFile) -> Result<Metadata, String> {
     }
 }
 
-/// Whether a log of this size lacks frames that SQLite knows of.
+/// Whether a log of this size lacks frames that SQLite knows.
 fn is_cut(connection: &Connection, size: u64) -> bool {
     let page: u64 =
         connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0)).map_or(0, i64::unsigned_abs);

@@ -52,7 +52,7 @@ pub(super) struct Writer {
     /// Whether leases were handed out that did not come to be: nothing more may be before the floor is raised.
     owes_fence: bool,
     watch: Watch,
-    /// Goes last: with it go the locks.
+    /// Dropped last: it has the locks.
     file: Arc<StoreFile>,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Parts {
     pub file: Arc<StoreFile>,
 }
 
-/// Why a group came to nothing.
+/// Why a group failed.
 struct Trouble {
     error: StoreError,
     reach: Reach,
@@ -93,7 +93,7 @@ impl Writer {
             space.release(&connection).map_err(explain)?;
         }
         raise_floor(&connection, epoch_floor).map_err(explain)?;
-        // After an unclean end there is a log, and the mark that goes with it.
+        // After an unclean end there is a log, and the mark that belongs to it.
         if was_clean {
             mark::renew(&connection, &file).map_err(explain)?;
         }
@@ -120,7 +120,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Serves groups until asked to close. Never panics: whoever waits is told.
+    /// Serves groups until asked to close. Never panics: every caller gets an answer.
     pub fn serve(mut self) {
         let inbox = Arc::clone(&self.inbox);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.serve_all()));
@@ -209,7 +209,7 @@ impl Writer {
         }
     }
 
-    /// What keeps a group from being written, or from being answered as written. One that only looks may go on.
+    /// What prevents a group from being written, or from being answered as written. A group of reads may continue.
     fn fault(&mut self, batch: &Batch) -> Option<String> {
         let fault = self.watch.fault(self.connection.as_ref());
         fault.filter(|_| batch.jobs.iter().any(|job| job.kind() != Kind::Peek))
@@ -219,7 +219,7 @@ impl Writer {
     fn attempt(&mut self, batch: &mut Batch, takes_more: bool) -> Result<(), Trouble> {
         let Some(connection) = &self.connection else { return Err(Trouble::of_engine(unavailable("it is not open"))) };
         let path = self.file.path();
-        // A claim need not be on disk, so a group of nothing else is spared the sync; the next one brings it along.
+        // A claim need not be on disk, so a group of claims alone skips the sync; the next one includes it.
         let is_volatile = batch.jobs.iter().all(|job| matches!(job.kind(), Kind::HandOut | Kind::Peek));
         let takes_more = takes_more && !is_volatile;
         let sync = if is_volatile { Sync::Later } else { Sync::Commit };
@@ -251,7 +251,7 @@ impl Writer {
                 weight.bytes += job.weight().bytes;
                 next += 1;
             }
-            // Together, since each answer may wake a thread that wants this one's processor.
+            // Together, since each answer may wake a thread that needs this one's processor.
             for job in batch.jobs.iter_mut().filter(|job| job.kind() == Kind::HandOut && !job.is_answered()) {
                 self.owes_fence |= !job.is_empty();
                 job.answer(Ok(()));
@@ -273,7 +273,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sets aside what cannot be read, in a transaction of its own; answers how many tasks that were.
+    /// Sets unreadable tasks aside, in a transaction of its own; returns how many.
     fn set_aside(&mut self, unread: &[Damage]) -> usize {
         let Some(connection) = self.connection.as_ref().filter(|_| !unread.is_empty()) else { return 0 };
         let mut tx =
@@ -335,7 +335,7 @@ impl Writer {
             self.connection = Some(connection);
         }
         let Some(connection) = self.connection.as_ref().filter(|_| self.owes_fence) else { return Ok(()) };
-        // In memory first: even if the write fails halfway, the next try goes beyond.
+        // In memory first: even if the write fails halfway, the next attempt uses a greater one.
         self.epoch_floor += EPOCH_GAP;
         let path = self.file.path();
         set_sync(connection, Sync::Commit).map_err(|error| Trouble::of_commit(&error, path))?;
@@ -344,7 +344,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets go of the reserve and refuses what would take more space.
+    /// Releases the reserve and rejects operations that would need more space.
     fn make_room(&mut self, jobs: &mut VecDeque<Box<dyn Job>>, full: &StoreError) {
         if let Some(connection) = &self.connection
             && let Err(error) = self.space.release(connection)
@@ -356,9 +356,9 @@ impl Writer {
         }
     }
 
-    /// Leaves the file closed properly: one file, nothing in the log.
+    /// Closes the file properly: one file, an empty log.
     fn finish(&mut self) -> Outcome {
-        // The readers go first, since one that reads would keep the log from being emptied.
+        // The readers close first, since a reader prevents the log from being emptied.
         self.readers = None;
         for thread in self.reader_threads.drain(..) {
             drop(thread.join());
@@ -368,7 +368,7 @@ impl Writer {
         };
         let fault = self.watch.fault(Some(&connection));
         if !self.watch.is_intact() {
-            // What lies there now is not what the log was written for.
+            // The file that is there now is not the one of the log.
             drop(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
             let reason = fault.unwrap_or_else(|| "its files were cut or overwritten".to_owned());
             return Err(unavailable(format!("it was not closed properly, since {reason}")));
@@ -442,7 +442,7 @@ enum Sync {
     Later,
 }
 
-/// Says when the commits to come reach the disk. Not to be called inside a transaction.
+/// Sets when the next commits reach the disk. Not to be called inside a transaction.
 fn set_sync(connection: &Connection, sync: Sync) -> Sql<()> {
     let sql = match sync {
         Sync::Commit => "PRAGMA synchronous = FULL",

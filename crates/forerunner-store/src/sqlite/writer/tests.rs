@@ -17,7 +17,7 @@ use crate::{
 /// A job, and the future of its answer.
 type Sent<T> = (Box<dyn Job>, StoreFuture<T>);
 
-/// A writer without its thread, so that a test says what is in which group.
+/// A writer without its thread, so that a test chooses the operations of each group.
 struct Rig {
     writer: Writer,
     _directory: TempDir,
