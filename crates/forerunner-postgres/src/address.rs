@@ -1,4 +1,4 @@
-//! Addresses: what stands in one, for the connections, for their encryption, and for hearing other nodes.
+//! Addresses: their parts, for the connections, their encryption, and notifications.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     tls::{Verify, connector},
 };
 
-/// What an address looks like, for messages.
+/// The form of an address, for messages.
 const FORM: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
 /// How long a peer may stay silent before it is asked whether it lives, and between two such questions.
 const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(crate) struct Address {
     pub config: Config,
     /// Makes connections encrypted; none for those that are not.
     pub tls: Option<MakeRustlsConnect>,
-    /// Where other nodes are heard; none if they are not to be.
+    /// Where notifications of other nodes arrive; `None` for no notifications.
     pub listen: Option<Config>,
     /// Which statements have names.
     pub naming: Naming,
@@ -38,13 +38,13 @@ pub(crate) enum Naming {
     /// Those on connections that lead to the server itself.
     #[default]
     Direct,
-    /// All. For a pooler that keeps track of names, as PgBouncer does with `max_prepared_statements`.
+    /// All. For a pooler that tracks names, as PgBouncer does with `max_prepared_statements`.
     Always,
     /// None.
     Never,
 }
 
-/// What an address says beyond what the client of the database understands.
+/// The options of an address that the client of the database does not know.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct UrlOptions {
     verify: Option<Verify>,
@@ -54,11 +54,11 @@ struct UrlOptions {
 }
 
 impl Address {
-    /// Reads an address and adds what keeps a dead connection from being waited for.
+    /// Reads an address and adds the settings that detect a dead connection.
     pub fn parse(url: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
         let refuse = |reason: String| StoreError::Address { scheme: "postgres".to_owned(), reason, forms: FORM };
         let (plain, wishes) = split(url).map_err(refuse)?;
-        // What the parser says names the option, not its value.
+        // The parser's message names the option, not its value.
         let mut config = Config::from_str(&plain).map_err(|error| refuse(reason(&error)))?;
         if config.get_application_name().is_none() {
             config.application_name("forerunner");
@@ -89,7 +89,7 @@ impl Address {
     }
 }
 
-/// Takes out of an address what only this program understands.
+/// Removes the options of this program from an address.
 fn split(url: &str) -> Result<(String, UrlOptions), String> {
     let mut wishes = UrlOptions::default();
     let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), wishes)) };
@@ -104,7 +104,7 @@ fn split(url: &str) -> Result<(String, UrlOptions), String> {
         }
     }
     if wishes.roots.is_some() {
-        // Whoever names a root wants it to be looked at.
+        // An address that names a root asks for its verification.
         wishes.verify = wishes.verify.map(|_| Verify::Full);
     }
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };

@@ -1,4 +1,4 @@
-//! Tasks go to the node that holds their context warm, if it takes them soon.
+//! Tasks go to the node that has their context warm, if it claims them soon.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{
     tx::Tx,
 };
 
-/// How long a task is left to the node that holds its context. The node is told at once, or else finds the task when it next
-/// looks, which it does once a second.
+/// How long a task is reserved for the node that has its context. The node is notified at once, or finds the task at
+/// its next poll, which is once a second.
 pub(crate) const HOLD: Duration = Duration::from_secs(1);
 
 /// Which claimable task, or tasks.
@@ -24,7 +24,7 @@ pub(crate) enum Which {
 }
 
 impl Tx<'_> {
-    /// Leaves a claimable task to the node that committed its context last, if that lives, for a moment.
+    /// Reserves a claimable task for the node that committed its context last, if that node lives, for a moment.
     pub async fn leave_to_holder(&self, which: &Which) -> Sql<()> {
         let (condition, value): (_, (&(dyn ToSql + Sync), Type)) = match which {
             Which::Row(row) => ("t.task = $1", (row, Type::INT8)),
@@ -49,7 +49,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes which node holds a context warm.
+    /// Records which node has a context warm.
     pub async fn note_holder(&self, pool: &PoolName, context: &ContextId, node: Option<NodeId>) -> Sql<()> {
         let sql = "UPDATE contexts SET node = $3 WHERE pool = $1 AND name = $2 AND node IS DISTINCT FROM $3 \
                    RETURNING context";

@@ -1,4 +1,4 @@
-//! How attempts went that did not succeed: in the row of their task, which they leave with.
+//! Attempts without success: in the row of their task, with which they are removed.
 
 use forerunner_core::{AgentId, AttemptRecord, ErrorKind, NodeId, TaskError, TaskId, TaskState, Timestamp};
 use serde::Deserialize;
@@ -12,8 +12,8 @@ use crate::{
     tx::Tx,
 };
 
-/// The attempts of the row `t`, with the one that ends: `$to` the state that it goes to, `$at` when, `$kind`, `$error` and `$log`
-/// why, `$agent` and `$start` what the row may not know yet.
+/// The attempts of the row `t`, with the one that ends: `$to` is the new state, `$at` the time, `$kind`, `$error` and
+/// `$log` the reason, `$agent` and `$start` what the row may not have yet.
 macro_rules! with_attempt {
     ($to:literal, $at:literal, $kind:literal, $error:literal, $log:literal, $agent:literal, $start:literal) => {
         concat!(

@@ -1,21 +1,20 @@
-//! Members that one call brings: stored together, and yet answered, left open or refused one by one.
+//! Members of one call: stored together, and yet answered, left open or rejected one by one.
 
 use forerunner_store::StoreError;
 use tokio::sync::oneshot;
 
 use crate::{failure::Sql, tx::Tx};
 
-/// Where the answer of a call goes.
+/// The sending end of a call's answer.
 pub(crate) type ReplySender<T> = oneshot::Sender<Result<T, StoreError>>;
-/// Where the answer of a call comes.
+/// The receiving end of a call's answer.
 pub(crate) type ReplyReceiver<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 /// What a batch consists of.
 pub(crate) trait Member: Sized {
     type Answer;
 
-    /// Stores members, which may be of several batches. If the transaction is short, none stands for what has to be looked at
-    /// in one that is not.
+    /// Stores members, which may be of several batches. A short transaction stores none that needs a lookup first.
     async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<Self::Answer>>>;
 
     /// What is answered of a member whose values the database refuses. None if something else is to be stored in its place,
@@ -75,11 +74,11 @@ pub(crate) trait Parts {
     /// From now on only this member is run.
     fn pick(&mut self, member: usize);
 
-    /// Takes in that the database refuses the values of a member. Answers whether that is all there is to do: if not, the member
-    /// has become what is to be stored in its place.
+    /// Handles a member whose values the database rejects. Returns whether that is all: if not, the member has become
+    /// its own replacement.
     fn refuse(&mut self, member: usize, reason: &str, is_over_limit: bool) -> bool;
 
-    /// Keeps what the newest transaction answered, which is committed.
+    /// Records the answers of the newest transaction, which is committed.
     fn keep(&mut self);
 }
 

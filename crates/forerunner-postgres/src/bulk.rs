@@ -1,6 +1,6 @@
 //! One operation on many tasks: a handful of statements for all of them, whatever their number.
 //!
-//! Locks are taken in the order of the module `tx`: the lines of all contexts, then ready rows, then task rows.
+//! Locks are acquired in the order of the module `tx`: the queues of all contexts, then ready rows, then task rows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -33,7 +33,7 @@ const CANCEL_MANY: &str = ending!(
     "c AS (DELETE FROM context_costs c USING d WHERE c.task = ANY (ARRAY[d.task])), "
 );
 
-/// Brings tasks back that have ended in one of some states, as waiting ones with fresh attempts; answers how they were.
+/// Returns ended tasks in some states to their queues with fresh attempts; returns their earlier rows.
 const RETRY_MANY: &str = "\
 WITH h AS (
     DELETE FROM history WHERE id = ANY ($1) AND finished_at >= $2 AND state = ANY ($3) RETURNING *,
@@ -66,7 +66,7 @@ WITH h AS (
 SELECT id, pool, task, priority, place, kept_deadline, state, context, octet_length(input)::int8, epoch, attempt,
     submitted_at, due, started_at, finished_at, error_kind, error FROM h";
 
-/// Removes tasks from the history, with all that is kept of them; answers their ids and pools.
+/// Removes tasks from the history, with all their data; returns their ids and pools.
 const DELETE_MANY: &str = "\
 WITH h AS (
     DELETE FROM history WHERE id = ANY ($1) AND finished_at >= $2 RETURNING id, pool, key, task, finished_at
@@ -96,7 +96,7 @@ WITH t AS (
 )
 SELECT id, pool FROM t";
 
-/// How often tasks are looked at again that others changed meanwhile.
+/// How often tasks are read again that others changed meanwhile.
 const PASSES: usize = 3;
 
 /// A task as far as an operation on many needs to know it.
@@ -225,7 +225,7 @@ impl Tx<'_> {
         Ok(Vec::new())
     }
 
-    /// Notes of tasks that were not changed where they stand, and which are not there.
+    /// Records tasks that were not changed: where they are, or that they do not exist.
     pub(crate) async fn sort_out(&self, tasks: Vec<TaskId>, outcome: &mut BulkOutcome) -> Sql<()> {
         if tasks.is_empty() {
             return Ok(());
@@ -247,7 +247,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Those that have not ended. What is damaged is left out: it may hold anything.
+    /// Unfinished tasks. Damaged ones are left out: their rows may contain anything.
     pub(crate) async fn unfinished(&self, tasks: &[TaskId]) -> Sql<Vec<Brief>> {
         let sql = "SELECT id, pool, task, priority, due, deadline, state, context, (SELECT octet_length(i.input)::int8 \
                    FROM inputs i WHERE i.task = ANY (ARRAY[tasks.task])) FROM tasks WHERE id = ANY($1) AND state <> 8";
@@ -262,7 +262,7 @@ impl Tx<'_> {
         self.query(sql, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?.iter().map(brief).collect()
     }
 
-    /// Keeps the wish that running tasks be stopped; answers those that run no more.
+    /// Stores the request to stop running tasks; returns those that no longer run.
     async fn stop_many(&self, running: &[Brief], outcome: &mut BulkOutcome) -> Sql<Vec<TaskId>> {
         if running.is_empty() {
             return Ok(Vec::new());
@@ -311,7 +311,7 @@ impl Tx<'_> {
         Ok(tasks.iter().filter(|task| ids.contains(task.id.as_uuid())).map(|task| task.spot.row).collect())
     }
 
-    /// Brings ended tasks back as waiting ones, and writes down what that undoes.
+    /// Returns ended tasks to their queues, and records what that undoes.
     async fn recall_many(&self, tasks: &[TaskId], now: Timestamp) -> Sql<Vec<Brief>> {
         if tasks.is_empty() {
             return Ok(Vec::new());
@@ -383,7 +383,8 @@ impl Tx<'_> {
         self.run(sql, &params).await.map(drop)
     }
 
-    /// Makes the right task of each line claimable. `before` is what [`heads`](Self::heads) said before the change.
+    /// Makes the right task of each context's queue claimable. `before` is the result of [`heads`](Self::heads) before
+    /// the change.
     async fn advance_many(
         &self,
         lines: &[Line],

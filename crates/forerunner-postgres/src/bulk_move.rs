@@ -135,7 +135,7 @@ impl Tx<'_> {
     }
 }
 
-/// What stands against giving a task that has not ended to another pool.
+/// Why an unfinished task cannot move to another pool.
 fn obstacle(task: &Brief, key: Option<&String>, to: &PoolName, taken: &HashSet<String>) -> Option<Obstacle> {
     let action = BulkAction::Move { to: to.clone(), dry_run: false };
     match task {

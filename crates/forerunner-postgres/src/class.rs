@@ -2,14 +2,14 @@
 
 use forerunner_core::NodeId;
 
-/// Where a request is run. Each lane has a connection of its own, if a node may have so many.
+/// Where a request runs. Each lane has a connection of its own, if the node may have so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     /// What ends tasks, and all that may have to be done in the order of the calls.
     Ordered,
     /// What begins tasks.
     Begins,
-    /// What may take a while or comes from a clock.
+    /// Requests that may take a while, or come from a timer.
     Clock,
 }
 
@@ -25,12 +25,13 @@ pub(crate) struct Class {
     pub follows: bool,
     /// It changes nothing, so that it may be asked twice.
     pub only_reads: bool,
-    /// It may be forgotten when the database server crashes: what a claim gave out is then claimed again, under an epoch that
-    /// the clock makes greater, and nobody counts on the rest. Reads have nothing to forget.
+    /// A crash of the database server may lose it: a claim is then made again under an epoch that the clock makes
+    /// greater, and nothing depends on the rest. Reads have nothing to lose.
     pub is_forgettable: bool,
     /// It finds its tasks one by one through an index, however few there seem to be.
     pub walks_an_index: bool,
-    /// It may take so long that nothing is to wait for the locks of its group: it reads past what a vacuum left.
+    /// It may take so long that nothing should wait for the locks of its group: it reads past rows that a vacuum has
+    /// left.
     pub is_long: bool,
     /// It is one statement as a rule, and no other of its group has to be over before.
     pub is_one_statement: bool,
@@ -52,7 +53,7 @@ impl Class {
     };
     /// Reads, after all that was asked before.
     pub const READ: Self = Self::WRITE.reading();
-    /// Comes from a clock, and waits for nothing.
+    /// It comes from a timer, and waits for nothing.
     pub const CLOCK: Self = Self { lane: Lane::Clock, follows: false, ..Self::WRITE };
     /// Ends attempts.
     pub const SETTLE: Self = Self { follows: false, walks_an_index: true, ..Self::WRITE };

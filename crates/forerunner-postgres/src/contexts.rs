@@ -126,7 +126,7 @@ impl Tx<'_> {
         rows.first().map(|row| Ok(TaskId::from_uuid(get(row, 0)?))).transpose()
     }
 
-    /// Removes what a context that is gone leaves behind.
+    /// Removes what a deleted context leaves behind.
     async fn remove_chain(&self, context: i64) -> Sql<()> {
         self.drop_frames(context, i64::MAX).await?;
         let former = self.forget_names(context, i64::MAX).await?;
@@ -163,7 +163,7 @@ impl Tx<'_> {
         Ok(removed)
     }
 
-    /// Notes what the context of a task took.
+    /// Records the cost of the context of a task.
     pub async fn note_context_cost(&self, task: i64, cost: &ContextCost) -> Sql<()> {
         let text = serde_json::to_string(cost).map_err(|error| Fault::unreadable(error.to_string()))?;
         let sql = "INSERT INTO context_costs (task, cost) VALUES ($1, $2) \
@@ -206,7 +206,7 @@ impl Tx<'_> {
         ];
         let rows = self.query(LIST, &params).await?;
         let found = rows.iter().filter_map(|row| {
-            // It is named to whoever asks for it.
+            // The caller gets its name.
             let log = |fault: &Fault| {
                 tracing::error!(reason = fault.reason(), "store: cannot read a context; listings leave it out")
             };

@@ -1,4 +1,4 @@
-//! Tasks whose rows cannot be read: set aside, taken back once they are repaired, given up.
+//! Tasks with unreadable rows: set aside, restored once they are repaired, or given up.
 
 use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
@@ -33,7 +33,8 @@ impl Tx<'_> {
         Ok(done)
     }
 
-    /// Marks a task and takes it out of all orders; answers the lines it was in, or none if it was not to be marked.
+    /// Marks a task and removes it from all orders; returns the queues of contexts that it was in, or `None` if it was
+    /// not to be marked.
     async fn move_aside(&self, one: &Unread) -> Sql<Option<Vec<(PoolName, ContextId)>>> {
         let row = one.damage.row;
         let which = [(&row as &(dyn ToSql + Sync), Type::INT8)];
@@ -109,7 +110,7 @@ impl Tx<'_> {
         rows.first().map_or(Ok(0), |row| Ok(get::<i64>(row, 0)?.unsigned_abs()))
     }
 
-    /// Takes a repaired task back to what it was, if that is an end; answers why not if its row still cannot be read.
+    /// Restores a repaired task to its state, if that is an end; returns the reason if its row is still unreadable.
     pub async fn take_back_repaired(
         &self,
         row: i64,
@@ -184,7 +185,7 @@ impl Tx<'_> {
         let wide = Wide::of(task);
         let params: Vec<_> = wide.params(&spot.row).into_iter().chain(id.iter().cloned()).collect();
         self.run(sql, &params).await?;
-        // The time of its end says in which partition it is, and stays.
+        // The time of its end determines its partition, and stays.
         let sql = "UPDATE history SET state = $1, agent = NULL, node = NULL, output = NULL, cost = NULL, log = NULL, \
                    error_kind = $2, error = $3 WHERE id = $4 RETURNING task";
         let (state, error) = (task.state as i16, task.error.as_ref());

@@ -1,8 +1,8 @@
 //! Whether a connection leads to the server itself, or to a pooler that shares its servers among clients.
 //!
-//! A server tells each client the number of the process that serves it, for requests to cancel. A pooler cannot hand that
-//! number on, since the process changes from transaction to transaction, and makes one up. So a connection on which the two
-//! are the same has a session of its own, where statements can keep names and settings stay.
+//! A server sends each client the number of the process that serves it, for cancel requests. A pooler cannot pass that
+//! number on, since the process changes from transaction to transaction, and makes one up. So a connection on which the
+//! two are equal has a session of its own, where prepared statements and settings last.
 
 use std::{
     future::{Ready, ready},
@@ -23,7 +23,7 @@ use tokio_postgres::{
 /// The length of a request to cancel: its length, a code, the process and a secret, each of four bytes.
 const REQUEST: usize = 16;
 
-/// Asks the database which process serves the connection, and compares it with what was told when it was made.
+/// Asks the database which process serves the connection, and compares it with the number that the client got.
 ///
 /// # Errors
 /// When the connection breaks.
@@ -33,7 +33,7 @@ pub(crate) async fn is_direct(client: &Client) -> Result<bool, tokio_postgres::E
     Ok(serves.is_some() && told_process(client).await == serves)
 }
 
-/// The process that was told, which the client only writes into requests to cancel: one is written to nowhere.
+/// The process number that the client got. It only writes it into cancel requests, so one is written into a buffer.
 async fn told_process(client: &Client) -> Option<i32> {
     let written = Recorder::default();
     client.cancel_token().cancel_query_raw(written.clone(), Agree).await.ok()?;
@@ -43,7 +43,7 @@ async fn told_process(client: &Client) -> Option<i32> {
     process.try_into().ok().map(i32::from_be_bytes)
 }
 
-/// Keeps what is written, and answers that it may be encrypted, as a server does.
+/// Records what is written, and answers that encryption is possible, as a server does.
 #[derive(Debug, Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<u8>>>);
 

@@ -1,7 +1,7 @@
-//! What happened to a task: told by its row where that suffices, and kept where the row goes on to something else.
+//! Events of a task: derived from its row where that suffices, and stored where the row changes.
 //!
-//! A row tells of the submission, of the newest start and of the end. Written down is what agents say, how an attempt went
-//! that is followed by another, and what a retry by hand undoes. So a task that runs once and says nothing costs nothing.
+//! A row has the submission, the newest start and the end. Stored are events of agents, the ends of attempts that
+//! another one followed, and what a retry by hand undoes. So a task that runs once without events costs nothing.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ use crate::{
     tx::Tx,
 };
 
-/// The row of a task with its kept events, all of one snapshot.
+/// The row of a task with its stored events, all of one snapshot.
 const READ: &str = "\
 SELECT t.state, t.epoch, t.attempt, coalesce(i.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
     (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)) AS last,
@@ -34,7 +34,8 @@ FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERA
 ) e ON true
 WHERE t.id = $1 ORDER BY e.seq";
 
-/// The same of one that has ended: its row keeps how its attempts went, `events` what agents said, for a while.
+/// The same of an ended task: its row has the ends of its attempts, and `events` has the events of its agents, for a
+/// while.
 const READ_ENDED: &str = "\
 SELECT t.state, t.epoch, t.attempt, t.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
     greatest(
@@ -124,7 +125,7 @@ impl Member for AttemptEvent {
 }
 
 impl Tx<'_> {
-    /// Keeps what agents said under leases that they still hold.
+    /// Stores events of agents under leases that have not ended.
     async fn say(&self, said: &[&AttemptEvent]) -> Sql<()> {
         let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
@@ -254,7 +255,7 @@ impl Tx<'_> {
         let is_all = events.len() < limit;
         let last = events.last().map_or(0, |event| event.seq);
         for event in told_by(row)? {
-            // What is beyond the last one that was read comes with the next page.
+            // Events after the last one that was read are on the next page.
             let belongs = event.seq > after && (is_all || event.seq <= last);
             if belongs && events.iter().all(|known| known.seq != event.seq) {
                 events.push(event);
@@ -280,7 +281,7 @@ impl Tx<'_> {
     }
 }
 
-/// What the row of a task tells: the submission, the newest start, the end.
+/// The events in the row of a task: the submission, the newest start, the end.
 fn told_by(row: &Row) -> Sql<Vec<TaskEvent>> {
     let (now, epoch) = (state(row, 0)?, LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()));
     let attempt = u32::try_from(get::<i64>(row, 2)?).unwrap_or(u32::MAX);
@@ -292,7 +293,7 @@ fn told_by(row: &Row) -> Sql<Vec<TaskEvent>> {
         told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
     }
     if now == TaskState::Damaged {
-        // When it was found is not told by the row; whoever follows hears that nothing comes after.
+        // The row does not have the time when it was found; for a follower nothing comes after it.
         let at = optional_time(row, 5)?.unwrap_or(submitted_at);
         told.push(event(after_seq(epoch, get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs)), at, now, attempt, None));
         return Ok(told);
@@ -304,7 +305,7 @@ fn told_by(row: &Row) -> Sql<Vec<TaskEvent>> {
     Ok(told)
 }
 
-/// The kept event in the last columns, if there is one.
+/// The stored event in the last columns, if there is one.
 fn kept(row: &Row) -> Sql<Option<TaskEvent>> {
     let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
     let kind = match get::<i16>(row, 12)? {
@@ -332,7 +333,7 @@ fn first_state(submitted_at: Timestamp, due: Timestamp) -> TaskState {
     if due > submitted_at { TaskState::Scheduled } else { TaskState::Queued }
 }
 
-/// Kind and text of something said.
+/// Kind and text of an agent's event.
 fn words(kind: &TaskEventKind) -> (i16, Option<String>) {
     match kind {
         TaskEventKind::Progress { text } => (PROGRESS, Some(clean(text))),

@@ -12,10 +12,10 @@ pub(crate) const KIND: &str = "postgres";
 /// A result inside a transaction.
 pub(crate) type Sql<T> = Result<T, Fault>;
 
-/// Why a transaction came to nothing.
+/// Why a transaction failed.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The database or the connection said no.
+    /// The database or the connection reported an error.
     Engine(tokio_postgres::Error),
     /// Another transaction got ahead between a read and a write; to be run again.
     Conflict,
@@ -54,7 +54,7 @@ impl Fault {
 
     /// Whether a statement is not known by its name, or not as it was when it got it: the next connection may help.
     pub fn is_about_names(&self) -> bool {
-        // A pooler that lost its server says that the protocol was violated as well, and ends the connection.
+        // A pooler that lost its server reports a violation of the protocol as well, and closes the connection.
         if self.ends_connection() {
             return false;
         }
@@ -111,7 +111,7 @@ impl Fault {
         }
     }
 
-    /// Says it in the store's words.
+    /// Translates it into the store's errors.
     pub fn explain(&self) -> StoreError {
         match self {
             Self::Conflict => unavailable("other nodes changed the same tasks at the same time"),
@@ -130,8 +130,8 @@ impl Fault {
 /// Errors of one operation alone: of classes 22 (data), 23 (integrity), 44 (check option), 54 (limits), P0 (raised by a trigger).
 const OF_OPERATION: [&str; 5] = ["22", "23", "44", "54", "P0"];
 
-/// What a session answers that another one may not: it was opened while the database was read-only or on a standby, it is being
-/// ended, or somebody has changed its role or the schemas that it looks in.
+/// Errors of a session that another session may not have: it was opened while the database was read-only or on a
+/// standby, it is being ended, or somebody has changed its role or its schemas.
 const OF_SESSION: [SqlState; 8] = [
     SqlState::READ_ONLY_SQL_TRANSACTION,
     SqlState::ADMIN_SHUTDOWN,
@@ -154,13 +154,13 @@ pub(crate) fn is_spent(error: &tokio_postgres::Error) -> bool {
     ends_connection(error) || error.code().is_some_and(is_of_session)
 }
 
-/// Whether nothing more is to be had from the connection that an error came over.
+/// Whether the connection of an error is lost.
 pub(crate) fn ends_connection(error: &tokio_postgres::Error) -> bool {
     let is_fatal = |error: &DbError| matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
     error.is_closed() || error.as_db_error().is_none_or(is_fatal)
 }
 
-/// What the driver says, with the cause that it keeps apart.
+/// The driver's message, with the cause that it has apart.
 pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),

@@ -1,7 +1,7 @@
 //! Tasks that have ended: moved out of the tables that change, into the partition of the time of their end.
 //!
-//! A task that ends leaves `tasks` and `inputs` for one row of `history`. That costs no more than changing its row did, which
-//! writes every index of it anew, and it leaves nothing to be deleted later: partitions are dropped (`partitions`).
+//! A task that ends moves from `tasks` and `inputs` to one row of `history`. That costs no more than a change of its
+//! row, which writes all its index entries anew. Nothing is deleted later: partitions are dropped (`partitions`).
 
 use forerunner_core::{Task, TaskError, TaskId, TaskState, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
@@ -14,7 +14,7 @@ use crate::{
     tx::Tx,
 };
 
-/// The columns of `task_columns!`, in its order, for `history t`, and what its context took.
+/// The columns of `task_columns!`, in its order, for `history t`, and the cost of its context.
 macro_rules! ended_columns {
     () => {
         "t.task, t.id, t.pool, t.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, t.crashes, \
@@ -25,8 +25,8 @@ macro_rules! ended_columns {
 }
 pub(crate) use ended_columns;
 
-/// Moves tasks that end into the history. `s` says which they are and what becomes of them; answers their ids. The last two say
-/// where what their contexts took is from, and remove that.
+/// Moves ended tasks into the history. `s` has the tasks and their ends; returns their ids. The last two arguments name
+/// the source of their contexts' costs, and remove it.
 ///
 /// All parts of the statement see what was there before it, so what one part deletes another may read.
 macro_rules! ending {
@@ -73,8 +73,9 @@ pub(crate) use ending;
 
 /// Ends attempts of tasks without a context, many at a time; answers which were still leased.
 ///
-/// Rows are found in the order of ids, which one index alone has: any other that has the id would do for a plan that takes the
-/// table for empty (`link`). The state is cast so that no partial index of running tasks serves: each of them would be compared with each end.
+/// Rows are found in the order of ids, which one index alone has: any other index with the id would do for a plan that
+/// expects an empty table (`link`). The state is cast so that no partial index of running tasks serves: each of them
+/// would be compared with each end.
 pub(crate) const FINISH: &str = ending!(
     "SELECT s.*, NULL::int8 AS crashes, t.task FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::text[], $6::text[], \
      $7::text[], $8::uuid[], $9::int8[], $10::text[]) AS s (id, epoch, state, finished_at, error_kind, error, output, agent, \
@@ -93,7 +94,7 @@ const END: &str = ending!(
     "c AS (DELETE FROM context_costs c USING d WHERE c.task = ANY (ARRAY[d.task])), "
 );
 
-/// Brings a task back that has ended, as the tables for those that have not show one that has, but for its output.
+/// Returns an ended task to the tables of unfinished ones, without its output.
 const RECALL: &str = "\
 WITH h AS (
     DELETE FROM history WHERE id = $1 AND finished_at = $2 RETURNING *
@@ -192,7 +193,7 @@ impl Tx<'_> {
         if self.run(END, &params).await? == 0 { Err(Fault::Conflict) } else { Ok(()) }
     }
 
-    /// Reads a task that has ended, with what its context took.
+    /// Reads an ended task, with the cost of its context.
     pub async fn find_ended(&self, task: TaskId) -> Sql<Option<Stored>> {
         const SQL: &str =
             concat!("SELECT ", ended_columns!(), " FROM history t WHERE t.id = $1 AND t.finished_at >= $2");
@@ -201,7 +202,8 @@ impl Tx<'_> {
         rows.first().map(stored_or_damaged).transpose()
     }
 
-    /// Brings a task that has ended back among the others, unless it is there. [`Fault::Conflict`] when it went meanwhile.
+    /// Returns an ended task to the unfinished ones, unless it is there already. [`Fault::Conflict`] when it was
+    /// removed meanwhile.
     pub async fn recall(&self, task: &Task) -> Sql<()> {
         let Some(finished_at) = task.finished_at.map(Timestamp::as_micros) else { return Ok(()) };
         let params = [(task.id.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&finished_at, Type::INT8)];

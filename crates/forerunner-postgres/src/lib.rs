@@ -1,10 +1,10 @@
 //! Forerunner's store in PostgreSQL: durable, for several nodes.
 //!
-//! [`PostgresStore`] is a [`Store`](forerunner_store::Store) like those in memory and in SQLite, and passes the same suite. It is
-//! a crate of its own so that nothing else needs a database client: only what opens a store by its address knows that
-//! there is one.
+//! [`PostgresStore`] is a [`Store`](forerunner_store::Store) like those in memory and in SQLite, and passes the same
+//! suite. It is a crate of its own so that nothing else needs a database client: only the code that opens a store by
+//! its address knows it.
 //!
-//! What it is not: a way to talk to PostgreSQL. Its tables are its own, and no SQL leaves it.
+//! It is not a way to talk to PostgreSQL. Its tables are its own, and no SQL leaves it.
 //!
 //! ```no_run
 //! use forerunner_postgres::{PostgresOptions, PostgresStore};

@@ -1,7 +1,7 @@
 //! The lines of contexts: their tasks in order, of which the first alone may be claimed.
 //!
-//! Locks are taken in this order: the line of a context, then ready rows, then task rows. Where two groups meet in
-//! another order, PostgreSQL ends one of them, and it is run again.
+//! Locks are acquired in this order: the queue of a context, then ready rows, then task rows. If two groups use another
+//! order, PostgreSQL ends one of them, and it runs again.
 
 use forerunner_core::{ContextId, PoolName, TaskState, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
@@ -21,7 +21,7 @@ pub(crate) enum Rank {
 }
 
 impl Tx<'_> {
-    /// Keeps other transactions out of a context's line until this one ends.
+    /// Locks a context's queue until the transaction ends.
     pub async fn lock_line(&self, pool: &PoolName, context: &ContextId) -> Sql<()> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))::text";
         self.run(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await.map(drop)
@@ -53,7 +53,8 @@ impl Tx<'_> {
         read().map_err(|fault| unread(row, [2, 6], fault))
     }
 
-    /// Makes the right task of a line claimable after a change; `before` is what [`head`](Self::head) said before it.
+    /// Makes the right task of a context's queue claimable after a change; `before` is the result of
+    /// [`head`](Self::head) before it.
     pub async fn advance(&self, pool: &PoolName, context: &ContextId, before: Option<&QueueKey>) -> Sql<()> {
         let head = self.head(pool, context).await?;
         if head.as_ref().map(|spot| spot.row) == before.map(|spot| spot.row) {
@@ -83,7 +84,7 @@ impl Tx<'_> {
         self.run(sql, &params).await.map(drop)
     }
 
-    /// Takes a task out of a line, whatever its rank.
+    /// Removes a task from its context's queue, whatever its rank.
     pub async fn leave_line(&self, spot: &QueueKey, context: &ContextId) -> Sql<()> {
         let sql =
             "DELETE FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3 RETURNING task";

@@ -1,4 +1,4 @@
-//! Connections: how they are made, kept, bounded and given up, and the names that their statements have.
+//! Connections: how they are made, bounded and closed, and the names of their statements.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,20 +17,20 @@ use crate::{
     options::PostgresOptions,
 };
 
-/// Most statements that keep a name on a connection. What is built for a question, as listings are, has many forms.
+/// Most statements with a name on a connection. Statements that are built, as those of listings, have many forms.
 const MOST_NAMES: usize = 128;
 /// After so long without a word of the server, a connection is asked whether it lives before anything is entrusted to it.
 const RESTED: Duration = Duration::from_secs(10);
 
-/// How long plans last that a session keeps. They were made for tables of some size, and those grow; to make them takes
+/// How long a session may use its plans. They were made for tables of some size, and those grow; making them takes
 /// about a millisecond.
 const PLANNED: Duration = Duration::from_secs(1);
 
 /// Settings of a session. Without statistics of the newest rows, the planner would rather read whole tables than walk indexes.
 ///
-/// Nor may it do the same by way of an index: a table of dead rows that a transaction keeps is an empty one to it, and so a fine
-/// one to begin a join with. Hence `a = ANY (ARRAY[b])` in place of `a = b` in joins with `tasks` and `inputs`: `a` is then looked up
-/// for each `b`, and never the other way round.
+/// An index must not lead to the same. A table of dead rows that an open transaction retains is an empty one for the
+/// planner, and so a good start of a join. Hence `a = ANY (ARRAY[b])` instead of `a = b` in joins with `tasks` and
+/// `inputs`: `a` is then looked up for each `b`, and never the other way round.
 const WALKS: &str = "enable_bitmapscan = off; SET enable_seqscan = off; SET enable_sort = off; SET jit = off";
 
 /// The connections of a node.
@@ -55,7 +55,7 @@ pub(crate) async fn connect(pool: &Pool) -> Result<Object, StoreError> {
     })
 }
 
-/// A connection that a lane of the writer keeps, with the names of its statements.
+/// A connection of a lane of the writer, with the names of its statements.
 pub(crate) struct Link {
     client: Object,
     /// Its session is this node's alone: what was set for it stays.
@@ -63,9 +63,9 @@ pub(crate) struct Link {
     /// Statements may have names.
     has_names: bool,
     names: Mutex<Names>,
-    /// When the server said something last.
+    /// The time of the newest message of the server.
     heard_at: Mutex<Instant>,
-    /// When it was told last to make its plans anew.
+    /// When it was last asked to make its plans anew.
     planned_at: Mutex<Instant>,
 }
 
@@ -103,7 +103,7 @@ impl Link {
         self.client.is_closed()
     }
 
-    /// Whether nothing was heard of the server for so long that it may be gone.
+    /// Whether the server was silent for so long that it may be lost.
     pub fn has_rested(&self) -> bool {
         self.heard_at.lock().elapsed() > RESTED
     }
@@ -125,7 +125,7 @@ impl Link {
         }
     }
 
-    /// Gives names to what is wanted and forgets plans that are old, outside of any transaction.
+    /// Prepares requested statements and discards old plans, outside of any transaction.
     pub async fn tend(&self) -> Result<(), tokio_postgres::Error> {
         let wanted = std::mem::take(&mut self.names().wanted);
         let prepared = join_all(wanted.iter().map(|(sql, types)| self.client.prepare_typed(sql, types))).await;
@@ -148,7 +148,7 @@ impl Link {
         self.has_session && self.planned_at.lock().elapsed() > PLANNED
     }
 
-    /// Lets go of the connection, which ends a transaction that it is in.
+    /// Closes the connection, which ends its transaction.
     pub fn discard(self) {
         drop(Object::take(self.client));
     }

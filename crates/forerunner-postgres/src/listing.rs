@@ -49,7 +49,7 @@ impl Tx<'_> {
                    GROUP BY state";
         let mut counts = TaskCounts::default();
         for row in &self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await? {
-            // A state that there is not is found by whoever reads the row.
+            // An unknown state is detected by the reader of the row.
             if let Ok(state) = state(row, 0) {
                 counts.by_state.insert(state, get::<i64>(row, 1)?.unsigned_abs());
             }
@@ -84,7 +84,7 @@ impl Tx<'_> {
             concat!("SELECT ", ended_columns!(), " FROM history t WHERE t.id = $1 AND t.finished_at >= $2");
         let earliest = earliest_end(*task.as_uuid());
         let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
-        // Thrice, since it may go from the one table to the other, or back, between two looks.
+        // Three times, since it may move from one table to the other, or back, between two reads.
         for (sql, params) in [(SQL, &params[..1]), (ENDED, &params[..]), (SQL, &params[..1])] {
             if let Some(row) = self.query(sql, params).await?.first() {
                 return self.shown(row).await.map(Some);
@@ -138,8 +138,8 @@ impl Tx<'_> {
         Ok(tasks)
     }
 
-    /// A task of `task_columns!` with what its context took. One that cannot be read is shown as far as it can, and set aside
-    /// unless it runs.
+    /// A task of `task_columns!` with the cost of its context. An unreadable one is shown as far as possible, and set
+    /// aside unless it runs.
     pub(crate) async fn shown(&self, row: &Row) -> Sql<Task> {
         let mut task = match stored(row) {
             Ok(found) if found.task.state == TaskState::Damaged => self.with_reason(found.task).await?,
@@ -153,7 +153,7 @@ impl Tx<'_> {
             }
             Err(fault) => return Err(fault),
         };
-        // Of what the context took nothing depends.
+        // Nothing depends on the cost of the context.
         task.context_cost = get(row, 31).and_then(parsed_cost).unwrap_or_default();
         Ok(task)
     }

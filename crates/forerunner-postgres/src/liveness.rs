@@ -1,11 +1,11 @@
-//! Whether other nodes are there at all, which is known before their leases end.
+//! Whether other nodes exist at all, which is known before their leases end.
 //!
-//! A node that listens holds a lock of the database over that session. When its process dies, the operating system closes the
-//! connection, and the database lets go of the lock: within milliseconds, where a lease lasts for many seconds. A session may
-//! also end while its node goes on, with the network or with the database. So a node counts as gone only when another one has
-//! seen it there before, then has found it away at every look for some time, and its lease was not renewed in that time. If
-//! this node could not look for a while, the others could not beat either, and their time begins anew. Where nobody listens,
-//! as behind a pooler, leases alone tell.
+//! A node that listens has a lock of the database in that session. When its process dies, the operating system closes
+//! the connection, and the database releases the lock: within milliseconds, where a lease lasts many seconds. A session
+//! may also end while its node lives, with the network or with the database. So a node counts as gone only if another
+//! one has seen it before, then has found it away at every check for some time, and its lease was not renewed in that
+//! time. If this node could not check for a while, the others could not send heartbeats either, and their time begins
+//! anew. Where nobody listens, as behind a pooler, leases alone decide.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -21,10 +21,10 @@ use tokio_postgres::{
 /// The first half of the locks; the other one is a hash of the node. "FrRn" in ASCII.
 pub(crate) const CLASS: i32 = 0x4672_526e;
 
-/// A look that comes later after the one before than this part of the time that a node may be away does not count on it.
+/// A check that comes later than this part of the allowed absence after the one before does not count on it.
 const PAUSES: u32 = 3;
 
-/// What this node knows of the others, and tells them of itself.
+/// What this node knows of the others, and reports of itself.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     own: OnceLock<NodeId>,
@@ -32,7 +32,7 @@ pub(crate) struct Liveness {
     others: Mutex<Others>,
 }
 
-/// What the looks of this node found.
+/// The results of this node's checks.
 #[derive(Debug, Default)]
 struct Others {
     seen: HashMap<NodeId, Seen>,
@@ -47,7 +47,7 @@ enum Seen {
     Away(Instant, i64),
 }
 
-/// A node as a look finds it.
+/// A node in the result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub node: NodeId,
@@ -60,8 +60,8 @@ impl Liveness {
         Self { own: OnceLock::new(), gone_after, others: Mutex::default() }
     }
 
-    /// Holds the lock of this node over a session, for as long as that lasts; answers whether it does. It does not before the
-    /// first beat, or while somebody looks.
+    /// Acquires the lock of this node in a session, for as long as that lasts; returns whether it has it. It does not
+    /// before the first heartbeat, or during a check.
     pub async fn hold(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
         let Some(own) = self.own.get() else { return Ok(false) };
         let sql = "SELECT pg_try_advisory_lock($1, hashtext($2::uuid::text))";
@@ -70,12 +70,12 @@ impl Liveness {
         rows.first().map_or(Ok(false), |row| row.try_get(0))
     }
 
-    /// Says which node this is: the first one that beats.
+    /// Sets which node this is: the first one that sends a heartbeat.
     pub fn note_own(&self, own: NodeId) {
         self.own.get_or_init(|| own);
     }
 
-    /// Takes in how all other nodes were found; answers which are gone.
+    /// Records the result of a check of all other nodes; returns which are gone.
     pub fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
         let mut others = self.others.lock();
         let looked_at = others.looked_at.replace(now);
@@ -108,7 +108,7 @@ mod tests {
 
     const AFTER: Duration = Duration::from_secs(8);
 
-    /// Looks each second; answers at which of them the node was gone.
+    /// Checks once a second; returns at which check the node was gone.
     fn looks(looks: &[(bool, i64)]) -> Vec<usize> {
         let (liveness, begun) = (Liveness::new(AFTER), Instant::now());
         let node = NodeId::from_uuid(uuid::Uuid::max());
@@ -144,7 +144,7 @@ mod tests {
             !liveness.note(&found, begun + Duration::from_secs_f64(second)).is_empty()
         };
         assert!(!is_gone(true, 0.0) && !is_gone(false, 1.0));
-        // Nobody could look, or beat, for ten seconds.
+        // No node could check, or send a heartbeat, for ten seconds.
         assert!(!is_gone(false, 11.0) && !is_gone(false, 13.0) && !is_gone(false, 15.0) && !is_gone(false, 17.0));
         assert!(is_gone(false, 19.0));
     }

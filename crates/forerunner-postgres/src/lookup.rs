@@ -17,7 +17,7 @@ impl Tx<'_> {
         }
         match self.find_ended(task).await? {
             Some(found) => Ok(Some(found)),
-            // It may have been sent back to its queue between the two looks.
+            // It may have been retried by hand between the two reads.
             None => self.find_unfinished(task).await,
         }
     }

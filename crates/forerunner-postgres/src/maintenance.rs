@@ -1,7 +1,7 @@
-//! Keeps the tables small whose rows come and go all the time, and says what keeps them from being so.
+//! Vacuums the tables whose rows change all the time, and reports what prevents that.
 //!
-//! A claim reads past every row that was claimed and not yet vacuumed away. The database's own vacuum comes once a minute
-//! at most; under load that is too seldom.
+//! A claim reads past every row that was claimed and not yet vacuumed. The database's own vacuum runs once a minute at
+//! most; under load that is too seldom.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,19 +22,19 @@ use crate::{
     scan_cursors::ScanCursors,
 };
 
-/// The tables that change with every task. What is locked is left for the next time.
+/// The tables that change with every task. Locked ones are left for the next time.
 const VACUUM: &str = "VACUUM (SKIP_LOCKED) ready, line, nodes, spoken";
-/// Longest time of a round: a table that takes longer is the database's own affair.
+/// Longest time of a round: a table that takes longer is left to the database.
 const LIMIT: Duration = Duration::from_secs(60);
-/// What makes the database keep dead rows for so long is named in the log, and not again for as long.
+/// The reason why the database retains dead rows for so long is logged, and not again for as long.
 const OLD: Duration = Duration::from_secs(300);
 
-/// Time until it is looked for the first time where claims begin, and after a look that failed.
+/// Time until the first check of where claims begin, and after a failed one.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Time between two rounds of removing what is past the retention, by whichever node.
 const RETIRES: Duration = Duration::from_secs(20);
 
-/// Takes the turn of a period, unless another node had it: notes when it was taken, by the clock of the database.
+/// Takes the turn of a period, unless another node had it: records the time, by the clock of the database.
 const TURN: &str = "INSERT INTO notes AS n (key, text) SELECT $2, now::text \
                     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS now) AS clock \
                     ON CONFLICT (key) DO UPDATE SET text = excluded.text \
@@ -52,7 +52,7 @@ pub(crate) struct Maintainer {
     pub period: Duration,
     pub wishes: mpsc::UnboundedReceiver<Retire>,
     pub cursors: Arc<ScanCursors>,
-    /// Where it tells what it saw.
+    /// Where it reports its result.
     pub seen: watch::Sender<Option<VacuumStatus>>,
     /// Tasks that were set aside, on whichever node.
     pub damaged: Arc<DamageCount>,
@@ -69,7 +69,7 @@ impl Maintainer {
         loop {
             tokio::select! {
                 _ = interval.tick() => {
-                    // A database that is away is said by those who need it.
+                    // A lost database is reported by the calls that need it.
                     let looked = self.round(async |client| {
                         clean(client, period).await?;
                         let upkeep = holders.look(client).await?;
@@ -150,7 +150,7 @@ async fn clean(client: &Object, period: Duration) -> Result<(), tokio_postgres::
     Ok(())
 }
 
-/// Names what has made the database keep dead rows for long, on one node at a time.
+/// Logs what has made the database retain dead rows for long, on one node at a time.
 async fn warn(client: &Object, upkeep: &VacuumStatus) -> Result<(), tokio_postgres::Error> {
     let Some(holder) = upkeep.holder.as_ref().filter(|holder| holder.seconds >= OLD.as_secs_f64()) else {
         return Ok(());

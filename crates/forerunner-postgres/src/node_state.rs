@@ -9,11 +9,11 @@ use crate::{liveness::Liveness, notifier::Notifier, scan_cursors::ScanCursors};
 /// What the lanes of a node, the janitor and the bell share.
 #[derive(Clone)]
 pub(crate) struct NodeState {
-    /// Knows how many nodes there are to tell, and tells them.
+    /// Knows how many nodes to notify, and notifies them.
     pub notifier: Arc<Notifier>,
     /// Knows where claims begin.
     pub cursors: Arc<ScanCursors>,
-    /// Knows which nodes are there.
+    /// Knows which nodes exist.
     pub liveness: Arc<Liveness>,
     /// Counts the tasks that are set aside.
     pub damaged: Arc<DamageCount>,

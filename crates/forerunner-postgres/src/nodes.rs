@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Tx<'_> {
-    /// Takes in that a node lives, and answers how things stand.
+    /// Records the heartbeat of a node, and returns the state of the cluster.
     pub async fn take_beat(&self, beat: &Heartbeat) -> Sql<ClusterState> {
         let [lasts, lead] = [beat.lease, beat.lead()].map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
         let now = self.now(beat.now).await?;
@@ -34,7 +34,7 @@ impl Tx<'_> {
         Ok(ClusterState { next_end: if have_ended { Some(Duration::ZERO) } else { standing.next_end }, ..standing })
     }
 
-    /// Forgets a node, and that it led. Its tasks keep their leases.
+    /// Removes a node and its lead. Its tasks keep their leases.
     pub async fn forget_node(&self, node: NodeId) -> Sql<()> {
         let node = [(node.as_uuid() as &(dyn ToSql + Sync), Type::UUID)];
         self.run("UPDATE nodes SET report = NULL WHERE node = $1 RETURNING node", &node).await?;
@@ -57,7 +57,7 @@ impl Tx<'_> {
         rows.first().map_or_else(|| Err(Fault::unreadable("the database tells no time".to_owned())), |row| get(row, 0))
     }
 
-    /// Looks which other nodes are there, and ends the leases of those that are gone; answers whether there were any.
+    /// Checks which other nodes exist, and ends the leases of those that are gone; returns whether there were any.
     async fn end_gone(&self, own: NodeId, now: i64) -> Sql<bool> {
         self.node.liveness.note_own(own);
         let sql = "SELECT node, lease_until, NOT pg_try_advisory_xact_lock_shared($1, hashtext(node::text)) FROM nodes \
@@ -85,7 +85,7 @@ impl Tx<'_> {
         Ok(have_ended)
     }
 
-    /// Keeps the lead for a node that has it, or gives it to one that asks when nobody has it.
+    /// Renews the lead of a node that has it, or gives it to one that asks when nobody has it.
     async fn take_lead(&self, node: NodeId, now: i64, until: i64) -> Sql<()> {
         let sql = "UPDATE lead SET node = $1, until = greatest($3, CASE WHEN node = $1 THEN until ELSE 0 END), \
                    term = CASE WHEN node = $1 AND until >= $2 THEN term ELSE term + 1 END \
@@ -161,7 +161,7 @@ fn leases(rows: &[Row]) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
     leases.collect()
 }
 
-/// A term as the database keeps it; it would take a change a nanosecond for centuries to go over.
+/// A term in the form of the database; at one change a nanosecond it would overflow after centuries.
 fn signed(term: u64) -> i64 {
     i64::try_from(term).unwrap_or(i64::MAX)
 }

@@ -1,10 +1,11 @@
-//! Tells other nodes what is new, and hears what they tell: LISTEN and NOTIFY over a connection of its own.
+//! Notifies other nodes, and subscribes to their notifications: LISTEN and NOTIFY over a connection of its own.
 //!
-//! A transaction that notifies holds a lock of the whole database until it is committed, so nothing that has to reach the
-//! disk ever does: what is to be told gathers here and is told in a transaction that writes nothing and waits for no disk.
-//! The first news after a silence is told at once; after it the pause grows with the square of the number of nodes, so that
-//! all of them together are woken about as often whatever their number. That there is work in a pool is told by one node for
-//! all: whoever hears it drops what it was about to say, since everybody looks at that moment.
+//! A transaction that notifies has a lock of the whole database until it is committed, so nothing that must reach the
+//! disk ever notifies. Notifications are collected here and sent in a transaction that writes nothing and waits for no
+//! disk. The first notification after a silence is sent at once; after it the pause grows with the square of the number
+//! of nodes, so that all of them together are woken about as often whatever their number. One node notifies of work in
+//! a pool for all: a node that receives this drops its own notification of the pool, since every node polls at that
+//! moment.
 
 use std::{
     future::poll_fn,
@@ -34,9 +35,10 @@ const CHANNEL: &str = "forerunner";
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// The pause after news of work, told or heard, for one other node; it grows with their number, up to the longest.
+/// The pause after a notification of work, sent or received, for one other node; it grows with their number, up to the
+/// longest.
 const WORK_PAUSE: Duration = Duration::from_millis(10);
-/// How often a node sees whether it hears itself, and how long it waits for that.
+/// How often a node checks whether it receives its own notifications, and how long it waits for that.
 const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 /// How often it tries to be seen by the others.
 const HOLD: Duration = Duration::from_millis(300);
@@ -46,31 +48,31 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const LAG: usize = 256;
 /// Why a session without an answer is given up.
 const SLOW: &str = "the database did not answer in time";
-/// What a node sends itself to see whether it hears; a number follows.
+/// What a node sends to itself to check its subscription; a number follows.
 const ECHO: &str = "echo ";
 
-/// What nodes tell each other, in both directions.
+/// Notifications between nodes, in both directions.
 #[derive(Debug)]
 pub(crate) struct Notifier {
     heard: broadcast::Sender<Notification>,
     pending: Mutex<Pending>,
-    /// There is something to tell.
+    /// There is something to send.
     ring: Notify,
-    /// Somebody wants to hear.
+    /// A caller subscribes.
     begin: Notify,
     is_listening: AtomicBool,
     /// Other nodes, as the newest beat of this one counted them.
     peers: AtomicUsize,
     /// The process of the database that speaks for this node.
     own: AtomicI32,
-    /// The newest number that the node heard of itself.
+    /// The newest number that the node received from itself.
     echo: AtomicU64,
     echoed: Notify,
-    /// Others see by this session that the node is there.
+    /// By this session other nodes see that the node lives.
     liveness: Arc<Liveness>,
 }
 
-/// What is to be told, and when something was.
+/// What is to be sent, and when something was sent last.
 #[derive(Debug, Default)]
 struct Pending {
     hints: Notification,
@@ -80,7 +82,7 @@ struct Pending {
 }
 
 impl Pending {
-    /// When what there is may be told; `chance` in [0, 1) lets one of many nodes come first.
+    /// When the pending notification may be sent; `chance` in [0, 1) lets one of many nodes go first.
     fn due(&self, peers: usize, chance: f64) -> Option<Instant> {
         let Self { hints, told_at, work_at } = self;
         if hints.is_empty() {
@@ -103,7 +105,7 @@ impl Pending {
         std::mem::take(&mut self.hints)
     }
 
-    /// Others were told of this work a moment ago, and so of ours.
+    /// Others were notified of this work a moment ago, and so of ours.
     fn forget_work(&mut self, heard: &Notification) {
         if !heard.work.is_empty() {
             self.work_at = Some(Instant::now());
@@ -128,7 +130,7 @@ impl Notifier {
         }
     }
 
-    /// Tells others soon, if there are any.
+    /// Notifies others soon, if there are any.
     pub fn notify(&self, hints: Notification) {
         if hints.is_empty() || self.peers.load(Ordering::Relaxed) == 0 {
             return;
@@ -155,7 +157,7 @@ impl Notifier {
         self.peers.store(peers, Ordering::Relaxed);
     }
 
-    /// Listens, and tells what is to be told, again and again; `limit` bounds each call.
+    /// Listens, and sends pending notifications, repeatedly; `limit` bounds each call.
     pub async fn serve(self: Arc<Self>, address: Address, limit: Duration) {
         self.begin.notified().await;
         let Some(config) = &address.listen else {
@@ -211,7 +213,7 @@ impl Notifier {
         }
     }
 
-    /// Moves what comes and goes over a connection until it ends; answers why.
+    /// Drives a connection until it ends; returns the reason.
     async fn drive<S>(self: Arc<Self>, mut connection: Connection<Socket, S>) -> String
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -235,7 +237,8 @@ impl Notifier {
         is_direct(client).await
     }
 
-    /// Tells what there is to tell, and sees now and then whether the node hears itself; answers why it no longer can.
+    /// Sends pending notifications, and checks now and then whether the node receives its own; returns why it no longer
+    /// can.
     async fn talk(&self, client: &Client, limit: Duration, is_direct: bool) -> String {
         let mut probe = interval(PROBE.0);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -253,7 +256,7 @@ impl Notifier {
                     is_held = matches!(held, Ok(Ok(true)));
                     held.map_or_else(|_| Err(SLOW.to_owned()), |held| held.map(drop).map_err(|error| reason(&error)))
                 }
-                // What was to be told, or when, may have changed.
+                // The pending notifications, or their time, may have changed.
                 () = self.ring.notified() => Ok(()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     chance = random();
@@ -267,7 +270,7 @@ impl Notifier {
         }
     }
 
-    /// Sends itself a number and waits until it comes back.
+    /// Sends itself a number and waits until it returns.
     async fn probe(&self, client: &Client, limit: Duration) -> Result<(), String> {
         let number = self.echo.load(Ordering::Relaxed) + 1;
         notify(client, &format!("{ECHO}{number}"), limit).await?;
@@ -287,13 +290,13 @@ impl Notifier {
         }
         if !self.is_listening.swap(true, Ordering::Relaxed) {
             tracing::info!("receiving notifications of other nodes");
-            // Whatever was told until now was missed.
+            // All notifications until now were missed.
             self.pass_on(Notification::anything());
         }
         Ok(())
     }
 
-    /// Hears others; of itself only the echo, since it knows its own news.
+    /// Receives notifications of others; of its own only the echo.
     fn on_note(&self, note: &Received) {
         let is_own = note.process_id() == self.own.load(Ordering::Relaxed);
         match note.payload().strip_prefix(ECHO) {
@@ -320,7 +323,7 @@ impl Notifier {
     }
 }
 
-/// Tells all who listen. Commits without waiting for the disk: there is nothing to keep.
+/// Notifies all subscribers. Commits without waiting for the disk: nothing needs to be durable.
 async fn notify(client: &Client, text: &str, limit: Duration) -> Result<(), String> {
     let quoted = text.replace('\'', "''");
     let sql = format!("BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify('{CHANNEL}', '{quoted}'); COMMIT");
@@ -331,7 +334,7 @@ async fn notify(client: &Client, text: &str, limit: Duration) -> Result<(), Stri
     }
 }
 
-/// How long a node that has just told something is silent, with so many others.
+/// How long a node is silent after a notification, with so many others.
 fn pause_for(peers: usize) -> Duration {
     let peers = u32::try_from(peers).unwrap_or(u32::MAX).max(1);
     PAUSE.saturating_mul(peers.saturating_mul(peers)).min(LONGEST_PAUSE)
@@ -346,7 +349,7 @@ fn random() -> f64 {
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Ends a task with whoever waits for it.
+/// Ends a task together with the future that waits for it.
 struct AbortOnDrop(tokio::task::JoinHandle<String>);
 
 impl Drop for AbortOnDrop {

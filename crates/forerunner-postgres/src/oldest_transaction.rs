@@ -1,4 +1,4 @@
-//! What the database keeps dead rows for, and how many of them.
+//! Why the database retains dead rows, and how many.
 
 use deadpool_postgres::Object;
 use forerunner_store::{OldestTransaction, VacuumStatus};
@@ -9,8 +9,8 @@ use tokio_postgres::types::{ToSql, Type};
 const TABLES: [&str; 5] = ["ready", "tasks", "inputs", "line", "nodes"];
 const DEAD: &str = "SELECT t.name, pg_stat_get_dead_tuples(to_regclass(t.name)) FROM unnest($1::text[]) AS t (name)";
 
-/// Whatever holds the oldest transaction number: a session with a snapshot or a transaction that wrote, a transaction that was
-/// prepared, or a replication slot. Other databases' sessions hold nothing here, and vacuums hold nothing anywhere.
+/// The owner of the oldest transaction number: a session with a snapshot or with a transaction that wrote, a prepared
+/// transaction, or a replication slot. Sessions of other databases do not count, nor do vacuums.
 ///
 /// Of sessions of other roles the number is always to be seen; their state and times only with `pg_read_all_stats`.
 const OLDEST: &str = "\
@@ -31,8 +31,8 @@ SELECT name, program, role, state, seconds::float8, number, remedy FROM (
     FROM pg_replication_slots WHERE xmin IS NOT NULL
 ) AS h ORDER BY age DESC, seconds DESC NULLS LAST LIMIT 1";
 
-/// Remembers what held the oldest number when it was looked for last: what holds the same one again has held it meanwhile. A
-/// session that runs one short statement after the other holds a new one each time.
+/// Remembers the owner of the oldest number at the last check: an owner with the same number has had it meanwhile. A
+/// session that runs one short statement after the other has a new one each time.
 #[derive(Debug, Default)]
 pub(crate) struct Holders {
     before: Option<(String, String, Instant)>,
@@ -57,7 +57,7 @@ impl Holders {
         Ok(VacuumStatus { dead_rows, holder, log_bytes: None })
     }
 
-    /// Who it is, if it was the same at the look before.
+    /// The owner, if it was the same at the check before.
     fn held(&mut self, row: &tokio_postgres::Row) -> Result<Option<OldestTransaction>, tokio_postgres::Error> {
         let text = |column| row.try_get::<_, Option<String>>(column).map(Option::unwrap_or_default);
         let (name, number, open) = (text(0)?, text(5)?, row.try_get::<_, Option<f64>>(4)?);

@@ -5,22 +5,22 @@ use std::time::Duration;
 /// How a [`PostgresStore`](crate::PostgresStore) is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Most connections of this node, at least 1; 4 unless said. One cleans up, the others run operations, three at most, one at
-    /// least. One more hears other nodes.
+    /// Most connections of this node, at least 1; by default 4. One is for maintenance; the others, one to three, run
+    /// operations. One more receives notifications.
     pub connections: usize,
-    /// Longest time to get a connection; 3 s unless said.
+    /// Longest time to get a connection; by default 3 s.
     pub connect_timeout: Duration,
-    /// Longest silence of the database in a transaction: until it has begun, a connection for it included, then in each
-    /// statement and in the commit; 5 s unless said. The server is told the same, and it is how long sent bytes may stay
-    /// unacknowledged.
+    /// Longest silence of the database in a transaction: until it has begun, the connection included, then in each
+    /// statement and in the commit; by default 5 s. The server gets the same limit, and sent bytes may stay
+    /// unacknowledged for as long.
     pub call_timeout: Duration,
-    /// Time between two rounds of vacuuming the tables that change with every task, by one node at a time; 30 s unless said.
+    /// Time between two vacuums of the tables that change with every task, by one node at a time; by default 30 s.
     pub vacuum_every: Duration,
-    /// Whether leases follow the clock of the database, as they must when several nodes share it. On unless said; off,
-    /// they follow the times that callers give.
+    /// Whether leases follow the clock of the database, as they must when several nodes share it. On by default. If
+    /// off, they follow the times of the callers.
     pub database_time: bool,
-    /// How long a node whose session has ended may be away, without a beat, until its leases are ended by another one that
-    /// listens; 8 s unless said. A lease ends after [`LEASE`](forerunner_store::LEASE) in any case.
+    /// How long a node whose session has ended may be away without a heartbeat, until another node that listens ends
+    /// its leases; by default 8 s. A lease ends after [`LEASE`](forerunner_store::LEASE) in any case.
     pub gone_after: Duration,
 }
 

@@ -1,8 +1,8 @@
 //! The partitions of the history: made ahead of time, and dropped when all in them is past the retention.
 //!
-//! Each is as wide as a seventh of the retention, in whole hours, so there are about eight of them, and a task is kept at most
-//! a seventh of the retention too long. One node at a time looks after them. Each change is a transaction of its own that
-//! waits for locks for a moment only, since what comes meanwhile waits behind it.
+//! Each is as wide as a seventh of the retention, in whole hours, so there are about eight of them, and a task stays at
+//! most a seventh of the retention too long. One node at a time maintains them. Each change is a transaction of its own
+//! that waits only a moment for locks, since all later transactions wait behind it.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const AHEAD: i64 = 2;
 const BATCH: i64 = 10_000;
 /// Most statements of that kind in a round.
 const BATCHES: usize = 20;
-/// Lets one node at a time look after the partitions. "FrRh" in ASCII.
+/// Lets one node at a time maintain the partitions. "FrRh" in ASCII.
 const LOCK: i64 = 0x4672_5268;
 
 /// The partitions with their bounds, the oldest first.
@@ -56,8 +56,9 @@ fn width(retention: Duration) -> i64 {
 
 /// The bounds of the partitions that are to be made, so that there are enough from `now` on.
 ///
-/// The first one begins where the last one ends. If that is over, what ended since is in the table for the rest, where it must
-/// stay: the first one then begins with the next hour, and with this one if there was none at all.
+/// The first one begins where the last one ends. If that time has passed, tasks that ended since are in the table for
+/// the rest, where they must stay: the first one then begins with the next hour, and with this one if there was none at
+/// all.
 fn missing(last_end: Option<i64>, now: i64, width: i64) -> Vec<(i64, i64)> {
     let this_hour = now.div_euclid(HOUR) * HOUR;
     let mut from = match last_end {
@@ -100,8 +101,8 @@ async fn change(client: &Object, sql: &str) -> Outcome<()> {
     outcome
 }
 
-/// Makes the partitions that will be needed, as wide as this retention has them.
-/// From now on by the clock of the database, unless another time is said.
+/// Makes the partitions that will be needed, as wide as this retention requires. They begin now by the clock of the
+/// database, unless another time is given.
 pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Duration) -> Outcome<()> {
     let clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
     let now = match now {

@@ -1,8 +1,8 @@
-//! What is asked of the store, on its way to the writer.
+//! A request to the store, on its way to the writer.
 //!
-//! A group is run again when another node got in its way, when its connection broke before anything was stored, and apart when
-//! one of it is refused. So a request can be run any number of times: each run puts its answer in the place of the one before,
-//! and the last one is sent once it is committed.
+//! A group runs again when another node conflicts with it, or when its connection broke before anything was stored. Its
+//! requests run one by one when one of them is rejected. So a request can run any number of times: each run replaces
+//! the answer of the one before, and the last one is sent once it is committed.
 
 use forerunner_core::TaskId;
 use forerunner_store::{AttemptEvent, Settlement, StoreError, Submission, backend::Damage};
@@ -19,10 +19,10 @@ use crate::{
     unread::Unread,
 };
 
-/// What a request that takes several statements weighs, in tasks that take a share of one.
+/// The weight of a request that takes several statements, in tasks that share one.
 const SEVERAL_STATEMENTS: usize = 16;
 
-/// A request on its way.
+/// A request in progress.
 pub(crate) struct Job {
     pub request: Request,
     /// How many requests that begin tasks have to be over before it.
@@ -48,7 +48,7 @@ pub(crate) struct SetAside {
     pub done: (Vec<Damage>, u64),
 }
 
-/// A function of the transaction, with where its answer goes.
+/// A function of the transaction, and the receiver of its answer.
 pub(crate) trait Call: Send {
     fn run<'a>(&'a mut self, tx: &'a Tx<'_>) -> LocalBoxFuture<'a, Sql<()>>;
 
@@ -81,7 +81,7 @@ where
 }
 
 impl Request {
-    /// A request that a function of the transaction answers, and where the answer comes.
+    /// A request that a function of the transaction answers, and the receiver of the answer.
     pub fn call<T: Send + 'static>(
         class: Class,
         ask: impl AsyncFn(&Tx<'_>) -> Sql<T> + Send + 'static,
@@ -98,7 +98,7 @@ impl Request {
         }
     }
 
-    /// The lane it is run in. A submission that is looked at goes behind what was asked before it.
+    /// Its lane. A submission that needs a lookup goes behind the requests before it.
     pub fn lane(&self) -> Lane {
         match self {
             Self::Enqueue(batch) if batch.next().all(is_plain) => Lane::Begins,
@@ -179,7 +179,7 @@ impl Request {
         Ok(())
     }
 
-    /// Answers whoever asked.
+    /// Answers the caller.
     pub fn reply(self, outcome: Result<(), StoreError>) {
         match self {
             Self::Enqueue(batch) => batch.reply(outcome),

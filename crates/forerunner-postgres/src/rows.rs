@@ -51,7 +51,7 @@ impl QueueKey {
     }
 }
 
-/// A task with what only the store knows.
+/// A task with the store's own data.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub row: i64,
@@ -183,7 +183,7 @@ pub(crate) fn get<T: FromSqlOwned>(row: &Row, column: usize) -> Sql<T> {
     })
 }
 
-/// The fault of a column that does not hold what was written.
+/// The fault of a column with an impossible value.
 fn wrong(row: &Row, column: usize, cause: impl fmt::Display) -> Fault {
     let name = row.columns().get(column).map_or("?", tokio_postgres::Column::name);
     Fault::unreadable(format!("column `{name}`: {cause}"))
@@ -231,7 +231,7 @@ fn parent(row: &Row, column: usize) -> Sql<Option<TaskId>> {
     Ok(get::<Option<Uuid>>(row, column)?.map(TaskId::from_uuid))
 }
 
-/// How many tasks stand above one.
+/// The depth of a task.
 pub(super) fn depth(row: &Row, column: usize) -> Sql<u32> {
     get::<Option<i64>>(row, column)?.map_or(Ok(0), |_| number(row, column))
 }
@@ -268,7 +268,7 @@ pub(crate) fn context(row: &Row, column: usize) -> Sql<Option<ContextId>> {
     context.map_err(|error| wrong(row, column, error))
 }
 
-/// What a task's context took, kept as JSON.
+/// The cost of a task's context, stored as JSON.
 pub(crate) fn parsed_cost(text: Option<String>) -> Sql<Option<Box<ContextCost>>> {
     text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
 }
@@ -287,7 +287,7 @@ pub(crate) fn label_pair(key: &str, value: &str) -> String {
     serde_json::to_string(&[key, value]).unwrap_or_default()
 }
 
-/// A text that PostgreSQL takes: it has no zero character.
+/// A text that PostgreSQL accepts: it has no zero character.
 pub(crate) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

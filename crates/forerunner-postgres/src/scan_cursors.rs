@@ -1,14 +1,14 @@
-//! Where claims begin to look, while what was claimed cannot be vacuumed away.
+//! Where claims begin, while claimed rows cannot be vacuumed.
 //!
-//! Claims walk the index of claimable tasks in its order. What was claimed stays at the head of it until a vacuum, which has
-//! to keep all that the oldest snapshot of any session may see: with one held for long, each claim would walk past all tasks
-//! since. So a look walks all of it now and then, beside the claims, and they begin where it found the first task; in between,
-//! each second, one walks from there on.
+//! Claims walk the index of claimable tasks in its order. A claimed row stays at its head until a vacuum, which must
+//! retain all rows that the oldest snapshot of any session may see. While one is open for long, each claim would walk
+//! past all rows claimed since. So a scan walks all of the index now and then, beside the claims, and claims begin
+//! where it found the first task; in between, once a second, a scan walks from there on.
 //!
-//! Below a floor there may still be tasks: of a transaction that was not over when the look came by, or put back by another
-//! node. What this node puts in lowers its floor at once, a floor is only raised to where two looks found nothing, and any
-//! look that finds something lowers it. So a task is missed until the next look at all of it at most, and by nobody who does not use
-//! floors: these are in use only while there are many dead rows.
+//! Below a cursor there may still be tasks: of a transaction that was in progress during the scan, or re-queued by
+//! another node. Tasks of this node lower its cursor at once. A cursor rises only to where two scans found nothing, and
+//! any scan that finds a task lowers it. So a task is missed until the next full scan at most, and only by nodes that
+//! use cursors, which they do while there are many dead rows.
 
 use std::{
     collections::HashMap,
@@ -25,10 +25,10 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::rows::QueueKey;
 
-/// Dead rows from which on floors are used: to walk past fewer takes no longer than the rest of a claim.
+/// Dead rows from which on cursors are used: walking past fewer takes no longer than the rest of a claim.
 const MANY: i64 = 10_000;
-/// Time between two looks, and between two questions for dead rows. A look at all of it takes a twentieth of the time at most,
-/// up to the longest of these.
+/// Time between two scans, and between two counts of dead rows. A full scan takes a twentieth of the time at most, up
+/// to the longest of these.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Cursors that no scan has confirmed for this long do not count: a scan waits for a vacuum.
 const LASTS: Duration = Duration::from_secs(90);
@@ -47,11 +47,11 @@ const DEAD: &str = "SELECT pg_stat_get_dead_tuples('ready'::regclass)";
 struct ScanCursor {
     /// Where claims begin.
     at: Option<Place>,
-    /// The first place that had a task, or may get one, when the newest look came by.
+    /// The first place that had a task, or may get one, at the newest scan.
     first: Option<Place>,
     /// The last place that was claimed.
     taken: Option<Place>,
-    /// The lowest place where this node put a task since the newest look began, and between that and the one before.
+    /// The lowest place of a task of this node since the newest scan began, and between that and the one before.
     put: [Option<Place>; 2],
 }
 
@@ -65,7 +65,7 @@ impl ScanCursor {
         self.put = [None, self.put[0]];
     }
 
-    /// Takes in that a look found its first task there, or none.
+    /// Records that a scan found its first task there, or none.
     fn raise(&mut self, found: Option<Place>, taken: Option<Place>) {
         let before = self.first;
         self.first = found.or(taken);
@@ -88,7 +88,7 @@ pub(crate) struct ScanCursors {
 #[derive(Debug, Default)]
 struct Known {
     pools: HashMap<PoolName, Pool>,
-    /// When the newest look at all of it was over.
+    /// The end of the newest full scan.
     looked_at: Option<Instant>,
     /// When the next one may begin.
     next: Option<Instant>,
@@ -160,7 +160,8 @@ impl ScanCursors {
         change(&mut cursors[usize::from(urgency.unsigned_abs()).min(URGENCIES - 1)]);
     }
 
-    /// Looks if there are many dead rows, at all of it or else from the floors on; answers how long to wait until the next time.
+    /// Scans if there are many dead rows: all of the index, or from the cursors on. Returns the time until the next
+    /// scan.
     pub async fn look(&self, client: &Object) -> Result<Duration, tokio_postgres::Error> {
         let dead: i64 = client.query_typed(DEAD, &[]).await?.first().map_or(Ok(0), |row| row.try_get(0))?;
         if dead < MANY {
@@ -195,7 +196,7 @@ impl ScanCursors {
         Ok(PAUSES.0)
     }
 
-    /// The pools to look at, and what is known of each.
+    /// The pools to scan, and what is known of each.
     fn begin_look(&self) -> Vec<(PoolName, Pool)> {
         let mut known = self.known();
         let begin = |(pool, cursors): (&PoolName, &mut Pool)| {
@@ -222,7 +223,7 @@ impl ScanCursors {
 mod tests {
     use super::*;
 
-    /// What was put in since the look before, what had been claimed by then, and what the look found.
+    /// Tasks added since the scan before, tasks claimed by then, and the result of the scan.
     type Peek<'a> = (&'a [Place], Option<Place>, Option<Place>);
 
     fn floor_after(looks: &[Peek]) -> ScanCursor {
@@ -243,10 +244,10 @@ mod tests {
             (&[(&[], None, five)], None),
             (&[(&[], None, five), (&[], None, nine)], five),
             (&[(&[], None, nine), (&[], None, five)], five),
-            // Nothing is there: then from what was claimed last.
+            // Nothing is there: then from the last claimed place.
             (&[(&[], five, None), (&[], nine, None)], five),
             (&[(&[], None, None), (&[], nine, None)], None),
-            // What was put in may not be there for the looks yet.
+            // An added task may not be visible to the scans yet.
             (&[(&[], None, five), (&[(3, 0)], None, nine)], Some((3, 0))),
             (&[(&[], None, five), (&[(3, 0)], None, nine), (&[], None, nine)], nine),
         ];

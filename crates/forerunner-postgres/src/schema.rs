@@ -20,10 +20,10 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 /// The newest version known.
 pub(crate) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
-/// Lets one node at a time migrate: held until its transaction ends. "FrRn" in ASCII.
+/// Lets one node at a time migrate: until its transaction ends. "FrRn" in ASCII.
 const LOCK: i64 = 0x4672_526e;
 
-/// Refuses a database that cannot hold every text. One in `SQL_ASCII` takes every byte as it is, and can.
+/// Rejects a database that cannot store every text. One in `SQL_ASCII` stores any bytes.
 ///
 /// # Errors
 /// [`StoreError::Encoding`].
@@ -39,7 +39,7 @@ pub(crate) async fn check_encoding(client: &Client) -> Result<(), StoreError> {
     Err(StoreError::Encoding { database, encoding })
 }
 
-/// Brings a database to the newest version, all steps in one transaction; answers the version it had.
+/// Migrates a database to the newest version, all steps in one transaction; returns the version it had.
 ///
 /// # Errors
 /// [`StoreError::NewerSchema`] with nothing changed when a newer program has written the database.

@@ -1,7 +1,7 @@
 //! Finding tasks by a filter: those that have not ended in `tasks`, the others in `history`.
 //!
-//! An index serves the pool with a state, the context, the labels and the window of creation; the window of ends leaves out
-//! partitions of the history. What is left is tested on each row that the index leads to.
+//! An index serves the pool with a state, the context, the labels and the window of creation; the window of ends leaves
+//! out partitions of the history. Other conditions are tested on each row that the index finds.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ impl Tx<'_> {
     }
 }
 
-/// One condition: what is compared, where `{submitted}` stands for the column of that name, and its value with its type.
+/// One condition: the comparison, with `{submitted}` for the column of that name, and its value with its type.
 type Condition = (&'static str, Box<dyn ToSql + Sync + Send>, Type);
 
 /// The conditions of a filter.
@@ -96,7 +96,7 @@ impl Values {
         self.0.iter().map(|(_, value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect()
     }
 
-    /// Each part walks an index of its own as far as the page goes: those of a pool one for each state.
+    /// Each part walks an index of its own as far as the page goes; a pool has one part for each state.
     fn sql(&self, filter: &TaskFilter, (unfinished, ended): (&str, &str), limit: usize) -> String {
         let conditions =
             self.0.iter().enumerate().map(|(place, (condition, ..))| format!("{condition} (${})", place + 1));

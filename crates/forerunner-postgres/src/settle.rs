@@ -1,4 +1,4 @@
-//! Ending attempts, and taking back those whose node is gone.
+//! Ending attempts, and re-queueing those whose node is gone.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ use crate::{
     unread::Unread,
 };
 
-/// Whether a settlement can be written along with others, without a look at what is there. A crash counts, and is rare.
+/// Whether a settlement can be written together with others, without a lookup. A crash counts, and is rare.
 pub(crate) fn is_plain_end(settlement: &Settlement) -> bool {
     let Next::Finish { error, .. } = &settlement.next else { return false };
     let is_crash = error.as_ref().is_some_and(|error| error.kind.is_crash());
@@ -48,7 +48,7 @@ impl Member for Settlement {
 }
 
 impl Tx<'_> {
-    /// Ends attempts. If the transaction is short, what is not ended by one statement for all is left open.
+    /// Ends attempts. In a short transaction, attempts that one statement for all does not end are left open.
     async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Option<Result<Settled, LeaseLost>>>> {
         let mut ids = HashSet::with_capacity(batch.len());
         let is_distinct = batch.iter().all(|settlement| ids.insert(settlement.task));
@@ -245,7 +245,7 @@ impl Tx<'_> {
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Conflict);
         }
-        // Of one that was only held nothing is told.
+        // A task that was only prefetched has no events.
         if lease.task.started_at.is_some() {
             self.log_return(lease, TaskState::Queued, None, now).await?;
         }

@@ -10,10 +10,10 @@ use crate::{
     tx::Tx,
 };
 
-/// Notes that the frame of a version names pieces, and counts the context as a user of those that are new to it. Answers
-/// which there are, and whether all were still there to be counted.
+/// Records that the frame of a version names shared objects, and adds the context as a user of the new ones. Returns
+/// their entries, and whether all were still there.
 ///
-/// A piece that the context uses already is not locked: it stays until the line of the context lets go of it.
+/// An object that the context uses already is not locked: it stays until the context releases it.
 const NAME: &str = "\
 WITH p AS MATERIALIZED (
     SELECT p.piece, p.kind, p.name FROM pieces p
@@ -69,7 +69,7 @@ impl Tx<'_> {
         let rows = self.query(NAME, &params).await?;
         let found = rows.iter().map(|row| match get(row, 2)? {
             true => Ok((get(row, 0)?, get(row, 1)?)),
-            // Another node dropped one between the look and the count.
+            // Another node dropped one between the lookup and the count.
             false => Err(Fault::Conflict),
         });
         found.collect()

@@ -4,8 +4,8 @@
 //! calls ──▶ lane ──▶ one task ──▶ one transaction for all that waits ──▶ one commit ──▶ answers
 //! ```
 //!
-//! Statements have names, and the session has settings, only where the connection leads to the server itself. A pooler in
-//! transaction mode may stand in between.
+//! Statements are prepared, and the session has settings, only where the connection leads to the server itself. A
+//! pooler in transaction mode may be in between.
 
 use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
 use std::{
@@ -53,9 +53,9 @@ const MAX_WAITING: usize = 16_384;
 
 /// A store in a PostgreSQL database, 15 or later, which any number of nodes may share.
 ///
-/// All operations that wait in a lane are run in one transaction, in the order of the calls, so one commit serves many. What
-/// begins tasks, what ends them and what a clock causes have a lane each, if there are connections for that. No call
-/// blocks the thread that makes it, and each is bounded in time: without a connection it answers
+/// All operations that wait in a lane run in one transaction, in the order of the calls, so one commit serves many.
+/// Operations that begin tasks, that end them, and those of timers have a lane each, if there are connections for that.
+/// No call blocks the calling thread, and each is bounded in time: without a connection it returns
 /// [`StoreError::Unavailable`], and [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
 pub struct PostgresStore {
     lanes: Mutex<Option<Lanes>>,
@@ -76,14 +76,14 @@ struct Lanes {
 }
 
 impl PostgresStore {
-    /// Connects to the database that a `postgres://` address names, and brings its schema to the newest version.
-    /// Blocks until that is done.
+    /// Connects to the database at a `postgres://` address, and migrates its schema to the newest version. Blocks until
+    /// that is done.
     ///
-    /// Connections are encrypted with `?sslmode=require`, and sure of the server with `sslmode=verify-full`, where
-    /// `sslrootcert=PATH` names the authorities to trust in place of the system's. `listen=HOST:PORT` says where the database
-    /// itself is if the address leads to a pooler in transaction mode, over which other nodes are not heard; `listen=off`
-    /// saves the connection. Statements have names where the connection leads to the server itself; with `statements=named`
-    /// also behind a pooler, which has to keep track of them, and with `statements=unnamed` nowhere.
+    /// Connections are encrypted with `?sslmode=require`. With `sslmode=verify-full` the server is verified as well, by
+    /// the authorities in `sslrootcert=PATH` or those of the system. `listen=HOST:PORT` is the address of the database
+    /// itself if the main address leads to a pooler in transaction mode, through which no notifications pass;
+    /// `listen=off` saves the connection. Statements are prepared where the connection leads to the server itself; with
+    /// `statements=named` also behind a pooler, which must track them, and with `statements=unnamed` nowhere.
     ///
     /// # Errors
     /// [`StoreError::Address`] when the address has another form, [`StoreError::NewerSchema`] with nothing changed,
@@ -188,7 +188,7 @@ impl PostgresStore {
     }
 }
 
-/// Counts an operation as waiting until its answer is there, or nobody waits for it.
+/// Counts an operation as waiting until its answer arrives, or its caller is gone.
 struct Waiting(Arc<AtomicUsize>);
 
 impl Drop for Waiting {
@@ -207,7 +207,7 @@ async fn prepare(
     schema::check_encoding(&client).await?;
     schema::migrate(&client).await?;
     damaged.note_there(count_damaged(&client).await.map_err(|error| unavailable(reason(&error)))?);
-    // Narrow ones, until a node says what the retention is.
+    // Narrow ones, until a node sets the retention.
     if let Err(error) = partitions::make_ahead(&client, None, Duration::ZERO).await {
         tracing::warn!(error = reason(&error), "cannot create a history partition; trying again");
     }

@@ -107,8 +107,8 @@ impl Columns {
 
 /// Writes all rows of all tasks whose ids are new, in the order of the columns; answers which they were.
 ///
-/// No join is in it that a plan could make a slow one: each task has its number before it is written, and which were written
-/// is looked up in a table of hashes.
+/// It has no join that a plan could make slow: each task has its number before it is written, and a hash table shows
+/// which were written.
 const INSERT: &str = "\
 WITH s AS MATERIALIZED (
     SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[],
@@ -143,7 +143,7 @@ WITH s AS MATERIALIZED (
 SELECT id FROM t";
 
 impl Tx<'_> {
-    /// Accepts tasks: those with neither key nor context many at a time, any other after a look at what is there.
+    /// Accepts tasks: those with neither key nor context many at a time, any other after a lookup.
     async fn enqueue(&self, batch: &[&Submission]) -> Sql<Vec<Option<Result<EnqueueOutcome, Refusal>>>> {
         let mut answers = Vec::with_capacity(batch.len());
         for run in batch.chunk_by(|a, b| is_plain(a) && is_plain(b)) {
@@ -193,7 +193,7 @@ impl Tx<'_> {
         Ok(answer)
     }
 
-    /// How many tasks stand above one; none if it is not there.
+    /// The depth of a task; `None` if it does not exist.
     async fn depth_of(&self, task: TaskId) -> Sql<Option<u32>> {
         let sql = "SELECT depth FROM tasks WHERE id = $1 UNION ALL \
                    SELECT depth FROM history WHERE id = $1 AND finished_at >= $2 LIMIT 1";
@@ -233,7 +233,7 @@ impl Tx<'_> {
         Ok(self.find(id).await?.map(|known| KeyHolder { task: known.task, fingerprint }))
     }
 
-    /// Writes the rows of tasks with distinct ids, unless the ids are known. Those are left open if the transaction is short.
+    /// Writes the rows of tasks with distinct ids, unless the ids are known. A short transaction leaves those open.
     async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Option<Result<EnqueueOutcome, Refusal>>>> {
         let mut c = Columns::default();
         batch.iter().for_each(|placed| c.push(placed));
@@ -294,10 +294,11 @@ impl Tx<'_> {
         self.lease(claim, claim.limit, None).await
     }
 
-    /// Leases the first claimable tasks, at most `limit`, or of those only that are `among`.
+    /// Leases the first claimable tasks, at most `limit`, or only those that are `among`.
     pub(crate) async fn lease(&self, claim: &Claim, limit: usize, among: Option<Vec<Uuid>>) -> Sql<Vec<Task>> {
-        // Three statements, so that a plain claim does nothing but walk the index. What it has locked it finds by its place in the
-        // table: nobody changes a claimable row, and a plan could read all of them to find those by their key.
+        // Three statements, so that a plain claim only walks the index. It finds the rows that it has locked by their
+        // place in the table: nobody changes a claimable row, and a plan could read all of them to find those by their
+        // key.
         macro_rules! leasing {
             ($picked:expr) => {
                 concat!(
@@ -441,7 +442,7 @@ impl Member for Submission {
     }
 }
 
-/// Whether a submission can be written along with others, without a look at what is there.
+/// Whether a submission can be written together with others, without a lookup.
 pub(crate) fn is_plain(submission: &Submission) -> bool {
     let Task { idempotency_key, context, parent, .. } = &submission.task;
     idempotency_key.is_none() && context.is_none() && parent.is_none()

@@ -1,4 +1,4 @@
-//! What several statements have to say alike of the same tables.
+//! Fragments that several statements share about the same tables.
 
 use uuid::Uuid;
 
@@ -6,8 +6,8 @@ use uuid::Uuid;
 pub(crate) const PROGRESS: i16 = 8;
 pub(crate) const OUTPUT: i16 = PROGRESS + 1;
 
-/// A time before which a task with this id cannot have ended, in microseconds: ids begin with when they were made, in
-/// milliseconds, and no clock is off by more than a day. What ended earlier need not be looked through.
+/// A time before which a task with this id cannot have ended, in microseconds: ids begin with the time of their
+/// creation, in milliseconds, and no clock is off by more than a day. Earlier partitions need no search.
 pub(crate) fn earliest_end(id: Uuid) -> i64 {
     const DAY: i64 = 86_400_000_000;
     let millis = i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX);

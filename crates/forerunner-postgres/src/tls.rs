@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// How sure a connection must be of whom it speaks with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verify {
-    /// It is encrypted, with whoever answers.
+    /// It is encrypted, with any server.
     Nothing,
     /// The certificate names the host and is signed, over however many others, by a root that is trusted.
     Full,
@@ -54,8 +54,8 @@ fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     certificates.map_err(|error| unreadable(error.to_string()))
 }
 
-/// Takes any certificate, as `sslmode=require` without a root is understood everywhere: eavesdroppers are kept out, but not
-/// those who put themselves in between.
+/// Accepts any certificate, as `sslmode=require` without a root is understood everywhere: it protects against
+/// eavesdroppers, but not against a server in between.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -1,6 +1,6 @@
-//! A transaction over a connection: sending statements, and what is told once it is committed.
+//! A transaction over a connection: sending statements, and the notifications once it is committed.
 //!
-//! Nothing here knows a table. What the statements say is in the files above it, and `unit_of_work` runs them as one.
+//! Nothing here knows a table. The files above it have the statements, and `unit_of_work` runs them as one.
 
 use std::{
     pin::pin,
@@ -38,18 +38,18 @@ pub(crate) struct Tx<'a> {
     pub deadline: (Mutex<Instant>, Duration),
     /// Whether leases follow the clock of the database rather than the caller's.
     pub database_time: bool,
-    /// What begins the transaction, until the first statement has taken it along: one way to the server less.
+    /// The beginning of the transaction, until the first statement has included it: one round trip less.
     pub opening: Mutex<Option<String>>,
-    /// The commit is sent along with the statements. So nothing may be asked that depends on an answer: what would have to be,
-    /// is left open.
+    /// The commit is sent together with the statements. So no request may depend on an answer: such requests are left
+    /// open.
     pub is_short: bool,
     /// The lease of this node was renewed a moment ago.
     pub is_renewed: bool,
-    /// What the node knows beside what is in the database.
+    /// What the node knows beside the contents of the database.
     pub node: &'a NodeState,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,
-    /// What the other nodes are to hear of once all is committed.
+    /// The notifications for other nodes once all is committed.
     pub hints: Mutex<Notification>,
     /// What could not be read, to be set aside once this is over.
     pub unread: Mutex<Vec<Unread>>,
@@ -95,7 +95,7 @@ impl Tx<'_> {
         *self.deadline.0.lock() = Instant::now() + self.deadline.1;
     }
 
-    /// Waits for work with the server, as long as that goes on answering.
+    /// Waits for the server, as long as it continues to answer.
     pub async fn with_deadline<T>(&self, work: impl Future<Output = T>) -> Sql<T> {
         let mut work = pin!(work);
         loop {
@@ -122,7 +122,7 @@ impl Tx<'_> {
         self.hints.lock()
     }
 
-    /// Tells others of a task's end.
+    /// Notifies others of a task's end.
     pub fn tell_end(&self, task: TaskId) {
         self.hints().ended.insert(task);
     }

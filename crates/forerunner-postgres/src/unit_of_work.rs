@@ -29,8 +29,9 @@ pub(crate) enum Failure {
 impl Failure {
     /// What a fault of a statement means when the commit was sent behind it, or is part of it.
     ///
-    /// If the server itself said no, it did not commit. Where a session is `ones_own`, it says in order what it does, so the last it
-    /// says is said before the commit as well; a pooler that lost its server knows nothing of what that did.
+    /// If the server itself reported an error, it did not commit. In a session of one's own (`ones_own`) the server
+    /// reports in order what it does, so its last message came before the commit as well. A pooler that lost its server
+    /// does not know what that did.
     fn of_statement(fault: Fault, ones_own: bool) -> Self {
         match &fault {
             Fault::Engine(error) if error.code().is_some() && (ones_own || !ends_connection(error)) => {
@@ -40,8 +41,8 @@ impl Failure {
         }
     }
 
-    /// What a fault of the commit means. The last that a server says before it ends a session may come after it has committed: when
-    /// it logs how long that took.
+    /// The meaning of a fault of the commit. The last message of a server before it ends a session may come after it
+    /// has committed: when it logs how long that took.
     fn of_commit(fault: Fault) -> Self {
         Self::of_statement(fault, false)
     }
@@ -54,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// Whether the database said nothing for as long as it may.
+    /// Whether the database was silent for as long as it may be.
     pub const fn is_silence(&self) -> bool {
         matches!(self, Self::Undone(fault) | Self::Broken(fault) | Self::Unknown(fault) if matches!(fault, Fault::Slow(_)))
     }
@@ -108,7 +109,7 @@ impl Tx<'_> {
         let all = async { tokio::join!(self.send(begin), self.run_all(requests), self.send("COMMIT")) };
         let (begun, answered, committed) = self.with_deadline(all).await.map_err(Failure::Unknown)?;
         if let Err(error) = begun {
-            // If that was the last the server said, nothing was done. Else what was sent behind it was.
+            // If that was the server's last message, nothing was done. Otherwise the requests sent behind it were.
             let nothing = error.code().is_some() && ends_connection(&error) && self.link.has_session;
             let fault = Fault::Engine(error);
             return Err(if nothing { Failure::NotBegun(fault.explain()) } else { Failure::Unknown(fault) });
@@ -137,8 +138,8 @@ impl Tx<'_> {
         committed.map_err(|error| Failure::of_commit(Fault::Engine(error)))
     }
 
-    /// Runs requests in order; those that are alike and follow each other as one. If each is one statement, they are sent
-    /// together: the server runs them in the order in which they are sent.
+    /// Runs requests in order; equal ones in a row run as one. If each is one statement, they are sent together: the
+    /// server runs them in the order of sending.
     async fn run_all(&self, requests: &mut [&mut Request]) -> Sql<()> {
         if are_few_statements(requests) {
             // Polled in this order, and each sends its statement when it is polled first.

@@ -1,4 +1,4 @@
-//! A task whose row cannot be read, on its way to be set aside.
+//! A task with an unreadable row, before it is set aside.
 
 use forerunner_store::backend::Damage;
 use uuid::Uuid;

@@ -76,7 +76,7 @@ impl Tx<'_> {
         Ok(before.is_some_and(|before| before.row == spot.row))
     }
 
-    /// Keeps the wish that a running task be stopped, for its node to hear of and for whoever would run it again.
+    /// Stores the request to stop a running task, for its node and for any node that would run it again.
     async fn note_stop(&self, row: i64, task: &Task) -> Sql<()> {
         let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
         let epoch = task.epoch.0 as i64;
@@ -194,7 +194,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// Queues a task whose time has come. After a retry it has kept its place in its context's line.
+    /// Queues a task whose time has come. After a retry it still has its place in its context's queue.
     async fn promote(&self, due: &Waiting) -> Sql<()> {
         let pool = &due.spot.pool;
         let before = match &due.context {

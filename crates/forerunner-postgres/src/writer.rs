@@ -24,7 +24,7 @@ use crate::{
     unread::Unread,
 };
 
-/// Most tasks that one group takes in: past this, a bigger group wins little and answers later.
+/// Most tasks of one group: beyond this, a bigger group wins little and answers later.
 const MAX_GROUP: usize = 1_024;
 /// Without statistics of the newest rows, the planner would rather read whole tables, and sort all claimable tasks, than walk
 /// their indexes.
@@ -33,14 +33,14 @@ const WALKS: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqsc
 /// What undoes that in a session that is set to it, for questions of any form.
 const LOOKS: &str = "; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; \
                      SET LOCAL plan_cache_mode = auto";
-/// How long a lease that was renewed needs no more than that: short beside what it lasts.
+/// How long a renewed lease needs no further renewal: short compared with its length.
 const RENEWED: Duration = Duration::from_secs(1);
-/// How often a group is run that came to nothing because of other nodes.
+/// How often a group runs that failed because of other nodes.
 const MAX_RUNS: u32 = 10;
 /// The first and the longest pause between two attempts to connect; operations in between are refused at once.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// What keeps a lane behind another one.
+/// Why a lane waits for another one.
 pub(crate) struct Order<'a> {
     /// How many requests that begin tasks are over.
     pub ended: watch::Receiver<u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Order<'a> {
     pub ends: Option<&'a watch::Sender<u64>>,
 }
 
-/// A lane: what runs one part of the requests, over a connection of its own.
+/// A lane: it runs one part of the requests, over a connection of its own.
 pub(crate) struct Writer<'a> {
     order: Order<'a>,
     pool: Pool,
@@ -132,7 +132,7 @@ impl<'a> Writer<'a> {
     async fn outcomes(&mut self, requests: &mut [&mut Request], may_be_short: bool) -> Vec<Result<(), StoreError>> {
         match self.attempt(requests, may_be_short).await {
             Ok(()) => requests.iter().map(|_| Ok(())).collect(),
-            // One of them spoils it for all, so each gets a transaction of its own.
+            // One of them fails all, so each gets a transaction of its own.
             Err(Failure::Undone(fault) | Failure::Broken(fault)) if fault.is_of_operation() => {
                 self.apart(requests, may_be_short, &fault).await
             }
@@ -186,7 +186,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Takes in that the database refuses the values of one member: an attempt ends with an error in place of its result.
+    /// Handles the rejection of one member's values by the database: an attempt ends with an error instead of its
+    /// result.
     async fn refuse(&mut self, request: &mut Request, member: usize, fault: &Fault) -> Result<(), StoreError> {
         let Some(reason) = fault.refusal() else { return Err(fault.explain()) };
         tracing::error!(reason, "the database rejects one item of a batch; the others are stored");
@@ -197,7 +198,7 @@ impl<'a> Writer<'a> {
         self.attempt(&mut [request], false).await.map_err(|failure| failure.explain())
     }
 
-    /// Sets aside what could not be read, in a transaction of its own; answers whether there was anything.
+    /// Sets unreadable tasks aside, in a transaction of its own; returns whether there were any.
     async fn set_aside(&mut self, unread: Vec<Unread>) -> bool {
         let mut request = Request::SetAside(SetAside { unread, done: Default::default() });
         if let Err(failure) = Box::pin(self.attempt(&mut [&mut request], false)).await {
@@ -283,7 +284,7 @@ impl<'a> Writer<'a> {
         drop(self.pool.retain(|_, _| false));
     }
 
-    /// Looks after the connection between two groups.
+    /// Maintains the connection between two groups.
     async fn tend(&mut self) {
         let Some(link) = self.link.as_ref().filter(|link| link.is_to_be_tended()) else { return };
         let tended = timeout(self.options.call_timeout, link.tend()).await;
