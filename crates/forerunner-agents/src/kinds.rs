@@ -37,7 +37,7 @@ macro_rules! agent_kinds {
                 match self { $(Self::$variant(spec) => spec.describe(),)+ }
             }
 
-            /// Returns how many files the node has open for each agent, at most.
+            /// Returns how many files the node opens for each agent, at most.
             pub const fn open_files(&self) -> u64 {
                 match self { $(Self::$variant(_) => <$spec as AgentKind>::OPEN_FILES,)+ }
             }
@@ -68,11 +68,11 @@ agent_kinds! {
 
 /// The settings of a kind of agent, and what the program needs to know of the kind.
 pub trait AgentKind: Serialize + DeserializeOwned {
-    /// Stands for the part after `NAME=KIND:` in `--pool`, in help texts.
+    /// The placeholder for the part after `NAME=KIND:` in `--pool`, in help texts.
     const SHORT_FORM: &'static str;
     /// An example of that part.
     const SHORT_EXAMPLE: &'static str;
-    /// How many files the node has open for each agent, at most.
+    /// How many files the node opens for each agent, at most.
     const OPEN_FILES: u64;
 
     /// Returns settings in which all that have a default have it; the others are empty.

@@ -10,8 +10,8 @@ const MOST_BYTES: u64 = 64 << 10;
 
 /// Reads a secret from a file, without the line break at its end.
 ///
-/// A relative path is looked up in `$CREDENTIALS_DIRECTORY` if there is one, which is where systemd puts what
-/// `LoadCredential=` names; else in the working directory of the node.
+/// A relative path starts at `$CREDENTIALS_DIRECTORY`, if it is set: systemd puts the files of `LoadCredential=` there.
+/// Otherwise it starts at the working directory of the node.
 ///
 /// # Errors
 /// When the file cannot be read, is too large or is no text; the error names it, never its content.

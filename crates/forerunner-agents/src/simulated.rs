@@ -26,14 +26,14 @@ use crate::AgentKind;
 ///
 /// A task takes `service_s` seconds if its input is an object with that number, else `service`. If it has the numbers
 /// `context_bytes` and `shared_bytes`, its context has so many bytes afterwards, and the items within the first
-/// `shared_bytes` are those it had before. Rates are probabilities in 0 to 1, drawn for each task.
+/// `shared_bytes` are the earlier ones. Rates are probabilities from 0 to 1, drawn for each task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatedSpec {
     /// How long an agent takes to warm up.
     #[serde(with = "human_duration")]
     pub cold_start: Duration,
-    /// How long a task takes whose input has no `service_s`.
+    /// How long a task takes without `service_s` in its input.
     #[serde(with = "human_duration")]
     pub service: Duration,
     /// Time passes this many times faster: cold starts and services are divided by it. Above 0.
@@ -46,11 +46,11 @@ pub struct SimulatedSpec {
     pub slow_rate: f64,
     /// How much longer slow tasks take. At least 0.
     pub slow_factor: f64,
-    /// By how much each task makes its context grow, in bytes of JSON (8 at least); 0 leaves it as it is.
+    /// How many bytes of JSON each task adds to its context (at least 8); with 0 it adds none.
     pub context_growth_bytes: usize,
-    /// Room of each agent for contexts in a memory of its own, in bytes. With 0 it gets its context with each task.
+    /// Room for contexts in each agent's own memory, in bytes. With 0 it gets its context with each task.
     pub context_memory_bytes: u64,
-    /// Seconds that it takes to load 10⁶ bytes of a context into such a memory.
+    /// Seconds to load 10⁶ bytes of a context into that memory.
     pub restore_s_per_mb: f64,
     /// Where chance begins: the n-th agent with the same seed draws the same.
     pub seed: u64,
@@ -96,7 +96,7 @@ impl SimulatedSpec {
         check("slow_factor", slow, slow >= 0.0 && slow.is_finite(), "use a number of at least 0")
     }
 
-    /// How long `seconds` take at the set speed. What no clock can hold takes no time.
+    /// The length of `seconds` at the set speed. A length that no clock supports is zero.
     fn scaled(&self, seconds: f64) -> Duration {
         Duration::try_from_secs_f64(seconds / self.speed).unwrap_or(Duration::ZERO)
     }
@@ -214,7 +214,7 @@ impl SimulatedDriver {
         Ok(request.input.clone())
     }
 
-    /// Takes the time of loading the missing part of the task's context.
+    /// Waits for the time of loading the missing part of the task's context.
     async fn load_context(&mut self, cx: &mut AgentContext) -> Result<(), AgentError> {
         let (Some(residency), Some(id)) = (&self.residency, cx.id()) else { return Ok(()) };
         let missing_bytes = residency.missing_bytes(id, cx.items());

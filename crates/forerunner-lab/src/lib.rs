@@ -10,11 +10,11 @@
 //! | `history` | the tasks of a service as a trace |
 //! | `demo` | the slice of a trace that the demo replays, and its figures |
 //!
-//! All but [`what_if`] are made for the program `forerunner`, and need the feature `commands` (on unless turned off):
-//! their functions take the arguments of a command, write to the terminal, and answer with `anyhow` as the program does.
+//! All but [`what_if`] are made for the program `forerunner`, and need the feature `commands` (on by default). Their
+//! functions have the arguments of a command, write to the terminal, and return `anyhow` errors as the program does.
 //!
-//! It starts no node, and speaks with none: whoever runs the demo submits its tasks, and whoever exports a history reads
-//! it.
+//! It starts no node, and calls none: the caller of the demo submits its tasks, and the caller of an export reads the
+//! history.
 //!
 //! ```
 //! use forerunner_core::Timestamp;

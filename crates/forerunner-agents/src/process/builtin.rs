@@ -50,7 +50,7 @@ impl Default for BuiltinAgentOptions {
 }
 
 impl BuiltinAgentOptions {
-    /// At most [`LONGEST_DURATION`], which no timer of a node outlasts; what is no time is none.
+    /// At most [`LONGEST_DURATION`], which every timer of a node supports; an impossible time counts as none.
     fn scaled(&self, seconds: f64) -> Duration {
         let scaled = (seconds / self.speed).min(LONGEST_DURATION.as_secs_f64());
         Duration::try_from_secs_f64(scaled).unwrap_or(Duration::ZERO)
@@ -68,9 +68,9 @@ impl BuiltinAgentOptions {
 
 /// Serves tasks on standard input and output until `shutdown` or the end of the input. Blocks; costs two threads.
 ///
-/// Warms up for `cold_start`, then takes `service_s` seconds (a field of the input) for each task and answers with
-/// `{"echo": input, "pid": …, "items": …}`. It has contexts in its memory, and changes that of the task as a member
-/// `context` of the input describes, in the form of an answer. It stops a task at once when the node cancels it, and packs
+/// Warms up for `cold_start`, then works `service_s` seconds (a field of the input) on each task and answers with
+/// `{"echo": input, "pid": …, "items": …}`. It has contexts in its memory, and changes that of the task by the member
+/// `context` of the input, which has the form of an answer. It stops a task at once when the node cancels it, and packs
 /// its output if the node offers that.
 ///
 /// # Errors
@@ -149,7 +149,7 @@ fn members(json: &RawValue) -> BTreeMap<String, &RawValue> {
 impl<W: Write> Server<W> {
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            // The next line, at most until the running task is done.
+            // The next line, but not after the running task has ended.
             match self.wire.next_line(self.running.as_ref().map(|running| running.ends_at)) {
                 Ok(line) => match serde_json::from_str::<Request<'_>>(&line) {
                     Ok(request) if request.method == "shutdown" => return self.answer(request.id, Ok("{}")),

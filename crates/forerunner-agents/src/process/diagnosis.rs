@@ -27,7 +27,7 @@ pub(super) fn check_directory(cwd: &Path) -> io::Result<()> {
     }
 }
 
-/// Says what a spawn failed of. `path` is the child's PATH.
+/// Explains why a spawn failed. `path` is the child's PATH.
 pub(super) fn explained(error: &io::Error, spec: &ProcessSpec, cwd: &Path, path: Option<&OsStr>) -> io::Error {
     let why = Errno::from_io_error(error).and_then(|errno| reason(errno, spec, cwd, path));
     match why {
@@ -70,7 +70,8 @@ fn program(errno: Errno, name: &str, cwd: &Path, path: Option<&OsStr>) -> Option
     file(errno, &std::path::absolute(name).ok()?, cwd)
 }
 
-/// Says before a start what is wrong with a program, as far as that shows without starting it. `path` is the child's PATH.
+/// Explains before a start what is wrong with a program, as far as that shows without starting it. `path` is the
+/// child's PATH.
 pub(super) fn unusable_program(name: &str, path: Option<&OsStr>) -> Option<String> {
     let program = match name.contains('/') {
         true => std::path::absolute(name).ok()?,
@@ -102,7 +103,7 @@ fn file(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
     unusable(program).or_else(|| not_started(errno, program, cwd))
 }
 
-/// What keeps anybody from executing a file.
+/// Why nobody can execute a file.
 fn unusable(program: &Path) -> Option<String> {
     let shown = program.display();
     let metadata = match fs::metadata(program) {
@@ -137,7 +138,7 @@ fn not_started(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
     }
 }
 
-/// The file is there, so what is missing is what reads it.
+/// The file exists, so its interpreter is missing.
 fn interpreter(program: &Path) -> String {
     let shown = program.display();
     match shebang(program) {

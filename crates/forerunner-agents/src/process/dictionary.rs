@@ -14,15 +14,15 @@ use forerunner_context::{Dictionary, DictionaryId};
 
 use super::cleanup::{Owner, ScratchDir};
 
-/// A dictionary as a file that only the agents' user can read. It is removed when nobody needs it any more; the next start of
-/// a node removes the files of nodes that were killed.
+/// A dictionary as a file that only the agents' user can read. The last user removes it; the next start of a node
+/// removes the files of nodes that were killed.
 ///
 /// The operator's own file may be replaced while the node runs; this one never is.
 #[derive(Debug)]
 pub(super) struct DictionaryFile {
     dictionary: Dictionary,
     path: PathBuf,
-    /// Holds the file.
+    /// Owns the file.
     _dir: ScratchDir,
 }
 

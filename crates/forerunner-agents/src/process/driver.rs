@@ -52,7 +52,7 @@ impl ProcessDriver {
     /// Checks that the idle child still answers. Called before the first attempt after an idle time of `ping_after`.
     ///
     /// # Errors
-    /// When it does not answer within `ping_timeout`, is gone, or broke the protocol. It is not usable then.
+    /// When it does not answer within `ping_timeout`, has ended, or broke the protocol. It is not usable then.
     pub async fn check(&mut self) -> Result<(), AgentError> {
         match self.link.call("ping", &NoParams {}, self.spec.ping_timeout).await {
             Ok(_) => Ok(()),
@@ -77,7 +77,7 @@ impl ProcessDriver {
         let answer = answer.map_err(|error| task_error(&error, cx.is_cancelled()))?;
         let result: TaskResult = serde_json::from_str(answer.get())
             .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
-        // A child that answered takes its change for stored. Until it is, the state in the child is unknown.
+        // A child that answered assumes that its change is stored. Until it is, the state in the child is unknown.
         let output = context.as_ref().map_or(Ok(()), |id| {
             self.contexts.forget(id);
             self.store_change(id, result.context, &result.output, answer.get().len(), before, cx)
@@ -149,8 +149,8 @@ impl ProcessDriver {
         self.run_task(attempt, context, cx).await
     }
 
-    /// Makes the context resident exactly as it is in `cx`, and sends only what is missing. Answers whether the child had
-    /// dropped it although the node took it for resident.
+    /// Makes the context resident exactly as it is in `cx`, and sends only what is missing. Returns whether the child
+    /// had dropped it although the node believed it resident.
     async fn sync_context(&mut self, id: &ContextId, cx: &AgentContext) -> Result<bool, AgentError> {
         if let Some(oldest) = self.contexts.evict_for(id) {
             self.drop_context(&oldest, cx).await?;
@@ -216,7 +216,7 @@ impl ProcessDriver {
                     Message::Answer { id, result } if id == request => answer = Some(result),
                     Message::Progress { task, text } if task == attempt.task && answer.is_none() => cx.progress(text),
                     Message::Output { task, chunk } if task == attempt.task && answer.is_none() => cx.output(chunk),
-                    // The answer to `task/cancel`, stragglers of an earlier task, what a later version may say.
+                    // The answer to `task/cancel`, late messages of an earlier task, and messages of later versions.
                     _ => {}
                 },
                 () = cx.cancelled(), if cancel.is_none() && answer.is_none() => {

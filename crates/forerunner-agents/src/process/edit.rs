@@ -26,7 +26,7 @@ pub(super) fn steps(resident: &[ItemHash], items: &[Item]) -> Vec<Step> {
     let places = places(resident, &items[start..items.len() - end]);
     let mut next = None;
     for (at, item) in items.iter().enumerate().take(items.len() - end).skip(start) {
-        // The run goes on where it can: of two equal items, the one that follows makes the longer copy.
+        // The run continues where it can: of two equal items, the one that follows makes the longer copy.
         let follows = next.filter(|&place| resident.get(place) == Some(item.hash()));
         match follows.or_else(|| places.get(item.hash()).copied().flatten()) {
             Some(place) => {
@@ -51,7 +51,7 @@ fn places<'a>(resident: &[ItemHash], wanted: &'a [Item]) -> HashMap<&'a ItemHash
     places
 }
 
-/// Adds a step, joined with the one before if it goes on from there.
+/// Adds a step, joined with the one before if it continues it.
 fn push(steps: &mut Vec<Step>, step: Step) {
     match (steps.last_mut(), step) {
         (_, Step::Copy(range) | Step::Insert(range)) if range.is_empty() => {}

@@ -40,8 +40,8 @@ pub(super) struct Pipes {
 
 /// A child process, everything in its process group, and whatever else descends from it.
 ///
-/// The leader is reaped only after the group was sent SIGKILL: until then its id cannot name another group. Dropping
-/// the value kills the group; the runtime reaps the leader. Descendants that left the group bear the child's mark: they are
+/// The leader is reaped only after the group got SIGKILL: until then its id cannot name another group. Dropping the
+/// value kills the group; the runtime reaps the leader. Descendants that left the group have the child's mark: they are
 /// killed when it has ended.
 pub(super) struct ProcessGroup {
     leader: Child,
@@ -113,7 +113,7 @@ impl ProcessGroup {
         self.status.map_or_else(|| "ended".to_owned(), |status| format!("ended with {status}"))
     }
 
-    /// Resolves when the leader has ended and was reaped; what is left of its group is killed. May be dropped.
+    /// Resolves when the leader has ended and was reaped, and the rest of its group is killed. May be dropped.
     pub(super) async fn exited(&mut self) {
         while !self.ended {
             // An error means that the runtime shuts down; this future then ends with it.
@@ -141,7 +141,7 @@ impl ProcessGroup {
         self.is_cleared = true;
     }
 
-    /// Sends a signal, unless the group is gone.
+    /// Sends a signal, unless the group has ended.
     fn signal(&self, signal: Signal) {
         if !self.ended {
             // It fails only if all processes have ended.

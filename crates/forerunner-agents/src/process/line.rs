@@ -19,7 +19,7 @@ pub(super) enum LineError {
     Stream(Error),
 }
 
-/// Splits what a pipe delivers into lines, and buffers at most one line and one chunk.
+/// Splits the bytes of a pipe into lines, and buffers at most one line and one chunk.
 ///
 /// `tokio`'s own line reader grows without bound: a child that writes 256 MiB without a newline costs the node as much.
 pub(super) struct LineReader<R> {

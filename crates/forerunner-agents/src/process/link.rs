@@ -23,11 +23,11 @@ use super::{
 
 /// How long the output of a child that ended is still read, if a descendant that escaped has it open.
 const DRAIN_AFTER_EXIT: Duration = Duration::from_millis(50);
-/// How long a child that closed a pipe may take to end: its status explains why.
+/// How long a child that closed a pipe may take to end: its status explains the reason.
 const EXIT_AFTER_CLOSE: Duration = Duration::from_millis(250);
 /// Longest wait for the end of its standard error, which explains why it ended.
 const DRAIN_STDERR: Duration = Duration::from_millis(30);
-/// How long what a child wrote to standard error may take to be read, once its answer has been.
+/// How long the rest of a child's standard error may take to be read after its answer.
 const STDERR_LAG: Duration = Duration::from_millis(5);
 /// What a child may write packed beyond what it may write plain.
 const PACKED_EXTRA_BYTES: usize = 64 << 10;
@@ -39,7 +39,7 @@ pub(super) enum RequestError {
     Answer(RpcError),
     /// The agent did not answer in time.
     TimedOut,
-    /// The agent is gone or cannot be trusted any more.
+    /// The agent has ended or cannot be trusted any more.
     Broken(AgentError),
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Link {
     /// Bytes that the child has not read yet.
     outgoing: Vec<u8>,
     sent: usize,
-    /// Packs what goes out, if the child has chosen that.
+    /// Packs the output of the node, if the child has chosen that.
     packer: Option<StreamPacker>,
     traffic: Traffic,
     /// When the child last read some of them.
@@ -65,14 +65,14 @@ pub(super) struct Link {
     budget: OutputBudget,
     /// Whether its standard output has ended.
     is_silent: bool,
-    /// Until when it may go on though it closed a pipe or ended, and what it did.
+    /// How long it may continue although it closed a pipe or ended, and what it did.
     closing: Option<(Instant, &'static str)>,
 }
 
 /// How much a child may write, and when.
 struct OutputBudget {
     left_bytes: usize,
-    /// The same for bytes as they come, packed: a stream can go on for ever without a line.
+    /// The same for bytes as they arrive, packed: a stream can continue for ever without a line.
     left_packed_bytes: usize,
     total_bytes: usize,
     occasion: &'static str,
@@ -127,7 +127,7 @@ impl Link {
         self.group.pid()
     }
 
-    /// Lets the child write this much from now on. `occasion` says when, for people.
+    /// Allows the child to write this much from now on. `occasion` describes when, for people.
     pub(super) const fn allow(&mut self, bytes: usize, occasion: &'static str) {
         self.budget = OutputBudget::new(bytes, occasion);
     }
@@ -310,12 +310,12 @@ impl Link {
             Err(_) => self.close("closed its standard input", EXIT_AFTER_CLOSE),
         }
         if self.sent == self.outgoing.len() {
-            // Large inputs are rare: their memory is given back.
+            // Large inputs are rare: their memory is freed.
             (self.outgoing, self.sent) = (Vec::new(), 0);
         }
     }
 
-    /// Leaves the child a moment to end, and nothing more to read. A moment that has begun is not made longer.
+    /// Gives the child a moment to end, and nothing more to read. A moment that has begun is not extended.
     fn close(&mut self, what: &'static str, moment: Duration) {
         self.stdin = None;
         let until = Instant::now() + moment;
@@ -331,7 +331,7 @@ impl Link {
         self.lost().await
     }
 
-    /// Describes the end of a child that is gone, or as good as gone.
+    /// Describes the end of a child that has ended, or soon will.
     async fn lost(&mut self) -> AgentError {
         let quote = self.stderr.quote_at_end(DRAIN_STDERR).await;
         let how = match (self.group.has_ended(), self.closing) {

@@ -16,7 +16,7 @@ use super::{
 /// The size of a `context/load` without its items, in bytes: method, context id, versions.
 const ENVELOPE_BYTES: usize = 512;
 
-/// Most bytes that a step takes beside the items that it inserts.
+/// Most bytes of a step beside the items that it inserts.
 const STEP_BYTES: usize = 48;
 
 /// Returns what is sent, one a line, so that `items` are resident in the child.

@@ -1,8 +1,9 @@
 //! Warm child processes: agents in any language, behind JSON-RPC on standard input and output.
 //!
 //! `docs/agent-protocol.md` describes the messages. A child is started from an operator's [`ProcessSpec`] only, never
-//! from a task. Whatever it does — garbage, floods, silence, death — fails at most its own task, with an
-//! [`AgentError`](forerunner_runtime::agent::AgentError) that names what happened, and within a bound of time and memory:
+//! from a task. Whatever it does (garbage, floods, silence, death) fails at most its own task, with an
+//! [`AgentError`](forerunner_runtime::agent::AgentError) that names what happened, and within a bound of time and
+//! memory:
 //!
 //! - `line` buffers one line of bounded length, unpacked if the child packs; `stderr` retains the end of its standard error;
 //! - `link` writes and reads at the same time and watches for the end of the process;

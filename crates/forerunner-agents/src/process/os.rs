@@ -21,7 +21,7 @@ pub(super) const LIMITS: usize = 5;
 /// What a child gives up before its program begins.
 ///
 /// - It is killed when the thread that spawned it ends, so no child outlives a node that was killed. Agents are
-///   therefore spawned on the thread `spawner`, which lives as long as the node does.
+///   therefore spawned on the thread `spawner`, which lives as long as the node.
 /// - It leads a session, and so a process group, of its own: it has no terminal, and cannot type into the operator's shell.
 /// - It bears a mark that all its descendants inherit, so that they can be found when it ends.
 /// - It inherits no open file but its three pipes: the node may have inherited some itself that are not marked.
@@ -39,7 +39,7 @@ impl Confinement {
     /// Runs in the child between fork and exec, where only system calls are allowed: no allocation, no lock, no panic.
     fn apply(&self) -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have ended before the line above took effect: then nobody would ever send that signal.
+        // The parent may have ended before the line above took effect: then that signal would never come.
         if getppid() != Some(self.parent) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -57,9 +57,9 @@ impl Confinement {
 
 /// Makes the child confine itself between fork and exec. If that fails, so does the spawn.
 pub(super) fn before_exec(command: &mut Command, confinement: Confinement) {
-    // SAFETY: after fork another thread of the node may own the allocator's or any other lock for ever, so the hook
-    // may make only async-signal-safe calls. `Confinement::apply` makes bare system calls with arguments that exist
-    // already: it neither allocates, locks nor unwinds.
+    // SAFETY: after fork another thread of the node may own the allocator's or any other lock for ever, so the hook may
+    // make only async-signal-safe calls. `Confinement::apply` makes bare system calls with existing arguments: it
+    // neither allocates, locks nor unwinds.
     unsafe { command.pre_exec(move || confinement.apply()) };
 }
 

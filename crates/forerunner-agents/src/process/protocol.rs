@@ -25,7 +25,7 @@ pub mod code {
     pub const INVALID_PARAMS: i64 = -32_602;
     /// The agent's code failed. JSON-RPC's own.
     pub const INTERNAL: i64 = -32_603;
-    /// The task failed. `data.retryable` says whether another attempt may cure it. The default is true.
+    /// The task failed. `data.retryable` is whether another attempt may succeed. The default is true.
     pub const FAILED: i64 = -32_000;
     /// The task stopped because of `task/cancel`.
     pub const CANCELLED: i64 = -32_001;
@@ -47,8 +47,8 @@ pub(super) struct Request<'a, P> {
 /// Writes a request as one line.
 pub(super) fn request_line<P: Serialize>(id: u64, method: &str, params: &P) -> serde_json::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(&Request { jsonrpc: "2.0", id, method, params })?;
-    // Inputs and items are passed on as they were written. A line break in them can only be white space between two
-    // tokens, since JSON forbids it inside of strings, and here it would end the message.
+    // Inputs and items are passed on unchanged. A line break in them can only be white space between two tokens, since
+    // JSON forbids it within strings, and here it would end the message.
     line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     line.push(b'\n');
     Ok(line)
@@ -246,7 +246,7 @@ pub(super) struct RpcError {
 }
 
 impl RpcError {
-    /// Returns whether another attempt may cure it, if the agent says so.
+    /// Returns whether another attempt may succeed, if the agent reports it.
     pub(super) const fn retryable(&self) -> Option<bool> {
         self.data.retryable
     }
@@ -317,18 +317,19 @@ struct OutputParams {
     chunk: String,
 }
 
-/// Reads one line of a child. The error says what is wrong with it, to be continued after "the agent".
+/// Reads one line of a child. The error describes what is wrong with it, and continues "the agent".
 ///
-/// What streams and what is for people is mended: halves of surrogate pairs and bytes that are no UTF-8 become U+FFFD, as
-/// in a text that was cut inside of a character. Results are taken as they are; [`items`](forerunner_runtime::agent::items) repairs them.
+/// Streamed text and text for people is repaired: halves of surrogate pairs and bytes that are not UTF-8 become U+FFFD,
+/// as in a text that was cut within a character. Results are not changed here;
+/// [`items`](forerunner_runtime::agent::items) repairs them.
 pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Message::Unknown);
     }
     // A list would do for `serde` as well: its fields in the order of their declaration.
     if !bytes.trim_ascii_start().starts_with(b"{") {
-        // Most often a stray `print`, which is found by its text. What may be a broken answer is not quoted: it could hold
-        // an output or a context, which have no place in the log.
+        // Most often a stray `print`, which its text identifies. A possible malformed answer is not quoted: it could
+        // contain an output or a context, which must not be logged.
         return Err(format!("wrote a line that is no message: it is no JSON object, but `{}`", quoted(bytes)));
     }
     let text = String::from_utf8_lossy(bytes);
@@ -355,9 +356,9 @@ pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
     }
 }
 
-/// Says why a line is no message; what Python and JavaScript write for a number that is none, by its name.
+/// Explains why a line is not a message; numbers that Python and JavaScript write outside of JSON by their names.
 fn no_message(text: &str, error: &serde_json::Error) -> String {
-    /// How far around the place of the error the word may lie.
+    /// How far from the place of the error the word may be.
     const AROUND: usize = 10;
     let place = error.column().min(text.len());
     let around =
@@ -377,7 +378,7 @@ fn rpc_error(raw: &RawValue) -> Result<RpcError, String> {
         .map_err(|error| format!("wrote a line that is no message: its error object is none of JSON-RPC: {error}"))
 }
 
-/// Reads text for people, mended.
+/// Reads text for people, and repairs it.
 fn mended<T>(json: &str, read: impl FnOnce(&str) -> T) -> T {
     match json_text::mend_surrogates(json) {
         Some(mended) => read(&mended),
@@ -407,7 +408,7 @@ fn notification(method: &str, params: &str) -> Result<Message, String> {
     }
 }
 
-/// Keeps what a child wrote short enough for a message.
+/// Shortens the text of a child for a message.
 pub(super) fn short(text: &str) -> Cow<'_, str> {
     const KEPT: usize = 1_000;
     match text.char_indices().nth(KEPT) {

@@ -17,10 +17,10 @@ pub(super) fn confinement(limits: &ProcessLimits, mark: Mark) -> Confinement {
     Confinement { parent: getpid(), mark: both(mark.limit()), limits }
 }
 
-/// Shuts the node's memory, environment and files to other processes of its user, such as agents: `/proc/PID/environ`,
-/// `mem` and `fd` of the node then belong to root, and no debugger can attach. Root gets there still.
+/// Closes the node's memory, environment and files to other processes of its user, such as agents: `/proc/PID/environ`,
+/// `mem` and `fd` of the node then belong to root, and no debugger can attach. Root still can.
 ///
-/// Call it before agents start. The process leaves no core dump from then on. What it executes is open again.
+/// Call it before agents start. From then on the process leaves no core dump. A program that it executes is open again.
 ///
 /// # Errors
 /// Where the system does not know how.
@@ -28,7 +28,7 @@ pub fn shield_node() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// The limits that are asked for, by the names that the operator knows.
+/// The requested limits, by their names in the configuration.
 fn wanted(limits: &ProcessLimits) -> [(&'static str, Resource, Option<u64>); LIMITS] {
     [
         ("address_space_bytes", Resource::As, limits.address_space_bytes),

@@ -1,7 +1,7 @@
 //! The thread that starts all child processes of this process.
 //!
-//! A start takes milliseconds of fork and exec, in which an actors' thread would serve nobody. And the kernel kills a child
-//! when the thread that started it ends (`PR_SET_PDEATHSIG`): this thread lives as long as the process does.
+//! A start takes milliseconds of fork and exec, in which an actors' thread would do nothing else. And the kernel kills
+//! a child when the thread that started it ends (`PR_SET_PDEATHSIG`): this thread lives as long as the process.
 
 use std::{
     io,
@@ -18,8 +18,8 @@ type Start = Box<dyn FnOnce() + Send>;
 
 static SPAWNER: Mutex<Option<mpsc::Sender<Start>>> = Mutex::new(None);
 
-/// Runs `start` on the spawner thread, as part of the caller's runtime. The thread skips a start whose caller is gone by
-/// then.
+/// Runs `start` on the spawner thread, as part of the caller's runtime. The thread skips a start whose caller has ended
+/// by then.
 ///
 /// # Errors
 /// What `start` answers; when the thread cannot be had.
@@ -54,7 +54,7 @@ fn start_thread() -> io::Result<mpsc::Sender<Start>> {
     let (starts, next) = mpsc::channel::<Start>();
     thread::Builder::new().name("spawner".to_owned()).spawn(move || {
         for start in next {
-            // The caller learns of a panic by its answer that never comes.
+            // The caller notices a panic by the missing answer.
             let _panicked = catch_unwind(AssertUnwindSafe(start));
         }
     })?;

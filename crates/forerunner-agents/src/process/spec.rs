@@ -61,7 +61,7 @@ pub struct ProcessSpec {
     /// Longest time to answer `context/load` or `context/drop`.
     #[serde(default = "half_a_minute", with = "human_duration")]
     pub load_timeout: Duration,
-    /// Longest time in which the child may leave its input unread while the node has something to write.
+    /// Longest time for which the child may not read its input while the node has something to write.
     #[serde(default = "ten_seconds", with = "human_duration")]
     pub write_timeout: Duration,
     /// Longest time to stop a task after `task/cancel`. A child that takes longer is stopped itself.
@@ -102,7 +102,7 @@ pub struct ProcessLimits {
     pub open_files: Option<u64>,
     /// Most processes and threads of the user that runs the node, its own included. Root is exempt.
     pub processes: Option<u64>,
-    /// Largest core dump, in bytes: 0 by default, since a core holds all secrets of the process.
+    /// Largest core dump, in bytes: 0 by default, since a core dump contains all secrets of the process.
     pub core_bytes: u64,
 }
 

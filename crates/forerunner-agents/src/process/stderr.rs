@@ -39,7 +39,7 @@ impl StderrTail {
     /// Quotes the last lines once the pipe has ended or `limit` is over, so that the last lines of a dying child are in it.
     pub(super) async fn quote_at_end(&mut self, limit: Duration) -> String {
         if !self.drain.is_finished() {
-            // A descendant outside of the group may hold the pipe open for ever.
+            // A descendant outside of the group may have the pipe open for ever.
             let _ended = timeout(limit, &mut self.drain).await;
         }
         self.quote()

@@ -3,7 +3,7 @@
 use forerunner_forecast::Observation;
 use serde::{Deserialize, Deserializer, de};
 
-/// An observation. Like [`Observation`], but what must be there must be there, and what need not may be null.
+/// An observation. Like [`Observation`], but required members are required, and optional ones may be null.
 #[derive(Deserialize)]
 pub struct Line {
     t: f64,
@@ -102,10 +102,10 @@ impl From<Line> for Observation {
     }
 }
 
-/// Says what is wrong with a line, for whoever wrote the program that wrote it.
+/// Explains what is wrong with a line, for the author of the program that wrote it.
 pub fn explain(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    // A line is one line: where it stands in it is the column.
+    // A line is one line: the place in it is the column.
     let (said, place) = message.split_once(" at line ").unwrap_or((&message, ""));
     let column = place.split_once("column ").map(|(_, column)| format!(", at column {column}")).unwrap_or_default();
     match said.strip_prefix("missing field ") {

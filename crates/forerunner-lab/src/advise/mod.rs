@@ -37,7 +37,7 @@ skipped. The end of the input ends the program with exit code 0.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct AdviseArgs {
-    /// How long an agent takes to start, where observations do not say it.
+    /// How long an agent takes to start, where observations do not have it.
     #[arg(long, default_value = "10s", value_parser = seconds, value_name = "DURATION")]
     cold_start: f64,
     /// Fewest agents.
@@ -49,7 +49,7 @@ pub struct AdviseArgs {
     /// Share of tasks that are to start in time.
     #[arg(long, alias = "share", default_value_t = 0.99, value_parser = share, value_name = "SHARE")]
     on_time: f64,
-    /// In time means: at most this long after being due.
+    /// On time means: started at most this long after being due.
     #[arg(long, default_value = "1s", value_parser = seconds, value_name = "DURATION")]
     within: f64,
     /// Time between two observations.
@@ -58,7 +58,7 @@ pub struct AdviseArgs {
     /// The policy, with settings behind a colon.
     #[arg(long, default_value_t = PolicyKind::default(), value_name = "NAME[:SETTINGS]")]
     policy: PolicyKind,
-    /// Answers a line that cannot be used with an error, and goes on.
+    /// Answers an unusable line with an error, and continues.
     #[arg(long)]
     keep_going: bool,
 }

@@ -13,13 +13,13 @@ use serde::Serialize;
 
 use super::bench::{Corpus, Edit, learn};
 
-/// What to learn from, and where to keep it.
+/// What to learn from, and where to write it.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Recorded sessions of one kind of agent: JSON Lines, plain or in gzip, one session a line with its `messages`.
     #[arg(required = true, value_name = "CORPUS")]
     pub corpora: Vec<PathBuf>,
-    /// The file to write. It holds text of the sessions: keep it as they are kept.
+    /// The file to write. It contains text of the sessions: protect it like them.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }

@@ -5,26 +5,26 @@ use forerunner_sim::{Replay, Trace, TraceTask, replay};
 
 use super::trace::Slice;
 
-/// What a policy has learned, and the size it wanted in the end.
+/// The knowledge of a policy, and the size it wanted at the end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     /// The policy.
     pub policy: &'static str,
     /// What it has learned, as it saves it.
     pub text: String,
-    /// The size that it wanted.
+    /// The wanted size.
     pub desired: u32,
 }
 
 /// Lets the policy watch the history in virtual time. `None` without history, or for a policy that learns nothing.
 ///
 /// # Errors
-/// When the policy does not take the limits.
+/// When the policy rejects the limits.
 pub fn learn(kind: PolicyKind, limits: PolicyLimits, slice: &Slice) -> anyhow::Result<Option<Learned>> {
     if slice.history.is_empty() {
         return Ok(None);
     }
-    // The tasks behind the history keep the pool busy to its end; what the policy makes of them is not kept.
+    // The tasks of the history load the pool to its end; the policy's decisions about them are dropped.
     let after = slice.tasks.iter().map(|task| TraceTask { arrival_s: task.arrival_s + slice.history_s, ..*task });
     let seen = Trace::new("history", slice.history.iter().copied().chain(after).collect())?;
     let begin = Replay { initial: offered_load(slice), warm_up_s: 0.0, ..Replay::new(limits) };
@@ -33,8 +33,8 @@ pub fn learn(kind: PolicyKind, limits: PolicyLimits, slice: &Slice) -> anyhow::R
     Ok(pupil.learned)
 }
 
-/// Agents that the history keeps busy on average: about what a pool would have had when it began, so that the policy
-/// does not learn from a backlog that never was.
+/// Agents that the history loads on average: about what a pool would have had at its start, so that the policy does not
+/// learn from a backlog that never existed.
 fn offered_load(slice: &Slice) -> u32 {
     let busy_s: f64 = slice.history.iter().map(|task| task.service_s).sum();
     (busy_s / slice.history_s).ceil() as u32

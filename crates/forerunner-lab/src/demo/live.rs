@@ -18,7 +18,7 @@ use super::{
     view::{Moment, View},
 };
 
-/// How often the view is drawn and the peak looked for.
+/// How often the view is drawn and the peak updated.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long the pool may take to become warm, beyond a cold start.
 const WARM_UP: Duration = Duration::from_secs(20);
@@ -35,17 +35,17 @@ pub trait Service {
     /// Returns the kind of its store.
     fn store(&self) -> &str;
 
-    /// Reads how the pool stands.
+    /// Reads the status of the pool.
     fn pool(&self) -> impl Future<Output = anyhow::Result<Value>>;
 
-    /// Submits a task that keeps an agent busy for so many seconds.
+    /// Submits a task that occupies an agent for so many seconds.
     fn submit(&self, service_s: f64) -> impl Future<Output = anyhow::Result<()>>;
 
     /// Reads all tasks of the pool.
     fn tasks(&self) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
 }
 
-/// What came of it.
+/// Its result.
 pub struct Live {
     /// The closing figures.
     pub figures: Figures,

@@ -1,5 +1,5 @@
-//! What `forerunner demo` replays, and how it is counted: the slice of a trace, the open loop that submits it, the live view,
-//! the same slice under other rules in virtual time, and the closing figures.
+//! What `forerunner demo` replays, and how it is measured: the slice of a trace, the open loop that submits it, the
+//! live view, the same slice under other rules in virtual time, and the closing figures.
 //!
 //! The [`Service`] that lives through it is the program's.
 

@@ -1,4 +1,4 @@
-//! The closing figures: of the live run, and of the simulated ones beside it.
+//! The closing figures: of the live run, and of the simulated ones.
 
 use forerunner_console::output::{count, lineless, percent, render, right_from, seconds};
 use forerunner_forecast::Objective;
@@ -75,7 +75,7 @@ pub fn count_live(tasks: &[Value], due: u64, objective: Objective, pool: &Value,
 }
 
 impl Figures {
-    /// Takes the figures of a simulated run, in which nothing fails.
+    /// Adds the figures of a simulated run, in which nothing fails.
     pub fn simulated(name: impl Into<String>, report: &Report) -> Self {
         Self {
             name: name.into(),
@@ -145,7 +145,7 @@ pub struct Run {
     pub duration_s: f64,
     /// The store.
     pub store: String,
-    /// Agents warm when the first task came.
+    /// Warm agents when the first task arrived.
     pub agents_at_start: u32,
     /// How the submitting went.
     pub submissions: Submissions,
@@ -190,7 +190,7 @@ fn round(seconds: f64) -> Value {
     json!((seconds * 1e4).round() / 1e4)
 }
 
-/// Says how late tasks were submitted, which is the demo's own doing and not the service's.
+/// Reports how late tasks were submitted, which is the demo's own delay and not the service's.
 pub fn lateness(submissions: &Submissions) -> WaitSummary {
     WaitSummary::of(&mut submissions.lateness_s.clone())
 }

@@ -10,7 +10,7 @@ use forerunner_console::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
-/// How things stand at one moment of the run.
+/// The state at one moment of the run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Moment {
     /// Seconds since the first task was due.
@@ -21,7 +21,7 @@ pub struct Moment {
     pub finished: u64,
     /// Tasks waiting.
     pub depth: u32,
-    /// Agents wanted.
+    /// Wanted agents.
     pub desired: u32,
     /// Agents warm and idle.
     pub ready: u32,
@@ -42,7 +42,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Reads the status of a pool, as the service tells it. `rate` is measured by the caller.
+    /// Reads the status of a pool from the service. `rate` is measured by the caller.
     pub fn read(pool: &Value, elapsed_s: f64, submitted: u64, rate: f64) -> Self {
         let whole = |path: &str| number(pool, path).unwrap_or(0.0) as u32;
         let forecast = |name: &str| number(pool, &format!("decision.forecast.{name}"));
@@ -101,7 +101,7 @@ impl View {
         Self { lines, bar, screen, past: Vec::new(), next_plain_s: 0.0 }
     }
 
-    /// Shows how things stand now.
+    /// Shows the present state.
     pub fn show(&mut self, now: Moment) {
         if self.screen.is_hidden() {
             if now.elapsed_s >= self.next_plain_s {
@@ -120,7 +120,7 @@ impl View {
     }
 }
 
-/// Takes the view off the screen, also when the run was interrupted.
+/// Removes the view from the screen, also when the run was interrupted.
 impl Drop for View {
     fn drop(&mut self) {
         self.lines.iter().for_each(ProgressBar::finish_and_clear);

@@ -22,7 +22,7 @@ pub struct Written {
     pub contexts: usize,
 }
 
-/// Writes tasks, which are in order of time, as a trace. Times are to the microsecond, as the service keeps them.
+/// Writes tasks in order of time as a trace. Times are to the microsecond, as in the service.
 pub fn write(tasks: &[Finished], keep_context_ids: bool) -> Written {
     let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session,announced_s\n");
     let mut numbers: HashMap<&str, usize> = HashMap::new();

@@ -37,7 +37,7 @@ struct Listed {
 pub enum Seen {
     /// It counts.
     Finished(Finished),
-    /// It was cancelled or expired before an agent took it.
+    /// It was cancelled or expired before it reached an agent.
     NeverStarted,
     /// It waits or runs.
     Open,
@@ -63,7 +63,7 @@ impl Finished {
     }
 }
 
-/// What is kept of the listing.
+/// The part of the listing that is retained.
 #[derive(Debug)]
 pub struct Kept {
     /// The finished tasks; by time once sorted.
@@ -75,13 +75,13 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps tasks that were due in `[from, to)`.
+    /// Retains tasks that were due in `[from, to)`.
     pub fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Self {
         let from = from.unwrap_or(Timestamp::from_micros(i64::MIN));
         Self { tasks: Vec::new(), skipped: 0, from, to: to.unwrap_or(Timestamp::from_micros(i64::MAX)) }
     }
 
-    /// Keeps a task, or counts it.
+    /// Retains a task, or counts it.
     pub fn take(&mut self, seen: Seen) {
         match seen {
             Seen::Finished(task) if (self.from..self.to).contains(&task.due) => self.tasks.push(task),

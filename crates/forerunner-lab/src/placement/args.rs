@@ -25,7 +25,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct PlacementArgs {
-    /// When tasks came, and how long each took.
+    /// When tasks arrived, and how long each took.
     #[arg(value_name = "TRACE")]
     pub trace: PathBuf,
     /// The blocks of their contexts.
@@ -40,22 +40,22 @@ pub struct PlacementArgs {
     /// Room of each agent in contexts instead, however large, as agents that are processes count it.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "cache")]
     pub contexts: Option<u32>,
-    /// Seconds to bring a megabyte (10⁶ bytes) to an agent; several are replayed one by one.
+    /// Seconds to restore a megabyte (10⁶ bytes) into an agent; several are replayed one by one.
     #[arg(long, value_delimiter = ',', default_value = "2,10", value_name = "S_PER_MB", value_parser = rate)]
     pub restore: Vec<f64>,
     /// Time of any restore, however small.
     #[arg(long, default_value = "5ms", value_name = "DURATION", value_parser = seconds)]
     pub restore_fixed: f64,
-    /// A policy; all of them unless said. May be repeated.
+    /// A policy; default: all of them. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub policy: Vec<PlacementPolicy>,
-    /// At most one task of a session runs at any time, as in a service; else as recorded.
+    /// At most one task of a session runs at any time, as in a service; otherwise as recorded.
     #[arg(long)]
     pub one_of_a_session: bool,
     /// Only so many tasks from the begin.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub tasks: Option<u32>,
-    /// Size of a block; 256 bytes for counts and 2048 for ids unless said.
+    /// Size of a block; default: 256 bytes for counts and 2048 for ids.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub block: Option<u64>,
     /// Writes a Markdown table between the markers `<!-- placement:begin -->` and `<!-- placement:end -->` of a file.

@@ -6,7 +6,7 @@ use forerunner_console::output::{self, count, render, right_from, seconds};
 use forerunner_sim::{PlacementPolicy, PlacementReport};
 use serde::Serialize;
 
-/// The figures of one policy, beside those of `first-ready` at the same rate.
+/// The figures of one policy, and those of `first-ready` at the same rate.
 #[derive(Debug, Serialize)]
 pub struct Row {
     #[serde(flatten)]

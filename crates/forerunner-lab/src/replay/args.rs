@@ -38,26 +38,26 @@ pub struct ReplayArgs {
     /// Share of tasks that are to start in time.
     #[arg(long, alias = "on-time", default_value_t = 0.99, value_parser = share, value_name = "SHARE")]
     pub share: f64,
-    /// In time means: at most this long after being due.
+    /// On time means: started at most this long after being due.
     #[arg(long, default_value = "1s", value_parser = seconds, value_name = "DURATION")]
     pub within: f64,
     /// Fewest agents.
     #[arg(long, default_value_t = 1, value_name = "AGENTS")]
     pub min: u32,
-    /// Most agents; twice the least fixed pool that meets the objective unless said.
+    /// Most agents; default: twice the least fixed pool that meets the objective.
     #[arg(long, value_name = "AGENTS", value_parser = clap::value_parser!(u32).range(1..))]
     pub max: Option<u32>,
-    /// Time at the begin that does not count; 5m unless said, and none for a trace shorter than that.
+    /// Time at the start that does not count; default: 5m, and none for a shorter trace.
     #[arg(long, value_parser = seconds, value_name = "DURATION")]
     pub warmup: Option<f64>,
     /// Time between two decisions of the rules without a rhythm of their own.
     #[arg(long, default_value = "1s", value_parser = seconds, value_name = "DURATION")]
     pub tick: f64,
-    /// Also does what the service does beyond the model: asks the policy at once in a surge or at a backlog, and lets an
-    /// agent that is not needed wait this long to be taken back before it stops [5s without a value].
+    /// Also does what the service does beyond the model: asks the policy at once after a surge or a backlog, and leaves
+    /// an agent that is not needed in cooldown for this long before it stops [5s without a value].
     #[arg(long, value_parser = seconds, value_name = "COOLDOWN", num_args = 0..=1, require_equals = true, default_missing_value = "5s")]
     pub as_live: Option<f64>,
-    /// A policy, with settings behind a colon; every policy there is unless said. May be repeated.
+    /// A policy, with settings after a colon; default: every policy. May be repeated.
     #[arg(long, value_name = "NAME[:SETTINGS]")]
     pub policy: Vec<Asked>,
     /// Also try the settings of each policy, and show its cheapest one that meets the objective.
@@ -66,7 +66,7 @@ pub struct ReplayArgs {
     /// Shows what each of these shares would cost, under `predictive` unless a policy is named.
     #[arg(long, value_delimiter = ',', value_parser = share, value_name = "SHARES", conflicts_with_all = ["sweep", "report", "table"])]
     pub what_if: Vec<f64>,
-    /// Writes `t,desired` of the first policy (`predictive` unless said); one trace, one cold start.
+    /// Writes `t,desired` of the first policy (default: `predictive`); one trace, one cold start.
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,
     /// Writes what that policy saw, a line each: the input of `forerunner advise`.
@@ -78,7 +78,7 @@ pub struct ReplayArgs {
     /// Writes a Markdown table between the markers `<!-- replay:begin -->` and `<!-- replay:end -->` of a file.
     #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
-    /// Replays at once; as many as there are cores unless said.
+    /// Replays at the same time; default: the number of cores.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }

@@ -7,7 +7,7 @@ use forerunner_sim::{Replay, Report, Trace, WaitSummary, service_sum_s};
 /// Name of the bound in tables and JSON.
 const WORK: &str = "service-times";
 
-/// The sum of service times: as if every task found an agent at once, and agents cost nothing but work.
+/// The sum of service times: as if every task had an agent at once, and agents cost nothing but work.
 ///
 /// Work before the end of the warm-up does not count; the peak is the most tasks at work at once.
 pub fn work(trace: &Trace, settings: &Replay) -> Report {

@@ -7,14 +7,14 @@ use super::{cell::Cell, watch::Change};
 
 /// Most buckets of a plot: about one a pixel.
 const MOST_BUCKETS: usize = 1000;
-/// Most changes of the wanted size that are listed.
+/// Most changes of the wanted size in the list.
 const MOST_CHANGES: usize = 600;
 /// Bytes that the plots of a page may have together.
 const PAGE_BYTES: usize = 2_200_000;
-/// What a bucket and a change take, measured on pages of recorded traces.
+/// The size of a bucket and of a change, measured on pages of recorded traces.
 const BUCKET_BYTES: usize = 110;
 const CHANGE_BYTES: usize = 190;
-/// Span over which arrivals are counted before least and greatest rates are taken.
+/// Span over which arrivals are counted for the least and the greatest rate.
 const RATE_SPAN_S: f64 = 10.0;
 
 /// How much of one cell the page has room for.
@@ -144,7 +144,7 @@ impl Grid {
         let mut counts = vec![0u32; self.buckets];
         for (t, value) in points {
             let bucket = self.bucket(t);
-            // `min` and `max` take the number where the other is NaN.
+            // `min` and `max` return the number where the other is NaN.
             series.low[bucket] = series.low[bucket].min(value);
             series.high[bucket] = series.high[bucket].max(value);
             series.mid[bucket] += value;
@@ -186,7 +186,7 @@ impl Grid {
     }
 }
 
-/// Keeps four significant digits: more than can be seen, and a third of the bytes.
+/// Rounds to four significant digits: more than is visible, in a third of the bytes.
 fn round(value: f64) -> Option<f64> {
     if !value.is_finite() {
         return None;

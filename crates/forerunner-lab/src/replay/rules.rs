@@ -4,8 +4,8 @@ use forerunner_forecast::{FixedSettings, PolicyKind};
 
 use super::args::Asked;
 
-/// Every policy with its defaults. A fixed pool has none: it is given the least size that meets the objective, which
-/// only hindsight knows; the second value says so.
+/// Every policy with its defaults. A fixed pool has none: it gets the least size that meets the objective, which only
+/// hindsight knows; the second value marks that.
 pub fn all(least_fixed: u32) -> Vec<(Asked, bool)> {
     let fixed =
         || Asked { kind: PolicyKind::Fixed(FixedSettings { size: least_fixed }), params: least_fixed.to_string() };
@@ -13,7 +13,7 @@ pub fn all(least_fixed: u32) -> Vec<(Asked, bool)> {
     PolicyKind::NAMES.iter().map(read).collect()
 }
 
-/// The settings that a sweep tries beside those asked for; none for rules that are meant to need no tuning.
+/// The settings that a sweep tries beside the requested ones; none for rules without tuning.
 pub fn grid(policy: &str) -> Vec<Asked> {
     let tried = forerunner_sim::grid(policy).unwrap_or_default();
     // The first are the defaults, which are asked for anyway.

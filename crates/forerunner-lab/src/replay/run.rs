@@ -22,13 +22,13 @@ use super::{
 
 /// Agents allowed, relative to the least fixed pool that meets the objective.
 const HEADROOM: u32 = 2;
-/// What the yardsticks of a cell take, relative to one policy, for the progress bar.
+/// The cost of a cell's bounds, relative to one policy, for the progress bar.
 const YARDSTICK_SHARE: f64 = 0.5;
 
-/// What is kept of the first policy of the only cell.
+/// The retained part of the first policy of the only cell.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// How things stood at each decision.
+    /// The state at each decision.
     pub timeline: Vec<TimelinePoint>,
 }
 

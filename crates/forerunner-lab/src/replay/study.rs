@@ -50,8 +50,8 @@ pub struct Row {
 }
 
 impl Study {
-    /// The rows of a cell: perfect knowledge, the work alone, then the policies. What meets the objective comes first,
-    /// and among that the cheapest.
+    /// The rows of a cell: perfect knowledge, the work alone, then the policies. Those that meet the objective go
+    /// first, and among them the cheapest.
     pub fn rows(&self, cell: usize) -> Vec<Row> {
         let of = &self.cells[cell];
         let bounds = [&of.perfect, &of.work].map(|report| Row::of(of, report, false));

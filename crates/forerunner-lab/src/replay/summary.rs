@@ -1,4 +1,4 @@
-//! The table of the manual: one policy over many cells, beside the others at their best.
+//! The table of the manual: one policy over many cells, and the others at their best.
 
 use std::{fmt::Write, path::Path, time::Duration};
 

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use forerunner_console::Usage;
 use forerunner_sim::Trace;
 
-/// Time at the begin that does not count, unless said.
+/// Time at the start that does not count, by default.
 const WARM_UP_S: f64 = 300.0;
 
 /// A trace, and how much of its begin does not count.
@@ -21,7 +21,7 @@ pub struct Source {
     pub warm_up_s: f64,
 }
 
-/// Reads every trace named, and every one in the directories named. What is told of them is in the second place.
+/// Reads all named traces, and all traces in the named directories. The second value has the messages about them.
 ///
 /// # Errors
 /// The first trace that cannot be used, or whose tasks all fall into a warm-up that was asked for.

@@ -38,7 +38,7 @@ pub struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// Watches a policy; `changes` says whether to keep what it changes.
+    /// Observes a policy; `changes` is whether to record its changes.
     pub fn new(policy: Box<dyn Policy>, bar: &'a ProgressBar, changes: bool) -> Self {
         Self { policy, bar, told_s: 0.0, desired: None, changes: changes.then(Vec::new), file: None, failed: Ok(()) }
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// Runs `work` on every job, at most `threads` at once, and returns what it made of each, in the order of the jobs.
 ///
-/// Jobs are taken first to last, so put the long ones first. A panic in `work` goes on in the caller.
+/// Jobs run first to last, so put the long ones first. A panic in `work` continues in the caller.
 pub fn map<J: Sync, R: Send>(jobs: &[J], threads: usize, work: impl Fn(&J) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(jobs.len()));

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use forerunner_core::Timestamp;
 use forerunner_sim::{Trace, TraceTask};
 
-/// Most tasks of a history; of a busier day the newest are taken.
+/// Most tasks of a history; of a busier day it has the newest.
 pub const MOST_TASKS: usize = 100_000;
 
 /// The last day of a pool.
@@ -31,7 +31,7 @@ pub struct Run {
 }
 
 impl History {
-    /// Makes a history of runs in any order; `None` of no runs. `truncated` says that the day had more.
+    /// Makes a history of runs in any order; `None` of no runs. `truncated` is set if the day had more.
     pub fn of(mut runs: Vec<Run>, truncated: bool) -> Option<Self> {
         let truncated = truncated || runs.len() > MOST_TASKS;
         runs.sort_by_key(|run| Reverse(run.due));

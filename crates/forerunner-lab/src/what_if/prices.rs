@@ -21,7 +21,7 @@ pub struct Price {
     pub wait_s: WaitSummary,
     /// Seconds of agents' lives.
     pub agent_seconds: f64,
-    /// That, relative to a planner who knows what comes.
+    /// That, relative to a planner that knows the future.
     pub ratio_to_perfect: Option<f64>,
     /// Most agents at once.
     pub peak_agents: u32,
@@ -76,7 +76,7 @@ pub fn prices(
     Ok(prices.map(|prices| Prices { policy: kind.name(), warm_up_s, prices }))
 }
 
-/// A policy that stops thinking: the rest of the replay takes no time, and nobody looks at it.
+/// A policy that stops deciding: the rest of the replay takes no time, and its result is dropped.
 struct Stoppable<'a> {
     policy: Box<dyn Policy>,
     newest: Option<Decision>,

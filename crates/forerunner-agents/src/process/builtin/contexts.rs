@@ -87,7 +87,7 @@ impl Contexts {
         self.0.remove(id);
     }
 
-    /// Takes over the version that the node names, and checks that the context is resident.
+    /// Adopts the version that the node names, and checks that the context is resident.
     pub fn begin(&mut self, stated: &ContextRef) -> Result<(), RpcFailure> {
         let refuse = |why: &str| Err((code::NOT_RESIDENT, format!("context `{}` {why}", stated.id)));
         let Some(context) = self.0.get_mut(&stated.id) else { return refuse("is not held") };

@@ -18,8 +18,8 @@ const COUNT_BITS: u32 = 24;
 /// A number that an agent and all its descendants bear: their hard limit `RLIMIT_RTTIME`.
 ///
 /// Children inherit limits, also those that begin a session or a group of their own, lose their parents, or clear their
-/// environment. This limit bounds the processor time of real-time threads alone, in microseconds, and a mark is far above
-/// all that a thread could use: it changes nothing. Only a process that lowers its limit by itself gets rid of it.
+/// environment. This limit bounds the processor time of real-time threads alone, in microseconds, and a mark is far
+/// above what a thread could use: it changes nothing. Only a process that lowers its limit by itself loses the mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::process) struct Mark(u64);
 
@@ -35,7 +35,7 @@ impl Mark {
         Self(BASE | NodeMark::own().0 << COUNT_BITS | count)
     }
 
-    /// Returns the limit that stands for it.
+    /// Returns the limit that represents it.
     pub(in crate::process) const fn limit(self) -> u64 {
         self.0
     }

@@ -1,7 +1,8 @@
 //! Removes what agents leave behind: processes that outlive them, and directories.
 //!
 //! - `mark` finds the descendants of an agent, also those in a session of their own;
-//! - `node_dir` is the parent of the directories of a node's agents, and tells those of killed nodes from those of living ones;
+//! - `node_dir` is the parent of the directories of a node's agents, and distinguishes those of killed nodes from those
+//!   of living ones;
 //! - `remove` removes a directory whatever is in it; `worker` is the thread that does all this.
 
 mod mark;
@@ -19,10 +20,10 @@ use std::time::Duration;
 
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long the end of an agent waits for the cleanup. After that, the cleanup goes on without anybody waiting.
+/// How long the end of an agent waits for the cleanup. After that, the cleanup continues in the background.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Starts the thread that cleans up, so that it is there when the system allows no more threads.
+/// Starts the cleanup thread early, in case the system allows no more threads later.
 pub(super) fn prepare() {
     worker::start();
 }

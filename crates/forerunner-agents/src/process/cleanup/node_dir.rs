@@ -61,11 +61,11 @@ impl NodeDir {
                 made => made?,
             }
             let lock = open(&path)?;
-            // A file system without locks leaves the directory where it is, should the node be killed.
+            // On a file system without locks the directory stays if the node is killed.
             if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
                 || fstat(&lock)?.st_nlink == 0
             {
-                // A node that just started took it for an orphaned one.
+                // A node that just started removed it as an orphaned one.
                 continue;
             }
             return Ok(Self { path, _lock: lock });

@@ -1,9 +1,9 @@
 //! Removes a directory with everything in it, whatever an agent has made of it.
 //!
-//! An agent may leave a tree of any depth, with directories that nobody may enter, links, mounts, and processes that go on
-//! writing. `std::fs::remove_dir_all` calls itself once a level and opens a descriptor a level: a tree of some ten thousand
-//! levels overflows the stack, which aborts the node. [`remove_tree`] moves what lies deeper up to the top and removes it
-//! there, so it needs one stack frame and four descriptors for any tree.
+//! An agent may leave a tree of any depth, with directories that nobody may enter, links, mounts, and processes that
+//! still write. `std::fs::remove_dir_all` calls itself once a level and opens a descriptor a level: a tree of some ten
+//! thousand levels overflows the stack, which aborts the node. [`remove_tree`] moves deeper entries up to the top and
+//! removes them there, so it needs one stack frame and four descriptors for any tree.
 
 use std::{
     ffi::CStr,
@@ -29,16 +29,16 @@ const OWNER: Mode = Mode::RWXU;
 /// How far a removal came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removal {
-    /// Nothing is left.
+    /// Nothing remains.
     Done,
-    /// The time was up; another call goes on.
+    /// The time was up; another call continues.
     Unfinished,
 }
 
 /// Removes `path` with everything in it, until `deadline`. Follows no link and enters no other file system.
 ///
 /// # Errors
-/// The first reason why something stays, such as a mount or an immutable file. Everything else is removed all the same.
+/// The first reason why something stays, such as a mount or an immutable file. Everything else is removed.
 pub(super) fn remove_tree(path: &Path, deadline: Instant) -> io::Result<Removal> {
     let root = match openat(CWD, path, DIRECTORY, Mode::empty()) {
         Err(Errno::ACCESS) => admit(CWD, path).and_then(|()| openat(CWD, path, DIRECTORY, Mode::empty())),
@@ -66,7 +66,7 @@ struct Tree {
     deadline: Instant,
 }
 
-/// What one walk over the root's entries came to.
+/// The result of one walk over the root's entries.
 #[derive(Default)]
 struct Pass {
     /// Whether anything was removed or moved up, so that another pass may do more.
@@ -99,7 +99,7 @@ impl Tree {
         }
     }
 
-    /// Removes what is in the root, and moves up what lies below.
+    /// Removes the entries of the root, and moves up those below.
     fn pass(&mut self) -> Pass {
         let mut pass = Pass::default();
         let entries = match Dir::read_from(&self.root) {
@@ -185,7 +185,8 @@ fn discard(directory: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<(),
 /// Opens a directory that is no mount, so that its owner can empty it.
 fn open_below(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     let open = || match openat2(parent, name, DIRECTORY, Mode::empty(), ResolveFlags::NO_XDEV) {
-        // Some sandboxes know no openat2. A mount that is entered then is emptied up to directories, which cannot leave it.
+        // Some sandboxes lack openat2. A mount that is entered then is emptied except for directories, which cannot
+        // leave it.
         Err(Errno::NOSYS | Errno::PERM) => openat(parent, name, DIRECTORY, Mode::empty()),
         other => other,
     };
@@ -197,7 +198,7 @@ fn open_below(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     Ok(directory)
 }
 
-/// Lets the owner into a directory that he locked himself out of. A link that took its place is not followed.
+/// Lets the owner into a directory without permissions. It does not follow a link in its place.
 fn admit(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<(), Errno> {
     let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = openat(parent, name, path, Mode::empty())?;
@@ -235,7 +236,7 @@ mod tests {
         (around, tree)
     }
 
-    /// Makes a directory so deep that its path is longer than the system takes.
+    /// Makes a directory so deep that its path is longer than the system allows.
     fn deepen(tree: &Path, levels: usize) {
         let mut at = openat(CWD, tree, DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..levels {

@@ -1,7 +1,7 @@
 //! The thread that removes what agents leave behind: processes and directories.
 //!
-//! It starts with the first factory, so that it is there when the system allows no more threads. A removal that takes long
-//! alternates with the others.
+//! It starts with the first factory, in case the system allows no more threads later. A long removal alternates with
+//! the others.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -26,7 +26,7 @@ use super::{
 
 /// How long a removal runs before the others have their turn.
 const TURN: Duration = Duration::from_millis(500);
-/// How long a removal may take in all, its own turns counted.
+/// How long a removal may take in all, counting its own turns.
 const MOST_TURNS: u32 = 1_200;
 /// How often a removal that failed is tried again: a process that was just killed may still be writing a file.
 const ATTEMPTS: u32 = 4;
@@ -64,7 +64,7 @@ pub(super) fn start() {
     let _sender = sender();
 }
 
-/// Submits what an agent left behind.
+/// Submits the processes and the directory of an agent.
 pub(super) fn clear(leftovers: Leftovers) {
     send(Request::Clear(leftovers));
 }
@@ -133,7 +133,7 @@ impl CleanupWorker {
         }
     }
 
-    /// Receives all requests that are there. Waits for one if there is nothing else to do.
+    /// Receives all pending requests. Waits for one if there is nothing else to do.
     fn receive(&self, requests: &Receiver<Request>) -> Option<Vec<Request>> {
         let mut received: Vec<Request> = requests.try_iter().collect();
         let adopts = getpid().as_raw_nonzero().get() == 1;

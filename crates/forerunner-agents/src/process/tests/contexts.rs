@@ -181,7 +181,7 @@ async fn an_agent_is_sent_only_what_it_lacks() {
     assert_eq!(sent, ["load c v0 base None []"]);
     assert_eq!((after.as_slice(), seen.as_str()), (&["1".to_owned(), r#"{"two": 2}"#.to_owned()][..], "[]"));
 
-    // What it appended itself it holds, whatever version it became.
+    // Items that it appended itself are resident, whatever their version.
     let (_, seen, sent) = keeper.turn("c", 1, &["1", r#"{"two": 2}"#], "null").await;
     assert_eq!((seen.as_str(), sent.as_slice()), (r#"[1,{"two":2}]"#, &nothing.map(str::to_owned)[..]));
 
@@ -219,7 +219,7 @@ async fn an_agent_that_dropped_a_context_by_itself_gets_it_again() {
         (seen.as_str(), sent.as_slice()),
         ("[1,2]", &["load c v2 base 1 [2]", "load c v2 base None [1, 2]"].map(str::to_owned)[..])
     );
-    // With nothing to load, only the task can tell.
+    // With nothing to load, only the task shows it.
     assert_eq!(run(&mut keeper.driver, r#""forget""#).await.unwrap(), "[]");
     let (_, seen, sent) = keeper.turn("c", 2, &["1", "2"], "null").await;
     assert_eq!((seen.as_str(), sent.as_slice()), ("[1,2]", &["load c v2 base None [1, 2]".to_owned()][..]));
@@ -305,13 +305,13 @@ async fn an_item_that_not_every_agent_can_read_is_mended_or_refused_and_both_sid
         let ended = keeper.driver.run(&attempt, &mut cx).await;
         (ended, texts(&cx))
     };
-    // The agent holds what it said, the node what was mended of it: the agent is told.
+    // The agent has its own text, the node the repaired one: the node sends the repaired one.
     let (ended, after) = run(&mut keeper, 1, &["1"], r#"{"append": ["cut \ud83d"]}"#).await;
     ended.unwrap();
     assert_eq!(after, ["1", r#""cut \ufffd""#]);
     let (ended, _) = run(&mut keeper, 2, &["1", r#""cut \ufffd""#], "null").await;
     assert_eq!(ended.unwrap().as_str().replace(' ', ""), r#"[1,"cut\ufffd"]"#);
-    // What is refused is not kept, though the agent, which answered with it, takes it for kept.
+    // A rejected change is not stored, although the agent assumes that it is.
     let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
     for change in ["append", "replace"] {
         let (ended, _) = run(&mut keeper, 2, &["1", "2"], &format!(r#"{{"{change}": [7, {deep}]}}"#)).await;

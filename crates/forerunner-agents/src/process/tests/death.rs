@@ -30,7 +30,7 @@ async fn the_end_of_an_idle_agent_is_noticed() {
     assert_eq!(run(&mut driver, "1").await.unwrap(), "1");
     let error = timeout(SOON, driver.died()).await.unwrap();
     assert_replaced(&error, ErrorKind::AgentLost, "exit status: 0; its standard error ends with: that is all");
-    // Still true for whoever asks again, be it with a task.
+    // Still true for a second request, even one with a task.
     assert_replaced(&timeout(SOON, driver.died()).await.unwrap(), ErrorKind::AgentLost, "exit status: 0");
     assert_replaced(&run_and_fail(&mut driver, "1").await, ErrorKind::AgentLost, "exit status: 0");
     stop(driver).await;
@@ -59,7 +59,7 @@ os._exit(4)
 
 #[tokio::test(flavor = "current_thread")]
 async fn each_of_two_hundred_kills_is_noticed_at_once() {
-    // A shell starts fast enough for two hundred; its `sleep` is a grandchild that holds all pipes.
+    // A shell starts fast enough for two hundred; its `sleep` is a grandchild that has all pipes open.
     let hello = r#"{"jsonrpc":"2.0","id":1,"result":{"protocol":1,"agent":{"name":"sh"}}}"#;
     let script = format!("read request; echo '{hello}'; read request; : > \"$NOTES\"; sleep 1000; exit 1");
     let rig = Rig::python("").with_notes().with(|spec| spec.argv = vec!["sh".into(), "-c".into(), script]);

@@ -1,4 +1,4 @@
-//! Starts that fail, and what the operator is told of them.
+//! Starts that fail, and their messages to the operator.
 
 use std::os::unix::fs::PermissionsExt;
 

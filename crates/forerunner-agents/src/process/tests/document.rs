@@ -1,4 +1,4 @@
-//! `docs/agent-protocol.md` says what the code does.
+//! `docs/agent-protocol.md` describes what the code does.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The example in the documentation does what the documentation says.
+//! The example in the documentation does what the documentation describes.
 
 use super::*;
 

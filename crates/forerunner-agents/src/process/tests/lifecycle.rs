@@ -1,4 +1,4 @@
-//! Stopping: asked, told, forced; and nothing is left behind.
+//! Stopping: asked, signalled, killed; and nothing is left behind.
 
 use super::*;
 use forerunner_runtime::agent::DriverFactory;

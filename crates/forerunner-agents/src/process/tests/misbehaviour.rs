@@ -1,4 +1,4 @@
-//! Agents that break the rules: each fails its own task with an error that says what it did.
+//! Agents that break the rules: each fails its own task with an error that names what it did.
 
 use super::*;
 

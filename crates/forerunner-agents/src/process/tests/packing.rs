@@ -1,4 +1,4 @@
-//! Agents that pack what they say: well, badly, and to do harm.
+//! Agents that pack their output: well, badly, and to do harm.
 
 use forerunner_context::{Payloads, train};
 
@@ -126,7 +126,7 @@ async fn a_dictionary_is_a_file_for_as_long_as_agents_are_started() {
     let factory = ProcessFactory::new(rig.spec.clone()).unwrap();
     for _ in 0..2 {
         let start_request = StartRequest { dictionary: rig.dictionary.clone(), ..start_request() };
-        // Who does not choose it goes on in plain lines.
+        // An agent that does not choose it continues in plain lines.
         assert_eq!(factory.clone().launch(start_request).await.unwrap().info().compression, None);
     }
     let notes = rig.read_notes();

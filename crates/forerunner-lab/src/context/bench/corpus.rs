@@ -47,7 +47,7 @@ pub struct Message {
 pub enum Role {
     /// An agent: its message ends a turn.
     Agent,
-    /// What the agent was told to be.
+    /// The system prompt of the agent.
     System,
     /// What a tool answered.
     Tool,
@@ -74,7 +74,7 @@ struct Speaker {
 }
 
 impl Corpus {
-    /// Reads JSON Lines, plain or in gzip, told apart by the first two bytes. Empty lines are skipped.
+    /// Reads JSON Lines, plain or in gzip; the first two bytes show which. Empty lines are skipped.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let unreadable = || format!("corpus {} cannot be read", path.display());
         let mut lines = open(path).with_context(unreadable)?;

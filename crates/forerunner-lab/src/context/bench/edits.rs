@@ -4,9 +4,9 @@ use forerunner_context::{Error, Item, Limits, Snapshot};
 
 use super::corpus::{Message, Role, Session};
 
-/// Tool outputs that a window leaves as they are.
+/// Tool outputs that a window leaves unchanged.
 const WINDOW: usize = 5;
-/// Messages that a compaction leaves as they are, at the begin and at the end.
+/// Messages that a compaction leaves unchanged, at the start and at the end.
 const HEAD: usize = 2;
 const TAIL: usize = 4;
 /// A context is not compacted below this.
@@ -24,7 +24,7 @@ pub enum Edit {
     Window,
     /// The middle is replaced by a summary each time the context has grown to a third of the session.
     Compaction,
-    /// The last message carries a marker that the next turn takes away, as prompt caches want it.
+    /// The last message has a marker that the next turn removes, as for prompt caches.
     Marker,
 }
 
@@ -101,7 +101,7 @@ fn compacted(messages: &[Message], turns: &[usize]) -> Vec<Vec<Item>> {
     contexts
 }
 
-/// Text that tells of the messages and repeats no phrase of them: single words, far apart.
+/// Text that summarises the messages without their phrases: single words, far apart.
 fn summary(messages: &[Item]) -> Item {
     let text: Vec<_> = messages.iter().map(|item| String::from_utf8_lossy(item.bytes()).into_owned()).collect();
     let is_plain = |word: &&str| word.len() < 20 && word.bytes().all(|byte| byte.is_ascii_alphanumeric());

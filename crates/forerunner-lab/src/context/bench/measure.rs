@@ -13,7 +13,7 @@ use super::{
     split::Parts,
 };
 
-/// What agents of one type may hold in common.
+/// What agents of one type may share.
 const MAX_BASE_BYTES: usize = 16 * 1024 * 1024;
 /// Each time is the least of so many, so that an interruption does not count.
 const REPETITIONS: usize = 3;
@@ -36,8 +36,8 @@ pub fn measure(corpus: &str, parts: &Parts<'_>, bar: &ProgressBar) -> anyhow::Re
     Ok(sums.report(corpus, turns))
 }
 
-/// Makes the codec that both sides hold: shared items, and a dictionary of what is left of each turn, of agents that edit their
-/// history this way.
+/// Makes the codec of both sides: shared items, and a dictionary of the rest of each turn, for agents that edit their
+/// history in this way.
 pub fn learn(sessions: &[&Session], edit: Edit) -> anyhow::Result<Codec> {
     let contexts: Vec<_> = sessions.iter().map(|session| edit.contexts(session)).collect::<Result<_, _>>()?;
     let bases = BaseItems::common(contexts.iter().filter_map(|contexts| contexts.last()), MAX_BASE_BYTES);
@@ -88,7 +88,7 @@ impl Sums {
         Ok(())
     }
 
-    /// Moves a session turn by turn, and takes the time beside that of packing each context as a whole.
+    /// Sends a session turn by turn, and measures the time beside that of packing each context as a whole.
     fn appended(&mut self, codec: &Codec, contexts: &[Snapshot]) -> anyhow::Result<u64> {
         let mut packer = zstd::bulk::Compressor::new(FULL_LEVEL)?;
         let mut parent = Snapshot::new();
@@ -97,7 +97,7 @@ impl Sums {
             let json = json(context);
             let added = &context.items()[parent.len()..];
             let (frame, encode_us) = timed(|| {
-                // What an agent does: takes the messages, hashes them, encodes.
+                // The work of an agent: it gets the messages, hashes them, encodes.
                 let mut next = parent.clone();
                 added.iter().try_for_each(|item| next.push(item.bytes()))?;
                 codec.delta(&parent, &next)

@@ -14,11 +14,11 @@ pub struct Report {
     pub full_json_bytes: u64,
     /// Every context packed by zstd at level 3.
     pub zstd3_full_bytes: u64,
-    /// What moves to one who holds the turn before.
+    /// Bytes sent to a receiver that has the turn before.
     pub delta_bytes: u64,
     /// The same as JSON, as an agent process gets and gives it: what was appended, or the steps of an edit.
     pub plain_delta_bytes: u64,
-    /// What moves to one who holds dictionary and base items only.
+    /// Bytes sent to a receiver that has the dictionary and base items only.
     pub cold_bytes: u64,
     /// What edited histories move, against appended ones.
     pub edit_ratio: EditRatio,
@@ -47,9 +47,9 @@ pub struct EditRatio {
 /// Times in microseconds, nearest rank.
 #[derive(Debug, Serialize)]
 pub struct Quantiles {
-    /// Half take at most this.
+    /// The median.
     pub p50: f64,
-    /// 99 in 100 take at most this.
+    /// The 99th percentile.
     pub p99: f64,
 }
 

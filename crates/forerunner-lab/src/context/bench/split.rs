@@ -18,9 +18,9 @@ pub struct Parts<'a> {
 
 /// Splits a corpus by groups of sessions into two parts of about the same size in bytes.
 ///
-/// The largest group comes first, and each goes to the part that is smaller so far, the test part if equal. Sessions are
-/// of one group when the corpus says so, when their names differ only in the number of the trial, or when they start
-/// with the same message of a user: repetitions of a task must not be learnt from.
+/// The largest group goes first, and each goes to the part that is smaller so far, to the test part if they are equal.
+/// Sessions are of one group when the corpus names it, when their names differ only in the number of the trial, or when
+/// they start with the same message of a user: the bench must not learn from repetitions of a task.
 pub fn halves(corpus: &Corpus) -> Result<Parts<'_>, Usage> {
     let mut groups = groups(&corpus.sessions);
     let bytes = |group: &Vec<usize>| -> usize { group.iter().map(|&at| session_bytes(&corpus.sessions[at])).sum() };
