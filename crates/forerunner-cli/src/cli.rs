@@ -60,7 +60,8 @@ fn with_env(grammar: Grammar, prefix: &str) -> Grammar {
     })
 }
 
-/// Flags that belong to the configuration read `FORERUNNER__…` there, so that `config show` can tell a flag from it.
+/// Flags that belong to the configuration read `FORERUNNER__…` there, so that `config show` can distinguish a flag from
+/// a variable.
 fn wants_env(arg: &Arg) -> bool {
     let is_config = arg.get_help_heading() == Some(crate::config::HEADING);
     arg.get_long().is_some() && arg.get_env().is_none() && !is_config

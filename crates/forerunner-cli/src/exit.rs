@@ -22,7 +22,7 @@ SIGTERM, SIGINT, SIGHUP and SIGQUIT let running tasks finish for shutdown.grace.
 pub struct NotReachable {
     /// The address that was tried.
     pub server: String,
-    /// What the connection said.
+    /// The error of the connection.
     pub reason: String,
 }
 

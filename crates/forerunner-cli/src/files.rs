@@ -10,12 +10,12 @@ const OF_NODE: u64 = 32;
 const OF_THREAD: u64 = 4;
 /// Connections without which a node is of no use.
 const LEAST_CONNECTIONS: u64 = 32;
-/// Connections of a thread that serves beyond its limit, which are told so.
+/// Connections of a thread that serves beyond its limit, which get an answer about that.
 const BEYOND_LIMIT: u64 = 16;
 /// Connections of the admin listener.
 const OF_MONITORS: u64 = 64 + BEYOND_LIMIT;
-/// More files than this no node needs, and agents inherit the limit: programs that close all files they could have open take
-/// long where a system allows a thousand million.
+/// No node needs more files than this, and agents inherit the limit: programs that close all possible files take long
+/// where a system allows a thousand million.
 const MOST_FILES: u64 = 1 << 20;
 
 /// What the node needs files for.
@@ -49,7 +49,8 @@ pub struct TooFew {
     connections: u64,
 }
 
-/// Raises the limit of open files as far as the node may, and cuts `http.max_connections` to what agents and store leave.
+/// Raises the limit of open files as far as the node may, and lowers `http.max_connections` to what agents and store
+/// leave.
 ///
 /// # Errors
 /// [`TooFew`].

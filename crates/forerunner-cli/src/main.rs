@@ -21,7 +21,7 @@ use forerunner_console::{output::Output, stdio};
 
 use crate::cli::Cli;
 
-/// What the last lines of a service may take to be written, each stream.
+/// How long writing the last lines of a service may take, for each stream.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() {

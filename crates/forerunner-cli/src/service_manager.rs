@@ -1,4 +1,4 @@
-//! What systemd, or whatever else starts the service, is told of its state: `sd_notify(3)`.
+//! The reports to systemd, or to another service manager: `sd_notify(3)`.
 
 use std::{
     convert::Infallible,
@@ -15,13 +15,13 @@ use std::{
 use forerunner_runtime::Handle;
 use tokio::time::{interval, sleep, timeout};
 
-/// How often to look whether the node takes traffic, until it does.
+/// How often to check whether the node takes traffic, until it does.
 const READY_POLL: Duration = Duration::from_millis(250);
 
 /// The service manager, if there is one that listens.
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
-    /// How often to send a sign of life, if that is wanted: twice as often as one is expected.
+    /// How often to send a watchdog signal, if one is expected: twice as often.
     watchdog: Option<Duration>,
 }
 
@@ -40,7 +40,7 @@ impl ServiceManager {
         Self { watchdog: watchdog.filter(|_| socket.is_some()), socket }
     }
 
-    /// Tells that the node is ready once it takes traffic, and then that it lives, for as long as its actors answer.
+    /// Reports that the node is ready once it takes traffic, and then that it lives, for as long as its actors answer.
     pub async fn report(&self, node: &Handle) -> Infallible {
         while self.socket.is_some() && !node.readiness().await.ready {
             sleep(READY_POLL).await;
@@ -50,13 +50,13 @@ impl ServiceManager {
         self.live_while(answers).await
     }
 
-    /// Tells that the node stops, and may take as long as `limit`, whatever the unit says.
+    /// Reports that the node stops, and may take as long as `limit`, whatever the unit allows.
     pub async fn report_stop(&self, limit: Duration) -> Infallible {
         self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", limit.as_micros()));
         self.live_while(async |_| true).await
     }
 
-    /// Sends a sign of life twice a period, if one is wanted, while there is one.
+    /// Sends a watchdog signal twice a period, if one is expected, while the node lives.
     async fn live_while(&self, lives: impl AsyncFn(Duration) -> bool) -> Infallible {
         let Some(period) = self.watchdog else { return pending().await };
         let mut interval = interval(period);

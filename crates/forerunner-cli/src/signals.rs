@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What asks for an end, by number. All would end the process at once if they were not handled.
 const STOPS: [StopSignal; 6] = [
-    // A terminal was closed, or a supervisor wants the configuration read anew: by another start, since it is read once.
+    // A terminal was closed, or a supervisor wants the configuration read anew: that needs another start, since it is
+    // read once.
     StopSignal { number: 1, name: "SIGHUP", urgent: false },
     StopSignal { number: 2, name: "SIGINT", urgent: true },
     StopSignal { number: 3, name: "SIGQUIT", urgent: true },
@@ -28,7 +29,7 @@ pub struct StopSignal {
     /// Its number on Linux.
     pub number: u8,
     name: &'static str,
-    /// Whether it ends the process at once when it comes second. Some come twice, or again and again, unasked: a terminal
+    /// Whether a second one ends the process at once. Some come twice, or repeatedly, without a request: a terminal
     /// that is closed sends one SIGHUP, and its shell another.
     urgent: bool,
 }
@@ -59,8 +60,8 @@ impl Signals {
         Ok(Self { stops })
     }
 
-    /// Resolves at the next signal that asks for an end. Those that came together with it are one request: a terminal that is
-    /// closed sends several at once, in any order.
+    /// Resolves at the next signal that asks for an end. Those that came together with it are one request: a terminal
+    /// that is closed sends several at once, in any order.
     pub async fn next(&mut self) -> StopSignal {
         let stop = self.receive(|_| true).await;
         self.forget_pending().await;
@@ -95,8 +96,8 @@ impl Signals {
     }
 }
 
-/// Takes away the end of the process from signals that mean nothing to it. Programs that it starts have it again: a
-/// handler, other than "ignored", does not outlive an exec.
+/// Makes signals that mean nothing to the process not end it. Programs that it starts have the default again: a
+/// handler, other than "ignored", does not survive an exec.
 pub fn ignore_others() -> anyhow::Result<()> {
     // A handler stays when its receiver is dropped.
     IGNORED.into_iter().chain(REAL_TIME).try_for_each(|number| handle(number).map(drop))
@@ -143,7 +144,7 @@ mod tests {
             send(i32::from(stop.number));
             assert_eq!(signals.next().await, stop);
         }
-        // What comes together is one request, and what comes twice unasked is not urgent.
+        // Signals that come together are one request, and a repetition without a request is not urgent.
         send(30);
         send(3);
         assert_eq!(signals.next().await.to_string(), "SIGQUIT");

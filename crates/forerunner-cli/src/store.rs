@@ -11,7 +11,7 @@ const FORMS: &str = "`memory:`, `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:
 /// Opens the store that an address names, one in PostgreSQL with these options.
 ///
 /// # Errors
-/// [`StoreError::Address`] when the address has none of the forms; else whatever the store says.
+/// [`StoreError::Address`] when the address has none of the forms; else the errors of the store.
 pub fn open(address: &str, options: PostgresOptions) -> Result<Arc<dyn Store>, StoreError> {
     if is_postgres(address) {
         return Ok(Arc::new(PostgresStore::open(address, options)?));
@@ -19,10 +19,10 @@ pub fn open(address: &str, options: PostgresOptions) -> Result<Arc<dyn Store>, S
     forerunner_store::open(address).map_err(with_all_forms)
 }
 
-/// Checks the form of an address, and opens nothing. What stands in the address of a PostgreSQL is checked when it is opened.
+/// Checks the form of an address, and opens nothing. The parts of a PostgreSQL address are checked when it is opened.
 ///
 /// # Errors
-/// [`StoreError::Address`], as [`open`] says.
+/// [`StoreError::Address`], as with [`open`].
 pub fn check_address(address: &str) -> Result<(), StoreError> {
     if is_postgres(address) {
         return Ok(());

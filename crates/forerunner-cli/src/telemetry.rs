@@ -27,15 +27,15 @@ const DURATION_BOUNDS_S: [f64; 19] = [
     0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0,
     3_600.0,
 ];
-/// Bucket bounds in seconds of what a decision may take: the budget is 100 µs.
+/// Bucket bounds in seconds of the duration of a decision: the budget is 100 µs.
 const DECISION_BOUNDS_S: [f64; 9] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1];
-/// Shows lost lines in `/metrics`, and says so in the log once it goes on.
+/// Shows lost lines in `/metrics`, and logs them once writing works again.
 const WATCHER: Watcher = Watcher {
     lost: forerunner_runtime::metrics::record_log_lines_lost,
     recovered: |lines| tracing::warn!(lines, "log lines were lost: the reader was too slow or gone"),
 };
 
-/// Detaches standard output and standard error: neither holds anybody up from here on.
+/// Detaches standard output and standard error: from here on neither blocks a thread.
 pub fn detach() -> anyhow::Result<()> {
     stdio::detach(WATCHER).map(drop)
 }
@@ -82,7 +82,7 @@ impl io::Write for TerminalLines {
     }
 }
 
-/// The hook of the standard library writes to standard error, where it waits for whoever does not read.
+/// The hook of the standard library writes to standard error, where it waits for a reader that does not read.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -14,21 +14,21 @@ pub struct AgentArgs {
     /// How long it takes to become ready.
     #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
     cold_start: Duration,
-    /// How long a task takes that has no number `service_s` in its input.
+    /// How long a task takes without `service_s` in its input.
     #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "DURATION")]
     service: Duration,
     /// How many times faster time passes.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     speed: f64,
-    /// How many contexts it keeps.
+    /// How many contexts fit into its memory.
     #[arg(long, default_value_t = 64, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=1_024))]
     contexts: u32,
-    /// Seconds that it takes to load a megabyte (10⁶ bytes) of a context.
+    /// Seconds to load a megabyte (10⁶ bytes) of a context.
     #[arg(long, default_value_t = 0.0, value_name = "S_PER_MB")]
     load: f64,
 }
 
-/// Serves tasks until it is told to stop, or standard input ends.
+/// Serves tasks until the node stops it, or standard input ends.
 pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
     if !(args.speed > 0.0 && args.speed.is_finite()) {
         return Err(Usage(format!("--speed {} is not valid; use a number above 0", args.speed)).into());

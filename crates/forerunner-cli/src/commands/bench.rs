@@ -21,7 +21,7 @@ pub enum BenchCommand {
     Postgres {
         #[command(flatten)]
         args: BenchArgs,
-        /// Server to measure, in databases of its own; unless given, one is started for it.
+        /// Server to measure, in databases of its own; default: a server that the benchmark starts.
         #[arg(long, value_name = "URL")]
         store: Option<String>,
     },

@@ -1,4 +1,4 @@
-//! `forerunner config`: what the service would do, and who said so.
+//! `forerunner config`: what the service would do, and where each value came from.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::config::{self, Config, ConfigArgs, EXAMPLES, Entry, Loaded, Origin, d
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Show every effective value and where it came from: default, file, environment or flag.
+    /// Show every effective value and its origin: default, file, environment or flag.
     Show(ShowArgs),
     /// Check a file without the environment, and print what it would run and what this machine lacks for it.
     Check(CheckArgs),
@@ -118,7 +118,7 @@ fn example(name: Option<&str>, out: &Output) -> anyhow::Result<()> {
     })
 }
 
-/// Says what a configuration would run.
+/// Describes what a configuration would run.
 fn plan(config: &Config) -> String {
     let pools: Vec<String> = config
         .pools
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// What a check says of a file with this text, which it is to refuse as wrong configuration.
+    /// The error of a check of a file with this text, which is a wrong configuration.
     fn refusal(text: &str) -> String {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("f.toml");

@@ -39,7 +39,7 @@ pub struct TaskArgs {
 pub struct DecisionArgs {
     /// The pool.
     pool: String,
-    /// The decision's number; the newest unless said.
+    /// The decision's number; default: the newest.
     seq: Option<u64>,
     #[command(flatten)]
     server: ServerArgs,
@@ -72,7 +72,7 @@ async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
     })
 }
 
-/// What keeps agents from being started, if anything does.
+/// Why no agents start, if something prevents it.
 fn in_the_way(pool: &Value) -> Option<String> {
     let is_open = fields::text(pool, "state") == "circuit_open";
     is_open.then(|| {

@@ -55,7 +55,7 @@ pub struct ExportArgs {
     /// Only tasks due before this time.
     #[arg(long, value_parser = time, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Where to write; in gzip if the name ends in `.gz`. Standard output unless said, or for `-`.
+    /// Where to write; in gzip if the name ends in `.gz`. Default, and for `-`: standard output.
     #[arg(short = 'o', long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Writes ids of contexts instead of numbers.

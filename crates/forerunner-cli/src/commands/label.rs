@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-/// A pair that tasks are found by. The service takes no key with a `=`.
+/// A pair by which tasks are found. The service accepts no key with a `=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// Its name.
     pub key: String,
-    /// What it says.
+    /// Its value.
     pub value: String,
 }
 

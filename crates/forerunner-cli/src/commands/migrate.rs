@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::serve;
 use crate::config::{ConfigArgs, Loaded};
 
-/// Which store: the flags, file and variables that `serve` takes.
+/// Which store: by the flags, file and variables of `serve`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     #[command(flatten)]
@@ -20,7 +20,7 @@ struct Migrated {
     schema: &'static str,
 }
 
-/// Brings the store to the newest schema that this program knows. One that is newer is refused and left alone.
+/// Migrates the store to the newest schema of this program. It rejects a newer schema and changes nothing.
 pub async fn run(args: MigrateArgs, out: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::read(&args.config)?;
     note(&format!("configuration file: {}", loaded.source()));

@@ -44,22 +44,22 @@ pub enum Command {
     Node(node::NodeCommand),
     /// Watch the pools of a service in the terminal.
     Top(top::TopArgs),
-    /// Say why something is as it is.
+    /// Explain a decision or a placement.
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
-    /// Replay traces under every policy: late tasks and cost, beside those of other rules.
+    /// Replay traces under every policy: late tasks and cost of each.
     Replay(replay::ReplayArgs),
     /// Replay where tasks with contexts land, policy by policy: hit share, bytes moved, time lost.
     Placement(placement::PlacementArgs),
     /// Ask a policy over a pipe: an observation a line in, a decision a line out.
     Advise(advise::AdviseArgs),
-    /// Take what a service has done out of it, to be replayed.
+    /// Export the history of a service, for replays.
     #[command(subcommand)]
     History(history::HistoryCommand),
     /// See and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Bring a store to the newest schema, and leave it there.
+    /// Migrate a store to the newest schema, and end.
     Migrate(migrate::MigrateArgs),
     /// Measure this machine.
     #[command(subcommand)]

@@ -23,7 +23,7 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 pub enum PoolCommand {
     /// List the pools.
     List(ServerArgs),
-    /// Show how a pool stands.
+    /// Show the status of a pool.
     Show(OnePool),
     /// Change how many agents a pool may have.
     Resize(ResizeArgs),
@@ -81,7 +81,7 @@ pub struct WhatIfArgs {
 enum Mode {
     /// They are.
     Act,
-    /// They are only kept and shown.
+    /// They are only recorded and shown.
     Advise,
 }
 

@@ -29,7 +29,7 @@ pub struct ServeArgs {
     config: ConfigArgs,
 }
 
-/// What stopping may take on top of the grace: its steps, and HTTP requests in flight.
+/// How long a stop may take beyond the grace: its steps, and HTTP requests in flight.
 const STOP_MARGIN: Duration = Duration::from_secs(90);
 
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
@@ -136,8 +136,8 @@ impl Service {
 
     /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.
     ///
-    /// The service answers until the node's work is over, so that who waits for a result gets it. The store closes last: an
-    /// answer reads from it how a task stands.
+    /// The service answers until the node's work is over, so that clients that wait for a result get it. The store
+    /// closes last: an answer reads the state of a task from it.
     pub async fn shutdown(self, grace: Duration) -> anyhow::Result<()> {
         self.http.drain();
         let stopped = self.node.stop(grace).await;
@@ -154,7 +154,7 @@ impl Service {
     }
 }
 
-/// Opens a store, which brings it to the newest schema.
+/// Opens a store, which migrates it to the newest schema.
 pub async fn open(store: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
     let (url, options) = (store.url.clone(), store.postgres());
     Ok(actix_rt::task::spawn_blocking(move || store::open(&url, options)).await??)

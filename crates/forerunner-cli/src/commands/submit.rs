@@ -61,7 +61,7 @@ pub struct SubmitArgs {
     /// Makes the submission repeatable.
     #[arg(long, value_name = "KEY", conflicts_with = "count")]
     idempotency_key: Option<String>,
-    /// Wait for the result, this many seconds at most.
+    /// Wait for the result, at most this many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", require_equals = true,
         value_parser = clap::value_parser!(u64).range(..=LONGEST_DURATION.as_secs()))]
     wait: Option<u64>,
@@ -123,7 +123,7 @@ async fn wait_on(client: &Client, accepted: Answer, until: Instant) -> anyhow::R
     let path = format!("/v1/tasks/{}", encode(&fields::text(&accepted, "id")));
     let mut seen = accepted;
     loop {
-        // Whole seconds, and a pause for a service that is on its way down or not back yet.
+        // Whole seconds, and a pause for a service that is stopping or not back yet.
         let left = until.saturating_duration_since(Instant::now()).as_secs();
         if left == 0 || is_over(&seen) {
             return Ok(seen);
@@ -143,7 +143,7 @@ fn is_over(answer: &Value) -> bool {
     !matches!(fields::text(answer, "state").as_str(), "queued" | "running" | "scheduled")
 }
 
-/// Whether the service says that it is not well at the moment.
+/// Whether the service reports a temporary failure.
 fn is_passing(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|problem: &Problem| problem.status == 503)
 }
@@ -176,7 +176,7 @@ fn summary(answers: &[Answer]) -> String {
     format!("{} tasks accepted: {}", count(answers.len() as u64), states.join(", "))
 }
 
-/// What is sent: only what was said. The input is sent as it was written, so that no number changes.
+/// The body of the request: only what the flags set. The input is sent unchanged, so that no number changes.
 #[derive(Serialize)]
 struct Body<'a> {
     input: Box<RawValue>,

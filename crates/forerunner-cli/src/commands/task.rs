@@ -36,7 +36,7 @@ pub enum TaskCommand {
     Cancel(ManyArgs),
     /// Send an ended task back to the queue, or all that meet conditions: the failed and dead ones unless states are named.
     Retry(ManyArgs),
-    /// Remove a task that has ended, or all that meet conditions, with all that is kept of them.
+    /// Remove a task that has ended, or all that meet conditions, with all their data.
     #[command(visible_alias = "purge")]
     Delete(ManyArgs),
     /// Give tasks that wait to another pool: those named, or all that meet conditions.

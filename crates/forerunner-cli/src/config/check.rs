@@ -33,7 +33,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     pools(&loaded.config).map(drop)
 }
 
-/// Says what this machine lacks for the agents of a configuration, with the place of the setting that names it.
+/// Returns what this machine lacks for the agents of a configuration, with the place of the setting that names it.
 ///
 /// It is advice: the service may run on another machine than the check.
 pub fn warnings(loaded: &Loaded) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The layer that comes from the environment.
+//! The layer from the environment.
 
 use toml::{Value, de::DeValue};
 
@@ -10,9 +10,8 @@ const AGENT_ENV_DEPTH: usize = 4;
 
 /// Reads variables such as `FORERUNNER__HTTP__LISTEN` and `FORERUNNER__POOLS__CODER__MAX`.
 ///
-/// Values are TOML where they can be (`12`, `true`, `["a", "b"]`), else text. Names and values of variables that agents
-/// are given stay as they are. Since `-` cannot stand in a variable's
-/// name, `MY_POOL` also means a pool `my-pool` that `below` knows.
+/// Values are TOML where possible (`12`, `true`, `["a", "b"]`), else text. Names and values of agents' variables are
+/// not changed. Since a variable's name has no `-`, `MY_POOL` also means a pool `my-pool` that `below` knows.
 pub fn read(variables: impl IntoIterator<Item = (String, String)>, below: &Layers) -> Vec<Entry> {
     let pools = below.names_below(&["pools"]);
     let mut entries: Vec<Entry> = variables
@@ -22,7 +21,7 @@ pub fn read(variables: impl IntoIterator<Item = (String, String)>, below: &Layer
             Some(Entry { value: value_of(&key, &value), key, origin: Origin::Env(name) })
         })
         .collect();
-    // The environment has no order of its own; a fixed one keeps messages the same from run to run.
+    // The environment has no order; a fixed one makes messages the same in every run.
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     entries
 }

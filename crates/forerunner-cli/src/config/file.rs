@@ -1,4 +1,4 @@
-//! The layer that comes from a file.
+//! The layer from a file.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use toml::{
 
 use super::{Entry, Origin, layers::Key, owner};
 
-/// Where a file is looked for when none is named.
+/// Where a file is searched when none is named.
 const PLACES: [&str; 2] = ["forerunner.toml", "/etc/forerunner/forerunner.toml"];
 
 /// A configuration file that is open.
@@ -29,7 +29,7 @@ pub struct Found {
 
 /// Opens the file to read: the named one, else the first of the usual places that exists.
 ///
-/// Nobody named a file of the working directory, so it has to be this user's own: it says what to run.
+/// Nobody named a file of the working directory, so it must be this user's own: it decides what runs.
 pub fn find(named: Option<&Path>) -> anyhow::Result<Option<Found>> {
     if let Some(path) = named {
         return Found::open(path).map(Some);

@@ -1,4 +1,4 @@
-//! The layer that comes from the command line.
+//! The layer from the command line.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub struct ConfigArgs {
     /// How log lines are written [env: FORERUNNER__LOG__FORMAT].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// How long running tasks may go on after SIGTERM [env: FORERUNNER__SHUTDOWN__GRACE].
+    /// How long running tasks may continue after SIGTERM [env: FORERUNNER__SHUTDOWN__GRACE].
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
     #[arg(long = "pool", value_name = "NAME=KIND:…", help = pool_help())]
@@ -42,7 +42,7 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Returns what the flags say, as a layer.
+    /// Returns the flags as a layer.
     pub fn entries(&self) -> anyhow::Result<Vec<Entry>> {
         let format = self.log_format.map(|format| format!("{format:?}").to_lowercase());
         let plain = [

@@ -9,18 +9,18 @@ use super::Origin;
 /// A key as its segments: `pools.coder.max`.
 pub type Key = Vec<String>;
 
-/// One value and where it came from.
+/// One value and its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Its key.
     pub key: Key,
     /// A value that is no table.
     pub value: Value,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Origin,
 }
 
-/// What all layers together say. Apply them from the weakest to the strongest.
+/// The values of all layers. Apply the layers from the weakest to the strongest.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     values: BTreeMap<Key, (Value, Origin)>,
@@ -29,8 +29,8 @@ pub struct Layers {
 impl Layers {
     /// Puts a layer over those before it.
     ///
-    /// A value also replaces what lies below its key, and the value whose table it would have to be in: a policy given
-    /// by its bare name takes the place of one given as a table, and the other way round.
+    /// A value also replaces all values below its key, and the value in whose place its table would be: a policy by its
+    /// bare name replaces one as a table, and the other way round.
     pub fn apply(&mut self, layer: impl IntoIterator<Item = Entry>) {
         for Entry { key, value, origin } in layer {
             self.values.retain(|other, _| !(other.starts_with(&key) || key.starts_with(other)));
@@ -47,7 +47,7 @@ impl Layers {
         root
     }
 
-    /// Returns where the value of a key came from; a key inside a value that was given as a whole has its origin.
+    /// Returns the origin of a key's value; a key inside a value that was given as a whole has its origin.
     pub fn origin(&self, key: &[String]) -> Origin {
         (1..=key.len())
             .find_map(|depth| self.values.get(&key[..depth]))
@@ -69,7 +69,7 @@ impl Layers {
     }
 }
 
-/// Splits a table into its values. An empty table has none and says nothing.
+/// Splits a table into its values. An empty table has none.
 pub fn flatten(table: &Table) -> Vec<(Key, Value)> {
     let mut found = Vec::new();
     collect(table, &mut Vec::new(), &mut found);

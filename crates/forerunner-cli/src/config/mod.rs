@@ -1,4 +1,4 @@
-//! The configuration: default < file < environment < flags, and where each value came from.
+//! The configuration: default < file < environment < flags, and the origin of each value.
 
 mod check;
 mod env;
@@ -26,7 +26,7 @@ pub use origin::Origin;
 pub use pools::pools;
 pub use types::{Config, LogConfig, LogFormat, PoolConfig, StoreConfig};
 
-/// A configuration and where it came from.
+/// A configuration and its origin.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The values.
@@ -45,7 +45,7 @@ impl Loaded {
         )
     }
 
-    /// Reads one file alone, as if nothing else were set.
+    /// Reads one file alone, without environment and flags.
     pub fn of_file(path: &Path) -> anyhow::Result<Self> {
         let args = ConfigArgs { config: Some(path.to_path_buf()), ..ConfigArgs::default() };
         Self::assemble(&args, [])

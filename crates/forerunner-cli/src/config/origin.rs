@@ -1,10 +1,10 @@
-//! Where a value came from.
+//! The origin of a value.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Where a value came from, from the weakest to the strongest.
+/// The origin of a value, from the weakest to the strongest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Built in.

@@ -24,7 +24,7 @@ pub fn check(path: &Path, file: &File) -> anyhow::Result<()> {
     let me = geteuid().as_raw();
     let unreadable =
         |error: std::io::Error| Usage(format!("configuration file {} cannot be checked: {error}", path.display()));
-    // Behind symbolic links: the directory that holds the file, beside that in which it was found.
+    // Behind symbolic links: the directory of the file, and the one in which it was found.
     let real = path.canonicalize().map_err(unreadable)?;
     let directory = |path: &Path| path.parent().unwrap_or(Path::new("/")).metadata().map_err(unreadable);
     let faults = [

@@ -132,7 +132,7 @@ fn typed<T: DeserializeOwned>(layers: &Layers, path: &[&str], value: Value) -> a
             let key = owned(path);
             return Usage(at(&layers.origin(&key), &dotted(&key), &type_fault(&key, error.message()))).into();
         };
-        // Each value is tried beside the kind, so a kind that is wrong would have the first of them blamed.
+        // Each value is tried beside the kind, so a wrong kind would blame the first of them.
         let mut values = flatten(table);
         values.sort_by_key(|(key, _)| key != &["kind"]);
         let culprit = values.into_iter().find_map(|(key, value)| {

@@ -1,4 +1,4 @@
-//! Which keys there are, taken from the types that read them.
+//! The known keys, from the types that read them.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,7 +8,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// What may stand at a key.
+/// What is allowed at a key.
 #[derive(Debug, Clone)]
 pub enum Node {
     /// A value.
@@ -63,9 +63,9 @@ impl Node {
         }
     }
 
-    /// Checks a key; says what is wrong with it.
+    /// Checks a key; returns what is wrong with it.
     ///
-    /// A value may stand where a table is known: some settings have a short form, and the types refuse the others.
+    /// A value is allowed in place of a table: some settings have a short form, and the types reject the others.
     pub fn check(&self, key: &[String]) -> Result<(), String> {
         match (self, key) {
             (_, []) | (Self::Value, [_]) => Ok(()),
@@ -89,7 +89,7 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
 
 /// Returns the known name that a misspelt one most likely means, if any is near.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // Jaro-Winkler thinks little of a slip in a short name, such as `mni`.
+    // Jaro-Winkler rates an error in a short name low, such as `mni`.
     let one_slip = |other: &str| strsim::osa_distance(name, other) == 1;
     let likeness = |other: &str| if one_slip(other) { 1.0 } else { strsim::jaro_winkler(name, other) };
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;

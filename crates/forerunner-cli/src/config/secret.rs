@@ -1,8 +1,8 @@
-//! What is not shown of a configuration: values that are, or may hold, secrets.
+//! The hidden part of a configuration: values that are, or may contain, secrets.
 
 use toml::Value;
 
-/// Stands for what is not shown.
+/// Replaces a hidden value.
 pub const HIDDEN: &str = "(hidden)";
 
 /// Parameters of an address that are no secrets. The values of all others are hidden, so that a new one is no leak.
@@ -36,7 +36,7 @@ pub fn is_agent_env(key: &[String]) -> bool {
     matches!(key, [pools, _, agent, env, ..] if pools == "pools" && agent == "agent" && env == "env")
 }
 
-/// Returns whether a key is the command line of agents, whose arguments may hold secrets.
+/// Returns whether a key is the command line of agents, whose arguments may contain secrets.
 fn is_argv(key: &[String]) -> bool {
     matches!(key, [pools, _, agent, argv] if pools == "pools" && agent == "agent" && argv == "argv")
 }
@@ -69,7 +69,8 @@ pub fn type_fault(key: &[String], fault: &str) -> String {
     }
 }
 
-/// Returns an address without user, password and whatever else may be a secret. Text that is none is left as it is.
+/// Returns an address without user, password and whatever else may be a secret. Text that is not an address is not
+/// changed.
 pub fn address(text: &str) -> String {
     let is_keyed = text.starts_with("postgres:") || text.starts_with("postgresql:");
     match text.split_once("://") {

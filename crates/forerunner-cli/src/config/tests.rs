@@ -16,7 +16,7 @@ fn loaded(file: &str, variables: &[(&str, &str)], args: ConfigArgs) -> anyhow::R
 fn fault(file: &str, variables: &[(&str, &str)]) -> String {
     let error = loaded(file, variables, ConfigArgs::default()).expect_err("not valid");
     assert_eq!(crate::exit::code(&error), 2);
-    // The file lies in a directory of its own on every run.
+    // The file is in another directory on every run.
     error.to_string().split('/').next_back().unwrap_or_default().to_owned()
 }
 

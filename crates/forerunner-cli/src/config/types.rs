@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use super::{schema::Node, secret};
 use crate::store;
 
-/// Everything `forerunner serve` can be told.
+/// All settings of `forerunner serve`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Config {
     /// The node as a whole.
@@ -39,13 +39,13 @@ pub struct Config {
 pub struct NodeConfig {
     /// Threads that pools are spread over; the actors of one pool share one.
     pub threads: usize,
-    /// How long ended tasks are kept.
+    /// How long the store has ended tasks.
     #[serde(with = "human_duration")]
     pub retention: Duration,
-    /// How long contexts are kept that no task uses; for good if it is zero.
+    /// How long the store has contexts that no task uses; without end if it is zero.
     #[serde(with = "human_duration")]
     pub context_retention: Duration,
-    /// Bytes of contexts that the node holds at most, beside what its agents hold.
+    /// Most bytes of contexts in the node's cache, beside those in its agents.
     pub context_cache_bytes: usize,
     /// The greatest depth of a task that names its parent.
     pub max_depth: u32,
@@ -172,7 +172,7 @@ impl Default for LogConfig {
 impl LogConfig {
     /// Checks the filters, of which those without a `=` have to be levels.
     ///
-    /// The filter itself would take any other word, such as a slip in a level, for the name of a part of the program,
+    /// The filter itself would accept any other word, such as a misspelled level, as the name of a part of the program,
     /// and log nothing but that.
     pub fn validate(&self) -> Result<(), Error> {
         let is_level = |filter: &str| LEVELS.iter().any(|level| filter.eq_ignore_ascii_case(level));
@@ -190,7 +190,7 @@ impl LogConfig {
     }
 }
 
-/// What may stand in a filter of the log without naming a part of the program.
+/// Words that a filter of the log may have without naming a part of the program.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// How a log line is written.
@@ -209,7 +209,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long running tasks may go on after SIGTERM before they are handed back.
+    /// How long running tasks may continue after SIGTERM before they are released.
     #[serde(with = "human_duration")]
     pub grace: Duration,
 }
@@ -250,7 +250,7 @@ pub(super) fn policy_schema(kind: &str) -> Option<Node> {
     Some(Node::of_template(&template))
 }
 
-/// The settings of all policies: what may stand where none is named.
+/// The settings of all policies: the keys that are allowed where none is named.
 fn any_policy() -> Node {
     PolicyKind::NAMES.iter().copied().filter_map(policy_schema).fold(Node::table([]), Node::or)
 }

@@ -1,6 +1,6 @@
 //! Reason codes of decisions, for people.
 
-/// Says in words what a reason code means.
+/// Describes a reason code in words.
 pub fn in_words(reason: &str) -> &'static str {
     match reason {
         "steady" => "the size is right",

@@ -44,7 +44,7 @@ fn labels(task: &Value) -> String {
     harmless(&labels.iter().map(pair).collect::<Vec<_>>().join("  "))
 }
 
-/// The beginning of a long input, which whoever submitted the task has.
+/// The beginning of a long input, which its submitter has.
 fn cut(input: String) -> String {
     match input.char_indices().nth(SHOWN_INPUT) {
         Some((end, _)) => {

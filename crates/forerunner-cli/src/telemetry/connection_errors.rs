@@ -9,7 +9,7 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::Looku
 /// Where the server logs that it cannot read a request head, as an error.
 const TARGET: &str = "actix_http";
 
-/// Leaves errors of connections out of a filter of the log, unless it is about them or about details of everything.
+/// Removes errors of connections from a filter of the log, unless it names them or asks for all details.
 pub fn quieted(filter: &str) -> Cow<'_, str> {
     let wants_details = |part: &str| matches!(part.trim().to_ascii_lowercase().as_str(), "debug" | "trace");
     let is_about_them = filter.contains(TARGET) || filter.split(',').any(wants_details);

@@ -1,7 +1,7 @@
 //! Bounds how fast one place in the code fills the log.
 //!
-//! What goes wrong with every task, or can be caused by every client, would else fill the disk. Each place may write
-//! [`BURST`] lines at once and [`PER_SECOND`] a second from then on. The rest is counted as lost.
+//! A failure of every task, or a line that every client can cause, would otherwise fill the disk. Each place may write
+//! [`BURST`] lines at once and [`PER_SECOND`] a second from then on. The rest counts as lost.
 
 use std::collections::HashMap;
 
@@ -17,14 +17,14 @@ const BURST: f64 = 1_000.0;
 /// Lines a second that it may write for long: some 30 kB.
 const PER_SECOND: f64 = 100.0;
 
-/// Lets through what is within bounds. Details (debug and below) are not bounded: somebody wants to see them all.
+/// Accepts lines within the bounds. Details (debug and below) are not bounded: an operator wants to see them all.
 pub struct Throttle {
     writer: LineWriter,
     places: Mutex<HashMap<Identifier, Budget>>,
 }
 
 impl Throttle {
-    /// Tells `writer` of lines that are left out.
+    /// Reports lines that are left out to `writer`.
     pub fn new(writer: LineWriter) -> Self {
         Self { writer, places: Mutex::default() }
     }
@@ -62,7 +62,7 @@ impl Budget {
         Self { lines: BURST, at: now }
     }
 
-    /// Takes a line out of it, if there is one.
+    /// Removes a line from it, if there is one.
     fn take(&mut self, now: Instant) -> bool {
         let refill = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
         self.lines = (self.lines + refill).min(BURST);

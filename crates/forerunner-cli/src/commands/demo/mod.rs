@@ -1,4 +1,4 @@
-//! `forerunner demo`: a production trace through the real service, live, beside other rules.
+//! `forerunner demo`: a production trace through the real service, live, and under other rules.
 
 mod service;
 mod stage;
@@ -76,7 +76,7 @@ fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
     Ok(Cut { from: args.from, minutes: args.minutes, speed: args.speed, seed: args.seed })
 }
 
-/// Says what is about to run, in lines that fit a terminal of 80 columns.
+/// Describes what is about to run, in lines that fit a terminal of 80 columns.
 fn introduction(args: &DemoArgs, tasks: usize, span_s: f64) -> [String; 4] {
     let DemoArgs { from, minutes, speed, .. } = args;
     [

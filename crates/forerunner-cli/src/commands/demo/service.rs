@@ -39,7 +39,7 @@ impl demo::Service for OverHttp<'_> {
         Ok(self.client.get(format!("/v1/pools/{POOL}")).await?.into_values())
     }
 
-    /// The built-in agent is told how long to be busy.
+    /// The input tells the built-in agent how long to work.
     async fn submit(&self, service_s: f64) -> anyhow::Result<()> {
         let body = json!({ "input": { "service_s": service_s } });
         self.client.send(Call::post(format!("/v1/pools/{POOL}/tasks")).body(&body)).await.map(drop)

@@ -19,14 +19,14 @@ use crate::{
 /// The pool of the demo.
 pub const POOL: &str = "demo";
 
-/// The running service and the directory that it lives in; both are gone after [`Stage::clear`].
+/// The running service and its directory; [`Stage::clear`] removes both.
 pub struct Stage {
     /// The service.
     pub service: Service,
     directory: TempDir,
 }
 
-/// Returns the pool's settings: all defaults but the size, and how long an agent takes to start.
+/// Returns the pool's settings: defaults for all but the size and the cold start.
 pub fn settings(cold_start: Duration) -> PoolSettings {
     // The agents of the demo sleep while they start: many at once cost nothing.
     PoolSettings { min: 1, max: 200, max_starting: Some(200), cold_start, ..PoolSettings::default() }
@@ -43,7 +43,7 @@ impl Stage {
         Ok(Self { service, directory })
     }
 
-    /// Stops the service and removes what it kept.
+    /// Stops the service and removes its files.
     pub async fn clear(self, grace: Duration) -> anyhow::Result<()> {
         let stopped = self.service.shutdown(grace).await;
         self.directory.close().context("the temporary directory cannot be removed")?;
@@ -58,14 +58,14 @@ fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config>
     let mut config = Config::default();
     config.store.url = format!("sqlite:{}", directory.path().join("demo.db").display());
     config.http.listen = "127.0.0.1:0".to_owned();
-    // Everything in one directory: it is removed even when there is no time left to stop the agents one by one.
+    // Everything is in one directory, which is removed even when there is no time left to stop the agents one by one.
     let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
     let pool = PoolConfig { agent: AgentSpec::Process(agent), settings };
     config.pools.insert(PoolName::new(POOL)?, pool);
     Ok(config)
 }
 
-/// Writes what a node that had seen the history would have left behind when it stopped.
+/// Writes what a node that had seen the history would have stored when it stopped.
 async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> anyhow::Result<()> {
     let Some(learned) = learn(settings.policy, settings.limits(), slice)? else { return Ok(()) };
     let note = json!({

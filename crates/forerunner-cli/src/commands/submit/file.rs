@@ -23,11 +23,11 @@ use tokio::time::Instant;
 use super::lines::{Line, Lines, NoTask, key};
 use crate::client::{Call, Client, Problem, encode};
 
-/// Most tasks of a batch: what the service takes.
+/// Most tasks of a batch: the limit of the service.
 const MOST_TASKS: usize = 1_000;
-/// Text of a batch beyond which no line is added: well below what the service takes.
+/// Bytes of a batch beyond which no line is added: well below the limit of the service.
 const FULL_BYTES: usize = 4 << 20;
-/// How long to go on without a task being accepted, unless said.
+/// How long to continue without an accepted task, by default.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Shortest and longest wait before what was refused is sent again.
 const WAITS: std::ops::RangeInclusive<u64> = 1..=60;
@@ -44,14 +44,14 @@ pub struct FileArgs {
     /// Give each line that has no key the key PREFIX-LINE: the same command on the same file then makes no task twice.
     #[arg(long, value_name = "PREFIX", requires = "file")]
     key_prefix: Option<String>,
-    /// How long to try again what a full queue or a node on its way down refuses, since a task was last accepted
-    /// [default: 60s].
+    /// How long to repeat tasks that a full queue or a draining node rejects, since a task was last accepted [default:
+    /// 60s].
     #[arg(long, value_name = "DURATION", requires = "file", value_parser = parse_duration)]
     patience: Option<Duration>,
 }
 
 impl FileArgs {
-    /// Refuses what is about a file without one. The parser lets it pass beside flags that exclude a file.
+    /// Rejects flags about a file without a file. The parser accepts them beside flags that exclude a file.
     pub fn refuse_without_file(&self) -> anyhow::Result<()> {
         let given = [("--key-prefix", self.key_prefix.is_some()), ("--patience", self.patience.is_some())];
         match given.into_iter().find(|(_, given)| *given) {
@@ -123,7 +123,7 @@ async fn send_all(
     }
 }
 
-/// Takes the first lines as a batch: one that is too large for a batch goes alone, and is refused alone.
+/// Makes a batch of the first lines: one that is too large for a batch goes alone, and is rejected alone.
 fn take(waiting: &mut VecDeque<Line>) -> Vec<Line> {
     let mut bytes = 0;
     let fits = waiting.iter().take_while(|line| {
@@ -155,7 +155,7 @@ fn fill(
     Ok(false)
 }
 
-/// Sends a batch and tells what became of it; answers what may be sent again, and why it was refused.
+/// Sends a batch and reports the results; returns the tasks that may be sent again, and the reason.
 async fn send(
     client: &Client,
     path: &str,
@@ -226,8 +226,8 @@ fn place_of<'a>(mut lines: impl Iterator<Item = &'a Line>) -> String {
     }
 }
 
-/// Whether a task that was refused may be accepted later. What may have been done all the same is repeated only if that
-/// makes no second task.
+/// Whether a rejected task may be accepted later. A task with an unknown outcome is repeated only if that creates no
+/// second task.
 fn may_repeat(line: &Line, problem: &Problem) -> bool {
     let unknown = problem.is("store-unavailable") || problem.is("outcome-unknown");
     is_undone(problem) || (unknown && line.keyed)
@@ -254,14 +254,14 @@ fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut SubmitProgress<'
     Ok(())
 }
 
-/// What the user was told.
+/// The messages to the user.
 struct SubmitProgress<'a> {
     out: &'a Output,
     bar: ProgressBar,
     accepted: u64,
     known: u64,
     refused: u64,
-    /// What the connection said last when there was no answer.
+    /// The last error of the connection when there was no answer.
     gone: Option<anyhow::Error>,
 }
 
@@ -322,7 +322,7 @@ struct OfLine<'a> {
     result: BTreeMap<String, &'a RawValue>,
 }
 
-/// Tells a problem by its place in the file, not in the batch.
+/// Reports a problem by its place in the file, not in the batch.
 fn of_line(problem: &Value, line: u64) -> Value {
     let mut problem = problem.clone();
     let Some(members) = problem.as_object_mut() else { return problem };

@@ -11,7 +11,7 @@ use forerunner_console::{Usage, text};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// Longest line that is read; no pool takes an input like that.
+/// Longest line; no pool accepts an input like that.
 const LONGEST_BYTES: u64 = 256 << 20;
 /// The field that makes a task repeatable.
 const KEY: &str = "idempotency_key";
@@ -23,7 +23,7 @@ pub struct Lines {
     number: u64,
 }
 
-/// A task as it stands in a file.
+/// A task as a line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Counts the lines of the file from 1.
@@ -86,7 +86,7 @@ impl Lines {
 }
 
 impl Line {
-    /// Reads a line; without a key of its own it gets that of its number behind the prefix.
+    /// Reads a line; without a key of its own it gets its number after the prefix.
     ///
     /// # Errors
     /// Why it is no task.

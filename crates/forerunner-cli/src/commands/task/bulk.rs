@@ -29,10 +29,10 @@ pub struct ManyArgs {
 pub struct WhichArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// All tasks: needed where no condition says which.
+    /// All tasks: required without a condition.
     #[arg(long)]
     all: bool,
-    /// Change nothing, and say what would be done.
+    /// Change nothing, and report what would be done.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -52,13 +52,14 @@ impl ManyArgs {
 }
 
 impl WhichArgs {
-    /// Returns whether anything says which tasks are meant, or that many are.
+    /// Returns whether a condition selects tasks, or many are meant.
     pub fn is_given(&self) -> bool {
         self.all || self.dry_run || !self.filter.is_empty()
     }
 }
 
-/// Does something to all tasks that meet the conditions, call by call. `more` is a member of the body beside them.
+/// Applies an operation to all tasks that meet the conditions, call by call. `more` is a member of the body beside
+/// them.
 pub async fn run(
     args: &WhichArgs,
     action: &'static str,
@@ -92,7 +93,7 @@ pub async fn run(
     out.show(&total.json(), || total.render(action))
 }
 
-/// What all calls came to.
+/// The sum of all calls.
 struct Total {
     matched: u64,
     done: u64,
@@ -135,7 +136,7 @@ impl Total {
         })
     }
 
-    /// Says what was done when a later call fails: the command can be repeated.
+    /// Reports what was done when a later call fails: the command can be repeated.
     fn so_far(&self, action: &str) -> String {
         format!("after {} of {} tasks ({action}); the command can be repeated", count(self.done), count(self.matched))
     }

@@ -26,7 +26,8 @@ pub struct ExportArgs {
     server: ServerArgs,
 }
 
-/// Writes a line for each task that meets the conditions, the oldest first: so an import keeps the order of conversations.
+/// Writes a line for each task that meets the conditions, the oldest first: so an import preserves the order of
+/// conversations.
 pub async fn run(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&args.server.server)?;
     let ids = ids(&client, &args.filter.query()?).await?;
@@ -68,8 +69,8 @@ async fn ids(client: &Client, query: &str) -> anyhow::Result<Vec<String>> {
     }
 }
 
-/// A task as a line, with its attempts if there is more to tell of them than the task does; none if it was removed meanwhile.
-/// What the service wrote stays as it is: no number changes.
+/// A task as a line, with its attempts if they add something; `None` if it was removed meanwhile. The text of the
+/// service is not changed: no number changes.
 async fn whole(client: &Client, id: &str) -> anyhow::Result<Option<String>> {
     let task = match client.get(format!("/v1/tasks/{id}")).await {
         Ok(task) => task,

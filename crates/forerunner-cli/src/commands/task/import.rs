@@ -27,7 +27,7 @@ use crate::{
 /// Most tasks, and most bytes, that are sent together.
 const MOST_TASKS: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
-/// How often in a row a full queue may take nothing.
+/// How often in a row a full queue may accept nothing.
 const MOST_WAITS: u32 = 60;
 /// Fields of an exported task that a submission has as well.
 const SAME: [&str; 7] = ["input", "context", "priority", "deadline", "timeout", "max_attempts", "labels"];
@@ -45,7 +45,7 @@ pub struct ImportArgs {
 /// The members of an exported task, as they were written: no number changes.
 type Members = BTreeMap<String, Box<RawValue>>;
 
-/// A task on its way.
+/// A task to be submitted.
 struct Line {
     number: usize,
     pool: String,
@@ -125,7 +125,7 @@ fn submission(task: &Members, id: &str) -> anyhow::Result<String> {
     if !body.contains_key("input") {
         body.insert("input", to_raw_value(&Value::Null)?);
     }
-    // What waits for a retry goes first in its conversation, so it waits no longer.
+    // A task that waits for a retry goes first in its conversation, so it waits no longer.
     let is_delayed = text_of(task, "state").as_deref() == Some("scheduled")
         && task.get("attempt").is_some_and(|attempt| attempt.get() == "0");
     if let Some(run_at) = given("run_at").filter(|_| is_delayed) {

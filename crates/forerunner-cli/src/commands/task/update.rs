@@ -40,7 +40,7 @@ impl UpdateArgs {
     }
 }
 
-/// A duration is counted from now; whether another text is a time, the service says.
+/// A duration is counted from now; the service decides whether another text is a time.
 fn run_at(text: &str) -> String {
     parse_duration(text).map_or_else(|_| text.to_owned(), |delay| (SystemClock.now() + delay).to_string())
 }

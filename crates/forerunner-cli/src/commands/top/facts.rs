@@ -1,4 +1,4 @@
-//! What a look found, as the sections of a frame need it.
+//! The result of a poll, as the sections of a frame need it.
 
 use forerunner_console::{
     fields::{self, NOTHING, number},
@@ -40,7 +40,7 @@ pub fn brief(value: f64) -> String {
     }
 }
 
-/// Writes the last eight digits of an id, which tell agents and tasks of a pool apart.
+/// Writes the last eight digits of an id, which distinguish agents and tasks of a pool.
 pub fn short(value: &Value, path: &str) -> String {
     let id = told(value, path);
     let skipped = id.chars().count().saturating_sub(8);
@@ -107,8 +107,8 @@ impl<'a> Past<'a> {
     }
 }
 
-/// Writes rows of the same length as columns that are as wide as they must be, `gap` apart, those from `right_from` on to the
-/// right. Unlike a table of answers it asks no terminal how wide it is.
+/// Writes rows of the same length as columns with their natural widths, `gap` apart, those from `right_from` on to the
+/// right. Unlike a table of answers it does not ask the terminal for its width.
 pub fn columns(rows: &[Vec<String>], right_from: usize, gap: usize) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();

@@ -1,4 +1,4 @@
-//! What stands where: a frame for a terminal of any size from 80 by 24 on.
+//! The layout: a frame for a terminal of at least 80 by 24.
 
 use super::{charts, sections};
 use forerunner_console::{fields, spark::cut, terminal::harmless};
@@ -13,16 +13,16 @@ pub struct Size {
     pub height: usize,
 }
 
-/// How a line looks.
+/// The style of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// As usual.
     Plain,
-    /// It stands out.
+    /// Emphasised.
     Strong,
-    /// It stands back.
+    /// De-emphasised.
     Faint,
-    /// It tells of something bad.
+    /// A failure.
     Bad,
 }
 
@@ -31,7 +31,7 @@ pub enum Tone {
 pub struct Line {
     /// The text, no wider than the terminal.
     pub text: String,
-    /// How it looks.
+    /// Its style.
     pub tone: Tone,
 }
 
@@ -55,7 +55,7 @@ struct Shares {
     agents: usize,
 }
 
-/// Draws what was seen. `trouble` says why it is not new.
+/// Draws the result of a poll. `trouble` explains why it is not new.
 pub fn frame(seen: &Value, size: Size, trouble: Option<&str>) -> Vec<Line> {
     let mut lines = sections::head(seen, size.width, trouble);
     let pools = fields::list(seen, "pools");

@@ -11,12 +11,12 @@ use crate::{
     exit::NotReachable,
 };
 
-/// How long a service may take for all answers of a look.
+/// How long a service may take for all answers of a poll.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Decisions that are asked for: more than a screen has lines for.
 const DECISIONS: usize = 50;
 
-/// Looks at one service.
+/// Polls one service.
 pub struct Looker {
     client: Client,
     /// The pool in depth; the first one if there is none.
@@ -24,7 +24,7 @@ pub struct Looker {
 }
 
 impl Looker {
-    /// Looks at the service that `client` speaks to.
+    /// Polls the service of `client`.
     pub const fn new(client: Client, pool: Option<String>) -> Self {
         Self { client, pool }
     }
@@ -77,7 +77,7 @@ impl Looker {
         Ok(self.client.get(path).await?.into_values()[name].take())
     }
 
-    /// A node that takes no traffic still shows how it stands.
+    /// A node that takes no traffic still shows its state.
     async fn readiness(&self) -> anyhow::Result<Value> {
         match self.client.get("/readyz").await {
             Ok(ready) => Ok(ready.into_values()),

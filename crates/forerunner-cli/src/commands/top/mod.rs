@@ -26,21 +26,21 @@ use crate::{client::Client, server_args::ServerArgs, signals::Signals};
 /// What to watch.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// The pool to show in depth; the first one unless said.
+    /// The pool to show in depth; default: the first one.
     pool: Option<String>,
-    /// Print how things stand now, and end. Also what happens when standard output is no terminal.
+    /// Print the present state, and end. This also happens when standard output is not a terminal.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Time from one look to the next.
+/// Time between two polls.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How large a frame is that no terminal shows.
 const OFF_TERMINAL: Size = Size { width: 100, height: 40 };
 
-/// Watches a service until it is told to stop.
+/// Watches a service until a key or a signal ends it.
 pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
     let mut looker = Looker::new(Client::new(&args.server.server)?, args.pool);
     if out.is_json() {
@@ -56,7 +56,7 @@ pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
         let texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
         return out.line(texts.join("\n").trim_end());
     }
-    // What cannot be had at the start is an error, and leaves the terminal as it is.
+    // A failure at the start is an error, and leaves the terminal unchanged.
     let seen = looker.look().await?;
     watch(&mut looker, seen).await
 }
@@ -73,7 +73,7 @@ async fn lines(looker: &Looker, once: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Draws a frame after each look and each key. The screen is as it was before, however this ends.
+/// Draws a frame after each poll and each key. The screen is restored, however this ends.
 async fn watch(looker: &mut Looker, mut seen: Value) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let mut screen = Screen::open()?;

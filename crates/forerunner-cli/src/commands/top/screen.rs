@@ -22,7 +22,7 @@ use super::frame::{Line, Size, Tone};
 /// What was pressed, or happened to the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
-    /// Leave.
+    /// Quit.
     Quit,
     /// Show the next pool.
     Next,
@@ -32,7 +32,7 @@ pub enum Key {
     Redraw,
 }
 
-/// The terminal in raw mode, with a screen of its own. Dropping it puts everything back.
+/// The terminal in raw mode, with a screen of its own. Dropping it restores everything.
 pub struct Screen {
     keys: mpsc::Receiver<Key>,
     resized: Signal,
@@ -40,7 +40,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal.
+    /// Prepares the terminal.
     pub fn open() -> anyhow::Result<Self> {
         let resized = signal(SignalKind::window_change()).context("changes of the terminal's size cannot be heard")?;
         terminal::enable_raw_mode().context("the terminal cannot be put into raw mode")?;
@@ -87,7 +87,7 @@ impl Screen {
     /// Waits for a key.
     pub async fn key(&mut self) -> Key {
         tokio::select! {
-            // Without a reader nobody can say when to stop.
+            // Without a reader there is no key to stop.
             key = self.keys.recv() => key.unwrap_or(Key::Quit),
             _ = self.resized.recv() => Key::Redraw,
         }
@@ -108,7 +108,7 @@ pub fn size() -> Option<Size> {
     (width > 0 && height > 0).then_some(Size { width: usize::from(width), height: usize::from(height) })
 }
 
-/// Reads keys on a thread of their own: a read of a terminal cannot be given up, and must not hold up the end.
+/// Reads keys on a thread of their own: a read of a terminal cannot be cancelled, and must not delay the end.
 fn read_keys() -> mpsc::Receiver<Key> {
     let (sender, keys) = mpsc::channel(16);
     std::thread::spawn(move || {

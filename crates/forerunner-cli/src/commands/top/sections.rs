@@ -55,7 +55,7 @@ const POOL_COLUMNS: [&str; 11] =
 const WIDE_ONLY: [&str; 2] = ["START", "P50"];
 const WIDE: usize = 96;
 
-/// All pools at a glance, at most `rows` of them: the chosen one is always there.
+/// All pools, at most `rows` of them: the chosen one is always visible.
 pub fn pools(pools: &[Value], chosen: &Value, rows: usize, width: usize) -> Vec<Line> {
     let at = pools.iter().position(|pool| pool["name"] == *chosen).unwrap_or(0);
     let first = (at + 1).saturating_sub(rows).min(pools.len().saturating_sub(rows));
@@ -115,7 +115,7 @@ pub fn title(pool: &Value) -> Vec<Line> {
     vec![Line::toned(Tone::Strong, text)]
 }
 
-/// What somebody who looks at this pool must know first.
+/// The first thing to know about this pool.
 pub fn notices(pool: &Value, seen: &Value) -> Vec<Line> {
     let mut lines = Vec::new();
     match told(pool, "state").as_str() {
@@ -152,7 +152,7 @@ pub fn decisions(decisions: &[Value], rows: usize) -> Vec<Line> {
         Line::plain(format!("  {}  {size:<9} {not_done}{why}: {}", clock(decision, "at"), told(decision, "detail")))
     };
     let mut lines = vec![Line::toned(Tone::Faint, "DECISIONS, newest first")];
-    // A wish that is not carried out is repeated with each look: the newest stands for all of them.
+    // Advice that is not applied is repeated with each poll: the newest represents all of them.
     let mut shown: Vec<&Value> = decisions.iter().collect();
     shown.dedup_by(|later, newest| ["before", "desired", "reason"].iter().all(|name| later[*name] == newest[*name]));
     lines.extend(shown.into_iter().take(rows).map(line));
