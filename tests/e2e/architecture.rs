@@ -16,10 +16,20 @@ const PURE: [&str; 4] = ["forerunner-core", "forerunner-forecast", "forerunner-c
 const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc", "tokio"];
 
 /// Crates that know a store by its trait alone: they bring no database client with them.
-const WITHOUT_DATABASE: [&str; 4] = ["forerunner-store", "forerunner-runtime", "forerunner-http", "forerunner"];
+const WITHOUT_DATABASE: [&str; 5] =
+    ["forerunner-store", "forerunner-runtime", "forerunner-service", "forerunner-http", "forerunner"];
+
+/// The fronts: crates that speak a protocol. They know the service layer, and no actor.
+const FRONTS: [&str; 1] = ["forerunner-http"];
+
+/// What speaks HTTP: nothing below the fronts reaches it.
+const HTTP: [&str; 4] = ["actix-http", "actix-server", "actix-web", "awc"];
+
+/// Crates below the fronts, which speak no protocol.
+const WITHOUT_HTTP: [&str; 2] = ["forerunner-runtime", "forerunner-service"];
 
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
@@ -34,9 +44,10 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("forerunner-runtime", &["forerunner-core", "forerunner-context", "forerunner-forecast", "forerunner-store"]),
     ("forerunner-agents", &["forerunner-core", "forerunner-context", "forerunner-runtime"]),
     (
-        "forerunner-http",
+        "forerunner-service",
         &["forerunner-core", "forerunner-forecast", "forerunner-lab", "forerunner-runtime", "forerunner-store"],
     ),
+    ("forerunner-http", &["forerunner-core", "forerunner-service"]),
     (
         "forerunner",
         &[
@@ -129,9 +140,17 @@ impl Graph {
         let unknown = self.0.keys().filter(|name| name.starts_with("forerunner"));
         let unknown = unknown.filter(|name| ARROWS.iter().all(|(known, _)| known != name));
         let unknown = unknown.map(|name| format!("{name} has no place in the map"));
-        let http = self.direct("forerunner-http").contains("actix");
-        let http = http.then(|| "forerunner-http depends on actix: it knows `Handle` and no actor".to_owned());
-        impure.chain(clients).chain(upward).chain(unknown).chain(http).collect()
+        let of_actors = FRONTS.iter().flat_map(|name| {
+            let direct = self.direct(name);
+            let actors = ["actix", "forerunner-runtime", "forerunner-store"].into_iter();
+            let known = actors.filter(|used| direct.contains(*used));
+            known.map(move |used| format!("{name} depends on {used}: a front knows the service layer and no actor"))
+        });
+        let protocols = WITHOUT_HTTP.iter().flat_map(|name| {
+            let below = self.below(name);
+            HTTP.iter().filter(move |bad| below.contains(**bad)).map(move |bad| format!("{name} reaches {bad}"))
+        });
+        impure.chain(clients).chain(upward).chain(unknown).chain(of_actors).chain(protocols).collect()
     }
 }
 
@@ -213,6 +232,10 @@ fn a_forbidden_arrow_would_be_noticed() {
     assert_eq!(upward, ["forerunner-core depends on forerunner-store"]);
     assert_eq!(with("forerunner-sim", "forerunner-runtime").faults(), ["forerunner-sim depends on forerunner-runtime"]);
     assert_eq!(with("forerunner-http", "actix").faults().len(), 1);
+    // It is no arrow of the map either.
+    assert_eq!(with("forerunner-http", "forerunner-runtime").faults().len(), 2);
+    assert_eq!(with("forerunner-service", "actix-web").faults(), ["forerunner-service reaches actix-web"]);
+    assert_eq!(with("forerunner-runtime", "awc").faults().len(), WITHOUT_HTTP.len(), "the service layer stands above");
     assert_eq!(with("forerunner-new", "serde").faults(), ["forerunner-new has no place in the map"]);
     assert_eq!(with("forerunner-store", "tokio-postgres").faults().len(), WITHOUT_DATABASE.len());
     let mut hidden = with("forerunner-context", "innocent");

@@ -9,8 +9,9 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     web::Bytes,
 };
+use forerunner_service::Reservation;
 
-use crate::{budget::Reservation, net::Answering};
+use crate::net::Answering;
 
 /// Bytes that are handed out at once. actix-http copies what it is given: a large answer would be in memory twice, and count
 /// for nothing once it was copied.

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use forerunner_core::{NewTask, Payload, PoolName, Task};
-use forerunner_runtime::Submitted;
+use forerunner_core::{Payload, PoolName, Task};
+use forerunner_service::{
+    Submitted,
+    limits::{MAX_BATCH, check_batch},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
@@ -14,18 +17,15 @@ use utoipa::ToSchema;
 
 use crate::{
     api::Api,
-    body::BatchJson,
+    body::{JsonBody, OfBatch},
     error::Problem,
     headers,
     json::{self, Place},
-    problems,
     submission::BatchTask,
     tasks,
     views::{BatchView, ResultView, TaskView},
 };
 
-/// Most tasks of a batch.
-pub(crate) const MOST_TASKS: usize = 1_000;
 /// Most bytes of outputs in an answer: those of the largest single task, unless its pool allows more.
 const OUTPUT_BYTES: usize = 4 << 20;
 
@@ -35,7 +35,7 @@ pub(crate) async fn submit(
     api: Api,
     pool: web::Path<String>,
     request: HttpRequest,
-    body: BatchJson,
+    body: JsonBody<OfBatch>,
 ) -> Result<HttpResponse, Problem> {
     headers::no_idempotency_key(&request)?;
     let pool = PoolName::new(pool.as_str())?;
@@ -43,38 +43,23 @@ pub(crate) async fn submit(
     let read = read(&body.bytes)?.into_iter().map(|task| task.map(|task| new.push(task.into_task(pool.clone()))));
     // All are read before the first is submitted.
     let read: Vec<Result<(), Problem>> = read.collect();
-    let submitted = submit_all(&api, new).await?;
+    let submitted = api.service().submit_batch(new).await?;
     let mut submitted = submitted.into_iter();
     let outcomes: Vec<Result<Submitted, Problem>> = read
         .into_iter()
         .enumerate()
         .map(|(index, read)| {
-            let outcome = read.and_then(|()| submitted.next().expect("as many outcomes as tasks"));
+            let outcome = read.and_then(|()| Ok(submitted.next().expect("as many outcomes as tasks")?));
             outcome.map_err(|problem| problem.with("index", index))
         })
         .collect();
     Ok(json::ok(&render(&outcomes)))
 }
 
-/// Submits what could be read. Where the node takes nothing at all, monitors and proxies are to see that in the status.
-async fn submit_all(api: &Api, new: Vec<NewTask>) -> Result<Vec<Result<Submitted, Problem>>, Problem> {
-    let outcomes = api.handle().submit_batch(new).await;
-    let mut outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map_err(Problem::from)).collect();
-    let by_the_node = |outcome: &Result<_, Problem>| outcome.as_ref().is_err_and(Problem::is_of_the_node);
-    match outcomes.iter().all(by_the_node).then(|| outcomes.pop()).flatten() {
-        Some(Err(problem)) => Err(problem),
-        Some(Ok(_)) | None => Ok(outcomes),
-    }
-}
-
 /// Reads the tasks, each by itself.
 fn read(body: &[u8]) -> Result<Vec<Result<BatchTask, Problem>>, Problem> {
     let Batch { tasks } = json::parse(body)?;
-    if tasks.count > MOST_TASKS {
-        let detail = format!("{} tasks are too many for one batch; send {MOST_TASKS} at most", tasks.count);
-        let problem = Problem::new(problems::BATCH_TOO_LARGE, detail);
-        return Err(problem.with("count", tasks.count).with("limit", MOST_TASKS));
-    }
+    check_batch(tasks.count)?;
     let (mut place, mut read_to) = (Place::default(), 0);
     let read = tasks.first.into_iter().enumerate().map(|(index, raw)| {
         // The text of a raw value is a part of the body.
@@ -145,12 +130,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tasks<'a> {
             type Value = Tasks<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an array of up to {MOST_TASKS} tasks")
+                write!(f, "an array of up to {MAX_BATCH} tasks")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Tasks<'de>, A::Error> {
                 let mut first = Vec::new();
-                while first.len() < MOST_TASKS
+                while first.len() < MAX_BATCH
                     && let Some(task) = array.next_element()?
                 {
                     first.push(task);
@@ -189,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_an_object_with_tasks_and_not_too_many() {
-        let many = format!("{{\"tasks\": [{}1]}}", "{},".repeat(MOST_TASKS));
+        let many = format!("{{\"tasks\": [{}1]}}", "{},".repeat(MAX_BATCH));
         for (body, name) in [
             (many.as_str(), "batch-too-large"),
             ("[]", "invalid-body"),
@@ -201,7 +186,7 @@ mod tests {
             assert_eq!(read(body.as_bytes()).err().unwrap().kind().name, name, "{body:.40}");
         }
         assert_eq!(read(br#"{"tasks": []}"#).unwrap().len(), 0);
-        let most = format!("{{\"tasks\": [{}7]}}", "{},".repeat(MOST_TASKS - 1));
-        assert_eq!(read(most.as_bytes()).unwrap().len(), MOST_TASKS);
+        let most = format!("{{\"tasks\": [{}7]}}", "{},".repeat(MAX_BATCH - 1));
+        assert_eq!(read(most.as_bytes()).unwrap().len(), MAX_BATCH);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! actix-web bounds the time of a request's head but not of its body: one byte every half second is read for ever.
 
-use std::{rc::Rc, time::Duration};
+use std::{marker::PhantomData, rc::Rc, time::Duration};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -12,17 +12,11 @@ use actix_web::{
     web::{Bytes, BytesMut},
 };
 use forerunner_core::format_duration;
+use forerunner_service::{Budget, Reservation, Service};
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{
-    api::Api,
-    budget::{Budget, Reservation},
-    error::Problem,
-    gate,
-    net::Connection,
-    problems,
-};
+use crate::{api::Api, error::Problem, net::Connection, problems};
 
 /// Slowest rate of a body that has not ended: far below any network worth the name.
 const MIN_BYTES_PER_SEC: f64 = 1024.0;
@@ -33,42 +27,56 @@ pub(crate) const ENVELOPE_BYTES: usize = 16 << 10;
 /// Most bytes of a batch, unless one task may have more: a thousand of 8 KiB. It is held in memory until all is stored.
 pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// The body of a request that is declared as JSON and not encoded. Counts in the budget until it is dropped.
-pub(crate) struct JsonBody {
+/// The body of a request that is declared as JSON and not encoded. Counts in the budget until it is dropped. `L` says how much it
+/// may bring.
+pub(crate) struct JsonBody<L = OfPath> {
+    /// The text.
     pub(crate) bytes: Bytes,
     _reservation: Reservation,
+    _limit: PhantomData<L>,
 }
 
-/// The same, of a request that brings many tasks.
-pub(crate) struct BatchJson {
-    pub(crate) bytes: Bytes,
-    _reservation: Reservation,
+/// How many bytes a body may have.
+pub(crate) trait BodyLimit: 'static {
+    /// Returns the most bytes, for this request.
+    ///
+    /// # Errors
+    /// The request names a pool that is not there.
+    fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem>;
 }
 
-impl FromRequest for JsonBody {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+/// A call on a pool is bounded by the pool's settings. Any other has no input in its body.
+pub(crate) struct OfPath;
+/// A body that brings many tasks.
+pub(crate) struct OfBatch;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request).and_then(|()| bounds_of(request, 0));
-        let payload = payload.take();
-        Box::pin(async move {
-            let (bytes, _reservation) = checked?.read(payload).await?;
-            Ok(Self { bytes, _reservation })
-        })
+impl BodyLimit for OfPath {
+    fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem> {
+        let input = match request.match_info().get("pool") {
+            Some(pool) => service.max_input_bytes(pool)?,
+            None => 0,
+        };
+        Ok(input.saturating_add(ENVELOPE_BYTES))
     }
 }
 
-impl FromRequest for BatchJson {
+impl BodyLimit for OfBatch {
+    fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem> {
+        Ok(OfPath::of(service, request)?.max(MAX_BATCH_BYTES))
+    }
+}
+
+impl<L: BodyLimit> FromRequest for JsonBody<L> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request).and_then(|()| bounds_of(request, MAX_BATCH_BYTES));
+        let checked =
+            check_head(request).and_then(|()| bounds_of(request, L::of(Api::of(request).service(), request)?));
         let payload = payload.take();
         Box::pin(async move {
             let (bytes, _reservation) = checked?.read(payload).await?;
-            Ok(Self { bytes, _reservation })
+            Ok(Self { bytes, _reservation, _limit: PhantomData })
         })
     }
 }
@@ -81,8 +89,7 @@ struct Bounds {
     ends_at: Option<usize>,
     limit: usize,
     span: Duration,
-    budget: Budget,
-    memory_bytes: usize,
+    service: Service,
     connection: Option<Rc<Connection>>,
 }
 
@@ -110,14 +117,8 @@ fn is_json(declared: &str) -> bool {
         || (kind.to_ascii_lowercase().starts_with("application/") && kind.to_ascii_lowercase().ends_with("+json"))
 }
 
-/// A call on a pool is bounded by the pool's settings, unless `least` is more. Any other has no input in its body.
-fn bounds_of(request: &HttpRequest, least: usize) -> Result<Bounds, Problem> {
+fn bounds_of(request: &HttpRequest, limit: usize) -> Result<Bounds, Problem> {
     let api = Api::of(request);
-    let input = match request.match_info().get("pool") {
-        Some(pool) => api.handle().max_input_bytes(pool)?,
-        None => 0,
-    };
-    let limit = input.saturating_add(ENVELOPE_BYTES).max(least);
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match announced {
         Some(size) if size > limit => Err(too_large(limit).with("size", size)),
@@ -126,8 +127,7 @@ fn bounds_of(request: &HttpRequest, least: usize) -> Result<Bounds, Problem> {
             ends_at: announced.filter(|_| request.headers().contains_key(header::UPGRADE)),
             limit,
             span: api.settings().body_timeout,
-            budget: api.budget().clone(),
-            memory_bytes: api.settings().memory_bytes,
+            service: api.service().clone(),
             connection: Connection::of(request),
         }),
     }
@@ -138,14 +138,15 @@ impl Bounds {
         let _reading = self.connection.as_ref().map(Connection::read_body);
         // Nothing is set aside for what was only announced, and nothing copied of a body that comes in one piece.
         let mut body = BytesMut::new();
-        let mut reservation = self.budget.empty();
-        let mut pace = Pace::new(self.span, self.budget.clone());
+        let budget = self.service.budget();
+        let mut reservation = budget.empty();
+        let mut pace = Pace::new(self.span, budget.clone());
         while let Some(chunk) = pace.next(&mut payload).await? {
             if body.len() + chunk.len() > self.limit {
                 return Err(too_large(self.limit));
             }
             if !reservation.grow(chunk.len()) {
-                return Err(gate::no_memory(self.memory_bytes));
+                return Err(self.service.limits().no_memory().into());
             }
             if body.is_empty() && Some(chunk.len()) == self.announced {
                 return Ok((chunk, reservation));

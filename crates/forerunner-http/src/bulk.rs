@@ -2,8 +2,7 @@
 
 use actix_web::HttpResponse;
 use forerunner_core::{TaskId, TaskState, Timestamp};
-use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK};
-use forerunner_store::{BulkAction, Obstacle, TaskFilter};
+use forerunner_service::{BulkAction, BulkReport, BulkRequest, MOST_BULK, TaskFilter, cursor};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,7 +11,7 @@ use crate::{
     body::JsonBody,
     error::Problem,
     filter::{BulkBody, MoveBody, window},
-    json, problems, query,
+    json, problems,
 };
 
 type Answer = Result<HttpResponse, Problem>;
@@ -36,13 +35,13 @@ pub(crate) async fn move_to_pool(api: Api, body: JsonBody) -> Answer {
 }
 
 async fn run(api: &Api, action: BulkAction, asked: &BulkBody) -> Answer {
-    let request = request(action.clone(), asked, api.handle().time())?;
-    let report = api.handle().bulk(request).await?;
+    let request = request(action.clone(), asked, api.service().time())?;
+    let report = api.service().bulk(request, asked.all == Some(true)).await?;
     Ok(json::ok(&BulkView::of(&action, asked.dry_run.unwrap_or(false), &report)))
 }
 
 fn request(action: BulkAction, asked: &BulkBody, now: Timestamp) -> Result<BulkRequest, Problem> {
-    let place = asked.cursor.as_deref().map(query::after_cursor).transpose()?;
+    let place = asked.cursor.as_deref().map(cursor::read_task).transpose()?;
     let (before, after) = if action.is_oldest_first() { (None, place) } else { (place, None) };
     let filter = TaskFilter {
         pool: asked.pool.clone(),
@@ -57,13 +56,6 @@ fn request(action: BulkAction, asked: &BulkBody, now: Timestamp) -> Result<BulkR
         oldest_first: false,
         limit: limit(asked.limit)?,
     };
-    if filter.matches_all() && asked.all != Some(true) {
-        let detail = format!(
-            "nothing says which tasks to {}; give a condition such as pool, states or labels, or \"all\": true",
-            action.as_str()
-        );
-        return Err(Problem::new(problems::INVALID_VALUE, detail));
-    }
     Ok(BulkRequest { action, filter, dry_run: asked.dry_run.unwrap_or(false) })
 }
 
@@ -126,7 +118,7 @@ impl BulkView {
         let reasons = report.refused.iter().map(|((state, obstacle), (count, example))| ReasonView {
             state: *state,
             count: *count,
-            reason: reason(action, *state, *obstacle),
+            reason: forerunner_service::reason(action, *state, *obstacle),
             example: *example,
         });
         Self {
@@ -137,30 +129,8 @@ impl BulkView {
             reasons: reasons.collect(),
             gone: report.gone,
             dry_run,
-            next: report.next.map(query::cursor),
+            next: report.next.map(cursor::after_task),
         }
-    }
-}
-
-const fn reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'static str {
-    match (obstacle, action, state) {
-        (Obstacle::State, BulkAction::Cancel, _) => "it has ended",
-        (Obstacle::State, BulkAction::Retry, TaskState::Succeeded) => "it has succeeded",
-        (Obstacle::State, BulkAction::Retry, _) => "it has not ended",
-        (Obstacle::State, BulkAction::Delete, _) => "it has not ended; cancel it first",
-        (Obstacle::State, BulkAction::Move { .. }, TaskState::Running) => {
-            "it runs; only a task that waits can be moved"
-        }
-        (Obstacle::State, BulkAction::Move { .. }, _) => "it does not wait",
-        (Obstacle::Context, ..) => {
-            "it belongs to a context, which stays in its pool; configure that pool again, or cancel it and submit it anew"
-        }
-        (Obstacle::Key, ..) => "the target pool has a task with its idempotency key; delete one of the two",
-        (Obstacle::SamePool, ..) => "it is in the target pool already",
-        (Obstacle::TooLarge, ..) => {
-            "its input is larger than the target pool accepts; raise queue.max_input_bytes there"
-        }
-        (Obstacle::Room, ..) => "the target pool is full; move it later, or raise queue.limit or queue.limit_bytes",
     }
 }
 
@@ -175,18 +145,6 @@ mod tests {
 
     fn read(body: &str) -> Result<BulkRequest, Problem> {
         request(BulkAction::Cancel, &json::parse(body.as_bytes())?, Timestamp::from_micros(9_000_000_000))
-    }
-
-    #[test]
-    fn all_tasks_are_meant_only_where_that_is_said() {
-        for nothing in
-            ["{}", r#"{"dry_run": true}"#, r#"{"states": [], "labels": {}, "all": false}"#, r#"{"pool": null}"#]
-        {
-            let problem = read(nothing).unwrap_err().to_string();
-            assert!(problem.contains("which tasks to cancel") && problem.contains("\"all\": true"), "{problem}");
-        }
-        assert!(read(r#"{"all": true}"#).unwrap().filter.matches_all());
-        assert!(!read(r#"{"pool": "coder"}"#).unwrap().filter.matches_all());
     }
 
     #[test]

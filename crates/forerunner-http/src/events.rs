@@ -7,13 +7,9 @@ use actix_web::{
     http::{Method, header},
     web::{self, BufMut, Bytes, BytesMut},
 };
-use forerunner_runtime::{TaskEvent, TaskEventKind};
-use futures_util::{
-    FutureExt, Stream, StreamExt,
-    future::LocalBoxFuture,
-    stream::{self, LocalBoxStream},
-};
-use tokio::time::{Interval, MissedTickBehavior};
+use forerunner_service::status::{TaskEvent, TaskEventKind};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::time::MissedTickBehavior;
 
 use crate::{api::Api, error::Problem, headers};
 
@@ -24,12 +20,10 @@ const HEARTBEAT_FRAME: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
 pub(crate) async fn follow(api: Api, id: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let after = headers::last_event_id(&request)?;
-    let mut events = api.handle().events(id.parse()?, after).await?.boxed_local().peekable();
-    let over = matches!(std::pin::Pin::new(&mut events).peek().now_or_never(), Some(None));
-    if over && !api.is_draining() {
-        // The one answer after which a browser does not connect again. A node that stops has no more to say of any task.
+    let Some(events) = api.service().follow(id.parse()?, after).await? else {
+        // The one answer after which a browser does not connect again.
         return Ok(HttpResponse::NoContent().finish());
-    }
+    };
     let mut answer = HttpResponse::Ok();
     answer
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
@@ -39,30 +33,20 @@ pub(crate) async fn follow(api: Api, id: web::Path<String>, request: HttpRequest
         // Who asks for the head alone waits for no event.
         return Ok(answer.finish());
     }
-    Ok(answer.streaming(frames(events.boxed_local(), api.stopping().boxed_local())))
+    Ok(answer.streaming(frames(events)))
 }
 
-struct EventTail {
-    events: LocalBoxStream<'static, TaskEvent>,
-    stopping: LocalBoxFuture<'static, ()>,
-    heartbeat: Interval,
-}
-
-/// Turns events into frames, until the task has ended or the service stops.
-fn frames(
-    events: LocalBoxStream<'static, TaskEvent>,
-    stopping: LocalBoxFuture<'static, ()>,
-) -> impl Stream<Item = Result<Bytes, Infallible>> {
+/// Turns events into frames, until there are no more.
+fn frames(events: impl Stream<Item = TaskEvent> + Unpin) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    stream::unfold(EventTail { events, stopping, heartbeat }, |mut following| async move {
+    stream::unfold((events, heartbeat), |(mut events, mut heartbeat)| async move {
         let frame = tokio::select! {
             biased;
-            event = following.events.next() => render(&event?),
-            () = &mut following.stopping => return None,
-            _ = following.heartbeat.tick() => HEARTBEAT_FRAME,
+            event = events.next() => render(&event?),
+            _ = heartbeat.tick() => HEARTBEAT_FRAME,
         };
-        Some((Ok(frame), following))
+        Some((Ok(frame), (events, heartbeat)))
     })
 }
 
@@ -82,8 +66,6 @@ fn render(event: &TaskEvent) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
-
     use forerunner_core::Timestamp;
 
     use super::*;
@@ -106,18 +88,16 @@ mod tests {
     async fn a_silent_stream_says_every_15_seconds_that_it_is_alive() {
         tokio::time::pause();
         let begun = tokio::time::Instant::now();
-        let events = stream::iter([progress(1)]).chain(stream::pending()).boxed_local();
-        let mut frames = Box::pin(frames(events, pending().boxed_local()));
+        let events = stream::iter([progress(1)]).chain(stream::pending());
+        let mut frames = Box::pin(frames(events));
         assert!(frames.next().await.unwrap().unwrap().starts_with(b"id: 1"));
         assert_eq!(frames.next().await.unwrap().unwrap(), HEARTBEAT_FRAME);
         assert_eq!(begun.elapsed().as_secs(), HEARTBEAT.as_secs());
     }
 
     #[actix_web::test]
-    async fn a_stream_ends_with_its_events_or_with_the_service() {
-        let mut ended = Box::pin(frames(stream::empty().boxed_local(), pending().boxed_local()));
+    async fn a_stream_ends_with_its_events() {
+        let mut ended = Box::pin(frames(stream::empty()));
         assert!(ended.next().await.is_none());
-        let mut stopped = Box::pin(frames(stream::pending().boxed_local(), ready(()).boxed_local()));
-        assert!(stopped.next().await.is_none());
     }
 }

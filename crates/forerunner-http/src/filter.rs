@@ -3,7 +3,7 @@
 use std::fmt;
 
 use forerunner_core::{ContextId, Labels, PoolName, TaskState, Timestamp, parse_time};
-use forerunner_store::TimeWindow;
+use forerunner_service::TimeWindow;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
@@ -16,7 +16,7 @@ use utoipa::{
     },
 };
 
-use crate::{error::Problem, problems};
+use crate::error::Problem;
 
 /// A time as text: an instant, or how long ago it was.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,12 +56,7 @@ pub(crate) fn window(
     now: Timestamp,
 ) -> Result<TimeWindow, Problem> {
     let at = |text: &Option<TimeText>| text.as_ref().map(|text| text.at(now)).transpose();
-    let window = TimeWindow { after: at(after)?, before: at(before)? };
-    if window.after.zip(window.before).is_some_and(|(after, before)| after >= before) {
-        let detail = "the window of time is empty: what is `after` lies behind what is `before`";
-        return Err(Problem::new(problems::INVALID_VALUE, detail));
-    }
-    Ok(window)
+    Ok(forerunner_service::window(at(after)?, at(before)?)?)
 }
 
 /// Query of a listing. `state` may name several, apart by commas or one by one; `label` may come several times.

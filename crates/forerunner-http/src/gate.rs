@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{
-    Error, ResponseError,
+    ResponseError,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
     http::{
@@ -16,6 +16,7 @@ use actix_web::{
         header::{self, HeaderMap, HeaderValue},
     },
 };
+use forerunner_service::{Error, ProblemKind};
 use futures_util::future::LocalBoxFuture;
 
 use crate::{
@@ -24,11 +25,10 @@ use crate::{
     error::Problem,
     hosts,
     net::{Answering, Connection},
-    problems,
     settings::HttpSettings,
 };
 
-/// When to come back to a node whose connections or memory are in use.
+/// When to come back to a node whose connections are in use.
 const RETRY: Duration = Duration::from_secs(1);
 /// What is answered on connections beyond the limit, too.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -44,11 +44,11 @@ impl Gate {
 
 impl<S, B> Transform<S, ServiceRequest> for Gate
 where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<BoxBody>;
-    type Error = Error;
+    type Error = actix_web::Error;
     type Transform = Gated<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
@@ -66,14 +66,14 @@ pub(crate) struct Gated<S> {
 
 impl<S, B> Service<ServiceRequest> for Gated<S>
 where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<BoxBody>;
-    type Error = Error;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, actix_web::Error>>;
 
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), actix_web::Error>> {
         self.inner.poll_ready(cx)
     }
 
@@ -105,15 +105,7 @@ fn no_place(settings: &HttpSettings) -> Problem {
     let detail = format!(
         "as many connections are open as there may be ({limits}), and none is idle; try again later, or raise http.max_connections"
     );
-    Problem::new(problems::OVERLOADED, detail).retry_after(RETRY).closing()
-}
-
-/// Answers that are over the budget are not sent.
-pub(crate) fn no_memory(limit: usize) -> Problem {
-    let detail = format!(
-        "bodies and answers in flight take {limit} bytes, the limit; try again later, or raise http.memory_bytes"
-    );
-    Problem::new(problems::OVERLOADED, detail).with("limit", limit).retry_after(RETRY).closing()
+    Error::new(ProblemKind::NoRoom, detail).retry_after(RETRY).closing().into()
 }
 
 fn finish(
@@ -126,10 +118,11 @@ fn finish(
         BodySize::Sized(size) => usize::try_from(size).unwrap_or(usize::MAX),
         BodySize::None | BodySize::Stream => 0,
     };
-    let reservation = api.budget().reserve(size).unwrap_or_else(|| {
-        let problem = no_memory(api.settings().memory_bytes);
-        *response.response_mut() = problem.error_response();
-        api.budget().empty()
+    let service = api.service();
+    // Answers that are over the budget are not sent.
+    let reservation = service.budget().reserve(size).unwrap_or_else(|| {
+        *response.response_mut() = Problem::from(service.limits().no_memory()).error_response();
+        service.budget().empty()
     });
     harden(response.headers_mut());
     if is_extra {

@@ -15,13 +15,13 @@ pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 /// Says that the same submission had been accepted before.
 pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Reads `Prefer: wait=N` (RFC 7240 §4.3): how long the client would wait for a result, at most `longest`.
+/// Reads `Prefer: wait=N` (RFC 7240 §4.3): how long the client would wait for a result. The service bounds it.
 ///
 /// A preference that cannot be understood is no error but none (§2).
-pub(crate) fn wait(request: &HttpRequest, longest: Duration) -> Option<Duration> {
+pub(crate) fn wait(request: &HttpRequest) -> Option<Duration> {
     let preferences = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
     let secs = preferences.flat_map(|value| value.split(',')).find_map(wait_secs)?;
-    Some(Duration::from_secs(secs).min(longest))
+    Some(Duration::from_secs(secs))
 }
 
 fn wait_secs(preference: &str) -> Option<u64> {
@@ -82,16 +82,14 @@ mod tests {
 
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
-
     #[test]
-    fn a_wait_is_found_among_preferences_and_capped() {
+    fn a_wait_is_found_among_preferences() {
         for (header, secs) in [
             ("wait=30", Some(30)),
             ("respond-async, wait=5", Some(5)),
             ("Wait = \"7\"; q=1", Some(7)),
-            ("wait=600", Some(60)),
-            ("wait=99999999999999999999", Some(60)),
+            ("wait=600", Some(600)),
+            ("wait=99999999999999999999", Some(u64::MAX)),
             ("wait=0", Some(0)),
             ("wait=-1", None),
             ("wait=", None),
@@ -99,7 +97,7 @@ mod tests {
             ("return=minimal", None),
         ] {
             let request = TestRequest::default().insert_header(("Prefer", header)).to_http_request();
-            assert_eq!(wait(&request, MINUTE), secs.map(Duration::from_secs), "{header}");
+            assert_eq!(wait(&request), secs.map(Duration::from_secs), "{header}");
         }
     }
 

@@ -24,13 +24,8 @@ pub(crate) async fn live() -> HttpResponse {
 }
 
 pub(crate) async fn ready(api: Api) -> Result<HttpResponse, Problem> {
-    let readiness = api.handle().readiness().await;
-    if readiness.ready {
-        return Ok(json::ok(&ReadyView { status: "ready", store: readiness.store, warnings: readiness.warnings }));
-    }
-    let detail = format!("the node takes no traffic: {}", readiness.reasons.join("; "));
-    let problem = Problem::new(problems::NOT_READY, detail);
-    Err(problem.with("reasons", readiness.reasons).with("store", readiness.store))
+    let readiness = api.service().readiness().await?;
+    Ok(json::ok(&ReadyView { status: "ready", store: readiness.store, warnings: readiness.warnings }))
 }
 
 pub(crate) async fn problems() -> HttpResponse {

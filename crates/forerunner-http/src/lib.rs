@@ -1,9 +1,9 @@
 //! The HTTP service of Forerunner: tasks, pools, contexts and the node itself under `/v1`, `/metrics` and `/readyz`,
 //! and a dashboard for browsers at `/`.
 //!
-//! Knows the runtime's `Handle` and no actor: a handler parses, calls the handle, and renders. Problems are answered as
-//! RFC 9457 describes, with the kinds of [`PROBLEMS`]. It holds no state of its own but whether it is on its way down,
-//! handles no signals, and does not log what is in a task.
+//! The first front of `forerunner-service`: a handler parses, calls the [`Service`](forerunner_service::Service), and renders.
+//! Problems are answered as RFC 9457 describes, with the kinds of [`PROBLEMS`]. It handles no signals, and does not log what
+//! is in a task.
 //!
 //! ```
 //! use forerunner_http::{HttpSettings, ProblemType};
@@ -19,7 +19,6 @@ mod answer;
 mod api;
 mod batch;
 mod body;
-mod budget;
 mod bulk;
 mod call;
 mod contexts;
@@ -46,6 +45,7 @@ mod routes;
 mod schema;
 mod server;
 mod settings;
+mod status;
 mod submission;
 mod tasks;
 mod views;

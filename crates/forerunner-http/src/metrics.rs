@@ -8,7 +8,6 @@ pub(crate) const IN_FLIGHT: &str = "forerunner_http_requests_in_flight";
 const CONNECTION_ERRORS: &str = "forerunner_http_connection_errors_total";
 pub(crate) const CONNECTIONS: &str = "forerunner_http_connections";
 pub(crate) const CLOSED: &str = "forerunner_http_connections_closed_total";
-pub(crate) const MEMORY: &str = "forerunner_http_memory_bytes";
 
 /// Bucket bounds that suit `forerunner_http_request_duration_seconds`: from an acknowledged submission in memory to the
 /// longest wait.
@@ -30,7 +29,7 @@ pub fn describe_metrics() {
         Unit::Count,
         "Connections that the node ended: `slow_head`, `idle`, `peer_left`, `not_read`, `evicted`."
     );
-    describe_gauge!(MEMORY, Unit::Bytes, "Bytes of bodies and answers in flight.");
+    forerunner_service::describe_metrics();
 }
 
 /// Counts an error of a connection. The server tells of them by log events only, so whoever writes the log calls this.

@@ -1,8 +1,11 @@
 //! Query strings and the parts of paths.
 
 use actix_web::{HttpRequest, error::QueryPayloadError, web::Query};
-use forerunner_core::{ContextId, PoolName, TaskId, Timestamp};
-use forerunner_store::TaskFilter;
+use forerunner_core::Timestamp;
+use forerunner_service::{
+    TaskFilter, cursor,
+    limits::{MAX_MINUTES, MAX_PAGE, MINUTES, PAGE},
+};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -10,17 +13,6 @@ use crate::{
     filter::{TasksQuery, window},
     json, problems,
 };
-
-/// Entries of a page unless said.
-pub(crate) const PAGE: usize = 50;
-/// Most entries of a page.
-pub(crate) const MAX_PAGE: usize = 1_000;
-/// Minutes of a history unless said.
-pub(crate) const MINUTES: u32 = 15;
-/// Most minutes of a history: what is kept.
-pub(crate) const MAX_MINUTES: u32 = 60;
-/// Marks the form of a cursor, so that another form can follow.
-const CURSOR_FORM: &str = "1-";
 
 /// Reads the query string.
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
@@ -66,34 +58,11 @@ pub(crate) fn filter(asked: &TasksQuery, now: Timestamp) -> Result<TaskFilter, P
         created: window(&asked.windows.created, now)?,
         ended: window(&asked.windows.ended, now)?,
         due: window(&asked.windows.due, now)?,
-        before: asked.cursor.as_deref().map(after_cursor).transpose()?,
+        before: asked.cursor.as_deref().map(cursor::read_task).transpose()?,
         after: None,
         oldest_first: false,
         limit: limit(asked.limit.as_deref())?,
     })
-}
-
-/// Returns the cursor of the page of contexts that follows `context`. A pool's name has no colon.
-pub(crate) fn context_cursor(pool: &PoolName, context: &ContextId) -> String {
-    format!("{CURSOR_FORM}{pool}:{context}")
-}
-
-/// Reads a cursor of contexts back.
-pub(crate) fn after_context(cursor: &str) -> Result<(PoolName, ContextId), Problem> {
-    let refuse = || invalid(format!("cursor `{cursor}` is not valid; use `next` of the page before, unchanged"));
-    let (pool, context) = cursor.strip_prefix(CURSOR_FORM).and_then(|text| text.split_once(':')).ok_or_else(refuse)?;
-    Ok((PoolName::new(pool).map_err(|_| refuse())?, ContextId::new(context).map_err(|_| refuse())?))
-}
-
-/// Returns the cursor of the page that follows `last`.
-pub(crate) fn cursor(last: TaskId) -> String {
-    format!("{CURSOR_FORM}{}", last.as_uuid().simple())
-}
-
-/// Reads a cursor back.
-pub(crate) fn after_cursor(cursor: &str) -> Result<TaskId, Problem> {
-    let refuse = || invalid(format!("cursor `{cursor}` is not valid; take it from `next` of the page before"));
-    cursor.strip_prefix(CURSOR_FORM).and_then(|id| id.parse().ok()).ok_or_else(refuse)
 }
 
 fn label(text: &str) -> Result<(String, String), Problem> {
@@ -108,15 +77,6 @@ fn invalid(detail: String) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_leads_to_the_task_it_was_made_from() {
-        let id = TaskId::from_parts(Timestamp::from_micros(1_700_000_000_000_000), 42);
-        assert_eq!(after_cursor(&cursor(id)).unwrap(), id);
-        for bad in ["", "1-", "2-018bcfe56800700000000000000000", &id.to_string()] {
-            assert_eq!(after_cursor(bad).unwrap_err().kind().name, "invalid-query", "{bad}");
-        }
-    }
 
     #[test]
     fn a_label_is_split_at_its_first_colon() {

@@ -49,7 +49,7 @@ calls! {
     "GET" "/v1/pools/{pool}/history" => pools::history, "show how the last minutes of a pool went";
     "GET" "/v1/pools/{pool}/decisions" => pools::decisions, "list scaling decisions, newest first";
     "GET" "/v1/pools/{pool}/decisions/{seq}" => pools::decision, "show a scaling decision";
-    "GET" "/v1/pools/{pool}/scaler" => nodes::scaler, "agents that an autoscaler of nodes should make room for";
+    "GET" "/v1/pools/{pool}/scaler" => pools::scaler, "agents that an autoscaler of nodes should make room for";
     "GET" "/v1/pools/{pool}/what-if" => what_if::show, "show what other objectives would have cost";
     "GET" "/v1/contexts" => contexts::list, "list contexts";
     "GET" "/v1/contexts/{context}" => contexts::show, "show a context";

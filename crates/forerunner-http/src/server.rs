@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use actix_server::{Server, ServerBuilder, ServerHandle};
 use actix_web::{rt, web::ServiceConfig};
-use forerunner_runtime::Handle;
+use forerunner_service::Handle;
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
@@ -160,7 +160,7 @@ impl HttpControl {
     /// Drains, ends waits and event streams, and stops listening. If `graceful`, requests in flight may take
     /// `shutdown_grace`, else they are cut off. Resolves when all is down; the server must be running.
     pub async fn stop(&self, graceful: bool) {
-        self.api.end_waits();
+        self.api.service().end_waits();
         for server in &self.servers {
             server.stop(graceful).await;
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{Error, format_duration, human_duration};
+use forerunner_service::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::{hosts, net::Listen};
@@ -86,6 +87,11 @@ impl HttpSettings {
         lasts("http.max_wait", self.max_wait, Duration::ZERO, Duration::from_secs(600))?;
         lasts("http.keep_alive", self.keep_alive, Duration::from_secs(1), Duration::from_secs(3_600))?;
         lasts("http.shutdown_grace", self.shutdown_grace, Duration::ZERO, Duration::from_secs(3_600))
+    }
+
+    /// The limits that hold for every front.
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { max_wait: self.max_wait, memory_bytes: self.memory_bytes }
     }
 
     /// Where the admin listener is to be, if there is to be one.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{ContextId, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, TaskId, Timestamp};
-use forerunner_store::TaskChange;
+use forerunner_service::TaskChange;
 use serde::Deserialize;
 use utoipa::ToSchema;
 

@@ -8,7 +8,9 @@ use forerunner_core::{
     AgentId, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError,
     TaskId, TaskState, Timestamp, human_duration,
 };
-use forerunner_runtime::{AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool};
+use forerunner_service::status::{
+    AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -228,20 +230,6 @@ pub(crate) struct AttemptsView {
 pub(crate) struct NodesView {
     /// The nodes.
     pub(crate) nodes: Vec<NodeStatus>,
-}
-
-/// How many agents of a pool nodes should make room for, and what that follows from.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Scaler)]
-pub(crate) struct ScalerView {
-    /// The greater of the tasks that run or wait and the agents that the forecast wants, within the pool's bounds.
-    pub(crate) agents: u64,
-    /// Tasks that run.
-    pub(crate) running: u64,
-    /// Tasks that an agent could take now.
-    pub(crate) queued: u64,
-    /// Agents that the forecast wants.
-    pub(crate) forecast: u32,
 }
 
 /// Pools.

@@ -1,9 +1,10 @@
 //! What each call takes and answers, in the order of the manual.
 
 use forerunner_core::{ContextId, PoolName};
-use forerunner_runtime::{
-    PoolPatch, PoolStatus,
-    status::{ContextStatus, DecisionRecord, ForecastStatus, PoolHistory},
+use forerunner_service::{
+    MOST_SHARES, Scaler, WhatIf,
+    limits::{MAX_MINUTES, MAX_PAGE, MINUTES, PAGE},
+    status::{ContextStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus},
 };
 
 use super::{
@@ -17,9 +18,7 @@ use crate::{
         ProblemType, REQUEST_TIMEOUT, SHUTTING_DOWN, STORE_UNAVAILABLE, UNKNOWN_FIELD, UNSUPPORTED_ENCODING,
         UNSUPPORTED_MEDIA_TYPE,
     },
-    query::{MAX_MINUTES, MAX_PAGE, MINUTES, PAGE},
-    views::{AgentsView, ContextsView, DecisionsView, NodesView, PoolsView, ReadyView, ScalerView},
-    what_if::{MOST_SHARES, WhatIfView},
+    views::{AgentsView, ContextsView, DecisionsView, NodesView, PoolsView, ReadyView},
 };
 
 /// What is wrong with a body.
@@ -164,7 +163,7 @@ fn show_history() -> Op {
 }
 
 fn show_scaler() -> Op {
-    of_pool(Op::new("getScaler", "").answers::<ScalerView>(200, "How many agents nodes should make room for."))
+    of_pool(Op::new("getScaler", "").answers::<Scaler>(200, "How many agents nodes should make room for."))
 }
 
 fn show_what_if() -> Op {
@@ -174,9 +173,8 @@ fn show_what_if() -> Op {
     );
     let about = "Replays the pool's own last day in virtual time, once for each share; takes seconds. One such call is \
                  answered at a time.";
-    let op = Op::new("getWhatIf", about)
-        .query("share", text(), &share)
-        .answers::<WhatIfView>(200, "A price for each share.");
+    let op =
+        Op::new("getWhatIf", about).query("share", text(), &share).answers::<WhatIf>(200, "A price for each share.");
     of_pool(op).refuses(&[INVALID_QUERY, NO_HISTORY, BUSY]).refuses(STORE)
 }
 

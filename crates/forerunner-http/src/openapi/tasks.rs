@@ -1,14 +1,17 @@
 //! What the calls on tasks take and answer.
 
 use forerunner_core::{ContextId, IdempotencyKey, PoolName, TaskId};
-use forerunner_runtime::status::{PlacementStatus, TaskEvent};
+use forerunner_service::{
+    limits::MAX_BATCH,
+    status::{PlacementStatus, TaskEvent},
+};
 
 use super::{
     calls::{BODY, POOL, STORE, of_pool, with_cursor},
     operation::{Op, of, one_of, text, whole},
 };
 use crate::{
-    batch::{Batch, MOST_TASKS},
+    batch::Batch,
     body::{ENVELOPE_BYTES, MAX_BATCH_BYTES},
     bulk::BulkView,
     filter::{BulkBody, MoveBody, TimeText},
@@ -64,7 +67,7 @@ pub(super) fn submit_batch() -> Op {
                  `queue-bytes-full` or `contexts-full` (429), or what the node answers \
                  otherwise (500, 503). The header `Idempotency-Key` is refused: each task has its own key.";
     let body =
-        format!("Up to {MOST_TASKS} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more.");
+        format!("Up to {MAX_BATCH} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more.");
     let op = Op::new("submitTasks", about)
         .takes::<Batch<'_>>(&body)
         .answers::<BatchView<'_>>(200, "An outcome for each task.");

@@ -11,7 +11,7 @@ use crate::metrics::MEMORY;
 
 /// A budget of bytes. Cloning is cheap, and shares it.
 #[derive(Clone)]
-pub(crate) struct Budget(Arc<Shared>);
+pub struct Budget(Arc<Shared>);
 
 struct Shared {
     most: usize,
@@ -25,18 +25,18 @@ impl Budget {
     }
 
     /// Reserves bytes; `None` if there are not enough left.
-    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
+    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
         let mut reservation = self.empty();
         reservation.grow(bytes).then_some(reservation)
     }
 
     /// Begins a reservation that grows.
-    pub(crate) fn empty(&self) -> Reservation {
+    pub fn empty(&self) -> Reservation {
         Reservation { budget: self.clone(), bytes: 0 }
     }
 
     /// Returns whether more than half is used: then who takes his time is in the way of others.
-    pub(crate) fn is_tight(&self) -> bool {
+    pub fn is_tight(&self) -> bool {
         self.0.used.load(Ordering::Relaxed) > self.0.most / 2
     }
 
@@ -51,7 +51,7 @@ impl Budget {
 }
 
 /// Bytes that are in use until it is dropped.
-pub(crate) struct Reservation {
+pub struct Reservation {
     budget: Budget,
     bytes: usize,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Reservation {
 impl Reservation {
     /// Reserves more; returns whether there was enough left.
     #[must_use]
-    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+    pub fn grow(&mut self, bytes: usize) -> bool {
         let taken = self.budget.take(bytes);
         if taken {
             self.bytes += bytes;

@@ -14,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{error::Problem, problems};
+use crate::{error::Error, problem_kind::ProblemKind};
 
 /// Longest time of the replays of a call.
 pub(super) const LONGEST_REPLAY: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ impl Drop for Abandon {
 pub(super) async fn aside<T: Send + 'static>(
     turn: OwnedMutexGuard<()>,
     work: impl FnOnce(&Stop) -> T + Send + 'static,
-) -> Result<T, Problem> {
+) -> Result<T, Error> {
     let stop = Stop::new(Instant::now() + LONGEST_REPLAY);
     let (done, result) = oneshot::channel();
     let _abandon = Abandon(stop.clone());
@@ -66,10 +66,10 @@ pub(super) async fn aside<T: Send + 'static>(
     });
     let no_thread = |error| {
         let detail = format!("no thread can be started: {error}; raise the limit of processes of the node's user");
-        Problem::new(problems::OVERLOADED, detail).retry_after(RETRY)
+        Error::new(ProblemKind::NoRoom, detail).retry_after(RETRY)
     };
     started.map_err(no_thread)?;
-    result.await.map_err(|_| crate::error::internal("the replay ended without a result".to_owned()))
+    result.await.map_err(|_| Error::internal("the replay ended without a result".to_owned()))
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    #[actix_web::test]
+    #[actix_rt::test]
     async fn work_stops_and_gives_its_turn_back_when_its_client_leaves() {
         let turns = Arc::new(Mutex::new(()));
         let (began, begun) = oneshot::channel();
@@ -88,7 +88,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        let client = actix_web::rt::spawn(work);
+        let client = actix_rt::spawn(work);
         begun.await.expect("the work begins");
         client.abort();
         let turn = tokio::time::timeout(Duration::from_secs(20), turns.lock()).await;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use forerunner_core::{PoolName, Task, TaskState, Timestamp};
 use forerunner_lab::what_if::{History, MOST_TASKS, Run};
-use forerunner_runtime::Handle;
+use forerunner_runtime::{Error, Handle};
 use forerunner_store::{TaskFilter, TaskPage};
 use tokio::time::Instant;
 
-use crate::{error::Problem, page::TaskReader};
+use crate::list::TaskReader;
 
 /// How far the history reaches back from the newest task.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -22,7 +22,7 @@ const ENDED: [TaskState; 4] = [TaskState::Succeeded, TaskState::Failed, TaskStat
 ///
 /// At most [`MOST_TASKS`] of a state are read, and for [`MOST_TIME`]. Each state is read newest first: what is older than the oldest
 /// task of a state that was not read to its end is left out, so that no state is missing in any part of what is left.
-pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<History>, Problem> {
+pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<History>, Error> {
     let until = Instant::now() + MOST_TIME;
     let mut states = Vec::new();
     for state in ENDED {
@@ -65,13 +65,13 @@ struct DatedRun {
 }
 
 impl OfState {
-    async fn begin(reader: TaskReader, handle: &Handle) -> Result<Self, Problem> {
+    async fn begin(reader: TaskReader, handle: &Handle) -> Result<Self, Error> {
         let mut this = Self { reader, ran: Vec::new(), read: 0, newest: None, oldest: None, more: true };
         this.read_on(handle).await?;
         Ok(this)
     }
 
-    async fn read_on(&mut self, handle: &Handle) -> Result<(), Problem> {
+    async fn read_on(&mut self, handle: &Handle) -> Result<(), Error> {
         let TaskPage { tasks, more } = self.reader.next(handle, usize::MAX).await?;
         self.more = more;
         self.read += tasks.len();

@@ -1,0 +1,74 @@
+//! Do the same to many tasks.
+
+use forerunner_core::TaskState;
+use forerunner_runtime::{BulkReport, BulkRequest};
+use forerunner_store::{BulkAction, Obstacle};
+
+use crate::{error::Error, problem_kind::ProblemKind, service::Service};
+
+impl Service {
+    /// Does the same to all tasks that meet a filter: to at most `filter.limit` of them and for a few seconds, then it answers
+    /// with the place to go on from.
+    ///
+    /// # Errors
+    /// No condition says which tasks, and the caller does not say that `all` are meant; there is no such pool; the store does
+    /// not answer.
+    pub async fn bulk(&self, request: BulkRequest, all: bool) -> Result<BulkReport, Error> {
+        check_conditions(&request, all)?;
+        Ok(self.handle().bulk(request).await?)
+    }
+}
+
+/// Refuses a request that would change every task without saying so.
+fn check_conditions(request: &BulkRequest, all: bool) -> Result<(), Error> {
+    if all || !request.filter.matches_all() {
+        return Ok(());
+    }
+    let detail = format!(
+        "nothing says which tasks to {}; give a condition such as pool, states or labels, or \"all\": true",
+        request.action.as_str()
+    );
+    Err(Error::new(ProblemKind::InvalidValue, detail))
+}
+
+/// Says why tasks in a state were not changed, and what to do.
+pub const fn reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'static str {
+    match (obstacle, action, state) {
+        (Obstacle::State, BulkAction::Cancel, _) => "it has ended",
+        (Obstacle::State, BulkAction::Retry, TaskState::Succeeded) => "it has succeeded",
+        (Obstacle::State, BulkAction::Retry, _) => "it has not ended",
+        (Obstacle::State, BulkAction::Delete, _) => "it has not ended; cancel it first",
+        (Obstacle::State, BulkAction::Move { .. }, TaskState::Running) => {
+            "it runs; only a task that waits can be moved"
+        }
+        (Obstacle::State, BulkAction::Move { .. }, _) => "it does not wait",
+        (Obstacle::Context, ..) => {
+            "it belongs to a context, which stays in its pool; configure that pool again, or cancel it and submit it anew"
+        }
+        (Obstacle::Key, ..) => "the target pool has a task with its idempotency key; delete one of the two",
+        (Obstacle::SamePool, ..) => "it is in the target pool already",
+        (Obstacle::TooLarge, ..) => {
+            "its input is larger than the target pool accepts; raise queue.max_input_bytes there"
+        }
+        (Obstacle::Room, ..) => "the target pool is full; move it later, or raise queue.limit or queue.limit_bytes",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forerunner_core::PoolName;
+    use forerunner_store::TaskFilter;
+
+    use super::*;
+
+    #[test]
+    fn all_tasks_are_meant_only_where_that_is_said() {
+        let request = |filter| BulkRequest { action: BulkAction::Cancel, filter, dry_run: false };
+        let every = request(TaskFilter::default());
+        let problem = check_conditions(&every, false).unwrap_err().to_string();
+        assert!(problem.contains("which tasks to cancel") && problem.contains("\"all\": true"), "{problem}");
+        assert!(check_conditions(&every, true).is_ok());
+        let of_pool = request(TaskFilter { pool: Some(PoolName::new("coder").unwrap()), ..TaskFilter::default() });
+        assert!(check_conditions(&of_pool, false).is_ok());
+    }
+}

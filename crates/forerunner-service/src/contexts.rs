@@ -1,0 +1,40 @@
+//! See and remove contexts.
+
+use forerunner_core::ContextId;
+use forerunner_runtime::{ContextPage, ContextStatus};
+
+use crate::{cursor, error::Error, service::Service};
+
+impl Service {
+    /// Lists contexts by pool and id, from behind a cursor. Returns the cursor of the page that follows, if one does.
+    ///
+    /// # Errors
+    /// There is no such pool, the cursor is none, or the store does not answer.
+    pub async fn contexts(
+        &self,
+        pool: Option<&str>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<ContextStatus>, Option<String>), Error> {
+        let after = cursor.map(cursor::read_context).transpose()?;
+        let ContextPage { contexts, more } = self.handle().contexts(pool, after, limit).await?;
+        let next = contexts.last().filter(|_| more).map(|last| cursor::after_context(&last.pool, &last.id));
+        Ok((contexts, next))
+    }
+
+    /// Shows a context, of the first pool that knows it unless one is named.
+    ///
+    /// # Errors
+    /// There is no such pool or context, or the store does not answer.
+    pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
+        Ok(self.handle().context(pool, id).await?)
+    }
+
+    /// Removes a context, for good.
+    ///
+    /// # Errors
+    /// As [`Service::context`]; a task of it has not ended.
+    pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
+        Ok(self.handle().delete_context(pool, id).await?)
+    }
+}

@@ -1,0 +1,54 @@
+//! The service layer of Forerunner: what a node does for callers, whatever protocol they speak.
+//!
+//! A front (HTTP is the first one) parses requests, calls [`Service`], and renders what it answers. This crate knows of no
+//! front, and of no protocol; fronts know of no actor. Here is what all fronts have in common: waits that end with the
+//! service, events as typed items, pages bounded in bytes, limits, and the classes of what can go wrong.
+//!
+//! ```
+//! use forerunner_service::{ErrorClass, ProblemKind};
+//!
+//! assert_eq!(ProblemKind::QueueFull.class(), ErrorClass::Overloaded);
+//! assert!(!ErrorClass::Overloaded.is_of_the_node());
+//! ```
+
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
+mod budget;
+mod bulk;
+mod classify;
+mod contexts;
+pub mod cursor;
+mod error;
+pub mod fields;
+mod follow;
+pub mod limits;
+mod list;
+mod metrics;
+mod nodes;
+mod pools;
+mod problem_kind;
+mod service;
+mod submit;
+mod tasks;
+mod wait;
+mod what_if;
+
+pub use self::metrics::describe_metrics;
+pub use budget::{Budget, Reservation};
+pub use bulk::reason;
+pub use error::{Details, Error};
+pub use follow::TaskEvents;
+/// What [`Service::new`] is put on.
+pub use forerunner_runtime::Handle;
+/// What is answered as the runtime tells it.
+pub use forerunner_runtime::status;
+pub use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK, Submitted};
+pub use forerunner_store::{BulkAction, TaskChange, TaskFilter, TimeWindow};
+pub use limits::Limits;
+pub use list::{PageWriter, window};
+pub use pools::Scaler;
+pub use problem_kind::{ErrorClass, ProblemKind};
+pub use service::Service;
+pub use submit::Accepted;
+pub use wait::Waited;
+pub use what_if::{MOST_SHARES, Shares, WhatIf};

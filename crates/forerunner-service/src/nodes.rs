@@ -1,0 +1,29 @@
+//! How this node stands, and which others there are.
+
+use forerunner_runtime::{NodeStatus, Readiness};
+
+use crate::{error::Error, problem_kind::ProblemKind, service::Service};
+
+impl Service {
+    /// Lists the nodes that share the store, oldest first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn nodes(&self) -> Result<Vec<NodeStatus>, Error> {
+        Ok(self.handle().nodes().await?)
+    }
+
+    /// Says what somebody should look at, although the node takes traffic.
+    ///
+    /// # Errors
+    /// The node takes no traffic.
+    pub async fn readiness(&self) -> Result<Readiness, Error> {
+        let readiness = self.handle().readiness().await;
+        if readiness.ready {
+            return Ok(readiness);
+        }
+        let detail = format!("the node takes no traffic: {}", readiness.reasons.join("; "));
+        let error = Error::new(ProblemKind::NotReady, detail);
+        Err(error.with("reasons", readiness.reasons).with("store", readiness.store))
+    }
+}

@@ -1,0 +1,128 @@
+//! See and steer pools.
+
+use forerunner_runtime::{
+    AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus, UnconfiguredPool,
+};
+use serde::Serialize;
+
+use crate::{error::Error, problem_kind::ProblemKind, service::Service};
+
+/// How many agents of a pool nodes should make room for, and what that follows from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Scaler {
+    /// The greater of the tasks that run or wait and the agents that the forecast wants, within the pool's bounds.
+    pub agents: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// Tasks that an agent could take now.
+    pub queued: u64,
+    /// Agents that the forecast wants.
+    pub forecast: u32,
+}
+
+impl Service {
+    /// Says how all pools stand.
+    ///
+    /// # Errors
+    /// A pool does not answer.
+    pub async fn pools(&self) -> Result<Vec<PoolStatus>, Error> {
+        Ok(self.handle().pools().await?)
+    }
+
+    /// Lists pools that have unfinished tasks and are in the configuration of no node.
+    pub fn unconfigured_pools(&self) -> Vec<UnconfiguredPool> {
+        self.handle().unconfigured_pools()
+    }
+
+    /// Says how a pool stands.
+    ///
+    /// # Errors
+    /// There is no such pool, or it does not answer.
+    pub async fn pool(&self, pool: &str) -> Result<PoolStatus, Error> {
+        Ok(self.handle().pool(pool).await?)
+    }
+
+    /// Changes a pool's bounds or mode.
+    ///
+    /// # Errors
+    /// As [`Service::pool`]; the bounds contradict each other.
+    pub async fn configure(&self, pool: &str, patch: PoolPatch) -> Result<PoolStatus, Error> {
+        Ok(self.handle().configure(pool, patch).await?)
+    }
+
+    /// Stops giving out the tasks of a pool.
+    ///
+    /// # Errors
+    /// As [`Service::pool`]; the store does not answer.
+    pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
+        Ok(self.handle().pause(pool).await?)
+    }
+
+    /// Gives out the tasks of a pool again.
+    ///
+    /// # Errors
+    /// As [`Service::pause`].
+    pub async fn resume(&self, pool: &str) -> Result<PoolStatus, Error> {
+        Ok(self.handle().resume(pool).await?)
+    }
+
+    /// Lists a pool's agents, oldest first.
+    ///
+    /// # Errors
+    /// As [`Service::pool`].
+    pub async fn agents(&self, pool: &str) -> Result<Vec<AgentStatus>, Error> {
+        Ok(self.handle().agents(pool).await?)
+    }
+
+    /// Says what a pool expects, and what it expected over the last hour.
+    ///
+    /// # Errors
+    /// As [`Service::pool`].
+    pub async fn forecast(&self, pool: &str) -> Result<ForecastStatus, Error> {
+        Ok(self.handle().forecast(pool).await?)
+    }
+
+    /// Says how a pool's last minutes went, at most [`MAX_MINUTES`](crate::limits::MAX_MINUTES).
+    ///
+    /// # Errors
+    /// As [`Service::pool`].
+    pub async fn history(&self, pool: &str, minutes: u32) -> Result<PoolHistory, Error> {
+        Ok(self.handle().history(pool, minutes).await?)
+    }
+
+    /// Lists a pool's decisions, newest first.
+    ///
+    /// # Errors
+    /// As [`Service::pool`].
+    pub async fn decisions(&self, pool: &str, limit: usize) -> Result<Vec<DecisionRecord>, Error> {
+        Ok(self.handle().decisions(pool, limit).await?)
+    }
+
+    /// Reads one decision.
+    ///
+    /// # Errors
+    /// As [`Service::pool`]; the decision is not there, or kept no more.
+    pub async fn decision(&self, pool: &str, seq: u64) -> Result<DecisionRecord, Error> {
+        let no_decision = || {
+            let detail = format!("pool `{pool}` has no decision {seq}, or keeps it no more; list its decisions");
+            Error::new(ProblemKind::NoDecision, detail).with("pool", pool).with("decision", seq)
+        };
+        self.handle().decision(pool, seq).await?.ok_or_else(no_decision)
+    }
+
+    /// Says how many agents an autoscaler of nodes should make room for.
+    ///
+    /// A backlog alone says too little: it is gone as soon as it is being worked on, and it begins when it is too late.
+    ///
+    /// # Errors
+    /// As [`Service::pool`].
+    pub async fn scaler(&self, pool: &str) -> Result<Scaler, Error> {
+        let pool = self.pool(pool).await?;
+        // Tasks are counted by each node for itself, busy agents on all of them.
+        let running = pool.running.max(u64::from(pool.agents.busy));
+        let busy = running.saturating_add(pool.depth);
+        let agents = busy.max(u64::from(pool.desired)).clamp(u64::from(pool.min), u64::from(pool.max));
+        Ok(Scaler { agents, running, queued: pool.depth, forecast: pool.desired })
+    }
+}

@@ -1,0 +1,86 @@
+//! Submit tasks, one or many.
+
+use std::time::Duration;
+
+use forerunner_core::{NewTask, Task};
+use forerunner_runtime::{CompletionFuture, Submitted};
+
+use crate::{error::Error, fields, limits::check_batch, service::Service, wait::Waited};
+
+/// A task that is durable, and the wait for its end that the caller asked for.
+pub struct Accepted {
+    /// The task, as it was accepted.
+    pub task: Task,
+    /// Whether it is new: false if the same submission had been accepted before.
+    pub created: bool,
+    completion: Option<CompletionFuture>,
+    wait: Option<Duration>,
+}
+
+impl Service {
+    /// Submits a task; answers once it is durable. With `wait`, [`Service::completion`] waits for its end.
+    ///
+    /// # Errors
+    /// A field or the pool is refused, a limit is reached, or the store does not take it.
+    pub async fn submit(&self, new: NewTask, wait: Option<Duration>) -> Result<Accepted, Error> {
+        fields::check(&new)?;
+        let (Submitted { task, created }, completion) = match wait {
+            Some(_) => self.handle().submit_and_watch(new).await?,
+            None => (self.handle().submit(new).await?, None),
+        };
+        Ok(Accepted { task, created, completion, wait })
+    }
+
+    /// Waits for the end of a task that was submitted, if its caller asked for that. Whatever the caller sent can be dropped
+    /// before.
+    ///
+    /// # Errors
+    /// When the task has been removed meanwhile.
+    pub async fn completion(&self, accepted: Accepted) -> Result<Waited, Error> {
+        let Accepted { task, completion, wait, .. } = accepted;
+        self.ended(task, completion, wait).await
+    }
+
+    /// Submits tasks together; answers each in its place. Where the node takes nothing at all for a reason of its own, that is
+    /// the answer to the whole: monitors and proxies are to see it.
+    ///
+    /// # Errors
+    /// There are too many of them, or the node takes none.
+    pub async fn submit_batch(&self, mut new: Vec<NewTask>) -> Result<Vec<Result<Submitted, Error>>, Error> {
+        check_batch(new.len())?;
+        let (mut index, mut refused) = (0, Vec::new());
+        new.retain(|task| {
+            let fault = fields::check(task).err().map(|fault| (index, Err(fault)));
+            index += 1;
+            let is_sound = fault.is_none();
+            refused.extend(fault);
+            is_sound
+        });
+        let outcomes = self.handle().submit_batch(new).await;
+        let mut outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map_err(Error::from)).collect();
+        let by_the_node =
+            |outcome: &Result<_, Error>| outcome.as_ref().is_err_and(|error| error.class().is_of_the_node());
+        if outcomes.iter().all(by_the_node)
+            && let Some(Err(error)) = outcomes.pop()
+        {
+            return Err(error);
+        }
+        // In rising order, so each finds its place.
+        refused.into_iter().for_each(|(index, fault)| outcomes.insert(index, fault));
+        Ok(outcomes)
+    }
+
+    /// Returns the largest input, in bytes, that a pool accepts.
+    ///
+    /// # Errors
+    /// There is no such pool.
+    pub fn max_input_bytes(&self, pool: &str) -> Result<usize, Error> {
+        Ok(self.handle().max_input_bytes(pool)?)
+    }
+
+    /// Returns the largest input, in bytes, that any pool accepts: for fronts whose paths name no pool.
+    pub fn largest_input_bytes(&self) -> usize {
+        let names = self.handle().pool_names();
+        names.iter().filter_map(|pool| self.handle().max_input_bytes(pool.as_str()).ok()).max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,76 @@
+//! Wait for the end of a task, within a bound, and no longer than the service runs.
+
+use std::time::Duration;
+
+use forerunner_core::{Payload, Task, TaskId};
+use forerunner_runtime::{CompletionFuture, Error as RuntimeError};
+
+use crate::{error::Error, service::Service};
+
+/// A task as it stands after the wait that the caller asked for.
+pub struct Waited {
+    /// The task.
+    pub task: Task,
+    /// Whether a wait was asked for.
+    pub waited: bool,
+    /// Whether the input is there: it is left out of a task that had to be answered as it was before the wait.
+    pub is_whole: bool,
+}
+
+impl Service {
+    /// Reads a task; with `wait`, once it has ended or the wait is over.
+    ///
+    /// # Errors
+    /// There is no such task, or the store does not answer.
+    pub async fn task(&self, id: TaskId, wait: Option<Duration>) -> Result<Waited, Error> {
+        let task = self.handle().task(id).await?;
+        self.ended(task, None, wait).await
+    }
+
+    /// Waits as long as the caller prefers to, and as the operator allows. `completion` is what is registered for its end already.
+    pub(crate) async fn ended(
+        &self,
+        task: Task,
+        completion: Option<CompletionFuture>,
+        wait: Option<Duration>,
+    ) -> Result<Waited, Error> {
+        match wait {
+            Some(limit) if !task.state.is_terminal() => {
+                // The input may be large, and the wait long.
+                let seen = Task { input: Payload::null(), ..task };
+                let (task, is_whole) = self.wait(seen, completion, limit.min(self.limits().max_wait)).await?;
+                Ok(Waited { task, waited: true, is_whole })
+            }
+            preference => Ok(Waited { task, waited: preference.is_some(), is_whole: true }),
+        }
+    }
+
+    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that is the whole task.
+    ///
+    /// A store that fails meanwhile does not make an accepted task a refused one: it is answered as it was seen last.
+    async fn wait(
+        &self,
+        task: Task,
+        completion: Option<CompletionFuture>,
+        limit: Duration,
+    ) -> Result<(Task, bool), RuntimeError> {
+        let _open = self.open_wait();
+        let ended = async {
+            match completion {
+                Some(completion) => completion.within(limit).await,
+                None => self.handle().wait(task.id, limit).await,
+            }
+        };
+        let waited = tokio::select! {
+            waited = ended => waited,
+            () = self.stopping() => self.handle().task(task.id).await,
+        };
+        match waited {
+            Err(RuntimeError::Store(error)) => {
+                tracing::debug!(task = %task.id, %error, "a task is answered as it was before the wait");
+                Ok((task, false))
+            }
+            other => other.map(|task| (task, true)),
+        }
+    }
+}
