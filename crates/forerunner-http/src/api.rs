@@ -10,11 +10,12 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use forerunner_service::{Handle, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::settings::HttpSettings;
+use crate::{front::Front, settings::HttpSettings};
 
 /// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
 ///
-/// [`HttpServer`](crate::HttpServer) is the usual way to serve them; tests and benchmarks mount them by themselves.
+/// [`HttpServer`](crate::HttpServer) is the usual way to serve them; tests and benchmarks mount them by themselves. Handlers, also
+/// those of other fronts, take it as an argument.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 
@@ -22,13 +23,24 @@ struct Shared {
     service: Service,
     prometheus: PrometheusHandle,
     settings: HttpSettings,
+    fronts: Vec<Box<dyn Front>>,
 }
 
 impl Api {
     /// Prepares the calls on a node. `prometheus` renders `/metrics`.
     pub fn new(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> Self {
+        Self::with_fronts(settings, handle, prometheus, Vec::new())
+    }
+
+    /// Prepares the calls on a node, and those of other fronts.
+    pub fn with_fronts(
+        settings: HttpSettings,
+        handle: Handle,
+        prometheus: PrometheusHandle,
+        fronts: Vec<Box<dyn Front>>,
+    ) -> Self {
         let service = Service::new(handle, settings.limits());
-        Self(Arc::new(Shared { service, prometheus, settings }))
+        Self(Arc::new(Shared { service, prometheus, settings, fronts }))
     }
 
     /// Returns what the calls are made of.
@@ -56,6 +68,10 @@ impl Api {
 
     pub(crate) fn prometheus(&self) -> &PrometheusHandle {
         &self.0.prometheus
+    }
+
+    pub(crate) fn fronts(&self) -> &[Box<dyn Front>] {
+        &self.0.fronts
     }
 }
 

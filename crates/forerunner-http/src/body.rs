@@ -29,15 +29,15 @@ pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// The body of a request that is declared as JSON and not encoded. Counts in the budget until it is dropped. `L` says how much it
 /// may bring.
-pub(crate) struct JsonBody<L = OfPath> {
+pub struct JsonBody<L = OfPath> {
     /// The text.
-    pub(crate) bytes: Bytes,
+    pub bytes: Bytes,
     _reservation: Reservation,
     _limit: PhantomData<L>,
 }
 
 /// How many bytes a body may have.
-pub(crate) trait BodyLimit: 'static {
+pub trait BodyLimit: 'static {
     /// Returns the most bytes, for this request.
     ///
     /// # Errors
@@ -46,9 +46,11 @@ pub(crate) trait BodyLimit: 'static {
 }
 
 /// A call on a pool is bounded by the pool's settings. Any other has no input in its body.
-pub(crate) struct OfPath;
+pub struct OfPath;
 /// A body that brings many tasks.
-pub(crate) struct OfBatch;
+pub struct OfBatch;
+/// A call that names its pool in the body: bounded by the pool that accepts most.
+pub struct OfAnyPool;
 
 impl BodyLimit for OfPath {
     fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem> {
@@ -63,6 +65,12 @@ impl BodyLimit for OfPath {
 impl BodyLimit for OfBatch {
     fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem> {
         Ok(OfPath::of(service, request)?.max(MAX_BATCH_BYTES))
+    }
+}
+
+impl BodyLimit for OfAnyPool {
+    fn of(service: &Service, _request: &HttpRequest) -> Result<usize, Problem> {
+        Ok(service.largest_input_bytes().saturating_add(ENVELOPE_BYTES))
     }
 }
 

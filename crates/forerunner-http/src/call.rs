@@ -1,15 +1,32 @@
-//! What there is to know of a call.
+//! What there is to know of a call: the one declaration that the router, the list at `/` and the OpenAPI document are made from.
 
 use actix_web::Route;
 
+use crate::openapi::Op;
+
 /// One call.
-pub(crate) struct Call {
+pub struct Call {
     /// The method.
     pub(crate) method: &'static str,
     /// The path, with the names of its parts in braces.
     pub(crate) path: &'static str,
     /// What it does, for lists.
-    pub(crate) does: &'static str,
+    pub(crate) summary: &'static str,
     /// Makes the route to its handler.
-    pub(crate) route: fn() -> Route,
+    pub(crate) handler: fn() -> Route,
+    /// What it takes and answers, for the OpenAPI document; none for a protocol that describes itself by its own means.
+    pub(crate) operation: Option<fn() -> Op>,
+}
+
+impl Call {
+    /// A call of another front. `path` has the names of its parts in braces; `handler` makes the route, with
+    /// [`web::to`](actix_web::web::to).
+    pub const fn of_front(
+        method: &'static str,
+        path: &'static str,
+        summary: &'static str,
+        handler: fn() -> Route,
+    ) -> Self {
+        Self { method, path, summary, handler, operation: None }
+    }
 }

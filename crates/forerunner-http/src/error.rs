@@ -17,7 +17,7 @@ use crate::{
 
 /// One occurrence of a problem.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub struct Problem {
     kind: &'static ProblemType,
     details: Details,
     headers: Vec<(header::HeaderName, String)>,

@@ -3,7 +3,7 @@
 //!
 //! The first front of `forerunner-service`: a handler parses, calls the [`Service`](forerunner_service::Service), and renders.
 //! Problems are answered as RFC 9457 describes, with the kinds of [`PROBLEMS`]. It handles no signals, and does not log what
-//! is in a task.
+//! is in a task. Another protocol is a [`Front`]: a crate whose calls are mounted on the same server.
 //!
 //! ```
 //! use forerunner_http::{HttpSettings, ProblemType};
@@ -27,10 +27,12 @@ mod error;
 mod events;
 mod fields;
 mod filter;
+mod front;
 mod gate;
 mod headers;
 mod health;
 mod hosts;
+mod index;
 mod json;
 mod metrics;
 mod net;
@@ -53,7 +55,11 @@ mod what_if;
 
 pub use self::metrics::{DURATION_BUCKETS, count_connection_error, describe_metrics};
 pub use api::Api;
+pub use body::{BodyLimit, JsonBody, OfAnyPool, OfBatch, OfPath};
+pub use call::Call;
 pub use dashboard::{FORMS_JS, THEME_CSS};
+pub use error::Problem;
+pub use front::Front;
 pub use problems::{PROBLEMS, ProblemType, problems_markdown};
 pub use routes::openapi_json;
 pub use server::{HttpControl, HttpServer};

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     api::Api,
+    front::Front,
     net::{self, Bound, EXTRA_CONNECTIONS, Limits, Listen, Peers},
     routes,
     settings::HttpSettings,
@@ -41,8 +42,21 @@ impl HttpServer {
     /// # Errors
     /// When the settings are not valid, or an address cannot be bound.
     pub fn bind(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> io::Result<Self> {
+        Self::bind_with_fronts(settings, handle, prometheus, Vec::new())
+    }
+
+    /// Binds, and serves the calls of other fronts beside its own, on the same addresses.
+    ///
+    /// # Errors
+    /// As [`HttpServer::bind`].
+    pub fn bind_with_fronts(
+        settings: HttpSettings,
+        handle: Handle,
+        prometheus: PrometheusHandle,
+        fronts: Vec<Box<dyn Front>>,
+    ) -> io::Result<Self> {
         settings.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let api = Api::new(settings.clone(), handle, prometheus);
+        let api = Api::with_fronts(settings.clone(), handle, prometheus, fronts);
         let bound = bind("http.listen", &settings.listen)?;
         let admin = settings.admin_listen();
         let admin = admin.map(|listen| bind("http.admin_listen", listen)).transpose()?.unwrap_or_default();

@@ -1,11 +1,10 @@
-//! The OpenAPI document: made from the table of calls, the table of problems, and the types that are answered.
+//! The OpenAPI document: made from the tables of calls, the table of problems, and the types that are answered.
 //!
-//! Operations are described in [`calls`] rather than by annotations of the handlers: these answer with a response that has
-//! no type, path and method stand in the table of calls already, and the kinds of problems belong to a status in groups.
+//! Operations stand in the tables of calls rather than in annotations of the handlers: these answer with a response that has
+//! no type, and the kinds of problems belong to a status in groups.
 
-mod calls;
 mod operation;
-mod tasks;
+pub(crate) mod parts;
 
 use std::borrow::Cow;
 
@@ -19,7 +18,8 @@ use utoipa::{
     },
 };
 
-use self::{calls::DESCRIPTIONS, operation::Schemas};
+use self::operation::Schemas;
+pub(crate) use self::operation::{Op, of, one_of, text, whole};
 use crate::call::Call;
 
 /// What the document says of itself.
@@ -30,20 +30,17 @@ const ABOUT: &str = "Submit tasks to pools of warm agents, follow them, see and 
     authentication: listen on an address that only trusted programs reach.";
 
 /// Writes the document of these calls, as JSON text.
-pub(crate) fn json(calls: &[Call]) -> String {
+pub(crate) fn json(calls: impl Iterator<Item = &'static Call>) -> String {
     let text = document(calls).to_pretty_json().expect("a document has no map whose keys are not text");
     // Comments of types are written for rustdoc, whose links lead nowhere here.
     text.replace("[`", "`").replace("`]", "`") + "\n"
 }
 
-fn document(calls: &[Call]) -> OpenApi {
+fn document(calls: impl Iterator<Item = &'static Call>) -> OpenApi {
     let (mut paths, mut schemas) = (Paths::new(), Schemas::new());
     for call in calls {
-        // A test sees to it that each call is described.
-        let Some((_, _, describe)) = DESCRIPTIONS.iter().find(|(method, path, _)| is_of(call, method, path)) else {
-            continue;
-        };
-        let operation = describe().build(call.does, section(call.path), &mut schemas);
+        let Some(describe) = call.operation else { continue };
+        let operation = describe().build(call.summary, section(call.path), &mut schemas);
         paths.add_path_operation(call.path, vec![method(call)], operation);
     }
     let mut license = License::new("Apache-2.0");
@@ -58,10 +55,6 @@ fn document(calls: &[Call]) -> OpenApi {
         .paths(paths)
         .components(Some(components.build()))
         .build()
-}
-
-fn is_of(call: &Call, method: &str, path: &str) -> bool {
-    call.method == method && call.path == path
 }
 
 fn method(call: &Call) -> HttpMethod {
@@ -91,7 +84,7 @@ fn section(path: &str) -> &'static str {
 }
 
 /// The document, in the document.
-struct Document;
+pub(crate) struct Document;
 
 impl PartialSchema for Document {
     fn schema() -> RefOr<Schema> {
@@ -110,19 +103,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::routes::CALLS;
+    use crate::routes;
 
     #[test]
-    fn every_call_is_described_and_nothing_else() {
-        let routed: BTreeSet<_> = CALLS.iter().map(|call| (call.method, call.path)).collect();
-        let described: BTreeSet<_> = DESCRIPTIONS.iter().map(|(method, path, _)| (*method, *path)).collect();
-        assert_eq!(routed, described, "routes.rs and openapi/calls.rs name the same calls");
-        assert_eq!(DESCRIPTIONS.len(), described.len(), "each is described once");
+    fn every_call_is_described_and_declared_once() {
+        let declared: BTreeSet<_> = routes::calls().map(|call| (call.method, call.path)).collect();
+        assert_eq!(routes::calls().count(), declared.len(), "each is declared once");
+        let silent: Vec<_> =
+            routes::calls().filter(|call| call.operation.is_none()).map(|call| (call.method, call.path)).collect();
+        assert_eq!(silent, [], "each has its operation in the document");
     }
 
     #[test]
     fn every_part_of_a_path_is_described_and_comes_first() {
-        let document = serde_json::to_value(document(CALLS)).unwrap();
+        let document = serde_json::to_value(document(routes::calls())).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {
             for operation in item.as_object().unwrap().values() {
                 let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);

@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Schemas by name: those that operations refer to.
-pub(super) type Schemas = BTreeMap<String, RefOr<Schema>>;
+pub(crate) type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 /// What one call takes and answers.
-pub(super) struct Op {
+pub(crate) struct Op {
     id: &'static str,
     about: &'static str,
     parameters: Vec<Parameter>,
@@ -35,7 +35,7 @@ pub(super) struct Op {
 
 impl Op {
     /// Begins with the name that generated clients give it, and what there is to know beyond its line in the list of calls.
-    pub(super) fn new(id: &'static str, about: &'static str) -> Self {
+    pub(crate) fn new(id: &'static str, about: &'static str) -> Self {
         Self {
             id,
             about,
@@ -48,17 +48,17 @@ impl Op {
     }
 
     /// Takes a parameter of the query string.
-    pub(super) fn query(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
+    pub(crate) fn query(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         self.parameter(ParameterIn::Query, name, Required::False, schema, about)
     }
 
     /// Takes a header.
-    pub(super) fn header(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
+    pub(crate) fn header(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         self.parameter(ParameterIn::Header, name, Required::False, schema, about)
     }
 
     /// Takes a part of the path.
-    pub(super) fn path(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
+    pub(crate) fn path(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         self.parameter(ParameterIn::Path, name, Required::True, schema, about)
     }
 
@@ -76,26 +76,26 @@ impl Op {
     }
 
     /// Takes a JSON body.
-    pub(super) fn takes<T: ToSchema>(mut self, about: &str) -> Self {
+    pub(crate) fn takes<T: ToSchema>(mut self, about: &str) -> Self {
         let body = RequestBodyBuilder::new().description(Some(about)).required(Some(Required::True));
         self.body = Some(body.content("application/json", Content::new(Some(self.refer::<T>()))).build());
         self
     }
 
     /// Answers a JSON body.
-    pub(super) fn answers<T: ToSchema>(mut self, status: u16, about: &str) -> Self {
+    pub(crate) fn answers<T: ToSchema>(mut self, status: u16, about: &str) -> Self {
         let content = Content::new(Some(self.refer::<T>()));
         self.answer(status, ResponseBuilder::new().description(about).content("application/json", content))
     }
 
     /// Answers text of another type; given again, of one type or the other.
-    pub(super) fn answers_text(mut self, kind: &str, about: &str) -> Self {
+    pub(crate) fn answers_text(mut self, kind: &str, about: &str) -> Self {
         let known = self.answers.remove(&200).unwrap_or_default();
         self.answer(200, known.description(about).content(kind, Content::new(Some(text()))))
     }
 
     /// Answers without a body.
-    pub(super) fn answers_nothing(self, status: u16, about: &str) -> Self {
+    pub(crate) fn answers_nothing(self, status: u16, about: &str) -> Self {
         self.answer(status, ResponseBuilder::new().description(about))
     }
 
@@ -105,7 +105,7 @@ impl Op {
     }
 
     /// Adds a header to an answer that was named before.
-    pub(super) fn with(mut self, status: u16, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
+    pub(crate) fn with(mut self, status: u16, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         if let Some(response) = self.answers.remove(&status) {
             self.answers.insert(status, response.header(name, header(schema, about)));
         }
@@ -113,13 +113,13 @@ impl Op {
     }
 
     /// Mentions a schema that no body refers to.
-    pub(super) fn mentions<T: ToSchema>(mut self) -> Self {
+    pub(crate) fn mentions<T: ToSchema>(mut self) -> Self {
         self.refer::<T>();
         self
     }
 
     /// Answers these problems.
-    pub(super) fn refuses(mut self, problems: &[&'static ProblemType]) -> Self {
+    pub(crate) fn refuses(mut self, problems: &[&'static ProblemType]) -> Self {
         self.problems.extend(problems);
         self
     }
@@ -133,7 +133,7 @@ impl Op {
     }
 
     /// Finishes it, and hands over the schemas that it refers to.
-    pub(super) fn build(mut self, does: &str, tag: &str, schemas: &mut Schemas) -> Operation {
+    pub(crate) fn build(mut self, does: &str, tag: &str, schemas: &mut Schemas) -> Operation {
         self.problems.extend(OF_ANY_CALL);
         for problems in by_status(&self.problems) {
             let content = Content::from(problem_content(self.refer::<ProblemSchema>(), &problems));
@@ -211,23 +211,23 @@ fn sentence(does: &str) -> String {
 }
 
 /// Any text.
-pub(super) fn text() -> Schema {
+pub(crate) fn text() -> Schema {
     ObjectBuilder::new().schema_type(Type::String).build().into()
 }
 
 /// A whole number in a range.
-pub(super) fn whole(least: u64, most: Option<u64>) -> Schema {
+pub(crate) fn whole(least: u64, most: Option<u64>) -> Schema {
     let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least as usize));
     number.maximum(most.map(|most| most as usize)).build().into()
 }
 
 /// One of some texts.
-pub(super) fn one_of(texts: impl IntoIterator<Item = &'static str>) -> Schema {
+pub(crate) fn one_of(texts: impl IntoIterator<Item = &'static str>) -> Schema {
     let texts: Vec<Value> = texts.into_iter().map(Value::from).collect();
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts)).build().into()
 }
 
 /// A schema that was mentioned by its type.
-pub(super) fn of<T: ToSchema>() -> Ref {
+pub(crate) fn of<T: ToSchema>() -> Ref {
     Ref::from_schema_name(T::name())
 }

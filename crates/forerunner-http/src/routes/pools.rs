@@ -1,0 +1,155 @@
+//! The calls on pools.
+
+use actix_web::web;
+use forerunner_service::{
+    MOST_SHARES, Scaler, WhatIf,
+    limits::{MAX_MINUTES, MINUTES},
+    status::{DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus},
+};
+
+use crate::{
+    call::Call,
+    openapi::{
+        Op,
+        parts::{BODY, STORE, of_pool, paged},
+        text, whole,
+    },
+    pools,
+    problems::{BUSY, INVALID_QUERY, INVALID_VALUE, NO_DECISION, NO_HISTORY, OUTCOME_UNKNOWN},
+    views::{AgentsView, DecisionsView, PoolsView},
+    what_if,
+};
+
+/// See and steer pools.
+pub(super) const CALLS: &[Call] = &[
+    Call {
+        method: "GET",
+        path: "/v1/pools",
+        summary: "list pools",
+        handler: || web::to(pools::list),
+        operation: Some(|| {
+            Op::new("listPools", "").answers::<PoolsView>(200, "All pools, by name.").refuses(&[OUTCOME_UNKNOWN])
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}",
+        summary: "show a pool",
+        handler: || web::to(pools::show),
+        operation: Some(|| of_pool(Op::new("getPool", "").answers::<PoolStatus>(200, "The pool."))),
+    },
+    Call {
+        method: "PATCH",
+        path: "/v1/pools/{pool}",
+        summary: "change a pool",
+        handler: || web::to(pools::configure),
+        operation: Some(|| {
+            let about = "Holds until the node restarts; on PostgreSQL on every node, and for good.";
+            let op = Op::new("changePool", about)
+                .takes::<PoolPatch>("What to change; the rest is left as it is.")
+                .answers::<PoolStatus>(200, "The pool.");
+            of_pool(op).refuses(BODY).refuses(&[INVALID_VALUE]).refuses(STORE)
+        }),
+    },
+    Call {
+        method: "POST",
+        path: "/v1/pools/{pool}:pause",
+        summary: "stop giving out tasks",
+        handler: || web::to(pools::pause),
+        operation: Some(|| {
+            let about =
+                "Tasks are accepted and wait, running ones go on, agents stay warm. Holds also after a restart.";
+            steer(Op::new("pausePool", about))
+        }),
+    },
+    Call {
+        method: "POST",
+        path: "/v1/pools/{pool}:resume",
+        summary: "give out tasks again",
+        handler: || web::to(pools::resume),
+        operation: Some(|| steer(Op::new("resumePool", ""))),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/agents",
+        summary: "list the agents of a pool",
+        handler: || web::to(pools::agents),
+        operation: Some(|| of_pool(Op::new("listAgents", "").answers::<AgentsView>(200, "The agents, oldest first."))),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/forecast",
+        summary: "show what a pool expects",
+        handler: || web::to(pools::forecast),
+        operation: Some(|| {
+            let about = "What the policy expects one cold start ahead, with a 90 % band, and what it expected before.";
+            of_pool(Op::new("getForecast", about).answers::<ForecastStatus>(200, "The forecast."))
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/history",
+        summary: "show how the last minutes of a pool went",
+        handler: || web::to(pools::history),
+        operation: Some(|| {
+            let about = format!("Minutes up to now; {MINUTES} unless said.");
+            let op = Op::new("getHistory", "Slot by slot, as far as this node knows, with what was expected of each.")
+                .query("minutes", whole(1, Some(MAX_MINUTES.into())), &about)
+                .answers::<PoolHistory>(200, "The last minutes.");
+            of_pool(op).refuses(&[INVALID_QUERY])
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/decisions",
+        summary: "list scaling decisions, newest first",
+        handler: || web::to(pools::decisions),
+        operation: Some(|| {
+            let op = Op::new("listDecisions", "What was decided, from what, and why. Only recent ones are kept.");
+            of_pool(paged(op).answers::<DecisionsView>(200, "Decisions, newest first."))
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/decisions/{seq}",
+        summary: "show a scaling decision",
+        handler: || web::to(pools::decision),
+        operation: Some(|| {
+            let op = Op::new("getDecision", "").answers::<DecisionRecord>(200, "The decision.");
+            of_pool(op)
+                .path("seq", whole(0, None), "Counts the decisions of the pool from 1.")
+                .refuses(&[INVALID_VALUE, NO_DECISION])
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/scaler",
+        summary: "agents that an autoscaler of nodes should make room for",
+        handler: || web::to(pools::scaler),
+        operation: Some(|| {
+            of_pool(Op::new("getScaler", "").answers::<Scaler>(200, "How many agents nodes should make room for."))
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/pools/{pool}/what-if",
+        summary: "show what other objectives would have cost",
+        handler: || web::to(what_if::show),
+        operation: Some(|| {
+            let share = format!(
+                "Shares of tasks that are to start on time, each between 0 and 1 and {MOST_SHARES} at most, apart by \
+                 commas; `0.95,0.99,0.999` unless said."
+            );
+            let about = "Replays the pool's own last day in virtual time, once for each share; takes seconds. One such call is \
+                         answered at a time.";
+            let op = Op::new("getWhatIf", about)
+                .query("share", text(), &share)
+                .answers::<WhatIf>(200, "A price for each share.");
+            of_pool(op).refuses(&[INVALID_QUERY, NO_HISTORY, BUSY]).refuses(STORE)
+        }),
+    },
+];
+
+fn steer(op: Op) -> Op {
+    of_pool(op.answers::<PoolStatus>(200, "The pool.")).refuses(STORE)
+}
