@@ -7,6 +7,7 @@ mod connections;
 mod dashboard;
 mod document;
 mod events;
+mod front;
 mod history;
 mod node;
 mod pools;
