@@ -29,17 +29,17 @@ struct Shared {
 impl Api {
     /// Prepares the calls on a node. `prometheus` renders `/metrics`.
     pub fn new(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> Self {
-        Self::with_fronts(settings, handle, prometheus, Vec::new())
+        let service = Service::new(handle, settings.limits());
+        Self::with_fronts(settings, service, prometheus, Vec::new())
     }
 
-    /// Prepares the calls on a node, and those of other fronts.
+    /// Prepares the calls on a service layer that others share, and those of other fronts.
     pub fn with_fronts(
         settings: HttpSettings,
-        handle: Handle,
+        service: Service,
         prometheus: PrometheusHandle,
         fronts: Vec<Box<dyn Front>>,
     ) -> Self {
-        let service = Service::new(handle, settings.limits());
         Self(Arc::new(Shared { service, prometheus, settings, fronts }))
     }
 

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use actix_server::{Server, ServerBuilder, ServerHandle};
 use actix_web::{rt, web::ServiceConfig};
-use forerunner_service::Handle;
+use forerunner_service::{Handle, Service};
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
@@ -42,21 +42,22 @@ impl HttpServer {
     /// # Errors
     /// When the settings are not valid, or an address cannot be bound.
     pub fn bind(settings: HttpSettings, handle: Handle, prometheus: PrometheusHandle) -> io::Result<Self> {
-        Self::bind_with_fronts(settings, handle, prometheus, Vec::new())
+        let service = Service::new(handle, settings.limits());
+        Self::bind_with_fronts(settings, service, prometheus, Vec::new())
     }
 
-    /// Binds, and serves the calls of other fronts beside its own, on the same addresses.
+    /// Binds on a service layer that others share, and serves the calls of other fronts beside its own, on the same addresses.
     ///
     /// # Errors
     /// As [`HttpServer::bind`].
     pub fn bind_with_fronts(
         settings: HttpSettings,
-        handle: Handle,
+        service: Service,
         prometheus: PrometheusHandle,
         fronts: Vec<Box<dyn Front>>,
     ) -> io::Result<Self> {
         settings.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let api = Api::with_fronts(settings.clone(), handle, prometheus, fronts);
+        let api = Api::with_fronts(settings.clone(), service, prometheus, fronts);
         let bound = bind("http.listen", &settings.listen)?;
         let admin = settings.admin_listen();
         let admin = admin.map(|listen| bind("http.admin_listen", listen)).transpose()?.unwrap_or_default();

@@ -89,8 +89,8 @@ impl HttpSettings {
         lasts("http.shutdown_grace", self.shutdown_grace, Duration::ZERO, Duration::from_secs(3_600))
     }
 
-    /// The limits that hold for every front.
-    pub(crate) const fn limits(&self) -> Limits {
+    /// Returns the limits that hold for every front.
+    pub const fn limits(&self) -> Limits {
         Limits { max_wait: self.max_wait, memory_bytes: self.memory_bytes }
     }
 

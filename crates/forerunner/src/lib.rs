@@ -54,6 +54,8 @@ pub use forerunner_runtime::{
     Error, EventStream, Handle, PoolSettings, SystemClock, ThreadPlacement, VirtualClock, agent as driver, metrics,
     status,
 };
+#[cfg(feature = "http")]
+pub use forerunner_service as service;
 pub use forerunner_sim as sim;
 pub use pool::Pool;
 pub use runtime::{Runtime, RuntimeBuilder};

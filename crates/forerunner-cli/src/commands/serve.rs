@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use forerunner_agents::process::shield_node;
 use forerunner_console::output::Output;
-use forerunner_http::{HttpControl, HttpServer};
+use forerunner_http::{Front, HttpControl, HttpServer};
 use forerunner_runtime::{Node, NodeSpec, ThreadPlacement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
@@ -111,7 +111,8 @@ impl Service {
         spec.max_depth = config.node.max_depth;
         let spec = config::pools(config)?.into_iter().fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
-        let server = match HttpServer::bind(config.http.clone(), node.handle(), metrics) {
+        let service = forerunner_service::Service::new(node.handle(), config.http.limits());
+        let server = match HttpServer::bind_with_fronts(config.http.clone(), service, metrics, fronts()) {
             Ok(server) => server,
             Err(error) => {
                 node.shutdown(Duration::ZERO).await;
@@ -152,6 +153,11 @@ impl Service {
             (None, true) => Ok(()),
         }
     }
+}
+
+/// The protocols that the node speaks beside its own, on the same addresses.
+fn fronts() -> Vec<Box<dyn Front>> {
+    Vec::new()
 }
 
 /// Opens a store, which migrates it to the newest schema.

@@ -47,7 +47,7 @@ async fn told<B: MessageBody>(response: ServiceResponse<B>, header: &str) -> (St
 #[actix_web::test]
 async fn calls_of_another_front_have_limits_metrics_and_problems_like_its_own() {
     let rig = Rig::start().await;
-    let api = Api::with_fronts(rig.settings.clone(), rig.handle.clone(), prometheus(), vec![Box::new(Post)]);
+    let api = Api::with_fronts(rig.settings.clone(), rig.api.service().clone(), prometheus(), vec![Box::new(Post)]);
     let app = test::init_service(App::new().configure(|config| api.configure(config))).await;
     let answer =
         async |request: TestRequest, header| told(test::call_service(&app, request.to_request()).await, header).await;

@@ -24,7 +24,7 @@ use crate::{agents::Scripted, document, store::FaultyStore};
 /// A node with two pools: `coder`, and `small`, with one agent and room for one task of 1 KiB.
 pub struct Rig {
     node: Option<Node>,
-    pub handle: Handle,
+    handle: Handle,
     pub api: Api,
     pub store: Arc<FaultyStore>,
     pub settings: HttpSettings,
