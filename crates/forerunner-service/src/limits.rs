@@ -14,7 +14,7 @@ pub const MINUTES: u32 = 15;
 pub const MAX_MINUTES: u32 = 60;
 /// Most tasks of a batch.
 pub const MAX_BATCH: usize = 1_000;
-/// When to come back to a node whose connections or memory are in use.
+/// When to come back to a node whose memory is in use.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Limits that an operator sets, over all fronts of a node.
