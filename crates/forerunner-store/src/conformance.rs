@@ -119,6 +119,7 @@ macro_rules! store_conformance {
             a_pool_without_room_begins_no_context
             a_child_is_one_deeper_than_its_parent
             pages_neither_skip_nor_repeat
+            pages_of_a_label_neither_skip_nor_repeat
             nodes_that_beat_are_known_until_their_lease_ends
             one_node_leads_under_a_term_that_only_grows
             a_plan_is_the_leader_s_under_its_term

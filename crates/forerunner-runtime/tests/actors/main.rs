@@ -6,6 +6,7 @@ mod cluster;
 mod contexts;
 mod expected_panics;
 mod faults;
+mod foreign_text;
 mod isolated;
 mod kept_open;
 mod moves;

@@ -131,3 +131,87 @@ pub async fn pages_neither_skip_nor_repeat<F: Future<Output = Arc<dyn Store>>>(o
 fn expected_purged(seen: &[TaskId], first: usize) -> TaskId {
     seen[first + 27]
 }
+
+/// A label that half of the tasks have and one that a single task has, paged through in both directions, while more tasks
+/// with these labels arrive and the last task of a page is purged.
+pub async fn pages_of_a_label_neither_skip_nor_repeat<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    for oldest_first in [false, true] {
+        let lab = Lab::new(open().await);
+        let tasks: Vec<Task> = (0..60).map(|number| labelled(&lab, number)).collect();
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let mut blue: Vec<TaskId> = ids.iter().copied().step_by(2).collect();
+        lab.store.enqueue(tasks.into_iter().map(submission).collect()).await.unwrap();
+        if !oldest_first {
+            blue.reverse();
+        }
+        let mut pages = Pages { lab: &lab, oldest_first, last: None, purged: blue[13] };
+        let seen = pages.through(TaskFilter { labels: team("blue"), limit: 7, ..TaskFilter::default() }).await;
+        let known: Vec<TaskId> = seen.iter().copied().filter(|id| ids.contains(id)).collect();
+        assert_eq!(known, blue, "oldest first: {oldest_first}");
+        let late = seen.len() - known.len();
+        // Tasks that come while somebody reads are newer than all: they are read only at the end that is still ahead.
+        assert_eq!(late > 0, oldest_first, "{late} of those that came meanwhile");
+
+        let one = TaskFilter { labels: rare(), limit: 1, oldest_first, ..TaskFilter::default() };
+        let page = lab.store.tasks(one.clone()).await.unwrap();
+        assert_eq!((page.tasks[0].id, page.tasks.len(), page.more), (ids[37], 1, false));
+        let none = TaskFilter { states: vec![TaskState::Failed], labels: team("blue"), ..one };
+        assert_eq!(lab.store.tasks(none.clone()).await.unwrap().tasks, []);
+        assert_eq!(lab.store.select(none).await.unwrap(), []);
+    }
+}
+
+/// Reads page after page; with each of the first few a task with the label and one without it arrive.
+struct Pages<'a> {
+    lab: &'a Lab,
+    oldest_first: bool,
+    last: Option<TaskId>,
+    /// Is cancelled and purged as soon as it is the last task of a page.
+    purged: TaskId,
+}
+
+impl Pages<'_> {
+    async fn through(&mut self, filter: TaskFilter) -> Vec<TaskId> {
+        let mut seen = Vec::new();
+        for page in 0.. {
+            let (before, after) = if self.oldest_first { (None, self.last) } else { (self.last, None) };
+            let filter = TaskFilter { before, after, oldest_first: self.oldest_first, ..filter.clone() };
+            let selected = self.lab.store.select(filter.clone()).await.unwrap();
+            let read = self.lab.store.tasks(filter).await.unwrap();
+            let ids: Vec<TaskId> = read.tasks.iter().map(|task| task.id).collect();
+            assert_eq!(selected.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ids, "both read the same page");
+            seen.extend(&ids);
+            self.last = ids.last().copied();
+            if !read.more {
+                break;
+            }
+            if page < 4 {
+                self.lab.enqueue(labelled(self.lab, 0)).await;
+                self.lab.enqueue(labelled(self.lab, 1)).await;
+            }
+            if self.last == Some(self.purged) {
+                self.lab.cancel(self.purged, 3).await;
+                self.lab.store.purge(at(4), 100).await.unwrap();
+            }
+        }
+        assert!(self.lab.store.task(self.purged).await.unwrap().is_none(), "it was the last task of a page");
+        seen
+    }
+}
+
+/// A task of team blue if `number` is even, of team red otherwise; the task 37 has a label of its own as well.
+fn labelled(lab: &Lab, number: u64) -> Task {
+    let mut labels = team(if number % 2 == 0 { "blue" } else { "red" });
+    if number == 37 {
+        labels.extend(rare());
+    }
+    Task { labels: labels.into_iter().collect(), ..lab.task(1) }
+}
+
+fn team(name: &str) -> Vec<(String, String)> {
+    vec![("team".to_owned(), name.to_owned())]
+}
+
+fn rare() -> Vec<(String, String)> {
+    vec![("rare".to_owned(), "yes".to_owned())]
+}
