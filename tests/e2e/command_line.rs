@@ -180,3 +180,48 @@ async fn a_reader_that_went_away_is_no_error() {
         assert_eq!(site.program().run_unread(line).await, code, "{line:?}");
     }
 }
+
+#[actix_rt::test]
+async fn a_submission_reaches_the_service_whoever_reads_the_answer_and_no_command_panics() {
+    let desk = Desk::open().await;
+    let program = || desk.site.program().env("FORERUNNER_SERVER", desk.service.address());
+    let closed = || desk.site.program_without_stdout().env("FORERUNNER_SERVER", desk.service.address());
+    let full = || fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let done = desk.json(&["submit", "work", "--input", "1", "--wait"]).await;
+    let task = id(&done);
+    let lines = "{\"input\":1,\"labels\":{\"from\":\"file\"}}\n".repeat(50);
+    for line in [
+        &["task", "list"][..],
+        &["task", "get", task],
+        &["task", "watch", task],
+        &["task", "attempts", task],
+        &["task", "export"],
+        &["pool", "list"],
+        &["node", "list"],
+        &["top", "--once"],
+        &["explain", "decision", "work"],
+        &["config", "show"],
+        &["completions", "bash"],
+    ] {
+        for format in ["table", "json"] {
+            let line = [line, &["--output", format]].concat();
+            assert_eq!(program().run_unread(&line).await, 0, "unread: {line:?}");
+            assert_eq!(program().run_into(full(), &line).await, 1, "full: {line:?}");
+            let code = closed().run(&line).await.code;
+            assert!(matches!(code, 0 | 1), "closed: {line:?} ended with {code}");
+        }
+    }
+    let submit = ["submit", "work", "--count", "50", "--input", "1", "--label"];
+    let submitted = async |from: &str| {
+        let listed = desk.json(&["task", "list", "--limit", "1000", "--label", &format!("from={from}")]).await;
+        listed["tasks"].as_array().map(Vec::len)
+    };
+    program().run_unread(submit.iter().chain(&["from=unread"])).await;
+    program().run_into(full(), submit.iter().chain(&["from=full"])).await;
+    closed().run(submit.iter().chain(&["from=closed"])).await;
+    program().input(&lines).run_unread(["submit", "work", "--file", "-"]).await;
+    for from in ["unread", "full", "closed", "file"] {
+        assert_eq!(submitted(from).await, Some(50), "{from}");
+    }
+    desk.close().await;
+}

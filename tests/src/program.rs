@@ -40,6 +40,13 @@ impl Program {
         Self { command, limit: LIMIT }
     }
 
+    /// The same, started by a shell that closes its standard output first.
+    pub(crate) fn without_stdout(site: &Site) -> Self {
+        let mut command = Command::from(wrapped(site, &["sh", "-c", "exec \"$@\" >&-", "sh"]));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Self { command, limit: LIMIT }
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -87,8 +94,20 @@ impl Program {
     /// As [`Program::run`].
     pub async fn run_unread(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> i32 {
         let (_, unread) = std::io::pipe().expect("a pipe");
-        let also = unread.try_clone().expect("another end of it");
-        self.command.args(arguments).stdout(unread).stderr(also);
+        self.command.stderr(unread.try_clone().expect("another end of it"));
+        self.run_into(unread, arguments).await
+    }
+
+    /// Runs it to its end with this standard output; returns the exit code, which is 101 after a panic.
+    ///
+    /// # Panics
+    /// As [`Program::run`].
+    pub async fn run_into(
+        mut self,
+        stdout: impl Into<Stdio>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> i32 {
+        self.command.args(arguments).stdout(stdout);
         let mut child = self.command.spawn().expect("the program can be started");
         let ended = timeout(self.limit, child.wait()).await.expect("it ends in time");
         ended.expect("it can be waited for").code().unwrap_or(-1)

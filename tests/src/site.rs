@@ -99,6 +99,11 @@ impl Site {
         Program::at(self)
     }
 
+    /// The program, to be run here with a closed standard output.
+    pub fn program_without_stdout(&self) -> Program {
+        Program::without_stdout(self)
+    }
+
     /// Starts a service and waits until it listens.
     ///
     /// # Panics

@@ -64,7 +64,10 @@ pub fn answer(line: &str) -> io::Result<bool> {
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("standard output cannot be written: {error}; what the command did before that is done"),
+        )),
     }
 }
 

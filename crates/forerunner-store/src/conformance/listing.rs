@@ -201,7 +201,7 @@ impl Pages<'_> {
 
 /// A task of team blue if `number` is even, of team red otherwise; the task 37 has a label of its own as well.
 fn labelled(lab: &Lab, number: u64) -> Task {
-    let mut labels = team(if number % 2 == 0 { "blue" } else { "red" });
+    let mut labels = team(if number.is_multiple_of(2) { "blue" } else { "red" });
     if number == 37 {
         labels.extend(rare());
     }
