@@ -68,6 +68,7 @@ metrics_list! {
     EXPECTED Gauge "forerunner_forecast_arrival_rate" ["pool", "bound"] "Forecast arrivals per second one cold start ahead: `expected`, and the `lower` and `upper` bound of the 90 % band.";
     OBSERVED Gauge "forerunner_arrival_rate" ["pool"] "Arrivals per second since the previous decision.";
     EXPECTED_DEPTH Gauge "forerunner_forecast_depth" ["pool"] "Forecast queue depth one cold start ahead if the pool kept its size.";
+    ANNOUNCED Gauge "forerunner_announced_tasks" ["pool"] "Delayed tasks, retries and scheduled tasks that become due within one cold start.";
     DECISIONS Counter "forerunner_decisions_total" ["pool", "reason"] "Decisions by reason.";
     DECISION_TIME Histogram "forerunner_decision_duration_seconds" ["pool"] "Time the policy took for one decision.";
     LOOKUPS Counter "forerunner_context_lookups_total" ["pool", "result"] "Tasks with a context: `hit` if their agent had all of it, else `miss`.";
@@ -430,6 +431,7 @@ pub(crate) struct ForecastMetrics {
     low: Gauge,
     high: Gauge,
     depth: Gauge,
+    announced: Gauge,
     pub(crate) decision_time: Histogram,
 }
 
@@ -443,6 +445,7 @@ impl ForecastMetrics {
             low: bound("lower"),
             high: bound("upper"),
             depth: gauge!(EXPECTED_DEPTH, "pool" => pool.clone()),
+            announced: gauge!(ANNOUNCED, "pool" => pool.clone()),
             decision_time: histogram!(DECISION_TIME, "pool" => pool.clone()),
             pool,
         }
@@ -455,6 +458,7 @@ impl ForecastMetrics {
         self.low.set(expected.rate_low);
         self.high.set(expected.rate_high);
         self.depth.set(expected.depth);
+        self.announced.set(expected.announced.within_horizon as f64);
     }
 
     pub(crate) fn decided(&self, reason: &'static str) {

@@ -17,6 +17,8 @@ pub struct Scaler {
     pub running: u64,
     /// Tasks that an agent could take now.
     pub queued: u64,
+    /// Tasks that are known to become due within one cold start. The agents for them are part of `forecast`.
+    pub announced: u64,
     /// Agents that the forecast wants.
     pub forecast: u32,
 }
@@ -123,6 +125,8 @@ impl Service {
         let running = pool.running.max(u64::from(pool.agents.busy));
         let busy = running.saturating_add(pool.depth);
         let agents = busy.max(u64::from(pool.desired)).clamp(u64::from(pool.min), u64::from(pool.max));
-        Ok(Scaler { agents, running, queued: pool.depth, forecast: pool.desired })
+        let forecast = pool.decision.as_ref().and_then(|newest| newest.decision.forecast);
+        let announced = forecast.map_or(0, |forecast| forecast.announced.within_horizon);
+        Ok(Scaler { agents, running, queued: pool.depth, announced, forecast: pool.desired })
     }
 }

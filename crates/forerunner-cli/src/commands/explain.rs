@@ -104,6 +104,7 @@ fn explain(decision: &Value, pool: &str) -> String {
         ("agents", agents(decision)),
         ("cold start", fields::secs(decision, "inputs.cold_start_s")),
         ("forecast", forecast(decision)),
+        ("announced", announced(decision)),
         ("need", format!("{} agents before bounds and stabilization", fields::decimal(decision, "need", 1))),
         ("rule", fields::text(decision, "rule")),
         ("reason", fields::text(decision, "reason")),
@@ -145,6 +146,20 @@ fn forecast(decision: &Value) -> String {
     )
 }
 
+/// Tasks that are known to come, apart from the forecast.
+fn announced(decision: &Value) -> String {
+    let Some(known) = fields::at(decision, "forecast.announced").filter(|known| !known["next_in_s"].is_null()) else {
+        return "no task is known to become due soon".to_owned();
+    };
+    format!(
+        "{} tasks become due in {}, {} within the cold start, which take {} agents",
+        fields::text(known, "next_tasks"),
+        fields::secs(known, "next_in_s"),
+        fields::text(known, "within_horizon"),
+        fields::text(known, "agents"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -173,6 +188,7 @@ mod tests {
             },
             "forecast": {
                 "horizon_s": 3.4, "rate_per_s": 3.0, "rate_low": 2.2, "rate_high": 3.9, "service_s": 2.1, "depth": 0.2,
+                "announced": {"within_horizon": 40, "agents": 38, "next_in_s": 3.1, "next_tasks": 40},
             },
         });
         insta::assert_snapshot!(explain(&decision, "coder"), @r"
@@ -186,6 +202,7 @@ mod tests {
         agents       1 ready, 6 busy, 0 starting, 0 cooldown
         cold start   2.40 s
         forecast     3.0 tasks/s in 3.40 s (band 2.2 to 3.9), 2.10 s each, 0 waiting then
+        announced    40 tasks become due in 3.10 s, 40 within the cold start, which take 38 agents
         need         8.4 agents before bounds and stabilization
         rule         holt
         reason       forecast_up

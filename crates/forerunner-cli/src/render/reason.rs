@@ -8,6 +8,7 @@ pub fn in_words(reason: &str) -> &'static str {
         "forecast_down" => "the forecast has needed fewer for the whole stabilization window",
         "stabilizing" => "fewer would do, but not for the whole stabilization window yet",
         "surge" => "arrivals exceed the forecast",
+        "announced" => "tasks are known to become due",
         "backlog" => "tasks wait that the agents present and starting cannot take in time",
         "utilisation" => "a threshold of utilisation was crossed",
         "fixed" => "the size was set by hand or by configuration",

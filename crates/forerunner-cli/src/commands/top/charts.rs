@@ -71,8 +71,8 @@ fn arrivals(pool: &Value, past: &Past<'_>, room: usize, rows: usize) -> Vec<Line
             format!("{}/s expected ({low}–{high}, ░)", rate(expected))
         }
     };
-    let said =
-        [format!("{}/s now, chart up to {}/s", rate(number(pool, "recent.rate_per_s")), rate(Some(most))), expected];
+    let now = format!("{}/s now, chart up to {}/s", rate(number(pool, "recent.rate_per_s")), rate(Some(most)));
+    let said = [now, format!("{expected}{}", announced(pool))];
     let drawn = bars(&moments, most, room, rows);
     let line = |(row, drawn): (usize, &String)| {
         let name = if row == 0 { "arrivals" } else { "" };
@@ -80,6 +80,15 @@ fn arrivals(pool: &Value, past: &Past<'_>, room: usize, rows: usize) -> Vec<Line
         Line::plain(format!("{name:<NAME$}{drawn}  {said}").trim_end())
     };
     drawn.iter().enumerate().map(line).collect()
+}
+
+/// The next tasks that are known to come, apart from what is expected.
+fn announced(pool: &Value) -> String {
+    let known = |name: &str| number(pool, &format!("decision.forecast.announced.{name}"));
+    match (known("next_tasks"), known("next_in_s")) {
+        (Some(tasks), Some(seconds)) => format!("; {tasks:.0} scheduled in {seconds:.0} s"),
+        _ => String::new(),
+    }
 }
 
 fn waits_said(pool: &Value) -> String {

@@ -9,6 +9,7 @@ const parts = (() => {
     steady: "the size is right", forecast_up: "the forecast needs more", forecast_down: "the forecast has needed fewer for a while",
     stabilizing: "fewer would do, but the pool waits", surge: "arrivals exceed the forecast", backlog: "tasks wait that the agents cannot take in time",
     utilisation: "a threshold was crossed", fixed: "the size is fixed", bounded: "a bound is in the way", learning: "still learning: a safe size is kept",
+    announced: "tasks are known to become due",
   };
   const causes = { tick: "regular look", surge: "surge", backlog: "backlog", agent_lost: "agent lost", service_shift: "durations changed", settings: "settings changed" };
   const sources = { new: "new", agent: "the agent held it", node: "from the node's memory", delta: "the node read what it lacked", store: "read from the store" };
@@ -124,9 +125,17 @@ const parts = (() => {
       tile(`${number(agents.ready)} / ${number(agents.busy)}`, `ready / busy; ${number(agents.starting)} starting, ${number(agents.cooldown)} stopping`),
       tile(number(pool.depth), `tasks wait for an agent; ${number(Math.max(0, pool.waiting - pool.depth))} more are delayed or behind others`),
       tile(recent.rate_per_s == null ? "–" : number(recent.rate_per_s) + "/s", forecast ? `arriving; ${number(forecast.rate_per_s)}/s expected (${number(forecast.rate_low)}–${number(forecast.rate_high)})` : "arriving; the rule does not forecast"),
+      ...announced(forecast),
       tile(share == null ? "–" : percent(share), share == null ? `late: no task began ${lately}` : `late ${lately}; ${over ? "over" : "within"} the ${percent(allowed)} allowed`, share == null ? "" : over ? "bad" : "good"),
       tile(recent.wait_s ? seconds(recent.wait_s.p99) : "–", recent.wait_s ? `wait p99 ${lately}; p50 ${seconds(recent.wait_s.p50)}, p95 ${seconds(recent.wait_s.p95)}` : "wait p99"));
   }
+
+  // What is known to come, apart from the forecast: nothing where nothing is.
+  const announced = (forecast) => {
+    const known = forecast && forecast.announced;
+    if (!known || known.next_in_s == null) return [];
+    return [tile(number(known.within_horizon), `known to become due within ${seconds(forecast.horizon_s)}; next ${number(known.next_tasks)} in ${seconds(known.next_in_s)}`)];
+  };
 
   // ---- decisions, agents, tasks, nodes ------------------------------------------------------
   // A wish that is not carried out is repeated with each look: one entry for all of them.

@@ -55,7 +55,7 @@
     const plot = cell.shown && cell.shown.plot;
     byId("timeline").hidden = !plot;
     if (!plot) return;
-    const colours = { surge: "orange", backlog: "red", forecast_up: "blue", forecast_down: "green", utilisation: "violet" };
+    const colours = { surge: "orange", backlog: "red", forecast_up: "blue", announced: "blue", forecast_down: "green", utilisation: "violet" };
     const colour = (reason) => colours[reason] || "grey";
     const arrivalsTop = greatest(plot.arrivals.high, plot.forecast ? plot.forecast.high : []);
     const shape = (name, data, colour, more) => ({ name, data, colour, ...more });
