@@ -240,6 +240,11 @@ pub trait Policy: Send {
     /// Takes in what happened and says how many agents are wanted now.
     fn decide(&mut self, seen: &Observation) -> Decision;
 
+    /// Goes on under other bounds with all that was learned; false where a policy cannot, so that it is to be made anew.
+    fn set_bounds(&mut self, _min: u32, _max: u32) -> bool {
+        false
+    }
+
     /// What each of `shares` of punctual tasks would have cost in the recent past; empty where a policy cannot tell, or not
     /// yet.
     fn what_if(&self, _shares: &[f64]) -> Vec<WhatIf> {

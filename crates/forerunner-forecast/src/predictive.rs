@@ -322,6 +322,12 @@ impl Policy for Predictive {
         Decision { desired, need, reason, detail: explain(&explanation), rule: rule.into(), forecast: Some(forecast) }
     }
 
+    fn set_bounds(&mut self, min: u32, max: u32) -> bool {
+        self.limits = PolicyLimits { min, max, ..self.limits };
+        self.tournament.set_bounds(min, max);
+        true
+    }
+
     fn band_coverage(&self) -> Option<f64> {
         self.learned.rates.coverage()
     }

@@ -194,6 +194,21 @@ fn a_restart_does_not_forget_what_was_announced() {
 }
 
 #[test]
+fn other_bounds_change_nothing_that_was_learned() {
+    let (mut changed, mut unchanged) = (policy(), policy());
+    run(&mut changed, 0, 900, 4);
+    run(&mut unchanged, 0, 900, 4);
+    assert!(changed.set_bounds(2, 150));
+    for t in 901..930 {
+        let seen = second(f64::from(t), 4, 5.0);
+        assert_eq!(changed.decide(&seen), unchanged.decide(&seen), "both bounds are out of the way");
+    }
+    assert!(changed.set_bounds(1, 10));
+    let short = changed.decide(&second(930.0, 4, 5.0));
+    assert_eq!((short.desired, short.reason), (10, ReasonCode::Bounded), "{short:?}");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_taken_up() {
     let mut policy = policy();
     let saved = policy.save().expect("it has a memory");

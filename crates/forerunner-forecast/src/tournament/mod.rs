@@ -119,6 +119,11 @@ impl Tournament {
         *self = Self { scores, ..Self::new(self.limits, self.tuning) };
     }
 
+    /// Goes on under other bounds: shadow pools move to them with their next decisions.
+    pub fn set_bounds(&mut self, min: u32, max: u32) {
+        self.limits = PolicyLimits { min, max, ..self.limits };
+    }
+
     /// What was learned.
     pub fn scores(&self) -> &Scores {
         &self.scores

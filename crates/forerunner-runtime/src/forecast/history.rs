@@ -6,7 +6,7 @@ use forerunner_core::{PoolName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::packed::{pack, unpack};
-use crate::status::{DecisionRecord, ForecastPoint, SizeChange};
+use crate::status::{Cause, DecisionRecord, ForecastPoint, SizeChange};
 
 /// Decisions kept.
 const DECISIONS: usize = 2_048;
@@ -29,10 +29,11 @@ impl History {
     }
 
     /// Keeps a decision. A tick that changes nothing, like the one before it, replaces that one, so that what is kept
-    /// reaches far back.
+    /// reaches far back. A decision after a change of settings stays.
     pub(crate) fn keep(&mut self, decision: DecisionRecord) {
         self.newest_seq = decision.seq;
-        let dull = |record: &DecisionRecord| record.before == record.decision.desired;
+        let dull =
+            |record: &DecisionRecord| record.before == record.decision.desired && record.cause != Cause::Settings;
         if dull(&decision)
             && self.decisions.len() > 1
             && self.decisions.back().is_some_and(|last| dull(last) && last.decision.reason == decision.decision.reason)
@@ -191,7 +192,7 @@ mod tests {
     use forerunner_forecast::{Decision, ReasonCode};
 
     use super::*;
-    use crate::status::{Cause, Inputs, Mode};
+    use crate::status::{Inputs, Mode};
 
     fn decided(seq: u64, before: u32, desired: u32) -> DecisionRecord {
         DecisionRecord {
@@ -228,6 +229,17 @@ mod tests {
         }
         let found = |seq| history.decision(seq).map(|record| record.seq);
         assert_eq!([2, 3, 4, 6, 7, 8, 9].map(found), [None, Some(3), Some(6), Some(6), Some(7), Some(8), None]);
+    }
+
+    #[test]
+    fn a_decision_after_a_change_of_settings_is_never_replaced() {
+        let mut history = History::default();
+        for seq in 1..=9 {
+            let cause = if seq == 4 { Cause::Settings } else { Cause::Tick };
+            history.keep(DecisionRecord { cause, ..decided(seq, 2, 2) });
+        }
+        let kept: Vec<_> = history.decisions(9).iter().map(|record| (record.seq, record.cause)).collect();
+        assert_eq!(kept[..2], [(9, Cause::Tick), (4, Cause::Settings)]);
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl ForecastActor {
 
     fn change(&mut self, patch: PoolPatch, ctx: &mut Context<Self>) -> Result<(), Error> {
         let limits = self.checked(patch)?;
-        if limits != self.limits {
+        if limits != self.limits && self.policy.set_bounds(limits.min, limits.max) {
+            self.limits = limits;
+        } else if limits != self.limits {
             let (learned, now) = (self.policy.save(), self.deps.now());
             let mut policy = policy_of(self.make_policy.as_deref(), &self.deps.settings, limits)?;
             if let Some(learned) = learned {
