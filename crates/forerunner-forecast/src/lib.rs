@@ -47,7 +47,7 @@ mod calendar;
 mod error;
 mod fixed;
 mod forecaster;
-mod kind;
+mod policies;
 mod policy;
 mod predictive;
 mod rate;
@@ -68,7 +68,7 @@ pub use baselines::{
 pub use error::Error;
 pub use fixed::{Fixed, FixedSettings};
 pub use forecaster::{Forecaster, RateForecast, Rule};
-pub use kind::{PolicyKind, build};
+pub use policies::{PolicyKind, build};
 pub use policy::{
     AnnouncedDemand, Decision, Forecast, Objective, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
 };

@@ -47,6 +47,7 @@ mod partitions;
 mod peek;
 mod ready;
 mod request;
+mod rescue;
 mod rows;
 mod scan_cursors;
 mod schema;

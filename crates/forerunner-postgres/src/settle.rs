@@ -1,12 +1,11 @@
-//! Ending attempts, and re-queueing those whose node is gone.
+//! Ending attempts.
 
 use std::collections::HashSet;
 
 use forerunner_core::{ErrorKind, LeaseEpoch, Next, TaskError, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    LeaseLost, Rescue, Rescued, Settled, Settlement,
+    LeaseLost, Settled, Settlement,
     backend::{self, Damage},
-    dies_of_crash, node_lost,
 };
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -105,7 +104,7 @@ impl Tx<'_> {
     }
 
     /// The task if it runs under this epoch, with its line locked.
-    async fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Sql<Option<Stored>> {
+    pub(crate) async fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Sql<Option<Stored>> {
         let is_held = |found: &Stored| found.task.state == TaskState::Running && found.task.epoch == epoch;
         let Some(found) = self.find_unfinished(task).await?.filter(is_held) else { return Ok(None) };
         if let Some(reason) = found.damage {
@@ -169,7 +168,7 @@ impl Tx<'_> {
         Ok(Ok(Settled { state, claimable, run_at }))
     }
 
-    async fn finish(
+    pub(crate) async fn finish(
         &self,
         lease: &Stored,
         state: TaskState,
@@ -195,7 +194,7 @@ impl Tx<'_> {
         self.advance(&lease.task.pool, context, None).await
     }
 
-    async fn schedule_retry(
+    pub(crate) async fn schedule_retry(
         &self,
         lease: &Stored,
         state: TaskState,
@@ -231,7 +230,7 @@ impl Tx<'_> {
         self.wait_again(lease, state).await
     }
 
-    async fn release(&self, lease: &Stored, now: Timestamp) -> Sql<()> {
+    pub(crate) async fn release(&self, lease: &Stored, now: Timestamp) -> Sql<()> {
         let sql = "UPDATE tasks SET state = 1, attempt = $1, crashes = $4, started_at = NULL, agent = NULL, node = NULL \
                    WHERE task = $2 AND epoch = $3 AND state = 2 RETURNING task";
         let (attempt, epoch) = (i64::from(lease.task.attempt.saturating_sub(1)), lease.task.epoch.0 as i64);
@@ -262,66 +261,5 @@ impl Tx<'_> {
             None if state == TaskState::Queued => self.make_ready(&lease.spot()).await,
             None => Ok(()),
         }
-    }
-
-    pub async fn rescue(&self, rescue: &Rescue) -> Sql<Rescued> {
-        let mut rescued = Rescued::default();
-        let now = match rescue {
-            Rescue::AllBut { now, .. } | Rescue::Expired { now } => *now,
-        };
-        for (id, epoch) in self.lost(rescue, now).await? {
-            if let Some(lease) = self.leased(id, epoch).await? {
-                self.reclaim(lease, now, &mut rescued).await?;
-            }
-        }
-        Ok(rescued)
-    }
-
-    /// The leases of nodes that are gone, or count as gone.
-    async fn lost(&self, rescue: &Rescue, now: Timestamp) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
-        let rows = match rescue {
-            Rescue::AllBut { node, .. } => {
-                let sql = "SELECT id, epoch FROM tasks WHERE state = 2 AND node IS DISTINCT FROM $1 ORDER BY due, task";
-                self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?
-            }
-            Rescue::Expired { .. } => {
-                // Between the ids of those that live: what a node had that lives is not read past.
-                let sql = "WITH n AS (SELECT node FROM nodes WHERE lease_until >= CASE WHEN $1 THEN \
-                           (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END), \
-                           g AS (SELECT node AS above, lead(node) OVER (ORDER BY node) AS below FROM (SELECT node FROM n \
-                           UNION SELECT '00000000-0000-0000-0000-000000000000' \
-                           UNION SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff') e) \
-                           SELECT t.id, t.epoch FROM g, LATERAL (SELECT id, epoch, due, task FROM tasks \
-                           WHERE state = 2 AND node > g.above AND node < g.below OFFSET 0) t ORDER BY t.due, t.task";
-                let now = now.as_micros();
-                self.query(sql, &[(&self.database_time, Type::BOOL), (&now, Type::INT8)]).await?
-            }
-        };
-        let lost = rows
-            .iter()
-            .map(|row| Ok((TaskId::from_uuid(get(row, 0)?), LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()))));
-        lost.collect()
-    }
-
-    async fn reclaim(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
-        let was_held = lease.task.started_at.is_none();
-        lease.task.crashes = backend::crashes_with(lease.task.crashes, was_held);
-        if lease.is_to_stop {
-            rescued.dead.push(lease.task.id);
-            return self.finish(&lease, TaskState::Cancelled, Some(&backend::cancelled()), None, now).await;
-        }
-        if was_held {
-            rescued.requeued.push(lease.task.id);
-            self.hints().work.insert(lease.task.pool.clone());
-            return self.release(&lease, now).await;
-        }
-        let error = node_lost();
-        if dies_of_crash(lease.task.crashes, &lease.task.retry) {
-            rescued.dead.push(lease.task.id);
-            return self.finish(&lease, TaskState::Dead, Some(&error), None, now).await;
-        }
-        rescued.requeued.push(lease.task.id);
-        self.hints().work.insert(lease.task.pool.clone());
-        self.schedule_retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes, now).await
     }
 }

@@ -5,6 +5,7 @@ mod contexts;
 mod lane;
 mod peek;
 mod reads;
+mod rescue;
 mod slots;
 mod state;
 mod update;

@@ -22,6 +22,7 @@ mod open;
 mod peek;
 mod reader;
 mod ready;
+mod rescue;
 mod rows;
 mod schema;
 mod select;

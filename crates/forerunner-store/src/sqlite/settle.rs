@@ -1,4 +1,4 @@
-//! Ending attempts, and re-queueing those whose node is gone.
+//! Ending attempts.
 
 use forerunner_core::{LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp};
 use rusqlite::params;
@@ -9,7 +9,7 @@ use super::{
     rows::run,
     tx::{Rank, Spot, Tx},
 };
-use crate::{LeaseLost, Rescue, Rescued, Settled, Settlement, Start, dies_of_crash, node_lost, rules};
+use crate::{LeaseLost, Settled, Settlement, Start, rules};
 
 impl Lease {
     fn spot(&self) -> Spot {
@@ -18,11 +18,11 @@ impl Lease {
 }
 
 /// The state of a task after its attempt.
-struct Ended<'a> {
-    state: TaskState,
-    error: Option<&'a TaskError>,
-    output: Option<&'a Payload>,
-    finished_at: Option<Timestamp>,
+pub(super) struct Ended<'a> {
+    pub(super) state: TaskState,
+    pub(super) error: Option<&'a TaskError>,
+    pub(super) output: Option<&'a Payload>,
+    pub(super) finished_at: Option<Timestamp>,
 }
 
 impl Tx<'_> {
@@ -83,7 +83,7 @@ impl Tx<'_> {
         (lease.epoch == epoch && epoch > self.void_epochs).then(|| lease.clone())
     }
 
-    fn finish(&mut self, lease: &Lease, ended: &Ended<'_>, started: Option<Start>) -> Sql<()> {
+    pub(super) fn finish(&mut self, lease: &Lease, ended: &Ended<'_>, started: Option<Start>) -> Sql<()> {
         let sql = "UPDATE tasks SET state = ?1, finished_at = ?2, error_kind = ?3, error = ?4, agent = ?5, \
                    crashes = ?6, started_at = coalesce(started_at, ?7) WHERE task = ?8";
         let params = params![
@@ -107,7 +107,7 @@ impl Tx<'_> {
         self.advance(lease.pool, context, None)
     }
 
-    fn end_cancelled(&mut self, lease: &Lease, started: Option<Start>, now: Timestamp) -> Sql<()> {
+    pub(super) fn end_cancelled(&mut self, lease: &Lease, started: Option<Start>, now: Timestamp) -> Sql<()> {
         let (state, error) = (TaskState::Cancelled, rules::cancelled());
         self.finish(lease, &Ended { state, error: Some(&error), output: None, finished_at: Some(now) }, started)
     }
@@ -137,7 +137,7 @@ impl Tx<'_> {
         self.wait_again(lease, state)
     }
 
-    fn release(&mut self, lease: &Lease) -> Sql<()> {
+    pub(super) fn release(&mut self, lease: &Lease) -> Sql<()> {
         let sql = "UPDATE tasks SET state = 1, attempt = ?1, started_at = NULL, agent = NULL, node = NULL \
                    WHERE task = ?2";
         run(self.connection, sql, params![lease.attempt.saturating_sub(1), lease.row])?;
@@ -145,7 +145,7 @@ impl Tx<'_> {
     }
 
     /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
-    fn wait_again(&mut self, lease: &Lease, state: TaskState) -> Sql<()> {
+    pub(super) fn wait_again(&mut self, lease: &Lease, state: TaskState) -> Sql<()> {
         self.cache.count(lease.pool, Some(TaskState::Running), Some(state))?;
         match &lease.context {
             Some(context) => {
@@ -164,65 +164,4 @@ impl Tx<'_> {
         let mut agents = self.cache.agents.lock();
         agents.extend(held);
     }
-
-    pub fn rescue(&mut self, rescue: &Rescue) -> Sql<Rescued> {
-        let now = match rescue {
-            Rescue::AllBut { now, .. } | Rescue::Expired { now } => *now,
-        };
-        let is_lost = |lease: &Lease| match (rescue, lease.node) {
-            (_, None) => true,
-            (Rescue::AllBut { node, .. }, Some(holder)) => holder != *node,
-            (Rescue::Expired { now }, Some(holder)) => self.cache.nodes.get(&holder).is_none_or(|until| until < now),
-        };
-        let lost = self.cache.leases.iter().filter(|(_, lease)| is_lost(lease));
-        let mut lost: Vec<_> = lost.map(|(id, lease)| (lease.due, lease.row, *id)).collect();
-        lost.sort_unstable();
-        let mut rescued = Rescued::default();
-        for (_, _, id) in lost {
-            self.reclaim(id, now, &mut rescued)?;
-        }
-        Ok(rescued)
-    }
-
-    fn reclaim(&mut self, id: TaskId, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
-        let Some(mut lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
-        let started = self.cache.end_lease(id);
-        let was_held = lease.started_at.is_none() && started.is_none();
-        lease.crashes = rules::crashes_with(lease.crashes, was_held);
-        if !was_held {
-            let end = match (lease.stop, dies(&lease)) {
-                (true, _) => (TaskState::Cancelled, rules::cancelled()),
-                (false, true) => (TaskState::Dead, node_lost()),
-                (false, false) => (TaskState::Queued, node_lost()),
-            };
-            self.note_attempt(&lease, started, (end.0, Some(end.1)), now)?;
-        }
-        if lease.stop {
-            rescued.dead.push(id);
-            return self.end_cancelled(&lease, started, now);
-        }
-        if was_held {
-            rescued.requeued.push(id);
-            let sql = "UPDATE tasks SET crashes = ?1 WHERE task = ?2";
-            run(self.connection, sql, params![lease.crashes, lease.row])?;
-            return self.release(&lease);
-        }
-        let error = node_lost();
-        if dies(&lease) {
-            let dead = Ended { state: TaskState::Dead, error: Some(&error), output: None, finished_at: Some(now) };
-            rescued.dead.push(id);
-            return self.finish(&lease, &dead, started);
-        }
-        let sql = "UPDATE tasks SET state = 1, crashes = ?1, error_kind = ?2, error = ?3, agent = ?4 WHERE task = ?5";
-        let agent = started.as_ref().map(|start| start.agent.as_uuid().as_bytes());
-        run(self.connection, sql, params![lease.crashes, error.kind.as_str(), error.message, agent, lease.row])?;
-        rescued.requeued.push(id);
-        self.wait_again(&lease, TaskState::Queued)
-    }
-}
-
-/// Whether the crash that was just counted is one too many.
-fn dies(lease: &Lease) -> bool {
-    let retry = forerunner_core::RetryPolicy { max_crashes: lease.max_crashes, ..Default::default() };
-    dies_of_crash(lease.crashes, &retry)
 }
