@@ -255,7 +255,13 @@ async fn a_service_that_others_can_reach_is_warned_of() {
         let config = fs::read_to_string(site.config()).expect("a file").replace("127.0.0.1", host);
         fs::write(site.config(), config).expect("it can be written");
         let service = site.serve().await;
-        let log = fs::read_to_string(site.path("log")).expect("a log");
+        // A thread of its own writes the log, so a line may come after the address.
+        let deadline = tokio::time::Instant::now() + SOON;
+        let mut log = fs::read_to_string(site.path("log")).expect("a log");
+        while !log.contains("serving listen") && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            log = fs::read_to_string(site.path("log")).expect("a log");
+        }
         assert_eq!(log.contains("without authentication"), warned, "{host}: {log}");
         assert!(log.contains("configuration read") && log.contains("forerunner.toml"), "{log}");
         assert_eq!(service.stop(SOON).await, 0);

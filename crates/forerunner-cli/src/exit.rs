@@ -72,7 +72,7 @@ impl fmt::Display for Interrupted {
 
 impl fmt::Display for Forced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped at once by a second signal, {}; running tasks are taken back at the next start", self.0)
+        write!(f, "stopped at once by a second signal, {}; the next start re-queues running tasks", self.0)
     }
 }
 

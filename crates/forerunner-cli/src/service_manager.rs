@@ -75,7 +75,7 @@ impl ServiceManager {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(state.as_bytes())
         {
-            tracing::debug!(state, %error, "the service manager was not told");
+            tracing::debug!(state, %error, "cannot notify the service manager");
         }
     }
 }

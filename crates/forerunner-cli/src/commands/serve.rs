@@ -148,7 +148,7 @@ impl Service {
         match (report.store, report.clean) {
             (Some(reason), _) => Err(NotClosed(reason).into()),
             (None, false) => anyhow::bail!(
-                "some agents did not stop in time, or their results could not be stored: the next start takes their tasks back; look for processes that are left"
+                "some agents did not stop in time, or their results could not be stored: the next start re-queues their tasks; check for processes that are left"
             ),
             (None, true) => Ok(()),
         }

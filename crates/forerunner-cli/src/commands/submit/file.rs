@@ -170,7 +170,7 @@ async fn send(
         Err(error) => return all_refused(error, batch, told),
     };
     let results = answer.list("results");
-    anyhow::ensure!(results.len() == batch.len(), "the service told {} results of {}", results.len(), batch.len());
+    anyhow::ensure!(results.len() == batch.len(), "the service returned {} results of {}", results.len(), batch.len());
     let mut later = Vec::new();
     for (line, result) in batch.into_iter().zip(results) {
         let Some(problem) = result.get("problem") else {

@@ -8,7 +8,7 @@ use forerunner_console::{
 use serde_json::Value;
 
 use super::{
-    facts::{Past, brief, greatest, late_share, rate, told},
+    facts::{Past, brief, field, greatest, late_share, rate},
     frame::Line,
 };
 
@@ -31,12 +31,12 @@ pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<L
     let waits = past.row("wait_s.p99");
     let span = past.len() as f64 * number(history, "slot_s").unwrap_or(0.0);
     lines.extend([
-        chart("wanted", &agents("desired"), most, format!("{} wanted; {}", told(pool, "desired"), covered(span))),
+        chart("wanted", &agents("desired"), most, format!("{} wanted; {}", field(pool, "desired"), covered(span))),
         chart(
             "busy",
             &agents("busy"),
             most,
-            format!("{} busy, {} tasks run", told(pool, "agents.busy"), told(pool, "running")),
+            format!("{} busy, {} tasks run", field(pool, "agents.busy"), field(pool, "running")),
         ),
         chart(
             "ready",
@@ -44,7 +44,7 @@ pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<L
             most,
             ["ready", "starting", "cooldown"]
                 .map(|name| {
-                    format!("{} {}", told(pool, &format!("agents.{name}")), name.replace("cooldown", "stopping"))
+                    format!("{} {}", field(pool, &format!("agents.{name}")), name.replace("cooldown", "stopping"))
                 })
                 .join(", "),
         ),
@@ -52,9 +52,9 @@ pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<L
             "waiting",
             &waiting,
             greatest(&waiting).max(1.0),
-            format!("{} now, {} at most", told(pool, "depth"), greatest(&waiting)),
+            format!("{} now, {} at most", field(pool, "depth"), greatest(&waiting)),
         ),
-        chart("wait p99", &waits, greatest(&waits), waits_said(pool)),
+        chart("wait p99", &waits, greatest(&waits), wait_text(pool)),
     ]);
     lines
 }
@@ -91,7 +91,7 @@ fn announced(pool: &Value) -> String {
     }
 }
 
-fn waits_said(pool: &Value) -> String {
+fn wait_text(pool: &Value) -> String {
     let Some(share) = late_share(pool) else {
         let span_s = number(pool, "recent.span_s").unwrap_or(0.0);
         return format!("no task began here; {}", covered(span_s));

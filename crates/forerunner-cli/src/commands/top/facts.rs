@@ -11,7 +11,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 /// Writes a text of the service so that it cannot steer the terminal.
-pub fn told(value: &Value, path: &str) -> String {
+pub fn field(value: &Value, path: &str) -> String {
     harmless(&fields::text(value, path))
 }
 
@@ -42,7 +42,7 @@ pub fn brief(value: f64) -> String {
 
 /// Writes the last eight digits of an id, which distinguish agents and tasks of a pool.
 pub fn short(value: &Value, path: &str) -> String {
-    let id = told(value, path);
+    let id = field(value, path);
     let skipped = id.chars().count().saturating_sub(8);
     id.chars().skip(skipped).collect()
 }

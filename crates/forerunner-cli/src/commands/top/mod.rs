@@ -3,7 +3,7 @@
 mod charts;
 mod facts;
 mod frame;
-mod look;
+mod poller;
 mod screen;
 mod sections;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::{
     frame::{Size, frame},
-    look::Looker,
+    poller::Poller,
     screen::{Key, Screen},
 };
 use crate::{client::Client, server_args::ServerArgs, signals::Signals};
@@ -42,13 +42,13 @@ const OFF_TERMINAL: Size = Size { width: 100, height: 40 };
 
 /// Watches a service until a key or a signal ends it.
 pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
-    let mut looker = Looker::new(Client::new(&args.server.server)?, args.pool);
+    let mut poller = Poller::new(Client::new(&args.server.server)?, args.pool);
     if out.is_json() {
-        return lines(&looker, args.once).await;
+        return lines(&poller, args.once).await;
     }
     let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if args.once || !is_terminal {
-        let seen = looker.look().await?;
+        let seen = poller.poll().await?;
         let size = screen::size().filter(|_| is_terminal).unwrap_or(OFF_TERMINAL);
         let mut lines = frame(&seen, size, None);
         // The last one names keys, and nobody reads keys here.
@@ -57,15 +57,15 @@ pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
         return out.line(texts.join("\n").trim_end());
     }
     // A failure at the start is an error, and leaves the terminal unchanged.
-    let seen = looker.look().await?;
-    watch(&mut looker, seen).await
+    let seen = poller.poll().await?;
+    watch(&mut poller, seen).await
 }
 
 /// Writes an object a second, until nobody reads them any more.
-async fn lines(looker: &Looker, once: bool) -> anyhow::Result<()> {
+async fn lines(poller: &Poller, once: bool) -> anyhow::Result<()> {
     loop {
         let begun = Instant::now();
-        let seen = looker.look().await?;
+        let seen = poller.poll().await?;
         if !stdio::answer(&json::compact(&seen.to_string()))? || once {
             return Ok(());
         }
@@ -74,16 +74,16 @@ async fn lines(looker: &Looker, once: bool) -> anyhow::Result<()> {
 }
 
 /// Draws a frame after each poll and each key. The screen is restored, however this ends.
-async fn watch(looker: &mut Looker, mut seen: Value) -> anyhow::Result<()> {
+async fn watch(poller: &mut Poller, mut seen: Value) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let mut screen = Screen::open()?;
     let mut trouble = None;
     let mut next = Instant::now() + PERIOD;
     loop {
         screen.draw(&frame(&seen, screen.size(), trouble.as_deref()))?;
-        let look = async {
+        let poll = async {
             sleep_until(next).await;
-            looker.look().await
+            poller.poll().await
         };
         tokio::select! {
             _ = signals.next() => return Ok(()),
@@ -91,13 +91,13 @@ async fn watch(looker: &mut Looker, mut seen: Value) -> anyhow::Result<()> {
                 Key::Quit => return Ok(()),
                 Key::Redraw => {}
                 Key::Next | Key::Previous => {
-                    looker.choose(&seen, key == Key::Next);
+                    poller.choose(&seen, key == Key::Next);
                     next = Instant::now();
                 }
             },
-            looked = look => {
+            polled = poll => {
                 next = Instant::now() + PERIOD;
-                match looked {
+                match polled {
                     Ok(now) => (seen, trouble) = (now, None),
                     Err(error) => trouble = Some(format!("{error:#}")),
                 }

@@ -7,7 +7,7 @@ use forerunner_console::{
 use serde_json::Value;
 
 use super::{
-    facts::{ago, brief, clock, columns, count, late_share, rate, short, time, told},
+    facts::{ago, brief, clock, columns, count, field, late_share, rate, short, time},
     frame::{Line, Tone},
 };
 use crate::render::reason;
@@ -24,8 +24,8 @@ pub fn head(seen: &Value, width: usize, trouble: Option<&str>) -> Vec<Line> {
         (count, Some(node)) if node["leads"] == true => format!("  {count} nodes, this one leads"),
         (count, _) => format!("  {count} nodes, this one follows"),
     };
-    let version = this.map(|node| format!("  version {}", told(node, "version"))).unwrap_or_default();
-    let left = format!("forerunner  {}{version}{role}", told(seen, "server"));
+    let version = this.map(|node| format!("  version {}", field(node, "version"))).unwrap_or_default();
+    let left = format!("forerunner  {}{version}{role}", field(seen, "server"));
     let right = format!("{} UTC", clock(seen, "history.at"));
     let right = if seen["history"].is_null() { String::new() } else { right };
     let space = width.saturating_sub(left.chars().count() + right.chars().count()).max(2);
@@ -35,7 +35,7 @@ pub fn head(seen: &Value, width: usize, trouble: Option<&str>) -> Vec<Line> {
         let at = clock(seen, "history.at");
         lines.push(Line::toned(Tone::Bad, format!("! figures are of {at}, trying again: {}", harmless(trouble))));
     } else if seen["ready"]["status"] == "not-ready" {
-        lines.push(Line::toned(Tone::Bad, format!("! {}", told(seen, "ready.detail"))));
+        lines.push(Line::toned(Tone::Bad, format!("! {}", field(seen, "ready.detail"))));
     }
     lines
 }
@@ -68,7 +68,7 @@ pub fn pools(pools: &[Value], chosen: &Value, rows: usize, width: usize) -> Vec<
     let header = std::iter::once(heading).chain(names.iter().map(|name| (*name).to_owned())).collect();
     let row = |pool: &Value| {
         let mark = if pool["name"] == *chosen { '▸' } else { ' ' };
-        let name: String = told(pool, "name").chars().take(if width < WIDE { 16 } else { 32 }).collect();
+        let name: String = field(pool, "name").chars().take(if width < WIDE { 16 } else { 32 }).collect();
         std::iter::once(format!("{mark} {name}")).chain(names.iter().map(|name| pool_cell(pool, name))).collect()
     };
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(shown.iter().map(row)).collect();
@@ -81,16 +81,16 @@ pub fn pools(pools: &[Value], chosen: &Value, rows: usize, width: usize) -> Vec<
 fn pool_cell(pool: &Value, column: &str) -> String {
     let wait = |name: &str| number(pool, &format!("recent.wait_s.{name}")).map_or_else(|| NOTHING.to_owned(), brief);
     match column {
-        "STATE" => match (told(pool, "state").as_str(), pool["mode"] == "advise") {
+        "STATE" => match (field(pool, "state").as_str(), pool["mode"] == "advise") {
             ("circuit_open", _) => "circuit".to_owned(),
             ("running", true) => "advises".to_owned(),
             (state, _) => state.to_owned(),
         },
-        "WANT" => told(pool, "desired"),
-        "READY" => told(pool, "agents.ready"),
-        "BUSY" => told(pool, "agents.busy"),
-        "START" => told(pool, "agents.starting"),
-        "DEPTH" => told(pool, "depth"),
+        "WANT" => field(pool, "desired"),
+        "READY" => field(pool, "agents.ready"),
+        "BUSY" => field(pool, "agents.busy"),
+        "START" => field(pool, "agents.starting"),
+        "DEPTH" => field(pool, "depth"),
         "ARR/S" => rate(number(pool, "recent.rate_per_s")),
         "LATE" => late_share(pool).map_or_else(|| NOTHING.to_owned(), |share| format!("{:.1}%", 100.0 * share)),
         "P50" => wait("p50"),
@@ -103,11 +103,11 @@ fn pool_cell(pool: &Value, column: &str) -> String {
 pub fn title(pool: &Value) -> Vec<Line> {
     let text = format!(
         "{}: {}, {}–{}; rule {}; cold start {}; {} in {}",
-        told(pool, "name"),
-        told(pool, "kind"),
-        told(pool, "min"),
-        told(pool, "max"),
-        told(pool, "policy"),
+        field(pool, "name"),
+        field(pool, "kind"),
+        field(pool, "min"),
+        field(pool, "max"),
+        field(pool, "policy"),
         fields::secs(pool, "cold_start_s.p90"),
         fields::percent(pool, "objective.share"),
         fields::secs(pool, "objective.within_s"),
@@ -118,23 +118,23 @@ pub fn title(pool: &Value) -> Vec<Line> {
 /// The first thing to know about this pool.
 pub fn notices(pool: &Value, seen: &Value) -> Vec<Line> {
     let mut lines = Vec::new();
-    match told(pool, "state").as_str() {
+    match field(pool, "state").as_str() {
         "circuit_open" => {
-            let text = format!("! circuit open until {}: {}", clock(pool, "until"), told(pool, "reason"));
+            let text = format!("! circuit open until {}: {}", clock(pool, "until"), field(pool, "reason"));
             lines.push(Line::toned(Tone::Bad, text));
         }
         "paused" => {
-            let text = format!("! paused: tasks wait; forerunner pool resume {}", told(pool, "name"));
+            let text = format!("! paused: tasks wait; forerunner pool resume {}", field(pool, "name"));
             lines.push(Line::toned(Tone::Bad, text));
         }
         _ => {}
     }
     if pool["mode"] == "advise" {
-        let (advised, now) = (told(pool, "decision.desired"), told(pool, "desired"));
+        let (advised, now) = (field(pool, "decision.desired"), field(pool, "desired"));
         lines.push(Line::plain(format!("! advise mode: it would hold {advised} agents, {now} are in force")));
     }
     if count(pool, "finished") == 0 && count(pool, "running") == 0 && count(pool, "waiting") == 0 {
-        let submit = format!("no task yet; forerunner submit {} --input '\"hello\"'", told(pool, "name"));
+        let submit = format!("no task yet; forerunner submit {} --input '\"hello\"'", field(pool, "name"));
         lines.push(Line::toned(Tone::Faint, submit));
     } else if seen["decisions"][0]["reason"] == "learning" {
         lines.push(Line::toned(Tone::Faint, "the forecast is still learning: too little has been seen to shrink by"));
@@ -145,11 +145,11 @@ pub fn notices(pool: &Value, seen: &Value) -> Vec<Line> {
 /// The newest decisions, in words.
 pub fn decisions(decisions: &[Value], rows: usize) -> Vec<Line> {
     let line = |decision: &Value| {
-        let [before, desired] = ["before", "desired"].map(|name| told(decision, name));
+        let [before, desired] = ["before", "desired"].map(|name| field(decision, name));
         let size = if before == desired { format!("{desired} kept") } else { format!("{before} → {desired}") };
         let not_done = if decision["mode"] == "advise" { "advice: " } else { "" };
-        let why = reason::in_words(&told(decision, "reason"));
-        Line::plain(format!("  {}  {size:<9} {not_done}{why}: {}", clock(decision, "at"), told(decision, "detail")))
+        let why = reason::in_words(&field(decision, "reason"));
+        Line::plain(format!("  {}  {size:<9} {not_done}{why}: {}", clock(decision, "at"), field(decision, "detail")))
     };
     let mut lines = vec![Line::toned(Tone::Faint, "DECISIONS, newest first")];
     // Advice that is not applied is repeated with each poll: the newest represents all of them.
@@ -172,11 +172,11 @@ pub fn agents(agents: &[Value], history: &Value, rows: usize) -> Vec<Line> {
     let row = |agent: &&Value| {
         vec![
             format!("  {}", short(agent, "id")),
-            told(agent, "state").replace("cooldown", "stopping"),
+            field(agent, "state").replace("cooldown", "stopping"),
             if agent["task"].is_null() { String::new() } else { format!("task {}", short(agent, "task")) },
             held(agent).map_or_else(String::new, |held| format!("holds {held}")),
             format!("used {}", ago(agent, "last_used", now)),
-            format!("{} tasks", told(agent, "tasks")),
+            format!("{} tasks", field(agent, "tasks")),
         ]
     };
     let more = if agents.len() > rows { format!(": {rows} of {}", agents.len()) } else { String::new() };
@@ -194,7 +194,7 @@ fn held(agent: &Value) -> Option<String> {
     if agent["context"].is_null() {
         return None;
     }
-    let context: String = told(agent, "context").chars().take(24).collect();
+    let context: String = field(agent, "context").chars().take(24).collect();
     let size = match count(agent, "context_bytes") {
         bytes if bytes < 1_000 => format!("{bytes} B"),
         bytes if bytes < 1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),

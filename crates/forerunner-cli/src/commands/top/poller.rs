@@ -17,13 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const DECISIONS: usize = 50;
 
 /// Polls one service.
-pub struct Looker {
+pub struct Poller {
     client: Client,
     /// The pool in depth; the first one if there is none.
     pool: Option<String>,
 }
 
-impl Looker {
+impl Poller {
     /// Polls the service of `client`.
     pub const fn new(client: Client, pool: Option<String>) -> Self {
         Self { client, pool }
@@ -44,7 +44,7 @@ impl Looker {
     ///
     /// # Errors
     /// [`NotReachable`] without an answer in time, [`Problem`] when the service refuses.
-    pub async fn look(&self) -> anyhow::Result<Value> {
+    pub async fn poll(&self) -> anyhow::Result<Value> {
         let silent = || NotReachable {
             server: self.client.server().to_owned(),
             reason: format!("no answer within {} s", PATIENCE.as_secs()),
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn pools_are_chosen_in_a_circle() {
         let pools = json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]);
-        let mut looker = Looker::new(Client::new("http://127.0.0.1:1").expect("an address"), None);
+        let mut poller = Poller::new(Client::new("http://127.0.0.1:1").expect("an address"), None);
         let mut chosen = |at: &str, after| {
-            looker.choose(&json!({ "pools": pools, "pool": at }), after);
-            looker.pool.clone().expect("there are some")
+            poller.choose(&json!({ "pools": pools, "pool": at }), after);
+            poller.pool.clone().expect("there are some")
         };
         assert_eq!(
             [chosen("a", true), chosen("c", true), chosen("a", false), chosen("c", false)],
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn where_there_are_no_pools_none_is_chosen() {
-        let mut looker = Looker::new(Client::new("http://127.0.0.1:1").expect("an address"), None);
-        looker.choose(&json!({ "pools": [] }), true);
-        assert_eq!(looker.pool, None);
+        let mut poller = Poller::new(Client::new("http://127.0.0.1:1").expect("an address"), None);
+        poller.choose(&json!({ "pools": [] }), true);
+        assert_eq!(poller.pool, None);
     }
 }
