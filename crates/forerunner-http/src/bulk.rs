@@ -118,7 +118,7 @@ impl BulkView {
         let reasons = report.refused.iter().map(|((state, obstacle), (count, example))| ReasonView {
             state: *state,
             count: *count,
-            reason: forerunner_service::reason(action, *state, *obstacle),
+            reason: forerunner_service::obstacle_reason(action, *state, *obstacle),
             example: *example,
         });
         Self {

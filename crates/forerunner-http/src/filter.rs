@@ -56,7 +56,7 @@ pub(crate) fn window(
     now: Timestamp,
 ) -> Result<TimeWindow, Problem> {
     let at = |text: &Option<TimeText>| text.as_ref().map(|text| text.at(now)).transpose();
-    Ok(forerunner_service::window(at(after)?, at(before)?)?)
+    Ok(forerunner_service::time_window(at(after)?, at(before)?)?)
 }
 
 /// Query of a listing. `state` may name several, apart by commas or one by one; `label` may come several times.

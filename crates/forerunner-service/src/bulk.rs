@@ -32,7 +32,7 @@ fn check_conditions(request: &BulkRequest, all: bool) -> Result<(), Error> {
 }
 
 /// Says why tasks in a state were not changed, and what to do.
-pub const fn reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'static str {
+pub const fn obstacle_reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'static str {
     match (obstacle, action, state) {
         (Obstacle::State, BulkAction::Cancel, _) => "it has ended",
         (Obstacle::State, BulkAction::Retry, TaskState::Succeeded) => "it has succeeded",

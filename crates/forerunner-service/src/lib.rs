@@ -35,7 +35,7 @@ mod what_if;
 
 pub use self::metrics::describe_metrics;
 pub use budget::{Budget, Reservation};
-pub use bulk::reason;
+pub use bulk::obstacle_reason;
 pub use error::{Details, Error};
 pub use follow::TaskEvents;
 /// What [`Service::new`] is put on.
@@ -45,7 +45,7 @@ pub use forerunner_runtime::status;
 pub use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK, Submitted};
 pub use forerunner_store::{BulkAction, TaskChange, TaskFilter, TimeWindow};
 pub use limits::Limits;
-pub use list::{PageWriter, window};
+pub use list::{PageWriter, time_window};
 pub use pools::Scaler;
 pub use problem_kind::{ErrorClass, ProblemKind};
 pub use service::Service;

@@ -50,7 +50,7 @@ impl Service {
 ///
 /// # Errors
 /// Nothing can be in it.
-pub fn window(after: Option<Timestamp>, before: Option<Timestamp>) -> Result<TimeWindow, Error> {
+pub fn time_window(after: Option<Timestamp>, before: Option<Timestamp>) -> Result<TimeWindow, Error> {
     if after.zip(before).is_some_and(|(after, before)| after >= before) {
         let detail = "the window of time is empty: what is `after` lies behind what is `before`";
         return Err(Error::new(ProblemKind::InvalidValue, detail));
