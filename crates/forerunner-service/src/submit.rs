@@ -38,7 +38,11 @@ impl Service {
     /// When the task has been removed meanwhile.
     pub async fn completion(&self, accepted: Accepted) -> Result<Waited, Error> {
         let Accepted { task, completion, wait, .. } = accepted;
-        self.ended(task, completion, wait).await
+        match wait {
+            // A task is large: it is not passed on without need.
+            None => Ok(Waited { task, waited: false, is_whole: true }),
+            wait => self.ended(task, completion, wait).await,
+        }
     }
 
     /// Submits tasks together; answers each in its place. Where the node takes nothing at all for a reason of its own, that is
