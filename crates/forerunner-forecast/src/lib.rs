@@ -6,10 +6,10 @@
 //!
 //! - [`Predictive`] sizes for what will arrive by the time a new agent is ready;
 //! - [`Utilisation`] is the reactive rule with two thresholds;
-//! - [`Fixed`] keeps one size;
+//! - [`Fixed`] wants one size;
 //! - [`Knative`], [`Hpa`], [`Keda`], [`RayServe`], [`KeepAlive`], [`SqrtStaffing`] and [`Holt`] are rules others scale by.
 //!
-//! Beside them [`EventDetector`] says when a decision should not wait for the next tick.
+//! In addition, [`EventDetector`] decides when a decision should not wait for the next tick.
 //!
 //! Pure: no clock, no IO, no actors, no logging. Time is [`Observation::t`]; seconds throughout.
 //!

@@ -106,8 +106,8 @@ impl fmt::Display for PolicyKind {
     }
 }
 
-/// Reads a name, and behind a colon settings: `predictive`, `utilisation:scale_up_threshold=0.8,interval_s=2`,
-/// `fixed:size=4` or `fixed:4` for short. Settings left out are the defaults.
+/// Reads a name, and settings after a colon: `predictive`, `utilisation:scale_up_threshold=0.8,interval_s=2`,
+/// `fixed:size=4` or `fixed:4` for short. Absent settings have their defaults.
 impl FromStr for PolicyKind {
     type Err = Error;
 

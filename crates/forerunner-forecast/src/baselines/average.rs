@@ -16,7 +16,7 @@ impl Average {
         Self { window_s, samples: VecDeque::new(), sum: 0.0 }
     }
 
-    /// Takes in `value`, a count, at time `t`, which never decreases. Samples a whole window old are dropped.
+    /// Adds `value`, a count, at time `t`, which never decreases. Samples that are a whole window old are dropped.
     pub fn push(&mut self, t: f64, value: f64) {
         self.samples.push_back((t, value));
         self.sum += value;

@@ -23,7 +23,7 @@ impl Check {
         if value > 0.0 && value <= 86_400.0 { Ok(()) } else { self.fails(key, value, "above 0 and at most 86400") }
     }
 
-    /// A delay, which may be none, at most as long as needs are kept.
+    /// A delay, which may be zero, at most as long as needs are recorded.
     pub fn delay(self, key: &'static str, value: f64) -> Result<(), Error> {
         if (0.0..=3600.0).contains(&value) { Ok(()) } else { self.fails(key, value, "0 to 3600") }
     }
@@ -45,7 +45,7 @@ impl Check {
     }
 }
 
-/// When a rule looks again.
+/// When a rule evaluates again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rhythm {
     interval_s: f64,
@@ -57,7 +57,8 @@ impl Rhythm {
         Self { interval_s, looked_at: f64::NEG_INFINITY }
     }
 
-    /// Whether the rule looks at time `t`. Half a second, or half a short interval, allows for a timer that is early.
+    /// Whether the rule evaluates at time `t`. Half a second, or half a short interval, allows for a timer that is
+    /// early.
     pub fn due(&mut self, t: f64) -> bool {
         let due = t - self.looked_at >= self.interval_s - (0.5 * self.interval_s).min(0.5);
         if due {
@@ -67,9 +68,9 @@ impl Rhythm {
     }
 }
 
-/// Turns what a rule wants into a decision: within the limits, with a reason.
+/// Turns the size that a rule wants into a decision: within the limits, with a reason.
 ///
-/// `cause` is the reason given where the size changes, or where a hold keeps it.
+/// `cause` is the reason where the size changes, or where stabilisation prevents that.
 pub(crate) fn decision(
     rule: &'static str,
     limits: &PolicyLimits,
@@ -80,7 +81,7 @@ pub(crate) fn decision(
     detail: String,
 ) -> Decision {
     let desired = limits.clamp(wanted);
-    // A bound may be in the way of what was needed a while ago and is held; that is not the reason then.
+    // A bound may limit an earlier need that still counts; that is not the reason then.
     let is_bounded = (desired < wanted && desired < whole(need)) || (desired > wanted && f64::from(desired) > need);
     let reason = match () {
         () if is_bounded => ReasonCode::Bounded,
@@ -108,7 +109,7 @@ pub(crate) mod fixtures {
         objective: Objective { share: 0.99, within_s: 1.0 },
     };
 
-    /// How things stand at `t`: tasks waiting, agents busy, idle and starting.
+    /// The state at `t`: tasks waiting, agents busy, idle and starting.
     pub fn seen(t: f64, queue_depth: u32, in_flight: u32, ready: u32, starting: u32) -> Observation {
         Observation { t, queue_depth, in_flight, ready, starting, ..Observation::default() }
     }

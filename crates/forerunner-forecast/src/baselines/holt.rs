@@ -17,11 +17,11 @@ use crate::{
 pub struct HoltSettings {
     /// Quantile of the tasks on agents at once that the pool should have room for, between 0 and 1.
     pub quantile: f64,
-    /// Seconds that a need keeps the pool from shrinking below it, 0 to 3600.
+    /// Seconds for which a need keeps the pool from shrinking below it, 0 to 3600.
     pub stabilization_s: f64,
     /// Time constant of the mean time on an agent in seconds, above 0.
     pub service_tau_s: f64,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two evaluations, above 0.
     pub interval_s: f64,
 }
 
@@ -48,7 +48,7 @@ impl HoltSettings {
 /// Seconds of arrivals in one step of the trend.
 const BUCKET_S: f64 = 10.0;
 
-/// Wants a Poisson quantile of the load that a damped trend of the arrivals foresees.
+/// Wants a Poisson quantile of the load that a damped trend of the arrivals predicts.
 ///
 /// The rate at now + cold start + interval by [`DampedHolt`] on steps of 10 s, times the mean time on an agent. The
 /// number of busy agents in an unlimited pool is Poisson with the load as its mean.
@@ -119,7 +119,7 @@ impl Policy for Holt {
             self.recent_needs.greatest_since(seen.t - self.settings.stabilization_s).map_or(need, |(_, need)| need);
         let cause = if kept > need { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
         let detail = format!("{rate:.2}/s expected x {service_s:.1} s = {load:.1} busy; {need} with the margin");
-        // Before the first completion there is no load to go by.
+        // Before the first completion the load is unknown.
         let wanted = whole(kept).max(u32::from(seen.queue_depth > 0));
         decision("holt", &self.limits, seen, need, wanted, cause, detail)
     }

@@ -15,17 +15,17 @@ use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
 pub struct HpaSettings {
     /// Share of the agents that should be busy, above 0.
     pub target: f64,
-    /// Deviation from the target, as a share of it, that is left alone.
+    /// Deviation from the target, as a share of it, that the rule ignores.
     pub tolerance: f64,
     /// Most agents to add in 15 s, unless the percentage allows more.
     pub scale_up_pods: f64,
     /// Growth in 15 s, in per cent of the size, unless the number of agents allows more.
     pub scale_up_percent: f64,
-    /// Seconds that a size once proposed keeps the pool from shrinking below it, 0 to 3600.
+    /// Seconds for which a proposed size keeps the pool from shrinking below it, 0 to 3600.
     pub scale_down_window_s: f64,
     /// Seconds over which use is averaged, above 0.
     pub metric_window_s: f64,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two evaluations, above 0.
     pub interval_s: f64,
 }
 
@@ -74,7 +74,7 @@ const SAMPLE_S: f64 = 1.0;
 /// Keeps the share of busy agents near a target.
 ///
 /// `ceil(ready x use / target)`, unchanged within the tolerance. Agents that are starting count as unused when more are
-/// wanted, and may not turn the direction round. Source: `pkg/controller/podautoscaler/replica_calculator.go` and
+/// wanted, and may not reverse the direction. Source: `pkg/controller/podautoscaler/replica_calculator.go` and
 /// `pkg/apis/autoscaling/v2/defaults.go` of Kubernetes.
 #[derive(Debug, Clone)]
 pub struct Hpa {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_size_brings_use_to_the_target() {
-        // busy, idle, starting and the size wanted at the first look.
+        // busy, idle, starting and the size wanted at the first evaluation.
         for (busy, idle, starting, desired) in [
             (7, 3, 0, 10),   // on target
             (10, 0, 0, 15),  // ceil(10 / 0.7)

@@ -12,19 +12,19 @@ use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KedaSettings {
-    /// Tasks an agent should have, waiting ones included; below 1 leaves headroom. Above 0.
+    /// Tasks that an agent should have, waiting ones included; below 1 leaves headroom. Above 0.
     pub target: f64,
     /// Seconds between two polls of the queue, above 0: KEDA's `pollingInterval`.
     pub polling_interval_s: f64,
-    /// Seconds between two looks of the autoscaler, above 0; a shorter polling interval shortens it.
+    /// Seconds between two evaluations of the autoscaler, above 0; a shorter polling interval shortens it.
     pub sync_interval_s: f64,
-    /// Deviation from the target, as a share of it, that is left alone.
+    /// Deviation from the target, as a share of it, that the rule ignores.
     pub tolerance: f64,
     /// Most agents to add in 15 s, unless the percentage allows more.
     pub scale_up_pods: f64,
     /// Growth in 15 s, in per cent of the size, unless the number of agents allows more.
     pub scale_up_percent: f64,
-    /// Seconds that a size once proposed keeps the pool from shrinking below it, 0 to 3600.
+    /// Seconds for which a proposed size keeps the pool from shrinking below it, 0 to 3600.
     pub scale_down_window_s: f64,
 }
 
@@ -59,12 +59,12 @@ impl KedaSettings {
     }
 }
 
-/// Wants so many agents that each has a target number of the tasks waiting and running.
+/// Wants so many agents that each has a target number of the waiting and running tasks.
 ///
-/// KEDA hands the length of the queue to the horizontal pod autoscaler as an external metric with an average value:
+/// KEDA gives the length of the queue to the horizontal pod autoscaler as an external metric with an average value:
 /// `ceil(tasks / target)`, unchanged within the tolerance, then windows and rates as for [`Hpa`](super::Hpa). Source:
 /// `apis/keda/v1alpha1` and `pkg/scaling/executor` of KEDA, `replica_calculator.go` of Kubernetes. Zero agents become
-/// one as soon as a task waits, which is what KEDA does by itself.
+/// one as soon as a task waits, as in KEDA itself.
 #[derive(Debug, Clone)]
 pub struct Keda {
     settings: KedaSettings,
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_size_follows_the_tasks_waiting_and_running() {
-        // queue, busy, idle and the size wanted at the first look, one task an agent.
+        // queue, busy, idle and the size wanted at the first evaluation, one task an agent.
         for (queue, busy, idle, desired) in [
             (0, 10, 0, 10),
             (1, 10, 0, 10), // 10 % more is within the tolerance
@@ -157,7 +157,7 @@ mod tests {
         let mut rule = Keda::new(KedaSettings::default(), LIMITS).expect("defaults");
         assert_eq!(rule.interval_s(), 15.0);
         assert_eq!(rule.decide(&seen(0.0, 39, 1, 0, 0)).desired, 5);
-        // The queue is gone, which the next poll will tell; the one of 0 s still wants 40.
+        // The queue is empty, which the next poll will show; the one of 0 s still wants 40.
         assert_eq!(rule.decide(&seen(15.0, 0, 5, 0, 0)).desired, 10);
         assert_eq!(rule.decide(&seen(30.0, 0, 10, 0, 0)).desired, 10);
         let often = KedaSettings { polling_interval_s: 5.0, ..KedaSettings::default() };
@@ -171,7 +171,7 @@ mod tests {
         for look in 1..=20 {
             assert_eq!(rule.decide(&seen(f64::from(look) * 15.0, 0, 2, 8, 0)).desired, 10, "look {look}");
         }
-        // The poll of 0 s was looked at twice, the last time at 15 s.
+        // The poll of 0 s was used twice, the last time at 15 s.
         assert_eq!(rule.decide(&seen(330.0, 0, 2, 8, 0)).desired, 2);
     }
 }

@@ -1,19 +1,19 @@
-//! The rule of serverless platforms: start on demand, keep for a while.
+//! The rule of serverless platforms: start on demand, stop after a while.
 
 use serde::{Deserialize, Serialize};
 
 use super::common::{Check, decision};
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, stabilization::SlidingMaximum};
 
-/// Settings of [`KeepAlive`]. Ten minutes are what OpenWhisk keeps an idle container.
+/// Settings of [`KeepAlive`]. OpenWhisk stops an idle container after ten minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeepAliveSettings {
-    /// Seconds that an idle agent is kept, 0 to 3600.
+    /// Seconds after which an idle agent stops, 0 to 3600.
     pub idle_ttl_s: f64,
     /// Agents beyond those in use.
     pub spares: u32,
-    /// Seconds between two looks, above 0; short, since agents are started on demand.
+    /// Seconds between two evaluations, above 0; short, since agents start on demand.
     pub interval_s: f64,
 }
 
@@ -37,10 +37,10 @@ impl KeepAliveSettings {
 
 /// Starts an agent for every waiting task that no starting agent is meant for, and stops agents idle for too long.
 ///
-/// Those that became idle last are used first. So as many agents have been idle for the whole time as were not needed at
-/// its busiest moment, and the greatest number of tasks at once in that time is the size to keep. Fixed keep-alive times
-/// are what Shahrad et al. 2020, "Serverless in the Wild", compare with. As agents start on demand,
-/// an evaluation asked for by an event is answered at once.
+/// Agents that became idle last are used first. So as many agents have been idle for the whole time as were not needed
+/// at its busiest moment, and the greatest number of tasks at once in that time is the size. Fixed keep-alive times are
+/// the baseline of Shahrad et al. 2020, "Serverless in the Wild". As agents start on demand, an evaluation that an
+/// event asks for happens at once.
 #[derive(Debug, Clone)]
 pub struct KeepAlive {
     settings: KeepAliveSettings,

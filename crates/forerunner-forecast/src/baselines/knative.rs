@@ -24,9 +24,9 @@ pub struct KnativeSettings {
     pub max_scale_up_rate: f64,
     /// Fewest agents wanted are the ready ones divided by this; at least 1.
     pub max_scale_down_rate: f64,
-    /// Seconds that a size once wanted keeps the pool from shrinking below it, 0 to 3600.
+    /// Seconds for which a size keeps the pool from shrinking below it, 0 to 3600.
     pub scale_down_delay_s: f64,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two evaluations, above 0.
     pub interval_s: f64,
 }
 
@@ -65,10 +65,10 @@ impl KnativeSettings {
 
 /// Wants enough agents for the mean concurrency of a minute, or in panic for that of the last seconds.
 ///
-/// Concurrency counts waiting tasks too, as the activator's do. Panics when the short window wants a multiple of the
-/// ready agents, does not shrink in panic, and calms down a stable window after the last trigger. Begins in panic at
-/// the size it finds, so that a restart does not shrink the pool. Source: `pkg/autoscaler/scaling/autoscaler.go` of
-/// Knative.
+/// Concurrency counts waiting tasks too, as the activator's does. The rule panics when the short window wants a
+/// multiple of the ready agents, does not shrink in panic, and calms down a stable window after the last trigger. It
+/// begins in panic at the present size, so that a restart does not shrink the pool. Source:
+/// `pkg/autoscaler/scaling/autoscaler.go` of Knative.
 #[derive(Debug, Clone)]
 pub struct Knative {
     settings: KnativeSettings,

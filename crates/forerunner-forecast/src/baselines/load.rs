@@ -17,7 +17,7 @@ impl MeanService {
         Self { tau_s, sum: 0.0, weight: 0.0, last_t: None }
     }
 
-    /// Takes in the completions of an observation.
+    /// Adds the completions of an observation.
     pub fn observe(&mut self, seen: &Observation) {
         let dt = self.last_t.map_or(0.0, |last| (seen.t - last).max(0.0));
         self.last_t = Some(seen.t);

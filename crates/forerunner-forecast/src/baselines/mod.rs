@@ -1,8 +1,8 @@
 //! The rules that others scale by, as policies: to run a pool by, and to compare with.
 //!
-//! Each is written from the published rule and its published defaults, re-expressed for agents that do one task at a
-//! time, and decides at its own rhythm: an evaluation asked for by an event in between changes nothing. Where a rule
-//! leaves room, the reading is the one that serves it best.
+//! Each follows the published rule and its published defaults, for agents that run one task at a time, and evaluates at
+//! its own interval: an event in between changes nothing. Where a rule is open to interpretation, the reading is the
+//! one that serves it best.
 
 mod average;
 mod common;

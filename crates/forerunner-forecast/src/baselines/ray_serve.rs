@@ -12,20 +12,20 @@ use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RayServeSettings {
-    /// Tasks an agent should have, waiting ones included, above 0. The default of 2 lets as many wait as run; as agents do
-    /// one task at a time, below 1 leaves headroom.
+    /// Tasks that an agent should have, waiting ones included, above 0. The default of 2 lets as many wait as run; as
+    /// agents run one task at a time, below 1 leaves headroom.
     pub target_ongoing_requests: f64,
     /// Seconds over which tasks are averaged, above 0.
     pub look_back_period_s: f64,
-    /// Seconds that more must be wanted without a break before the pool grows, 0 to 3600.
+    /// Seconds for which more agents must be wanted before the pool grows, 0 to 3600.
     pub upscale_delay_s: f64,
-    /// Seconds that fewer must be wanted without a break before the pool shrinks, 0 to 3600.
+    /// Seconds for which fewer agents must be wanted before the pool shrinks, 0 to 3600.
     pub downscale_delay_s: f64,
     /// Share of the gap that a growth closes.
     pub upscaling_factor: f64,
     /// Share of the gap that a shrinking closes.
     pub downscaling_factor: f64,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two evaluations, above 0.
     pub interval_s: f64,
 }
 
@@ -60,7 +60,7 @@ impl RayServeSettings {
     }
 }
 
-/// Follows the mean of the tasks waiting and running, once it has wanted the same direction for a whole delay.
+/// Follows the mean of the waiting and running tasks, once it has wanted the same direction for a whole delay.
 ///
 /// `ceil(current + factor x (tasks / target - current))`. Without agents it does not wait. Source:
 /// `python/ray/serve/autoscaling_policy.py` of Ray.
@@ -71,7 +71,7 @@ pub struct RayServe {
     tasks: Average,
     rhythm: Rhythm,
     current: Option<u32>,
-    /// Direction wanted, and looks without a break that wanted it.
+    /// The wanted direction, and the evaluations in a row that wanted it.
     streak: (bool, u32),
 }
 
@@ -100,7 +100,7 @@ impl RayServe {
         whole(f64::from(current) + factor * gap)
     }
 
-    /// Whether `wanted` has been wanted for long enough to be done.
+    /// Whether `wanted` has been wanted for long enough to be applied.
     fn delay_elapsed(&mut self, current: u32, wanted: u32) -> bool {
         let up = wanted > current;
         let looks = if self.streak.0 == up { self.streak.1 } else { 0 };
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::baselines::common::fixtures::{LIMITS, seen};
 
-    /// Looks once a second and returns the sizes wanted.
+    /// Evaluates once a second and returns the sizes wanted.
     fn fed(rule: &mut RayServe, from: u32, seconds: u32, tasks: u32) -> Vec<u32> {
         (from..from + seconds).map(|t| rule.decide(&seen(f64::from(t), 0, tasks, 0, 0)).desired).collect()
     }
@@ -156,7 +156,7 @@ mod tests {
         let settings = RayServeSettings { target_ongoing_requests: 1.0, ..RayServeSettings::default() };
         let mut rule = RayServe::new(settings, LIMITS).expect("valid");
         assert_eq!(fed(&mut rule, 0, 1, 4), [4]);
-        // The mean of 30 s is above 4 at once; the 31st look in a row acts, when the window holds 8 alone.
+        // The mean of 30 s is above 4 at once; the 31st evaluation in a row acts, when the window contains 8 alone.
         let sizes = fed(&mut rule, 1, 31, 8);
         assert_eq!((sizes[29], sizes[30]), (4, 8));
     }

@@ -1,4 +1,4 @@
-//! How the horizontal pod autoscaler of Kubernetes goes from a proposed size to the next one.
+//! How the horizontal pod autoscaler of Kubernetes moves from a proposed size to the next one.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub(crate) struct Behaviour {
 /// Seconds in which the size may grow by so much.
 const PERIOD_S: f64 = 15.0;
 
-/// Sizes proposed and taken in the recent past.
+/// Sizes proposed and applied in the recent past.
 #[derive(Debug, Clone)]
 pub(crate) struct Replicas {
     behaviour: Behaviour,
@@ -32,8 +32,8 @@ impl Replicas {
         Self { behaviour, proposed: SlidingMaximum::default(), growth: VecDeque::new() }
     }
 
-    /// The next size of a pool of `current` agents for which `proposed` would be right; and whether a greater size
-    /// proposed earlier keeps it from shrinking.
+    /// The next size of a pool of `current` agents for which `proposed` would be right, and whether an earlier greater
+    /// proposal prevents it from shrinking.
     pub fn next(&mut self, t: f64, current: u32, proposed: u32) -> (u32, bool) {
         self.proposed.push(t, f64::from(proposed));
         let since = t - self.behaviour.scale_down_window_s;
@@ -58,7 +58,7 @@ impl Replicas {
     }
 }
 
-/// Whether `ratio`, use over target, is close enough to 1 to be left alone.
+/// Whether `ratio`, use over target, is close enough to 1 to be ignored.
 pub(crate) fn within_tolerance(ratio: f64, tolerance: f64) -> bool {
     (ratio - 1.0).abs() <= tolerance + 1e-12
 }

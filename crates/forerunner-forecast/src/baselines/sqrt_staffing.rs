@@ -18,7 +18,7 @@ pub struct SqrtStaffingSettings {
     pub tau_s: f64,
     /// Time constant of the mean time on an agent in seconds, above 0.
     pub service_tau_s: f64,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two evaluations, above 0.
     pub interval_s: f64,
 }
 
@@ -87,7 +87,7 @@ impl Policy for SqrtStaffing {
         let load = rate * service_s;
         let need = load + self.settings.beta * load.sqrt();
         let detail = format!("{rate:.2}/s x {service_s:.1} s = {load:.1} busy; {need:.1} with the margin");
-        // Before the first completion there is no load to go by.
+        // Before the first completion the load is unknown.
         let wanted = whole(need).max(u32::from(seen.queue_depth > 0));
         decision("sqrt-staffing", &self.limits, seen, need, wanted, ReasonCode::Utilisation, detail)
     }
