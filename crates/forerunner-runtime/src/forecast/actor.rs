@@ -225,7 +225,6 @@ impl ForecastActor {
             announced: self.announced.ahead(now),
             max_starting: (pool.max_starting < u32::MAX).then_some(pool.max_starting),
             utc_s: Some(now.as_secs_f64()),
-            ..Observation::default()
         }
     }
 
