@@ -16,8 +16,23 @@ macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        // Not as a `Uuid`, whose own errors speak of groups and characters.
+        #[serde(into = "Uuid", try_from = "String")]
         pub struct $name(Uuid);
+
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<Self, Error> {
+                text.parse()
+            }
+        }
 
         impl $name {
             /// Builds a version 7 UUID from a time and 80 bits (RFC 9562 §5.7).
@@ -61,7 +76,7 @@ macro_rules! uuid_id {
             fn from_str(text: &str) -> Result<Self, Error> {
                 Uuid::parse_str(text).map(Self).map_err(|_| Error::Id {
                     what: $what,
-                    value: text.to_owned(),
+                    value: shortened(text),
                 })
             }
         }

@@ -1,6 +1,6 @@
 //! How many bytes a pool stores: sizes are read without the values.
 
-use forerunner_core::PoolName;
+use forerunner_core::{PoolName, TaskId};
 use tokio_postgres::types::Type;
 
 use crate::{failure::Sql, rows::get, tx::Tx};
@@ -10,6 +10,14 @@ impl Tx<'_> {
         let sql = "SELECT COALESCE(sum(octet_length(i.input)), 0)::int8 FROM tasks t JOIN inputs i ON i.task = t.task \
                    WHERE t.pool = $1 AND t.state < 3";
         self.sum(sql, pool).await
+    }
+
+    pub async fn input_sizes(&self, tasks: &[TaskId]) -> Sql<Vec<(TaskId, u64)>> {
+        let sql = "SELECT t.id, octet_length(i.input)::int8 FROM tasks t JOIN inputs i ON i.task = t.task \
+                   WHERE t.id = ANY($1) AND t.state < 3";
+        let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
+        let rows = self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+        rows.iter().map(|row| Ok((TaskId::from_uuid(get(row, 0)?), get::<i64>(row, 1)?.unsigned_abs()))).collect()
     }
 
     pub async fn context_bytes(&self, pool: &PoolName) -> Sql<u64> {

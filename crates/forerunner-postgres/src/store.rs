@@ -326,6 +326,10 @@ impl TaskStore for PostgresStore {
         self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.input_bytes(&pool).await)
     }
 
+    fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
+        self.call(Class::READ, async move |tx| tx.input_sizes(&tasks).await)
+    }
+
     fn clock_set_back(&self, _now: Timestamp, _by: Duration) -> StoreFuture<usize> {
         Box::pin(std::future::ready(Ok(0)))
     }

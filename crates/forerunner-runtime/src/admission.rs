@@ -40,6 +40,29 @@ pub(crate) struct ReservedBytes<'a> {
     bytes: u64,
 }
 
+/// Places that tasks from another pool would take. Nothing is taken.
+#[derive(Debug, Default)]
+pub(crate) struct CountedPlaces {
+    tasks: usize,
+    bytes: u64,
+}
+
+impl CountedPlaces {
+    /// Counts a place for one more task, with an input of so many bytes, if there would be one.
+    pub(crate) fn enter(&mut self, admission: &Admission, bytes: u64) -> Result<(), Full> {
+        let (waiting, there) = (admission.waiting() + self.tasks, admission.bytes().saturating_add(self.bytes));
+        if waiting >= admission.limit {
+            return Err(Full::Tasks(waiting));
+        }
+        if there.saturating_add(bytes) > admission.limit_bytes {
+            return Err(Full::Bytes(there));
+        }
+        self.tasks += 1;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
 impl<'a> ReservedBytes<'a> {
     /// Takes over bytes for which there is a place already.
     pub(crate) const fn of(admission: &'a Admission, bytes: u64) -> Self {
@@ -201,6 +224,18 @@ mod tests {
         assert_eq!(admission.enter(60), Err(Full::Bytes(60)), "another one has no room meanwhile");
         drop(reserved);
         assert_eq!((admission.waiting(), admission.bytes()), (1, 0), "the place is given back apart");
+    }
+
+    #[test]
+    fn a_look_counts_places_as_they_would_be_taken_and_takes_none() {
+        let admission = admission(1, 3, 100);
+        let mut counted = CountedPlaces::default();
+        let mut enter = |bytes| counted.enter(&admission, bytes);
+        assert_eq!(
+            [enter(60), enter(60), enter(40), enter(0)],
+            [Ok(()), Err(Full::Bytes(60)), Ok(()), Err(Full::Tasks(3))]
+        );
+        assert_eq!((admission.waiting(), admission.bytes()), (1, 0));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Handle {
     fn join(&self, group: &mut Group, new: NewTask) -> Result<PendingSubmission, Error> {
         if let Some(full) = &group.full {
             metrics::rejected(new.pool.as_str(), full.full().unwrap_or("queue_full"));
-            return Err(full.clone());
+            return Err(full.clone().of_input(new.input.len() as u64));
         }
         let admitted = self.admit(new).map(|(_, submission)| group.take(submission));
         if let Err(error) = &admitted

@@ -10,6 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Error, Handle,
+    admission::CountedPlaces,
     queue::messages::{BulkDone, StopCancelled, Update},
 };
 
@@ -115,7 +116,7 @@ impl Handle {
         let (mut filter, begun) = (request.completed(), Instant::now());
         let is_look = request.dry_run && !matches!(request.action, BulkAction::Move { .. });
         let (mut left, batch) = (filter.limit, if is_look { LOOK } else { BATCH });
-        let mut report = BulkReport::default();
+        let (mut report, mut places) = (BulkReport::default(), CountedPlaces::default());
         while left > 0 && begun.elapsed() < BUDGET {
             filter.limit = left.min(batch);
             let found = self.shared.deps.store.select(filter.clone()).await?;
@@ -127,7 +128,9 @@ impl Handle {
             left -= found.len();
             report.matched += found.len();
             match (&request.action, request.dry_run) {
-                (BulkAction::Move { to, .. }, dry_run) => self.move_batch(to, found, dry_run, &mut report).await?,
+                (BulkAction::Move { to, .. }, dry_run) => {
+                    self.move_batch(to, found, dry_run.then_some(&mut places), &mut report).await?;
+                }
                 (action, true) => report.add_dry(action, &found),
                 (action, false) => {
                     let ids = found.into_iter().map(|(task, _)| task).collect();

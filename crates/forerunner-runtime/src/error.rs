@@ -112,6 +112,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same refusal of another input: that a pool has no room for one stands against all behind it in a batch.
+    pub(crate) fn of_input(mut self, bytes: u64) -> Self {
+        if let Self::BytesFull { size, .. } = &mut self {
+            *size = bytes;
+        }
+        self
+    }
+
     /// The name in the metrics of a refusal by a queue that is full.
     pub(crate) const fn full(&self) -> Option<&'static str> {
         match self {

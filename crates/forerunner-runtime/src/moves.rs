@@ -1,14 +1,21 @@
 //! Giving tasks that wait to another pool: one, or a batch of many.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use forerunner_core::{PoolName, Task, TaskId, TaskState};
 use forerunner_store::{BulkAction, BulkOutcome, BulkRefusal, Obstacle, StateConflict};
 
-use crate::{BulkReport, Error, Handle, admission::ReservedBytes, handle::PoolEntry};
+use crate::{
+    BulkReport, Error, Handle,
+    admission::{CountedPlaces, ReservedBytes},
+    handle::PoolEntry,
+};
 
-/// Tasks of a bulk move that are read at once, to learn the sizes of their inputs.
-const READ_AT_ONCE: usize = 64;
+/// Tasks against which nothing stands but their size and the room of the other pool, in the order in which they are to go.
+struct Movable {
+    tasks: Vec<(TaskId, TaskState)>,
+    sizes: HashMap<TaskId, u64>,
+}
 
 impl Handle {
     /// Gives a task that waits to another pool of this node. It keeps its id, priority, times, attempts and idempotency key.
@@ -16,74 +23,75 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::task`]; [`Error::NoPool`]; [`StateConflict::WrongState`] for a task that runs or has ended; [`Error::NotMovable`]
-    /// for a task of a context, and where the other pool has a task with its key; [`Error::QueueFull`],
-    /// [`Error::BytesFull`], [`Error::TooLarge`].
+    /// for a task of a context, and where the other pool has a task with its key; [`Error::TooLarge`];
+    /// [`Error::QueueFull`], [`Error::BytesFull`].
     pub async fn move_task(&self, id: TaskId, to: &str) -> Result<Task, Error> {
         let entry = self.entry(to)?;
         let task = self.task(id).await?;
-        let action = BulkAction::Move { to: entry.deps.name.clone(), dry_run: false };
-        if !action.applies_to(task.state) {
-            return Err(not_waiting(id, task.state));
+        let action = |dry_run| BulkAction::Move { to: entry.deps.name.clone(), dry_run };
+        let judge = |outcome: &BulkOutcome| match (outcome.gone.first(), outcome.refused.first()) {
+            (Some(_), _) => Err(Error::from(StateConflict::NoTask { task: id })),
+            (_, Some(refusal)) if refusal.obstacle != Obstacle::SamePool => Err(refused(&task, entry, *refusal)),
+            _ => Ok(()),
+        };
+        let look = self.shared.deps.store.bulk(action(true), vec![id], self.time()).await?;
+        judge(&look)?;
+        if !look.pools.is_empty() {
+            entry.check_size(&task.input)?;
+            entry.take_place(&task.input)?;
+            let reserved = ReservedBytes::of(&entry.admission, task.input.len() as u64);
+            let outcome = self.change(action(false), vec![id]).await;
+            drop(reserved);
+            judge(&outcome?)?;
         }
-        if task.pool == entry.deps.name {
-            return Ok(task);
-        }
-        entry.check_size(&task.input)?;
-        entry.take_place(&task.input)?;
-        let reserved = ReservedBytes::of(&entry.admission, task.input.len() as u64);
-        let outcome = self.change(action, vec![id]).await;
-        drop(reserved);
-        let outcome = outcome?;
-        match (outcome.gone.first(), outcome.refused.first()) {
-            (Some(_), _) => Err(StateConflict::NoTask { task: id }.into()),
-            (_, Some(refusal)) => Err(refused(&task, entry, *refusal)),
-            _ => self.task(id).await,
-        }
+        self.task(id).await
     }
 
-    /// Gives one batch of an operation on many tasks to another pool, as far as that has room.
+    /// Gives one batch of an operation on many tasks to another pool, as far as that has room. As for one task, what stands
+    /// against the task itself comes first, then its size, then the room.
+    ///
+    /// A look changes nothing, and counts the places that the tasks would take.
     pub(crate) async fn move_batch(
         &self,
         to: &PoolName,
         found: Vec<(TaskId, TaskState)>,
-        dry_run: bool,
+        look: Option<&mut CountedPlaces>,
         report: &mut BulkReport,
     ) -> Result<(), Error> {
         let entry = self.entry(to.as_str())?;
-        let ids = |found: Vec<(TaskId, TaskState)>| found.into_iter().map(|(task, _)| task).collect::<Vec<_>>();
-        let action = BulkAction::Move { to: to.clone(), dry_run };
-        if dry_run {
-            report.add(&self.shared.deps.store.bulk(action, ids(found), self.time()).await?);
+        let (admission, most) = (&entry.admission, entry.deps.settings.queue.max_input_bytes as u64);
+        let movable = self.movable(to, found, report).await?;
+        if let Some(counted) = look {
+            let (admitted, refused) = movable.admitted(most, |size| counted.enter(admission, size).is_ok());
+            report.done += admitted.len();
+            refused.into_iter().for_each(|refusal| report.note_refused(refusal));
             return Ok(());
         }
-        for some in found.chunks(READ_AT_ONCE) {
-            let mut reserved = ReservedBytes::of(&entry.admission, 0);
-            let (mut movable, mut refused) = (Vec::with_capacity(some.len()), Vec::new());
-            let sizes = self.input_sizes(&ids(some.to_vec())).await?;
-            for &(task, state) in some {
-                let size = sizes.get(&task).copied().unwrap_or(0);
-                let obstacle = match () {
-                    () if size > entry.deps.settings.queue.max_input_bytes as u64 => Obstacle::TooLarge,
-                    () if reserved.enter(size).is_err() => Obstacle::Room,
-                    () => {
-                        movable.push(task);
-                        continue;
-                    }
-                };
-                refused.push(BulkRefusal { task, state, obstacle });
-            }
-            if !movable.is_empty() {
-                report.add(&self.change(action.clone(), movable).await?);
-            }
-            refused.into_iter().for_each(|refusal| report.note_refused(refusal));
+        let mut reserved = ReservedBytes::of(admission, 0);
+        let (admitted, refused) = movable.admitted(most, |size| reserved.enter(size).is_ok());
+        refused.into_iter().for_each(|refusal| report.note_refused(refusal));
+        if !admitted.is_empty() {
+            let action = BulkAction::Move { to: to.clone(), dry_run: false };
+            report.add(&self.change(action, admitted).await?);
         }
         Ok(())
     }
 
-    /// Bytes of the inputs of those of the tasks that there are.
-    async fn input_sizes(&self, tasks: &[TaskId]) -> Result<HashMap<TaskId, u64>, Error> {
-        let tasks = self.shared.deps.store.tasks_of(tasks.to_vec()).await?;
-        Ok(tasks.into_iter().map(|task| (task.id, task.input.len() as u64)).collect())
+    /// Leaves those of the tasks that could go to the other pool; the report gets the others.
+    async fn movable(
+        &self,
+        to: &PoolName,
+        found: Vec<(TaskId, TaskState)>,
+        report: &mut BulkReport,
+    ) -> Result<Movable, Error> {
+        let (store, action) = (&self.shared.deps.store, BulkAction::Move { to: to.clone(), dry_run: true });
+        let ids = found.iter().map(|(task, _)| *task).collect();
+        let would = store.bulk(action, ids, self.time()).await?;
+        would.refused.iter().for_each(|refusal| report.note_refused(*refusal));
+        report.gone += would.gone.len();
+        let named: HashSet<TaskId> = would.pools.into_values().flat_map(|changed| changed.done).collect();
+        let sizes = store.input_sizes(named.iter().copied().collect()).await?.into_iter().collect();
+        Ok(Movable { tasks: found.into_iter().filter(|(task, _)| named.contains(task)).collect(), sizes })
     }
 
     /// Gives back the places of tasks that did not come, and logs what did.
@@ -97,6 +105,26 @@ impl Handle {
                 tracing::info!(%from, %to, tasks = changed.done.len(), "moved tasks to another pool");
             }
         }
+    }
+}
+
+impl Movable {
+    /// Parts those that the pool takes from those that it does not: too large, or without a place.
+    fn admitted(self, most_bytes: u64, mut enter: impl FnMut(u64) -> bool) -> (Vec<TaskId>, Vec<BulkRefusal>) {
+        let (mut admitted, mut refused) = (Vec::with_capacity(self.tasks.len()), Vec::new());
+        for (task, state) in self.tasks {
+            let size = self.sizes.get(&task).copied().unwrap_or(0);
+            let obstacle = match () {
+                () if size > most_bytes => Obstacle::TooLarge,
+                () if !enter(size) => Obstacle::Room,
+                () => {
+                    admitted.push(task);
+                    continue;
+                }
+            };
+            refused.push(BulkRefusal { task, state, obstacle });
+        }
+        (admitted, refused)
     }
 }
 

@@ -7,6 +7,12 @@
 //!
 //! It is small on purpose: SQL, rows and transactions are each store's own affair.
 
+/// Named by [`not_shared!`](crate::not_shared) and [`keeps_no_events!`](crate::keeps_no_events).
+#[doc(hidden)]
+pub use forerunner_core::{TaskId, Timestamp};
+#[doc(hidden)]
+pub use tokio::sync::broadcast::Receiver;
+
 pub use crate::{
     damage::{Damage, DamageCount, given_up, stand_in, stored_json, stored_time, unreadable},
     events::{Legs, after_seq, begin_seq},

@@ -31,6 +31,7 @@ pub mod faulty;
 mod filter;
 mod membership;
 mod memory;
+mod not_shared;
 mod notification;
 mod open;
 pub mod roles;

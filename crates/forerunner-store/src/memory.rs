@@ -11,12 +11,11 @@ mod state;
 mod update;
 mod verbs;
 
-use crate::{AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, Notification, TaskEvents, VacuumStatus};
-use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
+use crate::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use crate::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
 use std::{future, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -197,6 +196,10 @@ impl TaskStore for MemoryStore {
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.run(|state| state.input_bytes(&pool))
     }
+
+    fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
+        self.run(|state| state.input_sizes(&tasks))
+    }
 }
 
 impl ContextStore for MemoryStore {
@@ -225,23 +228,7 @@ impl ContextStore for MemoryStore {
     }
 }
 
-impl EventLog for MemoryStore {
-    fn persists_events(&self) -> bool {
-        false
-    }
-
-    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
+crate::keeps_no_events!(MemoryStore);
 
 impl ClusterStore for MemoryStore {
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
@@ -265,23 +252,7 @@ impl ClusterStore for MemoryStore {
         self.run(|state| state.membership.leave(node))
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn notify(&self, _hints: Notification) {}
-
-    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
-        None
-    }
-
-    fn is_listening(&self) -> bool {
-        false
-    }
+    crate::not_shared!();
 }
 
 impl SettingsStore for MemoryStore {

@@ -121,6 +121,9 @@ pub trait TaskStore: Send + Sync + 'static {
 
     /// Sums the bytes of the inputs of a pool's tasks that have not ended.
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64>;
+
+    /// Returns the bytes of the inputs of those of the tasks that have not ended, in any order, without reading the inputs.
+    fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>>;
 }
 
 /// Reads, compacts and removes contexts. Attempts commit them with [`TaskStore::settle`].

@@ -36,8 +36,8 @@ mod waiting;
 mod watch;
 mod writer;
 
-use crate::{AttemptEvent, DroppedPartitions, DueTasks, Notification, TaskEvents};
-use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
+use crate::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use crate::{DroppedPartitions, DueTasks};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -46,12 +46,10 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::sync::broadcast;
-
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
 };
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -356,6 +354,10 @@ impl TaskStore for SqliteStore {
     fn input_bytes(&self, pool: PoolName) -> StoreFuture<u64> {
         self.read(move |connection| listing::input_bytes(connection, &pool))
     }
+
+    fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
+        self.read(move |connection| listing::input_sizes(connection, &tasks))
+    }
 }
 
 impl ContextStore for SqliteStore {
@@ -385,23 +387,7 @@ impl ContextStore for SqliteStore {
     }
 }
 
-impl EventLog for SqliteStore {
-    fn persists_events(&self) -> bool {
-        false
-    }
-
-    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
+crate::keeps_no_events!(SqliteStore);
 
 impl ClusterStore for SqliteStore {
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()> {
@@ -420,27 +406,11 @@ impl ClusterStore for SqliteStore {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn notify(&self, _hints: Notification) {}
-
-    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
-        None
-    }
-
-    fn is_listening(&self) -> bool {
-        false
-    }
+    crate::not_shared!();
 }
 
 impl SettingsStore for SqliteStore {

@@ -94,6 +94,9 @@ async fn bad_requests(seen: &mut Seen) {
         seen.note("invalid-body", &rig.send(labelled).await);
     }
     seen.note("unknown-field", &raw(r#"{"input": 1, "prioritty": 3}"#).await);
+    let parent = raw(r#"{"input": 1, "parent": "task-7"}"#).await;
+    assert!(parent.text().contains("task id `task-7` is not a UUID; copy it from the answer"), "{}", parent.text());
+    seen.note("invalid-body", &parent);
     let plain = TestRequest::post().uri("/v1/pools/coder/tasks").set_payload("input=1");
     seen.note("unsupported-media-type", &rig.send(plain).await);
     let packed = submission("coder", &json!({ "input": 1 })).insert_header(("Content-Encoding", "gzip"));

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use forerunner_store::{
-    AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, Notification, TaskEvents, VacuumStatus,
-};
-use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
+use forerunner_store::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use forerunner_store::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::sync::broadcast;
 
 use forerunner_core::{
     AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -109,14 +106,9 @@ impl TaskStore for FaultyStore {
         counts(pool: PoolName) -> TaskCounts;
         due_by(pool: PoolName, until: Timestamp) -> Vec<DueTasks>;
         input_bytes(pool: PoolName) -> u64;
-    }
-
-    fn clock_set_back(&self, _now: Timestamp, _by: Duration) -> StoreFuture<usize> {
-        Box::pin(std::future::ready(Ok(0)))
-    }
-
-    fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
+        input_sizes(tasks: Vec<TaskId>) -> Vec<(TaskId, u64)>;
+        clock_set_back(now: Timestamp, by: Duration) -> usize;
+        pools_with_tasks() -> Vec<PoolName>;
     }
 }
 
@@ -131,52 +123,17 @@ impl ContextStore for FaultyStore {
     }
 }
 
-impl EventLog for FaultyStore {
-    fn persists_events(&self) -> bool {
-        false
-    }
-
-    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
+forerunner_store::keeps_no_events!(FaultyStore);
 
 impl ClusterStore for FaultyStore {
     pass_on! {
         renew(node: NodeId, until: Timestamp) -> ();
         heartbeat(beat: Heartbeat) -> ClusterState;
+        leases(node: NodeId, pool: PoolName) -> Option<Vec<(TaskId, LeaseEpoch)>>;
         deregister(node: NodeId) -> ();
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn notify(&self, _hints: Notification) {}
-
-    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
-        None
-    }
-
-    fn is_listening(&self) -> bool {
-        false
-    }
+    forerunner_store::not_shared!();
 }
 
 impl SettingsStore for FaultyStore {

@@ -5,16 +5,13 @@ use std::time::Duration;
 use forerunner_core::IdempotencyKey;
 use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
-    AttemptEvent, DamagedTasks, DroppedPartitions, DueTasks, KeyHolder, Notification, TaskEvents, VacuumStatus,
-};
-use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, EnqueueOutcome, Heartbeat, LeaseLost, MemoryStore, Peek, Refusal, Rescue, Rescued, Settled,
-    Settlement, Start, StateConflict, Store, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts,
-    TaskFilter, TaskPage, Updated,
+    ContextSummary, DueTasks, EnqueueOutcome, Heartbeat, LeaseLost, MemoryStore, Peek, Refusal, Rescue, Rescued,
+    Settled, Settlement, Start, StateConflict, Store, StoreFuture, StoredContext, Submission, Swept, TaskChange,
+    TaskCounts, TaskFilter, TaskPage, Updated,
 };
-use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
-use tokio::sync::broadcast;
+use forerunner_store::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use forerunner_store::{DamagedTasks, DroppedPartitions, KeyHolder, VacuumStatus};
 
 pub struct KeptOpen(pub MemoryStore);
 
@@ -55,6 +52,7 @@ impl TaskStore for KeptOpen {
         due_by(pool: PoolName, until: Timestamp) -> StoreFuture<Vec<DueTasks>>;
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
         input_bytes(pool: PoolName) -> StoreFuture<u64>;
+        input_sizes(tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>>;
         pools_with_tasks() -> StoreFuture<Vec<PoolName>>;
     }
 
@@ -78,52 +76,17 @@ impl ContextStore for KeptOpen {
     }
 }
 
-impl EventLog for KeptOpen {
-    fn persists_events(&self) -> bool {
-        false
-    }
-
-    fn append_events(&self, _events: Vec<AttemptEvent>) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn events(&self, _task: TaskId, _after: u64, _limit: usize) -> StoreFuture<Option<TaskEvents>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn prune_events(&self, _before: Timestamp, _limit: usize) -> StoreFuture<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
+forerunner_store::keeps_no_events!(KeptOpen);
 
 impl ClusterStore for KeptOpen {
     pass_on! {
         renew(node: NodeId, until: Timestamp) -> StoreFuture<()>;
         heartbeat(beat: Heartbeat) -> StoreFuture<ClusterState>;
+        leases(node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
         deregister(node: NodeId) -> StoreFuture<()>;
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn time(&self) -> StoreFuture<Option<Timestamp>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn notify(&self, _hints: Notification) {}
-
-    fn subscribe(&self) -> Option<broadcast::Receiver<Notification>> {
-        None
-    }
-
-    fn is_listening(&self) -> bool {
-        false
-    }
+    forerunner_store::not_shared!();
 }
 
 impl SettingsStore for KeptOpen {

@@ -95,12 +95,39 @@ async fn moves_of_many_keep_to_the_bytes_and_the_sizes_of_the_other_pool() {
     for length in [98, 298, 98, 98, 98] {
         rig.submit("old", &format!("\"{}\"", "x".repeat(length))).await;
     }
+    let look = rig.handle().bulk(of("old", "new", true)).await.unwrap();
+    let pool = rig.handle().pool("new").await.unwrap();
+    assert_eq!((pool.waiting, pool.input_bytes), (0, 0), "a look takes no places");
     let report = rig.handle().bulk(of("old", "new", false)).await.unwrap();
+    assert_eq!(look, report, "a look says what is done then");
     let refused = |obstacle| report.refused.get(&(TaskState::Queued, obstacle)).map(|(count, _)| *count);
     assert_eq!((report.matched, report.done), (5, 3));
     assert_eq!((refused(Obstacle::TooLarge), refused(Obstacle::Room)), (Some(1), Some(1)));
     let pool = rig.handle().pool("new").await.unwrap();
     assert_eq!((pool.waiting, pool.input_bytes), (3, 300), "nothing stays reserved");
+    rig.stop().await;
+}
+
+/// One task or many: what stands against a task itself is told, however full the pool is, and what is there already needs no place.
+#[actix_rt::test]
+async fn a_full_pool_is_blamed_for_nothing_that_the_task_itself_rules_out() {
+    tokio::time::pause();
+    let rig = start(&store(), &["old", "new"], 1).await;
+    for pool in ["old", "new"] {
+        rig.handle().pause(pool).await.unwrap();
+    }
+    let there = rig.submit("new", "1").await;
+    let talk = NewTask { context: Some(ContextId::new("talk").unwrap()), ..Running::task("old", "1") };
+    let talk = rig.handle().submit(talk).await.unwrap().task.id;
+    let everywhere = TaskFilter { limit: 100, ..TaskFilter::default() };
+    for dry_run in [true, false] {
+        let report = rig.handle().bulk(BulkRequest { filter: everywhere.clone(), ..of("old", "new", dry_run) }).await;
+        let refused = report.unwrap().refused.into_keys().map(|(_, obstacle)| obstacle).collect::<Vec<_>>();
+        assert_eq!(refused, [Obstacle::Context, Obstacle::SamePool], "dry run: {dry_run}");
+    }
+    assert!(matches!(rig.handle().move_task(talk, "new").await, Err(Error::NotMovable { .. })));
+    assert_eq!(rig.handle().move_task(there, "new").await.unwrap().pool.as_str(), "new");
+    assert_eq!((waiting(&rig, "old").await, waiting(&rig, "new").await), (1, 1), "no place was taken or lost");
     rig.stop().await;
 }
 

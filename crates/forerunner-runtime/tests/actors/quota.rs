@@ -67,6 +67,25 @@ async fn inputs_count_until_their_tasks_have_ended_however_that_comes() {
     rig.stop().await;
 }
 
+/// Once one input finds no room, all behind it in the batch are refused, each with its own size.
+#[actix_rt::test]
+async fn what_a_batch_has_no_room_for_is_refused_by_its_own_size() {
+    tokio::time::pause();
+    let rig = start(store(), Act::Echo).await;
+    rig.handle().pause("p").await.unwrap();
+    let batch = [WIDE, WIDE, "\"234567\"", WIDE, "4", "\"56\""].map(|input| Running::task("p", input)).to_vec();
+    let outcomes = rig.handle().submit_batch(batch).await;
+    let sizes: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Err(Error::BytesFull { size, bytes: 28, limit: 30, .. }) => Some(*size),
+            outcome => outcome.is_err().then_some(0),
+        })
+        .collect();
+    assert_eq!(sizes, [None, None, None, Some(10), Some(1), Some(4)], "{outcomes:?}");
+    rig.stop().await;
+}
+
 #[actix_rt::test]
 async fn a_full_pool_begins_no_context_and_goes_on_with_those_it_has() {
     tokio::time::pause();

@@ -2,7 +2,7 @@ use std::{future::Future, sync::Arc};
 
 use forerunner_core::{ContextId, Payload, PoolName, Task};
 
-use super::lab::{Lab, at, context, failed, pool, submission, succeeded};
+use super::lab::{Lab, at, context, failed, id, pool, submission, succeeded};
 use crate::{
     Bounds, BulkAction, ContextCommit, ContextsFull, EnqueueOutcome, Refusal, Settlement, SharedObject,
     SharedObjectKind, Store, Submission, born_of,
@@ -33,10 +33,20 @@ pub async fn the_inputs_of_tasks_that_have_not_ended_are_summed<F: Future<Output
     let second = lab.enqueue(sized(&lab, 2, 5_000)).await.0;
     lab.enqueue(Task { deadline: Some(at(20)), ..sized(&lab, 3, 70) }).await;
     assert_eq!(inputs(&lab, &here).await, 5_170);
+    let sizes = async || {
+        let mut sizes = lab.store.input_sizes(vec![second, id(777), first]).await.unwrap();
+        sizes.sort_unstable();
+        sizes
+    };
+    assert_eq!(sizes().await, [(first, 100), (second, 5_000)], "one that is not there has none");
     let run = lab.claim(1, 4).await.remove(0);
     assert_eq!((run.id, inputs(&lab, &here).await), (first, 5_170), "one that runs counts");
     lab.settle(&run, 5, failed()).await.unwrap();
-    assert_eq!(inputs(&lab, &here).await, 5_070);
+    assert_eq!(
+        (inputs(&lab, &here).await, sizes().await),
+        (5_070, vec![(second, 5_000)]),
+        "nor has one that has ended"
+    );
     assert_eq!(lab.sweep(20).await.expired_bytes, 70);
     let bulk = async |action| lab.store.bulk(action, vec![first, second], at(21)).await.unwrap().pools;
     let back = bulk(BulkAction::Retry).await;

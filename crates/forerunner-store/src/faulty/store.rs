@@ -260,6 +260,10 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
         self.through(Verb::Counts, |store| store.input_bytes(pool))
     }
 
+    fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
+        self.through(Verb::Tasks, |store| store.input_sizes(tasks))
+    }
+
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {
         self.through(Verb::Counts, TaskStore::pools_with_tasks)
     }

@@ -61,6 +61,12 @@ impl State {
         entries.map(|(_, entry)| entry.task.input.len() as u64).sum()
     }
 
+    pub fn input_sizes(&self, tasks: &[TaskId]) -> Vec<(TaskId, u64)> {
+        let entries = tasks.iter().filter_map(|task| Some(self.slots.at(self.slots.find(*task)?)));
+        let going_on = entries.filter(|entry| !entry.task.state.is_terminal());
+        going_on.map(|entry| (entry.task.id, entry.task.input.len() as u64)).collect()
+    }
+
     pub fn counts(&self, pool: &PoolName) -> TaskCounts {
         let Some(pool) = self.pool(pool).map(|pool| &self.pools[pool as usize]) else { return TaskCounts::default() };
         let by_state = TaskState::ALL.into_iter().map(|state| (state, pool.counts[state as usize]));

@@ -130,6 +130,19 @@ pub(super) fn input_bytes(connection: &Connection, pool: &PoolName) -> Sql<u64> 
     Ok(value::<i64>(connection, sql, [pool.as_str()])?.map_or(0, i64::unsigned_abs))
 }
 
+/// Reads the sizes of the inputs of tasks that have not ended without the texts, in one snapshot.
+pub(super) fn input_sizes(connection: &Connection, tasks: &[TaskId]) -> Sql<Vec<(TaskId, u64)>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let sql =
+        "SELECT octet_length(i.input) FROM tasks t JOIN inputs i ON i.task = t.task WHERE t.id = ?1 AND t.state < 3";
+    let mut sizes = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let size = value::<Option<i64>>(&snapshot, sql, [task.as_uuid().as_bytes()])?;
+        sizes.extend(size.flatten().map(|bytes| (*task, bytes.unsigned_abs())));
+    }
+    Ok(sizes)
+}
+
 /// Reads a note.
 pub(super) fn note(connection: &Connection, key: &str) -> Sql<Option<String>> {
     let found = value::<Value>(connection, "SELECT text FROM notes WHERE key = ?1", [key]);
