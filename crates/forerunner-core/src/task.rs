@@ -449,6 +449,11 @@ impl Task {
         }
     }
 
+    /// Returns whether one crash more ends it, after others.
+    pub fn is_on_last_life(&self) -> bool {
+        self.crashes > 0 && self.crashes + 1 >= self.retry.max_crashes
+    }
+
     /// Returns whether `now` is past the deadline.
     pub fn is_past_deadline(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)

@@ -92,7 +92,7 @@ impl PoolMachine {
     }
 
     /// The idle agent that stops first.
-    fn least_wanted(&self, now: Timestamp) -> Option<AgentId> {
+    pub(super) fn least_wanted(&self, now: Timestamp) -> Option<AgentId> {
         if self.rules.stop == ScaleDownOrder::OldestIdle || self.residency.is_empty() {
             return self.idle.oldest();
         }
@@ -153,7 +153,7 @@ impl PoolMachine {
     }
 
     /// Stops an agent. Its record stays, and counts as nothing, until it is down.
-    fn stop(&mut self, agent: AgentId, actions: &mut Vec<PoolAction>) {
+    pub(super) fn stop(&mut self, agent: AgentId, actions: &mut Vec<PoolAction>) {
         self.change(agent, |record| record.state = AgentState::Stopped);
         actions.push(PoolAction::Stop(agent));
     }

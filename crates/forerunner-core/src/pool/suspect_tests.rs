@@ -74,6 +74,39 @@ fn a_suspect_goes_to_an_agent_that_proved_itself_and_a_fresh_task_to_any() {
     assert_eq!(runs(&actions).len(), 1, "with none left a new agent has to do");
 }
 
+/// A task that dies of one crash more.
+fn on_last_life(n: u128) -> Arc<Task> {
+    let mut task = Task::clone(&suspect(n));
+    task.crashes = task.retry.max_crashes - 1;
+    Arc::new(task)
+}
+
+#[test]
+fn the_last_try_is_on_an_agent_that_ran_nothing_else() {
+    let (mut pool, proven, _) = with_one_proven(3);
+    let actions = pool.step(PoolEvent::Assigned(vec![on_last_life(1)]), at(1));
+    let [(agent, _)] = runs(&actions)[..] else { panic!("{actions:?}") };
+    assert_ne!(agent, proven);
+}
+
+#[test]
+fn an_idle_agent_is_replaced_for_a_last_try_if_none_is_unused_and_other_suspects_do_not_wait() {
+    let (mut pool, _) = warm(3, 3);
+    let used: Vec<AgentId> = (0..3).map(|n| run(&mut pool, task(200 + n, None), at(1))).collect();
+    used.iter().for_each(|agent| drop(pool.step(ready(*agent), at(1))));
+    let actions = pool.step(PoolEvent::Assigned(vec![on_last_life(1), on_last_life(2), suspect(3)]), at(2));
+    assert_eq!(runs(&actions).iter().map(|(_, task)| *task).collect::<Vec<_>>(), [suspect(3).id], "{actions:?}");
+    let stopped = actions.iter().filter(|action| matches!(action, PoolAction::Stop(_))).count();
+    let fresh = spawned(&actions);
+    assert_eq!((stopped, fresh.len()), (1, 1), "one at a time: {actions:?}");
+    let actions = pool.step(PoolEvent::Tick, at(3));
+    assert_eq!((runs(&actions).len(), spawned(&actions).len()), (0, 0), "the replacement starts: {actions:?}");
+    let actions = pool.step(PoolEvent::Started { agent: fresh[0], pid: None }, at(4));
+    assert_eq!(runs(&actions), [(fresh[0], on_last_life(1).id)]);
+    pool.step(PoolEvent::Stop, at(5));
+    assert_eq!(pool.waiting_suspects().count(), 0);
+}
+
 #[test]
 fn one_agent_is_left_for_the_others_while_suspects_run() {
     let (mut pool, agents) = warm(3, 3);
@@ -145,6 +178,10 @@ struct World {
     slots: usize,
     waits: Vec<i64>,
     dead: usize,
+    /// Good tasks among the dead.
+    dead_good: usize,
+    /// Poison ends well, and its agent so many milliseconds later. Good tasks take longer then.
+    fuse: Option<i64>,
 }
 
 #[derive(Clone)]
@@ -174,6 +211,8 @@ impl World {
             slots: 0,
             waits: Vec::new(),
             dead: 0,
+            dead_good: 0,
+            fuse: None,
         };
         world.later(0, Due::Pool(PoolEvent::Tick));
         world
@@ -235,7 +274,12 @@ impl World {
                     if !is_poison {
                         self.waits.push(self.now - waiting.came);
                     }
-                    self.later(Self::RUN, Due::Pool(if is_poison { down(agent) } else { ready(agent) }));
+                    let ends_well = !is_poison || self.fuse.is_some();
+                    let run = if !is_poison && self.fuse.is_some() { 30 * Self::RUN } else { Self::RUN };
+                    self.later(run, Due::Pool(if ends_well { ready(agent) } else { down(agent) }));
+                    if let Some(fuse) = self.fuse.filter(|_| is_poison) {
+                        self.later(Self::RUN + fuse, Due::Pool(down(agent)));
+                    }
                 }
                 PoolAction::Lost { task, .. } => self.crashed(known[&task].clone()),
                 PoolAction::Demand(slots) => self.slots += slots,
@@ -259,6 +303,7 @@ impl World {
         task.error = Some(TaskError::new(ErrorKind::AgentLost, "killed"));
         if task.crashes == 3 {
             self.dead += 1;
+            self.dead_good += usize::from(!waiting.is_poison);
             return;
         }
         let due = i64::from(task.crashes) * 200;
@@ -279,6 +324,21 @@ fn urgent_tasks_get_through_beside_poison() {
             let sent = (first..60_000).step_by(every).count();
             assert_eq!(world.waits.len(), sent, "{agents} agents, one in {every} ms from {first} ms");
             assert!(worst <= 2_000, "{agents} agents, one in {every} ms from {first} ms: waited {worst} ms");
+        }
+    }
+}
+
+/// Tasks that end well and leave something behind that ends their agent in the middle of the next task.
+#[test]
+fn what_a_task_leaves_in_its_agent_costs_no_other_task_its_life() {
+    for agents in [1, 2, 4, 8] {
+        for (fuse, every) in [(50, 100), (50, 300), (150, 400), (250, 1_000)] {
+            let mut world = World::new(agents);
+            world.fuse = Some(fuse);
+            (0..60_000).step_by(every).for_each(|at| world.arrives(at, true));
+            (5..60_000).step_by(every).for_each(|at| world.arrives(at, false));
+            world.run(600_000);
+            assert_eq!(world.dead_good, 0, "{agents} agents, a fuse of {fuse} ms, one in {every} ms");
         }
     }
 }

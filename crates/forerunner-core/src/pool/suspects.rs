@@ -32,6 +32,11 @@ impl WaitingSuspects {
         Some(task)
     }
 
+    /// The place of the first one that needs an unused agent, or of the first one that does not.
+    fn first(&self, needs_unused: bool) -> Option<usize> {
+        self.tasks.iter().position(|task| task.is_on_last_life() == needs_unused)
+    }
+
     fn is_full(&self) -> bool {
         self.tasks.len() > MOST_WAITING || self.input_bytes > MOST_WAITING_BYTES
     }
@@ -65,19 +70,46 @@ impl PoolMachine {
             return;
         }
         self.release_expired(now, actions);
-        while let Some(task) = self.suspects.tasks.front().cloned() {
-            let is_full = self.suspects.is_full();
-            let agent = self.agent_for(&task, is_full, now);
-            if agent.is_none() && !is_full {
-                break;
-            }
-            self.suspects.take(0);
-            match agent {
+        while self.suspects.is_full()
+            && let Some(task) = self.suspects.take(0)
+        {
+            match self.agent_for(&task, true, now) {
                 Some(agent) => self.try_suspect(agent, task, now, actions),
                 None => actions.push(PoolAction::Release(task)),
             }
         }
+        while let Some((place, agent)) = self.next_try(now)
+            && let Some(task) = self.suspects.take(place)
+        {
+            self.try_suspect(agent, task, now, actions);
+        }
+        self.renew_for_suspects(now, actions);
         self.wake_for_suspects(now, actions);
+    }
+
+    /// The first suspect for which there is an agent. One that waits for an unused agent does not keep the others waiting.
+    fn next_try(&self, now: Timestamp) -> Option<(usize, AgentId)> {
+        let of_kind = |needs_unused| {
+            let place = self.suspects.first(needs_unused)?;
+            Some((place, self.agent_for(&self.suspects.tasks[place], false, now)?))
+        };
+        [of_kind(true), of_kind(false)].into_iter().flatten().min()
+    }
+
+    /// Replaces an idle agent if a suspect waits for an unused one and none is there or starts.
+    fn renew_for_suspects(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let may_start = matches!(self.budget.circuit(now), Circuit::Closed) && !self.paused;
+        if !may_start || self.suspects.first(true).is_none() || !self.is_one_left_for_others() || self.has_unused() {
+            return;
+        }
+        let Some(used) = self.least_wanted(now) else { return };
+        self.stop(used, actions);
+        self.rebalance(now, actions);
+    }
+
+    fn has_unused(&self) -> bool {
+        let is_on_its_way = |state| matches!(state, AgentState::Starting | AgentState::Ready);
+        self.agents.values().any(|record| record.is_unproven() && is_on_its_way(record.state))
     }
 
     fn try_suspect(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
@@ -90,13 +122,20 @@ impl PoolMachine {
 
     /// The idle agent for a suspect: a proven one if there is one, of these one with its context. With `anyhow` it
     /// returns an agent even if all should be left to other tasks.
+    ///
+    /// The last try is on an agent that ran no other task. Otherwise a timer that an earlier task left there, and that
+    /// ends the process, would make this task dead.
     fn agent_for(&self, task: &Task, anyhow: bool, now: Timestamp) -> Option<AgentId> {
         if !anyhow && !self.is_one_left_for_others() {
             return None;
         }
         let may_try = anyhow || self.may_try_on_probation(now);
         let idle = self.agents.iter().filter(|(_, record)| record.state == AgentState::Ready);
-        let allowed = idle.filter(|(_, record)| may_try || !record.is_unproven());
+        let unused_only = task.is_on_last_life() && !anyhow;
+        let allowed = idle.filter(|(_, record)| match record.is_unproven() {
+            true => may_try,
+            false => !unused_only,
+        });
         let holds =
             |agent: &AgentId| task.context.as_ref().is_some_and(|id| self.residency.agents_with(id).contains(agent));
         let best =
