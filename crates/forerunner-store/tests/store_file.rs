@@ -89,7 +89,35 @@ async fn a_symbolic_link_leads_to_the_file_and_to_its_lock() {
     assert!(has(&store, 1).await);
     assert!(place.beside("-wal").exists() && !place.directory.path().join("link.db-wal").exists());
     fs::remove_file(&link).unwrap();
-    submit(&store, 2).await.unwrap();
+    let refused = submit(&store, 2).await.unwrap_err().to_string();
+    assert!(refused.contains("link.db led to") && refused.contains("point the link there again"), "{refused}");
+    symlink(&place.path, &link).unwrap();
+    submit(&store, 3).await.unwrap();
+}
+
+/// As with `current/tasks.db`, where `current` is switched from one release to the next while the node runs.
+#[tokio::test]
+async fn a_link_that_is_switched_to_another_directory_is_noticed() {
+    let outer = tempfile::tempdir().unwrap();
+    let (current, next) = (outer.path().join("current"), outer.path().join("next"));
+    for directory in ["one", "two"] {
+        fs::create_dir(outer.path().join(directory)).unwrap();
+    }
+    let switch = |to: &str| {
+        symlink(to, &next).unwrap();
+        fs::rename(&next, &current).unwrap();
+    };
+    switch("one");
+    let store = open(&current.join("tasks.db")).unwrap();
+    submit(&store, 1).await.unwrap();
+    switch("two");
+    assert!(submit(&store, 2).await.is_err() && store.check().await.is_err());
+    let other = open(&current.join("tasks.db")).unwrap();
+    submit(&other, 3).await.unwrap();
+    assert!(submit(&store, 4).await.is_err(), "there is another store now");
+    switch("one");
+    submit(&store, 5).await.unwrap();
+    store.check().await.unwrap();
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ const NOT_REGULAR: &str = "it is no regular file";
 #[derive(Debug)]
 pub(super) struct StoreFile {
     path: PathBuf,
+    /// The path that was given, if symbolic links led from it to the real one.
+    given: Option<PathBuf>,
     id: FileId,
     database: File,
     lock: File,
@@ -62,7 +64,8 @@ impl StoreFile {
         let database = open_or_create(&path).map_err(place)?;
         let found = database.metadata().map_err(place)?;
         check_names(&path, &found)?;
-        let file = Self { path, id: FileId::of(&found), database, lock };
+        let given = std::path::absolute(given).ok().filter(|given| *given != path);
+        let file = Self { path, given, id: FileId::of(&found), database, lock };
         file.lock_inode()?;
         Ok(file)
     }
@@ -70,6 +73,11 @@ impl StoreFile {
     /// The real path: neither it nor its directory is a symbolic link.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path that was given, if it leads to the file by symbolic links: these may be changed while the node runs.
+    pub fn given(&self) -> Option<&Path> {
+        self.given.as_deref()
     }
 
     /// Which file was opened.

@@ -168,13 +168,27 @@ pub(super) fn misplaced(file: &StoreFile) -> Result<Metadata, String> {
     let path = file.path().display();
     let remedy = "put the same file back, or stop the node and restore a copy";
     match std::fs::metadata(file.path()) {
-        Ok(found) if FileId::of(&found) == file.id() => Ok(found),
+        Ok(found) if FileId::of(&found) == file.id() => led_astray(file).map_or(Ok(found), Err),
         Ok(_) => Err(format!("another file was put in the place of {path} while the node ran; {remedy}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(format!("{path} was removed or renamed while the node ran; {remedy}"))
         }
         Err(error) => Err(format!("{path} cannot be looked at: {error}")),
     }
+}
+
+/// Whether the path that was given leads to the file no more. The next start would open what it leads to then, and the tasks
+/// that are accepted until then would seem to be lost.
+fn led_astray(file: &StoreFile) -> Option<String> {
+    let given = file.given()?;
+    let leads_to_it = std::fs::metadata(given).is_ok_and(|found| FileId::of(&found) == file.id());
+    (!leads_to_it).then(|| {
+        let (given, path) = (given.display(), file.path().display());
+        format!(
+            "{given} led to {path} when the node started and does no more; point the link there again, or restart the node \
+             if it is to leave the tasks of {path} alone"
+        )
+    })
 }
 
 /// Whether a log of this size lacks frames that SQLite knows.
