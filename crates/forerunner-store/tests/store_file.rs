@@ -9,7 +9,7 @@ use std::{
 };
 
 use forerunner_core::{NewTask, Payload, PoolName, RetryPolicy, Task, TaskId, Timestamp};
-use forerunner_store::{SqliteOptions, SqliteStore, Store, StoreError, Submission};
+use forerunner_store::{SqliteOptions, SqliteStore, Store, StoreError, Submission, TaskFilter};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -231,6 +231,22 @@ async fn a_database_that_is_cut_or_overwritten_in_place_is_noticed_and_left_alon
         let refused = place.refusal();
         assert!(refused.contains("-wal"), "{what}: {refused}");
     }
+}
+
+/// SQLite removes a log beside an empty database when it opens the two, and all that was accepted would go with it.
+#[tokio::test]
+async fn the_log_of_a_database_that_was_cut_to_nothing_is_left_alone_by_whoever_reads() {
+    let place = Place::new();
+    let store = place.open();
+    submit(&store, 1).await.unwrap();
+    let log = fs::read(place.beside("-wal")).unwrap();
+    assert!(!log.is_empty());
+    fs::write(&place.path, "").unwrap();
+    let reads = (0..32).map(|_| store.tasks(TaskFilter::default()));
+    let answers = futures_util::future::join_all(reads).await;
+    assert!(submit(&store, 2).await.is_err());
+    drop((answers, store));
+    assert!(fs::read(place.beside("-wal")).unwrap() == log, "it holds the task");
 }
 
 #[tokio::test]

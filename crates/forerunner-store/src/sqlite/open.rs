@@ -83,6 +83,23 @@ pub(super) fn writer(path: &Path) -> Sql<Connection> {
     Ok(connection)
 }
 
+/// Opens a file again that this process has in use, with its log.
+///
+/// SQLite takes a log beside an empty database for a left-over and removes it, through a connection that only reads too. Here
+/// it holds what was accepted, and the database was cut to nothing.
+pub(super) fn again(file: &StoreFile, open: impl FnOnce(&Path) -> Sql<Connection>) -> Sql<Connection> {
+    if !file.opened().is_ok_and(|found| found.len() > 0) {
+        let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+        let path = file.path().display();
+        let reason = format!("it was cut to nothing while the node ran; its log {path}-wal is left alone");
+        return Err(rusqlite::Error::SqliteFailure(error, Some(reason)));
+    }
+    let connection = open(file.path())?;
+    // The log is opened with the first read: now, since the file may be cut at any time.
+    connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
+    Ok(connection)
+}
+
 /// A connection that only reads.
 pub(super) fn reader(path: &Path) -> Sql<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -102,7 +102,7 @@ fn answer(connection: &mut Option<Connection>, file: &StoreFile, query: Query) -
 
 /// Opens the file by its name, if it is still the file of that name.
 fn connect(file: &StoreFile) -> Result<Connection, StoreError> {
-    let connection = open::reader(file.path()).map_err(|error| explain(&error, file.path()))?;
+    let connection = open::again(file, open::reader).map_err(|error| explain(&error, file.path()))?;
     misplaced(file).map_err(unavailable)?;
     Ok(connection)
 }

@@ -323,7 +323,8 @@ impl Writer {
     fn sound(&mut self) -> Result<(), Trouble> {
         if self.connection.is_none() {
             let path = self.file.path();
-            let connection = open::writer(path).map_err(|error| Trouble::of_commit(&error, path))?;
+            let connection = open::again(&self.file, open::writer);
+            let connection = connection.map_err(|error| Trouble::of_commit(&error, path))?;
             let cache = Cache::load(&connection, Arc::clone(&self.cache.agents));
             let cache = cache.map_err(|error| Trouble::of_commit(&error, path))?;
             self.cache = self.cache.after_roll_back(cache);
