@@ -5,12 +5,7 @@ use serde::Deserialize;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use crate::{
-    failure::{Fault, Sql},
-    rows::get,
-    tables::earliest_end,
-    tx::Tx,
-};
+use crate::{failure::Sql, rows::get, tables::earliest_end, tx::Tx};
 
 /// The attempts of the row `t`, with the one that ends: `$to` is the new state, `$at` the time, `$kind`, `$error` and
 /// `$log` the reason, `$agent` and `$start` what the row may not have yet.
@@ -76,7 +71,9 @@ impl Tx<'_> {
         let rows = self.query(sql, &params).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let Some(text) = get::<Option<String>>(row, 0)? else { return Ok(Some(Vec::new())) };
-        let stored: Vec<Stored> = serde_json::from_str(&text).map_err(|error| Fault::unreadable(error.to_string()))?;
-        Ok(Some(stored.into_iter().map(Stored::record).collect()))
+        // Nothing depends on them: those that cannot be read are left out.
+        let records: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+        let stored = records.into_iter().filter_map(|record| serde_json::from_value::<Stored>(record).ok());
+        Ok(Some(stored.map(Stored::record).collect()))
     }
 }

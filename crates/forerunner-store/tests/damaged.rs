@@ -4,12 +4,12 @@ use forerunner_store::roles::*;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use forerunner_core::{
-    ContextId, ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId,
-    TaskState, Timestamp,
+    AgentId, ContextId, ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task,
+    TaskError, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
     Cancelled, Claim, ContextCommit, DamagedTasks, EnqueueOutcome, Peek, Rescue, Settlement, SqliteOptions,
-    SqliteStore, StateConflict, Store, StoreError, Submission, TaskFilter, born_of,
+    SqliteStore, Start, StateConflict, Store, StoreError, Submission, TaskFilter, born_of,
 };
 use tempfile::TempDir;
 
@@ -191,6 +191,26 @@ impl Lab {
         self.store().settle(vec![settlement]).await.unwrap().remove(0).is_ok()
     }
 
+    /// Claims what waits and lets it fail, to be tried again at once.
+    async fn fail_all(&self, now: Timestamp) {
+        let claimed = self.claim(9).await;
+        assert_eq!(claimed.len(), 2);
+        let agent = AgentId::from_parts(at(0), 0);
+        for Task { id, epoch, .. } in claimed {
+            let error = TaskError::new(ErrorKind::AgentError, "no");
+            let next = Next::Retry { run_at: at(0), error, crash: false };
+            let started = Some(Start { agent, at: now });
+            let end = Settlement { task: id, epoch, now, next, context: None, context_cost: None, started };
+            self.store().settle(vec![end]).await.unwrap().remove(0).unwrap();
+        }
+        self.store().sweep(pool(), now).await.unwrap();
+    }
+
+    /// How many attempts of a task are known.
+    async fn attempts(&self, number: u128) -> usize {
+        self.store().attempts(id(number)).await.unwrap().expect("the task is there").len()
+    }
+
     async fn finish(&self, task: &Task) {
         let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
         let (task, epoch) = (task.id, task.epoch);
@@ -335,6 +355,21 @@ async fn ended_tasks_that_cannot_be_read_are_shown_and_purged() {
         assert_eq!(lab.list(None).await, [], "{sql}");
         assert_eq!(lab.counted().await.there, 0, "{sql}");
         lab.submit((1..=5).map(task)).await;
+    }
+}
+
+/// What went wrong before is for people to read: a task ends as well as ever without it.
+#[tokio::test]
+async fn a_history_of_attempts_that_cannot_be_read_keeps_no_task_from_its_end() {
+    for damage in ["'zzz'", "-1", "CAST(x'ff00' AS TEXT)", "'[{}]'"] {
+        let mut lab = Lab::new();
+        lab.submit((1..=2).map(task)).await;
+        lab.fail_all(at(101)).await;
+        lab.damage(&format!("UPDATE attempts SET records = {damage} WHERE task = ?1"), id(1));
+        assert_eq!((lab.attempts(1).await, lab.attempts(2).await), (0, 1), "{damage}");
+        lab.fail_all(at(102)).await;
+        assert_eq!((lab.attempts(1).await, lab.attempts(2).await), (1, 2), "{damage}");
+        assert_eq!(lab.counted().await.there, 0, "{damage}");
     }
 }
 
