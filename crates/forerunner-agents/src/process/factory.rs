@@ -16,7 +16,7 @@ use super::{
     link::{Link, RequestError},
     protocol::{
         AgentInfo, AnnouncedLimits, Compression, Initialize, OLDEST_PROTOCOL, OfferedDictionary, PROTOCOL_VERSION,
-        short,
+        mended, short,
     },
 };
 
@@ -68,7 +68,8 @@ impl ProcessFactory {
             Ok(answer) => answer,
             Err(error) => return Err(start_error(&link, &spec, error)),
         };
-        let info: AgentInfo = serde_json::from_str(answer.get())
+        // Its name and version are for people: a name that was cut inside of an emoji keeps no agent from its work.
+        let info: AgentInfo = mended(answer.get(), |text| serde_json::from_str(text))
             .map_err(|error| link.protocol_error(&format!("answered `initialize` with something else: {error}")))?;
         if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&info.protocol) {
             let what =

@@ -379,7 +379,7 @@ fn rpc_error(raw: &RawValue) -> Result<RpcError, String> {
 }
 
 /// Reads text for people, and repairs it.
-fn mended<T>(json: &str, read: impl FnOnce(&str) -> T) -> T {
+pub(super) fn mended<T>(json: &str, read: impl FnOnce(&str) -> T) -> T {
     match json_text::mend_surrogates(json) {
         Some(mended) => read(&mended),
         None => read(json),

@@ -33,6 +33,14 @@ async fn what_is_no_message_is_named() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_name_that_was_cut_inside_of_an_emoji_keeps_no_agent_from_its_work() {
+    let lines = "answer(receive(), {'protocol': 2, 'agent': {'name': 'cut \\ud83d', 'version': '\\udc00'}})\n\
+                 answer(receive(), {'output': 1})";
+    let mut driver = Rig::python(lines).start().await;
+    assert_eq!(run(&mut driver, "1").await.unwrap(), "1");
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn answers_to_other_requests_are_named() {
     for (lines, says) in [
         ("send({'id': 77, 'result': 1})", "answered request 77, which was never sent"),
