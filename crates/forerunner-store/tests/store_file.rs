@@ -249,6 +249,53 @@ async fn the_log_of_a_database_that_was_cut_to_nothing_is_left_alone_by_whoever_
     assert!(fs::read(place.beside("-wal")).unwrap() == log, "it holds the task");
 }
 
+/// A process that ends while it writes the first pages leaves a journal, which a connection that only reads cannot undo.
+#[tokio::test]
+async fn a_database_whose_first_transaction_was_cut_off_is_opened() {
+    let (begun, place) = (Place::new(), Place::new());
+    let connection = Connection::open(&begun.path).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = DELETE; CREATE TABLE t (x); DROP TABLE t; VACUUM").unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; CREATE TABLE t (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 \
+             FROM n WHERE i < 500) INSERT INTO t SELECT zeroblob(4000) FROM n",
+        )
+        .unwrap();
+    for suffix in ["", "-journal"] {
+        fs::copy(begun.beside(suffix), place.beside(suffix)).unwrap();
+    }
+    let store = place.open();
+    submit(&store, 1).await.unwrap();
+    drop(store);
+    assert!(has(&place.open(), 1).await);
+}
+
+/// A start, or a stop, that is cut off while the database is marked leaves a mark and no log.
+#[tokio::test]
+async fn a_mark_that_was_half_made_keeps_no_later_start_from_the_store() {
+    let place = Place::new();
+    drop(place.open());
+    let set_mark = || {
+        let connection = Connection::open(&place.path).unwrap();
+        connection.execute("UPDATE meta SET beat = -(7 << 24), clean = 0", []).unwrap();
+    };
+    set_mark();
+    // As a kill leaves it between the two steps of writing the note.
+    fs::write(place.beside("-lock"), "marking\n3456789\n").unwrap();
+    let store = place.open();
+    submit(&store, 1).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    fs::write(place.beside("-lock"), "").unwrap();
+    let store = place.open();
+    assert!(has(&store, 1).await, "the mark was made anew, so nothing hangs on the note");
+    drop(store);
+    set_mark();
+    fs::write(place.beside("-lock"), "log 7\n").unwrap();
+    let refused = place.refusal();
+    assert!(refused.contains("is missing or cannot be read"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_log_that_goes_while_it_is_used_is_noticed_and_nothing_is_lost() {
     for suffix in ["-wal", "-shm"] {

@@ -98,17 +98,20 @@ impl StoreFile {
     }
 
     /// Writes a line into the lock file, for the next start, and waits until it is on the disk.
+    ///
+    /// At any moment the first line is the one before or this one, whole: a kill may come in between.
     pub fn note(&self, line: &str) -> io::Result<()> {
-        self.lock.set_len(0)?;
         self.lock.write_all_at(line.as_bytes(), 0)?;
+        self.lock.set_len(line.len() as u64)?;
         self.lock.sync_data()
     }
 
-    /// The line in the lock file.
+    /// The first line that the lock file holds, with its end.
     pub fn noted(&self) -> String {
         let mut line = [0; 64];
         let length = self.lock.read_at(&mut line, 0).unwrap_or(0);
-        String::from_utf8_lossy(&line[..length]).into_owned()
+        let text = String::from_utf8_lossy(&line[..length]);
+        text.split_inclusive('\n').next().unwrap_or_default().to_owned()
     }
 
     /// Locks the inode, so that another name of the file, in this or another mount namespace, finds it in use.

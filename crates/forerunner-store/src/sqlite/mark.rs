@@ -105,6 +105,19 @@ pub(super) fn renew(connection: &Connection, file: &StoreFile) -> Sql<bool> {
     Ok(is_marked)
 }
 
+/// Says that all is here, before a proper end empties the log: a start that was cut off may have left the mark.
+pub(super) fn settle(connection: &Connection) -> Sql<()> {
+    match Mark::read(connection)? {
+        Mark::NeedsLog(number) => Mark::Whole(number).write(connection),
+        Mark::None | Mark::Whole(_) => Ok(()),
+    }
+}
+
+/// Returns whether a mark was being made when the process before this one ended.
+pub(super) fn is_half_made(connection: &Connection) -> Sql<bool> {
+    Ok(matches!(Mark::read(connection)?, Mark::NeedsLog(_)))
+}
+
 /// Without the note a missing log may go unnoticed; the store itself is not affected.
 fn note(file: &StoreFile, line: &str) {
     if let Err(error) = file.note(line) {

@@ -41,7 +41,14 @@ pub(super) fn inspect(file: &StoreFile, quick_check: bool) -> Result<(), StoreEr
         other => other,
     };
     let connection = reader(path).map_err(explain)?;
-    let found = schema::version(&connection).map_err(explain)?;
+    let found = match schema::version(&connection) {
+        Err(error) if is_half_created(&error) => {
+            roll_back(path).map_err(explain)?;
+            schema::version(&connection)
+        }
+        found => found,
+    };
+    let found = found.map_err(explain)?;
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(explain)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
@@ -58,6 +65,21 @@ pub(super) fn inspect(file: &StoreFile, quick_check: bool) -> Result<(), StoreEr
     }
     let damaged = |verdict: String| Err(damaged(path, verdict + &mark::hint(path)));
     health::verdict(&connection).map_err(explain)?.map_or(Ok(()), damaged)
+}
+
+/// Whether a process ended while it wrote the first pages: only then is there a journal of the old kind, from before the
+/// write-ahead log. It takes a connection that writes to undo what was begun.
+fn is_half_created(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+/// Has SQLite undo what was begun in a transaction that a kill cut off.
+fn roll_back(path: &Path) -> Sql<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    tracing::info!(path = %path.display(), "store: undoing what a process had begun to write when it ended");
+    schema::version(&connection).map(drop)
 }
 
 /// The one connection that writes.

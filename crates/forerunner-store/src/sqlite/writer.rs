@@ -93,8 +93,8 @@ impl Writer {
             space.release(&connection).map_err(explain)?;
         }
         raise_floor(&connection, epoch_floor).map_err(explain)?;
-        // After an unclean end there is a log, and the mark that belongs to it.
-        if was_clean {
+        // After an unclean end there is a log, and the mark that belongs to it, unless it came while the mark was made.
+        if was_clean || mark::is_half_made(&connection).map_err(explain)? {
             mark::renew(&connection, &file).map_err(explain)?;
         }
         let mut watch = Watch::new(Arc::clone(&file));
@@ -376,6 +376,7 @@ impl Writer {
         }
         // Also into a file that was renamed: what was accepted is whole there.
         let written = set_sync(&connection, Sync::Commit);
+        let written = written.and_then(|()| mark::settle(&connection));
         let written = written.and_then(|()| run(&connection, "UPDATE meta SET clean = 1", []));
         written.map_err(|error| not_closed(&error.to_string()))?;
         match self.log.empty(&connection) {
