@@ -1,8 +1,11 @@
 //! A service that is started again goes on where it was.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use forerunner_e2e::{Call, Client, Pool, Site, eventually, holds};
+use forerunner_e2e::{Call, Client, Pool, Seeded, Signal, Site, binary, count, eventually, holds, send};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -106,4 +109,36 @@ async fn a_pool_remembers_its_load_and_does_not_shrink_at_a_restart() {
     .await;
     assert_eq!(service.stop(SOON).await, 0);
     println!("{before} agents were wanted before the restart, {now} right after it");
+}
+
+/// Signals and kills while the service opens its store: whatever they leave, the next start takes.
+#[actix_rt::test]
+async fn starts_that_are_cut_off_at_any_moment_leave_a_store_that_opens() {
+    let site = Site::new().with("", &[Pool::builtin("work").fixed(1)]);
+    let mut chance = Seeded::new(41);
+    for round in 0..count(60, 600) {
+        // A store that is being created is cut off as well as one that is there.
+        if round % 10 == 0 {
+            ["", "-wal", "-shm", "-lock", "-reserve", "-journal"].iter().for_each(|suffix| {
+                let _ = std::fs::remove_file(site.path(&format!("tasks.db{suffix}")));
+            });
+        }
+        let mut start = Command::new(binary());
+        start.arg("serve").arg("--config").arg(site.config()).arg("--store");
+        start.arg(format!("sqlite:{}", site.store().display())).current_dir(site.directory());
+        let log = std::fs::File::create(site.path("start.log")).expect("it can be written");
+        let mut start = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        let signal = if chance.below(2) == 0 { Signal::TERM } else { Signal::KILL };
+        tokio::time::sleep(Duration::from_micros(chance.below(80_000))).await;
+        send(start.id(), signal);
+        let ended = eventually("it ends", SOON, async || start.try_wait().expect("a child can be waited for")).await;
+        // No code: the signal came before the program could hear it, or cannot be heard.
+        let log = std::fs::read_to_string(site.path("start.log")).unwrap_or_default();
+        assert!(matches!(ended.code(), None | Some(0)), "round {round}, {signal:?}: {ended}\n{log}");
+    }
+    let service = site.serve().await;
+    let client = service.client();
+    let task = client.submit("work", json!(1)).await;
+    assert_eq!(client.ended(&task).await["state"], "succeeded");
+    assert_eq!(service.stop(SOON).await, 0);
 }

@@ -1,6 +1,6 @@
 //! `forerunner serve`: the service.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -31,6 +31,8 @@ pub struct ServeArgs {
 
 /// How long a stop may take beyond the grace: its steps, and HTTP requests in flight.
 const STOP_MARGIN: Duration = Duration::from_secs(90);
+/// How long a stop waits for a store that is being opened.
+const OPENING: Duration = Duration::from_secs(2);
 
 /// Serves until a signal, then lets running tasks finish; a second signal stops at once.
 pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
@@ -48,16 +50,34 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
         tracing::warn!(%error, "agents of the node's own user can read its memory and its environment");
     }
     files::share_out(&mut config)?;
+    let mut opening = pin!(open(&config.store));
     let store = tokio::select! {
-        opened = open(&config.store) => opened?,
+        opened = &mut opening => opened?,
         signal = signals.next() => {
             tracing::info!(%signal, "stopped before the store was open");
-            return Ok(());
+            return close_opened(opening, &mut signals).await;
         }
     };
     let service = Service::start_on(store, &config).await?;
     announce(&service, &config, out)?;
     serve(service, config.shutdown.grace, &mut signals).await
+}
+
+/// Closes a store that is being opened, if that is over soon: what the opening has begun is then whole. A second signal, or a
+/// store that takes long, ends the process as a kill would, which the next start repairs.
+async fn close_opened(
+    opening: impl Future<Output = anyhow::Result<Arc<dyn Store>>>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        opened = opening => match opened {
+            Ok(store) => store.close().await.map_err(|error| NotClosed(error.to_string()).into()),
+            // Nobody asks any more why it cannot be opened.
+            Err(_) => Ok(()),
+        },
+        signal = signals.next_urgent() => Err(Forced(signal).into()),
+        () = tokio::time::sleep(OPENING) => Ok(()),
+    }
 }
 
 async fn serve(mut service: Service, grace: Duration, signals: &mut Signals) -> anyhow::Result<()> {
