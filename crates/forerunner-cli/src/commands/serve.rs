@@ -42,12 +42,19 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     signals::ignore_others()?;
     let loaded = Loaded::read(&args.config)?;
     config::check(&loaded)?;
-    let source = loaded.source();
+    let (source, exposed) = (loaded.source(), loaded.secrets_in_flags());
     let mut config = loaded.config;
     telemetry::log(&config.log)?;
     tracing::info!(file = source, "configuration read");
     if let Err(error) = shielded {
         tracing::warn!(%error, "agents of the node's own user can read its memory and its environment");
+    }
+    for key in exposed {
+        tracing::warn!(
+            key,
+            "a secret is on the command line, which agents and all users of the machine can read; put it into the \
+             configuration, or into a file of its own (store.url_file)"
+        );
     }
     files::share_out(&mut config)?;
     let mut opening = pin!(open(&config.store));

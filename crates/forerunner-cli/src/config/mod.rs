@@ -69,6 +69,13 @@ impl Loaded {
         self.file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
     }
 
+    /// Names the keys whose secrets stand on the command line, which others can read.
+    pub fn secrets_in_flags(&self) -> Vec<String> {
+        let of_flags = self.layers.entries().filter(|(_, _, origin)| matches!(origin, Origin::Flag(_)));
+        let secret = of_flags.filter(|(key, value, _)| secret::is_there(key, value));
+        secret.map(|(key, _, _)| layers::dotted(key)).collect()
+    }
+
     /// Returns every effective value with its key and origin.
     pub fn effective(&self) -> anyhow::Result<Vec<Entry>> {
         let table = Table::try_from(&self.config)?;

@@ -46,6 +46,22 @@ fn may_be_secret(key: &[String]) -> bool {
     is_agent_env(key) || is_argv(key) || key == ["store", "url"]
 }
 
+/// Returns whether a value is a secret, or has one in it, as far as can be told. A user without a password is none.
+pub fn is_there(key: &[String], value: &Value) -> bool {
+    match value {
+        _ if is_agent_env(key) => true,
+        Value::String(url) if key == ["store", "url"] => {
+            let user_alone = url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?)));
+            let plain = match user_alone {
+                Some((scheme, (user, place))) if !user.contains([':', '?', '/']) => format!("{scheme}://{place}"),
+                _ => url.clone(),
+            };
+            address(&plain) != plain
+        }
+        _ => false,
+    }
+}
+
 /// Returns a value as it may be shown.
 pub fn shown(key: &[String], value: &Value) -> Value {
     match value {
@@ -156,5 +172,20 @@ mod tests {
         let number = "invalid type: integer `314159`, expected a string";
         assert_eq!(type_fault(&key("store.url"), number), "the value has the wrong type, expected a string");
         assert_eq!(type_fault(&key("pools.a.max"), number), number);
+    }
+
+    #[test]
+    fn a_password_is_told_from_a_user() {
+        let is_there = |url: &str| is_there(&key("store.url"), &Value::from(url));
+        for plain in
+            ["memory:", "sqlite:/a@b.db", "postgres://me@db/t", "postgres://a,b:5433/t?user=me&sslmode=require"]
+        {
+            assert!(!is_there(plain), "{plain}");
+        }
+        for secret in ["postgres://me:s3cret@db/t", "postgres://db/t?password=s3cret", "postgres:s3cret"] {
+            assert!(is_there(secret), "{secret}");
+        }
+        assert!(super::is_there(&key("pools.a.agent.env.KEY"), &Value::from("x")));
+        assert!(!super::is_there(&key("http.listen"), &Value::from("127.0.0.1:1")));
     }
 }
