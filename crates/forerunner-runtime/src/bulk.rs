@@ -16,7 +16,7 @@ use crate::{
 
 /// Tasks that are changed in one transaction: few enough that nothing waits long behind them.
 const BATCH: usize = 500;
-/// Tasks that a dry run looks at together.
+/// Tasks that are looked up together.
 const LOOK: usize = 10_000;
 /// Most tasks of one call.
 pub const MOST_BULK: usize = 10_000;
@@ -118,33 +118,51 @@ impl Handle {
         let (mut left, batch) = (filter.limit, if is_look { LOOK } else { BATCH });
         let (mut report, mut places) = (BulkReport::default(), CountedPlaces::default());
         while left > 0 && begun.elapsed() < BUDGET {
-            filter.limit = left.min(batch);
+            // Many are looked up together: where a database has no index for the filter, each look reads all tasks.
+            filter.limit = left.min(LOOK);
             let found = self.shared.deps.store.select(filter.clone()).await?;
-            let Some((last, _)) = found.last().copied() else {
+            let is_all = found.len() < filter.limit;
+            let Some(end) = found.last().map(|(task, _)| *task) else {
                 report.next = None;
                 break;
             };
-            let is_all = found.len() < filter.limit;
-            left -= found.len();
-            report.matched += found.len();
-            match (&request.action, request.dry_run) {
-                (BulkAction::Move { to, .. }, dry_run) => {
-                    self.move_batch(to, found, dry_run.then_some(&mut places), &mut report).await?;
-                }
-                (action, true) => report.add_dry(action, &found),
-                (action, false) => {
-                    let ids = found.into_iter().map(|(task, _)| task).collect();
-                    report.add(&self.change(action.clone(), ids).await?);
+            for some in found.chunks(batch) {
+                left -= some.len();
+                self.bulk_batch(&request, some.to_vec(), &mut places, &mut report).await?;
+                report.next = some.last().map(|(task, _)| *task);
+                if begun.elapsed() >= BUDGET {
+                    break;
                 }
             }
-            report.next = (!is_all).then_some(last);
-            if is_all {
+            if is_all && report.next == Some(end) {
+                report.next = None;
                 break;
             }
             let place = if filter.oldest_first { &mut filter.after } else { &mut filter.before };
-            *place = Some(last);
+            *place = report.next;
         }
         Ok(report)
+    }
+
+    async fn bulk_batch(
+        &self,
+        request: &BulkRequest,
+        found: Vec<(TaskId, TaskState)>,
+        places: &mut CountedPlaces,
+        report: &mut BulkReport,
+    ) -> Result<(), Error> {
+        report.matched += found.len();
+        match (&request.action, request.dry_run) {
+            (BulkAction::Move { to, .. }, dry_run) => {
+                return self.move_batch(to, found, dry_run.then_some(places), report).await;
+            }
+            (action, true) => report.add_dry(action, &found),
+            (action, false) => {
+                let ids = found.into_iter().map(|(task, _)| task).collect();
+                report.add(&self.change(action.clone(), ids).await?);
+            }
+        }
+        Ok(())
     }
 
     /// Removes a task that has ended, with all that is kept of it.
