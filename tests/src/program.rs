@@ -95,10 +95,10 @@ impl Program {
     pub async fn run_unread(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> i32 {
         let (_, unread) = std::io::pipe().expect("a pipe");
         self.command.stderr(unread.try_clone().expect("another end of it"));
-        self.run_into(unread, arguments).await
+        self.code(unread, arguments).await
     }
 
-    /// Runs it to its end with this standard output; returns the exit code, which is 101 after a panic.
+    /// Runs it to its end with this standard output and no standard error; returns the exit code, which is 101 after a panic.
     ///
     /// # Panics
     /// As [`Program::run`].
@@ -107,6 +107,11 @@ impl Program {
         stdout: impl Into<Stdio>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> i32 {
+        self.command.stderr(Stdio::null());
+        self.code(stdout, arguments).await
+    }
+
+    async fn code(mut self, stdout: impl Into<Stdio>, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> i32 {
         self.command.args(arguments).stdout(stdout);
         let mut child = self.command.spawn().expect("the program can be started");
         let ended = timeout(self.limit, child.wait()).await.expect("it ends in time");
