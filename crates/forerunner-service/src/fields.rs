@@ -1,4 +1,4 @@
-//! Fields of a submission, within bounds. Fronts call a check where they read the field, to say where it stands; [`check`] is
+//! Fields of a submission, within bounds. Fronts call a check where they read the field, to say where it stands; `check` is
 //! what no front gets around.
 
 use std::time::Duration;
