@@ -72,11 +72,10 @@ impl PoolSample {
 pub(crate) struct GetPlacement(pub(crate) TaskId);
 
 /// Why a task went where it went, if that is kept.
-#[derive(Default, MessageResponse)]
+#[derive(MessageResponse)]
 pub(crate) struct KeptPlacement {
     pub(crate) record: Option<Box<PlacementRecord>>,
-    /// Whether the pool gives out no tasks.
-    pub(crate) is_paused: bool,
+    pub(crate) state: PoolState,
 }
 
 /// List your agents. Sent by a `Handle`.

@@ -1,26 +1,38 @@
 //! Why a task went where it went, in words.
 
 use forerunner_core::{
-    Task, TaskState, Timestamp,
+    Task, TaskId, TaskState, Timestamp,
     placement::{PlacementReason, PlacementRecord},
 };
 
+use forerunner_store::TaskFilter;
+
 use super::messages::{GetPlacement, KeptPlacement};
-use crate::{Error, Handle, status::PlacementStatus};
+use crate::{
+    Error, Handle,
+    status::{PlacementStatus, PoolState},
+};
 
 impl Handle {
     /// Says why a task went where it went.
     ///
     /// # Errors
     /// [`forerunner_store::StateConflict::NoTask`], [`Error::Store`], [`Error::OutcomeUnknown`].
-    pub async fn placement(&self, id: forerunner_core::TaskId) -> Result<PlacementStatus, Error> {
+    pub async fn placement(&self, id: TaskId) -> Result<PlacementStatus, Error> {
         let task = self.task(id).await?;
-        let KeptPlacement { record, is_paused } = match self.shared.pools.get(&task.pool) {
+        let KeptPlacement { record, state } = match self.shared.pools.get(&task.pool) {
             Some(entry) => entry.ask(&entry.pool, GetPlacement(id)).await?,
-            None => KeptPlacement::default(),
+            None => KeptPlacement { record: None, state: PoolState::Running },
         };
         let placement = record.map(|record| *record);
-        let why = placement.as_ref().map_or_else(|| why_unknown(&task, is_paused, self.shared.deps.now()), why);
+        let why = match &placement {
+            _ if is_waiting(task.state) => {
+                let before = self.before_in_context(&task).await?;
+                why_waiting(&task, &state, before.as_ref(), self.shared.deps.now())
+            }
+            Some(record) => why(record),
+            None => why_unknown(&task),
+        };
         Ok(PlacementStatus {
             task: id,
             pool: task.pool,
@@ -33,15 +45,79 @@ impl Handle {
     }
 }
 
-/// Why there is nothing to say about where a task went, at `now`.
-fn why_unknown(task: &Task, is_paused: bool, now: Timestamp) -> String {
+impl Handle {
+    /// Finds the task of the same conversation that a waiting task has to wait for, if there is one.
+    async fn before_in_context(&self, task: &Task) -> Result<Option<Task>, Error> {
+        let Some(context) = &task.context else { return Ok(None) };
+        let unfinished = TaskFilter {
+            pool: Some(task.pool.clone()),
+            states: vec![TaskState::Running, TaskState::Queued, TaskState::Scheduled],
+            context: Some(context.clone()),
+            oldest_first: true,
+            limit: LOOKED_AT,
+            ..TaskFilter::default()
+        };
+        let others = self.tasks(unfinished).await?.tasks;
+        Ok(others
+            .into_iter()
+            .filter(|other| other.id != task.id)
+            .filter(|other| comes_first(other, task))
+            .min_by_key(place))
+    }
+}
+
+/// Whether a task of the same conversation runs before `task`: it runs now, is tried again, or became due sooner.
+fn comes_first(other: &Task, task: &Task) -> bool {
+    match other.state {
+        TaskState::Running => true,
+        TaskState::Scheduled => other.attempt > 0,
+        _ => place(other) < place(task),
+    }
+}
+
+/// Where a task stands in its conversation: what ran before is first, then what became due first.
+fn place(task: &Task) -> (bool, Timestamp, TaskId) {
+    (task.attempt == 0, task.run_at.max(task.submitted_at), task.id)
+}
+
+/// Unfinished tasks of a conversation that are looked at, the oldest first.
+const LOOKED_AT: usize = 100;
+
+const fn is_waiting(state: TaskState) -> bool {
+    matches!(state, TaskState::Queued | TaskState::Scheduled)
+}
+
+/// Why a task waits, at `now`. `before` is the task of its conversation that it waits for.
+fn why_waiting(task: &Task, pool: &PoolState, before: Option<&Task>, now: Timestamp) -> String {
+    if task.state == TaskState::Scheduled && task.run_at > now {
+        let again = if task.attempt > 0 { ", when it is tried again" } else { "" };
+        return format!("it is not due before {}{again}", task.run_at);
+    }
+    if *pool == PoolState::Paused {
+        return format!("its pool is paused; resume it with `forerunner pool resume {}`", task.pool);
+    }
+    if let Some(before) = before {
+        let what = match before.state {
+            TaskState::Running => "runs now".to_owned(),
+            TaskState::Scheduled => format!("is tried again at {}", before.run_at),
+            _ => "waits for an agent".to_owned(),
+        };
+        return format!("it waits for its conversation: task {} comes first, and {what}", before.id);
+    }
+    match pool {
+        PoolState::CircuitOpen { until, reason } => {
+            format!(
+                "it waits for an agent; the pool starts none before {until}, because agents failed too often: {reason}"
+            )
+        }
+        _ => "it waits for an agent".to_owned(),
+    }
+}
+
+/// Why nothing is known of where a task went that does not wait.
+fn why_unknown(task: &Task) -> String {
     let never_ran = task.attempt == 0 && task.started_at.is_none();
     match task.state {
-        TaskState::Scheduled if task.run_at > now => format!("it is not due before {}", task.run_at),
-        TaskState::Scheduled | TaskState::Queued if is_paused => {
-            format!("its pool is paused; resume it with `forerunner pool resume {}`", task.pool)
-        }
-        TaskState::Scheduled | TaskState::Queued => "it waits for an agent".to_owned(),
         TaskState::Cancelled if never_ran => "it never ran: it was cancelled while it waited".to_owned(),
         TaskState::Expired if never_ran => "it never ran: its deadline passed while it waited".to_owned(),
         _ if task.context.is_none() => "it has no context: any idle agent would do as well as another".to_owned(),
@@ -77,7 +153,7 @@ fn why(record: &PlacementRecord) -> String {
 #[cfg(test)]
 mod tests {
     use forerunner_core::{
-        AgentId, ContextId, TaskId,
+        AgentId, ContextId,
         placement::{AgentCost, PairCost, Rates, RestoreCost},
     };
 

@@ -177,6 +177,13 @@ async fn a_task_that_never_ran_is_told_what_it_waits_for_or_why_it_did_not() {
     ended(&node, later).await;
     ended(&node, waits).await;
     assert!(why(waits).await.starts_with("no other agent was idle"), "{}", why(waits).await);
+    let [first, second] = [submit(&node, "blue", 5.0, 0, 40).await, submit(&node, "blue", 5.0, 0, 40).await];
+    sleep(Duration::from_secs(1)).await;
+    let expected = format!("it waits for its conversation: task {first} comes first, and runs now");
+    assert_eq!(why(second).await, expected);
+    let other = submit(&node, "green", 1.0, 0, 40).await;
+    assert_eq!(why(other).await, "it waits for an agent", "the one agent is busy with another conversation");
+    ended(&node, second).await;
 }
 
 #[actix::test]

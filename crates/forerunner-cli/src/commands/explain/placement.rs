@@ -9,7 +9,9 @@ use serde_json::Value;
 /// Writes a sentence, the numbers behind it, and what each agent would have cost.
 pub fn explain(answer: &Value) -> String {
     let [task, agent, why] = ["task", "agent", "why"].map(|name| fields::text(answer, name));
-    let Some(placement) = fields::at(answer, "placement").filter(|placement| !placement.is_null()) else {
+    let waits = ["queued", "scheduled"].contains(&fields::text(answer, "state").as_str());
+    let placement = fields::at(answer, "placement").filter(|placement| !placement.is_null() && !waits);
+    let Some(placement) = placement else {
         return format!("Task {task} ({}), agent {agent}: {why}.", fields::text(answer, "state"));
     };
     let numbers = pairs([

@@ -75,6 +75,6 @@ impl Handler<GetPlacement> for PoolActor {
 
     fn handle(&mut self, GetPlacement(task): GetPlacement, _: &mut Self::Context) -> KeptPlacement {
         let record = self.placements.get(task).map(|record| Box::new(record.clone()));
-        KeptPlacement { record, is_paused: self.machine.is_paused() }
+        KeptPlacement { record, state: self.state(self.deps.now()) }
     }
 }
