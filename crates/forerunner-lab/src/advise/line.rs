@@ -95,7 +95,6 @@ impl From<Line> for Observation {
             arrived: line.arrived.unwrap_or_default().into_iter().map(Arrival::task).collect(),
             completed: line.completed.unwrap_or_default(),
             max_starting: line.max_starting.map(Count::size),
-            utc_s: None,
             announced: line.announced.unwrap_or_default().into_iter().map(|(due_s, tasks)| (due_s, tasks.0)).collect(),
             ..Self::default()
         }
