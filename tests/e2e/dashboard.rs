@@ -188,6 +188,26 @@ async fn a_page_tells_of_a_pause_and_of_an_open_circuit() {
 }
 
 #[actix_rt::test]
+async fn page_forecast_and_reason_tell_of_tasks_that_are_known_to_come() {
+    let site = Site::new().with(SIMULATED, &[]);
+    let service = site.serve().await;
+    let client = service.client();
+    let mut browser = show(&service, "#pool=idle").await;
+    let run_at = browser.evaluate("new Date(Date.now() + 50000).toISOString()").await;
+    for number in 0..3 {
+        let body = json!({ "input": number, "run_at": run_at });
+        client.ask(Call::new("POST", "/v1/pools/idle/tasks").json(&body)).await.expect(202);
+    }
+    let told = "document.querySelector('#tiles').innerText.includes('known to become due within')";
+    browser.until(&format!("{told} && document.querySelector('#tiles').innerText.includes('next 3 in')"), SOON).await;
+    let forecast = client.get("/v1/pools/idle/forecast").await["forecast"]["announced"].clone();
+    assert_eq!((&forecast["next_tasks"], &forecast["within_horizon"]), (&json!(3), &json!(0)), "{forecast}");
+    let newest = client.get("/v1/pools/idle/decisions?limit=1").await["decisions"][0]["detail"].clone();
+    assert!(newest.as_str().is_some_and(|detail| detail.contains("; 3 tasks are scheduled for ")), "{newest}");
+    stays_at_home(&mut browser, &service).await;
+}
+
+#[actix_rt::test]
 async fn on_several_nodes_a_page_says_whose_figures_it_shows() {
     let server = PgServer::start(false);
     let pool = |effects: &_| vec![Pool::writing("work", effects).fixed(4)];

@@ -118,6 +118,9 @@ const parts = (() => {
   function tiles(box, pool, several) {
     const { recent, agents, decision } = pool, forecast = decision && decision.forecast, share = late(recent), allowed = 1 - pool.objective.share;
     const tile = (value, name, kind = "") => html("div", { class: "tile " + kind }, html("b", {}, value), html("span", {}, name));
+    // What is known to come, apart from the forecast: nothing where nothing is.
+    const known = forecast && forecast.announced, isAnnounced = known && known.next_in_s != null;
+    const announced = isAnnounced ? [tile(number(known.within_horizon), `known to become due within ${seconds(forecast.horizon_s)}; next ${number(known.next_tasks)} in ${seconds(Math.round(known.next_in_s))}`)] : [];
     const lately = (recent.span_s < 299 ? `in the last ${seconds(Math.round(recent.span_s))}` : "in the last 5 min") + (several ? " on this node" : "");
     const over = share != null && share > allowed + 1e-9;
     put(box,
@@ -125,17 +128,10 @@ const parts = (() => {
       tile(`${number(agents.ready)} / ${number(agents.busy)}`, `ready / busy; ${number(agents.starting)} starting, ${number(agents.cooldown)} stopping`),
       tile(number(pool.depth), `tasks wait for an agent; ${number(Math.max(0, pool.waiting - pool.depth))} more are delayed or behind others`),
       tile(recent.rate_per_s == null ? "–" : number(recent.rate_per_s) + "/s", forecast ? `arriving; ${number(forecast.rate_per_s)}/s expected (${number(forecast.rate_low)}–${number(forecast.rate_high)})` : "arriving; the rule does not forecast"),
-      ...announced(forecast),
+      ...announced,
       tile(share == null ? "–" : percent(share), share == null ? `late: no task began ${lately}` : `late ${lately}; ${over ? "over" : "within"} the ${percent(allowed)} allowed`, share == null ? "" : over ? "bad" : "good"),
       tile(recent.wait_s ? seconds(recent.wait_s.p99) : "–", recent.wait_s ? `wait p99 ${lately}; p50 ${seconds(recent.wait_s.p50)}, p95 ${seconds(recent.wait_s.p95)}` : "wait p99"));
   }
-
-  // What is known to come, apart from the forecast: nothing where nothing is.
-  const announced = (forecast) => {
-    const known = forecast && forecast.announced;
-    if (!known || known.next_in_s == null) return [];
-    return [tile(number(known.within_horizon), `known to become due within ${seconds(forecast.horizon_s)}; next ${number(known.next_tasks)} in ${seconds(known.next_in_s)}`)];
-  };
 
   // ---- decisions, agents, tasks, nodes ------------------------------------------------------
   // A wish that is not carried out is repeated with each look: one entry for all of them.
