@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use crate::{failure::Sql, rows::get, tables::earliest_end, tx::Tx};
 
-/// The attempts of the row `t`, with the one that ends: `$to` is the new state, `$at` the time, `$kind`, `$error` and
-/// `$log` the reason, `$agent` and `$start` what the row may not have yet.
+/// The attempts of the row `t`, with the one that ends; what is no list of attempts counts as none. `$to` is the new
+/// state, `$at` the time, `$kind`, `$error` and `$log` the reason, `$agent` and `$start` what the row may not have yet.
 macro_rules! with_attempt {
     ($to:literal, $at:literal, $kind:literal, $error:literal, $log:literal, $agent:literal, $start:literal) => {
         concat!(
-            "with_attempt(t.attempts, jsonb_build_object('attempt', t.attempt, 'state', ",
+            "with_attempt(CASE WHEN jsonb_typeof(t.attempts) = 'array' THEN t.attempts END, ",
+            "jsonb_build_object('attempt', t.attempt, 'state', ",
             $to,
             ", 'started_at', ",
             $start,

@@ -8,8 +8,8 @@ use forerunner_store::roles::*;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use forerunner_core::{
-    ContextId, ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId,
-    TaskState, Timestamp,
+    ContextId, ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError,
+    TaskId, TaskState, Timestamp,
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
@@ -178,6 +178,34 @@ async fn a_claim_alone_finds_what_cannot_be_read_and_a_repaired_task_comes_back(
     lab.damage("UPDATE inputs SET labels = NULL WHERE task = X", id(BAD));
     assert_eq!(lab.store.retry(id(BAD), at(3)).await.unwrap().unwrap().state, TaskState::Queued);
     assert_eq!(lab.claim(1).await[0].id, id(BAD));
+}
+
+/// What went wrong before is for people to read: a task is tried again, and ends, as well as ever without it.
+#[tokio::test]
+async fn attempts_that_are_no_list_keep_no_task_from_its_end() {
+    let server = PgServer::start(false);
+    for damage in ["'{}'", "'7'", "'\"text\"'", "'null'", "'[{}]'", "'[7]'"] {
+        let lab = Lab::new(&server);
+        lab.submit((1..=2).map(task)).await;
+        let fail = async || {
+            let claimed = lab.claim(9).await;
+            assert_eq!(claimed.len(), 2, "{damage}");
+            for Task { id, epoch, .. } in claimed {
+                let error = TaskError::new(ErrorKind::AgentError, "no");
+                let next = Next::Retry { run_at: at(0), error, crash: false };
+                lab.store.settle(vec![Settlement::new(id, epoch, at(101), next)]).await.unwrap().remove(0).unwrap();
+            }
+            lab.store.sweep(pool(), at(102)).await.unwrap();
+        };
+        fail().await;
+        lab.damage(&format!("UPDATE tasks SET attempts = {damage} WHERE task = X"), id(1));
+        fail().await;
+        assert!(lab.store.attempts(id(1)).await.unwrap().is_some_and(|known| known.len() <= 1), "{damage}");
+        assert_eq!(lab.store.attempts(id(2)).await.unwrap().map(|known| known.len()), Some(2), "{damage}");
+        let claimed = lab.claim(9).await;
+        lab.finish(&claimed, "1").await;
+        assert_eq!(lab.list(Some(TaskState::Succeeded)).await.len(), 2, "{damage}");
+    }
 }
 
 #[tokio::test]
