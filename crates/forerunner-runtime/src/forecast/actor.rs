@@ -153,23 +153,10 @@ impl ForecastActor {
         self.looking = true;
         let queue = self.links.queue.send(SampleQueue { after: self.seen.mark });
         let pool = self.links.pool.send(GetPool);
-        // What the store is asked for by the time of the sample before is news enough: it comes long before its time.
-        let store = &self.deps.node.store;
-        let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
-        let ahead = Ahead { horizon_s, agents: (self.limits.max, self.max_starting) };
-        let due = self.announced.ask(store, &self.deps.name, self.seen.next_due, self.deps.now(), ahead);
-        let due = async move {
-            match due {
-                Some(answer) => answer.await,
-                None => None,
-            }
-        };
-        let samples = async move { tokio::join!(queue, pool, due) };
-        ctx.spawn(samples.into_actor(self).map(move |(queue, pool, due), forecast, ctx| {
+        self.ask_what_is_due(ctx);
+        let samples = async move { (queue.await, pool.await) };
+        ctx.spawn(samples.into_actor(self).map(move |(queue, pool), forecast, ctx| {
             forecast.looking = false;
-            if let Some(due) = due {
-                forecast.announced.learn(due);
-            }
             match (queue, pool) {
                 (Ok(queue), Ok(pool)) => {
                     forecast.max_starting = pool.max_starting;
@@ -184,6 +171,17 @@ impl ForecastActor {
                 ctx.notify_later(Nudge(cause), DEBOUNCE);
             }
         }));
+    }
+
+    /// Asks the store which tasks are due soon. No decision waits for the answer: a store that is slow, or away, must not keep
+    /// the pool from being sized.
+    fn ask_what_is_due(&mut self, ctx: &mut Context<Self>) {
+        let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
+        let ahead = Ahead { horizon_s, agents: (self.limits.max, self.max_starting) };
+        let (store, now) = (&self.deps.node.store, self.deps.now());
+        if let Some(call) = self.announced.ask(store, &self.deps.name, self.seen.next_due, now, ahead) {
+            ctx.spawn(call.into_actor(self).map(|answer, forecast, _| forecast.announced.learn(answer)));
+        }
     }
 
     fn decide(&mut self, cause: Cause, queue: &QueueActivity, pool: &PoolSample) {

@@ -19,6 +19,8 @@ const SHARE_OF_TIME: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     due: Vec<DueTasks>,
+    /// A question is under way.
+    asking: bool,
     ask_again_at: Option<Instant>,
 }
 
@@ -40,44 +42,47 @@ impl Ahead {
     }
 }
 
-/// The store's answer, and how long it took.
+/// The store's answer, if it gave one, and how long it took.
 pub(super) struct Answer {
-    due: Vec<DueTasks>,
+    due: Option<Vec<DueTasks>>,
     took: Duration,
 }
 
 impl Announced {
-    /// Asks the store what is due soon, if anything is (`next_due`) and the last answer is old enough.
+    /// Asks the store what is due soon, if anything is (`next_due`), no question is under way and the last answer is old
+    /// enough. The answer is for [`Announced::learn`].
     pub(super) fn ask(
-        &self,
+        &mut self,
         store: &Arc<dyn Store>,
         pool: &PoolName,
         next_due: Option<Timestamp>,
         now: Timestamp,
         ahead: Ahead,
-    ) -> Option<impl Future<Output = Option<Answer>> + use<>> {
+    ) -> Option<impl Future<Output = Answer> + use<>> {
         let until = now + ahead.window();
         let is_early = self.ask_again_at.is_some_and(|at| Instant::now() < at);
-        if is_early || next_due.is_none_or(|due| due > until) {
+        if self.asking || is_early || next_due.is_none_or(|due| due > until) {
             return None;
         }
+        self.asking = true;
         let (call, pool) = (store.due_by(pool.clone(), until), pool.clone());
         Some(async move {
             let begun = Instant::now();
-            match call.await {
-                Ok(due) => Some(Answer { due, took: begun.elapsed() }),
-                Err(error) => {
-                    tracing::debug!(%pool, %error, "cannot read which tasks are due soon");
-                    None
-                }
+            let due = call.await;
+            if let Err(error) = &due {
+                tracing::debug!(%pool, %error, "cannot read which tasks are due soon");
             }
+            Answer { due: due.ok(), took: begun.elapsed() }
         })
     }
 
     /// Takes in an answer.
     pub(super) fn learn(&mut self, answer: Answer) {
+        self.asking = false;
         self.ask_again_at = Some(Instant::now() + answer.took * SHARE_OF_TIME);
-        self.due = answer.due;
+        if let Some(due) = answer.due {
+            self.due = due;
+        }
     }
 
     /// Forgets what is over, and all of it where nothing is due any more.
@@ -113,8 +118,10 @@ mod tests {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let mut announced = Announced::default();
         let due = [(5, 1), (9, 40), (30, 2)].map(|(seconds, tasks)| DueTasks { at: at(seconds), tasks });
-        announced.learn(Answer { due: due.to_vec(), took: Duration::ZERO });
+        announced.learn(Answer { due: Some(due.to_vec()), took: Duration::ZERO });
         assert_eq!(announced.ahead(at(5)), [(4.0, 40), (25.0, 2)]);
+        announced.learn(Answer { due: None, took: Duration::ZERO });
+        assert_eq!(announced.ahead(at(5)).len(), 2, "a store that does not answer takes nothing back");
         announced.forget(Some(at(30)), at(10));
         assert_eq!(announced.ahead(at(10)), [(20.0, 2)]);
         announced.forget(None, at(11));

@@ -8,7 +8,10 @@ use forerunner_runtime::{
     VirtualClock,
     testkit::{Act, Rig, Running, Script},
 };
-use forerunner_store::{MemoryStore, Store};
+use forerunner_store::{
+    MemoryStore, Store,
+    faulty::{Fault, FaultyStore, Schedule, Verb},
+};
 
 use crate::kept_open::KeptOpen;
 
@@ -134,6 +137,26 @@ async fn cancelled_tasks_start_no_agents() {
         node.handle().cancel(task).await.unwrap();
     }
     assert!(most_agents(&[&node], 60).await <= 2);
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_store_that_does_not_say_what_is_due_delays_no_decision() {
+    tokio::time::pause();
+    let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), Schedule::calm()));
+    let site = Site { store: store.clone(), ..Site::new("2s", false) };
+    let node = site.node().await;
+    node.until_ready("p", 1).await;
+    store.reschedule(Schedule::of(|verb, _| (verb == Verb::Counts).then_some(Fault::Lost(Duration::from_secs(30)))));
+    schedule(&site, &node, 1).await;
+    sleep(3.0).await;
+    let asked = store.calls(Verb::Counts);
+    let newest = async || node.handle().decisions("p", 1).await.unwrap()[0].seq;
+    let before = newest().await;
+    sleep(10.0).await;
+    assert!(newest().await >= before + 9, "a decision each second");
+    assert!(store.calls(Verb::Counts) <= asked + 1, "one question at a time");
+    store.reschedule(Schedule::calm());
     node.stop().await;
 }
 
