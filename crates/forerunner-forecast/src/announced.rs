@@ -105,8 +105,8 @@ pub(crate) struct Ahead<F, G> {
 impl Announcements {
     /// Takes in what an observation at `now` announces, and returns how many of its arrivals had been announced early.
     ///
-    /// `is_first` says that nothing was observed before. What is announced then counts as early: when it became known is
-    /// not known.
+    /// `is_first` says that nothing was announced since the start. What is announced then counts as early: when it became
+    /// known is not known.
     pub fn observe(&mut self, now: f64, horizon_s: f64, is_first: bool, seen: &Observation) -> u64 {
         let mut before = std::mem::take(&mut self.ahead);
         let mut next = sorted(now, &seen.announced);

@@ -53,6 +53,9 @@ pub struct Predictive {
     calendar_shift_s: f64,
     /// Whether nothing was observed since the start or the restore.
     fresh: bool,
+    /// Until this time on the window's clock the first announcement counts as early: it may have been known for long before
+    /// the start or the restore.
+    news_until: f64,
     /// Until this time on the window's clock the pool does not shrink, because of a restore.
     settles_at: f64,
 }
@@ -81,6 +84,7 @@ impl Predictive {
             shift_s: limits.tick_s,
             calendar_shift_s: limits.tick_s,
             fresh: true,
+            news_until: SETTLE_S,
             settles_at: 0.0,
         })
     }
@@ -101,15 +105,18 @@ impl Predictive {
         let mut now = seen.t + self.shift_s;
         let today = seen.t + self.calendar_shift_s;
         let mut since_s = today - learned.calendar.now();
-        let is_first = std::mem::take(&mut self.fresh);
-        if is_first {
+        if std::mem::take(&mut self.fresh) {
             since_s = since_s.min(self.limits.tick_s);
             // What the first observation reports is taken to have happened within one tick.
             learned.skip_to(now - self.limits.tick_s);
         }
         let before = learned.window.now();
         now = now.max(before);
+        let is_first = now <= self.news_until;
         let announced = learned.announcements.observe(now, horizon_s, is_first, seen);
+        if !seen.announced.is_empty() {
+            self.news_until = f64::NEG_INFINITY;
+        }
         // Rates are learned from what nobody announced.
         let rest = &*without(announced, seen);
         let arrivals = rest.arrivals as f64;
@@ -359,6 +366,7 @@ impl Policy for Predictive {
         self.fresh = true;
         // Nothing is known about the time away, so the size before it stays for a while.
         self.settles_at = begin + SETTLE_S;
+        self.news_until = begin + SETTLE_S;
         true
     }
 }

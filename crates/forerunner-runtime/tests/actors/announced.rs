@@ -148,8 +148,10 @@ async fn a_store_that_does_not_say_what_is_due_delays_no_decision() {
     let node = site.node().await;
     node.until_ready("p", 1).await;
     store.reschedule(Schedule::of(|verb, _| (verb == Verb::Counts).then_some(Fault::Lost(Duration::from_secs(30)))));
+    let unasked = store.calls(Verb::Counts);
     schedule(&site, &node, 1).await;
     sleep(3.0).await;
+    assert!(store.calls(Verb::Counts) > unasked, "the store is asked");
     let asked = store.calls(Verb::Counts);
     let newest = async || node.handle().decisions("p", 1).await.unwrap()[0].seq;
     let before = newest().await;
