@@ -1,4 +1,4 @@
-//! Accepting tasks: gathered, stored in one call, and answered once durable.
+//! Accepts tasks. Submissions are batched, stored in one call, and answered once they are durable.
 
 use actix::{Context, Handler};
 use forerunner_core::{Priority, QueueEvent, Task, TaskId, Timestamp};
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Error, batcher::Batch};
 
-/// What must be known of a task once the store has it.
+/// What the queue needs of a submitted task after the store has accepted it.
 pub(super) struct PendingEnqueue {
     task: TaskId,
     submitted_at: Timestamp,
@@ -22,7 +22,7 @@ pub(super) struct PendingEnqueue {
 }
 
 impl QueueActor {
-    /// Sends what was submitted to the store.
+    /// Sends the batched submissions to the store.
     pub(super) fn accept(&mut self, ctx: &mut Context<Self>) {
         if self.incoming.is_empty() {
             return;
@@ -31,25 +31,29 @@ impl QueueActor {
         let mut arriving = std::mem::take(&mut self.arriving);
         arriving.iter_mut().for_each(|one| one.reply.note_sent());
         self.accepting += 1;
-        let coming =
-            if self.claims_along() { batch.iter().filter(|one| comes_to_be_claimed(&one.task)).count() } else { 0 };
-        self.coming += coming;
+        let expected = if self.claims_with_enqueue() {
+            batch.iter().filter(|one| is_claimable_at_once(&one.task)).count()
+        } else {
+            0
+        };
+        self.expected += expected;
         let call = self.deps.node.store.enqueue(batch);
         self.call(call, ctx, move |queue, answer, ctx| {
             queue.accepting -= 1;
-            queue.coming -= coming;
-            queue.apply(QueueEvent::EnqueueDone { left: queue.coming }, ctx);
+            queue.expected -= expected;
+            queue.apply(QueueEvent::EnqueueDone { left: queue.expected }, ctx);
             queue.on_accepted(answer, arriving, ctx);
             queue.answer_drains();
         });
-        // Unless it was answered at once.
-        if self.coming > 0 {
-            self.apply(QueueEvent::EnqueueStarted(coming), ctx);
+        // A store that answered the call at once has left nothing to announce.
+        if self.expected > 0 {
+            self.apply(QueueEvent::EnqueueStarted(expected), ctx);
         }
     }
 
-    /// Whether a claim goes to the store right behind what it is for. Stores that nodes share answer it once both are durable.
-    fn claims_along(&self) -> bool {
+    /// Whether a claim may follow a submission to the store at once. A shared store answers such a claim when both are
+    /// durable.
+    fn claims_with_enqueue(&self) -> bool {
         self.deps.node.shared && !self.facts.uses_lookahead
     }
 
@@ -63,9 +67,9 @@ impl QueueActor {
             Ok(answers) => answers,
             Err(error) => return self.on_not_accepted(&error, arriving),
         };
-        self.outage.note_success(&self.deps.name);
+        self.store_health.note_success(&self.deps.name);
         let (mut claimable, mut urgent) = (0, 0);
-        let least = self.held.least_priority();
+        let least = self.prefetched.least_priority();
         for (answer, one) in answers.into_iter().zip(arriving) {
             let is_claimable = matches!(answer, Ok(EnqueueOutcome::New { claimable: true, .. }));
             claimable += usize::from(is_claimable);
@@ -77,7 +81,7 @@ impl QueueActor {
         if urgent > 0 {
             self.apply(QueueEvent::Overtaking(urgent), ctx);
         }
-        self.look_at_depth(ctx);
+        self.check_depth(ctx);
     }
 
     fn on_accepted_one(
@@ -94,7 +98,7 @@ impl QueueActor {
                 for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
                     self.apply(QueueEvent::Due(due), ctx);
                 }
-                let trigger = if delayed { None } else { self.tally.arrived(task.task, t) };
+                let trigger = if delayed { None } else { self.stats.arrived(task.task, t) };
                 self.nudge(trigger);
                 Ok(new)
             }
@@ -111,14 +115,14 @@ impl QueueActor {
     }
 
     fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<PendingEnqueue>) {
-        self.outage.note_failure(&self.deps.name, "tasks could not be stored", refused.len(), error);
+        self.store_health.note_failure(&self.deps.name, "the store does not accept tasks", refused.len(), error);
         self.admission.back_out(refused.len(), refused.iter().map(|one| one.input_bytes).sum());
-        // The store may have taken them before its answer was lost.
+        // The store may have stored these tasks before its answer was lost.
         self.admission.note_unsure();
         for one in refused {
             self.metrics.rejected("store");
             one.reply.answer(Err(match error {
-                // It was closed before it was asked.
+                // The store was closed before the call reached it.
                 StoreError::Closed { .. } => Error::ShuttingDown,
                 error => error.clone().into(),
             }));
@@ -126,7 +130,7 @@ impl QueueActor {
     }
 }
 
-/// The name of a refusal in the metrics.
+/// The label of a rejection in the metrics.
 const fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::KeyReused { .. } => "key_reused",
@@ -137,8 +141,8 @@ const fn reason(refusal: &Refusal) -> &'static str {
     }
 }
 
-/// Whether a task can be claimed as soon as it is accepted, as far as it tells itself.
-fn comes_to_be_claimed(task: &Task) -> bool {
+/// Whether a task can be claimed as soon as the store has accepted it, as far as the task itself shows.
+fn is_claimable_at_once(task: &Task) -> bool {
     let is_plain = task.context.is_none() && task.idempotency_key.is_none() && task.parent.is_none();
     is_plain && task.run_at <= task.submitted_at
 }

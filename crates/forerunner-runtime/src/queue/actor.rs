@@ -32,74 +32,74 @@ use forerunner_forecast::Cause;
 use forerunner_store::{Notification, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
 
-/// How long a store that failed is left alone before the same call is made again.
+/// Pause before a failed store call is repeated.
 pub(super) const STORE_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long the wiring of a pool's actors may take before the queue looks again.
+/// How long the wiring of a pool's actors may take before the queue tries again.
 pub(super) const WIRING: Duration = Duration::from_millis(5);
 
-/// Owns the tasks of one pool: what waits, what is leased, what is being settled.
+/// Owns the tasks of one pool: those that wait, those that are leased, those whose end is not stored yet.
 ///
-/// Submissions and settles that arrive close together go to the store in one call, which is what makes a durable store
-/// fast: the calls of one turn of the mailbox share one commit.
+/// Submissions and settles that arrive close together share one store call, and so one commit. A durable store is fast
+/// because of that.
 pub(crate) struct QueueActor {
     pub(super) deps: Arc<PoolDeps>,
     pub(super) admission: Arc<Admission>,
     pub(super) room: Arc<ContextRoom>,
     pub(super) prefetcher: Prefetcher,
-    /// What the pool told last.
+    /// The pool's newest facts.
     pub(super) facts: PoolFacts,
     pub(super) machine: QueueMachine,
     pub(super) links: Option<AttachQueue>,
     pub(super) submitted: Batcher<Enqueue>,
     pub(super) settled: Batcher<Settle>,
     pub(super) incoming: Vec<Submission>,
-    /// The same tasks, for when they have been accepted.
+    /// The same tasks, until the store has accepted them.
     pub(super) arriving: Vec<PendingEnqueue>,
-    /// Calls under way that accept tasks.
+    /// Number of `enqueue` calls in flight.
     pub(super) accepting: usize,
-    /// Tasks of those calls that can be claimed once they are accepted.
-    pub(super) coming: usize,
-    /// Nothing is accepted any more.
+    /// Tasks of those calls that can be claimed once the store has accepted them.
+    pub(super) expected: usize,
+    /// The queue accepts nothing any more.
     pub(super) closed: bool,
     pub(super) leased: IdMap<TaskId, Arc<Task>>,
-    /// Tasks that are leased too, and begun by nobody yet.
-    pub(super) held: PrefetchBuffer,
-    pub(super) pace: PrefetchTuner,
-    /// How many tasks the machine was told to hold at most.
-    pub(super) ahead: usize,
-    /// Nodes that share the queue, as far as known; at least 1.
+    /// Prefetched tasks: leased to this node, and not begun.
+    pub(super) prefetched: PrefetchBuffer,
+    pub(super) tuner: PrefetchTuner,
+    /// The prefetch limit that the machine has.
+    pub(super) prefetch_limit: usize,
+    /// Known nodes that share the queue; at least 1.
     pub(super) nodes: usize,
-    /// Calls under way that give back what was held.
-    pub(super) giving_back: usize,
+    /// Number of calls in flight that release prefetched tasks.
+    pub(super) releasing: usize,
     pub(super) settling: Settling,
     pub(super) crash_throttle: CrashThrottle,
     flush_due: bool,
     pub(super) reconciling: Reconciling,
     wake: Option<(Timestamp, SpawnHandle)>,
-    pub(super) tally: QueueStats,
+    pub(super) stats: QueueStats,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
-    pub(super) outage: StoreHealth,
-    /// A look at the contexts of waiting tasks is due.
+    pub(super) store_health: StoreHealth,
+    /// A peek at the contexts of waiting tasks is scheduled.
     pub(super) prefetch_due: bool,
     pub(super) prefetch_pause: Duration,
 }
 
-/// What a queue shares with others of its pool.
+/// What a queue shares with other actors of its pool.
 pub(crate) struct QueueDeps {
     pub(crate) pool: Arc<PoolDeps>,
-    /// The door in front of it.
+    /// Limits what waits in the queue.
     pub(crate) admission: Arc<Admission>,
-    /// Whether another context may begin.
+    /// Whether the store has room for another context.
     pub(crate) room: Arc<ContextRoom>,
-    /// Restores contexts ahead of their tasks.
+    /// Restores contexts before their tasks begin.
     pub(crate) prefetcher: Prefetcher,
-    /// Any number, different for each pool and process.
+    /// A seed that differs between pools and processes.
     pub(crate) seed: u64,
 }
 
-/// The ways to a queue that was started.
+/// The addresses of a started queue.
 pub(crate) struct QueueAddrs {
     pub(crate) queue: Addr<QueueActor>,
     pub(crate) submit: BatchSender<Enqueue>,
@@ -119,7 +119,7 @@ impl Actor for QueueActor {
 }
 
 impl QueueActor {
-    /// A queue that finds `claimable` tasks in its store, the next delayed one due at `next_due`.
+    /// Creates a queue whose store has `claimable` tasks, and the next delayed one at `next_due`.
     pub(crate) fn new(deps: QueueDeps, claimable: u64, next_due: Option<Timestamp>) -> Self {
         let QueueDeps { pool: deps, admission, room, prefetcher, seed } = deps;
         Self {
@@ -130,23 +130,23 @@ impl QueueActor {
             incoming: Vec::new(),
             arriving: Vec::new(),
             accepting: 0,
-            coming: 0,
+            expected: 0,
             closed: false,
             reconciling: Reconciling::default(),
             leased: IdMap::default(),
-            held: PrefetchBuffer::default(),
-            pace: PrefetchTuner::default(),
-            ahead: 0,
+            prefetched: PrefetchBuffer::default(),
+            tuner: PrefetchTuner::default(),
+            prefetch_limit: 0,
             nodes: 1,
-            giving_back: 0,
+            releasing: 0,
             settling: Settling::default(),
             crash_throttle: CrashThrottle::default(),
             flush_due: false,
             wake: None,
-            tally: QueueStats::new(deps.settings.on_time.within.as_secs_f64()),
+            stats: QueueStats::new(deps.settings.on_time.within.as_secs_f64()),
             metrics: QueueMetrics::new(&deps.name),
             jitter: Jitter::new(seed),
-            outage: StoreHealth::default(),
+            store_health: StoreHealth::default(),
             prefetch_due: false,
             prefetch_pause: PREFETCH_PAUSE,
             admission,
@@ -157,7 +157,7 @@ impl QueueActor {
         }
     }
 
-    /// Starts the queue by `start`; answers with the ways to it.
+    /// Starts the queue with `start` and returns its addresses.
     pub(crate) fn start_by(self, start: impl FnOnce(Self) -> Addr<Self>) -> QueueAddrs {
         let (submitted, settled) = (self.submitted.opening(), self.settled.opening());
         let queue = start(self);
@@ -174,14 +174,14 @@ impl QueueActor {
         for action in self.machine.step(event, self.deps.now()) {
             match action {
                 QueueAction::Claim(limit) => self.claim(limit, ctx),
-                QueueAction::Dispatch(count) => self.hand_held(count, ctx),
-                QueueAction::ReleasePrefetched => self.give_back_idle(ctx),
+                QueueAction::Dispatch(count) => self.dispatch_prefetched(count, ctx),
+                QueueAction::ReleasePrefetched => self.release_idle(ctx),
                 QueueAction::Withdrawn { asked, got } => {
                     if let Some(links) = &self.links {
                         links.withdrawn.do_send(Withdrawn { asked, got });
                     }
                 }
-                // The store may be another node's by now, on a thread that lives on: what becomes due is not this one's.
+                // A closed queue sweeps nothing: its store may belong to another node by now.
                 QueueAction::Sweep | QueueAction::Wake(_) if self.closed => {}
                 QueueAction::Sweep => self.sweep(ctx),
                 QueueAction::Wake(at) => self.wake_at(at, ctx),
@@ -192,14 +192,14 @@ impl QueueActor {
         }
     }
 
-    /// Tells other nodes of work that this one has no agents for just now.
+    /// Notifies other nodes of tasks for which this node has no free agents.
     fn share_work(&self) {
         if self.deps.node.shared && self.machine.depth() > self.machine.open_slots() as u64 {
             self.deps.node.store.notify(Notification::work(self.deps.name.clone()));
         }
     }
 
-    /// Runs a store call: at once if the store answers at once, else beside the mailbox.
+    /// Makes a store call. A store that answers at once is not awaited; any other call runs beside the mailbox.
     pub(super) fn call<T: 'static>(
         &mut self,
         mut call: StoreFuture<T>,
@@ -214,7 +214,7 @@ impl QueueActor {
         }
     }
 
-    /// Sends what has gathered to the store once the mail that is there has been read.
+    /// Sends the batches to the store after the messages that are in the mailbox now.
     pub(super) fn flush_soon(&mut self, ctx: &mut Context<Self>) {
         if !self.flush_due {
             self.flush_due = true;
@@ -228,7 +228,7 @@ impl QueueActor {
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(swept) => {
                 for task in &swept.promoted {
-                    let trigger = queue.tally.arrived(*task, now.as_secs_f64());
+                    let trigger = queue.stats.arrived(*task, now.as_secs_f64());
                     queue.nudge(trigger);
                 }
                 for (task, _) in &swept.expired {
@@ -239,23 +239,23 @@ impl QueueActor {
                 queue.apply(QueueEvent::BecameClaimable(swept.claimable), ctx);
                 queue.apply(QueueEvent::Removed(gone), ctx);
                 queue.apply(QueueEvent::Swept { next_due: swept.next_due }, ctx);
-                queue.look_at_depth(ctx);
+                queue.check_depth(ctx);
             }
             Err(error) => {
-                queue.outage.note_failure(&queue.deps.name, "due tasks could not be looked for", 0, &error);
+                queue.store_health.note_failure(&queue.deps.name, "the store does not sweep", 0, &error);
                 let next_due = Some(queue.deps.now() + STORE_BACKOFF);
                 queue.apply(QueueEvent::Swept { next_due }, ctx);
             }
         });
     }
 
-    /// Tells the forecast at once when tasks wait and no agent is ready.
-    pub(super) fn look_at_depth(&mut self, ctx: &mut Context<Self>) {
+    /// Nudges the forecast at once when tasks wait and no agent is ready.
+    pub(super) fn check_depth(&mut self, ctx: &mut Context<Self>) {
         let t = self.deps.now().as_secs_f64();
-        let trigger = self.tally.depth(t, self.machine.depth(), self.machine.open_slots());
+        let trigger = self.stats.depth(t, self.machine.depth(), self.machine.open_slots());
         self.nudge(trigger);
         self.prefetch_soon(ctx);
-        if let Some(due) = self.tally.trigger_due_at() {
+        if let Some(due) = self.stats.trigger_due_at() {
             self.wake_at(Timestamp::from_micros((due * 1e6).ceil() as i64), ctx);
         }
     }
@@ -267,7 +267,7 @@ impl QueueActor {
         }
     }
 
-    /// Keeps one timer: the earliest wake-up asked for.
+    /// Sets the queue's only timer to the earliest requested wake-up.
     fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
         if let Some((earlier, timer)) = self.wake.take() {
             if earlier <= at {
@@ -279,19 +279,19 @@ impl QueueActor {
         let timer = ctx.run_later(at.since(self.deps.now()), |queue, ctx| {
             queue.wake = None;
             queue.apply(QueueEvent::Tick, ctx);
-            queue.look_at_depth(ctx);
+            queue.check_depth(ctx);
         });
         self.wake = Some((at, timer));
     }
 
-    fn show(&self) {
+    fn set_gauges(&self) {
         self.metrics.depth.set(self.machine.depth() as f64);
         self.metrics.waiting.set(self.admission.waiting() as f64);
-        self.metrics.running.set(f64::from(self.tally.running()));
+        self.metrics.running.set(f64::from(self.stats.running()));
     }
 }
 
-/// Fits a continuation to the shape that actor futures want.
+/// Adapts a continuation to the arguments that an actor future passes.
 fn then_with<T, F>(then: F) -> impl FnOnce(Result<T, StoreError>, &mut QueueActor, &mut Context<QueueActor>)
 where
     F: FnOnce(&mut QueueActor, Result<T, StoreError>, &mut Context<QueueActor>),
@@ -299,7 +299,7 @@ where
     move |answer, queue, ctx| then(queue, answer, ctx)
 }
 
-/// Sent to itself: runs after the mail that was there when it was sent.
+/// The queue sends this to itself, to run after the messages that are in the mailbox now.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Flush;
@@ -337,10 +337,10 @@ impl Handler<ClockSetBack> for QueueActor {
         if let Some((_, timer)) = self.wake.take() {
             ctx.cancel_future(timer);
         }
-        self.tally.forget_times();
+        self.stats.forget_times();
         self.apply(QueueEvent::ClockSetBack(by), ctx);
         self.apply(QueueEvent::Tick, ctx);
-        self.look_at_depth(ctx);
+        self.check_depth(ctx);
     }
 }
 
@@ -349,7 +349,7 @@ impl Handler<AttachQueue> for QueueActor {
 
     fn handle(&mut self, msg: AttachQueue, ctx: &mut Self::Context) {
         self.links = Some(msg);
-        self.look_at_depth(ctx);
+        self.check_depth(ctx);
     }
 }
 
@@ -365,7 +365,7 @@ impl Handler<SetBaseline> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, msg: SetBaseline, _: &mut Self::Context) {
-        self.tally.expect(&msg);
+        self.stats.expect(&msg);
     }
 }
 
@@ -373,9 +373,9 @@ impl Handler<SampleQueue> for QueueActor {
     type Result = QueueSample;
 
     fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> QueueSample {
-        self.show();
+        self.set_gauges();
         let next_due = self.machine.next_due();
-        QueueSample { next_due, ..self.tally.sample(&after.here, self.machine.depth()) }
+        QueueSample { next_due, ..self.stats.sample(&after.here, self.machine.depth()) }
     }
 }
 
@@ -387,13 +387,13 @@ impl Handler<Counted> for QueueActor {
             self.apply(QueueEvent::Due(due), ctx);
         }
         self.nodes = msg.nodes.max(1);
-        // Tasks that were set aside have inputs that count no more.
+        // A sweep or a claim may have set damaged tasks aside: their inputs no longer count.
         self.admission.note_unsure();
         if let Some(waiting) = msg.waiting {
-            self.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.held.len()));
+            self.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.prefetched.len()));
         }
         self.apply(QueueEvent::Recounted(msg.claimable), ctx);
-        self.look_at_depth(ctx);
+        self.check_depth(ctx);
     }
 }
 
@@ -409,6 +409,6 @@ impl Handler<GetQueueStatus> for QueueActor {
     type Result = QueueStatus;
 
     fn handle(&mut self, _: GetQueueStatus, _: &mut Self::Context) -> QueueStatus {
-        self.tally.status(self.machine.depth())
+        self.stats.status(self.machine.depth())
     }
 }

@@ -1,4 +1,4 @@
-//! What operations on many tasks, and changes of one, mean for a queue.
+//! Effects on a queue of bulk operations and of a change to one task.
 
 use std::sync::Arc;
 
@@ -16,25 +16,25 @@ impl Handler<BulkDone> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, msg: BulkDone, ctx: &mut Self::Context) {
-        let (left, come) = msg.bytes;
+        let (removed_bytes, added_bytes) = msg.bytes;
         match msg.action {
             BulkAction::Cancel => {
-                self.admission.back_out(msg.tasks.len(), left);
+                self.admission.back_out(msg.tasks.len(), removed_bytes);
                 for task in &msg.tasks {
                     self.on_ended_waiting(*task, TaskState::Cancelled, ctx);
                 }
             }
             BulkAction::Retry => {
                 self.admission.reenter(msg.tasks.len());
-                self.admission.add_bytes(left);
-                msg.tasks.iter().for_each(|task| self.tell_as_stored(*task, ctx));
+                self.admission.add_bytes(removed_bytes);
+                msg.tasks.iter().for_each(|task| self.notify_as_stored(*task, ctx));
             }
             BulkAction::Move { .. } => {
-                self.admission.back_out(msg.tasks.len(), left);
-                self.admission.add_bytes(come);
-                msg.arrived.iter().for_each(|task| self.tell_as_stored(*task, ctx));
+                self.admission.back_out(msg.tasks.len(), removed_bytes);
+                self.admission.add_bytes(added_bytes);
+                msg.arrived.iter().for_each(|task| self.notify_as_stored(*task, ctx));
                 if !msg.arrived.is_empty() {
-                    // A sweep finds out when those are due that are delayed or have a deadline.
+                    // The sweep reads when the moved tasks are due and when their deadlines end.
                     let now = self.deps.now();
                     self.apply(QueueEvent::Due(now), ctx);
                 }
@@ -42,7 +42,7 @@ impl Handler<BulkDone> for QueueActor {
             BulkAction::Delete => {}
         }
         self.note_claimable(msg.claimable, ctx);
-        self.look_at_depth(ctx);
+        self.check_depth(ctx);
     }
 }
 
@@ -68,17 +68,17 @@ impl QueueActor {
         self.note_claimable(claimable, ctx);
         match task.state {
             TaskState::Scheduled => self.apply(QueueEvent::Due(task.run_at), ctx),
-            _ if self.held.least_priority().is_some_and(|least| task.priority > least) => {
+            _ if self.prefetched.least_priority().is_some_and(|least| task.priority > least) => {
                 self.apply(QueueEvent::Overtaking(1), ctx);
             }
             _ => {}
         }
-        self.tell(Arc::new((*task).clone()));
-        self.look_at_depth(ctx);
+        self.notify_watchers(Arc::new((*task).clone()));
+        self.check_depth(ctx);
         *task
     }
 
-    /// Takes in that so many more tasks can be claimed, or fewer.
+    /// Reports to the machine that `more` tasks are claimable, or fewer if it is negative.
     fn note_claimable(&mut self, more: i64, ctx: &mut Context<Self>) {
         let count = usize::try_from(more.unsigned_abs()).unwrap_or(usize::MAX);
         match more {

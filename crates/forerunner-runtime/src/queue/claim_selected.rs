@@ -1,4 +1,4 @@
-//! Claiming chosen tasks: the pool sees what waits first, and says which tasks to take.
+//! Claims selected tasks: the queue peeks at the waiting tasks, the pool selects, the queue claims.
 
 use std::time::Duration;
 
@@ -12,32 +12,33 @@ use super::{
     messages::{Select, Selected},
 };
 
-/// How long after something changed contexts of waiting tasks are looked for: tasks that wait for less need none.
+/// Delay between a change and the peek at the contexts of waiting tasks. Tasks that wait for less need no prefetch.
 pub(super) const PREFETCH_PAUSE: Duration = Duration::from_millis(50);
-/// The same, if the tasks that were looked at last had no stored contexts.
+/// The same delay after a peek that found no stored contexts.
 const PREFETCH_REST: Duration = Duration::from_secs(1);
 
 impl QueueActor {
-    /// Looks at the first tasks that wait, a few more than `asked`, and claims those that the pool would take.
-    pub(super) fn look(&mut self, asked: usize, ctx: &mut Context<Self>) {
+    /// Peeks at the first waiting tasks, a few more than `asked`, and claims those that the pool selects.
+    pub(super) fn claim_selected(&mut self, asked: usize, ctx: &mut Context<Self>) {
         let call = self.deps.node.store.peek(self.first(asked.saturating_add(LOOKAHEAD)));
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(tasks) if tasks.iter().all(|task| task.context.is_none()) => queue.claim_first(asked, ctx),
             Ok(tasks) => {
-                // Some are taken now, others are held for busy agents: all are about to need their contexts.
+                // The pool claims some of them now and defers others for busy agents. All will need their contexts
+                // soon.
                 queue.prefetcher.want(&tasks);
-                queue.ask_pool(asked, tasks, ctx);
+                queue.select(asked, tasks, ctx);
             }
             Err(error) => queue.on_not_claimed(&error, ctx),
         });
     }
 
-    /// A look at the first tasks that wait.
+    /// A peek at the first `limit` waiting tasks.
     fn first(&self, limit: usize) -> Peek {
         Peek { pool: self.deps.name.clone(), node: self.deps.node.node, limit, now: self.deps.now() }
     }
 
-    /// While tasks wait and no agent is free, begins to restore the contexts of the first of them, soon.
+    /// Schedules the restore of the first waiting tasks' contexts while tasks wait and no agent is free.
     pub(super) fn prefetch_soon(&mut self, ctx: &mut Context<Self>) {
         if self.prefetch_due || !self.has_backlog() {
             return;
@@ -58,23 +59,23 @@ impl QueueActor {
     fn prefetch(&mut self, ctx: &mut Context<Self>) {
         let call = self.deps.node.store.peek(self.first(LOOKAHEAD));
         self.call(call, ctx, |queue, answer, _| {
-            // Whoever claims from a store that fails says so.
+            // A failed store call is logged by the claim, which fails as well.
             let is_about_contexts = answer.is_ok_and(|tasks| queue.prefetcher.want(&tasks));
             queue.prefetch_pause = if is_about_contexts { PREFETCH_PAUSE } else { PREFETCH_REST };
         });
     }
 
-    fn ask_pool(&self, limit: usize, tasks: Vec<Candidate>, ctx: &mut Context<Self>) {
+    fn select(&self, limit: usize, tasks: Vec<Candidate>, ctx: &mut Context<Self>) {
         let Some(links) = &self.links else { return };
         let answer = links.select.send(Select { tasks, limit });
         ctx.spawn(answer.into_actor(self).map(|answer, queue, ctx| {
-            // A pool that does not answer is gone, and takes nothing.
+            // A pool that does not answer has stopped: it selects nothing.
             let Selected(selection) = answer.unwrap_or_else(|_| Selected(Selection::default()));
-            queue.take(selection, ctx);
+            queue.claim_selection(selection, ctx);
         }));
     }
 
-    fn take(&mut self, selection: Selection, ctx: &mut Context<Self>) {
+    fn claim_selection(&mut self, selection: Selection, ctx: &mut Context<Self>) {
         let Selection { take, again_at, .. } = selection;
         if take.is_empty() {
             let again_at = again_at.unwrap_or_else(|| self.deps.now() + WIRING);
@@ -93,7 +94,7 @@ impl QueueActor {
                         None => QueueEvent::Claimed { asked, got },
                     };
                     queue.apply(event, ctx);
-                    queue.look_at_depth(ctx);
+                    queue.check_depth(ctx);
                 }
                 Err(error) => queue.on_not_claimed(&error, ctx),
             }

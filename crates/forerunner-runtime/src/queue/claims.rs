@@ -1,4 +1,4 @@
-//! Claiming tasks: for agents that are free, and some ahead for those that are free next.
+//! Claims tasks: for free agents, and a few ahead of demand (prefetch).
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use super::{
     messages::Assign,
 };
 
-/// Most ends of a pool that may wait for the store before its agents wait with them.
+/// Above this number of ends that are not stored yet, agents wait for the store before they take more.
 const MAX_UNSETTLED: usize = 1_024;
 
 impl QueueActor {
-    /// Claims tasks for the open slots, and some to hold, as the machine asked.
+    /// Claims tasks for the open slots, and ahead of demand, as the machine requested.
     pub(super) fn claim(&mut self, asked: usize, ctx: &mut Context<Self>) {
         let now = self.deps.now();
         if self.links.is_none() || self.closed {
-            // The wiring is not complete, or no more: nobody could be given what is claimed.
+            // The wiring is not complete, or is closed: there is no pool to receive the tasks.
             return self.apply(QueueEvent::ClaimFailed { retry_at: now + WIRING }, ctx);
         }
         match self.facts.uses_lookahead {
-            true => self.look(asked, ctx),
+            true => self.claim_selected(asked, ctx),
             false => self.claim_first(asked, ctx),
         }
     }
@@ -39,14 +39,14 @@ impl QueueActor {
             queue.reconciling.end_claim();
             match answer {
                 Ok(tasks) => {
-                    queue.outage.note_success(&queue.deps.name);
+                    queue.store_health.note_success(&queue.deps.name);
                     let got = queue.on_claimed(tasks, ctx);
                     if got > 0 {
-                        queue.pace.claimed(begun.elapsed());
+                        queue.tuner.claimed(begun.elapsed());
                     }
                     queue.apply(QueueEvent::Claimed { asked, got }, ctx);
-                    queue.give_back_unfit(ctx);
-                    queue.look_at_depth(ctx);
+                    queue.release_unfit(ctx);
+                    queue.check_depth(ctx);
                 }
                 Err(error) => queue.on_not_claimed(&error, ctx),
             }
@@ -54,7 +54,7 @@ impl QueueActor {
         });
     }
 
-    /// The terms of a claim made now.
+    /// The parameters of a claim that is made now.
     pub(super) fn terms(&self, limit: usize) -> Claim {
         let now = self.deps.now();
         let (pool, node) = (self.deps.name.clone(), self.deps.node.node);
@@ -62,13 +62,13 @@ impl QueueActor {
     }
 
     pub(super) fn on_not_claimed(&mut self, error: &StoreError, ctx: &mut Context<Self>) {
-        self.outage.note_failure(&self.deps.name, "work could not be claimed", 0, error);
+        self.store_health.note_failure(&self.deps.name, "the store does not answer claims", 0, error);
         let retry_at = self.deps.now() + STORE_BACKOFF;
         self.apply(QueueEvent::ClaimFailed { retry_at }, ctx);
     }
 
-    /// Passes claimed tasks on to the pool as long as there are slots, and holds the others; answers how many they are. What
-    /// comes after the queue was closed goes back.
+    /// Dispatches claimed tasks to the pool's open slots and prefetches the rest. Returns the number of tasks. A closed
+    /// queue releases all of them.
     pub(super) fn on_claimed(&mut self, mut tasks: Vec<Task>, ctx: &mut Context<Self>) -> usize {
         if self.closed {
             if !tasks.is_empty() {
@@ -78,13 +78,13 @@ impl QueueActor {
         }
         let got = tasks.len();
         let beyond = tasks.split_off(self.machine.open_slots().min(got));
-        self.hand(tasks);
-        self.held.add(beyond);
+        self.dispatch(tasks);
+        self.prefetched.add(beyond);
         got
     }
 
-    /// Passes tasks on to the pool. One that was held begins now.
-    fn hand(&mut self, tasks: Vec<Task>) {
+    /// Sends tasks to the pool. A prefetched task begins now.
+    fn dispatch(&mut self, tasks: Vec<Task>) {
         if tasks.is_empty() {
             return;
         }
@@ -95,7 +95,7 @@ impl QueueActor {
         let mut assigned = Vec::with_capacity(count);
         for mut task in tasks {
             task.started_at = task.started_at.or(Some(now));
-            let (wait_s, late) = self.tally.started(&task);
+            let (wait_s, late) = self.stats.started(&task);
             late_starts += u64::from(late);
             self.metrics.wait.record(wait_s);
             self.deps.node.watch.notify_state(&task, now);
@@ -103,8 +103,9 @@ impl QueueActor {
             self.leased.insert(task.id, task.clone());
             assigned.push(task);
         }
-        // Agents that have just ended a task are not among the open slots yet, so they are counted here.
-        self.pace.occupied(self.tally.running() as usize);
+        // The open slots do not include agents that have just ended a task, so the number of running tasks is counted
+        // here.
+        self.tuner.occupied(self.stats.running() as usize);
         self.metrics.started.increment(count as u64);
         self.metrics.late.increment(late_starts);
         if let Some(links) = &self.links {
@@ -112,12 +113,13 @@ impl QueueActor {
         }
     }
 
-    /// Hands out tasks that were held. One whose deadline has passed goes back to expire, and its slot to another.
-    pub(super) fn hand_held(&mut self, count: usize, ctx: &mut Context<Self>) {
+    /// Dispatches prefetched tasks. A task whose deadline has passed is released to expire, and its slot goes to
+    /// another task.
+    pub(super) fn dispatch_prefetched(&mut self, count: usize, ctx: &mut Context<Self>) {
         let now = self.deps.now();
         let (late, tasks): (Vec<_>, Vec<_>) =
-            self.held.take(count).into_iter().partition(|task| task.is_past_deadline(now));
-        self.hand(tasks);
+            self.prefetched.take(count).into_iter().partition(|task| task.is_past_deadline(now));
+        self.dispatch(tasks);
         if !late.is_empty() {
             let slots = late.len();
             self.release(late, ctx);
@@ -126,73 +128,79 @@ impl QueueActor {
         }
     }
 
-    /// Says how much is to be held from now on, if that has changed much.
-    pub(super) fn plan_ahead(&mut self, ctx: &mut Context<Self>) {
+    /// Sets the machine's prefetch limit, if the wanted one has changed by more than a quarter.
+    pub(super) fn tune_prefetch(&mut self, ctx: &mut Context<Self>) {
         let wish = match self.closed || self.facts.uses_lookahead {
             true => 0,
-            false => self.pace.ahead(self.deps.now()),
+            false => self.tuner.limit(self.deps.now()),
         };
-        if wish.abs_diff(self.ahead) * 4 > self.ahead {
-            self.ahead = wish;
+        if wish.abs_diff(self.prefetch_limit) * 4 > self.prefetch_limit {
+            self.prefetch_limit = wish;
             self.apply(QueueEvent::SetPrefetch { limit: wish, nodes: self.nodes }, ctx);
         }
     }
 
-    /// Gives back what only an agent should have: a context is taken where it is warm, and what was in a crash must be seen to
-    /// begin, if it does.
-    fn give_back_unfit(&mut self, ctx: &mut Context<Self>) {
-        let unfit = self.held.take_if(|task| task.context.is_some() || task.crashes > 0);
+    /// Releases what must not be prefetched. A task with a context goes to the agent where the context is resident. The
+    /// start of a task that crashed before must be seen.
+    fn release_unfit(&mut self, ctx: &mut Context<Self>) {
+        let unfit = self.prefetched.take_if(|task| task.context.is_some() || task.crashes > 0);
         if !unfit.is_empty() {
-            self.pace.be_quiet(self.deps.now());
-            self.plan_ahead(ctx);
-            self.give_back_held(unfit, ctx);
+            self.tuner.pause(self.deps.now());
+            self.tune_prefetch(ctx);
+            self.release_prefetched(unfit, ctx);
         }
     }
 
-    /// Gives back all that is held, since nobody took any of it for a while.
-    pub(super) fn give_back_idle(&mut self, ctx: &mut Context<Self>) {
-        self.pace.forget();
-        self.ahead = 0;
-        self.give_back_all_held(ctx);
+    /// Releases all prefetched tasks: no agent was free for them for a while.
+    pub(super) fn release_idle(&mut self, ctx: &mut Context<Self>) {
+        self.tuner.reset();
+        self.prefetch_limit = 0;
+        self.release_all_prefetched(ctx);
     }
 
-    pub(super) fn give_back_all_held(&mut self, ctx: &mut Context<Self>) {
-        let tasks = self.held.take_all();
-        self.give_back_held(tasks, ctx);
+    pub(super) fn release_all_prefetched(&mut self, ctx: &mut Context<Self>) {
+        let tasks = self.prefetched.take_all();
+        self.release_prefetched(tasks, ctx);
     }
 
-    /// Gives back a task if it is held; answers whether it was.
-    pub(super) fn give_back_if_held(&mut self, task: TaskId, ctx: &mut Context<Self>) -> bool {
-        let found = self.held.take_if(|held| held.id == task);
-        let was_held = !found.is_empty();
-        self.give_back_held(found, ctx);
-        was_held
+    /// Releases a task if it is prefetched. Returns whether it was.
+    pub(super) fn release_if_prefetched(&mut self, task: TaskId, ctx: &mut Context<Self>) -> bool {
+        let found = self.prefetched.take_if(|prefetched| prefetched.id == task);
+        let was_prefetched = !found.is_empty();
+        self.release_prefetched(found, ctx);
+        was_prefetched
     }
 
-    fn give_back_held(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
+    fn release_prefetched(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
         if !tasks.is_empty() {
             self.apply(QueueEvent::PrefetchDropped(tasks.len()), ctx);
             self.release(tasks, ctx);
         }
     }
 
-    /// Gives back tasks of which no attempt began. One that was cancelled meanwhile ends by it. A store that fails is asked again.
+    /// Releases leased tasks that have not begun. A task that was cancelled meanwhile ends by this. The call is
+    /// repeated while the store fails.
     fn release(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
         let now = self.deps.now();
         let release = |task: &Task| Settlement::release(task.id, task.epoch, now);
-        self.giving_back += 1;
+        self.releasing += 1;
         let call = self.deps.node.store.settle(tasks.iter().map(release).collect());
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(given) => {
-                queue.giving_back -= 1;
+                queue.releasing -= 1;
                 queue.on_released(&tasks, given, ctx);
                 queue.answer_drains();
             }
             Err(error) => {
-                queue.outage.note_failure(&queue.deps.name, "tasks could not be given back", tasks.len(), &error);
+                queue.store_health.note_failure(
+                    &queue.deps.name,
+                    "the store does not release tasks",
+                    tasks.len(),
+                    &error,
+                );
                 let again = error.is_retryable();
                 ctx.run_later(STORE_BACKOFF, move |queue, ctx| {
-                    queue.giving_back -= 1;
+                    queue.releasing -= 1;
                     if again {
                         queue.release(tasks, ctx);
                     }

@@ -1,4 +1,4 @@
-//! Cancelling and redriving.
+//! Cancels and retries tasks.
 
 use std::sync::Arc;
 
@@ -34,13 +34,13 @@ impl QueueActor {
             Cancelled::Done { task, was_claimable, claimable } => {
                 self.admission.back_out(1, task.input.len() as u64);
                 self.metrics.finished(TaskState::Cancelled);
-                self.tally.finished();
+                self.stats.finished();
                 self.apply(QueueEvent::Removed(usize::from(was_claimable)), ctx);
                 self.apply(QueueEvent::BecameClaimable(claimable), ctx);
-                self.tell(Arc::new((*task).clone()));
+                self.notify_watchers(Arc::new((*task).clone()));
                 *task
             }
-            Cancelled::Running(task) if self.give_back_if_held(task.id, ctx) => *task,
+            Cancelled::Running(task) if self.release_if_prefetched(task.id, ctx) => *task,
             Cancelled::Running(task) => {
                 if let Some(links) = &self.links {
                     links.stop_task.do_send(StopTask { task: task.id, reason: CancelReason::TaskCancelled });
@@ -57,7 +57,7 @@ impl Handler<StopCancelled> for QueueActor {
 
     fn handle(&mut self, StopCancelled(tasks): StopCancelled, ctx: &mut Self::Context) {
         for task in tasks.iter() {
-            self.give_back_if_held(*task, ctx);
+            self.release_if_prefetched(*task, ctx);
         }
         let Some(links) = &self.links else { return };
         for task in tasks.iter().filter(|task| self.leased.contains_key(task)) {
@@ -70,7 +70,7 @@ impl Handler<StopAll> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, _: StopAll, ctx: &mut Self::Context) {
-        self.give_back_all_held(ctx);
+        self.release_all_prefetched(ctx);
         let Some(links) = &self.links else { return };
         for task in self.leased.keys() {
             links.stop_task.do_send(StopTask { task: *task, reason: CancelReason::LeaseLost });
@@ -88,9 +88,9 @@ impl Handler<RetryTask> for QueueActor {
                 Ok(Ok(task)) => {
                     queue.admission.reenter(1);
                     queue.admission.add_bytes(task.input.len() as u64);
-                    // It may wait behind another of its context: the next claim finds out.
+                    // Another task of its context may be ahead of it: the next claim shows that.
                     queue.apply(QueueEvent::BecameClaimable(1), ctx);
-                    queue.tell(Arc::new(task.clone()));
+                    queue.notify_watchers(Arc::new(task.clone()));
                     Ok(task)
                 }
                 Ok(Err(mismatch)) => Err(mismatch.into()),

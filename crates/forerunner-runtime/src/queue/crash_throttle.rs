@@ -1,16 +1,16 @@
-//! Tasks that have crashed before: tried apart from each other, so that those that kill their agents leave most of the
-//! agents' time to the others.
+//! Spaces out retries of tasks that crashed before, so that tasks that kill their agents leave most of the agents' time
+//! to other tasks.
 
 use std::time::Duration;
 
 use forerunner_core::Timestamp;
 
-/// One part in so many of the agents' time is what tries of tasks that have crashed before may cost.
+/// Retries of crashed tasks may cost one part in this number of the agents' time.
 const SHARE: u32 = 8;
-/// Longest that a task is put off.
+/// The longest that a retry is delayed.
 const MOST: Duration = Duration::from_secs(30);
 
-/// What a crash costs a pool: one of so many agents is away for a cold start.
+/// What a crash costs a pool: one of its agents is missing for one cold start.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CrashCost {
     pub(super) cold_start: Duration,
@@ -18,40 +18,42 @@ pub(super) struct CrashCost {
 }
 
 impl CrashCost {
-    /// How far apart crashes are that cost the share.
+    /// The interval between crashes at which they cost the share exactly.
     fn apart(self) -> Duration {
-        self.circuit() / self.agents.max(1)
+        self.allowance() / self.agents.max(1)
     }
 
-    /// How far ahead of that they may be: as many as there are agents, all of which may be killed at once by somebody.
-    fn circuit(self) -> Duration {
+    /// By how much retries may run ahead of that interval. It allows one crash of each agent at once, since one cause
+    /// may kill them all.
+    fn allowance(self) -> Duration {
         self.cold_start.saturating_mul(SHARE)
     }
 }
 
-/// Books the times at which tasks that crashed are tried again.
+/// Schedules the retries of tasks that crashed.
 ///
-/// Each takes up the time in which one crash costs the share, and gives it back if it does not crash again. As long as
-/// no more than the allowance is taken up, nobody waits: a crash that comes alone, and one of each agent, is tried
-/// again when it is due. This is the generic cell rate algorithm (ITU-T I.371, annex A).
+/// Each retry reserves the interval in which one crash costs the share. A retry that does not crash returns its
+/// reservation. While the reservations stay within the allowance, retries run when they are due: those of a single
+/// crash, and of one crash of each agent. This is the generic cell rate algorithm (ITU-T I.371, annex A).
 #[derive(Debug, Default)]
 pub(super) struct CrashThrottle {
-    /// Taken up until then.
+    /// The end of the reserved time.
     booked: Timestamp,
 }
 
 impl CrashThrottle {
-    /// When to try a task again that crashed and is due: then, or up to `most` later, half a minute at most.
+    /// Returns when to retry a crashed task that is due at `due`: then, or at most `most` later, and never more than 30
+    /// s later.
     pub(super) fn retry_at(&mut self, due: Timestamp, most: Duration, cost: CrashCost) -> Timestamp {
-        let free = self.booked - cost.circuit();
-        // What had to be put off further than may be takes up nothing.
-        let last = due + MOST + cost.circuit() + cost.apart();
+        let free = self.booked - cost.allowance();
+        // A retry that reached the longest delay reserves nothing.
+        let last = due + MOST + cost.allowance() + cost.apart();
         self.booked = (self.booked.max(due) + cost.apart()).min(last);
         free.clamp(due, due + most.min(MOST))
     }
 
-    /// A task that had crashed was tried again and did not crash: it was not to blame.
-    pub(super) fn acquit(&mut self, cost: CrashCost) {
+    /// Returns the reservation of a retry that did not crash: the task did not cause the earlier crash.
+    pub(super) fn clear(&mut self, cost: CrashCost) {
         self.booked = self.booked - cost.apart();
     }
 }
@@ -63,10 +65,10 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
-    /// A try each 400 ms, five at once.
+    /// One retry every 400 ms, five at once.
     const COST: CrashCost = CrashCost { cold_start: Duration::from_millis(200), agents: 4 };
 
-    /// How long so many tasks that crash now are put off, in milliseconds.
+    /// By how many milliseconds the retries of `tasks` tasks that crash now are delayed.
     fn put_off(crash_throttle: &mut CrashThrottle, tasks: usize, most: Duration) -> Vec<u128> {
         (0..tasks).map(|_| crash_throttle.retry_at(NOW, most, COST).since(NOW).as_millis()).collect()
     }
@@ -85,7 +87,7 @@ mod tests {
         let off = put_off(&mut crash_throttle, 1_000, MOST);
         assert_eq!(off.last(), Some(&30_000));
         assert_eq!(crash_throttle.retry_at(NOW, Duration::from_millis(50), COST), NOW + Duration::from_millis(50));
-        let later = NOW + MOST + COST.circuit();
+        let later = NOW + MOST + COST.allowance();
         assert_eq!(crash_throttle.retry_at(later, MOST, COST), later);
     }
 
@@ -94,7 +96,7 @@ mod tests {
         let mut crash_throttle = CrashThrottle::default();
         for _ in 0..100 {
             assert_eq!(crash_throttle.retry_at(NOW, MOST, COST), NOW);
-            crash_throttle.acquit(COST);
+            crash_throttle.clear(COST);
         }
         assert_eq!(put_off(&mut crash_throttle, 6, MOST)[5], 400, "and no more than their place");
     }
@@ -106,7 +108,7 @@ mod tests {
         assert!((0..1_000).all(|_| crash_throttle.retry_at(NOW, MOST, unknown) == NOW));
     }
 
-    /// Crashes as they come: milliseconds since the one before, and until the task is due.
+    /// Crashes in sequence: milliseconds since the crash before, and milliseconds until the task is due.
     fn crashes() -> impl Strategy<Value = Vec<(u64, u64)>> {
         vec((prop_oneof![0..20_u64, 0..2_000_u64, 0..120_000_u64], 0..400_u64), 1..200)
     }
@@ -116,7 +118,7 @@ mod tests {
         (0..20_000_u64, 1..200_u32).prop_map(cost)
     }
 
-    /// When each was due, and when it is to be tried.
+    /// For each crash: when the task was due, and when its retry runs.
     fn book(crashes: &[(u64, u64)], cost: CrashCost) -> Vec<(Timestamp, Timestamp)> {
         let (mut crash_throttle, mut now) = (CrashThrottle::default(), NOW);
         let mut book = |&(since, delay): &(u64, u64)| {
@@ -133,8 +135,8 @@ mod tests {
             let booked = book(&crashes, cost);
             let mut last = None::<Timestamp>;
             for (due, at) in booked {
-                // After so long all that went before is forgotten, however much it was.
-                if last.is_none_or(|last| due >= last + MOST + cost.circuit()) {
+                // After this time earlier crashes no longer count, however many there were.
+                if last.is_none_or(|last| due >= last + MOST + cost.allowance()) {
                     prop_assert_eq!(at, due);
                 }
                 last = last.max(Some(due));
@@ -151,7 +153,7 @@ mod tests {
         #[test]
         fn tries_cost_no_more_than_their_share_beside_one_of_each_agent(crashes in crashes(), cost in costs()) {
             let booked = book(&crashes, cost);
-            // What is put off for as long as may be comes whatever it costs.
+            // A retry that has reached the longest delay runs, whatever it costs.
             prop_assume!(booked.iter().all(|(due, at)| *at < *due + MOST));
             let mut tries: Vec<_> = booked.into_iter().map(|(_, at)| at).collect();
             tries.sort_unstable();
@@ -161,7 +163,7 @@ mod tests {
                     let agents_s = until.since(*from).as_secs_f64() * f64::from(cost.agents);
                     let costs_s = crashes * cost.cold_start.as_secs_f64();
                     let at_once_s = f64::from(cost.agents) * cost.cold_start.as_secs_f64();
-                    // Times are whole microseconds: as many too early as there are tries.
+                    // Times are rounded to whole microseconds: each retry may be one microsecond early.
                     let rounded_s = (crashes + 1.0) * 1e-6 * f64::from(cost.agents);
                     prop_assert!(costs_s <= agents_s / f64::from(SHARE) + at_once_s + rounded_s);
                 }

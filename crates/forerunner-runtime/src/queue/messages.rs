@@ -1,4 +1,4 @@
-//! What a queue hears and answers.
+//! The messages of a queue: requests that it accepts, reports that it sends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio::sync::oneshot;
 use super::sample::{QueueSample, SampleMark};
 use crate::{Error, agent::CancelReason, status::Cause};
 
-/// Accept a task. Sent by a `Handle`, which holds a place in the admission for it; answered once the task is durable.
-/// Gathers on its way.
+/// Accept a task. Sent by a `Handle`, which has reserved its place in the admission. The queue answers once the task is
+/// durable. Submissions are batched on their way.
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
     pub(crate) reply: Reply,
 }
 
-/// Where the answer to a submission goes. Dropped before the submission was sent to the store, it says that the node takes
-/// nothing any more; after that, nothing, since nobody knows.
+/// Where the answer to a submission goes. Dropped before the store call, it answers that the node is shutting down.
+/// Dropped later, it answers nothing, since the outcome is unknown.
 pub(crate) struct Reply {
     sender: Option<oneshot::Sender<Result<EnqueueOutcome, Error>>>,
     sent: bool,
@@ -31,14 +31,14 @@ impl Reply {
         Self { sender: Some(sender), sent: false }
     }
 
-    /// The store is asked from now on.
+    /// Notes that the store call is made.
     pub(crate) fn note_sent(&mut self) {
         self.sent = true;
     }
 
     pub(crate) fn answer(mut self, answer: Result<EnqueueOutcome, Error>) {
         if let Some(sender) = self.sender.take() {
-            // Nobody may be waiting.
+            // The caller may have stopped waiting.
             let _ = sender.send(answer);
         }
     }
@@ -52,22 +52,22 @@ impl Drop for Reply {
     }
 }
 
-/// The clock was set back by so much, and the store knows. Sent by the node.
+/// The clock was set back by this much, and the store has adjusted. Sent by the node.
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct ClockSetBack(pub(crate) Duration);
 
-/// The pool can take this many tasks more. Sent by the `PoolActor`.
+/// The pool has this many more free slots. Sent by the `PoolActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Demand(pub(crate) usize);
 
-/// The pool can take this many tasks less. Sent by the `PoolActor`; answered with [`Withdrawn`].
+/// The pool has this many fewer free slots. Sent by the `PoolActor`; answered with [`Withdrawn`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Withdraw(pub(crate) usize);
 
-/// Slots were forgotten. Sent to the `PoolActor`.
+/// How many of the slots the queue removed. Sent to the `PoolActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Withdrawn {
@@ -80,23 +80,23 @@ pub(crate) struct Withdrawn {
 #[rtype(result = "()")]
 pub(crate) struct Assign {
     pub(crate) tasks: Vec<Arc<Task>>,
-    /// The store is behind: the agents are to take nothing new before the ends of these tasks are durable.
+    /// The store is behind: agents start nothing new before the ends of their current tasks are durable.
     pub(crate) await_settles: bool,
 }
 
-/// What a queue must know of its pool. Sent by the `PoolActor` when it changes.
+/// What a queue needs of its pool. Sent by the `PoolActor` when it changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Message)]
 #[rtype(result = "()")]
 pub(crate) struct PoolFacts {
-    /// The pool wants to see what waits before tasks are claimed.
+    /// The pool selects among the waiting tasks before they are claimed.
     pub(crate) uses_lookahead: bool,
-    /// How long an agent takes to start, as measured; zero while it is not.
+    /// The measured time to start an agent; zero before the first measurement.
     pub(crate) cold_start: Duration,
-    /// How many agents the pool is to have.
+    /// The number of agents that the pool should have.
     pub(crate) agents: u32,
 }
 
-/// Say which of these tasks, the first that wait, you would take: at most `limit`. Sent to the `PoolActor`.
+/// Select from these tasks, the first that wait, at most `limit` to claim now. Sent to the `PoolActor`.
 #[derive(Message)]
 #[rtype(result = "Selected")]
 pub(crate) struct Select {
@@ -104,22 +104,22 @@ pub(crate) struct Select {
     pub(crate) limit: usize,
 }
 
-/// Which tasks a pool would take.
+/// The tasks that a pool selected.
 #[derive(Debug, actix::MessageResponse)]
 pub(crate) struct Selected(pub(crate) Selection);
 
-/// An attempt ended. Sent by the `AgentActor` that ran it, or by the `PoolActor` for one that vanished or never began.
-/// Gathers on its way.
+/// An attempt ended. Sent by the `AgentActor` that ran it, or by the `PoolActor` for an attempt that never began or
+/// whose agent vanished. Settles are batched on their way.
 pub(crate) struct Settle {
     pub(crate) task: TaskId,
     pub(crate) epoch: LeaseEpoch,
     pub(crate) outcome: Outcome,
     pub(crate) context: Option<ContextCommit>,
-    /// What its context took; absent without one.
+    /// The cost of the task's context; `None` for a task without one.
     pub(crate) context_cost: Option<Box<ContextCost>>,
-    /// On which agent and for how long; absent if it never began.
+    /// Agent, duration and context size of the run; `None` for an attempt that never began.
     pub(crate) ran: Option<Ran>,
-    /// Hears when the end is durable.
+    /// Receives a message when the end is durable.
     pub(crate) reply: Option<Recipient<SettleDone>>,
 }
 
@@ -143,7 +143,7 @@ pub(crate) struct Ran {
     pub(crate) context_bytes: u64,
 }
 
-/// The end of an attempt is durable, or was refused. Sent to the `AgentActor`.
+/// The end of an attempt is durable, or the store rejected it. Sent to the `AgentActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SettleDone {
@@ -151,7 +151,7 @@ pub(crate) struct SettleDone {
     pub(crate) result: Result<(), LeaseLost>,
 }
 
-/// Cancel a task. Sent by a `Handle`; answered with the task after it.
+/// Cancel a task. Sent by a `Handle`; answered with the task as it is afterwards.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Cancel {
@@ -159,7 +159,7 @@ pub(crate) struct Cancel {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// A running task is to stop. Sent to the `PoolActor`, which tells the agent.
+/// Stop a running task. Sent to the `PoolActor`, which stops its agent's run.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopTask {
@@ -167,7 +167,7 @@ pub(crate) struct StopTask {
     pub(crate) reason: CancelReason,
 }
 
-/// Send an ended task back to the queue. Sent by a `Handle`; answered with the task after it.
+/// Return an ended task to the queue. Sent by a `Handle`; answered with the task as it is afterwards.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct RetryTask {
@@ -175,22 +175,23 @@ pub(crate) struct RetryTask {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// Tasks of the pool were cancelled, sent back, or left for or came from another pool. Sent by a `Handle` once that is stored.
+/// A bulk operation on the pool's tasks is stored: cancel, retry, or a move from or to another pool. Sent by a
+/// `Handle`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct BulkDone {
     pub(crate) action: BulkAction,
-    /// Those that waited and have ended or left, or had ended and wait again.
+    /// Tasks of this pool: those that waited and ended or moved, or those that had ended and wait again.
     pub(crate) tasks: Vec<TaskId>,
-    /// Those that came from other pools. The `Handle` took places in the admission for them.
+    /// Tasks that were moved here. The `Handle` has reserved their places in the admission.
     pub(crate) arrived: Vec<TaskId>,
-    /// Bytes of the inputs of both.
+    /// Bytes of the inputs of `tasks` and of `arrived`.
     pub(crate) bytes: (u64, u64),
-    /// How many more can be claimed than before; negative if there are fewer.
+    /// The change in the number of claimable tasks; negative if there are fewer.
     pub(crate) claimable: i64,
 }
 
-/// Change a task that waits. Sent by a `Handle`; answered with the task after it.
+/// Change a waiting task. Sent by a `Handle`; answered with the task as it is afterwards.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Update {
@@ -199,7 +200,8 @@ pub(crate) struct Update {
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 
-/// Say what you have counted. Sent by the `ForecastActor` and the `ShareActor`, each at its own period: reading changes nothing.
+/// Return the counters. Sent by the `ForecastActor` and the `ShareActor`, each at its own period. Reading changes
+/// nothing.
 #[derive(Message)]
 #[rtype(result = "QueueSample")]
 pub(crate) struct SampleQueue {
@@ -207,39 +209,41 @@ pub(crate) struct SampleQueue {
     pub(crate) after: SampleMark,
 }
 
-/// The store has counted this many claimable tasks. Sent by the `ClusterActor`, since other nodes submit and claim too.
+/// The store's number of claimable tasks. Sent by the `ClusterActor`, since other nodes submit and claim as well.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Counted {
     pub(crate) claimable: u64,
-    /// Tasks that wait, delayed ones and those behind others included; none if there are too many to be counted each time.
+    /// Waiting tasks, with delayed ones and those behind others of their context. `None` if there are too many to count
+    /// each time.
     pub(crate) waiting: Option<u64>,
     pub(crate) next_due: Option<Timestamp>,
     /// Nodes that share the queue.
     pub(crate) nodes: usize,
 }
 
-/// Another node says that there may be work. Sent by the `ClusterActor`.
+/// Another node reports waiting tasks. Sent by the `ClusterActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct WorkAvailable;
 
-/// Running tasks were cancelled on another node: stop those that run here. Sent by the `ClusterActor`, also again.
+/// Tasks were cancelled on another node: stop those that run here. Sent by the `ClusterActor`, repeatedly for the same
+/// tasks.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopCancelled(pub(crate) Arc<Vec<TaskId>>);
 
-/// This node has lost its leases: stop what runs under them. Sent by the `ClusterActor`.
+/// This node has lost its leases: stop the tasks that run under them. Sent by the `ClusterActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopAll;
 
-/// How a queue stands. Sent by a `Handle`.
+/// Return the state of the queue. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "QueueStatus")]
 pub(crate) struct GetQueueStatus;
 
-/// How a queue stands.
+/// The state of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, actix::MessageResponse)]
 pub(crate) struct QueueStatus {
     pub(crate) depth: u64,
@@ -249,7 +253,7 @@ pub(crate) struct QueueStatus {
     pub(crate) finished: u64,
 }
 
-/// What is normal now, so that the queue can tell a surge. Sent by the `ForecastActor` after each decision.
+/// The expected load, against which the queue recognises a surge. Sent by the `ForecastActor` after each decision.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SetBaseline {
@@ -257,12 +261,12 @@ pub(crate) struct SetBaseline {
     pub(crate) service_s: f64,
 }
 
-/// The picture has changed: decide now. Sent to the `ForecastActor` by the queue and the pool.
+/// The situation has changed: decide now. Sent to the `ForecastActor` by the queue and the pool.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub(crate) struct Nudge(pub(crate) Cause);
 
-/// Where to send things. Sent once by the wiring, before anything else.
+/// The addresses to which the queue sends messages. Sent once by the wiring, before anything else.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AttachQueue {
@@ -273,7 +277,7 @@ pub(crate) struct AttachQueue {
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }
 
-/// Take nothing new, settle what is pending, then answer. Sent by the wiring when the node stops.
+/// Accept nothing more, settle what is pending, then answer. Sent by the wiring when the node stops.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain {

@@ -1,4 +1,4 @@
-//! The queue: accepts tasks, hands them out as agents become free, settles how they ended.
+//! The queue: accepts tasks, dispatches them to free agents, settles their attempts.
 
 mod accept;
 mod actor;

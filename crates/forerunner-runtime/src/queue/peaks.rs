@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Values in falling order: each is the greatest of all after the one before it.
+/// Values in falling order. Each is the greatest of all values after the one before it.
 #[derive(Debug, Clone)]
 pub(crate) struct Peaks<T> {
     falling: VecDeque<(u64, T)>,
@@ -10,12 +10,12 @@ pub(crate) struct Peaks<T> {
 }
 
 impl<T: Copy + PartialOrd> Peaks<T> {
-    /// None so far, of which `most` are kept: of more that fall one after the other the oldest is forgotten.
+    /// Creates an empty list of at most `most` values. The oldest value is dropped for a new one.
     pub(crate) const fn new(most: usize) -> Self {
         Self { falling: VecDeque::new(), most }
     }
 
-    /// Takes in a value; moments only grow.
+    /// Adds a value. Moments must not decrease.
     pub(crate) fn note(&mut self, moment: u64, value: T) {
         while self.falling.back().is_some_and(|(_, lower)| *lower <= value) {
             self.falling.pop_back();

@@ -1,10 +1,10 @@
-//! Tasks that were claimed ahead: leased to this node, and begun by nobody yet.
+//! Tasks that were claimed ahead of demand: leased to this node, and not begun.
 
 use std::collections::VecDeque;
 
 use forerunner_core::{LeaseEpoch, Priority, Task, TaskId};
 
-/// Held tasks, in the order in which they go to agents: by priority, then as they were claimed.
+/// Prefetched tasks in the order in which they are dispatched: by priority, then by claim.
 #[derive(Debug, Default)]
 pub(super) struct PrefetchBuffer {
     tasks: VecDeque<Task>,
@@ -13,12 +13,12 @@ pub(super) struct PrefetchBuffer {
 impl PrefetchBuffer {
     pub(super) fn add(&mut self, tasks: impl IntoIterator<Item = Task>) {
         for task in tasks {
-            let place = self.tasks.partition_point(|held| held.priority >= task.priority);
+            let place = self.tasks.partition_point(|prefetched| prefetched.priority >= task.priority);
             self.tasks.insert(place, task);
         }
     }
 
-    /// The first ones, at most so many.
+    /// Removes the first `count` tasks.
     pub(super) fn take(&mut self, count: usize) -> Vec<Task> {
         self.tasks.drain(..count.min(self.tasks.len())).collect()
     }
@@ -27,7 +27,7 @@ impl PrefetchBuffer {
         self.tasks.drain(..).collect()
     }
 
-    /// Those that fulfil a condition.
+    /// Removes the tasks that match a condition.
     pub(super) fn take_if(&mut self, condition: impl Fn(&Task) -> bool) -> Vec<Task> {
         if !self.tasks.iter().any(&condition) {
             return Vec::new();
@@ -37,7 +37,7 @@ impl PrefetchBuffer {
         taken
     }
 
-    /// The priority of the last one.
+    /// The lowest priority in the buffer.
     pub(super) fn least_priority(&self) -> Option<Priority> {
         self.tasks.back().map(|task| task.priority)
     }
@@ -69,14 +69,14 @@ mod tests {
 
     #[test]
     fn the_urgent_go_first_and_equals_as_they_were_claimed() {
-        let mut held = PrefetchBuffer::default();
-        held.add([task(1, 4), task(2, 4), task(3, 2)]);
-        held.add([task(4, 9), task(5, 4)]);
-        assert_eq!(held.least_priority(), Some(Priority::new(2).unwrap()));
-        let order: Vec<_> = held.take(9).into_iter().map(|task| task.id).collect();
+        let mut prefetched = PrefetchBuffer::default();
+        prefetched.add([task(1, 4), task(2, 4), task(3, 2)]);
+        prefetched.add([task(4, 9), task(5, 4)]);
+        assert_eq!(prefetched.least_priority(), Some(Priority::new(2).unwrap()));
+        let order: Vec<_> = prefetched.take(9).into_iter().map(|task| task.id).collect();
         assert_eq!(order, [4, 1, 2, 5, 3].map(|number| TaskId::from_parts(Timestamp::from_micros(1), number)));
-        held.add([task(1, 4), task(2, 5)]);
-        assert_eq!(held.take_if(|task| task.priority == Priority::new(5).unwrap()).len(), 1);
-        assert_eq!(held.len(), 1);
+        prefetched.add([task(1, 4), task(2, 5)]);
+        assert_eq!(prefetched.take_if(|task| task.priority == Priority::new(5).unwrap()).len(), 1);
+        assert_eq!(prefetched.len(), 1);
     }
 }

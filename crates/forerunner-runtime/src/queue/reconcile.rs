@@ -1,7 +1,7 @@
-//! What the store says this node runs, against what it runs.
+//! Compares the leases of this node in the store with the tasks that it runs.
 //!
-//! A claim whose answer was lost on the way leaves tasks that run for the store and for nobody else: they are given back. And
-//! what runs here under a lease that another node has taken over is stopped, rather than found out when it ends.
+//! A claim whose answer was lost leaves tasks that are leased to this node and run nowhere: the queue releases them. A
+//! task whose lease another node has taken over is stopped now, not at its end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,12 +15,12 @@ use forerunner_store::{LeaseLost, Settled, Settlement};
 use super::{QueueActor, messages::StopTask};
 use crate::agent::CancelReason;
 
-/// How often the two are compared.
+/// Interval of the comparison.
 pub(super) const RECONCILE: Duration = Duration::from_secs(5);
-/// How long a task must be missing before it is given back: an answer may still be on its way.
+/// How long a task must be missing before it is released: the answer of its claim may still arrive.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What seems to be missing here, and which claims are yet to be answered.
+/// The tasks that are missing on this node, and the number of claims in flight.
 #[derive(Debug, Default)]
 pub(super) struct Reconciling {
     missing: HashMap<TaskId, Missing>,
@@ -29,12 +29,12 @@ pub(super) struct Reconciling {
     ended: u64,
 }
 
-/// A task that the store counts as this node's, and that the node does not have.
+/// A task that the store leases to this node, and that this node does not have.
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     epoch: LeaseEpoch,
     since: Timestamp,
-    /// The claims that had begun when it was first missed: one of them may yet bring it.
+    /// Number of claims that had begun when the task was first missed. One of them may still return it.
     claims: u64,
 }
 
@@ -47,12 +47,12 @@ impl Reconciling {
         self.ended += 1;
     }
 
-    /// Whether a claim is yet to be answered.
+    /// Whether a claim is in flight.
     pub(super) const fn awaits_claim(&self) -> bool {
         self.begun > self.ended
     }
 
-    /// Takes in what is missing at `now`; answers what has been for so long that it is to be given back.
+    /// Notes which tasks are missing at `now`. Returns those that were missing for long enough to be released.
     fn note_missing(&mut self, missing: &[(TaskId, LeaseEpoch)], now: Timestamp) -> Vec<(TaskId, LeaseEpoch)> {
         let (before, begun) = (std::mem::take(&mut self.missing), self.begun);
         let mut lost = Vec::new();
@@ -69,14 +69,14 @@ impl Reconciling {
 }
 
 impl QueueActor {
-    /// Compares what the store says with what there is.
+    /// Compares the store's leases with the tasks of this node.
     pub(super) fn reconcile(&mut self, ctx: &mut Context<Self>) {
         if self.reconciling.under_way || self.closed {
             return;
         }
         self.reconciling.under_way = true;
         let begun = self.leased.iter().map(|(task, leased)| (*task, leased.epoch));
-        let here: Vec<_> = begun.chain(self.held.leases()).collect();
+        let here: Vec<_> = begun.chain(self.prefetched.leases()).collect();
         let call = self.deps.node.store.leases(self.deps.node.node, self.deps.name.clone());
         self.call(call, ctx, move |queue, answer, ctx| {
             queue.reconciling.under_way = false;
@@ -92,20 +92,21 @@ impl QueueActor {
         there: HashMap<TaskId, LeaseEpoch>,
         ctx: &mut Context<Self>,
     ) {
-        let held: HashSet<_> = self.held.leases().map(|(task, _)| task).collect();
-        let is_here =
-            |task: &TaskId| self.leased.contains_key(task) || held.contains(task) || self.settling.holds(*task);
+        let prefetched: HashSet<_> = self.prefetched.leases().map(|(task, _)| task).collect();
+        let is_here = |task: &TaskId| {
+            self.leased.contains_key(task) || prefetched.contains(task) || self.settling.contains(*task)
+        };
         let missing: Vec<_> =
             there.iter().filter(|(task, _)| !is_here(task)).map(|(task, epoch)| (*task, *epoch)).collect();
         let lost = self.reconciling.note_missing(&missing, self.deps.now());
-        self.give_back(&lost, ctx);
+        self.release_lost(&lost, ctx);
         for (task, epoch) in here.iter().filter(|(task, epoch)| there.get(task) != Some(epoch)) {
             self.stop_lost(*task, *epoch, ctx);
         }
     }
 
-    /// Gives back tasks that the store counts as this node's and that never arrived: no attempt of theirs began.
-    fn give_back(&mut self, lost: &[(TaskId, LeaseEpoch)], ctx: &mut Context<Self>) {
+    /// Releases tasks that the store leases to this node and that never arrived. No attempt of them began.
+    fn release_lost(&mut self, lost: &[(TaskId, LeaseEpoch)], ctx: &mut Context<Self>) {
         if lost.is_empty() {
             return;
         }
@@ -123,9 +124,9 @@ impl QueueActor {
 
     /// Stops a task whose lease another node has taken over, if it still runs here.
     fn stop_lost(&mut self, task: TaskId, epoch: LeaseEpoch, ctx: &mut Context<Self>) {
-        let held = self.held.take_if(|held| held.id == task && held.epoch == epoch);
-        if !held.is_empty() {
-            return self.apply(QueueEvent::PrefetchDropped(held.len()), ctx);
+        let prefetched = self.prefetched.take_if(|prefetched| prefetched.id == task && prefetched.epoch == epoch);
+        if !prefetched.is_empty() {
+            return self.apply(QueueEvent::PrefetchDropped(prefetched.len()), ctx);
         }
         let runs = self.leased.get(&task).is_some_and(|leased| leased.epoch == epoch);
         if let Some(links) = self.links.as_ref().filter(|_| runs) {

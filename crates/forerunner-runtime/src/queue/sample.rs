@@ -1,4 +1,4 @@
-//! What readers learn of a queue: counters that only grow, and what lies between two readings.
+//! A queue's counters, which only grow, and their differences between two samples.
 
 use forerunner_core::Timestamp;
 
@@ -7,15 +7,15 @@ use super::{
     wait_histogram::{WaitHistogram, WaitTotals},
 };
 
-/// Most single events that a queue knows: what is older is only counted.
+/// Most single events that a queue remembers. Older events are only counted.
 pub(crate) const SAMPLES: usize = 4_096;
 
-/// Where a sample ends. Its reader passes it on when it asks for the next one.
+/// Where a sample ends. Its reader passes it on with the request for the next sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct SampleMark {
-    /// What this node has counted.
+    /// Counters of this node.
     pub(crate) here: QueueTotals,
-    /// What other nodes have counted since this one knows of them.
+    /// Counters of other nodes, from the moment when this node knew them first.
     pub(crate) elsewhere: QueueTotals,
 }
 
@@ -27,19 +27,19 @@ impl SampleMark {
     }
 }
 
-/// How a queue stands, and what it has counted since its node started.
+/// The state of a queue, and what it has counted since its node started.
 #[derive(Debug, Clone, Default, PartialEq, actix::MessageResponse)]
 pub(crate) struct QueueSample {
     pub(crate) mark: SampleMark,
-    /// How long the tasks waited that began on this node.
+    /// Waits of the tasks that began on this node.
     pub(crate) waits: WaitTotals,
-    /// The longest wait of those that began after the mark that was asked for.
+    /// The longest wait of the tasks that began after the requested mark.
     pub(crate) longest_wait_s: f64,
-    /// Most tasks on agents at any start after that mark.
+    /// The most tasks on agents at any start after that mark.
     pub(crate) peak_running: u32,
     pub(crate) running: u32,
     pub(crate) depth: u64,
-    /// When the next delayed task is due, or a deadline ends; `None` where there is neither.
+    /// When the next delayed task is due or the next deadline ends; `None` if there is neither.
     pub(crate) next_due: Option<Timestamp>,
     /// Task numbers and times of the arrivals after the mark, in seconds; at most [`SAMPLES`].
     pub(crate) arrived: Vec<(u64, f64)>,
@@ -57,21 +57,21 @@ pub(crate) struct QueueActivity {
     pub(crate) peak_running: u32,
     /// Tasks on agents at the end.
     pub(crate) running: u32,
-    /// Tasks that wait at the end.
+    /// Waiting tasks at the end.
     pub(crate) depth: u64,
     pub(crate) arrived: Vec<(u64, f64)>,
     pub(crate) completed: Vec<(u64, f64)>,
 }
 
 impl QueueSample {
-    /// Returns what happened since `before`, whose mark this sample was asked for with.
+    /// Returns what happened since `before`. This sample must have been requested with the mark of `before`.
     pub(crate) fn since(&self, before: &Self) -> QueueActivity {
         let counts = self.mark.totals().since(&before.mark.totals());
         let late_here = self.mark.here.since(&before.mark.here).late;
         QueueActivity {
             counts,
             waits: self.waits.since(&before.waits, late_here, self.longest_wait_s),
-            // Those that ran at the end of the sample before ran after it.
+            // Tasks that ran at the end of the earlier sample also ran after it.
             peak_running: self.peak_running.max(before.running),
             running: self.running,
             depth: self.depth,

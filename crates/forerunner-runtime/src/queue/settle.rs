@@ -1,4 +1,4 @@
-//! Ending attempts: gathered, settled in one store call, and answered once durable.
+//! Ends attempts. Ends are batched, settled in one store call, and answered once they are durable.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,18 +22,18 @@ use crate::batcher::Batch;
 pub(super) struct Settling {
     pending: Vec<Pending>,
     in_store: usize,
-    /// The tasks of both.
+    /// The tasks of both fields above.
     tasks: HashSet<TaskId>,
     drains: Vec<oneshot::Sender<()>>,
 }
 
 impl Settling {
-    /// Returns whether the end of an attempt is on its way to the store.
-    pub(super) fn holds(&self, task: TaskId) -> bool {
+    /// Returns whether the end of the task's attempt is being stored.
+    pub(super) fn contains(&self, task: TaskId) -> bool {
         self.tasks.contains(&task)
     }
 
-    /// Returns how many ends are not durable yet.
+    /// Returns the number of ends that are not durable yet.
     pub(super) fn len(&self) -> usize {
         self.pending.len() + self.in_store
     }
@@ -45,9 +45,9 @@ impl Settling {
     }
 }
 
-/// An end that waits for the store.
+/// An end that is not stored yet.
 struct Pending {
-    /// The task as leased. It left the leases when its end was heard of, so that nothing can end the attempt twice.
+    /// The leased task. It left the leases when its end was reported, so no second end is accepted.
     task: Arc<Task>,
     settlement: Settlement,
     agent: Option<AgentId>,
@@ -69,7 +69,7 @@ impl QueueActor {
             queue.settling.in_store -= pending.len();
             match answer {
                 Ok(answers) => {
-                    queue.outage.note_success(&queue.deps.name);
+                    queue.store_health.note_success(&queue.deps.name);
                     queue.on_settled(answers, pending, ctx);
                 }
                 Err(error) => queue.on_not_settled(&error, pending, ctx),
@@ -92,8 +92,8 @@ impl QueueActor {
                     tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
                     self.metrics.leases_lost.increment(1);
                     self.admission.note_unsure();
-                    // The store may have taken it before, when its answer was lost on the way.
-                    self.tell_as_stored(lost.task, ctx);
+                    // The store may have settled it before, with an answer that was lost.
+                    self.notify_as_stored(lost.task, ctx);
                     Err(lost)
                 }
             };
@@ -102,7 +102,7 @@ impl QueueActor {
             }
         }
         self.apply(QueueEvent::BecameClaimable(claimable), ctx);
-        self.look_at_depth(ctx);
+        self.check_depth(ctx);
         self.answer_drains();
     }
 
@@ -124,12 +124,12 @@ impl QueueActor {
         match settlement.next {
             Next::Finish { state, .. } => {
                 self.metrics.finished(state);
-                self.tally.finished();
+                self.stats.finished();
             }
-            // Somebody cancelled it while it ran: it waits no more.
+            // A client cancelled the task while it ran: it does not wait again.
             _ if settled.state.is_terminal() => {
                 self.metrics.finished(settled.state);
-                self.tally.finished();
+                self.stats.finished();
             }
             Next::Retry { .. } => {
                 self.metrics.retried.increment(1);
@@ -138,7 +138,7 @@ impl QueueActor {
             Next::Release => {
                 self.admission.reenter(1);
                 if task.is_past_deadline(now) {
-                    // No claim takes it any more: it is left to a sweep.
+                    // No claim returns it any more: the sweep ends it.
                     self.apply(QueueEvent::Due(now), ctx);
                 }
             }
@@ -148,7 +148,7 @@ impl QueueActor {
         }
         let watch = &self.deps.node.watch;
         let apply = |mut task: Arc<Task>| {
-            // Nobody else holds it by now, as a rule: then nothing is copied.
+            // The queue usually has the only reference by now, so this copies nothing.
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
             ended.context_cost.clone_from(&settlement.context_cost);
@@ -162,8 +162,8 @@ impl QueueActor {
         }
     }
 
-    /// Tells whoever waits for a task where it stands now.
-    pub(super) fn tell(&self, task: Arc<Task>) {
+    /// Notifies the watchers of a task of its state.
+    pub(super) fn notify_watchers(&self, task: Arc<Task>) {
         let now = self.deps.now();
         match task.state.is_terminal() {
             true => self.deps.node.watch.finish(task, now),
@@ -171,9 +171,9 @@ impl QueueActor {
         }
     }
 
-    /// The store failed: the same ends are tried again, since nothing else may be accepted for these leases.
+    /// The store failed: the same ends are sent again, since no other end is accepted for these leases.
     fn on_not_settled(&mut self, error: &StoreError, pending: Vec<Pending>, ctx: &mut Context<Self>) {
-        self.outage.note_failure(&self.deps.name, "results could not be stored", pending.len(), error);
+        self.store_health.note_failure(&self.deps.name, "the store does not settle attempts", pending.len(), error);
         if !error.is_retryable() {
             self.settling.forget(&pending);
             return self.answer_drains();
@@ -182,20 +182,20 @@ impl QueueActor {
         ctx.run_later(STORE_BACKOFF, Self::settle_pending);
     }
 
-    /// A waiting task reached its end: reads it back for those who wait for it.
+    /// Counts a waiting task that reached its end, and reads it from the store for its watchers.
     pub(super) fn on_ended_waiting(&mut self, task: TaskId, state: TaskState, ctx: &mut Context<Self>) {
         self.metrics.finished(state);
-        self.tally.finished();
-        self.tell_as_stored(task, ctx);
+        self.stats.finished();
+        self.notify_as_stored(task, ctx);
     }
 
-    /// Reads a task back for those who wait for it.
-    pub(super) fn tell_as_stored(&mut self, task: TaskId, ctx: &mut Context<Self>) {
+    /// Reads a task from the store for its watchers, if it has any.
+    pub(super) fn notify_as_stored(&mut self, task: TaskId, ctx: &mut Context<Self>) {
         if self.deps.node.watch.is_watched(task) {
             let call = self.deps.node.store.task(task);
             self.call(call, ctx, |queue, answer, _| {
                 if let Ok(Some(task)) = answer {
-                    queue.tell(Arc::new(task));
+                    queue.notify_watchers(Arc::new(task));
                 }
             });
         }
@@ -205,7 +205,7 @@ impl QueueActor {
         if self.settling.pending.is_empty()
             && self.settling.in_store == 0
             && self.accepting == 0
-            && self.giving_back == 0
+            && self.releasing == 0
             && !self.reconciling.awaits_claim()
         {
             for drain in self.settling.drains.drain(..) {
@@ -225,13 +225,13 @@ impl Handler<Batch<Settle>> for QueueActor {
             self.on_end(end, now);
         }
         self.settled.recycle(ended);
-        self.plan_ahead(ctx);
+        self.tune_prefetch(ctx);
         self.flush_soon(ctx);
     }
 }
 
 impl QueueActor {
-    /// Ends an attempt, unless somebody did already.
+    /// Ends an attempt, unless it has ended already.
     fn on_end(&mut self, msg: Settle, now: Timestamp) {
         let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
         let task = if leased { self.leased.remove(&msg.task) } else { None };
@@ -243,11 +243,11 @@ impl QueueActor {
             return;
         };
         self.deps.node.said.is_over(task.id);
-        let trigger = self.tally.ended(task.id, now.as_secs_f64(), msg.ran);
+        let trigger = self.stats.ended(task.id, now.as_secs_f64(), msg.ran);
         self.nudge(trigger);
         if let Some(ran) = msg.ran {
             self.metrics.service.record(ran.service_s);
-            self.pace.ended(ran.service_s);
+            self.tuner.ended(ran.service_s);
         }
         let mut next = after_attempt(&task, msg.outcome, now, self.jitter.next());
         self.suspect(&task, &mut next);
@@ -258,21 +258,22 @@ impl QueueActor {
         self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
     }
 
-    /// Puts off a task that crashed if there are many of them, and notes one that had crashed and now did not.
+    /// Delays the retry of a crashed task when there are many crashes, and returns the reservation of a retry that did
+    /// not crash.
     fn suspect(&mut self, task: &Task, next: &mut Next) {
         let PoolFacts { cold_start, agents, .. } = self.facts;
         let cost = CrashCost { cold_start, agents };
-        // The loss of a node made nobody a suspect.
+        // A lost node makes no task a suspect.
         let made_suspect = |error: &TaskError| error.kind.is_crash() && error.kind != ErrorKind::NodeLost;
         match next {
             Next::Retry { run_at, crash: true, .. } => {
-                // No longer than it may wait after any attempt, and so that it has time to run.
+                // Not longer than the longest backoff, and so that the task has time to run before its deadline.
                 let left = task.deadline.map_or(Duration::MAX, |deadline| deadline.since(*run_at) / 2);
                 *run_at = self.crash_throttle.retry_at(*run_at, task.retry.max.min(left), cost);
             }
             Next::Release => {}
             Next::Finish { error: Some(error), .. } if error.kind.is_crash() => {}
-            _ if task.error.as_ref().is_some_and(made_suspect) => self.crash_throttle.acquit(cost),
+            _ if task.error.as_ref().is_some_and(made_suspect) => self.crash_throttle.clear(cost),
             _ => {}
         }
     }
@@ -284,8 +285,8 @@ impl Handler<Drain> for QueueActor {
     fn handle(&mut self, msg: Drain, ctx: &mut Self::Context) {
         self.closed = true;
         self.settling.drains.push(msg.reply);
-        self.plan_ahead(ctx);
-        self.give_back_all_held(ctx);
+        self.tune_prefetch(ctx);
+        self.release_all_prefetched(ctx);
         self.flush_soon(ctx);
     }
 }

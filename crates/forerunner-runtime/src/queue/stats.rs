@@ -1,4 +1,4 @@
-//! What a queue counts.
+//! Counters of a queue.
 
 use forerunner_core::{Task, TaskId};
 use forerunner_forecast::{Cause, EventDetector};
@@ -12,15 +12,15 @@ use super::{
     wait_histogram::WaitTotals,
 };
 
-/// Counts events for whoever reads them, and notices when they no longer fit what was expected.
+/// Counts events for all readers, and detects deviations from the expected load.
 pub(crate) struct QueueStats {
     totals: QueueTotals,
     finished: u64,
     running: u32,
     waits: WaitTotals,
-    /// By the number of the start.
+    /// Indexed by the number of the start.
     longest_waits: Peaks<f64>,
-    /// By the number of the start.
+    /// Indexed by the number of the start.
     running_peaks: Peaks<u32>,
     arrived: Tail,
     completed: Tail,
@@ -50,7 +50,7 @@ impl QueueStats {
         self.detector.on_arrival(t)
     }
 
-    /// Counts a start; returns the seconds the task waited, and whether that was too long.
+    /// Counts a start. Returns how many seconds the task waited, and whether that missed the objective.
     pub(crate) fn started(&mut self, task: &Task) -> (f64, bool) {
         let wait_s = task.wait().unwrap_or_default().as_secs_f64();
         let late = wait_s > self.within_s;
@@ -83,12 +83,12 @@ impl QueueStats {
         self.detector.on_state(t, clamp(depth), clamp(open_slots as u64))
     }
 
-    /// When a trigger that came too soon after another is to be asked for again, in seconds.
+    /// When to check a trigger again that came too soon after another one, in seconds.
     pub(crate) fn trigger_due_at(&self) -> Option<f64> {
         self.detector.due_at()
     }
 
-    /// Forgets when events were: the clock was set back, and what was noticed lately lies ahead now.
+    /// Discards the times of past events: the clock was set back, so those times lie in the future.
     pub(crate) fn forget_times(&mut self) {
         self.detector = EventDetector::new();
     }
@@ -97,7 +97,7 @@ impl QueueStats {
         self.detector.expect(expected.rate_per_s, expected.service_s);
     }
 
-    /// Returns what has been counted, with the single events after `mark`.
+    /// Returns the counters, with the single events after `mark`.
     pub(crate) fn sample(&self, mark: &QueueTotals, depth: u64) -> QueueSample {
         let listed = |tail: &Tail, seen| tail.known_after(seen).map(|(task, value)| (u64::from(task), value)).collect();
         QueueSample {
@@ -123,8 +123,8 @@ impl QueueStats {
     }
 }
 
-/// A number for a task, the same at its arrival and at its completion: the low half of its random part, which is different
-/// enough.
+/// A number for a task, the same at its arrival and at its completion: the low 32 bits of the id's random part.
+/// Collisions are rare enough.
 fn number(task: TaskId) -> u32 {
     task.as_uuid().as_u64_pair().1 as u32
 }

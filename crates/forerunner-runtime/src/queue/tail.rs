@@ -1,20 +1,20 @@
-//! The last single events of one kind, numbered, so that each reader gets those after the ones that it has read.
+//! The last single events of one kind. They are numbered, so that each reader gets those after its last sample.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// The last of `end` events, bounded.
+/// The last of `end` events; their number is bounded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Tail {
     end: u64,
-    /// A task's number, and a number that belongs to it.
+    /// A task's number and a value that belongs to the event.
     last: VecDeque<(u32, f64)>,
 }
 
 impl Tail {
-    /// Adds an event, and drops the oldest if there are more than `most`.
+    /// Adds an event, and drops the oldest one if there are more than `most`.
     pub(crate) fn push(&mut self, event: (u32, f64), most: usize) {
         self.end += 1;
         if self.last.len() >= most {
@@ -23,7 +23,7 @@ impl Tail {
         self.last.push_back(event);
     }
 
-    /// Adds `count` events. If not all of them are listed, none is known any more.
+    /// Adds `count` events. If `listed` does not have all of them, all single events are dropped.
     pub(crate) fn add(&mut self, count: u64, listed: &[(u32, f64)], most: usize) {
         self.end += count;
         if listed.len() as u64 != count {
@@ -34,24 +34,24 @@ impl Tail {
         self.last.drain(..self.last.len().saturating_sub(most));
     }
 
-    /// Returns how many events there have been.
+    /// Returns the number of events so far.
     pub(crate) const fn end(&self) -> u64 {
         self.end
     }
 
-    /// Returns the events after the first `seen`, as far as they are known: the newest ones.
+    /// Returns the remembered events after the first `seen` ones: the newest.
     pub(crate) fn known_after(&self, seen: u64) -> impl Iterator<Item = (u32, f64)> {
         let new = usize::try_from(self.end.saturating_sub(seen)).unwrap_or(usize::MAX);
         self.last.iter().skip(self.last.len().saturating_sub(new)).copied()
     }
 
-    /// Returns the events after the first `seen`, or none if some of them are not known.
+    /// Returns the events after the first `seen` ones, or none if some of them are no longer remembered.
     pub(crate) fn all_after(&self, seen: u64) -> impl Iterator<Item = (u32, f64)> {
         let is_known = self.end.saturating_sub(seen) <= self.last.len() as u64;
         self.known_after(if is_known { seen } else { self.end })
     }
 
-    /// Returns the same events with other values.
+    /// Returns the same events with mapped values.
     pub(crate) fn map(&self, value: impl Fn(f64) -> f64) -> Self {
         Self { end: self.end, last: self.last.iter().map(|&(task, old)| (task, value(old))).collect() }
     }

@@ -1,8 +1,8 @@
-//! Counters of a queue that only grow: whoever reads them takes the difference to what it read before.
+//! Counters of a queue, which only grow. Each reader computes the difference to its last sample.
 
 use serde::{Deserialize, Serialize};
 
-/// What has been counted since a node started. A sample that is lost loses nothing: the next one has it all.
+/// Counters since the start of a node. A lost sample loses nothing: the next one includes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct QueueTotals {
@@ -16,7 +16,7 @@ pub(crate) struct QueueTotals {
 }
 
 impl QueueTotals {
-    /// Adds what was counted elsewhere.
+    /// Adds the counters of another node.
     pub(crate) fn add(&mut self, more: &Self) {
         self.arrivals += more.arrivals;
         self.starts += more.starts;
@@ -26,7 +26,7 @@ impl QueueTotals {
         self.context_sum_bytes += more.context_sum_bytes;
     }
 
-    /// Returns what has been counted since `before`; nothing where a counter is lower than it was.
+    /// Returns the difference to `before`; zero where a counter is lower than before.
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             arrivals: self.arrivals.saturating_sub(before.arrivals),

@@ -1,17 +1,18 @@
-//! How long tasks waited, counted by length: little enough to be kept for an hour, and exact enough for percentiles.
+//! Histograms of the time that tasks waited: small enough to store an hour of them, precise enough for percentiles.
 
 use crate::status::WaitSummary;
 
-/// Below 2^-13 s, 122 µs, a wait is as good as none: the first class.
+/// Waits below 2^-13 s (122 µs) count as none: the first class.
 const LEAST_EXPONENT: u64 = 1023 - 13;
-/// Each doubling has 8 classes, so the middle of one is within 6 % of all in it. The last one begins after five days.
+/// Each doubling has 8 classes, so the middle of a class is within 6 % of all waits in it. The last class begins after
+/// five days.
 const CLASS_BITS: u32 = 3;
-/// Bits of a `f64` behind those that tell the class: 52 of its fraction, less [`CLASS_BITS`].
+/// Bits of an `f64` below those that select the class: 52 bits of its fraction, less [`CLASS_BITS`].
 const REST_BITS: u32 = 52 - CLASS_BITS;
-/// As many as a `u8` tells apart.
+/// The number of classes that a `u8` can name.
 const CLASSES: usize = 256;
 
-/// How many tasks ever waited how long.
+/// The number of tasks for each class of waits, since the start.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WaitTotals(Box<[u64; CLASSES]>);
 
@@ -27,7 +28,7 @@ impl WaitTotals {
         self.0[usize::from(class_of(wait_s))] += 1;
     }
 
-    /// Returns the waits since `before`, of which so many were late and the longest was this.
+    /// Returns the waits since `before`, with the number of late tasks and the longest wait among them.
     pub(crate) fn since(&self, before: &Self, late: u64, greatest_s: f64) -> WaitHistogram {
         let counts = self.0.iter().zip(before.0.iter()).map(|(now, before)| now.saturating_sub(*before));
         let classes = (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0);
@@ -36,7 +37,7 @@ impl WaitTotals {
     }
 }
 
-/// Waits of tasks that began in some time. Holds at most 256 counts, however many tasks there were.
+/// Waits of the tasks that began in some period. Stores at most 256 counts, whatever the number of tasks.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct WaitHistogram {
     late: u64,
@@ -54,7 +55,7 @@ impl WaitHistogram {
         self.add(class_of(wait_s), 1);
     }
 
-    /// Adds those of another time.
+    /// Adds the waits of another period.
     pub(crate) fn absorb(&mut self, other: &Self) {
         self.late += other.late;
         self.greatest_s = self.greatest_s.max(other.greatest_s);
@@ -70,36 +71,36 @@ impl WaitHistogram {
         }
     }
 
-    /// Returns how many tasks began.
+    /// Returns the number of tasks that began.
     pub(crate) fn started(&self) -> u64 {
         self.classes.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// Returns how many of them waited for longer than the objective allows.
+    /// Returns how many of them waited longer than the objective allows.
     pub(crate) const fn late(&self) -> u64 {
         self.late
     }
 
-    /// Sums up; `None` if no task began.
+    /// Summarises the waits; `None` if no task began.
     pub(crate) fn summary(&self) -> Option<WaitSummary> {
         let started = self.started();
         let at = |share: f64| self.at_rank((share * started as f64).ceil().max(1.0) as u64);
         (started > 0).then(|| WaitSummary { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: micros(self.greatest_s) })
     }
 
-    /// The wait of the task with this rank, the shortest first.
+    /// The wait of the task at this rank, counted from the shortest wait.
     fn at_rank(&self, rank: u64) -> f64 {
         let mut seen = 0;
         let class = self.classes.iter().find(|(_, count)| {
             seen += u64::from(*count);
             seen >= rank
         });
-        // The greatest is known exactly, and no percentile is above it.
+        // The greatest wait is exact, and no percentile may exceed it.
         micros(class.map_or(self.greatest_s, |(class, _)| middle(*class)).min(self.greatest_s))
     }
 }
 
-/// To the microsecond: what was never known better is not shown so.
+/// Rounds to microseconds, the precision of the measurement.
 fn micros(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
