@@ -1,4 +1,4 @@
-//! One warm agent: starts its driver, runs one task at a time, reports how each ended.
+//! One warm agent: starts its driver, runs one task at a time, reports how each attempt ended.
 
 use std::{rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -23,12 +23,12 @@ use crate::{
     queue::messages::{Ran, Settle, SettleDone},
 };
 
-/// Owns one warm instance and the context it holds.
+/// Owns one warm instance and the context that is resident in it.
 ///
-/// `Run` → attempt → `Settle` → `SettleDone` → `AgentReady`: an agent that holds a context takes the next task only
-/// after the last one was settled, since the next may build on it. One that holds none is ready once the queue has the
-/// end of its task, so that a durable store makes the ends of many tasks durable at once; whoever waits for the result
-/// hears of it when it is durable, as ever. However the actor ends, its guard tells the pool.
+/// `Run` → attempt → `Settle` → `SettleDone` → `AgentReady`. An agent with a resident context takes the next task only
+/// after the last one is settled, since the next task may build on it. An agent without one is ready once the queue has
+/// the end of its task. So a durable store commits the ends of many tasks together. A client gets a result only when it
+/// is durable, in both cases. However the actor ends, its guard reports that to the pool.
 pub(crate) struct AgentActor {
     guard: DownGuard,
     factory: Arc<dyn DriverFactory>,
@@ -36,35 +36,35 @@ pub(crate) struct AgentActor {
     metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
     held: Option<Box<Memory>>,
-    /// What bringing the context of the last task took, until the pool is told.
+    /// The cost of restoring the last task's context, until the pool has it.
     restored: Option<Restored>,
-    /// Whether the pool was told of contexts that are held.
+    /// Whether the pool's newest report lists resident contexts.
     told_of_contexts: bool,
-    /// Contexts that were removed while the driver was not at hand.
+    /// Contexts that were deleted while the actor did not have the driver.
     forgotten: Vec<ContextId>,
-    /// The cancel handle of an attempt that is over, for the next one.
+    /// The cancel handle of a finished attempt, for reuse by the next one.
     spare_cancel: Option<CancelHandle>,
     current: Option<Current>,
-    /// Wakes the watch over an idle instance, which then gives the driver back.
+    /// Ends the watch over an idle instance, which then returns the driver.
     watch: Option<Rc<Notify>>,
     stopping: Option<Duration>,
 }
 
-/// The task at hand.
+/// The current task.
 struct Current {
     task: Arc<Task>,
     cancel: CancelHandle,
-    /// Whether the agent is ready only once the end is settled, whatever the task.
+    /// Whether the agent becomes ready only after the end is settled, for any task.
     await_settle: bool,
-    /// What becomes of the context, and whether the instance is broken, once the end is settled.
+    /// Applied once the end is settled: the outcome for the context, and why the instance is broken, if it is.
     after: Option<(Option<Box<ContextOutcome>>, Option<String>)>,
 }
 
-/// Tells the pool when its actor is gone, also after a panic.
+/// Reports to the pool when its actor is dropped, also after a panic.
 struct DownGuard {
     agent: AgentId,
     links: AgentLinks,
-    /// Why the actor ended; `None` if it was asked to.
+    /// Why the actor ended; `None` if it was stopped on request.
     reason: Option<String>,
 }
 
@@ -116,7 +116,7 @@ impl AgentActor {
         }
     }
 
-    /// Watches an idle instance that can die by itself. The watch holds the driver; a task takes it back.
+    /// Watches an idle instance that may end unexpectedly. The watch owns the driver until a task arrives.
     fn watch_idle(&mut self, ctx: &mut Context<Self>) {
         if !self.driver.as_ref().is_some_and(|driver| driver.can_die()) {
             return;
@@ -143,7 +143,7 @@ impl AgentActor {
         if let Some(error) = death {
             let reason = error.message().to_owned();
             if let Some(current) = self.current.take() {
-                // The task came as the instance died: it was never begun.
+                // The task arrived as the instance ended: its attempt never began.
                 self.settle_unbegun(&current.task);
             }
             return self.end(Some(reason), Duration::ZERO, ctx);
@@ -154,7 +154,7 @@ impl AgentActor {
         self.begin(ctx);
     }
 
-    /// Begins the task at hand, if the driver is at hand too.
+    /// Begins the current task, if the actor has the driver.
     fn begin(&mut self, ctx: &mut Context<Self>) {
         let Some(current) = &self.current else { return };
         let Some(mut driver) = self.driver.take() else { return };
@@ -167,7 +167,7 @@ impl AgentActor {
             deps: self.deps.clone(),
             metrics: self.metrics.clone(),
         };
-        // An attempt that does not wait for anything is over at the first poll, and needs no future of the actor's.
+        // An attempt that does not wait for anything ends at the first poll. It needs no spawned future.
         let mut attempt = Box::pin(attempt.run());
         match attempt.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref())) {
             Poll::Ready(finished) => self.on_finished(finished, ctx),
@@ -203,7 +203,7 @@ impl AgentActor {
         self.guard.links.settle.send(settle);
     }
 
-    /// Hands the end of a task without a context to the queue, and is ready for the next.
+    /// Sends the end of a task without a context to the queue. The agent is then ready for the next task.
     fn settle_and_go_on(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
         let Some(Current { task, .. }) = self.current.take() else { return };
         let ran = Ran { agent: self.guard.agent, service_s, context_bytes: 0 };
@@ -211,7 +211,7 @@ impl AgentActor {
         self.be_ready(ctx);
     }
 
-    /// Tells the pool that another task can come.
+    /// Reports to the pool that the agent can take another task.
     fn be_ready(&mut self, ctx: &mut Context<Self>) {
         let is_about_contexts = self.restored.is_some() || self.told_of_contexts;
         let memory = if is_about_contexts { Some(Box::new(self.memory())) } else { None };
@@ -219,7 +219,8 @@ impl AgentActor {
         self.watch_idle(ctx);
     }
 
-    /// What the pool is to know of the contexts held: by the instance, if it has a memory of its own, else by this actor.
+    /// Lists the resident contexts for the pool: those in the instance's own memory, or else the one that this actor
+    /// has.
     fn memory(&mut self) -> AgentContexts {
         let used_at = self.deps.pool.now();
         let resident = self.driver.as_ref().and_then(|driver| driver.resident_contexts());
@@ -228,7 +229,7 @@ impl AgentActor {
         let (contexts, room) = match resident {
             Some(ResidentContexts { contexts, room }) => {
                 let known = |resident: ResidentContext| {
-                    // What the instance did last is stored under a version of which it was not told yet.
+                    // The instance does not know yet under which version its last change is stored.
                     let newest = held.filter(|held| held.context == resident.context).map(|held| held.version);
                     let version = newest.unwrap_or(resident.version);
                     ResidentEntry { context: resident.context, version, bytes: resident.bytes, used_at }
@@ -236,7 +237,7 @@ impl AgentActor {
                 (contexts.into_iter().map(known).collect::<Vec<_>>(), room)
             }
             None => {
-                // The node has it for all its agents: bringing it took nothing that another agent would have spared.
+                // The node caches the context for all its agents, so no other agent would have been cheaper.
                 restored = restored.map(|_| Restored::default());
                 let bytes = held.map_or(0, |held| held.snapshot.size_bytes() as u64);
                 let held = held.map(|held| (held.context.clone(), held.version));
@@ -248,7 +249,7 @@ impl AgentActor {
         AgentContexts { contexts, room, restored }
     }
 
-    /// Holds the context as it is stored now, if it is: after a lost lease somebody else may have moved it on.
+    /// Caches the context as stored. After a lost lease it is dropped, since another node may have changed the context.
     fn take_over(&self, context: ContextOutcome, is_stored: bool) -> Option<Box<Memory>> {
         let (pool, node) = (&self.deps.pool.name, &self.deps.pool.node);
         if !is_stored {
@@ -271,7 +272,7 @@ impl AgentActor {
         self.guard.links.settle.send(Settle::without_run(task.id, task.epoch, Outcome::Released));
     }
 
-    /// Ends the actor: stops the instance, then is gone. `reason` says why, unless it was asked to.
+    /// Stops the instance and ends the actor. `reason` is `None` if the agent was stopped on request.
     fn end(&mut self, reason: Option<String>, grace: Duration, ctx: &mut Context<Self>) {
         if let Some(reason) = &reason {
             tracing::warn!(pool = %self.deps.pool.name, agent = %self.guard.agent, reason, "an agent is gone");
@@ -294,7 +295,7 @@ impl Actor for AgentActor {
         let dictionary = self.deps.codecs.dictionary().cloned();
         let request = StartRequest { agent: self.guard.agent, pool: self.deps.pool.name.clone(), dictionary };
         let factory = self.factory.clone();
-        // Boxed inside the future, so that a factory that panics is caught as well.
+        // The call is inside the future, so that a panic of the factory itself is caught as well.
         let start = async move {
             let start = std::panic::AssertUnwindSafe(async { factory.start(request).await });
             futures_util::FutureExt::catch_unwind(start).await
@@ -337,7 +338,7 @@ impl Handler<ForgetContext> for AgentActor {
         self.held.take_if(|held| held.context == context);
         match &mut self.driver {
             Some(driver) => driver.forget(&context),
-            // It is watched, or at work on another task.
+            // The watch or an attempt has the driver.
             None => self.forgotten.push(context),
         }
     }
@@ -352,7 +353,7 @@ impl Handler<StopAgent> for AgentActor {
             (Some(current), _) => current.cancel.cancel(CancelReason::AgentStops),
             (None, Some(watch)) => watch.notify_one(),
             (None, None) if self.driver.is_some() => self.end(None, msg.grace, ctx),
-            // It still starts: dropping the start stops it, and the guard tells the pool.
+            // The agent is still starting. Dropping the start ends it, and the guard reports to the pool.
             (None, None) => {
                 self.guard.reason = None;
                 ctx.stop();

@@ -31,43 +31,43 @@ use crate::{
     status::TaskEventKind,
 };
 
-/// How long an agent's code may hold its thread before it is named.
+/// How long an agent's code may block its thread before a warning names it.
 const STALL: Duration = Duration::from_millis(100);
-/// A change from this size on is encoded apart from the actors' thread.
+/// Changes of at least this size are encoded outside of the actors' thread.
 const LARGE_CHANGE_BYTES: usize = 256 << 10;
-/// What a driver may take on top of the grace it enforces itself before its future is dropped.
+/// How much longer than its own grace a driver may take to stop before its future is dropped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
-/// How long an attempt may take to stop when its node stops now: its task is waited for elsewhere.
+/// How long an attempt may take to stop when its node stops: another node waits for the task.
 const HAND_BACK: Duration = Duration::from_millis(500);
 
-/// What an attempt leaves behind.
+/// The result of an attempt.
 pub(crate) struct Finished {
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) outcome: Outcome,
-    /// Why the driver cannot be used again.
+    /// Why the driver cannot be used again; `None` if it can.
     pub(crate) broken: Option<String>,
-    /// What becomes of the task's context; boxed, as all that few attempts need.
+    /// The outcome for the task's context. It is boxed, since few attempts have one.
     pub(crate) context: Option<Box<ContextOutcome>>,
-    /// Whether only the agent actor has the cancel handle. If it was not cancelled, the next attempt uses it again.
+    /// Whether no other code has the cancel handle. Then the next attempt may reuse it, unless it was cancelled.
     pub(crate) can_reuse_cancel: bool,
     pub(crate) service_s: f64,
 }
 
-/// What an attempt leaves of its task's context.
+/// The outcome of an attempt for its task's context.
 pub(crate) struct ContextOutcome {
     pub(crate) commit: Option<ContextCommit>,
-    /// What the agent holds once the outcome is settled.
+    /// The context that the agent caches once the outcome is settled.
     pub(crate) held: Memory,
-    /// What should be done about the stored chain then.
+    /// The compaction that the stored chain then needs.
     pub(crate) tend: Option<Compaction>,
     pub(crate) cost: ContextCost,
-    /// What it took to bring it to an agent with a memory of its own.
+    /// The cost of loading it into an agent with a memory of its own.
     pub(crate) restored: Restored,
     /// Why the change cannot be stored.
     refusal: Option<TaskError>,
 }
 
-/// What an attempt is made of.
+/// The parts of an attempt.
 pub(crate) struct Attempt {
     pub(crate) task: Arc<Task>,
     pub(crate) driver: Box<dyn Driver>,
@@ -78,12 +78,12 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Does the task.
+    /// Runs the task.
     pub(crate) async fn run(mut self) -> Finished {
         let begun = Instant::now();
         let warm = match self.task.context.clone() {
             None => None,
-            // Boxed, as all that few attempts need, so that the others carry no room for it.
+            // Boxed, so that attempts without a context carry no space for it.
             Some(context) => match Box::pin(self.restore_context(context)).await {
                 Ok(warm) => Some(warm),
                 Err(error) => return self.finish(begun, Err(error), None),
@@ -108,7 +108,7 @@ impl Attempt {
         Finished { can_reuse_cancel, ..self.finish(begun, answer, context) }
     }
 
-    /// The task's context as the store has it: held by the agent, held by the node, or read back.
+    /// Restores the task's context at the stored version: from the agent, from the node's cache or from the store.
     async fn restore_context(&mut self, context: ContextId) -> Result<Box<RestoredContext>, AgentError> {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
         let held = self.held.take().map(|held| *held);
@@ -122,7 +122,7 @@ impl Attempt {
         Ok(Box::new(warm))
     }
 
-    /// What becomes of the context after the attempt: a change is kept only if the attempt succeeded.
+    /// Computes the outcome for the context. Only an attempt that succeeded changes it.
     async fn context_outcome(
         &self,
         warm: Box<RestoredContext>,
@@ -143,7 +143,8 @@ impl Attempt {
         }
         let restored = Restored { bytes: transfer.to_agent_bytes, seconds: transfer.load_s };
         if cost.source == ContextSource::Node && transfer.was_resident == Some(true) {
-            // The node had it from another turn, and so had the agent, which may hold more than the newest.
+            // The node had it in its cache and the agent in its memory, where it may be older than the agent's newest
+            // context.
             cost.source = ContextSource::Agent;
         }
         let was_resident = transfer.was_resident.unwrap_or(cost.source == ContextSource::Agent);
@@ -171,7 +172,7 @@ impl Attempt {
         }
     }
 
-    /// Encodes the change; one that may take long, where it holds up nobody.
+    /// Encodes the change. A large one is encoded on another thread, so that it blocks no agent.
     async fn advance(&self, memory: &Memory, next: Snapshot) -> Result<Option<Commit>, forerunner_context::Error> {
         let grown = next.size_bytes().saturating_sub(memory.snapshot.size_bytes());
         if grown < LARGE_CHANGE_BYTES {
@@ -182,7 +183,7 @@ impl Attempt {
         advanced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Runs the driver until it answers, or until it had its time and its grace.
+    /// Runs the driver until it answers, or until its time and its grace have passed.
     async fn drive(&mut self, cx: &mut AgentContext) -> Result<Payload, AgentError> {
         let now = self.deps.pool.now();
         let until_deadline = self.task.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
@@ -196,7 +197,7 @@ impl Attempt {
         };
         let watched = Watched { inner: self.driver.run(&request, cx), task: self.task.id, metrics: &self.metrics };
         let mut run = AssertUnwindSafe(watched).catch_unwind();
-        // Many attempts are over at their first poll: they need neither a timer nor a line to be stopped by.
+        // Many attempts end at their first poll: they need neither a timer nor a cancellation.
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
             return caught(answer);
         }
@@ -206,12 +207,12 @@ impl Attempt {
             Waited { answer: Err(error), stopped: Some(cause) } => {
                 Err(self.stopped(cause == StopCause::Timeout, until_deadline <= self.task.timeout, &error))
             }
-            // What came in time to be of use is used, whatever was asked meanwhile.
+            // An answer that arrived in time is used, even if the attempt was asked to stop.
             Waited { answer, .. } => answer,
         }
     }
 
-    /// Names why the attempt was stopped; whether the agent is usable is as `error` says.
+    /// Returns the error of a stopped attempt. `error` says whether the agent is still usable.
     fn stopped(&self, timed_out: bool, by_deadline: bool, error: &AgentError) -> AgentError {
         let usable = error.is_agent_usable();
         if timed_out && by_deadline {
@@ -267,15 +268,15 @@ impl Attempt {
     }
 }
 
-/// A context as one JSON array: brackets, and commas between the items.
+/// The size of a context as one JSON array: items, commas and brackets.
 fn json_bytes(snapshot: &Snapshot) -> u64 {
     snapshot.size_bytes() as u64 + snapshot.len().max(1) as u64 + 1
 }
 
-/// What came of an attempt that was not over at its first poll.
+/// The result of an attempt that did not end at its first poll.
 struct Waited {
     answer: Result<Payload, AgentError>,
-    /// Why it was asked to stop before it answered, if it was.
+    /// Why the attempt was asked to stop before it answered; `None` if it was not.
     stopped: Option<StopCause>,
 }
 
@@ -285,8 +286,7 @@ enum StopCause {
     Cancellation,
 }
 
-/// Waits for a driver's answer. When its time is up or it is cancelled, asks it to stop and waits as long as that may
-/// take.
+/// Waits for a driver's answer. After `limit` or a cancellation it asks the driver to stop, and waits for the grace.
 async fn wait_for<F>(mut run: F, cancel: &CancelHandle, limit: Duration, cancel_grace: Duration) -> Waited
 where
     F: Future<Output = Result<Result<Payload, AgentError>, Box<dyn Any + Send>>> + Unpin,
@@ -310,7 +310,7 @@ where
     Waited { answer, stopped: Some(stopped) }
 }
 
-/// A driver's answer, or its panic as an error.
+/// Returns a driver's answer, or its panic as an error.
 fn caught(answer: Result<Result<Payload, AgentError>, Box<dyn Any + Send>>) -> Result<Payload, AgentError> {
     answer.unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
@@ -326,7 +326,7 @@ fn panicked(panic: &(dyn Any + Send)) -> AgentError {
     AgentError::new(ErrorKind::AgentPanicked, message, true, false)
 }
 
-/// Names an agent whose code held its thread too long: everything else on the thread waited.
+/// Warns of agent code that blocks its thread, which delays everything else on the thread.
 struct Watched<'a, F> {
     inner: F,
     task: TaskId,
@@ -352,7 +352,7 @@ impl<F: Future + Unpin> Future for Watched<'_, F> {
     }
 }
 
-/// Carries what an agent says to whoever watches its task.
+/// Passes the events of an agent on to the watchers of its task.
 struct Sink {
     task: TaskId,
     epoch: LeaseEpoch,

@@ -1,17 +1,17 @@
-//! How an agent actor asks its running attempt to stop.
+//! The cancellation of a running attempt by its agent's actor.
 
 use std::{cell::Cell, rc::Rc};
 
 use tokio_util::sync::CancellationToken;
 
-/// Why a running attempt was asked to stop.
+/// Why a running attempt is asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CancelReason {
-    /// Someone cancelled the task.
+    /// A client cancelled the task.
     TaskCancelled,
     /// The agent, or its node, stops.
     AgentStops,
-    /// Another node has the task, or will have it.
+    /// Another node has the lease, or will have it.
     LeaseLost,
 }
 
@@ -27,7 +27,7 @@ impl CancelHandle {
         Self { token: CancellationToken::new(), reason: Rc::new(Cell::new(None)) }
     }
 
-    /// Asks the attempt to stop. The first reason stands.
+    /// Asks the attempt to stop. The first reason is final.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if self.reason.get().is_none() {
             self.reason.set(Some(reason));
@@ -35,7 +35,7 @@ impl CancelHandle {
         self.token.cancel();
     }
 
-    /// Asks the attempt to stop because its time is up, which is not a reason from outside.
+    /// Asks the attempt to stop because its time is up. This sets no reason.
     pub(super) fn time_out(&self) {
         self.token.cancel();
     }

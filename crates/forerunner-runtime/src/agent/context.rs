@@ -1,4 +1,4 @@
-//! What an agent's code sees of its task's context.
+//! The view that an agent's code has of its task's context.
 
 use std::{
     ops::{Bound, RangeBounds},
@@ -14,9 +14,9 @@ use super::{AgentError, items};
 
 /// Receives the progress and the output that an agent reports while it works.
 pub trait ProgressSink: Send + Sync {
-    /// A line for people.
+    /// Receives a line for people.
     fn progress(&self, text: &str);
-    /// A piece of the output.
+    /// Receives a piece of the output.
     fn output(&self, chunk: &str);
 }
 
@@ -35,32 +35,32 @@ pub struct Transfer {
     pub from_agent_bytes: u64,
     /// Seconds until the context was resident.
     pub load_s: f64,
-    /// Whether the agent had dropped a context that the node took for resident.
+    /// Whether the agent no longer had a context that the node expected to be resident.
     pub agent_lost_it: bool,
     /// Whether all of the context was resident before anything was sent. `None` if the driver does not know.
     pub was_resident: Option<bool>,
 }
 
-/// The memory of a conversation and the line to whoever waits for the task.
+/// The memory of a conversation, and the agent's connection to the clients that watch the task.
 ///
-/// Items are JSON values, nested at most 100 deep: messages, tool calls, anything. Halves of surrogate pairs in them become
-/// U+FFFD, so that every agent can read them. What an agent changes is stored with its result, in one
-/// transaction, as the difference to what it was given; if the attempt fails, nothing of it is kept. A task without a
-/// context has an empty memory that ends with it.
+/// Items are JSON values, nested at most 100 deep: messages, tool calls, anything. Unpaired surrogates in them become
+/// U+FFFD, so that every agent can read them. The agent's changes are stored with its result, in one transaction, as
+/// the difference to the restored context. If the attempt fails, nothing of them is stored. A task without a context
+/// has an empty memory that ends with it.
 pub struct AgentContext {
     task: TaskId,
     id: Option<ContextId>,
     version: u64,
     snapshot: Snapshot,
     cancel: CancellationToken,
-    /// Whether code that runs elsewhere may know the token.
+    /// Whether other code may have the token.
     lent: AtomicBool,
     sink: Box<dyn ProgressSink>,
     transfer: Transfer,
 }
 
 impl AgentContext {
-    /// Builds a context for one attempt.
+    /// Creates the context of one attempt.
     pub fn new(
         task: TaskId,
         id: Option<ContextId>,
@@ -72,7 +72,7 @@ impl AgentContext {
         Self { task, id, version, snapshot, cancel, lent: AtomicBool::new(false), sink, transfer: Transfer::default() }
     }
 
-    /// An empty context for a test of an agent's own code.
+    /// Creates an empty context, for tests of an agent's own code.
     pub fn detached(task: TaskId) -> Self {
         Self::new(task, None, 0, Snapshot::new(), CancellationToken::new(), Box::new(()))
     }
@@ -101,7 +101,7 @@ impl AgentContext {
         self.push_item(item)
     }
 
-    /// Appends an item that is JSON already.
+    /// Appends an item that is already JSON.
     ///
     /// # Errors
     /// When it is no JSON or is nested too deep, or the context would grow over its limit.
@@ -110,7 +110,7 @@ impl AgentContext {
         self.push_item(item)
     }
 
-    /// Appends an item that [`items::json_item`] made, or that is of this context.
+    /// Appends an item that [`items::json_item`] created, or that is in this context already.
     ///
     /// # Errors
     /// When the context would grow over its limit.
@@ -128,12 +128,12 @@ impl AgentContext {
         self.replace_items(items)
     }
 
-    /// Puts other items in the place of a range, as when old outputs of tools are cut or a middle part is summed up. The
-    /// items outside of the range stay as they are and cost nothing to store.
+    /// Replaces a range of items, as when old tool outputs are cut or a middle part is summarised. Items outside of the
+    /// range stay unchanged and cost nothing to store.
     ///
     /// # Errors
-    /// When an item is no JSON or is nested too deep, or the context would be over its limit, or has no such range; nothing
-    /// is changed then.
+    /// When an item is not JSON or is nested too deep, the context would exceed its limit, or the range is outside of
+    /// the context. The context is then unchanged.
     pub fn splice(
         &mut self,
         range: impl RangeBounds<usize>,
@@ -161,7 +161,7 @@ impl AgentContext {
         self.replace_items(all)
     }
 
-    /// Replaces all items by others that [`items::json_item`] made, or that are of this context.
+    /// Replaces all items by items that [`items::json_item`] created, or that are in this context already.
     ///
     /// # Errors
     /// When the context would be over its limit. Nothing is changed then.
@@ -212,22 +212,22 @@ impl AgentContext {
         &self.snapshot
     }
 
-    /// Takes the items out, for storing.
+    /// Returns the items, to be stored.
     pub fn into_snapshot(self) -> Snapshot {
         self.snapshot
     }
 
-    /// Tells whoever watches the task how it goes.
+    /// Sends a line about the progress to the watchers of the task.
     pub fn progress(&self, text: impl AsRef<str>) {
         self.sink.progress(text.as_ref());
     }
 
-    /// Streams a piece of the output to whoever watches the task.
+    /// Streams a piece of the output to the watchers of the task.
     pub fn output(&self, chunk: impl AsRef<str>) {
         self.sink.output(chunk.as_ref());
     }
 
-    /// Resolves when the attempt should stop: cancelled by request, past its timeout, or its lease is gone.
+    /// Resolves when the attempt should stop: it was cancelled, its timeout passed, or its lease is lost.
     pub async fn cancelled(&self) {
         self.cancel.cancelled().await;
     }
@@ -237,7 +237,7 @@ impl AgentContext {
         self.cancel.is_cancelled()
     }
 
-    /// Returns the token behind [`AgentContext::cancelled`], for code that runs elsewhere.
+    /// Returns the token behind [`AgentContext::cancelled`], for code outside of the attempt.
     pub fn cancellation(&self) -> CancellationToken {
         self.lent.store(true, Ordering::Relaxed);
         self.cancel.clone()

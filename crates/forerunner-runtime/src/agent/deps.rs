@@ -10,8 +10,8 @@ use crate::{
 /// What all agents of a pool share.
 pub(crate) struct AgentDeps {
     pub(crate) pool: Arc<PoolDeps>,
-    /// How the pool's contexts are packed, and what restoring them costs.
+    /// The codec of the pool's contexts, and the measured cost of a restore.
     pub(crate) codecs: Arc<PoolCodecs>,
-    /// Restores contexts ahead of their tasks.
+    /// Restores contexts before their tasks begin.
     pub(crate) prefetcher: Prefetcher,
 }

@@ -18,11 +18,11 @@ pub struct AttemptRequest {
     pub task: TaskId,
     /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// How many tasks stand above it: those whose agents submitted each other.
+    /// The number of the task's ancestors: each is the task whose agent submitted the next one.
     pub depth: u32,
     /// The task's input.
     pub input: Payload,
-    /// The node gives the attempt up at this time.
+    /// The time at which the node stops the attempt.
     pub deadline: Timestamp,
 }
 
@@ -69,17 +69,17 @@ pub trait Driver: 'static {
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
 
-    /// Returns whether the idle instance can die by itself. The actor watches [`Driver::died`] only then.
+    /// Returns whether the idle instance may end unexpectedly. Only then the actor watches [`Driver::died`].
     fn can_die(&self) -> bool {
         false
     }
 
-    /// Resolves when the idle instance dies by itself. The future is dropped when an attempt arrives.
+    /// Resolves when the idle instance ends unexpectedly. The actor drops the future when an attempt arrives.
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
         Box::pin(std::future::pending())
     }
 
-    /// Forgets a context that was removed. The instance drops it before its next attempt at the latest.
+    /// Evicts a context that was deleted. The instance drops it before its next attempt at the latest.
     fn forget(&mut self, _context: &ContextId) {}
 
     /// Returns the contexts that are resident in the instance.
@@ -105,8 +105,8 @@ pub trait DriverFactory: Send + Sync + 'static {
     /// Returns the name of the kind, such as `rust` or `process`.
     fn kind(&self) -> &'static str;
 
-    /// Returns how many instances may start at the same time on one node, unless the pool's settings say. A cold start is
-    /// processor time and memory, so that many at once delay each other.
+    /// Returns how many instances may start at the same time on one node, unless the pool's settings limit it. A cold
+    /// start needs processor time and memory, so many at once delay each other.
     fn max_starting(&self) -> u32 {
         64
     }

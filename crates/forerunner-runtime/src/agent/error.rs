@@ -1,4 +1,4 @@
-//! How an attempt goes wrong, and whether the agent can go on.
+//! The errors of attempts, and whether the agent is still usable.
 
 use std::fmt;
 
@@ -18,52 +18,52 @@ pub struct AgentError {
 }
 
 impl AgentError {
-    /// An error that another attempt may cure, such as a service that did not answer.
+    /// An error that another attempt may avoid, such as a service that did not answer.
     pub fn retryable(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::AgentError, message: message.into(), retryable: true, usable: true, log: None }
     }
 
-    /// An error that no other attempt would cure, such as an order that makes no sense.
+    /// An error that every attempt would have, such as an order that makes no sense.
     pub fn fatal(message: impl Into<String>) -> Self {
         Self { retryable: false, ..Self::retryable(message) }
     }
 
-    /// The input does not fit the agent's type. Not tried again.
+    /// The input does not fit the agent's type. The task is not retried.
     pub fn invalid_input(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::InvalidInput, ..Self::fatal(message) }
     }
 
-    /// An output or a context is over its limit. Not tried again.
+    /// An output or a context exceeds its limit. The task is not retried.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::TooLarge, ..Self::fatal(message) }
     }
 
-    /// The agent stopped because it was asked to.
+    /// The agent stopped on request.
     pub fn cancelled() -> Self {
         Self { kind: ErrorKind::Cancelled, ..Self::fatal("the agent stopped as asked") }
     }
 
-    /// The agent is gone: its process ended, or its code panicked. Another agent tries the task.
+    /// The agent ended: its process exited, or its code panicked. The task is retried on another agent.
     pub fn lost(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::AgentLost, usable: false, ..Self::retryable(message) }
     }
 
-    /// The agent broke the protocol or a bound and cannot be trusted any more. Another agent tries the task.
+    /// The agent broke the protocol or a bound and is no longer trusted. The task is retried on another agent.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::AgentProtocol, usable: false, ..Self::retryable(message) }
     }
 
-    /// An error of any kind; `usable` says whether the agent can take another task.
+    /// An error of any kind. `usable` is whether the agent can take another task.
     pub fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool, usable: bool) -> Self {
         Self { kind, message: message.into(), retryable, usable, log: None }
     }
 
-    /// Adds the last lines that the agent wrote to standard error, to be kept with the attempt.
+    /// Adds the last lines that the agent wrote to standard error. They are stored with the attempt.
     pub fn with_log(self, log: Option<String>) -> Self {
         Self { log, ..self }
     }
 
-    /// Takes over what another error says of the agent's last lines.
+    /// Copies the log lines of another error.
     pub(crate) fn logged_as(self, other: &Self) -> Self {
         self.with_log(other.log.clone())
     }
@@ -78,7 +78,7 @@ impl AgentError {
         &self.message
     }
 
-    /// Returns whether another attempt may cure it.
+    /// Returns whether another attempt may succeed.
     pub const fn is_retryable(&self) -> bool {
         self.retryable
     }
@@ -88,7 +88,7 @@ impl AgentError {
         self.usable
     }
 
-    /// Returns what it makes of the attempt.
+    /// Returns the outcome of the attempt.
     pub fn into_outcome(self) -> Outcome {
         let error = TaskError::new(self.kind, self.message).with_log(self.log);
         match (self.kind, self.retryable) {

@@ -1,12 +1,12 @@
 //! For authors of drivers: the checks of everything that an agent returns.
 //!
-//! Every kind of agent goes through these checks, so that every other agent can read what it stored. A driver makes items
+//! Every kind of agent passes these checks, so that every other agent can read what it stored. A driver creates items
 //! with [`json_item`] and adds them with [`AgentContext::push_item`](super::AgentContext::push_item) or
 //! [`AgentContext::replace_items`](super::AgentContext::replace_items). The actor checks outputs itself.
 //!
-//! Halves of surrogate pairs become U+FFFD. A value that is nested deeper than inputs may be, or that is no JSON, is an
-//! error: the agent stays usable, and nothing is stored. Contexts that were stored before these checks existed are
-//! repaired when they are restored, and stored so with the next change.
+//! Unpaired surrogates become U+FFFD. A value that is not JSON, or is nested deeper than inputs may be, is an error.
+//! The agent stays usable, and nothing is stored. Contexts that were stored before these checks existed are repaired
+//! when they are restored, and stored repaired with the next change.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ pub(super) fn output(output: Payload, most_bytes: usize) -> Result<Payload, Agen
     })
 }
 
-/// Makes the item at place `index` of bytes that may be anything.
+/// Creates the item at position `index` from any bytes.
 pub(super) fn item(index: usize, bytes: Vec<u8>) -> Result<Item, AgentError> {
     let no_json = |error: &dyn std::fmt::Display| {
         AgentError::fatal(format!("item {index} of the context is no JSON: {error}; write one JSON value"))
@@ -43,12 +43,12 @@ pub(super) fn item(index: usize, bytes: Vec<u8>) -> Result<Item, AgentError> {
     json_item(index, text)
 }
 
-/// Makes the item at place `index` of text that is JSON.
+/// Creates the item at position `index` from text that is JSON.
 ///
-/// The item differs from the text where it had halves of surrogate pairs.
+/// The item differs from the text where the text has unpaired surrogates.
 ///
 /// # Errors
-/// When the text is nested deeper than inputs may be. The error names the place.
+/// When the text is nested deeper than inputs may be. The error names the position.
 pub fn json_item(index: usize, text: String) -> Result<Item, AgentError> {
     json_text::check_nesting(&text).map_err(|error| refused(&format!("item {index} of the context"), &error))?;
     Ok(Item::new(json_text::mend_surrogates(&text).unwrap_or(text).into_bytes()))
@@ -64,10 +64,10 @@ fn refused(what: &str, error: &Error) -> AgentError {
     }
 }
 
-/// A stored context as agents can read it: `None` if they can read it as it is.
+/// Repairs a stored context so that all agents can read it. Returns `None` if it needs no repair.
 ///
-/// Halves of surrogate pairs become U+FFFD; what lies deeper than agents read becomes `null`. Items that are no JSON stay:
-/// agents in Rust may have made them, and read them.
+/// Unpaired surrogates become U+FFFD. Parts that are nested too deep become `null`. Items that are not JSON stay
+/// unchanged: an agent in Rust may have stored them, and can read them.
 pub(crate) fn readable(context: &ContextId, stored: &Snapshot) -> Option<Snapshot> {
     if !stored.items().iter().any(|item| mended(item).is_some()) {
         return None;

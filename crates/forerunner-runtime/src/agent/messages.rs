@@ -1,4 +1,4 @@
-//! What an agent actor hears, and what it tells its pool.
+//! The messages of an agent: requests that it accepts, reports that it sends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,16 +8,17 @@ use forerunner_core::{AgentId, Task, TaskId, placement::AgentContexts};
 use super::CancelReason;
 use crate::{batcher::BatchSender, queue::messages::Settle};
 
-/// Do a task. Sent by the `PoolActor`, to a ready agent only.
+/// Run a task. Sent by the `PoolActor`, to a ready agent only.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Run {
     pub(crate) task: Arc<Task>,
-    /// Be ready again only once the end is durable.
+    /// Become ready again only after the end is durable.
     pub(crate) await_settle: bool,
 }
 
-/// Stop the task, if it is the one that runs. Sent by the `PoolActor` for a task that was cancelled or lost.
+/// Stop the task, if it is the current one. Sent by the `PoolActor` for a task that was cancelled or whose lease is
+/// lost.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopRun {
@@ -25,8 +26,8 @@ pub(crate) struct StopRun {
     pub(crate) reason: CancelReason,
 }
 
-/// Stop for good. Sent by the `PoolActor` to an agent that is idle or starting, and to all at the end of the grace: a
-/// task that still runs is handed back.
+/// Stop the agent. Sent by the `PoolActor` to an agent that is idle or starting, and to all agents at the end of the
+/// grace. A task that still runs is released.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopAgent {
@@ -41,23 +42,23 @@ pub(crate) struct AgentStarted {
     pub(crate) pid: Option<u32>,
 }
 
-/// The agent's task is settled and it can take another. Sent to the `PoolActor`. Gathers on its way.
+/// The agent's task is settled, and the agent can take another. Sent to the `PoolActor`, batched on its way.
 pub(crate) struct AgentReady {
     pub(crate) agent: AgentId,
-    /// What it holds of contexts now, unless that is what it told last.
+    /// The resident contexts; `None` if the last report still holds.
     pub(crate) memory: Option<Box<AgentContexts>>,
 }
 
-/// The agent is gone. Sent to the `PoolActor` when the actor is dropped, however that came about.
+/// The agent has ended. Sent to the `PoolActor` when the actor is dropped, for whatever reason.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AgentDown {
     pub(crate) agent: AgentId,
-    /// Why, unless it was asked to stop.
+    /// Why it ended; `None` if it was stopped on request.
     pub(crate) reason: Option<String>,
 }
 
-/// Where an agent sends what it has to tell.
+/// The addresses to which an agent sends its reports.
 #[derive(Clone)]
 pub(crate) struct AgentLinks {
     pub(crate) settle: BatchSender<Settle>,

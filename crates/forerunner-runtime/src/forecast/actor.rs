@@ -1,4 +1,4 @@
-//! Samples queue and pool at the policy's rhythm, and at once when nudged; asks the policy; resizes the pool.
+//! Samples queue and pool at each tick of the policy, and when nudged. Calls the policy and resizes the pool.
 
 mod queries;
 mod saving;
@@ -33,12 +33,12 @@ use crate::{
     status::{Cause, DecisionRecord, Inputs, Mode},
 };
 
-/// Nudges closer together than this are answered by one decision.
+/// One decision answers all nudges within this time.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
-/// Bytes of context per token, for rules that think in tokens.
+/// Bytes of context per token, for policies whose unit is the token.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
-/// Where a forecast looks and whom it tells.
+/// The addresses to which a forecast sends messages.
 pub(crate) struct ForecastLinks {
     pub(crate) queue: Recipient<SampleQueue>,
     pub(crate) expect: Recipient<SetBaseline>,
@@ -47,16 +47,16 @@ pub(crate) struct ForecastLinks {
     pub(crate) configure: Recipient<Configure>,
 }
 
-/// What a forecast shares with others of its pool.
+/// What a forecast shares with other actors of its pool.
 pub(crate) struct ForecastDeps {
     pub(crate) pool: Arc<PoolDeps>,
-    /// What makes the pool's policy, if it is not the one that the settings name.
+    /// Creates the pool's policy, if it is not the one that the settings name.
     pub(crate) policy: Option<Arc<PolicyFactory>>,
-    /// Learns how fast tasks complete.
+    /// Receives the rate of completions.
     pub(crate) admission: Arc<Admission>,
 }
 
-/// Owns the history of one pool and the policy that reads it.
+/// Owns the history of one pool, and the policy that reads it.
 pub(crate) struct ForecastActor {
     deps: Arc<PoolDeps>,
     make_policy: Option<Arc<PolicyFactory>>,
@@ -67,13 +67,13 @@ pub(crate) struct ForecastActor {
     mode: Mode,
     begun: Timestamp,
     decided_at: Option<Timestamp>,
-    /// A look is under way; a nudge meanwhile makes another one due.
+    /// Whether samples are being read. A nudge meanwhile schedules another decision.
     looking: bool,
     nudged: Option<Cause>,
-    /// The queue as it was at the last look.
+    /// The queue's last sample.
     seen: QueueSample,
     announced: Announced,
-    /// Most agents that start at the same time, as of the last sample.
+    /// Limit of concurrent starts, from the last sample.
     max_starting: u32,
     desired: Option<u32>,
     forecast: Option<Forecast>,
@@ -83,17 +83,17 @@ pub(crate) struct ForecastActor {
     saved_at: Timestamp,
     saved_size_at: Timestamp,
     saved_size: Option<SavedSize>,
-    /// Seconds from asking for an agent to its being ready: as last measured, and as written down.
+    /// Seconds from the request for an agent until it is ready: as last measured, and as last saved.
     cold_start_s: Option<f64>,
     saved_cold_start_s: Option<f64>,
-    /// Tasks that came since what was learned was saved.
+    /// Number of tasks since the policy's state was saved.
     unsaved_tasks: u64,
     retired: bool,
     metrics: ForecastMetrics,
 }
 
 impl ForecastActor {
-    /// A forecast that goes on where `saved` ended.
+    /// Creates a forecast that continues from `saved`.
     ///
     /// # Errors
     /// When the policy's settings are not valid.
@@ -103,7 +103,7 @@ impl ForecastActor {
         let limits = deps.settings.limits();
         let mut policy = policy_of(make_policy.as_deref(), &deps.settings, limits)?;
         let saved = saved.filter(|saved| saved.policy == policy.name());
-        // A pool that never had another size than its least has nothing to write down.
+        // A pool that has always had its least size has nothing to save.
         let least = SavedSize { desired: limits.min, seq: 0 };
         let saved_size = saved.as_ref().map_or(least, |saved| SavedSize { desired: saved.desired, seq: saved.seq });
         let restored =
@@ -130,7 +130,7 @@ impl ForecastActor {
             desired: None,
             forecast: None,
             service_time: RecentServiceTime::default(),
-            // The first time comes sooner: a size alone is nothing to go on from.
+            // The first save comes earlier: a size alone is not enough to continue from.
             saved_at: now - (SAVE_EVERY - SAVE_SIZE_EVERY),
             saved_size_at: now,
             saved_size: Some(saved_size),
@@ -141,7 +141,7 @@ impl ForecastActor {
         })
     }
 
-    /// Looks at queue and pool, then decides.
+    /// Samples queue and pool, then decides.
     fn look(&mut self, cause: Cause, ctx: &mut Context<Self>) {
         if self.retired {
             return;
@@ -173,8 +173,8 @@ impl ForecastActor {
         }));
     }
 
-    /// Asks the store which tasks are due soon. No decision waits for the answer: a store that is slow, or away, must not keep
-    /// the pool from being sized.
+    /// Reads from the store which tasks are due soon. No decision waits for the answer, so the pool is sized even while
+    /// the store is slow or unreachable.
     fn ask_what_is_due(&mut self, ctx: &mut Context<Self>) {
         let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
         let ahead = Ahead { horizon_s, agents: (self.limits.max, self.max_starting) };
@@ -231,7 +231,7 @@ impl ForecastActor {
         arrived.iter().map(|(task, at)| (*task, (at - begun).max(0.0))).collect()
     }
 
-    /// Tells the queue the expected rate and service time, so that it can detect a surge or a shift.
+    /// Sends the queue the expected rate and service time, so that it can detect a surge or a shift.
     fn tell_queue(&mut self, seen: &Observation, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
         let recent_s = self.service_time.follow(seen.completions, seen.mean_service_s, forecast.service_s);
@@ -294,7 +294,7 @@ impl ForecastActor {
     }
 }
 
-/// Makes a pool's policy: by `make`, or the one that the settings name.
+/// Creates a pool's policy, with `make` or from the settings.
 fn policy_of(
     make: Option<&PolicyFactory>,
     settings: &PoolSettings,
@@ -328,7 +328,7 @@ impl Handler<Nudge> for ForecastActor {
         let since = self.decided_at.map(|at| self.deps.now().since(at));
         match since {
             Some(since) if since < DEBOUNCE => {
-                // One look after the pause answers all nudges of the pause.
+                // One decision after the pause answers all nudges of the pause.
                 if self.nudged.replace(cause).is_none() {
                     ctx.run_later(DEBOUNCE.saturating_sub(since), |forecast, ctx| {
                         if let Some(cause) = forecast.nudged.take() {

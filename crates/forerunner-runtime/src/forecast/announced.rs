@@ -1,4 +1,4 @@
-//! What is known to come: delayed tasks, retries and schedules, as the store has them.
+//! The announced tasks: delayed tasks, retries and schedules, read from the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,35 +6,35 @@ use forerunner_core::{PoolName, Timestamp};
 use forerunner_store::{DueTasks, Store};
 use tokio::time::Instant;
 
-/// The store is asked for what is due within so many horizons, and at least so many seconds.
+/// The store is read for the tasks that are due within this number of horizons, and at least [`AT_LEAST_S`].
 const HORIZONS: f64 = 3.0;
 const AT_LEAST_S: f64 = 60.0;
 const AT_MOST_S: f64 = 3_600.0;
-/// Rounds of starts that are planned ahead at most.
+/// Most rounds of starts to plan ahead.
 const MOST_ROUNDS: f64 = 64.0;
-/// Part of the time that may be spent on the question: a store that needs long to answer is asked less often.
+/// Reads may take one part in this number of the time: a store that answers slowly is read less often.
 const SHARE_OF_TIME: u32 = 10;
 
-/// What the store last answered, and when it may be asked again.
+/// The store's last answer, and when the store may be read again.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     due: Vec<DueTasks>,
-    /// A question is under way.
+    /// Whether a read is in flight.
     asking: bool,
     ask_again_at: Option<Instant>,
 }
 
-/// How far ahead it matters what is due.
+/// How far ahead announced tasks matter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ahead {
-    /// Seconds until an agent asked for at the next tick is ready.
+    /// Seconds until an agent is ready that is requested at the next tick.
     pub(super) horizon_s: f64,
-    /// Most agents of the pool, and most that start at the same time.
+    /// Most agents of the pool, and most that may start at the same time.
     pub(super) agents: (u32, u32),
 }
 
 impl Ahead {
-    /// So long that all agents can start in time, one round after another.
+    /// Long enough for all agents to start in time, one round after another.
     fn window(self) -> Duration {
         let (max, max_starting) = self.agents;
         let rounds = 1.0 + (f64::from(max) / f64::from(max_starting.max(1))).min(MOST_ROUNDS);
@@ -42,15 +42,15 @@ impl Ahead {
     }
 }
 
-/// The store's answer, if it gave one, and how long it took.
+/// The store's answer, `None` if the read failed, and how long it took.
 pub(super) struct Answer {
     due: Option<Vec<DueTasks>>,
     took: Duration,
 }
 
 impl Announced {
-    /// Asks the store what is due soon, if anything is (`next_due`), no question is under way and the last answer is old
-    /// enough. The answer is for [`Announced::learn`].
+    /// Reads from the store which tasks are due soon. Reads nothing if no task is (`next_due`), a read is in flight, or
+    /// the last answer is recent enough. [`Announced::learn`] accepts the answer.
     pub(super) fn ask(
         &mut self,
         store: &Arc<dyn Store>,
@@ -76,7 +76,7 @@ impl Announced {
         })
     }
 
-    /// Takes in an answer.
+    /// Stores an answer.
     pub(super) fn learn(&mut self, answer: Answer) {
         self.asking = false;
         self.ask_again_at = Some(Instant::now() + answer.took * SHARE_OF_TIME);
@@ -85,7 +85,7 @@ impl Announced {
         }
     }
 
-    /// Forgets what is over, and all of it where nothing is due any more.
+    /// Removes tasks that have become due, or all of them if no task is delayed any more.
     pub(super) fn forget(&mut self, next_due: Option<Timestamp>, now: Timestamp) {
         match next_due {
             Some(_) => self.due.retain(|due| due.at > now),
@@ -93,7 +93,7 @@ impl Announced {
         }
     }
 
-    /// In how many seconds from `now` how many tasks are due.
+    /// Returns the announced tasks: seconds from `now`, and number of tasks.
     pub(super) fn ahead(&self, now: Timestamp) -> Vec<(f64, u64)> {
         let ahead = self.due.iter().filter(|due| due.at > now);
         ahead.map(|due| (due.at.since(now).as_secs_f64(), due.tasks)).collect()

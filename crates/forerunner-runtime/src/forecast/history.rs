@@ -1,4 +1,4 @@
-//! What a forecast keeps: decisions, the recent past, and what survives a restart.
+//! The records of a forecast: decisions, the recent past, and what survives a restart.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::packed::{pack, unpack};
 use crate::status::{Cause, DecisionRecord, ForecastPoint, SizeChange};
 
-/// Decisions kept.
+/// Number of recorded decisions.
 const DECISIONS: usize = 2_048;
-/// Moments of the recent past kept: an hour of seconds.
+/// Number of recorded points of the recent past: an hour of seconds.
 const POINTS: usize = 3_600;
-/// Changes of size listed at most.
+/// Most changes of size in one list.
 const CHANGES: usize = 300;
 
-/// Decisions and the recent past, newest last, bounded.
+/// Decisions and points of the recent past, newest last, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     decisions: VecDeque<DecisionRecord>,
@@ -28,8 +28,8 @@ impl History {
         self.newest_seq + 1
     }
 
-    /// Keeps a decision. A tick that changes nothing, like the one before it, replaces that one, so that what is kept
-    /// reaches far back. A decision after a change of settings stays.
+    /// Records a decision. A tick that changes nothing replaces an earlier tick that changed nothing for the same
+    /// reason, so that the records reach far back. A decision after a change of settings is never replaced.
     pub(crate) fn keep(&mut self, decision: DecisionRecord) {
         self.newest_seq = decision.seq;
         let dull =
@@ -55,17 +55,17 @@ impl History {
         self.decisions.iter().rev().take(limit).cloned().collect()
     }
 
-    /// The decision with this number, or the one that took its place: of looks in a row that change nothing the newest is
-    /// kept.
+    /// Returns the decision with this number, or the one that replaced it: of consecutive ticks that change nothing
+    /// only the newest is recorded.
     pub(crate) fn decision(&self, seq: u64) -> Option<&DecisionRecord> {
         let place = self.decisions.partition_point(|record| record.seq < seq);
-        // What is before the oldest that is kept may be anything.
+        // Numbers before the oldest record are unknown.
         let known = place > 0 || self.decisions.front().is_some_and(|oldest| oldest.seq == seq);
         self.decisions.get(place).filter(|_| known)
     }
 
-    /// The decisions since `from` that asked for another size than the one before, oldest first, and whether there were
-    /// more. A wish that is not carried out is repeated with each look, and listed once.
+    /// Returns the decisions since `from` that wanted another size than the decision before, oldest first, and whether
+    /// there were more. A wanted size that is not applied is repeated by each decision, and listed once.
     pub(crate) fn changes(&self, from: Timestamp) -> (Vec<SizeChange>, bool) {
         let asked = self.decisions.iter().scan(None, |last: &mut Option<u32>, record| {
             let repeated = *last == Some(record.decision.desired);
@@ -104,27 +104,27 @@ fn push_bounded<T>(ring: &mut VecDeque<T>, item: T, most: usize) {
     ring.push_back(item);
 }
 
-/// What survives a restart.
+/// The part of the history that survives a restart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SavedHistory {
-    /// When the policy last looked before it was saved.
+    /// When the policy last decided before it was saved.
     pub(crate) at: Timestamp,
-    /// Which policy wrote it.
+    /// The policy that wrote the text.
     pub(crate) policy: String,
-    /// What the policy wrote.
+    /// The policy's own state.
     pub(crate) text: String,
-    /// Agents wanted then.
+    /// The wanted number of agents.
     pub(crate) desired: u32,
-    /// The newest decision's number.
+    /// The number of the newest decision.
     pub(crate) seq: u64,
 }
 
-/// The same as kept in the store.
+/// The form of [`SavedHistory`] in the store.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredHistory {
     at: Timestamp,
     policy: String,
-    /// The text as it is, from a version before it was packed.
+    /// The text itself, as written by versions that did not compress it.
     text: String,
     #[serde(default)]
     packed: Option<String>,
@@ -137,7 +137,7 @@ impl SavedHistory {
         format!("pool/{pool}/history")
     }
 
-    /// Returns it as kept in the store.
+    /// Returns the form that is stored.
     pub(crate) fn to_note(&self) -> Option<String> {
         let Self { at, policy, text, desired, seq } = self;
         let (policy, packed) = (policy.clone(), Some(pack(text)));
@@ -145,17 +145,17 @@ impl SavedHistory {
         serde_json::to_string(&stored).ok()
     }
 
-    /// Reads it from what is kept in the store. What cannot be unpacked is an empty text, which no policy goes on from.
+    /// Reads the stored form. Text that cannot be unpacked becomes empty; no policy continues from that.
     ///
     /// # Errors
-    /// When the note is no such JSON.
+    /// When the text is not such JSON.
     pub(crate) fn from_note(note: &str) -> Result<Self, serde_json::Error> {
         let StoredHistory { at, policy, text, packed, desired, seq } = serde_json::from_str(note)?;
         let text = packed.map_or(text, |packed| unpack(&packed).unwrap_or_default());
         Ok(Self { at, policy, text, desired, seq })
     }
 
-    /// The same with the size of a later time.
+    /// Replaces the size by one that was saved later.
     pub(crate) fn with(self, size: Option<SavedSize>) -> Self {
         match size.filter(|size| size.seq >= self.seq) {
             Some(SavedSize { desired, seq }) => Self { desired, seq, ..self },
@@ -164,12 +164,12 @@ impl SavedHistory {
     }
 }
 
-/// The part of it that changes all the time, and is written down more often since it is small.
+/// The part of the history that changes often. It is saved more often, since it is small.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SavedSize {
-    /// Agents wanted.
+    /// The wanted number of agents.
     pub(crate) desired: u32,
-    /// The newest decision's number.
+    /// The number of the newest decision.
     pub(crate) seq: u64,
 }
 
@@ -180,7 +180,7 @@ impl SavedSize {
 }
 
 impl History {
-    /// A history that goes on counting where a saved one ended.
+    /// Creates a history whose numbers continue after a saved one.
     pub(crate) fn after(saved: Option<&SavedHistory>) -> Self {
         Self { newest_seq: saved.map_or(0, |saved| saved.seq), ..Self::default() }
     }

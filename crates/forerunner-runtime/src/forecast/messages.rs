@@ -1,4 +1,4 @@
-//! What a forecast hears and answers.
+//! The messages of a forecast.
 
 use actix::{Message, MessageResponse};
 use tokio::sync::oneshot;
@@ -8,21 +8,21 @@ use crate::{
     status::{DecisionRecord, ForecastStatus, Mode, PoolHistory, PoolPatch, Recent},
 };
 
-/// Say what you expect. Sent by a `Handle`.
+/// Return the forecast. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "ForecastAnswer")]
 pub(crate) struct GetForecast;
 
-/// What a pool expects.
+/// The forecast of a pool.
 #[derive(MessageResponse)]
 pub(crate) struct ForecastAnswer(pub(crate) ForecastStatus);
 
-/// List decisions, newest first. Sent by a `Handle`.
+/// Return decisions, newest first. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "Decisions")]
 pub(crate) struct GetDecisions {
     pub(crate) limit: usize,
-    /// Only this one.
+    /// Only the decision with this number.
     pub(crate) seq: Option<u64>,
 }
 
@@ -30,14 +30,14 @@ pub(crate) struct GetDecisions {
 #[derive(MessageResponse)]
 pub(crate) struct Decisions(pub(crate) Vec<DecisionRecord>);
 
-/// Say how the last minutes went. Sent by a `Handle`.
+/// Return the history of the last minutes. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "HistoryAnswer")]
 pub(crate) struct GetHistory {
     pub(crate) minutes: u32,
 }
 
-/// How the last minutes went.
+/// The history of the last minutes.
 #[derive(MessageResponse)]
 pub(crate) struct HistoryAnswer(pub(crate) PoolHistory);
 
@@ -49,12 +49,12 @@ pub(crate) struct Change {
     pub(crate) reply: oneshot::Sender<Result<(), Error>>,
 }
 
-/// Whether decisions are carried out now. Sent by a `Handle`.
+/// Return the mode. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "ModeAnswer")]
 pub(crate) struct GetMode;
 
-/// Whether decisions are carried out, and by which policy.
+/// Whether decisions are applied, and the policy.
 #[derive(MessageResponse)]
 pub(crate) struct ModeAnswer {
     pub(crate) mode: Mode,
@@ -63,7 +63,7 @@ pub(crate) struct ModeAnswer {
     pub(crate) recent: Recent,
 }
 
-/// Write down what was learned, decide no more, then answer. Sent by the wiring when the node stops.
+/// Save the policy's state, stop deciding, then answer. Sent by the wiring when the node stops.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Retire {

@@ -1,4 +1,4 @@
-//! The forecast: looks at queue and pool, asks the policy, and tells the pool how many agents to hold.
+//! The forecast: samples queue and pool, calls the policy, and sends the pool its wanted size.
 
 mod actor;
 mod announced;

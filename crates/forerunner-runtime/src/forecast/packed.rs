@@ -1,22 +1,22 @@
-//! Text made small for the store: what a policy learned is a hundred kilobytes, most of them zeros.
+//! Compresses text for the store. A policy's state has a hundred kilobytes, most of them zeros.
 
 use std::io::{Read, Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
-/// Longest text that is read back: far more than any policy writes.
+/// Longest text that is unpacked: far more than any policy writes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Packs a text: zlib, as base64 since notes are text.
+/// Compresses a text with zlib and encodes it as base64, since settings are text.
 pub(super) fn pack(text: &str) -> String {
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
-    // A vector takes all that is written.
+    // Writing to a vector cannot fail.
     let packed = packed.write_all(text.as_bytes()).and_then(|()| packed.finish()).unwrap_or_default();
     STANDARD.encode(packed)
 }
 
-/// Reads back what [`pack`] made; `None` for anything else.
+/// Reverses [`pack`]; `None` for any other text.
 pub(super) fn unpack(packed: &str) -> Option<String> {
     let bytes = STANDARD.decode(packed).ok()?;
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The last hour of a pool in slots of five seconds: what was expected for each, and what came.
+//! The last hour of a pool in slots of five seconds: expected and actual load of each slot.
 
 use std::collections::VecDeque;
 
@@ -14,41 +14,41 @@ use crate::{
 const SLOT_US: i64 = 5_000_000;
 /// The same in seconds.
 pub(crate) const SLOT_S: f64 = SLOT_US as f64 / 1e6;
-/// Slots kept of the past: an hour. A slot takes 2.3 KiB at most, and some 200 bytes usually.
+/// Number of past slots: an hour. A slot has 2.3 KiB at most, and usually some 200 bytes.
 const PAST: i64 = 720;
-/// Slots ahead of now for which a forecast is kept: ten minutes.
+/// Number of future slots with a forecast: ten minutes.
 const AHEAD: i64 = 120;
-/// A forecast stands for at most as many slots that were skipped, as when the cold start was measured anew.
+/// A forecast also fills at most this many skipped slots before it, as after a new measurement of the cold start.
 const SKIPPED: i64 = 12;
-/// Slots that say how many tasks arrive now.
+/// Number of slots that the current arrival rate is computed from.
 const NOW: usize = 3;
-/// Slots that say how long tasks waited lately: five minutes.
+/// Number of slots that the recent waits are computed from: five minutes.
 const LATELY: usize = 60;
 
-/// What a look at queue and pool found.
+/// One sample of queue and pool.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TimelinePoint {
     pub(crate) at: Timestamp,
-    /// Seconds since the look before.
+    /// Seconds since the sample before.
     pub(crate) span_s: f64,
     pub(crate) arrivals: u64,
     pub(crate) waits: WaitHistogram,
     pub(crate) depth: u32,
-    /// Agents wanted, as far as that is carried out.
+    /// The size that the pool applies.
     pub(crate) desired: u32,
-    /// Agents that the policy would have.
+    /// The size that the policy wants.
     pub(crate) advised: u32,
     pub(crate) agents: AgentCounts,
     pub(crate) forecast: Option<Forecast>,
 }
 
 impl TimelinePoint {
-    /// Arrivals per second since the look before.
+    /// Arrivals per second since the sample before.
     pub(crate) fn rate_per_s(&self) -> f64 {
         self.arrivals as f64 / self.span_s.max(0.001)
     }
 
-    /// Returns it as readers are shown it.
+    /// Returns the point in the form that callers receive.
     pub(crate) fn shown(&self) -> ForecastPoint {
         let forecast = self.forecast.unwrap_or_default();
         ForecastPoint {
@@ -66,7 +66,7 @@ impl TimelinePoint {
     }
 }
 
-/// What does not add up but stands until it changes.
+/// Values that cannot be summed: they apply until they change.
 #[derive(Debug, Clone, Copy)]
 struct Levels {
     depth: u32,
@@ -75,7 +75,7 @@ struct Levels {
     agents: AgentCounts,
 }
 
-/// Expected arrivals per second: in the middle, and the edges of the band.
+/// Expected arrivals per second, with the lower and upper bound.
 #[derive(Debug, Clone, Copy)]
 struct Expected {
     rate: f64,
@@ -85,7 +85,7 @@ struct Expected {
 
 #[derive(Debug, Clone, Default)]
 struct Slot {
-    /// Seconds of it that were looked at.
+    /// Seconds of the slot that were sampled.
     seen_s: f64,
     arrivals: f64,
     waits: WaitHistogram,
@@ -94,13 +94,13 @@ struct Slot {
     expected: Option<Expected>,
 }
 
-/// Slots in a row, bounded.
+/// Consecutive slots, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     /// Number of the first slot, counted from 1970.
     first: i64,
     slots: VecDeque<Slot>,
-    /// The slot of the newest look, and what it found.
+    /// The slot of the newest sample, and its levels.
     newest: Option<(i64, Levels)>,
     /// The slot of the newest forecast.
     foreseen: Option<i64>,
@@ -124,16 +124,16 @@ impl Timeline {
         self.forget(number);
     }
 
-    /// Begins anew where nothing that is kept has to do with this time: at first, and when the clock was set.
+    /// Starts a new timeline if the time is far from all slots: at first, and after the clock was set.
     fn begin(&mut self, number: i64) {
-        // Clocks are corrected by a little all the time.
+        // Clocks are corrected by small amounts all the time.
         let known = self.newest.is_some_and(|(newest, _)| (-SKIPPED..=PAST).contains(&(number - newest)));
         if !known {
             *self = Self { first: number, ..Self::default() };
         }
     }
 
-    /// A policy that looks rarely leaves slots out: there everything stood as before.
+    /// Fills slots that a policy with a long period skipped: the levels did not change there.
     fn hold_levels(&mut self, number: i64) {
         let Some((newest, levels)) = self.newest else { return };
         for between in newest + 1..number {
@@ -143,13 +143,13 @@ impl Timeline {
         }
     }
 
-    /// Deals the arrivals to the slots of the time in which they came.
+    /// Distributes the arrivals over the slots of the time since the sample before.
     fn spread(&mut self, look: &TimelinePoint, number: i64) {
         let at_us = look.at.as_micros();
         let from_us = (at_us - (look.span_s * 1e6) as i64).max(self.first * SLOT_US);
         let span_us = at_us - from_us;
         if span_us <= 0 {
-            // The very first look: nothing says since when.
+            // The first sample: the start of its period is unknown.
             return;
         }
         for part in from_us.div_euclid(SLOT_US)..=number {
@@ -161,7 +161,7 @@ impl Timeline {
         }
     }
 
-    /// Keeps a forecast where it is for: ahead of now.
+    /// Stores a forecast in the slots that it is for.
     fn foresee(&mut self, at: Timestamp, number: i64, forecast: Forecast) {
         let for_us = at.as_micros().saturating_add((forecast.horizon_s.clamp(0.0, 3_600.0) * 1e6) as i64);
         let target = for_us.div_euclid(SLOT_US).clamp(number, number + AHEAD);
@@ -179,7 +179,8 @@ impl Timeline {
         }
     }
 
-    /// The slot with this number, at most [`PAST`] and [`AHEAD`] from those there are; one before the first is the first.
+    /// Returns the slot with this number, or the first slot for a lower number. Callers stay within [`PAST`] and
+    /// [`AHEAD`] of the existing slots.
     fn slot(&mut self, number: i64) -> &mut Slot {
         let place = usize::try_from(number - self.first).unwrap_or(0);
         if place >= self.slots.len() {
@@ -188,14 +189,14 @@ impl Timeline {
         &mut self.slots[place]
     }
 
-    /// The last `minutes` before `now`, and what is expected after it.
+    /// Returns the last `minutes` before `now`, and the forecast after it.
     pub(crate) fn points(&self, now: Timestamp, minutes: u32) -> Vec<HistoryPoint> {
         let from = number_of(now) - i64::from(minutes) * 60 * 1_000_000 / SLOT_US;
         let numbered = self.slots.iter().enumerate().map(|(place, slot)| (self.first + place as i64, slot));
         numbered.filter(|(number, _)| *number > from).map(|(number, slot)| slot.point(number)).collect()
     }
 
-    /// How long the tasks that began in these minutes waited.
+    /// Returns the waits of the tasks that began in these minutes.
     pub(crate) fn waits(&self, now: Timestamp, minutes: u32) -> WaitHistogram {
         self.sum_waits(now, i64::from(minutes) * 60 * 1_000_000 / SLOT_US)
     }
@@ -209,12 +210,12 @@ impl Timeline {
         })
     }
 
-    /// When what is kept begins.
+    /// Returns the start of the timeline.
     pub(crate) fn since(&self) -> Option<Timestamp> {
         self.newest.map(|_| Timestamp::from_micros(self.first * SLOT_US))
     }
 
-    /// How it goes just now.
+    /// Returns the current load.
     pub(crate) fn recent(&self) -> Recent {
         let Some((newest, _)) = self.newest else { return Recent::default() };
         let looked_at = usize::try_from(newest + 1 - self.first).unwrap_or(0);
@@ -262,7 +263,7 @@ fn number_of(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(SLOT_US)
 }
 
-/// To four digits behind the point: what the others say is noise, and long in JSON.
+/// Rounds to four decimal places: further digits are noise, and long in JSON.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
@@ -271,7 +272,7 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Begins at the start of a slot.
+    /// Seconds from the start of a slot.
     fn at(seconds: f64) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000 + (seconds * 1e6) as i64)
     }
@@ -291,7 +292,7 @@ mod tests {
         for second in 1..=7 {
             timeline.note(&look(f64::from(second), 1.0, 2));
         }
-        // The first look does not know how far back its count goes; the slot of now has two seconds so far.
+        // The first sample does not know its period. The newest slot has two seconds so far.
         assert_eq!(rates(&timeline, 7.0), [Some(2.0), Some(2.0)]);
         assert_eq!(timeline.recent().rate_per_s, Some(2.0));
     }

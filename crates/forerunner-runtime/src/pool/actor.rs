@@ -26,41 +26,41 @@ use crate::{
     queue::messages::{Assign, Demand, PoolFacts, Select, Selected, Settle, Withdraw, Withdrawn},
 };
 
-/// How long a task runs before the store is told on which agent: the end of a short one tells that too.
+/// How long a task must run before the store is told its agent. The end of a shorter task stores its agent as well.
 const TELL_AFTER: Duration = Duration::from_millis(10);
 
 /// Owns the agents of one pool and supervises them.
 pub(crate) struct PoolActor {
     deps: Arc<PoolDeps>,
     agent_deps: Arc<AgentDeps>,
-    /// What the queue was told last.
+    /// The facts that the queue received last.
     facts: PoolFacts,
-    /// Whether the agents that run tasks from now on wait until their ends are durable.
+    /// Whether agents that start a task now become ready only after its end is durable.
     await_settles: bool,
     machine: PoolMachine,
     links: PoolLinks,
     factory: Arc<dyn DriverFactory>,
     agents: IdMap<AgentId, Addr<AgentActor>>,
-    /// Leases by the task's id, to settle those of agents that vanish.
+    /// Leases by task id. The pool settles those of agents that vanish.
     leases: IdMap<TaskId, LeaseEpoch>,
     cold_starts: ColdStarts,
     placements: Placements,
     metrics: Arc<PoolMetrics>,
-    /// Agents that became ready.
+    /// Agents that became ready, batched.
     ready: Batcher<AgentReady>,
-    /// Room for the machine's answers.
+    /// A buffer for the machine's actions.
     actions: Vec<PoolAction>,
-    /// Who was given what, until the store is told.
+    /// Assignments that the store does not have yet.
     assigned: Vec<(TaskId, LeaseEpoch, Start)>,
-    /// Slots that the queue is yet to be told of.
+    /// Free slots that the queue does not know of yet.
     demand: usize,
     wake: Option<(Timestamp, SpawnHandle)>,
     stopped: Option<oneshot::Sender<()>>,
 }
 
 impl PoolActor {
-    /// A pool that has no agent yet and is to begin with so many, but `min` at least. The least is the settings', or none
-    /// for a node's part of a pool that several nodes share.
+    /// Creates a pool without agents whose first size is `first_size`, or `min` if that is more. `min` is the settings'
+    /// least size, or 0 for one node's share of a pool that several nodes share.
     pub(crate) fn new(
         agent_deps: AgentDeps,
         links: PoolLinks,
@@ -146,7 +146,8 @@ impl PoolActor {
         self.assigned.append(&mut assignments);
     }
 
-    /// Tells the store who runs what for so long already. What has ended by then told it itself.
+    /// Stores which agents run the tasks that were assigned [`TELL_AFTER`] ago. Tasks that have ended meanwhile are
+    /// stored by their settle.
     fn tell_assigned(&mut self) {
         let mut assigned = std::mem::take(&mut self.assigned);
         assigned.retain(|(task, epoch, _)| self.leases.get(task) == Some(epoch));
@@ -155,8 +156,8 @@ impl PoolActor {
         }
     }
 
-    /// Asks for work once the mail that is there has been read: agents that became ready together are asked for in one
-    /// message, and filled by one claim.
+    /// Sends a demand after the messages that are in the mailbox now. So one message, and one claim, serve all agents
+    /// that became ready together.
     fn demand_soon(&mut self, slots: usize, ctx: &mut Context<Self>) {
         if self.demand == 0 {
             ctx.notify(AskForWork);
@@ -196,7 +197,7 @@ impl PoolActor {
         }
     }
 
-    /// Hands what an agent that stops holds, and that is likely to be wanted again, to the node, unless that stops too.
+    /// Restores the hot contexts of an agent that stops into the node's cache, unless the node stops too.
     fn hand_over_contexts(&self, agent: AgentId) {
         if self.stopped.is_some() {
             return;
@@ -209,7 +210,8 @@ impl PoolActor {
     }
 
     fn settle_lost(&mut self, task: TaskId, reason: String) {
-        // An agent that settled its task before it went has no lease here any more, or an old one: the queue tells.
+        // An agent that settled its task before it ended has no lease here, or an old one. The queue rejects an old
+        // one.
         if let Some(epoch) = self.leases.remove(&task) {
             self.settle(task, epoch, Outcome::Failed(TaskError::new(ErrorKind::AgentLost, reason)));
         }
@@ -219,7 +221,7 @@ impl PoolActor {
         self.links.settle.send(Settle::without_run(task, epoch, outcome));
     }
 
-    /// Keeps one timer: the earliest wake-up asked for.
+    /// Sets the pool's only timer to the earliest requested wake-up.
     fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
         if let Some((earlier, timer)) = self.wake.take() {
             if earlier <= at {
@@ -235,7 +237,7 @@ impl PoolActor {
         self.wake = Some((at, timer));
     }
 
-    /// Tells the queue what it must know of the pool, if that has changed.
+    /// Sends the queue the facts of the pool, if they have changed.
     fn tell_facts(&mut self, facts: PoolFacts) {
         if facts != self.facts {
             self.facts = facts;
@@ -243,7 +245,7 @@ impl PoolActor {
         }
     }
 
-    /// Tells the queue what the crash of an agent costs.
+    /// Sends the queue the cost of an agent's crash.
     fn tell_crash_cost(&mut self) {
         let cold_start_s = self.cold_starts.summary().map_or(0.0, |cold_start| cold_start.p90);
         let cold_start = Duration::from_micros((cold_start_s * 1e6) as u64);
@@ -267,7 +269,7 @@ impl Actor for PoolActor {
     }
 }
 
-/// Sent to itself: runs after the mail that was there when it was sent.
+/// The pool sends this to itself, to run after the messages that are in the mailbox now.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct AskForWork;

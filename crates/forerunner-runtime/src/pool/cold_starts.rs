@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::status::ColdStart;
 
-/// Cold starts that the percentiles are taken over.
+/// Number of cold starts that the percentiles are computed from.
 const MOST: usize = 64;
 
 /// The last cold starts, in seconds.
@@ -12,7 +12,7 @@ const MOST: usize = 64;
 pub(super) struct ColdStarts(VecDeque<f64>);
 
 impl ColdStarts {
-    /// Takes in that an agent started.
+    /// Adds a cold start.
     pub(super) fn note(&mut self, seconds: f64) {
         self.0.push_back(seconds);
         if self.0.len() > MOST {
@@ -20,7 +20,7 @@ impl ColdStarts {
         }
     }
 
-    /// Returns the percentiles; none before the first start.
+    /// Returns the percentiles; `None` before the first start.
     pub(super) fn summary(&self) -> Option<ColdStart> {
         let mut sorted: Vec<f64> = self.0.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);

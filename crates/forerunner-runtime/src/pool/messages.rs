@@ -1,4 +1,4 @@
-//! What a pool hears and answers.
+//! The messages of a pool: requests that it accepts, reports that it sends.
 
 use actix::{Message, MessageResponse, Recipient};
 use forerunner_core::{AgentCounts, ContextId, PoolTally, TaskId, Timestamp, placement::PlacementRecord};
@@ -11,27 +11,27 @@ use crate::{
     status::{AgentStatus, ColdStart, PoolPatch, PoolState},
 };
 
-/// Hold this many agents. Sent by the `ForecastActor` when its decision says so.
+/// Scale to this many agents. Sent by the `ForecastActor` when its decision differs from the wanted size.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub(crate) struct Resize(pub(crate) u32);
 
-/// Change the bounds. Sent by the `ForecastActor`, which passes on what a `Handle` asked for.
+/// Change the bounds. Sent by the `ForecastActor` on behalf of a `Handle`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Configure(pub(crate) PoolPatch);
 
-/// Give out work, or none. Sent by a `Handle`.
+/// Pause or resume the pool. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SetPaused(pub(crate) bool);
 
-/// Say how you stand. Sent by the `ForecastActor` and by a `Handle`.
+/// Return the state of the pool. Sent by the `ForecastActor` and by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "PoolSample")]
 pub(crate) struct GetPool;
 
-/// How a pool stands.
+/// The state of a pool.
 #[derive(Debug, Clone, PartialEq, MessageResponse)]
 pub(crate) struct PoolSample {
     pub(crate) counts: AgentCounts,
@@ -66,19 +66,19 @@ impl PoolSample {
     }
 }
 
-/// Say why a task went where it went. Sent by a `Handle`.
+/// Return the placement of a task. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "KeptPlacement")]
 pub(crate) struct GetPlacement(pub(crate) TaskId);
 
-/// Why a task went where it went, if that is kept.
+/// The placement of a task, if the pool has recorded it.
 #[derive(MessageResponse)]
 pub(crate) struct KeptPlacement {
     pub(crate) record: Option<Box<PlacementRecord>>,
     pub(crate) state: PoolState,
 }
 
-/// List your agents. Sent by a `Handle`.
+/// List the agents. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "AgentList")]
 pub(crate) struct ListAgents;
@@ -87,13 +87,13 @@ pub(crate) struct ListAgents;
 #[derive(MessageResponse)]
 pub(crate) struct AgentList(pub(crate) Vec<AgentStatus>);
 
-/// Let no agent remember a context: it was removed. Sent by a `Handle`, and passed on to the agents.
+/// Evict a context from all agents: it was deleted. Sent by a `Handle`; the pool passes it on to its agents.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub(crate) struct ForgetContext(pub(crate) ContextId);
 
-/// Stop: idle agents at once, busy ones after their task, all of them at `kill_at`. Sent by the wiring; answered once
-/// no agent is left.
+/// Stop. Idle agents stop at once, busy ones after their task, and all of them at `kill_at`. Sent by the wiring; the
+/// pool answers when it has no agents left.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Stop {
@@ -101,17 +101,17 @@ pub(crate) struct Stop {
     pub(crate) reply: oneshot::Sender<()>,
 }
 
-/// Where to send things. Given to a pool when it is made.
+/// The addresses to which a pool sends messages. A pool receives them when it is created.
 pub(crate) struct PoolLinks {
     pub(crate) demand: Recipient<Demand>,
     pub(crate) withdraw: Recipient<Withdraw>,
     pub(crate) settle: BatchSender<Settle>,
     pub(crate) facts: Recipient<PoolFacts>,
-    /// Learns of lost agents; absent where nothing decides.
+    /// Receives reports of lost agents; `None` for a pool without a forecast.
     pub(crate) nudge: Option<Recipient<Nudge>>,
 }
 
-/// Learn of lost agents from now on. Sent once by the wiring.
+/// Report lost agents to this address from now on. Sent once by the wiring.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AttachForecast(pub(crate) Recipient<Nudge>);

@@ -1,4 +1,4 @@
-//! The pool: keeps agents warm, gives tasks to idle ones, replaces those that fail.
+//! The pool: keeps agents warm, assigns tasks to idle ones, replaces those that fail.
 
 mod actor;
 mod cold_starts;

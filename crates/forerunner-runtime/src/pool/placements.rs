@@ -1,4 +1,4 @@
-//! Why tasks went where they went, for as long as anybody asks.
+//! The recorded placements of a pool's newest tasks.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use forerunner_core::{IdMap, TaskId, placement::PlacementRecord};
 
 use crate::metrics::PlacementMetrics;
 
-/// Placements kept: about 1 KiB each.
+/// Number of recorded placements, of about 1 KiB each.
 const KEPT: usize = 4_096;
 
 /// The newest placements of a pool, one a task.
@@ -17,7 +17,7 @@ pub(super) struct Placements {
 }
 
 impl Placements {
-    /// Counts a placement and keeps it, in the place of an earlier one of the same task.
+    /// Counts and records a placement. It replaces an earlier one of the same task.
     pub(super) fn keep(&mut self, record: PlacementRecord, metrics: &PlacementMetrics) {
         metrics.placed(&record);
         let task = record.task;

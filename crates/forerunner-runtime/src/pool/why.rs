@@ -1,4 +1,4 @@
-//! Why a task went where it went, in words.
+//! Explains a placement in a sentence.
 
 use forerunner_core::{
     Task, TaskId, TaskState, Timestamp,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Handle {
-    /// Says why a task went where it went.
+    /// Explains why a task ran where it ran, or what it waits for.
     ///
     /// # Errors
     /// [`forerunner_store::StateConflict::NoTask`], [`Error::Store`], [`Error::OutcomeUnknown`].
@@ -46,7 +46,7 @@ impl Handle {
 }
 
 impl Handle {
-    /// Finds the task of the same conversation that a waiting task has to wait for, if there is one.
+    /// Returns the task of the same conversation that a waiting task has to wait for, if there is one.
     async fn before_in_context(&self, task: &Task) -> Result<Option<Task>, Error> {
         let Some(context) = &task.context else { return Ok(None) };
         let unfinished = TaskFilter {
@@ -66,7 +66,7 @@ impl Handle {
     }
 }
 
-/// Whether a task of the same conversation runs before `task`: it runs now, is tried again, or became due sooner.
+/// Whether a task of the same conversation runs before `task`: it is running, or is retried, or became due earlier.
 fn comes_first(other: &Task, task: &Task) -> bool {
     match other.state {
         TaskState::Running => true,
@@ -75,12 +75,12 @@ fn comes_first(other: &Task, task: &Task) -> bool {
     }
 }
 
-/// Where a task stands in its conversation: what ran before is first, then what became due first.
+/// The position of a task in its conversation: tasks that ran before are first, then those that became due first.
 fn place(task: &Task) -> (bool, Timestamp, TaskId) {
     (task.attempt == 0, task.run_at.max(task.submitted_at), task.id)
 }
 
-/// Unfinished tasks of a conversation that are looked at, the oldest first.
+/// Number of unfinished tasks of a conversation that are considered, oldest first.
 const LOOKED_AT: usize = 100;
 
 const fn is_waiting(state: TaskState) -> bool {
@@ -114,7 +114,7 @@ fn why_waiting(task: &Task, pool: &PoolState, before: Option<&Task>, now: Timest
     }
 }
 
-/// Why nothing is known of where a task went that does not wait.
+/// Why no placement is recorded for a task that does not wait.
 fn why_unknown(task: &Task) -> String {
     let never_ran = task.attempt == 0 && task.started_at.is_none();
     match task.state {

@@ -1,4 +1,4 @@
-//! What a forecast answers to a `Handle`.
+//! Queries by a `Handle`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a forecast writes down, and when: a restart goes on from there.
+//! The saved state of a forecast, from which a restart continues.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::forecast::{
     messages::Retire,
 };
 
-/// How often the size is written down: what a restart begins with.
+/// How often the size is saved, from which a restart begins.
 pub(super) const SAVE_SIZE_EVERY: Duration = Duration::from_secs(10);
-/// How often what was learned is at most: a minute of it is soon learned again.
+/// Least time between two saves of the policy's state: a minute is soon learned again.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// The same where little or nothing came, since that is little to lose.
+/// The longest time, for pools with few tasks: they lose little.
 const SAVE_IDLE_EVERY: Duration = Duration::from_secs(3_600);
-/// So many tasks are worth to be written down after the shorter time, fewer after a longer one in proportion.
+/// This many tasks justify a save after the shorter time; fewer tasks after a proportionally longer one.
 const WORTH_SAVING: u64 = 60;
 
-/// Whether a measured cold start differs enough from the one written down: what is scheduled soon after a restart depends
-/// on it.
+/// Whether a measured cold start differs enough from the saved one. Tasks that are due soon after a restart depend on
+/// it.
 fn is_news(saved_s: Option<f64>, measured_s: Option<f64>) -> bool {
     const SHARE: f64 = 0.2;
     measured_s.is_some_and(|now| saved_s.is_none_or(|before| (now - before).abs() > SHARE * before))
 }
 
 impl ForecastActor {
-    /// Writes down what was learned, or the size, if that is due.
+    /// Saves the policy's state, or the size, if it is time.
     pub(super) fn save_if_due(&mut self, now: Timestamp) {
         let is_other_start = is_news(self.saved_cold_start_s, self.cold_start_s);
         let wait = if is_other_start { SAVE_SIZE_EVERY } else { save_after(self.unsaved_tasks) };
@@ -45,7 +45,7 @@ impl ForecastActor {
         }
     }
 
-    /// Writes down the size, if it is another one.
+    /// Saves the size, if it has changed.
     fn save_size(&mut self) {
         let size = self.size();
         if self.saved_size.is_some_and(|saved| saved.desired == size.desired) {
@@ -66,11 +66,11 @@ impl ForecastActor {
         SavedSize { desired: self.desired.unwrap_or(self.limits.min), seq: self.history.next_seq() - 1 }
     }
 
-    /// Writes down what was learned.
+    /// Saves the policy's state.
     fn save(&self) -> Option<impl Future<Output = ()> + use<>> {
         let SavedSize { desired, seq } = self.size();
         let (policy, text) = (self.policy.name().to_owned(), self.policy.save()?);
-        // What was learned is as old as the last look, and the time of day must not be lost at a restart.
+        // The policy's state is as old as the last decision. A restart must not lose the time of day.
         let at = self.decided_at.unwrap_or(self.begun);
         let saved = SavedHistory { at, policy, text, desired, seq };
         let text = saved.to_note()?;
@@ -84,7 +84,7 @@ impl ForecastActor {
     }
 }
 
-/// How long after the last time what was learned is saved again, if so many tasks came since then.
+/// Returns the time between two saves for this number of tasks.
 fn save_after(tasks: u64) -> Duration {
     let share = WORTH_SAVING as f64 / tasks.max(1) as f64;
     SAVE_EVERY.mul_f64(share.max(1.0)).min(SAVE_IDLE_EVERY)

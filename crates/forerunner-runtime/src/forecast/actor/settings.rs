@@ -18,21 +18,21 @@ use crate::{
 };
 
 impl ForecastActor {
-    /// What the limits would be; an error if they contradict each other.
+    /// Returns the limits after the change; an error if they contradict each other.
     fn checked(&self, patch: PoolPatch) -> Result<PolicyLimits, Error> {
         let min = patch.min.unwrap_or(self.limits.min);
         let max = patch.max.unwrap_or(self.limits.max);
         let ceiling = self.deps.settings.ceiling();
         within_ceiling("min", min, ceiling)?;
         within_ceiling("max", max, ceiling)?;
-        // A fixed size is brought within bounds that change: it was within those of the settings.
+        // A fixed size is moved into the new bounds: it was within the settings' bounds.
         let policy = PolicyKind::default();
         let settings = PoolSettings { min, max, policy, ..self.deps.settings.clone() };
         settings.validate()?;
         Ok(settings.limits())
     }
 
-    /// What a change is for all nodes: bounds are one thing.
+    /// Returns the change as an override for all nodes. Minimum and maximum are stored together.
     fn for_all(&self, patch: PoolPatch) -> SettingsOverride {
         let is_bounds = patch.min.is_some() || patch.max.is_some();
         let (min, max) = (patch.min.unwrap_or(self.limits.min), patch.max.unwrap_or(self.limits.max));
@@ -49,7 +49,7 @@ impl ForecastActor {
             if let Some(learned) = learned {
                 policy.restore(&learned, now.since(self.decided_at.unwrap_or(self.begun)).as_secs_f64());
             }
-            // A policy's time begins with it.
+            // The time of a policy begins with its creation.
             self.begun = now;
             self.policy = policy;
             self.limits = limits;
@@ -77,7 +77,7 @@ impl Handler<Change> for ForecastActor {
             let _ = reply.send(self.change(patch, ctx));
             return;
         }
-        // What holds for all nodes holds here once the store has it.
+        // A shared change is applied here after it is stored for all nodes.
         if let Err(error) = self.checked(patch) {
             let _ = reply.send(Err(error));
             return;

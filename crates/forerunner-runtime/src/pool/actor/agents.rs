@@ -1,4 +1,4 @@
-//! What agents tell their pool.
+//! The reports of agents to their pool.
 
 use actix::Handler;
 use forerunner_core::PoolEvent;

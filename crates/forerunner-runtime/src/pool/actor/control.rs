@@ -1,4 +1,4 @@
-//! What changes a pool from outside: its size, its bounds, pause and stop.
+//! Commands to a pool: its size, its bounds, pause and stop.
 
 use std::time::Duration;
 

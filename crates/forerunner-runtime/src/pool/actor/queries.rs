@@ -1,4 +1,4 @@
-//! What a pool answers about itself, its agents and its placements.
+//! Queries about a pool, its agents and its placements.
 
 use actix::Handler;
 use forerunner_core::{AgentState, Timestamp};
