@@ -1,4 +1,4 @@
-//! Beats for the node, and tells its pools how the others stand.
+//! Sends the node's heartbeats, and gives its pools the state of the other nodes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -21,15 +21,15 @@ use crate::{
     status::NodeStatus,
 };
 
-/// How often a node beats.
+/// Interval of the heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
-/// How often the leader takes back the tasks of nodes whose lease has ended.
+/// How often the leader rescues the tasks of nodes whose leases have ended.
 const RESCUE: Duration = Duration::from_secs(1);
-/// How long before the end of its leases a node that cannot beat stops what runs under them: others will run it.
+/// How long before the end of its leases a node without heartbeats stops their tasks: other nodes will run them.
 const MARGIN: Duration = Duration::from_secs(2);
-/// A backlog too long to be counted with each beat is counted with each so many.
+/// A backlog that is too long to be counted at each heartbeat is counted at every 30th.
 const COUNT_ALL: u64 = 30;
-/// How long after the end of another node's leases its tasks are looked for.
+/// How long after the end of another node's leases its tasks are rescued.
 const ENDED: Duration = Duration::from_millis(10);
 
 /// One pool of this node.
@@ -42,31 +42,31 @@ pub(crate) struct ClusterPool {
     pub(crate) look: Recipient<WorkAvailable>,
     pub(crate) follow: Recipient<ApplySettings>,
     pub(crate) pause: Recipient<SetPaused>,
-    /// What was changed of it for all nodes, as far as known here.
+    /// The override of its settings for all nodes, as last read.
     pub(crate) changed: SettingsOverride,
 }
 
-/// Speaks for the node with the others, through the store.
+/// Represents the node towards the other nodes, through the store.
 pub(crate) struct ClusterActor {
     pub(super) deps: Arc<Deps>,
     pub(super) pools: BTreeMap<PoolName, ClusterPool>,
     started_at: Timestamp,
-    /// The term that this node leads under, if it does.
+    /// The term under which this node leads; `None` if another node does.
     leads: Option<u64>,
     nodes: Vec<NodeStatus>,
-    /// A beat is under way.
+    /// Whether a heartbeat is in flight.
     beating: bool,
-    /// Something was told during it that it may not have seen.
+    /// Whether another heartbeat must follow: the one in flight may have read the store before a change.
     beat_again: bool,
-    /// How often backlogs were counted.
+    /// Number of counts of the backlogs.
     counts: u64,
-    /// All tasks that somebody here waits for are being looked at.
+    /// Whether all watched tasks are being read.
     pub(super) looking: bool,
-    /// When the leases of another node end unless it beats.
+    /// The timer for the end of another node's leases, unless that node renews them.
     next_end: Option<SpawnHandle>,
     beaten_at: Instant,
     rescued_at: Instant,
-    /// The leases are given up until the next beat succeeds.
+    /// Whether the leases are given up until a heartbeat succeeds.
     lost: bool,
     left: bool,
 }
@@ -92,7 +92,7 @@ impl ClusterActor {
         }
     }
 
-    /// Beats, or does so again once the beat that is under way is answered.
+    /// Sends a heartbeat, or another one after the one that is in flight.
     pub(super) fn beat(&mut self, ctx: &mut Context<Self>) {
         if self.beating || self.left {
             self.beat_again = true;
@@ -109,14 +109,14 @@ impl ClusterActor {
             let (report, plan) = gather(started_at, term.is_some(), reports.await);
             let plan = term.map(|term| Plan { term, text: text(&plan) });
             let beat = Heartbeat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
-            // Whether the time can be told, the beat says as well.
+            // The heartbeat also shows whether the store's time can be read.
             let (beaten, _) = tokio::join!(deps.store.heartbeat(beat), deps.clock.ask(&*deps.store));
             beaten
         };
         ctx.spawn(call.into_actor(self).map(move |answer, cluster, ctx| {
             cluster.beating = false;
             match answer {
-                // The lease counts from before the call, since nobody knows when the store had it.
+                // The lease counts from before the call, since the moment of its arrival is unknown.
                 Ok(beaten) => cluster.on_beaten(begun, beaten, ctx),
                 Err(error) => tracing::warn!(%error, "the heartbeat failed"),
             }
@@ -163,7 +163,7 @@ impl ClusterActor {
         self.rescue_if_due(ctx);
     }
 
-    /// Does as was set for all nodes, if that has changed since this one last looked.
+    /// Applies the settings for all nodes that have changed since the last heartbeat.
     fn follow(&mut self, settings: &BTreeMap<String, String>) {
         for (name, pool) in &mut self.pools {
             let now = SettingsOverride::read(settings, name);
@@ -189,7 +189,7 @@ impl ClusterActor {
         }
     }
 
-    /// Tells each queue how much work there is: other nodes submit and claim too.
+    /// Sends each queue the number of its tasks in the store: other nodes submit and claim as well.
     fn count(&mut self, ctx: &mut Context<Self>) {
         self.counts += 1;
         for name in self.pools.keys() {
@@ -222,7 +222,8 @@ impl ClusterActor {
         }));
     }
 
-    /// Looks for the tasks of another node as soon as its leases have ended, whoever leads: it may be the leader's.
+    /// Schedules a rescue for the end of another node's leases. Every node does so, since the other node may be the
+    /// leader.
     fn expect_end(&mut self, next_end: Option<Duration>, ctx: &mut Context<Self>) {
         if let Some(timer) = self.next_end.take() {
             ctx.cancel_future(timer);
@@ -235,7 +236,7 @@ impl ClusterActor {
         });
     }
 
-    /// Takes back now and then, as the leader, the tasks of nodes that have fallen silent.
+    /// Rescues the tasks of silent nodes once per [`RESCUE`], if this node is the leader.
     fn rescue_if_due(&mut self, ctx: &mut Context<Self>) {
         if self.leads.is_some() && self.rescued_at.elapsed() >= RESCUE {
             self.rescue(ctx);
@@ -254,14 +255,14 @@ impl ClusterActor {
                 for pool in cluster.pools.values() {
                     pool.look.do_send(WorkAvailable);
                 }
-                // Whoever leads divides the agents of the lost node among those that are left.
+                // The leader divides the agents of the lost node among the remaining nodes.
                 cluster.beat(ctx);
             }
             Err(error) => tracing::warn!(%error, "cannot look for tasks of lost nodes"),
         }));
     }
 
-    /// Stops what runs under leases that are about to end: the others will not wait.
+    /// Stops the tasks whose leases are about to end: other nodes then run them.
     fn give_up_if_late(&mut self, ctx: &mut Context<Self>) {
         let late = self.beaten_at.elapsed() >= LEASE - MARGIN;
         if late && !self.lost && !self.left {
@@ -282,17 +283,17 @@ impl ClusterActor {
     }
 }
 
-/// Which node plans for a pool: the leader, unless it does not have the pool, in which case no plan of its would come. Then it
-/// is the first of those that do.
+/// Returns the node that plans for a pool. This is the leader, unless it does not have the pool and so makes no plan
+/// for it. Then it is the first of the nodes that have the pool.
 fn planner_of(leader: NodeId, this: NodeId, holders: &BTreeMap<NodeId, &PoolReport>) -> NodeId {
     match leader == this || holders.contains_key(&leader) {
         true => leader,
-        // This node has it, whether or not its report has arrived.
+        // This node has the pool, whether or not its report has arrived.
         false => holders.keys().copied().chain([this]).min().unwrap_or(this),
     }
 }
 
-/// What the pools report, for the other nodes, and what their forecasts plan.
+/// Collects the reports of the pools for the other nodes, and the plans of the forecasts.
 fn gather(
     started_at: Timestamp,
     leads: bool,
@@ -302,7 +303,7 @@ fn gather(
     let mut plans = PlanText::new();
     for (name, reported) in reports {
         let Ok(ReportReady { report, plan }) = reported else { continue };
-        // A node that plans in the place of the leader tells of it in its own report.
+        // A node that plans in place of the leader puts the plan into its own report.
         let plan = match leads {
             true => {
                 plans.extend(plan.map(|plan| (name.clone(), plan)));
@@ -376,7 +377,7 @@ mod tests {
     fn a_pool_is_planned_by_the_leader_or_by_the_first_node_that_has_it() {
         let node = |n| NodeId::from_parts(Timestamp::from_micros(n), 1);
         let report = PoolReport::default();
-        // Leader, this node, nodes whose reports have the pool → who plans.
+        // Leader, this node, nodes whose reports have the pool → the node that plans.
         for (leader, this, holders, planner) in [
             (1, 1, vec![], 1),
             (1, 2, vec![1, 2], 1),

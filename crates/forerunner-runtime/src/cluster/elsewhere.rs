@@ -1,4 +1,4 @@
-//! What happened in a pool on other nodes, put together from their reports.
+//! The events of a pool on other nodes, combined from their reports.
 
 use super::report::PoolReport;
 use crate::queue::{
@@ -7,7 +7,7 @@ use crate::queue::{
     totals::QueueTotals,
 };
 
-/// What other nodes have counted since this one knows of them, with the last single events.
+/// What other nodes have counted since this node knew them first, with the last single events.
 #[derive(Debug, Default)]
 pub(crate) struct Elsewhere {
     totals: QueueTotals,
@@ -16,8 +16,8 @@ pub(crate) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Adds what a node has told at `now_s` beyond what it had told before. Where it tells not all of the single events, none
-    /// is known: then their counts speak.
+    /// Adds what a node reported at `now_s` beyond its report `before`. If a report lacks some single events, all of
+    /// them are dropped, and only their number counts.
     pub(crate) fn add(&mut self, before: &PoolReport, now: &PoolReport, now_s: f64) {
         let counts = now.totals.since(&before.totals);
         let arrived = now.recent.arrived.all_after(before.recent.arrived.end());
@@ -28,7 +28,7 @@ impl Elsewhere {
         self.completed.add(counts.completions, &completed, SAMPLES);
     }
 
-    /// Adds to `sample` what has been counted, with the single events after `seen`.
+    /// Adds the counters to `sample`, with the single events after `seen`.
     pub(crate) fn add_to(&self, sample: &mut QueueSample, seen: &QueueTotals) {
         let long = |(task, value)| (u64::from(task), value);
         sample.mark.elsewhere = self.totals;
@@ -56,7 +56,7 @@ mod tests {
         }
     }
 
-    /// A node that reports at `now_s` what happened on it so far.
+    /// The report of a node at `now_s` after these activities.
     fn report(happened: &[QueueActivity], now_s: f64) -> PoolReport {
         let mut report = PoolReport::default();
         for activity in happened {

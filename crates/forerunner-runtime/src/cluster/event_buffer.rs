@@ -1,4 +1,4 @@
-//! What agents of this node say, on its way to the store, where every node can read it.
+//! The events of this node's agents on their way to the store, where every node can read them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,16 +14,16 @@ use tokio::sync::Notify;
 
 use crate::completion_watchers::CompletionWatchers;
 
-/// How long what is said gathers.
+/// How long events are batched.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long a store that failed is left alone.
+/// Pause after a failed store call.
 const BACKOFF: Duration = Duration::from_millis(500);
-/// Most bytes of one attempt that are kept; the oldest go first.
+/// Most bytes of one attempt's events that are stored; the oldest are removed first.
 const KEPT_BYTES: usize = 256 * 1_024;
-/// Most things that wait for a store that fails; the oldest go first.
+/// Most events that wait while the store fails; the oldest are removed first.
 const MOST_WAITING: usize = 50_000;
 
-/// What was said and is not in the store yet.
+/// Events that are not in the store yet.
 #[derive(Debug, Default)]
 pub(crate) struct EventBuffer {
     inside: Mutex<Inside>,
@@ -36,18 +36,18 @@ struct Inside {
     voices: HashMap<TaskId, AttemptLog>,
 }
 
-/// What one attempt has said.
+/// The events of one attempt.
 #[derive(Debug, Default)]
 struct AttemptLog {
     epoch: LeaseEpoch,
     count: u64,
-    /// Numbers and sizes of what is kept, oldest first.
+    /// Numbers and sizes of the stored events, oldest first.
     kept: VecDeque<(u64, usize)>,
     kept_bytes: usize,
 }
 
 impl AttemptLog {
-    /// Numbers something of this size; also says before which number to forget.
+    /// Numbers an event of this size. Also returns the number before which older events are to be removed.
     fn add(&mut self, size: usize) -> Option<(u64, Option<u64>)> {
         let seq = said_seq(self.epoch, self.count)?;
         self.count += 1;
@@ -67,7 +67,7 @@ impl EventBuffer {
         self.inside.lock()
     }
 
-    /// Takes in what an agent said under a lease.
+    /// Adds an event that an agent reported under a lease.
     pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, kind: TaskEventKind, at: Timestamp) {
         const FIXED: usize = 64;
         let size = match &kind {
@@ -79,23 +79,23 @@ impl EventBuffer {
         if voice.epoch != epoch {
             *voice = AttemptLog { epoch, ..AttemptLog::default() };
         }
-        // One that has said a million things is heard no more.
+        // After a million events of an attempt, further events are dropped.
         let Some((seq, forget_before)) = voice.add(size) else { return };
         inside.waiting.push_back(AttemptEvent { task, epoch, seq, at, kind, forget_before });
         drop(inside);
         self.filled.notify_one();
     }
 
-    /// Begins to store all that was said until now: whatever is asked of the store after this takes effect after it.
+    /// Starts to store all events so far. Store calls after this one take effect after it.
     ///
-    /// Also says of which tasks; `None` if nothing was said.
+    /// Also returns the events; `None` if there are none.
     fn send(&self, store: &dyn Store) -> Option<(Vec<AttemptEvent>, StoreFuture<()>)> {
         let mut inside = self.inside();
         if inside.waiting.is_empty() {
             return None;
         }
         let batch: Vec<_> = inside.waiting.drain(..).collect();
-        // The call is made under the lock, so that nobody finds the box empty before it is.
+        // The call is made under the lock, so that no other caller finds the buffer empty before the call.
         let call = store.append_events(batch.clone());
         Some((batch, call))
     }
@@ -109,7 +109,8 @@ impl EventBuffer {
         inside.waiting.drain(..surplus);
     }
 
-    /// Brings to the store now what was said. To be called before an attempt is settled: who sees its end has then seen all.
+    /// Stores the events now. The queue calls this before it settles an attempt, so that the events of a task precede
+    /// its end.
     pub(crate) fn flush(self: &Arc<Self>, store: &dyn Store, watch: &Arc<CompletionWatchers>) {
         if let Some((batch, call)) = self.send(store) {
             let (buffer, watch) = (self.clone(), watch.clone());
@@ -117,7 +118,7 @@ impl EventBuffer {
         }
     }
 
-    /// Whether it was stored.
+    /// Returns whether the events were stored.
     async fn note_sent(&self, watch: &CompletionWatchers, batch: Vec<AttemptEvent>, call: StoreFuture<()>) -> bool {
         match call.await {
             Ok(()) => {
@@ -134,7 +135,7 @@ impl EventBuffer {
         }
     }
 
-    /// Brings to the store what is said, for as long as the node lives.
+    /// Stores events for the lifetime of the node.
     pub(crate) async fn persist(self: Arc<Self>, store: Arc<dyn Store>, watch: Arc<CompletionWatchers>) {
         loop {
             self.filled.notified().await;
@@ -146,7 +147,7 @@ impl EventBuffer {
         }
     }
 
-    /// Forgets how much an attempt has said: it is over.
+    /// Discards the counters of an attempt that has ended.
     pub(crate) fn is_over(&self, task: TaskId) {
         self.inside().voices.remove(&task);
     }

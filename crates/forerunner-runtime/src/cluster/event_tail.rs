@@ -1,4 +1,4 @@
-//! A task's events as a stream that any node can give, and any other can go on with.
+//! A task's events as a stream. Any node can serve it, and continue one that another node began.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -9,9 +9,9 @@ use tokio::sync::watch::Receiver;
 
 use crate::{Error, deps::Deps, handle::EventStream, status::TaskEvent};
 
-/// Most events that are read at once.
+/// Most events in one read.
 const PAGE: usize = 500;
-/// How often the store is looked at for what nobody told of.
+/// Interval of reads without a notification.
 const LOOK: Duration = Duration::from_millis(500);
 
 struct EventTail {
@@ -24,7 +24,7 @@ struct EventTail {
     woken: Receiver<()>,
 }
 
-/// The events after number `after`, those that there are and those to come, until the task has ended.
+/// Streams the events after number `after`, existing and future ones, until the task has ended.
 pub(crate) async fn follow(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<EventStream, Error> {
     let woken = deps.watch.follow(task);
     let mut following = EventTail { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
@@ -47,19 +47,19 @@ impl EventTail {
                 return None;
             }
             if let Ok(Err(_)) = tokio::time::timeout(LOOK, self.woken.changed()).await {
-                // The node has stopped. Another one goes on behind the newest event.
+                // The node has stopped. The client continues on another node, after the newest event.
                 return None;
             }
             match self.look().await {
                 Ok(true) => {}
                 Ok(false) => return None,
-                // It goes on where it was once the store is back.
+                // The stream continues once the store works again.
                 Err(error) => tracing::debug!(task = %self.task, %error, "events could not be read"),
             }
         }
     }
 
-    /// Reads what has come; answers whether there is such a task.
+    /// Reads new events. Returns whether the task exists.
     async fn look(&mut self) -> Result<bool, Error> {
         self.woken.mark_unchanged();
         let found = self.deps.store.events(self.task, self.newest, PAGE).await?;

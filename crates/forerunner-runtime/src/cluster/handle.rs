@@ -1,4 +1,4 @@
-//! What a handle knows of other nodes.
+//! The calls of a handle that concern other nodes.
 
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
@@ -7,10 +7,10 @@ use forerunner_core::{Task, TaskId};
 use super::messages::ListNodes;
 use crate::{Error, Handle, NodeStatus};
 
-/// How long to wait before the store is asked again whether a task has ended on another node: at first, and at most.
+/// Pause between two reads of a task that may end on another node: the first one, and the longest.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LAST_LOOK: Duration = Duration::from_millis(500);
-/// The same while other nodes tell what has ended.
+/// The same pause while other nodes send notifications.
 const LOOK_IF_TOLD: Duration = Duration::from_secs(1);
 
 impl Handle {
@@ -40,7 +40,8 @@ impl Handle {
         })
     }
 
-    /// Waits for a task to end here, as `here` tells, or on another node; `None` when there is no such task any more.
+    /// Waits for a task to end on this node, as `here` reports, or on another. Returns `None` when the task does not
+    /// exist any more.
     pub(crate) async fn ended_anywhere(&self, id: TaskId, here: impl Future<Output = Option<Task>>) -> Option<Task> {
         let elsewhere = async {
             let mut pause = FIRST_LOOK;
@@ -51,7 +52,7 @@ impl Handle {
                 match self.task(id).await {
                     Ok(task) if task.state.is_terminal() => return Some(task),
                     Ok(_) => {}
-                    // A store that fails for a while is asked again.
+                    // A failing store is read again.
                     Err(error) if error.is_retryable() => {}
                     Err(_) => return None,
                 }

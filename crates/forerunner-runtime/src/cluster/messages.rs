@@ -1,4 +1,4 @@
-//! What the actors of a cluster hear and answer.
+//! The messages of the actors of a cluster.
 
 use actix::{Message, MessageResponse, Recipient};
 use forerunner_core::NodeId;
@@ -6,37 +6,37 @@ use forerunner_core::NodeId;
 use super::report::{PoolPlan, PoolReport};
 use crate::status::{NodeStatus, PoolPatch};
 
-/// Say how your part of the pool stands. Sent by the `ClusterActor` before each beat.
+/// Report your part of the pool. Sent by the `ClusterActor` before each heartbeat.
 #[derive(Message)]
 #[rtype(result = "ReportReady")]
 pub(crate) struct MakeReport;
 
-/// How a node's part of a pool stands, and what its forecast wants of all nodes.
+/// The state of a node's part of a pool, and its forecast's plan for all nodes.
 #[derive(Debug, MessageResponse)]
 pub(crate) struct ReportReady {
     pub(crate) report: PoolReport,
     pub(crate) plan: Option<PoolPlan>,
 }
 
-/// Beat now: there is a new plan. Sent by the `ShareActor` of a leader.
+/// Send a heartbeat now: the plan has changed. Sent by the `ShareActor` of a leader.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct HeartbeatNow;
 
-/// How the other nodes stand. Sent by the `ClusterActor` after each beat.
+/// The state of the other nodes. Sent by the `ClusterActor` after each heartbeat.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ClusterView {
-    /// This node plans for all.
+    /// Whether this node plans for all nodes.
     pub(crate) leads: bool,
     pub(crate) others: Vec<(NodeId, PoolReport)>,
-    /// The newest plan, whoever made it.
+    /// The newest plan of any node.
     pub(crate) plan: Option<PoolPlan>,
-    /// Where a leader says that it has a new one.
+    /// Where a leader reports a changed plan.
     pub(crate) beat: Recipient<HeartbeatNow>,
 }
 
-/// Do as was set for all nodes. Sent by the `ClusterActor` to a `ForecastActor`.
+/// Apply the settings for all nodes. Sent by the `ClusterActor` to a `ForecastActor`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ApplySettings(pub(crate) PoolPatch);
@@ -46,11 +46,11 @@ pub(crate) struct ApplySettings(pub(crate) PoolPatch);
 #[rtype(result = "Nodes")]
 pub(crate) struct ListNodes;
 
-/// The nodes that live, oldest first.
+/// The live nodes, oldest first.
 #[derive(Debug, MessageResponse)]
 pub(crate) struct Nodes(pub(crate) Vec<NodeStatus>);
 
-/// Beat no more, and tell the others that this node goes. Sent by the wiring when the node stops.
+/// Stop the heartbeats and deregister the node. Sent by the wiring when the node stops.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Leave {

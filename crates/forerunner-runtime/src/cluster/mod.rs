@@ -1,4 +1,4 @@
-//! Several nodes on one store: one of them plans for all, and each holds its share of every pool.
+//! Several nodes on one store: one of them plans for all, and each runs its share of every pool.
 //!
 //! ```text
 //! ForecastActor ──SampleQueue, GetPool─▶ ShareActor ──▶ QueueActor, PoolActor of this node
@@ -7,8 +7,9 @@
 //!                                      ClusterActor ◀──a beat a second──▶ store ◀──▶ other nodes
 //! ```
 //!
-//! Every node forecasts, from what all of them saw, so that whoever comes to lead goes on where the leader before it ended.
-//! Only the leader's wish counts. It beats at once when that changes, and the store tells the others to look.
+//! Every node forecasts from the events of all nodes, so a new leader continues where the last one ended. Only the plan
+//! of the leader is applied. The leader sends a heartbeat at once when its plan changes, and the store notifies the
+//! other nodes.
 
 mod actor;
 mod elsewhere;

@@ -1,4 +1,4 @@
-//! What other nodes tell, brought to those whom it concerns here.
+//! The notifications of other nodes, passed on to the actors of this node.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::{
     queue::messages::{StopCancelled, WorkAvailable},
 };
 
-/// Most tasks that are asked for in one call.
+/// Most tasks in one read.
 const PAGE: usize = 500;
 
-/// Other nodes told something.
+/// A notification of another node.
 pub(super) struct Notifications(Notification);
 
-/// What comes over a receiver. Whoever lags may have missed anything.
+/// Turns a receiver into a stream. A receiver that lagged may have missed any notification.
 pub(super) fn stream_of(heard: Receiver<Notification>) -> impl Stream<Item = Notifications> {
     stream::unfold(heard, async |mut heard| match heard.recv().await {
         Ok(hints) => Some((Notifications(hints), heard)),
@@ -52,12 +52,12 @@ impl StreamHandler<Notifications> for ClusterActor {
         }
     }
 
-    /// The store was closed: nothing is told any more.
+    /// The store was closed: there are no more notifications.
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
 impl ClusterActor {
-    /// Stops tasks that were cancelled on another node, as far as they run here.
+    /// Stops tasks that were cancelled on another node and run here.
     pub(super) fn stop_cancelled(&self, tasks: Vec<TaskId>) {
         if tasks.is_empty() {
             return;
@@ -68,7 +68,7 @@ impl ClusterActor {
         }
     }
 
-    /// Reads tasks that somebody here waits for, and tells those who wait of those that have ended.
+    /// Reads watched tasks and notifies the watchers of those that have ended.
     fn look_for_ended(&self, watched: Vec<TaskId>, ctx: &mut Context<Self>) {
         if !watched.is_empty() {
             let call = self.deps.store.tasks_of(watched);
@@ -76,7 +76,7 @@ impl ClusterActor {
         }
     }
 
-    /// The same for all tasks that somebody here waits for, page by page and one such look at a time.
+    /// Does the same for all watched tasks, in pages, and one such scan at a time.
     fn look_for_all(&mut self, ctx: &mut Context<Self>) {
         self.looking = true;
         let (deps, watched) = (self.deps.clone(), self.deps.watch.watched());
@@ -96,7 +96,7 @@ fn tell_ended(deps: &Deps, tasks: Result<Vec<Task>, StoreError>) {
                 deps.watch.finish(Arc::new(task), deps.now());
             }
         }
-        // Whoever waits looks for themselves, only later.
+        // The watchers read the tasks themselves, only later.
         Err(error) => tracing::debug!(%error, "tasks that ended on other nodes could not be read"),
     }
 }

@@ -1,4 +1,4 @@
-//! What nodes tell each other, and the plan: JSON in the store. What a newer version adds is ignored by an older one.
+//! The reports of nodes and the plan: JSON in the store. Older versions ignore what a newer one adds.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::recent::Recent;
 use crate::{queue::totals::QueueTotals, status::ColdStart};
 
-/// What a node tells of itself.
+/// The report of a node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct NodeReport {
@@ -17,11 +17,11 @@ pub(crate) struct NodeReport {
     pub(crate) pools: BTreeMap<PoolName, PoolReport>,
 }
 
-/// What a node tells of its part of a pool.
+/// The report of a node's part of a pool.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PoolReport {
-    /// Most agents that it may run.
+    /// Most agents that the node may run.
     pub(crate) capacity: u32,
     pub(crate) counts: AgentCounts,
     /// Busy agents that stop after their task.
@@ -30,25 +30,25 @@ pub(crate) struct PoolReport {
     pub(crate) running: u32,
     pub(crate) peak_running: u32,
     pub(crate) cold_start: Option<ColdStart>,
-    /// Since the node started.
+    /// Counters since the node started.
     pub(crate) totals: QueueTotals,
     pub(crate) recent: Recent,
-    /// What this node plans for the pool, in the place of a leader that does not have it.
+    /// This node's plan for the pool, in place of a leader that does not have the pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plan: Option<PoolPlan>,
 }
 
 impl PoolReport {
-    /// Agents that exist, also those on the way in or out.
+    /// Agents that exist, with those that start or stop.
     pub(crate) const fn holds(&self) -> u32 {
         self.counts.size() + self.counts.cooldown
     }
 }
 
-/// What the leader plans: for each pool.
+/// The leader's plan for each pool.
 pub(crate) type PlanText = BTreeMap<PoolName, PoolPlan>;
 
-/// How many agents a pool holds in all, and on which nodes.
+/// How many agents a pool should have in all, and on which nodes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PoolPlan {
     pub(crate) desired: u32,

@@ -1,6 +1,8 @@
-//! What was changed of a pool for all nodes: notes in the store, which every node follows and finds again when it starts.
+//! Overrides of a pool's settings for all nodes. They are settings in the store, which every node reads when it starts
+//! and at each heartbeat.
 //!
-//! One note for each thing that is changed as one, so that two nodes which change different things at the same moment do
+//! There is one setting for each thing that changes as one, so that two nodes can change different things at the same
+//! moment.
 //! not undo each other's change.
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use crate::status::{Mode, PoolPatch};
 
 const PARTS: [&str; 3] = ["bounds", "mode", "paused"];
 
-/// What was changed of a pool; nothing of what was not.
+/// The overridden settings of a pool; `None` for each one that is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SettingsOverride {
     pub(crate) bounds: Option<Bounds>,
@@ -21,7 +23,7 @@ pub(crate) struct SettingsOverride {
     pub(crate) paused: Option<bool>,
 }
 
-/// Fewest and most agents, checked together.
+/// Least and greatest number of agents, validated together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bounds {
     pub(crate) min: u32,
@@ -29,7 +31,8 @@ pub(crate) struct Bounds {
 }
 
 impl SettingsOverride {
-    /// Reads it from notes by their keys. What cannot be read, as from a newer version, counts as unchanged.
+    /// Reads the overrides from settings by their keys. Values that cannot be read, as from a newer version, count as
+    /// not overridden.
     pub(crate) fn read(notes: &BTreeMap<String, String>, pool: &PoolName) -> Self {
         let part = |part| notes.get(&key(pool, part));
         Self {
@@ -39,7 +42,7 @@ impl SettingsOverride {
         }
     }
 
-    /// Reads it from a store.
+    /// Reads the overrides from a store.
     pub(crate) async fn load(store: &dyn Store, pool: &PoolName) -> Result<Self, StoreError> {
         let mut notes = BTreeMap::new();
         for part in PARTS {
@@ -51,7 +54,7 @@ impl SettingsOverride {
         Ok(Self::read(&notes, pool))
     }
 
-    /// Keeps what is changed; what is not stays as it was.
+    /// Stores the overridden settings and leaves the others unchanged.
     pub(crate) fn keep(
         self,
         store: &dyn Store,

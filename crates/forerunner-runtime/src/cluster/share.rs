@@ -1,4 +1,4 @@
-//! Stands between a pool's forecast, which thinks of all nodes, and this node's part of it.
+//! Connects a pool's forecast, which plans for all nodes, with this node's part of the pool.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     status::{ColdStart, PoolPatch},
 };
 
-/// Where this node's part is found.
+/// The addresses of this node's part.
 pub(crate) struct ShareLinks {
     pub(crate) queue: Recipient<SampleQueue>,
     pub(crate) pool: Recipient<GetPool>,
@@ -28,29 +28,29 @@ pub(crate) struct ShareLinks {
     pub(crate) configure: Recipient<Configure>,
 }
 
-/// Shows a forecast the whole pool, and gives this node its share of what is wanted.
+/// Shows a forecast the whole pool, and scales this node's part to its share.
 pub(crate) struct ShareActor {
     deps: Arc<PoolDeps>,
     links: ShareLinks,
-    /// Fewest and most agents on all nodes together.
+    /// Bounds of the pool on all nodes together.
     bounds: (u32, u32),
     capacity: u32,
-    /// The queue as it was when the last report was made.
+    /// The queue's sample in the last report.
     reported: QueueSample,
     own: PoolReport,
-    /// What the other nodes reported last.
+    /// The last reports of the other nodes.
     others: BTreeMap<NodeId, PoolReport>,
     elsewhere: Elsewhere,
     leads: bool,
-    /// Where a new plan is made known; none before the first beat.
+    /// Where a changed plan is reported; `None` before the first heartbeat.
     beat: Option<Recipient<HeartbeatNow>>,
-    /// Agents wanted on all nodes.
+    /// Wanted number of agents on all nodes.
     desired: u32,
     plan: Option<PoolPlan>,
 }
 
 impl ShareActor {
-    /// A part of a pool that is wanted `desired` agents in all until its forecast or a leader says otherwise.
+    /// Creates a part of a pool whose wanted size on all nodes is `desired`, until its forecast or a leader changes it.
     pub(crate) fn new(deps: Arc<PoolDeps>, links: ShareLinks, desired: u32) -> Self {
         Self {
             bounds: (deps.settings.min, deps.settings.max),
@@ -68,7 +68,7 @@ impl ShareActor {
         }
     }
 
-    /// Takes in how the queue stands, for the next report.
+    /// Adds the queue's counters to the next report.
     fn note_queue(&mut self, sample: QueueSample) {
         let activity = sample.since(&self.reported);
         self.own.totals = sample.mark.here;
@@ -111,7 +111,7 @@ impl ShareActor {
         whole
     }
 
-    /// Divides what is wanted among the nodes, as their leader does, and takes this node's share.
+    /// Divides the wanted size among the nodes, if this node plans for them, and applies this node's share.
     fn divide(&mut self) {
         if !self.leads {
             return;
@@ -140,7 +140,7 @@ impl ShareActor {
         let now_s = self.deps.node.now().as_secs_f64();
         let others: BTreeMap<_, _> = msg.others.into_iter().collect();
         for (node, report) in &others {
-            // What a node did before it was known here was seen by those that knew it.
+            // Events before this node knew the other one were counted by the nodes that knew it.
             if let Some(before) = self.others.get(node) {
                 self.elsewhere.add(before, report, now_s);
             }
@@ -150,7 +150,7 @@ impl ShareActor {
         self.leads = msg.leads;
         self.beat = Some(msg.beat);
         if let Some(plan) = msg.plan.filter(|_| !msg.leads || begins_to_lead) {
-            // A leader goes on from what the one before it wanted.
+            // A new leader continues from the size that the last one wanted.
             self.desired = plan.desired;
             self.take_share(&plan);
         }
@@ -158,7 +158,7 @@ impl ShareActor {
     }
 }
 
-/// The slower of two: what all can rely on.
+/// The slower of two cold starts, on which all nodes can rely.
 fn slower(one: Option<ColdStart>, other: Option<ColdStart>) -> Option<ColdStart> {
     match (one, other) {
         (Some(one), Some(other)) => Some(ColdStart { p50: one.p50.max(other.p50), p90: one.p90.max(other.p90) }),
@@ -170,21 +170,21 @@ impl Actor for ShareActor {
     type Context = Context<Self>;
 }
 
-/// Sent by the `ForecastActor`: how the queue stands on all nodes.
+/// Sent by the `ForecastActor`; answered with the state of the queue on all nodes.
 impl Handler<SampleQueue> for ShareActor {
     type Result = ResponseActFuture<Self, QueueSample>;
 
     fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> Self::Result {
         let sample = self.links.queue.send(SampleQueue { after });
         Box::pin(sample.into_actor(self).map(move |sample, share, _| {
-            // A queue that does not answer is gone, and has counted nothing more.
+            // A queue that does not answer has stopped and counts nothing more.
             let here = || QueueSample { mark: after, ..QueueSample::default() };
             share.whole_queue(sample.unwrap_or_else(|_| here()), &after)
         }))
     }
 }
 
-/// Sent by the `ForecastActor`: how the pool stands on all nodes.
+/// Sent by the `ForecastActor`; answered with the state of the pool on all nodes.
 impl Handler<GetPool> for ShareActor {
     type Result = ResponseActFuture<Self, PoolSample>;
 
@@ -198,7 +198,7 @@ impl Handler<GetPool> for ShareActor {
     }
 }
 
-/// Sent by the `ForecastActor`: how many agents it wants on all nodes. Only the leader's wish counts.
+/// Sent by the `ForecastActor` with the size that it wants on all nodes. Only the leader's is applied.
 impl Handler<Resize> for ShareActor {
     type Result = ();
 
@@ -209,13 +209,14 @@ impl Handler<Resize> for ShareActor {
         self.desired = desired;
         self.divide();
         if let Some(beat) = self.beat.as_ref().filter(|_| !self.others.is_empty()) {
-            // Agents that are wanted now are late if the other nodes hear of it with the next beat.
+            // Agents are needed now: they would be late if the other nodes read the plan at their next heartbeat.
             beat.do_send(HeartbeatNow);
         }
     }
 }
 
-/// Sent by the `ForecastActor`: bounds of the pool on all nodes, which the forecast keeps. A node's own are 0 and its capacity.
+/// Sent by the `ForecastActor` with the bounds on all nodes, which the forecast respects. The bounds of this node's
+/// part are 0 and its capacity.
 impl Handler<Configure> for ShareActor {
     type Result = ();
 

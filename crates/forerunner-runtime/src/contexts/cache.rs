@@ -1,4 +1,4 @@
-//! The contexts that a node holds, whichever of its agents moved them on: each item once, within a bound.
+//! The node's cache of contexts, for all its agents. It has each item once, within a limit.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,9 +11,9 @@ use super::Memory;
 
 type Key = (PoolName, ContextId);
 
-/// The contexts that a node holds, within a bound in bytes of their distinct items. The one used longest ago goes first.
+/// A cache of contexts, limited by the bytes of their distinct items. It evicts the least recently used context first.
 ///
-/// An agent whose task follows another agent's takes the context from here instead of reading it back from the store.
+/// An agent that continues a conversation of another agent gets the context from here instead of the store.
 #[derive(Debug)]
 pub(crate) struct NodeContexts(Mutex<CacheState>);
 
@@ -21,33 +21,33 @@ pub(crate) struct NodeContexts(Mutex<CacheState>);
 struct CacheState {
     items: ItemStore,
     contexts: HashMap<Key, (Memory, u64)>,
-    /// When each was used last.
+    /// The contexts in the order of their last use.
     uses: BTreeMap<u64, Key>,
     clock: u64,
     limit_bytes: usize,
-    /// Restored ahead of their tasks and not used yet, with their sizes.
+    /// Prefetched contexts that were not used yet, with their sizes.
     ahead: HashMap<Key, usize>,
 }
 
-/// What is held of a context.
+/// A cached context.
 pub(crate) struct Found {
     pub(crate) memory: Memory,
-    /// Whether it was restored ahead of its task, and is used for the first time.
+    /// Whether it was prefetched and is used for the first time.
     pub(crate) was_ahead: bool,
 }
 
-/// One part in so many of the room is for contexts that were restored ahead of their tasks.
+/// Prefetched contexts may use one part in this number of the limit.
 const AHEAD_SHARE: usize = 4;
 
 impl NodeContexts {
-    /// Holds nothing yet, and at most `limit_bytes` of items.
+    /// Creates an empty cache for at most `limit_bytes` of items.
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let items = ItemStore::new(limit_bytes);
         let (contexts, uses, ahead) = (HashMap::new(), BTreeMap::new(), HashMap::new());
         Self(Mutex::new(CacheState { items, contexts, uses, clock: 0, limit_bytes, ahead }))
     }
 
-    /// Keeps a context as it is now, and answers it with its items shared with all others that have them.
+    /// Caches a context and returns it with its items shared with the other cached contexts.
     pub(crate) fn keep(&self, pool: &PoolName, memory: Memory) -> Memory {
         let mut held = self.lock();
         let key = (pool.clone(), memory.context.clone());
@@ -58,7 +58,7 @@ impl NodeContexts {
         memory
     }
 
-    /// Keeps a context that was restored ahead of its task, unless a version that is as new is held by now.
+    /// Caches a prefetched context, unless the cache has a version that is at least as new.
     pub(super) fn offer(&self, pool: &PoolName, memory: Memory) {
         let mut held = self.lock();
         let key = (pool.clone(), memory.context.clone());
@@ -73,19 +73,19 @@ impl NodeContexts {
         held.insert(key, Memory { snapshot, ..memory });
     }
 
-    /// Bytes that there is room for to restore ahead.
+    /// Bytes that further prefetched contexts may use.
     pub(super) fn prefetch_room(&self) -> u64 {
         let held = self.lock();
         let unused: usize = held.ahead.values().sum();
         (held.limit_bytes / AHEAD_SHARE).saturating_sub(unused) as u64
     }
 
-    /// The version that is held of a context; it does not count as a use.
+    /// Returns the cached version of a context, without counting a use.
     pub(super) fn version(&self, pool: &PoolName, context: &ContextId) -> Option<u64> {
         self.lock().contexts.get(&(pool.clone(), context.clone())).map(|(memory, _)| memory.version)
     }
 
-    /// Finds what is held of a context.
+    /// Returns a cached context and counts a use.
     pub(crate) fn find(&self, pool: &PoolName, context: &ContextId) -> Option<Found> {
         let mut held = self.lock();
         let key = (pool.clone(), context.clone());
@@ -96,12 +96,12 @@ impl NodeContexts {
         Some(Found { memory, was_ahead })
     }
 
-    /// Forgets a context.
+    /// Evicts a context.
     pub(crate) fn forget(&self, pool: &PoolName, context: &ContextId) {
         self.lock().drop_context(&(pool.clone(), context.clone()));
     }
 
-    /// Contexts, and bytes of distinct items.
+    /// Returns the number of contexts, and the bytes of distinct items.
     pub(crate) fn size(&self) -> (usize, usize) {
         let held = self.lock();
         (held.contexts.len(), held.items.size_bytes())
@@ -113,14 +113,15 @@ impl NodeContexts {
 }
 
 impl CacheState {
-    /// Takes the items in; others go for room, but not what is held of the same context, which has most of them.
+    /// Adds the items of a context. Evicts other contexts for space, but not the same one, which shares most of the
+    /// items.
     fn take(&mut self, memory: &Memory, key: &Key) -> Option<forerunner_context::Snapshot> {
         loop {
             match self.items.take(&memory.snapshot) {
                 Ok(snapshot) => return Some(snapshot),
                 Err(Error::StoreFull { .. }) => {
                     let oldest = self.uses.values().find(|other| *other != key).cloned();
-                    // A context that is larger than the bound is not kept, and what was held of it is old.
+                    // A context that exceeds the limit is not cached, and its cached version is outdated.
                     let victim = oldest.unwrap_or_else(|| key.clone());
                     if !self.drop_context(&victim) {
                         return None;
@@ -137,7 +138,7 @@ impl CacheState {
         self.contexts.insert(key, (memory, self.clock));
     }
 
-    /// Answers whether it was there.
+    /// Returns whether the context was cached.
     fn drop_context(&mut self, key: &Key) -> bool {
         let Some((memory, used)) = self.contexts.remove(key) else { return false };
         self.uses.remove(&used);

@@ -1,4 +1,4 @@
-//! What a `Handle` says and does about contexts.
+//! The calls of a handle that concern contexts.
 
 use forerunner_core::{ContextId, PoolName, placement::RestoreCost};
 use forerunner_store::{ContextFilter, ContextSummary, StateConflict};
@@ -42,7 +42,7 @@ impl Handle {
                 Some((last, id)) if name == *last => Some(id.clone()),
                 _ => None,
             };
-            // One more than asked tells whether another page follows.
+            // One context more than requested shows whether another page follows.
             let left = limit + 1 - page.contexts.len();
             let is_first_page = after.is_none();
             let filter = ContextFilter { pool: name.clone(), context: None, after, limit: left };
@@ -61,8 +61,8 @@ impl Handle {
         Ok(page)
     }
 
-    /// Removes a context for good: from the store, with all that no other context needs, and from the memory of this
-    /// node's agents. Without a pool, from the first pool that knows the id.
+    /// Deletes a context: from the store, with all objects that no other context uses, and from the memory of this
+    /// node's agents. Without a pool, from the first pool that has the id.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`StateConflict::NoContext`], [`StateConflict::ContextInUse`], [`Error::Store`].
@@ -83,7 +83,7 @@ impl Handle {
         Err(self.no_context(pool, id))
     }
 
-    /// Returns what it costs to make an agent of a pool hold a context, as measured on this node.
+    /// Returns the cost of making a context resident in an agent of a pool, as measured on this node.
     ///
     /// # Errors
     /// [`Error::NoPool`].
@@ -103,7 +103,8 @@ impl Handle {
         }
     }
 
-    /// The pool that was asked for, or all: also one that is not configured any more, since its contexts are still stored.
+    /// The named pool, or all pools. Pools that are no longer configured are included, since their contexts are still
+    /// stored.
     fn candidates(&self, pool: Option<&str>) -> Result<Vec<(PoolName, Option<&PoolEntry>)>, Error> {
         let pools = &self.shared.pools;
         if let Some(pool) = pool {

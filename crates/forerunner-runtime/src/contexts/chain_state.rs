@@ -11,53 +11,54 @@ use super::{
     compaction::{Compaction, CompactionResult, CompactionSlot},
 };
 
-/// A chain this close to its longest is replaced in the background, before it must be in the turn.
+/// A chain within this many frames of its limit is compacted in the background, before a turn must do it.
 const FRAMES_LEFT: usize = 16;
 
-/// The pieces that a stored chain names.
+/// The shared objects that a stored chain refers to.
 pub(super) type Named = BTreeMap<(SharedObjectKind, [u8; 32]), SharedObject>;
 
-/// A context as the node holds it: the items, and the account of the chain in the store that leads to them.
+/// A context in the node's memory: its items, and the state of the stored chain that yields them.
 ///
 /// Cloning shares the items.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     pub(crate) context: ContextId,
-    /// Which context of that name; 0 until its first commit is under way, and for those older than such numbers.
+    /// Distinguishes contexts that had the same name one after the other. 0 before the first commit, and for contexts
+    /// older than these numbers.
     pub(super) born: u64,
-    /// The stored version that `snapshot` is; 0 for none.
+    /// The stored version of `snapshot`; 0 for none.
     pub(crate) version: u64,
     pub(crate) snapshot: Snapshot,
-    /// What agents are given instead, if not all of them could read `snapshot`. The next change stores it.
+    /// What agents receive instead if some of them cannot read `snapshot`. The next change stores it.
     pub(super) mended: Option<Snapshot>,
     pub(super) account: Option<ChainState>,
 }
 
-/// What is known of a stored chain.
+/// The state of a stored chain.
 #[derive(Debug, Clone)]
 pub(super) struct ChainState {
     pub(super) chain: Chain,
     pub(super) probe: BaseProbe,
     pub(super) named: Named,
-    /// A fresh base under way, and the frames since.
+    /// The compaction in flight, and the frames that were stored since it began.
     tending: Option<(CompactionSlot, Vec<PendingFrame>)>,
 }
 
-/// A frame that was stored while a fresh base was under way.
+/// A frame that was stored while a compaction was in flight.
 #[derive(Debug, Clone)]
 struct PendingFrame {
     delta: Frame,
     pieces: Vec<SharedObject>,
 }
 
-/// What a turn leaves.
+/// The result of a turn.
 pub(crate) struct Commit {
     pub(crate) commit: ContextCommit,
-    /// What is held once it is stored.
+    /// The context as it is once the commit is stored.
     pub(crate) held: Memory,
-    /// What should be done about the chain once it is stored, in the background.
+    /// The compaction that the chain then needs, in the background.
     pub(crate) tend: Option<Compaction>,
-    /// Whether the frame took the place of a chain at once, which was at a bound.
+    /// Whether the frame replaced a chain at its limit.
     pub(crate) rebased: bool,
 }
 
@@ -67,22 +68,22 @@ impl Memory {
         Self { context, born: 0, version: 0, snapshot: Snapshot::new(), mended: None, account: None }
     }
 
-    /// The items as agents are given them.
+    /// The items as agents receive them.
     pub(crate) fn readable(&self) -> &Snapshot {
         self.mended.as_ref().unwrap_or(&self.snapshot)
     }
 
-    /// The version that it is, to be compared with the stored one.
+    /// The version, for comparison with the stored one.
     pub(crate) const fn held(&self) -> HeldVersion {
         HeldVersion { born: self.born, version: self.version }
     }
 
-    /// Frames of the stored chain.
+    /// Number of frames of the stored chain.
     pub(crate) fn chain_frames(&self) -> usize {
         self.account.as_ref().map_or(0, |account| account.chain.len())
     }
 
-    /// Says what to store so that the context becomes `next` by `task`. `None` if nothing changed.
+    /// Computes what `task` has to store to change the context to `next`. Returns `None` if nothing changed.
     ///
     /// # Errors
     /// When the context, or its change, is larger than its limits allow.
@@ -113,7 +114,7 @@ impl Memory {
     }
 }
 
-/// The store's side of a turn.
+/// What the store has to do for a turn.
 struct Step {
     frame: Frame,
     pieces: Vec<SharedObject>,
@@ -121,19 +122,19 @@ struct Step {
     tend: Option<(TurnOutcome, CompactionSlot)>,
 }
 
-/// A turn that was stored as a delta, to be judged again once the size of a fresh base is known.
+/// A turn that was stored as a delta. Compaction judges it again when the size of a fresh snapshot is known.
 #[derive(Debug)]
 pub(crate) struct TurnOutcome {
-    /// The chain before it.
+    /// The chain before the turn.
     pub(super) before: Chain,
     pub(super) delta: Frame,
     pub(super) restores_per_turn: f64,
-    /// Whether the chain is to be replaced whatever a base costs.
+    /// Whether the chain must be replaced, whatever a snapshot costs.
     pub(super) is_long: bool,
 }
 
 impl Step {
-    /// A base that replaces whatever was there.
+    /// A snapshot that replaces the whole chain.
     fn base(context: &ContextId, next: &Snapshot, book: &PoolCodecs) -> Result<Self, Error> {
         let codec = book.writer(context, next.items(), true);
         let frame = codec.full(next)?;
@@ -148,13 +149,13 @@ impl ChainState {
         Self { chain, probe, named, tending: None }
     }
 
-    /// The account of a chain that begins.
+    /// The state of a new chain.
     pub(super) fn of_base(base: &Frame, snapshot: &Snapshot, pieces: &[SharedObject]) -> Result<Self, Error> {
         let chain = Chain::start(base, snapshot.limits())?;
         Ok(Self::new(chain, BaseProbe::new(base, snapshot), by_name(pieces)))
     }
 
-    /// Stores the turn as a delta, unless the chain is at a bound.
+    /// Stores the turn as a delta, unless the chain is at its limit.
     fn step(mut self, memory: &Memory, next: &Snapshot, book: &PoolCodecs) -> Result<Step, Error> {
         self.take_in(next);
         let codec = book.writer(&memory.context, new_items(&memory.snapshot, next), false);
@@ -184,7 +185,7 @@ impl ChainState {
         Ok(Step { frame: delta, pieces, account: self, tend })
     }
 
-    /// Takes in what became of a fresh base, if it is there.
+    /// Applies the result of a compaction, if it has ended.
     fn take_in(&mut self, next: &Snapshot) {
         let Some((tending, since)) = &self.tending else { return };
         let Some(tended) = tending.take() else { return };
@@ -193,7 +194,7 @@ impl ChainState {
             CompactionResult::Probed(probe) => self.probe = probe,
             CompactionResult::Rebased(account) => {
                 let mut chain = account.chain;
-                // No rent for these: the account begins anew, as after a restore.
+                // The accounting of read costs starts anew, as after a restore.
                 let appended = since.iter().try_for_each(|PendingFrame { delta, .. }| {
                     chain.append(&Turn { delta, next, restores_per_turn: 0.0, fresh_base_bytes: 0 })
                 });
@@ -208,7 +209,7 @@ impl ChainState {
     }
 }
 
-/// The items of `next` behind those that it has in common with `parent`.
+/// The items of `next` after those that it shares with `parent`.
 fn new_items<'a>(parent: &Snapshot, next: &'a Snapshot) -> &'a [Item] {
     let common = parent.items().iter().zip(next.items()).take_while(|(old, new)| old == new).count();
     &next.items()[common..]

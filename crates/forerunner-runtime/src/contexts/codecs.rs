@@ -1,4 +1,4 @@
-//! What a pool knows of its contexts: how to pack them, and what restoring them has cost.
+//! The codec of a pool's contexts, and the measured cost of restoring them.
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -11,12 +11,12 @@ use forerunner_store::{SharedObject, SharedObjectKind};
 
 use super::shared::{SharedItems, unpack};
 
-/// How often a context is read from the store per turn, until it is measured: one turn in five finds its agent gone.
+/// Assumed reads from the store per turn before the first measurement: one turn in five runs on another agent.
 const RESTORES_PER_TURN: f64 = 0.2;
 /// Weight of a turn in the average of restores per turn.
 const WEIGHT: f64 = 0.01;
 
-/// What a pool knows of its contexts. Shared by its agents.
+/// The codec and the measurements of a pool's contexts. Its agents share them.
 #[derive(Debug)]
 pub(crate) struct PoolCodecs {
     dictionary: Option<Dictionary>,
@@ -25,28 +25,29 @@ pub(crate) struct PoolCodecs {
 }
 
 impl PoolCodecs {
-    /// A book that packs with this dictionary, if any.
+    /// Creates a codec that compresses with this dictionary, if there is one.
     pub(crate) fn new(dictionary: Option<Dictionary>) -> Self {
         Self { dictionary, shared: Mutex::default(), measured: Mutex::default() }
     }
 
-    /// What it packs with.
+    /// The dictionary that it compresses with.
     pub(crate) const fn dictionary(&self) -> Option<&Dictionary> {
         self.dictionary.as_ref()
     }
 
-    /// The codec for the next frame of a context: it names those of `items` that are stored for all contexts.
+    /// Returns the codec for the next frame of a context. The frame refers to those of `items` that are stored once for
+    /// all contexts.
     pub(super) fn writer(&self, context: &ContextId, items: &[Item], is_base: bool) -> Codec {
         let bases = lock(&self.shared).pick(context, items, is_base);
         let codec = Codec::default().with_prefix().with_bases(bases);
         match &self.dictionary {
-            // The only one it knows, so that none has the same name.
+            // This is the codec's only dictionary, so its name cannot be in use.
             Some(dictionary) => codec.clone().with_dictionary(dictionary.clone()).unwrap_or(codec),
             None => codec,
         }
     }
 
-    /// The pieces that a frame made by such a codec may name.
+    /// The shared objects that a frame of such a codec may refer to.
     ///
     /// # Errors
     /// When an item does not fit into a frame of its own.
@@ -60,10 +61,10 @@ impl PoolCodecs {
         items.chain(dictionary).collect()
     }
 
-    /// The codec that reads frames that name these pieces.
+    /// Returns the codec that reads frames which refer to these objects.
     ///
     /// # Errors
-    /// When a piece is not what its kind says.
+    /// When an object does not have the form of its kind.
     pub(super) fn reader<'a>(&self, pieces: impl Iterator<Item = &'a SharedObject>) -> Result<Codec, Error> {
         let mut codec = Codec::default();
         let mut items = Vec::new();
@@ -81,24 +82,24 @@ impl PoolCodecs {
         Ok(codec.with_bases(BaseItems::new(items)))
     }
 
-    /// Notes where the context of a turn came from.
+    /// Notes the source of a turn's context.
     pub(crate) fn note_turn(&self, source: ContextSource) {
         let is_restore = matches!(source, ContextSource::Delta | ContextSource::Store);
         let mut measured = lock(&self.measured);
         measured.restores_per_turn += WEIGHT * (f64::from(u8::from(is_restore)) - measured.restores_per_turn);
     }
 
-    /// Notes that making an agent hold this many bytes that it lacked took so long.
+    /// Notes how long it took to make this many missing bytes resident in an agent.
     pub(crate) fn note_restore(&self, bytes: u64, seconds: f64) {
         lock(&self.measured).restores.add(bytes, seconds);
     }
 
-    /// How often a context is read from the store per turn.
+    /// The number of reads from the store per turn.
     pub(super) fn restores_per_turn(&self) -> f64 {
         lock(&self.measured).restores_per_turn
     }
 
-    /// What it costs to make an agent hold bytes that it lacks, as measured.
+    /// The measured cost of making missing bytes resident in an agent.
     pub(crate) fn restore_cost(&self) -> RestoreCost {
         lock(&self.measured).restores.cost()
     }

@@ -1,4 +1,4 @@
-//! Fresh bases, made in the background: a turn never waits for one.
+//! Compaction: fresh snapshots, encoded in the background. No turn waits for one.
 
 use std::sync::Arc;
 
@@ -15,23 +15,23 @@ use super::{
 };
 use crate::{blocking, metrics::ContextMetrics};
 
-/// A chain to look after: to encode a fresh base, and to store it if that pays.
+/// A chain to compact: encode a fresh snapshot, and store it if that pays.
 pub(crate) struct Compaction {
     pub(super) memory: Memory,
     pub(super) turn: TurnOutcome,
     pub(super) tending: CompactionSlot,
 }
 
-/// Where the outcome is left, for the next turn to take in.
+/// Where a compaction leaves its result for the next turn.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CompactionSlot(Arc<Mutex<Option<CompactionResult>>>);
 
-/// What came of it.
+/// The result of a compaction.
 #[derive(Debug)]
 pub(super) enum CompactionResult {
-    /// Nothing: it may be tried again.
+    /// Nothing changed. A later turn may try again.
     Failed,
-    /// The chain stays; the size of a base is known.
+    /// The chain remains; the size of a snapshot is measured.
     Probed(BaseProbe),
     /// The chain was replaced.
     Rebased(Box<ChainState>),
@@ -47,30 +47,30 @@ impl CompactionSlot {
     }
 }
 
-/// What looking after chains works with.
+/// What compactions work with.
 #[derive(Clone)]
 pub(crate) struct CompactorDeps {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) pool: PoolName,
     pub(crate) book: Arc<PoolCodecs>,
     pub(crate) metrics: ContextMetrics,
-    /// Bounds how many bases of a node are encoded at once.
+    /// Limits how many snapshots a node encodes at the same time.
     pub(crate) permits: Arc<Semaphore>,
 }
 
-/// A base that was encoded.
+/// An encoded snapshot.
 struct Encoded {
     frame: Frame,
     pieces: Vec<SharedObject>,
 }
 
 impl Compaction {
-    /// Does it on the pool of blocking threads, once there is a permit.
+    /// Runs the compaction on the pool of blocking threads, as soon as there is a permit.
     pub(crate) fn spawn(self, tools: CompactorDeps) {
         tokio::spawn(async move { self.finish(&tools).await });
     }
 
-    /// Does it, and leaves the outcome for the next turn. Answers whether the chain was replaced.
+    /// Runs the compaction and leaves the result for the next turn. Returns whether the chain was replaced.
     pub(crate) async fn finish(self, tools: &CompactorDeps) -> bool {
         let tending = self.tending.clone();
         let tended = self.run(tools).await;
@@ -105,7 +105,7 @@ fn encode(memory: &Memory, book: &PoolCodecs) -> Result<Encoded, Error> {
     Ok(Encoded { frame, pieces: book.pieces(&codec)? })
 }
 
-/// Whether the chain should be replaced, now that the size of a base is known.
+/// Whether to replace the chain, now that the size of a snapshot is known.
 fn pays(turn: &TurnOutcome, memory: &Memory, encoded: &Encoded) -> bool {
     let fresh_base_bytes = encoded.frame.as_bytes().len();
     let TurnOutcome { before, delta, restores_per_turn, is_long } = turn;
@@ -130,7 +130,7 @@ async fn store(memory: Memory, encoded: Encoded, tools: &CompactorDeps) -> Compa
             tools.metrics.rebased(bytes);
             CompactionResult::Rebased(Box::new(account))
         }
-        // It was deleted, or replaced in a turn.
+        // The context was deleted, or a turn replaced its chain.
         Ok(false) => CompactionResult::Failed,
         Err(error) => {
             tracing::warn!(context = %memory.context, %error, "cannot store the compacted snapshot of a context");

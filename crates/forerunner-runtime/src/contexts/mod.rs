@@ -1,4 +1,4 @@
-//! Contexts on a node: how each pool packs them, what the node holds, what moving them costs.
+//! Contexts on a node: their codecs, the node's cache, restores and compaction.
 
 mod cache;
 mod calls;

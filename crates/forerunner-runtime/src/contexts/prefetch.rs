@@ -1,4 +1,4 @@
-//! Contexts that are restored before an agent wants them: while their tasks wait, or when who held them stops.
+//! Prefetch: contexts that are restored while their tasks wait, or because the agent that has them stops.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 use super::{NodeContexts, PoolCodecs, Source};
 use crate::metrics::ContextMetrics;
 
-/// Restores of a pool under way at once, at most.
+/// Most concurrent restores of a pool.
 const AT_ONCE: usize = 4;
 
-/// The restores of a pool that were begun ahead of their tasks.
+/// The prefetched restores of a pool.
 ///
-/// What they bring goes to the contexts that the node holds, where it takes a quarter of the room at most until it is used.
+/// They fill the node's cache, of which unused prefetched contexts have at most a quarter.
 #[derive(Clone)]
 pub(crate) struct Prefetcher(Arc<Shared>);
 
-/// What a prefetcher and its restores share.
+/// What a prefetcher shares with its restores.
 struct Shared {
     pool: PoolName,
     store: Arc<dyn Store>,
@@ -34,36 +34,36 @@ struct Shared {
     metrics: ContextMetrics,
 }
 
-/// A restore under way.
+/// A restore in flight.
 struct InFlight {
     bytes: u64,
-    /// Cancelled once it is over, however it ended.
+    /// Cancelled when the restore has ended, successfully or not.
     over: CancellationToken,
     abort: AbortHandle,
-    /// Whether it is wanted whatever waits: its task has begun, or it was handed over.
+    /// Whether it continues whatever tasks wait: its task has begun, or a stopping agent handed it off.
     is_kept: bool,
 }
 
-/// What became of the contexts of an agent that stops.
+/// How many contexts of a stopping agent the node saved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HandedOff {
-    /// The node holds them.
+    /// The node's cache has them already.
     pub(crate) held: u64,
     /// The node restores them.
     pub(crate) restored: u64,
-    /// There was no room, or too many were under way: the store has them.
+    /// There was no room, or too many restores were in flight. The store has them.
     pub(crate) left: u64,
 }
 
 impl Prefetcher {
-    /// Restores contexts of `pool` from the store, to where the node holds them.
+    /// Creates a prefetcher that restores contexts of `pool` into the node's cache.
     pub(crate) fn new(pool: PoolName, store: Arc<dyn Store>, node: Arc<NodeContexts>, codecs: Arc<PoolCodecs>) -> Self {
         let metrics = ContextMetrics::new(pool.as_str());
         Self(Arc::new(Shared { pool, store, node, codecs, flights: Mutex::default(), metrics }))
     }
 
-    /// Begins to restore the contexts of these tasks, the first that wait, as far as they are not at hand and there is room;
-    /// gives up those that none of them has. Answers whether any of them has a context that is stored.
+    /// Starts to restore the contexts of these tasks, the first that wait. Skips cached contexts and those without
+    /// room, and aborts restores that none of the tasks needs. Returns whether any of the tasks has a stored context.
     pub(crate) fn want(&self, tasks: &[Candidate]) -> bool {
         let mut flights = self.0.lock();
         flights.retain(|context, flight| {
@@ -86,9 +86,9 @@ impl Prefetcher {
         is_about_contexts
     }
 
-    /// Makes the node hold the contexts of an agent that stops, the most wanted first: what it holds already counts as used
-    /// now, so that it stays; the rest is restored, as far as there is room. All of them are stored, since an agent is
-    /// idle only once the end of its task is.
+    /// Caches the contexts of an agent that stops, the most needed first. Contexts in the cache count as used now, so
+    /// that they stay; the others are restored as far as there is room. All of them are in the store, since an agent
+    /// becomes idle only after its task is settled.
     pub(crate) fn hand_over<'a>(&self, contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>) -> HandedOff {
         let (mut flights, mut handed) = (self.0.lock(), HandedOff::default());
         for ResidentEntry { context, version, bytes, .. } in contexts {
@@ -118,7 +118,7 @@ impl Prefetcher {
             let source = Source { store: &*shared.store, pool: &shared.pool, node: &shared.node };
             match source.prefetch(context.clone(), &shared.codecs).await {
                 Ok(cost) => shared.metrics.prefetched(&cost),
-                // The task will try for itself, and say what is wrong.
+                // The attempt restores the context itself, and reports the error.
                 Err(error) => tracing::debug!(%context, %error, "a context could not be restored ahead of its task"),
             }
             shared.lock().remove(&context);
@@ -126,7 +126,7 @@ impl Prefetcher {
         InFlight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_kept: false }
     }
 
-    /// Waits until the restore of a context is over, if one is under way.
+    /// Waits for the restore of a context, if one is in flight.
     pub(crate) async fn landed(&self, context: &ContextId) {
         let over = self.0.lock().get_mut(context).map(|flight| {
             flight.is_kept = true;
@@ -143,7 +143,7 @@ impl Shared {
         self.flights.lock()
     }
 
-    /// Whether another restore may begin, of so many bytes.
+    /// Whether another restore, of this many bytes, may begin.
     fn has_room(&self, flights: &HashMap<ContextId, InFlight>, bytes: u64) -> bool {
         let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
         flights.len() < AT_ONCE && under_way.saturating_add(bytes) <= self.node.prefetch_room()

@@ -1,4 +1,4 @@
-//! Reading contexts back from the store.
+//! Restores contexts from the store.
 
 use std::sync::Arc;
 
@@ -16,18 +16,18 @@ use crate::{
     blocking,
 };
 
-/// From this size on a chain is decoded where it holds up nobody.
+/// Chains of at least this size are decoded outside of the actors' thread.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// A context at hand, and what it took to have it.
+/// A restored context, and the cost of the restore.
 pub(crate) struct RestoredContext {
     pub(crate) memory: Memory,
     pub(crate) cost: ContextCost,
-    /// Whether it was restored ahead of the task.
+    /// Whether it was prefetched.
     pub(crate) was_ahead: bool,
 }
 
-/// Where the contexts of a pool are: with the node, and in the store.
+/// The sources of a pool's contexts: the node's cache and the store.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) store: &'a dyn Store,
@@ -35,20 +35,21 @@ pub(crate) struct Source<'a> {
     pub(crate) node: &'a NodeContexts,
 }
 
-/// A context that was read.
+/// A context that was read from the store.
 struct Restored {
     memory: Memory,
     /// `New`, `Delta` or `Store`.
     source: ContextSource,
-    /// Encoded bytes that were read.
+    /// Number of encoded bytes that were read.
     bytes: u64,
 }
 
 impl Source<'_> {
-    /// The context as the store has it, in the version that was claimed: `held` by the agent, by the node, or read back.
+    /// Restores a context in the version of the claim: from the agent's copy `held`, from the node's cache, or from the
+    /// store.
     ///
     /// # Errors
-    /// `ContextLost` when the store fails, or what it holds cannot be read.
+    /// `ContextLost` when the store fails, or the stored context cannot be read.
     pub(crate) async fn restore_context(
         &self,
         context: ContextId,
@@ -70,7 +71,7 @@ impl Source<'_> {
                 let was_ahead = found.as_ref().is_some_and(|found| found.was_ahead);
                 match found.map(|found| found.memory).or(held) {
                     Some(memory) if is_wanted(&memory) && was_ahead => {
-                        // The store was read for this turn, though not by it.
+                        // The store was read for this turn, by the prefetch.
                         book.note_turn(ContextSource::Store);
                         return Ok(RestoredContext { was_ahead, ..at_hand(memory, ContextSource::Node) });
                     }
@@ -83,7 +84,7 @@ impl Source<'_> {
         Ok(warm)
     }
 
-    /// Restores a context as it is stored now, for the node to hold until its task comes.
+    /// Restores a context in its stored version into the node's cache.
     ///
     /// # Errors
     /// As [`Source::restore_context`].
@@ -110,7 +111,7 @@ impl Source<'_> {
         Ok(RestoredContext { memory, cost, was_ahead: false })
     }
 
-    /// Reads a context, or what came after the version that is held.
+    /// Reads a context, or only the frames after the version `held`.
     async fn restore(
         &self,
         context: ContextId,
@@ -121,7 +122,7 @@ impl Source<'_> {
             let held_version = Some(held.held());
             let read = ContextRead { pool: self.pool.clone(), context: context.clone(), held: held_version };
             let Some(stored) = read_from(self.store, read).await? else { return Ok(nothing(context)) };
-            // What is held may be of no use after all: then all of it is read.
+            // The copy does not belong to this chain: the whole context is read.
             if let Ok(restored) = decode(stored, Some(held), book).await {
                 return Ok(restored);
             }
@@ -148,7 +149,7 @@ async fn decode(stored: StoredContext, held: Option<Memory>, book: &Arc<PoolCode
     }
     let book = Arc::clone(book);
     let decoded = blocking::run(move || decode_here(stored, held, &book, bytes)).await;
-    // It panicked, which it never does: as good as an empty answer.
+    // Decoding never panics; a panic counts as an empty answer.
     decoded.unwrap_or(Err(Error::EmptyChain))
 }
 
@@ -174,12 +175,12 @@ fn whole(stored: &StoredContext, book: &PoolCodecs) -> Result<(Snapshot, ChainSt
     let codec = book.reader(stored.pieces.iter())?;
     let (chain, snapshot) = Chain::resume_with(&codec, frames(stored), &Limits::default())?;
     let (encoded, inserted) = chain.base_bytes();
-    // What the base yields is what it inserts and what it names.
+    // A snapshot's size is what it contains and what it refers to.
     let probe = BaseProbe::of_sizes(encoded, inserted + codec.bases().size_bytes());
     Ok((snapshot, ChainState::new(chain, probe, by_name(&stored.pieces))))
 }
 
-/// Goes on from what is held. Each frame names its parent, so what is held and does not belong is refused.
+/// Applies the frames to the copy `held`. Each frame names its parent, so a copy of another chain is an error.
 fn follow(stored: &StoredContext, held: Memory, book: &PoolCodecs) -> Result<(Snapshot, ChainState), Error> {
     let mut account = held.account.ok_or(Error::EmptyChain)?;
     account.named.extend(by_name(&stored.pieces));

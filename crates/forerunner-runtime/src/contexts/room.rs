@@ -1,11 +1,11 @@
-//! How many bytes of contexts a pool stores, and whether another context may begin.
+//! The bytes of contexts that a pool stores, and whether another context may begin.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forerunner_core::PoolName;
 use forerunner_store::{ContextCommit, ContextsFull};
 
-/// Measured now and then, and counted up with what is committed in between.
+/// Measured at intervals, and increased by each commit in between.
 #[derive(Debug)]
 pub(crate) struct ContextRoom {
     stored: AtomicU64,
@@ -13,18 +13,18 @@ pub(crate) struct ContextRoom {
 }
 
 impl ContextRoom {
-    /// Room of which nothing is known yet: nothing is refused before the store has been measured.
+    /// Creates a counter without a measurement: nothing is rejected before the first one.
     pub(crate) const fn new(limit_bytes: u64) -> Self {
         Self { stored: AtomicU64::new(0), limit_bytes }
     }
 
-    /// Takes over what the store has measured. Says so where the limit is met, or is no more.
+    /// Stores a measurement. Logs when the limit is reached, and when it no longer is.
     pub(crate) fn measured(&self, pool: &PoolName, bytes: u64) {
         let before = self.stored.swap(bytes, Ordering::Relaxed);
         self.tell_crossing(pool, before, bytes);
     }
 
-    /// Counts what a turn adds. What it replaces is left to the next measurement.
+    /// Adds what a turn stores. The next measurement subtracts what it replaced.
     pub(crate) fn committed(&self, pool: &PoolName, commit: &ContextCommit) {
         let pieces: usize = commit.pieces.iter().map(|piece| piece.bytes.len()).sum();
         let added = (commit.frame.len() + pieces) as u64;
@@ -47,7 +47,7 @@ impl ContextRoom {
         }
     }
 
-    /// What is stored and the limit, if no context may begin.
+    /// The stored bytes and the limit, if no context may begin.
     pub(crate) fn full(&self) -> Option<ContextsFull> {
         let (stored_bytes, limit_bytes) = (self.stored(), self.limit_bytes);
         (stored_bytes >= limit_bytes).then_some(ContextsFull { stored_bytes, limit_bytes })

@@ -1,4 +1,4 @@
-//! Which items the contexts of a pool have in common, and these items packed for the store.
+//! The items that several contexts of a pool have in common, encoded for the store.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,16 +9,17 @@ use forerunner_context::{BaseItems, Codec, Error, Item, ItemHash, Snapshot};
 use forerunner_core::ContextId;
 use forerunner_store::{SharedObject, SharedObjectKind};
 
-/// Smaller items are stored in each frame that inserts them: a name and a row of their own cost about as much.
+/// Smaller items are stored in each frame that inserts them: a reference and a row would cost about as much.
 const MIN_SHARED_BYTES: usize = 256;
-/// Items from this size on are stored apart when a base is written, shared or not, so that no later base holds them again.
+/// Items of at least this size are stored separately when a snapshot is written, so that no later snapshot repeats
+/// them.
 const LARGE_BYTES: usize = 64 << 10;
-/// Items remembered at most; the first seen are forgotten first.
+/// Most items that are remembered. The first seen are dropped first.
 const MAX_SEEN: usize = 65_536;
-/// Bytes of packed items remembered at most.
+/// Most bytes of encoded items that are remembered.
 const MAX_PACKED_BYTES: usize = 32 << 20;
 
-/// Remembers which items were seen in which contexts. Forgetting one costs bytes, and nothing else.
+/// Remembers which items occurred in which contexts. Dropping one costs bytes, and nothing else.
 #[derive(Debug, Default)]
 pub(super) struct SharedItems {
     seen: HashMap<ItemHash, Seen>,
@@ -28,14 +29,15 @@ pub(super) struct SharedItems {
 
 #[derive(Debug)]
 struct Seen {
-    /// The context that it was seen in first; none once there are two.
+    /// The context where the item occurred first; `None` once there are two.
     only_in: Option<ContextId>,
-    /// It as a piece, once a frame named it.
+    /// The encoded item, once a frame referred to it.
     packed: Option<Arc<[u8]>>,
 }
 
 impl SharedItems {
-    /// Notes that a context has these items, and picks those that its next frame should name instead of holding them.
+    /// Notes that a context has these items. Returns those that its next frame should refer to instead of repeating
+    /// them.
     pub fn pick(&mut self, context: &ContextId, items: &[Item], is_base: bool) -> BaseItems {
         let picked = items.iter().filter(|item| item.size_bytes() >= MIN_SHARED_BYTES).filter(|item| {
             let is_shared = self.note(context, item.hash());
@@ -44,13 +46,13 @@ impl SharedItems {
         BaseItems::new(picked.cloned().collect::<Vec<_>>())
     }
 
-    /// Notes that more than one context may have an item: the store has it as a piece.
+    /// Notes that the store has an item as a shared object, so that several contexts may have it.
     pub fn note_stored(&mut self, hash: &ItemHash, packed: &Arc<[u8]>) {
         self.entry(hash, None).only_in = None;
         self.keep_packed(hash, packed);
     }
 
-    /// Answers whether another context has the item as well.
+    /// Returns whether another context has the item as well.
     fn note(&mut self, context: &ContextId, hash: &ItemHash) -> bool {
         let seen = self.entry(hash, Some(context));
         if seen.only_in.as_ref().is_some_and(|only| only != context) {
@@ -76,7 +78,7 @@ impl SharedItems {
         }
     }
 
-    /// The item as a piece.
+    /// Returns the item as a shared object.
     ///
     /// # Errors
     /// When the item does not fit into a frame.
@@ -103,14 +105,14 @@ impl SharedItems {
     }
 }
 
-/// An item alone in a full frame, which names nothing: whoever reads frames reads it.
+/// Encodes an item as a full frame without references, which every reader of frames can read.
 fn pack(item: &Item) -> Result<Vec<u8>, Error> {
     let mut alone = Snapshot::new();
     alone.push_item(item.clone())?;
     Ok(Codec::default().full(&alone)?.into_bytes())
 }
 
-/// Reads an item back from its piece.
+/// Decodes an item of a shared object.
 ///
 /// # Errors
 /// When the bytes are not a full frame of one item.
