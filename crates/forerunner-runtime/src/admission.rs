@@ -1,7 +1,7 @@
-//! The door in front of the actors: how many tasks may wait, and how many bytes of inputs there may be.
+//! The admission of tasks to a pool: limits of the number of waiting tasks and of the bytes of inputs.
 //!
-//! A mailbox's capacity is no backpressure in actix (`do_send` ignores it, and each clone of an `Addr` owns a slot), so
-//! every submission takes a place here before its message is sent.
+//! The capacity of an actix mailbox is no backpressure: `do_send` ignores it, and each clone of an `Addr` has a slot of
+//! its own. So every submission reserves a place here before its message is sent.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -10,37 +10,37 @@ use std::{
 
 use crate::spec::QueueSettings;
 
-/// Counts the tasks of a pool that wait, delayed ones included, and the bytes of the inputs of those that have not ended.
+/// Counts the waiting tasks of a pool, with delayed ones, and the input bytes of the tasks that have not ended.
 #[derive(Debug)]
 pub(crate) struct Admission {
     waiting: AtomicUsize,
     limit: usize,
     bytes: AtomicU64,
     limit_bytes: u64,
-    /// Something may have ended, or been stored, without being told: the bytes are to be summed anew.
+    /// Whether the bytes must be summed again: a task may have ended or been stored without a report.
     unsure: AtomicBool,
-    /// Completions per second, in thousandths: how soon there may be room again.
+    /// Completions per 1,000 seconds. They determine when a rejected client should retry.
     millirate: AtomicU64,
 }
 
-/// Why there is no place.
+/// Why a task has no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// So many tasks wait.
+    /// The limit of tasks is reached: this many wait.
     Tasks(usize),
-    /// There are so many bytes of inputs.
+    /// The limit of bytes is reached: the inputs have this many.
     Bytes(u64),
 }
 
-/// Bytes that are reserved for tasks on their way from another pool. Released when it is dropped: the queue has counted the
-/// inputs by then, or they have not come.
+/// Bytes that are reserved for tasks from another pool. Dropping it releases them: by then the queue has counted the
+/// inputs, or the tasks were not moved.
 #[derive(Debug)]
 pub(crate) struct ReservedBytes<'a> {
     admission: &'a Admission,
     bytes: u64,
 }
 
-/// Places that tasks from another pool would take. Nothing is taken.
+/// Counts the places that tasks from another pool would need, without reserving them.
 #[derive(Debug, Default)]
 pub(crate) struct CountedPlaces {
     tasks: usize,
@@ -48,7 +48,7 @@ pub(crate) struct CountedPlaces {
 }
 
 impl CountedPlaces {
-    /// Counts a place for one more task, with an input of so many bytes, if there would be one.
+    /// Counts a place for one more task, with an input of `bytes`, if there is one.
     pub(crate) fn enter(&mut self, admission: &Admission, bytes: u64) -> Result<(), Full> {
         let (waiting, there) = (admission.waiting() + self.tasks, admission.bytes().saturating_add(self.bytes));
         if waiting >= admission.limit {
@@ -64,12 +64,12 @@ impl CountedPlaces {
 }
 
 impl<'a> ReservedBytes<'a> {
-    /// Takes over bytes for which there is a place already.
+    /// Releases bytes on drop that are reserved already.
     pub(crate) const fn of(admission: &'a Admission, bytes: u64) -> Self {
         Self { admission, bytes }
     }
 
-    /// Takes a place for one more task, with an input of so many bytes.
+    /// Reserves a place for one more task, with an input of `bytes`.
     pub(crate) fn enter(&mut self, bytes: u64) -> Result<(), Full> {
         self.admission.enter(bytes)?;
         self.bytes += bytes;
@@ -84,7 +84,7 @@ impl Drop for ReservedBytes<'_> {
 }
 
 impl Admission {
-    /// A door behind which `waiting` tasks wait, and `bytes` of inputs are.
+    /// Creates the admission of a pool where `waiting` tasks wait and the inputs have `bytes`.
     pub(crate) const fn new(waiting: usize, bytes: u64, settings: &QueueSettings) -> Self {
         Self {
             waiting: AtomicUsize::new(waiting),
@@ -96,7 +96,7 @@ impl Admission {
         }
     }
 
-    /// Takes a place for a task with an input of so many bytes.
+    /// Reserves a place for a task with an input of `bytes`.
     pub(crate) fn enter(&self, bytes: u64) -> Result<(), Full> {
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         if waiting >= self.limit {
@@ -111,51 +111,51 @@ impl Admission {
         Ok(())
     }
 
-    /// Takes places for tasks that come back, over the limit if need be: they were accepted before.
+    /// Reserves places for tasks that wait again. They were accepted before, so the limit does not apply.
     pub(crate) fn reenter(&self, count: usize) {
         self.waiting.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Counts the inputs of tasks that come, or come back, over the limit if need be.
+    /// Adds the inputs of tasks that were accepted before or elsewhere. The limit does not apply.
     pub(crate) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes over a count of those that wait in a store that others use too.
+    /// Sets the number of waiting tasks, as counted by a store that other nodes use too.
     pub(crate) fn count(&self, waiting: usize) {
         self.waiting.store(waiting, Ordering::Relaxed);
     }
 
-    /// Takes over the bytes that the store has summed.
+    /// Sets the bytes of inputs, as summed by the store.
     pub(crate) fn count_bytes(&self, bytes: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Gives places back.
+    /// Releases places.
     pub(crate) fn leave(&self, count: usize) {
         let _ = self
             .waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| Some(waiting.saturating_sub(count)));
     }
 
-    /// Counts the inputs of tasks that have ended no more.
+    /// Subtracts the inputs of tasks that have ended.
     pub(crate) fn leave_bytes(&self, bytes: u64) {
         let _ =
             self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |there| Some(there.saturating_sub(bytes)));
     }
 
-    /// Gives back the places of tasks that waited and do no more, with their inputs.
+    /// Releases the places and the inputs of tasks that no longer wait and will not run.
     pub(crate) fn back_out(&self, count: usize, bytes: u64) {
         self.leave(count);
         self.leave_bytes(bytes);
     }
 
-    /// Has the bytes summed anew soon.
+    /// Requests a new sum of the bytes.
     pub(crate) fn note_unsure(&self) {
         self.unsure.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the bytes were to be summed anew.
+    /// Returns whether a new sum was requested, and clears the request.
     pub(crate) fn take_unsure(&self) -> bool {
         self.unsure.swap(false, Ordering::Relaxed)
     }
@@ -180,12 +180,12 @@ impl Admission {
         self.millirate.store((per_sec.max(0.0) * 1_000.0) as u64, Ordering::Relaxed);
     }
 
-    /// The time the pool needs for a tenth of its queue: 1 s to 60 s.
+    /// The time that the pool needs for a tenth of its queue's limit: 1 s to 60 s.
     pub(crate) fn retry_after(&self) -> Duration {
         self.time_for(self.limit)
     }
 
-    /// The time the pool needs for a tenth of what waits: 1 s to 60 s.
+    /// The time that the pool needs for a tenth of the waiting tasks: 1 s to 60 s.
     pub(crate) fn retry_bytes_after(&self) -> Duration {
         self.time_for(self.waiting())
     }

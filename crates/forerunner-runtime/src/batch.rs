@@ -1,4 +1,4 @@
-//! Many tasks submitted at once.
+//! Submission of many tasks in one call.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use crate::{
     status::Submitted,
 };
 
-/// What of a batch goes to one pool.
+/// The part of a batch for one pool.
 #[derive(Default)]
 struct Group {
     sent: Vec<Enqueue>,
-    /// Why it takes nothing more.
+    /// Why the pool accepts no more tasks of the batch.
     full: Option<Error>,
 }
 
-/// A task whose outcome will be told.
+/// A task whose acceptance is pending.
 struct PendingSubmission {
     task: Task,
     answer: oneshot::Receiver<Result<EnqueueOutcome, Error>>,
 }
 
 impl Handle {
-    /// Submits tasks together; answers each in its place, once those that were accepted are durable.
+    /// Submits tasks together. Returns one result per task, in order, once the accepted tasks are durable.
     ///
-    /// What goes to one pool travels and is stored as one group: it costs one commit rather than one a task. Each is
-    /// accepted or refused by itself, with the errors of [`Handle::submit`]; but once a queue is full it takes nothing more
-    /// of the batch, so that what it took is what stood first, and tasks of a context keep their order.
+    /// The tasks of one pool are sent and stored as one group, with one commit instead of one per task. Each task is
+    /// accepted or rejected by itself, with the errors of [`Handle::submit`]. Once a queue is full it accepts nothing
+    /// more of the batch. So the accepted tasks are the first ones, and tasks of a context remain in order.
     ///
-    /// Accepted tasks are on their way at the first poll, whether or not the future is polled again.
+    /// The tasks are sent at the first poll, whether or not the future is polled again.
     pub async fn submit_batch(&self, batch: Vec<NewTask>) -> Vec<Result<Submitted, Error>> {
         let keyed: Vec<_> = batch.iter().map(|new| self.keyed(new)).collect();
         let sent = self.send_batch(batch);

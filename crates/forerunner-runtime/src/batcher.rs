@@ -1,8 +1,8 @@
-//! Messages of one kind that gather on their way to an actor: what many senders say in one turn travels as one.
+//! Batches messages to an actor: those of many senders in one turn travel as one message.
 //!
-//! A message of its own for each costs an envelope, a place in the mailbox and a poll of the reader. Here a sender puts
-//! its item down, and only the first after the reader has looked sends a message. An item is read no later than a
-//! message sent in its place would have been.
+//! A message per item would cost an envelope, a slot in the mailbox and a poll of the reader. Here a sender adds its
+//! item to a list, and only the first item after a read sends a message. An item is read no later than a message of its
+//! own would be.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -10,19 +10,19 @@ use parking_lot::{Mutex, MutexGuard};
 
 use actix::{Message, Recipient};
 
-/// Look into your inbox: at least one item is there. Sent by an [`BatchSender`].
+/// There is at least one item in the batcher. Sent by a [`BatchSender`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Batch<T>(PhantomData<fn(T)>);
 
-/// The reader's end, owned by an actor. Once it is dropped, items are dropped where they are sent.
+/// The reader's end, owned by an actor. After it is dropped, items are dropped by their senders.
 pub(crate) struct Batcher<T> {
     shared: Arc<Shared<T>>,
-    /// Keeps the room of items that were read for those to come.
+    /// The allocation of the last batch, for reuse.
     spare: Vec<T>,
 }
 
-/// Where items enter an inbox.
+/// A sender's end without the address of the reader.
 pub(crate) struct BatchInlet<T>(Arc<Shared<T>>);
 
 /// A sender's end.
@@ -50,19 +50,19 @@ impl<T> Batcher<T> {
         Self { shared: Arc::new(Shared(Mutex::new(items))), spare: Vec::new() }
     }
 
-    /// The opening of this inbox, for senders that are made once its owner has an address.
+    /// Returns an inlet, for senders that are created once the owner has an address.
     pub(crate) fn opening(&self) -> BatchInlet<T> {
         BatchInlet(self.shared.clone())
     }
 
-    /// Takes out what has gathered. Give the vector back with [`Batcher::recycle`].
+    /// Removes the items. Return the vector with [`Batcher::recycle`].
     pub(crate) fn take(&mut self) -> Vec<T> {
         std::mem::replace(&mut self.shared.lock().waiting, std::mem::take(&mut self.spare))
     }
 
-    /// Keeps the room of a vector that was read.
+    /// Returns the allocation of a batch that was read.
     pub(crate) fn recycle(&mut self, mut read: Vec<T>) {
-        /// Room for more is let go of: a burst is not to hold its memory for ever.
+        /// Larger allocations are freed: a burst should not occupy memory for ever.
         const KEPT: usize = 1_024;
         read.clear();
         if read.capacity() <= KEPT {
@@ -72,7 +72,7 @@ impl<T> Batcher<T> {
 }
 
 impl<T> BatchInlet<T> {
-    /// The way in; `reader` is the actor that owns the inbox.
+    /// Adds the address of the actor that owns the batcher.
     pub(crate) fn with_reader(self, reader: Recipient<Batch<T>>) -> BatchSender<T> {
         BatchSender { shared: self.0, wake: reader }
     }
@@ -90,12 +90,12 @@ impl<T> Drop for Batcher<T> {
 }
 
 impl<T: Send> BatchSender<T> {
-    /// Sends an item. It is dropped if the reader is gone.
+    /// Sends an item. It is dropped if the reader has stopped.
     pub(crate) fn send(&self, item: T) {
         self.send_all([item]);
     }
 
-    /// Sends items together: the reader finds all of them at one look. They are dropped if it is gone.
+    /// Sends items together: the reader gets them in one batch. They are dropped if the reader has stopped.
     pub(crate) fn send_all(&self, sent: impl IntoIterator<Item = T>) {
         let is_first = {
             let mut items = self.shared.lock();
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Passes on how many items it found at each look, and drops them.
+    /// Reports the size of each batch, and drops the items.
     struct Reader {
         inbox: Batcher<oneshot::Sender<()>>,
         looks: mpsc::UnboundedSender<usize>,
@@ -167,7 +167,7 @@ mod tests {
         let inbox = Batcher::new();
         let (looks, _seen) = mpsc::unbounded_channel();
         let opening = inbox.opening();
-        // Never started, so that nobody looks.
+        // Never started, so that it reads nothing.
         let reader = Reader { inbox, looks };
         let other = Reader { inbox: Batcher::new(), looks: mpsc::unbounded_channel().0 }.start();
         let outlet = opening.with_reader(other.recipient());

@@ -1,8 +1,8 @@
-//! Work that would hold up actors, on threads that are there from the start.
+//! Computations that would block actors, on threads that exist from the start.
 //!
-//! `tokio::task::spawn_blocking` starts a thread when it needs one, and panics if the system allows none: agents that use up
-//! the processes of their user could break the node. These few threads start with the node. If not even they can be had,
-//! the caller does the work itself: slower, and right.
+//! `tokio::task::spawn_blocking` starts a thread on demand, and panics if the system allows none. So agents that use up
+//! the processes of their user could break the node. These few threads start with the node. If the system does not
+//! allow even them, the caller computes by itself, only slower.
 
 use std::{
     any::Any,
@@ -18,35 +18,36 @@ use parking_lot::Mutex;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Most threads: what they do is computation.
+/// Most threads: their work is computation.
 const MOST_THREADS: usize = 4;
 const FEWEST_THREADS: usize = 2;
 
-/// Does `work` on one of the threads.
+/// Runs `work` on one of the threads.
 ///
 /// # Errors
 /// The panic of `work`, if it panicked.
 pub async fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Box<dyn Any + Send>> {
     if cfg!(feature = "test-util") {
-        // A clock that is paused in a test jumps ahead while all wait, unless the runtime itself knows that somebody works.
+        // In a test the paused clock advances while all tasks wait. Only tokio's own threads tell it that work is in
+        // progress.
         return tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::into_panic);
     }
     let (answer, answered) = tokio::sync::oneshot::channel();
     let work: Work = Box::new(move || drop(answer.send(catch_unwind(AssertUnwindSafe(work)))));
     match threads() {
-        // They live as long as the process; were they gone, the caller would do it.
+        // The threads live as long as the process. Without them the caller runs the work.
         Some(threads) => threads.send(work).unwrap_or_else(|unsent| unsent.0()),
         None => work(),
     }
     answered.await.unwrap_or_else(|_| Err(Box::new("the work was dropped")))
 }
 
-/// Starts the threads, so that they are there when no thread can be had any more.
+/// Starts the threads, before the system may run out of them.
 pub(crate) fn prepare() {
     let _threads = threads();
 }
 
-/// The line to the threads; `None` if none could be started.
+/// The channel to the threads; `None` if no thread could be started.
 fn threads() -> Option<&'static Sender<Work>> {
     static THREADS: OnceLock<Option<Sender<Work>>> = OnceLock::new();
     THREADS.get_or_init(start).as_ref()
@@ -66,7 +67,7 @@ fn start() -> Option<Sender<Work>> {
 
 fn work(receiver: &Mutex<Receiver<Work>>) {
     loop {
-        // Taken apart from the call, so that the others are not locked out while this one works.
+        // The lock is released before the call, so that other threads receive work meanwhile.
         let next = receiver.lock().recv();
         match next {
             Ok(work) => work(),

@@ -1,4 +1,4 @@
-//! One operation on many tasks, one batch after another.
+//! Bulk operations: one action for many tasks, in batches.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,46 +14,46 @@ use crate::{
     queue::messages::{BulkDone, StopCancelled, Update},
 };
 
-/// Tasks that are changed in one transaction: few enough that nothing waits long behind them.
+/// Tasks that are changed in one transaction: few enough that other work waits only briefly.
 const BATCH: usize = 500;
-/// Tasks that are looked up together.
+/// Tasks that are selected in one read.
 const LOOK: usize = 10_000;
 /// Most tasks of one call.
 pub const MOST_BULK: usize = 10_000;
-/// How long one call goes on; what is left is for the next call.
+/// The time of one call. The next call continues with the remaining tasks.
 const BUDGET: Duration = Duration::from_secs(5);
 
-/// What to do to which tasks.
+/// An action for many tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BulkRequest {
-    /// What to do.
+    /// The action.
     pub action: BulkAction,
-    /// To which tasks. Without states, those that the action is meant for: to cancel, tasks that have not ended; to retry,
-    /// those that are failed or dead; to delete, those that have ended; to move, those that wait.
+    /// The tasks. Without states the action has its own: cancel applies to tasks that have not ended, retry to failed
+    /// and dead ones, delete to ended ones, move to waiting ones.
     pub filter: TaskFilter,
-    /// Change nothing, and say what would be done.
+    /// Whether to report only what would be done.
     pub dry_run: bool,
 }
 
-/// What an operation on many tasks came to.
+/// The result of a bulk operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BulkReport {
-    /// Tasks that met the filter.
+    /// Tasks that match the filter.
     pub matched: usize,
     /// Tasks that were changed, or would be.
     pub done: usize,
-    /// Tasks that run and were asked to stop; they are among those done.
+    /// Running tasks that were asked to stop. They are included in `done`.
     pub stopping: usize,
-    /// Tasks that were not changed, by their state and what stood against it: how many, and one of them.
+    /// Tasks that were not changed, by state and obstacle: how many, and one of them.
     pub refused: BTreeMap<(TaskState, Obstacle), (usize, TaskId)>,
-    /// Tasks that went away meanwhile.
+    /// Tasks that were deleted meanwhile.
     pub gone: usize,
-    /// The last task that was looked at, if more may follow.
+    /// The last task that was processed, if there may be more.
     pub next: Option<TaskId>,
 }
 
 impl BulkRequest {
-    /// Completes the filter: the states that the action is meant for, and the order in which it goes.
+    /// Completes the filter with the states and the order of the action.
     fn completed(&self) -> TaskFilter {
         let mut filter = self.filter.clone();
         if filter.states.is_empty() {
@@ -95,21 +95,22 @@ impl BulkReport {
 }
 
 impl Handle {
-    /// Returns the time by this node.
+    /// Returns the current time of this node.
     pub fn time(&self) -> Timestamp {
         self.shared.deps.now()
     }
 
-    /// Does the same to all tasks that meet a filter: to at most `filter.limit` of them and for a few seconds, then it
-    /// answers with the place to go on from ([`BulkReport::next`], as `filter.before`, or `filter.after` for retries and moves).
+    /// Applies an action to all tasks that match a filter: at most `filter.limit` tasks, and for a few seconds. The
+    /// report has the task to continue after ([`BulkReport::next`]), as `filter.before`, or as `filter.after` for
+    /// retries and moves.
     ///
-    /// Tasks are changed in batches, each in one transaction, and other work goes on in between. What a batch has done stays
-    /// done if the caller goes away.
+    /// Each batch of tasks is one transaction, with other work in between. Completed batches remain if the caller stops
+    /// waiting.
     ///
     /// # Errors
-    /// [`Error::NoPool`] for a move to a pool that is not there; [`Error::Store`].
+    /// [`Error::NoPool`] for a move to a pool that does not exist; [`Error::Store`].
     pub async fn bulk(&self, request: BulkRequest) -> Result<BulkReport, Error> {
-        // Also where no task meets the filter: a mistyped pool is no success.
+        // Also if no task matches: a mistyped pool is an error.
         if let BulkAction::Move { to, .. } = &request.action {
             self.entry(to.as_str())?;
         }
@@ -118,7 +119,7 @@ impl Handle {
         let (mut left, batch) = (filter.limit, if is_look { LOOK } else { BATCH });
         let (mut report, mut places) = (BulkReport::default(), CountedPlaces::default());
         while left > 0 && begun.elapsed() < BUDGET {
-            // Many are looked up together: where a database has no index for the filter, each look reads all tasks.
+            // Many tasks are selected in one read: without an index for the filter each read scans all tasks.
             filter.limit = left.min(LOOK);
             let found = self.shared.deps.store.select(filter.clone()).await?;
             let is_all = found.len() < filter.limit;
@@ -165,7 +166,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Removes a task that has ended, with all that is kept of it.
+    /// Deletes an ended task with everything stored for it.
     ///
     /// # Errors
     /// [`StateConflict::NoTask`]; [`StateConflict::WrongState`] for a task that has not ended; [`Error::Store`].
@@ -180,8 +181,7 @@ impl Handle {
         }
     }
 
-    /// Reads how the attempts of a task went: those that did not succeed, the newest 10 of them, and the one that runs or
-    /// succeeded.
+    /// Returns the attempts of a task: the newest 10 that did not succeed, and the one that runs or succeeded.
     ///
     /// # Errors
     /// As [`Handle::task`].
@@ -205,7 +205,7 @@ impl Handle {
         Ok(attempts)
     }
 
-    /// Changes the priority or the time of a task that waits.
+    /// Changes the priority or the due time of a waiting task.
     ///
     /// # Errors
     /// As [`Handle::task`]; [`StateConflict::WrongState`] for a task that runs or has ended.
@@ -217,7 +217,7 @@ impl Handle {
         answer.await.map_err(|_| Error::OutcomeUnknown { pool: task.pool })?
     }
 
-    /// Changes one batch and tells the queues. It comes to its end also if nobody waits for it.
+    /// Changes one batch and informs the queues. The work completes even if the caller stops waiting.
     pub(crate) async fn change(&self, action: BulkAction, tasks: Vec<TaskId>) -> Result<BulkOutcome, Error> {
         let handle = self.clone();
         let work = tokio::spawn(async move {
@@ -243,7 +243,7 @@ impl Handle {
     }
 
     fn tell_queue(&self, action: &BulkAction, pool: &PoolName, changed: &PoolOutcome) {
-        // A pool that left the configuration has no queue here.
+        // A pool that is not configured has no queue here.
         let Some(entry) = self.shared.pools.get(pool) else { return self.shared.unconfigured.look_again() };
         entry.queue.do_send(BulkDone {
             action: action.clone(),

@@ -16,11 +16,11 @@ use forerunner_core::{Clock, NodeId, TaskId, Timestamp};
 use forerunner_store::{Store, StoreError};
 use tokio::time::Instant;
 
-/// How far a clock must be set back to be noticed: more than it is ever slewed between two looks.
+/// Least step back of a clock that counts: more than clocks are slewed between two checks.
 const STEP: Duration = Duration::from_millis(500);
-/// 1970-01-01T00:00:00Z: ids of tasks and dates in HTTP begin there.
+/// 1970-01-01T00:00:00Z: ids of tasks and dates in HTTP cannot be earlier.
 const EARLIEST: Timestamp = Timestamp::from_micros(0);
-/// 9998-01-01T00:00:00Z: times of tasks end with the year 9999, and must have room after now.
+/// 9998-01-01T00:00:00Z: times of tasks end with the year 9999, and there must be time left after now.
 const LATEST: Timestamp = Timestamp::from_micros(253_339_228_800_000_000);
 
 /// The operating system's wall clock.
@@ -46,7 +46,7 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// A clock that shows `epoch` now. Needs a tokio runtime.
+    /// Creates a clock that shows `epoch` now. Needs a tokio runtime.
     pub fn starting_at(epoch: Timestamp) -> Self {
         Self { begun: Instant::now(), epoch }
     }
@@ -58,13 +58,13 @@ impl Clock for VirtualClock {
     }
 }
 
-/// The clock of the store that nodes share, so that they agree on the time whatever their own clocks show, and however
-/// those are set meanwhile. That of the node while the store has told none.
+/// The clock of the store that nodes share. The nodes agree on the time, whatever their own clocks show, and however
+/// those are set meanwhile. Without an answer of the store it is the node's own clock.
 pub(crate) struct StoreClock {
     own: Arc<dyn Clock>,
-    /// What the store said, and when that was by a clock that nobody sets.
+    /// The store's last answer, with the time of a monotonic clock.
     told: RwLock<Option<(Timestamp, Instant)>>,
-    /// The node's own clock when it last showed a time that can be, and when that was.
+    /// The last possible time that the node's own clock showed, with the time of a monotonic clock.
     seen: RwLock<(Timestamp, Instant)>,
 }
 
@@ -74,16 +74,17 @@ impl StoreClock {
         Self { own, told: RwLock::new(None), seen }
     }
 
-    /// Why nobody can go by this clock, if so.
+    /// Why this clock is unusable; `None` if it is usable.
     pub(crate) fn fault(&self) -> Option<String> {
         let now = self.now();
         let years = format!("{EARLIEST} to {LATEST}");
         (!is_possible(now)).then(|| format!("the clock of this machine shows a time outside of {years}; set it"))
     }
 
-    /// Looks whether the node's own clock was set back since the last look; answers by how much, and what it shows.
+    /// Checks whether the node's own clock was set back since the last check. Returns the time, and by how much it was
+    /// set back.
     ///
-    /// One that shows what cannot be is not followed: time then goes on from the last look.
+    /// A clock that shows an impossible time is ignored: time then continues from the last check.
     pub(crate) fn look(&self) -> (Timestamp, Option<Duration>) {
         let (now, moment) = (self.own.now(), Instant::now());
         let mut seen = self.seen.write();
@@ -103,7 +104,7 @@ impl StoreClock {
         expected(*self.seen.read(), Instant::now())
     }
 
-    /// Asks a store what time it is.
+    /// Reads the time of a store.
     pub(crate) async fn ask(&self, store: &dyn Store) -> Result<(), StoreError> {
         let asked = Instant::now();
         if let Some(told) = store.time().await? {
@@ -112,8 +113,8 @@ impl StoreClock {
         Ok(())
     }
 
-    /// Takes in an answer that was given at some time between the two moments. One that may be what is known says nothing
-    /// new, so that the clock is not moved to and fro by what the way of each answer takes.
+    /// Applies an answer that was given at some moment between the two. An answer that is consistent with the current
+    /// time changes nothing, so that varying round trips do not move the clock to and fro.
     fn learn(&self, told: Timestamp, asked: Instant, answered: Instant) {
         let way = answered.saturating_duration_since(asked);
         let known = self.at(answered);
@@ -148,7 +149,7 @@ fn is_possible(time: Timestamp) -> bool {
     (EARLIEST..=LATEST).contains(&time)
 }
 
-/// Makes task ids that sort in the order they were made on this node (RFC 9562 §6.2, method 1).
+/// Creates task ids that sort in the order of their creation on this node (RFC 9562 §6.2, method 1).
 #[derive(Debug)]
 pub(crate) struct IdMaker {
     /// Milliseconds of the newest id in the upper 52 bits, its counter in the lower 12.
@@ -182,7 +183,7 @@ impl IdMaker {
     }
 }
 
-/// Uniform numbers in [0, 1) for jitter: xorshift64* (Vigna 2016), which needs no more than to be scattered.
+/// Uniform numbers in [0, 1) for jitter: xorshift64* (Vigna 2016). Jitter needs no better numbers.
 #[derive(Debug)]
 pub(crate) struct Jitter(u64);
 
@@ -218,7 +219,7 @@ mod tests {
         }
     }
 
-    /// A node's clock that is set meanwhile.
+    /// A clock that the test sets.
     struct Set(AtomicU64);
 
     impl Clock for Set {

@@ -1,4 +1,4 @@
-//! Who waits for which task: results and event streams, shared by all threads of a node.
+//! The watchers of tasks: waits for results and event streams, shared by all threads of a node.
 
 use std::{
     collections::VecDeque,
@@ -15,22 +15,22 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::status::{TaskEvent, TaskEventKind};
 
-/// How long the events of an ended task can still be read.
+/// How long the events of an ended task remain readable.
 const LINGER: Duration = Duration::from_secs(60);
-/// Most bytes of progress and output kept per task; the oldest go first.
+/// Most bytes of progress and output in memory per task; the oldest are dropped first.
 const KEPT_BYTES: usize = 256 * 1024;
-/// Events that a slow reader may lag behind before it is told of a gap.
+/// How many events a slow reader may lag behind before it gets a gap.
 const LAG: usize = 256;
 
-/// Results and events of the tasks that somebody waits for or that have said something.
+/// Results and events of tasks that are watched or have reported events.
 #[derive(Debug, Default)]
 pub(crate) struct CompletionWatchers {
     tasks: DashMap<TaskId, WatchedTask, IdState>,
-    /// Who follows events that the store keeps, to be woken when there may be new ones.
+    /// Readers of events that the store persists. They are notified when there may be new events.
     followers: DashMap<TaskId, watch::Sender<()>, IdState>,
-    /// Logs that were begun and not forgotten: while there are none, nobody looks for one.
+    /// Number of existing logs. While there are none, no task is looked up.
     logs: AtomicUsize,
-    /// No task ends any more: the node has stopped.
+    /// Whether the node has stopped: no task ends on it any more.
     closed: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ struct WatchedTask {
     log: Option<EventLog>,
 }
 
-/// Who waits for a task's end. Nearly always one, who then costs no vector.
+/// The waits for a task's end. There is nearly always one, which needs no vector.
 #[derive(Debug, Default)]
 struct Waiters {
     first: Option<oneshot::Sender<Arc<Task>>>,
@@ -56,18 +56,18 @@ struct EventLog {
     ended_at: Option<Timestamp>,
 }
 
-/// What a new subscriber gets: what was kept, then what comes.
+/// What a new subscriber gets: the events so far, then new ones.
 pub(crate) struct Subscription {
     pub(crate) kept: Vec<TaskEvent>,
     pub(crate) live: broadcast::Receiver<TaskEvent>,
-    /// Nothing more will come.
+    /// Whether there will be no new events.
     pub(crate) ended: bool,
-    /// The newest event that the reader knows; 0 if it was told of none of these.
+    /// The newest event that the reader has; 0 if it has none of these.
     pub(crate) after: u64,
 }
 
 impl CompletionWatchers {
-    /// Begins to follow events that the store keeps.
+    /// Subscribes to notifications of events that the store persists.
     pub(crate) fn follow(&self, task: TaskId) -> watch::Receiver<()> {
         let woken = self.followers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe();
         if self.is_closed() {
@@ -76,14 +76,14 @@ impl CompletionWatchers {
         woken
     }
 
-    /// Ends it.
+    /// Ends such a subscription.
     pub(crate) fn unfollow(&self, task: TaskId, follower: &watch::Receiver<()>) {
         let is_last =
             |sender: &watch::Sender<()>| sender.receiver_count() <= 1 && follower.same_channel(&sender.subscribe());
         self.followers.remove_if(&task, |_, sender| is_last(sender));
     }
 
-    /// Wakes who follows a task.
+    /// Notifies the readers of a task.
     pub(crate) fn wake(&self, task: TaskId) {
         if !self.followers.is_empty()
             && let Some(follower) = self.followers.get(&task)
@@ -92,12 +92,12 @@ impl CompletionWatchers {
         }
     }
 
-    /// Wakes all who follow anything.
+    /// Notifies all readers.
     pub(crate) fn wake_all(&self) {
         self.followers.iter().for_each(|follower| follower.send_replace(()));
     }
 
-    /// Registers a wait for the end of a task. It fails once the board is closed.
+    /// Registers a wait for the end of a task. The wait fails once the watchers are closed.
     pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Arc<Task>> {
         let (sender, receiver) = oneshot::channel();
         self.tasks.entry(task).or_default().waiters.add(sender);
@@ -107,9 +107,10 @@ impl CompletionWatchers {
         receiver
     }
 
-    /// Releases all waits, those to come as well, since the node has stopped: no task ends on it any more. Event streams end.
+    /// Ends all waits and event streams, and future ones at once: the node has stopped, and no task ends on it any
+    /// more.
     pub(crate) fn close(&self) {
-        // Before the look at who is there: a wait that is registered meanwhile sees it, or is seen.
+        // Set before the removal: a concurrent wait either sees the flag or is removed.
         self.closed.store(true, Ordering::SeqCst);
         self.tasks.clear();
         self.followers.clear();
@@ -119,7 +120,7 @@ impl CompletionWatchers {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Forgets waits whose waiters have gone.
+    /// Removes abandoned waits for a task.
     pub(crate) fn remove_closed(&self, task: TaskId) {
         if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
             entry.get_mut().waiters.remove_closed();
@@ -129,7 +130,7 @@ impl CompletionWatchers {
         }
     }
 
-    /// Forgets what a task said, since the task was deleted.
+    /// Removes the events of a deleted task.
     pub(crate) fn forget(&self, task: TaskId) {
         if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
             if entry.get_mut().log.take().is_some() {
@@ -141,27 +142,27 @@ impl CompletionWatchers {
         }
     }
 
-    /// Returns whether anybody would hear of the task.
+    /// Returns whether the task has watchers.
     pub(crate) fn is_watched(&self, task: TaskId) -> bool {
         self.tasks.contains_key(&task)
     }
 
-    /// Returns the tasks that somebody waits for.
+    /// Returns the tasks with waits.
     pub(crate) fn watched(&self) -> Vec<TaskId> {
         self.tasks.iter().filter(|watched| !watched.waiters.is_empty()).map(|watched| *watched.key()).collect()
     }
 
-    /// Returns the tasks that somebody waits for or reads of.
+    /// Returns the tasks with waits or readers.
     pub(crate) fn all(&self) -> Vec<TaskId> {
         self.tasks.iter().map(|watched| *watched.key()).collect()
     }
 
-    /// Tells waiters and readers that a task ended.
+    /// Notifies waits and readers that a task ended.
     pub(crate) fn finish(&self, task: Arc<Task>, now: Timestamp) {
         self.complete_as(task.id, now, || task);
     }
 
-    /// Tells waiters and readers, if there are any, that a task ended as `ended` says.
+    /// Notifies waits and readers, if there are any, that a task ended. `ended` provides the task.
     pub(crate) fn complete_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
         self.wake(task);
         let Entry::Occupied(mut entry) = self.tasks.entry(task) else { return };
@@ -180,7 +181,7 @@ impl CompletionWatchers {
         waiters.tell(task);
     }
 
-    /// Tells readers, if there are any, that a task went to another state.
+    /// Notifies readers, if there are any, that a task changed its state.
     pub(crate) fn notify_state(&self, task: &Task, now: Timestamp) {
         self.wake(task.id);
         if self.logs.load(Ordering::Relaxed) > 0
@@ -191,22 +192,22 @@ impl CompletionWatchers {
         }
     }
 
-    /// Keeps what a task's agent said, for readers that are there or yet to come.
+    /// Adds an event of a task's agent, for current and future readers.
     pub(crate) fn say(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
         self.tasks.entry(task).or_default().log.get_or_insert_with(|| self.new_log(now)).push(kind, now);
     }
 
-    /// Subscribes to a task's events after number `after`. `task` is the task as it stands.
+    /// Subscribes to a task's events after number `after`. `task` is the task's current state.
     pub(crate) fn subscribe(&self, task: &Task, after: u64, now: Timestamp) -> Subscription {
         let mut watched = self.tasks.entry(task.id).or_default();
         let log = watched.log.get_or_insert_with(|| {
-            // Nothing was kept: the stream begins, or goes on, with where the task stands.
+            // There are no events yet: the stream begins, or continues, with the current state.
             let mut log = self.new_log(now);
             log.push(state_of(task), now);
             log.ended_at = task.state.is_terminal().then_some(now);
             log
         });
-        // A number that was never given here, as from before the clock was set back, says nothing of what the reader knows.
+        // A number that this log never issued, as from before the clock was set back, says nothing about the reader.
         let after = if after > log.newest { 0 } else { after };
         let kept = log.kept.iter().filter(|event| event.seq > after).cloned().collect();
         let subscription = Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some(), after };
@@ -222,7 +223,7 @@ impl CompletionWatchers {
         EventLog::new(now)
     }
 
-    /// Forgets what nobody can want any more. Called now and then.
+    /// Removes abandoned waits and old events. Called at intervals.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
             watched.waiters.remove_closed();
@@ -264,8 +265,8 @@ impl Waiters {
 }
 
 impl EventLog {
-    /// A log whose numbers are greater than those of any before, also of a node that ran earlier: they count on from the time in
-    /// microseconds, which stays below 2⁵³.
+    /// Creates a log whose numbers are greater than those of any earlier log, also of an earlier node: they continue
+    /// from the time in microseconds, which stays below 2⁵³.
     fn new(now: Timestamp) -> Self {
         let newest = u64::try_from(now.as_micros()).unwrap_or(0);
         Self { newest, kept: VecDeque::new(), kept_bytes: 0, live: broadcast::channel(LAG).0, ended_at: None }

@@ -1,4 +1,5 @@
-//! Tasks that the store has set aside, because their rows cannot be read: counted, shown, and told to who waits for them.
+//! Damaged tasks: those that the store set aside because their rows cannot be read. The node counts them and notifies
+//! their watchers.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,10 +13,10 @@ use crate::{
     queue::{QueueActor, messages::Counted},
 };
 
-/// How often the node asks its store.
+/// Interval of the checks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Watches the damaged tasks of a store.
+/// Observes the damaged tasks of a store.
 pub(crate) async fn watch(deps: Arc<Deps>, queues: BTreeMap<PoolName, Addr<QueueActor>>) {
     let mut interval = tokio::time::interval(PERIOD);
     let mut known = DamagedTasks::default();
@@ -31,17 +32,17 @@ pub(crate) async fn watch(deps: Arc<Deps>, queues: BTreeMap<PoolName, Addr<Queue
     }
 }
 
-/// Counts again what waits: a task that was set aside takes no place any more.
+/// Counts the waiting tasks again: a task that was set aside no longer has a place.
 async fn recount(deps: &Deps, queues: &BTreeMap<PoolName, Addr<QueueActor>>) {
     for (pool, queue) in queues {
-        // Whoever claims from a store that fails says so.
+        // A failing store is logged by the claims.
         let Ok(counts) = deps.store.counts(pool.clone()).await else { continue };
         let (waiting, claimable) = (Some(counts.waiting()), counts.claimable);
         queue.do_send(Counted { claimable, waiting, next_due: counts.next_due, nodes: 1 });
     }
 }
 
-/// Tells those who wait for a task that was set aside.
+/// Notifies the watchers of tasks that were set aside.
 async fn tell(deps: &Deps) {
     for task in deps.watch.all() {
         if let Ok(Some(task)) = deps.store.task(task).await
@@ -52,7 +53,8 @@ async fn tell(deps: &Deps) {
     }
 }
 
-/// What readiness says of damaged tasks; nothing if there are none. They keep nothing else from going on, so the node takes traffic.
+/// The warning of readiness about damaged tasks, if there are any. Other tasks are not affected, so the node takes
+/// traffic.
 pub(crate) fn warning(damaged: DamagedTasks) -> Option<String> {
     let there = damaged.there;
     (there > 0).then(|| {

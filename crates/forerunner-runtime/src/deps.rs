@@ -17,13 +17,13 @@ pub(crate) struct Deps {
     pub(crate) clock: StoreClock,
     pub(crate) node: NodeId,
     pub(crate) watch: Arc<CompletionWatchers>,
-    /// What agents say, on its way to a store that keeps it.
+    /// The events of agents, on their way to a store that persists them.
     pub(crate) said: Arc<EventBuffer>,
-    /// Other nodes have the same store.
+    /// Whether other nodes use the same store.
     pub(crate) shared: bool,
-    /// The contexts that the node holds, whichever agent moved them on.
+    /// The node's cache of contexts.
     pub(crate) contexts: Arc<NodeContexts>,
-    /// Bounds how many chains are looked after at once.
+    /// Limits how many chains are compacted at the same time.
     pub(crate) tending: Arc<Semaphore>,
 }
 
@@ -33,7 +33,7 @@ impl Deps {
     }
 }
 
-/// Which pool it is, on which node, and how it is set. It does not change while the node runs.
+/// The name, node and settings of a pool. They do not change while the node runs.
 pub(crate) struct PoolDeps {
     pub(crate) node: Arc<Deps>,
     pub(crate) name: PoolName,

@@ -1,18 +1,18 @@
-//! What a call on the runtime can answer instead of a result.
+//! The errors of calls on the runtime.
 
 use std::time::Duration;
 
 use forerunner_core::{PoolName, TaskError, TaskId};
 use forerunner_store::{Refusal, StateConflict, StoreError};
 
-/// A call could not do what it was asked to.
+/// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A value is not acceptable.
     #[error(transparent)]
     Invalid(#[from] forerunner_core::Error),
-    /// Nothing can be dated.
+    /// The clock shows an impossible time.
     #[error("{reason}")]
     Clock {
         /// What the clock shows, and what to do.
@@ -21,9 +21,9 @@ pub enum Error {
     /// There is no such pool.
     #[error("there is no pool `{pool}`; the pools are {known}")]
     NoPool {
-        /// The name asked for.
+        /// The name in the call.
         pool: String,
-        /// The names there are.
+        /// The names of the existing pools.
         known: String,
     },
     /// The queue is at its limit.
@@ -33,7 +33,7 @@ pub enum Error {
         pool: PoolName,
         /// Tasks waiting.
         depth: usize,
-        /// The most there may be.
+        /// The limit.
         limit: usize,
         /// When to try again: the time the pool needs for a tenth of its queue, 1 s at least.
         retry_after: Duration,
@@ -48,14 +48,14 @@ pub enum Error {
         pool: PoolName,
         /// Bytes of the input.
         size: u64,
-        /// Bytes of the inputs there are.
+        /// Bytes of all inputs.
         bytes: u64,
-        /// The most there may be.
+        /// The limit.
         limit: u64,
         /// When to try again: the time the pool needs for a tenth of what waits, 1 s at least.
         retry_after: Duration,
     },
-    /// A task that waits cannot go to another pool.
+    /// A waiting task cannot be moved to another pool.
     #[error("task {task} cannot go to pool `{pool}`: {reason}")]
     NotMovable {
         /// The task.
@@ -74,28 +74,28 @@ pub enum Error {
         size: usize,
         /// The limit, in bytes.
         limit: usize,
-        /// The setting that bounds it.
+        /// The setting that limits it.
         key: &'static str,
     },
-    /// The store refused a submission.
+    /// The store rejected a submission.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// What was asked for is not there, or not in a fitting state.
+    /// The task or context does not exist, or is not in a state for this call.
     #[error(transparent)]
     StateConflict(#[from] StateConflict),
-    /// The store could not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The node is shutting down and takes nothing new.
+    /// The node is shutting down and accepts no new tasks.
     #[error("this node is shutting down and takes no new tasks; send the task to another node or retry later")]
     ShuttingDown,
-    /// The node stopped before a task that it had accepted ended.
+    /// The node stopped before an accepted task ended.
     #[error("the node stopped before task {task} ended; its store has the task, start a node on it and ask again")]
     Stopped {
         /// The task.
         task: TaskId,
     },
-    /// An actor went away before it answered: whether the call took effect is unknown.
+    /// An actor stopped before it answered: whether the call took effect is unknown.
     #[error("pool `{pool}` did not answer; whether the call took effect is unknown, look before repeating it")]
     OutcomeUnknown {
         /// The pool.
@@ -112,7 +112,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same refusal of another input: that a pool has no room for one stands against all behind it in a batch.
+    /// Returns the same error for another input: a pool that is full for one task of a batch is full for all later
+    /// ones.
     pub(crate) fn of_input(mut self, bytes: u64) -> Self {
         if let Self::BytesFull { size, .. } = &mut self {
             *size = bytes;
@@ -120,7 +121,7 @@ impl Error {
         self
     }
 
-    /// The name in the metrics of a refusal by a queue that is full.
+    /// The label of a rejection by a full queue in the metrics.
     pub(crate) const fn full(&self) -> Option<&'static str> {
         match self {
             Self::QueueFull { .. } => Some("queue_full"),

@@ -18,9 +18,9 @@ struct State {
     ended: bool,
 }
 
-/// What was kept, then what comes, each number once; ends after a terminal state.
+/// Streams the events so far, then new ones, each number once. Ends after a terminal state.
 pub(crate) fn stream(subscription: Subscription) -> EventStream {
-    // Someone who has heard the end already hears nothing more.
+    // A reader that has the end already gets nothing more.
     let ended = subscription.ended && subscription.kept.is_empty();
     let state = State { kept: subscription.kept.into(), live: subscription.live, newest: subscription.after, ended };
     Box::pin(stream::unfold(state, |mut state| async move {
@@ -42,7 +42,7 @@ async fn next(state: &mut State) -> Option<TaskEvent> {
         match state.live.recv().await {
             Ok(event) if event.seq > state.newest => return Some(event),
             Ok(_) => {}
-            // The gap shows in the numbers.
+            // The numbers show the gap.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return None,
         }

@@ -1,22 +1,22 @@
-//! What two submissions under one idempotency key must have in common.
+//! Fingerprints: what two submissions under one idempotency key must have in common.
 
 use std::time::Duration;
 
 use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, Timestamp};
 use forerunner_store::KeyHolder;
 
-/// A submission with an idempotency key, to be compared with the one that has the key.
+/// A submission with an idempotency key, for comparison with the stored one.
 #[derive(Debug, Clone)]
 pub(crate) struct Keyed {
     pub(crate) pool: PoolName,
     pub(crate) key: IdempotencyKey,
-    /// The hash that is stored.
+    /// The fingerprint to store.
     pub(crate) fingerprint: [u8; 32],
-    /// Hashes under which an equal submission may have been stored.
+    /// Fingerprints that an equal submission may have been stored with.
     alike: Vec<[u8; 32]>,
 }
 
-/// What a submission leaves to its pool.
+/// The pool's defaults that a submission may omit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Defaults {
     pub(crate) timeout: Duration,
@@ -24,10 +24,10 @@ pub(crate) struct Defaults {
 }
 
 impl Keyed {
-    /// Describes a submission; none if it has no key.
+    /// Describes a submission; `None` if it has no key.
     ///
-    /// Equal are submissions whose inputs are equal as JSON values, and whose other fields are equal. What a pool has as a default
-    /// may be given or not.
+    /// Two submissions are equal if their inputs are equal as JSON values, and all other fields are equal. An omitted
+    /// field equals the pool's default.
     pub(crate) fn of(new: &NewTask, defaults: Defaults) -> Option<Self> {
         let key = new.idempotency_key.clone()?;
         let input = *blake3::hash(new.input.canonical().as_bytes()).as_bytes();
@@ -40,18 +40,18 @@ impl Keyed {
             }
         }
         let fingerprint = hash(new, b"json", &input, new.timeout, new.max_attempts);
-        // As version 0.1.0 wrote it: over the text of the input.
+        // The fingerprint of version 0.1.0: over the text of the input.
         alike.push(hash(new, b"", new.input.as_str().as_bytes(), new.timeout, new.max_attempts));
         Some(Self { pool: new.pool.clone(), key, fingerprint, alike })
     }
 
-    /// Returns whether it is the same submission as the one that has the key.
+    /// Returns whether this is the same submission as the stored one.
     pub(crate) fn is_of(&self, holder: &KeyHolder) -> bool {
         holder.fingerprint.is_some_and(|known| known == self.fingerprint || self.alike.contains(&known))
     }
 }
 
-/// What was given, and what says the same: the default where nothing was given, nothing where the default was.
+/// The given value, and the value that means the same: the default for an omitted one, an omitted one for the default.
 fn alternatives<T: PartialEq + Copy>(given: Option<T>, default: T) -> [Option<Option<T>>; 2] {
     let other = match given {
         None => Some(Some(default)),
@@ -61,7 +61,7 @@ fn alternatives<T: PartialEq + Copy>(given: Option<T>, default: T) -> [Option<Op
     [Some(given), other]
 }
 
-/// A hash of everything that a submitter asked for but the key.
+/// A hash of everything in a submission except for the key.
 fn hash(new: &NewTask, form: &[u8], input: &[u8], timeout: Option<Duration>, max_attempts: Option<u32>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -84,7 +84,7 @@ fn hash(new: &NewTask, form: &[u8], input: &[u8], timeout: Option<Duration>, max
         field(key.as_bytes());
         field(value.as_bytes());
     }
-    // Only where there is one, so that what was stored before stays the same.
+    // Only if there is a parent, so that stored fingerprints remain valid.
     if let Some(parent) = &new.parent {
         field(b"parent");
         field(parent.as_uuid().as_bytes());
@@ -105,7 +105,7 @@ mod tests {
         NewTask { idempotency_key, ..NewTask::new(PoolName::new("p").unwrap(), Payload::parse(input).unwrap()) }
     }
 
-    /// Whether the second submission is taken for the first one.
+    /// Whether the second submission counts as the first one.
     fn same(first: &NewTask, second: &NewTask, defaults: Defaults) -> bool {
         let fingerprint = Some(Keyed::of(first, DEFAULTS).unwrap().fingerprint);
         let (now, id) = (Timestamp::default(), TaskId::from_parts(Timestamp::default(), 1));

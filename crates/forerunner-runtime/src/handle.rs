@@ -1,4 +1,4 @@
-//! The in-process API: what HTTP and embedders call.
+//! The in-process API, which fronts and embedders call.
 
 use std::{
     collections::BTreeMap,
@@ -48,15 +48,16 @@ use crate::{
     unconfigured::Unconfigured,
 };
 
-/// What happens to a task, as it happens. Ends after the event of a terminal state.
+/// The events of a task as they happen. Ends after the event of a terminal state.
 pub type EventStream = Pin<Box<dyn Stream<Item = TaskEvent> + Send>>;
 
-/// Longest time that readiness waits for the store.
+/// How long readiness waits for the store.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Talks to a running node. Cheap to clone; works from any thread.
+/// Calls a running node. Cheap to clone; works from any thread.
 ///
-/// A call answers [`Error::OutcomeUnknown`] when an actor went away before it answered: whether it took effect is unknown.
+/// A call returns [`Error::OutcomeUnknown`] when an actor stopped before it answered: whether the call took effect is
+/// unknown.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
@@ -67,17 +68,17 @@ pub(crate) struct Shared {
     pub(crate) deps: Arc<Deps>,
     pub(crate) ids: IdMaker,
     pub(crate) pools: BTreeMap<PoolName, PoolEntry>,
-    /// Speaks with the other nodes, if the store is shared.
+    /// Represents this node in the cluster, if the store is shared.
     pub(crate) cluster: Option<Addr<ClusterActor>>,
-    /// Pools that have tasks and no actors.
+    /// Pools with tasks and without actors.
     pub(crate) unconfigured: Arc<Unconfigured>,
-    /// The greatest depth of a task.
+    /// The greatest allowed depth of a task.
     pub(crate) max_depth: u32,
     pub(crate) started_at: Timestamp,
     pub(crate) closed: AtomicBool,
 }
 
-/// How to reach the actors of a pool.
+/// The addresses of a pool's actors.
 pub(crate) struct PoolEntry {
     pub(crate) deps: Arc<PoolDeps>,
     pub(crate) admission: Arc<Admission>,
@@ -88,18 +89,19 @@ pub(crate) struct PoolEntry {
     pub(crate) submit: BatchSender<Enqueue>,
     pub(crate) pool: Addr<PoolActor>,
     pub(crate) forecast: Addr<ForecastActor>,
-    /// Between the forecast and this node's part, if the store is shared.
+    /// The actor between the forecast and this node's part, if the store is shared.
     pub(crate) share: Option<Addr<ShareActor>>,
-    /// What was changed of it for all nodes when it started.
+    /// The settings for all nodes at the start of the pool.
     pub(crate) changed: SettingsOverride,
 }
 
 impl Handle {
-    /// Submits a task; answers once it is durable.
+    /// Submits a task. Returns once it is durable.
     ///
     /// # Errors
-    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::BytesFull`], [`Error::Refused`] for a reused
-    /// idempotency key, a context that has no room, a parent that is not there or a chain that is too long, [`Error::ShuttingDown`], [`Error::Store`].
+    /// [`Error::NoPool`], [`Error::TooLarge`], [`Error::QueueFull`], [`Error::BytesFull`], [`Error::ShuttingDown`],
+    /// [`Error::Store`]. [`Error::Refused`] for a reused idempotency key, a new context without room, a missing parent,
+    /// or a chain of tasks that is too long.
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let keyed = self.keyed(&new);
         match self.submit_new(new).await {
@@ -115,14 +117,14 @@ impl Handle {
         Ok(Submitted::of(task, accepted))
     }
 
-    /// A submission as others under its key are compared with it; none if it has no key.
+    /// Returns a submission in the form that is compared with the stored one of its key; `None` if it has no key.
     pub(crate) fn keyed(&self, new: &NewTask) -> Option<Keyed> {
         let entry = self.shared.pools.get(&new.pool)?;
         Keyed::of(new, entry.defaults())
     }
 
-    /// Answers a refused submission with the task that has its key, if it is the same one: that takes no room in a full queue, and
-    /// the same body may be written in another way.
+    /// Returns the task that has the key of a rejected submission, if it is the same submission. It needs no room in a
+    /// full queue, and its body may be written differently.
     pub(crate) async fn known(&self, keyed: Option<Keyed>, error: Error) -> Result<Submitted, Error> {
         let is_of_key = error.full().is_some() || matches!(error, Error::Refused(Refusal::KeyReused { .. }));
         let Some(keyed) = keyed.filter(|_| is_of_key) else { return Err(error) };
@@ -134,9 +136,9 @@ impl Handle {
         }
     }
 
-    /// Submits a task and registers for its end, with no gap between the two.
+    /// Submits a task and watches for its end, without a gap between the two.
     ///
-    /// The task is on its way when this returns, whether or not the future is polled.
+    /// The task is sent when this returns, whether or not the future is polled.
     pub fn submit_watched(&self, new: NewTask) -> SubmitFuture {
         match self.admit(new) {
             Ok((entry, submission)) => {
@@ -147,11 +149,11 @@ impl Handle {
         }
     }
 
-    /// Submits a task as [`Handle::submit`] does, and registers for its end before it is on its way: to wait for it, nothing has to
-    /// be read from the store.
+    /// Submits a task as [`Handle::submit`] does, and watches for its end from before it is sent. So a wait reads
+    /// nothing from the store.
     ///
-    /// There is no [`CompletionFuture`] of a task that had been accepted before, since that may have ended before anything was registered:
-    /// [`Handle::wait`] reads how it stands.
+    /// There is no [`CompletionFuture`] for a task that was accepted before: it may have ended before the watch began.
+    /// [`Handle::wait`] reads its state.
     ///
     /// # Errors
     /// As [`Handle::submit`].
@@ -218,7 +220,7 @@ impl Handle {
         Ok(self.shared.deps.store.tasks(filter).await?)
     }
 
-    /// Waits for a task to end, at most `limit`; answers the task as it stands then.
+    /// Waits for a task to end, at most `limit`. Returns the task as it is then.
     ///
     /// # Errors
     /// As [`Handle::task`].
@@ -233,7 +235,7 @@ impl Handle {
         self.await_end(id, ended, limit).await
     }
 
-    /// Waits for what `ended` tells, at most `limit`; reads the task if that tells nothing.
+    /// Waits for `ended`, at most `limit`. Reads the task if `ended` yields nothing.
     pub(crate) async fn await_end(
         &self,
         id: TaskId,
@@ -242,7 +244,7 @@ impl Handle {
     ) -> Result<Task, Error> {
         let ended = async { ended.await.ok().map(Arc::unwrap_or_clone) };
         let found = match self.shared.cluster {
-            // It may end on another node, which only the store tells.
+            // The task may end on another node, which only the store shows.
             Some(_) => tokio::time::timeout(limit, self.ended_anywhere(id, ended)).await,
             None => tokio::time::timeout(limit, ended).await,
         };
@@ -255,8 +257,8 @@ impl Handle {
         }
     }
 
-    /// Cancels a task: at once if it waits; one that runs is asked to stop, and answered as it still is. A task that
-    /// has ended is answered unchanged.
+    /// Cancels a task. A waiting task ends at once. A running task is asked to stop, and returned in its current state.
+    /// An ended task is returned unchanged.
     ///
     /// # Errors
     /// As [`Handle::task`].
@@ -268,7 +270,7 @@ impl Handle {
         answer.await.map_err(|_| entry.unknown())?
     }
 
-    /// Sends an ended task that did not succeed back to the queue, with fresh attempts.
+    /// Returns an ended task that did not succeed to the queue, with fresh attempts.
     ///
     /// # Errors
     /// As [`Handle::task`]; [`StateConflict::WrongState`] for any other task.
@@ -280,7 +282,7 @@ impl Handle {
         answer.await.map_err(|_| entry.unknown())?
     }
 
-    /// Streams a task's events after number `after` (0 for all that are kept): states, progress, pieces of output.
+    /// Streams a task's events after number `after` (0 for all that are stored): states, progress, pieces of output.
     ///
     /// # Errors
     /// As [`Handle::task`].
@@ -291,7 +293,7 @@ impl Handle {
         let task = self.task(id).await?;
         let watch = &self.shared.deps.watch;
         let subscription = watch.subscribe(&task, after, self.now());
-        // It may have ended between the look and the subscription.
+        // The task may have ended between the read and the subscription.
         let again = self.task(id).await?;
         if again.state.is_terminal() {
             watch.finish(Arc::new(again), self.now());
@@ -304,7 +306,7 @@ impl Handle {
         self.shared.pools.keys().cloned().collect()
     }
 
-    /// Says how all pools stand.
+    /// Returns the status of all pools.
     ///
     /// # Errors
     /// [`Error::OutcomeUnknown`].
@@ -316,7 +318,7 @@ impl Handle {
         Ok(pools)
     }
 
-    /// Says how a pool stands.
+    /// Returns the status of a pool.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
@@ -372,8 +374,8 @@ impl Handle {
         Ok(entry.ask(&entry.pool, ListAgents).await?.0)
     }
 
-    /// Changes a pool's bounds or mode: until the node restarts, or, where several nodes share a store, on all of them and
-    /// for good.
+    /// Changes a pool's bounds or mode. The change lasts until the node restarts. Where several nodes share a store it
+    /// applies to all of them and is permanent.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Invalid`] for bounds that contradict each other, [`Error::OutcomeUnknown`].
@@ -385,8 +387,8 @@ impl Handle {
         self.status(entry).await
     }
 
-    /// Gives out no more of a pool's tasks; they are accepted and wait, agents stay warm, running tasks go on. Holds until it is
-    /// resumed, also when the node restarts, and on all nodes that share a store.
+    /// Pauses a pool: it accepts tasks and starts none. Agents stay warm, and running tasks continue. The pause lasts
+    /// until it is ended, also after a restart, and applies to all nodes that share a store.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Store`], [`Error::OutcomeUnknown`].
@@ -394,7 +396,7 @@ impl Handle {
         self.set_paused(pool, true).await
     }
 
-    /// Gives out a pool's tasks again.
+    /// Resumes a paused pool.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Store`], [`Error::OutcomeUnknown`].
@@ -410,7 +412,7 @@ impl Handle {
         self.status(entry).await
     }
 
-    /// Says what a pool expects, and what it expected over the last hour.
+    /// Returns a pool's forecast, with its forecasts of the last hour.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
@@ -419,7 +421,7 @@ impl Handle {
         Ok(entry.ask(&entry.forecast, GetForecast).await?.0)
     }
 
-    /// Says how a pool's last minutes went, 60 at most, from what this node keeps in memory.
+    /// Returns a pool's history of the last minutes, at most 60, from this node's memory.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
@@ -428,7 +430,7 @@ impl Handle {
         Ok(entry.ask(&entry.forecast, GetHistory { minutes }).await?.0)
     }
 
-    /// Lists a pool's decisions, newest first. Ticks that change nothing are kept only as the newest of their row.
+    /// Lists a pool's decisions, newest first. Of consecutive ticks that change nothing, only the newest is recorded.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
@@ -437,7 +439,7 @@ impl Handle {
         Ok(entry.ask(&entry.forecast, GetDecisions { limit, seq: None }).await?.0)
     }
 
-    /// Reads one decision, if it is still kept.
+    /// Returns one decision, if it is still recorded.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
@@ -446,7 +448,7 @@ impl Handle {
         Ok(entry.ask(&entry.forecast, GetDecisions { limit: 1, seq: Some(seq) }).await?.0.pop())
     }
 
-    /// Says whether this node can take traffic.
+    /// Returns whether this node can take traffic.
     pub async fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         if self.shared.closed.load(Ordering::Relaxed) {
@@ -462,12 +464,12 @@ impl Handle {
         Readiness { ready: reasons.is_empty(), reasons, warnings, store: self.shared.deps.store.kind() }
     }
 
-    /// Refuses new tasks from now on. What was accepted goes on.
+    /// Rejects new tasks from now on. Accepted tasks continue.
     pub fn close_intake(&self) {
         self.shared.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether new tasks are refused because the node stops.
+    /// Returns whether new tasks are rejected because the node stops.
     pub fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Relaxed)
     }
@@ -496,7 +498,7 @@ impl Handle {
 }
 
 impl Submitted {
-    /// Says what became of `task`, once that is known.
+    /// Builds the result of a submission from the store's answer.
     pub(crate) fn of(task: Task, accepted: EnqueueOutcome) -> Self {
         match accepted {
             EnqueueOutcome::New { state, depth, .. } => Self { task: Task { state, depth, ..task }, created: true },
@@ -506,7 +508,7 @@ impl Submitted {
 }
 
 impl PoolEntry {
-    /// Refuses an input that is larger than the pool takes.
+    /// Rejects an input that is larger than the pool accepts.
     pub(crate) fn check_size(&self, input: &Payload) -> Result<(), Error> {
         let (size, limit) = (input.len(), self.deps.settings.queue.max_input_bytes);
         if size <= limit {
@@ -516,7 +518,7 @@ impl PoolEntry {
         Err(Error::TooLarge { what: "input", size, limit, key: "queue.max_input_bytes" })
     }
 
-    /// Takes a place in the queue for a task with this input.
+    /// Reserves a place in the queue for a task with this input.
     pub(crate) fn take_place(&self, input: &Payload) -> Result<(), Error> {
         let (pool, admission, size) = (self.deps.name.clone(), &self.admission, input.len() as u64);
         let Err(full) = admission.enter(size) else { return Ok(()) };
@@ -542,7 +544,7 @@ impl PoolEntry {
         Defaults { timeout: task.timeout, max_attempts: task.retry().max_attempts }
     }
 
-    /// Asks an actor. The one place where a `MailboxError` is translated.
+    /// Sends a message to an actor. This is the only place where a `MailboxError` is translated.
     pub(crate) async fn ask<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Error>
     where
         A: Handler<M>,

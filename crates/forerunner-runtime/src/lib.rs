@@ -1,7 +1,7 @@
 //! The actors of Forerunner: queue, pool, agents, forecast.
 //!
-//! One `QueueActor`, `PoolActor` and `ForecastActor` per pool, one `AgentActor` per warm instance, and a [`Handle`] that
-//! HTTP and embedders use alike. Actors turn messages into events for the pure machines of `forerunner-core` and
+//! One `QueueActor`, `PoolActor` and `ForecastActor` per pool, one `AgentActor` per warm instance, and a [`Handle`] for
+//! fronts and embedders. Actors turn messages into events for the pure machines of `forerunner-core` and
 //! `forerunner-forecast`, and the machines' actions into effects. See `docs/ARCHITECTURE.md` for the way of a task.
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]

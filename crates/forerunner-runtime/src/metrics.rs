@@ -1,4 +1,4 @@
-//! All metric names in one list, and the handles that the actors count with.
+//! All metrics in one table, and the recorders that the actors use.
 
 use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
@@ -8,12 +8,12 @@ use forerunner_forecast::Forecast;
 use forerunner_store::VacuumStatus;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only grows.
+    /// Only increases.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
     /// Distribution.
     Histogram,
@@ -24,11 +24,11 @@ pub enum MetricKind {
 pub struct MetricInfo {
     /// Its name.
     pub name: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: MetricKind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its description.
     pub help: &'static str,
 }
 
@@ -102,7 +102,7 @@ metrics_list! {
     LEADER_CHANGES Counter "forerunner_leader_changes_total" [] "Changes of the leader that this node has seen.";
 }
 
-/// Tells the installed recorder what each metric means. Call once it is installed.
+/// Registers the descriptions with the installed recorder. Call it once, after the recorder is installed.
 pub fn describe() {
     for metric in ALL {
         let unit =
@@ -115,7 +115,7 @@ pub fn describe() {
     }
 }
 
-/// What a queue counts.
+/// The metrics of a queue.
 pub(crate) struct QueueMetrics {
     pool: String,
     pub(crate) submitted: Counter,
@@ -138,7 +138,7 @@ const REJECTIONS: [&str; 8] =
 impl QueueMetrics {
     pub(crate) fn new(pool: &PoolName) -> Self {
         let pool = pool.to_string();
-        // Each series is there, as 0, before anything is rejected.
+        // Each series exists, as 0, before the first rejection.
         for reason in REJECTIONS {
             counter!(REJECTED, "pool" => pool.clone(), "reason" => reason).increment(0);
         }
@@ -203,7 +203,7 @@ pub(crate) fn finished(pool: &PoolName, state: TaskState) {
     counter!(FINISHED, "pool" => pool.to_string(), "state" => state.as_str()).increment(1);
 }
 
-/// What placements count.
+/// The metrics of placements.
 #[derive(Clone)]
 pub(crate) struct PlacementMetrics {
     placed: Vec<(PlacementReason, Counter)>,
@@ -242,7 +242,7 @@ impl PlacementMetrics {
     }
 }
 
-/// What a pool and its agents count.
+/// The metrics of a pool and its agents.
 #[derive(Clone)]
 pub(crate) struct PoolMetrics {
     pub(crate) cold_start: Histogram,
@@ -285,7 +285,7 @@ impl PoolMetrics {
     }
 }
 
-/// What a pool counts of its contexts.
+/// The metrics of a pool's contexts.
 #[derive(Clone)]
 pub(crate) struct ContextMetrics {
     lookups: [Counter; 2],
@@ -331,7 +331,7 @@ impl ContextMetrics {
         }
     }
 
-    /// A task's context is at hand; it may have been restored ahead of the task.
+    /// Records that a task's context was restored, perhaps by a prefetch.
     pub(crate) fn found(&self, cost: &ContextCost, was_ahead: bool) {
         self.prefetches[1].increment(u64::from(was_ahead));
         self.restored(cost);
@@ -344,26 +344,26 @@ impl ContextMetrics {
         }
     }
 
-    /// A context was restored ahead of its task.
+    /// Records that a context was prefetched.
     pub(crate) fn prefetched(&self, cost: &ContextCost) {
         self.prefetches[0].increment(1);
         self.restored(cost);
     }
 
-    /// An agent is to stop: of its contexts the node holds so many, restores so many, and leaves so many to the store.
+    /// Records what the node did with the contexts of an agent that stops: cached already, restored, or skipped.
     pub(crate) fn handed_over(&self, held: u64, restored: u64, left: u64) {
         for (counter, count) in self.handed_over.iter().zip([held, restored, left]) {
             counter.increment(count);
         }
     }
 
-    /// A restore was given up: its task has gone.
+    /// Records that a prefetch was cancelled, since its task no longer waits.
     pub(crate) fn prefetch_given_up(&self) {
         self.prefetches[2].increment(1);
     }
 
-    /// An agent has worked on a context from there, that it held or had to be sent. `full` says what it would have taken to move
-    /// it whole over the pipe, there and back, if there is one.
+    /// Records the source of a task's context, and whether it was resident. `full` has the bytes of the whole context
+    /// before and after the task, if the agent has a pipe.
     pub(crate) fn ran(&self, source: ContextSource, was_held: bool, full: Option<[u64; 2]>) {
         self.sources[source as usize].increment(1);
         self.lookups[usize::from(!was_held)].increment(1);
@@ -372,7 +372,7 @@ impl ContextMetrics {
         self.pipe_full_bytes[1].increment(from_agent);
     }
 
-    /// A task with a context has ended.
+    /// Records the end of a task with a context.
     pub(crate) fn ended(&self, cost: &ContextCost) {
         self.pipe_bytes[0].increment(cost.to_agent_bytes);
         self.pipe_bytes[1].increment(cost.from_agent_bytes);
@@ -381,13 +381,13 @@ impl ContextMetrics {
         self.reloads.increment(u64::from(cost.agent_lost_it));
     }
 
-    /// The chain of a context has grown, or begun anew with the result of a task.
+    /// Records that a task extended or replaced the stored chain of its context.
     pub(crate) fn stored(&self, frames: usize, rebased: bool) {
         self.chain_frames.record(frames as f64);
         self.compactions[0].increment(u64::from(rebased));
     }
 
-    /// A fresh base was stored in the background.
+    /// Records that a compaction stored a snapshot.
     pub(crate) fn rebased(&self, bytes: u64) {
         self.compactions[1].increment(1);
         self.compacted_bytes.increment(bytes);
@@ -423,7 +423,7 @@ pub(crate) fn set_cached_contexts(contexts: usize, bytes: usize) {
     gauge!(CACHED_BYTES).set(bytes as f64);
 }
 
-/// What a forecast counts.
+/// The metrics of a forecast.
 pub(crate) struct ForecastMetrics {
     pool: String,
     observed: Gauge,
@@ -451,7 +451,7 @@ impl ForecastMetrics {
         }
     }
 
-    /// A forecast looked: so many tasks arrived per second, and this is expected.
+    /// Records the observed and the expected arrival rate.
     pub(crate) fn looked(&self, rate_per_s: f64, expected: Forecast) {
         self.observed.set(rate_per_s);
         self.expected.set(expected.rate_per_s);

@@ -1,4 +1,4 @@
-//! Giving tasks that wait to another pool: one, or a batch of many.
+//! Moves of waiting tasks to another pool: one task, or a batch.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,20 +11,20 @@ use crate::{
     handle::PoolEntry,
 };
 
-/// Tasks against which nothing stands but their size and the room of the other pool, in the order in which they are to go.
+/// Tasks that only their size or the other pool's room may prevent from moving, in the order of the move.
 struct Movable {
     tasks: Vec<(TaskId, TaskState)>,
     sizes: HashMap<TaskId, u64>,
 }
 
 impl Handle {
-    /// Gives a task that waits to another pool of this node. It keeps its id, priority, times, attempts and idempotency key.
-    /// A task that is in that pool already is answered unchanged.
+    /// Moves a waiting task to another pool of this node. It keeps its id, priority, times, attempts and idempotency
+    /// key. A task that is already in that pool is returned unchanged.
     ///
     /// # Errors
-    /// As [`Handle::task`]; [`Error::NoPool`]; [`StateConflict::WrongState`] for a task that runs or has ended; [`Error::NotMovable`]
-    /// for a task of a context, and where the other pool has a task with its key; [`Error::TooLarge`];
-    /// [`Error::QueueFull`], [`Error::BytesFull`].
+    /// As [`Handle::task`]; [`Error::NoPool`]; [`StateConflict::WrongState`] for a task that runs or has ended;
+    /// [`Error::NotMovable`] for a task with a context, and if the other pool has a task with the same key;
+    /// [`Error::TooLarge`]; [`Error::QueueFull`], [`Error::BytesFull`].
     pub async fn move_task(&self, id: TaskId, to: &str) -> Result<Task, Error> {
         let entry = self.entry(to)?;
         let task = self.task(id).await?;
@@ -47,10 +47,10 @@ impl Handle {
         self.task(id).await
     }
 
-    /// Gives one batch of an operation on many tasks to another pool, as far as that has room. As for one task, what stands
-    /// against the task itself comes first, then its size, then the room.
+    /// Moves one batch of a bulk operation to another pool, as far as that has room. As for one task, obstacles of the
+    /// task are checked first, then its size, then the room.
     ///
-    /// A look changes nothing, and counts the places that the tasks would take.
+    /// A dry run changes nothing, and counts the places that the tasks would need.
     pub(crate) async fn move_batch(
         &self,
         to: &PoolName,
@@ -77,7 +77,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Leaves those of the tasks that could go to the other pool; the report gets the others.
+    /// Returns the tasks that could move to the other pool. The report gets the others.
     async fn movable(
         &self,
         to: &PoolName,
@@ -94,7 +94,7 @@ impl Handle {
         Ok(Movable { tasks: found.into_iter().filter(|(task, _)| named.contains(task)).collect(), sizes })
     }
 
-    /// Gives back the places of tasks that did not come, and logs what did.
+    /// Releases the places of tasks that were not moved, and logs the moves.
     pub(crate) fn note_moved(&self, to: &PoolName, asked: usize, outcome: Option<&BulkOutcome>) {
         let arrived = outcome.and_then(|outcome| outcome.pools.get(to)).map_or(0, |changed| changed.arrived.len());
         if let Some(entry) = self.shared.pools.get(to) {
@@ -109,7 +109,7 @@ impl Handle {
 }
 
 impl Movable {
-    /// Parts those that the pool takes from those that it does not: too large, or without a place.
+    /// Separates the tasks that the pool admits from those that it rejects: too large, or without a place.
     fn admitted(self, most_bytes: u64, mut enter: impl FnMut(u64) -> bool) -> (Vec<TaskId>, Vec<BulkRefusal>) {
         let (mut admitted, mut refused) = (Vec::with_capacity(self.tasks.len()), Vec::new());
         for (task, state) in self.tasks {

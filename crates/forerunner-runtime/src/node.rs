@@ -1,4 +1,4 @@
-//! A running node: what it is made of, and the order in which it starts.
+//! A running node: its specification, and the order in which its parts start.
 
 mod maintenance;
 mod wiring;
@@ -30,45 +30,45 @@ use crate::{
     unconfigured::{Unconfigured, Watch},
 };
 
-/// Fresh bases of contexts that are encoded at once.
+/// Most compactions that encode a snapshot at the same time.
 const TENDED_AT_ONCE: usize = 2;
 
-/// On which threads the actors run.
+/// The threads of the actors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThreadPlacement {
-    /// On the arbiter that starts the node: the shortest way for callers that live there too.
+    /// The arbiter that starts the node, for short paths to callers on it.
     Current,
-    /// On this many arbiters of their own; the actors of one pool share one.
+    /// This many arbiters; the actors of one pool share one.
     Spread(usize),
 }
 
-/// What a node is made of.
+/// The specification of a node.
 pub struct NodeSpec {
     /// Its pools.
     pub pools: Vec<PoolSpec>,
-    /// Where its tasks live.
+    /// The store of its tasks.
     pub store: Arc<dyn Store>,
-    /// What time it is.
+    /// Its clock.
     pub clock: Arc<dyn Clock>,
-    /// On which threads its actors run.
+    /// The threads of its actors.
     pub placement: ThreadPlacement,
-    /// How long ended tasks are kept.
+    /// How long ended tasks are stored.
     pub retention: Duration,
-    /// How long contexts are kept that no task uses; for good if it is zero.
+    /// How long unused contexts are stored; for ever if it is zero.
     pub context_retention: Duration,
-    /// Bytes of distinct items of contexts that the node holds at most, beside what its agents hold.
+    /// Most bytes of distinct items in the node's cache of contexts. The memory of agents is additional.
     pub context_cache_bytes: usize,
-    /// The greatest depth of a task that names its parent: how long a chain of tasks that submit tasks may get. With 0 none may have
-    /// a parent.
+    /// The greatest depth of a task with a parent: the length of a chain of tasks that submit each other. With 0 no
+    /// task may have a parent.
     pub max_depth: u32,
-    /// Other nodes have the same store: pools are sized for all of them together, and bounds are bounds of all. So it is
-    /// for a store that says so of itself; see [`ClusterStore::is_shared`](forerunner_store::ClusterStore::is_shared).
+    /// Whether other nodes use the same store. Then pools and their bounds are those of all nodes together. A store may
+    /// also be shared by its nature; see [`ClusterStore::is_shared`](forerunner_store::ClusterStore::is_shared).
     pub shared: bool,
 }
 
 impl NodeSpec {
-    /// A node without pools, on the system's clock and two threads, that keeps ended tasks for seven days, contexts for
-    /// good, 256 MiB of these at hand, and chains of 16 tasks that submit each other at most.
+    /// Creates a node without pools, with these defaults: the system's clock, two threads, ended tasks for seven days,
+    /// contexts for ever, a cache of 256 MiB, chains of at most 16 tasks.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             pools: Vec::new(),
@@ -95,15 +95,16 @@ impl NodeSpec {
 pub struct Node {
     pub(crate) handle: Handle,
     pub(crate) arbiters: Vec<Arbiter>,
-    /// Removes what nobody can want any more.
+    /// Removes abandoned waits, old events and unused contexts.
     pub(crate) housekeeping: JoinHandle<()>,
-    /// What goes on until the store closes: storing what agents say, and the heartbeat if no actor beats.
+    /// Tasks that run until the store closes, such as the storage of events, and the renewal of leases in a node
+    /// without a cluster.
     pub(crate) upkeep: Vec<JoinHandle<()>>,
 }
 
 impl Node {
-    /// Starts the actors. Tasks that a lost node was running are taken back first: those of every other node, or, in
-    /// a store that is shared, those whose lease has ended.
+    /// Starts the actors. First it rescues the tasks of lost nodes: those of every other node, or, in a shared store,
+    /// those whose lease has ended.
     ///
     /// Runs inside an actix `System`.
     ///
@@ -182,7 +183,7 @@ impl Node {
     }
 }
 
-/// Spawns what goes on until the store closes.
+/// Spawns the tasks that run until the store closes.
 fn spawn_upkeep(
     deps: &Arc<Deps>,
     pools: &BTreeMap<PoolName, PoolEntry>,

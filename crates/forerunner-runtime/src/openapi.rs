@@ -1,4 +1,4 @@
-//! How a pool's state looks in an OpenAPI document: an object whose members are not always there.
+//! The OpenAPI schema of a pool's state: an object with optional members.
 
 use forerunner_core::{
     Timestamp,

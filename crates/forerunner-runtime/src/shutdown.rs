@@ -1,4 +1,4 @@
-//! How a node stops: the order of its steps, each bounded in time.
+//! The shutdown of a node: its steps in order, each bounded in time.
 
 use std::{future::Future, time::Duration};
 
@@ -12,21 +12,21 @@ use crate::{
     pool::messages::Stop, queue::messages::Drain,
 };
 
-/// What one step may take; for agents that end, on top of the grace.
+/// Longest time of one step. The stop of agents may take the grace in addition.
 const STEP: Duration = Duration::from_secs(10);
-/// What closing the store may take: a SQLite log of 64 MiB is copied into its file.
+/// Longest time to close the store: SQLite copies a log of up to 64 MiB into its file.
 const CLOSE: Duration = Duration::from_secs(30);
 
-/// How a shutdown went.
+/// The result of a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Every agent was gone in time.
+    /// Whether every agent stopped in time.
     pub clean: bool,
-    /// What the store said when it was closed, if it failed.
+    /// The error of the store when it was closed, if it failed.
     pub store: Option<String>,
 }
 
-/// A node whose work is over and whose store is still open: tasks can be read, and open waits have been released.
+/// A stopped node whose store is still open: tasks can be read, and waits have ended.
 #[must_use = "the store stays open until it is closed"]
 pub struct StoppedNode {
     handle: Handle,
@@ -41,8 +41,8 @@ impl Node {
         self.stop(grace).await.close().await
     }
 
-    /// Takes nothing new, lets running tasks finish for `grace`, hands back those that have not, and saves what was
-    /// learned. Then whoever waits for a task gets it as it stands.
+    /// Accepts nothing new, lets running tasks finish for `grace`, releases the others, and saves the forecasts. Then
+    /// all waits return the current state of their tasks.
     pub async fn stop(self, grace: Duration) -> StoppedNode {
         let Self { handle, arbiters, housekeeping, upkeep } = self;
         handle.close_intake();
@@ -75,19 +75,19 @@ impl StoppedNode {
     }
 }
 
-/// Ends a thread; returns whether it ended in time. One that a task's code holds is left to the end of the process.
+/// Ends a thread. Returns whether it ended in time. A thread that a task's code blocks ends with the process.
 async fn end(arbiter: Arbiter) -> bool {
     arbiter.stop();
     let joined = blocking::run(move || arbiter.join());
     timeout(STEP, joined).await.is_ok()
 }
 
-/// Asks all pools for something at once. One that does not answer in time, for want of a store, is left behind.
+/// Sends a request to all pools at once. A pool that does not answer in time, as without a store, is skipped.
 async fn ask_all<'a>(pools: impl Iterator<Item = &'a PoolEntry>, send: impl Fn(&PoolEntry, oneshot::Sender<()>)) {
     let _ = timeout(STEP, join_all(pools.map(|entry| ask(|reply| send(entry, reply))))).await;
 }
 
-/// Sends a message at once; the future is its answer, or that nobody will answer.
+/// Sends a message at once. The future ends with the answer, or when there will be none.
 fn ask(send: impl FnOnce(oneshot::Sender<()>)) -> impl Future<Output = ()> {
     let (reply, answer) = oneshot::channel();
     send(reply);

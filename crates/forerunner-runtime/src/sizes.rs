@@ -1,4 +1,4 @@
-//! Keeps what is known of the bytes of each pool true: asks the store, which alone can sum them.
+//! The bytes of inputs and contexts of each pool, measured in the store at intervals.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use crate::{admission::Admission, contexts::ContextRoom, deps::PoolDeps, metrics};
 
-/// How often inputs are summed where other nodes accept and end tasks too, or where something was not told.
+/// Interval of the sums of inputs, where other nodes change tasks as well or a report is missing.
 const INPUTS: Duration = Duration::from_secs(10);
-/// How often contexts are measured.
+/// Interval of the measurements of contexts.
 const CONTEXTS: Duration = Duration::from_secs(60);
-/// How much longer than a measurement the time between two of them is at least.
+/// The pause between two measurements is at least this many times as long as a measurement.
 const REST: u32 = 20;
 
-/// Measures a pool from time to time.
+/// Measures a pool at intervals.
 pub(crate) async fn watch(pool: Arc<PoolDeps>, admission: Arc<Admission>, room: Arc<ContextRoom>) {
     let mut next_contexts = Instant::now();
     loop {

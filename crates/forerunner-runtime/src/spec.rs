@@ -1,4 +1,4 @@
-//! What a pool is made of: the settings an operator writes, checked together.
+//! The specification of a pool: the settings of an operator, validated together.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,40 +13,40 @@ use crate::{agent::DriverFactory, status::Mode};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PoolSettings {
-    /// Fewest agents kept warm.
+    /// Least number of warm agents.
     pub min: u32,
-    /// Most agents.
+    /// Greatest number of agents.
     pub max: u32,
     /// The highest `max` that a change at run time may set. Without it the limit is twice `max` as configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_max: Option<u32>,
-    /// Most agents that start at the same time on one node; as many as the kind of agent can unless set.
+    /// Most agents that start at the same time on one node. Without it the kind of agent sets the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_starting: Option<u32>,
-    /// Share of tasks that is to start on time, and what on time means.
+    /// The objective: the share of tasks that start on time, and what that means.
     pub on_time: OnTime,
     /// The rule that sizes the pool.
     pub policy: PolicyKind,
-    /// Whether its decisions are carried out.
+    /// Whether the pool applies decisions.
     pub mode: Mode,
-    /// Seconds between two decisions.
+    /// Time between two decisions.
     #[serde(with = "human_duration")]
     pub tick: Duration,
-    /// How long an agent takes to warm up, until it was measured.
+    /// The assumed time until an agent is ready, before the first measurement.
     #[serde(with = "human_duration")]
     pub cold_start: Duration,
-    /// How long an idle agent that is not needed waits to be taken back before it stops.
+    /// How long an idle agent that is not needed stays before it stops.
     #[serde(with = "human_duration")]
     pub cooldown: Duration,
-    /// Which idle agent goes when there are too many.
+    /// Which idle agent a scale-down stops first.
     pub scale_down: ScaleDownOrder,
-    /// Bounds of the queue.
+    /// Limits of the queue.
     pub queue: QueueSettings,
-    /// What holds for a task that does not say otherwise.
+    /// Defaults of tasks.
     pub task: TaskSettings,
-    /// How contexts are kept.
+    /// Settings of contexts.
     pub contexts: ContextSettings,
-    /// How failed agents are replaced.
+    /// How failed agents are restarted.
     pub restart: RestartPolicy,
 }
 
@@ -78,7 +78,7 @@ impl Default for PoolSettings {
 pub struct OnTime {
     /// Share of tasks that start on time, in (0, 1).
     pub share: f64,
-    /// On time means: at most this long from being due to the start.
+    /// On time means: at most this long from the due time to the start.
     #[serde(with = "human_duration")]
     pub within: Duration,
 }
@@ -89,13 +89,13 @@ impl Default for OnTime {
     }
 }
 
-/// Bounds of a pool's queue.
+/// Limits of a pool's queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSettings {
-    /// Most tasks that may wait, delayed ones included.
+    /// Most waiting tasks, including delayed ones.
     pub limit: usize,
-    /// Most bytes of the inputs of tasks that have not ended: those that wait and those that run.
+    /// Most bytes of the inputs of tasks that have not ended, whether they wait or run.
     pub limit_bytes: u64,
     /// Largest input, in bytes of JSON.
     pub max_input_bytes: usize,
@@ -109,14 +109,14 @@ impl Default for QueueSettings {
     }
 }
 
-/// How a pool's contexts are kept.
+/// Settings of a pool's contexts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContextSettings {
-    /// Bytes of stored contexts beyond which none begins; those that are there go on.
+    /// Limit of the bytes of stored contexts. Above it no new context may start; existing ones continue.
     pub limit_bytes: u64,
-    /// File of a dictionary that was trained on contexts of such agents; empty for none. Whoever builds the pool reads it:
-    /// see [`PoolSpec::dictionary`].
+    /// File of a dictionary that was trained on contexts of such agents; empty for none. The code that builds the pool
+    /// reads the file: see [`PoolSpec::dictionary`].
     pub dictionary: String,
 }
 
@@ -126,21 +126,21 @@ impl Default for ContextSettings {
     }
 }
 
-/// What holds for a task that does not say otherwise.
+/// Defaults of tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskSettings {
-    /// Longest run of one attempt.
+    /// Longest time of one attempt.
     #[serde(with = "human_duration")]
     pub timeout: Duration,
-    /// How long an agent may take to stop after a cancellation or a timeout before it is stopped by force.
+    /// How long an agent may take to stop after a cancellation or a timeout. After that it is killed.
     #[serde(with = "human_duration")]
     pub cancel_grace: Duration,
-    /// Attempts in all, at least 1.
+    /// Most attempts, at least 1.
     pub max_attempts: u32,
-    /// Attempts that may take an agent or a node down before the task is dead.
+    /// Crashes of an agent or a node after which the task is dead.
     pub max_crashes: u32,
-    /// Delay before the second attempt; doubles with each further one, with jitter.
+    /// Delay before the second attempt. It doubles with each further attempt, with jitter.
     #[serde(with = "human_duration")]
     pub retry_initial: Duration,
     /// Longest delay before an attempt.
@@ -163,7 +163,7 @@ impl Default for TaskSettings {
 }
 
 impl TaskSettings {
-    /// Returns the retry policy of a task that does not ask for another number of attempts.
+    /// Returns the retry policy of a task that does not set its own number of attempts.
     pub fn retry(&self) -> RetryPolicy {
         RetryPolicy {
             max_attempts: self.max_attempts.max(1),
@@ -175,13 +175,13 @@ impl TaskSettings {
 }
 
 impl PoolSettings {
-    /// Most agents that a pool may have.
+    /// The limit of a pool's agents.
     pub const MAX_AGENTS: u32 = 100_000;
 
-    /// Checks the settings together.
+    /// Validates the settings together.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the first bad one, its value and the rule.
+    /// [`Error::Setting`] with the first invalid setting, its value and the rule.
     pub fn validate(&self) -> Result<(), Error> {
         let refuse = |key, value: String, rule: String| Err(Error::Setting { key, value, rule });
         if self.min > self.max {
@@ -234,7 +234,7 @@ impl PoolSettings {
         self.patch_max.unwrap_or_else(|| self.max.saturating_mul(2).min(Self::MAX_AGENTS.max(self.max)))
     }
 
-    /// Returns the bounds a policy works within.
+    /// Returns the limits for a policy.
     pub fn limits(&self) -> PolicyLimits {
         PolicyLimits {
             min: self.min,
@@ -246,26 +246,26 @@ impl PoolSettings {
     }
 }
 
-/// A pool to run: its name, its settings, and what makes its agents.
+/// A pool to run: its name, its settings, and the factory of its agents.
 #[derive(Clone)]
 pub struct PoolSpec {
     /// Its name.
     pub name: PoolName,
     /// Its settings.
     pub settings: PoolSettings,
-    /// What makes its agents.
+    /// Starts its agents.
     pub agents: Arc<dyn DriverFactory>,
-    /// What makes its policy, instead of the one that the settings name.
+    /// Creates its policy, instead of the one that the settings name.
     pub policy: Option<Arc<PolicyFactory>>,
-    /// What the changes of its contexts are packed with, trained on such contexts.
+    /// The dictionary for its contexts, trained on such contexts.
     pub dictionary: Option<Dictionary>,
 }
 
-/// Makes a policy for a pool's bounds; called again when they change.
+/// Creates a policy for a pool's bounds; called again when they change.
 pub type PolicyFactory = dyn Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync;
 
 impl PoolSpec {
-    /// Checks and builds.
+    /// Validates the settings and creates the specification.
     ///
     /// # Errors
     /// [`Error::Name`] or [`Error::Setting`].
@@ -274,7 +274,7 @@ impl PoolSpec {
         Ok(Self { name: PoolName::new(name)?, settings, agents, policy: None, dictionary: None })
     }
 
-    /// Lets a policy of one's own size the pool.
+    /// Sizes the pool with a custom policy.
     #[must_use]
     pub fn policy(mut self, make: impl Fn(PolicyLimits) -> Box<dyn Policy> + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(make));
@@ -283,9 +283,9 @@ impl PoolSpec {
 }
 
 impl PoolSpec {
-    /// Packs the changes of contexts with a dictionary that was trained on contexts of such agents.
+    /// Compresses the changes of contexts with a dictionary that was trained on contexts of such agents.
     ///
-    /// The store keeps it for as long as a stored context needs it. It holds text of what it was trained on.
+    /// The store has the dictionary for as long as a stored context needs it. It contains text of its training data.
     #[must_use]
     pub fn dictionary(mut self, dictionary: Dictionary) -> Self {
         self.dictionary = Some(dictionary);

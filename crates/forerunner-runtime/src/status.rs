@@ -1,4 +1,4 @@
-//! How things stand: what a handle answers about tasks, agents, pools and decisions.
+//! The status types: what a handle returns about tasks, agents, pools and decisions.
 
 mod history;
 
@@ -25,122 +25,123 @@ pub struct AgentStatus {
     pub id: AgentId,
     /// Its pool.
     pub pool: PoolName,
-    /// Where it stands.
+    /// Its state.
     pub state: AgentState,
-    /// The task it runs.
+    /// The task that it runs.
     pub task: Option<TaskId>,
-    /// The context it holds warm.
+    /// The context that it used last.
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
     pub context_bytes: u64,
-    /// All contexts that it holds and their versions, the one used last at the end; in JSON how many they are.
+    /// All contexts that are resident in it, with their versions, the last used one at the end. JSON has only their
+    /// number.
     #[serde(rename = "contexts_held", serialize_with = "as_count")]
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub holds: Vec<(ContextId, u64)>,
-    /// When it was asked for.
+    /// When it was started.
     pub started_at: Timestamp,
     /// When it last finished a task, or became ready.
     pub last_used: Option<Timestamp>,
-    /// Seconds from being asked for to being ready; absent while starting.
+    /// Seconds from its start until it was ready; absent before that.
     pub cold_start_s: Option<f64>,
-    /// Tasks it has finished.
+    /// Number of tasks that it has finished.
     pub tasks: u64,
     /// Its process id, if it has a process of its own.
     pub pid: Option<u32>,
 }
 
-/// An agent may hold hundreds of contexts, and a pool have hundreds of agents.
+/// An agent may have hundreds of resident contexts, and a pool hundreds of agents.
 fn as_count<S: Serializer>(list: &[(ContextId, u64)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(list.len() as u64)
 }
 
-/// Whether a pool gives out work.
+/// Whether a pool starts tasks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PoolState {
-    /// It does.
+    /// It starts tasks.
     Running,
-    /// It was paused: tasks wait, agents stay warm.
+    /// It is paused: tasks wait, agents stay warm.
     Paused,
-    /// Agents failed too often: none is started until the time given.
+    /// Agents failed too often: the pool starts none until `until`.
     CircuitOpen {
-        /// When the next agent is tried.
+        /// When the next agent is started.
         until: Timestamp,
-        /// Why the last one failed.
+        /// Why the last agent failed.
         reason: String,
     },
 }
 
-/// Whether decisions are carried out.
+/// Whether decisions are applied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Decisions are carried out.
+    /// Decisions are applied.
     #[default]
     Act,
-    /// Decisions are only kept and shown.
+    /// Decisions are only recorded and shown.
     Advise,
 }
 
-/// How a pool stands.
+/// The status of a pool.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolStatus {
     /// Its name.
     pub name: PoolName,
-    /// What its agents are: `rust`, `process`, `simulated`.
+    /// The kind of its agents, such as `rust`, `process` or `simulated`.
     pub kind: &'static str,
-    /// Whether it gives out work.
+    /// Whether it starts tasks.
     #[serde(flatten)]
     pub state: PoolState,
-    /// Fewest agents.
+    /// Least number of agents.
     pub min: u32,
-    /// Most agents.
+    /// Greatest number of agents.
     pub max: u32,
-    /// Agents wanted now.
+    /// Wanted number of agents.
     pub desired: u32,
     /// The policy that decides.
     pub policy: &'static str,
-    /// Whether its decisions are carried out.
+    /// Whether its decisions are applied.
     pub mode: Mode,
-    /// What the operator asks for.
+    /// The operator's objective.
     pub objective: Objective,
     /// Agents by state.
     pub agents: AgentCounts,
     /// Busy share of the warm agents, 0 to 1.
     pub utilisation: f64,
-    /// Tasks that an agent could take now.
+    /// Tasks that are due and wait for an agent.
     pub depth: u64,
     /// Tasks that wait: claimable, delayed, or behind another of their context.
     pub waiting: u64,
     /// Tasks that run.
     pub running: u64,
-    /// The most tasks that may wait.
+    /// The limit of waiting tasks.
     pub queue_limit: u64,
     /// Bytes of the inputs of tasks that have not ended.
     pub input_bytes: u64,
-    /// The most that they may be.
+    /// The limit of these bytes.
     pub input_limit_bytes: u64,
-    /// Bytes that the contexts of the pool take in the store, as measured last.
+    /// Bytes of the pool's contexts in the store, at the last measurement.
     pub context_bytes: u64,
-    /// From how many on none begins.
+    /// The limit above which no new context may start.
     pub context_limit_bytes: u64,
-    /// Seconds that an idle agent that is not needed waits to be taken back.
+    /// Seconds that an idle agent stays that is not needed.
     pub cooldown_s: f64,
     /// Median and 90th percentile of recent cold starts, in seconds.
     pub cold_start_s: Option<ColdStart>,
     /// Share of tasks that started on time since the node started; absent before the first.
     pub on_time_share: Option<f64>,
-    /// How it went just now.
+    /// The current load.
     pub recent: Recent,
     /// Tasks that ended since the node started.
     pub finished: u64,
-    /// Agents asked for, and agents stopped, by decisions since the node started.
+    /// Agents that decisions started, since the node started.
     pub scale_ups: u64,
-    /// Agents stopped by decisions since the node started.
+    /// Agents that decisions stopped, since the node started.
     pub scale_downs: u64,
-    /// Seconds of agents' lives so far, summed: what the pool has cost.
+    /// Seconds that the agents have existed, summed: the cost of the pool.
     pub agent_seconds: f64,
     /// The newest decision.
     pub decision: Option<DecisionRecord>,
@@ -152,52 +153,52 @@ pub struct PoolStatus {
 pub struct ColdStart {
     /// Median.
     pub p50: f64,
-    /// 90th percentile: what the forecast looks ahead by.
+    /// 90th percentile: the cold start that the forecast plans with.
     pub p90: f64,
 }
 
-/// What a decision was made from.
+/// The inputs of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Inputs {
-    /// Tasks that became due since the decision before.
+    /// Tasks that became due since the previous decision.
     pub arrivals: u64,
-    /// Tasks that left an agent since then.
+    /// Attempts that ended since then.
     pub completions: u64,
-    /// Mean seconds on an agent of those.
+    /// Their mean seconds on an agent.
     pub mean_service_s: Option<f64>,
-    /// Mean context size of those, in tokens (4 bytes each).
+    /// Their mean context size, in tokens (4 bytes each).
     pub mean_context_tokens: Option<f64>,
-    /// Tasks waiting for an agent.
+    /// Tasks that wait for an agent.
     pub depth: u32,
     /// Agents by state.
     pub agents: AgentCounts,
-    /// Cold start it looked ahead by, in seconds.
+    /// The cold start that it planned with, in seconds.
     pub cold_start_s: f64,
 }
 
-/// A decision, kept.
+/// A recorded decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DecisionRecord {
-    /// Counts the pool's decisions from 1.
+    /// The number of the decision; the pool's first is 1.
     pub seq: u64,
     /// When it was made.
     pub at: Timestamp,
-    /// What made it due.
+    /// What triggered it.
     pub cause: Cause,
-    /// What it was made from.
+    /// Its inputs.
     pub inputs: Inputs,
-    /// Agents wanted before.
+    /// The wanted number of agents before.
     pub before: u32,
     /// The decision.
     #[serde(flatten)]
     pub decision: Decision,
-    /// Whether it is carried out.
+    /// Whether it is applied.
     pub mode: Mode,
 }
 
-/// What a pool expects.
+/// The forecast of a pool.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ForecastStatus {
@@ -207,47 +208,47 @@ pub struct ForecastStatus {
     pub policy: &'static str,
     /// The newest forecast, for policies that forecast.
     pub forecast: Option<Forecast>,
-    /// The recent past: what was, and what had been expected.
+    /// The recent past: actual and forecast load.
     pub history: Vec<ForecastPoint>,
 }
 
-/// One moment of a pool's recent past.
+/// One point of a pool's recent past.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ForecastPoint {
-    /// When.
+    /// Its time.
     pub at: Timestamp,
-    /// Arrivals per second, averaged since the point before.
+    /// Arrivals per second since the previous point.
     pub rate_per_s: f64,
     /// Expected arrivals per second at the horizon.
     pub expected_per_s: f64,
-    /// Lower edge of the band.
+    /// Lower bound of the expected arrivals.
     pub low_per_s: f64,
-    /// Upper edge of the band.
+    /// Upper bound of the expected arrivals.
     pub high_per_s: f64,
-    /// Tasks waiting.
+    /// Tasks that wait.
     pub depth: u32,
-    /// Agents wanted.
+    /// Wanted number of agents.
     pub desired: u32,
-    /// Agents warm and idle.
+    /// Warm idle agents.
     pub ready: u32,
-    /// Agents running a task.
+    /// Agents that run a task.
     pub busy: u32,
-    /// Agents warming up.
+    /// Agents that start.
     pub starting: u32,
 }
 
-/// A pool that has unfinished tasks and is in the configuration of no node.
+/// A pool with unfinished tasks that no node has in its configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnconfiguredPool {
     /// Its name.
     pub name: PoolName,
-    /// Always false: the pool is apart from those that are configured.
+    /// Always false: it marks the pool as not configured.
     pub configured: bool,
     /// Tasks that wait for an agent.
     pub queued: u64,
-    /// Tasks that wait for their time.
+    /// Tasks that are not due yet.
     pub scheduled: u64,
     /// Tasks that a node runs, or ran when it was lost.
     pub running: u64,
@@ -265,28 +266,28 @@ impl UnconfiguredPool {
         }
     }
 
-    /// Returns how many of its tasks have not ended.
+    /// Returns the number of its unfinished tasks.
     pub const fn unfinished(&self) -> u64 {
         self.queued + self.scheduled + self.running
     }
 }
 
-/// A change to a running pool. What is left out stays as it is.
+/// A change to a running pool. Omitted members stay unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PoolPatch {
-    /// Fewest agents.
+    /// Least number of agents.
     pub min: Option<u32>,
-    /// Most agents.
+    /// Greatest number of agents.
     pub max: Option<u32>,
-    /// Whether decisions are carried out.
+    /// Whether decisions are applied.
     pub mode: Option<Mode>,
 }
 
 impl PoolPatch {
-    /// The same with bounds that are no higher than `ceiling`: it comes from a store, or a node, that does not know this
-    /// node's configuration.
+    /// Returns the change with bounds of at most `ceiling`. It comes from a store or another node, which may have a
+    /// different configuration.
     pub(crate) fn clamped(self, ceiling: u32, pool: &PoolName) -> Self {
         let clamped =
             Self { min: self.min.map(|min| min.min(ceiling)), max: self.max.map(|max| max.min(ceiling)), ..self };
@@ -304,12 +305,12 @@ impl PoolPatch {
     }
 }
 
-/// What became of a submission.
+/// The result of a submission.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
-    /// The task as accepted, or as it stands if it was known.
+    /// The accepted task, or the current state of the task that was accepted before.
     pub task: Task,
-    /// False if the same submission had been accepted before.
+    /// False if the same submission was accepted before.
     pub created: bool,
 }
 
@@ -321,7 +322,7 @@ pub struct ContextStatus {
     pub id: ContextId,
     /// The pool whose tasks use it.
     pub pool: PoolName,
-    /// Counts its commits.
+    /// The number of its commits.
     pub version: u64,
     /// Size, in bytes.
     pub size_bytes: u64,
@@ -329,17 +330,17 @@ pub struct ContextStatus {
     pub items: u64,
     /// Bytes of its chain in the store.
     pub stored_bytes: u64,
-    /// Bytes of what its chain names and shares with other contexts.
+    /// Bytes of the shared objects that its chain refers to.
     pub shared_bytes: u64,
     /// Frames of its chain.
     pub frames: u64,
-    /// When it was last committed.
+    /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Agents that hold it warm.
+    /// Agents where it is resident in its newest version.
     pub warm_on: Vec<AgentId>,
 }
 
-/// Why a task went where it went.
+/// The placement of a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementStatus {
@@ -349,23 +350,23 @@ pub struct PlacementStatus {
     pub pool: PoolName,
     /// Its state.
     pub state: TaskState,
-    /// The agent that runs it, or ran it last.
+    /// The agent that runs the task, or ran it last.
     pub agent: Option<AgentId>,
-    /// The node that has this agent.
+    /// The node of this agent.
     pub node: Option<NodeId>,
-    /// What was weighed; absent for a task without a context, one that waits, and one that another node placed or that was
-    /// placed too long ago.
+    /// What the choice was based on. Absent for a task without a context, for a waiting task, and for a placement that
+    /// was on another node or too long ago.
     pub placement: Option<PlacementRecord>,
-    /// In a sentence.
+    /// The reason, in a sentence.
     pub why: String,
 }
 
 /// A page of contexts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ContextPage {
-    /// By pool and id.
+    /// In the order of pool and id.
     pub contexts: Vec<ContextStatus>,
-    /// Whether others follow.
+    /// Whether more contexts follow.
     pub more: bool,
 }
 
@@ -379,9 +380,9 @@ pub struct NodeStatus {
     pub version: String,
     /// When it started.
     pub started_at: Timestamp,
-    /// It plans for all.
+    /// Whether it is the leader.
     pub leads: bool,
-    /// It is the node that was asked.
+    /// Whether it is the node that answers.
     pub this: bool,
     /// Its agents, by pool.
     pub pools: BTreeMap<PoolName, AgentCounts>,
@@ -390,12 +391,12 @@ pub struct NodeStatus {
 /// Whether a node can take traffic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Readiness {
-    /// It can.
+    /// Whether it can.
     pub ready: bool,
     /// Why it cannot.
     pub reasons: Vec<String>,
-    /// What somebody should look at, although the node takes traffic.
+    /// What an operator should check, although the node takes traffic.
     pub warnings: Vec<String>,
-    /// The store's kind.
+    /// The kind of the store.
     pub store: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Tasks on their way: to the store, then to their end.
+//! Futures of submitted tasks: until they are stored, then until they end.
 
 use std::{
     future::Future,
@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Handle};
 
-/// A task on its way to the store. Answers once it is durable, with the way to its end.
+/// A submission. It resolves once the task is durable, with a future of its end.
 ///
-/// Answers with the errors of [`Handle::submit`].
+/// It fails with the errors of [`Handle::submit`].
 #[must_use = "a submission may be refused"]
 pub struct SubmitFuture {
     state: Result<InProgress, Option<Error>>,
@@ -35,7 +35,7 @@ impl SubmitFuture {
         Self { state: Ok(InProgress { answer, ending: Some(ending) }) }
     }
 
-    /// A submission that was refused before it was sent.
+    /// A submission that was rejected before it was sent.
     pub const fn refused(error: Error) -> Self {
         Self { state: Err(Some(error)) }
     }
@@ -66,7 +66,7 @@ pub struct CompletionFuture {
     receiver: oneshot::Receiver<Arc<Task>>,
     id: TaskId,
     pool: PoolName,
-    /// Whether it was accepted before: then it may have ended before the wait was registered.
+    /// Whether the task was accepted before: then it may have ended before the wait was registered.
     known: bool,
     handle: Handle,
 }
@@ -86,7 +86,7 @@ impl CompletionFuture {
         self.id
     }
 
-    /// Returns false if the same submission had been accepted before.
+    /// Returns false if the same submission was accepted before.
     pub const fn is_new(&self) -> bool {
         !self.known
     }
@@ -117,7 +117,7 @@ impl CompletionFuture {
         handle.ended_anywhere(id, here).await.map(Arc::new).ok_or_else(gone)
     }
 
-    /// Waits for the task to end, at most `limit`; answers the task as it stands then, as [`Handle::wait`] does.
+    /// Waits for the task to end, at most `limit`. Returns the task as it is then, as [`Handle::wait`] does.
     ///
     /// # Errors
     /// As [`Handle::task`].

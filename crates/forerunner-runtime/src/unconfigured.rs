@@ -1,7 +1,8 @@
-//! Pools that have tasks in the store and are not in this node's configuration: renamed, removed, or another node's.
+//! Unconfigured pools: those with tasks in the store that are not in this node's configuration, because they were
+//! renamed or removed, or are another node's.
 //!
-//! No queue looks after their tasks here. They are named in the log, a metric and readiness; they can be listed, cancelled and
-//! retried; and those with a deadline expire.
+//! They have no queue here. The log, a metric and readiness name them. Their tasks can be listed, cancelled and
+//! retried, and expire at their deadlines.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,14 +25,14 @@ use crate::{
     status::UnconfiguredPool,
 };
 
-/// How often the store is asked for pools: counting them is cheap, and nobody submits to them here.
+/// Interval of the scans for such pools: a scan is cheap, and clients cannot submit to them here.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long a node among others waits before it looks first: by then it knows which pools the others have.
+/// Delay of the first scan on a shared store. Later the node knows the pools of the other nodes.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// Shortest time between two sweeps of the same pool.
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pools that were found last.
+/// The pools of the last scan.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfigured {
     pools: RwLock<BTreeMap<PoolName, TaskCounts>>,
@@ -39,13 +40,13 @@ pub(crate) struct Unconfigured {
 }
 
 impl Unconfigured {
-    /// Returns the pools with what they hold, by name.
+    /// Returns the pools with their tasks, by name.
     pub(crate) fn list(&self) -> Vec<UnconfiguredPool> {
         let pools = self.pools.read();
         pools.iter().map(|(name, counts)| UnconfiguredPool::new(name.clone(), counts)).collect()
     }
 
-    /// Says in one sentence which pools there are, if there are any.
+    /// Returns a warning that names the pools, if there are any.
     pub(crate) fn warning(&self) -> Option<String> {
         let pools = self.list();
         let names: Vec<_> = pools.iter().map(|pool| format!("`{}` ({} tasks)", pool.name, pool.unfinished())).collect();
@@ -58,7 +59,7 @@ impl Unconfigured {
         })
     }
 
-    /// Has the pools counted again soon: tasks of one of them were changed.
+    /// Requests a scan: tasks of such a pool were changed.
     pub(crate) fn look_again(&self) {
         self.changed.notify_one();
     }
@@ -77,7 +78,7 @@ impl Unconfigured {
     }
 }
 
-/// Looks for such pools from time to time, and expires their tasks.
+/// Scans for such pools at intervals, and expires their tasks.
 pub(crate) struct Watch {
     pub(crate) deps: Arc<Deps>,
     pub(crate) found: Arc<Unconfigured>,
@@ -119,7 +120,7 @@ impl Watch {
         nodes.into_iter().flat_map(|node| node.pools.into_keys()).collect()
     }
 
-    /// Expires and promotes what is due until the next look is.
+    /// Expires and promotes due tasks until the next scan.
     async fn sweep_until(&self, next_look: Instant) {
         loop {
             let mut next_due = None;
@@ -135,7 +136,7 @@ impl Watch {
         }
     }
 
-    /// Answers when the next sweep of the pool has something to do.
+    /// Returns when the next sweep of the pool is due.
     async fn sweep(&self, pool: PoolName) -> Option<Timestamp> {
         match self.deps.store.sweep(pool.clone(), self.deps.now()).await {
             Ok(swept) => {
@@ -154,7 +155,7 @@ impl Watch {
 }
 
 impl Deps {
-    /// Reads a task that ended back for those who wait for it.
+    /// Reads an ended task from the store and notifies its watchers.
     async fn tell_as_stored(&self, task: TaskId) {
         if self.watch.is_watched(task)
             && let Ok(Some(task)) = self.store.task(task).await
@@ -165,12 +166,12 @@ impl Deps {
 }
 
 impl Handle {
-    /// Returns the pools that have unfinished tasks and are in the configuration of no node, as found last.
+    /// Returns the unconfigured pools of the last scan.
     pub fn unconfigured_pools(&self) -> Vec<UnconfiguredPool> {
         self.shared.unconfigured.list()
     }
 
-    /// Cancels a task of a pool that has no queue here. One that another node runs is marked, and stopped there.
+    /// Cancels a task of a pool without a queue here. A task that another node runs is marked, and stopped there.
     pub(crate) async fn cancel_unconfigured(&self, id: TaskId) -> Result<Task, Error> {
         let deps = &self.shared.deps;
         let task = match deps.store.cancel(id, deps.now()).await?? {
@@ -185,7 +186,7 @@ impl Handle {
         Ok(*task)
     }
 
-    /// Sends a task back to the queue of a pool that has none here.
+    /// Returns a task to the queue of a pool without a queue here.
     pub(crate) async fn retry_unconfigured(&self, id: TaskId) -> Result<Task, Error> {
         let deps = &self.shared.deps;
         let task = deps.store.retry(id, deps.now()).await??;

@@ -1,4 +1,4 @@
-//! What a node does all the time, whatever its pools do: leases, retention, the clock.
+//! Maintenance of a node, independent of its pools: leases, retention, the clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,22 +9,22 @@ use tokio::time::Instant;
 
 use crate::{deps::Deps, metrics, queue::messages::ClockSetBack};
 
-/// How often the node renews its leases: often enough for two failures in a row.
+/// Interval of the renewals of leases: they survive two failures in a row.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often it looks whether the clock was set.
+/// Interval of the checks of the clock.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
-/// How often the node forgets what nobody can want any more.
+/// Interval of the maintenance.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
-/// How long what a task's agents said can be read after its end, where the store keeps it.
+/// How long events remain in the store after the end of their task.
 const EVENTS: Duration = Duration::from_secs(60);
-/// Ended tasks whose events are forgotten in one go.
+/// Ended tasks whose events are removed in one call.
 const EVENTS_BATCH: usize = 10_000;
-/// Ended tasks removed in one go: some ten milliseconds in which the store does nothing else.
+/// Ended tasks that are removed in one call: the store is busy with it for some ten milliseconds.
 const PURGE_BATCH: usize = 500;
-/// Contexts removed in one go.
+/// Contexts that are removed in one call.
 const EXPIRY_BATCH: usize = 1_000;
 
-/// Forgets now and then what nobody can want any more.
+/// Removes abandoned waits, old events and unused contexts at intervals.
 pub(super) async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     loop {
@@ -43,7 +43,7 @@ pub(super) async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration
     }
 }
 
-/// Removes ended tasks as fast as they end. Whatever else the store does comes in between batches, and has half of the time.
+/// Removes ended tasks as fast as they end. Between two batches the store is free for as long as the last batch took.
 pub(super) async fn remove_old_tasks(deps: Arc<Deps>, retention: Duration) {
     let rest = (retention / 4).clamp(Duration::from_secs(1), HOUSEKEEPING);
     let mut total = 0;
@@ -83,7 +83,7 @@ async fn expire_contexts(store: &dyn Store, before: Timestamp) {
     }
 }
 
-/// Renews the leases of a node that shares its store with no other.
+/// Renews the leases of a node that has its store alone.
 pub(super) async fn renew_leases(deps: Arc<Deps>) {
     let mut interval = tokio::time::interval(HEARTBEAT);
     loop {
@@ -94,7 +94,7 @@ pub(super) async fn renew_leases(deps: Arc<Deps>) {
     }
 }
 
-/// Looks whether the clock is set back, and lets nothing wait longer for it.
+/// Checks whether the clock was set back. If so, adjusts the due times of retries, so that none waits longer.
 pub(super) async fn watch_clock(deps: Arc<Deps>, queues: Vec<Recipient<ClockSetBack>>) {
     let mut interval = tokio::time::interval(CLOCK_LOOK);
     let mut owed = Duration::ZERO;

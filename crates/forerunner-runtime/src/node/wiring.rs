@@ -1,4 +1,4 @@
-//! The actors of a pool and of a node: started in order, each with the addresses that it needs.
+//! Starts the actors of a pool and of a node in order, each with the addresses that it needs.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
     status::PoolPatch,
 };
 
-/// Starts the actors of a pool: the queue first, then the pool that asks it for work, then the forecast over both.
+/// Starts the actors of a pool: the queue first, then the pool, then the forecast.
 pub(super) async fn start_pool(
     mut spec: PoolSpec,
     node: Arc<Deps>,
@@ -34,7 +34,7 @@ pub(super) async fn start_pool(
     let shared = node.shared;
     let changed = match shared {
         true => take_changes(&node, &mut spec).await?,
-        // Of a node that is alone, bounds and mode are as configured once it starts again.
+        // A node without others starts with the configured bounds and mode.
         false => {
             let SettingsOverride { paused, .. } = SettingsOverride::load(&*node.store, &spec.name).await?;
             SettingsOverride { paused, ..SettingsOverride::default() }
@@ -69,7 +69,7 @@ pub(super) async fn start_pool(
     let agent_deps = AgentDeps { pool: deps.clone(), codecs: codecs.clone(), prefetcher };
     let agents = spec.agents.clone();
     let desired = saved.as_ref().map_or(deps.settings.min, |saved| saved.desired);
-    // A part of a shared pool has no agent until it is given a share.
+    // A part of a shared pool has no agents until it gets its share.
     let sizes = if shared { (0, 0) } else { (deps.settings.min, desired) };
     let pool = PoolActor::start_in_arbiter(arbiter, move |_| PoolActor::new(agent_deps, links, agents, seed, sizes));
     let share = shared.then(|| start_share(&deps, &queue, &pool, desired, arbiter));
@@ -102,12 +102,12 @@ pub(super) async fn start_pool(
     })
 }
 
-/// Puts in the place of what is configured what was changed since for all nodes.
+/// Replaces configured settings by those that were set for all nodes.
 async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<SettingsOverride, Error> {
     let changed = SettingsOverride::load(&*node.store, &spec.name).await?;
     let mut settings = spec.settings.clone();
     let ceiling = settings.ceiling();
-    // The ceiling is that of the configuration, whatever the bounds are now.
+    // The ceiling is that of the configuration, whatever the current bounds are.
     settings.patch_max = Some(ceiling);
     let PoolPatch { min, max, .. } = changed.patch().clamped(ceiling, &spec.name);
     (settings.min, settings.max) = (min.unwrap_or(settings.min), max.unwrap_or(settings.max));
@@ -169,7 +169,7 @@ pub(super) fn start_cluster(
     ClusterActor::start_in_arbiter(&arbiter, |_| cluster)
 }
 
-/// Starts the forecast over this node's queue and pool, or over those of all nodes.
+/// Starts the forecast for this node's queue and pool, or for those of all nodes.
 fn start_forecast(
     deps: ForecastDeps,
     queue: &Addr<QueueActor>,

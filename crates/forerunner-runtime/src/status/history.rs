@@ -1,4 +1,4 @@
-//! How a pool did: what charts are drawn from.
+//! The history of a pool, which charts are drawn from.
 
 use forerunner_core::{PoolName, Timestamp};
 use forerunner_forecast::ReasonCode;
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Cause, Mode};
 
-/// How long tasks waited, in seconds. Percentiles are exact to 6 %.
+/// How long tasks waited, in seconds. Percentiles are precise to 6 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RecentWaits))]
 pub struct WaitSummary {
@@ -20,48 +20,48 @@ pub struct WaitSummary {
     pub max: f64,
 }
 
-/// How a pool did just now and over the last five minutes. Where several nodes share a store, arrivals are those on all
-/// of them, starts and waits those of tasks that began on this node.
+/// The current load of a pool, and that of the last five minutes. Where several nodes share a store, arrivals are those
+/// on all of them; starts and waits are those of tasks that began on this node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Recent {
-    /// Arrivals per second over the last 10 to 15 s; absent before the second look.
+    /// Arrivals per second over the last 10 to 15 s; absent before the second sample.
     pub rate_per_s: Option<f64>,
-    /// Seconds that the other figures are about: 300, or less after a start.
+    /// Seconds that the other members cover: 300, or less after a start.
     pub span_s: f64,
     /// Tasks that began.
     pub started: u64,
-    /// Those of them that waited for longer than the objective allows.
+    /// Tasks among them that waited longer than the objective allows.
     pub late: u64,
     /// How long they waited.
     pub wait_s: Option<WaitSummary>,
 }
 
-/// The last minutes of a pool, as far as this node knows them.
+/// The last minutes of a pool, from this node's memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolHistory {
     /// The pool.
     pub pool: PoolName,
-    /// When this was asked.
+    /// The time of this answer.
     pub at: Timestamp,
-    /// When what the node knows begins; absent before the first look.
+    /// Start of the node's records; absent before the first sample.
     pub since: Option<Timestamp>,
     /// Length of a slot, in seconds.
     pub slot_s: f64,
-    /// How many minutes were asked for.
+    /// The requested number of minutes.
     pub minutes: u32,
     /// Tasks that began in these minutes, on this node.
     pub started: u64,
-    /// Those of them that waited for longer than the objective allows.
+    /// Tasks among them that waited longer than the objective allows.
     pub late: u64,
     /// How long they waited.
     pub wait_s: Option<WaitSummary>,
-    /// Slot by slot, oldest first. Those after `at` have what is expected, and nothing else.
+    /// The slots, oldest first. Slots after `at` have only the forecast.
     pub points: Vec<HistoryPoint>,
-    /// The decisions of these minutes that asked for another size, oldest first.
+    /// The decisions of these minutes that wanted another size, oldest first.
     pub changes: Vec<SizeChange>,
-    /// Whether there were more than are listed: then the oldest are left out.
+    /// Whether there were more changes: then the oldest are omitted.
     pub more_changes: bool,
 }
 
@@ -73,37 +73,38 @@ pub struct HistoryPoint {
     pub at: Timestamp,
     /// Arrivals per second.
     pub rate_per_s: Option<f64>,
-    /// What was expected for this slot, one cold start before it: arrivals per second.
+    /// Expected arrivals per second, as forecast one cold start before the slot.
     pub expected_per_s: Option<f64>,
-    /// Lower edge of the band.
+    /// Lower bound of the expected arrivals.
     pub low_per_s: Option<f64>,
-    /// Upper edge of the band.
+    /// Upper bound of the expected arrivals.
     pub high_per_s: Option<f64>,
-    /// Tasks waiting at the end of the slot.
+    /// Tasks that wait at the end of the slot.
     pub depth: Option<u32>,
-    /// Most tasks waiting at any look.
+    /// Most waiting tasks in any sample.
     pub greatest_depth: Option<u32>,
-    /// Agents wanted.
+    /// Wanted number of agents.
     pub desired: Option<u32>,
-    /// Agents that the policy would have; the same but in advise mode, and on a node that follows.
+    /// Number of agents that the policy wants. It differs from `desired` in advise mode, and on a node that is not the
+    /// leader.
     pub advised: Option<u32>,
-    /// Agents warm and idle.
+    /// Warm idle agents.
     pub ready: Option<u32>,
-    /// Agents running a task.
+    /// Agents that run a task.
     pub busy: Option<u32>,
-    /// Agents warming up.
+    /// Agents that start.
     pub starting: Option<u32>,
-    /// Agents on their way out.
+    /// Agents that will stop.
     pub cooldown: Option<u32>,
     /// Tasks that began.
     pub started: u64,
-    /// Those of them that waited for longer than the objective allows.
+    /// Tasks among them that waited longer than the objective allows.
     pub late: u64,
     /// How long they waited.
     pub wait_s: Option<WaitSummary>,
 }
 
-/// A decision that asked for another size.
+/// A decision that wanted another size.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SizeChange {
@@ -111,16 +112,16 @@ pub struct SizeChange {
     pub seq: u64,
     /// When it was made.
     pub at: Timestamp,
-    /// What made it due.
+    /// What triggered it.
     pub cause: Cause,
-    /// Agents wanted before.
+    /// The wanted number of agents before.
     pub before: u32,
-    /// Agents wanted from then on.
+    /// The wanted number of agents after.
     pub desired: u32,
     /// Why, for programs.
     pub reason: ReasonCode,
     /// Why, for people.
     pub detail: String,
-    /// Whether it was carried out.
+    /// Whether it was applied.
     pub mode: Mode,
 }
