@@ -40,7 +40,7 @@ impl Handle {
         let mut outcomes = Vec::with_capacity(sent.len());
         for (one, keyed) in sent.into_iter().zip(keyed) {
             let outcome = match one {
-                Ok(on_its_way) => on_its_way.outcome().await,
+                Ok(pending) => pending.outcome().await,
                 Err(error) => Err(error),
             };
             outcomes.push(match outcome {
@@ -71,7 +71,7 @@ impl Handle {
             metrics::rejected(new.pool.as_str(), full.full().unwrap_or("queue_full"));
             return Err(full.clone().of_input(new.input.len() as u64));
         }
-        let admitted = self.admit(new).map(|(_, submission)| group.take(submission));
+        let admitted = self.admit(new).map(|(_, submission)| group.add(submission));
         if let Err(error) = &admitted
             && error.full().is_some()
         {
@@ -82,7 +82,7 @@ impl Handle {
 }
 
 impl Group {
-    fn take(&mut self, submission: Submission) -> PendingSubmission {
+    fn add(&mut self, submission: Submission) -> PendingSubmission {
         let (reply, answer) = oneshot::channel();
         let task = submission.task.clone();
         self.sent.push(Enqueue { submission, reply: Reply::to(reply) });

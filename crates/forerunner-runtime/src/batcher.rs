@@ -51,7 +51,7 @@ impl<T> Batcher<T> {
     }
 
     /// Returns an inlet, for senders that are created once the owner has an address.
-    pub(crate) fn opening(&self) -> BatchInlet<T> {
+    pub(crate) fn inlet(&self) -> BatchInlet<T> {
         BatchInlet(self.shared.clone())
     }
 
@@ -63,9 +63,9 @@ impl<T> Batcher<T> {
     /// Returns the allocation of a batch that was read.
     pub(crate) fn recycle(&mut self, mut read: Vec<T>) {
         /// Larger allocations are freed: a burst should not occupy memory for ever.
-        const KEPT: usize = 1_024;
+        const MAX_CAPACITY: usize = 1_024;
         read.clear();
-        if read.capacity() <= KEPT {
+        if read.capacity() <= MAX_CAPACITY {
             self.spare = read;
         }
     }
@@ -128,7 +128,7 @@ mod tests {
     /// Reports the size of each batch, and drops the items.
     struct Reader {
         inbox: Batcher<oneshot::Sender<()>>,
-        looks: mpsc::UnboundedSender<usize>,
+        reads: mpsc::UnboundedSender<usize>,
     }
 
     impl Actor for Reader {
@@ -140,7 +140,7 @@ mod tests {
 
         fn handle(&mut self, _: Batch<oneshot::Sender<()>>, _: &mut Self::Context) {
             let items = self.inbox.take();
-            self.looks.send(items.len()).expect("the test listens");
+            self.reads.send(items.len()).expect("the test listens");
             self.inbox.recycle(items);
         }
     }
@@ -148,9 +148,9 @@ mod tests {
     #[actix::test]
     async fn what_is_sent_in_one_turn_is_read_at_one_look() {
         let inbox = Batcher::new();
-        let (looks, mut seen) = mpsc::unbounded_channel();
-        let opening = inbox.opening();
-        let outlet = opening.with_reader(Reader { inbox, looks }.start().recipient());
+        let (reads, mut seen) = mpsc::unbounded_channel();
+        let inlet = inbox.inlet();
+        let outlet = inlet.with_reader(Reader { inbox, reads }.start().recipient());
         for round in [3, 1, 100] {
             for _ in 0..round {
                 outlet.send(oneshot::channel().0);
@@ -165,12 +165,12 @@ mod tests {
     #[actix::test]
     async fn a_reader_that_is_gone_lets_go_of_what_it_was_sent() {
         let inbox = Batcher::new();
-        let (looks, _seen) = mpsc::unbounded_channel();
-        let opening = inbox.opening();
+        let (reads, _seen) = mpsc::unbounded_channel();
+        let inlet = inbox.inlet();
         // Never started, so that it reads nothing.
-        let reader = Reader { inbox, looks };
-        let other = Reader { inbox: Batcher::new(), looks: mpsc::unbounded_channel().0 }.start();
-        let outlet = opening.with_reader(other.recipient());
+        let reader = Reader { inbox, reads };
+        let other = Reader { inbox: Batcher::new(), reads: mpsc::unbounded_channel().0 }.start();
+        let outlet = inlet.with_reader(other.recipient());
         let ((before, answer), (after, late)) = (oneshot::channel(), oneshot::channel());
         outlet.send(before);
         drop(reader);

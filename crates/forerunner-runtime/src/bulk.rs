@@ -17,7 +17,7 @@ use crate::{
 /// Tasks that are changed in one transaction: few enough that other work waits only briefly.
 const BATCH: usize = 500;
 /// Tasks that are selected in one read.
-const LOOK: usize = 10_000;
+const SELECT_BATCH: usize = 10_000;
 /// Most tasks of one call.
 pub const MOST_BULK: usize = 10_000;
 /// The time of one call. The next call continues with the remaining tasks.
@@ -115,12 +115,12 @@ impl Handle {
             self.entry(to.as_str())?;
         }
         let (mut filter, begun) = (request.completed(), Instant::now());
-        let is_look = request.dry_run && !matches!(request.action, BulkAction::Move { .. });
-        let (mut left, batch) = (filter.limit, if is_look { LOOK } else { BATCH });
+        let is_preview = request.dry_run && !matches!(request.action, BulkAction::Move { .. });
+        let (mut left, batch) = (filter.limit, if is_preview { SELECT_BATCH } else { BATCH });
         let (mut report, mut places) = (BulkReport::default(), CountedPlaces::default());
         while left > 0 && begun.elapsed() < BUDGET {
             // Many tasks are selected in one read: without an index for the filter each read scans all tasks.
-            filter.limit = left.min(LOOK);
+            filter.limit = left.min(SELECT_BATCH);
             let found = self.shared.deps.store.select(filter.clone()).await?;
             let is_all = found.len() < filter.limit;
             let Some(end) = found.last().map(|(task, _)| *task) else {
@@ -227,24 +227,24 @@ impl Handle {
                 handle.note_moved(to, asked, outcome.as_ref().ok());
             }
             let outcome = outcome?;
-            handle.tell_queues(&action, &outcome);
+            handle.notify_queues(&action, &outcome);
             Ok::<_, Error>(outcome)
         });
         work.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    fn tell_queues(&self, action: &BulkAction, outcome: &BulkOutcome) {
+    fn notify_queues(&self, action: &BulkAction, outcome: &BulkOutcome) {
         for (pool, changed) in &outcome.pools {
             match action {
-                BulkAction::Delete => changed.done.iter().for_each(|task| self.shared.deps.watch.forget(*task)),
-                _ => self.tell_queue(action, pool, changed),
+                BulkAction::Delete => changed.done.iter().for_each(|task| self.shared.deps.watch.remove_events(*task)),
+                _ => self.notify_queue(action, pool, changed),
             }
         }
     }
 
-    fn tell_queue(&self, action: &BulkAction, pool: &PoolName, changed: &PoolOutcome) {
+    fn notify_queue(&self, action: &BulkAction, pool: &PoolName, changed: &PoolOutcome) {
         // A pool that is not configured has no queue here.
-        let Some(entry) = self.shared.pools.get(pool) else { return self.shared.unconfigured.look_again() };
+        let Some(entry) = self.shared.pools.get(pool) else { return self.shared.unconfigured.rescan() };
         entry.queue.do_send(BulkDone {
             action: action.clone(),
             tasks: changed.done.clone(),

@@ -63,7 +63,7 @@ impl Clock for VirtualClock {
 pub(crate) struct StoreClock {
     own: Arc<dyn Clock>,
     /// The store's last answer, with the time of a monotonic clock.
-    told: RwLock<Option<(Timestamp, Instant)>>,
+    answer: RwLock<Option<(Timestamp, Instant)>>,
     /// The last possible time that the node's own clock showed, with the time of a monotonic clock.
     seen: RwLock<(Timestamp, Instant)>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct StoreClock {
 impl StoreClock {
     pub(crate) fn new(own: Arc<dyn Clock>) -> Self {
         let seen = RwLock::new((own.now(), Instant::now()));
-        Self { own, told: RwLock::new(None), seen }
+        Self { own, answer: RwLock::new(None), seen }
     }
 
     /// Why this clock is unusable; `None` if it is usable.
@@ -85,7 +85,7 @@ impl StoreClock {
     /// set back.
     ///
     /// A clock that shows an impossible time is ignored: time then continues from the last check.
-    pub(crate) fn look(&self) -> (Timestamp, Option<Duration>) {
+    pub(crate) fn check(&self) -> (Timestamp, Option<Duration>) {
         let (now, moment) = (self.own.now(), Instant::now());
         let mut seen = self.seen.write();
         if !is_possible(now) {
@@ -105,27 +105,27 @@ impl StoreClock {
     }
 
     /// Reads the time of a store.
-    pub(crate) async fn ask(&self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(crate) async fn synchronise(&self, store: &dyn Store) -> Result<(), StoreError> {
         let asked = Instant::now();
-        if let Some(told) = store.time().await? {
-            self.learn(told, asked, Instant::now());
+        if let Some(answer) = store.time().await? {
+            self.learn(answer, asked, Instant::now());
         }
         Ok(())
     }
 
     /// Applies an answer that was given at some moment between the two. An answer that is consistent with the current
     /// time changes nothing, so that varying round trips do not move the clock to and fro.
-    fn learn(&self, told: Timestamp, asked: Instant, answered: Instant) {
+    fn learn(&self, answer: Timestamp, asked: Instant, answered: Instant) {
         let way = answered.saturating_duration_since(asked);
         let known = self.at(answered);
-        if !known.is_some_and(|known| (told..=told + way).contains(&known)) {
-            *self.told.write() = Some((told + way / 2, answered));
+        if !known.is_some_and(|known| (answer..=answer + way).contains(&known)) {
+            *self.answer.write() = Some((answer + way / 2, answered));
         }
     }
 
     fn at(&self, moment: Instant) -> Option<Timestamp> {
-        let told = *self.told.read();
-        told.map(|(time, at)| time + moment.saturating_duration_since(at))
+        let answer = *self.answer.read();
+        answer.map(|(time, at)| time + moment.saturating_duration_since(at))
     }
 }
 
@@ -137,7 +137,7 @@ impl Clock for StoreClock {
 
 impl fmt::Debug for StoreClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreClock").field("told", &self.told).finish_non_exhaustive()
+        f.debug_struct("StoreClock").field("answer", &self.answer).finish_non_exhaustive()
     }
 }
 
@@ -233,7 +233,7 @@ mod tests {
         let at = |secs: i64| Timestamp::from_micros(secs * 1_000_000);
         let own = Arc::new(Set(AtomicU64::new(7_000_000)));
         let clock = StoreClock::new(own.clone());
-        assert_eq!(clock.now(), at(7), "nothing was told yet");
+        assert_eq!(clock.now(), at(7), "the store gave no time yet");
         let begun = Instant::now();
         clock.learn(at(1_000), begun, begun);
         own.0.store(90_000_000_000, Ordering::Relaxed);
@@ -255,16 +255,16 @@ mod tests {
         let clock = StoreClock::new(own.clone());
         tokio::time::advance(Duration::from_secs(5)).await;
         own.0.store(7_005_000_000, Ordering::Relaxed);
-        assert_eq!(clock.look(), (at(7_005), None));
+        assert_eq!(clock.check(), (at(7_005), None));
         own.0.store(3_405_000_000, Ordering::Relaxed);
-        assert_eq!(clock.look(), (at(3_405), Some(Duration::from_secs(3_600))));
-        assert_eq!(clock.look(), (at(3_405), None), "once");
+        assert_eq!(clock.check(), (at(3_405), Some(Duration::from_secs(3_600))));
+        assert_eq!(clock.check(), (at(3_405), None), "once");
         own.0.store(90_000_000_000, Ordering::Relaxed);
-        assert_eq!(clock.look(), (at(90_000), None), "set forward");
+        assert_eq!(clock.check(), (at(90_000), None), "set forward");
         for nonsense in [i64::MAX, -1] {
             own.0.store(nonsense as u64, Ordering::Relaxed);
             tokio::time::advance(Duration::from_secs(5)).await;
-            assert_eq!(clock.look().1, None);
+            assert_eq!(clock.check().1, None);
             assert!(clock.now() > at(90_000) && clock.now() <= at(90_010) && clock.fault().is_none());
         }
         assert!(StoreClock::new(own).fault().unwrap().contains("1970-01-01T00:00:00"));

@@ -16,9 +16,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::status::{TaskEvent, TaskEventKind};
 
 /// How long the events of an ended task remain readable.
-const LINGER: Duration = Duration::from_secs(60);
+const EVENT_RETENTION: Duration = Duration::from_secs(60);
 /// Most bytes of progress and output in memory per task; the oldest are dropped first.
-const KEPT_BYTES: usize = 256 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 /// How many events a slow reader may lag behind before it gets a gap.
 const LAG: usize = 256;
 
@@ -27,7 +27,7 @@ const LAG: usize = 256;
 pub(crate) struct CompletionWatchers {
     tasks: DashMap<TaskId, WatchedTask, IdState>,
     /// Readers of events that the store persists. They are notified when there may be new events.
-    followers: DashMap<TaskId, watch::Sender<()>, IdState>,
+    readers: DashMap<TaskId, watch::Sender<()>, IdState>,
     /// Number of existing logs. While there are none, no task is looked up.
     logs: AtomicUsize,
     /// Whether the node has stopped: no task ends on it any more.
@@ -50,15 +50,15 @@ struct Waiters {
 #[derive(Debug)]
 struct EventLog {
     newest: u64,
-    kept: VecDeque<TaskEvent>,
-    kept_bytes: usize,
+    events: VecDeque<TaskEvent>,
+    event_bytes: usize,
     live: broadcast::Sender<TaskEvent>,
     ended_at: Option<Timestamp>,
 }
 
 /// What a new subscriber gets: the events so far, then new ones.
 pub(crate) struct Subscription {
-    pub(crate) kept: Vec<TaskEvent>,
+    pub(crate) events: Vec<TaskEvent>,
     pub(crate) live: broadcast::Receiver<TaskEvent>,
     /// Whether there will be no new events.
     pub(crate) ended: bool,
@@ -68,33 +68,33 @@ pub(crate) struct Subscription {
 
 impl CompletionWatchers {
     /// Subscribes to notifications of events that the store persists.
-    pub(crate) fn follow(&self, task: TaskId) -> watch::Receiver<()> {
-        let woken = self.followers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe();
+    pub(crate) fn notifications(&self, task: TaskId) -> watch::Receiver<()> {
+        let receiver = self.readers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe();
         if self.is_closed() {
-            self.followers.remove(&task);
+            self.readers.remove(&task);
         }
-        woken
+        receiver
     }
 
     /// Ends such a subscription.
-    pub(crate) fn unfollow(&self, task: TaskId, follower: &watch::Receiver<()>) {
+    pub(crate) fn unsubscribe(&self, task: TaskId, reader: &watch::Receiver<()>) {
         let is_last =
-            |sender: &watch::Sender<()>| sender.receiver_count() <= 1 && follower.same_channel(&sender.subscribe());
-        self.followers.remove_if(&task, |_, sender| is_last(sender));
+            |sender: &watch::Sender<()>| sender.receiver_count() <= 1 && reader.same_channel(&sender.subscribe());
+        self.readers.remove_if(&task, |_, sender| is_last(sender));
     }
 
     /// Notifies the readers of a task.
-    pub(crate) fn wake(&self, task: TaskId) {
-        if !self.followers.is_empty()
-            && let Some(follower) = self.followers.get(&task)
+    pub(crate) fn notify(&self, task: TaskId) {
+        if !self.readers.is_empty()
+            && let Some(reader) = self.readers.get(&task)
         {
-            follower.send_replace(());
+            reader.send_replace(());
         }
     }
 
     /// Notifies all readers.
-    pub(crate) fn wake_all(&self) {
-        self.followers.iter().for_each(|follower| follower.send_replace(()));
+    pub(crate) fn notify_all(&self) {
+        self.readers.iter().for_each(|reader| reader.send_replace(()));
     }
 
     /// Registers a wait for the end of a task. The wait fails once the watchers are closed.
@@ -113,7 +113,7 @@ impl CompletionWatchers {
         // Set before the removal: a concurrent wait either sees the flag or is removed.
         self.closed.store(true, Ordering::SeqCst);
         self.tasks.clear();
-        self.followers.clear();
+        self.readers.clear();
     }
 
     fn is_closed(&self) -> bool {
@@ -131,7 +131,7 @@ impl CompletionWatchers {
     }
 
     /// Removes the events of a deleted task.
-    pub(crate) fn forget(&self, task: TaskId) {
+    pub(crate) fn remove_events(&self, task: TaskId) {
         if let Entry::Occupied(mut entry) = self.tasks.entry(task) {
             if entry.get_mut().log.take().is_some() {
                 self.logs.fetch_sub(1, Ordering::Relaxed);
@@ -164,7 +164,7 @@ impl CompletionWatchers {
 
     /// Notifies waits and readers, if there are any, that a task ended. `ended` provides the task.
     pub(crate) fn complete_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
-        self.wake(task);
+        self.notify(task);
         let Entry::Occupied(mut entry) = self.tasks.entry(task) else { return };
         let task = ended();
         let waiters = std::mem::take(&mut entry.get_mut().waiters);
@@ -178,12 +178,12 @@ impl CompletionWatchers {
                 entry.remove();
             }
         }
-        waiters.tell(task);
+        waiters.notify(task);
     }
 
     /// Notifies readers, if there are any, that a task changed its state.
     pub(crate) fn notify_state(&self, task: &Task, now: Timestamp) {
-        self.wake(task.id);
+        self.notify(task.id);
         if self.logs.load(Ordering::Relaxed) > 0
             && let Some(mut watched) = self.tasks.get_mut(&task.id)
             && let Some(log) = &mut watched.log
@@ -193,7 +193,7 @@ impl CompletionWatchers {
     }
 
     /// Adds an event of a task's agent, for current and future readers.
-    pub(crate) fn say(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
+    pub(crate) fn publish(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
         self.tasks.entry(task).or_default().log.get_or_insert_with(|| self.new_log(now)).push(kind, now);
     }
 
@@ -209,8 +209,8 @@ impl CompletionWatchers {
         });
         // A number that this log never issued, as from before the clock was set back, says nothing about the reader.
         let after = if after > log.newest { 0 } else { after };
-        let kept = log.kept.iter().filter(|event| event.seq > after).cloned().collect();
-        let subscription = Subscription { kept, live: log.live.subscribe(), ended: log.ended_at.is_some(), after };
+        let events = log.events.iter().filter(|event| event.seq > after).cloned().collect();
+        let subscription = Subscription { events, live: log.live.subscribe(), ended: log.ended_at.is_some(), after };
         drop(watched);
         if self.is_closed() {
             self.tasks.remove(&task.id);
@@ -227,7 +227,7 @@ impl CompletionWatchers {
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
             watched.waiters.remove_closed();
-            let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > LINGER);
+            let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > EVENT_RETENTION);
             if watched.log.as_ref().is_some_and(ended) {
                 watched.log = None;
                 self.logs.fetch_sub(1, Ordering::Relaxed);
@@ -254,7 +254,7 @@ impl Waiters {
         self.others.retain(|waiter| !waiter.is_closed());
     }
 
-    fn tell(self, task: Arc<Task>) {
+    fn notify(self, task: Arc<Task>) {
         for waiter in self.others {
             let _ = waiter.send(task.clone());
         }
@@ -269,16 +269,16 @@ impl EventLog {
     /// from the time in microseconds, which stays below 2⁵³.
     fn new(now: Timestamp) -> Self {
         let newest = u64::try_from(now.as_micros()).unwrap_or(0);
-        Self { newest, kept: VecDeque::new(), kept_bytes: 0, live: broadcast::channel(LAG).0, ended_at: None }
+        Self { newest, events: VecDeque::new(), event_bytes: 0, live: broadcast::channel(LAG).0, ended_at: None }
     }
 
     fn push(&mut self, kind: TaskEventKind, at: Timestamp) {
         self.newest += 1;
         let event = TaskEvent { seq: self.newest, at, kind };
-        self.kept_bytes += size_of(&event);
-        self.kept.push_back(event.clone());
-        while self.kept_bytes > KEPT_BYTES && self.kept.len() > 1 {
-            self.kept_bytes -= self.kept.pop_front().as_ref().map_or(0, size_of);
+        self.event_bytes += size_of(&event);
+        self.events.push_back(event.clone());
+        while self.event_bytes > MAX_BYTES && self.events.len() > 1 {
+            self.event_bytes -= self.events.pop_front().as_ref().map_or(0, size_of);
         }
         let _ = self.live.send(event);
     }

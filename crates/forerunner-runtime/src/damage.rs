@@ -26,7 +26,7 @@ pub(crate) async fn watch(deps: Arc<Deps>, queues: BTreeMap<PoolName, Addr<Queue
         metrics::set_damaged(damaged.there, damaged.found.saturating_sub(known.found));
         if damaged.found > known.found && !deps.shared {
             recount(&deps, &queues).await;
-            tell(&deps).await;
+            notify_watchers(&deps).await;
         }
         known = damaged;
     }
@@ -43,7 +43,7 @@ async fn recount(deps: &Deps, queues: &BTreeMap<PoolName, Addr<QueueActor>>) {
 }
 
 /// Notifies the watchers of tasks that were set aside.
-async fn tell(deps: &Deps) {
+async fn notify_watchers(deps: &Deps) {
     for task in deps.watch.all() {
         if let Ok(Some(task)) = deps.store.task(task).await
             && task.state == TaskState::Damaged

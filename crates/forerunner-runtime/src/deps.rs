@@ -18,13 +18,13 @@ pub(crate) struct Deps {
     pub(crate) node: NodeId,
     pub(crate) watch: Arc<CompletionWatchers>,
     /// The events of agents, on their way to a store that persists them.
-    pub(crate) said: Arc<EventBuffer>,
+    pub(crate) events: Arc<EventBuffer>,
     /// Whether other nodes use the same store.
     pub(crate) shared: bool,
     /// The node's cache of contexts.
     pub(crate) contexts: Arc<NodeContexts>,
     /// Limits how many chains are compacted at the same time.
-    pub(crate) tending: Arc<Semaphore>,
+    pub(crate) compactions: Arc<Semaphore>,
 }
 
 impl Deps {

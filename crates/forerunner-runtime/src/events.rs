@@ -12,7 +12,7 @@ use crate::{
 };
 
 struct State {
-    kept: VecDeque<TaskEvent>,
+    events: VecDeque<TaskEvent>,
     live: tokio::sync::broadcast::Receiver<TaskEvent>,
     newest: u64,
     ended: bool,
@@ -21,8 +21,9 @@ struct State {
 /// Streams the events so far, then new ones, each number once. Ends after a terminal state.
 pub(crate) fn stream(subscription: Subscription) -> EventStream {
     // A reader that has the end already gets nothing more.
-    let ended = subscription.ended && subscription.kept.is_empty();
-    let state = State { kept: subscription.kept.into(), live: subscription.live, newest: subscription.after, ended };
+    let ended = subscription.ended && subscription.events.is_empty();
+    let state =
+        State { events: subscription.events.into(), live: subscription.live, newest: subscription.after, ended };
     Box::pin(stream::unfold(state, |mut state| async move {
         if state.ended {
             return None;
@@ -35,7 +36,7 @@ pub(crate) fn stream(subscription: Subscription) -> EventStream {
 }
 
 async fn next(state: &mut State) -> Option<TaskEvent> {
-    if let Some(event) = state.kept.pop_front() {
+    if let Some(event) = state.events.pop_front() {
         return Some(event);
     }
     loop {

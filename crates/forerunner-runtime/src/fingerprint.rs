@@ -46,8 +46,8 @@ impl Keyed {
     }
 
     /// Returns whether this is the same submission as the stored one.
-    pub(crate) fn is_of(&self, holder: &KeyHolder) -> bool {
-        holder.fingerprint.is_some_and(|known| known == self.fingerprint || self.alike.contains(&known))
+    pub(crate) fn is_of(&self, stored: &KeyHolder) -> bool {
+        stored.fingerprint.is_some_and(|known| known == self.fingerprint || self.alike.contains(&known))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     admission::{Admission, Full},
     batcher::BatchSender,
     clock::IdMaker,
-    cluster::{ClusterActor, ShareActor, event_tail::follow, settings::SettingsOverride},
+    cluster::{ClusterActor, ShareActor, event_tail, settings::SettingsOverride},
     contexts::{ContextRoom, PoolCodecs},
     damage,
     deps::{Deps, PoolDeps},
@@ -92,7 +92,7 @@ pub(crate) struct PoolEntry {
     /// The actor between the forecast and this node's part, if the store is shared.
     pub(crate) share: Option<Addr<ShareActor>>,
     /// The settings for all nodes at the start of the pool.
-    pub(crate) changed: SettingsOverride,
+    pub(crate) overrides: SettingsOverride,
 }
 
 impl Handle {
@@ -128,10 +128,10 @@ impl Handle {
     pub(crate) async fn known(&self, keyed: Option<Keyed>, error: Error) -> Result<Submitted, Error> {
         let is_of_key = error.full().is_some() || matches!(error, Error::Refused(Refusal::KeyReused { .. }));
         let Some(keyed) = keyed.filter(|_| is_of_key) else { return Err(error) };
-        let holder = self.shared.deps.store.keyed(keyed.pool.clone(), keyed.key.clone()).await?;
-        match holder {
-            Some(holder) if keyed.is_of(&holder) => Ok(Submitted { task: holder.task, created: false }),
-            Some(holder) => Err(Refusal::KeyReused { key: keyed.key, task: holder.task.id }.into()),
+        let stored = self.shared.deps.store.keyed(keyed.pool.clone(), keyed.key.clone()).await?;
+        match stored {
+            Some(stored) if keyed.is_of(&stored) => Ok(Submitted { task: stored.task, created: false }),
+            Some(stored) => Err(Refusal::KeyReused { key: keyed.key, task: stored.task.id }.into()),
             None => Err(error),
         }
     }
@@ -185,7 +185,7 @@ impl Handle {
         }
         let entry = self.entry(new.pool.as_str())?;
         entry.check_size(&new.input)?;
-        entry.take_place(&new.input)?;
+        entry.reserve_place(&new.input)?;
         let bounds = Bounds { contexts_full: entry.room.full(), max_depth: Some(self.shared.max_depth) };
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
         let task = self.task_from(new, entry);
@@ -288,7 +288,7 @@ impl Handle {
     /// As [`Handle::task`].
     pub async fn events(&self, id: TaskId, after: u64) -> Result<EventStream, Error> {
         if self.shared.deps.store.persists_events() {
-            return follow(self.shared.deps.clone(), id, after).await;
+            return event_tail::stream(self.shared.deps.clone(), id, after).await;
         }
         let task = self.task(id).await?;
         let watch = &self.shared.deps.watch;
@@ -407,7 +407,7 @@ impl Handle {
     async fn set_paused(&self, pool: &str, paused: bool) -> Result<PoolStatus, Error> {
         let entry = self.entry(pool)?;
         let changed = SettingsOverride { paused: Some(paused), ..SettingsOverride::default() };
-        changed.keep(&*self.shared.deps.store, &entry.deps.name).await?;
+        changed.save(&*self.shared.deps.store, &entry.deps.name).await?;
         entry.ask(&entry.pool, SetPaused(paused)).await?;
         self.status(entry).await
     }
@@ -519,7 +519,7 @@ impl PoolEntry {
     }
 
     /// Reserves a place in the queue for a task with this input.
-    pub(crate) fn take_place(&self, input: &Payload) -> Result<(), Error> {
+    pub(crate) fn reserve_place(&self, input: &Payload) -> Result<(), Error> {
         let (pool, admission, size) = (self.deps.name.clone(), &self.admission, input.len() as u64);
         let Err(full) = admission.enter(size) else { return Ok(()) };
         let error = match full {

@@ -80,7 +80,7 @@ metrics_list! {
     SOURCES Counter "forerunner_context_source_total" ["pool", "source"] "Tasks with a context by the source of the context: `new`, `agent`, `node`, `delta`, `store`.";
     RESTORE_TIME Histogram "forerunner_context_restore_seconds" ["pool"] "Time to read a context, or its missing part, from the store and decode it.";
     PREFETCHES Counter "forerunner_context_prefetches_total" ["pool", "result"] "Contexts restored while their tasks waited: `restored`; of these `used` by the next task; `cancelled` before the restore ended.";
-    HANDED_OVER Counter "forerunner_contexts_handed_over_total" ["pool", "result"] "Recently used contexts of agents that a scale-down stopped: `cached` by the node already, `restored` from the store, or `dropped` for lack of room.";
+    HANDED_OFF Counter "forerunner_contexts_handed_over_total" ["pool", "result"] "Recently used contexts of agents that a scale-down stopped: `cached` by the node already, `restored` from the store, or `dropped` for lack of room.";
     RELOADS Counter "forerunner_context_reloads_total" ["pool"] "Times the node sent a whole context because the agent process had lost it.";
     CHAIN_FRAMES Histogram "forerunner_context_chain_frames" ["pool"] "Frames of a context's stored chain after a task.";
     COMPACTIONS Counter "forerunner_context_compactions_total" ["pool", "when"] "Chains replaced by a fresh snapshot: with a result (`turn`) or in the `background`.";
@@ -179,7 +179,7 @@ pub(crate) fn cluster(nodes: usize, leads: bool) {
 }
 
 /// Counts a change of the leader.
-pub(crate) fn lead_changed() {
+pub(crate) fn leader_changed() {
     counter!(LEADER_CHANGES).increment(1);
 }
 
@@ -273,7 +273,7 @@ impl PoolMetrics {
         }
     }
 
-    pub(crate) fn show(&self, counts: AgentCounts, desired: u32, circuit_open: bool, agent_seconds: f64) {
+    pub(crate) fn set_gauges(&self, counts: AgentCounts, desired: u32, circuit_open: bool, agent_seconds: f64) {
         let [starting, ready, busy, cooldown] = &self.agents;
         starting.set(counts.starting);
         ready.set(counts.ready);
@@ -299,7 +299,7 @@ pub(crate) struct ContextMetrics {
     compacted_bytes: Counter,
     reloads: Counter,
     prefetches: [Counter; 3],
-    handed_over: [Counter; 3],
+    handed_off: [Counter; 3],
     restore_time: Histogram,
     chain_frames: Histogram,
 }
@@ -322,8 +322,8 @@ impl ContextMetrics {
             full_bytes: of(FULL_BYTES),
             compacted_bytes: of(COMPACTED_BYTES),
             reloads: of(RELOADS),
-            handed_over: ["cached", "restored", "dropped"]
-                .map(|result| counter!(HANDED_OVER, "pool" => pool.to_owned(), "result" => result)),
+            handed_off: ["cached", "restored", "dropped"]
+                .map(|result| counter!(HANDED_OFF, "pool" => pool.to_owned(), "result" => result)),
             prefetches: ["restored", "used", "cancelled"]
                 .map(|result| counter!(PREFETCHES, "pool" => pool.to_owned(), "result" => result)),
             restore_time: histogram!(RESTORE_TIME, "pool" => pool.to_owned()),
@@ -332,8 +332,8 @@ impl ContextMetrics {
     }
 
     /// Records that a task's context was restored, perhaps by a prefetch.
-    pub(crate) fn found(&self, cost: &ContextCost, was_ahead: bool) {
-        self.prefetches[1].increment(u64::from(was_ahead));
+    pub(crate) fn found(&self, cost: &ContextCost, was_prefetched: bool) {
+        self.prefetches[1].increment(u64::from(was_prefetched));
         self.restored(cost);
     }
 
@@ -351,22 +351,22 @@ impl ContextMetrics {
     }
 
     /// Records what the node did with the contexts of an agent that stops: cached already, restored, or skipped.
-    pub(crate) fn handed_over(&self, held: u64, restored: u64, left: u64) {
-        for (counter, count) in self.handed_over.iter().zip([held, restored, left]) {
+    pub(crate) fn handed_off(&self, cached: u64, restored: u64, skipped: u64) {
+        for (counter, count) in self.handed_off.iter().zip([cached, restored, skipped]) {
             counter.increment(count);
         }
     }
 
     /// Records that a prefetch was cancelled, since its task no longer waits.
-    pub(crate) fn prefetch_given_up(&self) {
+    pub(crate) fn prefetch_cancelled(&self) {
         self.prefetches[2].increment(1);
     }
 
     /// Records the source of a task's context, and whether it was resident. `full` has the bytes of the whole context
     /// before and after the task, if the agent has a pipe.
-    pub(crate) fn ran(&self, source: ContextSource, was_held: bool, full: Option<[u64; 2]>) {
+    pub(crate) fn ran(&self, source: ContextSource, was_resident: bool, full: Option<[u64; 2]>) {
         self.sources[source as usize].increment(1);
-        self.lookups[usize::from(!was_held)].increment(1);
+        self.lookups[usize::from(!was_resident)].increment(1);
         let [to_agent, from_agent] = full.unwrap_or_default();
         self.pipe_full_bytes[0].increment(to_agent);
         self.pipe_full_bytes[1].increment(from_agent);
@@ -452,7 +452,7 @@ impl ForecastMetrics {
     }
 
     /// Records the observed and the expected arrival rate.
-    pub(crate) fn looked(&self, rate_per_s: f64, expected: Forecast) {
+    pub(crate) fn sampled(&self, rate_per_s: f64, expected: Forecast) {
         self.observed.set(rate_per_s);
         self.expected.set(expected.rate_per_s);
         self.low.set(expected.rate_low);

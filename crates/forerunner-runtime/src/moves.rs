@@ -34,11 +34,11 @@ impl Handle {
             (_, Some(refusal)) if refusal.obstacle != Obstacle::SamePool => Err(refused(&task, entry, *refusal)),
             _ => Ok(()),
         };
-        let look = self.shared.deps.store.bulk(action(true), vec![id], self.time()).await?;
-        judge(&look)?;
-        if !look.pools.is_empty() {
+        let preview = self.shared.deps.store.bulk(action(true), vec![id], self.time()).await?;
+        judge(&preview)?;
+        if !preview.pools.is_empty() {
             entry.check_size(&task.input)?;
-            entry.take_place(&task.input)?;
+            entry.reserve_place(&task.input)?;
             let reserved = ReservedBytes::of(&entry.admission, task.input.len() as u64);
             let outcome = self.change(action(false), vec![id]).await;
             drop(reserved);
@@ -55,13 +55,13 @@ impl Handle {
         &self,
         to: &PoolName,
         found: Vec<(TaskId, TaskState)>,
-        look: Option<&mut CountedPlaces>,
+        preview: Option<&mut CountedPlaces>,
         report: &mut BulkReport,
     ) -> Result<(), Error> {
         let entry = self.entry(to.as_str())?;
         let (admission, most) = (&entry.admission, entry.deps.settings.queue.max_input_bytes as u64);
         let movable = self.movable(to, found, report).await?;
-        if let Some(counted) = look {
+        if let Some(counted) = preview {
             let (admitted, refused) = movable.admitted(most, |size| counted.enter(admission, size).is_ok());
             report.done += admitted.len();
             refused.into_iter().for_each(|refusal| report.note_refused(refusal));

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Most compactions that encode a snapshot at the same time.
-const TENDED_AT_ONCE: usize = 2;
+const COMPACTIONS_AT_ONCE: usize = 2;
 
 /// The threads of the actors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub struct Node {
     pub(crate) handle: Handle,
     pub(crate) arbiters: Vec<Arbiter>,
     /// Removes abandoned waits, old events and unused contexts.
-    pub(crate) housekeeping: JoinHandle<()>,
+    pub(crate) maintenance: JoinHandle<()>,
     /// Tasks that run until the store closes, such as the storage of events, and the renewal of leases in a node
     /// without a cluster.
     pub(crate) upkeep: Vec<JoinHandle<()>>,
@@ -114,7 +114,7 @@ impl Node {
         blocking::prepare();
         let ids = IdMaker::new();
         let clock = StoreClock::new(spec.clock);
-        clock.ask(&*spec.store).await?;
+        clock.synchronise(&*spec.store).await?;
         if let Some(reason) = clock.fault() {
             return Err(Error::Clock { reason });
         }
@@ -136,10 +136,10 @@ impl Node {
             clock,
             node,
             watch: Arc::default(),
-            said: Arc::default(),
+            events: Arc::default(),
             shared: shared_store,
             contexts: Arc::new(NodeContexts::new(spec.context_cache_bytes)),
-            tending: Arc::new(Semaphore::new(TENDED_AT_ONCE)),
+            compactions: Arc::new(Semaphore::new(COMPACTIONS_AT_ONCE)),
         });
         let arbiters = match spec.placement {
             ThreadPlacement::Current => Vec::new(),
@@ -161,7 +161,7 @@ impl Node {
             pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
         }
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
-        let housekeeping = tokio::spawn(run_maintenance(deps.clone(), spec.context_retention));
+        let maintenance = tokio::spawn(run_maintenance(deps.clone(), spec.context_retention));
         let mut upkeep = spawn_upkeep(&deps, &pools, spec.retention, cluster.is_some());
         let unconfigured = Arc::<Unconfigured>::default();
         let watch = Watch {
@@ -174,7 +174,7 @@ impl Node {
         let closed = AtomicBool::new(false);
         let max_depth = spec.max_depth;
         let shared = Shared { deps, ids, pools, cluster, unconfigured, max_depth, started_at: now, closed };
-        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, housekeeping, upkeep })
+        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, maintenance, upkeep })
     }
 
     /// Returns a handle to talk to the node.
@@ -192,7 +192,7 @@ fn spawn_upkeep(
 ) -> Vec<JoinHandle<()>> {
     let mut upkeep = vec![tokio::spawn(remove_old_tasks(deps.clone(), retention))];
     if deps.store.persists_events() {
-        upkeep.push(tokio::spawn(deps.said.clone().persist(deps.store.clone(), deps.watch.clone())));
+        upkeep.push(tokio::spawn(deps.events.clone().persist(deps.store.clone(), deps.watch.clone())));
     }
     let queues = pools.iter().map(|(name, entry)| (name.clone(), entry.queue.clone())).collect();
     upkeep.push(tokio::spawn(damage::watch(deps.clone(), queues)));

@@ -44,9 +44,9 @@ impl Node {
     /// Accepts nothing new, lets running tasks finish for `grace`, releases the others, and saves the forecasts. Then
     /// all waits return the current state of their tasks.
     pub async fn stop(self, grace: Duration) -> StoppedNode {
-        let Self { handle, arbiters, housekeeping, upkeep } = self;
+        let Self { handle, arbiters, maintenance, upkeep } = self;
         handle.close_intake();
-        housekeeping.abort();
+        maintenance.abort();
         let pools = || handle.shared.pools.values();
         ask_all(pools(), |entry, reply| entry.forecast.do_send(Retire { reply })).await;
         let kill_at = handle.shared.deps.now() + grace;

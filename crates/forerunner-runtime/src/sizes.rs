@@ -33,7 +33,7 @@ pub(crate) async fn watch(pool: Arc<PoolDeps>, admission: Arc<Admission>, room: 
 
 async fn measure_contexts(pool: &PoolDeps, room: &ContextRoom) {
     match pool.node.store.context_bytes(pool.name.clone()).await {
-        Ok(bytes) => room.measured(&pool.name, bytes),
+        Ok(bytes) => room.set_measured(&pool.name, bytes),
         Err(error) => tracing::debug!(pool = %pool.name, %error, "the contexts of the pool could not be measured"),
     }
 }

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// Interval of the scans for such pools: a scan is cheap, and clients cannot submit to them here.
-const LOOK: Duration = Duration::from_secs(10);
+const SCAN: Duration = Duration::from_secs(10);
 /// Delay of the first scan on a shared store. Later the node knows the pools of the other nodes.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+const FIRST_SCAN: Duration = Duration::from_secs(3);
 /// Shortest time between two sweeps of the same pool.
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,7 +60,7 @@ impl Unconfigured {
     }
 
     /// Requests a scan: tasks of such a pool were changed.
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn rescan(&self) {
         self.changed.notify_one();
     }
 
@@ -70,8 +70,8 @@ impl Unconfigured {
         for pool in &now {
             metrics::unconfigured(&pool.name, pool.unfinished());
         }
-        let is_gone = |name: &&PoolName| now.iter().all(|pool| pool.name != **name);
-        before.keys().filter(is_gone).for_each(|name| metrics::unconfigured(name, 0));
+        let is_absent = |name: &&PoolName| now.iter().all(|pool| pool.name != **name);
+        before.keys().filter(is_absent).for_each(|name| metrics::unconfigured(name, 0));
         if let Some(warning) = self.warning().filter(|_| now.iter().any(|pool| !before.contains_key(&pool.name))) {
             tracing::warn!("{warning}");
         }
@@ -89,19 +89,19 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) async fn run(self) {
         if self.cluster.is_some() {
-            tokio::time::sleep(FIRST_LOOK).await;
+            tokio::time::sleep(FIRST_SCAN).await;
         }
         loop {
-            let next_look = Instant::now() + LOOK;
-            match self.look().await {
+            let next_scan = Instant::now() + SCAN;
+            match self.scan().await {
                 Ok(found) => self.found.replace(found),
                 Err(error) => tracing::debug!(%error, "pools that are not configured could not be looked for"),
             }
-            self.sweep_until(next_look).await;
+            self.sweep_until(next_scan).await;
         }
     }
 
-    async fn look(&self) -> Result<BTreeMap<PoolName, TaskCounts>, StoreError> {
+    async fn scan(&self) -> Result<BTreeMap<PoolName, TaskCounts>, StoreError> {
         let store = &self.deps.store;
         let others = self.pools_of_other_nodes().await;
         let mut found = BTreeMap::new();
@@ -121,15 +121,15 @@ impl Watch {
     }
 
     /// Expires and promotes due tasks until the next scan.
-    async fn sweep_until(&self, next_look: Instant) {
+    async fn sweep_until(&self, next_scan: Instant) {
         loop {
             let mut next_due = None;
             for pool in self.found.list() {
                 next_due = next_due.into_iter().chain(self.sweep(pool.name).await).min();
             }
-            let until_due = next_due.map_or(LOOK, |due: Timestamp| due.since(self.deps.now()).max(SWEEP_PAUSE));
+            let until_due = next_due.map_or(SCAN, |due: Timestamp| due.since(self.deps.now()).max(SWEEP_PAUSE));
             tokio::select! {
-                () = tokio::time::sleep_until(next_look) => return,
+                () = tokio::time::sleep_until(next_scan) => return,
                 () = self.found.changed.notified() => return,
                 () = tokio::time::sleep(until_due) => {}
             }
@@ -142,7 +142,7 @@ impl Watch {
             Ok(swept) => {
                 for (task, _) in swept.expired {
                     metrics::finished(&pool, TaskState::Expired);
-                    self.deps.tell_as_stored(task).await;
+                    self.deps.notify_as_stored(task).await;
                 }
                 swept.next_due
             }
@@ -156,7 +156,7 @@ impl Watch {
 
 impl Deps {
     /// Reads an ended task from the store and notifies its watchers.
-    async fn tell_as_stored(&self, task: TaskId) {
+    async fn notify_as_stored(&self, task: TaskId) {
         if self.watch.is_watched(task)
             && let Ok(Some(task)) = self.store.task(task).await
         {
@@ -182,7 +182,7 @@ impl Handle {
             }
             Cancelled::Running(task) | Cancelled::Ended(task) => task,
         };
-        self.shared.unconfigured.look_again();
+        self.shared.unconfigured.rescan();
         Ok(*task)
     }
 
@@ -191,7 +191,7 @@ impl Handle {
         let deps = &self.shared.deps;
         let task = deps.store.retry(id, deps.now()).await??;
         deps.watch.notify_state(&task, deps.now());
-        self.shared.unconfigured.look_again();
+        self.shared.unconfigured.rescan();
         Ok(task)
     }
 }

@@ -35,13 +35,13 @@ pub(crate) struct AgentActor {
     deps: Arc<AgentDeps>,
     metrics: Arc<PoolMetrics>,
     driver: Option<Box<dyn Driver>>,
-    held: Option<Box<Memory>>,
+    cached: Option<Box<Memory>>,
     /// The cost of restoring the last task's context, until the pool has it.
     restored: Option<Restored>,
     /// Whether the pool's newest report lists resident contexts.
-    told_of_contexts: bool,
+    reported_contexts: bool,
     /// Contexts that were deleted while the actor did not have the driver.
-    forgotten: Vec<ContextId>,
+    deleted_contexts: Vec<ContextId>,
     /// The cancel handle of a finished attempt, for reuse by the next one.
     spare_cancel: Option<CancelHandle>,
     current: Option<Current>,
@@ -90,10 +90,10 @@ impl AgentActor {
             deps,
             metrics,
             driver: None,
-            held: None,
+            cached: None,
             restored: None,
-            told_of_contexts: false,
-            forgotten: Vec::new(),
+            reported_contexts: false,
+            deleted_contexts: Vec::new(),
             spare_cancel: None,
             current: None,
             watch: None,
@@ -158,11 +158,11 @@ impl AgentActor {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         let Some(current) = &self.current else { return };
         let Some(mut driver) = self.driver.take() else { return };
-        self.forgotten.drain(..).for_each(|context| driver.forget(&context));
+        self.deleted_contexts.drain(..).for_each(|context| driver.forget(&context));
         let attempt = Attempt {
             task: current.task.clone(),
             driver,
-            held: self.held.take(),
+            cached: self.cached.take(),
             cancel: current.cancel.clone(),
             deps: self.deps.clone(),
             metrics: self.metrics.clone(),
@@ -183,12 +183,12 @@ impl AgentActor {
         if finished.can_reuse_cancel {
             self.spare_cancel = Some(current.cancel.clone());
         }
-        let builds_on_it = finished.context.is_some() || finished.broken.is_some() || self.stopping.is_some();
-        if !builds_on_it && !current.await_settle {
-            return self.settle_and_go_on(finished.outcome, finished.service_s, ctx);
+        let needs_settle = finished.context.is_some() || finished.broken.is_some() || self.stopping.is_some();
+        if !needs_settle && !current.await_settle {
+            return self.settle_and_continue(finished.outcome, finished.service_s, ctx);
         }
         let mut context = finished.context;
-        let context_bytes = context.as_ref().map_or(0, |context| context.held.snapshot.size_bytes() as u64);
+        let context_bytes = context.as_ref().map_or(0, |context| context.cached.snapshot.size_bytes() as u64);
         let ran = Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes };
         let settle = Settle {
             context: context.as_mut().and_then(|context| context.commit.take()),
@@ -204,7 +204,7 @@ impl AgentActor {
     }
 
     /// Sends the end of a task without a context to the queue. The agent is then ready for the next task.
-    fn settle_and_go_on(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
+    fn settle_and_continue(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
         let Some(Current { task, .. }) = self.current.take() else { return };
         let ran = Ran { agent: self.guard.agent, service_s, context_bytes: 0 };
         self.guard.links.settle.send(Settle::ran(&task, outcome, ran));
@@ -213,24 +213,25 @@ impl AgentActor {
 
     /// Reports to the pool that the agent can take another task.
     fn be_ready(&mut self, ctx: &mut Context<Self>) {
-        let is_about_contexts = self.restored.is_some() || self.told_of_contexts;
-        let memory = if is_about_contexts { Some(Box::new(self.memory())) } else { None };
+        let is_about_contexts = self.restored.is_some() || self.reported_contexts;
+        let memory = if is_about_contexts { Some(Box::new(self.resident_contexts())) } else { None };
         self.guard.links.ready.send(AgentReady { agent: self.guard.agent, memory });
         self.watch_idle(ctx);
     }
 
     /// Lists the resident contexts for the pool: those in the instance's own memory, or else the one that this actor
     /// has.
-    fn memory(&mut self) -> AgentContexts {
+    fn resident_contexts(&mut self) -> AgentContexts {
         let used_at = self.deps.pool.now();
         let resident = self.driver.as_ref().and_then(|driver| driver.resident_contexts());
         let mut restored = self.restored.take();
-        let held = self.held.as_ref();
+        let cached = self.cached.as_ref();
         let (contexts, room) = match resident {
             Some(ResidentContexts { contexts, room }) => {
                 let known = |resident: ResidentContext| {
                     // The instance does not know yet under which version its last change is stored.
-                    let newest = held.filter(|held| held.context == resident.context).map(|held| held.version);
+                    let newest =
+                        cached.filter(|cached| cached.context == resident.context).map(|cached| cached.version);
                     let version = newest.unwrap_or(resident.version);
                     ResidentEntry { context: resident.context, version, bytes: resident.bytes, used_at }
                 };
@@ -239,33 +240,33 @@ impl AgentActor {
             None => {
                 // The node caches the context for all its agents, so no other agent would have been cheaper.
                 restored = restored.map(|_| Restored::default());
-                let bytes = held.map_or(0, |held| held.snapshot.size_bytes() as u64);
-                let held = held.map(|held| (held.context.clone(), held.version));
-                let held = held.map(|(context, version)| ResidentEntry { context, version, bytes, used_at });
-                (held.into_iter().collect(), Room::of_bytes(bytes))
+                let bytes = cached.map_or(0, |cached| cached.snapshot.size_bytes() as u64);
+                let cached = cached.map(|cached| (cached.context.clone(), cached.version));
+                let cached = cached.map(|(context, version)| ResidentEntry { context, version, bytes, used_at });
+                (cached.into_iter().collect(), Room::of_bytes(bytes))
             }
         };
-        self.told_of_contexts = !contexts.is_empty();
+        self.reported_contexts = !contexts.is_empty();
         AgentContexts { contexts, room, restored }
     }
 
     /// Caches the context as stored. After a lost lease it is dropped, since another node may have changed the context.
-    fn take_over(&self, context: ContextOutcome, is_stored: bool) -> Option<Box<Memory>> {
+    fn adopt_context(&self, context: ContextOutcome, is_stored: bool) -> Option<Box<Memory>> {
         let (pool, node) = (&self.deps.pool.name, &self.deps.pool.node);
         if !is_stored {
-            node.contexts.forget(pool, &context.held.context);
+            node.contexts.evict(pool, &context.cached.context);
             return None;
         }
-        if let Some(tend) = context.tend {
-            tend.spawn(CompactorDeps {
+        if let Some(compaction) = context.compaction {
+            compaction.spawn(CompactorDeps {
                 store: Arc::clone(&node.store),
                 pool: pool.clone(),
-                book: Arc::clone(&self.deps.codecs),
+                codecs: Arc::clone(&self.deps.codecs),
                 metrics: self.metrics.contexts.clone(),
-                permits: Arc::clone(&node.tending),
+                permits: Arc::clone(&node.compactions),
             });
         }
-        Some(Box::new(node.contexts.keep(pool, context.held)))
+        Some(Box::new(node.contexts.insert(pool, context.cached)))
     }
 
     fn settle_unbegun(&self, task: &Task) {
@@ -335,11 +336,11 @@ impl Handler<ForgetContext> for AgentActor {
     type Result = ();
 
     fn handle(&mut self, ForgetContext(context): ForgetContext, _: &mut Self::Context) {
-        self.held.take_if(|held| held.context == context);
+        self.cached.take_if(|cached| cached.context == context);
         match &mut self.driver {
             Some(driver) => driver.forget(&context),
             // The watch or an attempt has the driver.
-            None => self.forgotten.push(context),
+            None => self.deleted_contexts.push(context),
         }
     }
 }
@@ -369,7 +370,7 @@ impl Handler<SettleDone> for AgentActor {
         let Some(current) = self.current.take_if(|current| is_settled(current, msg.task)) else { return };
         let (context, broken) = current.after.unwrap_or_default();
         self.restored = context.as_ref().map(|context| context.restored);
-        self.held = context.and_then(|context| self.take_over(*context, msg.result.is_ok()));
+        self.cached = context.and_then(|context| self.adopt_context(*context, msg.result.is_ok()));
         if let Some(reason) = broken {
             return self.end(Some(reason), Duration::ZERO, ctx);
         }

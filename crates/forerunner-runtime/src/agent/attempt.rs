@@ -38,7 +38,7 @@ const LARGE_CHANGE_BYTES: usize = 256 << 10;
 /// How much longer than its own grace a driver may take to stop before its future is dropped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
 /// How long an attempt may take to stop when its node stops: another node waits for the task.
-const HAND_BACK: Duration = Duration::from_millis(500);
+const RELEASE_GRACE: Duration = Duration::from_millis(500);
 
 /// The result of an attempt.
 pub(crate) struct Finished {
@@ -57,9 +57,9 @@ pub(crate) struct Finished {
 pub(crate) struct ContextOutcome {
     pub(crate) commit: Option<ContextCommit>,
     /// The context that the agent caches once the outcome is settled.
-    pub(crate) held: Memory,
+    pub(crate) cached: Memory,
     /// The compaction that the stored chain then needs.
-    pub(crate) tend: Option<Compaction>,
+    pub(crate) compaction: Option<Compaction>,
     pub(crate) cost: ContextCost,
     /// The cost of loading it into an agent with a memory of its own.
     pub(crate) restored: Restored,
@@ -71,7 +71,7 @@ pub(crate) struct ContextOutcome {
 pub(crate) struct Attempt {
     pub(crate) task: Arc<Task>,
     pub(crate) driver: Box<dyn Driver>,
-    pub(crate) held: Option<Box<Memory>>,
+    pub(crate) cached: Option<Box<Memory>>,
     pub(crate) cancel: CancelHandle,
     pub(crate) deps: Arc<AgentDeps>,
     pub(crate) metrics: Arc<PoolMetrics>,
@@ -111,14 +111,14 @@ impl Attempt {
     /// Restores the task's context at the stored version: from the agent, from the node's cache or from the store.
     async fn restore_context(&mut self, context: ContextId) -> Result<Box<RestoredContext>, AgentError> {
         let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
-        let held = self.held.take().map(|held| *held);
-        if !held.as_ref().is_some_and(|held| held.context == context && held.held() == wanted) {
-            self.deps.prefetcher.landed(&context).await;
+        let cached = self.cached.take().map(|cached| *cached);
+        if !cached.as_ref().is_some_and(|cached| cached.context == context && cached.context_version() == wanted) {
+            self.deps.prefetcher.wait(&context).await;
         }
         let source =
             Source { store: &*self.deps.pool.node.store, pool: &self.task.pool, node: &self.deps.pool.node.contexts };
-        let warm = source.restore_context(context, wanted, held, &self.deps.codecs).await?;
-        self.metrics.contexts.found(&warm.cost, warm.was_ahead);
+        let warm = source.restore_context(context, wanted, cached, &self.deps.codecs).await?;
+        self.metrics.contexts.found(&warm.cost, warm.was_prefetched);
         Ok(Box::new(warm))
     }
 
@@ -152,17 +152,17 @@ impl Attempt {
         cost.full_bytes = json_bytes(&next);
         let piped = transfer.was_resident.map(|_| [json_bytes(&memory.snapshot), cost.full_bytes]);
         self.metrics.contexts.ran(cost.source, was_resident, piped);
-        let outcome = |held, commit, tend, refusal, cost| {
-            Box::new(ContextOutcome { commit, held, tend, cost, restored, refusal })
+        let outcome = |cached, commit, compaction, refusal, cost| {
+            Box::new(ContextOutcome { commit, cached, compaction, cost, restored, refusal })
         };
         if !succeeded {
             return outcome(memory, None, None, None, cost);
         }
         match self.advance(&memory, next).await {
-            Ok(Some(Commit { commit, held, tend, rebased })) => {
+            Ok(Some(Commit { commit, memory: cached, compaction, rebased })) => {
                 cost.stored_bytes = commit.frame.len() as u64;
-                self.metrics.contexts.stored(held.chain_frames(), rebased);
-                outcome(held, Some(commit), tend, None, cost)
+                self.metrics.contexts.stored(cached.chain_frames(), rebased);
+                outcome(cached, Some(commit), compaction, None, cost)
             }
             Ok(None) => outcome(memory, None, None, None, cost),
             Err(error) => {
@@ -178,8 +178,8 @@ impl Attempt {
         if grown < LARGE_CHANGE_BYTES {
             return memory.advance(next, self.task.id, &self.deps.codecs);
         }
-        let (memory, book, task) = (memory.clone(), Arc::clone(&self.deps.codecs), self.task.id);
-        let advanced = blocking::run(move || memory.advance(next, task, &book)).await;
+        let (memory, codecs, task) = (memory.clone(), Arc::clone(&self.deps.codecs), self.task.id);
+        let advanced = blocking::run(move || memory.advance(next, task, &codecs)).await;
         advanced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
@@ -299,7 +299,7 @@ where
     };
     cancel.time_out();
     let grace = match cancel.reason() {
-        Some(CancelReason::AgentStops) => HAND_BACK,
+        Some(CancelReason::AgentStops) => RELEASE_GRACE,
         _ => cancel_grace.saturating_add(GRACE_MARGIN),
     };
     let answer = tokio::select! {
@@ -339,12 +339,12 @@ impl<F: Future + Unpin> Future for Watched<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let begun = Instant::now();
         let answer = Pin::new(&mut self.inner).poll(cx);
-        let held = begun.elapsed();
-        if held > STALL {
+        let blocked = begun.elapsed();
+        if blocked > STALL {
             self.metrics.stalls.increment(1);
             tracing::warn!(
                 task = %self.task,
-                held_ms = held.as_millis() as u64,
+                blocked_ms = blocked.as_millis() as u64,
                 "an agent blocked its thread; move blocking work to `tokio::task::spawn_blocking`"
             );
         }
@@ -361,20 +361,20 @@ struct Sink {
 
 impl ProgressSink for Sink {
     fn progress(&self, text: &str) {
-        self.tell(TaskEventKind::Progress { text: text.to_owned() });
+        self.send(TaskEventKind::Progress { text: text.to_owned() });
     }
 
     fn output(&self, chunk: &str) {
-        self.tell(TaskEventKind::Output { chunk: chunk.to_owned() });
+        self.send(TaskEventKind::Output { chunk: chunk.to_owned() });
     }
 }
 
 impl Sink {
-    fn tell(&self, kind: TaskEventKind) {
+    fn send(&self, kind: TaskEventKind) {
         let (node, now) = (&self.deps.pool.node, self.deps.pool.now());
         match node.store.persists_events() {
-            true => node.said.say(self.task, self.epoch, kind, now),
-            false => node.watch.say(self.task, kind, now),
+            true => node.events.append(self.task, self.epoch, kind, now),
+            false => node.watch.publish(self.task, kind, now),
         }
     }
 }

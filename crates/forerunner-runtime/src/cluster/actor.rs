@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Interval of the heartbeats.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often the leader rescues the tasks of nodes whose leases have ended.
 const RESCUE: Duration = Duration::from_secs(1);
 /// How long before the end of its leases a node without heartbeats stops their tasks: other nodes will run them.
@@ -35,15 +35,15 @@ const ENDED: Duration = Duration::from_millis(10);
 /// One pool of this node.
 pub(crate) struct ClusterPool {
     pub(crate) report: Recipient<MakeReport>,
-    pub(crate) standing: Recipient<ClusterView>,
+    pub(crate) view: Recipient<ClusterView>,
     pub(crate) counted: Recipient<Counted>,
     pub(crate) stop_all: Recipient<StopAll>,
     pub(crate) stop_cancelled: Recipient<StopCancelled>,
-    pub(crate) look: Recipient<WorkAvailable>,
-    pub(crate) follow: Recipient<ApplySettings>,
+    pub(crate) work_available: Recipient<WorkAvailable>,
+    pub(crate) apply_settings: Recipient<ApplySettings>,
     pub(crate) pause: Recipient<SetPaused>,
     /// The override of its settings for all nodes, as last read.
-    pub(crate) changed: SettingsOverride,
+    pub(crate) overrides: SettingsOverride,
 }
 
 /// Represents the node towards the other nodes, through the store.
@@ -55,20 +55,20 @@ pub(crate) struct ClusterActor {
     leads: Option<u64>,
     nodes: Vec<NodeStatus>,
     /// Whether a heartbeat is in flight.
-    beating: bool,
+    in_flight: bool,
     /// Whether another heartbeat must follow: the one in flight may have read the store before a change.
-    beat_again: bool,
+    heartbeat_again: bool,
     /// Number of counts of the backlogs.
     counts: u64,
     /// Whether all watched tasks are being read.
-    pub(super) looking: bool,
+    pub(super) scanning: bool,
     /// The timer for the end of another node's leases, unless that node renews them.
     next_end: Option<SpawnHandle>,
-    beaten_at: Instant,
+    renewed_at: Instant,
     rescued_at: Instant,
     /// Whether the leases are given up until a heartbeat succeeds.
     lost: bool,
-    left: bool,
+    has_left: bool,
 }
 
 impl ClusterActor {
@@ -80,25 +80,25 @@ impl ClusterActor {
             started_at,
             leads: None,
             nodes: Vec::new(),
-            beating: false,
-            beat_again: false,
+            in_flight: false,
+            heartbeat_again: false,
             counts: 0,
-            looking: false,
+            scanning: false,
             next_end: None,
-            beaten_at: now,
+            renewed_at: now,
             rescued_at: now,
             lost: false,
-            left: false,
+            has_left: false,
         }
     }
 
     /// Sends a heartbeat, or another one after the one that is in flight.
-    pub(super) fn beat(&mut self, ctx: &mut Context<Self>) {
-        if self.beating || self.left {
-            self.beat_again = true;
+    pub(super) fn heartbeat(&mut self, ctx: &mut Context<Self>) {
+        if self.in_flight || self.has_left {
+            self.heartbeat_again = true;
             return;
         }
-        self.beating = true;
+        self.in_flight = true;
         let asked: Vec<_> =
             self.pools.iter().map(|(name, pool)| (name.clone(), pool.report.send(MakeReport))).collect();
         let reports =
@@ -106,70 +106,70 @@ impl ClusterActor {
         let (deps, begun) = (self.deps.clone(), Instant::now());
         let (started_at, term) = (self.started_at, self.leads);
         let call = async move {
-            let (report, plan) = gather(started_at, term.is_some(), reports.await);
+            let (report, plan) = collect_reports(started_at, term.is_some(), reports.await);
             let plan = term.map(|term| Plan { term, text: text(&plan) });
-            let beat = Heartbeat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
+            let heartbeat = Heartbeat { node: deps.node, now: deps.now(), lease: LEASE, report: text(&report), plan };
             // The heartbeat also shows whether the store's time can be read.
-            let (beaten, _) = tokio::join!(deps.store.heartbeat(beat), deps.clock.ask(&*deps.store));
-            beaten
+            let (state, _) = tokio::join!(deps.store.heartbeat(heartbeat), deps.clock.synchronise(&*deps.store));
+            state
         };
         ctx.spawn(call.into_actor(self).map(move |answer, cluster, ctx| {
-            cluster.beating = false;
+            cluster.in_flight = false;
             match answer {
                 // The lease counts from before the call, since the moment of its arrival is unknown.
-                Ok(beaten) => cluster.on_beaten(begun, beaten, ctx),
+                Ok(state) => cluster.on_heartbeat(begun, state, ctx),
                 Err(error) => tracing::warn!(%error, "the heartbeat failed"),
             }
-            if std::mem::take(&mut cluster.beat_again) {
-                cluster.beat(ctx);
+            if std::mem::take(&mut cluster.heartbeat_again) {
+                cluster.heartbeat(ctx);
             }
         }));
     }
 
-    fn on_beaten(&mut self, begun: Instant, beaten: ClusterState, ctx: &mut Context<Self>) {
-        self.beaten_at = begun;
+    fn on_heartbeat(&mut self, begun: Instant, state: ClusterState, ctx: &mut Context<Self>) {
+        self.renewed_at = begun;
         self.lost = false;
-        let leads = (beaten.leader.node == self.deps.node).then_some(beaten.leader.term);
+        let leads = (state.leader.node == self.deps.node).then_some(state.leader.term);
         if leads != self.leads {
-            tracing::info!(leader = %beaten.leader.node, term = beaten.leader.term, "the leader has changed");
-            metrics::lead_changed();
+            tracing::info!(leader = %state.leader.node, term = state.leader.term, "the leader has changed");
+            metrics::leader_changed();
         }
-        metrics::cluster(beaten.nodes.len(), leads.is_some());
+        metrics::cluster(state.nodes.len(), leads.is_some());
         self.leads = leads;
         let reports: Vec<(NodeId, NodeReport)> =
-            beaten.nodes.iter().map(|one| (one.node, serde_json::from_str(&one.report).unwrap_or_default())).collect();
-        self.nodes = reports.iter().map(|(node, report)| self.status(*node, report, beaten.leader.node)).collect();
-        let mut plan: PlanText = beaten.plan.and_then(|plan| serde_json::from_str(&plan.text).ok()).unwrap_or_default();
+            state.nodes.iter().map(|one| (one.node, serde_json::from_str(&one.report).unwrap_or_default())).collect();
+        self.nodes = reports.iter().map(|(node, report)| self.status(*node, report, state.leader.node)).collect();
+        let mut plan: PlanText = state.plan.and_then(|plan| serde_json::from_str(&plan.text).ok()).unwrap_or_default();
         for (name, pool) in &self.pools {
-            let holders: BTreeMap<NodeId, &PoolReport> =
+            let reporting: BTreeMap<NodeId, &PoolReport> =
                 reports.iter().filter_map(|(node, report)| Some((*node, report.pools.get(name)?))).collect();
-            let planner = planner_of(beaten.leader.node, self.deps.node, &holders);
-            let plan = match planner == beaten.leader.node {
+            let planner = planner_of(state.leader.node, self.deps.node, &reporting);
+            let plan = match planner == state.leader.node {
                 true => plan.remove(name),
-                false => holders.get(&planner).and_then(|report| report.plan.clone()),
+                false => reporting.get(&planner).and_then(|report| report.plan.clone()),
             };
-            let others = holders.into_iter().filter(|(node, _)| *node != self.deps.node);
-            pool.standing.do_send(ClusterView {
+            let others = reporting.into_iter().filter(|(node, _)| *node != self.deps.node);
+            pool.view.do_send(ClusterView {
                 leads: planner == self.deps.node,
                 others: others.map(|(node, report)| (node, report.clone())).collect(),
                 plan,
-                beat: ctx.address().recipient(),
+                heartbeat: ctx.address().recipient(),
             });
         }
-        self.stop_cancelled(beaten.stops.iter().map(|(task, _)| *task).collect());
-        self.follow(&beaten.settings);
+        self.stop_cancelled(state.stops.iter().map(|(task, _)| *task).collect());
+        self.apply_settings(&state.settings);
         self.count(ctx);
-        self.expect_end(beaten.next_end, ctx);
+        self.schedule_rescue(state.next_end, ctx);
         self.rescue_if_due(ctx);
     }
 
     /// Applies the settings for all nodes that have changed since the last heartbeat.
-    fn follow(&mut self, settings: &BTreeMap<String, String>) {
+    fn apply_settings(&mut self, settings: &BTreeMap<String, String>) {
         for (name, pool) in &mut self.pools {
             let now = SettingsOverride::read(settings, name);
-            let before = std::mem::replace(&mut pool.changed, now);
+            let before = std::mem::replace(&mut pool.overrides, now);
             if (now.bounds, now.mode) != (before.bounds, before.mode) {
-                pool.follow.do_send(ApplySettings(now.patch()));
+                pool.apply_settings.do_send(ApplySettings(now.patch()));
             }
             if let Some(paused) = now.paused.filter(|_| now.paused != before.paused) {
                 pool.pause.do_send(SetPaused(paused));
@@ -224,7 +224,7 @@ impl ClusterActor {
 
     /// Schedules a rescue for the end of another node's leases. Every node does so, since the other node may be the
     /// leader.
-    fn expect_end(&mut self, next_end: Option<Duration>, ctx: &mut Context<Self>) {
+    fn schedule_rescue(&mut self, next_end: Option<Duration>, ctx: &mut Context<Self>) {
         if let Some(timer) = self.next_end.take() {
             ctx.cancel_future(timer);
         }
@@ -253,30 +253,30 @@ impl ClusterActor {
                 let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
                 tracing::warn!(requeued, dead, "re-queued the tasks of a node that is gone");
                 for pool in cluster.pools.values() {
-                    pool.look.do_send(WorkAvailable);
+                    pool.work_available.do_send(WorkAvailable);
                 }
                 // The leader divides the agents of the lost node among the remaining nodes.
-                cluster.beat(ctx);
+                cluster.heartbeat(ctx);
             }
             Err(error) => tracing::warn!(%error, "cannot look for tasks of lost nodes"),
         }));
     }
 
     /// Stops the tasks whose leases are about to end: other nodes then run them.
-    fn give_up_if_late(&mut self, ctx: &mut Context<Self>) {
-        let late = self.beaten_at.elapsed() >= LEASE - MARGIN;
-        if late && !self.lost && !self.left {
+    fn stop_if_late(&mut self, ctx: &mut Context<Self>) {
+        let late = self.renewed_at.elapsed() >= LEASE - MARGIN;
+        if late && !self.lost && !self.has_left {
             self.lost = true;
             self.leads = None;
             metrics::cluster(1, false);
             tracing::error!("no heartbeat succeeded for the length of a lease; stopping the node's tasks");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);
-                pool.standing.do_send(ClusterView {
+                pool.view.do_send(ClusterView {
                     leads: false,
                     others: Vec::new(),
                     plan: None,
-                    beat: ctx.address().recipient(),
+                    heartbeat: ctx.address().recipient(),
                 });
             }
         }
@@ -285,16 +285,16 @@ impl ClusterActor {
 
 /// Returns the node that plans for a pool. This is the leader, unless it does not have the pool and so makes no plan
 /// for it. Then it is the first of the nodes that have the pool.
-fn planner_of(leader: NodeId, this: NodeId, holders: &BTreeMap<NodeId, &PoolReport>) -> NodeId {
-    match leader == this || holders.contains_key(&leader) {
+fn planner_of(leader: NodeId, this: NodeId, reporting: &BTreeMap<NodeId, &PoolReport>) -> NodeId {
+    match leader == this || reporting.contains_key(&leader) {
         true => leader,
         // This node has the pool, whether or not its report has arrived.
-        false => holders.keys().copied().chain([this]).min().unwrap_or(this),
+        false => reporting.keys().copied().chain([this]).min().unwrap_or(this),
     }
 }
 
 /// Collects the reports of the pools for the other nodes, and the plans of the forecasts.
-fn gather(
+fn collect_reports(
     started_at: Timestamp,
     leads: bool,
     reports: Vec<(PoolName, Result<ReportReady, actix::MailboxError>)>,
@@ -324,14 +324,14 @@ impl Actor for ClusterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(heard) = self.deps.store.subscribe() {
-            ctx.add_stream(stream_of(heard));
+        if let Some(notifications) = self.deps.store.subscribe() {
+            ctx.add_stream(stream_of(notifications));
         }
-        self.beat(ctx);
-        ctx.run_interval(BEAT, |cluster, ctx| {
-            cluster.give_up_if_late(ctx);
-            if !cluster.beating {
-                cluster.beat(ctx);
+        self.heartbeat(ctx);
+        ctx.run_interval(HEARTBEAT, |cluster, ctx| {
+            cluster.stop_if_late(ctx);
+            if !cluster.in_flight {
+                cluster.heartbeat(ctx);
             }
         });
     }
@@ -349,7 +349,7 @@ impl Handler<HeartbeatNow> for ClusterActor {
     type Result = ();
 
     fn handle(&mut self, _: HeartbeatNow, ctx: &mut Self::Context) {
-        self.beat(ctx);
+        self.heartbeat(ctx);
     }
 }
 
@@ -357,7 +357,7 @@ impl Handler<Leave> for ClusterActor {
     type Result = ();
 
     fn handle(&mut self, msg: Leave, ctx: &mut Self::Context) {
-        self.left = true;
+        self.has_left = true;
         let call = self.deps.store.deregister(self.deps.node);
         let left = async move {
             if let Err(error) = call.await {
@@ -378,7 +378,7 @@ mod tests {
         let node = |n| NodeId::from_parts(Timestamp::from_micros(n), 1);
         let report = PoolReport::default();
         // Leader, this node, nodes whose reports have the pool → the node that plans.
-        for (leader, this, holders, planner) in [
+        for (leader, this, reporting, planner) in [
             (1, 1, vec![], 1),
             (1, 2, vec![1, 2], 1),
             (1, 2, vec![2, 3], 2),
@@ -386,8 +386,8 @@ mod tests {
             (1, 3, vec![], 3),
             (1, 2, vec![3], 2),
         ] {
-            let holders = holders.into_iter().map(|n| (node(n), &report)).collect();
-            assert_eq!(planner_of(node(leader), node(this), &holders), node(planner));
+            let reporting = reporting.into_iter().map(|n| (node(n), &report)).collect();
+            assert_eq!(planner_of(node(leader), node(this), &reporting), node(planner));
         }
     }
 }

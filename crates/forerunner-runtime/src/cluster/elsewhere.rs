@@ -63,7 +63,7 @@ mod tests {
             report.totals.add(&activity.counts);
             report.recent.add(activity);
         }
-        PoolReport { recent: report.recent.told_at(now_s), ..report }
+        PoolReport { recent: report.recent.aged_at(now_s), ..report }
     }
 
     fn read(elsewhere: &Elsewhere, seen: &QueueTotals) -> QueueSample {
@@ -92,16 +92,16 @@ mod tests {
     fn what_is_not_known_in_full_is_not_told() {
         let mut unlisted = activity(&[(1, 1.0)], &[(7, 1.0)]);
         unlisted.counts.arrivals = 2;
-        let told = report(&[unlisted, activity(&[(2, 2.0)], &[])], 9.0);
+        let reported = report(&[unlisted, activity(&[(2, 2.0)], &[])], 9.0);
         let mut elsewhere = Elsewhere::default();
-        elsewhere.add(&PoolReport::default(), &told, 9.0);
+        elsewhere.add(&PoolReport::default(), &reported, 9.0);
         let got = read(&elsewhere, &QueueTotals::default());
         assert_eq!((got.arrived, got.completed), (vec![], vec![(7, 1.0)]));
         assert_eq!(got.mark.elsewhere.arrivals, 3);
         let many: Vec<_> = (0..MOST as u64 + 1).map(|task| (task, 3.0)).collect();
-        let told = report(&[activity(&many, &[])], 9.0);
+        let reported = report(&[activity(&many, &[])], 9.0);
         let mut elsewhere = Elsewhere::default();
-        elsewhere.add(&PoolReport::default(), &told, 9.0);
+        elsewhere.add(&PoolReport::default(), &reported, 9.0);
         assert_eq!(read(&elsewhere, &QueueTotals::default()).arrived, []);
     }
 }

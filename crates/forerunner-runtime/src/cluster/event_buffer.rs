@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use crate::completion_watchers::CompletionWatchers;
 
 /// How long events are batched.
-const GATHER: Duration = Duration::from_millis(20);
+const BATCH_DELAY: Duration = Duration::from_millis(20);
 /// Pause after a failed store call.
 const BACKOFF: Duration = Duration::from_millis(500);
 /// Most bytes of one attempt's events that are stored; the oldest are removed first.
-const KEPT_BYTES: usize = 256 * 1_024;
+const MAX_BYTES: usize = 256 * 1_024;
 /// Most events that wait while the store fails; the oldest are removed first.
 const MOST_WAITING: usize = 50_000;
 
@@ -33,7 +33,7 @@ pub(crate) struct EventBuffer {
 #[derive(Debug, Default)]
 struct Inside {
     waiting: VecDeque<AttemptEvent>,
-    voices: HashMap<TaskId, AttemptLog>,
+    logs: HashMap<TaskId, AttemptLog>,
 }
 
 /// The events of one attempt.
@@ -42,8 +42,8 @@ struct AttemptLog {
     epoch: LeaseEpoch,
     count: u64,
     /// Numbers and sizes of the stored events, oldest first.
-    kept: VecDeque<(u64, usize)>,
-    kept_bytes: usize,
+    stored: VecDeque<(u64, usize)>,
+    stored_bytes: usize,
 }
 
 impl AttemptLog {
@@ -51,12 +51,12 @@ impl AttemptLog {
     fn add(&mut self, size: usize) -> Option<(u64, Option<u64>)> {
         let seq = said_seq(self.epoch, self.count)?;
         self.count += 1;
-        self.kept.push_back((seq, size));
-        self.kept_bytes += size;
+        self.stored.push_back((seq, size));
+        self.stored_bytes += size;
         let mut forget_before = None;
-        while self.kept_bytes > KEPT_BYTES && self.kept.len() > 1 {
-            self.kept_bytes -= self.kept.pop_front().map_or(0, |(_, size)| size);
-            forget_before = self.kept.front().map(|(seq, _)| *seq);
+        while self.stored_bytes > MAX_BYTES && self.stored.len() > 1 {
+            self.stored_bytes -= self.stored.pop_front().map_or(0, |(_, size)| size);
+            forget_before = self.stored.front().map(|(seq, _)| *seq);
         }
         Some((seq, forget_before))
     }
@@ -68,19 +68,19 @@ impl EventBuffer {
     }
 
     /// Adds an event that an agent reported under a lease.
-    pub(crate) fn say(&self, task: TaskId, epoch: LeaseEpoch, kind: TaskEventKind, at: Timestamp) {
+    pub(crate) fn append(&self, task: TaskId, epoch: LeaseEpoch, kind: TaskEventKind, at: Timestamp) {
         const FIXED: usize = 64;
         let size = match &kind {
             TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => FIXED + text.len(),
             TaskEventKind::State { .. } => FIXED,
         };
         let mut inside = self.inside();
-        let voice = inside.voices.entry(task).or_default();
-        if voice.epoch != epoch {
-            *voice = AttemptLog { epoch, ..AttemptLog::default() };
+        let log = inside.logs.entry(task).or_default();
+        if log.epoch != epoch {
+            *log = AttemptLog { epoch, ..AttemptLog::default() };
         }
         // After a million events of an attempt, further events are dropped.
-        let Some((seq, forget_before)) = voice.add(size) else { return };
+        let Some((seq, forget_before)) = log.add(size) else { return };
         inside.waiting.push_back(AttemptEvent { task, epoch, seq, at, kind, forget_before });
         drop(inside);
         self.filled.notify_one();
@@ -100,10 +100,10 @@ impl EventBuffer {
         Some((batch, call))
     }
 
-    fn put_back(&self, batch: Vec<AttemptEvent>) {
+    fn requeue(&self, batch: Vec<AttemptEvent>) {
         let mut inside = self.inside();
-        for said in batch.into_iter().rev() {
-            inside.waiting.push_front(said);
+        for event in batch.into_iter().rev() {
+            inside.waiting.push_front(event);
         }
         let surplus = inside.waiting.len().saturating_sub(MOST_WAITING);
         inside.waiting.drain(..surplus);
@@ -122,13 +122,13 @@ impl EventBuffer {
     async fn note_sent(&self, watch: &CompletionWatchers, batch: Vec<AttemptEvent>, call: StoreFuture<()>) -> bool {
         match call.await {
             Ok(()) => {
-                batch.iter().for_each(|said| watch.wake(said.task));
+                batch.iter().for_each(|event| watch.notify(event.task));
                 true
             }
             Err(error) => {
                 tracing::warn!(%error, events = batch.len(), "cannot store events of tasks");
                 if error.is_retryable() {
-                    self.put_back(batch);
+                    self.requeue(batch);
                 }
                 false
             }
@@ -139,17 +139,17 @@ impl EventBuffer {
     pub(crate) async fn persist(self: Arc<Self>, store: Arc<dyn Store>, watch: Arc<CompletionWatchers>) {
         loop {
             self.filled.notified().await;
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(BATCH_DELAY).await;
             while let Some((batch, call)) = self.send(&*store) {
-                let pause = if self.note_sent(&watch, batch, call).await { GATHER } else { BACKOFF };
+                let pause = if self.note_sent(&watch, batch, call).await { BATCH_DELAY } else { BACKOFF };
                 tokio::time::sleep(pause).await;
             }
         }
     }
 
     /// Discards the counters of an attempt that has ended.
-    pub(crate) fn is_over(&self, task: TaskId) {
-        self.inside().voices.remove(&task);
+    pub(crate) fn end_attempt(&self, task: TaskId) {
+        self.inside().logs.remove(&task);
     }
 }
 
@@ -165,31 +165,31 @@ mod tests {
 
     #[test]
     fn what_an_attempt_says_is_numbered_and_bounded() {
-        let said = EventBuffer::default();
+        let buffer = EventBuffer::default();
         let task = TaskId::from_parts(NOW, 1);
         for _ in 0..5 {
-            said.say(task, LeaseEpoch(3), progress(100_000), NOW);
+            buffer.append(task, LeaseEpoch(3), progress(100_000), NOW);
         }
-        said.say(task, LeaseEpoch(4), progress(1), NOW);
-        let waiting: Vec<_> = said.inside().waiting.drain(..).collect();
+        buffer.append(task, LeaseEpoch(4), progress(1), NOW);
+        let waiting: Vec<_> = buffer.inside().waiting.drain(..).collect();
         let first = said_seq(LeaseEpoch(3), 0).unwrap();
-        let seqs: Vec<_> = waiting.iter().map(|said| said.seq).collect();
+        let seqs: Vec<_> = waiting.iter().map(|event| event.seq).collect();
         assert_eq!(seqs[..5], [0, 1, 2, 3, 4].map(|count| first + count));
         assert_eq!(seqs[5], said_seq(LeaseEpoch(4), 0).unwrap(), "another attempt counts anew");
-        let forgotten: Vec<_> = waiting.iter().map(|said| said.forget_before).collect();
-        assert_eq!(forgotten, [None, None, Some(first + 1), Some(first + 2), Some(first + 3), None]);
-        said.is_over(task);
-        assert!(said.inside().voices.is_empty());
+        let removed_before: Vec<_> = waiting.iter().map(|event| event.forget_before).collect();
+        assert_eq!(removed_before, [None, None, Some(first + 1), Some(first + 2), Some(first + 3), None]);
+        buffer.end_attempt(task);
+        assert!(buffer.inside().logs.is_empty());
     }
 
     #[test]
     fn what_could_not_be_stored_keeps_its_place() {
-        let said = EventBuffer::default();
+        let buffer = EventBuffer::default();
         let [one, two] = [1, 2].map(|number| TaskId::from_parts(NOW, number));
-        said.say(one, LeaseEpoch(1), progress(1), NOW);
-        let batch: Vec<_> = said.inside().waiting.drain(..).collect();
-        said.say(two, LeaseEpoch(1), progress(1), NOW);
-        said.put_back(batch);
-        assert!(said.inside().waiting.iter().map(|said| said.task).eq([one, two]));
+        buffer.append(one, LeaseEpoch(1), progress(1), NOW);
+        let batch: Vec<_> = buffer.inside().waiting.drain(..).collect();
+        buffer.append(two, LeaseEpoch(1), progress(1), NOW);
+        buffer.requeue(batch);
+        assert!(buffer.inside().waiting.iter().map(|event| event.task).eq([one, two]));
     }
 }

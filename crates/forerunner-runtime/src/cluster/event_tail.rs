@@ -12,7 +12,7 @@ use crate::{Error, deps::Deps, handle::EventStream, status::TaskEvent};
 /// Most events in one read.
 const PAGE: usize = 500;
 /// Interval of reads without a notification.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(500);
 
 struct EventTail {
     deps: Arc<Deps>,
@@ -25,15 +25,15 @@ struct EventTail {
 }
 
 /// Streams the events after number `after`, existing and future ones, until the task has ended.
-pub(crate) async fn follow(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<EventStream, Error> {
-    let woken = deps.watch.follow(task);
-    let mut following = EventTail { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
-    if !following.look().await? {
+pub(crate) async fn stream(deps: Arc<Deps>, task: TaskId, after: u64) -> Result<EventStream, Error> {
+    let woken = deps.watch.notifications(task);
+    let mut tail = EventTail { deps, task, newest: after, read: VecDeque::new(), ended: false, woken };
+    if !tail.poll_store().await? {
         return Err(StateConflict::NoTask { task }.into());
     }
-    Ok(Box::pin(stream::unfold(following, |mut following| async move {
-        let event = following.next().await?;
-        Some((event, following))
+    Ok(Box::pin(stream::unfold(tail, |mut tail| async move {
+        let event = tail.next().await?;
+        Some((event, tail))
     })))
 }
 
@@ -46,11 +46,11 @@ impl EventTail {
             if self.ended {
                 return None;
             }
-            if let Ok(Err(_)) = tokio::time::timeout(LOOK, self.woken.changed()).await {
+            if let Ok(Err(_)) = tokio::time::timeout(POLL, self.woken.changed()).await {
                 // The node has stopped. The client continues on another node, after the newest event.
                 return None;
             }
-            match self.look().await {
+            match self.poll_store().await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 // The stream continues once the store works again.
@@ -60,7 +60,7 @@ impl EventTail {
     }
 
     /// Reads new events. Returns whether the task exists.
-    async fn look(&mut self) -> Result<bool, Error> {
+    async fn poll_store(&mut self) -> Result<bool, Error> {
         self.woken.mark_unchanged();
         let found = self.deps.store.events(self.task, self.newest, PAGE).await?;
         let Some(TaskEvents { events, ended }) = found else { return Ok(false) };
@@ -76,6 +76,6 @@ impl EventTail {
 
 impl Drop for EventTail {
     fn drop(&mut self) {
-        self.deps.watch.unfollow(self.task, &self.woken);
+        self.deps.watch.unsubscribe(self.task, &self.woken);
     }
 }

@@ -8,10 +8,10 @@ use super::messages::ListNodes;
 use crate::{Error, Handle, NodeStatus};
 
 /// Pause between two reads of a task that may end on another node: the first one, and the longest.
-const FIRST_LOOK: Duration = Duration::from_millis(25);
-const LAST_LOOK: Duration = Duration::from_millis(500);
+const FIRST_POLL: Duration = Duration::from_millis(25);
+const LONGEST_POLL: Duration = Duration::from_millis(500);
 /// The same pause while other nodes send notifications.
-const LOOK_IF_TOLD: Duration = Duration::from_secs(1);
+const POLL_WHILE_NOTIFIED: Duration = Duration::from_secs(1);
 
 impl Handle {
     /// Lists the nodes that share the store, oldest first: this one alone if the store is not shared.
@@ -44,11 +44,11 @@ impl Handle {
     /// exist any more.
     pub(crate) async fn ended_anywhere(&self, id: TaskId, here: impl Future<Output = Option<Task>>) -> Option<Task> {
         let elsewhere = async {
-            let mut pause = FIRST_LOOK;
+            let mut pause = FIRST_POLL;
             loop {
-                let is_told = self.shared.deps.store.is_listening();
-                tokio::time::sleep(if is_told { LOOK_IF_TOLD } else { pause }).await;
-                pause = (pause * 2).min(LAST_LOOK);
+                let is_notified = self.shared.deps.store.is_listening();
+                tokio::time::sleep(if is_notified { POLL_WHILE_NOTIFIED } else { pause }).await;
+                pause = (pause * 2).min(LONGEST_POLL);
                 match self.task(id).await {
                     Ok(task) if task.state.is_terminal() => return Some(task),
                     Ok(_) => {}

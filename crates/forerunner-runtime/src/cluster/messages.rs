@@ -33,7 +33,7 @@ pub(crate) struct ClusterView {
     /// The newest plan of any node.
     pub(crate) plan: Option<PoolPlan>,
     /// Where a leader reports a changed plan.
-    pub(crate) beat: Recipient<HeartbeatNow>,
+    pub(crate) heartbeat: Recipient<HeartbeatNow>,
 }
 
 /// Apply the settings for all nodes. Sent by the `ClusterActor` to a `ForecastActor`.

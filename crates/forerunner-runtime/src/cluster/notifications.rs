@@ -21,34 +21,34 @@ const PAGE: usize = 500;
 pub(super) struct Notifications(Notification);
 
 /// Turns a receiver into a stream. A receiver that lagged may have missed any notification.
-pub(super) fn stream_of(heard: Receiver<Notification>) -> impl Stream<Item = Notifications> {
-    stream::unfold(heard, async |mut heard| match heard.recv().await {
-        Ok(hints) => Some((Notifications(hints), heard)),
-        Err(RecvError::Lagged(_)) => Some((Notifications(Notification::anything()), heard)),
+pub(super) fn stream_of(notifications: Receiver<Notification>) -> impl Stream<Item = Notifications> {
+    stream::unfold(notifications, async |mut notifications| match notifications.recv().await {
+        Ok(notification) => Some((Notifications(notification), notifications)),
+        Err(RecvError::Lagged(_)) => Some((Notifications(Notification::anything()), notifications)),
         Err(RecvError::Closed) => None,
     })
 }
 
 impl StreamHandler<Notifications> for ClusterActor {
-    fn handle(&mut self, Notifications(hints): Notifications, ctx: &mut Context<Self>) {
-        let Notification { work, stops, ended, said, settings, more } = hints;
+    fn handle(&mut self, Notifications(notification): Notifications, ctx: &mut Context<Self>) {
+        let Notification { work, stops, ended, said, settings, more } = notification;
         for (name, pool) in &self.pools {
             if more || work.contains(name) {
-                pool.look.do_send(WorkAvailable);
+                pool.work_available.do_send(WorkAvailable);
             }
         }
         self.stop_cancelled(stops.into_iter().collect());
-        ended.iter().for_each(|task| self.deps.watch.wake(*task));
-        self.look_for_ended(ended.into_iter().filter(|task| self.deps.watch.is_watched(*task)).collect(), ctx);
-        said.iter().for_each(|task| self.deps.watch.wake(*task));
+        ended.iter().for_each(|task| self.deps.watch.notify(*task));
+        self.read_ended(ended.into_iter().filter(|task| self.deps.watch.is_watched(*task)).collect(), ctx);
+        said.iter().for_each(|task| self.deps.watch.notify(*task));
         if more {
-            self.deps.watch.wake_all();
+            self.deps.watch.notify_all();
         }
-        if more && !self.looking {
-            self.look_for_all(ctx);
+        if more && !self.scanning {
+            self.read_all_watched(ctx);
         }
         if settings {
-            self.beat(ctx);
+            self.heartbeat(ctx);
         }
     }
 
@@ -69,27 +69,27 @@ impl ClusterActor {
     }
 
     /// Reads watched tasks and notifies the watchers of those that have ended.
-    fn look_for_ended(&self, watched: Vec<TaskId>, ctx: &mut Context<Self>) {
+    fn read_ended(&self, watched: Vec<TaskId>, ctx: &mut Context<Self>) {
         if !watched.is_empty() {
             let call = self.deps.store.tasks_of(watched);
-            ctx.spawn(call.into_actor(self).map(|tasks, cluster, _| tell_ended(&cluster.deps, tasks)));
+            ctx.spawn(call.into_actor(self).map(|tasks, cluster, _| notify_ended(&cluster.deps, tasks)));
         }
     }
 
     /// Does the same for all watched tasks, in pages, and one such scan at a time.
-    fn look_for_all(&mut self, ctx: &mut Context<Self>) {
-        self.looking = true;
+    fn read_all_watched(&mut self, ctx: &mut Context<Self>) {
+        self.scanning = true;
         let (deps, watched) = (self.deps.clone(), self.deps.watch.watched());
-        let look = async move {
+        let scan = async move {
             for page in watched.chunks(PAGE) {
-                tell_ended(&deps, deps.store.tasks_of(page.to_vec()).await);
+                notify_ended(&deps, deps.store.tasks_of(page.to_vec()).await);
             }
         };
-        ctx.spawn(look.into_actor(self).map(|(), cluster, _| cluster.looking = false));
+        ctx.spawn(scan.into_actor(self).map(|(), cluster, _| cluster.scanning = false));
     }
 }
 
-fn tell_ended(deps: &Deps, tasks: Result<Vec<Task>, StoreError>) {
+fn notify_ended(deps: &Deps, tasks: Result<Vec<Task>, StoreError>) {
     match tasks {
         Ok(tasks) => {
             for task in tasks.into_iter().filter(|task| task.state.is_terminal()) {

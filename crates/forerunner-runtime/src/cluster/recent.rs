@@ -27,7 +27,7 @@ impl Recent {
     }
 
     /// Converts times to ages at `now_s`, for nodes whose clocks differ.
-    pub(crate) fn told_at(&self, now_s: f64) -> Self {
+    pub(crate) fn aged_at(&self, now_s: f64) -> Self {
         // Milliseconds are precise enough.
         let ago = |at: f64| ((now_s - at).max(0.0) * 1e3).round() / 1e3;
         Self { arrived: self.arrived.map(ago), completed: self.completed.clone() }

@@ -40,7 +40,7 @@ pub(crate) struct PoolReport {
 
 impl PoolReport {
     /// Agents that exist, with those that start or stop.
-    pub(crate) const fn holds(&self) -> u32 {
+    pub(crate) const fn agents(&self) -> u32 {
         self.counts.size() + self.counts.cooldown
     }
 }

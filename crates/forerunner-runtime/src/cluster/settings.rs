@@ -33,8 +33,8 @@ pub(crate) struct Bounds {
 impl SettingsOverride {
     /// Reads the overrides from settings by their keys. Values that cannot be read, as from a newer version, count as
     /// not overridden.
-    pub(crate) fn read(notes: &BTreeMap<String, String>, pool: &PoolName) -> Self {
-        let part = |part| notes.get(&key(pool, part));
+    pub(crate) fn read(settings: &BTreeMap<String, String>, pool: &PoolName) -> Self {
+        let part = |part| settings.get(&key(pool, part));
         Self {
             bounds: part("bounds").and_then(|text| serde_json::from_str(text).ok()),
             mode: part("mode").and_then(|text| serde_json::from_str(text).ok()),
@@ -44,18 +44,18 @@ impl SettingsOverride {
 
     /// Reads the overrides from a store.
     pub(crate) async fn load(store: &dyn Store, pool: &PoolName) -> Result<Self, StoreError> {
-        let mut notes = BTreeMap::new();
+        let mut settings = BTreeMap::new();
         for part in PARTS {
             let key = key(pool, part);
             if let Some(text) = store.setting(key.clone()).await? {
-                notes.insert(key, text);
+                settings.insert(key, text);
             }
         }
-        Ok(Self::read(&notes, pool))
+        Ok(Self::read(&settings, pool))
     }
 
     /// Stores the overridden settings and leaves the others unchanged.
-    pub(crate) fn keep(
+    pub(crate) fn save(
         self,
         store: &dyn Store,
         pool: &PoolName,
@@ -63,8 +63,8 @@ impl SettingsOverride {
         let Self { bounds, mode, paused } = self;
         let texts =
             [bounds.map(|bounds| text(&bounds)), mode.map(|mode| text(&mode)), paused.map(|paused| text(&paused))];
-        let kept = PARTS.iter().zip(texts).filter(|(_, text)| text.is_some());
-        let calls: Vec<_> = kept.map(|(part, text)| store.put_setting(key(pool, part), text)).collect();
+        let overridden = PARTS.iter().zip(texts).filter(|(_, text)| text.is_some());
+        let calls: Vec<_> = overridden.map(|(part, text)| store.put_setting(key(pool, part), text)).collect();
         async move { futures_util::future::try_join_all(calls).await.map(drop) }
     }
 
@@ -94,9 +94,9 @@ mod tests {
         let (store, pool) = (MemoryStore::default(), PoolName::new("p").unwrap());
         assert_eq!(SettingsOverride::load(&store, &pool).await.unwrap(), SettingsOverride::default());
         let bounds = SettingsOverride { bounds: Some(Bounds { min: 1, max: 9 }), ..SettingsOverride::default() };
-        bounds.keep(&store, &pool).await.unwrap();
+        bounds.save(&store, &pool).await.unwrap();
         let paused = SettingsOverride { paused: Some(true), mode: Some(Mode::Advise), ..SettingsOverride::default() };
-        paused.keep(&store, &pool).await.unwrap();
+        paused.save(&store, &pool).await.unwrap();
         let both = SettingsOverride { bounds: bounds.bounds, ..paused };
         assert_eq!(SettingsOverride::load(&store, &pool).await.unwrap(), both);
         assert_eq!(

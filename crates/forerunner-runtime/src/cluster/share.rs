@@ -43,7 +43,7 @@ pub(crate) struct ShareActor {
     elsewhere: Elsewhere,
     leads: bool,
     /// Where a changed plan is reported; `None` before the first heartbeat.
-    beat: Option<Recipient<HeartbeatNow>>,
+    heartbeat: Option<Recipient<HeartbeatNow>>,
     /// Wanted number of agents on all nodes.
     desired: u32,
     plan: Option<PoolPlan>,
@@ -62,7 +62,7 @@ impl ShareActor {
             others: BTreeMap::new(),
             elsewhere: Elsewhere::default(),
             leads: false,
-            beat: None,
+            heartbeat: None,
             desired,
             plan: None,
         }
@@ -116,27 +116,27 @@ impl ShareActor {
         if !self.leads {
             return;
         }
-        let own = Member { node: self.deps.node.node, capacity: self.capacity, holds: self.own.holds() };
+        let own = Member { node: self.deps.node.node, capacity: self.capacity, holds: self.own.agents() };
         let others = self.others.iter().map(|(node, report)| Member {
             node: *node,
             capacity: report.capacity,
-            holds: report.holds(),
+            holds: report.agents(),
         });
         let members: Vec<_> = std::iter::once(own).chain(others).collect();
         let granted = shares(self.desired, &members);
         let shares = members.iter().zip(granted).map(|(member, share)| (member.node, share)).collect();
         let plan = PoolPlan { desired: self.desired, shares };
-        self.take_share(&plan);
+        self.apply_share(&plan);
         self.plan = Some(plan);
     }
 
-    fn take_share(&self, plan: &PoolPlan) {
+    fn apply_share(&self, plan: &PoolPlan) {
         if let Some(share) = plan.shares.get(&self.deps.node.node) {
             self.links.resize.do_send(Resize(*share));
         }
     }
 
-    fn stand(&mut self, msg: ClusterView) {
+    fn update_view(&mut self, msg: ClusterView) {
         let now_s = self.deps.node.now().as_secs_f64();
         let others: BTreeMap<_, _> = msg.others.into_iter().collect();
         for (node, report) in &others {
@@ -146,13 +146,13 @@ impl ShareActor {
             }
         }
         self.others = others;
-        let begins_to_lead = msg.leads && !self.leads;
+        let becomes_leader = msg.leads && !self.leads;
         self.leads = msg.leads;
-        self.beat = Some(msg.beat);
-        if let Some(plan) = msg.plan.filter(|_| !msg.leads || begins_to_lead) {
+        self.heartbeat = Some(msg.heartbeat);
+        if let Some(plan) = msg.plan.filter(|_| !msg.leads || becomes_leader) {
             // A new leader continues from the size that the last one wanted.
             self.desired = plan.desired;
-            self.take_share(&plan);
+            self.apply_share(&plan);
         }
         self.divide();
     }
@@ -208,9 +208,9 @@ impl Handler<Resize> for ShareActor {
         }
         self.desired = desired;
         self.divide();
-        if let Some(beat) = self.beat.as_ref().filter(|_| !self.others.is_empty()) {
+        if let Some(heartbeat) = self.heartbeat.as_ref().filter(|_| !self.others.is_empty()) {
             // Agents are needed now: they would be late if the other nodes read the plan at their next heartbeat.
-            beat.do_send(HeartbeatNow);
+            heartbeat.do_send(HeartbeatNow);
         }
     }
 }
@@ -244,7 +244,7 @@ impl Handler<MakeReport> for ShareActor {
                 share.note_pool(&pool);
             }
             share.divide();
-            let recent = share.own.recent.told_at(share.deps.node.now().as_secs_f64());
+            let recent = share.own.recent.aged_at(share.deps.node.now().as_secs_f64());
             let report = PoolReport { capacity: share.capacity, recent, ..share.own.clone() };
             ReportReady { report, plan: share.plan.clone().filter(|_| share.leads) }
         }))
@@ -255,6 +255,6 @@ impl Handler<ClusterView> for ShareActor {
     type Result = ();
 
     fn handle(&mut self, msg: ClusterView, _: &mut Self::Context) {
-        self.stand(msg);
+        self.update_view(msg);
     }
 }

@@ -26,58 +26,60 @@ struct CacheState {
     clock: u64,
     limit_bytes: usize,
     /// Prefetched contexts that were not used yet, with their sizes.
-    ahead: HashMap<Key, usize>,
+    prefetched: HashMap<Key, usize>,
 }
 
 /// A cached context.
 pub(crate) struct Found {
     pub(crate) memory: Memory,
     /// Whether it was prefetched and is used for the first time.
-    pub(crate) was_ahead: bool,
+    pub(crate) was_prefetched: bool,
 }
 
 /// Prefetched contexts may use one part in this number of the limit.
-const AHEAD_SHARE: usize = 4;
+const PREFETCH_SHARE: usize = 4;
 
 impl NodeContexts {
     /// Creates an empty cache for at most `limit_bytes` of items.
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let items = ItemStore::new(limit_bytes);
-        let (contexts, uses, ahead) = (HashMap::new(), BTreeMap::new(), HashMap::new());
-        Self(Mutex::new(CacheState { items, contexts, uses, clock: 0, limit_bytes, ahead }))
+        let (contexts, uses, prefetched) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        Self(Mutex::new(CacheState { items, contexts, uses, clock: 0, limit_bytes, prefetched }))
     }
 
     /// Caches a context and returns it with its items shared with the other cached contexts.
-    pub(crate) fn keep(&self, pool: &PoolName, memory: Memory) -> Memory {
-        let mut held = self.lock();
+    pub(crate) fn insert(&self, pool: &PoolName, memory: Memory) -> Memory {
+        let mut state = self.lock();
         let key = (pool.clone(), memory.context.clone());
-        let Some(snapshot) = held.take(&memory, &key) else { return memory };
-        held.drop_context(&key);
+        let Some(snapshot) = state.add_items(&memory, &key) else { return memory };
+        state.drop_context(&key);
         let memory = Memory { snapshot, ..memory };
-        held.insert(key, memory.clone());
+        state.insert(key, memory.clone());
         memory
     }
 
     /// Caches a prefetched context, unless the cache has a version that is at least as new.
-    pub(super) fn offer(&self, pool: &PoolName, memory: Memory) {
-        let mut held = self.lock();
+    pub(super) fn insert_prefetched(&self, pool: &PoolName, memory: Memory) {
+        let mut state = self.lock();
         let key = (pool.clone(), memory.context.clone());
-        let is_old = |(now, _): &(Memory, u64)| now.held().born == memory.held().born && now.version >= memory.version;
-        if held.contexts.get(&key).is_some_and(is_old) {
+        let is_old = |(now, _): &(Memory, u64)| {
+            now.context_version().born == memory.context_version().born && now.version >= memory.version
+        };
+        if state.contexts.get(&key).is_some_and(is_old) {
             return;
         }
         let size = memory.snapshot.size_bytes();
-        let Some(snapshot) = held.take(&memory, &key) else { return };
-        held.drop_context(&key);
-        held.ahead.insert(key.clone(), size);
-        held.insert(key, Memory { snapshot, ..memory });
+        let Some(snapshot) = state.add_items(&memory, &key) else { return };
+        state.drop_context(&key);
+        state.prefetched.insert(key.clone(), size);
+        state.insert(key, Memory { snapshot, ..memory });
     }
 
     /// Bytes that further prefetched contexts may use.
     pub(super) fn prefetch_room(&self) -> u64 {
-        let held = self.lock();
-        let unused: usize = held.ahead.values().sum();
-        (held.limit_bytes / AHEAD_SHARE).saturating_sub(unused) as u64
+        let state = self.lock();
+        let unused: usize = state.prefetched.values().sum();
+        (state.limit_bytes / PREFETCH_SHARE).saturating_sub(unused) as u64
     }
 
     /// Returns the cached version of a context, without counting a use.
@@ -87,24 +89,24 @@ impl NodeContexts {
 
     /// Returns a cached context and counts a use.
     pub(crate) fn find(&self, pool: &PoolName, context: &ContextId) -> Option<Found> {
-        let mut held = self.lock();
+        let mut state = self.lock();
         let key = (pool.clone(), context.clone());
-        let (memory, used) = held.contexts.remove(&key)?;
-        held.uses.remove(&used);
-        let was_ahead = held.ahead.remove(&key).is_some();
-        held.insert(key, memory.clone());
-        Some(Found { memory, was_ahead })
+        let (memory, used) = state.contexts.remove(&key)?;
+        state.uses.remove(&used);
+        let was_prefetched = state.prefetched.remove(&key).is_some();
+        state.insert(key, memory.clone());
+        Some(Found { memory, was_prefetched })
     }
 
     /// Evicts a context.
-    pub(crate) fn forget(&self, pool: &PoolName, context: &ContextId) {
+    pub(crate) fn evict(&self, pool: &PoolName, context: &ContextId) {
         self.lock().drop_context(&(pool.clone(), context.clone()));
     }
 
     /// Returns the number of contexts, and the bytes of distinct items.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let held = self.lock();
-        (held.contexts.len(), held.items.size_bytes())
+        let state = self.lock();
+        (state.contexts.len(), state.items.size_bytes())
     }
 
     fn lock(&self) -> MutexGuard<'_, CacheState> {
@@ -115,7 +117,7 @@ impl NodeContexts {
 impl CacheState {
     /// Adds the items of a context. Evicts other contexts for space, but not the same one, which shares most of the
     /// items.
-    fn take(&mut self, memory: &Memory, key: &Key) -> Option<forerunner_context::Snapshot> {
+    fn add_items(&mut self, memory: &Memory, key: &Key) -> Option<forerunner_context::Snapshot> {
         loop {
             match self.items.take(&memory.snapshot) {
                 Ok(snapshot) => return Some(snapshot),
@@ -142,9 +144,9 @@ impl CacheState {
     fn drop_context(&mut self, key: &Key) -> bool {
         let Some((memory, used)) = self.contexts.remove(key) else { return false };
         self.uses.remove(&used);
-        self.ahead.remove(key);
+        self.prefetched.remove(key);
         let given = self.items.give_back(&memory.snapshot);
-        debug_assert!(given.is_ok(), "what is held was taken");
+        debug_assert!(given.is_ok(), "cached contexts have their items in the item store");
         true
     }
 }
@@ -172,14 +174,14 @@ mod tests {
     #[test]
     fn the_newest_version_is_held_and_shared_items_once() {
         let contexts = NodeContexts::new(1_000);
-        contexts.keep(&pool(), memory("a", 1, &["s", "x"]));
-        contexts.keep(&pool(), memory("b", 1, &["s", "y"]));
-        contexts.keep(&pool(), memory("a", 2, &["s", "x", "z"]));
+        contexts.insert(&pool(), memory("a", 1, &["s", "x"]));
+        contexts.insert(&pool(), memory("b", 1, &["s", "y"]));
+        contexts.insert(&pool(), memory("a", 2, &["s", "x", "z"]));
         assert_eq!((found(&contexts, "a"), found(&contexts, "b"), found(&contexts, "c")), (Some(2), Some(1), None));
         assert_eq!(contexts.size(), (2, 40));
         let other = PoolName::new("other").unwrap();
         assert!(contexts.find(&other, &ContextId::new("a").unwrap()).is_none());
-        contexts.forget(&pool(), &ContextId::new("a").unwrap());
+        contexts.evict(&pool(), &ContextId::new("a").unwrap());
         assert_eq!((found(&contexts, "a"), contexts.size().0), (None, 1));
     }
 
@@ -187,10 +189,10 @@ mod tests {
     fn what_was_used_longest_ago_makes_room() {
         let contexts = NodeContexts::new(30);
         for name in ["a", "b", "c"] {
-            contexts.keep(&pool(), memory(name, 1, &[name]));
+            contexts.insert(&pool(), memory(name, 1, &[name]));
         }
         assert_eq!(found(&contexts, "a"), Some(1));
-        contexts.keep(&pool(), memory("d", 1, &["d"]));
+        contexts.insert(&pool(), memory("d", 1, &["d"]));
         let there = ["a", "b", "c", "d"].map(|name| found(&contexts, name).is_some());
         assert_eq!(there, [true, false, true, true]);
     }
@@ -198,9 +200,9 @@ mod tests {
     #[test]
     fn a_context_over_the_bound_is_not_kept_and_its_old_version_goes() {
         let contexts = NodeContexts::new(30);
-        contexts.keep(&pool(), memory("a", 1, &["a"]));
-        let kept = contexts.keep(&pool(), memory("a", 2, &["a", "b", "c", "d"]));
-        assert_eq!((kept.version, kept.snapshot.len()), (2, 4));
+        contexts.insert(&pool(), memory("a", 1, &["a"]));
+        let cached = contexts.insert(&pool(), memory("a", 2, &["a", "b", "c", "d"]));
+        assert_eq!((cached.version, cached.snapshot.len()), (2, 4));
         assert_eq!(found(&contexts, "a"), None);
     }
 
@@ -208,25 +210,25 @@ mod tests {
     fn what_is_restored_ahead_has_a_quarter_of_the_room_until_it_is_used() {
         let contexts = NodeContexts::new(400);
         assert_eq!(contexts.prefetch_room(), 100);
-        contexts.offer(&pool(), memory("a", 3, &["a", "b"]));
+        contexts.insert_prefetched(&pool(), memory("a", 3, &["a", "b"]));
         assert_eq!(contexts.prefetch_room(), 80);
         let context = ContextId::new("a").unwrap();
-        assert!(contexts.find(&pool(), &context).unwrap().was_ahead);
-        assert!(!contexts.find(&pool(), &context).unwrap().was_ahead);
+        assert!(contexts.find(&pool(), &context).unwrap().was_prefetched);
+        assert!(!contexts.find(&pool(), &context).unwrap().was_prefetched);
         assert_eq!(contexts.prefetch_room(), 100);
     }
 
     #[test]
     fn what_is_restored_ahead_takes_the_place_of_nothing_newer() {
         let contexts = NodeContexts::new(400);
-        contexts.keep(&pool(), memory("a", 4, &["a"]));
+        contexts.insert(&pool(), memory("a", 4, &["a"]));
         for version in [3, 4] {
-            contexts.offer(&pool(), memory("a", version, &["b"]));
+            contexts.insert_prefetched(&pool(), memory("a", version, &["b"]));
             assert_eq!((found(&contexts, "a"), contexts.prefetch_room()), (Some(4), 100));
         }
-        contexts.offer(&pool(), memory("a", 5, &["b"]));
+        contexts.insert_prefetched(&pool(), memory("a", 5, &["b"]));
         assert_eq!(contexts.prefetch_room(), 90);
-        contexts.keep(&pool(), memory("a", 6, &["c"]));
+        contexts.insert(&pool(), memory("a", 6, &["c"]));
         assert_eq!((contexts.prefetch_room(), contexts.size().0), (100, 1));
     }
 }

@@ -72,7 +72,7 @@ impl Handle {
                 Err(StateConflict::NoContext { .. }) => {}
                 Err(mismatch) => return Err(mismatch.into()),
                 Ok(()) => {
-                    self.shared.deps.contexts.forget(&name, &id);
+                    self.shared.deps.contexts.evict(&name, &id);
                     if let Some(entry) = entry {
                         entry.pool.do_send(ForgetContext(id));
                     }

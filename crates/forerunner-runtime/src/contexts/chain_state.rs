@@ -30,8 +30,8 @@ pub(crate) struct Memory {
     pub(crate) version: u64,
     pub(crate) snapshot: Snapshot,
     /// What agents receive instead if some of them cannot read `snapshot`. The next change stores it.
-    pub(super) mended: Option<Snapshot>,
-    pub(super) account: Option<ChainState>,
+    pub(super) repaired: Option<Snapshot>,
+    pub(super) chain_state: Option<ChainState>,
 }
 
 /// The state of a stored chain.
@@ -41,7 +41,7 @@ pub(super) struct ChainState {
     pub(super) probe: BaseProbe,
     pub(super) named: Named,
     /// The compaction in flight, and the frames that were stored since it began.
-    tending: Option<(CompactionSlot, Vec<PendingFrame>)>,
+    slot: Option<(CompactionSlot, Vec<PendingFrame>)>,
 }
 
 /// A frame that was stored while a compaction was in flight.
@@ -55,9 +55,9 @@ struct PendingFrame {
 pub(crate) struct Commit {
     pub(crate) commit: ContextCommit,
     /// The context as it is once the commit is stored.
-    pub(crate) held: Memory,
+    pub(crate) memory: Memory,
     /// The compaction that the chain then needs, in the background.
-    pub(crate) tend: Option<Compaction>,
+    pub(crate) compaction: Option<Compaction>,
     /// Whether the frame replaced a chain at its limit.
     pub(crate) rebased: bool,
 }
@@ -65,36 +65,36 @@ pub(crate) struct Commit {
 impl Memory {
     /// A context of which nothing is stored.
     pub(crate) fn new(context: ContextId) -> Self {
-        Self { context, born: 0, version: 0, snapshot: Snapshot::new(), mended: None, account: None }
+        Self { context, born: 0, version: 0, snapshot: Snapshot::new(), repaired: None, chain_state: None }
     }
 
     /// The items as agents receive them.
     pub(crate) fn readable(&self) -> &Snapshot {
-        self.mended.as_ref().unwrap_or(&self.snapshot)
+        self.repaired.as_ref().unwrap_or(&self.snapshot)
     }
 
     /// The version, for comparison with the stored one.
-    pub(crate) const fn held(&self) -> HeldVersion {
+    pub(crate) const fn context_version(&self) -> HeldVersion {
         HeldVersion { born: self.born, version: self.version }
     }
 
     /// Number of frames of the stored chain.
     pub(crate) fn chain_frames(&self) -> usize {
-        self.account.as_ref().map_or(0, |account| account.chain.len())
+        self.chain_state.as_ref().map_or(0, |chain_state| chain_state.chain.len())
     }
 
     /// Computes what `task` has to store to change the context to `next`. Returns `None` if nothing changed.
     ///
     /// # Errors
     /// When the context, or its change, is larger than its limits allow.
-    pub(crate) fn advance(&self, next: Snapshot, task: TaskId, book: &PoolCodecs) -> Result<Option<Commit>, Error> {
+    pub(crate) fn advance(&self, next: Snapshot, task: TaskId, codecs: &PoolCodecs) -> Result<Option<Commit>, Error> {
         if next.root() == self.snapshot.root() {
             return Ok(None);
         }
         let born = if self.version == 0 { born_of(task) } else { self.born };
-        let step = match &self.account {
-            None => Step::base(&self.context, &next, book)?,
-            Some(account) => account.clone().step(self, &next, book)?,
+        let step = match &self.chain_state {
+            None => Step::base(&self.context, &next, codecs)?,
+            Some(chain_state) => chain_state.clone().step(self, &next, codecs)?,
         };
         let commit = ContextCommit {
             context: self.context.clone(),
@@ -108,9 +108,10 @@ impl Memory {
         };
         let rebased = commit.full && self.version > 0;
         let (context, version) = (self.context.clone(), self.version + 1);
-        let held = Self { context, born, version, snapshot: next, mended: None, account: Some(step.account) };
-        let tend = step.tend.map(|(turn, tending)| Compaction { memory: held.clone(), turn, tending });
-        Ok(Some(Commit { commit, held, tend, rebased }))
+        let memory =
+            Self { context, born, version, snapshot: next, repaired: None, chain_state: Some(step.chain_state) };
+        let compaction = step.compaction.map(|(turn, slot)| Compaction { memory: memory.clone(), turn, slot });
+        Ok(Some(Commit { commit, memory, compaction, rebased }))
     }
 }
 
@@ -118,8 +119,8 @@ impl Memory {
 struct Step {
     frame: Frame,
     pieces: Vec<SharedObject>,
-    account: ChainState,
-    tend: Option<(TurnOutcome, CompactionSlot)>,
+    chain_state: ChainState,
+    compaction: Option<(TurnOutcome, CompactionSlot)>,
 }
 
 /// A turn that was stored as a delta. Compaction judges it again when the size of a fresh snapshot is known.
@@ -135,18 +136,18 @@ pub(crate) struct TurnOutcome {
 
 impl Step {
     /// A snapshot that replaces the whole chain.
-    fn base(context: &ContextId, next: &Snapshot, book: &PoolCodecs) -> Result<Self, Error> {
-        let codec = book.writer(context, next.items(), true);
+    fn base(context: &ContextId, next: &Snapshot, codecs: &PoolCodecs) -> Result<Self, Error> {
+        let codec = codecs.writer(context, next.items(), true);
         let frame = codec.full(next)?;
-        let pieces = book.pieces(&codec)?;
-        let account = ChainState::of_base(&frame, next, &pieces)?;
-        Ok(Self { frame, pieces, account, tend: None })
+        let pieces = codecs.pieces(&codec)?;
+        let chain_state = ChainState::of_base(&frame, next, &pieces)?;
+        Ok(Self { frame, pieces, chain_state, compaction: None })
     }
 }
 
 impl ChainState {
     pub(super) fn new(chain: Chain, probe: BaseProbe, named: Named) -> Self {
-        Self { chain, probe, named, tending: None }
+        Self { chain, probe, named, slot: None }
     }
 
     /// The state of a new chain.
@@ -156,56 +157,56 @@ impl ChainState {
     }
 
     /// Stores the turn as a delta, unless the chain is at its limit.
-    fn step(mut self, memory: &Memory, next: &Snapshot, book: &PoolCodecs) -> Result<Step, Error> {
-        self.take_in(next);
-        let codec = book.writer(&memory.context, new_items(&memory.snapshot, next), false);
+    fn step(mut self, memory: &Memory, next: &Snapshot, codecs: &PoolCodecs) -> Result<Step, Error> {
+        self.apply_compaction(next);
+        let codec = codecs.writer(&memory.context, new_items(&memory.snapshot, next), false);
         let delta = codec.delta(&memory.snapshot, next)?;
         self.probe.count_turn();
-        let restores_per_turn = book.restores_per_turn();
+        let restores_per_turn = codecs.restores_per_turn();
         let fresh_base_bytes = self.probe.estimate(next.size_bytes());
         let turn = Turn { delta: &delta, next, restores_per_turn, fresh_base_bytes };
         let before = self.chain.clone();
-        let wish = before.should_rebase(&turn);
+        let advice = before.should_rebase(&turn);
         if self.chain.append(&turn).is_err() {
-            return Step::base(&memory.context, next, book);
+            return Step::base(&memory.context, next, codecs);
         }
         let is_long = self.chain.len() + FRAMES_LEFT > next.limits().chain_frames;
-        let is_long = is_long || matches!(wish, Some(Rebase::DeadBytes { .. }));
-        let pieces = book.pieces(&codec)?;
+        let is_long = is_long || matches!(advice, Some(Rebase::DeadBytes { .. }));
+        let pieces = codecs.pieces(&codec)?;
         self.named.extend(by_name(&pieces));
-        let is_due = wish.is_some() || is_long || self.probe.is_due(next.size_bytes());
-        let tend = (is_due && self.tending.is_none()).then(|| {
-            let tending = CompactionSlot::default();
-            self.tending = Some((tending.clone(), Vec::new()));
-            (TurnOutcome { before, delta: delta.clone(), restores_per_turn, is_long }, tending)
+        let is_due = advice.is_some() || is_long || self.probe.is_due(next.size_bytes());
+        let compaction = (is_due && self.slot.is_none()).then(|| {
+            let slot = CompactionSlot::default();
+            self.slot = Some((slot.clone(), Vec::new()));
+            (TurnOutcome { before, delta: delta.clone(), restores_per_turn, is_long }, slot)
         });
-        if let (None, Some((_, since))) = (&tend, &mut self.tending) {
+        if let (None, Some((_, since))) = (&compaction, &mut self.slot) {
             since.push(PendingFrame { delta: delta.clone(), pieces: pieces.clone() });
         }
-        Ok(Step { frame: delta, pieces, account: self, tend })
+        Ok(Step { frame: delta, pieces, chain_state: self, compaction })
     }
 
     /// Applies the result of a compaction, if it has ended.
-    fn take_in(&mut self, next: &Snapshot) {
-        let Some((tending, since)) = &self.tending else { return };
-        let Some(tended) = tending.take() else { return };
-        match tended {
+    fn apply_compaction(&mut self, next: &Snapshot) {
+        let Some((slot, since)) = &self.slot else { return };
+        let Some(result) = slot.take() else { return };
+        match result {
             CompactionResult::Failed => {}
             CompactionResult::Probed(probe) => self.probe = probe,
-            CompactionResult::Rebased(account) => {
-                let mut chain = account.chain;
+            CompactionResult::Rebased(chain_state) => {
+                let mut chain = chain_state.chain;
                 // The accounting of read costs starts anew, as after a restore.
                 let appended = since.iter().try_for_each(|PendingFrame { delta, .. }| {
                     chain.append(&Turn { delta, next, restores_per_turn: 0.0, fresh_base_bytes: 0 })
                 });
                 if appended.is_ok() {
-                    (self.chain, self.probe) = (chain, account.probe);
-                    self.named = account.named;
+                    (self.chain, self.probe) = (chain, chain_state.probe);
+                    self.named = chain_state.named;
                     self.named.extend(since.iter().flat_map(|later| by_name(&later.pieces)));
                 }
             }
         }
-        self.tending = None;
+        self.slot = None;
     }
 }
 

@@ -127,23 +127,23 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_restore_is_what_was_measured() {
-        let book = PoolCodecs::new(None);
-        assert_eq!(book.restore_cost(), RestoreCost::default());
+        let codecs = PoolCodecs::new(None);
+        assert_eq!(codecs.restore_cost(), RestoreCost::default());
         for bytes in [1_000, 50_000, 200_000, 10_000, 400_000].repeat(10) {
-            book.note_restore(bytes, 0.01 + 2e-6 * bytes as f64);
+            codecs.note_restore(bytes, 0.01 + 2e-6 * bytes as f64);
         }
-        let cost = book.restore_cost();
+        let cost = codecs.restore_cost();
         assert!((cost.fixed_s - 0.01).abs() < 1e-6 && (cost.s_per_byte - 2e-6).abs() < 1e-9, "{cost:?}");
         assert!((cost.seconds(1_000_000) - 2.01).abs() < 1e-3);
     }
 
     #[test]
     fn restores_a_turn_follow_what_happens() {
-        let book = PoolCodecs::new(None);
-        assert!((book.restores_per_turn() - RESTORES_PER_TURN).abs() < 1e-12);
-        (0..1_000).for_each(|_| book.note_turn(ContextSource::Agent));
-        assert!(book.restores_per_turn() < 0.001);
-        (0..1_000).for_each(|_| book.note_turn(ContextSource::Store));
-        assert!(book.restores_per_turn() > 0.999);
+        let codecs = PoolCodecs::new(None);
+        assert!((codecs.restores_per_turn() - RESTORES_PER_TURN).abs() < 1e-12);
+        (0..1_000).for_each(|_| codecs.note_turn(ContextSource::Agent));
+        assert!(codecs.restores_per_turn() < 0.001);
+        (0..1_000).for_each(|_| codecs.note_turn(ContextSource::Store));
+        assert!(codecs.restores_per_turn() > 0.999);
     }
 }

@@ -19,7 +19,7 @@ use crate::{blocking, metrics::ContextMetrics};
 pub(crate) struct Compaction {
     pub(super) memory: Memory,
     pub(super) turn: TurnOutcome,
-    pub(super) tending: CompactionSlot,
+    pub(super) slot: CompactionSlot,
 }
 
 /// Where a compaction leaves its result for the next turn.
@@ -42,8 +42,8 @@ impl CompactionSlot {
         self.0.lock().take()
     }
 
-    fn leave(&self, tended: CompactionResult) {
-        *self.0.lock() = Some(tended);
+    fn put(&self, result: CompactionResult) {
+        *self.0.lock() = Some(result);
     }
 }
 
@@ -52,7 +52,7 @@ impl CompactionSlot {
 pub(crate) struct CompactorDeps {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) pool: PoolName,
-    pub(crate) book: Arc<PoolCodecs>,
+    pub(crate) codecs: Arc<PoolCodecs>,
     pub(crate) metrics: ContextMetrics,
     /// Limits how many snapshots a node encodes at the same time.
     pub(crate) permits: Arc<Semaphore>,
@@ -66,24 +66,24 @@ struct Encoded {
 
 impl Compaction {
     /// Runs the compaction on the pool of blocking threads, as soon as there is a permit.
-    pub(crate) fn spawn(self, tools: CompactorDeps) {
-        tokio::spawn(async move { self.finish(&tools).await });
+    pub(crate) fn spawn(self, deps: CompactorDeps) {
+        tokio::spawn(async move { self.finish(&deps).await });
     }
 
     /// Runs the compaction and leaves the result for the next turn. Returns whether the chain was replaced.
-    pub(crate) async fn finish(self, tools: &CompactorDeps) -> bool {
-        let tending = self.tending.clone();
-        let tended = self.run(tools).await;
-        let is_rebased = matches!(tended, CompactionResult::Rebased(_));
-        tending.leave(tended);
+    pub(crate) async fn finish(self, deps: &CompactorDeps) -> bool {
+        let slot = self.slot.clone();
+        let result = self.run(deps).await;
+        let is_rebased = matches!(result, CompactionResult::Rebased(_));
+        slot.put(result);
         is_rebased
     }
 
-    async fn run(self, tools: &CompactorDeps) -> CompactionResult {
-        let Ok(_permit) = tools.permits.acquire().await else { return CompactionResult::Failed };
+    async fn run(self, deps: &CompactorDeps) -> CompactionResult {
+        let Ok(_permit) = deps.permits.acquire().await else { return CompactionResult::Failed };
         let Self { memory, turn, .. } = self;
-        let book = Arc::clone(&tools.book);
-        let encoded = blocking::run(move || encode(&memory, &book).map(|encoded| (memory, encoded))).await;
+        let codecs = Arc::clone(&deps.codecs);
+        let encoded = blocking::run(move || encode(&memory, &codecs).map(|encoded| (memory, encoded))).await;
         let (memory, encoded) = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(error)) => {
@@ -95,14 +95,14 @@ impl Compaction {
         if !pays(&turn, &memory, &encoded) {
             return CompactionResult::Probed(BaseProbe::new(&encoded.frame, &memory.snapshot));
         }
-        store(memory, encoded, tools).await
+        store(memory, encoded, deps).await
     }
 }
 
-fn encode(memory: &Memory, book: &PoolCodecs) -> Result<Encoded, Error> {
-    let codec = book.writer(&memory.context, memory.snapshot.items(), true);
+fn encode(memory: &Memory, codecs: &PoolCodecs) -> Result<Encoded, Error> {
+    let codec = codecs.writer(&memory.context, memory.snapshot.items(), true);
     let frame = codec.full(&memory.snapshot)?;
-    Ok(Encoded { frame, pieces: book.pieces(&codec)? })
+    Ok(Encoded { frame, pieces: codecs.pieces(&codec)? })
 }
 
 /// Whether to replace the chain, now that the size of a snapshot is known.
@@ -113,22 +113,24 @@ fn pays(turn: &TurnOutcome, memory: &Memory, encoded: &Encoded) -> bool {
     *is_long || before.should_rebase(&turn).is_some()
 }
 
-async fn store(memory: Memory, encoded: Encoded, tools: &CompactorDeps) -> CompactionResult {
+async fn store(memory: Memory, encoded: Encoded, deps: &CompactorDeps) -> CompactionResult {
     let Encoded { frame, pieces } = encoded;
-    let Ok(account) = ChainState::of_base(&frame, &memory.snapshot, &pieces) else { return CompactionResult::Failed };
+    let Ok(chain_state) = ChainState::of_base(&frame, &memory.snapshot, &pieces) else {
+        return CompactionResult::Failed;
+    };
     let bytes = frame.as_bytes().len() as u64;
     let base = ContextBase {
-        pool: tools.pool.clone(),
+        pool: deps.pool.clone(),
         context: memory.context.clone(),
         born: memory.born,
         version: memory.version,
         frame: frame.into_bytes(),
         pieces,
     };
-    match tools.store.rebase(base).await {
+    match deps.store.rebase(base).await {
         Ok(true) => {
-            tools.metrics.rebased(bytes);
-            CompactionResult::Rebased(Box::new(account))
+            deps.metrics.rebased(bytes);
+            CompactionResult::Rebased(Box::new(chain_state))
         }
         // The context was deleted, or a turn replaced its chain.
         Ok(false) => CompactionResult::Failed,

@@ -30,7 +30,7 @@ struct Shared {
     store: Arc<dyn Store>,
     node: Arc<NodeContexts>,
     codecs: Arc<PoolCodecs>,
-    flights: Mutex<HashMap<ContextId, InFlight>>,
+    in_flight: Mutex<HashMap<ContextId, InFlight>>,
     metrics: ContextMetrics,
 }
 
@@ -41,36 +41,36 @@ struct InFlight {
     over: CancellationToken,
     abort: AbortHandle,
     /// Whether it continues whatever tasks wait: its task has begun, or a stopping agent handed it off.
-    is_kept: bool,
+    is_pinned: bool,
 }
 
 /// How many contexts of a stopping agent the node saved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HandedOff {
     /// The node's cache has them already.
-    pub(crate) held: u64,
+    pub(crate) cached: u64,
     /// The node restores them.
     pub(crate) restored: u64,
     /// There was no room, or too many restores were in flight. The store has them.
-    pub(crate) left: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Prefetcher {
     /// Creates a prefetcher that restores contexts of `pool` into the node's cache.
     pub(crate) fn new(pool: PoolName, store: Arc<dyn Store>, node: Arc<NodeContexts>, codecs: Arc<PoolCodecs>) -> Self {
         let metrics = ContextMetrics::new(pool.as_str());
-        Self(Arc::new(Shared { pool, store, node, codecs, flights: Mutex::default(), metrics }))
+        Self(Arc::new(Shared { pool, store, node, codecs, in_flight: Mutex::default(), metrics }))
     }
 
     /// Starts to restore the contexts of these tasks, the first that wait. Skips cached contexts and those without
     /// room, and aborts restores that none of the tasks needs. Returns whether any of the tasks has a stored context.
-    pub(crate) fn want(&self, tasks: &[Candidate]) -> bool {
-        let mut flights = self.0.lock();
-        flights.retain(|context, flight| {
-            let is_wanted = flight.is_kept || tasks.iter().any(|task| task.context.as_ref() == Some(context));
+    pub(crate) fn prefetch(&self, tasks: &[Candidate]) -> bool {
+        let mut in_flight = self.0.lock();
+        in_flight.retain(|context, flight| {
+            let is_wanted = flight.is_pinned || tasks.iter().any(|task| task.context.as_ref() == Some(context));
             if !is_wanted {
                 flight.abort.abort();
-                self.0.metrics.prefetch_given_up();
+                self.0.metrics.prefetch_cancelled();
             }
             is_wanted
         });
@@ -79,8 +79,8 @@ impl Prefetcher {
             let Some(context) = &task.context else { continue };
             is_about_contexts = true;
             let is_at_hand = self.0.node.version(&self.0.pool, context) >= Some(task.context_version);
-            if !is_at_hand && !flights.contains_key(context) && self.0.has_room(&flights, task.context_bytes) {
-                flights.insert(context.clone(), self.begin(context.clone(), task.context_bytes));
+            if !is_at_hand && !in_flight.contains_key(context) && self.0.has_room(&in_flight, task.context_bytes) {
+                in_flight.insert(context.clone(), self.begin(context.clone(), task.context_bytes));
             }
         }
         is_about_contexts
@@ -89,24 +89,24 @@ impl Prefetcher {
     /// Caches the contexts of an agent that stops, the most needed first. Contexts in the cache count as used now, so
     /// that they stay; the others are restored as far as there is room. All of them are in the store, since an agent
     /// becomes idle only after its task is settled.
-    pub(crate) fn hand_over<'a>(&self, contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>) -> HandedOff {
-        let (mut flights, mut handed) = (self.0.lock(), HandedOff::default());
+    pub(crate) fn hand_off<'a>(&self, contexts: impl IntoIterator<Item = &'a ResidentEntry<ContextId>>) -> HandedOff {
+        let (mut in_flight, mut handed) = (self.0.lock(), HandedOff::default());
         for ResidentEntry { context, version, bytes, .. } in contexts {
             let found = self.0.node.find(&self.0.pool, context);
             if found.is_some_and(|found| found.memory.version >= *version) {
-                handed.held += 1;
-            } else if let Some(flight) = flights.get_mut(context) {
-                flight.is_kept = true;
+                handed.cached += 1;
+            } else if let Some(flight) = in_flight.get_mut(context) {
+                flight.is_pinned = true;
                 handed.restored += 1;
-            } else if self.0.has_room(&flights, *bytes) {
+            } else if self.0.has_room(&in_flight, *bytes) {
                 let flight = self.begin(context.clone(), *bytes);
-                flights.insert(context.clone(), InFlight { is_kept: true, ..flight });
+                in_flight.insert(context.clone(), InFlight { is_pinned: true, ..flight });
                 handed.restored += 1;
             } else {
-                handed.left += 1;
+                handed.skipped += 1;
             }
         }
-        self.0.metrics.handed_over(handed.held, handed.restored, handed.left);
+        self.0.metrics.handed_off(handed.cached, handed.restored, handed.skipped);
         handed
     }
 
@@ -123,13 +123,13 @@ impl Prefetcher {
             }
             shared.lock().remove(&context);
         };
-        InFlight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_kept: false }
+        InFlight { bytes, over, abort: tokio::spawn(restore).abort_handle(), is_pinned: false }
     }
 
     /// Waits for the restore of a context, if one is in flight.
-    pub(crate) async fn landed(&self, context: &ContextId) {
+    pub(crate) async fn wait(&self, context: &ContextId) {
         let over = self.0.lock().get_mut(context).map(|flight| {
-            flight.is_kept = true;
+            flight.is_pinned = true;
             flight.over.clone()
         });
         if let Some(over) = over {
@@ -140,12 +140,12 @@ impl Prefetcher {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<ContextId, InFlight>> {
-        self.flights.lock()
+        self.in_flight.lock()
     }
 
     /// Whether another restore, of this many bytes, may begin.
-    fn has_room(&self, flights: &HashMap<ContextId, InFlight>, bytes: u64) -> bool {
-        let under_way: u64 = flights.values().map(|flight| flight.bytes).sum();
-        flights.len() < AT_ONCE && under_way.saturating_add(bytes) <= self.node.prefetch_room()
+    fn has_room(&self, in_flight: &HashMap<ContextId, InFlight>, bytes: u64) -> bool {
+        let pending_bytes: u64 = in_flight.values().map(|flight| flight.bytes).sum();
+        in_flight.len() < AT_ONCE && pending_bytes.saturating_add(bytes) <= self.node.prefetch_room()
     }
 }

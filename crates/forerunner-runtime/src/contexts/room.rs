@@ -19,9 +19,9 @@ impl ContextRoom {
     }
 
     /// Stores a measurement. Logs when the limit is reached, and when it no longer is.
-    pub(crate) fn measured(&self, pool: &PoolName, bytes: u64) {
+    pub(crate) fn set_measured(&self, pool: &PoolName, bytes: u64) {
         let before = self.stored.swap(bytes, Ordering::Relaxed);
-        self.tell_crossing(pool, before, bytes);
+        self.log_crossing(pool, before, bytes);
     }
 
     /// Adds what a turn stores. The next measurement subtracts what it replaced.
@@ -29,10 +29,10 @@ impl ContextRoom {
         let pieces: usize = commit.pieces.iter().map(|piece| piece.bytes.len()).sum();
         let added = (commit.frame.len() + pieces) as u64;
         let before = self.stored.fetch_add(added, Ordering::Relaxed);
-        self.tell_crossing(pool, before, before.saturating_add(added));
+        self.log_crossing(pool, before, before.saturating_add(added));
     }
 
-    fn tell_crossing(&self, pool: &PoolName, before: u64, after: u64) {
+    fn log_crossing(&self, pool: &PoolName, before: u64, after: u64) {
         let (limit, is_full) = (self.limit_bytes, after >= self.limit_bytes);
         match is_full {
             _ if is_full == (before >= limit) => {}
@@ -70,11 +70,11 @@ mod tests {
     fn no_context_begins_once_the_limit_is_met() {
         let (room, pool) = (ContextRoom::new(100), PoolName::new("p").unwrap());
         assert_eq!(room.full(), None);
-        room.measured(&pool, 99);
+        room.set_measured(&pool, 99);
         assert_eq!(room.full(), None);
-        room.measured(&pool, 100);
+        room.set_measured(&pool, 100);
         assert_eq!(room.full(), Some(ContextsFull { stored_bytes: 100, limit_bytes: 100 }));
-        room.measured(&pool, 10);
+        room.set_measured(&pool, 10);
         assert_eq!((room.full(), room.stored()), (None, 10));
     }
 }

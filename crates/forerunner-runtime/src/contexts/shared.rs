@@ -49,7 +49,7 @@ impl SharedItems {
     /// Notes that the store has an item as a shared object, so that several contexts may have it.
     pub fn note_stored(&mut self, hash: &ItemHash, packed: &Arc<[u8]>) {
         self.entry(hash, None).only_in = None;
-        self.keep_packed(hash, packed);
+        self.remember_packed(hash, packed);
     }
 
     /// Returns whether another context has the item as well.
@@ -88,14 +88,14 @@ impl SharedItems {
             Some(bytes) => bytes,
             None => {
                 let bytes: Arc<[u8]> = pack(item)?.into();
-                self.keep_packed(item.hash(), &bytes);
+                self.remember_packed(item.hash(), &bytes);
                 bytes
             }
         };
         Ok(SharedObject { kind: SharedObjectKind::Item, name: *item.hash().as_bytes(), bytes })
     }
 
-    fn keep_packed(&mut self, hash: &ItemHash, bytes: &Arc<[u8]>) {
+    fn remember_packed(&mut self, hash: &ItemHash, bytes: &Arc<[u8]>) {
         if let Some(seen) = self.seen.get_mut(hash)
             && seen.packed.is_none()
         {

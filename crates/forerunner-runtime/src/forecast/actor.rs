@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use self::saving::{SAVE_EVERY, SAVE_SIZE_EVERY};
 use super::{
-    announced::{Ahead, Announced},
+    announced::{Announced, Lookahead},
     history::{History, SavedHistory, SavedSize},
     timeline::{Timeline, TimelinePoint},
 };
@@ -68,7 +68,7 @@ pub(crate) struct ForecastActor {
     begun: Timestamp,
     decided_at: Option<Timestamp>,
     /// Whether samples are being read. A nudge meanwhile schedules another decision.
-    looking: bool,
+    sampling: bool,
     nudged: Option<Cause>,
     /// The queue's last sample.
     seen: QueueSample,
@@ -88,7 +88,7 @@ pub(crate) struct ForecastActor {
     saved_cold_start_s: Option<f64>,
     /// Number of tasks since the policy's state was saved.
     unsaved_tasks: u64,
-    retired: bool,
+    stopped: bool,
     metrics: ForecastMetrics,
 }
 
@@ -122,7 +122,7 @@ impl ForecastActor {
             limits,
             begun: now,
             decided_at: None,
-            looking: false,
+            sampling: false,
             nudged: None,
             seen: QueueSample::default(),
             announced: Announced::default(),
@@ -137,30 +137,30 @@ impl ForecastActor {
             cold_start_s: None,
             saved_cold_start_s: None,
             unsaved_tasks: 0,
-            retired: false,
+            stopped: false,
         })
     }
 
     /// Samples queue and pool, then decides.
-    fn look(&mut self, cause: Cause, ctx: &mut Context<Self>) {
-        if self.retired {
+    fn sample(&mut self, cause: Cause, ctx: &mut Context<Self>) {
+        if self.stopped {
             return;
         }
-        if self.looking {
+        if self.sampling {
             self.nudged = Some(cause);
             return;
         }
-        self.looking = true;
+        self.sampling = true;
         let queue = self.links.queue.send(SampleQueue { after: self.seen.mark });
         let pool = self.links.pool.send(GetPool);
-        self.ask_what_is_due(ctx);
+        self.read_announced(ctx);
         let samples = async move { (queue.await, pool.await) };
         ctx.spawn(samples.into_actor(self).map(move |(queue, pool), forecast, ctx| {
-            forecast.looking = false;
+            forecast.sampling = false;
             match (queue, pool) {
                 (Ok(queue), Ok(pool)) => {
                     forecast.max_starting = pool.max_starting;
-                    forecast.announced.forget(queue.next_due, forecast.deps.now());
+                    forecast.announced.prune(queue.next_due, forecast.deps.now());
                     let activity = queue.since(&forecast.seen);
                     forecast.seen = queue;
                     forecast.decide(cause, &activity, &pool);
@@ -175,11 +175,11 @@ impl ForecastActor {
 
     /// Reads from the store which tasks are due soon. No decision waits for the answer, so the pool is sized even while
     /// the store is slow or unreachable.
-    fn ask_what_is_due(&mut self, ctx: &mut Context<Self>) {
+    fn read_announced(&mut self, ctx: &mut Context<Self>) {
         let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
-        let ahead = Ahead { horizon_s, agents: (self.limits.max, self.max_starting) };
+        let ahead = Lookahead { horizon_s, agents: (self.limits.max, self.max_starting) };
         let (store, now) = (&self.deps.node.store, self.deps.now());
-        if let Some(call) = self.announced.ask(store, &self.deps.name, self.seen.next_due, now, ahead) {
+        if let Some(call) = self.announced.read(store, &self.deps.name, self.seen.next_due, now, ahead) {
             ctx.spawn(call.into_actor(self).map(|answer, forecast, _| forecast.announced.learn(answer)));
         }
     }
@@ -194,10 +194,10 @@ impl ForecastActor {
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
         self.admission.note_completion_rate(queue.counts.completions as f64 / span_s.max(0.001));
-        self.tell_queue(&seen, &decision);
-        self.show(now, span_s, queue, pool, &decision);
+        self.set_baseline(&seen, &decision);
+        self.record(now, span_s, queue, pool, &decision);
         self.unsaved_tasks = self.unsaved_tasks.saturating_add(seen.arrivals);
-        self.carry_out(now, cause, &seen, pool, decision);
+        self.apply(now, cause, &seen, pool, decision);
         self.save_if_due(now);
     }
 
@@ -220,7 +220,7 @@ impl ForecastActor {
             cold_start_s: pool.cold_start.map(|cold| cold.p90),
             arrived: self.since_begun(&queue.arrived),
             completed: queue.completed.clone(),
-            announced: self.announced.ahead(now),
+            announced: self.announced.list(now),
             max_starting: (pool.max_starting < u32::MAX).then_some(pool.max_starting),
             utc_s: Some(now.as_secs_f64()),
         }
@@ -232,13 +232,13 @@ impl ForecastActor {
     }
 
     /// Sends the queue the expected rate and service time, so that it can detect a surge or a shift.
-    fn tell_queue(&mut self, seen: &Observation, decision: &Decision) {
+    fn set_baseline(&mut self, seen: &Observation, decision: &Decision) {
         let Some(forecast) = decision.forecast else { return };
         let recent_s = self.service_time.follow(seen.completions, seen.mean_service_s, forecast.service_s);
         self.links.expect.do_send(SetBaseline { rate_per_s: forecast.rate_per_s, service_s: recent_s });
     }
 
-    fn carry_out(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
+    fn apply(&mut self, now: Timestamp, cause: Cause, seen: &Observation, pool: &PoolSample, decision: Decision) {
         self.metrics.decided(decision.reason.as_str());
         if self.mode == Mode::Act && decision.desired != pool.desired {
             self.links.resize.do_send(Resize(decision.desired));
@@ -273,10 +273,10 @@ impl ForecastActor {
                 "pool resized"
             );
         }
-        self.history.keep(record);
+        self.history.record(record);
     }
 
-    fn show(&mut self, now: Timestamp, span_s: f64, queue: &QueueActivity, pool: &PoolSample, decision: &Decision) {
+    fn record(&mut self, now: Timestamp, span_s: f64, queue: &QueueActivity, pool: &PoolSample, decision: &Decision) {
         let point = TimelinePoint {
             at: now,
             span_s,
@@ -288,8 +288,8 @@ impl ForecastActor {
             agents: pool.counts,
             forecast: decision.forecast,
         };
-        self.metrics.looked(point.rate_per_s(), decision.forecast.unwrap_or_default());
-        self.history.note(point.shown());
+        self.metrics.sampled(point.rate_per_s(), decision.forecast.unwrap_or_default());
+        self.history.note(point.to_point());
         self.timeline.note(&point);
     }
 }
@@ -315,9 +315,9 @@ impl Actor for ForecastActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.look(Cause::Tick, ctx);
+        self.sample(Cause::Tick, ctx);
         let interval = Duration::from_secs_f64(self.policy.interval_s().clamp(0.05, 3_600.0));
-        ctx.run_interval(interval, |forecast, ctx| forecast.look(Cause::Tick, ctx));
+        ctx.run_interval(interval, |forecast, ctx| forecast.sample(Cause::Tick, ctx));
     }
 }
 
@@ -332,12 +332,12 @@ impl Handler<Nudge> for ForecastActor {
                 if self.nudged.replace(cause).is_none() {
                     ctx.run_later(DEBOUNCE.saturating_sub(since), |forecast, ctx| {
                         if let Some(cause) = forecast.nudged.take() {
-                            forecast.look(cause, ctx);
+                            forecast.sample(cause, ctx);
                         }
                     });
                 }
             }
-            _ => self.look(cause, ctx),
+            _ => self.sample(cause, ctx),
         }
     }
 }

@@ -20,20 +20,20 @@ const SHARE_OF_TIME: u32 = 10;
 pub(super) struct Announced {
     due: Vec<DueTasks>,
     /// Whether a read is in flight.
-    asking: bool,
-    ask_again_at: Option<Instant>,
+    reading: bool,
+    next_read_at: Option<Instant>,
 }
 
 /// How far ahead announced tasks matter.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ahead {
+pub(super) struct Lookahead {
     /// Seconds until an agent is ready that is requested at the next tick.
     pub(super) horizon_s: f64,
     /// Most agents of the pool, and most that may start at the same time.
     pub(super) agents: (u32, u32),
 }
 
-impl Ahead {
+impl Lookahead {
     /// Long enough for all agents to start in time, one round after another.
     fn window(self) -> Duration {
         let (max, max_starting) = self.agents;
@@ -51,20 +51,20 @@ pub(super) struct Answer {
 impl Announced {
     /// Reads from the store which tasks are due soon. Reads nothing if no task is (`next_due`), a read is in flight, or
     /// the last answer is recent enough. [`Announced::learn`] accepts the answer.
-    pub(super) fn ask(
+    pub(super) fn read(
         &mut self,
         store: &Arc<dyn Store>,
         pool: &PoolName,
         next_due: Option<Timestamp>,
         now: Timestamp,
-        ahead: Ahead,
+        ahead: Lookahead,
     ) -> Option<impl Future<Output = Answer> + use<>> {
         let until = now + ahead.window();
-        let is_early = self.ask_again_at.is_some_and(|at| Instant::now() < at);
-        if self.asking || is_early || next_due.is_none_or(|due| due > until) {
+        let is_early = self.next_read_at.is_some_and(|at| Instant::now() < at);
+        if self.reading || is_early || next_due.is_none_or(|due| due > until) {
             return None;
         }
-        self.asking = true;
+        self.reading = true;
         let (call, pool) = (store.due_by(pool.clone(), until), pool.clone());
         Some(async move {
             let begun = Instant::now();
@@ -78,15 +78,15 @@ impl Announced {
 
     /// Stores an answer.
     pub(super) fn learn(&mut self, answer: Answer) {
-        self.asking = false;
-        self.ask_again_at = Some(Instant::now() + answer.took * SHARE_OF_TIME);
+        self.reading = false;
+        self.next_read_at = Some(Instant::now() + answer.took * SHARE_OF_TIME);
         if let Some(due) = answer.due {
             self.due = due;
         }
     }
 
     /// Removes tasks that have become due, or all of them if no task is delayed any more.
-    pub(super) fn forget(&mut self, next_due: Option<Timestamp>, now: Timestamp) {
+    pub(super) fn prune(&mut self, next_due: Option<Timestamp>, now: Timestamp) {
         match next_due {
             Some(_) => self.due.retain(|due| due.at > now),
             None => self.due.clear(),
@@ -94,7 +94,7 @@ impl Announced {
     }
 
     /// Returns the announced tasks: seconds from `now`, and number of tasks.
-    pub(super) fn ahead(&self, now: Timestamp) -> Vec<(f64, u64)> {
+    pub(super) fn list(&self, now: Timestamp) -> Vec<(f64, u64)> {
         let ahead = self.due.iter().filter(|due| due.at > now);
         ahead.map(|due| (due.at.since(now).as_secs_f64(), due.tasks)).collect()
     }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_window_holds_all_rounds_of_starts() {
-        let window = |horizon_s, agents| Ahead { horizon_s, agents }.window().as_secs();
+        let window = |horizon_s, agents| Lookahead { horizon_s, agents }.window().as_secs();
         assert_eq!(window(3.0, (100, u32::MAX)), 60);
         assert_eq!(window(31.0, (100, u32::MAX)), 93, "three horizons");
         assert_eq!(window(31.0, (500, 50)), 341, "ten rounds and one more");
@@ -119,12 +119,12 @@ mod tests {
         let mut announced = Announced::default();
         let due = [(5, 1), (9, 40), (30, 2)].map(|(seconds, tasks)| DueTasks { at: at(seconds), tasks });
         announced.learn(Answer { due: Some(due.to_vec()), took: Duration::ZERO });
-        assert_eq!(announced.ahead(at(5)), [(4.0, 40), (25.0, 2)]);
+        assert_eq!(announced.list(at(5)), [(4.0, 40), (25.0, 2)]);
         announced.learn(Answer { due: None, took: Duration::ZERO });
-        assert_eq!(announced.ahead(at(5)).len(), 2, "a store that does not answer takes nothing back");
-        announced.forget(Some(at(30)), at(10));
-        assert_eq!(announced.ahead(at(10)), [(20.0, 2)]);
-        announced.forget(None, at(11));
-        assert!(announced.ahead(at(11)).is_empty(), "cancelled");
+        assert_eq!(announced.list(at(5)).len(), 2, "a failed read removes nothing");
+        announced.prune(Some(at(30)), at(10));
+        assert_eq!(announced.list(at(10)), [(20.0, 2)]);
+        announced.prune(None, at(11));
+        assert!(announced.list(at(11)).is_empty(), "cancelled");
     }
 }

@@ -30,13 +30,16 @@ impl History {
 
     /// Records a decision. A tick that changes nothing replaces an earlier tick that changed nothing for the same
     /// reason, so that the records reach far back. A decision after a change of settings is never replaced.
-    pub(crate) fn keep(&mut self, decision: DecisionRecord) {
+    pub(crate) fn record(&mut self, decision: DecisionRecord) {
         self.newest_seq = decision.seq;
-        let dull =
+        let is_unchanged =
             |record: &DecisionRecord| record.before == record.decision.desired && record.cause != Cause::Settings;
-        if dull(&decision)
+        if is_unchanged(&decision)
             && self.decisions.len() > 1
-            && self.decisions.back().is_some_and(|last| dull(last) && last.decision.reason == decision.decision.reason)
+            && self
+                .decisions
+                .back()
+                .is_some_and(|last| is_unchanged(last) && last.decision.reason == decision.decision.reason)
         {
             self.decisions.pop_back();
         }
@@ -138,7 +141,7 @@ impl SavedHistory {
     }
 
     /// Returns the form that is stored.
-    pub(crate) fn to_note(&self) -> Option<String> {
+    pub(crate) fn to_setting(&self) -> Option<String> {
         let Self { at, policy, text, desired, seq } = self;
         let (policy, packed) = (policy.clone(), Some(pack(text)));
         let stored = StoredHistory { at: *at, policy, text: String::new(), packed, desired: *desired, seq: *seq };
@@ -149,7 +152,7 @@ impl SavedHistory {
     ///
     /// # Errors
     /// When the text is not such JSON.
-    pub(crate) fn from_note(note: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_setting(note: &str) -> Result<Self, serde_json::Error> {
         let StoredHistory { at, policy, text, packed, desired, seq } = serde_json::from_str(note)?;
         let text = packed.map_or(text, |packed| unpack(&packed).unwrap_or_default());
         Ok(Self { at, policy, text, desired, seq })
@@ -225,7 +228,7 @@ mod tests {
     fn a_number_stands_for_the_decision_that_took_its_place() {
         let mut history = History::default();
         for (seq, before, desired) in [(3, 1, 2), (4, 2, 2), (5, 2, 2), (6, 2, 2), (7, 2, 3), (8, 3, 3)] {
-            history.keep(decided(seq, before, desired));
+            history.record(decided(seq, before, desired));
         }
         let found = |seq| history.decision(seq).map(|record| record.seq);
         assert_eq!([2, 3, 4, 6, 7, 8, 9].map(found), [None, Some(3), Some(6), Some(6), Some(7), Some(8), None]);
@@ -236,17 +239,17 @@ mod tests {
         let mut history = History::default();
         for seq in 1..=9 {
             let cause = if seq == 4 { Cause::Settings } else { Cause::Tick };
-            history.keep(DecisionRecord { cause, ..decided(seq, 2, 2) });
+            history.record(DecisionRecord { cause, ..decided(seq, 2, 2) });
         }
-        let kept: Vec<_> = history.decisions(9).iter().map(|record| (record.seq, record.cause)).collect();
-        assert_eq!(kept[..2], [(9, Cause::Tick), (4, Cause::Settings)]);
+        let saved: Vec<_> = history.decisions(9).iter().map(|record| (record.seq, record.cause)).collect();
+        assert_eq!(saved[..2], [(9, Cause::Tick), (4, Cause::Settings)]);
     }
 
     #[test]
     fn changes_of_size_are_listed_once_from_a_time_on() {
         let mut history = History::default();
         for (seq, before, desired) in [(1, 1, 2), (2, 2, 2), (3, 2, 6), (4, 2, 6), (5, 6, 4), (6, 4, 4), (7, 4, 5)] {
-            history.keep(decided(seq, before, desired));
+            history.record(decided(seq, before, desired));
         }
         let listed = |from: i64| {
             let (changes, more) = history.changes(Timestamp::from_micros(from));
@@ -260,7 +263,7 @@ mod tests {
     fn of_many_changes_the_newest_are_listed() {
         let mut history = History::default();
         for seq in 1..=400 {
-            history.keep(decided(seq, seq as u32, seq as u32 + 1));
+            history.record(decided(seq, seq as u32, seq as u32 + 1));
         }
         let (changes, more) = history.changes(Timestamp::default());
         assert_eq!((changes.len(), changes[299].seq, more), (300, 400, true));
@@ -275,11 +278,11 @@ mod tests {
             desired: 5,
             seq: 7,
         };
-        assert_eq!(SavedHistory::from_note(&saved.to_note().unwrap()).unwrap(), saved);
+        assert_eq!(SavedHistory::from_setting(&saved.to_setting().unwrap()).unwrap(), saved);
         let plain =
             serde_json::json!({ "at": saved.at, "policy": saved.policy, "text": saved.text, "desired": 5, "seq": 7 });
-        assert_eq!(SavedHistory::from_note(&plain.to_string()).unwrap(), saved);
-        assert!(SavedHistory::from_note("{").is_err());
+        assert_eq!(SavedHistory::from_setting(&plain.to_string()).unwrap(), saved);
+        assert!(SavedHistory::from_setting("{").is_err());
     }
 
     #[test]

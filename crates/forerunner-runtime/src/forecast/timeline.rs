@@ -49,7 +49,7 @@ impl TimelinePoint {
     }
 
     /// Returns the point in the form that callers receive.
-    pub(crate) fn shown(&self) -> ForecastPoint {
+    pub(crate) fn to_point(&self) -> ForecastPoint {
         let forecast = self.forecast.unwrap_or_default();
         ForecastPoint {
             at: self.at,
@@ -86,7 +86,7 @@ struct Expected {
 #[derive(Debug, Clone, Default)]
 struct Slot {
     /// Seconds of the slot that were sampled.
-    seen_s: f64,
+    sampled_s: f64,
     arrivals: f64,
     waits: WaitHistogram,
     greatest_depth: u32,
@@ -103,23 +103,24 @@ pub(crate) struct Timeline {
     /// The slot of the newest sample, and its levels.
     newest: Option<(i64, Levels)>,
     /// The slot of the newest forecast.
-    foreseen: Option<i64>,
+    forecast_slot: Option<i64>,
 }
 
 impl Timeline {
-    pub(crate) fn note(&mut self, look: &TimelinePoint) {
-        let number = number_of(look.at);
+    pub(crate) fn note(&mut self, point: &TimelinePoint) {
+        let number = number_of(point.at);
         self.begin(number);
-        self.hold_levels(number);
-        self.spread(look, number);
-        let levels = Levels { depth: look.depth, desired: look.desired, advised: look.advised, agents: look.agents };
+        self.fill_levels(number);
+        self.spread(point, number);
+        let levels =
+            Levels { depth: point.depth, desired: point.desired, advised: point.advised, agents: point.agents };
         let slot = self.slot(number);
-        slot.waits.absorb(&look.waits);
-        slot.greatest_depth = slot.greatest_depth.max(look.depth);
+        slot.waits.absorb(&point.waits);
+        slot.greatest_depth = slot.greatest_depth.max(point.depth);
         slot.levels = Some(levels);
         self.newest = Some((number, levels));
-        if let Some(forecast) = look.forecast {
-            self.foresee(look.at, number, forecast);
+        if let Some(forecast) = point.forecast {
+            self.place_forecast(point.at, number, forecast);
         }
         self.forget(number);
     }
@@ -134,7 +135,7 @@ impl Timeline {
     }
 
     /// Fills slots that a policy with a long period skipped: the levels did not change there.
-    fn hold_levels(&mut self, number: i64) {
+    fn fill_levels(&mut self, number: i64) {
         let Some((newest, levels)) = self.newest else { return };
         for between in newest + 1..number {
             let slot = self.slot(between);
@@ -144,9 +145,9 @@ impl Timeline {
     }
 
     /// Distributes the arrivals over the slots of the time since the sample before.
-    fn spread(&mut self, look: &TimelinePoint, number: i64) {
-        let at_us = look.at.as_micros();
-        let from_us = (at_us - (look.span_s * 1e6) as i64).max(self.first * SLOT_US);
+    fn spread(&mut self, point: &TimelinePoint, number: i64) {
+        let at_us = point.at.as_micros();
+        let from_us = (at_us - (point.span_s * 1e6) as i64).max(self.first * SLOT_US);
         let span_us = at_us - from_us;
         if span_us <= 0 {
             // The first sample: the start of its period is unknown.
@@ -156,21 +157,21 @@ impl Timeline {
             let (begin, end) = (from_us.max(part * SLOT_US), at_us.min((part + 1) * SLOT_US));
             let share = (end - begin).max(0) as f64;
             let slot = self.slot(part);
-            slot.seen_s += share / 1e6;
-            slot.arrivals += look.arrivals as f64 * share / span_us as f64;
+            slot.sampled_s += share / 1e6;
+            slot.arrivals += point.arrivals as f64 * share / span_us as f64;
         }
     }
 
     /// Stores a forecast in the slots that it is for.
-    fn foresee(&mut self, at: Timestamp, number: i64, forecast: Forecast) {
+    fn place_forecast(&mut self, at: Timestamp, number: i64, forecast: Forecast) {
         let for_us = at.as_micros().saturating_add((forecast.horizon_s.clamp(0.0, 3_600.0) * 1e6) as i64);
         let target = for_us.div_euclid(SLOT_US).clamp(number, number + AHEAD);
-        let before = self.foreseen.filter(|before| *before < target && target - before <= SKIPPED);
+        let before = self.forecast_slot.filter(|before| *before < target && target - before <= SKIPPED);
         let Forecast { rate_per_s: rate, rate_low: low, rate_high: high, .. } = forecast;
         for slot in before.map_or(target, |before| before + 1)..=target {
             self.slot(slot).expected = Some(Expected { rate, low, high });
         }
-        self.foreseen = Some(target);
+        self.forecast_slot = Some(target);
     }
 
     fn forget(&mut self, number: i64) {
@@ -218,15 +219,15 @@ impl Timeline {
     /// Returns the current load.
     pub(crate) fn recent(&self) -> Recent {
         let Some((newest, _)) = self.newest else { return Recent::default() };
-        let looked_at = usize::try_from(newest + 1 - self.first).unwrap_or(0);
-        let last = |count: usize| self.slots.iter().take(looked_at).skip(looked_at.saturating_sub(count));
+        let sampled = usize::try_from(newest + 1 - self.first).unwrap_or(0);
+        let last = |count: usize| self.slots.iter().take(sampled).skip(sampled.saturating_sub(count));
         let sum = |of: fn(&Slot) -> f64, count: usize| last(count).map(of).sum::<f64>();
-        let now_s = sum(|slot| slot.seen_s, NOW);
+        let now_s = sum(|slot| slot.sampled_s, NOW);
         let mut waits = WaitHistogram::default();
         last(LATELY).for_each(|slot| waits.absorb(&slot.waits));
         Recent {
             rate_per_s: (now_s > 0.0).then(|| rounded(sum(|slot| slot.arrivals, NOW) / now_s)),
-            span_s: rounded(sum(|slot| slot.seen_s, LATELY)),
+            span_s: rounded(sum(|slot| slot.sampled_s, LATELY)),
             started: waits.started(),
             late: waits.late(),
             wait_s: waits.summary(),
@@ -240,7 +241,7 @@ impl Slot {
         let expected = |of: fn(&Expected) -> f64| self.expected.as_ref().map(of).map(rounded);
         HistoryPoint {
             at: Timestamp::from_micros(number * SLOT_US),
-            rate_per_s: (self.seen_s > 0.0).then(|| rounded(self.arrivals / self.seen_s)),
+            rate_per_s: (self.sampled_s > 0.0).then(|| rounded(self.arrivals / self.sampled_s)),
             expected_per_s: expected(|band| band.rate),
             low_per_s: expected(|band| band.low),
             high_per_s: expected(|band| band.high),
@@ -277,7 +278,7 @@ mod tests {
         Timestamp::from_micros(1_700_000_000_000_000 + (seconds * 1e6) as i64)
     }
 
-    fn look(seconds: f64, span_s: f64, arrivals: u64) -> TimelinePoint {
+    fn point(seconds: f64, span_s: f64, arrivals: u64) -> TimelinePoint {
         TimelinePoint { at: at(seconds), span_s, arrivals, ..TimelinePoint::default() }
     }
 
@@ -288,9 +289,9 @@ mod tests {
     #[test]
     fn arrivals_are_counted_where_they_came() {
         let mut timeline = Timeline::default();
-        timeline.note(&look(0.0, 1.0, 9));
+        timeline.note(&point(0.0, 1.0, 9));
         for second in 1..=7 {
-            timeline.note(&look(f64::from(second), 1.0, 2));
+            timeline.note(&point(f64::from(second), 1.0, 2));
         }
         // The first sample does not know its period. The newest slot has two seconds so far.
         assert_eq!(rates(&timeline, 7.0), [Some(2.0), Some(2.0)]);
@@ -300,8 +301,8 @@ mod tests {
     #[test]
     fn a_rare_look_tells_of_all_slots_since_the_one_before() {
         let mut timeline = Timeline::default();
-        timeline.note(&TimelinePoint { depth: 3, ..look(0.0, 1.0, 0) });
-        timeline.note(&TimelinePoint { depth: 5, ..look(20.0, 20.0, 60) });
+        timeline.note(&TimelinePoint { depth: 3, ..point(0.0, 1.0, 0) });
+        timeline.note(&TimelinePoint { depth: 5, ..point(20.0, 20.0, 60) });
         let points = timeline.points(at(20.0), 60);
         assert_eq!(rates(&timeline, 20.0)[..4], [Some(3.0); 4]);
         let depths: Vec<_> = points.iter().map(|point| point.depth.unwrap()).collect();
@@ -313,7 +314,7 @@ mod tests {
         let mut timeline = Timeline::default();
         let expecting = |seconds: f64, horizon_s: f64, rate_per_s: f64| {
             let forecast = Forecast { horizon_s, rate_per_s, ..Forecast::default() };
-            TimelinePoint { forecast: Some(forecast), ..look(seconds, 1.0, 0) }
+            TimelinePoint { forecast: Some(forecast), ..point(seconds, 1.0, 0) }
         };
         timeline.note(&expecting(0.0, 11.0, 4.0));
         timeline.note(&expecting(1.0, 21.0, 6.0));
@@ -327,7 +328,7 @@ mod tests {
         let mut timeline = Timeline::default();
         for second in 0..8_000 {
             let forecast = Forecast { horizon_s: 9_999.0, ..Forecast::default() };
-            timeline.note(&TimelinePoint { forecast: Some(forecast), ..look(f64::from(second), 1.0, 1) });
+            timeline.note(&TimelinePoint { forecast: Some(forecast), ..point(f64::from(second), 1.0, 1) });
         }
         assert!(timeline.slots.len() as i64 <= PAST + AHEAD + 1, "{}", timeline.slots.len());
         let past = |minutes| timeline.points(at(7_999.0), minutes).iter().filter(|p| p.rate_per_s.is_some()).count();
@@ -337,10 +338,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_begins_a_new_timeline() {
         let mut timeline = Timeline::default();
-        timeline.note(&look(0.0, 1.0, 1));
-        timeline.note(&look(1.0, 1.0, 1));
+        timeline.note(&point(0.0, 1.0, 1));
+        timeline.note(&point(1.0, 1.0, 1));
         for elsewhere in [1e9, -1e6] {
-            timeline.note(&look(elsewhere, 1.0, 1));
+            timeline.note(&point(elsewhere, 1.0, 1));
             assert_eq!(timeline.slots.len(), 1);
         }
     }
@@ -351,7 +352,7 @@ mod tests {
         let waited = |seconds: f64, wait_s: f64| {
             let mut waits = WaitHistogram::default();
             waits.note(wait_s, wait_s > 1.0);
-            TimelinePoint { waits, ..look(seconds, 1.0, 0) }
+            TimelinePoint { waits, ..point(seconds, 1.0, 0) }
         };
         timeline.note(&waited(0.0, 8.0));
         timeline.note(&waited(400.0, 0.5));

@@ -12,9 +12,9 @@ use crate::{deps::Deps, metrics, queue::messages::ClockSetBack};
 /// Interval of the renewals of leases: they survive two failures in a row.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Interval of the checks of the clock.
-const CLOCK_LOOK: Duration = Duration::from_secs(1);
+const CLOCK_CHECK: Duration = Duration::from_secs(1);
 /// Interval of the maintenance.
-const HOUSEKEEPING: Duration = Duration::from_secs(30);
+const MAINTENANCE: Duration = Duration::from_secs(30);
 /// How long events remain in the store after the end of their task.
 const EVENTS: Duration = Duration::from_secs(60);
 /// Ended tasks whose events are removed in one call.
@@ -26,7 +26,7 @@ const EXPIRY_BATCH: usize = 1_000;
 
 /// Removes abandoned waits, old events and unused contexts at intervals.
 pub(super) async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration) {
-    let mut interval = tokio::time::interval(HOUSEKEEPING);
+    let mut interval = tokio::time::interval(MAINTENANCE);
     loop {
         interval.tick().await;
         let now = deps.now();
@@ -35,8 +35,8 @@ pub(super) async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration
         if let Err(error) = deps.store.prune_events(now - EVENTS, EVENTS_BATCH).await {
             tracing::warn!(%error, "cannot prune old task events");
         }
-        let (held, held_bytes) = deps.contexts.size();
-        metrics::set_cached_contexts(held, held_bytes);
+        let (cached, cached_bytes) = deps.contexts.size();
+        metrics::set_cached_contexts(cached, cached_bytes);
         if !context_retention.is_zero() {
             expire_contexts(&*deps.store, now - context_retention).await;
         }
@@ -45,7 +45,7 @@ pub(super) async fn run_maintenance(deps: Arc<Deps>, context_retention: Duration
 
 /// Removes ended tasks as fast as they end. Between two batches the store is free for as long as the last batch took.
 pub(super) async fn remove_old_tasks(deps: Arc<Deps>, retention: Duration) {
-    let rest = (retention / 4).clamp(Duration::from_secs(1), HOUSEKEEPING);
+    let rest = (retention / 4).clamp(Duration::from_secs(1), MAINTENANCE);
     let mut total = 0;
     loop {
         let begun = Instant::now();
@@ -65,7 +65,7 @@ pub(super) async fn remove_old_tasks(deps: Arc<Deps>, retention: Duration) {
 
 async fn remove_batch(store: &dyn Store, now: Timestamp, retention: Duration) -> usize {
     let removed = match store.drop_expired_partitions(now, retention).await {
-        Ok(Some(retired)) => Ok(retired.tasks),
+        Ok(Some(dropped)) => Ok(dropped.tasks),
         Ok(None) => store.purge(now - retention, PURGE_BATCH).await,
         Err(error) => Err(error),
     };
@@ -96,24 +96,24 @@ pub(super) async fn renew_leases(deps: Arc<Deps>) {
 
 /// Checks whether the clock was set back. If so, adjusts the due times of retries, so that none waits longer.
 pub(super) async fn watch_clock(deps: Arc<Deps>, queues: Vec<Recipient<ClockSetBack>>) {
-    let mut interval = tokio::time::interval(CLOCK_LOOK);
-    let mut owed = Duration::ZERO;
+    let mut interval = tokio::time::interval(CLOCK_CHECK);
+    let mut pending = Duration::ZERO;
     loop {
         interval.tick().await;
-        let (now, back) = deps.clock.look();
-        owed += back.unwrap_or_default();
-        if owed.is_zero() {
+        let (now, back) = deps.clock.check();
+        pending += back.unwrap_or_default();
+        if pending.is_zero() {
             continue;
         }
-        match deps.store.clock_set_back(now, owed).await {
+        match deps.store.clock_set_back(now, pending).await {
             Ok(tasks) => {
                 tracing::warn!(
-                    by_s = owed.as_secs_f64(),
+                    by_s = pending.as_secs_f64(),
                     tasks,
                     "the clock was set back; adjusting the due times of retries"
                 );
-                queues.iter().for_each(|queue| queue.do_send(ClockSetBack(owed)));
-                owed = Duration::ZERO;
+                queues.iter().for_each(|queue| queue.do_send(ClockSetBack(pending)));
+                pending = Duration::ZERO;
             }
             Err(error) => {
                 tracing::warn!(%error, "the clock was set back; cannot adjust the due times of retries")

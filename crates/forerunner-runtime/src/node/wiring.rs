@@ -32,8 +32,8 @@ pub(super) async fn start_pool(
     arbiter: &ArbiterHandle,
 ) -> Result<PoolEntry, Error> {
     let shared = node.shared;
-    let changed = match shared {
-        true => take_changes(&node, &mut spec).await?,
+    let overrides = match shared {
+        true => apply_overrides(&node, &mut spec).await?,
         // A node without others starts with the configured bounds and mode.
         false => {
             let SettingsOverride { paused, .. } = SettingsOverride::load(&*node.store, &spec.name).await?;
@@ -83,7 +83,7 @@ pub(super) async fn start_pool(
         nudge: Some(forecast.clone().recipient()),
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
-    if changed.paused == Some(true) {
+    if overrides.paused == Some(true) {
         tracing::info!(pool = %deps.name, "the pool is paused, as before the restart");
         pool.do_send(SetPaused(true));
     }
@@ -98,20 +98,20 @@ pub(super) async fn start_pool(
         pool,
         forecast,
         share,
-        changed,
+        overrides,
     })
 }
 
 /// Replaces configured settings by those that were set for all nodes.
-async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<SettingsOverride, Error> {
-    let changed = SettingsOverride::load(&*node.store, &spec.name).await?;
+async fn apply_overrides(node: &Deps, spec: &mut PoolSpec) -> Result<SettingsOverride, Error> {
+    let overrides = SettingsOverride::load(&*node.store, &spec.name).await?;
     let mut settings = spec.settings.clone();
     let ceiling = settings.ceiling();
     // The ceiling is that of the configuration, whatever the current bounds are.
     settings.patch_max = Some(ceiling);
-    let PoolPatch { min, max, .. } = changed.patch().clamped(ceiling, &spec.name);
+    let PoolPatch { min, max, .. } = overrides.patch().clamped(ceiling, &spec.name);
     (settings.min, settings.max) = (min.unwrap_or(settings.min), max.unwrap_or(settings.max));
-    settings.mode = changed.mode.unwrap_or(settings.mode);
+    settings.mode = overrides.mode.unwrap_or(settings.mode);
     match settings.validate() {
         Ok(()) => {
             let (min, max, mode) = (settings.min, settings.max, settings.mode);
@@ -124,7 +124,7 @@ async fn take_changes(node: &Deps, spec: &mut PoolSpec) -> Result<SettingsOverri
             tracing::warn!(pool = %spec.name, %error, "the cluster-wide pool settings are out of range; using the configuration file")
         }
     }
-    Ok(changed)
+    Ok(overrides)
 }
 
 fn start_share(
@@ -153,14 +153,14 @@ pub(super) fn start_cluster(
         let share = entry.share.as_ref()?;
         Some(ClusterPool {
             report: share.clone().recipient(),
-            standing: share.clone().recipient(),
+            view: share.clone().recipient(),
             counted: entry.queue.clone().recipient(),
             stop_all: entry.queue.clone().recipient(),
             stop_cancelled: entry.queue.clone().recipient(),
-            look: entry.queue.clone().recipient(),
-            follow: entry.forecast.clone().recipient(),
+            work_available: entry.queue.clone().recipient(),
+            apply_settings: entry.forecast.clone().recipient(),
             pause: entry.pool.clone().recipient(),
-            changed: entry.changed,
+            overrides: entry.overrides,
         })
     };
     let parts = pools.iter().filter_map(|(name, entry)| Some((name.clone(), part(entry)?))).collect();
@@ -201,7 +201,7 @@ fn start_forecast(
 
 async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
     let Some(text) = node.store.setting(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
-    match SavedHistory::from_note(&text) {
+    match SavedHistory::from_setting(&text) {
         Ok(saved) => {
             let size = node.store.setting(SavedSize::key(&spec.name)).await?;
             Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a task must run before the store is told its agent. The end of a shorter task stores its agent as well.
-const TELL_AFTER: Duration = Duration::from_millis(10);
+const ASSIGN_AFTER: Duration = Duration::from_millis(10);
 
 /// Owns the agents of one pool and supervises them.
 pub(crate) struct PoolActor {
@@ -117,7 +117,7 @@ impl PoolActor {
                     assignments.push((task.id, task.epoch, Start { agent, at: now }));
                     self.run(agent, task);
                 }
-                PoolAction::Placed(record) => self.placements.keep(*record, &self.metrics.placement),
+                PoolAction::Placed(record) => self.placements.record(*record, &self.metrics.placement),
                 PoolAction::Stop(agent) => self.stop_agent(agent),
                 PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
                 PoolAction::Lost { task, reason } => self.settle_lost(task, reason),
@@ -141,14 +141,14 @@ impl PoolActor {
         }
         self.actions = actions;
         if !assignments.is_empty() && self.assigned.is_empty() {
-            ctx.run_later(TELL_AFTER, |pool, _| pool.tell_assigned());
+            ctx.run_later(ASSIGN_AFTER, |pool, _| pool.store_assignments());
         }
         self.assigned.append(&mut assignments);
     }
 
-    /// Stores which agents run the tasks that were assigned [`TELL_AFTER`] ago. Tasks that have ended meanwhile are
+    /// Stores which agents run the tasks that were assigned [`ASSIGN_AFTER`] ago. Tasks that have ended meanwhile are
     /// stored by their settle.
-    fn tell_assigned(&mut self) {
+    fn store_assignments(&mut self) {
         let mut assigned = std::mem::take(&mut self.assigned);
         assigned.retain(|(task, epoch, _)| self.leases.get(task) == Some(epoch));
         if !assigned.is_empty() {
@@ -160,7 +160,7 @@ impl PoolActor {
     /// that became ready together.
     fn demand_soon(&mut self, slots: usize, ctx: &mut Context<Self>) {
         if self.demand == 0 {
-            ctx.notify(AskForWork);
+            ctx.notify(SendDemand);
         }
         self.demand += slots;
     }
@@ -176,7 +176,7 @@ impl PoolActor {
         let links = AgentLinks {
             settle: self.links.settle.clone(),
             started: ctx.address().recipient(),
-            ready: self.ready.opening().with_reader(ctx.address().recipient()),
+            ready: self.ready.inlet().with_reader(ctx.address().recipient()),
             down: ctx.address().recipient(),
         };
         let actor = AgentActor::new(agent, links, self.factory.clone(), self.agent_deps.clone(), self.metrics.clone());
@@ -191,20 +191,20 @@ impl PoolActor {
     }
 
     fn stop_agent(&self, agent: AgentId) {
-        self.hand_over_contexts(agent);
+        self.preserve_contexts(agent);
         if let Some(actor) = self.agents.get(&agent) {
             actor.do_send(StopAgent { grace: self.deps.settings.task.cancel_grace });
         }
     }
 
     /// Restores the hot contexts of an agent that stops into the node's cache, unless the node stops too.
-    fn hand_over_contexts(&self, agent: AgentId) {
+    fn preserve_contexts(&self, agent: AgentId) {
         if self.stopped.is_some() {
             return;
         }
         let hot = self.machine.hot_contexts(agent, self.deps.now());
         if !hot.is_empty() {
-            let handed = self.agent_deps.prefetcher.hand_over(hot);
+            let handed = self.agent_deps.prefetcher.hand_off(hot);
             tracing::debug!(pool = %self.deps.name, %agent, ?handed, "an agent that stops hands its contexts over");
         }
     }
@@ -238,7 +238,7 @@ impl PoolActor {
     }
 
     /// Sends the queue the facts of the pool, if they have changed.
-    fn tell_facts(&mut self, facts: PoolFacts) {
+    fn send_facts(&mut self, facts: PoolFacts) {
         if facts != self.facts {
             self.facts = facts;
             self.links.facts.do_send(facts);
@@ -246,10 +246,10 @@ impl PoolActor {
     }
 
     /// Sends the queue the cost of an agent's crash.
-    fn tell_crash_cost(&mut self) {
+    fn send_crash_cost(&mut self) {
         let cold_start_s = self.cold_starts.summary().map_or(0.0, |cold_start| cold_start.p90);
         let cold_start = Duration::from_micros((cold_start_s * 1e6) as u64);
-        self.tell_facts(PoolFacts { cold_start, agents: self.machine.desired(), ..self.facts });
+        self.send_facts(PoolFacts { cold_start, agents: self.machine.desired(), ..self.facts });
     }
 
     fn answer_stop_if_empty(&mut self) {
@@ -272,12 +272,12 @@ impl Actor for PoolActor {
 /// The pool sends this to itself, to run after the messages that are in the mailbox now.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-struct AskForWork;
+struct SendDemand;
 
-impl Handler<AskForWork> for PoolActor {
+impl Handler<SendDemand> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, _: AskForWork, _: &mut Self::Context) {
+    fn handle(&mut self, _: SendDemand, _: &mut Self::Context) {
         self.demand_now();
     }
 }

@@ -68,12 +68,12 @@ impl PoolSample {
 
 /// Return the placement of a task. Sent by a `Handle`.
 #[derive(Message)]
-#[rtype(result = "KeptPlacement")]
+#[rtype(result = "RecordedPlacement")]
 pub(crate) struct GetPlacement(pub(crate) TaskId);
 
 /// The placement of a task, if the pool has recorded it.
 #[derive(MessageResponse)]
-pub(crate) struct KeptPlacement {
+pub(crate) struct RecordedPlacement {
     pub(crate) record: Option<Box<PlacementRecord>>,
     pub(crate) state: PoolState,
 }

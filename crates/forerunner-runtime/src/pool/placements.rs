@@ -7,7 +7,7 @@ use forerunner_core::{IdMap, TaskId, placement::PlacementRecord};
 use crate::metrics::PlacementMetrics;
 
 /// Number of recorded placements, of about 1 KiB each.
-const KEPT: usize = 4_096;
+const CAPACITY: usize = 4_096;
 
 /// The newest placements of a pool, one a task.
 #[derive(Debug, Default)]
@@ -18,14 +18,14 @@ pub(super) struct Placements {
 
 impl Placements {
     /// Counts and records a placement. It replaces an earlier one of the same task.
-    pub(super) fn keep(&mut self, record: PlacementRecord, metrics: &PlacementMetrics) {
+    pub(super) fn record(&mut self, record: PlacementRecord, metrics: &PlacementMetrics) {
         metrics.placed(&record);
         let task = record.task;
         if self.by_task.insert(task, record).is_some() {
             return;
         }
         self.order.push_back(task);
-        if self.order.len() > KEPT
+        if self.order.len() > CAPACITY
             && let Some(oldest) = self.order.pop_front()
         {
             self.by_task.remove(&oldest);

@@ -7,7 +7,7 @@ use forerunner_core::{
 
 use forerunner_store::TaskFilter;
 
-use super::messages::{GetPlacement, KeptPlacement};
+use super::messages::{GetPlacement, RecordedPlacement};
 use crate::{
     Error, Handle,
     status::{PlacementStatus, PoolState},
@@ -20,9 +20,9 @@ impl Handle {
     /// [`forerunner_store::StateConflict::NoTask`], [`Error::Store`], [`Error::OutcomeUnknown`].
     pub async fn placement(&self, id: TaskId) -> Result<PlacementStatus, Error> {
         let task = self.task(id).await?;
-        let KeptPlacement { record, state } = match self.shared.pools.get(&task.pool) {
+        let RecordedPlacement { record, state } = match self.shared.pools.get(&task.pool) {
             Some(entry) => entry.ask(&entry.pool, GetPlacement(id)).await?,
-            None => KeptPlacement { record: None, state: PoolState::Running },
+            None => RecordedPlacement { record: None, state: PoolState::Running },
         };
         let placement = record.map(|record| *record);
         let why = match &placement {
@@ -54,34 +54,34 @@ impl Handle {
             states: vec![TaskState::Running, TaskState::Queued, TaskState::Scheduled],
             context: Some(context.clone()),
             oldest_first: true,
-            limit: LOOKED_AT,
+            limit: MAX_CONSIDERED,
             ..TaskFilter::default()
         };
         let others = self.tasks(unfinished).await?.tasks;
         Ok(others
             .into_iter()
             .filter(|other| other.id != task.id)
-            .filter(|other| comes_first(other, task))
-            .min_by_key(place))
+            .filter(|other| precedes(other, task))
+            .min_by_key(position))
     }
 }
 
 /// Whether a task of the same conversation runs before `task`: it is running, or is retried, or became due earlier.
-fn comes_first(other: &Task, task: &Task) -> bool {
+fn precedes(other: &Task, task: &Task) -> bool {
     match other.state {
         TaskState::Running => true,
         TaskState::Scheduled => other.attempt > 0,
-        _ => place(other) < place(task),
+        _ => position(other) < position(task),
     }
 }
 
 /// The position of a task in its conversation: tasks that ran before are first, then those that became due first.
-fn place(task: &Task) -> (bool, Timestamp, TaskId) {
+fn position(task: &Task) -> (bool, Timestamp, TaskId) {
     (task.attempt == 0, task.run_at.max(task.submitted_at), task.id)
 }
 
 /// Number of unfinished tasks of a conversation that are considered, oldest first.
-const LOOKED_AT: usize = 100;
+const MAX_CONSIDERED: usize = 100;
 
 const fn is_waiting(state: TaskState) -> bool {
     matches!(state, TaskState::Queued | TaskState::Scheduled)

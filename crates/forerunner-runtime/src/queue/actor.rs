@@ -159,7 +159,7 @@ impl QueueActor {
 
     /// Starts the queue with `start` and returns its addresses.
     pub(crate) fn start_by(self, start: impl FnOnce(Self) -> Addr<Self>) -> QueueAddrs {
-        let (submitted, settled) = (self.submitted.opening(), self.settled.opening());
+        let (submitted, settled) = (self.submitted.inlet(), self.settled.inlet());
         let queue = start(self);
         QueueAddrs {
             submit: submitted.with_reader(queue.clone().recipient()),

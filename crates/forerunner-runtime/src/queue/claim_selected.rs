@@ -26,7 +26,7 @@ impl QueueActor {
             Ok(tasks) => {
                 // The pool claims some of them now and defers others for busy agents. All will need their contexts
                 // soon.
-                queue.prefetcher.want(&tasks);
+                queue.prefetcher.prefetch(&tasks);
                 queue.select(asked, tasks, ctx);
             }
             Err(error) => queue.on_not_claimed(&error, ctx),
@@ -60,7 +60,7 @@ impl QueueActor {
         let call = self.deps.node.store.peek(self.first(LOOKAHEAD));
         self.call(call, ctx, |queue, answer, _| {
             // A failed store call is logged by the claim, which fails as well.
-            let is_about_contexts = answer.is_ok_and(|tasks| queue.prefetcher.want(&tasks));
+            let is_about_contexts = answer.is_ok_and(|tasks| queue.prefetcher.prefetch(&tasks));
             queue.prefetch_pause = if is_about_contexts { PREFETCH_PAUSE } else { PREFETCH_REST };
         });
     }

@@ -61,7 +61,7 @@ impl QueueActor {
             return self.answer_drains();
         }
         let node = &self.deps.node;
-        node.said.flush(&*node.store, &node.watch);
+        node.events.flush(&*node.store, &node.watch);
         let pending = std::mem::take(&mut self.settling.pending);
         self.settling.in_store += pending.len();
         let call = self.deps.node.store.settle(pending.iter().map(|one| one.settlement.clone()).collect());
@@ -242,7 +242,7 @@ impl QueueActor {
             }
             return;
         };
-        self.deps.node.said.is_over(task.id);
+        self.deps.node.events.end_attempt(task.id);
         let trigger = self.stats.ended(task.id, now.as_secs_f64(), msg.ran);
         self.nudge(trigger);
         if let Some(ran) = msg.ran {

@@ -69,14 +69,14 @@ pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> 
 /// A node: what it holds, what it knows of the pool's contexts, and what one of its agents holds.
 struct Simulated {
     held: NodeContexts,
-    book: Arc<PoolCodecs>,
+    codecs: Arc<PoolCodecs>,
     agent: Option<Memory>,
 }
 
 impl Simulated {
     fn new() -> Self {
         // Small enough that contexts make room for each other.
-        Self { held: NodeContexts::new(40_000), book: Arc::new(PoolCodecs::new(None)), agent: None }
+        Self { held: NodeContexts::new(40_000), codecs: Arc::new(PoolCodecs::new(None)), agent: None }
     }
 }
 
@@ -163,7 +163,7 @@ impl World {
     async fn work(&mut self, node: usize, task: &Task) -> Option<Commit> {
         let context = task.context.clone().expect("the task has one");
         let wanted = HeldVersion { born: task.context_born, version: task.context_version };
-        let Simulated { held, book, agent } = &mut self.nodes[node];
+        let Simulated { held, codecs: book, agent } = &mut self.nodes[node];
         let agent = agent.take();
         let source = Source { store: &*self.store, pool: &self.pool, node: held };
         let warm = source.restore_context(context.clone(), wanted, agent, book).await;
@@ -172,12 +172,12 @@ impl World {
         let committed = self.committed.get(&context).cloned().unwrap_or_default();
         assert_eq!(bytes(&warm.memory.snapshot), committed, "seed {}: {:?}", self.seed, warm.cost.source);
         let next = self.chance.edit(&warm.memory.snapshot);
-        warm.memory.advance(next, task.id, &self.nodes[node].book).expect("it is within the limits")
+        warm.memory.advance(next, task.id, &self.nodes[node].codecs).expect("it is within the limits")
     }
 
     async fn turn(&mut self, node: usize, context: &ContextId) {
         let task = self.claim(node, Some(context)).await;
-        let Some(Commit { commit, held, tend, .. }) = self.work(node, &task).await else {
+        let Some(Commit { commit, memory: held, compaction: tend, .. }) = self.work(node, &task).await else {
             assert!(self.settle(&task, None).await);
             return;
         };
@@ -188,7 +188,7 @@ impl World {
         self.tends.extend(tend.map(|tend| (node, tend)));
         // The agent may die right after its result is stored, and then nobody has heard of it.
         if self.chance.below(8) > 0 {
-            let held = self.nodes[node].held.keep(&self.pool, held);
+            let held = self.nodes[node].held.insert(&self.pool, held);
             self.nodes[node].agent = Some(held);
         }
     }
@@ -203,7 +203,7 @@ impl World {
         if let Some(Commit { commit, .. }) = lost {
             assert!(!self.settle(&task, Some(commit)).await, "seed {}: a lost lease committed", self.seed);
         }
-        self.nodes[node].held.forget(&self.pool, context);
+        self.nodes[node].held.evict(&self.pool, context);
         let again = self.claim(other, None).await;
         assert!(self.settle(&again, None).await);
         self.happened.crashes += 1;
@@ -222,7 +222,7 @@ impl World {
         let tools = CompactorDeps {
             store: Arc::clone(&self.store),
             pool: self.pool.clone(),
-            book: Arc::clone(&self.nodes[node].book),
+            codecs: Arc::clone(&self.nodes[node].codecs),
             metrics: PoolMetrics::new(&self.pool).contexts,
             permits: Arc::new(Semaphore::new(1)),
         };

@@ -40,10 +40,10 @@ fn deps(edit: impl FnOnce(&mut PoolSettings)) -> Arc<PoolDeps> {
         clock: StoreClock::new(Arc::new(VirtualClock::starting_at(begin))),
         node: NodeId::from_parts(begin, 1),
         watch: Arc::default(),
-        said: Arc::default(),
+        events: Arc::default(),
         shared: false,
         contexts: Arc::new(NodeContexts::new(64 << 20)),
-        tending: Arc::new(tokio::sync::Semaphore::new(1)),
+        compactions: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     let name = PoolName::new("alone").expect("a pool name");
     Arc::new(PoolDeps { node: Arc::new(node), name, settings })

@@ -22,7 +22,7 @@ const WORTH_SAVING: u64 = 60;
 
 /// Whether a measured cold start differs enough from the saved one. Tasks that are due soon after a restart depend on
 /// it.
-fn is_news(saved_s: Option<f64>, measured_s: Option<f64>) -> bool {
+fn differs(saved_s: Option<f64>, measured_s: Option<f64>) -> bool {
     const SHARE: f64 = 0.2;
     measured_s.is_some_and(|now| saved_s.is_none_or(|before| (now - before).abs() > SHARE * before))
 }
@@ -30,7 +30,7 @@ fn is_news(saved_s: Option<f64>, measured_s: Option<f64>) -> bool {
 impl ForecastActor {
     /// Saves the policy's state, or the size, if it is time.
     pub(super) fn save_if_due(&mut self, now: Timestamp) {
-        let is_other_start = is_news(self.saved_cold_start_s, self.cold_start_s);
+        let is_other_start = differs(self.saved_cold_start_s, self.cold_start_s);
         let wait = if is_other_start { SAVE_SIZE_EVERY } else { save_after(self.unsaved_tasks) };
         if now.since(self.saved_at) >= wait {
             (self.saved_at, self.saved_size_at, self.unsaved_tasks) = (now, now, 0);
@@ -73,7 +73,7 @@ impl ForecastActor {
         // The policy's state is as old as the last decision. A restart must not lose the time of day.
         let at = self.decided_at.unwrap_or(self.begun);
         let saved = SavedHistory { at, policy, text, desired, seq };
-        let text = saved.to_note()?;
+        let text = saved.to_setting()?;
         let call = self.deps.node.store.put_setting(SavedHistory::key(&self.deps.name), Some(text));
         let pool = self.deps.name.clone();
         Some(async move {
@@ -94,7 +94,7 @@ impl Handler<Retire> for ForecastActor {
     type Result = ();
 
     fn handle(&mut self, msg: Retire, ctx: &mut Self::Context) {
-        self.retired = true;
+        self.stopped = true;
         let save = self.save();
         let done = async move {
             if let Some(save) = save {
@@ -118,7 +118,7 @@ mod tests {
             (Some(10.0), Some(12.1), true),
             (Some(10.0), Some(7.0), true),
         ]) {
-            assert_eq!(is_news(saved_s, measured_s), expected, "{saved_s:?} then {measured_s:?}");
+            assert_eq!(differs(saved_s, measured_s), expected, "{saved_s:?} then {measured_s:?}");
         }
     }
 

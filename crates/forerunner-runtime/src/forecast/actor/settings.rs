@@ -82,9 +82,9 @@ impl Handler<Change> for ForecastActor {
             let _ = reply.send(Err(error));
             return;
         }
-        let kept = self.for_all(patch).keep(&*self.deps.node.store, &self.deps.name);
-        ctx.spawn(kept.into_actor(self).map(move |kept, forecast, ctx| {
-            let changed = kept.map_err(Error::from).and_then(|()| forecast.change(patch, ctx));
+        let saved = self.for_all(patch).save(&*self.deps.node.store, &self.deps.name);
+        ctx.spawn(saved.into_actor(self).map(move |saved, forecast, ctx| {
+            let changed = saved.map_err(Error::from).and_then(|()| forecast.change(patch, ctx));
             let _ = reply.send(changed);
         }));
     }

@@ -19,7 +19,7 @@ impl Handler<AgentStarted> for PoolActor {
         if let Some(cold_start) = self.machine.agent(msg.agent).and_then(|record| record.cold_start) {
             self.metrics.cold_start.record(cold_start.as_secs_f64());
             self.cold_starts.note(cold_start.as_secs_f64());
-            self.tell_crash_cost();
+            self.send_crash_cost();
         }
     }
 }
@@ -39,7 +39,7 @@ impl Handler<Batch<AgentReady>> for PoolActor {
             self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
         }
         if is_about_contexts {
-            self.tell_facts(PoolFacts { uses_lookahead: self.machine.uses_lookahead(), ..self.facts });
+            self.send_facts(PoolFacts { uses_lookahead: self.machine.uses_lookahead(), ..self.facts });
         }
         self.ready.recycle(ready);
     }

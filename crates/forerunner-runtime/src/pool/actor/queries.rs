@@ -5,7 +5,7 @@ use forerunner_core::{AgentState, Timestamp};
 
 use super::PoolActor;
 use crate::{
-    pool::messages::{AgentList, GetPlacement, GetPool, KeptPlacement, ListAgents, PoolSample},
+    pool::messages::{AgentList, GetPlacement, GetPool, ListAgents, PoolSample, RecordedPlacement},
     status::{AgentStatus, PoolState},
 };
 
@@ -38,7 +38,7 @@ impl Handler<GetPool> for PoolActor {
             agent_seconds: self.machine.agent_seconds(now),
         };
         let circuit_open = matches!(sample.state, PoolState::CircuitOpen { .. });
-        self.metrics.show(sample.counts, sample.desired, circuit_open, sample.agent_seconds);
+        self.metrics.set_gauges(sample.counts, sample.desired, circuit_open, sample.agent_seconds);
         sample
     }
 }
@@ -71,10 +71,10 @@ impl Handler<ListAgents> for PoolActor {
 }
 
 impl Handler<GetPlacement> for PoolActor {
-    type Result = KeptPlacement;
+    type Result = RecordedPlacement;
 
-    fn handle(&mut self, GetPlacement(task): GetPlacement, _: &mut Self::Context) -> KeptPlacement {
+    fn handle(&mut self, GetPlacement(task): GetPlacement, _: &mut Self::Context) -> RecordedPlacement {
         let record = self.placements.get(task).map(|record| Box::new(record.clone()));
-        KeptPlacement { record, state: self.state(self.deps.now()) }
+        RecordedPlacement { record, state: self.state(self.deps.now()) }
     }
 }

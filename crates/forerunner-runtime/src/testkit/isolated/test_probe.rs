@@ -112,7 +112,7 @@ impl TestProbe {
     pub(super) fn start_settled() -> (Addr<Self>, BatchSender<Settle>, SentMessages) {
         let (sender, letters) = unbounded_channel();
         let settles = Batcher::new();
-        let opening = settles.opening();
+        let opening = settles.inlet();
         let neighbour = Actor::start(Self { sender, settles });
         let settle = opening.with_reader(neighbour.clone().recipient());
         (neighbour, settle, SentMessages(letters))
