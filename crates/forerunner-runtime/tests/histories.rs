@@ -1,13 +1,13 @@
-//! Contexts on every store: random histories of edits, on two nodes, with random crashes, restarts and deletions.
+//! Contexts on every store: random histories of edits on two nodes, with random crashes, restarts and deletions.
 //!
-//! `FORERUNNER_HISTORIES=10000 cargo test --release -p forerunner-runtime --test histories` runs the full count, on
-//! PostgreSQL a fiftieth of it. A history waits for its store most of the time, so that several go on at once, each group
-//! with a database of its own.
+//! `FORERUNNER_HISTORIES=10000 cargo test --release -p forerunner-runtime --test histories` runs the full number, and a
+//! fiftieth of it on PostgreSQL. A history mostly waits for its store, so several run at the same time, each group with
+//! its own database.
 
 use std::{path::Path, sync::Arc, thread};
 
 use forerunner_postgres::{PostgresOptions, PostgresStore};
-use forerunner_runtime::testkit::{HistoryCounts, Reopen, live_through};
+use forerunner_runtime::testkit::{HistoryCounts, Reopen, run_history};
 use forerunner_store::{MemoryStore, SqliteOptions, SqliteStore, Store};
 use tempfile::TempDir;
 
@@ -15,21 +15,21 @@ use tempfile::TempDir;
 #[allow(dead_code, reason = "the suites of the store use the rest")]
 mod pg;
 
-/// Histories unless the environment says.
+/// Number of histories, unless the environment sets it.
 const CASES: u64 = 60;
-/// Of so many, one is tried on PostgreSQL, where each statement is a round trip.
+/// One of this many histories runs on PostgreSQL, where each statement is a round trip.
 const PER_POSTGRES_CASE: u64 = 50;
-/// Databases in use at once.
+/// Concurrent databases.
 const DATABASES: u64 = 8;
 
 fn cases() -> u64 {
     std::env::var("FORERUNNER_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(CASES)
 }
 
-/// A database that is there already, and how to open it again.
+/// An open database, and how to open it again.
 type Opened = (Arc<dyn Store>, Box<Reopen>);
 
-/// Lives through so many histories, spread over databases that `open` makes, and checks that everything happened.
+/// Runs this many histories on databases that `open` creates, and checks that every kind of event counts.
 fn live(open: impl Fn() -> Opened + Sync, cases: u64) {
     let groups: Vec<HistoryCounts> = thread::scope(|scope| {
         let group = |first: u64| {
@@ -40,11 +40,11 @@ fn live(open: impl Fn() -> Opened + Sync, cases: u64) {
         groups.into_iter().map(|group| group.join().expect("a history failed, as told above")).collect()
     });
     let mut sum = HistoryCounts::default();
-    groups.into_iter().for_each(|happened| sum += happened);
+    groups.into_iter().for_each(|counts| sum += counts);
     println!("{cases} histories: {sum:?}");
-    let HistoryCounts { commits, crashes, restarts, restores, tended, rebases, deletions } = sum;
+    let HistoryCounts { commits, crashes, restarts, restores, compactions, rebases, deletions } = sum;
     assert!(
-        [commits, crashes, restarts, restores, tended, rebases, deletions].iter().all(|count| *count > 0),
+        [commits, crashes, restarts, restores, compactions, rebases, deletions].iter().all(|count| *count > 0),
         "{sum:?}"
     );
 }
@@ -53,14 +53,14 @@ fn live_in_turn((mut store, reopen): Opened, seeds: impl Iterator<Item = u64>) -
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut sum = HistoryCounts::default();
     for seed in seeds {
-        let (next, happened) = runtime.block_on(live_through(store, &*reopen, seed));
+        let (next, counts) = runtime.block_on(run_history(store, &*reopen, seed));
         store = next;
-        sum += happened;
+        sum += counts;
     }
     sum
 }
 
-/// Opens a store again after whoever held it last has let go: a file is closed when nobody holds it.
+/// Opens a store again after the last reference was dropped, which closes the file.
 fn reopening(open: impl Fn() -> Arc<dyn Store> + 'static) -> Opened {
     let store = open();
     let reopen = move |store: Arc<dyn Store>| {

@@ -1,8 +1,8 @@
-//! The replay tells what really happens: real actors, a store, simulated agents and a clock on one side, what was recorded of
-//! them and the simulator on the other.
+//! Compares replay and reality: real actors with a store, simulated agents and a clock on one side, the simulator with
+//! the recorded load on the other.
 //!
-//! `FORERUNNER_LIVE_MINUTES=360 cargo test --release -p forerunner-runtime --test live -- --nocapture` lives through six
-//! hours rather than forty minutes of the clock, which tokio moves on whenever nothing is left to do.
+//! `FORERUNNER_LIVE_MINUTES=360 cargo test --release -p forerunner-runtime --test live -- --nocapture` runs six hours
+//! instead of forty minutes of virtual time. Tokio advances the clock whenever no task can run.
 
 use std::{f64::consts::TAU, sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ const MINUTES: f64 = 40.0;
 const MIN: u32 = 4;
 const MAX: u32 = 100;
 const COOLDOWN: Duration = Duration::from_secs(5);
-/// How far replay and reality may be apart.
+/// The allowed relative difference between replay and reality.
 const SHARE: f64 = 0.05;
-/// Waits that are less than this apart are alike: a quarter of a tick.
+/// Waits that differ by less than this count as equal: a quarter of a tick.
 const ALIKE_S: f64 = 0.25;
 
 fn minutes() -> f64 {
@@ -43,8 +43,8 @@ impl Chance {
     }
 }
 
-/// Arrivals and durations in seconds: a wave between half a task and three and a half tasks a second, six more for half a
-/// minute every ten, and durations of one second and an exponential rest.
+/// Arrivals and durations in seconds: a wave between half a task and three and a half tasks per second, with six more
+/// for half a minute every ten minutes. Durations are one second and an exponential rest.
 fn load(seed: u64) -> Vec<(f64, f64)> {
     let mut chance = Chance(seed);
     let (mut t, mut tasks) = (0.0, Vec::new());
@@ -57,11 +57,11 @@ fn load(seed: u64) -> Vec<(f64, f64)> {
     tasks
 }
 
-/// What a run was: its waits, its cost, and the tasks as they were recorded.
+/// The result of a run: its waits, its cost, and the recorded tasks.
 struct Lived {
     wait_s: WaitSummary,
     agent_s: f64,
-    /// Seconds from the pool's begin to the begin of the load, which is when cost begins to count.
+    /// Seconds between the start of the pool and the start of the load, from which cost counts.
     begun_s: f64,
     trace: Trace,
     cold_start_s: f64,
@@ -97,7 +97,7 @@ async fn live(policy: PolicyKind, seed: u64, cold_start: Duration) -> Lived {
     }
 }
 
-/// All tasks, page by page.
+/// All tasks, in pages.
 async fn recorded(rig: &Running) -> Vec<Task> {
     let (mut tasks, mut before) = (Vec::new(), None);
     loop {
@@ -110,9 +110,9 @@ async fn recorded(rig: &Running) -> Vec<Task> {
     }
 }
 
-/// The trace of what was recorded, on the clock of the pool: its ticks and those of the replay are then the same moments.
+/// The trace of the recorded tasks, on the clock of the pool, so that the ticks of pool and replay coincide.
 fn trace(tasks: &[Task]) -> Trace {
-    // Where the clock of a test begins.
+    // The start of the test's clock.
     let epoch = Timestamp::from_micros(1_700_000_000_000_000);
     let ran = |task: &Task| TraceTask {
         arrival_s: task.run_at.max(task.submitted_at).since(epoch).as_secs_f64(),
@@ -172,7 +172,7 @@ async fn a_replay_of_the_forecast_is_what_happened() {
 #[actix_rt::test]
 async fn a_replay_of_the_threshold_rule_is_what_happened() {
     tokio::time::pause();
-    // It is late for every twentieth task, by some ten seconds: waits that can be compared.
+    // The policy is late for every twentieth task, by some ten seconds: such waits can be compared.
     check("utilisation", 1, 5).await;
     check("utilisation", 2, 10).await;
 }

@@ -1,4 +1,4 @@
-//! A forecast that says what a test wants it to say.
+//! A forecast under the control of a test.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits, ReasonCode};
 
-/// A policy under a test's control: wants what it was last told, and keeps what it saw.
+/// A policy that wants what the test sets, and records its observations.
 ///
 /// ```
 /// use forerunner_runtime::testkit::{Rig, Script, ScriptedForecast};
@@ -32,17 +32,17 @@ struct State {
 }
 
 impl ScriptedForecast {
-    /// A forecast that wants this many agents from the first look on.
+    /// Creates a forecast that wants this many agents from the first sample on.
     pub fn wanting(agents: u32) -> Self {
         Self(Arc::new(Mutex::new(State { wanted: agents, seen: Vec::new() })))
     }
 
-    /// Wants this many agents from the next look on.
+    /// Wants this many agents from the next sample on.
     pub fn want(&self, agents: u32) {
         self.with(|state| state.wanted = agents);
     }
 
-    /// Returns everything it was shown, in order.
+    /// Returns all observations, in order.
     pub fn seen(&self) -> Vec<Observation> {
         self.with(|state| state.seen.clone())
     }

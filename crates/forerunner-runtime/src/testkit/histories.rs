@@ -1,4 +1,4 @@
-//! Random histories of contexts on several nodes with random crashes: what is restored is what was last committed.
+//! Random histories of contexts on several nodes, with random crashes: a restore yields what was last committed.
 
 use std::{collections::HashMap, ops::AddAssign, sync::Arc, time::Duration};
 
@@ -12,28 +12,28 @@ use crate::{
     metrics::PoolMetrics,
 };
 
-/// Nodes that take turns.
+/// Number of nodes.
 const NODES: usize = 2;
-/// Contexts that share items.
+/// Number of contexts, which share items.
 const CONTEXTS: usize = 3;
 
-/// Makes a store from the one before, as after a crash or a restart of its process.
+/// Opens the store of another store's data, as after a crash or a restart of its process.
 pub type Reopen = dyn Fn(Arc<dyn Store>) -> Arc<dyn Store>;
 
-/// How many of each kind of thing happened, so that a test can tell that they did.
+/// How often each kind of event counts, so that a test can verify that it did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HistoryCounts {
     /// Turns that were committed.
     pub commits: u64,
-    /// Turns that were lost before their commit.
+    /// Turns that crashed before their commit.
     pub crashes: u64,
     /// Restarts of nodes.
     pub restarts: u64,
-    /// Contexts read back from the store, whole or in part.
+    /// Restores of contexts from the store, whole or in part.
     pub restores: u64,
-    /// Chains that were looked after.
-    pub tended: u64,
-    /// Chains that were replaced by a fresh base.
+    /// Compactions that ended.
+    pub compactions: u64,
+    /// Compactions that replaced a chain by a fresh snapshot.
     pub rebases: u64,
     /// Contexts that were deleted.
     pub deletions: u64,
@@ -45,55 +45,55 @@ impl AddAssign for HistoryCounts {
         self.crashes += other.crashes;
         self.restarts += other.restarts;
         self.restores += other.restores;
-        self.tended += other.tended;
+        self.compactions += other.compactions;
         self.rebases += other.rebases;
         self.deletions += other.deletions;
     }
 }
 
-/// Lives through a history that follows from `seed`, and checks after each step that a stranger who reads the store gets
-/// the very bytes that were last committed.
+/// Runs a history that is determined by `seed`. After each step, checks that a reader without any cache gets exactly
+/// the bytes that were last committed.
 ///
 /// # Panics
-/// When that is not so; the message names the seed.
-pub async fn live_through(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> (Arc<dyn Store>, HistoryCounts) {
-    let mut world = World::new(store, seed);
-    for _ in 0..world.chance.below(30) + 5 {
-        world.step(reopen).await;
+/// When a reader gets other bytes. The message has the seed.
+pub async fn run_history(store: Arc<dyn Store>, reopen: &Reopen, seed: u64) -> (Arc<dyn Store>, HistoryCounts) {
+    let mut history = History::new(store, seed);
+    for _ in 0..history.chance.below(30) + 5 {
+        history.step(reopen).await;
     }
-    world.finish_all().await;
-    world.check_all().await;
-    (world.store, world.happened)
+    history.finish_all().await;
+    history.check_all().await;
+    (history.store, history.counts)
 }
 
-/// A node: what it holds, what it knows of the pool's contexts, and what one of its agents holds.
+/// A node: its cache, its codec, and the context of one of its agents.
 struct Simulated {
-    held: NodeContexts,
+    cache: NodeContexts,
     codecs: Arc<PoolCodecs>,
     agent: Option<Memory>,
 }
 
 impl Simulated {
     fn new() -> Self {
-        // Small enough that contexts make room for each other.
-        Self { held: NodeContexts::new(40_000), codecs: Arc::new(PoolCodecs::new(None)), agent: None }
+        // Small enough that contexts evict each other.
+        Self { cache: NodeContexts::new(40_000), codecs: Arc::new(PoolCodecs::new(None)), agent: None }
     }
 }
 
-struct World {
+struct History {
     store: Arc<dyn Store>,
     chance: Chance,
     seed: u64,
     pool: PoolName,
     nodes: Vec<Simulated>,
     committed: HashMap<ContextId, Vec<Vec<u8>>>,
-    /// Chains to be looked after at some time.
-    tends: Vec<(usize, Compaction)>,
+    /// Compactions that run at some later time.
+    compactions: Vec<(usize, Compaction)>,
     clock: i64,
-    happened: HistoryCounts,
+    counts: HistoryCounts,
 }
 
-impl World {
+impl History {
     fn new(store: Arc<dyn Store>, seed: u64) -> Self {
         Self {
             store,
@@ -102,9 +102,9 @@ impl World {
             pool: PoolName::new(format!("pool-{seed}")).expect("a pool name"),
             nodes: (0..NODES).map(|_| Simulated::new()).collect(),
             committed: HashMap::new(),
-            tends: Vec::new(),
+            compactions: Vec::new(),
             clock: 1_700_000_000_000_000,
-            happened: HistoryCounts::default(),
+            counts: HistoryCounts::default(),
         }
     }
 
@@ -114,15 +114,15 @@ impl World {
         match self.chance.below(20) {
             0 => {
                 self.nodes[node] = Simulated::new();
-                self.happened.restarts += 1;
+                self.counts.restarts += 1;
                 if self.chance.below(3) == 0 {
-                    // Nobody else holds it: a file is closed when it is gone.
+                    // The only reference, so that the file is closed when it is dropped.
                     let nothing: Arc<dyn Store> = Arc::new(MemoryStore::default());
                     self.store = reopen(std::mem::replace(&mut self.store, nothing));
                 }
             }
             1 => self.delete(&context).await,
-            2..5 if !self.tends.is_empty() => self.tend().await,
+            2..5 if !self.compactions.is_empty() => self.compact().await,
             2..5 => self.nodes[node].agent = None,
             5..8 => self.crash(node, &context).await,
             _ => self.turn(node, &context).await,
@@ -159,16 +159,16 @@ impl World {
         self.store.settle(vec![settlement]).await.expect("the store works").remove(0).is_ok()
     }
 
-    /// Has an agent of a node restore the context, and change it. Answers what it would commit.
+    /// Lets an agent of a node restore the context and change it. Returns what it would commit.
     async fn work(&mut self, node: usize, task: &Task) -> Option<Commit> {
         let context = task.context.clone().expect("the task has one");
         let wanted = HeldVersion { born: task.context_born, version: task.context_version };
-        let Simulated { held, codecs: book, agent } = &mut self.nodes[node];
+        let Simulated { cache, codecs, agent } = &mut self.nodes[node];
         let agent = agent.take();
-        let source = Source { store: &*self.store, pool: &self.pool, node: held };
-        let warm = source.restore_context(context.clone(), wanted, agent, book).await;
+        let source = Source { store: &*self.store, pool: &self.pool, node: cache };
+        let warm = source.restore_context(context.clone(), wanted, agent, codecs).await;
         let warm = warm.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-        self.happened.restores += u64::from(warm.cost.restored_bytes > 0);
+        self.counts.restores += u64::from(warm.cost.restored_bytes > 0);
         let committed = self.committed.get(&context).cloned().unwrap_or_default();
         assert_eq!(bytes(&warm.memory.snapshot), committed, "seed {}: {:?}", self.seed, warm.cost.source);
         let next = self.chance.edit(&warm.memory.snapshot);
@@ -177,23 +177,23 @@ impl World {
 
     async fn turn(&mut self, node: usize, context: &ContextId) {
         let task = self.claim(node, Some(context)).await;
-        let Some(Commit { commit, memory: held, compaction: tend, .. }) = self.work(node, &task).await else {
+        let Some(Commit { commit, memory, compaction, .. }) = self.work(node, &task).await else {
             assert!(self.settle(&task, None).await);
             return;
         };
         let stored = self.settle(&task, Some(commit)).await;
         assert!(stored, "seed {}: the commit was refused", self.seed);
-        self.happened.commits += 1;
-        self.committed.insert(context.clone(), bytes(&held.snapshot));
-        self.tends.extend(tend.map(|tend| (node, tend)));
-        // The agent may die right after its result is stored, and then nobody has heard of it.
+        self.counts.commits += 1;
+        self.committed.insert(context.clone(), bytes(&memory.snapshot));
+        self.compactions.extend(compaction.map(|compaction| (node, compaction)));
+        // The agent may crash right after its result is stored, before it caches the context.
         if self.chance.below(8) > 0 {
-            let held = self.nodes[node].held.insert(&self.pool, held);
-            self.nodes[node].agent = Some(held);
+            let memory = self.nodes[node].cache.insert(&self.pool, memory);
+            self.nodes[node].agent = Some(memory);
         }
     }
 
-    /// A turn that is lost before its commit: another node takes the task over.
+    /// A turn that crashes before its commit: another node runs the task.
     async fn crash(&mut self, node: usize, context: &ContextId) {
         let task = self.claim(node, Some(context)).await;
         let lost = self.work(node, &task).await;
@@ -203,36 +203,36 @@ impl World {
         if let Some(Commit { commit, .. }) = lost {
             assert!(!self.settle(&task, Some(commit)).await, "seed {}: a lost lease committed", self.seed);
         }
-        self.nodes[node].held.evict(&self.pool, context);
+        self.nodes[node].cache.evict(&self.pool, context);
         let again = self.claim(other, None).await;
         assert!(self.settle(&again, None).await);
-        self.happened.crashes += 1;
+        self.counts.crashes += 1;
     }
 
     async fn delete(&mut self, context: &ContextId) {
         let deleted = self.store.delete_context(self.pool.clone(), context.clone()).await.expect("the store works");
         assert_eq!(deleted.is_ok(), self.committed.remove(context).is_some(), "seed {}", self.seed);
-        // The nodes are not told: what they hold is another context.
-        self.happened.deletions += u64::from(deleted.is_ok());
+        // The nodes are not notified: they cache a context that no longer exists.
+        self.counts.deletions += u64::from(deleted.is_ok());
     }
 
-    /// Looks after a chain, whatever has come since.
-    async fn tend(&mut self) {
-        let (node, tend) = self.tends.swap_remove(self.chance.below(self.tends.len()));
-        let tools = CompactorDeps {
+    /// Runs a compaction, whatever was committed since.
+    async fn compact(&mut self) {
+        let (node, compaction) = self.compactions.swap_remove(self.chance.below(self.compactions.len()));
+        let deps = CompactorDeps {
             store: Arc::clone(&self.store),
             pool: self.pool.clone(),
             codecs: Arc::clone(&self.nodes[node].codecs),
             metrics: PoolMetrics::new(&self.pool).contexts,
             permits: Arc::new(Semaphore::new(1)),
         };
-        self.happened.rebases += u64::from(tend.finish(&tools).await);
-        self.happened.tended += 1;
+        self.counts.rebases += u64::from(compaction.finish(&deps).await);
+        self.counts.compactions += 1;
     }
 
     async fn finish_all(&mut self) {
-        while !self.tends.is_empty() {
-            self.tend().await;
+        while !self.compactions.is_empty() {
+            self.compact().await;
         }
     }
 
@@ -242,12 +242,12 @@ impl World {
         }
     }
 
-    /// Reads a context as a stranger does who knows nothing.
+    /// Reads a context as a node without any cache does.
     async fn check(&self, context: &ContextId) {
-        let (stranger, book) = (NodeContexts::new(1 << 20), Arc::new(PoolCodecs::new(None)));
-        let source = Source { store: &*self.store, pool: &self.pool, node: &stranger };
+        let (reader, codecs) = (NodeContexts::new(1 << 20), Arc::new(PoolCodecs::new(None)));
+        let source = Source { store: &*self.store, pool: &self.pool, node: &reader };
         let wanted = HeldVersion { born: u64::MAX, version: u64::MAX };
-        let warm = source.restore_context(context.clone(), wanted, None, &book).await;
+        let warm = source.restore_context(context.clone(), wanted, None, &codecs).await;
         let warm = warm.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         let committed = self.committed.get(context).cloned().unwrap_or_default();
         assert_eq!(bytes(&warm.memory.snapshot), committed, "seed {}", self.seed);
@@ -262,7 +262,7 @@ fn bytes(snapshot: &Snapshot) -> Vec<Vec<u8>> {
     snapshot.items().iter().map(|item| item.bytes().to_vec()).collect()
 }
 
-/// Numbers that follow from a seed (SplitMix64, Steele et al. 2014).
+/// Numbers that are determined by a seed (SplitMix64, Steele et al. 2014).
 struct Chance(u64);
 
 impl Chance {
@@ -277,7 +277,7 @@ impl Chance {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    /// An item: mostly short and new, at times one that others have, rarely long.
+    /// An item: mostly short and new, sometimes shared with others, rarely long.
     fn item(&mut self) -> Item {
         let text = match self.below(30) {
             0 => format!("{:x}", self.next()).repeat(5_000),
@@ -289,7 +289,7 @@ impl Chance {
         Item::new(text.into_bytes())
     }
 
-    /// What an agent does to its context: appends, cuts, replaces, sums up, moves, begins anew, or nothing.
+    /// A change of an agent to its context: append, cut, replace, summarise, move, start anew, or nothing.
     fn edit(&mut self, now: &Snapshot) -> Snapshot {
         let mut items = now.items().to_vec();
         let (from, to) = (self.below(items.len() + 1), self.below(items.len() + 1));

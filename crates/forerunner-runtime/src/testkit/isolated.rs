@@ -1,4 +1,4 @@
-//! Single actors of a pool, with everything around them played by the test.
+//! Single actors of a pool; the test plays all others.
 
 mod forecast;
 mod pool;
@@ -11,7 +11,7 @@ use forerunner_core::{NewTask, NodeId, Payload, PoolName, Task, Timestamp};
 use forerunner_store::{MemoryOptions, MemoryStore, Store};
 
 pub use self::{
-    forecast::{IsolatedForecast, Shown},
+    forecast::{IsolatedForecast, ShownState},
     pool::IsolatedPool,
     queue::IsolatedQueue,
     test_probe::SentMessage,
@@ -25,10 +25,10 @@ use crate::{
     deps::{Deps, PoolDeps},
 };
 
-/// How long a test waits for a letter before it is told that none came.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+/// How long a test waits for a message.
+const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// What the actors of a pool called `alone` share: a store in memory, the virtual clock, and these settings.
+/// What the actors of the pool `alone` share: a memory store, the virtual clock, and these settings.
 fn deps(edit: impl FnOnce(&mut PoolSettings)) -> Arc<PoolDeps> {
     let mut settings = PoolSettings::default();
     edit(&mut settings);
@@ -49,7 +49,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings)) -> Arc<PoolDeps> {
     Arc::new(PoolDeps { node: Arc::new(node), name, settings })
 }
 
-/// The door in front of a pool in which nothing waits.
+/// The admission of a pool where no task waits.
 fn admission(deps: &PoolDeps) -> Arc<Admission> {
     Arc::new(Admission::new(0, 0, &deps.settings.queue))
 }
@@ -62,7 +62,7 @@ fn agent_deps(pool: &Arc<PoolDeps>) -> AgentDeps {
     AgentDeps { pool: pool.clone(), codecs, prefetcher }
 }
 
-/// A task as a handle would make it from this input.
+/// A task with this input, as a handle creates it.
 fn task(ids: &IdMaker, deps: &PoolDeps, input: &str) -> Task {
     let new = NewTask::new(deps.name.clone(), Payload::parse(input).expect("JSON"));
     let (now, settings) = (deps.now(), &deps.settings.task);

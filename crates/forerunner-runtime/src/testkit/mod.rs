@@ -1,10 +1,10 @@
 //! The test kit: a virtual clock, scripted agents, a scripted forecast, and a rig that runs a node's actors in a unit test.
 //!
-//! [`Rig`] runs all actors of its pools. [`IsolatedQueue`], [`IsolatedPool`] and [`IsolatedForecast`] run one of them, and the test
-//! plays the others: it sends what they would send and reads what they would get.
+//! [`Rig`] runs all actors of its pools. [`IsolatedQueue`], [`IsolatedPool`] and [`IsolatedForecast`] run one of them.
+//! The test plays the others: it sends their messages and reads the answers.
 //!
-//! Everything runs on the test's own thread and on tokio's paused clock, so an hour passes in milliseconds and a test
-//! says exactly when what happens. First line of each test: `tokio::time::pause()`.
+//! Everything runs on the test's own thread and on tokio's paused clock. So an hour passes in milliseconds, and a test
+//! controls when things happen. The first line of each test is `tokio::time::pause()`.
 //!
 //! ```
 //! use forerunner_runtime::testkit::{Rig, Script};
@@ -27,7 +27,7 @@ mod rig;
 mod script;
 
 pub use forecast::ScriptedForecast;
-pub use histories::{HistoryCounts, Reopen, live_through};
-pub use isolated::{IsolatedForecast, IsolatedPool, IsolatedQueue, SentMessage, Shown};
+pub use histories::{HistoryCounts, Reopen, run_history};
+pub use isolated::{IsolatedForecast, IsolatedPool, IsolatedQueue, SentMessage, ShownState};
 pub use rig::{Rig, Running};
 pub use script::{Act, Script, ScriptLog};

@@ -1,4 +1,4 @@
-//! A node for a test: memory store, virtual clock, everything on the test's own thread.
+//! A node for a test: memory store, virtual clock, all actors on the test's own thread.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ impl Rig {
         }
     }
 
-    /// Sizes the pools that are added from now on as a script says.
+    /// Sizes the pools that are added from now on with a scripted forecast.
     #[must_use]
     pub fn forecast(mut self, forecast: &ScriptedForecast) -> Self {
         self.forecast = Some(forecast.clone());
@@ -80,35 +80,35 @@ impl Rig {
         self
     }
 
-    /// Uses this store rather than a fresh one in memory.
+    /// Uses this store instead of a new one in memory.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Bounds what the node holds of contexts.
+    /// Limits the node's cache of contexts.
     #[must_use]
     pub fn context_cache(mut self, bytes: usize) -> Self {
         self.context_cache_bytes = Some(bytes);
         self
     }
 
-    /// Goes by this clock rather than one that follows tokio's.
+    /// Uses this clock instead of one that follows tokio's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Keeps ended tasks for so long rather than for a day.
+    /// Retains ended tasks for this time instead of a day.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Makes it one of several nodes on one store, which also share a clock.
+    /// Makes the node one of several on one store, which also share a clock.
     #[must_use]
     pub fn shared(mut self, store: Arc<dyn Store>, clock: &Arc<VirtualClock>) -> Self {
         (self.store, self.shared) = (Some(store), Some(clock.clone()));
@@ -159,7 +159,7 @@ impl Running {
         self.store.clone()
     }
 
-    /// Returns what a pool's scripted agents did.
+    /// Returns the log of a pool's scripted agents.
     ///
     /// # Panics
     /// When there is no pool of scripted agents with that name.
@@ -167,7 +167,7 @@ impl Running {
         self.logs[pool].clone()
     }
 
-    /// Builds a task; for one that needs more than a pool and an input.
+    /// Builds a task, for tests that set more than a pool and an input.
     ///
     /// # Panics
     /// When the name or the JSON text is not valid.
@@ -178,7 +178,7 @@ impl Running {
     /// Submits a task.
     ///
     /// # Panics
-    /// When it is refused.
+    /// When the task is rejected.
     pub async fn submit(&self, pool: &str, input: &str) -> TaskId {
         self.handle().submit(Self::task(pool, input)).await.expect("accepted").task.id
     }
@@ -193,10 +193,10 @@ impl Running {
         task
     }
 
-    /// Waits until the pool looks as wanted, at most an hour in steps of 10 ms.
+    /// Waits until the pool's status matches, at most an hour, in steps of 10 ms.
     ///
     /// # Panics
-    /// When it never does.
+    /// When the status never matches.
     pub async fn until(&self, pool: &str, what: &str, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
         for _ in 0..360_000 {
             let status = self.handle().pool(pool).await.expect("the pool answers");
@@ -216,7 +216,7 @@ impl Running {
     /// Waits until a task is in a state.
     ///
     /// # Panics
-    /// When it never is.
+    /// When the task does not get there.
     pub async fn until_state(&self, task: TaskId, state: TaskState) -> Task {
         for _ in 0..360_000 {
             let found = self.handle().task(task).await.expect("the task is known");
@@ -237,10 +237,10 @@ impl Running {
         agents.iter().filter(|agent| agent.state == state).count()
     }
 
-    /// Stops the node, and checks that nothing is left.
+    /// Stops the node, and checks that all agents have ended.
     ///
     /// # Panics
-    /// When an agent is left, or the store complains.
+    /// When an agent remains, or the store fails to close.
     pub async fn stop(self) {
         let report = self.node.shutdown(Duration::from_secs(5)).await;
         assert!(report.clean && report.store.is_none(), "{report:?}");

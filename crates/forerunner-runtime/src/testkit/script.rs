@@ -1,4 +1,4 @@
-//! Agents that do as they are told.
+//! Agents that follow a script.
 
 use std::{
     cell::RefCell,
@@ -18,34 +18,34 @@ use tokio::sync::Notify;
 
 use crate::agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest};
 
-/// What a scripted agent does with one attempt.
+/// What a scripted agent does in one attempt.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Answers this JSON text.
     Answer(String),
     /// Answers the task's input.
     Echo,
-    /// Appends the input to its context, and answers how many items it holds.
+    /// Appends the input to its context, and answers with the number of items.
     Remember,
-    /// Fails with an error that a retry may cure.
+    /// Fails with an error that a retry may avoid.
     Fail(String),
-    /// Fails with an error that no retry cures.
+    /// Fails with an error that is final.
     Reject(String),
     /// Panics.
     Panic(String),
-    /// Dies: the attempt is lost and so is the agent.
+    /// Ends: the attempt fails, and the agent is lost.
     Die(String),
-    /// Never answers; stops when it is told to.
+    /// Never answers; stops when it is cancelled.
     Hang,
-    /// Never answers, whatever it is told.
-    HangDeaf,
-    /// Says this on the way, then goes on with the other act.
-    Say(String, Box<Self>),
+    /// Never answers, and ignores a cancellation.
+    IgnoreCancel,
+    /// Reports this progress, then does the other act.
+    Report(String, Box<Self>),
 }
 
 type Choose = dyn Fn(&AttemptRequest) -> Act + Send + Sync;
 
-/// Makes scripted agents, all with one script.
+/// Starts scripted agents, all with one script.
 #[derive(Clone)]
 pub struct Script {
     choose: Arc<Choose>,
@@ -55,22 +55,19 @@ pub struct Script {
     log: ScriptLog,
 }
 
-/// What scripted agents did, in order.
+/// The attempts of scripted agents, in order.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptLog(Arc<Mutex<Vec<(AgentId, TaskId)>>>);
 
 impl ScriptLog {
     /// Returns which agent began which task.
-    ///
-    /// # Panics
-    /// When a holder of the log panicked, which none does.
     pub fn runs(&self) -> Vec<(AgentId, TaskId)> {
         self.0.lock().clone()
     }
 }
 
 impl Script {
-    /// Agents that choose what to do by the attempt.
+    /// Agents whose act depends on the attempt.
     pub fn choosing(choose: impl Fn(&AttemptRequest) -> Act + Send + Sync + 'static) -> Self {
         Self {
             choose: Arc::new(choose),
@@ -86,12 +83,12 @@ impl Script {
         Self::choosing(move |_| act.clone())
     }
 
-    /// Agents that always answer the same JSON text.
+    /// Agents that always answer with the same JSON text.
     pub fn answers(output: &str) -> Self {
         Self::always(Act::Answer(output.to_owned()))
     }
 
-    /// Sets how long an attempt takes, such as `2s`.
+    /// Sets the duration of an attempt, such as `2s`.
     ///
     /// # Panics
     /// When the text is not a duration.
@@ -101,15 +98,12 @@ impl Script {
         self
     }
 
-    /// Changes how long an attempt takes, for attempts that begin from now on.
-    ///
-    /// # Panics
-    /// When a holder of the duration panicked, which none does.
+    /// Changes the duration of attempts that begin from now on.
     pub fn set_service(&self, duration: Duration) {
         *self.service.lock() = duration;
     }
 
-    /// Sets how long an agent takes to be warm, such as `2s`.
+    /// Sets the cold start of an agent, such as `2s`.
     ///
     /// # Panics
     /// When the text is not a duration.
@@ -126,7 +120,7 @@ impl Script {
         self
     }
 
-    /// Returns what the agents do, as they do it.
+    /// Returns the log of the agents.
     pub fn log(&self) -> ScriptLog {
         self.log.clone()
     }
@@ -137,7 +131,7 @@ impl DriverFactory for Script {
         "scripted"
     }
 
-    /// Instances that start take no processor time, so any number may.
+    /// A start takes no processor time, so any number may run at once.
     fn max_starting(&self) -> u32 {
         u32::MAX
     }
@@ -181,8 +175,8 @@ impl Scripted {
                 cx.cancelled().await;
                 Err(AgentError::cancelled())
             }
-            Act::HangDeaf => std::future::pending().await,
-            Act::Say(text, then) => {
+            Act::IgnoreCancel => std::future::pending().await,
+            Act::Report(text, then) => {
                 cx.progress(text);
                 Box::pin(self.act(*then, request, cx)).await
             }

@@ -1,4 +1,4 @@
-//! Tasks that are scheduled find their agents ready: on an idle and on a busy pool, after a restart, on several nodes.
+//! Scheduled tasks have their agents ready: on an idle and on a busy pool, after a restart, on several nodes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::kept_open::KeptOpen;
 /// The time until the burst.
 const AHEAD: Duration = Duration::from_secs(50);
 
-/// What nodes have in common, also one that is started again.
+/// What the nodes share, also with one that is started again.
 struct Site {
     store: Arc<dyn Store>,
     clock: Arc<VirtualClock>,
@@ -50,7 +50,7 @@ async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-/// Schedules `n` tasks for one time, 50 s from now.
+/// Schedules `n` tasks for the same time, 50 s from now.
 async fn schedule(site: &Site, node: &Running, n: usize) -> Vec<TaskId> {
     let now = site.clock.now();
     let mut tasks = Vec::new();
@@ -62,7 +62,7 @@ async fn schedule(site: &Site, node: &Running, n: usize) -> Vec<TaskId> {
     tasks
 }
 
-/// The most agents on all nodes together until `seconds` have passed.
+/// The greatest number of agents on all nodes together within `seconds`.
 async fn most_agents(nodes: &[&Running], seconds: u64) -> usize {
     let mut most = 0;
     for _ in 0..seconds * 2 {
@@ -76,7 +76,7 @@ async fn most_agents(nodes: &[&Running], seconds: u64) -> usize {
     most
 }
 
-/// How many of the tasks began later than a second after they were due.
+/// How many of the tasks began more than a second after they were due.
 async fn late(node: &Running, tasks: &[TaskId]) -> usize {
     let mut late = 0;
     for task in tasks {
@@ -169,7 +169,7 @@ async fn a_restart_forgets_nothing_that_is_scheduled() {
     let node = site.node().await;
     node.until_ready("p", 1).await;
     let tasks = schedule(&site, &node, 40).await;
-    // Less than a cold start is left then, and agents that the node before was starting are gone with it.
+    // Less than a cold start is left then, and the agents that the earlier node was starting ended with it.
     for restart_after in [20.0, 15.0] {
         sleep(restart_after).await;
     }

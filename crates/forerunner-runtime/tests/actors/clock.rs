@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 const HOUR: i64 = 3_600_000_000;
 
-/// A clock that follows tokio's, off by so many microseconds.
+/// A clock that follows tokio's with an offset in microseconds.
 struct SetClock {
     right: VirtualClock,
     off_us: AtomicI64,

@@ -44,13 +44,13 @@ async fn sleep(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-/// The node as it sees itself.
+/// The status of the node itself.
 async fn itself(node: &Running) -> NodeStatus {
     let nodes = node.handle().nodes().await.unwrap();
     nodes.into_iter().find(|node| node.this).expect("it knows itself")
 }
 
-/// Agents of pool `p` that a node has, of whatever state.
+/// The number of agents of pool `p` on a node, in any state.
 async fn agents(node: &Running) -> usize {
     node.handle().agents("p").await.unwrap().len()
 }

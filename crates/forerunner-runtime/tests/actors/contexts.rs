@@ -1,4 +1,4 @@
-//! Contexts: grown, stored, restored, kept warm.
+//! Contexts: extended, stored, restored, cached.
 
 use forerunner_core::{ContextId, TaskState};
 use forerunner_runtime::testkit::{Act, Rig, Running, Script};

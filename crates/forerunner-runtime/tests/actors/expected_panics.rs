@@ -5,8 +5,8 @@ use parking_lot::Mutex;
 /// Only one test changes the hook at a time.
 static HOOK: Mutex<()> = Mutex::new(());
 
-/// Keeps panics with such a text out of the output, from now on. All others go to the hook of before, whatever happens in
-/// the test, so nothing has to be restored.
+/// Suppresses the output of panics with matching text, from now on. The previous hook handles all others, whatever
+/// happens in the test, so nothing has to be restored.
 pub fn expect_panics(is_expected: impl Fn(&str) -> bool + Send + Sync + 'static) {
     let _one_at_a_time = HOOK.lock();
     let before = std::panic::take_hook();

@@ -1,4 +1,4 @@
-//! A store that fails, and agents that fail while they stop.
+//! A failing store, and agents that fail while they stop.
 
 use forerunner_store::roles::*;
 use std::{
@@ -26,7 +26,7 @@ use crate::expected_panics::expect_panics;
 
 type Faulty = Arc<FaultyStore<MemoryStore>>;
 
-/// `FORERUNNER_FULL` asks for the full count of what is bounded otherwise.
+/// `FORERUNNER_FULL` selects the full count.
 fn count(bounded: u64, full: u64) -> u64 {
     if std::env::var_os("FORERUNNER_FULL").is_some_and(|value| value != "0") { full } else { bounded }
 }
@@ -40,7 +40,7 @@ async fn node(store: &Faulty, script: Script, agents: u32) -> Running {
     rig.start().await
 }
 
-/// Submits until it is accepted, as a client with an idempotency key does.
+/// Submits until the task is accepted, as a client with an idempotency key does.
 async fn submit_stubbornly(rig: &Running, number: u64) -> TaskId {
     for _ in 0..1_000 {
         let mut task = Running::task("p", &number.to_string());
@@ -54,8 +54,8 @@ async fn submit_stubbornly(rig: &Running, number: u64) -> TaskId {
     panic!("submission {number} was never accepted");
 }
 
-/// Waits for the ends of tasks, ten minutes at most, and answers the tasks that came in meanwhile: a queue looks for work
-/// that it was not told of when it hears of something, as one in use does all the time.
+/// Waits for the ends of tasks, at most ten minutes. Returns the tasks that it submitted meanwhile: a queue checks for
+/// missed work at each event, and a queue in use has events all the time.
 async fn until_all_ended(rig: &Running, store: &Faulty, tasks: &[TaskId], first: u64) -> Vec<TaskId> {
     let mut more = Vec::new();
     for number in 0..300 {
@@ -74,11 +74,11 @@ fn is_ended(task: Option<&Task>) -> bool {
     task.is_some_and(|task| task.state.is_terminal())
 }
 
-/// Holds what took effect against what the store promises: one acceptance, one end, and that of the newest lease.
-fn check(deeds: &[Effect], accepted: &[TaskId]) {
+/// Compares the effects with the store's promises: one acceptance, one end, and the end is that of the newest lease.
+fn check(effects: &[Effect], accepted: &[TaskId]) {
     let mut leases: HashMap<TaskId, u64> = HashMap::new();
     let (mut stored, mut ended) = (HashSet::new(), HashSet::new());
-    for deed in deeds {
+    for deed in effects {
         match *deed {
             Effect::Accepted(task) => assert!(stored.insert(task), "accepted twice: {task}"),
             Effect::Claimed(task, epoch) => {
@@ -115,7 +115,7 @@ async fn nothing_is_lost_settled_twice_or_stuck_while_the_store_fails_at_random(
             _ => Act::Echo,
         });
         let rig = node(&store, script.service("300ms"), 4).await;
-        // A claim whose answer is lost is a case of its own.
+        // A claim whose answer is lost is tested separately.
         let verbs = [Verb::Claim, Verb::Sweep, Verb::Renew, Verb::Purge, Verb::Counts];
         let writes = [Verb::Enqueue, Verb::Settle];
         let (reads, changes) =
@@ -211,7 +211,7 @@ async fn who_waits_for_a_result_is_told_also_if_the_store_took_it_without_an_ans
     }
 }
 
-/// What agents asked for just before they stopped arrives when nobody is left to do it.
+/// What agents demanded just before they stopped arrives when there is no agent left.
 #[actix_rt::test]
 async fn what_is_claimed_while_a_node_stops_goes_back_before_it_is_gone() {
     tokio::time::pause();
@@ -225,13 +225,13 @@ async fn what_is_claimed_while_a_node_stops_goes_back_before_it_is_gone() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         rig.stop().await;
-        let deeds = store.deeds();
+        let effects = store.deeds();
         let given_back = |task: &&TaskId| {
             let is_of =
                 |deed: &&Effect| matches!(deed, Effect::Claimed(of, _) | Effect::Settled(of, ..) if of == *task);
-            matches!(deeds.iter().rev().find(is_of), None | Some(Effect::Settled(_, _, TaskState::Queued)))
+            matches!(effects.iter().rev().find(is_of), None | Some(Effect::Settled(_, _, TaskState::Queued)))
         };
-        assert_eq!(tasks.iter().filter(given_back).count(), tasks.len(), "after {slow:?}: {deeds:?}");
+        assert_eq!(tasks.iter().filter(given_back).count(), tasks.len(), "after {slow:?}: {effects:?}");
     }
 }
 
@@ -259,7 +259,7 @@ async fn a_store_that_is_gone_refuses_every_submission_and_is_told_by_readiness(
     rig.stop().await;
 }
 
-/// Agents that panic while they stop: in the call, or in the future that it answers.
+/// Agents that panic while they stop: in the call, or in the returned future.
 struct BadEnd {
     stops: Arc<AtomicUsize>,
 }

@@ -1,4 +1,4 @@
-//! Text that agents return and not every reader can read: the node mends or refuses it, whatever kind of agent it comes from.
+//! Text from agents that some readers cannot read: the node repairs or rejects it, for every kind of agent.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 /// What an agent does with its context and returns.
 type Turn = fn(&mut AgentContext) -> Result<Payload, AgentError>;
 
-/// A kind of agent that checks nothing of what it returns: the driver of each attempt does the next turn.
+/// A kind of agent that checks nothing: the driver runs the next turn in each attempt.
 struct Unchecked {
     turns: Arc<Mutex<Vec<Turn>>>,
 }
@@ -43,7 +43,7 @@ impl Driver for UncheckedDriver {
     }
 }
 
-/// Runs the turns one after the other in one context, one attempt each, on one agent that no turn may cost.
+/// Runs the turns in order in one context, one attempt each. No turn may cost the agent.
 async fn run(turns: Vec<Turn>) -> Vec<Task> {
     tokio::time::pause();
     let count = turns.len();
@@ -66,14 +66,14 @@ async fn run(turns: Vec<Turn>) -> Vec<Task> {
     ended
 }
 
-/// Takes what the agent returned as the output of a task that succeeded.
+/// The output of a task that succeeded.
 #[track_caller]
 fn output(task: &Task) -> &str {
     assert_eq!(task.state, TaskState::Succeeded, "{:?}", task.error);
     task.output.as_ref().expect("a task that succeeded has an output").as_str()
 }
 
-/// Items of the context as the agent sees them, in one JSON text.
+/// The items that the agent sees, as one JSON text.
 fn items(cx: &AgentContext) -> Payload {
     let items: Vec<&str> = cx.items().iter().map(|item| std::str::from_utf8(item.bytes()).unwrap()).collect();
     Payload::trusted(format!("[{}]", items.join(",")))

@@ -1,4 +1,4 @@
-//! One actor at a time, the others played by the test.
+//! Isolated actors: one runs, and the test plays the others.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn lost() -> Outcome {
     Outcome::Failed(TaskError::new(ErrorKind::AgentLost, "it died"))
 }
 
-/// As when an agent dies just as a task reaches it: it hands the task back, and the pool reports the agent lost.
+/// An agent ends just as a task reaches it: it releases the task, and the pool reports the agent as lost.
 #[actix_rt::test]
 async fn an_attempt_is_ended_once_and_the_next_one_is_not_harmed() {
     tokio::time::pause();
@@ -41,10 +41,10 @@ async fn a_queue_gives_out_no_more_than_the_open_slots_and_tells_of_a_backlog() 
     }
     queue.demand(2);
     tokio::time::sleep(Duration::from_millis(250)).await;
-    let letters = queue.letters();
-    let given = letters.iter().map(|letter| if let SentMessage::Assigned(tasks) = letter { tasks.len() } else { 0 });
-    assert_eq!(given.sum::<usize>(), 2, "{letters:?}");
-    assert!(letters.iter().any(|letter| matches!(letter, SentMessage::Nudge(Cause::Backlog))), "{letters:?}");
+    let sent = queue.sent();
+    let given = sent.iter().map(|message| if let SentMessage::Assigned(tasks) = message { tasks.len() } else { 0 });
+    assert_eq!(given.sum::<usize>(), 2, "{sent:?}");
+    assert!(sent.iter().any(|message| matches!(message, SentMessage::Nudge(Cause::Backlog))), "{sent:?}");
 }
 
 #[actix_rt::test]
@@ -68,7 +68,7 @@ async fn a_pool_tells_its_queue_what_a_crash_costs_when_that_changes() {
     pool.until("one ready", |agents| agents.ready == 1).await;
     pool.resize(3);
     pool.until("three ready", |agents| agents.ready == 3).await;
-    let told = pool.letters().into_iter().filter_map(|letter| match letter {
+    let told = pool.sent().into_iter().filter_map(|message| match message {
         SentMessage::PoolFacts { cold_start, agents, .. } => Some((cold_start.as_secs(), agents)),
         _ => None,
     });

@@ -1,4 +1,4 @@
-//! A store that survives its node, so that a test can start the next node on it.
+//! A store that survives its node, so that a test can start another node with it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Tasks that go to another pool.
+//! Moves of tasks to another pool.
 
 use std::sync::Arc;
 
@@ -108,7 +108,8 @@ async fn moves_of_many_keep_to_the_bytes_and_the_sizes_of_the_other_pool() {
     rig.stop().await;
 }
 
-/// One task or many: what stands against a task itself is told, however full the pool is, and what is there already needs no place.
+/// For one task and for many: obstacles of the task itself are reported first, however full the pool is. A task that is
+/// in the pool already needs no place.
 #[actix_rt::test]
 async fn a_full_pool_is_blamed_for_nothing_that_the_task_itself_rules_out() {
     tokio::time::pause();

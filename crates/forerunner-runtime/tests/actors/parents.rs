@@ -1,4 +1,4 @@
-//! Tasks whose agents submit tasks.
+//! Tasks that agents submit.
 
 use forerunner_core::{NewTask, TaskId, TaskState, Timestamp};
 use forerunner_runtime::{
@@ -15,7 +15,7 @@ async fn a_chain_of_tasks_that_submit_each_other_ends() {
     let child = |parent: TaskId| NewTask { parent: Some(parent), ..Running::task("p", "1") };
     let mut task = rig.submit("p", "1").await;
     for depth in 1..=16 {
-        // One by one and in a batch alike.
+        // Alternately one by one and in a batch.
         let submitted = match depth % 2 {
             0 => handle.submit(child(task)).await.unwrap(),
             _ => handle.submit_batch(vec![child(task)]).await.remove(0).unwrap(),

@@ -1,4 +1,4 @@
-//! Tasks with contexts land in a running pool where they land in a replay.
+//! Tasks with contexts get the same agents in a running pool as in a replay.
 
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use forerunner_sim::{
 use tokio::time::{Instant, sleep, sleep_until};
 
 const AGENTS: u32 = 12;
-/// Bytes are a sixteenth of the recorded ones, and cost sixteen times as much: the same seconds with less to move about.
+/// The contexts have a sixteenth of the recorded bytes and cost sixteen times as much: the same seconds with less data.
 const BLOCK_BYTES: u64 = 16;
 const RECORDED_BLOCK_BYTES: u64 = 256;
 const CACHE_BYTES: u64 = 4_000_000 * BLOCK_BYTES / RECORDED_BLOCK_BYTES;
@@ -41,7 +41,7 @@ fn fixed(size: u32) -> impl FnOnce(&mut PoolSettings) {
     }
 }
 
-/// Submits a task whose context has so many bytes afterwards.
+/// Submits a task after which the context has this many bytes.
 async fn submit(node: &Running, context: &str, service_s: f64, shared: u64, bytes: u64) -> TaskId {
     let input = format!(r#"{{"service_s":{service_s},"shared_bytes":{shared},"context_bytes":{bytes}}}"#);
     let mut task = Running::task("coder", &input);
@@ -58,7 +58,7 @@ fn slice() -> PlacementLoad {
     PlacementLoad::read(&Trace::read(&file).unwrap(), &file, Some(BLOCK_BYTES)).unwrap()
 }
 
-/// Runs the load in a pool; answers where each task began.
+/// Runs the load in a pool. Returns where each task began.
 async fn live(load: &PlacementLoad, restore: RestoreCost) -> Vec<PlacementStart> {
     let node = Rig::new().pool_of("coder", agents(restore.s_per_byte * 1e6), fixed(AGENTS)).start().await;
     sleep(Duration::from_secs(1)).await;
@@ -116,7 +116,7 @@ async fn a_pool_hits_as_much_as_the_replay_of_the_same_trace() {
 #[actix::test]
 async fn the_reason_is_kept_and_a_task_waits_for_the_busy_agent_that_holds_its_context() {
     tokio::time::pause();
-    // A context of 4 kB takes 8 s to bring.
+    // Restoring a context of 4 kB takes 8 s.
     let node = Rig::new().pool_of("coder", agents(2_000.0), fixed(2)).start().await;
     sleep(Duration::from_secs(1)).await;
     let blue = submit(&node, "blue", 10.0, 0, 4_000).await;
@@ -124,28 +124,28 @@ async fn the_reason_is_kept_and_a_task_waits_for_the_busy_agent_that_holds_its_c
         let id = submit(&node, context, 1.0, 0, 4_000).await;
         ended(&node, id).await;
     }
-    let holder = ended(&node, blue).await.agent;
-    // Red keeps its agent busy, so green is brought to the other one: nobody knows yet what that takes.
+    let owner = ended(&node, blue).await.agent;
+    // Red keeps its agent busy, so green goes to the other one. The cost of a restore is unknown so far.
     let red = submit(&node, "red", 10.0, 4_000, 4_000).await;
     let lesson = submit(&node, "green", 1.0, 4_000, 4_000).await;
-    assert_eq!(ended(&node, lesson).await.agent, holder);
+    assert_eq!(ended(&node, lesson).await.agent, owner);
     let other_agent = ended(&node, red).await.agent;
     let green = submit(&node, "green", 1.0, 4_000, 4_000).await;
     sleep(Duration::from_millis(250)).await;
     let placed = node.handle().placement(green).await.unwrap();
     let record = placed.placement.unwrap();
-    assert_eq!((record.reason, Some(record.chosen.agent)), (PlacementReason::Warm, holder));
+    assert_eq!((record.reason, Some(record.chosen.agent)), (PlacementReason::Warm, owner));
     assert!(placed.why.contains("the agent had its context"), "{}", placed.why);
     let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
     assert!(other.cost_s >= other.restore_s && !other.busy, "{other:?}");
-    // The agent that holds blue as well is busy with green; the other one is idle, but 8 s away.
+    // The agent that has blue as well is busy with green. The other one is idle, but a restore takes 8 s.
     let blue = submit(&node, "blue", 1.0, 4_000, 4_000).await;
     sleep(Duration::from_millis(250)).await;
     let waiting = node.handle().placement(blue).await.unwrap();
     assert!(waiting.placement.is_none() && waiting.why.contains("waits"), "{}", waiting.why);
     ended(&node, blue).await;
     let record = node.handle().placement(blue).await.unwrap().placement.unwrap();
-    assert_eq!(Some(record.chosen.agent), holder);
+    assert_eq!(Some(record.chosen.agent), owner);
     assert!((0.5..1.0).contains(&record.deferred_s) && record.chosen.missing_bytes == 0, "{record:?}");
     let other = record.others.iter().find(|other| Some(other.agent) == other_agent).unwrap();
     assert!((other.restore_s - 8.0).abs() < 0.5 && other.missing_bytes >= 4_000, "{other:?}");

@@ -1,4 +1,4 @@
-//! Submitting, ordering, retrying, cancelling, bounding.
+//! Submission, order, retries, cancellation, limits.
 
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ async fn whoever_waits_for_a_task_is_answered_when_the_node_stops_and_an_event_s
     rig.until_state(task, TaskState::Running).await;
     let events = handle.events(task, 0).await.unwrap().collect::<Vec<_>>();
     let (waited, ended, events, ()) = futures_util::join!(handle.wait(task, hour), ending.task(), events, rig.stop());
-    // The store closed right behind the node, so the read that follows a wait may come too late.
+    // The store closed right after the node, so the read at the end of a wait may come too late.
     let in_time = |task: &Task| task.state == TaskState::Queued;
     assert!(matches!(&waited, Ok(task) if in_time(task)) || matches!(waited, Err(Error::Store(_))), "{waited:?}");
     assert!(matches!(ended, Err(Error::Stopped { task: of }) if of == task), "{ended:?}");
@@ -319,7 +319,7 @@ async fn tasks_of_one_context_run_one_at_a_time_in_order() {
 async fn events_tell_what_happened_and_end_with_the_task() {
     use futures_util::StreamExt;
     tokio::time::pause();
-    let act = Act::Say("reading".into(), Box::new(Act::Echo));
+    let act = Act::Report("reading".into(), Box::new(Act::Echo));
     let rig = Rig::new().pool("p", Script::always(act).service("1s"), |_| {}).start().await;
     let task = rig.submit("p", "1").await;
     let events: Vec<_> = rig.handle().events(task, 0).await.unwrap().collect().await;
@@ -341,7 +341,7 @@ async fn events_tell_what_happened_and_end_with_the_task() {
 #[actix_rt::test]
 async fn a_closed_node_takes_nothing_new_and_hands_back_what_does_not_end_in_time() {
     tokio::time::pause();
-    let rig = Rig::new().pool("p", Script::always(Act::HangDeaf), |_| {}).start().await;
+    let rig = Rig::new().pool("p", Script::always(Act::IgnoreCancel), |_| {}).start().await;
     let task = rig.submit("p", "1").await;
     rig.until_state(task, TaskState::Running).await;
     rig.handle().close_intake();

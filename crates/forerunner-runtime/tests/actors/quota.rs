@@ -1,4 +1,4 @@
-//! Bounds of bytes: of inputs, and of stored contexts.
+//! Limits of bytes: of inputs, and of stored contexts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -67,7 +67,7 @@ async fn inputs_count_until_their_tasks_have_ended_however_that_comes() {
     rig.stop().await;
 }
 
-/// Once one input finds no room, all behind it in the batch are refused, each with its own size.
+/// Once one input has no room, all later ones of the batch are rejected, each with its own size.
 #[actix_rt::test]
 async fn what_a_batch_has_no_room_for_is_refused_by_its_own_size() {
     tokio::time::pause();

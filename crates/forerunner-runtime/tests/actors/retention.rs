@@ -1,4 +1,4 @@
-//! Ended tasks go after their retention.
+//! Ended tasks are removed after their retention.
 
 use std::time::Duration;
 

@@ -9,9 +9,9 @@ use forerunner_runtime::{
     testkit::{Act, Rig, Script, ScriptedForecast},
 };
 
-/// What a ramp did to a pool.
+/// The effect of a ramp on a pool.
 struct Ramp {
-    /// When the pool first asked for more agents than in the calm before the ramp, in seconds.
+    /// When the pool first wanted more agents than before the ramp, in seconds.
     first_up_s: f64,
     /// When a task of the ramp first waited, in seconds.
     first_wait_s: f64,
@@ -19,8 +19,8 @@ struct Ramp {
     on_time: f64,
 }
 
-/// Sends five minutes of 2 tasks a second, then a ramp to 20 a second over two and a half minutes, each task 5 s long. Agents take
-/// 15 s to warm up, and the pool begins with what the start needs.
+/// Submits 2 tasks per second for five minutes, then a ramp to 20 per second over two and a half minutes, each task 5 s
+/// long. The cold start is 15 s, and the pool starts with the size for the start of the load.
 async fn ramp(policy: &str) -> Ramp {
     let policy: PolicyKind = policy.parse().unwrap();
     let script = Script::always(Act::Echo).service("5s").cold_start("15s");
@@ -79,7 +79,7 @@ async fn slower_completions_at_constant_arrivals_grow_the_pool() {
     let mut sizes = Vec::new();
     for second in 0..900 {
         if second >= 300 {
-            // From 2 s to 6 s over ten minutes, at two tasks a second.
+            // From 2 s to 6 s over ten minutes, at two tasks per second.
             script.set_service(Duration::from_secs_f64(2.0 + 4.0 * f64::from(second - 300) / 600.0));
         }
         for _ in 0..2 {
@@ -102,7 +102,7 @@ async fn a_backlog_without_a_ready_agent_is_answered_within_a_quarter_of_a_secon
     let rig = Rig::new()
         .pool("p", script, |pool| {
             (pool.min, pool.max) = (1, 50);
-            // A slow rhythm, so that only the event can be the cause.
+            // A long period, so that only the event can trigger the decision.
             pool.tick = Duration::from_secs(30);
         })
         .start()
@@ -288,7 +288,7 @@ async fn pools_without_tasks_write_nothing() {
         let task = rig.submit(name, "1").await;
         rig.ended(task).await;
     }
-    // Sizes settle, and the histories are saved for the last time.
+    // Sizes settle, and the histories are saved a last time.
     tokio::time::sleep(Duration::from_secs(7_200)).await;
     let written = store.calls(Verb::PutSetting);
     assert!(written > 0, "what the pools have learned is saved");

@@ -1,4 +1,4 @@
-//! Panics, deaths, hangs, failed starts, crash loops.
+//! Panics, crashes, hangs, failed starts, crash loops.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_task_that_takes_its_agents_down_is_dead_after_three_crashes() {
 #[actix_rt::test]
 async fn a_hung_attempt_times_out_and_a_deaf_agent_is_replaced() {
     tokio::time::pause();
-    for (act, same_agent) in [(Act::Hang, true), (Act::HangDeaf, false)] {
+    for (act, same_agent) in [(Act::Hang, true), (Act::IgnoreCancel, false)] {
         let script = Script::choosing(move |request| if request.attempt == 1 { act.clone() } else { Act::Echo });
         let rig = Rig::new()
             .pool("p", script, |pool| {

@@ -1,4 +1,4 @@
-//! Tasks that crash, again or not: whom they keep waiting, and how long they wait.
+//! Tasks that crash, once or repeatedly: which tasks they delay, and for how long.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use forerunner_runtime::{
     testkit::{Act, Rig, Running, Script},
 };
 
-/// A pool of so many agents whose deaths are no news.
+/// A pool of this many agents whose restart budget is not exhausted by the crashes.
 fn calm(agents: u32) -> impl Fn(&mut PoolSettings) {
     move |pool| {
         (pool.min, pool.max) = (agents, agents);
@@ -18,7 +18,7 @@ fn calm(agents: u32) -> impl Fn(&mut PoolSettings) {
     }
 }
 
-/// Agents that die of some inputs: of `"poison"` each time, of `"once"` at the first attempt.
+/// Agents that crash on some inputs: on `"poison"` each time, on `"once"` at the first attempt.
 fn mortals() -> Script {
     Script::choosing(|request| match (request.input.as_str(), request.attempt) {
         ("\"poison\"", _) | ("\"once\"", 1) => Act::Die("segmentation fault".into()),
@@ -38,7 +38,7 @@ async fn submit(rig: &Running, input: &str, count: usize) -> Vec<TaskId> {
     tasks
 }
 
-/// The longest that any but one in a hundred of 2,000 tasks took behind so many poisonous ones.
+/// The 99th percentile of the time of 2,000 tasks behind this many poisonous ones.
 async fn p99_behind(poisons: usize) -> Duration {
     let script = mortals().service("5ms").cold_start("100ms");
     let rig = Rig::new().pool("p", script, calm(4)).start().await;
@@ -80,7 +80,7 @@ async fn a_crash_that_comes_alone_is_retried_as_soon_as_ever() {
     rig.stop().await;
 }
 
-/// Agents that die of anything, as when memory is short: four a second, where two and a half might be tried again.
+/// Agents that crash on anything, as when memory is short: four per second, where two and a half could be retried.
 #[actix_rt::test]
 async fn tasks_that_are_not_to_blame_do_not_wait_however_many_crash() {
     tokio::time::pause();
@@ -99,7 +99,7 @@ async fn tasks_that_are_not_to_blame_do_not_wait_however_many_crash() {
     rig.stop().await;
 }
 
-/// One agent, away for 2 s with each crash: what crashes after four others is put off for half a minute.
+/// One agent, missing for 2 s after each crash: after four crashes the next retry is delayed by half a minute.
 #[actix_rt::test]
 async fn a_task_that_is_put_off_has_time_to_run_before_its_deadline() {
     tokio::time::pause();
@@ -119,7 +119,8 @@ async fn a_task_that_is_put_off_has_time_to_run_before_its_deadline() {
     rig.stop().await;
 }
 
-/// As long as poison comes, and whichever way it costs agents: on a pool that has proved nothing, and on one of one agent.
+/// With a steady supply of poison, however it costs agents: in a pool without any finished task, and in a pool of one
+/// agent.
 #[actix_rt::test]
 async fn urgent_tasks_wait_for_seconds_at_most_beside_poison() {
     use forerunner_core::{NewTask, Priority};
@@ -150,19 +151,19 @@ async fn urgent_tasks_wait_for_seconds_at_most_beside_poison() {
     }
 }
 
-/// A task that hangs holds its agent for its timeout, twice and more: never all of them.
+/// A task that hangs occupies its agent for the timeout, at each attempt. Such tasks never occupy all agents.
 #[actix_rt::test]
 async fn tasks_that_hang_again_leave_an_agent_to_the_others() {
     use forerunner_core::NewTask;
 
     tokio::time::pause();
-    let script = Script::choosing(|request| if request.input.as_str() == "1" { Act::Echo } else { Act::HangDeaf });
+    let script = Script::choosing(|request| if request.input.as_str() == "1" { Act::Echo } else { Act::IgnoreCancel });
     let rig = Rig::new().pool("p", script.cold_start("300ms"), |pool| (pool.min, pool.max) = (3, 3)).start().await;
     for _ in 0..6 {
         let hangs = NewTask { timeout: Some(Duration::from_secs(30)), ..Running::task("p", "\"hang\"") };
         rig.handle().submit(hangs).await.unwrap();
     }
-    // All first tries are over by now, and further ones have begun.
+    // All first attempts have ended by now, and further ones have begun.
     tokio::time::sleep(Duration::from_secs(120)).await;
     for _ in 0..20 {
         let task = rig.submit("p", "1").await;
@@ -182,7 +183,7 @@ async fn a_suspect_that_waits_for_an_agent_is_cancelled_at_once() {
     let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (2, 2)).start().await;
     let task = || NewTask { timeout: Some(Duration::from_secs(3_600)), ..Running::task("p", "1") };
     let tasks = [rig.handle().submit(task()).await.unwrap(), rig.handle().submit(task()).await.unwrap()];
-    // One of them runs, and the other one waits for the agent that is left to others.
+    // One of them runs, and the other one waits for the only agent that suspects may use.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let busy = rig.count("p", forerunner_core::AgentState::Busy).await;
     assert_eq!(busy, 1);

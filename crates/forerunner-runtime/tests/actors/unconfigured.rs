@@ -1,4 +1,4 @@
-//! Pools that have tasks and left the configuration.
+//! Pools with tasks that are no longer in the configuration.
 
 use std::{sync::Arc, time::Duration};
 

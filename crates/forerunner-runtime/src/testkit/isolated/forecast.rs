@@ -28,30 +28,30 @@ use crate::{
     status::{Cause, ColdStart, DecisionRecord, ForecastStatus, PoolState},
 };
 
-/// What the test shows a forecast: what happened since the look before, and how things stand.
+/// What the test shows to a forecast: the events since the previous sample, and the current state.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Shown {
-    /// Tasks that became due since the look before.
+pub struct ShownState {
+    /// Tasks that became due since the previous sample.
     pub arrivals: u64,
-    /// Tasks that began on an agent.
+    /// Tasks that started.
     pub starts: u64,
-    /// Of those, how many were late.
+    /// Started tasks that were late.
     pub late: u64,
-    /// Tasks that left an agent.
+    /// Attempts that ended.
     pub completions: u64,
-    /// Mean seconds on an agent of those.
+    /// Their mean seconds on an agent.
     pub mean_service_s: f64,
     /// Tasks that wait.
     pub depth: u64,
-    /// Agents by state; the busy ones have the tasks that run.
+    /// Agents by state; the busy ones run tasks.
     pub agents: AgentCounts,
-    /// Agents wanted before.
+    /// The wanted number of agents before.
     pub desired: u32,
-    /// Measured cold start in seconds, if one was measured.
+    /// The measured cold start in seconds, if there is one.
     pub cold_start_s: Option<f64>,
 }
 
-/// The actor that decides how many agents a pool holds; the test plays queue and pool.
+/// The actor that sizes a pool; the test plays queue and pool.
 ///
 /// ```
 /// use forerunner_runtime::{Cause, testkit::IsolatedForecast};
@@ -67,7 +67,7 @@ pub struct Shown {
 /// ```
 pub struct IsolatedForecast {
     forecast: Addr<ForecastActor>,
-    letters: SentMessages,
+    sent: SentMessages,
     view: Arc<Mutex<View>>,
 }
 
@@ -80,7 +80,7 @@ impl IsolatedForecast {
         Self::begin(edit, None)
     }
 
-    /// The same with a policy of the test's own.
+    /// The same with a custom policy.
     ///
     /// # Panics
     /// When the settings are not valid.
@@ -93,13 +93,13 @@ impl IsolatedForecast {
 
     fn begin(edit: impl FnOnce(&mut PoolSettings), policy: Option<Arc<PolicyFactory>>) -> Self {
         let deps = super::deps(edit);
-        let (neighbour, letters) = TestProbe::start();
+        let (neighbour, sent) = TestProbe::start();
         let view = Arc::new(Mutex::new(View {
-            now: Shown::default(),
+            now: ShownState::default(),
             counted: QueueTotals::default(),
             edit: Box::new(|_| {}),
         }));
-        let looked_at = LookedAt { view: view.clone(), bounds: (deps.settings.min, deps.settings.max) }.start();
+        let looked_at = SampledActors { view: view.clone(), bounds: (deps.settings.min, deps.settings.max) }.start();
         let links = ForecastLinks {
             queue: looked_at.clone().recipient(),
             expect: neighbour.clone().recipient(),
@@ -109,69 +109,69 @@ impl IsolatedForecast {
         };
         let forecast = ForecastDeps { admission: super::admission(&deps), pool: deps, policy };
         let forecast = ForecastActor::new(forecast, links, None).expect("valid settings").start();
-        Self { forecast, letters, view }
+        Self { forecast, sent, view }
     }
 
-    /// Shows this at each look from the next one on: `edit` runs before the look, on what was shown last.
-    pub fn show(&self, edit: impl FnMut(&mut Shown) + Send + 'static) {
+    /// Edits what is shown, from the next sample on: `edit` runs before each sample, on what was shown last.
+    pub fn show(&self, edit: impl FnMut(&mut ShownState) + Send + 'static) {
         self.view.lock().edit = Box::new(edit);
     }
 
-    /// Says that the picture has changed, as queue and pool do.
+    /// Sends a nudge, as queue and pool do.
     pub fn nudge(&self, cause: Cause) {
         self.forecast.do_send(Nudge(cause));
     }
 
-    /// Waits until the forecast asks the pool for a size.
+    /// Waits until the forecast resizes the pool.
     ///
     /// # Panics
-    /// When an hour passes and it has not.
+    /// When an hour passes without a resize.
     pub async fn resized(&mut self) -> u32 {
-        let pick = |letter| if let SentMessage::Resize(agents) = letter { Some(agents) } else { None };
-        self.letters.next("a resize", pick).await
+        let pick = |message| if let SentMessage::Resize(agents) = message { Some(agents) } else { None };
+        self.sent.next("a resize", pick).await
     }
 
-    /// Takes what the forecast has sent so far.
-    pub fn letters(&mut self) -> Vec<SentMessage> {
-        self.letters.take()
+    /// Returns the messages that the forecast has sent so far.
+    pub fn sent(&mut self) -> Vec<SentMessage> {
+        self.sent.take()
     }
 
     /// Returns the newest decisions, newest first.
     ///
     /// # Panics
-    /// When the actor is gone.
+    /// When the actor has stopped.
     pub async fn decisions(&self, limit: usize) -> Vec<DecisionRecord> {
         self.forecast.send(GetDecisions { limit, seq: None }).await.expect("the forecast answers").0
     }
 
-    /// Returns what it expects.
+    /// Returns the forecast.
     ///
     /// # Panics
-    /// When the actor is gone.
+    /// When the actor has stopped.
     pub async fn forecast(&self) -> ForecastStatus {
         self.forecast.send(GetForecast).await.expect("the forecast answers").0
     }
 }
 
 struct View {
-    now: Shown,
-    /// All that was shown so far.
+    now: ShownState,
+    /// The sum of everything that was shown.
     counted: QueueTotals,
-    edit: Box<dyn FnMut(&mut Shown) + Send>,
+    edit: Box<dyn FnMut(&mut ShownState) + Send>,
 }
 
-/// Plays queue and pool: answers what the test shows.
-struct LookedAt {
+/// Plays queue and pool: answers with what the test shows.
+struct SampledActors {
     view: Arc<Mutex<View>>,
     bounds: (u32, u32),
 }
 
-impl Actor for LookedAt {
+impl Actor for SampledActors {
     type Context = Context<Self>;
 }
 
-/// A look begins with the queue: what is shown changes here, and the pool is shown the same.
-impl Handler<SampleQueue> for LookedAt {
+/// A sample begins with the queue. So the state changes here, and the pool's sample shows the same state.
+impl Handler<SampleQueue> for SampledActors {
     type Result = QueueSample;
 
     fn handle(&mut self, _: SampleQueue, _: &mut Self::Context) -> QueueSample {
@@ -197,7 +197,7 @@ impl Handler<SampleQueue> for LookedAt {
     }
 }
 
-impl Handler<GetPool> for LookedAt {
+impl Handler<GetPool> for SampledActors {
     type Result = PoolSample;
 
     fn handle(&mut self, _: GetPool, _: &mut Self::Context) -> PoolSample {

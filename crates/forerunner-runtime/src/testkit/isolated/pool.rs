@@ -40,7 +40,7 @@ use crate::{
 /// ```
 pub struct IsolatedPool {
     pool: Addr<PoolActor>,
-    letters: SentMessages,
+    sent: SentMessages,
     deps: Arc<PoolDeps>,
     ids: IdMaker,
 }
@@ -52,7 +52,7 @@ impl IsolatedPool {
     /// When the settings are not valid.
     pub fn start(agents: impl DriverFactory + 'static, edit: impl FnOnce(&mut PoolSettings)) -> Self {
         let deps = super::deps(edit);
-        let (queue, settle, letters) = TestProbe::start_settled();
+        let (queue, settle, sent) = TestProbe::start_settled();
         let links = PoolLinks {
             demand: queue.clone().recipient(),
             withdraw: queue.clone().recipient(),
@@ -62,15 +62,15 @@ impl IsolatedPool {
         };
         let min = deps.settings.min;
         let pool = PoolActor::new(super::agent_deps(&deps), links, Arc::new(agents), 1, (min, min)).start();
-        Self { pool, letters, deps, ids: IdMaker::new() }
+        Self { pool, sent, deps, ids: IdMaker::new() }
     }
 
-    /// Wants this many agents, as a forecast does.
+    /// Resizes the pool, as a forecast does.
     pub fn resize(&self, agents: u32) {
         self.pool.do_send(Resize(agents));
     }
 
-    /// Gives the pool a task with this JSON text as its input, as a queue does for an open slot.
+    /// Assigns a task with this JSON text as its input, as a queue does for an open slot.
     ///
     /// # Panics
     /// When the text is not JSON.
@@ -83,7 +83,7 @@ impl IsolatedPool {
         id
     }
 
-    /// Asks for a running task to be stopped, as a queue does for one that was cancelled.
+    /// Stops a running task, as a queue does for a cancelled one.
     pub fn stop_task(&self, task: TaskId) {
         self.pool.do_send(StopTask { task, reason: CancelReason::TaskCancelled });
     }
@@ -93,22 +93,22 @@ impl IsolatedPool {
     /// # Panics
     /// When an hour passes without one.
     pub async fn settled(&mut self) -> (TaskId, LeaseEpoch, Outcome) {
-        let pick = |letter| match letter {
+        let pick = |message| match message {
             SentMessage::Settled { task, epoch, outcome } => Some((task, epoch, outcome)),
             _ => None,
         };
-        self.letters.next("the end of an attempt", pick).await
+        self.sent.next("the end of an attempt", pick).await
     }
 
-    /// Takes what pool and agents have sent so far.
-    pub fn letters(&mut self) -> Vec<SentMessage> {
-        self.letters.take()
+    /// Returns the messages that pool and agents have sent so far.
+    pub fn sent(&mut self) -> Vec<SentMessage> {
+        self.sent.take()
     }
 
     /// Counts the agents by state.
     ///
     /// # Panics
-    /// When the actor is gone.
+    /// When the actor has stopped.
     pub async fn counts(&self) -> AgentCounts {
         self.pool.send(GetPool).await.expect("the pool answers").counts
     }
@@ -116,15 +116,15 @@ impl IsolatedPool {
     /// Lists the agents, oldest first.
     ///
     /// # Panics
-    /// When the actor is gone.
+    /// When the actor has stopped.
     pub async fn agents(&self) -> Vec<AgentStatus> {
         self.pool.send(ListAgents).await.expect("the pool answers").0
     }
 
-    /// Waits until the agents stand as wanted, at most an hour in steps of 10 ms.
+    /// Waits until the agents' counts match, at most an hour, in steps of 10 ms.
     ///
     /// # Panics
-    /// When they never do.
+    /// When they never match.
     pub async fn until(&self, what: &str, wanted: impl Fn(&AgentCounts) -> bool) -> AgentCounts {
         for _ in 0..360_000 {
             let counts = self.counts().await;

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// The actor that owns a pool's tasks, over an empty store in memory; the test plays the pool.
+/// The actor that owns a pool's tasks, with an empty memory store; the test plays the pool.
 ///
 /// ```
 /// use forerunner_core::{Outcome, Payload, TaskState};
@@ -44,7 +44,7 @@ pub struct IsolatedQueue {
     queue: Addr<QueueActor>,
     submit: BatchSender<Enqueue>,
     settle: BatchSender<Settle>,
-    letters: SentMessages,
+    sent: SentMessages,
     deps: Arc<PoolDeps>,
     ids: IdMaker,
 }
@@ -64,7 +64,7 @@ impl IsolatedQueue {
             seed: 1,
         };
         let QueueAddrs { queue, submit, settle } = QueueActor::new(queue, 0, None).start_by(Actor::start);
-        let (pool, letters) = TestProbe::start();
+        let (pool, sent) = TestProbe::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),
             select: pool.clone().recipient(),
@@ -72,16 +72,16 @@ impl IsolatedQueue {
             stop_task: pool.clone().recipient(),
             nudge: Some(pool.recipient()),
         });
-        Self { queue, submit, settle, letters, deps, ids: IdMaker::new() }
+        Self { queue, submit, settle, sent, deps, ids: IdMaker::new() }
     }
 
     /// Submits a task with this JSON text as its input.
     ///
     /// # Errors
-    /// When the store refuses it. The queue's limit is kept in front of the actor, by the handle: it is not checked here.
+    /// When the store rejects the task. The handle checks the queue's limit, so it is not checked here.
     ///
     /// # Panics
-    /// When the text is not JSON, or the actor is gone.
+    /// When the text is not JSON, or the actor has stopped.
     pub async fn submit(&self, input: &str) -> Result<TaskId, Error> {
         let task = super::task(&self.ids, &self.deps, input);
         let id = task.id;
@@ -90,44 +90,44 @@ impl IsolatedQueue {
         answer.await.expect("the queue answers").map(|_| id)
     }
 
-    /// Opens this many slots, as a pool does whose agents are idle.
+    /// Opens this many slots, as a pool with idle agents does.
     pub fn demand(&self, slots: usize) {
         self.queue.do_send(Demand(slots));
     }
 
-    /// Waits for the next tasks that the queue gives out, and takes the first of them.
+    /// Waits for the next tasks that the queue assigns, and returns the first of them.
     ///
     /// # Panics
     /// When an hour passes without one.
     pub async fn assigned(&mut self) -> Arc<Task> {
-        let pick = |letter| if let SentMessage::Assigned(tasks) = letter { tasks.into_iter().next() } else { None };
-        self.letters.next("an assignment", pick).await
+        let pick = |message| if let SentMessage::Assigned(tasks) = message { tasks.into_iter().next() } else { None };
+        self.sent.next("an assignment", pick).await
     }
 
-    /// Ends an attempt, as the agent does that ran it.
+    /// Ends an attempt, as its agent does.
     pub fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
         self.settle.send(Settle::without_run(task, epoch, outcome));
     }
 
-    /// Waits until all that was settled is durable.
+    /// Waits until all ends are durable.
     ///
     /// # Panics
-    /// When the actor is gone.
+    /// When the actor has stopped.
     pub async fn drain(&self) {
         let (reply, drained) = oneshot::channel();
         self.queue.do_send(Drain { reply });
         drained.await.expect("the queue answers");
     }
 
-    /// Takes what the queue has sent so far.
-    pub fn letters(&mut self) -> Vec<SentMessage> {
-        self.letters.take()
+    /// Returns the messages that the queue has sent so far.
+    pub fn sent(&mut self) -> Vec<SentMessage> {
+        self.sent.take()
     }
 
-    /// Reads a task as it is stored.
+    /// Reads a task from the store.
     ///
     /// # Panics
-    /// When there is no such task.
+    /// When the task does not exist.
     pub async fn task(&self, id: TaskId) -> Task {
         self.store().task(id).await.expect("the store answers").expect("the task is known")
     }

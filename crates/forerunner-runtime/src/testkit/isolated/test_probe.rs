@@ -1,4 +1,4 @@
-//! What stands beside an actor that runs alone: it keeps the letters that the actor sends.
+//! The environment of an isolated actor: it records the messages that the actor sends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use actix::{Actor, Addr, Context, Handler};
 use forerunner_core::{LeaseEpoch, Outcome, Selection, Task, TaskId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use crate::{
     batcher::{Batch, BatchSender, Batcher},
     pool::messages::{Configure, Resize},
@@ -17,50 +17,50 @@ use crate::{
     status::{Cause, PoolPatch},
 };
 
-/// A message that an actor sent to a neighbour.
+/// A message that an isolated actor sent.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SentMessage {
-    /// The queue gives tasks to the pool.
+    /// The queue assigned tasks to the pool.
     Assigned(Vec<Arc<Task>>),
-    /// The queue has forgotten `got` of the `asked` slots.
+    /// The queue removed `got` of the `asked` slots.
     Withdrawn {
-        /// Slots that the pool wanted back.
+        /// Slots that the pool withdrew.
         asked: usize,
         /// Slots that were still open.
         got: usize,
     },
-    /// The queue wants a running task stopped.
+    /// The queue stops a running task.
     StopTask(TaskId),
-    /// The pool can take this many tasks more.
+    /// The pool has this many more free slots.
     Demand(usize),
-    /// The pool can take this many tasks less.
+    /// The pool has this many fewer free slots.
     Withdraw(usize),
     /// An attempt ended.
     Settled {
-        /// Which task.
+        /// The task.
         task: TaskId,
-        /// Under which lease.
+        /// Its lease.
         epoch: LeaseEpoch,
-        /// How.
+        /// The outcome.
         outcome: Outcome,
     },
-    /// The pool tells the queue what it must know of it.
+    /// The pool sends its facts to the queue.
     PoolFacts {
-        /// It wants to see what waits before tasks are claimed.
+        /// Whether the pool selects among the waiting tasks before they are claimed.
         uses_lookahead: bool,
-        /// How long an agent takes to start, as measured.
+        /// The measured cold start.
         cold_start: Duration,
-        /// How many agents it is to have.
+        /// The number of agents that it should have.
         agents: u32,
     },
-    /// The picture has changed.
+    /// The situation has changed.
     Nudge(Cause),
     /// The forecast wants this many agents.
     Resize(u32),
-    /// The forecast passes on new bounds.
+    /// The forecast forwards new bounds.
     Configured(PoolPatch),
-    /// The forecast says what is normal now.
+    /// The forecast sends the expected load.
     Expected {
         /// Arrivals per second.
         rate_per_s: f64,
@@ -69,34 +69,34 @@ pub enum SentMessage {
     },
 }
 
-/// The letters that an actor has sent, in order.
+/// The messages of an actor, in order.
 #[derive(Debug)]
 pub(super) struct SentMessages(UnboundedReceiver<SentMessage>);
 
 impl SentMessages {
-    /// Waits for the next letter that `pick` takes; others before it are dropped.
+    /// Waits for the next message that `pick` accepts, and drops those before it.
     ///
     /// # Panics
-    /// When none comes within an hour.
+    /// When there is none within an hour.
     pub(super) async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(SentMessage) -> Option<T>) -> T {
         let found = async {
             loop {
-                let letter = self.0.recv().await.expect("the neighbour lives as long as the actor");
-                if let Some(found) = pick(letter) {
+                let message = self.0.recv().await.expect("the neighbour lives as long as the actor");
+                if let Some(found) = pick(message) {
                     return found;
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("an hour passed without {what}"))
+        tokio::time::timeout(TIMEOUT, found).await.unwrap_or_else(|_| panic!("an hour passed without {what}"))
     }
 
-    /// Takes the letters that have come so far.
+    /// Returns the messages so far.
     pub(super) fn take(&mut self) -> Vec<SentMessage> {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
 }
 
-/// Plays all neighbours of an actor.
+/// Plays all actors around the isolated one.
 pub(super) struct TestProbe {
     sender: UnboundedSender<SentMessage>,
     settles: Batcher<Settle>,
@@ -104,23 +104,23 @@ pub(super) struct TestProbe {
 
 impl TestProbe {
     pub(super) fn start() -> (Addr<Self>, SentMessages) {
-        let (sender, letters) = unbounded_channel();
-        (Actor::start(Self { sender, settles: Batcher::new() }), SentMessages(letters))
+        let (sender, sent) = unbounded_channel();
+        (Actor::start(Self { sender, settles: Batcher::new() }), SentMessages(sent))
     }
 
-    /// The same with a way in for ended attempts, which travel together.
+    /// The same with a sender for ended attempts, which are batched.
     pub(super) fn start_settled() -> (Addr<Self>, BatchSender<Settle>, SentMessages) {
-        let (sender, letters) = unbounded_channel();
+        let (sender, sent) = unbounded_channel();
         let settles = Batcher::new();
         let opening = settles.inlet();
         let neighbour = Actor::start(Self { sender, settles });
         let settle = opening.with_reader(neighbour.clone().recipient());
-        (neighbour, settle, SentMessages(letters))
+        (neighbour, settle, SentMessages(sent))
     }
 
-    fn keep(&self, letter: SentMessage) {
-        // A test that has ended reads no more.
-        let _ = self.sender.send(letter);
+    fn record(&self, message: SentMessage) {
+        // A test that has ended reads no more messages.
+        let _ = self.sender.send(message);
     }
 }
 
@@ -132,14 +132,14 @@ impl Handler<Assign> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Assign { tasks, .. }: Assign, _: &mut Self::Context) {
-        self.keep(SentMessage::Assigned(tasks));
+        self.record(SentMessage::Assigned(tasks));
     }
 }
 
 impl Handler<Select> for TestProbe {
     type Result = Selected;
 
-    /// Takes the first ones, as a pool does to which they are all the same.
+    /// Selects the first tasks, as a pool does that has no reason to prefer others.
     fn handle(&mut self, msg: Select, _: &mut Self::Context) -> Selected {
         let take = msg.tasks.iter().take(msg.limit).map(|task| task.task).collect();
         Selected(Selection { take, ..Selection::default() })
@@ -150,7 +150,7 @@ impl Handler<PoolFacts> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, facts: PoolFacts, _: &mut Self::Context) {
-        self.keep(SentMessage::PoolFacts {
+        self.record(SentMessage::PoolFacts {
             uses_lookahead: facts.uses_lookahead,
             cold_start: facts.cold_start,
             agents: facts.agents,
@@ -162,7 +162,7 @@ impl Handler<Withdrawn> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, msg: Withdrawn, _: &mut Self::Context) {
-        self.keep(SentMessage::Withdrawn { asked: msg.asked, got: msg.got });
+        self.record(SentMessage::Withdrawn { asked: msg.asked, got: msg.got });
     }
 }
 
@@ -170,7 +170,7 @@ impl Handler<StopTask> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, StopTask { task, .. }: StopTask, _: &mut Self::Context) {
-        self.keep(SentMessage::StopTask(task));
+        self.record(SentMessage::StopTask(task));
     }
 }
 
@@ -178,7 +178,7 @@ impl Handler<Demand> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Demand(slots): Demand, _: &mut Self::Context) {
-        self.keep(SentMessage::Demand(slots));
+        self.record(SentMessage::Demand(slots));
     }
 }
 
@@ -186,7 +186,7 @@ impl Handler<Withdraw> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Withdraw(slots): Withdraw, _: &mut Self::Context) {
-        self.keep(SentMessage::Withdraw(slots));
+        self.record(SentMessage::Withdraw(slots));
     }
 }
 
@@ -198,7 +198,7 @@ impl Handler<Batch<Settle>> for TestProbe {
             if let Some(reply) = reply {
                 reply.do_send(SettleDone { task, result: Ok(()) });
             }
-            self.keep(SentMessage::Settled { task, epoch, outcome });
+            self.record(SentMessage::Settled { task, epoch, outcome });
         }
     }
 }
@@ -207,7 +207,7 @@ impl Handler<Nudge> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Nudge(cause): Nudge, _: &mut Self::Context) {
-        self.keep(SentMessage::Nudge(cause));
+        self.record(SentMessage::Nudge(cause));
     }
 }
 
@@ -215,7 +215,7 @@ impl Handler<Resize> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Resize(agents): Resize, _: &mut Self::Context) {
-        self.keep(SentMessage::Resize(agents));
+        self.record(SentMessage::Resize(agents));
     }
 }
 
@@ -223,7 +223,7 @@ impl Handler<Configure> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, Configure(patch): Configure, _: &mut Self::Context) {
-        self.keep(SentMessage::Configured(patch));
+        self.record(SentMessage::Configured(patch));
     }
 }
 
@@ -231,6 +231,6 @@ impl Handler<SetBaseline> for TestProbe {
     type Result = ();
 
     fn handle(&mut self, msg: SetBaseline, _: &mut Self::Context) {
-        self.keep(SentMessage::Expected { rate_per_s: msg.rate_per_s, service_s: msg.service_s });
+        self.record(SentMessage::Expected { rate_per_s: msg.rate_per_s, service_s: msg.service_s });
     }
 }
