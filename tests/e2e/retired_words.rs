@@ -26,6 +26,7 @@ const RETIRED: &[&str] = &[
     "least_stake",
     "least_worth",
     "hold_s",
+    "contexts_held",
     // The interface of a driver.
     "OwnMemory",
     "OwnContext",
@@ -88,6 +89,9 @@ const RETIRED: &[&str] = &[
     "Astray",
     "patiently",
     "Deed",
+    "HeldVersion",
+    "KeyHolder",
+    "said_seq",
 ];
 
 /// Files that may name them: what was before, what others call it, and this list.

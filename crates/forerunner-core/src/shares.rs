@@ -12,7 +12,7 @@ pub struct Member {
     /// Most agents of the pool that the node may run.
     pub capacity: u32,
     /// Agents of the pool that it runs now, also those that start or are on the way out.
-    pub holds: u32,
+    pub agents: u32,
 }
 
 /// Divides `total` agents among `members`, in their order: by capacity, but never so that more than `total` exist at once.
@@ -24,9 +24,9 @@ pub struct Member {
 /// The sum of the result is at most `total`, and each entry at most the member's capacity.
 pub fn shares(total: u32, members: &[Member]) -> Vec<u32> {
     let aims = aims(total, members);
-    let held: u64 = members.iter().map(|member| u64::from(member.holds)).sum();
+    let held: u64 = members.iter().map(|member| u64::from(member.agents)).sum();
     let mut free = u32::try_from(u64::from(total).saturating_sub(held)).unwrap_or(u32::MAX);
-    let mut grants: Vec<u32> = members.iter().zip(&aims).map(|(member, aim)| member.holds.min(*aim)).collect();
+    let mut grants: Vec<u32> = members.iter().zip(&aims).map(|(member, aim)| member.agents.min(*aim)).collect();
     // The emptiest come first; of equals the one that was there first.
     let mut growing: Vec<usize> = (0..members.len()).filter(|&index| grants[index] < aims[index]).collect();
     growing.sort_by_key(|&index| (Reverse(aims[index] - grants[index]), members[index].node));
@@ -86,8 +86,8 @@ mod tests {
     use super::*;
     use crate::Timestamp;
 
-    fn member(number: u128, capacity: u32, holds: u32) -> Member {
-        Member { node: NodeId::from_parts(Timestamp::default(), number << 64), capacity, holds }
+    fn member(number: u128, capacity: u32, agents: u32) -> Member {
+        Member { node: NodeId::from_parts(Timestamp::default(), number << 64), capacity, agents }
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
         ];
         for (total, nodes, expected) in table {
             let members: Vec<_> =
-                nodes.iter().zip(1..).map(|(&(capacity, holds), n)| member(n, capacity, holds)).collect();
+                nodes.iter().zip(1..).map(|(&(capacity, agents), n)| member(n, capacity, agents)).collect();
             assert_eq!(shares(total, &members), expected, "{total} among {nodes:?}");
         }
         assert!(shares(5, &[]).is_empty());
@@ -119,12 +119,12 @@ mod tests {
             total in 0_u32..300,
             nodes in prop::collection::vec((0_u32..80, 0_u32..80), 0..6),
         ) {
-            let members: Vec<_> = nodes.iter().zip(1..).map(|(&(capacity, holds), n)| member(n, capacity, holds)).collect();
+            let members: Vec<_> = nodes.iter().zip(1..).map(|(&(capacity, agents), n)| member(n, capacity, agents)).collect();
             let granted = shares(total, &members);
-            let holds: u64 = members.iter().map(|member| u64::from(member.holds)).sum();
+            let agents: u64 = members.iter().map(|member| u64::from(member.agents)).sum();
             // While those on the way out are still there.
-            let at_most: u64 = members.iter().zip(&granted).map(|(member, grant)| u64::from(*grant.max(&member.holds))).sum();
-            prop_assert!(at_most <= u64::from(total).max(holds));
+            let at_most: u64 = members.iter().zip(&granted).map(|(member, grant)| u64::from(*grant.max(&member.agents))).sum();
+            prop_assert!(at_most <= u64::from(total).max(agents));
             prop_assert!(granted.iter().sum::<u32>() <= total);
             prop_assert!(members.iter().zip(&granted).all(|(member, grant)| *grant <= member.capacity));
         }
@@ -133,18 +133,18 @@ mod tests {
         fn with_time_the_whole_total_is_granted_and_one_more_takes_from_nobody(
             total in 0_u32..300,
             capacities in prop::collection::vec(1_u32..80, 1..6),
-            holds in prop::collection::vec(0_u32..80, 6),
+            agents in prop::collection::vec(0_u32..80, 6),
         ) {
             let settle = |total: u32, mut members: Vec<Member>| {
                 for _ in 0..3 {
                     let granted = shares(total, &members);
                     for (member, grant) in members.iter_mut().zip(granted) {
-                        member.holds = grant;
+                        member.agents = grant;
                     }
                 }
-                members.iter().map(|member| member.holds).collect::<Vec<_>>()
+                members.iter().map(|member| member.agents).collect::<Vec<_>>()
             };
-            let members: Vec<_> = capacities.iter().zip(&holds).zip(1..).map(|((&c, &h), n)| member(n, c, h)).collect();
+            let members: Vec<_> = capacities.iter().zip(&agents).zip(1..).map(|((&c, &h), n)| member(n, c, h)).collect();
             let room: u32 = capacities.iter().sum();
             let settled = settle(total, members.clone());
             prop_assert_eq!(settled.iter().sum::<u32>(), total.min(room));

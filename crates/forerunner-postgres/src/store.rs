@@ -23,7 +23,7 @@ use forerunner_core::{
 use forerunner_store::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
     ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
-    KeyHolder, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
+    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
     Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
     TaskPage, Updated, VacuumStatus, backend::DamageCount,
 };
@@ -237,7 +237,7 @@ impl TaskStore for PostgresStore {
         self.ask(Request::Enqueue(batch), answer)
     }
 
-    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyedTask>> {
         self.call(Class::WRITE, async move |tx| tx.keyed(&pool, &key).await)
     }
 

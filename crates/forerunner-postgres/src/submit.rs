@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::atomic::Ordering};
 
 use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::{Claim, EnqueueOutcome, KeyHolder, LEASE, Refusal, Start, Submission, backend};
+use forerunner_store::{Claim, EnqueueOutcome, KeyedTask, LEASE, Refusal, Start, Submission, backend};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -212,7 +212,7 @@ impl Tx<'_> {
 
     async fn known_by_key(&self, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
-        let Some(KeyHolder { task, fingerprint }) = self.keyed(&submission.task.pool, key).await? else {
+        let Some(KeyedTask { task, fingerprint }) = self.keyed(&submission.task.pool, key).await? else {
             return Ok(None);
         };
         Ok(Some(match fingerprint == submission.fingerprint {
@@ -222,7 +222,7 @@ impl Tx<'_> {
     }
 
     /// The task that has a key.
-    pub async fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Sql<Option<KeyHolder>> {
+    pub async fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Sql<Option<KeyedTask>> {
         let sql = "SELECT id, fingerprint FROM keys WHERE pool = $1 AND key = $2";
         let pool = pool.as_str();
         let rows = self.query(sql, &[(&pool, Type::TEXT), (&key.as_str(), Type::TEXT)]).await?;
@@ -230,7 +230,7 @@ impl Tx<'_> {
         let id = TaskId::from_uuid(get(row, 0)?);
         // One that cannot be read is of no other submission.
         let fingerprint = get::<Option<Vec<u8>>>(row, 1)?.and_then(|hash| hash.try_into().ok());
-        Ok(self.find(id).await?.map(|known| KeyHolder { task: known.task, fingerprint }))
+        Ok(self.find(id).await?.map(|known| KeyedTask { task: known.task, fingerprint }))
     }
 
     /// Writes the rows of tasks with distinct ids, unless the ids are known. A short transaction leaves those open.

@@ -14,7 +14,7 @@ use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{
     AttemptEvent, Claim, ContextCommit, ContextRead, EnqueueOutcome, Heartbeat, LEASE, LiveNode, Notification, Rescue,
     Settlement, SharedObject, SharedObjectKind, Store, StoreError, Submission, TaskEvents, TaskFilter, born_of,
-    said_seq,
+    event_seq,
 };
 use pg::PgServer;
 use pooler::PgBouncer;
@@ -389,7 +389,7 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
         heard.clone()
     };
     let say = async |task: &Task, count, text: &str, forget_before| {
-        let (seq, kind) = (said_seq(task.epoch, count).unwrap(), TaskEventKind::Output { chunk: text.to_owned() });
+        let (seq, kind) = (event_seq(task.epoch, count).unwrap(), TaskEventKind::Output { chunk: text.to_owned() });
         one.append_events(vec![AttemptEvent { task: id, epoch: task.epoch, seq, at: at(3), kind, forget_before }])
             .await
             .unwrap();
@@ -437,7 +437,7 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
     ];
     assert_eq!(words, life);
     say(&fourth, 0, "d", None).await;
-    say(&fourth, 1, "e", said_seq(fourth.epoch, 1)).await;
+    say(&fourth, 1, "e", event_seq(fourth.epoch, 1)).await;
     settle(&fourth, done(&fourth).next).await;
     let words: Vec<_> = told(&two, id, 0).await.into_iter().map(|(_, word)| word).collect();
     assert_eq!(words[..life.len()], life);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, Timestamp};
-use forerunner_store::KeyHolder;
+use forerunner_store::KeyedTask;
 
 /// A submission with an idempotency key, for comparison with the stored one.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Keyed {
     }
 
     /// Returns whether this is the same submission as the stored one.
-    pub(crate) fn is_of(&self, stored: &KeyHolder) -> bool {
+    pub(crate) fn is_of(&self, stored: &KeyedTask) -> bool {
         stored.fingerprint.is_some_and(|known| known == self.fingerprint || self.alike.contains(&known))
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         let fingerprint = Some(Keyed::of(first, DEFAULTS).unwrap().fingerprint);
         let (now, id) = (Timestamp::default(), TaskId::from_parts(Timestamp::default(), 1));
         let task = Task::accepted(id, first.clone(), now, DEFAULTS.timeout, Default::default());
-        Keyed::of(second, defaults).unwrap().is_of(&KeyHolder { task, fingerprint })
+        Keyed::of(second, defaults).unwrap().is_of(&KeyedTask { task, fingerprint })
     }
 
     #[test]

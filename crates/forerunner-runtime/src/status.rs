@@ -35,9 +35,9 @@ pub struct AgentStatus {
     pub context_bytes: u64,
     /// All contexts that are resident in it, with their versions, the last used one at the end. JSON has only their
     /// number.
-    #[serde(rename = "contexts_held", serialize_with = "as_count")]
+    #[serde(rename = "contexts_resident", serialize_with = "as_count")]
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
-    pub holds: Vec<(ContextId, u64)>,
+    pub resident: Vec<(ContextId, u64)>,
     /// When it was started.
     pub started_at: Timestamp,
     /// When it last finished a task, or became ready.

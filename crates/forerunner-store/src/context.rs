@@ -95,7 +95,7 @@ pub struct ContextRead {
     /// Which context.
     pub context: ContextId,
     /// The version that the caller has: then only the frames after it are read, if they are still there.
-    pub held: Option<HeldVersion>,
+    pub held: Option<ContextVersion>,
 }
 
 impl ContextRead {
@@ -107,7 +107,7 @@ impl ContextRead {
 
 /// A version of a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeldVersion {
+pub struct ContextVersion {
     /// Which context of that name.
     pub born: u64,
     /// Which version of it.

@@ -28,7 +28,7 @@ pub struct AttemptEvent {
     pub task: TaskId,
     /// Under which lease.
     pub epoch: LeaseEpoch,
-    /// Its number; see [`said_seq`].
+    /// Its number; see [`event_seq`].
     pub seq: u64,
     /// When.
     pub at: Timestamp,
@@ -48,7 +48,7 @@ pub struct TaskEvents {
 }
 
 /// The number of an agent's `count`-th event under a lease, counted from 0; `None` when there is no room.
-pub fn said_seq(epoch: LeaseEpoch, count: u64) -> Option<u64> {
+pub fn event_seq(epoch: LeaseEpoch, count: u64) -> Option<u64> {
     let place = BEGIN + 1 + count;
     (place < AFTER).then(|| number(epoch, place))
 }
@@ -143,15 +143,15 @@ mod tests {
         let numbers = [
             number(LeaseEpoch(0), BEGIN),
             number(one, BEGIN),
-            said_seq(one, 0).unwrap(),
-            said_seq(one, 1).unwrap(),
+            event_seq(one, 0).unwrap(),
+            event_seq(one, 1).unwrap(),
             number(one, AFTER),
             number(one, LAST),
             number(two, BEGIN),
         ];
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
         assert!(numbers[0] > 0, "a reader that has seen nothing begins at 0");
-        let room = (0..1 << PLACE_BITS).take_while(|count| said_seq(one, *count).is_some()).count() as u64;
-        assert_eq!(said_seq(one, room - 1), Some(number(one, AFTER - 1)));
+        let room = (0..1 << PLACE_BITS).take_while(|count| event_seq(one, *count).is_some()).count() as u64;
+        assert_eq!(event_seq(one, room - 1), Some(number(one, AFTER - 1)));
     }
 }

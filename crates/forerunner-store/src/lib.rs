@@ -42,14 +42,14 @@ mod vacuum_status;
 
 pub use bulk::{BulkAction, BulkOutcome, BulkRefusal, Obstacle, PoolOutcome, TaskChange, Updated};
 pub use context::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, ContextVersion, SharedObject,
     SharedObjectKind, StoredContext, born_of,
 };
 pub use forerunner_core::placement::Candidate;
 
 pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Refusal, StateConflict, StoreError};
-pub use events::{AttemptEvent, TaskEvents, said_seq};
+pub use events::{AttemptEvent, TaskEvents, event_seq};
 pub use filter::{TaskFilter, TimeWindow};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;
@@ -58,7 +58,7 @@ pub use roles::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, DueTasks, EnqueueOutcome,
-    Heartbeat, KeyHolder, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start,
+    Heartbeat, KeyedTask, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start,
     StoreFuture, Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
 };
 pub use vacuum_status::{OldestTransaction, VacuumStatus};

@@ -24,7 +24,7 @@ use forerunner_core::{
 use self::state::State;
 use crate::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost, Peek, Refusal, Rescue, Rescued, SETTINGS, Settled,
+    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, Peek, Refusal, Rescue, Rescued, SETTINGS, Settled,
     Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
     TaskCounts, TaskFilter, TaskPage, Updated,
 };
@@ -89,7 +89,7 @@ impl TaskStore for MemoryStore {
         self.run(|state| batch.into_iter().map(|submission| state.enqueue(submission)).collect())
     }
 
-    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyedTask>> {
         self.run(|state| state.keyed(&pool, &key))
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use crate::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
     ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
-    KeyHolder, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
+    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
     StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated,
     VacuumStatus,
 };
@@ -22,7 +22,7 @@ pub trait TaskStore: Send + Sync + 'static {
     fn enqueue(&self, batch: Vec<Submission>) -> StoreFuture<Vec<Result<EnqueueOutcome, Refusal>>>;
 
     /// Finds the task that has an idempotency key; `None` if the store has no index of keys.
-    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>>;
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyedTask>>;
 
     /// Leases up to `claim.limit` claimable tasks: highest priority first, then the one that became due first.
     ///

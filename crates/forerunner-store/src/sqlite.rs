@@ -67,7 +67,7 @@ use self::{
 };
 use crate::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, DamagedTasks, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost, Peek, Refusal, Rescue, Rescued,
+    ContextSummary, DamagedTasks, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, Peek, Refusal, Rescue, Rescued,
     Settled, Settlement, SharedObject, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission,
     Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated, VacuumStatus,
     damage::{Damage, DamageCount},
@@ -237,7 +237,7 @@ impl TaskStore for SqliteStore {
         self.write(Kind::Admit, Weight { items: batch.len(), bytes }, batch, |tx, batch| tx.enqueue(batch))
     }
 
-    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyedTask>> {
         self.change((pool, key), |tx, (pool, key)| match tx.cache.pool(pool) {
             Some(pool) => tx.keyed(pool, key),
             None => Ok(None),

@@ -51,7 +51,7 @@ pub struct ContextsFull {
 
 /// The task that has an idempotency key.
 #[derive(Debug, Clone, PartialEq)]
-pub struct KeyHolder {
+pub struct KeyedTask {
     /// The task.
     pub task: Task,
     /// The hash that it was submitted with.

@@ -41,7 +41,7 @@ async fn agents_are_listed_one_by_one() {
           "cold_start_s": "[seconds]",
           "context": null,
           "context_bytes": 0,
-          "contexts_held": 0,
+          "contexts_resident": 0,
           "id": "[id]",
           "last_used": "[time]",
           "pid": null,

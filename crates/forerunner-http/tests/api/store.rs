@@ -14,7 +14,7 @@ use forerunner_core::{
 };
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, EnqueueOutcome, Heartbeat, KeyHolder, LeaseLost, MemoryOptions, MemoryStore, Peek, Refusal, Rescue,
+    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, MemoryOptions, MemoryStore, Peek, Refusal, Rescue,
     Rescued, Settled, Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission,
     Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
 };
@@ -89,7 +89,7 @@ impl TaskStore for FaultyStore {
     }
 
     pass_on! {
-        keyed(pool: PoolName, key: IdempotencyKey) -> Option<KeyHolder>;
+        keyed(pool: PoolName, key: IdempotencyKey) -> Option<KeyedTask>;
         claim(claim: Claim) -> Vec<Task>;
         peek(peek: Peek) -> Vec<Candidate>;
         claim_ids(claim: Claim, tasks: Vec<TaskId>) -> Vec<Task>;

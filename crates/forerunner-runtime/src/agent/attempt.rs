@@ -15,7 +15,7 @@ use forerunner_core::{
     ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId,
     placement::Restored,
 };
-use forerunner_store::{ContextCommit, HeldVersion};
+use forerunner_store::{ContextCommit, ContextVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -110,7 +110,7 @@ impl Attempt {
 
     /// Restores the task's context at the stored version: from the agent, from the node's cache or from the store.
     async fn restore_context(&mut self, context: ContextId) -> Result<Box<RestoredContext>, AgentError> {
-        let wanted = HeldVersion { born: self.task.context_born, version: self.task.context_version };
+        let wanted = ContextVersion { born: self.task.context_born, version: self.task.context_version };
         let cached = self.cached.take().map(|cached| *cached);
         if !cached.as_ref().is_some_and(|cached| cached.context == context && cached.context_version() == wanted) {
             self.deps.prefetcher.wait(&context).await;

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use forerunner_core::{LeaseEpoch, TaskEventKind, TaskId, Timestamp};
-use forerunner_store::{AttemptEvent, Store, StoreFuture, said_seq};
+use forerunner_store::{AttemptEvent, Store, StoreFuture, event_seq};
 use tokio::sync::Notify;
 
 use crate::completion_watchers::CompletionWatchers;
@@ -49,7 +49,7 @@ struct AttemptLog {
 impl AttemptLog {
     /// Numbers an event of this size. Also returns the number before which older events are to be removed.
     fn add(&mut self, size: usize) -> Option<(u64, Option<u64>)> {
-        let seq = said_seq(self.epoch, self.count)?;
+        let seq = event_seq(self.epoch, self.count)?;
         self.count += 1;
         self.stored.push_back((seq, size));
         self.stored_bytes += size;
@@ -172,10 +172,10 @@ mod tests {
         }
         buffer.append(task, LeaseEpoch(4), progress(1), NOW);
         let waiting: Vec<_> = buffer.inside().waiting.drain(..).collect();
-        let first = said_seq(LeaseEpoch(3), 0).unwrap();
+        let first = event_seq(LeaseEpoch(3), 0).unwrap();
         let seqs: Vec<_> = waiting.iter().map(|event| event.seq).collect();
         assert_eq!(seqs[..5], [0, 1, 2, 3, 4].map(|count| first + count));
-        assert_eq!(seqs[5], said_seq(LeaseEpoch(4), 0).unwrap(), "another attempt counts anew");
+        assert_eq!(seqs[5], event_seq(LeaseEpoch(4), 0).unwrap(), "another attempt counts anew");
         let removed_before: Vec<_> = waiting.iter().map(|event| event.forget_before).collect();
         assert_eq!(removed_before, [None, None, Some(first + 1), Some(first + 2), Some(first + 3), None]);
         buffer.end_attempt(task);

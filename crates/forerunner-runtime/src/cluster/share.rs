@@ -116,11 +116,11 @@ impl ShareActor {
         if !self.leads {
             return;
         }
-        let own = Member { node: self.deps.node.node, capacity: self.capacity, holds: self.own.agents() };
+        let own = Member { node: self.deps.node.node, capacity: self.capacity, agents: self.own.agents() };
         let others = self.others.iter().map(|(node, report)| Member {
             node: *node,
             capacity: report.capacity,
-            holds: report.agents(),
+            agents: report.agents(),
         });
         let members: Vec<_> = std::iter::once(own).chain(others).collect();
         let granted = shares(self.desired, &members);

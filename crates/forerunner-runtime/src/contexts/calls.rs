@@ -128,7 +128,7 @@ async fn agents_of(entry: Option<&PoolEntry>) -> Result<Vec<AgentStatus>, Error>
 
 fn status(found: ContextSummary, pool: PoolName, agents: &[AgentStatus]) -> ContextStatus {
     let is_warm = |(context, version): &(ContextId, u64)| *context == found.context && *version >= found.version;
-    let warm = agents.iter().filter(|agent| agent.holds.iter().any(is_warm));
+    let warm = agents.iter().filter(|agent| agent.resident.iter().any(is_warm));
     ContextStatus {
         pool,
         version: found.version,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forerunner_context::{BaseProbe, Chain, Error, Frame, Item, Rebase, Snapshot, Turn};
 use forerunner_core::{ContextId, TaskId};
-use forerunner_store::{ContextCommit, HeldVersion, SharedObject, SharedObjectKind, born_of};
+use forerunner_store::{ContextCommit, ContextVersion, SharedObject, SharedObjectKind, born_of};
 
 use super::{
     PoolCodecs,
@@ -74,8 +74,8 @@ impl Memory {
     }
 
     /// The version, for comparison with the stored one.
-    pub(crate) const fn context_version(&self) -> HeldVersion {
-        HeldVersion { born: self.born, version: self.version }
+    pub(crate) const fn context_version(&self) -> ContextVersion {
+        ContextVersion { born: self.born, version: self.version }
     }
 
     /// Number of frames of the stored chain.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forerunner_context::{BaseProbe, Chain, Error, Limits, Snapshot};
 use forerunner_core::{ContextCost, ContextId, ContextSource, ErrorKind, PoolName};
-use forerunner_store::{ContextRead, HeldVersion, Store, StoredContext};
+use forerunner_store::{ContextRead, ContextVersion, Store, StoredContext};
 use tokio::time::Instant;
 
 use super::{
@@ -53,7 +53,7 @@ impl Source<'_> {
     pub(crate) async fn restore_context(
         &self,
         context: ContextId,
-        wanted: HeldVersion,
+        wanted: ContextVersion,
         cached: Option<Memory>,
         codecs: &Arc<PoolCodecs>,
     ) -> Result<RestoredContext, AgentError> {

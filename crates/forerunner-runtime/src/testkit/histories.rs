@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::AddAssign, sync::Arc, time::Duration};
 
 use forerunner_context::{Item, Limits, Snapshot};
 use forerunner_core::{ContextId, NewTask, Next, NodeId, Payload, PoolName, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::{Claim, ContextCommit, HeldVersion, MemoryStore, Rescue, Settlement, Store, Submission};
+use forerunner_store::{Claim, ContextCommit, ContextVersion, MemoryStore, Rescue, Settlement, Store, Submission};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -162,7 +162,7 @@ impl History {
     /// Lets an agent of a node restore the context and change it. Returns what it would commit.
     async fn work(&mut self, node: usize, task: &Task) -> Option<Commit> {
         let context = task.context.clone().expect("the task has one");
-        let wanted = HeldVersion { born: task.context_born, version: task.context_version };
+        let wanted = ContextVersion { born: task.context_born, version: task.context_version };
         let Simulated { cache, codecs, agent } = &mut self.nodes[node];
         let agent = agent.take();
         let source = Source { store: &*self.store, pool: &self.pool, node: cache };
@@ -246,7 +246,7 @@ impl History {
     async fn check(&self, context: &ContextId) {
         let (reader, codecs) = (NodeContexts::new(1 << 20), Arc::new(PoolCodecs::new(None)));
         let source = Source { store: &*self.store, pool: &self.pool, node: &reader };
-        let wanted = HeldVersion { born: u64::MAX, version: u64::MAX };
+        let wanted = ContextVersion { born: u64::MAX, version: u64::MAX };
         let warm = source.restore_context(context.clone(), wanted, None, &codecs).await;
         let warm = warm.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         let committed = self.committed.get(context).cloned().unwrap_or_default();

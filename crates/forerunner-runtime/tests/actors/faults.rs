@@ -136,7 +136,7 @@ async fn nothing_is_lost_settled_twice_or_stuck_while_the_store_fails_at_random(
             assert_eq!(store.task(*task).await.unwrap().unwrap().state, TaskState::Succeeded);
         }
         rig.until_ready("p", 4).await;
-        check(&store.deeds(), &accepted);
+        check(&store.effects(), &accepted);
         injected += store.injected();
         rig.stop().await;
     }
@@ -225,7 +225,7 @@ async fn what_is_claimed_while_a_node_stops_goes_back_before_it_is_gone() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         rig.stop().await;
-        let effects = store.deeds();
+        let effects = store.effects();
         let given_back = |task: &&TaskId| {
             let is_of =
                 |deed: &&Effect| matches!(deed, Effect::Claimed(of, _) | Effect::Settled(of, ..) if of == *task);

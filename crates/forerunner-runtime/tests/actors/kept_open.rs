@@ -11,7 +11,7 @@ use forerunner_store::{
     TaskCounts, TaskFilter, TaskPage, Updated,
 };
 use forerunner_store::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
-use forerunner_store::{DamagedTasks, DroppedPartitions, KeyHolder, VacuumStatus};
+use forerunner_store::{DamagedTasks, DroppedPartitions, KeyedTask, VacuumStatus};
 
 pub struct KeptOpen(pub MemoryStore);
 
@@ -56,7 +56,7 @@ impl TaskStore for KeptOpen {
         pools_with_tasks() -> StoreFuture<Vec<PoolName>>;
     }
 
-    fn keyed(&self, _pool: PoolName, _key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+    fn keyed(&self, _pool: PoolName, _key: IdempotencyKey) -> StoreFuture<Option<KeyedTask>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 

@@ -4,8 +4,8 @@ use forerunner_core::{ContextCost, ContextSource, Next, Task, TaskState};
 
 use super::lab::{Lab, at, context, pool, succeeded};
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, HeldVersion, LeaseLost, Settled, Settlement, SharedObject,
-    SharedObjectKind, StateConflict, Store, StoredContext,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextVersion, LeaseLost, Settled, Settlement,
+    SharedObject, SharedObjectKind, StateConflict, Store, StoredContext,
 };
 
 /// The birth of the contexts here.
@@ -55,7 +55,7 @@ async fn read(lab: &Lab, name: &str) -> Option<StoredContext> {
 }
 
 async fn read_after(lab: &Lab, name: &str, born: u64, version: u64) -> StoredContext {
-    let held = Some(HeldVersion { born, version });
+    let held = Some(ContextVersion { born, version });
     let read = ContextRead { pool: pool("coder"), context: context(name), held };
     lab.store.context(read).await.unwrap().unwrap()
 }

@@ -24,8 +24,8 @@ pub enum Effect {
 pub(super) struct EffectLog(Arc<Mutex<Vec<Effect>>>);
 
 impl EffectLog {
-    pub fn note(&self, deeds: impl IntoIterator<Item = Effect>) {
-        self.0.lock().extend(deeds);
+    pub fn note(&self, effects: impl IntoIterator<Item = Effect>) {
+        self.0.lock().extend(effects);
     }
 
     pub fn read(&self) -> Vec<Effect> {

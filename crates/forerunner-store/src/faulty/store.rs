@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 use super::{Effect, Fault, Schedule, Verb, effect_log::EffectLog};
 use crate::{
     AttemptEvent, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter,
-    ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat, KeyHolder,
+    ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat, KeyedTask,
     LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store,
     StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
     TaskPage, Updated, VacuumStatus,
@@ -72,7 +72,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
     }
 
     /// Returns the effects so far, of the kinds in [`Effect`], in order.
-    pub fn deeds(&self) -> Vec<Effect> {
+    pub fn effects(&self) -> Vec<Effect> {
         self.journal.read()
     }
 
@@ -119,12 +119,12 @@ impl<S: Store + ?Sized> FaultyStore<S> {
 fn noting<T: Send + 'static, I: IntoIterator<Item = Effect>>(
     journal: &EffectLog,
     call: StoreFuture<T>,
-    deeds: impl FnOnce(&T) -> I + Send + 'static,
+    effects: impl FnOnce(&T) -> I + Send + 'static,
 ) -> StoreFuture<T> {
     let journal = journal.clone();
     Box::pin(async move {
         let answer = call.await?;
-        journal.note(deeds(&answer));
+        journal.note(effects(&answer));
         Ok(answer)
     })
 }
@@ -163,7 +163,7 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
         })
     }
 
-    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyHolder>> {
+    fn keyed(&self, pool: PoolName, key: IdempotencyKey) -> StoreFuture<Option<KeyedTask>> {
         self.through(Verb::Task, |store| store.keyed(pool, key))
     }
 
@@ -191,11 +191,11 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
         let asked: Vec<_> = batch.iter().map(|one| (one.task, one.epoch)).collect();
         self.through(Verb::Settle, |store| {
             noting(&self.journal, store.settle(batch), |answers| {
-                let deeds = answers.iter().zip(asked).map(|(answer, (task, epoch))| match answer {
+                let effects = answers.iter().zip(asked).map(|(answer, (task, epoch))| match answer {
                     Ok(settled) => Effect::Settled(task, epoch, settled.state),
                     Err(_) => Effect::Refused(task, epoch),
                 });
-                deeds.collect::<Vec<_>>()
+                effects.collect::<Vec<_>>()
             })
         })
     }

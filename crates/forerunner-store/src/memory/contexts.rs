@@ -6,7 +6,7 @@ use forerunner_core::{ContextId, PoolName, Timestamp};
 
 use super::state::State;
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, ContextVersion, SharedObject,
     SharedObjectKind, StateConflict, StoredContext, rules,
 };
 
@@ -98,10 +98,10 @@ impl Contexts {
         true
     }
 
-    pub fn read(&self, context: ContextId, held: Option<HeldVersion>) -> Option<StoredContext> {
+    pub fn read(&self, context: ContextId, held: Option<ContextVersion>) -> Option<StoredContext> {
         let kept = self.kept.get(&context)?;
         let first = kept.frames.keys().next().copied().unwrap_or(0);
-        let follows = |held: &HeldVersion| held.born == kept.born && (first..=kept.version).contains(&held.version);
+        let follows = |held: &ContextVersion| held.born == kept.born && (first..=kept.version).contains(&held.version);
         let after = held.filter(follows).map_or(0, |held| held.version);
         let named = kept.named.iter().filter(|(_, since)| **since > after);
         let mut pieces: Vec<_> =

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use forerunner_core::{IdempotencyKey, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use super::state::{Pool, State};
-use crate::{DueTasks, KeyHolder, TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{DueTasks, KeyedTask, TaskCounts, TaskFilter, TaskPage, rules};
 
 impl State {
     pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
@@ -16,9 +16,9 @@ impl State {
         TaskPage { tasks, more }
     }
 
-    pub fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Option<KeyHolder> {
+    pub fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Option<KeyedTask> {
         let (slot, fingerprint) = self.pools[self.pool(pool)? as usize].keys.get(key)?;
-        Some(KeyHolder { task: self.slots.at(*slot).task.clone(), fingerprint: *fingerprint })
+        Some(KeyedTask { task: self.slots.at(*slot).task.clone(), fingerprint: *fingerprint })
     }
 
     pub fn select(&mut self, filter: &TaskFilter) -> Vec<(TaskId, TaskState)> {

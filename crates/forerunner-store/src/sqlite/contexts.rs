@@ -9,7 +9,7 @@ use super::{
     tx::Tx,
 };
 use crate::{
-    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, HeldVersion, SharedObject,
+    ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, ContextVersion, SharedObject,
     SharedObjectKind, StateConflict, StoredContext, rules,
 };
 
@@ -188,7 +188,7 @@ pub(super) fn read(connection: &Connection, asked: &ContextRead) -> Sql<Option<S
     let Some(row) = rows.next()? else { return Ok(None) };
     let (context, born, version) = (row.get::<_, i64>(0)?, unsigned(row, 1)?, number(row, 2)?);
     let first = row.get::<_, Option<i64>>(6)?.map_or(Ok(0), |_| number(row, 6))?;
-    let follows = |held: &HeldVersion| held.born == born && (first..=version).contains(&held.version);
+    let follows = |held: &ContextVersion| held.born == born && (first..=version).contains(&held.version);
     let after = asked.held.filter(follows).map_or(0, |held| held.version);
     let sql = "SELECT bytes FROM frames WHERE context = ?1 AND version > ?2 ORDER BY version";
     let span = [context, after as i64];

@@ -10,7 +10,7 @@ use super::{
     rows::{Stored, damage_in, damaged_row, depth as row_depth, labels_text, micros, run, stored, task_columns, value},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Claim, EnqueueOutcome, KeyHolder, Refusal, Submission, damage::Damage, rules};
+use crate::{Claim, EnqueueOutcome, KeyedTask, Refusal, Submission, damage::Damage, rules};
 
 /// The column behind those of `task_columns!`: there begins the key by which the order of claimable tasks names one.
 const READY_KEY: usize = 30;
@@ -99,7 +99,7 @@ impl Tx<'_> {
 
     fn known_by_key(&self, pool: i64, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(None) };
-        let Some(KeyHolder { task, fingerprint }) = self.keyed(pool, key)? else { return Ok(None) };
+        let Some(KeyedTask { task, fingerprint }) = self.keyed(pool, key)? else { return Ok(None) };
         Ok(Some(match fingerprint == submission.fingerprint {
             true => Ok(EnqueueOutcome::Known(Box::new(task))),
             false => Err(Refusal::KeyReused { key: key.clone(), task: task.id }),
@@ -107,7 +107,7 @@ impl Tx<'_> {
     }
 
     /// The task that has a key.
-    pub fn keyed(&self, pool: i64, key: &IdempotencyKey) -> Sql<Option<KeyHolder>> {
+    pub fn keyed(&self, pool: i64, key: &IdempotencyKey) -> Sql<Option<KeyedTask>> {
         let sql = "SELECT t.id, k.fingerprint, t.task FROM keys k CROSS JOIN tasks t ON t.task = k.task \
                    WHERE k.pool = ?1 AND k.key = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -117,7 +117,7 @@ impl Tx<'_> {
         let id = forerunner_core::TaskId::from_uuid(id);
         // One that cannot be read is of no other submission.
         let fingerprint = row.get(1).unwrap_or_default();
-        Ok(self.find(id)?.map(|known| KeyHolder { task: known.task, fingerprint }))
+        Ok(self.find(id)?.map(|known| KeyedTask { task: known.task, fingerprint }))
     }
 
     /// Writes the narrow row, unless the id is known.

@@ -200,7 +200,7 @@ fn held(agent: &Value) -> Option<String> {
         bytes if bytes < 1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
         bytes => format!("{:.1} MB", bytes as f64 / 1e6),
     };
-    match count(agent, "contexts_held").saturating_sub(1) {
+    match count(agent, "contexts_resident").saturating_sub(1) {
         0 => Some(format!("{context} {size}")),
         more => Some(format!("{context} {size} +{more}")),
     }

@@ -59,7 +59,7 @@ fn agent(number: u32, state: &str, context: Option<&str>) -> Value {
     json!({
         "id": format!("01a20a46-05e7-7001-ba22-d42c{number:08}"), "state": state,
         "task": (state == "busy").then(|| format!("01a20a46-0f24-7000-9c16-4fd6{number:08}")),
-        "context": context, "context_bytes": 17_400, "contexts_held": context.map_or(0, |_| number), "tasks": 10 * number,
+        "context": context, "context_bytes": 17_400, "contexts_resident": context.map_or(0, |_| number), "tasks": 10 * number,
         "last_used": "2026-01-31T12:00:00.1Z",
     })
 }

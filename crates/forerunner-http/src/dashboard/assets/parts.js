@@ -160,7 +160,7 @@ const parts = (() => {
     note.textContent = [several && "those of this node", left > 0 && `${number(shown.length)} of ${number(list.length)}`].filter(Boolean).join("; ");
     const held = (agent) => {
       if (!agent.context) return null;
-      const more = Math.max(0, agent.contexts_held - 1);
+      const more = Math.max(0, agent.contexts_resident - 1);
       return html("span", {}, code(agent.context), ` ${bytes(agent.context_bytes)}${more ? `, and ${number(more)} more` : ""}`);
     };
     table(box, [

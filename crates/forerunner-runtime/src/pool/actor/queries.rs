@@ -57,7 +57,7 @@ impl Handler<ListAgents> for PoolActor {
                 task: record.task,
                 context: record.context.clone(),
                 context_bytes: record.context_bytes,
-                holds: self.machine.contexts_of(*id).map(|held| (held.context.clone(), held.version)).collect(),
+                resident: self.machine.contexts_of(*id).map(|entry| (entry.context.clone(), entry.version)).collect(),
                 started_at: record.asked_at,
                 last_used: record.last_used,
                 cold_start_s: record.cold_start.map(|cold| cold.as_secs_f64()),
