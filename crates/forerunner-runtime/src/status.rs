@@ -1,5 +1,6 @@
 //! The status types: what a handle returns about tasks, agents, pools and decisions.
 
+mod forecast;
 mod history;
 
 use std::collections::BTreeMap;
@@ -8,13 +9,14 @@ use forerunner_core::{
     AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
     placement::PlacementRecord,
 };
-use forerunner_forecast::{Decision, Forecast, Objective};
+use forerunner_forecast::Objective;
 use forerunner_store::TaskCounts;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use forerunner_core::{TaskEvent, TaskEventKind};
 pub use forerunner_forecast::Cause;
 
+pub use self::forecast::{ColdStart, DecisionRecord, ForecastPoint, ForecastStatus, Inputs};
 pub use self::history::{HistoryPoint, PoolHistory, Recent, SizeChange, WaitSummary};
 
 /// One agent instance.
@@ -145,97 +147,6 @@ pub struct PoolStatus {
     pub agent_seconds: f64,
     /// The newest decision.
     pub decision: Option<DecisionRecord>,
-}
-
-/// Recent cold starts, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ColdStart {
-    /// Median.
-    pub p50: f64,
-    /// 90th percentile: the cold start that the forecast plans with.
-    pub p90: f64,
-}
-
-/// The inputs of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Inputs {
-    /// Tasks that became due since the previous decision.
-    pub arrivals: u64,
-    /// Attempts that ended since then.
-    pub completions: u64,
-    /// Their mean seconds on an agent.
-    pub mean_service_s: Option<f64>,
-    /// Their mean context size, in tokens (4 bytes each).
-    pub mean_context_tokens: Option<f64>,
-    /// Tasks that wait for an agent.
-    pub depth: u32,
-    /// Agents by state.
-    pub agents: AgentCounts,
-    /// The cold start that it planned with, in seconds.
-    pub cold_start_s: f64,
-}
-
-/// A recorded decision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DecisionRecord {
-    /// The number of the decision; the pool's first is 1.
-    pub seq: u64,
-    /// When it was made.
-    pub at: Timestamp,
-    /// What triggered it.
-    pub cause: Cause,
-    /// Its inputs.
-    pub inputs: Inputs,
-    /// The wanted number of agents before.
-    pub before: u32,
-    /// The decision.
-    #[serde(flatten)]
-    pub decision: Decision,
-    /// Whether it is applied.
-    pub mode: Mode,
-}
-
-/// The forecast of a pool.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ForecastStatus {
-    /// When it was made.
-    pub at: Timestamp,
-    /// The policy that made it.
-    pub policy: &'static str,
-    /// The newest forecast, for policies that forecast.
-    pub forecast: Option<Forecast>,
-    /// The recent past: actual and forecast load.
-    pub history: Vec<ForecastPoint>,
-}
-
-/// One point of a pool's recent past.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ForecastPoint {
-    /// Its time.
-    pub at: Timestamp,
-    /// Arrivals per second since the previous point.
-    pub rate_per_s: f64,
-    /// Expected arrivals per second at the horizon.
-    pub expected_per_s: f64,
-    /// Lower bound of the expected arrivals.
-    pub low_per_s: f64,
-    /// Upper bound of the expected arrivals.
-    pub high_per_s: f64,
-    /// Tasks that wait.
-    pub depth: u32,
-    /// Wanted number of agents.
-    pub desired: u32,
-    /// Warm idle agents.
-    pub ready: u32,
-    /// Agents that run a task.
-    pub busy: u32,
-    /// Agents that start.
-    pub starting: u32,
 }
 
 /// A pool with unfinished tasks that no node has in its configuration.

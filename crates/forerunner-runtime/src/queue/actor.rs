@@ -6,14 +6,10 @@ use super::{
     accept::PendingEnqueue,
     claim_selected::PREFETCH_PAUSE,
     crash_throttle::CrashThrottle,
-    messages::{
-        AttachQueue, ClockSetBack, Counted, Demand, Enqueue, GetQueueStatus, Nudge, PoolFacts, QueueStatus,
-        SampleQueue, SetBaseline, Settle, Withdraw, Withdrawn, WorkAvailable,
-    },
+    messages::{AttachQueue, Demand, Enqueue, Nudge, PoolFacts, Settle, Withdraw, Withdrawn},
     prefetch_buffer::PrefetchBuffer,
     prefetch_tuner::PrefetchTuner,
     reconcile::{RECONCILE, Reconciling},
-    sample::QueueSample,
     settle::Settling,
     stats::QueueStats,
     store_health::StoreHealth,
@@ -76,7 +72,7 @@ pub(crate) struct QueueActor {
     pub(super) crash_throttle: CrashThrottle,
     flush_due: bool,
     pub(super) reconciling: Reconciling,
-    wake: Option<(Timestamp, SpawnHandle)>,
+    pub(super) wake: Option<(Timestamp, SpawnHandle)>,
     pub(super) stats: QueueStats,
     pub(super) metrics: QueueMetrics,
     pub(super) jitter: Jitter,
@@ -284,7 +280,7 @@ impl QueueActor {
         self.wake = Some((at, timer));
     }
 
-    fn set_gauges(&self) {
+    pub(super) fn set_gauges(&self) {
         self.metrics.depth.set(self.machine.depth() as f64);
         self.metrics.waiting.set(self.admission.waiting() as f64);
         self.metrics.running.set(f64::from(self.stats.running()));
@@ -327,88 +323,5 @@ impl Handler<Withdraw> for QueueActor {
 
     fn handle(&mut self, Withdraw(slots): Withdraw, ctx: &mut Self::Context) {
         self.apply(QueueEvent::Withdraw(slots), ctx);
-    }
-}
-
-impl Handler<ClockSetBack> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, ClockSetBack(by): ClockSetBack, ctx: &mut Self::Context) {
-        if let Some((_, timer)) = self.wake.take() {
-            ctx.cancel_future(timer);
-        }
-        self.stats.forget_times();
-        self.apply(QueueEvent::ClockSetBack(by), ctx);
-        self.apply(QueueEvent::Tick, ctx);
-        self.check_depth(ctx);
-    }
-}
-
-impl Handler<AttachQueue> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: AttachQueue, ctx: &mut Self::Context) {
-        self.links = Some(msg);
-        self.check_depth(ctx);
-    }
-}
-
-impl Handler<PoolFacts> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, facts: PoolFacts, _: &mut Self::Context) {
-        self.facts = facts;
-    }
-}
-
-impl Handler<SetBaseline> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: SetBaseline, _: &mut Self::Context) {
-        self.stats.expect(&msg);
-    }
-}
-
-impl Handler<SampleQueue> for QueueActor {
-    type Result = QueueSample;
-
-    fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> QueueSample {
-        self.set_gauges();
-        let next_due = self.machine.next_due();
-        QueueSample { next_due, ..self.stats.sample(&after.here, self.machine.depth()) }
-    }
-}
-
-impl Handler<Counted> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, msg: Counted, ctx: &mut Self::Context) {
-        if let Some(due) = msg.next_due {
-            self.apply(QueueEvent::Due(due), ctx);
-        }
-        self.nodes = msg.nodes.max(1);
-        // A sweep or a claim may have set damaged tasks aside: their inputs no longer count.
-        self.admission.note_unsure();
-        if let Some(waiting) = msg.waiting {
-            self.admission.count(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.prefetched.len()));
-        }
-        self.apply(QueueEvent::Recounted(msg.claimable), ctx);
-        self.check_depth(ctx);
-    }
-}
-
-impl Handler<WorkAvailable> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, _: WorkAvailable, ctx: &mut Self::Context) {
-        self.apply(QueueEvent::WorkHint, ctx);
-    }
-}
-
-impl Handler<GetQueueStatus> for QueueActor {
-    type Result = QueueStatus;
-
-    fn handle(&mut self, _: GetQueueStatus, _: &mut Self::Context) -> QueueStatus {
-        self.stats.status(self.machine.depth())
     }
 }

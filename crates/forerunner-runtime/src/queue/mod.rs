@@ -18,6 +18,7 @@ mod stats;
 mod store_health;
 pub(crate) mod tail;
 pub(crate) mod totals;
+mod updates;
 pub(crate) mod wait_histogram;
 
 #[cfg(feature = "test-util")]
