@@ -70,6 +70,8 @@ missing=()
 have python3 || missing+=(python3)
 # It lets syncs of the disk fail in one of the end-to-end tests.
 have strace || missing+=(strace)
+# It counts instructions.
+have valgrind || missing+=(valgrind)
 # It sets the clock of one node.
 compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
 compiles_c || missing+=(gcc libc6-dev)

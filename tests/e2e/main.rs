@@ -14,6 +14,7 @@ mod drain;
 mod echo_agent;
 mod foreign_text;
 mod leavings;
+mod instructions;
 mod limits;
 mod live;
 mod logging;

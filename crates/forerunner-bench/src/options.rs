@@ -15,6 +15,10 @@ pub struct Options {
     pub backlog: usize,
     /// Address of the PostgreSQL server that is measured; unless said, one is started for the measurement.
     pub postgres: Option<String>,
+    /// Program that callgrind runs, with `bench load …`; the running one unless said.
+    pub program: Option<PathBuf>,
+    /// Tasks of the shorter and of the longer run below callgrind.
+    pub counts: [u64; 2],
 }
 
 impl Options {
@@ -26,6 +30,8 @@ impl Options {
             directory: PathBuf::from("."),
             backlog: 1_000_000,
             postgres: None,
+            program: None,
+            counts: [10_000, 30_000],
         }
     }
 
@@ -37,6 +43,8 @@ impl Options {
             directory: std::env::temp_dir(),
             backlog: 2_000,
             postgres: None,
+            program: None,
+            counts: [200, 600],
         }
     }
 

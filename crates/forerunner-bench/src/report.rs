@@ -58,6 +58,8 @@ pub enum Unit {
     Micros,
     /// Milliseconds.
     Millis,
+    /// Instructions in user space.
+    Instructions,
 }
 
 /// What the project asks of a row.
@@ -81,13 +83,14 @@ impl Unit {
             Self::RequestsPerS => "req/s",
             Self::Micros => "µs",
             Self::Millis => "ms",
+            Self::Instructions => "instr.",
         }
     }
 
     fn show(self, value: f64) -> String {
         match self {
             Self::Micros | Self::Millis => format!("{value:.1}"),
-            Self::TasksPerS | Self::RequestsPerS => thousands(value),
+            Self::TasksPerS | Self::RequestsPerS | Self::Instructions => thousands(value),
         }
     }
 }

@@ -36,6 +36,7 @@ mod shares;
 mod task;
 mod task_event;
 mod time;
+mod time_text;
 
 pub use agent::{AgentCounts, AgentState};
 pub use ago::parse_time;

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::{Error, time_text::TimeText};
 
 /// A point in wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
 ///
@@ -61,9 +61,9 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(instant) => write!(f, "{instant:.6}"),
-            Err(_) => write!(f, "{}us", self.0),
+        match TimeText::of(self.0) {
+            Some(text) => f.write_str(text.as_str()),
+            None => write!(f, "{}us", self.0),
         }
     }
 }
@@ -96,7 +96,10 @@ fn is_well_formed(text: &str) -> bool {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match TimeText::of(self.0) {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => serializer.collect_str(self),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use forerunner_core::IdempotencyKey;
 
 use crate::{error::Problem, problems};
 
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says which preferences were heeded (RFC 7240 §3).
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// Says that the same submission had been accepted before.
@@ -19,7 +21,7 @@ pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("ide
 ///
 /// A preference that cannot be understood is no error but none (§2).
 pub(crate) fn wait(request: &HttpRequest) -> Option<Duration> {
-    let preferences = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
+    let preferences = request.headers().get_all(PREFER).filter_map(|value| value.to_str().ok());
     let secs = preferences.flat_map(|value| value.split(',')).find_map(wait_secs)?;
     Some(Duration::from_secs(secs))
 }
@@ -37,7 +39,7 @@ fn wait_secs(preference: &str) -> Option<u64> {
 
 /// Reads `Idempotency-Key`, with or without the quotes of a structured field.
 pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {
-    let mut values = request.headers().get_all("idempotency-key");
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         let detail = "the request has several Idempotency-Key headers; send one";
@@ -53,7 +55,7 @@ pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<Idempotenc
 
 /// Refuses `Idempotency-Key` on a batch: who sends one believes that the call can be repeated.
 pub(crate) fn no_idempotency_key(request: &HttpRequest) -> Result<(), Problem> {
-    if request.headers().contains_key("idempotency-key") {
+    if request.headers().contains_key(IDEMPOTENCY_KEY) {
         let detail = "a batch has no key of its own; give each task an `idempotency_key` in the body";
         return Err(invalid("Idempotency-Key", detail.to_owned()));
     }

@@ -7,10 +7,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use actix_web::{
     dev::ServiceRequest,
-    http::{Method, Version, header, uri::Authority},
+    http::{
+        Method, Version,
+        header::{self, HeaderName},
+        uri::Authority,
+    },
 };
 
 use crate::{error::Problem, net::Reach, problems, settings::HttpSettings};
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// A host and a port, as `Host` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,29 +104,43 @@ pub(crate) fn is_configurable(name: &str) -> bool {
 /// `reach` is that of the address that it came to; `None` where another server than ours serves it, which is to guard its names
 /// by itself.
 pub(crate) fn check(request: &ServiceRequest, settings: &HttpSettings, reach: Option<Reach>) -> Result<(), Problem> {
-    let targets = targets(request, reach.is_some())?;
-    check_origin(request, targets.last(), settings)?;
+    let Targets { absolute, host } = Targets::of(request, reach.is_some())?;
+    check_origin(request, host.as_ref().or(absolute.as_ref()), settings)?;
     check_fetch_metadata(request)?;
     match reach {
         None | Some(Reach::Socket) => Ok(()),
-        Some(reach) => targets.iter().try_for_each(|target| check_host(request, target, settings, reach)),
+        Some(reach) => {
+            let mut targets = absolute.iter().chain(&host);
+            targets.try_for_each(|target| check_host(request, target, settings, reach))
+        }
     }
 }
 
-/// The hosts that a request names: that of an absolute target, if it has one, and that of `Host`.
-fn targets(request: &ServiceRequest, is_required: bool) -> Result<Vec<Target>, Problem> {
-    let invalid = |detail: &str| Problem::new(problems::INVALID_HEADER, detail).with("header", "Host");
-    let mut named: Vec<&str> = request.uri().authority().map(Authority::as_str).into_iter().collect();
-    let headers: Vec<_> = request.headers().get_all(header::HOST).collect();
-    match headers.as_slice() {
-        [host] => named.push(host.to_str().map_err(|_| invalid("header Host is not visible ASCII"))?),
-        // Required since HTTP/1.1 (RFC 9112 §3.2); browsers always send it.
-        [] if is_required && request.version() > Version::HTTP_10 => return Err(invalid("header Host is missing")),
-        [] => {}
-        _ => return Err(invalid("header Host is there more than once")),
+/// The hosts that a request names.
+struct Targets {
+    /// That of a target that is a whole URL.
+    absolute: Option<Target>,
+    /// That of `Host`.
+    host: Option<Target>,
+}
+
+impl Targets {
+    fn of(request: &ServiceRequest, is_required: bool) -> Result<Self, Problem> {
+        let invalid = |detail: &str| Problem::new(problems::INVALID_HEADER, detail).with("header", "Host");
+        let mut headers = request.headers().get_all(header::HOST);
+        let host = match (headers.next(), headers.next()) {
+            (Some(host), None) => Some(host.to_str().map_err(|_| invalid("header Host is not visible ASCII"))?),
+            // Required since HTTP/1.1 (RFC 9112 §3.2); browsers always send it.
+            (None, _) if is_required && request.version() > Version::HTTP_10 => {
+                return Err(invalid("header Host is missing"));
+            }
+            (None, _) => None,
+            (Some(_), Some(_)) => return Err(invalid("header Host is there more than once")),
+        };
+        let read = |text: &str| Target::parse(text).ok_or_else(|| misdirected(text, "it is not HOST or HOST:PORT"));
+        let absolute = request.uri().authority().map(Authority::as_str);
+        Ok(Self { absolute: absolute.map(read).transpose()?, host: host.map(read).transpose()? })
     }
-    let read = |text: &str| Target::parse(text).ok_or_else(|| misdirected(text, "it is not HOST or HOST:PORT"));
-    named.into_iter().map(read).collect()
 }
 
 fn check_host(request: &ServiceRequest, target: &Target, settings: &HttpSettings, reach: Reach) -> Result<(), Problem> {
@@ -171,16 +193,16 @@ fn usual_port(scheme: &str) -> Option<u16> {
 /// Browsers say to https and loopback what made them send a request (W3C Fetch Metadata). A page of another site may lead to
 /// the pages of this one, as a link does, and to nothing else.
 fn check_fetch_metadata(request: &ServiceRequest) -> Result<(), Problem> {
-    let told = |name: &str| request.headers().get(name).map(header::HeaderValue::as_bytes);
-    if matches!(told("sec-fetch-site"), None | Some(b"same-origin" | b"none")) || is_link(request, &told) {
+    let sent = |name: &HeaderName| request.headers().get(name).map(header::HeaderValue::as_bytes);
+    if matches!(sent(&FETCH_SITE), None | Some(b"same-origin" | b"none")) || is_link(request, &sent) {
         return Ok(());
     }
     Err(Problem::new(problems::CROSS_SITE, "a page of another site sent this call; nothing was done"))
 }
 
-fn is_link<'a>(request: &ServiceRequest, told: &impl Fn(&str) -> Option<&'a [u8]>) -> bool {
+fn is_link<'a>(request: &ServiceRequest, sent: &impl Fn(&HeaderName) -> Option<&'a [u8]>) -> bool {
     let is_page = !request.path().starts_with("/v1/");
-    let is_navigation = told("sec-fetch-mode") == Some(b"navigate") && told("sec-fetch-dest") == Some(b"document");
+    let is_navigation = sent(&FETCH_MODE) == Some(b"navigate") && sent(&FETCH_DEST) == Some(b"document");
     is_page && is_navigation && matches!(*request.method(), Method::GET | Method::HEAD)
 }
 

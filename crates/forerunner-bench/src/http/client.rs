@@ -13,11 +13,11 @@ use crate::Error;
 
 /// A request, written once and sent again and again.
 #[derive(Debug, Clone)]
-pub(super) struct Request(Vec<u8>);
+pub(crate) struct Request(Vec<u8>);
 
 impl Request {
     /// A `POST` of a small JSON value.
-    pub(super) fn post(path: &str, wait: bool) -> Self {
+    pub(crate) fn post(path: &str, wait: bool) -> Self {
         const BODY: &str = r#"{"input":7}"#;
         let prefer = if wait { "prefer: wait=30\r\n" } else { "" };
         let length = BODY.len();
@@ -29,7 +29,7 @@ impl Request {
 }
 
 /// Requests answered per second over some connections, each with one request under way.
-pub(super) async fn load(
+pub(crate) async fn load(
     server: SocketAddr,
     request: &Request,
     connections: usize,
@@ -46,6 +46,19 @@ pub(super) async fn load(
         rate = answered as f64 / begun.elapsed().as_secs_f64();
     }
     Ok(rate)
+}
+
+/// Sends an exact number of requests over some connections, each with one request under way.
+pub(crate) async fn send(server: SocketAddr, request: &Request, connections: usize, count: u64) -> Result<(), Error> {
+    let connections = connections as u64;
+    let sent = (0..connections).map(|index| async move {
+        let mut connection = Connection::open(server).await?;
+        for _ in 0..count / connections + u64::from(index < count % connections) {
+            connection.ask(request).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    try_join_all(sent).await.map(drop)
 }
 
 /// A connection that is kept alive.

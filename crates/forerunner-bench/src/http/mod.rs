@@ -1,7 +1,7 @@
 //! Tasks over HTTP, on the loopback device.
 
-mod client;
-mod server;
+pub(crate) mod client;
+pub(crate) mod server;
 
 use self::{client::Request, server::Running};
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
 
 /// Connections that are kept alive, each with one request under way.
 const CONNECTIONS: usize = 64;
+/// Threads that serve.
+const WORKERS: usize = 2;
 
 const ECHO: &str = "bare actix-web JSON echo";
 const ACCEPTED: &str = "submit, accepted";
@@ -27,14 +29,14 @@ pub fn http(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Rep
     let submit = format!("/v1/pools/{POOL}/tasks");
     let directory = options.directory.clone();
     let contenders = [
-        contender(options, ECHO, Request::post("/", false), server::echo),
-        contender(options, ACCEPTED, Request::post(&submit, false), || server::forerunner(None)),
-        contender(options, ENDED, Request::post(&submit, true), || server::forerunner(None)),
+        contender(options, ECHO, Request::post("/", false), || server::echo(WORKERS)),
+        contender(options, ACCEPTED, Request::post(&submit, false), || server::forerunner(None, WORKERS)),
+        contender(options, ENDED, Request::post(&submit, true), || server::forerunner(None, WORKERS)),
         Contender::new(DURABLE, {
             let (options, request) = (options.clone(), Request::post(&submit, false));
             move || {
                 let files = tempfile::tempdir_in(&directory)?;
-                sample(&options, &request, &server::forerunner(Some(files.path().join("tasks.db")))?)
+                sample(&options, &request, &server::forerunner(Some(files.path().join("tasks.db")), WORKERS)?)
             }
         }),
     ];
@@ -44,9 +46,8 @@ pub fn http(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Rep
         Row::compare(what, Unit::RequestsPerS, &ours, ECHO, &echo).with_budget(Budget::RatioAtLeast(budget))
     };
     let rows = vec![compare(ACCEPTED, 0.6), compare(ENDED, 0.45), compare(DURABLE, 0.15)];
-    let workers = server::WORKERS;
     let notes = vec![
-        format!("{CONNECTIONS} connections on the loopback device, {workers} serving threads, the client beside them."),
+        format!("{CONNECTIONS} connections on the loopback device, {WORKERS} serving threads, the client beside them."),
         format!("Accepted tasks run meanwhile on {AGENTS} agents: their work is part of the figures."),
     ];
     Ok(Report::new("http", options, rows, notes))

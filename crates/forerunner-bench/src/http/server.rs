@@ -19,12 +19,9 @@ use tokio::sync::oneshot;
 
 use crate::{Error, ours};
 
-/// Threads that serve.
-pub(super) const WORKERS: usize = 2;
-
 /// A server that runs until it is dropped.
-pub(super) struct Running {
-    pub(super) address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -65,10 +62,10 @@ struct Body {
 }
 
 /// A handler that reads JSON and writes it back: what the framework costs by itself.
-pub(super) fn echo() -> Result<Running, Error> {
-    Running::start(|tell, stopped| async move {
+pub(crate) fn echo(workers: usize) -> Result<Running, Error> {
+    Running::start(move |tell, stopped| async move {
         let app = || App::new().route("/", web::post().to(async |body: web::Json<Body>| body));
-        let server = ActixServer::new(app).workers(WORKERS).disable_signals().bind("127.0.0.1:0")?;
+        let server = ActixServer::new(app).workers(workers).disable_signals().bind("127.0.0.1:0")?;
         let address = server.addrs()[0];
         let server = server.run();
         let handle = server.handle();
@@ -82,15 +79,15 @@ pub(super) fn echo() -> Result<Running, Error> {
 }
 
 /// The product's service over a pool of agents that give back what they get; on disk if a file is named.
-pub(super) fn forerunner(file: Option<PathBuf>) -> Result<Running, Error> {
-    Running::start(|tell, stopped| async move {
+pub(crate) fn forerunner(file: Option<PathBuf>, workers: usize) -> Result<Running, Error> {
+    Running::start(move |tell, stopped| async move {
         let builder = Runtime::builder().placement(ThreadPlacement::Spread(1));
         let builder = match file {
             Some(file) => builder.sqlite(file),
             None => builder,
         };
         let ours = ours::start_with(builder).await?;
-        let settings = HttpSettings { listen: "127.0.0.1:0".to_owned(), workers: WORKERS, ..HttpSettings::default() };
+        let settings = HttpSettings { listen: "127.0.0.1:0".to_owned(), workers, ..HttpSettings::default() };
         let server = HttpServer::bind(settings, ours.runtime.handle(), recorder())?;
         let address = server.addrs()[0];
         let control = server.control();

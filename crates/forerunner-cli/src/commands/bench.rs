@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use forerunner_bench::{Error, Options, Progress, Report};
+use forerunner_bench::{Error, Load, Options, Progress, Report};
 use forerunner_console::{output::Output, progress};
 
 /// What to measure.
@@ -17,6 +17,19 @@ pub enum BenchCommand {
     Durable(BenchArgs),
     /// Claims and starts with a million tasks queued on disk.
     Backlog(BenchArgs),
+    /// Instructions of a task and of a request, by callgrind.
+    Instructions(BenchArgs),
+    /// An exact amount of load, for a profiler.
+    #[command(hide = true)]
+    Load {
+        /// What runs.
+        kind: Load,
+        /// How many tasks.
+        count: u64,
+        /// Where a store on disk is put.
+        #[arg(long, default_value = ".", value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
     /// Tasks through a pool on PostgreSQL, and claims with a million tasks queued there.
     Postgres {
         #[command(flatten)]
@@ -56,6 +69,11 @@ pub async fn run(command: BenchCommand, out: &Output) -> anyhow::Result<()> {
         BenchCommand::Http(args) => (forerunner_bench::http, args, None),
         BenchCommand::Durable(args) => (forerunner_bench::durable, args, None),
         BenchCommand::Backlog(args) => (forerunner_bench::backlog, args, None),
+        BenchCommand::Instructions(args) => (forerunner_bench::instructions, args, None),
+        BenchCommand::Load { kind, count, directory } => {
+            actix_rt::task::spawn_blocking(move || kind.run(count, directory)).await??;
+            return Ok(());
+        }
         BenchCommand::Postgres { args, store } => (forerunner_bench::postgres, args, store),
     };
     let options = Options { postgres: store, ..options(args) };
@@ -78,7 +96,8 @@ fn options(args: BenchArgs) -> Options {
     }
     let sample = Duration::from_secs_f64(args.seconds);
     let backlog = args.backlog as usize;
-    Options { repetitions: args.repetitions as usize, sample, directory: args.directory, backlog, postgres: None }
+    let repetitions = args.repetitions as usize;
+    Options { repetitions, sample, directory: args.directory, backlog, ..Options::thorough() }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
