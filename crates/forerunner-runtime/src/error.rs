@@ -101,6 +101,32 @@ pub enum Error {
         /// The pool.
         pool: PoolName,
     },
+    /// No thread could be started for the actors.
+    #[error("the runtime has no thread for its actors: {reason}; raise the limits of processes and of open files")]
+    NoThread {
+        /// What the system reports.
+        reason: String,
+    },
+    /// A pool has agents of another type.
+    #[error("pool `{pool}` has agents of type `{found}`, not `{asked}`; use the type that the pool was made with")]
+    OtherAgent {
+        /// The pool.
+        pool: PoolName,
+        /// The type of its agents.
+        found: &'static str,
+        /// The type in the call.
+        asked: &'static str,
+    },
+    /// The output of a task does not have the type that was asked for.
+    #[error("the output of task {task} is no `{expected}`: {reason}; read it as the type that the agent returns")]
+    OutputType {
+        /// The task.
+        task: TaskId,
+        /// The type in the call.
+        expected: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
     /// A task ended without an output.
     #[error("task {task} ended without an output: {error}")]
     Task {

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p forerunner --example quickstart`
 
-use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime};
+use forerunner::{Agent, AgentContext, AgentError, Pool, PoolRef, Runtime};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -24,16 +24,18 @@ impl Agent for Listener {
     }
 }
 
-#[actix_rt::main]
+#[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The closure starts one agent. What is slow belongs here: it is the cold start.
     let pool = Pool::new("listener", || async { Ok(Listener) }).size(2..=4);
     let runtime = Runtime::builder().pool(pool).start().await?;
 
-    let task = runtime.submit("listener", "hello".to_owned()).context("trip").await?;
-    assert_eq!(task.result::<usize>().await?, 1);
-    let task = runtime.submit("listener", "and again".to_owned()).context("trip").await?;
-    assert_eq!(task.result::<usize>().await?, 2);
+    // The compiler knows what the pool's agents take and give.
+    let listener: PoolRef<Listener> = runtime.pool("listener")?;
+    let task = listener.submit("hello".to_owned()).context("trip").await?;
+    assert_eq!(task.await?, 1);
+    let task = listener.submit("and again".to_owned()).context("trip").await?;
+    assert_eq!(task.await?, 2);
 
     println!("the agent remembers both turns");
     runtime.shutdown().await;

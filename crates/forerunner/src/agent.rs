@@ -1,12 +1,12 @@
 //! Agents written in Rust.
 
-use std::{future::Future, marker::PhantomData};
+use std::{future::Future, marker::PhantomData, panic::AssertUnwindSafe, time::Duration};
 
 use forerunner_core::Payload;
 use forerunner_runtime::agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest};
 use serde::{Serialize, de::DeserializeOwned};
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 /// A warm agent: made once, then given one task after another.
 ///
@@ -29,6 +29,20 @@ pub trait Agent: 'static {
         input: Self::Input,
         cx: &mut AgentContext,
     ) -> impl Future<Output = Result<Self::Output, AgentError>>;
+
+    /// Runs once, before the first task, as a part of the cold start.
+    ///
+    /// # Errors
+    /// Any error ends the start; the pool tries again with backoff.
+    fn start(&mut self) -> impl Future<Output = Result<(), AgentError>> {
+        async { Ok(()) }
+    }
+
+    /// Runs once, when the pool stops the agent. The pool drops it when the grace of the stop has passed. It does not run
+    /// for an agent that was lost by a panic.
+    fn stop(&mut self) -> impl Future<Output = ()> {
+        async {}
+    }
 }
 
 /// Makes agents of one type.
@@ -55,7 +69,11 @@ where
 
     fn start(&self, _: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let made = (self.make)();
-        Box::pin(async move { Ok(Box::new(RustDriver(made.await?)) as Box<dyn Driver>) })
+        Box::pin(async move {
+            let mut agent = made.await?;
+            agent.start().await?;
+            Ok(Box::new(RustDriver(agent)) as Box<dyn Driver>)
+        })
     }
 }
 
@@ -71,6 +89,14 @@ impl<A: Agent> Driver for RustDriver<A> {
             let input = request.input.read().map_err(|error| AgentError::invalid_input(error.to_string()))?;
             let output = self.0.run(input, cx).await?;
             Payload::mended_value(&output).map_err(|error| AgentError::fatal(error.to_string()))
+        })
+    }
+
+    fn stop(mut self: Box<Self>, grace: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            // A panic here costs nothing more than the agent, which stops anyway.
+            let stopped = AssertUnwindSafe(self.0.stop()).catch_unwind();
+            let _ = tokio::time::timeout(grace, stopped).await;
         })
     }
 }

@@ -5,7 +5,7 @@
 //! exactly one result.
 //!
 //! ```
-//! use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime};
+//! use forerunner::{Agent, AgentContext, AgentError, Pool, PoolRef, Runtime};
 //!
 //! struct Adder;
 //!
@@ -18,17 +18,19 @@
 //!     }
 //! }
 //!
-//! # actix_rt::System::new().block_on(async {
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let runtime = Runtime::builder().pool(Pool::new("adder", || async { Ok(Adder) }).size(1..=4)).start().await?;
-//! let sum: i64 = runtime.submit("adder", (2, 3)).await?.result().await?;
-//! assert_eq!(sum, 5);
+//! let adder: PoolRef<Adder> = runtime.pool("adder")?;
+//! let sum = adder.submit((2, 3)).await?;
+//! assert_eq!(sum.await?, 5);
 //! runtime.shutdown().await;
 //! # Ok::<(), forerunner::Error>(())
 //! # }).unwrap();
 //! ```
 //!
-//! A runtime runs inside an actix `System`: `#[actix_rt::main]`, or `actix_rt::System::new().block_on(…)`. Its handles
-//! work from any thread.
+//! A runtime starts below `#[tokio::main]`, below `#[actix_rt::main]` and in a current-thread runtime of tokio. Where the
+//! thread has an actix `System`, the actors run in it; otherwise they have a thread of their own. A [`Runtime`] and a
+//! [`PoolRef`] are `Clone`, `Send` and `Sync`: a web handler can have one.
 //!
 //! What it is not: a scheduler of containers or machines (give those the `scaler` signal of the service), a model
 //! client, or a workflow engine.
@@ -36,14 +38,16 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod agent;
+mod owner;
 mod pool;
 mod runtime;
 mod task;
+mod typed;
 
 pub use agent::Agent;
 pub use forerunner_core::{
     AgentId, Clock, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, RestartPolicy,
-    Task, TaskError, TaskId, TaskState, Timestamp,
+    Task as TaskRecord, TaskError, TaskId, TaskState, Timestamp,
 };
 pub use forerunner_runtime::agent::{
     AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, ProgressSink, StartRequest,
@@ -59,7 +63,8 @@ pub use forerunner_service as service;
 pub use forerunner_sim as sim;
 pub use pool::Pool;
 pub use runtime::{Runtime, RuntimeBuilder};
-pub use task::{Submit, SubmitFuture, TaskHandle};
+pub use task::{OutputFuture, Submit, SubmitFuture, Task, TaskHandle};
+pub use typed::PoolRef;
 
 /// Agents that are no Rust types: child processes, and simulations.
 pub mod agents {

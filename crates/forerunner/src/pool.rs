@@ -8,7 +8,10 @@ use forerunner_runtime::{
     agent::{AgentError, DriverFactory},
 };
 
-use crate::agent::{Agent, RustFactory};
+use crate::{
+    agent::{Agent, RustFactory},
+    typed::AgentType,
+};
 
 /// A pool of warm agents: a name, what makes its agents, and its settings.
 #[derive(Clone)]
@@ -16,6 +19,8 @@ pub struct Pool {
     name: String,
     settings: PoolSettings,
     agents: Arc<dyn DriverFactory>,
+    /// None for agents that are no Rust type.
+    agent: Option<AgentType>,
 }
 
 impl Pool {
@@ -26,7 +31,7 @@ impl Pool {
         Fut: Future<Output = Result<A, AgentError>> + 'static,
         A: Agent,
     {
-        Self::of(name, Arc::new(RustFactory::new(make)))
+        Self { agent: Some(AgentType::of::<A>()), ..Self::of(name, Arc::new(RustFactory::new(make))) }
     }
 
     /// A pool of warm child processes that speak the protocol of `docs/agent-protocol.md`.
@@ -39,7 +44,12 @@ impl Pool {
 
     /// A pool of agents of any kind.
     pub fn of(name: impl Into<String>, agents: Arc<dyn DriverFactory>) -> Self {
-        Self { name: name.into(), settings: PoolSettings::default(), agents }
+        Self { name: name.into(), settings: PoolSettings::default(), agents, agent: None }
+    }
+
+    /// Returns what starts the agents, for a rig of the test kit.
+    pub fn factory(&self) -> Arc<dyn DriverFactory> {
+        self.agents.clone()
     }
 
     /// Sets the fewest and the most agents.
@@ -64,8 +74,8 @@ impl Pool {
         self
     }
 
-    pub(crate) fn into_spec(self) -> Result<PoolSpec, Error> {
-        Ok(PoolSpec::new(&self.name, self.settings, self.agents)?)
+    pub(crate) fn into_spec(self) -> Result<(PoolSpec, Option<AgentType>), Error> {
+        Ok((PoolSpec::new(&self.name, self.settings, self.agents)?, self.agent))
     }
 }
 

@@ -2,22 +2,31 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use forerunner_core::{Clock, NewTask, Payload, PoolName};
-use forerunner_runtime::{Error, Handle, Node, NodeSpec, ShutdownReport, SystemClock, ThreadPlacement};
+use forerunner_core::Clock;
+use forerunner_runtime::{Error, Handle, NodeSpec, ShutdownReport, SystemClock, ThreadPlacement};
 use forerunner_store::{MemoryOptions, MemoryStore, SqliteOptions, SqliteStore, Store};
 use serde::Serialize;
 
 use crate::{
+    agent::Agent,
+    owner::Owner,
     pool::{Home, Pool},
-    task::Submit,
+    task::{Submit, TaskHandle},
+    typed::{AgentTypes, PoolRef},
 };
 
 /// How long running tasks may continue when a runtime stops, by default.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// A running node inside another program.
+///
+/// Cheap to clone. Works from any thread and any tokio runtime. Dropping it does not stop the node;
+/// [`Runtime::shutdown`] does.
+#[derive(Clone)]
 pub struct Runtime {
-    node: Node,
+    handle: Handle,
+    types: Arc<AgentTypes>,
+    owner: Owner,
 }
 
 impl Runtime {
@@ -28,23 +37,33 @@ impl Runtime {
 
     /// Returns a handle: cheap to clone, works from any thread.
     pub fn handle(&self) -> Handle {
-        self.node.handle()
+        self.handle.clone()
     }
 
     /// Begins a submission; `.await` sends it. See [`Submit`] for the options of a task.
-    pub fn submit<T: Serialize>(&self, pool: &str, input: T) -> Submit {
-        let new = PoolName::new(pool).and_then(|pool| Ok(NewTask::new(pool, Payload::from_value(&input)?)));
-        Submit::new(self.handle(), new.map_err(Error::from))
+    ///
+    /// The compiler does not check the type of the input; see [`Runtime::pool`].
+    pub fn submit<T: Serialize>(&self, pool: &str, input: T) -> Submit<TaskHandle> {
+        Submit::to(self.handle(), pool, &input)
     }
 
-    /// Stops: accepts no new task, lets running tasks finish for 30 s, and releases those that have not finished.
+    /// Returns a pool whose agents are of type `A`. The compiler checks the inputs and outputs of its tasks.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], or [`Error::OtherAgent`] when the pool has agents of another type.
+    pub fn pool<A: Agent>(&self, name: &str) -> Result<PoolRef<A>, Error> {
+        PoolRef::find(self.handle(), &self.types, name)
+    }
+
+    /// Stops: accepts no new task, lets running tasks finish for 30 s, and releases those that have not finished. A
+    /// second stop, of a clone, returns the report of the first.
     pub async fn shutdown(self) -> ShutdownReport {
         self.shutdown_within(SHUTDOWN_GRACE).await
     }
 
     /// Stops, with another time for running tasks.
     pub async fn shutdown_within(self, grace: Duration) -> ShutdownReport {
-        self.node.shutdown(grace).await
+        self.owner.stop(grace).await
     }
 }
 
@@ -106,10 +125,11 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Starts the runtime. Runs inside an actix `System`.
+    /// Starts the runtime. Its actors run in the actix `System` of this thread. If there is none, as below
+    /// `#[tokio::main]`, they run in one on a thread of their own.
     ///
     /// # Errors
-    /// When a setting is not valid, or the store does not open.
+    /// When a setting is not valid, the store does not open, or no thread can be started.
     pub async fn start(self) -> Result<Runtime, Error> {
         let store: Arc<dyn Store> = match (self.store, self.home) {
             (Some(store), _) => store,
@@ -119,9 +139,13 @@ impl RuntimeBuilder {
         let mut spec = NodeSpec::new(store);
         spec.clock = self.clock;
         spec.placement = self.placement;
+        let mut types = AgentTypes::new();
         for pool in self.pools {
-            spec = spec.pool(pool.into_spec()?);
+            let (pool, agent) = pool.into_spec()?;
+            types.insert(pool.name.clone(), agent);
+            spec = spec.pool(pool);
         }
-        Ok(Runtime { node: Node::start(spec).await? })
+        let (owner, handle) = Owner::start(spec).await?;
+        Ok(Runtime { handle, types: Arc::new(types), owner })
     }
 }
