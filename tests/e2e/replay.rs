@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, fs, time::Duration};
 
-use forerunner_e2e::{Finished, Pool, Site};
+use forerunner_e2e::{Browser, Finished, Pool, Site};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -128,6 +128,108 @@ async fn traces_that_cannot_be_used_are_refused_with_file_line_and_remedy() {
     let ended = run(&site, &["replay", "short.csv", "--cold-start", "1s", "--output", "json"]).await.ended(0);
     assert_eq!(row(&ended.json(), "predictive")["tasks"], 2, "a short trace counts from its begin, in any order");
     assert!(ended.stderr.contains("every task counts"), "{}", ended.stderr);
+}
+
+#[actix_rt::test]
+async fn a_trace_may_come_through_a_pipe_and_in_other_forms() {
+    let site = site();
+    let day = fs::read_to_string(site.path("day.csv")).expect("a trace");
+    let replay = ["replay", "-", "--cold-start", "5s", "--policy", "predictive", "--output", "json"];
+    let figures = |rows: &Value| row(rows, "predictive")["instance_s"].as_f64().expect("a number");
+    let by_pipe = site.program().input(&day).run(replay).await.ended(0).json();
+    let by_name =
+        run(&site, &["replay", "day.csv", "--cold-start", "5s", "--policy", "predictive", "--output", "json"]).await;
+    assert_eq!(figures(&by_pipe), figures(&by_name.ended(0).json()));
+    let (mut lines, mut spans) = (String::new(), Vec::new());
+    for line in day.lines().skip(1) {
+        let mut cells = line.split(',').map(|cell| cell.parse::<f64>().expect("a number"));
+        let (arrival, service) = (cells.next().expect("arrival"), cells.next().expect("service"));
+        let begin = 1_700_000_000_000_i64 + (arrival * 1e3).round() as i64;
+        let end = begin + (service * 1e3).round() as i64;
+        writeln!(lines, "{{\"when\":{begin},\"done\":{end}}}").expect("a text");
+        spans.push(format!("{{\"startTimeUnixNano\":\"{begin}000000\",\"endTimeUnixNano\":\"{end}000000\"}}"));
+    }
+    let otlp = format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{}]}}]}}]}}", spans.join(","));
+    let mapped = [&replay[..], &["--map", "arrival=when,end=done"]].concat();
+    for (text, line) in [(&lines, &mapped[..]), (&otlp, &replay[..])] {
+        let ended = site.program().input(text).run(line).await.ended(0);
+        assert!((figures(&ended.json()) / figures(&by_pipe) - 1.0).abs() < 0.001, "{}", ended.stderr);
+        assert!(ended.stderr.contains("2023-11-14T22:13:20Z"), "{}", ended.stderr);
+    }
+    let unmapped = site.program().input(&lines).run(replay).await.ended(2).stderr;
+    assert!(unmapped.contains("looks like JSON") && unmapped.contains("--map") && unmapped.len() < 400, "{unmapped}");
+}
+
+#[actix_rt::test]
+async fn todays_rule_is_compared_in_money_and_the_answer_can_be_pasted() {
+    let site = site();
+    let line = ["replay", "day.csv", "--cold-start", "30s", "--today", "fixed:90", "--price", "$0.42/h"];
+    let told = run(&site, &line).await.ended(0).stdout;
+    assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in ["today: fixed:90", "AGENT-HOURS", "$", "a day at this rate", "[pools.day]"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    let rows = run(&site, &[&line[..], &["--output", "json"]].concat()).await.ended(0).json();
+    let today = rows.as_array().into_iter().flatten().find(|row| row["today"] == true).expect("a row of today");
+    assert_eq!((&today["policy"], &today["peak_pool"]), (&"fixed".into(), &90.into()), "{today}");
+    let hours = today["agent_hours"].as_f64().expect("hours");
+    assert!((today["money"].as_f64().expect("money") - 0.42 * hours).abs() < 1e-9, "{today}");
+
+    // Bursts of forty at once, which no rule can know the first time: it says what would do.
+    let ours = row(&rows, "predictive");
+    assert_eq!(ours["meets_objective"], false, "{ours}");
+    assert!(told.contains("misses the objective") && told.contains("would be met with"), "{told}");
+    let met_by = ours["met_by"].as_array().expect("remedies");
+    assert!(met_by.iter().all(|remedy| remedy["late_share"].as_f64().is_some_and(|late| late <= 0.01)), "{met_by:?}");
+    assert!(met_by.iter().any(|remedy| remedy["change"]["fixed"].is_u64()), "{met_by:?}");
+
+    let block = ours["pool_settings"].as_str().expect("a block").replace("./your-agent", "true");
+    fs::write(site.path("pasted.toml"), block).expect("written");
+    let checked = run(&site, &["config", "check", "pasted.toml"]).await.ended(0);
+    assert!(checked.stdout.contains("valid"), "{}", checked.stdout);
+    for (flags, said) in [(["--today", "clairvoyant"], "predictive"), (["--price", "cheap"], "0.42/h")] {
+        let ended = run(&site, &[&["replay", "day.csv"], &flags[..]].concat()).await.ended(2);
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+}
+
+#[actix_rt::test]
+async fn the_page_draws_every_row_that_is_clicked() {
+    let site = site();
+    let line = ["replay", "day.csv", "--cold-start", "2s,5s", "--today", "hpa:target=0.5", "--report", "day.html"];
+    run(&site, &line).await.ended(0).stdout.clear();
+    let mut browser = Browser::start(1280, 900).await;
+    browser.open(&format!("file://{}", site.path("day.html").display())).await;
+    browser.until("document.querySelectorAll('#table tbody tr').length > 12", SOON).await;
+    let rows = browser.evaluate("document.querySelectorAll('#table tbody tr').length").await.as_u64().expect("rows");
+    assert!(browser.text("#timeline-note").await.starts_with("predictive"), "ours is drawn first");
+    let mut drawn = std::collections::HashSet::new();
+    for index in 0..rows {
+        let script = format!(
+            "document.querySelectorAll('#table tbody tr')[{index}].click(), document.querySelectorAll('#plots svg path').length"
+        );
+        let paths = browser.evaluate(&script).await.as_u64().expect("a count");
+        let (note, name) = (browser.text("#timeline-note").await, browser.text("tr.shown button").await);
+        assert!(
+            paths >= 5 && note.starts_with(name.split(' ').next().unwrap_or_default()),
+            "{name}: {paths} paths, {note}"
+        );
+        let shapes = browser.evaluate("document.getElementById('plots').innerHTML").await.to_string();
+        assert!(drawn.insert(format!("{name} {shapes}")), "{name} looks like another");
+    }
+    browser.evaluate("document.querySelector('#table button').focus()").await;
+    assert_eq!(
+        browser.evaluate("document.activeElement.tagName").await,
+        "BUTTON",
+        "rows are reached with the keyboard"
+    );
+    browser.evaluate("(() => { const c = document.getElementById('cells'); c.value = 1; c.dispatchEvent(new Event('change')); })()").await;
+    assert!(browser.text("#about").await.contains("5.00 s"), "{}", browser.text("#about").await);
+    let foreign: Vec<String> =
+        browser.requested().await.into_iter().filter(|url| url.contains("//") && !url.starts_with("file:")).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+    assert_eq!(browser.complaints().await, [""; 0]);
 }
 
 #[actix_rt::test]

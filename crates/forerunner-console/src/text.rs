@@ -4,6 +4,8 @@ use crate::Usage;
 
 use std::io::Read;
 
+use unicode_width::UnicodeWidthStr;
+
 /// What some programs, above all on Windows, write in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// The byte order marks of UTF-16.
@@ -40,6 +42,24 @@ pub fn read(flag: &str, name: &str) -> anyhow::Result<String> {
     Ok(decode(&bytes).map_err(|why| refuse(&why))?.to_owned())
 }
 
+/// Breaks a line between words so that none is wider than `width` columns, unless a word is. Further lines begin with
+/// `indent` spaces.
+pub fn wrap(line: &str, width: usize, indent: usize) -> String {
+    let (mut wrapped, mut column) = (String::new(), 0);
+    for word in line.split(' ') {
+        if column > 0 && column + 1 + word.width() > width {
+            wrapped.push_str(&format!("\n{:indent$}", ""));
+            column = indent;
+        } else if column > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += word.width();
+    }
+    wrapped
+}
+
 /// Names what is read, for messages.
 pub fn place(name: &str) -> &str {
     if name == "-" { "standard input" } else { name }
@@ -54,6 +74,13 @@ mod tests {
         assert_eq!(decode("\u{feff}{}".as_bytes()), Ok("{}"));
         assert_eq!(decode(b"{}"), Ok("{}"));
         assert_eq!(unmarked("\u{feff}\u{feff}".as_bytes()), "\u{feff}".as_bytes(), "only the first one");
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("one two three four", 9, 2), "one two\n  three\n  four");
+        assert_eq!(wrap("1234567890 1", 4, 0), "1234567890\n1");
+        assert_eq!(wrap("", 4, 0), "");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`what_if`] | what other objectives would have cost a pool on its last day |
 //! | `replay` | what every policy costs on recorded traces, with a table or a page of plots |
+//! | `import` | recordings of other systems as traces: CSV, JSON, OTLP spans, access logs |
 //! | `placement` | where tasks with contexts land, policy by policy |
 //! | `advise` | what a policy decides, an observation a line |
 //! | `context` | how many bytes a turn of a context moves; trains dictionaries |
@@ -40,6 +41,8 @@ pub mod context;
 pub mod demo;
 #[cfg(feature = "commands")]
 pub mod history;
+#[cfg(feature = "commands")]
+pub mod import;
 #[cfg(feature = "commands")]
 mod markers;
 #[cfg(feature = "commands")]

@@ -47,7 +47,7 @@ mod trace;
 pub use engine::{AsLive, Outcome, Replay, replay};
 pub use error::Error;
 pub use last_value::LastValue;
-pub use perfect::{perfect, service_sum_s};
+pub use perfect::{perfect, perfect_outcome, service_sum_s};
 pub use placement::{
     PlacementLoad, PlacementPolicy, PlacementReplay, PlacementReport, PlacementStart, PlacementTask, count_placement,
     replay_placement,

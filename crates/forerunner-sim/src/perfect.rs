@@ -5,9 +5,11 @@ use std::{
     ops::Bound::{Excluded, Included},
 };
 
+use forerunner_forecast::PolicyLimits;
+
 use crate::{
-    engine::Replay,
-    report::Report,
+    engine::{Outcome, Replay},
+    report::{Report, TimelinePoint},
     tally::Tally,
     trace::{Trace, TraceTask},
 };
@@ -25,14 +27,17 @@ use crate::{
 /// for throughout, `max` does not apply. Cost and tasks are counted as in [`replay`](crate::replay), from
 /// `settings.warm_up_s` to the last completion. Deterministic, in time proportional to `n log n`.
 pub fn perfect(trace: &Trace, settings: &Replay) -> Report {
+    perfect_outcome(trace, settings).report
+}
+
+/// The same, with the state at every tick and the wait of each task if [`Replay::timeline`] asks for them.
+pub fn perfect_outcome(trace: &Trace, settings: &Replay) -> Outcome {
     let [first, others @ ..] = [Waiting::Never, Waiting::NoneIdle, Waiting::Allowed];
-    let report = |waiting| Plan::make(trace.tasks(), waiting, settings).report(trace, waiting, settings);
-    others.into_iter().map(report).fold(
-        report(first),
-        |best, other| {
-            if other.instance_s < best.instance_s { other } else { best }
-        },
-    )
+    let outcome = |waiting| Plan::make(trace.tasks(), waiting, settings).outcome(trace, waiting, settings);
+    others
+        .into_iter()
+        .map(outcome)
+        .fold(outcome(first), |best, other| if other.report.instance_s < best.report.instance_s { other } else { best })
 }
 
 /// Sum of the service times that fall after `warm_up_s`, were every task to start as it arrives, in agent-seconds: what
@@ -134,6 +139,34 @@ impl Plan {
         self.changes.push(Change { at, agents, busy });
     }
 
+    fn outcome(&self, trace: &Trace, waiting: Waiting, settings: &Replay) -> Outcome {
+        let report = self.report(trace, waiting, settings);
+        if !settings.timeline {
+            return Outcome { report, timeline: Vec::new(), waits: Vec::new() };
+        }
+        let wait = |(task, start): (&TraceTask, &f64)| (task.arrival_s, start - task.arrival_s);
+        let waits = trace.tasks().iter().zip(&self.starts).map(wait).collect();
+        Outcome { report, timeline: self.timeline(&settings.limits), waits }
+    }
+
+    /// The state at every tick. Nobody waits at a tick for longer than the objective allows, so the queue is left empty.
+    fn timeline(&self, limits: &PolicyLimits) -> Vec<TimelinePoint> {
+        let (mut agents, mut busy, mut next) = (0i64, 0i64, 0);
+        let ticks = self.changes.last().map_or(0, |last| (last.at / limits.tick_s).ceil() as u64 + 1);
+        let point = |tick: u64| {
+            let t = tick as f64 * limits.tick_s;
+            while let Some(change) = self.changes.get(next).filter(|change| change.at <= t) {
+                agents += change.agents;
+                busy += change.busy;
+                next += 1;
+            }
+            let desired = limits.min.max(agents as u32);
+            let busy = busy as u32;
+            TimelinePoint { t, desired, ready: desired - busy, busy, ..TimelinePoint::default() }
+        };
+        (0..ticks).map(point).collect()
+    }
+
     fn report(&self, trace: &Trace, waiting: Waiting, settings: &Replay) -> Report {
         let mut tally = Tally::new(trace.tasks().len(), 0);
         for (task, &start) in trace.tasks().iter().zip(&self.starts) {
@@ -168,7 +201,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forerunner_forecast::{Objective, PolicyLimits};
+    use forerunner_forecast::Objective;
 
     /// The bound for (arrival, service) pairs, without warm-up, at a floor of `min` agents and 1 s allowed.
     fn bound(tasks: &[(f64, f64)], cold_start_s: f64, min: u32) -> Report {

@@ -82,7 +82,7 @@ impl Report {
 }
 
 /// The state when the policy was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
     /// Seconds from the begin.
     pub t: f64,

@@ -6,12 +6,19 @@ use clap::Args;
 use forerunner_console::Usage;
 use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, build};
 
-use crate::parse::{seconds, share};
+use super::price::Price;
+use crate::{
+    import::ImportArgs,
+    parse::{seconds, share},
+};
 
 const AFTER_HELP: &str = "\
 Traces are CSV, plain or in gzip, with a header that names the columns: arrival_s,service_s and, if known,
 context_tokens,output_tokens,session,announced_s. Lines may stand in any order. A directory stands for the traces in it. What
 `forerunner history export` writes is such a trace.
+
+Recordings of other systems need no conversion: CSV or JSON with --map, OTLP spans as JSON, and access logs of nginx or
+Apache with the time that a request took. `-` stands for standard input.
 
 The model: one first-in-first-out queue, one task an agent at a time; a new agent helps one cold start after it was
 asked for and costs from then on; busy agents stop after their task. COST is agent-seconds relative to `perfect`, which
@@ -19,6 +26,9 @@ knows every arrival one cold start ahead and all service times.
 
 Examples:
   forerunner replay day.csv.gz --cold-start 10s
+  forerunner replay jobs.csv --map arrival=created_at,start=started_at,end=finished_at --cold-start 10s
+  zcat access.log.*.gz | forerunner replay - --cold-start 10s
+  forerunner replay day.csv --cold-start 10s --today fixed:46 --price 0.42/h
   forerunner replay day.csv --policy predictive --policy fixed:12 --policy utilisation:scale_up_threshold=0.8
   forerunner replay day.csv --what-if 0.95,0.99,0.999
   forerunner replay past.csv.gz --cold-start 4s --max 40 --policy predictive --as-live
@@ -29,9 +39,12 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ReplayArgs {
-    /// Traces, or directories of traces.
+    /// Traces, or directories of traces; `-` for standard input.
     #[arg(required = true, value_name = "TRACE")]
     pub traces: Vec<PathBuf>,
+    /// How to read them.
+    #[command(flatten)]
+    pub import: ImportArgs,
     /// How long an agent takes to start; several are replayed one by one.
     #[arg(long, value_delimiter = ',', default_value = "2s,10s,30s", value_parser = seconds, value_name = "DURATIONS")]
     pub cold_start: Vec<f64>,
@@ -60,6 +73,13 @@ pub struct ReplayArgs {
     /// A policy, with settings after a colon; default: every policy. May be repeated.
     #[arg(long, value_name = "NAME[:SETTINGS]")]
     pub policy: Vec<Asked>,
+    /// The rule that sizes your pool today, such as fixed:46 or hpa:target=0.7: the answer compares it with the first
+    /// policy, in agent-hours.
+    #[arg(long, value_name = "NAME[:SETTINGS]", conflicts_with_all = ["what_if", "table"])]
+    pub today: Option<Asked>,
+    /// What an agent costs, such as 0.42/h or EUR 10/day: the answer is in money as well.
+    #[arg(long, value_name = "AMOUNT/TIME")]
+    pub price: Option<Price>,
     /// Also try the settings of each policy, and show its cheapest one that meets the objective.
     #[arg(long)]
     pub sweep: bool,
@@ -126,7 +146,7 @@ impl ReplayArgs {
             tick_s: self.tick,
             objective: self.objective(),
         };
-        for asked in &self.policy {
+        for asked in self.policy.iter().chain(&self.today) {
             build(asked.kind, limits).map_err(|error| Usage(error.to_string()))?;
         }
         let single = [("--timeline", &self.timeline), ("--observations", &self.observations)];

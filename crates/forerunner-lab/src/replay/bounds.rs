@@ -2,7 +2,13 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use forerunner_sim::{Replay, Report, Trace, WaitSummary, service_sum_s};
+use forerunner_forecast::PolicyLimits;
+use forerunner_sim::{LastValue, Outcome, Replay, Report, Trace, WaitSummary, perfect_outcome, replay, service_sum_s};
+
+use super::{
+    cell::Cell,
+    plot::{Plot, Room},
+};
 
 /// Name of the bound in tables and JSON.
 const WORK: &str = "service-times";
@@ -33,6 +39,29 @@ pub fn work(trace: &Trace, settings: &Replay) -> Report {
         first_queued_s: None,
         band_coverage: None,
     }
+}
+
+/// Draws the bounds of a cell, and the naive rule.
+pub fn plot(trace: &Trace, cell: &mut Cell, room: Room) {
+    let settings = Replay { timeline: true, ..cell.replay.clone() };
+    let draw = |outcome: &Outcome| Some(Plot::of(trace, outcome, Vec::new(), cell, room));
+    let perfect = draw(&perfect_outcome(trace, &settings));
+    let work = draw(&at_once(trace, &settings));
+    let naive =
+        cell.last_value.as_ref().and_then(|_| draw(&replay(trace, &mut LastValue::new(settings.limits), &settings)));
+    cell.perfect.plot = perfect;
+    cell.work.plot = work;
+    if let Some(bound) = &mut cell.last_value {
+        bound.plot = naive;
+    }
+}
+
+/// The work alone over time: agents that are there for the time of a task.
+fn at_once(trace: &Trace, settings: &Replay) -> Outcome {
+    let limits = PolicyLimits { min: 0, cold_start_s: 0.0, ..settings.limits };
+    let mut outcome = perfect_outcome(trace, &Replay { limits, ..settings.clone() });
+    outcome.waits.iter_mut().for_each(|(_, wait_s)| *wait_s = 0.0);
+    outcome
 }
 
 /// Most tasks at work at once if none ever waited.

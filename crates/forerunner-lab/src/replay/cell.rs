@@ -2,6 +2,23 @@
 
 use forerunner_sim::{Replay, Report};
 
+use super::plot::Plot;
+
+/// A run that no policy made: its figures, and how it went.
+#[derive(Debug)]
+pub struct Bound {
+    /// The figures.
+    pub report: Report,
+    /// How it went, for the page.
+    pub plot: Option<Plot>,
+}
+
+impl From<Report> for Bound {
+    fn from(report: Report) -> Self {
+        Self { report, plot: None }
+    }
+}
+
 /// One trace at one cold start under one objective: what every policy in it is measured by.
 #[derive(Debug)]
 pub struct Cell {
@@ -16,16 +33,17 @@ pub struct Cell {
     /// Least fixed pool that meets the objective.
     pub least_fixed: u32,
     /// Near the least cost that any policy could have.
-    pub perfect: Report,
+    pub perfect: Bound,
     /// The sum of service times, as if agents cost nothing but work.
-    pub work: Report,
+    pub work: Bound,
     /// The naive rule, which is asked for by no name: as many agents as were busy last. `None` when policies were named.
-    pub last_value: Option<Report>,
+    pub last_value: Option<Bound>,
 }
 
 impl Cell {
     /// Cost of a report relative to perfect knowledge; `None` if that costs nothing.
     pub fn ratio(&self, report: &Report) -> Option<f64> {
-        (self.perfect.instance_s > 0.0).then(|| report.instance_s / self.perfect.instance_s)
+        let perfect_s = self.perfect.report.instance_s;
+        (perfect_s > 0.0).then(|| report.instance_s / perfect_s)
     }
 }

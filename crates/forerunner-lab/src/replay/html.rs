@@ -32,9 +32,12 @@ struct CellView<'a> {
     min: u32,
     max: u32,
     least_fixed: u32,
-    rows: Vec<Row>,
     points: Vec<PointView>,
-    shown: Option<ShownView<'a>>,
+    /// How each row went, in their order.
+    plots: Vec<Option<Plot>>,
+    rows: Vec<Row>,
+    /// The row that is shown first: that of the first policy.
+    first: usize,
 }
 
 /// One point of the cost curves.
@@ -45,14 +48,6 @@ struct PointView {
     late: f64,
     cost: Option<f64>,
     swept: bool,
-}
-
-/// The policy that the plots are of.
-#[derive(Serialize)]
-struct ShownView<'a> {
-    policy: &'a str,
-    params: &'a str,
-    plot: &'a Plot,
 }
 
 /// Writes the page.
@@ -74,10 +69,11 @@ fn view(study: &Study, cell: usize) -> CellView<'_> {
         cost: of.ratio(&run.report),
         swept: run.swept,
     };
-    let shown = runs().find_map(|run| {
-        let plot = run.plot.as_ref()?;
-        Some(ShownView { policy: &run.report.policy, params: &run.report.params, plot })
-    });
+    let mut rows = study.rows(cell);
+    let ours = study.ours(cell).map(|run| (&run.report.policy, &run.report.params));
+    let is_ours = |row: &Row| ours == Some((&row.report.policy, &row.report.params)) && !row.today;
+    let first = rows.iter().position(is_ours).unwrap_or(0);
+    let plots = rows.iter_mut().map(|row| row.plot.take()).collect();
     let limits = &of.replay.limits;
     CellView {
         trace: &of.trace,
@@ -89,8 +85,9 @@ fn view(study: &Study, cell: usize) -> CellView<'_> {
         min: limits.min,
         max: limits.max,
         least_fixed: of.least_fixed,
-        rows: study.rows(cell),
         points: runs().map(point).collect(),
-        shown,
+        plots,
+        rows,
+        first,
     }
 }

@@ -5,17 +5,21 @@ use forerunner_console::{
     output::{self, Output},
 };
 
+mod advice;
 mod args;
 mod bounds;
 mod cell;
 mod files;
 mod html;
 mod plot;
+mod pool_block;
+mod price;
 mod rules;
 mod run;
 mod study;
 mod summary;
 mod table;
+mod today;
 mod traces;
 mod watch;
 mod workers;
@@ -31,7 +35,7 @@ use self::study::{Row, Study};
 /// [`Usage`] for arguments that do not fit together and traces that cannot be used; files that cannot be written.
 pub async fn run(args: ReplayArgs, theme: Theme, out: &Output) -> anyhow::Result<()> {
     args.check()?;
-    let (sources, notes) = traces::read(&args.traces, args.warmup)?;
+    let (sources, notes) = traces::read(&args.traces, &args.import, args.warmup)?;
     notes.iter().for_each(|note| output::note(&out.faint(note)));
     if args.timeline.as_ref().or(args.observations.as_ref()).is_some() && sources.len() != 1 {
         return Err(Usage("--timeline and --observations are of one replay; name one trace".to_owned()).into());
@@ -55,9 +59,11 @@ pub async fn run(args: ReplayArgs, theme: Theme, out: &Output) -> anyhow::Result
 }
 
 fn show(args: &ReplayArgs, study: &Study, out: &Output) -> anyhow::Result<()> {
-    let rows: Vec<Row> = (0..study.cells.len()).flat_map(|cell| study.rows(cell)).collect();
+    let price = args.price.as_ref();
+    let rows: Vec<Row> =
+        (0..study.cells.len()).flat_map(|cell| study.rows(cell)).map(|row| row.priced(price)).collect();
     out.show(&rows, || match args.what_if.is_empty() {
-        true => table::compare(study, out),
+        true => [table::compare(study, out), today::answers(study, price, out)].join(""),
         false => table::what_if(study, out),
     })
 }

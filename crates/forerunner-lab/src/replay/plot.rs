@@ -9,6 +9,8 @@ use super::{cell::Cell, watch::Change};
 const MOST_BUCKETS: usize = 1000;
 /// Most changes of the wanted size in the list.
 const MOST_CHANGES: usize = 600;
+/// Fewest buckets of a plot, and changes in its list, however many plots a page has.
+const LEAST: usize = 100;
 /// Bytes that the plots of a page may have together.
 const PAGE_BYTES: usize = 2_200_000;
 /// The size of a bucket and of a change, measured on pages of recorded traces.
@@ -25,10 +27,10 @@ pub struct Room {
 }
 
 impl Room {
-    /// Shares the page among cells.
-    pub fn shared_by(cells: usize) -> Self {
-        let bytes = PAGE_BYTES / cells.max(1);
-        let fit = |most: usize, each: usize| (bytes / 2 / each).clamp(100, most);
+    /// Shares the page among plots.
+    pub fn shared_by(plots: usize) -> Self {
+        let bytes = PAGE_BYTES / plots.max(1);
+        let fit = |most: usize, each: usize| (bytes / 2 / each).clamp(LEAST, most);
         Self { buckets: fit(MOST_BUCKETS, BUCKET_BYTES), changes: fit(MOST_CHANGES, CHANGE_BYTES) }
     }
 }

@@ -4,11 +4,12 @@ use std::{fs::File, io::BufWriter, path::Path, thread};
 
 use anyhow::Context;
 use forerunner_console::{Usage, progress};
-use forerunner_forecast::{PolicyLimits, build};
+use forerunner_forecast::{FixedSettings, PolicyKind, PolicyLimits, build};
 use forerunner_sim::{AsLive, LastValue, Replay, TimelinePoint, least_fixed_in, perfect, replay};
 use indicatif::ProgressBar;
 
 use super::{
+    advice::{self, Advice},
     args::{Asked, ReplayArgs},
     bounds,
     cell::Cell,
@@ -22,6 +23,10 @@ use super::{
 
 /// Agents allowed, relative to the least fixed pool that meets the objective.
 const HEADROOM: u32 = 2;
+/// Rows of a cell that have a plot: the bounds, the naive rule, every policy and today's.
+const ROWS_A_CELL: usize = 14;
+/// Cells of which the answer says what would meet the objective: each costs as many replays again.
+const MOST_ADVISED: usize = 3;
 /// The cost of a cell's bounds, relative to one policy, for the progress bar.
 const YARDSTICK_SHARE: f64 = 0.5;
 
@@ -49,9 +54,12 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept
     });
     share_bounds(&mut cells, args);
     let jobs = jobs(args, &cells);
+    let room = Room::shared_by(cells.len() * ROWS_A_CELL);
+    if args.report.is_some() {
+        cells.iter_mut().for_each(|cell| bounds::plot(&sources[cell.source].trace, cell, room));
+    }
     bar.set_prefix("replaying");
     bar.inc_length(jobs.iter().map(|job| cells[job.cell].span_s as u64).sum());
-    let room = Room::shared_by(cells.len());
     let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], room, &bar));
     bar.finish_and_clear();
     let mut kept = Kept::default();
@@ -64,7 +72,23 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept
         runs.push(run);
     }
     runs.sort_by_key(|run| run.cell);
-    Ok((Study { cells, runs }, kept))
+    let mut study = Study { cells, runs, advice: Vec::new() };
+    study.advice = advice(args, sources, &study, threads);
+    Ok((study, kept))
+}
+
+/// Looks for what would meet the objective where the first policy misses it, if the answer is for people who choose.
+fn advice(args: &ReplayArgs, sources: &[Source], study: &Study, threads: usize) -> Vec<Advice> {
+    let is_survey = args.sweep || args.table.is_some() || !args.what_if.is_empty() || study.cells.len() > MOST_ADVISED;
+    if is_survey {
+        return Vec::new();
+    }
+    let missed = (0..study.cells.len()).filter_map(|cell| study.ours(cell)).filter(|run| !run.report.meets_objective());
+    let of = |run: &Run| {
+        let cell = &study.cells[run.cell];
+        advice::seek(&sources[cell.source].trace, cell, run, threads)
+    };
+    missed.map(of).collect()
 }
 
 /// A cell before anything was replayed in it.
@@ -108,9 +132,10 @@ impl Wanted {
             source: self.source,
             trace: trace.name().to_owned(),
             span_s: trace.span_s(),
-            perfect,
-            work,
-            last_value: compares_all.then(|| replay(trace, &mut LastValue::new(settings.limits), &settings).report),
+            perfect: perfect.into(),
+            work: work.into(),
+            last_value: compares_all
+                .then(|| replay(trace, &mut LastValue::new(settings.limits), &settings).report.into()),
             replay: settings,
             least_fixed,
         }
@@ -135,7 +160,8 @@ struct Job {
     cell: usize,
     asked: Asked,
     swept: bool,
-    /// It is the first of its cell: the one that files and plots are of.
+    is_today: bool,
+    /// It is the first of its cell: the one that files are of.
     shown: bool,
 }
 
@@ -145,9 +171,11 @@ fn jobs(args: &ReplayArgs, cells: &[Cell]) -> Vec<Job> {
     for (cell, of) in cells.iter().enumerate() {
         for (index, (asked, hindsight)) in policies(args, of).into_iter().enumerate() {
             let grid = if args.sweep { rules::grid(asked.kind.name()) } else { Vec::new() };
-            jobs.push(Job { cell, asked, swept: hindsight, shown: index == 0 });
-            jobs.extend(grid.into_iter().map(|asked| Job { cell, asked, swept: true, shown: false }));
+            jobs.push(Job { cell, asked, swept: hindsight, is_today: false, shown: index == 0 });
+            jobs.extend(grid.into_iter().map(|asked| Job { cell, asked, swept: true, is_today: false, shown: false }));
         }
+        let today = args.today.clone();
+        jobs.extend(today.map(|asked| Job { cell, asked, swept: false, is_today: true, shown: false }));
     }
     jobs.sort_by(|a, b| cells[b.cell].span_s.total_cmp(&cells[a.cell].span_s));
     jobs
@@ -168,6 +196,16 @@ impl Job {
         self.shown && args.timeline.is_some()
     }
 
+    /// The bounds of the pool. A fixed pool of today has the size that it has.
+    fn limits(&self, cell: &Cell) -> PolicyLimits {
+        match self.asked.kind {
+            PolicyKind::Fixed(FixedSettings { size }) if self.is_today => {
+                PolicyLimits { min: size, max: size, ..cell.replay.limits }
+            }
+            _ => cell.replay.limits,
+        }
+    }
+
     fn run(
         &self,
         args: &ReplayArgs,
@@ -176,8 +214,8 @@ impl Job {
         room: Room,
         bar: &ProgressBar,
     ) -> anyhow::Result<(Run, Vec<TimelinePoint>)> {
-        let plotted = self.shown && args.report.is_some();
-        let limits = cell.replay.limits;
+        let plotted = args.report.is_some();
+        let limits = self.limits(cell);
         let policy = build(self.asked.kind, limits).map_err(|error| Usage(error.to_string()))?;
         let mut watched = Watched::new(policy, bar, plotted);
         if let Some(path) = args.observations.as_deref().filter(|_| self.shown) {
@@ -186,12 +224,15 @@ impl Job {
         let settings = Replay {
             timeline: plotted || self.keeps_timeline(args),
             params: self.asked.params.clone(),
+            limits,
             ..cell.replay.clone()
         };
         let outcome = replay(&sources[cell.source].trace, &mut watched, &settings);
         let changes = watched.finish(cell.span_s).with_context(|| "the observations cannot be written")?;
         let plot = plotted.then(|| Plot::of(&sources[cell.source].trace, &outcome, changes, cell, room));
-        let run = Run { cell: self.cell, asked: self.asked.clone(), swept: self.swept, report: outcome.report, plot };
+        let Self { cell, asked, swept, is_today, .. } = self;
+        let (cell, asked) = (*cell, asked.clone());
+        let run = Run { cell, asked, swept: *swept, is_today: *is_today, report: outcome.report, plot };
         Ok((run, outcome.timeline))
     }
 }

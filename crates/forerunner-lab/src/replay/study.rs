@@ -3,7 +3,14 @@
 use forerunner_sim::Report;
 use serde::Serialize;
 
-use super::{args::Asked, cell::Cell, plot::Plot};
+use super::{
+    advice::{Advice, Remedy},
+    args::Asked,
+    cell::{Bound, Cell},
+    plot::Plot,
+    pool_block,
+    price::Price,
+};
 
 /// One policy in one cell.
 #[derive(Debug)]
@@ -14,6 +21,8 @@ pub struct Run {
     pub asked: Asked,
     /// Whether it is a setting that a sweep tried, and not what was asked for.
     pub swept: bool,
+    /// Whether it is the rule that sizes the pool today.
+    pub is_today: bool,
     /// The figures.
     pub report: Report,
     /// How it went, for the page.
@@ -27,6 +36,8 @@ pub struct Study {
     pub cells: Vec<Cell>,
     /// The runs, those of a cell in the order of the policies.
     pub runs: Vec<Run>,
+    /// What would meet the objective, of cells in which the first policy misses it.
+    pub advice: Vec<Advice>,
 }
 
 /// One object of the JSON answer.
@@ -47,6 +58,21 @@ pub struct Row {
     pub max: u32,
     /// Seconds at the begin that do not count.
     pub warmup_s: f64,
+    /// Whether it is the rule that sizes the pool today.
+    pub today: bool,
+    /// The cost in agent-hours.
+    pub agent_hours: f64,
+    /// The cost in money, if there is a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money: Option<f64>,
+    /// What would meet the objective, if this is the first policy and it misses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub met_by: Option<Vec<Remedy>>,
+    /// The pool's settings for the configuration file, of the first policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_settings: Option<String>,
+    #[serde(skip)]
+    pub plot: Option<Plot>,
 }
 
 impl Study {
@@ -54,15 +80,37 @@ impl Study {
     /// first, and among them the cheapest.
     pub fn rows(&self, cell: usize) -> Vec<Row> {
         let of = &self.cells[cell];
-        let bounds = [&of.perfect, &of.work].map(|report| Row::of(of, report, false));
-        let mut rows: Vec<Row> = self.chosen(cell).map(|run| Row::of(of, &run.report, run.swept)).collect();
-        rows.extend(of.last_value.as_ref().map(|report| Row::of(of, report, false)));
+        let bounds = [&of.perfect, &of.work].map(|bound| Row::of(of, bound, false));
+        let mut rows: Vec<Row> = self.chosen(cell).map(|run| self.row(of, run)).collect();
+        rows.extend(of.last_value.as_ref().map(|bound| Row::of(of, bound, false)));
         rows.sort_by(|a, b| {
             let key = |row: &Row| (!row.meets_objective, row.report.instance_s);
             let ((a_late, a_cost), (b_late, b_cost)) = (key(a), key(b));
             a_late.cmp(&b_late).then(a_cost.total_cmp(&b_cost))
         });
         bounds.into_iter().chain(rows).collect()
+    }
+
+    fn row(&self, cell: &Cell, run: &Run) -> Row {
+        let bound = Bound { report: run.report.clone(), plot: run.plot.clone() };
+        let is_ours = self.ours(run.cell).is_some_and(|ours| std::ptr::eq(ours, run));
+        let advice = self.advice.iter().find(|advice| is_ours && advice.cell == run.cell);
+        Row {
+            today: run.is_today,
+            met_by: advice.map(|advice| advice.remedies.clone()),
+            pool_settings: is_ours.then(|| pool_block::write(cell, run, advice)).flatten(),
+            ..Row::of(cell, &bound, run.swept)
+        }
+    }
+
+    /// The first policy of a cell: the one that plots and answers are of.
+    pub fn ours(&self, cell: usize) -> Option<&Run> {
+        self.runs.iter().find(|run| run.cell == cell && !run.swept && !run.is_today)
+    }
+
+    /// The rule that sizes the pool today, in a cell.
+    pub fn today(&self, cell: usize) -> Option<&Run> {
+        self.runs.iter().find(|run| run.cell == cell && run.is_today)
     }
 
     /// The runs of a cell that are shown: all that were asked for, and of the swept ones the best of each policy.
@@ -81,7 +129,8 @@ impl Study {
 
     /// The best run of a policy in a cell, the one with its defaults included.
     pub fn best(&self, cell: usize, policy: &str) -> Option<&Run> {
-        let runs = self.runs.iter().filter(|run| run.cell == cell && run.asked.kind.name() == policy);
+        let inside = |run: &&Run| run.cell == cell && !run.is_today && run.asked.kind.name() == policy;
+        let runs = self.runs.iter().filter(inside);
         runs.min_by(|a, b| goodness(&a.report).total_cmp(&goodness(&b.report)).then(a.swept.cmp(&b.swept)))
     }
 }
@@ -92,9 +141,15 @@ fn goodness(report: &Report) -> f64 {
 }
 
 impl Row {
-    fn of(cell: &Cell, report: &Report, tuned: bool) -> Self {
-        let limits = &cell.replay.limits;
+    fn of(cell: &Cell, bound: &Bound, tuned: bool) -> Self {
+        let (limits, report) = (&cell.replay.limits, &bound.report);
         Self {
+            today: false,
+            agent_hours: report.instance_s / 3_600.0,
+            money: None,
+            met_by: None,
+            pool_settings: None,
+            plot: bound.plot.clone(),
             ratio_to_perfect: cell.ratio(report),
             meets_objective: report.meets_objective(),
             tuned,
@@ -103,5 +158,10 @@ impl Row {
             warmup_s: cell.replay.warm_up_s,
             report: report.clone(),
         }
+    }
+
+    /// The same row with its cost in money.
+    pub fn priced(self, price: Option<&Price>) -> Self {
+        Self { money: price.map(|price| price.of(self.agent_hours)), ..self }
     }
 }

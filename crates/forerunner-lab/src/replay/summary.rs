@@ -220,14 +220,15 @@ mod tests {
             span_s: 0.0,
             replay: settings.clone(),
             least_fixed: 1,
-            perfect: report.clone(),
-            work: report.clone(),
+            perfect: report.clone().into(),
+            work: report.clone().into(),
             last_value: None,
         };
         let run = |cell, name: &str, params: &str, swept, late_share, cost| Run {
             cell,
             asked: Asked { kind: name.parse::<PolicyKind>().expect("a policy"), params: params.to_owned() },
             swept,
+            is_today: false,
             report: forerunner_sim::Report { late_share, instance_s: 100.0 * cost, ..report.clone() },
             plot: None,
         };
@@ -239,7 +240,8 @@ mod tests {
                 run(cell, "utilisation", "interval_s=3", true, 0.0, 2.0),
             ]
         };
-        Study { cells: (0..2).map(cell).collect(), runs: of(0, 0.005).into_iter().chain(of(1, 0.012)).collect() }
+        let runs = of(0, 0.005).into_iter().chain(of(1, 0.012)).collect();
+        Study { cells: (0..2).map(cell).collect(), runs, advice: Vec::new() }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use forerunner_console::Usage;
 use forerunner_sim::Trace;
 
+use crate::import::{self, ImportArgs};
+
 /// Time at the start that does not count, by default.
 const WARM_UP_S: f64 = 300.0;
 
@@ -25,10 +27,14 @@ pub struct Source {
 ///
 /// # Errors
 /// The first trace that cannot be used, or whose tasks all fall into a warm-up that was asked for.
-pub fn read(paths: &[PathBuf], warm_up_s: Option<f64>) -> anyhow::Result<(Vec<Source>, Vec<String>)> {
+pub fn read(paths: &[PathBuf], how: &ImportArgs, warm_up_s: Option<f64>) -> anyhow::Result<(Vec<Source>, Vec<String>)> {
     let (mut sources, mut notes) = (Vec::new(), Vec::new());
+    if paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
+        bail!(Usage("standard input can be read once; name `-` once".to_owned()));
+    }
     for path in files(paths)? {
-        let trace = Trace::read(&path).map_err(|error| Usage(error.to_string()))?;
+        let import::Imported { trace, notes: told } = import::read(&path, how)?;
+        notes.extend(told);
         let span_s = trace.span_s();
         let warm_up_s = match warm_up_s {
             Some(asked) if span_s < asked => {
@@ -97,11 +103,11 @@ mod tests {
         write("a.blocks.csv", "companion\n");
         write("README.md", "");
         let all = [folder.path().to_owned()];
-        let (sources, notes) = read(&all, None).expect("two traces");
+        let (sources, notes) = read(&all, &ImportArgs::default(), None).expect("two traces");
         let read_as: Vec<_> = sources.iter().map(|source| (source.trace.name(), source.warm_up_s)).collect();
         assert_eq!(read_as, [("a", 0.0), ("b", 300.0)]);
         assert_eq!(notes, ["trace `a` ends after 40 s: every task counts, without a warm-up"]);
-        let refused = read(&all, Some(60.0)).expect_err("a is shorter").to_string();
+        let refused = read(&all, &ImportArgs::default(), Some(60.0)).expect_err("a is shorter").to_string();
         assert!(refused.contains("use a shorter --warmup"), "{refused}");
     }
 }

@@ -173,7 +173,7 @@
     out += text(late(allowed) + 5, 24, `objective: ${percent(allowed)} late at most`);
     out += text((LEFT + W - 150) / 2, H - 6, `tasks that waited longer than ${seconds(cell.within_s)}, in % (square-root scale)`, "middle");
     out += text(0, 10, "cost / perfect (log scale)");
-    const names = [...new Set(points.map((p) => p.policy))], first = cell.shown ? cell.shown.policy : names[0];
+    const names = [...new Set(points.map((p) => p.policy))], first = cell.rows[cell.first].policy, strong = cell.shown.policy;
     names.sort((a, b) => (b === first) - (a === first));
     const shapes = ["circle", "square", "triangle", "diamond"];
     const labels = [];
@@ -186,7 +186,7 @@
       for (const p of own) out += mark(shape, late(p.late), y(p.cost), p.swept ? 2.6 : 5, colour, points.indexOf(p), p.swept ? 0.55 : 1);
       out += "</g>";
       const head = own.find((p) => !p.swept) || own[0];
-      labels.push({ k, name, colour, shape, x: late(head.late), y: y(head.cost), strong: name === first });
+      labels.push({ k, name, colour, shape, x: late(head.late), y: y(head.cost), strong: name === strong });
     });
     labels.sort((a, b) => a.y - b.y);
     labels.reduce((above, label) => label.row = Math.max(label.y, above + 15), 0);
@@ -224,7 +224,7 @@
   // ---- figures ------------------------------------------------------------------------------
   function tiles(cell) {
     const rows = cell.rows.filter((r) => r.policy !== "perfect" && r.policy !== "service-times");
-    const row = rows.find((r) => cell.shown && r.policy === cell.shown.policy && r.params === cell.shown.params) || rows[0];
+    const row = cell.shown || rows[0];
     if (!row) return;
     const tile = (value, name, kind = "") => `<div class="tile ${kind}"><b>${value}</b><span>${name}</span></div>`;
     byId("tiles").innerHTML = tile(percent(row.late_share), `late under ${escape(row.policy)}; ${percent(1 - cell.share)} allowed`, row.meets_objective ? "good" : "bad")
@@ -234,14 +234,24 @@
       + tile(number(row.scale_actions), `changes of size, ${number(row.reversals)} of them reversals`);
   }
   function table(cell) {
-    const shown = (r) => cell.shown && r.policy === cell.shown.policy && r.params === cell.shown.params;
     const head = ["policy", "late", "cost", "agent-hours", "mean wait", "p50", "p95", "p99", "max", "peak", "changes", "settings"];
-    const body = cell.rows.map((r) => `<tr class="${shown(r) ? "shown" : ""}">` + [
-      `<td>${escape(r.policy)}</td>`, `<td class="${r.meets_objective ? "good" : "bad"}">${percent(r.late_share)}</td>`, `<td>${ratio(r.ratio_to_perfect)}</td>`,
+    const label = (r) => escape(r.policy) + (r.today ? " (today)" : "");
+    const body = cell.rows.map((r, i) => `<tr data-row="${i}" class="${r === cell.shown ? "shown" : ""}">` + [
+      `<td><button type="button" aria-pressed="${r === cell.shown}">${label(r)}</button></td>`, `<td class="${r.meets_objective ? "good" : "bad"}">${percent(r.late_share)}</td>`, `<td>${ratio(r.ratio_to_perfect)}</td>`,
       `<td>${digits(r.instance_s / 3600, 1)}</td>`, ...["mean", "p50", "p95", "p99", "max"].map((k) => `<td>${seconds(r.wait_s[k])}</td>`),
       `<td>${number(r.peak_pool)}</td>`, `<td>${number(r.scale_actions)}</td>`,
       `<td title="${escape(r.params)}">${escape(r.params)}${r.tuned ? " (hindsight)" : ""}</td>`].join("") + "</tr>").join("");
     byId("table").innerHTML = `<thead><tr>${head.map((h) => `<th>${h}</th>`).join("")}</tr></thead><tbody>${body}</tbody>`;
+    byId("table").querySelectorAll("[data-row]").forEach((line) => line.addEventListener("click", () => {
+      choose(cell, Number(line.dataset.row));
+      byId("table").querySelector(`[data-row="${line.dataset.row}"] button`).focus();
+    }));
+  }
+  // ---- the row that the plots are of --------------------------------------------------------
+  function choose(cell, index) {
+    cell.shown = cell.rows[index];
+    cell.shown.plot = cell.plots[index];
+    tiles(cell); curve(cell); plots(cell); table(cell);
   }
 
   // ---- the page -----------------------------------------------------------------------------
@@ -249,7 +259,7 @@
     const cell = cells[index], tasks = cell.rows.length ? cell.rows[0].tasks : 0;
     byId("about").textContent = `${cell.trace} · ${number(tasks)} tasks counted in ${seconds(cell.span_s)} · cold start ${seconds(cell.cold_start_s)} · `
       + `${percent(cell.share)} within ${seconds(cell.within_s)} · ${cell.min} to ${cell.max} agents`;
-    tiles(cell); curve(cell); plots(cell); table(cell);
+    choose(cell, cell.first);
   }
   const choice = byId("cells");
   choice.innerHTML = cells.map((c, i) => `<option value="${i}">${escape(c.trace)}, ${seconds(c.cold_start_s)}</option>`).join("");
