@@ -74,7 +74,7 @@ pub use policy::{
 };
 pub use predictive::{Predictive, PredictiveSettings};
 pub use rate::{DampedHolt, Ewma};
-pub use service::{ServiceForecast, ServiceModel};
+pub use service::{ServiceForecast, ServiceModel, Shift};
 pub use sizing::{Load, erlang_c, normal_quantile, offered_load, square_root_staffing};
 pub use tournament::Tuning;
 pub use trend::Trend;

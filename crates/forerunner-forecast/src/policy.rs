@@ -115,11 +115,24 @@ pub struct Forecast {
     pub completion_rate_per_s: f64,
     /// Change of that rate per second, over the rolling window.
     pub completion_trend: f64,
+    /// Completions per busy agent-second over the rolling window: what an agent gets done.
+    #[serde(default)]
+    pub capacity_per_s: f64,
+    /// Change of that capacity per second, over the same window.
+    #[serde(default)]
+    pub capacity_trend: f64,
+    /// By what factor the tasks on agents are slower than the durations known; 1 where they are not.
+    #[serde(default = "no_change")]
+    pub service_change: f64,
     /// Change of the time on an agent, in seconds per second, over the rolling window.
     pub service_trend: f64,
     /// What is known to come, apart from the forecast.
     #[serde(default)]
     pub announced: AnnouncedDemand,
+}
+
+const fn no_change() -> f64 {
+    1.0
 }
 
 /// Tasks that are known to come: delayed ones, retries, schedules.

@@ -15,6 +15,7 @@ use crate::{
     announced::{Ahead, AnnouncedLoad, without},
     forecaster::RateForecast,
     sizing::Load,
+    stabilization::SlidingMaximum,
     tournament::{
         EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, Tournament, Tuning, whole,
     },
@@ -123,7 +124,13 @@ impl Predictive {
         learned.window.record(now, self.shift_s, rest);
         learned.calendar.observe(today, since_s, arrivals, horizon_s);
         learned.rates.observe(&learned.window, arrivals, now - before, horizon_s);
-        learned.service.observe(now - before, seen);
+        let was_slower = learned.service.factor() > 1.0;
+        let shift = learned.service.observe(now - before, seen);
+        let is_over = was_slower && shift.is_none() && !learned.service.is_changing();
+        if is_over || shift.is_some_and(|shift| shift.after_s < shift.before_s) {
+            // What slower tasks needed is no reason to keep agents for faster ones.
+            learned.recent_needs = SlidingMaximum::default();
+        }
         learned.observed_s += now - before;
         let in_system = f64::from(seen.in_flight) + f64::from(seen.queue_depth);
         if learned.announcements.are_any() {
@@ -143,6 +150,7 @@ impl Predictive {
         let cold_s = self.cold_start_s(seen);
         let horizon_s = cold_s + self.limits.tick_s;
         let service_s = learned.service.forecast(window, horizon_s).mean_s;
+        let still_there = |ahead_s| learned.service.still_there(ahead_s, service_s);
         let mut rates = [0.0; RATES];
         if let Some(members) = learned.rates.members(window.now(), horizon_s) {
             rates[..members.len()].copy_from_slice(&members);
@@ -150,10 +158,14 @@ impl Predictive {
             let recalled = learned.rates.recalled(window.now() + horizon_s);
             rates[RECALL] = recalled.map_or(members[EWMA_60], |rate| rate.max(least));
         }
+        // In a stall more tasks come than ever are there at once otherwise, and more agents would stand still as well.
+        let rate = rates[EWMA_15].max(rates[EWMA_60]);
+        let most_present = if learned.service.is_guessed() { (rate * service_s).max(1.0) } else { f64::INFINITY };
         let recalled = learned.calendar.recalled().map_or(0.0, |recalled| recalled.rate);
         ForecastInputs {
             t: window.now(),
             cold_s,
+            horizon_s,
             rates,
             fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
             rising: rising_rate(window, horizon_s).unwrap_or(0.0),
@@ -161,9 +173,12 @@ impl Predictive {
             // The few tasks of a quiet hour say little about how long those of a busy one take.
             recalled_service_s: if recalled > 0.0 { service_s.max(learned.service.recent_mean_s()) } else { service_s },
             service_s,
-            service_slow_s: learned.service.slow_mean_s(),
-            still_half: learned.service.still_there(0.5 * horizon_s, service_s),
-            still_there: learned.service.still_there(horizon_s, service_s),
+            service_slow_s: learned.service.slow_mean_s() * learned.service.factor(),
+            stuck: learned.service.stuck(),
+            is_changing: learned.service.is_unsettled(),
+            most_present,
+            still_half: still_there(0.5 * horizon_s),
+            still_there: still_there(horizon_s),
             dispersion: learned.rates.dispersion().max(1.0),
             levels: learned.levels.levels(),
             announced: self.announced_load(window.now(), seen),
@@ -220,6 +235,9 @@ impl Predictive {
             service_s: inputs.service_s,
             depth: bounded(load.waiting(f64::from(seen.size()))),
             completion_rate_per_s: window.rate(Sample::Completions, RECENT_S).unwrap_or(0.0),
+            capacity_per_s: window.rate(Sample::Capacity, window.span_s()).unwrap_or(0.0),
+            capacity_trend: Trend::of(window, Sample::Capacity).map_or(0.0, |trend| trend.slope),
+            service_change: learned.service.factor(),
             completion_trend: Trend::of(window, Sample::Completions).map_or(0.0, |trend| trend.slope),
             service_trend: Trend::of(window, Sample::Service).map_or(0.0, |trend| trend.slope),
             announced: AnnouncedDemand::default(),
@@ -323,6 +341,7 @@ impl Policy for Predictive {
             need,
             desired,
             reason,
+            shift: self.learned.service.shift(),
             warning,
         };
         let rule = habit.map_or_else(|| rule.words(), |habit| format!("{}; else {}", habit.words(), rule.words()));
@@ -358,6 +377,7 @@ impl Policy for Predictive {
         let away_s = if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
         let begin = before + away_s;
         learned.skip_to(begin);
+        learned.service.resume();
         self.tournament.resume(std::mem::take(&mut learned.scores));
         learned.calendar.skip(away_s);
         self.calendar_shift_s = learned.calendar.now();

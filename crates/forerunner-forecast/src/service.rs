@@ -1,7 +1,15 @@
 //! How long tasks stay on an agent: the mean, where it is heading, and who is still there a while from now.
 
+mod changes;
+mod current;
+mod decayed;
+mod life_table;
+mod pace;
+mod running;
+
 use serde::{Deserialize, Serialize};
 
+use self::{current::Current, decayed::Decayed, life_table::LifeTable, pace::Change};
 use crate::{
     Observation,
     rate::sane,
@@ -9,9 +17,7 @@ use crate::{
     window::{Sample, Window},
 };
 
-/// Time constant of the decayed sums, in seconds.
-const TAU_S: f64 = 180.0;
-/// The same for the longer past.
+/// Time constant of the mean over the longer past, in seconds.
 const SLOW_TAU_S: f64 = 900.0;
 /// Durations kept for the residual life.
 const RECENT: usize = 512;
@@ -45,80 +51,78 @@ pub struct ServiceModel {
     recent: Vec<f64>,
     next: usize,
     completed: f64,
+    /// Of the tasks on agents. After a restart other ones are there.
+    #[serde(skip)]
+    current: Current,
 }
 
-/// Exponentially decayed sums over completions: of weight, time, duration y, context x, and what a line needs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Decayed {
-    n: f64,
-    age: f64,
-    y: f64,
-    yy: f64,
-    /// Weight of the observations that named a context size.
-    m: f64,
-    x: f64,
-    my: f64,
-    xx: f64,
-    xy: f64,
-    error_plain: f64,
-    error_context: f64,
-}
-
-impl Decayed {
-    fn decay(&mut self, dt: f64) {
-        let keep = (-dt.max(0.0) / TAU_S).exp();
-        self.age = sane((self.age + self.n * dt.max(0.0)) * keep);
-        for sum in [&mut self.n, &mut self.y, &mut self.yy, &mut self.m, &mut self.x, &mut self.my] {
-            *sum = sane(*sum * keep);
-        }
-        for sum in [&mut self.xx, &mut self.xy, &mut self.error_plain, &mut self.error_context] {
-            *sum = sane(*sum * keep);
-        }
-    }
-
-    /// Slope of duration on context size, in seconds per token.
-    fn slope(&self) -> Option<f64> {
-        let sxx = self.xx - self.x * self.x / self.m;
-        let sxy = self.xy - self.x * self.my / self.m;
-        (self.m > 5.0 && sxx > 1e-9 * self.xx).then(|| sane(sxy / sxx))
-    }
-
-    /// Whether predicting from the context size has made the error at least a tenth smaller than not doing so.
-    fn context_helps(&self) -> bool {
-        self.m > 10.0 && self.error_context < 0.9 * self.error_plain
-    }
-
-    fn add_context(&mut self, n: f64, x: f64, y: f64) {
-        // Each predictor is judged on this observation before it learns from it.
-        if let Some(slope) = self.slope() {
-            let plain = y - self.my / self.m;
-            let context = plain - slope * (x - self.x / self.m);
-            self.error_plain = sane(self.error_plain + n * plain * plain);
-            self.error_context = sane(self.error_context + n * context * context);
-        }
-        self.m += n;
-        self.x = sane(self.x + n * x);
-        self.my = sane(self.my + n * y);
-        self.xx = sane(self.xx + n * x * x);
-        self.xy = sane(self.xy + n * x * y);
-    }
+/// A change of the mean duration, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shift {
+    /// Mean of the durations known before.
+    pub before_s: f64,
+    /// Mean that is expected instead.
+    pub after_s: f64,
 }
 
 impl ServiceModel {
     /// Makes a model that has seen nothing and expects five seconds a task.
     pub fn new() -> Self {
-        Self { sums: Decayed::default(), slow: (0.0, 0.0), recent: Vec::with_capacity(RECENT), next: 0, completed: 0.0 }
+        Self {
+            sums: Decayed::default(),
+            slow: (0.0, 0.0),
+            recent: Vec::with_capacity(RECENT),
+            next: 0,
+            completed: 0.0,
+            current: Current::default(),
+        }
     }
 
-    /// Takes in the completions of the last `dt` seconds.
-    pub fn observe(&mut self, dt: f64, seen: &Observation) {
+    /// Takes in what happened in the last `dt` seconds. Returns the change of the mean, if the durations known before were
+    /// given up for it.
+    pub fn observe(&mut self, dt: f64, seen: &Observation) -> Option<Shift> {
+        self.current.observe(dt, seen);
+        self.decay(dt);
+        let shift = match self.current.change {
+            Some(Change { certain: Some(steps), .. }) => {
+                self.current.wait_with(seen);
+                self.settle(steps)
+            }
+            Some(_) => {
+                self.current.wait_with(seen);
+                None
+            }
+            None => {
+                self.dismiss();
+                self.learn(seen);
+                None
+            }
+        };
+        if self.current.change.is_none() && (seen.completions > 0 || shift.is_some()) {
+            self.current.known = self.known();
+        }
+        shift
+    }
+
+    /// Goes on after a restart, when other tasks are on agents.
+    pub(crate) fn resume(&mut self) {
+        self.current = Current { lives: LifeTable::of(&self.recent), ..Current::default() };
+        self.current.known = self.known();
+    }
+
+    fn decay(&mut self, dt: f64) {
         self.sums.decay(dt);
         let keep = (-dt.max(0.0) / SLOW_TAU_S).exp();
         self.slow = (sane(self.slow.0 * keep), sane(self.slow.1 * keep));
+    }
+
+    /// Takes in completions.
+    fn learn(&mut self, seen: &Observation) {
         let n = seen.completions as f64;
         let Some(mean) = seen.mean_service_s.filter(|_| n > 0.0) else { return };
         self.completed += n;
         self.sums.n += n;
+        self.sums.nn = sane(self.sums.nn + n * n);
         self.slow = (self.slow.0 + n, sane(self.slow.1 + n * mean));
         self.sums.y = sane(self.sums.y + n * mean);
         if seen.completed.is_empty() {
@@ -176,15 +180,28 @@ impl ServiceModel {
             mean
         };
         let lag_s = if self.sums.n > 0.0 { self.sums.age / self.sums.n } else { 0.0 };
-        let clear = |what| Trend::of(window, what).filter(|t| t.is_clear(CLEAR)).map(|t| t.slope);
+        let since_s = self.current.calm_s.unwrap_or(f64::INFINITY);
+        let clear = |what| Trend::of_last(window, what, since_s).filter(|t| t.is_clear(CLEAR)).map(|t| t.slope);
         let own = clear(Sample::Service);
         let by_context = match self.sums.slope() {
             Some(slope) if self.sums.context_helps() => clear(Sample::Context).map(|tokens| tokens * slope),
             _ => None,
         };
-        let shift = by_context.or(own).unwrap_or(0.0) * (horizon_s + lag_s);
-        let mean_s = (mean + sane(shift)).clamp(0.5 * mean, 2.0 * mean);
+        let trend = by_context.or(own).or_else(|| self.capacity_trend(window, since_s).map(|share| share * mean));
+        // A change says where the mean is now; a line through both sides of it would only follow late.
+        let shift = if self.current.change.is_some() { 0.0 } else { trend.unwrap_or(0.0) * (horizon_s + lag_s) };
+        let mean_s = (mean + sane(shift)).clamp(0.5 * mean, 2.0 * mean) * self.factor();
         ServiceForecast { mean_s, sd_s, trend: own.unwrap_or(0.0), by_context: by_context.is_some() }
+    }
+
+    /// Clear change of busy agent-seconds per completion over the window, as a share per second; `None` without one.
+    ///
+    /// While arrivals rise or fall, tasks on agents change before completions do, and say nothing about durations.
+    fn capacity_trend(&self, window: &Window, since_s: f64) -> Option<f64> {
+        let arrivals = Trend::of_last(window, Sample::Arrivals, since_s)?;
+        let capacity = Trend::of_last(window, Sample::Capacity, since_s)?;
+        let is_usable = capacity.is_clear(CLEAR) && !arrivals.is_clear(1.0) && capacity.mean > 0.0;
+        is_usable.then(|| sane(-capacity.slope / capacity.mean))
     }
 
     /// Share of the tasks on agents now that are still there `ahead_s` seconds on, in [0, 1].
@@ -281,85 +298,4 @@ impl Default for ServiceModel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn done(service_s: f64, tokens: Option<f64>) -> Observation {
-        Observation {
-            completions: 1,
-            mean_service_s: Some(service_s),
-            completed: vec![(0, service_s)],
-            mean_context_tokens: tokens,
-            ..Observation::default()
-        }
-    }
-
-    fn fed(seconds: u32, each: impl Fn(f64) -> Observation) -> (ServiceModel, Window) {
-        let (mut model, mut window) = (ServiceModel::new(), Window::new(300, 0.0));
-        for t in 1..=seconds {
-            let seen = each(f64::from(t));
-            window.record(f64::from(t), 0.0, &seen);
-            model.observe(1.0, &seen);
-        }
-        (model, window)
-    }
-
-    #[test]
-    fn before_the_first_completion_the_prior_holds_and_one_completion_outweighs_it() {
-        assert!((ServiceModel::new().mean_s() - 5.0).abs() < 1e-9);
-        let (model, _) = fed(1, |_| done(60.0, None));
-        assert!(model.mean_s() > 48.0, "{}", model.mean_s());
-    }
-
-    #[test]
-    fn the_residual_life_of_equal_durations_is_a_straight_line() {
-        let (model, _) = fed(600, |_| done(8.0, None));
-        assert!((model.still_there(2.0, 8.0) - 0.75).abs() < 1e-9);
-        assert_eq!(model.still_there(8.0, 8.0), 0.0);
-        assert!((model.still_there(8.0, 16.0) - 0.5).abs() < 1e-9, "stretched to twice the mean");
-    }
-
-    #[test]
-    fn survival_is_read_from_durations_and_exponential_before_there_are_any() {
-        let survival = ServiceModel::new().survival(5.0);
-        assert!((survival(5.0) - (-1.0f64).exp()).abs() < 1e-9 && survival(0.0) == 1.0);
-        let (model, _) = fed(600, |t| done(if t % 4.0 == 0.0 { 20.0 } else { 4.0 }, None));
-        let survival = model.survival(8.0);
-        assert_eq!([0.0, 3.9, 4.1, 19.9, 20.1].map(survival), [1.0, 1.0, 0.25, 0.25, 0.0]);
-    }
-
-    #[test]
-    fn an_agent_starts_as_many_tasks_as_fit_into_the_time() {
-        for (service_s, expected) in [(8.0, 1.0), (1.0, 1.0), (0.6, 2.0), (0.125, 8.0)] {
-            let (model, _) = fed(600, |_| done(service_s, None));
-            let starts = model.starts_within(1.0, service_s);
-            assert!((starts - expected).abs() < 0.05 * expected, "{service_s} s: {starts}");
-        }
-        assert_eq!(ServiceModel::new().starts_within(1.0, 0.1), 1.0, "nothing is known");
-    }
-
-    #[test]
-    fn a_clear_slowdown_is_carried_to_the_horizon() {
-        let (model, window) = fed(600, |t| done(4.0 + 0.01 * t, None));
-        let forecast = model.forecast(&window, 30.0);
-        assert!((forecast.trend - 0.01).abs() < 1e-3, "{forecast:?}");
-        assert!((forecast.mean_s - 10.3).abs() < 0.2, "4 + 0.01 * 630 expected: {forecast:?}");
-    }
-
-    #[test]
-    fn growing_contexts_raise_the_expectation_where_they_explain_durations() {
-        let tokens = |t: f64| 1000.0 * (1.0 + t / 100.0) + 300.0 * ((t * 7.0) % 5.0);
-        let (model, window) = fed(600, |t| done(tokens(t) * 0.002, Some(tokens(t))));
-        let forecast = model.forecast(&window, 30.0);
-        assert!(forecast.by_context, "{forecast:?}");
-        let (model, window) = fed(600, |t| done(3.0 + (t * 3.0) % 2.0, Some(tokens(t))));
-        assert!(!model.forecast(&window, 30.0).by_context, "contexts explain nothing here");
-    }
-
-    #[test]
-    fn a_mean_over_several_tasks_is_not_taken_for_a_duration() {
-        let seen = Observation { completions: 10, mean_service_s: Some(8.0), ..Observation::default() };
-        let (model, _) = fed(600, |_| seen.clone());
-        assert!((model.still_there(8.0, 8.0) - (-1.0f64).exp()).abs() < 1e-9, "exponential instead");
-    }
-}
+mod tests;

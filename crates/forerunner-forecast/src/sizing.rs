@@ -125,7 +125,7 @@ fn density(x: f64) -> f64 {
 }
 
 /// Distribution of the standard normal, absolute error below 7.5e-8 (Abramowitz & Stegun 1964, 26.2.17).
-fn normal(x: f64) -> f64 {
+pub(crate) fn normal(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.2316419 * x.abs());
     let poly = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
     let tail = density(x) * poly;

@@ -57,11 +57,17 @@ impl Trend {
 
     /// Fits a line through the whole window's history of a quantity.
     pub fn of(window: &Window, what: Sample) -> Option<Self> {
+        Self::of_last(window, what, f64::INFINITY)
+    }
+
+    /// The same through the last `last_s` seconds of it.
+    pub fn of_last(window: &Window, what: Sample, last_s: f64) -> Option<Self> {
         // Collected once: the series is summed from the buckets, and the fit goes over it twice.
         let mut points = [Point { t: 0.0, value: 0.0, weight: 0.0 }; 64];
         let mut n = 0;
         let step = STEP_S.max((window.span_s() / 60.0).ceil() as u32);
-        for (slot, point) in points.iter_mut().zip(window.series(what, step)) {
+        let series = window.series(what, step).filter(|point| point.t >= window.now() - last_s);
+        for (slot, point) in points.iter_mut().zip(series) {
             *slot = point;
             n += 1;
         }

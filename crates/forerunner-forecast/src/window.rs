@@ -28,6 +28,8 @@ pub enum Sample {
     Context,
     /// Tasks waiting.
     Depth,
+    /// Completions per busy agent-second: what an agent gets done.
+    Capacity,
 }
 
 /// One second of history. Counts are fractional because an observation over several seconds is spread over them.
@@ -43,6 +45,9 @@ struct Bucket {
     context_n: f64,
     depth_sum: f64,
     depth_n: f64,
+    /// Agent-seconds on tasks. Absent in what was written before it was counted.
+    #[serde(default)]
+    busy_s: f64,
 }
 
 impl Bucket {
@@ -55,6 +60,7 @@ impl Bucket {
             Sample::Service => (self.service_sum, self.service_n),
             Sample::Context => (self.context_sum, self.context_n),
             Sample::Depth => (self.depth_sum, self.depth_n),
+            Sample::Capacity => (self.completions, self.busy_s),
         }
     }
 }
@@ -115,6 +121,7 @@ impl Window {
         let interval = (t - from).max(0.0);
         self.spread(from, interval, |bucket, seconds, share| {
             bucket.observed_s += seconds;
+            bucket.busy_s += f64::from(seen.in_flight) * seconds;
             bucket.starts += seen.started as f64 * share;
             bucket.completions += seen.completions as f64 * share;
         });
@@ -174,7 +181,7 @@ impl Window {
     /// Whether the content could have come from a window: sizes fit and every number is finite.
     pub(crate) fn is_sound(&self) -> bool {
         let sound = |b: &Bucket| {
-            [b.observed_s, b.arrivals, b.starts, b.completions, b.service_sum, b.context_sum, b.depth_sum]
+            [b.observed_s, b.arrivals, b.starts, b.completions, b.service_sum, b.context_sum, b.depth_sum, b.busy_s]
                 .iter()
                 .all(|x| x.is_finite() && *x >= 0.0)
         };

@@ -37,6 +37,8 @@ pub struct Replay {
     pub params: String,
     /// What the running service does beyond the plain model; `None` for the plain model.
     pub as_live: Option<AsLive>,
+    /// Begin and end of the times in which no task on an agent goes on, in order: what the tasks depend on stands still.
+    pub stalls: Vec<(f64, f64)>,
 }
 
 /// What the running service does beyond the plain model. It also asks the policy at once after a surge, a backlog or a
@@ -50,7 +52,23 @@ pub struct AsLive {
 impl Replay {
     /// A replay with a warm-up of 300 s, nothing but `limits.min` agents at the begin, and no timeline.
     pub fn new(limits: PolicyLimits) -> Self {
-        Self { limits, initial: 0, warm_up_s: 300.0, timeline: false, params: String::new(), as_live: None }
+        Self {
+            limits,
+            initial: 0,
+            warm_up_s: 300.0,
+            timeline: false,
+            params: String::new(),
+            as_live: None,
+            stalls: Vec::new(),
+        }
+    }
+
+    /// When a task that begins at `begun_s` and takes `service_s` seconds ends.
+    fn end_of(&self, begun_s: f64, service_s: f64) -> f64 {
+        self.stalls.iter().fold(begun_s + service_s, |end_s, &(from_s, to_s)| {
+            let stands_still = begun_s < to_s && from_s < end_s;
+            if stands_still { end_s + to_s - from_s.max(begun_s) } else { end_s }
+        })
     }
 }
 
@@ -91,6 +109,7 @@ pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outc
 struct Completion {
     at: f64,
     task: usize,
+    begun_s: f64,
 }
 
 impl Eq for Completion {}
@@ -247,12 +266,13 @@ impl<'a> Engine<'a> {
         let Some(Reverse(done)) = self.running.pop() else { return };
         self.agents.finish(self.now);
         let task = &self.tasks[done.task];
+        let service_s = if self.settings.stalls.is_empty() { task.service_s } else { done.at - done.begun_s };
         if let Some(nudges) = &mut self.nudges {
-            nudges.completed(self.now, task.service_s);
+            nudges.completed(self.now, service_s);
         }
         self.seen.completions += 1;
-        self.seen.completed.push((done.task as u64, task.service_s));
-        self.service_sum += task.service_s;
+        self.seen.completed.push((done.task as u64, service_s));
+        self.service_sum += service_s;
         if let Some(tokens) = task.context_tokens {
             self.context_sum += tokens;
             self.context_n += 1;
@@ -264,7 +284,8 @@ impl<'a> Engine<'a> {
         while !self.queue.is_empty() && self.agents.take() {
             let Some(task) = self.queue.pop_front() else { return };
             let TraceTask { arrival_s, service_s, .. } = self.tasks[task];
-            self.running.push(Reverse(Completion { at: self.now + service_s, task }));
+            let at = self.settings.end_of(self.now, service_s);
+            self.running.push(Reverse(Completion { at, task, begun_s: self.now }));
             self.seen.started += 1;
             self.seen.peak_concurrency = self.seen.peak_concurrency.max(self.agents.busy);
             self.count_wait(arrival_s);

@@ -80,7 +80,7 @@ fn a_burst_on_a_busy_pool_is_on_time_and_adds_what_it_needs() {
                 assert!(ratio <= if service_s < 1.0 { 1.8 } else { 1.2 }, "{case}: {ratio:.2} x the agents");
                 let added = with.outcome.report.instance_s - without.outcome.report.instance_s;
                 let needed = n as f64 * (cold_start_s + service_s);
-                assert!(added <= 1.2 * needed, "{case}: {added:.0} agent-seconds more, {needed:.0} needed");
+                assert!(added <= 1.25 * needed, "{case}: {added:.0} agent-seconds more, {needed:.0} needed");
             }
         }
     }

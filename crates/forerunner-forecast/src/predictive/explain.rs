@@ -3,6 +3,7 @@
 use crate::{
     Forecast, Observation, ReasonCode,
     calendar::Habit,
+    service::Shift,
     tournament::{Requirements, Rule},
 };
 
@@ -22,13 +23,15 @@ pub(super) struct Explanation<'a> {
     pub need: f64,
     pub desired: u32,
     pub reason: ReasonCode,
+    /// A change of durations that tasks on agents show.
+    pub shift: Option<Shift>,
     /// Names what the objective would cost, where the pool misses it.
     pub warning: Option<String>,
 }
 
 /// Writes the sentence. Its sums add up: all numbers of agents are whole.
 pub(super) fn explain(explanation: &Explanation) -> String {
-    let Explanation { seen, forecast, rule, habit, rate, desired, reason, warning, .. } = explanation;
+    let Explanation { seen, forecast, rule, habit, rate, desired, reason, shift, warning, .. } = explanation;
     let window_s = rule.stabilization_s;
     let mut text = format!(
         "{:.1} tasks/s expected in {:.1} s (band {:.1}-{:.1}), {:.1} s each: {}; {} now",
@@ -52,6 +55,9 @@ pub(super) fn explain(explanation: &Explanation) -> String {
         _ => String::new(),
     };
     text.push_str(&more);
+    if let Some(shift) = shift {
+        text.push_str(&changed(shift));
+    }
     if let Some(next_in_s) = forecast.announced.next_in_s {
         let tasks = match forecast.announced.next_tasks {
             1 => "1 task is".to_owned(),
@@ -71,6 +77,13 @@ pub(super) fn explain(explanation: &Explanation) -> String {
         text.push_str(warning);
     }
     text
+}
+
+/// Names a change of durations: `; tasks slow down: 9.5 s instead of 2.0 s, those on agents counted`.
+fn changed(shift: &Shift) -> String {
+    let Shift { before_s, after_s } = shift;
+    let how = if after_s > before_s { "slow down" } else { "speed up" };
+    format!("; tasks {how}: {after_s:.1} s instead of {before_s:.1} s, those on agents counted")
 }
 
 /// The time of day in UTC of so many seconds since 1970: `09:00:00`.

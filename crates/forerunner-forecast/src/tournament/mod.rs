@@ -4,6 +4,7 @@
 mod choice;
 mod event_feed;
 mod levels;
+mod requirements;
 mod rule;
 mod schedule;
 mod score;
@@ -15,9 +16,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::levels::Levels;
-pub(crate) use self::rule::{
-    EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, Rule, whole,
-};
+pub(crate) use self::requirements::{PoolState, Requirements, whole};
+pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, ForecastInputs, RATES, RECALL, Rule};
 pub use self::tuning::Tuning;
 use self::{
     choice::{Choice, Criteria, Record, SPARED, choose},

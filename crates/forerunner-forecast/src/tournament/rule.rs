@@ -1,6 +1,9 @@
 //! The rules that compete: which rate they believe, how much they add for chance, for how long they keep a need.
 
-use super::levels::{BEYOND, LEVELS};
+use super::{
+    levels::{BEYOND, LEVELS},
+    requirements::{PoolState, Requirements},
+};
 use crate::{announced::AnnouncedLoad, sizing::Load};
 
 /// Standard deviations by which the fast rate must exceed the forecast to take its place.
@@ -16,8 +19,8 @@ const MENDED_SOON: f64 = 0.6;
 /// Standard deviations added for chance to what came at this time before: as many as meet the objective before anything is
 /// known.
 const RECALL_MARGIN: f64 = 2.0;
-/// A need this little above a whole number does not take one agent more.
-const ROUNDING: f64 = 1e-6;
+/// Standard deviations added for chance while durations change, whatever the rule.
+const CHANGE_MARGIN: f64 = 1.0;
 
 /// What a rule takes for the rate at the horizon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub(crate) struct ForecastInputs {
     pub t: f64,
     /// Seconds until an agent asked for now is ready.
     pub cold_s: f64,
+    /// Seconds until an agent asked for at the next tick is ready.
+    pub horizon_s: f64,
     /// Arrivals per second at the horizon by each forecast.
     pub rates: [f64; RATES],
     /// Arrivals per second over the last five seconds.
@@ -67,6 +72,13 @@ pub(crate) struct ForecastInputs {
     pub service_s: f64,
     /// The same over a longer past.
     pub service_slow_s: f64,
+    /// Tasks on agents for longer than any duration known, which are taken to stay.
+    pub stuck: f64,
+    /// Whether tasks on agents show that durations change.
+    pub is_changing: bool,
+    /// Most tasks in the system that ask for an agent each; infinite except while it is open whether tasks have become slower
+    /// or stand still.
+    pub most_present: f64,
     /// Share of the tasks on agents now that are still there half-way to the horizon, and at it.
     pub still_half: f64,
     pub still_there: f64,
@@ -76,90 +88,6 @@ pub(crate) struct ForecastInputs {
     pub levels: [f64; LEVELS],
     /// What is known to come, beside all of the above.
     pub announced: AnnouncedLoad,
-}
-
-/// The state of a pool: the real one or a shadow.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct PoolState {
-    pub waiting: f64,
-    pub in_flight: f64,
-    pub draining: f64,
-    pub ready: f64,
-    pub starting: f64,
-}
-
-impl PoolState {
-    /// Tasks on agents and waiting.
-    pub fn in_system(&self) -> f64 {
-        self.in_flight + self.waiting
-    }
-
-    /// Agents that exist or are on their way and may take tasks.
-    pub fn size(&self) -> f64 {
-        (self.in_flight - self.draining).max(0.0) + self.ready + self.starting
-    }
-}
-
-/// Sizes that different layers ask for, in agents.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Requirements {
-    /// Of the forecast, or of the surge that overrides it, with what is announced.
-    pub forecast: f64,
-    /// The part of `forecast` that is neither margin nor announced: agents that are busy on average, or tasks present.
-    pub basis: f64,
-    /// The part of `forecast` that is there for announced tasks only.
-    pub announced: f64,
-    /// Of the backlog; 0 without one.
-    pub backlog: f64,
-    /// Greatest of forecast and backlog without announced tasks, those ahead and those in the system: what the
-    /// stabilization window keeps, since announced tasks are known to end.
-    pub rest: f64,
-    /// Greatest between now and the horizon: below this the pool must not shrink.
-    pub until_horizon: f64,
-    /// The same with what is announced; 0 where nothing is.
-    pub known_until_horizon: f64,
-    /// Of what came at this time of days before; 0 where nothing is about to come. The stabilization window does not cover
-    /// it: what does not come after all costs a few minutes.
-    pub recalled: f64,
-    /// Whether the fast rate took the forecast's place.
-    pub surge: bool,
-}
-
-impl Requirements {
-    /// Greatest need by what is known of today.
-    pub fn greatest(&self) -> f64 {
-        self.forecast.max(self.backlog)
-    }
-
-    /// Agents wanted before bounds, given the greatest need of the stabilization window, the pool's size, and the size that
-    /// was asked for, which the pool may not have reached yet.
-    pub fn wanted(&self, recent: f64, size: f64, asked: f64) -> f64 {
-        let kept = self.until_horizon.min(size).max(self.known_until_horizon.min(asked));
-        recent.max(self.greatest()).max(kept).max(self.recalled)
-    }
-
-    /// What is left of them in a pool that was let go empty and has no task. In silence no average rises, so that only another
-    /// rule in charge could ask for an agent; what came at this time of a period or a day before is no such reason.
-    pub fn asleep(self, rule: &Rule) -> Self {
-        match rule.source {
-            Source::Rate(RECALL) => self,
-            _ => {
-                let announced = self.announced;
-                Self { forecast: announced, basis: 0.0, backlog: 0.0, rest: 0.0, until_horizon: 0.0, ..self }
-            }
-        }
-    }
-
-    /// Whether more agents are wanted because of what came at this time of days before.
-    pub fn is_recalled(&self, recent: f64, size: f64, asked: f64) -> bool {
-        let today = Self { recalled: 0.0, ..*self };
-        whole(self.wanted(recent, size, asked)) > whole(today.wanted(recent, size, asked))
-    }
-}
-
-/// Whole agents for a need.
-pub(crate) fn whole(need: f64) -> u32 {
-    (need - ROUNDING).ceil().max(0.0) as u32
 }
 
 /// One competitor.
@@ -232,6 +160,7 @@ impl Rule {
 
     /// What this rule asks for on a pool that stands so.
     pub fn requirements(&self, pool: &PoolState, inputs: &ForecastInputs) -> Requirements {
+        let pool = &pool.with_at_most(inputs.most_present);
         let in_system = pool.in_system();
         let recalled = recalled_need(in_system, inputs);
         let (rate, surge) = self.rate(inputs);
@@ -239,7 +168,7 @@ impl Rule {
         let announced = self.announced_need(in_system, own.need, inputs);
         let forecast = own.need + announced;
         let known_until_horizon = self.known_until_horizon(in_system, rate, inputs);
-        let backlog = if self.forecasts() { backlog_need(pool, inputs, rate) } else { 0.0 };
+        let backlog = if self.forecasts() { self.backlog_need(pool, inputs, rate) } else { 0.0 };
         let rest = self.rest(pool, rate, own, backlog, inputs);
         Requirements {
             forecast,
@@ -271,8 +200,9 @@ impl Rule {
         if inputs.announced == AnnouncedLoad::default() {
             return 0.0;
         }
+        let stuck = inputs.stuck.min(in_system);
         inputs.announced.most(|still_there| match self.forecasts() {
-            true => self.load(in_system, rate, inputs, still_there).need(self.z(inputs)),
+            true => stuck + self.load(in_system - stuck, rate, inputs, still_there).need(self.z(inputs)),
             false => self.need(in_system, rate, inputs).need - self.free(in_system, inputs, still_there),
         })
     }
@@ -293,7 +223,9 @@ impl Rule {
 
     /// Standard deviations added for chance.
     fn z(&self, inputs: &ForecastInputs) -> f64 {
-        self.margin * (1.0 - MENDED_SOON * inputs.still_there)
+        // Nobody knows how far a change goes; the mean that is expected then has a margin of its own.
+        let margin = if inputs.is_changing { CHANGE_MARGIN } else { self.margin };
+        margin * (1.0 - MENDED_SOON * inputs.still_there)
     }
 
     /// Whether the rule has a rate to size for, and so a backlog to react to.
@@ -308,12 +240,22 @@ impl Rule {
             return own.need.max(backlog);
         }
         let present = known.present.min(pool.in_system());
-        let others = self.need(pool.in_system() - present, rate, inputs).need;
+        let need = self.need(pool.in_system() - present, rate, inputs).need;
         // Announced tasks that wait are the last to have come; others that wait need their agents for longer.
         let waiting = (pool.waiting - present).max(0.0);
         let alone = ForecastInputs { announced: AnnouncedLoad::default(), ..*inputs };
-        let backlog = if self.forecasts() { backlog_need(&PoolState { waiting, ..*pool }, &alone, rate) } else { 0.0 };
-        others.max(backlog)
+        let others = PoolState { waiting, ..*pool };
+        let backlog = if self.forecasts() { self.backlog_need(&others, &alone, rate) } else { 0.0 };
+        need.max(backlog)
+    }
+
+    /// Agents that bring a backlog down, but never more than tasks present and those that may come until the horizon.
+    fn backlog_need(&self, pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
+        let AnnouncedLoad { early_before_ready, late_before_ready, .. } = inputs.announced;
+        let arrivals = early_before_ready + late_before_ready.max(rate * inputs.horizon_s);
+        let dispersion = if self.overdispersed { inputs.dispersion } else { 1.0 };
+        let most = pool.in_system() + arrivals + self.z(inputs) * (dispersion * rate * inputs.horizon_s).sqrt();
+        backlog_need(pool, inputs, rate).min(most)
     }
 
     /// What the rule's own forecast asks for, with so many tasks in the system.
@@ -327,15 +269,18 @@ impl Rule {
             }
             Source::Rate(_) | Source::Greatest => None,
         };
-        if let Some((need, basis)) = present {
+        if let Some((need, basis)) = present.filter(|_| !inputs.is_changing) {
             return Need { need, basis, until_horizon: in_system };
         }
-        let load = |still_there| self.load(in_system, rate, inputs, still_there);
+        // Tasks present tell of slower tasks only when these are there.
+        let rate = if self.forecasts() { rate } else { inputs.rates[EWMA_60] };
+        let stuck = inputs.stuck.min(in_system);
+        let load = |still_there| self.load(in_system - stuck, rate, inputs, still_there);
         let z = self.z(inputs);
         let ahead = load(inputs.still_there);
-        let need = ahead.need(z);
-        let until_horizon = need.max(load(inputs.still_half).need(z)).max(in_system);
-        Need { need, basis: ahead.mean(), until_horizon }
+        let need = stuck + ahead.need(z);
+        let until_horizon = need.max(stuck + load(inputs.still_half).need(z)).max(in_system);
+        Need { need, basis: stuck + ahead.mean(), until_horizon }
     }
 }
 
@@ -370,12 +315,12 @@ fn backlog_need(pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
     if pool.waiting + early_before_ready + late_before_ready == 0.0 {
         return 0.0;
     }
-    let busy = (pool.in_flight - pool.draining).max(0.0);
+    let busy = (pool.in_flight - pool.draining - inputs.stuck).max(0.0);
     let rounds = cold_s / service_s;
     let taken = pool.ready + pool.starting * (0.5 * rounds).max(1.0) + busy * rounds;
     let coming = early_before_ready + late_before_ready.max(rate * cold_s);
     let left = pool.waiting + coming - taken;
-    if left <= 0.0 { 0.0 } else { pool.size() + left * service_s / cold_s.max(service_s) }
+    if left <= 0.0 { 0.0 } else { pool.size().max(rate * service_s + left * service_s / cold_s.max(service_s)) }
 }
 
 /// Margins and stabilization windows of the 60 s average, which wins on most calm loads.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    rule::{ForecastInputs, PoolState, Rule, whole},
+    requirements::{PoolState, whole},
+    rule::{ForecastInputs, Rule},
     schedule::{Group, Schedule},
 };
 use crate::{PolicyLimits, stabilization::SlidingMaximum};

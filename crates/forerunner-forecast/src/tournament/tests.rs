@@ -9,6 +9,7 @@ fn inputs(t: f64) -> ForecastInputs {
     ForecastInputs {
         t,
         cold_s: 2.0,
+        horizon_s: 3.0,
         rates: [0.0; RATES],
         fast: 0.0,
         rising: 0.0,
@@ -16,6 +17,9 @@ fn inputs(t: f64) -> ForecastInputs {
         recalled_service_s: 5.0,
         service_s: 5.0,
         service_slow_s: 5.0,
+        stuck: 0.0,
+        is_changing: false,
+        most_present: f64::INFINITY,
         still_half: 0.0,
         still_there: 0.0,
         dispersion: 1.0,
