@@ -27,7 +27,7 @@ macro_rules! agent_kinds {
             /// Checks the settings together.
             ///
             /// # Errors
-            /// [`Error::Setting`] with the first one that cannot work, and what would.
+            /// [`Error::Setting`] with the first invalid one, and what to use instead.
             pub fn validate(&self) -> Result<(), Error> {
                 match self { $(Self::$variant(spec) => AgentKind::validate(spec),)+ }
             }
@@ -58,15 +58,15 @@ macro_rules! agent_kinds {
     };
 }
 
-// All kinds of agents, by the name that configuration and command line give them. Another kind is another line.
+// All kinds of agents, by their names in configuration and command line. Each kind has one line.
 agent_kinds! {
     /// Warm child processes.
     "process" => Process(ProcessSpec),
-    /// Agents that let time pass instead of working.
+    /// Simulated agents, whose tasks only take time.
     "simulated" => Simulated(SimulatedSpec),
 }
 
-/// The settings of a kind of agent, and what the program needs to know of the kind.
+/// The settings of a kind of agent, and what the program needs of the kind.
 pub trait AgentKind: Serialize + DeserializeOwned {
     /// The placeholder for the part after `NAME=KIND:` in `--pool`, in help texts.
     const SHORT_FORM: &'static str;
@@ -75,10 +75,10 @@ pub trait AgentKind: Serialize + DeserializeOwned {
     /// How many files the node opens for each agent, at most.
     const OPEN_FILES: u64;
 
-    /// Returns settings in which all that have a default have it; the others are empty.
+    /// Returns settings with all defaults; settings without a default are empty.
     ///
-    /// Every setting must serialize, an absent one as `null`: the names of the keys are read off. An empty table is one
-    /// whose keys the operator chooses.
+    /// Every setting must serialize, an absent one as `null`: the names of the keys are read from the result. An empty
+    /// table is one whose keys the operator chooses.
     fn template() -> Self;
 
     /// Returns the settings that the part after `NAME=KIND:` in `--pool` sets. `None` if it makes no sense.
@@ -87,7 +87,7 @@ pub trait AgentKind: Serialize + DeserializeOwned {
     /// Checks the settings together.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the first one that cannot work, and what would.
+    /// [`Error::Setting`] with the first invalid one, and what to use instead.
     fn validate(&self) -> Result<(), Error>;
 
     /// Describes the agents in a few words, for people. The settings are valid. Shows no secrets.

@@ -14,7 +14,7 @@ const MOST_BYTES: u64 = 64 << 10;
 /// Otherwise it starts at the working directory of the node.
 ///
 /// # Errors
-/// When the file cannot be read, is too large or is no text; the error names it, never its content.
+/// When the file cannot be read, is too large or is not text; the error names the file, never its content.
 pub fn read_secret(path: &Path) -> io::Result<String> {
     let path = match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(directory) if path.is_relative() => PathBuf::from(directory).join(path),

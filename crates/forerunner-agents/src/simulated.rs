@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use self::resident::Residency;
 use crate::AgentKind;
 
-/// How simulated agents behave.
+/// The behaviour of simulated agents.
 ///
 /// A task takes `service_s` seconds if its input is an object with that number, else `service`. If it has the numbers
 /// `context_bytes` and `shared_bytes`, its context has so many bytes afterwards, and the items within the first
@@ -30,10 +30,10 @@ use crate::AgentKind;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatedSpec {
-    /// How long an agent takes to warm up.
+    /// The cold start.
     #[serde(with = "human_duration")]
     pub cold_start: Duration,
-    /// How long a task takes without `service_s` in its input.
+    /// The duration of a task without `service_s` in its input.
     #[serde(with = "human_duration")]
     pub service: Duration,
     /// Time passes this many times faster: cold starts and services are divided by it. Above 0.
@@ -44,7 +44,7 @@ pub struct SimulatedSpec {
     pub error_rate: f64,
     /// Share of tasks that take `slow_factor` times longer.
     pub slow_rate: f64,
-    /// How much longer slow tasks take. At least 0.
+    /// By which factor slow tasks take longer. At least 0.
     pub slow_factor: f64,
     /// How many bytes of JSON each task adds to its context (at least 8); with 0 it adds none.
     pub context_growth_bytes: usize,
@@ -161,7 +161,7 @@ impl DriverFactory for SimulatedFactory {
         "simulated"
     }
 
-    /// Instances that start take no processor time, so any number may.
+    /// A start takes no processor time, so any number may run at once.
     fn max_starting(&self) -> u32 {
         u32::MAX
     }
@@ -221,7 +221,7 @@ impl SimulatedDriver {
         let loading = self.spec.scaled(missing_bytes as f64 / 1e6 * self.spec.restore_s_per_mb);
         work(loading, cx).await?;
         let load_s = loading.as_secs_f64();
-        // Nothing is missing of an empty context, but it was not resident either.
+        // An empty context misses nothing, but it was not resident either.
         let was_resident = Some(missing_bytes == 0 && !cx.items().is_empty());
         cx.add_transfer(Transfer { to_agent_bytes: missing_bytes, load_s, was_resident, ..Transfer::default() });
         self.record(cx);
@@ -251,7 +251,7 @@ fn reshape(cx: &mut AgentContext, task: TaskId, shared: usize, bytes: usize) -> 
     cx.replace(items)
 }
 
-/// Lets time pass, unless the task is cancelled.
+/// Waits for the duration, unless the task is cancelled.
 async fn work(service: Duration, cx: &AgentContext) -> Result<(), AgentError> {
     tokio::select! {
         biased;

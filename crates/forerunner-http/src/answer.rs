@@ -13,8 +13,8 @@ use forerunner_service::Reservation;
 
 use crate::net::Answering;
 
-/// Bytes that are handed out at once. actix-http copies what it is given: a large answer would be in memory twice, and count
-/// for nothing once it was copied.
+/// Bytes of one piece of a large answer. actix-http copies each piece: a large one would be in memory twice, and the
+/// copy would count nowhere.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// A body that counts in the budget, and marks its connection as busy, until its last byte was handed out.
@@ -32,7 +32,7 @@ impl Answer {
         Self { body, rest: Bytes::new(), reservation, piece: 0, _answering: answering }
     }
 
-    /// Reserves what a stream hands out at once, which is not known beforehand.
+    /// Reserves the bytes of the next piece of a stream, whose size is not known beforehand.
     fn has_room(&mut self, bytes: usize) -> bool {
         let is_reserved = self.body.size() != BodySize::Stream || bytes <= self.piece.max(PIECE_BYTES);
         if is_reserved {
@@ -56,7 +56,7 @@ impl MessageBody for Answer {
         if this.rest.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_next(cx)) {
                 Some(Ok(bytes)) if this.has_room(bytes.len()) => this.rest = bytes,
-                // The stream ends; its reader goes on behind the last event that came.
+                // The stream ends. Its reader reconnects after the last event that it has.
                 Some(Ok(_)) => return Poll::Ready(None),
                 ended => return Poll::Ready(ended),
             }

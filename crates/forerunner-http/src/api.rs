@@ -14,8 +14,8 @@ use crate::{front::Front, settings::HttpSettings};
 
 /// The calls of the service, to be mounted in any actix-web application. Cloning is cheap.
 ///
-/// [`HttpServer`](crate::HttpServer) is the usual way to serve them; tests and benchmarks mount them by themselves. Handlers, also
-/// those of other fronts, take it as an argument.
+/// [`HttpServer`](crate::HttpServer) is the usual way to serve them; tests and benchmarks mount them directly.
+/// Handlers, also those of other fronts, receive it as an argument.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 

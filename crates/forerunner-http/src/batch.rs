@@ -29,8 +29,8 @@ use crate::{
 /// Most bytes of outputs in an answer: those of the largest single task, unless its pool allows more.
 const OUTPUT_BYTES: usize = 4 << 20;
 
-/// Answers 200 with an outcome for each task, or a problem where none can be told: the body cannot be read, the pool is not
-/// there, or the node could take none of the tasks for a reason of its own.
+/// Answers 200 with an outcome for each task. Answers a problem if the body cannot be read, the pool does not exist, or
+/// the node accepts none of the tasks for a reason of its own.
 pub(crate) async fn submit(
     api: Api,
     pool: web::Path<String>,
@@ -56,7 +56,7 @@ pub(crate) async fn submit(
     Ok(json::ok(&render(&outcomes)))
 }
 
-/// Reads the tasks, each by itself.
+/// Parses the tasks, each by itself.
 fn read(body: &[u8]) -> Result<Vec<Result<BatchTask, Problem>>, Problem> {
     let Batch { tasks } = json::parse(body)?;
     check_batch(tasks.count)?;
@@ -78,7 +78,7 @@ fn render(outcomes: &[Result<Submitted, Problem>]) -> BatchView<'_> {
     BatchView { accepted, refused: outcomes.len() - accepted, results }
 }
 
-/// Shows outputs of tasks that were known as long as there is room for them.
+/// Includes outputs of known tasks as long as there is room for them.
 fn result<'a>(outcome: &'a Result<Submitted, Problem>, room: &mut usize) -> ResultView<'a> {
     match outcome {
         Ok(Submitted { task, created }) => ResultView {
@@ -110,13 +110,13 @@ fn view<'a>(task: &'a Task, room: &mut usize) -> TaskView<'a> {
 #[serde(deny_unknown_fields)]
 #[schema(as = Batch)]
 pub(crate) struct Batch<'a> {
-    /// The tasks, each of which is accepted or refused by itself.
+    /// The tasks. Each is accepted or rejected by itself.
     #[serde(borrow)]
     #[schema(value_type = Vec<BatchTask>, max_items = 1000)]
     tasks: Tasks<'a>,
 }
 
-/// The tasks as they stand in the body. Those beyond the limit are counted only.
+/// The unparsed tasks of the body. Those beyond the limit are only counted.
 struct Tasks<'a> {
     first: Vec<&'a RawValue>,
     count: usize,

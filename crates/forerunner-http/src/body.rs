@@ -20,15 +20,16 @@ use crate::{api::Api, error::Problem, net::Connection, problems};
 
 /// Slowest rate of a body that has not ended: far below any network worth the name.
 const MIN_BYTES_PER_SEC: f64 = 1024.0;
-/// The same while memory is short: who takes his time then keeps others out.
+/// The same while memory is short: then slow clients delay others.
 const MIN_BYTES_PER_SEC_IF_TIGHT: f64 = 64.0 * 1024.0;
 /// Room for the fields around an input.
 pub(crate) const ENVELOPE_BYTES: usize = 16 << 10;
-/// Most bytes of a batch, unless one task may have more: a thousand of 8 KiB. It is held in memory until all is stored.
+/// Most bytes of a batch, unless one task may have more: a thousand tasks of 8 KiB. The batch is in memory until all
+/// tasks are stored.
 pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// The body of a request that is declared as JSON and not encoded. Counts in the budget until it is dropped. `L` says how much it
-/// may bring.
+/// The body of a request that is declared as JSON and not encoded. It counts in the budget until it is dropped. `L` is
+/// its limit.
 pub struct JsonBody<L = OfPath> {
     /// The text.
     pub bytes: Bytes,
@@ -47,7 +48,7 @@ pub trait BodyLimit: 'static {
 
 /// A call on a pool is bounded by the pool's settings. Any other has no input in its body.
 pub struct OfPath;
-/// A body that brings many tasks.
+/// A body with many tasks.
 pub struct OfBatch;
 /// A call that names its pool in the body: bounded by the pool that accepts most.
 pub struct OfAnyPool;
@@ -89,10 +90,10 @@ impl<L: BodyLimit> FromRequest for JsonBody<L> {
     }
 }
 
-/// How much a body may bring, and how long it may take.
+/// The limits of a body: its size and its time.
 struct Bounds {
     announced: Option<usize>,
-    /// Where it ends although more follows: actix-http takes everything behind a request that asks for a web socket for its
+    /// Where the body ends although more follows: actix-http takes everything after a request for a web socket as its
     /// body.
     ends_at: Option<usize>,
     limit: usize,
@@ -104,7 +105,7 @@ struct Bounds {
 fn check_head(request: &HttpRequest) -> Result<(), Problem> {
     if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) {
         let detail = format!("content encoding {encoding:?} is not accepted; send the JSON text as it is");
-        // RFC 9110 §12.5.3: tells what would be accepted.
+        // RFC 9110 §12.5.3: the header lists accepted encodings.
         return Err(Problem::new(problems::UNSUPPORTED_ENCODING, detail).header(header::ACCEPT_ENCODING, "identity"));
     }
     let declared = request.content_type();
@@ -144,7 +145,7 @@ fn bounds_of(request: &HttpRequest, limit: usize) -> Result<Bounds, Problem> {
 impl Bounds {
     async fn read(self, mut payload: Payload) -> Result<(Bytes, Reservation), Problem> {
         let _reading = self.connection.as_ref().map(Connection::read_body);
-        // Nothing is set aside for what was only announced, and nothing copied of a body that comes in one piece.
+        // Allocates nothing for announced bytes, and copies nothing of a body that arrives in one piece.
         let mut body = BytesMut::new();
         let budget = self.service.budget();
         let mut reservation = budget.empty();
@@ -169,7 +170,7 @@ impl Bounds {
     }
 }
 
-/// Holds a body to its time: to end within a span, or else to bring the least rate in each one.
+/// Limits the time of a body: it must end within a span, or arrive at the least rate in each span.
 struct Pace {
     span: Duration,
     budget: Budget,

@@ -72,7 +72,7 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-/// What an operation on many tasks came to, as far as this call went.
+/// The result of a bulk operation, as far as this call processed tasks.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BulkReport)]
 pub(crate) struct BulkView {
@@ -80,7 +80,7 @@ pub(crate) struct BulkView {
     matched: usize,
     /// Tasks that were changed; of a dry run, those that would be.
     done: usize,
-    /// Those of them that run: they were asked to stop, and end when they have.
+    /// Running tasks among them. They were asked to stop, and end when they have stopped.
     #[serde(skip_serializing_if = "is_zero")]
     stopping: usize,
     /// Tasks that were not changed, since their state does not allow it.
@@ -88,12 +88,12 @@ pub(crate) struct BulkView {
     /// Why, for each such state.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<ReasonView>,
-    /// Tasks that went away meanwhile.
+    /// Tasks that were deleted meanwhile.
     #[serde(skip_serializing_if = "is_zero")]
     gone: usize,
     /// Whether nothing was changed.
     dry_run: bool,
-    /// Where to go on: send it as `cursor`. Left out when all tasks were looked at.
+    /// The position to continue from: send it as `cursor`. Omitted when all tasks were processed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next: Option<String>,

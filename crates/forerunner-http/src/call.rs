@@ -1,4 +1,4 @@
-//! What there is to know of a call: the one declaration that the router, the list at `/` and the OpenAPI document are made from.
+//! The declaration of a call, from which the router, the list at `/` and the OpenAPI document are made.
 
 use actix_web::Route;
 
@@ -10,11 +10,11 @@ pub struct Call {
     pub(crate) method: &'static str,
     /// The path, with the names of its parts in braces.
     pub(crate) path: &'static str,
-    /// What it does, for lists.
+    /// A short description, for lists.
     pub(crate) summary: &'static str,
     /// Makes the route to its handler.
     pub(crate) handler: fn() -> Route,
-    /// What it takes and answers, for the OpenAPI document; none for a protocol that describes itself by its own means.
+    /// Its request and responses, for the OpenAPI document; `None` for a protocol with its own description.
     pub(crate) operation: Option<fn() -> Op>,
 }
 

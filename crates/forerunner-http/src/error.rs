@@ -47,7 +47,7 @@ impl Problem {
         self
     }
 
-    /// Says of what in the body it is.
+    /// Names the part of the body that is invalid.
     pub(crate) fn of(mut self, part: &str) -> Self {
         self.details.text.insert_str(0, &format!("{part}: "));
         self

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{api::Api, error::Problem, headers};
 
-/// How often a silent stream says that it is alive: below the idle timeouts of common proxies (30 s and up).
+/// Interval of keep-alive comments in a silent stream: below the idle timeouts of common proxies (30 s and more).
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A comment: readers ignore it.
 const HEARTBEAT_FRAME: Bytes = Bytes::from_static(b": heartbeat\n\n");
@@ -30,7 +30,7 @@ pub(crate) async fn follow(api: Api, id: web::Path<String>, request: HttpRequest
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header(("X-Accel-Buffering", "no"));
     if request.method() == Method::HEAD {
-        // Who asks for the head alone waits for no event.
+        // A HEAD request waits for no event.
         return Ok(answer.finish());
     }
     Ok(answer.streaming(frames(events)))
@@ -50,7 +50,8 @@ fn frames(events: impl Stream<Item = TaskEvent> + Unpin) -> impl Stream<Item = R
     })
 }
 
-/// Writes one event. JSON holds no line break outside of strings, and none unescaped inside, so one `data` line does.
+/// Encodes one event. JSON has no line break outside of strings, and only escaped ones inside, so one `data` line is
+/// enough.
 fn render(event: &TaskEvent) -> Bytes {
     let name = match event.kind {
         TaskEventKind::State { .. } => "state",

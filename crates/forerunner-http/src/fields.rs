@@ -1,4 +1,4 @@
-//! Fields of a submission, read within the bounds of the service: refused here, they are told by line and column.
+//! Fields of a submission, read within the limits of the service. Errors have line and column.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Label
     Ok(labels)
 }
 
-/// Reads a value whose `null` means the same as its absence.
+/// Reads a value for which `null` means absent.
 pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de> + Default,

@@ -1,4 +1,4 @@
-//! Which tasks are meant: in the query of a listing, and in the body of an operation on many.
+//! Filters of tasks: in the query of a listing, and in the body of a bulk operation.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl ToSchema for TimeText {
     }
 }
 
-/// Windows of time as asked for.
+/// Requested windows of time.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     pub(crate) created: (Option<TimeText>, Option<TimeText>),
@@ -59,7 +59,7 @@ pub(crate) fn window(
     Ok(forerunner_service::time_window(at(after)?, at(before)?)?)
 }
 
-/// Query of a listing. `state` may name several, apart by commas or one by one; `label` may come several times.
+/// Query of a listing. `state` may list several states, separated by commas or repeated; `label` may be repeated.
 #[derive(Debug, Default)]
 pub(crate) struct TasksQuery {
     pub(crate) pool: Option<String>,
@@ -150,8 +150,8 @@ fn once<T>(field: &mut Option<T>, value: T) -> Result<(), Refused> {
     }
 }
 
-/// The conditions of an operation on many tasks, once alone and once with a pool to move them to: serde cannot tell unknown
-/// fields in a struct that is made of another.
+/// The conditions of a bulk operation, with and without a pool to move tasks to. serde cannot detect unknown fields in
+/// a flattened struct, so the macro repeats the fields.
 macro_rules! bulk_body {
     ($(#[$doc:meta])* $name:ident { $($(#[$of_more:meta])* $more:ident: $kind:ty,)* }) => {
         #[derive(Debug, Deserialize, ToSchema)]
@@ -161,8 +161,8 @@ macro_rules! bulk_body {
             $($(#[$of_more])* pub(crate) $more: $kind,)*
             /// Of this pool.
             pub(crate) pool: Option<PoolName>,
-            /// In one of these states. Unless said: to cancel, tasks that have not ended; to retry, those that are `failed` or
-            /// `dead`; to delete, those that have ended; to move, those that wait.
+            /// In one of these states. By default: cancel applies to tasks that have not ended, retry to `failed` and
+            /// `dead` ones, delete to ended ones, move to waiting ones.
             pub(crate) states: Option<Vec<TaskState>>,
             /// Of this context.
             pub(crate) context: Option<ContextId>,
@@ -181,13 +181,13 @@ macro_rules! bulk_body {
             pub(crate) due_after: Option<TimeText>,
             /// With a `run_at` before this time.
             pub(crate) due_before: Option<TimeText>,
-            /// Has to be `true` where nothing else says which tasks are meant.
+            /// Must be `true` if there is no other condition.
             pub(crate) all: Option<bool>,
-            /// Change nothing, and say what would be done.
+            /// Change nothing, and report what would be done.
             pub(crate) dry_run: Option<bool>,
-            /// Go on behind another call: `next` of that one, unchanged, with the same conditions.
+            /// Continue after another call: its `next`, unchanged, with the same conditions.
             pub(crate) cursor: Option<String>,
-            /// At most so many tasks in this call: 10,000 unless said, and at most.
+            /// At most this many tasks in this call; the default and the limit are 10,000.
             #[schema(minimum = 1, maximum = 10_000)]
             pub(crate) limit: Option<usize>,
         }
@@ -201,7 +201,7 @@ bulk_body! {
 }
 
 bulk_body! {
-    /// Which tasks to give to another pool. All conditions are to be met.
+    /// The tasks to move to another pool. All conditions must be met.
     #[schema(as = MoveRequest)]
     MoveBody {
         /// The other pool: one of this node.

@@ -6,12 +6,13 @@ use crate::call::Call;
 
 /// A protocol in front of the service: a table of calls.
 ///
-/// Its handlers take [`Api`](crate::Api) as an argument and call [`Api::service`](crate::Api::service). The server does the rest for
-/// each call, as for its own: names of hosts, limits of connections and memory, metrics, other methods, draining.
+/// Its handlers receive [`Api`](crate::Api) as an argument and call [`Api::service`](crate::Api::service). The server
+/// applies to each call what it applies to its own: names of hosts, limits of connections and memory, metrics, other
+/// methods, draining.
 pub trait Front: Send + Sync {
-    /// Returns the calls. Those of one path stand together.
+    /// Returns the calls. Calls with the same path are adjacent.
     fn calls(&self) -> &'static [Call];
 
-    /// Registers what the handlers reach beside [`Api`](crate::Api), once for each thread that serves: nothing unless it has state.
+    /// Registers data of the handlers beside [`Api`](crate::Api), once for each worker thread.
     fn configure(&self, _config: &mut ServiceConfig) {}
 }

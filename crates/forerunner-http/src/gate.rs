@@ -1,4 +1,4 @@
-//! What holds for every request and every answer, whatever the call.
+//! What applies to every request and every answer, whatever the call.
 
 use std::{
     future::{Ready, ready},
@@ -28,12 +28,12 @@ use crate::{
     settings::HttpSettings,
 };
 
-/// When to come back to a node whose connections are in use.
+/// When to retry while all connections of the node are in use.
 const RETRY: Duration = Duration::from_secs(1);
 /// What is answered on connections beyond the limit, too.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// Lets in what may come in, and counts what goes out.
+/// Admits requests, and counts answers.
 pub(crate) struct Gate(Api);
 
 impl Gate {
@@ -131,8 +131,8 @@ fn finish(
     response.map_body(|_, body| BoxBody::new(Answer::new(body, reservation, answering)))
 }
 
-/// Answers are of the type that they declare, and are kept nowhere: inputs and outputs are nobody else's business. The
-/// dashboard's files say for themselves how long they may be kept.
+/// Answers have the type that they declare, and no cache stores them: inputs and outputs are private. The files of the
+/// dashboard set their own caching.
 fn harden(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(header::CACHE_CONTROL) {

@@ -1,4 +1,4 @@
-//! Headers of requests that change what a call does, and those of answers that say so.
+//! Request headers that change what a call does, and response headers that report it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says which preferences were heeded (RFC 7240 §3).
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-/// Says that the same submission had been accepted before.
+/// Reports that the same submission was accepted before.
 pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Reads `Prefer: wait=N` (RFC 7240 §4.3): how long the client would wait for a result. The service bounds it.
@@ -53,7 +53,7 @@ pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<Idempotenc
     }
 }
 
-/// Refuses `Idempotency-Key` on a batch: who sends one believes that the call can be repeated.
+/// Rejects `Idempotency-Key` on a batch: a client that sends one expects that the call can be repeated.
 pub(crate) fn no_idempotency_key(request: &HttpRequest) -> Result<(), Problem> {
     if request.headers().contains_key(IDEMPOTENCY_KEY) {
         let detail = "a batch has no key of its own; give each task an `idempotency_key` in the body";

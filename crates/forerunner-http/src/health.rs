@@ -1,4 +1,4 @@
-//! What monitors and people ask about the node itself.
+//! The health of the node, for monitors and people.
 
 use actix_web::{HttpResponse, web};
 

@@ -1,7 +1,8 @@
-//! Whom a request is for, and which page sent it: the names in `Host` and `Origin`.
+//! The host that a request is for, and the page that sent it: the names in `Host` and `Origin`.
 //!
-//! A page can point its own name at the address of a node (DNS rebinding) and then talks to the node as to itself. Only the name
-//! gives it away. And a browser sends simple requests to anybody for any page; it names the page in `Origin`.
+//! A page can point its own name at the address of a node (DNS rebinding) and so make the node look like its own
+//! server. Only the name shows that. In addition, a browser sends simple requests of any page to any host, and names
+//! the page in `Origin`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -93,16 +94,16 @@ impl Host {
     }
 }
 
-/// Returns whether a name may stand in `http.hosts`: a host without scheme and port, `*.DOMAIN`, or `*`.
+/// Returns whether a name is valid in `http.hosts`: a host without scheme and port, `*.DOMAIN`, or `*`.
 pub(crate) fn is_configurable(name: &str) -> bool {
     let bare = name.strip_prefix("*.").unwrap_or(name);
     name == "*" || Host::configured(bare.trim_start_matches('[').trim_end_matches(']')).is_some()
 }
 
-/// Refuses a request that is for another host, or that a page of another site made a browser send.
+/// Rejects a request for another host, or from a page of another site.
 ///
-/// `reach` is that of the address that it came to; `None` where another server than ours serves it, which is to guard its names
-/// by itself.
+/// `reach` is that of the local address; `None` if another server serves the request, which must then check names
+/// itself.
 pub(crate) fn check(request: &ServiceRequest, settings: &HttpSettings, reach: Option<Reach>) -> Result<(), Problem> {
     let Targets { absolute, host } = Targets::of(request, reach.is_some())?;
     check_origin(request, host.as_ref().or(absolute.as_ref()), settings)?;
@@ -157,7 +158,7 @@ fn misdirected(host: &str, reason: &str) -> Problem {
     Problem::new(problems::MISDIRECTED, format!("host `{host}` is refused: {reason}"))
 }
 
-/// A page says where it is from in `Origin`. It has to be from this node.
+/// A browser names a page's origin in `Origin`. It must be this node's.
 fn check_origin(request: &ServiceRequest, target: Option<&Target>, settings: &HttpSettings) -> Result<(), Problem> {
     let mut origins = request.headers().get_all(header::ORIGIN);
     let Some(origin) = origins.next() else { return Ok(()) };
@@ -190,8 +191,8 @@ fn usual_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Browsers say to https and loopback what made them send a request (W3C Fetch Metadata). A page of another site may lead to
-/// the pages of this one, as a link does, and to nothing else.
+/// On https and loopback, browsers report what caused a request (W3C Fetch Metadata). A page of another site may
+/// navigate to the pages of this one, as a link does, and request nothing else.
 fn check_fetch_metadata(request: &ServiceRequest) -> Result<(), Problem> {
     let sent = |name: &HeaderName| request.headers().get(name).map(header::HeaderValue::as_bytes);
     if matches!(sent(&FETCH_SITE), None | Some(b"same-origin" | b"none")) || is_link(request, &sent) {
@@ -310,7 +311,7 @@ mod tests {
         }
         let twice = [host, ("Origin", "http://localhost:7077"), ("Origin", "http://localhost:7077")];
         assert_eq!(verdict(&[], Reach::Loopback, &twice), 403);
-        // Behind a proxy that ends TLS and keeps, or changes, the host.
+        // Behind a proxy that terminates TLS and passes on or changes the host.
         for host in ["node.example.org", "127.0.0.1:7077"] {
             let page = [("Host", host), ("Origin", "https://node.example.org")];
             assert_eq!(verdict(&["node.example.org"], Reach::Loopback, &page), 200);

@@ -1,4 +1,4 @@
-//! What the service tells of itself: the list of calls, and the OpenAPI document.
+//! The service's description of itself: the list of calls, and the OpenAPI document.
 
 use std::{fmt::Write, sync::OnceLock};
 

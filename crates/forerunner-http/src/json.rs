@@ -14,9 +14,9 @@ use crate::{error::Problem, problems};
 const TYPICAL_ANSWER_BYTES: usize = 1024;
 /// Characters of a name, or of a value, that are compared and quoted: it may have as many as a body.
 const MOST_QUOTED: usize = 100;
-/// Bytes of a message beyond which the part that was sent is cut out of it. Known names are shorter in all.
+/// Above this size the client's part is cut out of a message. Messages with known names are shorter.
 const LONG_MESSAGE_BYTES: usize = 1_000;
-/// A name less like any known one than this (Jaro–Winkler, 0 to 1) is no slip of the finger.
+/// A name less similar to all known ones than this (Jaro–Winkler, 0 to 1) is not a typing error.
 const LIKELY_SLIP: f64 = 0.8;
 
 /// Answers with a value.
@@ -56,7 +56,7 @@ pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Plac
     Err(Problem::new(problems::INVALID_BODY, detail).with("line", place.lines + 1).with("column", place.columns + 1))
 }
 
-/// Reads a value, and once more where that fails, to know in which field it did.
+/// Reads a value, and on failure reads it again to find the invalid field.
 fn read<'a, T: Deserialize<'a>>(text: &'a [u8], place: Place) -> Result<T, Problem> {
     serde_json::from_slice(text).map_err(|error| {
         let message = error.to_string();
@@ -74,7 +74,7 @@ fn field_of<'a, T: Deserialize<'a>>(error: &serde_json::Error, text: &'a [u8]) -
     Some(path).filter(|_| is_named && error.classify() == Category::Data)
 }
 
-/// serde would read an array into a struct, field by field; nobody means that.
+/// serde would accept an array for a struct, field by field, which is never intended.
 fn no_object(body: &[u8]) -> Problem {
     match serde_json::from_slice::<IgnoredAny>(body) {
         Ok(_) => Problem::new(problems::INVALID_BODY, "the body is JSON but no object; write {\"field\": value}"),
@@ -135,7 +135,7 @@ fn refuse(error: &serde_json::Error, message: String, place: Place, field: Optio
     problem.with("line", line).with("column", column)
 }
 
-/// Cuts what was sent out of a message of serde, whose own words stand in front of it and behind it.
+/// Cuts the client's text out of a message of serde, whose own words are before and after it.
 pub(crate) fn shortened(message: String) -> String {
     if message.len() <= LONG_MESSAGE_BYTES {
         return message;
@@ -147,7 +147,7 @@ pub(crate) fn shortened(message: String) -> String {
     format!("{begin}…{}{own}", quote.unwrap_or_default())
 }
 
-/// Replaces what serde calls a type at the end of a message by what it is called in JSON.
+/// Replaces serde's name of a type at the end of a message by its name in JSON.
 fn in_plain_words(message: &str) -> String {
     const WORDS: [(&str, &str); 8] = [
         ("u8", "a whole number from 0 to 255"),
@@ -171,13 +171,13 @@ struct UnknownField<'a> {
     nearest: Option<&'a str>,
 }
 
-/// Asks whether the nearest known name is meant, where serde's message is about an unknown one.
+/// Suggests the most similar known name, if serde's message is about an unknown one.
 pub(crate) fn nearest_hint(message: &str) -> String {
     let nearest = unknown_field(message).and_then(|unknown| unknown.nearest);
     nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default()
 }
 
-/// Takes serde's message apart: "unknown field `a`, expected one of `b`, `c`".
+/// Parses serde's message: "unknown field `a`, expected one of `b`, `c`".
 fn unknown_field(message: &str) -> Option<UnknownField<'_>> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let field = quoted.next()?;

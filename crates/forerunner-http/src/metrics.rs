@@ -14,7 +14,7 @@ pub(crate) const CLOSED: &str = "forerunner_http_connections_closed_total";
 pub const DURATION_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
 
-/// Tells the installed recorder what the metrics of the service mean. Call once it is installed.
+/// Registers the descriptions of the service's metrics. Call it once, after the recorder is installed.
 pub fn describe_metrics() {
     describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, route and status.");
     describe_histogram!(DURATION, Unit::Seconds, "Time from a request's head to its answer's head, by route.");
@@ -32,7 +32,8 @@ pub fn describe_metrics() {
     forerunner_service::describe_metrics();
 }
 
-/// Counts an error of a connection. The server tells of them by log events only, so whoever writes the log calls this.
+/// Counts an error of a connection. The server reports such errors only as log events, so the writer of the log calls
+/// this.
 pub fn count_connection_error() {
     counter!(CONNECTION_ERRORS).increment(1);
 }

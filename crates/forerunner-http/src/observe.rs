@@ -87,7 +87,7 @@ where
     }
 }
 
-/// The metrics of a route, looked up once: a lookup by name and labels would cost more than the count.
+/// The metrics of a route, cached: a lookup by name and labels would cost more than the count.
 struct RouteMetrics {
     route: &'static str,
     in_flight: Gauge,
@@ -122,7 +122,7 @@ impl RouteMetrics {
     }
 }
 
-/// Counts a request as in flight until it is answered, or its connection is gone.
+/// Counts a request as in flight until it is answered or its connection ends.
 struct InFlight(Gauge);
 
 impl InFlight {
@@ -138,7 +138,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Keeps the label set bounded: clients may invent methods.
+/// Limits the label's values: clients may invent methods.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -15,7 +15,7 @@ pub struct ProblemType {
     pub name: &'static str,
     /// The status it is answered with.
     pub status: u16,
-    /// What it is, the same for each occurrence.
+    /// Its description, the same for each occurrence.
     pub title: &'static str,
     /// What to do about it.
     pub remedy: &'static str,

@@ -28,14 +28,14 @@ fn refuse(error: &QueryPayloadError) -> Problem {
     invalid(message + &hint)
 }
 
-/// Checks how many entries are asked for.
+/// Validates the requested number of entries.
 pub(crate) fn limit(asked: Option<&str>) -> Result<usize, Problem> {
     let Some(text) = asked else { return Ok(PAGE) };
     let refuse = || invalid(format!("limit `{text}` is not valid; use 1 to {MAX_PAGE}"));
     text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(refuse)
 }
 
-/// Checks how many minutes are asked for.
+/// Validates the requested number of minutes.
 pub(crate) fn minutes(asked: Option<&str>) -> Result<u32, Problem> {
     let Some(text) = asked else { return Ok(MINUTES) };
     let refuse = || invalid(format!("minutes `{text}` is not valid; use 1 to {MAX_MINUTES}"));
@@ -48,7 +48,7 @@ pub(crate) fn number(what: &str, text: &str) -> Result<u64, Problem> {
     text.parse().map_err(refuse)
 }
 
-/// Turns what is asked for into a filter.
+/// Converts a query to a filter.
 pub(crate) fn filter(asked: &TasksQuery, now: Timestamp) -> Result<TaskFilter, Problem> {
     Ok(TaskFilter {
         pool: asked.pool.as_deref().map(str::parse).transpose()?,

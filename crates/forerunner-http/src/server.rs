@@ -17,15 +17,15 @@ use crate::{
     settings::HttpSettings,
 };
 
-/// How often histograms are folded. Without it, what is observed between two scrapes is kept sample by sample, and for
-/// ever if nobody scrapes.
+/// Interval of the histograms' maintenance. Without it, observations are stored one by one until the next scrape, and
+/// for ever without scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Connections of the admin listener: monitors are few.
 const ADMIN_CONNECTIONS: usize = 64;
 
 /// The HTTP service of a node, bound but not yet serving.
 ///
-/// Handles no signals: whoever runs it calls [`HttpControl::drain`] and [`HttpControl::stop`].
+/// Handles no signals: its caller uses [`HttpControl::drain`] and [`HttpControl::stop`].
 #[must_use = "a bound server serves nothing until it runs"]
 pub struct HttpServer {
     addrs: Vec<SocketAddr>,
@@ -74,7 +74,7 @@ impl HttpServer {
         let workers = ServerBuilder::new().workers(settings.workers);
         this.serve(workers, bound, most, peers, move |config| mounted.configure(config))?;
         if !admin.is_empty() {
-            // Threads and places of their own, so that no load of clients keeps monitors out.
+            // Its own threads and connections, so that no load of clients blocks monitors.
             let workers = ServerBuilder::new().workers(1);
             this.serve(workers, admin, ADMIN_CONNECTIONS, Peers::new(None), move |config| api.configure_admin(config))?;
         }
@@ -100,8 +100,8 @@ impl HttpServer {
         Ok(())
     }
 
-    /// Returns the bound addresses, with the port that was found if 0 was asked for; those of the admin listener are the last. A
-    /// Unix socket has none.
+    /// Returns the bound addresses, with the actual port for port 0. Those of the admin listener are the last. A Unix
+    /// socket has none.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
@@ -144,8 +144,8 @@ impl HttpServer {
 impl Api {
     /// Mounts the calls: `App::new().configure(|config| api.configure(config))`.
     ///
-    /// Metrics handles are bound to the recorder that is installed by then. Whoever serves them otherwise than with
-    /// [`HttpServer`] guards the names of the host by himself: `http.hosts` is not looked at.
+    /// Metrics use the recorder that is installed by then. A server other than [`HttpServer`] must check the names of
+    /// the host itself: `http.hosts` is not used.
     pub fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(self.clone());
         routes::mount(self, config);
@@ -173,7 +173,7 @@ impl HttpControl {
     }
 
     /// Drains, ends waits and event streams, and stops listening. If `graceful`, requests in flight may take
-    /// `shutdown_grace`, else they are cut off. Resolves when all is down; the server must be running.
+    /// `shutdown_grace`, otherwise they are aborted. Resolves when everything has stopped; the server must be running.
     pub async fn stop(&self, graceful: bool) {
         self.api.service().end_waits();
         for server in &self.servers {

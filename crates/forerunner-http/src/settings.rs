@@ -12,7 +12,7 @@ use crate::{hosts, net::Listen};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Where to listen, as `host:port` or `unix:PATH`. Port 0 takes any free one.
+    /// The address to listen on, as `host:port` or `unix:PATH`. Port 0 selects a free one.
     pub listen: String,
     /// Where `/livez`, `/readyz` and `/metrics` are answered beside all other load; empty for nowhere else.
     pub admin_listen: String,
@@ -27,8 +27,8 @@ pub struct HttpSettings {
     /// How long the head of a request may take.
     #[serde(with = "human_duration")]
     pub head_timeout: Duration,
-    /// How long a body may take, and the span over which its rate is measured: in each such span a body that has not
-    /// ended must bring 1 KiB per second.
+    /// Time limit of a body, and the span over which its rate is measured: in each span an unfinished body must receive
+    /// 1 KiB per second.
     #[serde(with = "human_duration")]
     pub body_timeout: Duration,
     /// The span over which the rate is measured at which a client reads its answer: at least 1 KiB per second.
@@ -36,10 +36,10 @@ pub struct HttpSettings {
     pub write_timeout: Duration,
     /// Most bytes of bodies and answers in flight, over all connections.
     pub memory_bytes: usize,
-    /// Longest wait for a result that `Prefer: wait` can ask for.
+    /// Longest wait for a result that `Prefer: wait` can request.
     #[serde(with = "human_duration")]
     pub max_wait: Duration,
-    /// How long an idle connection is kept.
+    /// How long an idle connection stays open.
     #[serde(with = "human_duration")]
     pub keep_alive: Duration,
     /// How long requests in flight may take when the service stops. Counted in whole seconds.
@@ -76,7 +76,7 @@ impl HttpSettings {
         listens("http.listen", &self.listen)?;
         self.admin_listen().map_or(Ok(()), |listen| listens("http.admin_listen", listen))?;
         self.hosts.iter().try_for_each(|name| is_a_host(name))?;
-        // actix-server takes no more workers.
+        // actix-server supports no more workers.
         in_range("http.workers", self.workers, 1, 512)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;
         in_range("http.max_connections_per_peer", self.max_connections_per_peer, 0, 1_000_000)?;
@@ -89,7 +89,7 @@ impl HttpSettings {
         lasts("http.shutdown_grace", self.shutdown_grace, Duration::ZERO, Duration::from_secs(3_600))
     }
 
-    /// Returns the limits that hold for every front.
+    /// Returns the limits that apply to every front.
     pub const fn limits(&self) -> Limits {
         Limits { max_wait: self.max_wait, memory_bytes: self.memory_bytes }
     }
@@ -99,12 +99,12 @@ impl HttpSettings {
         Some(self.admin_listen.as_str()).filter(|listen| !listen.is_empty())
     }
 
-    /// Connections that one worker may hold, so that all together hold no more than the limit, rounded up.
+    /// Connections of one worker, so that all workers together have the limit, rounded up.
     pub(crate) const fn connections_per_worker(&self) -> usize {
         self.max_connections.div_ceil(self.workers)
     }
 
-    /// Connections that one address may hold, if there is a limit.
+    /// Connections of one address, if there is a limit.
     pub(crate) fn connections_per_peer(&self) -> Option<usize> {
         Some(self.max_connections_per_peer).filter(|most| *most > 0)
     }
@@ -125,7 +125,7 @@ fn in_range(key: &'static str, value: usize, least: usize, most: usize) -> Resul
     Err(Error::Setting { key, value: value.to_string(), rule: format!("use {least} to {most}") })
 }
 
-/// Checks the form alone: whether the host has an address is known when the service starts.
+/// Checks only the form: whether the host has an address is known when the service starts.
 fn listens(key: &'static str, listen: &str) -> Result<(), Error> {
     if Listen::parse(listen).is_some() {
         return Ok(());

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use crate::{error::Problem, fields, problems, schema::DurationText};
 
-/// The fields of a task that is submitted, once for those that come alone and once for those of a batch: serde cannot tell
-/// unknown fields in a struct that is made of another.
+/// The fields of a submitted task, alone and in a batch. serde cannot detect unknown fields in a flattened struct, so
+/// the macro repeats the fields.
 macro_rules! task_body {
     ($(#[$doc:meta])* $name:ident { $($(#[$of_more:meta])* $more:ident: $kind:ty,)* }) => {
         #[derive(Deserialize, ToSchema)]
@@ -22,18 +22,18 @@ macro_rules! task_body {
             input: Payload,
             /// The conversation it belongs to; its tasks run one at a time, in order.
             context: Option<ContextId>,
-            /// How urgent it is; 4 unless said.
+            /// The priority; 4 by default.
             #[serde(default, deserialize_with = "fields::or_default")]
             priority: Priority,
             /// Not before this time.
             run_at: Option<Timestamp>,
             /// Not after this time; then the task is `expired`.
             deadline: Option<Timestamp>,
-            /// Longest run of one attempt, 365 days at most; the pool's `task.timeout` unless said.
+            /// Longest run of one attempt, at most 365 days; by default the pool's `task.timeout`.
             #[serde(default, deserialize_with = "fields::timeout")]
             #[schema(value_type = Option<DurationText>)]
             timeout: Option<Duration>,
-            /// Attempts in all; the pool's `task.max_attempts` unless said.
+            /// Most attempts; by default the pool's `task.max_attempts`.
             #[serde(default, deserialize_with = "fields::max_attempts")]
             #[schema(minimum = 1)]
             max_attempts: Option<u32>,
@@ -41,7 +41,8 @@ macro_rules! task_body {
             #[serde(default, deserialize_with = "fields::labels")]
             #[schema(value_type = std::collections::BTreeMap<String, String>)]
             labels: Labels,
-            /// The task whose agent submits it: the child is one level deeper, and refused beyond `node.max_depth`.
+            /// The task whose agent submits this one. The child is one level deeper, and rejected beyond
+            /// `node.max_depth`.
             parent: Option<TaskId>,
             $($(#[$of_more])* $more: $kind,)*
         }
@@ -82,13 +83,13 @@ task_body! {
     }
 }
 
-/// What to change of a task that waits; the rest is left as it is.
+/// A change of a waiting task. Omitted members stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TaskPatch {
     /// How urgent it is.
     priority: Option<Priority>,
-    /// Not before this time. `now`, or a time that has come, lets it run as soon as an agent is free.
+    /// Not before this time. `now`, or a past time, makes it due at once.
     #[schema(value_type = Option<String>)]
     run_at: Option<String>,
     /// Another pool of this node that the task is to wait in; changed alone.
@@ -104,7 +105,7 @@ pub(crate) enum Change {
 }
 
 impl TaskPatch {
-    /// Builds what the runtime is asked for.
+    /// Builds the runtime's form.
     pub(crate) fn into_change(self, now: Timestamp) -> Result<Change, Problem> {
         if let Some(pool) = self.pool {
             if self.priority.is_none() && self.run_at.is_none() {
@@ -127,14 +128,14 @@ impl TaskPatch {
 }
 
 impl TaskBody {
-    /// Builds what the runtime is asked for.
+    /// Builds the runtime's form.
     pub(crate) fn into_task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
         self.task(pool, idempotency_key)
     }
 }
 
 impl BatchTask {
-    /// Builds what the runtime is asked for.
+    /// Builds the runtime's form.
     pub(crate) fn into_task(mut self, pool: PoolName) -> NewTask {
         let key = self.idempotency_key.take();
         self.task(pool, key)

@@ -87,7 +87,7 @@ pub(crate) async fn change(api: Api, id: web::Path<String>, body: JsonBody) -> A
     Ok(json::ok(&TaskView::full(&task)))
 }
 
-/// 200 for a task that has ended; 202 for one of which more is to come.
+/// 200 for a task that has ended; 202 for one that has not.
 pub(crate) const fn status(task: &Task) -> StatusCode {
     if task.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED }
 }

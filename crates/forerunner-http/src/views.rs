@@ -23,7 +23,7 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 #[schema(as = BatchOutcome)]
 pub(crate) struct BatchView<'a> {
-    /// Tasks that are durable: new ones, and those that were known by their key.
+    /// Durable tasks: new ones, and those with a known key.
     pub(crate) accepted: usize,
     /// Tasks that are not.
     pub(crate) refused: usize,
@@ -41,7 +41,7 @@ pub(crate) struct ResultView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) task: Option<TaskView<'a>>,
-    /// Whether the task was known by its key; left out if not.
+    /// Whether the task was known by its key; omitted if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) replayed: bool,
     /// Why it was refused.
@@ -50,7 +50,7 @@ pub(crate) struct ResultView<'a> {
     pub(crate) problem: Option<ProblemView<'a>>,
 }
 
-/// A task as answered. What is not known, or not asked for, is left out.
+/// A task in an answer. Unknown and unrequested members are omitted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Task)]
 pub(crate) struct TaskView<'a> {
@@ -59,9 +59,9 @@ pub(crate) struct TaskView<'a> {
     /// Its pool.
     #[schema(value_type = PoolName)]
     pool: &'a str,
-    /// Where it stands.
+    /// Its state.
     state: TaskState,
-    /// What the agent is given.
+    /// The input for the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Payload)]
     input: Option<&'a Payload>,
@@ -77,7 +77,7 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ContextId)]
     context: Option<&'a str>,
-    /// What its context took in the newest attempt that ended.
+    /// The cost of its context in the newest attempt that ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ContextCost)]
     context_cost: Option<&'a ContextCost>,
@@ -88,10 +88,10 @@ pub(crate) struct TaskView<'a> {
     attempt: u32,
     /// Attempts in all.
     max_attempts: u32,
-    /// Attempts that took the agent or the node down; left out while 0.
+    /// Attempts that crashed the agent or the node; omitted if 0.
     #[serde(skip_serializing_if = "is_zero")]
     crashes: u32,
-    /// Pairs to filter by; left out if there are none.
+    /// Pairs to filter by; omitted if there are none.
     #[serde(skip_serializing_if = "Labels::is_empty")]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     labels: &'a Labels,
@@ -99,11 +99,11 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = forerunner_core::IdempotencyKey)]
     idempotency_key: Option<&'a str>,
-    /// The task whose agent submitted it, as far as that was said.
+    /// The task whose agent submitted it, if the submission named it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     parent: Option<TaskId>,
-    /// How many tasks stand above it; left out while 0.
+    /// The number of its ancestors; omitted if 0.
     #[serde(skip_serializing_if = "is_zero")]
     depth: u32,
     /// When it was accepted.
@@ -159,7 +159,7 @@ impl<'a> TaskView<'a> {
         Self { output: task.output.as_ref(), ..Self::brief(task) }
     }
 
-    /// Without payloads, whose size would leave a page unbounded.
+    /// Without payloads, whose size would make a page unbounded.
     pub(crate) fn brief(task: &'a Task) -> Self {
         // A task that waits for a retry has a start, but that of the attempt before.
         let began = task.started_at.filter(|_| task.state == TaskState::Running || task.state.is_terminal());
@@ -204,19 +204,19 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// A page of tasks; `next` is the cursor of the one that follows.
+/// A page of tasks; `next` is the cursor of the next page.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TaskPage)]
 pub(crate) struct TasksView<'a> {
     /// The tasks.
     pub(crate) tasks: Vec<TaskView<'a>>,
-    /// The cursor of the page that follows; left out on the last one.
+    /// The cursor of the next page; omitted on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) next: Option<String>,
 }
 
-/// How the attempts of a task went.
+/// The attempts of a task.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AttemptList)]
 pub(crate) struct AttemptsView {
@@ -238,7 +238,7 @@ pub(crate) struct NodesView {
 pub(crate) struct PoolsView {
     /// The pools.
     pub(crate) pools: Vec<PoolStatus>,
-    /// Pools that have unfinished tasks and are in the configuration of no node; left out if there are none.
+    /// Pools with unfinished tasks that no node has in its configuration; omitted if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) unconfigured: Vec<UnconfiguredPool>,
@@ -287,19 +287,19 @@ pub(crate) struct ContextsQuery {
     pub(crate) limit: Option<String>,
 }
 
-/// A page of contexts; `next` is the cursor of the one that follows.
+/// A page of contexts; `next` is the cursor of the next page.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ContextPage)]
 pub(crate) struct ContextsView {
     /// The contexts.
     pub(crate) contexts: Vec<ContextStatus>,
-    /// The cursor of the page that follows; left out on the last one.
+    /// The cursor of the next page; omitted on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) next: Option<String>,
 }
 
-/// That the node takes traffic.
+/// Reports that the node takes traffic.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Readiness)]
 pub(crate) struct ReadyView {
@@ -307,7 +307,7 @@ pub(crate) struct ReadyView {
     pub(crate) status: &'static str,
     /// The kind of store.
     pub(crate) store: &'static str,
-    /// What somebody should look at, although the node takes traffic; left out if there is nothing.
+    /// What an operator should check, although the node takes traffic; omitted if there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) warnings: Vec<String>,

@@ -1,4 +1,4 @@
-//! Holds the documents to the code: metrics, and the code that the README shows.
+//! Compares the documents with the code: metrics, and the code in the README.
 
 use std::{cell::RefCell, fs, path::Path};
 

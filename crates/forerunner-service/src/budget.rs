@@ -1,4 +1,4 @@
-//! The bytes that bodies and answers may take, over all connections.
+//! The memory budget of bodies and answers, over all connections.
 
 use std::sync::{
     Arc,
@@ -35,7 +35,7 @@ impl Budget {
         Reservation { budget: self.clone(), bytes: 0 }
     }
 
-    /// Returns whether more than half is used: then who takes his time is in the way of others.
+    /// Returns whether more than half is used: then slow clients delay others.
     pub fn is_tight(&self) -> bool {
         self.0.used.load(Ordering::Relaxed) > self.0.most / 2
     }

@@ -7,19 +7,18 @@ use forerunner_store::{BulkAction, Obstacle};
 use crate::{error::Error, problem_kind::ProblemKind, service::Service};
 
 impl Service {
-    /// Does the same to all tasks that meet a filter: to at most `filter.limit` of them and for a few seconds, then it answers
-    /// with the place to go on from.
+    /// Applies an action to all tasks that match a filter: at most `filter.limit` tasks, and for a few seconds. The
+    /// report has the position to continue from.
     ///
     /// # Errors
-    /// No condition says which tasks, and the caller does not say that `all` are meant; there is no such pool; the store does
-    /// not answer.
+    /// The request has neither a condition nor `all`; the pool does not exist; the store does not answer.
     pub async fn bulk(&self, request: BulkRequest, all: bool) -> Result<BulkReport, Error> {
         check_conditions(&request, all)?;
         Ok(self.handle().bulk(request).await?)
     }
 }
 
-/// Refuses a request that would change every task without saying so.
+/// Rejects a request without any condition that does not set `all`.
 fn check_conditions(request: &BulkRequest, all: bool) -> Result<(), Error> {
     if all || !request.filter.matches_all() {
         return Ok(());
@@ -31,7 +30,7 @@ fn check_conditions(request: &BulkRequest, all: bool) -> Result<(), Error> {
     Err(Error::new(ProblemKind::InvalidValue, detail))
 }
 
-/// Says why tasks in a state were not changed, and what to do.
+/// Returns why tasks in a state were not changed, and what to do.
 pub const fn obstacle_reason(action: &BulkAction, state: TaskState, obstacle: Obstacle) -> &'static str {
     match (obstacle, action, state) {
         (Obstacle::State, BulkAction::Cancel, _) => "it has ended",

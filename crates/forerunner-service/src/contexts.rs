@@ -22,10 +22,10 @@ impl Service {
         Ok((contexts, next))
     }
 
-    /// Shows a context, of the first pool that knows it unless one is named.
+    /// Returns a context. Without a pool, of the first pool that has the id.
     ///
     /// # Errors
-    /// There is no such pool or context, or the store does not answer.
+    /// The pool or the context does not exist, or the store does not answer.
     pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
         Ok(self.handle().context(pool, id).await?)
     }

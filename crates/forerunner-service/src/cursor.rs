@@ -1,4 +1,4 @@
-//! Where a listing goes on: text that callers send back unchanged.
+//! The position in a listing: opaque text that callers return unchanged.
 
 use forerunner_core::{ContextId, PoolName, TaskId};
 

@@ -19,7 +19,7 @@ pub struct Error {
     is_closing: bool,
 }
 
-/// What there is to say of one occurrence of a problem: a sentence for people, and values for programs.
+/// One occurrence of a problem: a sentence for people, and values for programs.
 ///
 /// Both are cut where they repeat more of a request than a reader needs.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Error {
         Self { kind, details: Details::new(detail), retry_after_s: None, is_closing: false }
     }
 
-    /// A failure that the caller did not cause: logged here, since nobody further up handles it.
+    /// A failure that the caller did not cause. It is logged here, since no caller handles it.
     pub fn internal(detail: String) -> Self {
         tracing::error!(%detail, "a request failed because of an internal error");
         Self::new(ProblemKind::Internal, detail)
@@ -75,7 +75,7 @@ impl Error {
         self
     }
 
-    /// Says when to try again. Whole seconds, rounded up, at least 1.
+    /// Sets when to retry, in whole seconds, rounded up, at least 1.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         let secs = (delay.as_secs_f64().ceil() as u64).max(1);
@@ -83,7 +83,7 @@ impl Error {
         self.with("retry_after_s", secs)
     }
 
-    /// Asks the front to close the caller's connection behind the answer: the node wants it gone.
+    /// Asks the front to close the caller's connection after the answer.
     #[must_use]
     pub const fn closing(mut self) -> Self {
         self.is_closing = true;
@@ -115,7 +115,7 @@ impl Error {
         &self.details
     }
 
-    /// Gives out the sentence and the values.
+    /// Returns the sentence and the values.
     pub fn into_details(self) -> Details {
         self.details
     }

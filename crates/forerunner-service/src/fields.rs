@@ -1,5 +1,5 @@
-//! Fields of a submission, within bounds. Fronts call a check where they read the field, to say where it stands; `check` is
-//! what no front gets around.
+//! Limits of the fields of a submission. Fronts check a field where they read it, to report its position; `check`
+//! applies to all fronts.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use forerunner_core::{Labels, NewTask, format_duration};
 
 use crate::{error::Error, problem_kind::ProblemKind};
 
-/// Longest run of an attempt that can be asked for.
+/// Greatest timeout of an attempt.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 /// Most labels of a task: listings show them all, and a page has up to 1,000 tasks.
 const MOST_LABELS: usize = 64;
@@ -27,10 +27,10 @@ fn is_in_range(timeout: Duration) -> bool {
     !timeout.is_zero() && timeout <= LONGEST_TIMEOUT
 }
 
-/// Checks that an attempt can keep a timeout, and that it can be stored. `text` is what the caller wrote.
+/// Checks that a timeout is possible for an attempt, and can be stored. `text` is the caller's text.
 ///
 /// # Errors
-/// What is wrong with it, and what to write.
+/// Why it is invalid, and what to write.
 pub fn check_timeout(timeout: Duration, text: &str) -> Result<(), String> {
     if is_in_range(timeout) {
         return Ok(());

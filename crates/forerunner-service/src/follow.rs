@@ -22,13 +22,13 @@ pub struct TaskEvents {
 }
 
 impl Service {
-    /// Streams a task's events after number `after` (0 for all that are kept): states, progress, pieces of output.
+    /// Streams a task's events after number `after` (0 for all that are stored): states, progress, pieces of output.
     ///
-    /// Answers none if nothing follows any more, since the task has ended. A node that stops never says so: it has no more to
-    /// say of any task, but another node may have.
+    /// Returns `None` if the task has ended and there are no further events. A node that stops never returns `None`:
+    /// another node may have further events.
     ///
     /// # Errors
-    /// There is no such task, or the store does not answer.
+    /// The task does not exist, or the store does not answer.
     pub async fn follow(&self, id: TaskId, after: u64) -> Result<Option<TaskEvents>, Error> {
         let mut events = self.handle().events(id, after).await?.peekable();
         let over = matches!(Pin::new(&mut events).peek().now_or_never(), Some(None));
@@ -43,7 +43,7 @@ impl Stream for TaskEvents {
     type Item = TaskEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TaskEvent>> {
-        // What has happened is told before the end.
+        // Events are delivered before the end of the stream.
         match self.events.poll_next_unpin(cx) {
             Poll::Pending => self.stopping.as_mut().poll(cx).map(|()| None),
             ready => ready,

@@ -1,8 +1,8 @@
-//! The service layer of Forerunner: what a node does for callers, whatever protocol they speak.
+//! The service layer of Forerunner: what a node does for callers, in any protocol.
 //!
-//! A front (HTTP is the first one) parses requests, calls [`Service`], and renders what it answers. This crate knows of no
-//! front, and of no protocol; fronts know of no actor. Here is what all fronts have in common: waits that end with the
-//! service, events as typed items, pages bounded in bytes, limits, and the classes of what can go wrong.
+//! A front (HTTP is the first one) parses requests, calls [`Service`], and renders the results. This crate depends on
+//! no front and on no protocol; fronts depend on no actor. It has what all fronts have in common: waits that end with
+//! the service, events as typed items, pages bounded in bytes, limits, and the classes of errors.
 //!
 //! ```
 //! use forerunner_service::{ErrorClass, ProblemKind};
@@ -38,9 +38,9 @@ pub use budget::{Budget, Reservation};
 pub use bulk::obstacle_reason;
 pub use error::{Details, Error};
 pub use follow::TaskEvents;
-/// What [`Service::new`] is put on.
+/// What [`Service::new`] is built on.
 pub use forerunner_runtime::Handle;
-/// What is answered as the runtime tells it.
+/// The status types of the runtime.
 pub use forerunner_runtime::status;
 pub use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK, Submitted};
 pub use forerunner_store::{BulkAction, TaskChange, TaskFilter, TimeWindow};

@@ -1,26 +1,26 @@
-//! How much one call may ask for, and all of them together.
+//! Limits of one call, and of all calls together.
 
 use std::time::Duration;
 
 use crate::{error::Error, problem_kind::ProblemKind};
 
-/// Entries of a page unless the caller asks for another number.
+/// Default number of entries of a page.
 pub const PAGE: usize = 50;
 /// Most entries of a page.
 pub const MAX_PAGE: usize = 1_000;
-/// Minutes of a history unless the caller asks for another number.
+/// Default number of minutes of a history.
 pub const MINUTES: u32 = 15;
-/// Most minutes of a history: what the node keeps.
+/// Most minutes of a history: the node stores no more.
 pub const MAX_MINUTES: u32 = 60;
 /// Most tasks of a batch.
 pub const MAX_BATCH: usize = 1_000;
-/// When to come back to a node whose memory is in use.
+/// When to retry a call that the node had no memory for.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Limits that an operator sets, over all fronts of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest wait for a result that a caller can ask for.
+    /// Longest wait for a result.
     pub max_wait: Duration,
     /// Most bytes of requests and answers in flight.
     pub memory_bytes: usize,

@@ -6,9 +6,9 @@ use forerunner_store::{TaskFilter, TaskPage, TimeWindow};
 
 use crate::{cursor, error::Error, problem_kind::ProblemKind, service::Service};
 
-/// Bytes of tasks that are meant to be read from the store at once: it reads inputs and outputs as well.
+/// Target size of one read of tasks: it includes inputs and outputs.
 const READ_BYTES: usize = 4 << 20;
-/// Tasks that are read at first, while their size is not known.
+/// Number of tasks in the first read, while their size is unknown.
 const FIRST_TASKS: usize = 16;
 /// Most tasks that are read at once.
 const MOST_TASKS: usize = 256;
@@ -18,7 +18,7 @@ pub trait PageWriter {
     /// Adds a task; returns whether there was room for it. The first one always has room.
     fn push(&mut self, task: &Task) -> bool;
 
-    /// Returns whether nothing more has room.
+    /// Returns whether there is no more room.
     fn is_full(&self) -> bool;
 }
 
@@ -49,7 +49,7 @@ impl Service {
 /// Checks a window of time, from `after`, which belongs to it, to `before`, which does not.
 ///
 /// # Errors
-/// Nothing can be in it.
+/// The window is empty.
 pub fn time_window(after: Option<Timestamp>, before: Option<Timestamp>) -> Result<TimeWindow, Error> {
     if after.zip(before).is_some_and(|(after, before)| after >= before) {
         let detail = "the window of time is empty: what is `after` lies behind what is `before`";

@@ -1,11 +1,11 @@
-//! The metric of what fronts take in memory.
+//! The metric of the memory that fronts use.
 
 use metrics::{Unit, describe_gauge};
 
-/// Has the name of the first front, which dashboards and alerts know.
+/// It has the name of the first front, which dashboards and alerts use.
 pub(crate) const MEMORY: &str = "forerunner_http_memory_bytes";
 
-/// Tells the installed recorder what the metrics of the service layer mean. Call once it is installed.
+/// Registers the descriptions of the service layer's metrics. Call it once, after the recorder is installed.
 pub fn describe_metrics() {
     describe_gauge!(MEMORY, Unit::Bytes, "Bytes of bodies and answers in flight.");
 }

@@ -1,4 +1,4 @@
-//! How this node stands, and which others there are.
+//! The state of this node, and the list of nodes.
 
 use forerunner_runtime::{NodeStatus, Readiness};
 
@@ -13,7 +13,7 @@ impl Service {
         Ok(self.handle().nodes().await?)
     }
 
-    /// Says what somebody should look at, although the node takes traffic.
+    /// Returns what an operator should check, although the node takes traffic.
     ///
     /// # Errors
     /// The node takes no traffic.

@@ -15,7 +15,7 @@ pub struct Scaler {
     pub agents: u64,
     /// Tasks that run.
     pub running: u64,
-    /// Tasks that an agent could take now.
+    /// Tasks that are due and wait for an agent.
     pub queued: u64,
     /// Tasks that are known to become due within one cold start. The agents for them are part of `forecast`.
     pub announced: u64,
@@ -24,7 +24,7 @@ pub struct Scaler {
 }
 
 impl Service {
-    /// Says how all pools stand.
+    /// Returns the status of all pools.
     ///
     /// # Errors
     /// A pool does not answer.
@@ -37,10 +37,10 @@ impl Service {
         self.handle().unconfigured_pools()
     }
 
-    /// Says how a pool stands.
+    /// Returns the status of a pool.
     ///
     /// # Errors
-    /// There is no such pool, or it does not answer.
+    /// The pool does not exist, or does not answer.
     pub async fn pool(&self, pool: &str) -> Result<PoolStatus, Error> {
         Ok(self.handle().pool(pool).await?)
     }
@@ -53,7 +53,7 @@ impl Service {
         Ok(self.handle().configure(pool, patch).await?)
     }
 
-    /// Stops giving out the tasks of a pool.
+    /// Pauses a pool: it accepts tasks and starts none.
     ///
     /// # Errors
     /// As [`Service::pool`]; the store does not answer.
@@ -61,7 +61,7 @@ impl Service {
         Ok(self.handle().pause(pool).await?)
     }
 
-    /// Gives out the tasks of a pool again.
+    /// Resumes a paused pool.
     ///
     /// # Errors
     /// As [`Service::pause`].
@@ -77,7 +77,7 @@ impl Service {
         Ok(self.handle().agents(pool).await?)
     }
 
-    /// Says what a pool expects, and what it expected over the last hour.
+    /// Returns a pool's forecast, with its forecasts of the last hour.
     ///
     /// # Errors
     /// As [`Service::pool`].
@@ -85,7 +85,7 @@ impl Service {
         Ok(self.handle().forecast(pool).await?)
     }
 
-    /// Says how a pool's last minutes went, at most [`MAX_MINUTES`](crate::limits::MAX_MINUTES).
+    /// Returns a pool's history of the last minutes, at most [`MAX_MINUTES`](crate::limits::MAX_MINUTES).
     ///
     /// # Errors
     /// As [`Service::pool`].
@@ -101,10 +101,10 @@ impl Service {
         Ok(self.handle().decisions(pool, limit).await?)
     }
 
-    /// Reads one decision.
+    /// Returns one decision.
     ///
     /// # Errors
-    /// As [`Service::pool`]; the decision is not there, or kept no more.
+    /// As [`Service::pool`]; the decision does not exist, or is no longer recorded.
     pub async fn decision(&self, pool: &str, seq: u64) -> Result<DecisionRecord, Error> {
         let no_decision = || {
             let detail = format!("pool `{pool}` has no decision {seq}, or keeps it no more; list its decisions");
@@ -113,9 +113,9 @@ impl Service {
         self.handle().decision(pool, seq).await?.ok_or_else(no_decision)
     }
 
-    /// Says how many agents an autoscaler of nodes should make room for.
+    /// Returns the number of agents that an autoscaler of nodes should make room for.
     ///
-    /// A backlog alone says too little: it is gone as soon as it is being worked on, and it begins when it is too late.
+    /// A backlog alone is not enough: it disappears as soon as agents work on it, and it appears too late.
     ///
     /// # Errors
     /// As [`Service::pool`].

@@ -5,13 +5,13 @@
 /// Exhaustive on purpose: a front that does not map a new class does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The request cannot be right, whatever the state of the node.
+    /// The request is invalid, whatever the state of the node.
     Invalid,
-    /// What it names is not there.
+    /// What it names does not exist.
     NotFound,
     /// The state of what it names does not allow it.
     Conflict,
-    /// It brings more than a limit allows.
+    /// It exceeds a limit.
     TooLarge,
     /// It is well formed, and contradicts what the node has stored.
     FailedPrecondition,
@@ -19,12 +19,12 @@ pub enum ErrorClass {
     Overloaded,
     /// The node failed.
     Internal,
-    /// The node, or its store, takes no requests for now.
+    /// The node, or its store, takes no requests at present.
     Unavailable,
 }
 
 impl ErrorClass {
-    /// Returns whether the node, and not what it was sent, is the reason.
+    /// Returns whether the node, and not the request, is the reason.
     pub const fn is_of_the_node(self) -> bool {
         matches!(self, Self::Internal | Self::Unavailable)
     }
@@ -53,12 +53,12 @@ macro_rules! problem_kinds {
                 match self { $(Self::$kind => $name,)* }
             }
 
-            /// Says what it is, the same for each occurrence.
+            /// Returns its name, the same for each occurrence.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$kind => $title,)* }
             }
 
-            /// Says what to do about it.
+            /// Returns what to do about it.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$kind => $remedy,)* }
             }

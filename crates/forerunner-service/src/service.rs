@@ -1,4 +1,4 @@
-//! A node as its fronts see it, and whether it still takes new work.
+//! A node for its fronts, and whether it accepts new work.
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ pub struct Service(Arc<Shared>);
 struct Shared {
     handle: Handle,
     limits: Limits,
-    /// What requests and answers may take in memory.
+    /// The memory budget of requests and answers.
     budget: Budget,
     /// Waits and event streams that are open.
     open_waits: AtomicUsize,
@@ -29,7 +29,7 @@ struct Shared {
 }
 
 impl Service {
-    /// Puts the service layer on a node.
+    /// Creates the service layer of a node.
     pub fn new(handle: Handle, limits: Limits) -> Self {
         Self(Arc::new(Shared {
             handle,
@@ -41,7 +41,7 @@ impl Service {
         }))
     }
 
-    /// Refuses new tasks from now on, and fails readiness. What was accepted goes on.
+    /// Rejects new tasks from now on, and fails readiness. Accepted tasks continue.
     pub fn drain(&self) {
         self.handle().close_intake();
     }
@@ -97,7 +97,7 @@ impl Service {
     pub(crate) fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stopping = self.0.stopping.subscribe();
         async move {
-            // An error means that the service is gone, and all that it served with it.
+            // An error means that the service was dropped with everything that it served.
             let _ = stopping.wait_for(|stopping| *stopping).await;
         }
     }

@@ -7,7 +7,7 @@ use forerunner_runtime::{CompletionFuture, Submitted};
 
 use crate::{error::Error, fields, limits::check_batch, service::Service, wait::Waited};
 
-/// A task that is durable, and the wait for its end that the caller asked for.
+/// A durable task, and the wait for its end that the caller requested.
 pub struct Accepted {
     /// The task, as it was accepted.
     pub task: Task,
@@ -18,10 +18,10 @@ pub struct Accepted {
 }
 
 impl Service {
-    /// Submits a task; answers once it is durable. With `wait`, [`Service::completion`] waits for its end.
+    /// Submits a task. Returns once it is durable. With `wait`, [`Service::completion`] waits for its end.
     ///
     /// # Errors
-    /// A field or the pool is refused, a limit is reached, or the store does not take it.
+    /// A field or the pool is invalid, a limit is reached, or the store does not accept the task.
     pub async fn submit(&self, new: NewTask, wait: Option<Duration>) -> Result<Accepted, Error> {
         fields::check(&new)?;
         let (Submitted { task, created }, completion) = match wait {
@@ -31,11 +31,10 @@ impl Service {
         Ok(Accepted { task, created, completion, wait })
     }
 
-    /// Waits for the end of a task that was submitted, if its caller asked for that. Whatever the caller sent can be dropped
-    /// before.
+    /// Waits for the end of a submitted task, if its caller requested that. The request can be dropped before.
     ///
     /// # Errors
-    /// When the task has been removed meanwhile.
+    /// When the task was deleted meanwhile.
     pub async fn completion(&self, accepted: Accepted) -> Result<Waited, Error> {
         let Accepted { task, completion, wait, .. } = accepted;
         match wait {
@@ -45,11 +44,11 @@ impl Service {
         }
     }
 
-    /// Submits tasks together; answers each in its place. Where the node takes nothing at all for a reason of its own, that is
-    /// the answer to the whole: monitors and proxies are to see it.
+    /// Submits tasks together. Returns one result per task, in order. If the node accepts nothing at all, for a reason
+    /// of its own, that is an error of the whole call, so that monitors and proxies see it.
     ///
     /// # Errors
-    /// There are too many of them, or the node takes none.
+    /// There are too many tasks, or the node accepts none.
     pub async fn submit_batch(&self, mut new: Vec<NewTask>) -> Result<Vec<Result<Submitted, Error>>, Error> {
         check_batch(new.len())?;
         let (mut index, mut refused) = (0, Vec::new());
@@ -69,7 +68,7 @@ impl Service {
         {
             return Err(error);
         }
-        // In rising order, so each finds its place.
+        // In rising order, so each insertion has its final position.
         refused.into_iter().for_each(|(index, fault)| outcomes.insert(index, fault));
         Ok(outcomes)
     }

@@ -7,10 +7,10 @@ use forerunner_store::TaskChange;
 use crate::{error::Error, service::Service};
 
 impl Service {
-    /// Cancels a task: at once if it waits; one that runs is asked to stop. A task that has ended is answered unchanged.
+    /// Cancels a task. A waiting task ends at once; a running one is asked to stop; an ended one is returned unchanged.
     ///
     /// # Errors
-    /// There is no such task, or the store does not answer.
+    /// The task does not exist, or the store does not answer.
     pub async fn cancel(&self, id: TaskId) -> Result<Task, Error> {
         Ok(self.handle().cancel(id).await?)
     }
@@ -39,26 +39,26 @@ impl Service {
         Ok(self.handle().update(id, change).await?)
     }
 
-    /// Gives a task that waits to another pool of this node.
+    /// Moves a waiting task to another pool of this node.
     ///
     /// # Errors
-    /// As [`Service::change`]; there is no such pool, or the task cannot go there.
+    /// As [`Service::change`]; the pool does not exist, or the task cannot be moved to it.
     pub async fn move_task(&self, id: TaskId, to: &str) -> Result<Task, Error> {
         Ok(self.handle().move_task(id, to).await?)
     }
 
-    /// Lists the attempts of a task that did not succeed, oldest first, as far as they are kept.
+    /// Lists the stored attempts of a task that did not succeed, oldest first.
     ///
     /// # Errors
-    /// There is no such task, or the store does not answer.
+    /// The task does not exist, or the store does not answer.
     pub async fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
         Ok(self.handle().attempts(id).await?)
     }
 
-    /// Says why a task went to its agent.
+    /// Explains the placement of a task.
     ///
     /// # Errors
-    /// There is no such task, or the store or the pool does not answer.
+    /// The task does not exist, or the store or the pool does not answer.
     pub async fn placement(&self, id: TaskId) -> Result<PlacementStatus, Error> {
         Ok(self.handle().placement(id).await?)
     }

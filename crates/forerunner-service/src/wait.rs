@@ -7,13 +7,13 @@ use forerunner_runtime::{CompletionFuture, Error as RuntimeError};
 
 use crate::{error::Error, service::Service};
 
-/// A task as it stands after the wait that the caller asked for.
+/// A task after the wait that the caller requested.
 pub struct Waited {
     /// The task.
     pub task: Task,
-    /// Whether a wait was asked for.
+    /// Whether the caller requested a wait.
     pub waited: bool,
-    /// Whether the input is there: it is left out of a task that had to be answered as it was before the wait.
+    /// Whether the task includes its input. It does not if the state is the one from before the wait.
     pub is_whole: bool,
 }
 
@@ -45,9 +45,9 @@ impl Service {
         }
     }
 
-    /// Waits for a task to end, at most `limit`, and answers how it stands then, and whether that is the whole task.
+    /// Waits for a task to end, at most `limit`. Returns the task as it is then, and whether that is the whole task.
     ///
-    /// A store that fails meanwhile does not make an accepted task a refused one: it is answered as it was seen last.
+    /// A store that fails meanwhile does not turn an accepted task into an error: the last known state is returned.
     async fn wait(
         &self,
         task: Task,

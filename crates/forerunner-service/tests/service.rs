@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 const MAX_WAIT: Duration = Duration::from_secs(50);
 
-/// A node with one agent, whose runs take as long as said.
+/// A node with one agent, whose tasks take this long.
 async fn rig(service: &str) -> (Running, Service) {
     tokio::time::pause();
     let rig = Rig::new().pool("coder", Script::answers("1").service(service), |pool| pool.min = 1).start().await;
@@ -62,7 +62,7 @@ async fn waits_and_event_streams_are_counted_and_end_with_the_service() {
     let begun = Instant::now();
     service.end_waits();
     assert!(!waiting.await.unwrap().unwrap().task.state.is_terminal());
-    // What has happened is told first.
+    // Past events come first.
     let first = events.next().await.expect("the task was accepted");
     assert!(matches!(first.kind, TaskEventKind::State { .. }), "{first:?}");
     while events.next().await.is_some() {}

@@ -8,7 +8,7 @@ use super::{ProcessSpec, cleanup::Owner};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Account {
     pub owner: Owner,
-    /// Name and home directory, if the user is known by name.
+    /// Name and home directory, if the user has a name.
     pub name: Option<String>,
     pub home: Option<String>,
 }

@@ -28,11 +28,11 @@ pub struct BuiltinAgentOptions {
     pub service: Duration,
     /// Time passes this many times faster: everything is divided by it. Above 0.
     pub speed: f64,
-    /// How long it takes to load a context, in seconds for each megabyte (10⁶ bytes) that it is sent.
+    /// How long it takes to load a context, in seconds for each megabyte (10⁶ bytes) that it receives.
     pub load_s_per_mb: f64,
     /// How many contexts are resident in it at most.
     pub contexts: u32,
-    /// By how much a task makes its context grow, in bytes; 0 leaves it as it is.
+    /// By how many bytes a task extends its context; 0 leaves the context unchanged.
     pub context_growth_bytes: usize,
 }
 
@@ -135,7 +135,7 @@ struct Target {
     task: String,
 }
 
-/// Reads parameters, whose absence is that of all of them.
+/// Reads parameters. Absent parameters equal an empty object.
 fn read<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, RpcFailure> {
     let text = params.map_or("{}", RawValue::get);
     serde_json::from_str(text).map_err(|error| (code::INVALID_PARAMS, error.to_string()))

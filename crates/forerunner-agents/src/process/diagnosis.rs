@@ -103,7 +103,7 @@ fn file(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
     unusable(program).or_else(|| not_started(errno, program, cwd))
 }
 
-/// Why nobody can execute a file.
+/// Why no user can execute a file.
 fn unusable(program: &Path) -> Option<String> {
     let shown = program.display();
     let metadata = match fs::metadata(program) {
@@ -124,7 +124,7 @@ fn unusable(program: &Path) -> Option<String> {
     None
 }
 
-/// Why the system does not start a file that looks right.
+/// Why the system does not start a file that seems correct.
 fn not_started(errno: Errno, program: &Path, cwd: &Path) -> Option<String> {
     let shown = program.display();
     match errno {

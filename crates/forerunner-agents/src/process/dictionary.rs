@@ -52,7 +52,7 @@ impl DictionaryFile {
 }
 
 impl Drop for DictionaryFile {
-    /// At once: a thread that tidies up later may not live to do so when the node ends.
+    /// Removes the file at once: a thread that does so later may end with the node.
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the file of a dictionary; remove it by hand");

@@ -69,7 +69,7 @@ impl ProcessDriver {
         let before = self.link.traffic();
         let mut answer = self.load_and_run(attempt, context.as_ref(), cx).await?;
         if let (Err(RpcError { code: code::NOT_RESIDENT, .. }), Some(id)) = (&answer, &context) {
-            // It dropped the context by itself, as it may. Once more, with all of it.
+            // The child dropped the context, as it may. The node sends all of it.
             self.contexts.forget(id);
             cx.add_transfer(Transfer { agent_lost_it: true, ..Transfer::default() });
             answer = self.load_and_run(attempt, Some(id), cx).await?;
@@ -167,7 +167,7 @@ impl ProcessDriver {
         if let (Err(RequestError::Answer(RpcError { code: code::NOT_RESIDENT, .. })), true) =
             (&loaded, plan != LoadPlan::Full)
         {
-            // It dropped the context by itself, as it may.
+            // The child dropped the context, as it may.
             was_dropped = true;
             loaded = self.load(id, &LoadPlan::Full, cx).await;
         }
@@ -176,7 +176,7 @@ impl ProcessDriver {
         Ok(was_dropped)
     }
 
-    /// Sends what is planned in as many lines as the limit of a line asks for.
+    /// Sends the planned items, in as many lines as the limit of a line requires.
     async fn load(&mut self, id: &ContextId, plan: &LoadPlan, cx: &AgentContext) -> Result<(), RequestError> {
         let mut base = match plan {
             LoadPlan::Append { base, .. } | LoadPlan::Edit { base, .. } => Some(*base),
@@ -190,7 +190,7 @@ impl ProcessDriver {
         Ok(())
     }
 
-    /// Has the child run the attempt, and cancels it when the node asks for that.
+    /// Lets the child run the attempt, and cancels it when the node requests that.
     async fn run_task(
         &mut self,
         attempt: &AttemptRequest,
@@ -229,7 +229,7 @@ impl ProcessDriver {
         answer.ok_or_else(|| self.link.protocol_error("did not answer"))
     }
 
-    /// The error for a child that went on after it was asked to stop.
+    /// The error for a child that continued after a cancellation.
     fn ignored_cancel(&self) -> AgentError {
         let grace = self.spec.cancel_grace.as_secs_f64();
         let message = format!("{} did not stop within cancel_grace = {grace} s and is stopped", self.link.name());
@@ -380,7 +380,7 @@ impl Driver for ProcessDriver {
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
         Box::pin(async move {
             loop {
-                // An answer would be one that nobody waits for, which is an error; notifications come too late.
+                // A late answer would be unexpected, which is an error; late notifications are ignored.
                 if let Err(error) = self.link.next().await {
                     return error;
                 }

@@ -57,7 +57,7 @@ impl ProcessFactory {
             .call("initialize", &introduction(&spec, &request, dictionary, PROTOCOL_VERSION), spec.start_timeout)
             .await;
         if let Err(RequestError::Answer(refused)) = &answer {
-            // It may know the older version alone, and mind the newer one.
+            // The agent may support only the older version, and reject the newer one.
             tracing::debug!(pid = link.pid(), message = refused.message, "agent process is asked once more");
             let left = spec.start_timeout.saturating_sub(begun.elapsed());
             let again =
@@ -68,7 +68,7 @@ impl ProcessFactory {
             Ok(answer) => answer,
             Err(error) => return Err(start_error(&link, &spec, error)),
         };
-        // Its name and version are for people: a name that was cut inside of an emoji keeps no agent from its work.
+        // Name and version are for people. A name that was cut inside an emoji does not matter for the work.
         let info: AgentInfo = mended(answer.get(), |text| serde_json::from_str(text))
             .map_err(|error| link.protocol_error(&format!("answered `initialize` with something else: {error}")))?;
         if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&info.protocol) {

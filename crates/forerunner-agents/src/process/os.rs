@@ -18,7 +18,7 @@ use tokio::{
 /// How many limits a child can have of its own.
 pub(super) const LIMITS: usize = 5;
 
-/// What a child gives up before its program begins.
+/// Restrictions of a child before its program begins.
 ///
 /// - It is killed when the thread that spawned it ends, so no child outlives a node that was killed. Agents are
 ///   therefore spawned on the thread `spawner`, which lives as long as the node.

@@ -93,7 +93,7 @@ pub(super) struct OfferedDictionary<'a> {
     pub bytes: usize,
 }
 
-/// The bounds that an agent should know.
+/// The limits that an agent should know.
 #[derive(Serialize)]
 pub(super) struct AnnouncedLimits {
     pub max_line_bytes: usize,
@@ -112,7 +112,7 @@ pub struct AgentInfo {
     pub protocol: u32,
     /// Its name and version.
     pub agent: AgentName,
-    /// What it can do.
+    /// Its capabilities.
     #[serde(default)]
     pub capabilities: Capabilities,
     /// The compression it chose of those that were offered; plain lines without.
@@ -148,7 +148,7 @@ pub struct Capabilities {
 pub(super) struct ContextRef<'a> {
     pub id: &'a str,
     pub version: u64,
-    /// How many items the agent should find it to have.
+    /// How many items the agent should have of it.
     pub items: usize,
 }
 
@@ -240,7 +240,7 @@ pub(super) enum ChangeStep {
 pub(super) struct RpcError {
     pub code: i64,
     pub message: String,
-    /// What it carries besides: JSON-RPC lets it be anything.
+    /// Additional members: JSON-RPC allows any.
     #[serde(default)]
     pub data: RpcErrorData,
 }
@@ -284,7 +284,7 @@ pub(super) enum Message {
     Unknown,
 }
 
-/// Any line of a child, before it is known what it is. Fields that are `null` are not absent.
+/// Any line of a child before its kind is known. Members that are `null` are not absent.
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow, default)]
@@ -488,7 +488,7 @@ mod tests {
         let chunk = line(r#"{"jsonrpc":"2.0","method":"task/output","params":{"task":"%","chunk":"cut \uD83D"}}"#);
         assert!(matches!(parse_line(&chunk).unwrap(), Message::Output { chunk, .. } if chunk == "cut \u{fffd}"));
         let mut text = line(r#"{"jsonrpc":"2.0","method":"task/progress","params":{"task":"%","text":"~\ud83d"}}"#);
-        // What an encoder that lets surrogates pass makes of one.
+        // The bytes of a surrogate that an encoder did not replace.
         let at = text.iter().position(|byte| *byte == b'~').unwrap();
         text.splice(at..=at, *b"\xed\xa0\xbd");
         let Message::Progress { text, .. } = parse_line(&text).unwrap() else { panic!("it is progress") };

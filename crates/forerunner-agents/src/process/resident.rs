@@ -20,7 +20,7 @@ pub(super) enum LoadPlan {
     Append { base: u64, from: usize },
     /// Other items are resident as version `base`. These steps lead from there.
     Edit { base: u64, steps: Vec<Step> },
-    /// Nothing of it is resident, or the child cannot follow an edit.
+    /// Nothing of the context is resident, or the child does not support edits.
     Full,
 }
 
@@ -45,7 +45,7 @@ struct Residency {
 }
 
 impl ResidencyTracker {
-    /// Begins with nothing, for a child that has room for `capacity` contexts.
+    /// Creates an empty memory, for a child with room for `capacity` contexts.
     pub(super) fn new(capacity: u32, follows_edits: bool) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).min(MAX_CONTEXTS);
         Self { capacity, follows_edits, resident: HashMap::new(), removed: Vec::new(), uses: 0 }
@@ -118,7 +118,7 @@ impl ResidencyTracker {
         self.removed.pop()
     }
 
-    /// Forgets a context: its state in the child is not known any more.
+    /// Removes a context: its state in the child is unknown.
     pub(super) fn forget(&mut self, id: &ContextId) {
         self.resident.remove(id);
     }

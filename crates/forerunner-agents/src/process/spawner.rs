@@ -22,14 +22,14 @@ static SPAWNER: Mutex<Option<mpsc::Sender<Start>>> = Mutex::new(None);
 /// by then.
 ///
 /// # Errors
-/// What `start` answers; when the thread cannot be had.
+/// What `start` returns; an error when the thread cannot be started.
 pub(super) async fn spawn<T: Send + 'static>(start: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     let (reply, answer) = oneshot::channel();
     let runtime = Handle::current();
     let run = move || {
         if !reply.is_closed() {
             let _in_runtime = runtime.enter();
-            // A child that nobody receives is dropped here, and so killed.
+            // A child without a receiver is dropped here, which kills it.
             let _received = reply.send(start());
         }
     };

@@ -17,7 +17,7 @@ pub const DEFAULT_ENV_PASS: [&str; 8] = ["HOME", "LOGNAME", "PATH", "SHELL", "TE
 /// Variables of the node itself, such as store addresses with passwords. No child ever sees them.
 const OWN_ENV_PREFIX: &str = "FORERUNNER_";
 
-/// The command of an agent, and the bounds in which it lives.
+/// The command of an agent, and its limits.
 ///
 /// In configuration files durations are text with a unit, such as `"250ms"` or `"5s"`. Only `argv` has no default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct ProcessSpec {
     /// [`read_secret`](crate::read_secret)). They win over `env`.
     #[serde(default)]
     pub env_file: BTreeMap<String, PathBuf>,
-    /// Names of variables taken from the node. Everything else is hidden from the child.
+    /// Names of variables that the child inherits from the node. All others are hidden from the child.
     #[serde(default = "default_env_pass")]
     pub env_pass: Vec<String>,
     /// The user that the child runs as, by name or number. Needs a node that runs as root; by default it is the node's own.
@@ -88,9 +88,9 @@ pub struct ProcessSpec {
     pub limits: ProcessLimits,
 }
 
-/// Resource limits of a child (see `setrlimit(2)`), soft and hard alike. What is absent stays as the node has it.
+/// Resource limits of a child (see `setrlimit(2)`), soft and hard alike. Absent limits are those of the node.
 ///
-/// A limit that cannot be set refuses the start: no child runs with less protection than was asked for.
+/// A limit that cannot be set fails the start: no child runs with less protection than configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProcessLimits {
@@ -135,7 +135,7 @@ impl ProcessSpec {
     /// Checks the settings together.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the first one that cannot work, and what would.
+    /// [`Error::Setting`] with the first invalid one, and what to use instead.
     pub fn validate(&self) -> Result<(), Error> {
         let refuse =
             |key, value: &str, rule: &str| Err(Error::Setting { key, value: value.to_owned(), rule: rule.to_owned() });
@@ -191,7 +191,7 @@ impl ProcessSpec {
         StreamWindow::new(self.compression_window_bytes).ok()
     }
 
-    /// Returns the whole environment of a child: what it inherits of `parent`, and what it is given.
+    /// Returns the whole environment of a child: the variables that it inherits of `parent`, and its own.
     pub(super) fn environment(
         &self,
         parent: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,

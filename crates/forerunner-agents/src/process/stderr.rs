@@ -22,7 +22,7 @@ const QUOTED_BYTES: usize = 2 << 10;
 
 /// Reads a child's standard error for as long as it is open, and retains the end of it.
 ///
-/// Somebody must read it: a child hangs once the pipe is full.
+/// A child hangs once the pipe is full, so it must be read.
 pub(super) struct StderrTail {
     ring: Arc<Mutex<VecDeque<u8>>>,
     drain: JoinHandle<()>,
@@ -45,13 +45,13 @@ impl StderrTail {
         self.quote()
     }
 
-    /// The last lines there are, one below the other; none if the child wrote nothing.
+    /// The last lines, one per line; `None` if the child wrote nothing.
     pub(super) fn tail(&self) -> Option<String> {
         let lines = self.lines();
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
-    /// Quotes the last lines there are, ready to be appended to a message; empty if the child wrote nothing.
+    /// Quotes the last lines, to be appended to a message; empty if the child wrote nothing.
     pub(super) fn quote(&self) -> String {
         let lines = self.lines();
         let lines = &lines[lines.len().saturating_sub(QUOTED_LINES)..];
@@ -91,7 +91,7 @@ fn retain_end(ring: &mut VecDeque<u8>, bytes: &[u8], capacity_bytes: usize) {
     ring.extend(bytes);
 }
 
-/// The ring is plain bytes: a panic elsewhere cannot leave it half written.
+/// The ring is plain bytes: a panic elsewhere cannot leave it inconsistent.
 fn locked(ring: &Mutex<VecDeque<u8>>) -> MutexGuard<'_, VecDeque<u8>> {
     ring.lock()
 }

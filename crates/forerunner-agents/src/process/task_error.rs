@@ -7,7 +7,7 @@ use super::protocol::{RpcError, code, short};
 
 /// Converts the error of an answer to `task/run` or `context/load` into that of the attempt.
 ///
-/// `was_cancelled` is whether the node asked for the task to stop.
+/// `was_cancelled` is whether the node cancelled the task.
 pub(super) fn task_error(error: &RpcError, was_cancelled: bool) -> AgentError {
     let message = || short(&error.message).into_owned();
     match error.code {

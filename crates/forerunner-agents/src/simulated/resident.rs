@@ -18,7 +18,7 @@ pub(super) struct Residency {
 }
 
 impl Residency {
-    /// Begins with nothing, with this room.
+    /// Creates an empty memory with this room.
     pub(super) fn new(room: Room) -> Self {
         Self { resident: ResidentSet::new(room), items: HashMap::new(), room }
     }
@@ -38,7 +38,7 @@ impl Residency {
         self.items.retain(|context, _| self.resident.get(context).is_some());
     }
 
-    /// Forgets a context.
+    /// Removes a context.
     pub(super) fn forget(&mut self, context: &ContextId) {
         self.resident.remove(context);
         self.items.remove(context);

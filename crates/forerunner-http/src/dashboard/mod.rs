@@ -1,6 +1,6 @@
-//! The page for people: what the API tells, drawn by the browser.
+//! The dashboard: the API's data, drawn by the browser.
 //!
-//! Everything is embedded, and nothing is asked of any other host. The page only reads.
+//! All files are embedded, and no other host is contacted. The page only reads.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -32,14 +32,14 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("dashboard.js", include_str!("assets/dashboard.js")),
 ];
 
-/// Nothing but the page's own files, no inline code, no frames around it. `data:` is the icon.
+/// Only the page's own files, no inline code, no frames around it. `data:` is the icon.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// A file of the page, and what tells whether it has changed.
+/// A file of the page, with the tag that shows whether it has changed.
 struct File {
     name: &'static str,
     content_type: &'static str,
@@ -63,7 +63,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     std::iter::once(style).chain(scripts).collect()
 });
 
-/// Answers the page to a browser; `None` to programs, and to those who ask for the list of calls.
+/// Returns the page for a browser; `None` for programs, and for clients that want the list of calls.
 pub(crate) fn page(request: &HttpRequest) -> Option<HttpResponse> {
     let wants_calls = request.query_string() == "calls";
     (!wants_calls && prefers_html(request)).then(|| answer(request, &INDEX))
@@ -75,8 +75,8 @@ pub(crate) async fn file(name: web::Path<String>, request: HttpRequest) -> Resul
     Ok(answer(&request, file))
 }
 
-/// Browsers may keep the files, but ask each time whether they are still the same: a node may have been replaced by
-/// another version.
+/// Browsers may cache the files, but must revalidate them each time: the node may have been replaced by another
+/// version.
 fn answer(request: &HttpRequest, file: &File) -> HttpResponse {
     let tag = EntityTag::new_strong(file.tag.clone());
     let is_known = match IfNoneMatch::parse(request) {
@@ -99,7 +99,7 @@ fn answer(request: &HttpRequest, file: &File) -> HttpResponse {
     if is_known { answer.finish() } else { answer.body(file.text) }
 }
 
-/// Whether a client names HTML, and likes it better than what programs ask for. `*/*`, as curl sends it, names nothing.
+/// Whether a client lists HTML, and prefers it to what programs request. `*/*`, as curl sends it, lists nothing.
 fn prefers_html(request: &HttpRequest) -> bool {
     let values = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
     let (mut html, mut other) = (0.0_f32, 0.0_f32);
@@ -146,7 +146,7 @@ mod tests {
     fn nothing_of_the_page_refers_to_another_host_or_writes_markup() {
         let texts = FILES.iter().chain([&*INDEX]).map(|file| (file.name, file.text));
         for (name, text) in texts {
-            // The name of the vector format is no address: nothing is read from it.
+            // The name of the vector format is not an address: nothing is fetched from it.
             let text = text.replace("http://www.w3.org/2000/svg", "");
             for foreign in ["http://", "https://", "url(//", "src=\"//", "href=\"//", "@import"] {
                 assert!(!text.contains(foreign), "{name} has {foreign}");

@@ -1,4 +1,4 @@
-//! What is known of one connection.
+//! The state of one connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,14 +14,14 @@ use super::{
     listen::Reach,
 };
 
-/// Bytes that are taken from a client ahead of the request that is answered. actix-http would spin at 128 KiB.
+/// Bytes that are read from a client before the current request is answered. actix-http would spin at 128 KiB.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// A connection, as its bytes, its requests and the sweep see it. All are on one thread.
 #[derive(Debug)]
 pub(crate) struct Connection {
     lifetime: RefCell<Lifetime>,
-    /// Why it is over, for whoever touches its bytes next.
+    /// Why the connection ended, for the next access to its bytes.
     end: Cell<Option<End>>,
     waker: RefCell<Option<Waker>>,
     read_ahead: Cell<usize>,
@@ -31,7 +31,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that has just been accepted. One that is `extra` is beyond the limit: it gets one answer.
+    /// A connection that was just accepted. One that is `extra` exceeds the limit: it gets one answer.
     pub(super) fn new(is_extra: bool, reach: Reach, now: Instant) -> Self {
         Self {
             lifetime: RefCell::new(Lifetime::new(now)),
@@ -44,7 +44,7 @@ impl Connection {
         }
     }
 
-    /// Returns the connection that a request came over, unless another server than ours serves it.
+    /// Returns the connection of a request; `None` if another server serves it.
     pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.conn_data::<Rc<Self>>().cloned()
     }
@@ -54,7 +54,7 @@ impl Connection {
         self.is_extra
     }
 
-    /// Returns who can reach the address that it came to.
+    /// Returns who can reach the local address.
     pub(crate) const fn reach(&self) -> Reach {
         self.reach
     }
@@ -65,7 +65,7 @@ impl Connection {
         ReadingBody(Rc::clone(self))
     }
 
-    /// Remembers whom to wake when the connection is over.
+    /// Registers the task to wake when the connection ends.
     pub(super) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &*waker {
@@ -118,7 +118,7 @@ impl Connection {
         Some(end)
     }
 
-    /// Ends the connection: whoever touches its bytes next gets an error.
+    /// Ends the connection: the next access to its bytes is an error.
     pub(super) fn close(&self, end: End) {
         self.end.set(Some(end));
         self.wake();
@@ -146,7 +146,7 @@ impl Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.lifetime.borrow_mut().end_answer(Instant::now());
-        // What was left unread behind the request is read now.
+        // Unread bytes after the request are read now.
         if self.0.read_ahead.get() >= READ_AHEAD_BYTES {
             self.0.wake();
         }

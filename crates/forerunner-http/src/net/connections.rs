@@ -21,7 +21,7 @@ use crate::metrics::{CLOSED, CONNECTIONS};
 
 /// How often connections are compared with their limits.
 const SWEEP_PERIOD: Duration = Duration::from_millis(250);
-/// Connections of a worker beyond its limit that are answered all the same: probes as asked, others with 503.
+/// Connections of a worker beyond its limit that still get an answer: probes a normal one, others 503.
 pub(crate) const EXTRA_CONNECTIONS: usize = 16;
 
 /// The open connections of one worker thread. A sweep ends those that are over a limit.
@@ -49,9 +49,9 @@ impl Connections {
         connections
     }
 
-    /// Takes a connection in. Where the limit is reached, the one that has been idle for longest makes room.
+    /// Admits a connection. At the limit it replaces the one that has been idle longest.
     ///
-    /// A connection beyond the limit of its address is one beyond the limit of all.
+    /// A connection beyond the limit of its address counts as one beyond the limit of all.
     pub(super) fn admit(self: &Rc<Self>, reach: Reach, peer: Option<Peer>) -> Admitted {
         let is_beyond = peer.as_ref().is_some_and(|peer| peer.is_beyond);
         let is_extra = is_beyond || (self.open.borrow().len() >= self.most && !self.evict());
@@ -74,7 +74,7 @@ impl Connections {
 
     fn judge(&self) {
         let now = Instant::now();
-        // A connection that is woken is polled later, so none leaves while they are looked at.
+        // A connection that is woken is polled later, so none leaves during the iteration.
         for connection in self.open.borrow().values() {
             if let Some(end) = connection.judge(&self.limits, now) {
                 count(end);
@@ -98,7 +98,7 @@ async fn sweep(connections: Weak<Connections>) {
     }
 }
 
-/// A connection that was taken in, until it is dropped.
+/// An admitted connection, until it is dropped.
 pub(crate) struct Admitted {
     pub(super) connection: Rc<Connection>,
     number: u64,

@@ -15,7 +15,8 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length:
 const HEAD_TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// The bytes of a connection to a client. Notes what goes in and out, and fails once the connection is over.
+/// The byte stream of a connection to a client. It records traffic in both directions, and fails once the connection
+/// has ended.
 pub(crate) struct ClientIo<T> {
     io: T,
     admitted: Admitted,
@@ -27,12 +28,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientIo<T> {
         Self { io, admitted, names: LongNames::default() }
     }
 
-    /// Returns what is known of the connection.
+    /// Returns the state of the connection.
     pub(crate) fn connection(&self) -> &Rc<Connection> {
         &self.admitted.connection
     }
 
-    /// Fails once the connection is over; a client whose head is late is told so.
+    /// Fails once the connection has ended. A client whose head is late gets an answer first.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.connection().watch(cx);
         match self.connection().end() {
@@ -82,7 +83,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
         written
     }
 
-    /// actix-http asks for it once it has handed out all there is.
+    /// actix-http calls this after it has written everything.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;

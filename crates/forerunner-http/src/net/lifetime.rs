@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A client that has closed its side may still read: programs that send all and shut down their side do. This long the answer
-/// goes on.
+/// A client that has closed its side may still read: some programs send everything and shut down their side. The answer
+/// continues for this long.
 const PEER_LEFT_GRACE: Duration = Duration::from_secs(1);
 /// Slowest rate at which an answer may be read: far below any network worth the name.
 const MIN_BYTES_PER_SEC: f64 = 1024.0;
@@ -24,9 +24,9 @@ pub(crate) struct Limits {
 /// Why the service ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The head of a request did not come to its end.
+    /// The head of a request did not end in time.
     SlowHead,
-    /// No request came.
+    /// No request arrived.
     Idle,
     /// The client closed its side while a request was answered.
     PeerLeft,
@@ -52,19 +52,19 @@ impl End {
 /// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No byte of the next request has come.
+    /// No byte of the next request has arrived.
     Idle { since: Instant },
-    /// The head of a request is coming.
+    /// The head of a request is arriving.
     Head { since: Instant },
     /// A request is answered.
     Answering,
 }
 
-/// An answer that the client did not take at once.
+/// An answer that the client did not read at once.
 #[derive(Debug, Clone, Copy)]
 struct Blocked {
     since: Instant,
-    /// Bytes taken since then.
+    /// Bytes read since then.
     taken: usize,
 }
 
@@ -83,7 +83,7 @@ impl Lifetime {
         Self { phase: Phase::Idle { since: now }, has_served: false, peer_left: None, blocked: None }
     }
 
-    /// Notes that bytes came; none mean that the client closed its side.
+    /// Notes that bytes arrived; 0 means that the client closed its side.
     pub(crate) fn received(&mut self, bytes: usize, now: Instant) {
         if bytes == 0 {
             self.peer_left.get_or_insert(now);
@@ -101,19 +101,19 @@ impl Lifetime {
         self.phase = Phase::Idle { since: now };
     }
 
-    /// Notes that the client took bytes.
+    /// Notes that the client read bytes.
     pub(crate) const fn written(&mut self, bytes: usize) {
         if let Some(blocked) = &mut self.blocked {
             blocked.taken += bytes;
         }
     }
 
-    /// Notes that the client takes no more bytes for now.
+    /// Notes that the client reads no more bytes at present.
     pub(crate) fn write_blocked(&mut self, now: Instant) {
         self.blocked.get_or_insert(Blocked { since: now, taken: 0 });
     }
 
-    /// Notes that the client took all there was.
+    /// Notes that the client has read everything.
     pub(crate) const fn flushed(&mut self) {
         self.blocked = None;
     }
@@ -122,7 +122,7 @@ impl Lifetime {
         matches!(self.phase, Phase::Answering)
     }
 
-    /// Returns since when there has been no request and nothing to read, if that is so.
+    /// Returns since when the connection has no request and no unread answer; `None` if it has.
     pub(crate) const fn idle_since(&self) -> Option<Instant> {
         match self.phase {
             Phase::Idle { since } if self.blocked.is_none() => Some(since),
@@ -149,7 +149,7 @@ impl Lifetime {
         if self.has_served { limits.idle } else { limits.head }
     }
 
-    /// Each span is measured by itself, so that a client cannot save up.
+    /// Each span is measured by itself, so that a client cannot save up bytes.
     fn is_unread(&mut self, span: Duration, now: Instant) -> bool {
         let Some(blocked) = self.blocked.filter(|blocked| now - blocked.since >= span) else { return false };
         self.blocked = Some(Blocked { since: now, taken: 0 });

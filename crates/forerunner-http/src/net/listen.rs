@@ -36,7 +36,7 @@ pub(crate) enum Reach {
 }
 
 impl Listen {
-    /// Reads the form alone: whether the host has an address is known when the service starts.
+    /// Checks only the form: whether the host has an address is known when the service starts.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
             return (!path.is_empty()).then(|| Self::Unix(path.into()));
@@ -98,13 +98,13 @@ impl Bound {
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
     let listener = TcpListener::bind(address)?;
-    // The standard library asks for 128.
+    // The standard library uses 128.
     rustix::net::listen(&listener, BACKLOG)?;
     let address = listener.local_addr()?;
     Ok(Bound::Tcp(listener, address))
 }
 
-/// Takes the place of a socket that nobody listens on any more, and of nothing else.
+/// Replaces a socket file without a listener, and no other file.
 fn bind_unix(path: &Path) -> io::Result<Bound> {
     match fs::symlink_metadata(path) {
         Ok(known) if !known.file_type().is_socket() => return Err(io::Error::other("the file is no socket")),

@@ -5,9 +5,9 @@ use memchr::memchr;
 /// A name of this length is refused.
 const MOST_BYTES: usize = 60_000;
 
-/// Looks for a line that begins with too many characters of a name, in bytes as they come.
+/// Searches the raw bytes for a line that begins with too many characters of a header name.
 ///
-/// Heads and bodies are not told apart: no line of a JSON text begins like that, since strings stand in quotes.
+/// It does not distinguish heads and bodies: no line of a JSON text begins like that, since strings are quoted.
 #[derive(Debug, Default)]
 pub(super) struct LongNames {
     /// Characters of a name since the line began; `None` behind any other byte.

@@ -1,8 +1,8 @@
-//! Connections: how they are accepted, how long they may stay, and what they may send.
+//! Connections: how they are accepted, how long they may last, and what they may send.
 //!
-//! actix-http bounds the time of the first head of a connection alone, and never the time of an answer that nobody reads. It
-//! goes on with a request whose client has left. So each connection is wrapped ([`ClientIo`]), its state is kept
-//! ([`Connection`]), and a sweep ends those that are over a limit ([`Connections`]).
+//! actix-http limits the time of the first head of a connection only, and never the time of an unread answer. It
+//! continues a request whose client has left. So each connection is wrapped ([`ClientIo`]) and has a state
+//! ([`Connection`]), and a sweep ends those that exceed a limit ([`Connections`]).
 
 mod connection;
 mod connections;

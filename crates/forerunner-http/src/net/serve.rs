@@ -1,4 +1,4 @@
-//! Puts the calls behind a listener.
+//! Serves the calls on a listener.
 
 use std::{io, net::SocketAddr, os::fd::AsFd, rc::Rc, time::Duration};
 
@@ -25,7 +25,7 @@ use super::{
 pub(crate) trait Calls: Fn(&mut ServiceConfig) + Clone + Send + 'static {}
 impl<F: Fn(&mut ServiceConfig) + Clone + Send + 'static> Calls for F {}
 
-/// Puts `calls` behind a bound listener. Each worker takes `most` connections, and a few beyond.
+/// Serves `calls` on a bound listener. Each worker accepts `most` connections, and a few more.
 pub(crate) fn listener(
     builder: ServerBuilder,
     bound: Bound,
@@ -54,7 +54,7 @@ trait Client: AsyncRead + AsyncWrite + Unpin + 'static {
 
 impl Client for TcpStream {
     fn prepare(&self, write: Duration) -> Option<SocketAddr> {
-        // Where an option is not to be had, the sweep and the idle timeout are left.
+        // Without this option the sweep and the idle timeout still apply.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(self, SEND_BUFFER_BYTES);
         let _ = notice_dead_peers(self, write);
         self.peer_addr().ok()
@@ -67,11 +67,11 @@ impl Client for UnixStream {
     }
 }
 
-/// Bytes of an answer that the kernel keeps for a client. By itself it would keep megabytes that count nowhere, and take an
-/// answer that nobody reads for sent.
+/// Bytes of an answer that the kernel buffers for a client. By default it buffers megabytes that count nowhere, and
+/// counts an unread answer as sent.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
-/// Has the kernel notice a client that is gone without a word, whether bytes are on their way or not.
+/// Lets the kernel detect a client that disappeared, whether or not bytes are in flight.
 fn notice_dead_peers(socket: impl AsFd, within: Duration) -> rustix::io::Result<()> {
     use rustix::net::sockopt;
     let millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);

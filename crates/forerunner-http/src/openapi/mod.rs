@@ -1,7 +1,7 @@
-//! The OpenAPI document: made from the tables of calls, the table of problems, and the types that are answered.
+//! The OpenAPI document, built from the tables of calls, the table of problems, and the response types.
 //!
-//! Operations stand in the tables of calls rather than in annotations of the handlers: these answer with a response that has
-//! no type, and the kinds of problems belong to a status in groups.
+//! Operations are in the tables of calls instead of annotations of the handlers: handlers return a response without a
+//! type, and several kinds of problems share a status.
 
 mod operation;
 pub(crate) mod parts;
@@ -22,7 +22,7 @@ use self::operation::Schemas;
 pub(crate) use self::operation::{Op, of, one_of, text, whole};
 use crate::call::Call;
 
-/// What the document says of itself.
+/// The document's description.
 const ABOUT: &str = "Submit tasks to pools of warm agents, follow them, see and steer pools. Times are RFC 3339 in UTC, \
     durations are text such as `250ms`, `1.5s` or `10m`, and members whose names end in `_s` are seconds. HEAD is answered \
     wherever GET is. Errors are `application/problem+json` (RFC 9457): each status of a call has an example for each kind of \
@@ -32,7 +32,7 @@ const ABOUT: &str = "Submit tasks to pools of warm agents, follow them, see and 
 /// Writes the document of these calls, as JSON text.
 pub(crate) fn json(calls: impl Iterator<Item = &'static Call>) -> String {
     let text = document(calls).to_pretty_json().expect("a document has no map whose keys are not text");
-    // Comments of types are written for rustdoc, whose links lead nowhere here.
+    // Comments of types are written for rustdoc, whose links do not work here.
     text.replace("[`", "`").replace("`]", "`") + "\n"
 }
 

@@ -1,4 +1,4 @@
-//! What is said of one call.
+//! The description of one call.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
 /// Schemas by name: those that operations refer to.
 pub(crate) type Schemas = BTreeMap<String, RefOr<Schema>>;
 
-/// What one call takes and answers.
+/// The request and the responses of one call.
 pub(crate) struct Op {
     id: &'static str,
     about: &'static str,
@@ -34,7 +34,8 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    /// Begins with the name that generated clients give it, and what there is to know beyond its line in the list of calls.
+    /// Creates the operation with its name in generated clients, and a description beyond its line in the list of
+    /// calls.
     pub(crate) fn new(id: &'static str, about: &'static str) -> Self {
         Self {
             id,
@@ -47,17 +48,17 @@ impl Op {
         }
     }
 
-    /// Takes a parameter of the query string.
+    /// Adds a parameter of the query string.
     pub(crate) fn query(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         self.parameter(ParameterIn::Query, name, Required::False, schema, about)
     }
 
-    /// Takes a header.
+    /// Adds a header.
     pub(crate) fn header(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         self.parameter(ParameterIn::Header, name, Required::False, schema, about)
     }
 
-    /// Takes a part of the path.
+    /// Adds a part of the path.
     pub(crate) fn path(self, name: &str, schema: impl Into<RefOr<Schema>>, about: &str) -> Self {
         self.parameter(ParameterIn::Path, name, Required::True, schema, about)
     }
@@ -75,7 +76,7 @@ impl Op {
         self
     }
 
-    /// Takes a JSON body.
+    /// Adds a JSON body.
     pub(crate) fn takes<T: ToSchema>(mut self, about: &str) -> Self {
         let body = RequestBodyBuilder::new().description(Some(about)).required(Some(Required::True));
         self.body = Some(body.content("application/json", Content::new(Some(self.refer::<T>()))).build());
@@ -88,7 +89,7 @@ impl Op {
         self.answer(status, ResponseBuilder::new().description(about).content("application/json", content))
     }
 
-    /// Answers text of another type; given again, of one type or the other.
+    /// Adds a response of another type. Called again, it adds an alternative type.
     pub(crate) fn answers_text(mut self, kind: &str, about: &str) -> Self {
         let known = self.answers.remove(&200).unwrap_or_default();
         self.answer(200, known.description(about).content(kind, Content::new(Some(text()))))
@@ -154,16 +155,16 @@ impl Op {
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Problems that come with `Retry-After`.
+/// Problems with the header `Retry-After`.
 const RETRIED: [&ProblemType; 5] =
     [problems::QUEUE_FULL, problems::BUSY, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
 
-/// Problems of any call: what the node asks of every request.
+/// Problems of any call, from the checks of every request.
 const OF_ANY_CALL: [&ProblemType; 4] =
     [problems::INVALID_HEADER, problems::CROSS_SITE, problems::MISDIRECTED, problems::OVERLOADED];
 
 fn by_status(problems: &[&'static ProblemType]) -> Vec<Vec<&'static ProblemType>> {
-    // The table's order is that of the manual, and each stands there once.
+    // The table has the manual's order, and each problem once.
     let named: Vec<_> = problems::PROBLEMS.iter().copied().filter(|problem| problems.contains(problem)).collect();
     named.chunk_by(|one, next| one.status == next.status).map(<[_]>::to_vec).collect()
 }

@@ -1,4 +1,4 @@
-//! What several calls take and answer alike.
+//! The parts that several calls have in common.
 
 use forerunner_core::PoolName;
 use forerunner_service::limits::{MAX_PAGE, PAGE};

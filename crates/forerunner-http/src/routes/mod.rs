@@ -12,8 +12,8 @@ mod submissions;
 pub(crate) use self::mount::{mount, mount_admin};
 use crate::{call::Call, openapi};
 
-/// The tables, in the order of the manual. The calls of one path stand together; verbs (`:cancel`) are no part of a name or an
-/// id.
+/// The tables, in the order of the manual. Calls with the same path are adjacent. Verbs (`:cancel`) are not part of a
+/// name or an id.
 const TABLES: [&[Call]; 6] =
     [submissions::CALLS, many_tasks::CALLS, one_task::CALLS, pools::CALLS, contexts::CALLS, node::CALLS];
 

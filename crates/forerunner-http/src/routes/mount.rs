@@ -9,10 +9,10 @@ use actix_web::{
 use super::TABLES;
 use crate::{api::Api, call::Call, error::Problem, gate::Gate, observe::Observe, problems};
 
-/// Label of requests that no call takes.
+/// Label of requests that match no call.
 const NO_ROUTE: &str = "none";
 
-/// The calls that the admin listener takes.
+/// The calls of the admin listener.
 const ADMIN: [&str; 3] = ["/metrics", "/livez", "/readyz"];
 
 /// Mounts every call and those of the other fronts, each path with an answer to other methods, and an answer to other paths.
@@ -36,7 +36,7 @@ fn mount_table(api: &Api, config: &mut ServiceConfig, calls: &'static [Call]) {
     by_path(calls).for_each(|calls| mount_path(api, config, calls));
 }
 
-/// Calls of one path stand together.
+/// Groups adjacent calls with the same path.
 fn by_path(calls: &'static [Call]) -> impl Iterator<Item = &'static [Call]> {
     calls.chunk_by(|one, next| one.path == next.path)
 }
@@ -61,7 +61,7 @@ fn mount_rest(api: &Api, config: &mut ServiceConfig) {
     config.default_service(none);
 }
 
-/// Keeps verbs out of pool names and task ids. Context ids may hold a colon, and have no verbs.
+/// Excludes verbs from pool names and task ids. Context ids may contain a colon, and have no verbs.
 fn pattern(path: &str) -> String {
     path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}")
 }

@@ -1,4 +1,4 @@
-//! The calls of monitors and of people who look at the node itself.
+//! The calls about the node itself, for monitors and people.
 
 use actix_web::web;
 

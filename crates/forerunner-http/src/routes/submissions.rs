@@ -82,5 +82,5 @@ pub(super) const CALLS: &[Call] = &[
     },
 ];
 
-/// Why a pool takes no task.
+/// Why a pool accepts no task.
 const FULL: &[&ProblemType] = &[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL];

@@ -10,10 +10,10 @@ use utoipa::{
     },
 };
 
-/// How any problem looks.
+/// The form of any problem.
 pub(crate) struct ProblemSchema;
 
-/// Members of some kinds; `/problems` and the manual say of which.
+/// Members of some kinds; `/problems` and the manual list the kinds.
 const TEXTS: [(&str, &str); 9] = [
     ("field", "The field that is not known, or whose value cannot be read."),
     ("nearest", "The known field nearest to it."),

@@ -1,4 +1,4 @@
-//! Agents that do what their input says.
+//! Agents whose behaviour is in their input.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Operations on many tasks, and on one that waits or has ended.
+//! Bulk operations, and operations on one waiting or ended task.
 
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};

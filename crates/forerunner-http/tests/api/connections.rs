@@ -1,4 +1,4 @@
-//! Connections that are many, slow, silent, or gone.
+//! Connections that are many, slow, silent, or closed.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -27,7 +27,7 @@ pub async fn another_host() -> String {
     answer
 }
 
-/// Asks for something while the only connection waits for a task.
+/// Makes a request while the only connection waits for a task.
 pub async fn one_too_many() -> String {
     let (serving, wait) = with_a_wait(1).await;
     let answer = closing(serving.addr, "GET /v1/tasks", "Host: localhost\r\n").await;
@@ -45,7 +45,7 @@ async fn with_a_wait(most: usize) -> (Serving, TcpStream) {
     let serving = serving_with(|settings| settings.max_connections = most).await;
     let id = serving.rig.submit(hanging()).await.id();
     let mut wait = TcpStream::connect(serving.addr).await.unwrap();
-    // Both requests come in one piece, so the wait was read when the first one is answered.
+    // Both requests arrive in one piece, so the wait was read when the first one is answered.
     let call = format!("{LIVEZ}GET /v1/tasks/{id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=50\r\n\r\n");
     wait.write_all(call.as_bytes()).await.unwrap();
     listen_for(&mut wait, "ok\n").await;
@@ -53,7 +53,7 @@ async fn with_a_wait(most: usize) -> (Serving, TcpStream) {
     (serving, wait)
 }
 
-/// Asks until the answer has `status`.
+/// Repeats a request until the answer has `status`.
 async fn until_status(addr: SocketAddr, status: &str) {
     let begun = Instant::now();
     loop {

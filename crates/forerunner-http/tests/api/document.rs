@@ -1,4 +1,4 @@
-//! Holds every answer of these tests to the OpenAPI document.
+//! Compares every answer of these tests with the OpenAPI document.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -60,7 +60,7 @@ fn validator(schema: &Value) -> Arc<Validator> {
     built.entry(schema.to_string()).or_insert_with(build).clone()
 }
 
-/// Returns the operation that is meant by a method and a path, if there is one.
+/// Returns the operation of a method and a path, if there is one.
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let method = if method == "HEAD" { "get".to_owned() } else { method.to_lowercase() };
     let paths = document()["paths"].as_object().unwrap();
@@ -82,7 +82,7 @@ fn fits(template: &str, path: &str) -> bool {
     parts_fit && template.split('/').count() == path.split('/').count()
 }
 
-/// Checks an answer against what the document says of the call.
+/// Compares an answer with the document.
 pub fn check(answer: &Answer) {
     let (method, path) = &answer.call;
     let kind = answer.header("content-type").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Another protocol beside `/v1`: a table of calls, for which the server does what it does for its own.
+//! Another protocol beside `/v1`: a table of calls, to which the server applies what it applies to its own.
 
 use actix_web::{
     App, HttpResponse,
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, prometheus};
 
-/// A protocol that knows one call.
+/// A protocol with one call.
 struct Post;
 
 impl Front for Post {
@@ -52,7 +52,7 @@ async fn calls_of_another_front_have_limits_metrics_and_problems_like_its_own() 
     let answer =
         async |request: TestRequest, header| told(test::call_service(&app, request.to_request()).await, header).await;
 
-    // More than a call without an input may bring.
+    // More than the limit of a call without an input.
     let (status, sniffing, id) = answer(posted("coder", &"x".repeat(100_000)), "x-content-type-options").await;
     assert_eq!((status, sniffing.as_str()), (StatusCode::ACCEPTED, "nosniff"), "{id}");
     assert_eq!(rig.get(&format!("/v1/tasks/{id}")).await.json()["pool"], "coder");

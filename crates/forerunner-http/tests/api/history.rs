@@ -1,11 +1,11 @@
-//! How the last minutes of a pool went.
+//! The history of the last minutes of a pool.
 
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
 
-/// The history of a pool once `is_there` says so.
+/// The history of a pool once it matches `is_there`.
 async fn history_when(rig: &Rig, path: &str, is_there: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..1_000 {
         let history = rig.get(path).await.json();

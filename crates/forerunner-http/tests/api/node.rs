@@ -1,4 +1,4 @@
-//! What the node tells about itself, and how it goes down.
+//! The node's status, and its shutdown.
 
 use std::time::Duration;
 

@@ -86,7 +86,7 @@ async fn bad_requests(seen: &mut Seen) {
         seen.note("invalid-body", &raw(body).await);
     }
     let many: serde_json::Map<_, _> = (0..65).map(|n| (n.to_string(), "x".into())).collect();
-    // A name with a colon or an equals sign could not be told from its value in a filter.
+    // With a colon or an equals sign in its name, a label's name and value would be ambiguous in a filter.
     let unnameable = [json!({ "urn:team": "x" }), json!({ "a=b": "x" })];
     let long = [json!(many), json!({ "team": "x".repeat(257) }), json!({ "x".repeat(257): "blue" })];
     for labels in unnameable.into_iter().chain(long) {

@@ -1,4 +1,4 @@
-//! A node with the service on it, and what tests say to it.
+//! A node with the service, and the requests of tests.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -64,12 +64,12 @@ impl Rig {
         self.take_node().shutdown(Duration::from_secs(1)).await;
     }
 
-    /// Takes the node out, to be stopped.
+    /// Removes the node, to be stopped.
     pub fn take_node(&mut self) -> Node {
         self.node.take().expect("a node stops once")
     }
 
-    /// Binds a server on the node, on a port of its own.
+    /// Binds a server for the node, on its own port.
     pub fn server(&self) -> HttpServer {
         HttpServer::bind(self.settings.clone(), self.handle.clone(), prometheus()).unwrap()
     }
@@ -125,7 +125,7 @@ pub fn submission(pool: &str, body: &Value) -> TestRequest {
     TestRequest::post().uri(&format!("/v1/pools/{pool}/tasks")).set_json(body)
 }
 
-/// A body that makes the agent work until it is told to stop.
+/// A body that makes the agent work until it is stopped.
 pub fn hanging() -> Value {
     json!({ "input": { "do": "hang" } })
 }
@@ -136,9 +136,9 @@ pub fn prometheus() -> PrometheusHandle {
     INSTALLED.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).clone()
 }
 
-/// What came back.
+/// An answer.
 pub struct Answer {
-    /// The method and the path that were asked.
+    /// The method and the path of the request.
     pub call: (String, String),
     pub status: StatusCode,
     pub headers: HeaderMap,

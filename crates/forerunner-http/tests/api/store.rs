@@ -1,4 +1,4 @@
-//! A store that can be told to fail.
+//! A store that fails on request.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use forerunner_store::{
 pub struct FaultyStore {
     inner: MemoryStore,
     fault: Mutex<Option<StoreError>>,
-    /// How many tasks came with each call.
+    /// The number of tasks in each call.
     groups: Mutex<Vec<usize>>,
     /// How often a task was read.
     reads: AtomicUsize,

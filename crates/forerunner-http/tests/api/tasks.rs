@@ -83,7 +83,7 @@ async fn who_submits_a_known_task_again_and_waits_gets_the_result_of_the_first_o
         keyed.insert_header(("Prefer", wait))
     };
     let first = rig.send(request("wait=0")).await;
-    // The queue is full: the task that is known takes no place.
+    // The queue is full, but the task with the known key needs no place.
     let again = rig.send(request("wait=0")).await;
     assert_eq!((first.status.as_u16(), again.status.as_u16(), again.id()), (202, 202, first.id()));
     let (waited, _) = futures_util::join!(rig.send(request("wait=10")), rig.post("/v1/pools/small:resume"));

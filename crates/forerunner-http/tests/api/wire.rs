@@ -19,12 +19,12 @@ pub async fn stalled_body(addr: SocketAddr) -> String {
     converse(addr, format!("{HEAD}Content-Length: 100\r\n\r\n{{\"input\"")).await
 }
 
-/// Sends a chunk whose size is no number.
+/// Sends a chunk with an invalid size.
 pub async fn broken_body(addr: SocketAddr) -> String {
     converse(addr, format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"inp\r\nzz\r\n")).await
 }
 
-/// Says something and listens until the other side hangs up.
+/// Sends a text and reads until the server closes the connection.
 pub async fn converse(addr: SocketAddr, text: String) -> String {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     socket.write_all(text.as_bytes()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Work that takes a processor for seconds, on a thread of its own.
+//! Work that occupies a processor for seconds, on its own thread.
 
 use std::{
     sync::{
@@ -18,10 +18,10 @@ use crate::{error::Error, problem_kind::ProblemKind};
 
 /// Longest time of the replays of a call.
 pub(super) const LONGEST_REPLAY: Duration = Duration::from_secs(60);
-/// When to come back to a node that can start no thread.
+/// When to retry a node that cannot start a thread.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Says when work is to stop: its client has left, or its time is over.
+/// Signals that work should stop: its client has left, or its time is over.
 #[derive(Clone)]
 pub(super) struct Stop {
     is_abandoned: Arc<AtomicBool>,
@@ -33,7 +33,7 @@ impl Stop {
         Self { is_abandoned: Arc::default(), deadline }
     }
 
-    /// Returns whether nobody needs the work any more.
+    /// Returns whether the work is no longer needed.
     pub(super) fn is_due(&self) -> bool {
         self.is_abandoned.load(Ordering::Relaxed) || Instant::now() >= self.deadline
     }
@@ -48,9 +48,10 @@ impl Drop for Abandon {
     }
 }
 
-/// Does work on a thread of its own, and gives the turn back when the thread has ended.
+/// Does work on its own thread, and ends the turn when the thread has ended.
 ///
-/// Not on the threads for blocking work: where the system gives no thread these panic, which here is an answer.
+/// It does not use the threads for blocking work: where the system allows no thread these panic, which is an error
+/// here.
 pub(super) async fn aside<T: Send + 'static>(
     turn: OwnedMutexGuard<()>,
     work: impl FnOnce(&Stop) -> T + Send + 'static,
@@ -61,7 +62,7 @@ pub(super) async fn aside<T: Send + 'static>(
     let thread = thread::Builder::new().name("forerunner-what-if".to_owned());
     let started = thread.spawn(move || {
         let _turn = turn;
-        // Nobody listens any more if the client has left.
+        // There is no receiver if the client has left.
         let _ = done.send(work(&stop));
     });
     let no_thread = |error| {

@@ -20,8 +20,8 @@ const ENDED: [TaskState; 4] = [TaskState::Succeeded, TaskState::Failed, TaskStat
 
 /// Reads the tasks that were submitted in the day before the newest one and have run; `None` if there are none.
 ///
-/// At most [`MOST_TASKS`] of a state are read, and for [`MOST_TIME`]. Each state is read newest first: what is older than the oldest
-/// task of a state that was not read to its end is left out, so that no state is missing in any part of what is left.
+/// Reads at most [`MOST_TASKS`] of a state, for at most [`MOST_TIME`], newest first. Tasks older than the oldest one of
+/// an incompletely read state are omitted, so that every part of the result has all states.
 pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<History>, Error> {
     let until = Instant::now() + MOST_TIME;
     let mut states = Vec::new();
@@ -33,7 +33,7 @@ pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<Hist
         return Ok(None);
     };
     let mut truncated = false;
-    // The one that was read least far back is read on.
+    // Continues with the state that was read least far back.
     while let Some(behind) = states.iter_mut().filter(|state| state.has_more(since)).max_by_key(|state| state.oldest) {
         if Instant::now() >= until || behind.read >= MOST_TASKS {
             truncated = true;

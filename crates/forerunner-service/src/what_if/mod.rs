@@ -17,11 +17,11 @@ use crate::{error::Error, problem_kind::ProblemKind, service::Service};
 const SHARES: [f64; 3] = [0.95, 0.99, 0.999];
 /// Most shares at once: each is a replay of a day.
 pub const MOST_SHARES: usize = 8;
-/// Cold start of a pool that has decided nothing yet, in seconds.
+/// Assumed cold start of a pool without a decision, in seconds.
 const COLD_START_S: f64 = 1.0;
 /// Seconds between two decisions of the replay.
 const TICK_S: f64 = 1.0;
-/// When to come back while another history is replayed.
+/// When to retry while another history is replayed.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Shares of tasks that are to start on time: few, and each between 0 and 1.
@@ -56,7 +56,7 @@ pub struct WhatIf {
     pub to: Timestamp,
     /// Tasks that were replayed.
     pub tasks: u64,
-    /// Whether older tasks of the day were left out, because there were too many.
+    /// Whether older tasks of the day were omitted, because there were too many.
     pub truncated: bool,
     /// Seconds from the first to the last.
     pub span_s: f64,
@@ -70,18 +70,19 @@ pub struct WhatIf {
     pub min: u32,
     /// Most agents.
     pub max: u32,
-    /// One for each share, in the order asked for.
+    /// One for each share, in the requested order.
     pub prices: Vec<Price>,
 }
 
 impl Service {
-    /// Replays a pool's last day in virtual time, once for each share; takes seconds, and is done for one caller at a time.
+    /// Replays a pool's last day in virtual time, once for each share. It takes seconds, and runs for one caller at a
+    /// time.
     ///
     /// # Errors
-    /// There is no such pool, it has no history, or the node does this for somebody else.
+    /// The pool does not exist or has no history, or another caller's replay runs.
     pub async fn what_if(&self, pool: &str, shares: Shares) -> Result<WhatIf, Error> {
         let status = self.handle().pool(pool).await?;
-        // A day is replayed for seconds: one at a time, so that the pools keep the other cores.
+        // A replay takes seconds: one at a time leaves the other cores to the pools.
         let turn = self.what_if_lock().try_lock_owned().map_err(|_| busy())?;
         let history = history::read(self.handle(), &status.name).await?.ok_or_else(|| no_history(pool))?;
         let measured = status.cold_start_s.map(|cold| cold.p90);

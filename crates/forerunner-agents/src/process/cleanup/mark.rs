@@ -1,4 +1,4 @@
-//! How the descendants of an agent are known, whatever they do to get away.
+//! Marks of the descendants of an agent, which they cannot remove.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const BASE: u64 = 1 << 60;
 const COUNT_BITS: u32 = 24;
 
-/// A number that an agent and all its descendants bear: their hard limit `RLIMIT_RTTIME`.
+/// A number that an agent and all its descendants have: their hard limit `RLIMIT_RTTIME`.
 ///
 /// Children inherit limits, also those that begin a session or a group of their own, lose their parents, or clear their
 /// environment. This limit bounds the processor time of real-time threads alone, in microseconds, and a mark is far
@@ -40,7 +40,7 @@ impl Mark {
         self.0
     }
 
-    /// Returns whose agent bears it.
+    /// Returns the node of the mark.
     pub(super) const fn node(self) -> NodeMark {
         NodeMark((self.0 & !BASE) >> COUNT_BITS)
     }
@@ -55,7 +55,7 @@ impl Mark {
 }
 
 impl NodeMark {
-    /// The mark of this process: drawn when first asked for.
+    /// The mark of this process, drawn at the first call.
     pub(super) fn own() -> Self {
         static OWN: OnceLock<NodeMark> = OnceLock::new();
         *OWN.get_or_init(|| Self(RandomState::new().build_hasher().finish() & ((1 << 36) - 1)))
@@ -73,18 +73,18 @@ impl std::fmt::Display for NodeMark {
     }
 }
 
-/// Sends SIGKILL to every process whose mark `is_meant`. Returns how many there were.
+/// Sends SIGKILL to every process whose mark matches. Returns how many there were.
 pub(super) fn kill_marked(is_meant: impl Fn(Mark) -> bool) -> usize {
     let meant = |pid: Pid| Mark::of(pid).is_some_and(&is_meant) && !has_ended(pid);
     let kill = |pid: Pid| {
         let process = pidfd_open(pid, PidfdFlags::empty())?;
-        // Its number may have been given to another process before the descriptor was opened.
+        // The kernel may have given its number to another process before the descriptor was opened.
         if meant(pid) { pidfd_send_signal(process, Signal::KILL) } else { Ok(()) }
     };
     processes().filter(|pid| meant(*pid)).filter(|pid| kill(*pid).is_ok()).count()
 }
 
-/// Reaps those of this process's children that bear a mark of its own, have ended, and are no agents.
+/// Reaps children of this process that have a mark of this process, have ended, and are no agents.
 ///
 /// Process 1 adopts all processes whose parents ended. Agents are reaped by their process group.
 pub(super) fn reap_adopted(is_agent: impl Fn(Pid) -> bool) {

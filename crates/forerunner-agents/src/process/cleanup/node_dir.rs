@@ -33,10 +33,10 @@ pub(in crate::process) struct NodeDir {
 }
 
 impl NodeDir {
-    /// The directory of this process, made when first asked for.
+    /// The directory of this process, created at the first call.
     ///
     /// # Errors
-    /// When it cannot be made; the error names the directory and TMPDIR.
+    /// When it cannot be created; the error names the directory and TMPDIR.
     pub(in crate::process) fn shared() -> io::Result<Arc<Self>> {
         static SHARED: Mutex<Weak<NodeDir>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock();

@@ -21,12 +21,12 @@ use rustix::{
 };
 use tokio::time::Instant;
 
-/// What is asked of every directory that is opened: no link is followed.
+/// The flags for every directory that is opened: no link is followed.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What the owner needs to empty a directory.
 const OWNER: Mode = Mode::RWXU;
 
-/// How far a removal came.
+/// How far a removal has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removal {
     /// Nothing remains.
@@ -61,7 +61,7 @@ pub(super) fn remove_tree(path: &Path, deadline: Instant) -> io::Result<Removal>
 /// The tree at hand.
 struct Tree {
     root: OwnedFd,
-    /// How many directories were moved up to the root: each gets a name of its own.
+    /// How many directories were moved up to the root; the number gives each a new name.
     moved: u64,
     deadline: Instant,
 }
@@ -79,7 +79,7 @@ impl Pass {
     fn note(&mut self, done: Result<(), Errno>) {
         match done {
             Ok(()) => self.has_progress = true,
-            // Somebody else removed it, or put something of another kind there: the next pass sees.
+            // Another process removed or replaced it: the next pass handles that.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => {}
             Err(error) => self.fault = self.fault.or(Some(error)),
         }

@@ -33,7 +33,7 @@ const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long processes that bear a mark are sought and killed: they may start others meanwhile.
 const KILLING: Duration = Duration::from_secs(2);
-/// How often process 1 reaps what it adopted.
+/// How often process 1 reaps adopted processes.
 const REAPING: Duration = Duration::from_secs(1);
 
 /// What an agent left behind.
@@ -55,7 +55,7 @@ pub(super) struct Directory {
 
 enum Request {
     Clear(Leftovers),
-    /// Clears what killed nodes left behind below this directory.
+    /// Removes what killed nodes left below this directory.
     Sweep(PathBuf),
 }
 
@@ -69,7 +69,7 @@ pub(super) fn clear(leftovers: Leftovers) {
     send(Request::Clear(leftovers));
 }
 
-/// Submits a search for what killed nodes left behind below a directory.
+/// Submits a removal of what killed nodes left below a directory.
 pub(super) fn sweep(below: PathBuf) {
     send(Request::Sweep(below));
 }
@@ -91,7 +91,7 @@ fn sender() -> Option<Sender<Request>> {
     sender.clone()
 }
 
-/// The processes of agents. Their process group reaps them, and nobody else may.
+/// The processes of agents. Only their process group may reap them.
 static AGENTS: Mutex<Option<HashSet<Pid>>> = Mutex::new(None);
 
 /// Registers the process of an agent.
@@ -236,7 +236,7 @@ fn notify(done: Option<oneshot::Sender<()>>) {
     }
 }
 
-/// Kills until a scan of all processes finds none, or the time is up.
+/// Kills until a scan finds no such process, or the time is up.
 fn kill_all(is_meant: impl Fn(Mark) -> bool) {
     let deadline = Instant::now() + KILLING;
     while kill_marked(&is_meant) > 0 {

@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use super::{super::builtin::serve, *};
 use crate::process::BuiltinAgentOptions;
 
-/// Tells this test binary to be the agent.
+/// Makes this test binary the agent.
 const BE_THE_AGENT: &str = "BE_THE_BUILTIN_AGENT";
 
-/// The process that the other tests start, and nothing unless they do. The test harness owns standard output, so it
-/// answers on descriptor 3.
+/// The process that the other tests start; otherwise it does nothing. The test harness owns standard output, so the
+/// agent answers on descriptor 3.
 #[test]
 fn builtin_agent_process() {
     if std::env::var_os(BE_THE_AGENT).is_none() {

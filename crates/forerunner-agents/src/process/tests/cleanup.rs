@@ -1,4 +1,4 @@
-//! What agents leave: processes that tried to escape, and directories of any shape.
+//! What agents leave behind: processes that tried to escape, and directories of any shape.
 
 use rustix::process::{Pid, Signal, kill_process};
 

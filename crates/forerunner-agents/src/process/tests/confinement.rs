@@ -1,4 +1,4 @@
-//! What an agent is given, and what not.
+//! What an agent inherits of the node, and what it does not.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -68,7 +68,7 @@ async fn an_agent_gains_no_privileges_and_leads_its_group() {
     // PR_GET_PDEATHSIG is 2.
     let signal = "(lambda c: (__import__('ctypes').CDLL(None).prctl(2, c.byref(n := c.c_int())), n.value))(__import__('ctypes'))[1]";
     assert_eq!(eval(&evaluator(), signal).await, "9");
-    // Nothing of the node is open in the agent: three pipes, and the directory that is being listed.
+    // Nothing of the node is open in the agent: only three pipes, and the directory that it lists.
     assert_eq!(eval(&evaluator(), "len(os.listdir('/proc/self/fd'))").await, "4");
 }
 

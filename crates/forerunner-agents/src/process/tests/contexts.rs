@@ -3,7 +3,7 @@
 use super::*;
 use forerunner_runtime::agent::Transfer;
 
-/// Keeps contexts, writes what it is told of them to its notes, and does with its context what the input says.
+/// An agent that stores contexts, records the loads that it receives, and changes its context as the input says.
 const KEEPER: &str = r#"
 held = {}
 def note(text):
@@ -65,7 +65,7 @@ impl Keeper {
         Self { rig, driver }
     }
 
-    /// Runs a task in a context and returns the context afterwards, what the agent saw, and what it was sent.
+    /// Runs a task in a context. Returns the context afterwards, what the agent saw, and what it received.
     async fn turn(
         &mut self,
         id: &str,
@@ -77,7 +77,7 @@ impl Keeper {
         (after, seen, sent)
     }
 
-    /// As `turn`, and what it took.
+    /// As `turn`, with the cost.
     async fn turn_at_cost(
         &mut self,
         id: &str,
@@ -185,7 +185,7 @@ async fn an_agent_is_sent_only_what_it_lacks() {
     let (_, seen, sent) = keeper.turn("c", 1, &["1", r#"{"two": 2}"#], "null").await;
     assert_eq!((seen.as_str(), sent.as_slice()), (r#"[1,{"two":2}]"#, &nothing.map(str::to_owned)[..]));
 
-    // Another agent went on: the rest follows.
+    // Another agent extended the context: the node sends the rest.
     let (_, seen, sent) = keeper.turn("c", 5, &["1", r#"{"two": 2}"#, "3", "4"], "null").await;
     assert_eq!(seen, r#"[1,{"two":2},3,4]"#);
     assert_eq!(sent, ["load c v5 base 1 [3, 4]"]);
@@ -219,7 +219,7 @@ async fn an_agent_that_dropped_a_context_by_itself_gets_it_again() {
         (seen.as_str(), sent.as_slice()),
         ("[1,2]", &["load c v2 base 1 [2]", "load c v2 base None [1, 2]"].map(str::to_owned)[..])
     );
-    // With nothing to load, only the task shows it.
+    // With nothing to load, only the task shows that the agent lost the context.
     assert_eq!(run(&mut keeper.driver, r#""forget""#).await.unwrap(), "[]");
     let (_, seen, sent) = keeper.turn("c", 2, &["1", "2"], "null").await;
     assert_eq!((seen.as_str(), sent.as_slice()), ("[1,2]", &["load c v2 base None [1, 2]".to_owned()][..]));

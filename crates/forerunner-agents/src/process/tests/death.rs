@@ -1,4 +1,4 @@
-//! Agents that die: noticed at once, whatever they were doing.
+//! Agents that crash: the node notices at once, whatever they were doing.
 
 use super::*;
 use rustix::process::{Pid, Signal, kill_process};

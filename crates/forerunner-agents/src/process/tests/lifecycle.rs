@@ -1,4 +1,4 @@
-//! Stopping: asked, signalled, killed; and nothing is left behind.
+//! Stops of agents: by request, by signal, by force; and nothing remains.
 
 use super::*;
 use forerunner_runtime::agent::DriverFactory;

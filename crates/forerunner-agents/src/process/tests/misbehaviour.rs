@@ -1,8 +1,8 @@
-//! Agents that break the rules: each fails its own task with an error that names what it did.
+//! Agents that violate the protocol: each fails its own task with an error that names the violation.
 
 use super::*;
 
-/// An agent that does the given lines once it has a task.
+/// An agent that executes the given lines once it has a task.
 fn once_busy(lines: &str) -> Rig {
     Rig::python(&format!("hello()\nrequest = receive()\n{lines}\ntime.sleep(1000)"))
 }
@@ -135,7 +135,7 @@ async fn an_agent_that_closes_a_pipe_is_given_up() {
         ("receive()\nos.close(1)\ntime.sleep(1000)", "closed its standard output but goes on"),
     ] {
         let mut driver = Rig::python(&format!("hello()\n{lines}")).start().await;
-        // Closed before the task comes, in the first case.
+        // In the first case it is closed before the task arrives.
         sleep(Duration::from_millis(200)).await;
         assert_replaced(&run_and_fail(&mut driver, "1").await, ErrorKind::AgentLost, says);
     }

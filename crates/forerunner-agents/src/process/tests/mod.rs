@@ -159,7 +159,7 @@ fn exists(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap()
 }
 
-/// Whether a process runs: a zombie does not. A grandchild is reaped by whoever adopted it, in its own time.
+/// Whether a process runs: a zombie does not. The process that adopted a grandchild reaps it at some later time.
 fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))

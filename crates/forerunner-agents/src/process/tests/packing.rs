@@ -4,8 +4,8 @@ use forerunner_context::{Payloads, train};
 
 use super::{super::protocol::Compression, builtin::builtin, *};
 
-/// Lines of an agent that chooses to pack, with blocks that it writes by hand (RFC 8878 §3.1.1): what they hold is not
-/// compressed, or one byte repeated. It cannot read what it is sent.
+/// Lines of an agent that chooses compression, with blocks that the test encodes itself (RFC 8878 §3.1.1): raw bytes,
+/// or one byte repeated. It cannot read what it receives.
 const BY_HAND: &str = r#"
 out = sys.stdout.buffer
 
@@ -49,7 +49,7 @@ async fn protocol_error(lines: &str, says: &str) {
     eventually("it is gone", || !exists(pid)).await;
 }
 
-/// What ten sessions of turns that say much the same teach.
+/// A dictionary trained on ten sessions of similar turns.
 fn learnt() -> Dictionary {
     let turn = |number: u32| {
         let text = (number % 40..number % 40 + 60).map(|word: u32| format!("word{} ", word.pow(2))).collect::<String>();
@@ -59,7 +59,7 @@ fn learnt() -> Dictionary {
     train(&(0..10).map(session).collect::<Vec<_>>()).unwrap()
 }
 
-/// Bytes over the pipe, both ways, of turns that say much the same, in one context each.
+/// Bytes over the pipe, in both directions, of similar turns in one context each.
 async fn moved(rig: &Rig) -> (Option<Compression>, u64, u64) {
     let mut driver = rig.start().await;
     let prompt = format!("\"{}\"", (0..400).map(|number: u32| number.pow(3).to_string()).collect::<String>());

@@ -120,7 +120,7 @@ async fn an_agent_that_ignores_the_cancellation_is_given_up() {
     let deaf = "hello()\nrequest = receive()\n";
     let begun = r#"notify("task/progress", task=request["params"]["task"], text="begun")"#;
     for rest in [
-        // Goes on for ever, and does not even read.
+        // Never ends, and does not read its input.
         "time.sleep(1000)",
         // Answers the cancellation only.
         "answer(receive(), {})\ntime.sleep(1000)",
