@@ -1,4 +1,4 @@
-//! Puts the files of `config/examples` into the program, so that another example is another file and nothing else.
+//! Embeds the files of `config/examples` into the program, so that a new example is only a new file.
 
 use std::{env, fmt::Write, fs, io, path::Path};
 

@@ -1,4 +1,4 @@
-//! A long queue: what it makes claims cost, and starts.
+//! The cost of a long queue for claims and for starts.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ pub(crate) fn filled(store: Arc<dyn Store>, count: usize) -> Result<(), Error> {
     })
 }
 
-/// Times claims in a store that is opened for the sample. What it adds to the queue has numbers of its own.
+/// Measures claims in a store that is opened for the sample. Its tasks have numbers of their own.
 pub(crate) fn claims(
     name: &'static str,
     sample: Duration,

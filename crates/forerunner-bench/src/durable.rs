@@ -24,13 +24,13 @@ const DISK: &str = "append and fdatasync, 1,024 a group";
 /// Callers of the store alone: each has its share of what is in flight in one batch, so that one batch is made durable
 /// while the others are gathered.
 const CALLERS: usize = 4;
-/// Size of a record of the bare disk loop, in bytes: about what a small task and its result take.
+/// Size of a record of the bare disk loop, in bytes: about that of a small task with its result.
 const RECORD: usize = 256;
 
-/// Measures tasks from submission to result, both durable, beside the store by itself and beside the disk by itself.
+/// Measures tasks from submission to result, both durable, next to the store alone and the disk alone.
 ///
 /// # Errors
-/// When something does not work; never because it is slow.
+/// When something fails; never because it is slow.
 pub fn durable(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
     let contenders = [
         contender(options, OURS_512, |options, file| ours(options, file, 512)),
@@ -60,7 +60,7 @@ pub fn durable(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<
     Ok(Report::new("durable", options, rows, notes))
 }
 
-/// A contender with a directory of its own, gone after the sample.
+/// A contender with its own directory, removed after the sample.
 fn contender(
     options: &Options,
     name: &'static str,

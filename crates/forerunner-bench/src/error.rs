@@ -1,8 +1,8 @@
-//! What can go wrong with a measurement.
+//! The errors of a measurement.
 
 use std::io;
 
-/// Why a measurement could not be taken.
+/// Why a measurement failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,7 +15,7 @@ pub enum Error {
     /// A file or a socket failed.
     #[error("the measurement could not use a file or a socket: {0}")]
     Io(#[from] io::Error),
-    /// A reference went away before it answered.
+    /// A reference stopped before it answered.
     #[error("the reference `{reference}` went away before it answered")]
     Reference {
         /// Which one.
@@ -29,7 +29,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// The database said no to a reference.
+    /// The database rejected a statement of a reference.
     #[error("the database failed while it was measured: {0}")]
     Database(#[from] tokio_postgres::Error),
     /// Something that is measured is not on this machine.

@@ -32,10 +32,10 @@ const FOUR_SUBMITTERS: usize = 1;
 const P50: usize = 2;
 const P99: usize = 3;
 
-/// Measures tasks that do nothing: a number in, the same number out, through a pool of eight, nothing kept on disk.
+/// Measures tasks that do nothing: a number in, the same number out, through a pool of eight, without a disk.
 ///
 /// # Errors
-/// When something does not work; never because it is slow.
+/// When something fails; never because it is slow.
 pub fn in_process(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
     let samples = rounds::measure(&contenders(options), options.repetitions, progress)?;
     let notes = vec![
@@ -69,7 +69,7 @@ fn contenders(options: &Options) -> Vec<Contender> {
     contenders
 }
 
-/// A reference whose workers run on one thread while the submitters run on another: as the product is spread.
+/// A reference whose workers run on one thread and whose submitters run on another, like the product.
 fn on_two_threads<S: Service>(
     options: &Options,
     start: impl AsyncFn() -> Result<S, Error> + Clone + Send + 'static,

@@ -1,10 +1,10 @@
 //! Measurements of Forerunner beside reference implementations of the same work, taken in one run.
 //!
-//! A figure of one machine says little; a ratio to something well known, measured a moment before and after on the same
-//! machine, says more. Each function here runs the product and its references in turns, several times, and reports
-//! medians, ratios and spreads, with the budgets of the project beside them.
+//! A figure of one machine has little meaning. A ratio to a well-known reference, measured directly before and after on
+//! the same machine, has more. Each function here runs the product and its references in turns, several times, and
+//! reports medians, ratios and spreads, with the budgets of the project.
 //!
-//! These are measurements, not tests: they fail when something does not work, never because it is slow.
+//! These are measurements, not tests: they fail when something fails, never because it is slow.
 //!
 //! ```
 //! let report = forerunner_bench::in_process(&forerunner_bench::Options::quick(), &mut |_| {})?;

@@ -7,13 +7,13 @@ use std::{path::PathBuf, time::Duration};
 pub struct Options {
     /// How often each contender is measured. Odd, so that the median is a figure that was measured.
     pub repetitions: usize,
-    /// How long one sample takes. Before it, a tenth of it is run and thrown away.
+    /// Duration of a sample. Before it, a tenth of it is run and discarded.
     pub sample: Duration,
-    /// Where durable measurements put their files; removed afterwards. On the disk that is to be measured.
+    /// Directory for the files of durable measurements, removed afterwards. It must be on the disk to measure.
     pub directory: PathBuf,
     /// Tasks that wait where a long queue is measured.
     pub backlog: usize,
-    /// Address of the PostgreSQL server that is measured; unless said, one is started for the measurement.
+    /// Address of the PostgreSQL server to measure; without it, the measurement starts one.
     pub postgres: Option<String>,
     /// Program that callgrind runs, with `bench load …`; the running one unless said.
     pub program: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Enough to tell a ratio of 1.1 from 1 on a quiet machine.
+    /// Enough to distinguish a ratio of 1.1 from 1 on a quiet machine.
     pub fn thorough() -> Self {
         Self {
             repetitions: 5,
@@ -35,7 +35,7 @@ impl Options {
         }
     }
 
-    /// Just enough to see that everything works. The figures mean nothing.
+    /// Only enough to see that everything works. The figures mean nothing.
     pub fn quick() -> Self {
         Self {
             repetitions: 1,

@@ -8,12 +8,12 @@ use crate::{Error, service::Service};
 
 /// Agents in the pool, and workers in each reference.
 pub(crate) const AGENTS: u32 = 8;
-/// Tasks under way unless a row says otherwise.
+/// Tasks in flight, unless a row has its own number.
 pub(crate) const IN_FLIGHT: usize = 1_024;
 /// The pool's name.
 pub(crate) const POOL: &str = "echo";
 
-/// Gives back what it gets.
+/// Returns its input.
 struct Echo;
 
 impl Agent for Echo {
@@ -25,12 +25,12 @@ impl Agent for Echo {
     }
 }
 
-/// A pool of warm agents that give back what they get.
+/// A pool of warm echo agents.
 pub(crate) fn pool() -> Pool {
     Pool::new(POOL, || async { Ok(Echo) }).size(AGENTS..=AGENTS)
 }
 
-/// A runtime that keeps nothing, placed as said.
+/// A runtime without a disk, with this placement.
 pub(crate) async fn start(placement: ThreadPlacement) -> Result<Ours, Error> {
     start_with(Runtime::builder().placement(placement)).await
 }

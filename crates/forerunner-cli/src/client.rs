@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is asked of the service.
+/// A request to the service.
 pub struct Call<'a> {
     method: Method,
     path: String,
@@ -39,22 +39,22 @@ enum Body<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Asks for something.
+    /// Creates a GET request.
     pub fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), body: None, headers: Vec::new(), timeout: ANSWER_TIMEOUT }
     }
 
-    /// Asks for something to be done.
+    /// Creates a POST request.
     pub fn post(path: impl Into<String>) -> Self {
         Self { method: Method::POST, ..Self::get(path) }
     }
 
-    /// Asks for something to be changed.
+    /// Creates a PATCH request.
     pub fn patch(path: impl Into<String>) -> Self {
         Self { method: Method::PATCH, ..Self::get(path) }
     }
 
-    /// Asks for something to be removed.
+    /// Creates a DELETE request.
     pub fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, ..Self::get(path) }
     }
@@ -106,7 +106,7 @@ impl Client {
         &self.base
     }
 
-    /// Asks for the JSON at a path.
+    /// Requests the JSON at a path.
     pub async fn get(&self, path: impl Into<String>) -> anyhow::Result<Answer> {
         self.send(Call::get(path)).await
     }
@@ -208,7 +208,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = if self.detail.is_empty() { &self.title } else { &self.detail };
         if self.status == 0 {
-            // Nobody answered.
+            // There was no answer.
             return f.write_str(told);
         }
         write!(f, "{told} ({}", self.status)?;

@@ -49,8 +49,8 @@ pub struct TooFew {
     connections: u64,
 }
 
-/// Raises the limit of open files as far as the node may, and lowers `http.max_connections` to what agents and store
-/// leave.
+/// Raises the limit of open files as far as the node may. Lowers `http.max_connections` to what agents and store leave
+/// over.
 ///
 /// # Errors
 /// [`TooFew`].

@@ -21,7 +21,7 @@ use forerunner_console::{output::Output, stdio};
 
 use crate::cli::Cli;
 
-/// How long writing the last lines of a service may take, for each stream.
+/// Time limit for writing the last lines of a service, for each stream.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() {

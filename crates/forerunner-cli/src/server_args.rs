@@ -1,8 +1,8 @@
-//! The flag of every command that asks a service something.
+//! The flag of every command that calls a service.
 
 use clap::Args;
 
-/// Where the service listens: a flag of every command that asks it something.
+/// The address of the service: a flag of every command that calls it.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// Address of the service.

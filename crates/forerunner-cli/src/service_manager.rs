@@ -18,7 +18,7 @@ use tokio::time::{interval, sleep, timeout};
 /// How often to check whether the node takes traffic, until it does.
 const READY_POLL: Duration = Duration::from_millis(250);
 
-/// The service manager, if there is one that listens.
+/// The service manager, if there is one.
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
     /// How often to send a watchdog signal, if one is expected: twice as often.
@@ -40,7 +40,8 @@ impl ServiceManager {
         Self { watchdog: watchdog.filter(|_| socket.is_some()), socket }
     }
 
-    /// Reports that the node is ready once it takes traffic, and then that it lives, for as long as its actors answer.
+    /// Reports that the node is ready once it takes traffic. Then sends watchdog signals for as long as its actors
+    /// answer.
     pub async fn report(&self, node: &Handle) -> Infallible {
         while self.socket.is_some() && !node.readiness().await.ready {
             sleep(READY_POLL).await;
@@ -50,13 +51,13 @@ impl ServiceManager {
         self.live_while(answers).await
     }
 
-    /// Reports that the node stops, and may take as long as `limit`, whatever the unit allows.
+    /// Reports that the node stops, and that this may take `limit`, whatever the unit allows.
     pub async fn report_stop(&self, limit: Duration) -> Infallible {
         self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", limit.as_micros()));
         self.live_while(async |_| true).await
     }
 
-    /// Sends a watchdog signal twice a period, if one is expected, while the node lives.
+    /// Sends a watchdog signal twice per period, if the manager expects one, while `lives` is true.
     async fn live_while(&self, lives: impl AsyncFn(Duration) -> bool) -> Infallible {
         let Some(period) = self.watchdog else { return pending().await };
         let mut interval = interval(period);

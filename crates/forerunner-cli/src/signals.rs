@@ -1,11 +1,11 @@
-//! Signals: which ask for an end, and which must not cost anything.
+//! Signals: those that stop the service, and those that must have no effect.
 
 use std::{fmt, future::poll_fn, task::Poll};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What asks for an end, by number. All would end the process at once if they were not handled.
+/// Signals that stop the service, by number. Unhandled, each would end the process at once.
 const STOPS: [StopSignal; 6] = [
     // A terminal was closed, or a supervisor wants the configuration read anew: that needs another start, since it is
     // read once.
@@ -17,13 +17,13 @@ const STOPS: [StopSignal; 6] = [
     StopSignal { number: 24, name: "SIGXCPU", urgent: false },
     StopSignal { number: 30, name: "SIGPWR", urgent: false },
 ];
-/// What means nothing to a service, and would end it: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGVTALRM, SIGPROF, SIGIO. Last
-/// SIGXFSZ: with a handler, a file that may not grow is an error of the write.
+/// Signals without a meaning for a service that would end it: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGVTALRM, SIGPROF,
+/// SIGIO. The last one is SIGXFSZ: with a handler, a file that may not grow is an error of the write.
 const IGNORED: [i32; 8] = [10, 12, 14, 16, 26, 27, 29, 25];
 /// Real-time signals that the C library leaves to programs.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// A signal that asks for an end.
+/// A signal that stops the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopSignal {
     /// Its number on Linux.
@@ -47,7 +47,7 @@ impl fmt::Display for StopSignal {
     }
 }
 
-/// Receives the signals that ask for an end, from the moment it is made.
+/// Receives the signals that stop the service, from its creation on.
 pub struct Signals {
     stops: Vec<(StopSignal, Signal)>,
 }
@@ -60,15 +60,15 @@ impl Signals {
         Ok(Self { stops })
     }
 
-    /// Resolves at the next signal that asks for an end. Those that came together with it are one request: a terminal
-    /// that is closed sends several at once, in any order.
+    /// Resolves at the next signal that stops the service. Signals that arrived together with it are one request: a
+    /// terminal that is closed sends several at once, in any order.
     pub async fn next(&mut self) -> StopSignal {
         let stop = self.receive(|_| true).await;
         self.forget_pending().await;
         stop
     }
 
-    /// Resolves at the next signal that asks for an end at once, if another has come before.
+    /// Resolves at the next signal that stops the service at once, if another has arrived before.
     pub async fn next_urgent(&mut self) -> StopSignal {
         self.receive(|stop| stop.urgent).await
     }
@@ -96,8 +96,8 @@ impl Signals {
     }
 }
 
-/// Makes signals that mean nothing to the process not end it. Programs that it starts have the default again: a
-/// handler, other than "ignored", does not survive an exec.
+/// Ignores signals that have no meaning for the process. Programs that it starts have the default again: unlike
+/// "ignored", a handler does not survive an exec.
 pub fn ignore_others() -> anyhow::Result<()> {
     // A handler stays when its receiver is dropped.
     IGNORED.into_iter().chain(REAL_TIME).try_for_each(|number| handle(number).map(drop))
@@ -107,7 +107,7 @@ fn handle(number: i32) -> anyhow::Result<Signal> {
     signal(SignalKind::from_raw(number)).with_context(|| format!("signal {number} cannot be handled"))
 }
 
-/// Returns whether the process was started with this signal ignored. Asked before it is handled.
+/// Returns whether the process was started with this signal ignored. To be called before the signal is handled.
 fn is_ignored(number: u8) -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, number))
 }
@@ -144,7 +144,7 @@ mod tests {
             send(i32::from(stop.number));
             assert_eq!(signals.next().await, stop);
         }
-        // Signals that come together are one request, and a repetition without a request is not urgent.
+        // Signals that arrive together are one request, and a repetition without a request is not urgent.
         send(30);
         send(3);
         assert_eq!(signals.next().await.to_string(), "SIGQUIT");

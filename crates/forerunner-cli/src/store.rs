@@ -19,7 +19,7 @@ pub fn open(address: &str, options: PostgresOptions) -> Result<Arc<dyn Store>, S
     forerunner_store::open(address).map_err(with_all_forms)
 }
 
-/// Checks the form of an address, and opens nothing. The parts of a PostgreSQL address are checked when it is opened.
+/// Checks the form of an address without opening it. The parts of a PostgreSQL address are checked when it is opened.
 ///
 /// # Errors
 /// [`StoreError::Address`], as with [`open`].

@@ -1,4 +1,4 @@
-//! JSON as it was written: numbers keep their digits, and no character of it acts on a terminal.
+//! JSON in its original text: numbers keep all digits, and no character of it acts on a terminal.
 //!
 //! `serde_json::Value` has numbers of 64 bits, so a payload that passes through it may change. Payloads stay text here.
 
@@ -52,7 +52,7 @@ impl Answer {
         serde_json::from_str(self.text.get()).unwrap_or_default()
     }
 
-    /// Gives up the text.
+    /// Returns the value.
     pub fn into_values(self) -> Value {
         self.values
     }

@@ -1,10 +1,10 @@
-//! What the program and the laboratory write to a terminal: answers as tables or JSON, charts, notes, progress.
+//! How the program and the laboratory write to a terminal: answers as tables or JSON, charts, notes, progress.
 //!
 //! Foreign text passes [`terminal`] before it is written, so that no character of it acts on the terminal. All output
 //! to standard output and standard error goes through [`stdio`].
 //!
-//! It knows no tasks, pools or services. It also has the reading of text files ([`text`]), and [`Usage`], the error of
-//! a command that makes no sense.
+//! It knows no tasks, pools or services. It also reads text files ([`text`]), and has [`Usage`], the error of an
+//! invalid command.
 //!
 //! ```
 //! use forerunner_console::output::{pairs, seconds, table, render};

@@ -1,4 +1,4 @@
-//! Lines for a descriptor that may be full, broken, or read by nobody.
+//! Lines for a descriptor that may be full, broken, or without a reader.
 //!
 //! A caller that writes a line never waits and never fails. A separate thread writes the lines, in order. Lines that do
 //! not fit into the queue, or that the descriptor rejects, are lost and counted.
@@ -129,7 +129,7 @@ impl Queue {
         self.state.lock()
     }
 
-    /// Writes lines for as long as the process lives.
+    /// Writes lines for the lifetime of the process.
     fn write_to(&self, target: &mut Target) {
         loop {
             let line = self.next();
@@ -184,10 +184,10 @@ impl State {
     }
 }
 
-/// Where lines go.
+/// The destination of lines.
 struct Target {
     file: File,
-    /// The line before was cut: begin the next one on a line of its own.
+    /// Whether the last line was cut: then the next one begins with a line break.
     is_cut: bool,
 }
 
@@ -210,7 +210,7 @@ impl Target {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Somebody else who writes to it was faster.
+                // Another writer of the descriptor was faster.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
                 Err(error) => return Err(error),
             }

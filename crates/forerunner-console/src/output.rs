@@ -17,7 +17,7 @@ pub enum Format {
     Json,
 }
 
-/// Where answers go, and how.
+/// The form and the destination of answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     format: Format,
@@ -52,14 +52,14 @@ impl Output {
         }
     }
 
-    /// Writes a line for people. A reader that went away, such as `head`, is no error.
+    /// Writes a line for people. A reader that has closed the stream, such as `head`, is not an error.
     ///
-    /// Nothing in it acts on a terminal but the colours of this program.
+    /// No character acts on the terminal except for this program's colours.
     pub fn line(&self, text: &str) -> anyhow::Result<()> {
         self.data(&terminal::guard(text))
     }
 
-    /// Writes a file to standard output, as it is. A terminal gets what it can show.
+    /// Writes a file to standard output unchanged. A terminal gets only printable characters.
     pub fn file(&self, text: &str) -> anyhow::Result<()> {
         if std::io::stdout().is_terminal() { self.line(text) } else { self.data(text) }
     }
@@ -123,7 +123,7 @@ pub fn render(table: &Table) -> String {
     lines.join("\n")
 }
 
-/// Puts the columns from `first` on to the right: numbers.
+/// Aligns the columns from `first` on to the right: numbers.
 pub fn right_from(table: &mut Table, first: usize) {
     table.column_iter_mut().skip(first).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
 }
@@ -139,14 +139,14 @@ pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     lines.join("\n")
 }
 
-/// Writes text whose lines, but for the first, begin at a column.
+/// Writes text whose lines, except for the first, begin at a column.
 pub fn hanging(text: &str, column: usize) -> String {
     terminal::harmless_lines(text).replace('\n', &format!("\n{:column$}", ""))
 }
 
 /// Writes seconds with the digits that matter: `12 ms`, `1.20 s`, `3 min 20 s`.
 pub fn seconds(value: f64) -> String {
-    // A zero has no sign for people; that of a sum of nothing is negative.
+    // A zero has no sign for people; the sum of no values is negative zero.
     match value + 0.0 {
         v if !v.is_finite() => "–".to_owned(),
         v if v < 0.9995 => format!("{:.0} ms", v * 1_000.0),

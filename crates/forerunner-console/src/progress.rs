@@ -10,7 +10,7 @@ pub fn bar(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A count without an end that is known.
+/// A count without a known end.
 pub fn counter(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
     bar.set_style(style("{prefix} {human_pos}  {per_sec}  {msg}"));

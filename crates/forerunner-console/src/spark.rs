@@ -2,9 +2,9 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Eighths of a cell, from nothing to all of it.
+/// Eighths of a cell, from empty to full.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Where a band is, and nothing in front of it.
+/// Marks a band without a value in front of it.
 const SHADE: char = '░';
 
 /// Draws values as bars from 0 to the greatest. There are at most `width` bars, each the greatest of its span of time.
@@ -26,7 +26,7 @@ fn stretches<T>(values: &[T], width: usize) -> impl Iterator<Item = &[T]> {
 /// A moment of a chart: what was, and the band in which it was expected.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Moment {
-    /// What was; `None` draws nothing.
+    /// The value; `None` draws nothing.
     pub value: Option<f64>,
     /// Lower and upper edge.
     pub band: Option<(f64, f64)>,

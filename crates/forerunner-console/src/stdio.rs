@@ -1,4 +1,4 @@
-//! Standard output and standard error: the one place that writes to them.
+//! Standard output and standard error. Only this module writes to them.
 //!
 //! A command waits for the reader of its output. The service must not. Once the streams are detached, each line goes
 //! through a [`LineWriter`], so that a slow, full or closed reader does not block the node.
@@ -43,7 +43,7 @@ pub fn lost() -> u64 {
     DETACHED.get().map_or(0, |streams| streams.stderr.lost())
 }
 
-/// Gives detached streams this long, each, to write what waits.
+/// Writes the waiting lines of detached streams, at most this long each.
 pub fn flush(limit: Duration) {
     if let Some(streams) = DETACHED.get() {
         streams.stdout.flush(limit);
@@ -51,7 +51,8 @@ pub fn flush(limit: Duration) {
     }
 }
 
-/// Writes a line to standard output. A reader that went away, such as `head`, is no error; answers whether there is one.
+/// Writes a line to standard output. A reader that has closed the stream, such as `head`, is not an error. Returns
+/// whether there is a reader.
 ///
 /// # Errors
 /// When the line cannot be written, for example for lack of space.
@@ -75,7 +76,7 @@ pub fn answer(line: &str) -> io::Result<bool> {
 pub fn note(line: &str) {
     match DETACHED.get() {
         Some(streams) => streams.stderr.push(format!("{line}\n").into_bytes()),
-        // `eprintln!` panics where nobody reads it any more.
+        // `eprintln!` panics without a reader.
         None => drop(writeln!(io::stderr().lock(), "{line}")),
     }
 }

@@ -27,7 +27,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(unmarked(bytes)).map_err(|error| format!("it is not UTF-8: {error}; save it as UTF-8"))
 }
 
-/// Reads a file, or standard input for `-`. `flag` names the flag that it was given by.
+/// Reads a file, or standard input for `-`. `flag` is the flag that named it.
 ///
 /// # Errors
 /// [`Usage`] when it cannot be read, or is not text.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The user asked for something that makes no sense, or the configuration does not.
+/// An invalid command or configuration.
 #[derive(Debug)]
 pub struct Usage(pub String);
 

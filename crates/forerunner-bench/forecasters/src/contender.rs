@@ -23,7 +23,7 @@ pub trait Contender {
     fn forecast(&mut self, ahead: usize) -> Forecast;
 }
 
-/// What `predictive` says in its decisions. It sees the same counts, spread over the seconds of the step.
+/// The forecasts in the decisions of `predictive`. It sees the same counts, distributed over the seconds of the step.
 pub struct Ours {
     policy: Box<dyn Policy>,
     t: f64,
@@ -31,7 +31,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// A policy whose horizon, a cold start and a tick, is the middle of the step to be forecast.
+    /// A policy whose horizon, a cold start and a tick, ends in the middle of the step to forecast.
     pub fn new(ahead: usize) -> Self {
         let cold_start_s = (ahead as f64 - 0.5) * STEP_S - 1.0;
         let limits = PolicyLimits { min: 0, max: 100_000, cold_start_s, tick_s: 1.0, objective: Objective::default() };
@@ -60,7 +60,7 @@ impl Contender for Ours {
         "ours"
     }
 
-    /// The last second is left for the forecast, so that what a decision costs is measured with it.
+    /// The last second is left for the forecast, so that its measurement includes a decision.
     fn see(&mut self, count: u64) {
         let steps = STEP_S as u64;
         for second in 0..steps - 1 {

@@ -68,7 +68,7 @@ fn counts(trace: &Trace) -> Vec<u64> {
     counts
 }
 
-/// Lets the contender see the counts one by one, and scores what it says of the one `ahead` steps later.
+/// Shows the counts to the contender one by one, and scores its forecast of the one `ahead` steps later.
 fn judge(counts: &[u64], ahead: usize, contender: &mut dyn Contender) -> Score {
     let mut score = Score::default();
     for (step, count) in counts.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::contender::Forecast;
 
-/// Sums over forecasts and what came true.
+/// Sums over forecasts and actual values.
 #[derive(Debug, Default)]
 pub struct Score {
     forecasts: u32,
@@ -18,7 +18,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// Adds a forecast, the rate that came true, and the time that it took.
+    /// Adds a forecast, the actual rate, and the time that the forecast took.
     pub fn add(&mut self, forecast: Forecast, truth: f64, spent: Duration) {
         self.forecasts += 1;
         self.truth += truth;
@@ -39,7 +39,7 @@ impl fmt::Display for Score {
     }
 }
 
-/// Does something, and says how long it took.
+/// Runs `act` and returns how long it took.
 pub fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
     #[allow(clippy::disallowed_methods, reason = "this program measures time and decides nothing by it")]
     let begun = Instant::now();

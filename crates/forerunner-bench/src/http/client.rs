@@ -100,7 +100,7 @@ impl Connection {
     }
 }
 
-/// Where an answer ends, once its head is there. Knows no chunks: neither server sends any here.
+/// The end of an answer whose head is complete. It supports no chunks: neither server sends any here.
 fn end_of(answer: &[u8]) -> Option<usize> {
     const LENGTH: &[u8] = b"content-length: ";
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;

@@ -11,7 +11,7 @@ use crate::{
     rounds::{self, Contender, Progress},
 };
 
-/// Connections that are kept alive, each with one request under way.
+/// Connections with keep-alive, each with one request in flight.
 const CONNECTIONS: usize = 64;
 /// Threads that serve.
 const WORKERS: usize = 2;

@@ -1,4 +1,4 @@
-//! The servers that are asked: each on threads of its own, beside the client's.
+//! The measured servers, each on its own threads beside the client's.
 
 use std::{
     future::Future,
@@ -27,7 +27,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Runs `serve` in an actix system of its own; it tells its address, and returns when it is told to stop.
+    /// Runs `serve` in its own actix system. It reports its address, and returns when it is stopped.
     fn start<F: Future<Output = Result<(), Error>>>(
         serve: impl FnOnce(mpsc::Sender<SocketAddr>, oneshot::Receiver<()>) -> F + Send + 'static,
     ) -> Result<Self, Error> {
@@ -55,7 +55,7 @@ impl Drop for Running {
     }
 }
 
-/// What the bare handler takes and gives back.
+/// What the bare handler receives and returns.
 #[derive(Serialize, Deserialize)]
 struct Body {
     input: u64,
@@ -110,7 +110,7 @@ fn recorder() -> PrometheusHandle {
             .expect("the bounds are a constant that is not empty");
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        // A program that counts already goes on with its own recorder.
+        // A program with a recorder continues to use it.
         let _ = metrics::set_global_recorder(recorder);
         handle
     };

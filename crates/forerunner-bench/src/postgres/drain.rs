@@ -11,9 +11,9 @@ use crate::{Error, Options, backlog, ours::POOL};
 pub(super) const TASKS: usize = 20_000;
 /// The same where only whether it works is seen.
 const FEW_TASKS: usize = 200;
-/// Longest time that it may take.
+/// Longest time of the measurement.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Between two looks at what is left: short beside the whole.
+/// Interval between two checks of the rest: short relative to the whole.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Tasks per second, from the first that ended to the last.

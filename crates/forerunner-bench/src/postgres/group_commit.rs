@@ -24,8 +24,8 @@ const FINISH: &str = "WITH c AS MATERIALIZED (SELECT id FROM bare WHERE NOT done
 type Param<'a> = &'a (dyn ToSql + Sync);
 type Job = (u64, oneshot::Sender<u64>);
 
-/// Accepts numbers in one transaction and ends them in the next, with what was accepted meanwhile. It has no priorities,
-/// leases, retries, keys or contexts, and nobody works on what it keeps.
+/// Accepts numbers in one transaction and ends them in the next, together with newly accepted ones. It has no
+/// priorities, leases, retries, keys or contexts, and no workers.
 pub(crate) struct GroupCommit {
     jobs: mpsc::UnboundedSender<Job>,
 }
@@ -36,7 +36,7 @@ impl GroupCommit {
         client.batch_execute(TABLE).await?;
         let statements = [client.prepare(INSERT).await?, client.prepare(FINISH).await?];
         let (jobs, waiting) = mpsc::unbounded_channel();
-        // It ends with an error once nobody waits for it any more.
+        // It ends with an error once its caller has stopped waiting.
         tokio::spawn(async move { drop(serve(client, statements, waiting).await) });
         Ok(Self { jobs })
     }
@@ -61,7 +61,7 @@ async fn serve(
 ) -> Result<(), tokio_postgres::Error> {
     let mut accepted = std::collections::HashMap::new();
     let mut group: Vec<Job> = Vec::new();
-    // Numbers come again from submitter to submitter.
+    // Submitters repeat numbers.
     let mut next = 0_i64;
     loop {
         if accepted.is_empty() && waiting.recv_many(&mut group, MAX_GROUP).await == 0 {

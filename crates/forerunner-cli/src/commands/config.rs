@@ -1,4 +1,4 @@
-//! `forerunner config`: what the service would do, and where each value came from.
+//! `forerunner config`: the effective configuration, and the origin of each value.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub enum ConfigCommand {
     Example(ExampleArgs),
 }
 
-/// The same flags that `serve` takes.
+/// The same flags as those of `serve`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// Leave out the values that are defaults.

@@ -146,7 +146,7 @@ fn forecast(decision: &Value) -> String {
     )
 }
 
-/// Tasks that are known to come, apart from the forecast.
+/// The announced tasks, which are not part of the forecast.
 fn announced(decision: &Value) -> String {
     let Some(known) = fields::at(decision, "forecast.announced").filter(|known| !known["next_in_s"].is_null()) else {
         return "no task is known to become due soon".to_owned();

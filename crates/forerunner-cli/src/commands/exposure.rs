@@ -1,4 +1,4 @@
-//! Who can reach a service that asks nobody who they are.
+//! Which clients can reach a service without authentication.
 
 use std::net::SocketAddr;
 

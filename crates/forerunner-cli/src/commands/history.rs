@@ -19,7 +19,7 @@ use crate::{
     server_args::ServerArgs,
 };
 
-/// Tasks asked for at once.
+/// Tasks in one request.
 const PAGE: usize = 1_000;
 
 /// What to do with the history.

@@ -201,7 +201,7 @@ fn render_list(answer: &Value) -> String {
     render(&table) + &unconfigured.collect::<String>()
 }
 
-/// A pool that left the configuration and has tasks.
+/// A pool with tasks that is no longer configured.
 fn render_unconfigured(pool: &Value) -> String {
     let tasks: f64 = ["queued", "scheduled", "running"].into_iter().filter_map(|name| fields::number(pool, name)).sum();
     let name = fields::text(pool, "name");

@@ -70,8 +70,8 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
     serve(service, config.shutdown.grace, &mut signals).await
 }
 
-/// Closes a store that is being opened, if that is over soon: what the opening has begun is then whole. A second signal, or a
-/// store that takes long, ends the process as a kill would, which the next start repairs.
+/// Closes a store that is being opened, if the opening ends soon: its first writes are then complete. A second signal,
+/// or a slow store, ends the process like a kill, which the next start repairs.
 async fn close_opened(
     opening: impl Future<Output = anyhow::Result<Arc<dyn Store>>>,
     signals: &mut Signals,
@@ -79,7 +79,7 @@ async fn close_opened(
     tokio::select! {
         opened = opening => match opened {
             Ok(store) => store.close().await.map_err(|error| NotClosed(error.to_string()).into()),
-            // Nobody asks any more why it cannot be opened.
+            // The reason of the failure is no longer needed.
             Err(_) => Ok(()),
         },
         signal = signals.next_urgent() => Err(Forced(signal).into()),
@@ -156,15 +156,15 @@ impl Service {
         Ok(Self { address, store: kind, node, http, serving: server.spawn() })
     }
 
-    /// Resolves when the HTTP service has ended by itself.
+    /// Resolves when the HTTP service has failed.
     async fn http_failed(&mut self) -> anyhow::Result<()> {
         (&mut self.serving).await??;
         anyhow::bail!("it ended by itself")
     }
 
-    /// Fails readiness and refuses new tasks, lets running ones finish for `grace`, and stops.
+    /// Fails readiness and rejects new tasks, lets running ones finish for `grace`, and stops.
     ///
-    /// The service answers until the node's work is over, so that clients that wait for a result get it. The store
+    /// The service answers until the node's work has ended, so that clients that wait for a result get it. The store
     /// closes last: an answer reads the state of a task from it.
     pub async fn shutdown(self, grace: Duration) -> anyhow::Result<()> {
         self.http.drain();

@@ -79,7 +79,7 @@ const IN_FLIGHT: usize = 32;
 /// How long to pause before a task is waited for again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Submits, and waits if asked to.
+/// Submits, and waits if requested.
 pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&args.server.server)?;
     if let Some(name) = &args.file.file {
@@ -117,7 +117,7 @@ async fn submit(client: &Client, args: &SubmitArgs, body: &str) -> anyhow::Resul
     }
 }
 
-/// Waits on for a task that is accepted: a service waits no longer than its `http.max_wait`, and one that stops answers all
+/// Continues to wait for an accepted task: a service waits at most its `http.max_wait`, and one that stops ends all
 /// waits.
 async fn wait_on(client: &Client, accepted: Answer, until: Instant) -> anyhow::Result<Answer> {
     let path = format!("/v1/tasks/{}", encode(&fields::text(&accepted, "id")));

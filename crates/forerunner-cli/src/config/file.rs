@@ -22,14 +22,14 @@ const PLACES: [&str; 2] = ["forerunner.toml", "/etc/forerunner/forerunner.toml"]
 pub struct Found {
     /// Where it is, as an absolute path.
     pub path: PathBuf,
-    /// The path as it was given, for messages.
+    /// The path in the user's form, for messages.
     given: PathBuf,
     file: File,
 }
 
-/// Opens the file to read: the named one, else the first of the usual places that exists.
+/// Opens the file to read: the named one, or the first of the usual places that exists.
 ///
-/// Nobody named a file of the working directory, so it must be this user's own: it decides what runs.
+/// A file of the working directory must belong to this user unless it is named: it decides which programs run.
 pub fn find(named: Option<&Path>) -> anyhow::Result<Option<Found>> {
     if let Some(path) = named {
         return Found::open(path).map(Some);
@@ -49,7 +49,7 @@ impl Found {
         Ok(Self { path, given: given.to_owned(), file })
     }
 
-    /// Reads the file into values that know their line.
+    /// Reads the file into values with their lines.
     pub fn read(&self) -> anyhow::Result<Vec<Entry>> {
         let mut bytes = Vec::new();
         (&self.file).read_to_end(&mut bytes).map_err(|error| unreadable(&self.path, &error))?;
@@ -62,7 +62,7 @@ fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Usage {
     Usage(format!("configuration file {} cannot be read: {why}; name one that can", path.display()))
 }
 
-/// Splits the text of a file into values that know their line. `path` is for messages only.
+/// Parses the text of a file into values with their lines. `path` is for messages only.
 pub fn parse(text: &str, path: &str) -> anyhow::Result<Vec<Entry>> {
     let lines = Lines::of(text);
     let document = DeTable::parse(text).map_err(|error| {

@@ -12,7 +12,7 @@ use super::{Entry, LogFormat, Origin, env};
 /// The heading of these flags in the help.
 pub const HEADING: &str = "Configuration";
 
-/// Flags that go over file and environment.
+/// Flags that override file and environment.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = HEADING)]
 pub struct ConfigArgs {

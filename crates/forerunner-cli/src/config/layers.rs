@@ -27,10 +27,10 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Puts a layer over those before it.
+    /// Adds a layer over the earlier ones.
     ///
-    /// A value also replaces all values below its key, and the value in whose place its table would be: a policy by its
-    /// bare name replaces one as a table, and the other way round.
+    /// A value also replaces all values below its key, and the value at the place of its table: a policy by name
+    /// replaces one with settings, and vice versa.
     pub fn apply(&mut self, layer: impl IntoIterator<Item = Entry>) {
         for Entry { key, value, origin } in layer {
             self.values.retain(|other, _| !(other.starts_with(&key) || key.starts_with(other)));
@@ -47,7 +47,7 @@ impl Layers {
         root
     }
 
-    /// Returns the origin of a key's value; a key inside a value that was given as a whole has its origin.
+    /// Returns the origin of a key's value. A key inside a value that was set as a whole has the origin of the whole.
     pub fn origin(&self, key: &[String]) -> Origin {
         (1..=key.len())
             .find_map(|depth| self.values.get(&key[..depth]))

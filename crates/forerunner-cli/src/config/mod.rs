@@ -69,7 +69,7 @@ impl Loaded {
         self.file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
     }
 
-    /// Names the keys whose secrets stand on the command line, which others can read.
+    /// Returns the keys whose secrets are on the command line, which others can read.
     pub fn secrets_in_flags(&self) -> Vec<String> {
         let of_flags = self.layers.entries().filter(|(_, _, origin)| matches!(origin, Origin::Flag(_)));
         let secret = of_flags.filter(|(key, value, _)| secret::is_there(key, value));

@@ -1,4 +1,4 @@
-//! Who may have written a file that nobody named: its commands run as this user.
+//! Who may have written a file that the user did not name: its commands run as this user.
 
 use std::{
     fs::{File, Metadata},
@@ -16,7 +16,7 @@ const GROUP_WRITES: u32 = 0o020;
 /// Only owners remove and rename what is in a directory, as in /tmp.
 const STICKY: u32 = 0o1000;
 
-/// Refuses a file that another user may have written, or put into its directory.
+/// Rejects a file that another user may have written, or put into its directory.
 ///
 /// # Errors
 /// [`Usage`] naming the file, the reason and the remedy.
@@ -50,7 +50,7 @@ fn fault(what: &str, meta: &Metadata, me: u32) -> Option<String> {
     }
     let mode = meta.mode();
     let is_shared = meta.is_dir() && mode & STICKY != 0;
-    // A group of the user's own, as many systems give to each user, has nobody else in it.
+    // A user's own group, which many systems create, has no other members.
     let is_own_group = meta.gid() == owner;
     let writes = mode & OTHERS_WRITE != 0 || mode & GROUP_WRITES != 0 && !is_own_group;
     (writes && !is_shared).then(|| format!("others may write {what} (mode {:o})", mode & 0o7777))

@@ -109,7 +109,7 @@ fn read_pool(layers: &Layers, name: &str, value: Value) -> anyhow::Result<(PoolN
     Ok((pool, pool_config))
 }
 
-/// Makes text of numbers and truth values that agents are given as variables.
+/// Converts numbers and truth values of agents' variables to text.
 fn write_out_env(agent: &mut Value) {
     let Some(Value::Table(variables)) = agent.get_mut("env") else { return };
     for value in variables.iter_mut().map(|(_, value)| value) {

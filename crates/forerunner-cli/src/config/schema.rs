@@ -96,7 +96,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (likeness(best) >= 0.8 || best.split('_').any(|part| part == name)).then_some(best)
 }
 
-/// Returns the names of the fields that `T` reads, by watching what it asks its deserializer for.
+/// Returns the names of the fields that `T` reads, by observing its calls of the deserializer.
 fn fields<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let mut found: &'static [&'static str] = &[];
     let stopped = T::deserialize(Probe(&mut found));

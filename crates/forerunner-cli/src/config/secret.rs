@@ -31,7 +31,7 @@ const PLAIN_PARAMETERS: [&str; 22] = [
     "user",
 ];
 
-/// Returns whether a key is of a variable that agents are given: that is where their secrets are.
+/// Returns whether a key is a variable of agents, which may have secrets.
 pub fn is_agent_env(key: &[String]) -> bool {
     matches!(key, [pools, _, agent, env, ..] if pools == "pools" && agent == "agent" && env == "env")
 }
@@ -46,7 +46,8 @@ fn may_be_secret(key: &[String]) -> bool {
     is_agent_env(key) || is_argv(key) || key == ["store", "url"]
 }
 
-/// Returns whether a value is a secret, or has one in it, as far as can be told. A user without a password is none.
+/// Returns whether a value is a secret or contains one, as far as that is recognisable. A user without a password is
+/// not a secret.
 pub fn is_there(key: &[String], value: &Value) -> bool {
     match value {
         _ if is_agent_env(key) => true,
@@ -85,8 +86,7 @@ pub fn type_fault(key: &[String], fault: &str) -> String {
     }
 }
 
-/// Returns an address without user, password and whatever else may be a secret. Text that is not an address is not
-/// changed.
+/// Returns an address without user, password and other possible secrets. Text that is not an address stays unchanged.
 pub fn address(text: &str) -> String {
     let is_keyed = text.starts_with("postgres:") || text.starts_with("postgresql:");
     match text.split_once("://") {
@@ -96,7 +96,7 @@ pub fn address(text: &str) -> String {
     }
 }
 
-/// The place that an address names, or nothing where it is not clear what of it is a secret.
+/// The host and path of an address; `None` if it is unclear what of it is a secret.
 fn place(rest: &str) -> Option<String> {
     let (place, parameters) = rest.split_once('?').map_or((rest, None), |(place, rest)| (place, Some(rest)));
     // A raw `?` in a password makes the end of the password look like parameters.

@@ -68,7 +68,7 @@ fn faults_name_their_place_the_key_and_what_would_do() {
         fault("[http]\nworkers = 0\n", &[]),
         fault(POOL, &[("FORERUNNER__POOLS__CODER__MAXIMUM", "3")]),
     ];
-    // The kinds of agents that there are follow: another kind changes nothing here.
+    // The existing kinds of agents follow: a new kind changes nothing here.
     let without_kinds = |fault: &String| match fault.split_once(", expected") {
         Some((before, kinds)) if kinds.contains("`process`") => format!("{before}, expected …"),
         _ => fault.clone(),

@@ -21,7 +21,7 @@ use crate::store;
 pub struct Config {
     /// The node as a whole.
     pub node: NodeConfig,
-    /// Where tasks, results and contexts live.
+    /// The store of tasks, results and contexts.
     pub store: StoreConfig,
     /// The HTTP service.
     pub http: HttpSettings,
@@ -69,13 +69,13 @@ impl NodeConfig {
     }
 }
 
-/// Where tasks, results and contexts live.
+/// The store of tasks, results and contexts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:` for a store that forgets.
     pub url: String,
-    /// A file that has the address instead, unless empty: a secret that an orchestrator puts there.
+    /// A file with the address, unless empty: a secret that an orchestrator provides.
     pub url_file: String,
     /// Most connections to PostgreSQL.
     pub connections: usize,
@@ -118,7 +118,7 @@ impl StoreConfig {
     }
 
     fn validate_postgres(&self) -> Result<(), Error> {
-        // Two: one that writes, and one for what may not wait for it.
+        // Two: one that writes, and one for calls that must not wait for it.
         if !(2..=1_000).contains(&self.connections) {
             let (value, rule) = (self.connections.to_string(), "use 2 to 1000".to_owned());
             return Err(Error::Setting { key: "store.connections", value, rule });
@@ -170,7 +170,7 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
-    /// Checks the filters, of which those without a `=` have to be levels.
+    /// Validates the filters: those without a `=` must be levels.
     ///
     /// The filter itself would accept any other word, such as a misspelled level, as the name of a part of the program,
     /// and log nothing but that.

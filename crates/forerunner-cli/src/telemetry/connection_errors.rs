@@ -9,14 +9,14 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::Looku
 /// Where the server logs that it cannot read a request head, as an error.
 const TARGET: &str = "actix_http";
 
-/// Removes errors of connections from a filter of the log, unless it names them or asks for all details.
+/// Removes errors of connections from a filter of the log, unless the filter names them or includes all details.
 pub fn quieted(filter: &str) -> Cow<'_, str> {
     let wants_details = |part: &str| matches!(part.trim().to_ascii_lowercase().as_str(), "debug" | "trace");
     let is_about_them = filter.contains(TARGET) || filter.split(',').any(wants_details);
     if filter.trim().is_empty() || is_about_them { filter.into() } else { format!("{filter},{TARGET}=off").into() }
 }
 
-/// Counts errors of connections, whatever is logged.
+/// Counts errors of connections, whatever the log level.
 pub fn counter<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     Counter.with_filter(Targets::new().with_target(TARGET, Level::ERROR))
 }

@@ -24,7 +24,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Reports lines that are left out to `writer`.
+    /// Reports suppressed lines to `writer`.
     pub fn new(writer: LineWriter) -> Self {
         Self { writer, places: Mutex::default() }
     }

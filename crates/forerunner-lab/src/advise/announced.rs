@@ -5,8 +5,8 @@ fn same(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1e-6 * one.abs().max(1.0)
 }
 
-/// Tells the two ways apart in which announcements are written: seconds from `t`, as documented, or times on the clock of
-/// `t`. The latter show by not coming nearer from line to line.
+/// Distinguishes the two forms of announcements: seconds from `t`, as documented, or times on the clock of `t`. In the
+/// second form the numbers do not decrease from line to line.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncedClock {
     last: Option<(f64, Vec<(f64, u64)>)>,
@@ -30,8 +30,8 @@ impl AnnouncedClock {
     }
 }
 
-/// Whether all that was announced at `before` and is not over at `t` is announced again for the very same number, and not
-/// all of it for one that is smaller by the time in between.
+/// Whether everything that was announced at `before` and is not over at `t` is announced again with the same number,
+/// instead of one that is smaller by the time in between.
 fn stood_still(last: &[(f64, u64)], now: &[(f64, u64)], before: f64, t: f64) -> bool {
     let is_there = |due: f64| now.iter().any(|&(again, _)| same(again, due));
     let mut ahead = last.iter().map(|&(due, _)| due).filter(|due| *due > t).peekable();
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn seconds_from_the_line_are_taken_as_they_are() {
         assert_eq!(read(&[(0.0, &[(50.0, 40)]), (1.0, &[(49.0, 40)])]), [(49.0, 40)]);
-        // A task each second, each known five seconds ahead: the same lines for ever.
+        // A task per second, each announced five seconds ahead: the same lines for ever.
         let steady: &[(f64, u64)] = &[(1.0, 1), (2.0, 1), (3.0, 1), (4.0, 1), (5.0, 1)];
         assert_eq!(read(&[(0.0, steady), (1.0, steady), (2.0, steady)]), steady);
         assert_eq!(read(&[(0.0, &[(50.0, 40)]), (1.0, &[])]), [], "cancelled");

@@ -26,7 +26,7 @@ pub struct Line {
     max_starting: Option<Count>,
 }
 
-/// The number and the time of an arrival, and the session that the task belongs to where the writer knows it.
+/// The number and the time of an arrival, and the session of the task if the writer knows it.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "an arrival is not [number, seconds] or [number, seconds, session]")]
 enum Arrival {

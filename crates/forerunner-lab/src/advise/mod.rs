@@ -85,7 +85,7 @@ fn make(args: &AdviseArgs) -> anyhow::Result<Box<dyn Policy>> {
     Ok(build(args.policy, limits).map_err(|error| Usage(error.to_string()))?)
 }
 
-/// A policy that is asked line by line.
+/// A policy that decides line by line.
 struct Advisor {
     policy: Box<dyn Policy>,
     keep_going: bool,
@@ -113,7 +113,7 @@ struct Refusal<'a> {
 }
 
 impl Advisor {
-    /// Answers each line before it reads the next. A reader that went away is no error.
+    /// Answers each line before it reads the next. A reader that has closed the stream is not an error.
     fn answer_all(&mut self, mut input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
         let (mut text, mut number) = (Vec::new(), 0);
         loop {

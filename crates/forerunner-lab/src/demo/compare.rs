@@ -5,8 +5,8 @@ use forerunner_sim::{Replay, Report, Trace, replay};
 
 use super::report::Figures;
 
-/// Replays the slice under the rule of thresholds and under fixed pools; all begin with the agents the live run began
-/// with.
+/// Replays the slice under the rule of thresholds and under fixed pools. All start with the agents that the live run
+/// started with.
 pub fn compare(trace: &Trace, limits: PolicyLimits, begin: u32, live_peak: u32) -> anyhow::Result<Vec<Figures>> {
     let thresholds = PolicyKind::Utilisation(UtilisationSettings::default());
     let mut rule = build(thresholds, limits)?;
@@ -27,7 +27,7 @@ fn fixed(trace: &Trace, limits: PolicyLimits, size: u32) -> Report {
     replay(trace, &mut Fixed::new(size, limits), &settings).report
 }
 
-/// Finds the smallest fixed pool that meets the objective; one agent more never makes the queue later, so it bisects.
+/// Finds the smallest fixed pool that meets the objective by bisection: a larger pool is never later.
 fn least_fixed(trace: &Trace, limits: PolicyLimits, guess: u32) -> (u32, Report) {
     let mut enough = guess;
     while !fixed(trace, limits, enough).meets_objective() {

@@ -1,4 +1,4 @@
-//! What a policy would know at the begin of the slice.
+//! What a policy has learned before the slice begins.
 
 use forerunner_forecast::{Decision, Observation, Policy, PolicyKind, PolicyLimits, build};
 use forerunner_sim::{Replay, Trace, TraceTask, replay};
@@ -10,13 +10,13 @@ use super::trace::Slice;
 pub struct Learned {
     /// The policy.
     pub policy: &'static str,
-    /// What it has learned, as it saves it.
+    /// The saved state.
     pub text: String,
     /// The wanted size.
     pub desired: u32,
 }
 
-/// Lets the policy watch the history in virtual time. `None` without history, or for a policy that learns nothing.
+/// Lets the policy observe the history in virtual time. `None` without history, or for a policy that learns nothing.
 ///
 /// # Errors
 /// When the policy rejects the limits.
@@ -40,7 +40,7 @@ fn offered_load(slice: &Slice) -> u32 {
     (busy_s / slice.history_s).ceil() as u32
 }
 
-/// A policy whose learning is written down at a given time.
+/// A policy whose state is saved at a given time.
 struct Pupil {
     policy: Box<dyn Policy>,
     until_s: f64,

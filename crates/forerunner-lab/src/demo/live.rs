@@ -1,4 +1,4 @@
-//! The live run: warm up, submit, watch, count.
+//! The live run: warm up, submit, observe, count.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -20,14 +20,14 @@ use super::{
 
 /// How often the view is drawn and the peak updated.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long the pool may take to become warm, beyond a cold start.
+/// Time limit for the pool to become warm, beyond a cold start.
 const WARM_UP: Duration = Duration::from_secs(20);
-/// How long the last tasks may take, once all are submitted.
+/// Time limit for the last tasks, once all are submitted.
 const LAST_TASKS: Duration = Duration::from_secs(60);
 /// Seconds that the arrival rate of the view is averaged over.
 const RATE_SPAN_S: f64 = 2.0;
 
-/// The service that lives through the slice, and its pool.
+/// The service that runs the slice, and its pool.
 pub trait Service {
     /// Returns where it listens.
     fn address(&self) -> &str;

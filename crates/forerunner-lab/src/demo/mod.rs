@@ -1,7 +1,7 @@
-//! What `forerunner demo` replays, and how it is measured: the slice of a trace, the open loop that submits it, the
-//! live view, the same slice under other rules in virtual time, and the closing figures.
+//! What `forerunner demo` replays, and how it measures: the slice of a trace, the open loop that submits it, the live
+//! view, the same slice under other rules in virtual time, and the final figures.
 //!
-//! The [`Service`] that lives through it is the program's.
+//! The [`Service`] that runs it belongs to the program.
 
 mod compare;
 mod learn;

@@ -1,4 +1,4 @@
-//! The closing figures: of the live run, and of the simulated ones.
+//! The final figures of the live run and of the simulated ones.
 
 use forerunner_console::output::{count, lineless, percent, render, right_from, seconds};
 use forerunner_forecast::Objective;
@@ -21,7 +21,7 @@ pub struct Figures {
     pub on_time_share: f64,
     /// Waits from being due to the start.
     pub wait_s: Waits,
-    /// Seconds of agents' lives.
+    /// Seconds that the agents existed.
     pub agent_seconds: f64,
     /// Most agents at once.
     pub agents_peak: u32,
@@ -55,7 +55,7 @@ pub fn wait_s(task: &Value) -> Option<f64> {
     Some(time("started_at")?.since(due).as_secs_f64())
 }
 
-/// Counts the tasks of the live run. A task that never started, or was refused, is neither on time nor successful.
+/// Counts the tasks of the live run. A task that never started, or was rejected, is neither on time nor successful.
 pub fn count_live(tasks: &[Value], due: u64, objective: Objective, pool: &Value, peak: u32) -> Figures {
     let succeeded = tasks.iter().filter(|task| task["state"] == "succeeded").count() as u64;
     let mut waits: Vec<f64> = tasks.iter().filter_map(wait_s).collect();
@@ -147,7 +147,7 @@ pub struct Run {
     pub store: String,
     /// Warm agents when the first task arrived.
     pub agents_at_start: u32,
-    /// How the submitting went.
+    /// The result of the submissions.
     pub submissions: Submissions,
 }
 

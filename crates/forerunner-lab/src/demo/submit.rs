@@ -1,4 +1,4 @@
-//! Submits the slice when its tasks are due, whatever the service does with them.
+//! Submits tasks at their due times, whatever the service does with them.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// Submissions under way at once. A due task beyond that waits, and counts as submitted late.
 const IN_FLIGHT: usize = 64;
 
-/// How the submitting went, so far.
+/// The submissions so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Submissions {
     /// Tasks that the service accepted.

@@ -11,7 +11,7 @@ use forerunner_sim::{Trace, TraceTask};
 const BUNDLED: &[u8] = include_bytes!("../../data/azure_llm_conv_2023.csv.gz");
 /// Named in the output.
 pub const NAME: &str = "Azure LLM inference, conversations, November 2023 (Microsoft, CC BY 4.0)";
-/// Most seconds of history that a forecast is given.
+/// Most seconds of history for a forecast.
 const HISTORY_S: f64 = 600.0;
 
 /// What is replayed, in seconds of the replay: `speed` times shorter than recorded.

@@ -1,4 +1,4 @@
-//! The live view: a few lines that are redrawn on a terminal, a plain line now and then elsewhere.
+//! The live view: a few lines that are redrawn on a terminal, and occasional plain lines elsewhere.
 
 use comfy_table::Table;
 use forerunner_console::{
@@ -67,7 +67,7 @@ impl Moment {
         }
     }
 
-    /// Agents there are, whatever they do.
+    /// All existing agents.
     pub fn agents(&self) -> u32 {
         self.ready + self.busy + self.starting + self.cooldown
     }

@@ -14,8 +14,8 @@ pub struct Finished {
     pub service_s: f64,
     /// Its context.
     pub context: Option<String>,
-    /// When it was submitted, if that was before it was due. Unknown of one that was tried again: its last attempt was due
-    /// after a delay that the listing does not tell.
+    /// When it was submitted, if that was before it was due. Unknown for a retried task: the listing does not have the
+    /// delay of its last attempt.
     pub known_before: Option<Timestamp>,
 }
 

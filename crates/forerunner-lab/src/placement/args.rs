@@ -1,4 +1,4 @@
-//! What is asked for.
+//! The arguments of the command.
 
 use std::path::PathBuf;
 
@@ -64,7 +64,7 @@ pub struct PlacementArgs {
 }
 
 impl PlacementArgs {
-    /// The policies asked for, with whether the agents share one store: `ours` both ways, the others each on its own.
+    /// The selected policies, with whether the agents share one store: `ours` both ways, the others each separately.
     pub fn runs(&self) -> Vec<(PlacementPolicy, PlacementReplay)> {
         let asked = if self.policy.is_empty() { PlacementPolicy::ALL.to_vec() } else { self.policy.clone() };
         let mut runs = Vec::new();

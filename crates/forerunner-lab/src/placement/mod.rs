@@ -10,7 +10,7 @@ use forerunner_sim::{PlacementLoad, PlacementReport, Trace, replay_placement};
 use self::table::Row;
 use crate::markers;
 
-/// Replays, then shows the figures and writes the table asked for.
+/// Replays, then shows the figures and writes the requested table.
 pub async fn run(args: PlacementArgs, out: &Output) -> anyhow::Result<()> {
     let (args, reports) = tokio::task::spawn_blocking(move || {
         let reports = replay(&args);

@@ -1,4 +1,4 @@
-//! What is asked for, and whether it makes sense together.
+//! The arguments of the command, and their validation.
 
 use std::path::PathBuf;
 
@@ -103,7 +103,7 @@ pub struct ReplayArgs {
     pub threads: Option<u16>,
 }
 
-/// A policy as asked for.
+/// A policy from the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     /// Which, with its settings.

@@ -1,4 +1,4 @@
-//! The page: figures and plots in one file that needs nothing else.
+//! The page: figures and plots in one self-contained file.
 
 use serde::Serialize;
 

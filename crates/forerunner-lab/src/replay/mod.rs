@@ -29,10 +29,10 @@ pub use html::Theme;
 
 use self::study::{Row, Study};
 
-/// Replays, then shows the figures and writes the files asked for. `theme` is that of the page.
+/// Replays, then shows the figures and writes the requested files. `theme` is that of the page.
 ///
 /// # Errors
-/// [`Usage`] for arguments that do not fit together and traces that cannot be used; files that cannot be written.
+/// [`Usage`] for arguments that contradict each other and unusable traces; files that cannot be written.
 pub async fn run(args: ReplayArgs, theme: Theme, out: &Output) -> anyhow::Result<()> {
     args.check()?;
     let (sources, notes) = traces::read(&args.traces, &args.import, args.warmup)?;

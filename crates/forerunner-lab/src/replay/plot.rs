@@ -35,7 +35,7 @@ impl Room {
     }
 }
 
-/// Least, mean and greatest of each bucket; `NaN`, written as null, where there is nothing.
+/// Least, mean and greatest value of each bucket; `NaN`, written as null, for an empty one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Series {
     #[serde(serialize_with = "rounded")]

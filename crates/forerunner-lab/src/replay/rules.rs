@@ -16,7 +16,7 @@ pub fn all(least_fixed: u32) -> Vec<(Asked, bool)> {
 /// The settings that a sweep tries beside the requested ones; none for rules without tuning.
 pub fn grid(policy: &str) -> Vec<Asked> {
     let tried = forerunner_sim::grid(policy).unwrap_or_default();
-    // The first are the defaults, which are asked for anyway.
+    // The first ones are the defaults, which are included anyway.
     tried.into_iter().skip(1).map(|setting| Asked { kind: setting.kind, params: setting.params }).collect()
 }
 

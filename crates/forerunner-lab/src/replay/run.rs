@@ -37,10 +37,10 @@ pub struct Kept {
     pub timeline: Vec<TimelinePoint>,
 }
 
-/// Replays everything that is asked for.
+/// Runs all requested replays.
 ///
 /// # Errors
-/// When a policy's settings do not fit, or a file cannot be written.
+/// When a policy's settings are invalid, or a file cannot be written.
 pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept)> {
     let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
     let wanted = wanted(args, sources);
@@ -124,7 +124,7 @@ impl Wanted {
         let mut settings = Replay { warm_up_s: *warm_up_s, ..Replay::new(limits) };
         let (least_fixed, _) = least_fixed_in(trace, &settings);
         settings.limits.max = args.max.unwrap_or(HEADROOM.saturating_mul(least_fixed)).max(args.min);
-        // The bounds are of the plain model, whatever the policies are compared in.
+        // The bounds are those of the plain model, whatever the policies are compared in.
         let (perfect, work) = (perfect(trace, &settings), bounds::work(trace, &settings));
         settings.as_live = args.as_live.map(|cooldown_s| AsLive { cooldown_s });
         let compares_all = args.policy.is_empty() && args.what_if.is_empty();

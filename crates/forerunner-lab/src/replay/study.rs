@@ -19,13 +19,13 @@ pub struct Run {
     pub cell: usize,
     /// The policy.
     pub asked: Asked,
-    /// Whether it is a setting that a sweep tried, and not what was asked for.
+    /// Whether a sweep tried the setting, and not the command line.
     pub swept: bool,
     /// Whether it is the rule that sizes the pool today.
     pub is_today: bool,
     /// The figures.
     pub report: Report,
-    /// How it went, for the page.
+    /// The course of the run, for the page.
     pub plot: Option<Plot>,
 }
 

@@ -103,7 +103,7 @@ fn totals(study: &Study, lines: &[Line]) -> String {
     .join("\n")
 }
 
-/// One setting for every cell: what each rule does when nobody tunes it per cell.
+/// One setting for every cell: each rule without tuning per cell.
 fn singles(study: &Study, lines: &[Line]) -> String {
     let Some(first) = lines.first() else { return String::new() };
     let name = first.ours.asked.kind.name();
@@ -116,7 +116,7 @@ fn singles(study: &Study, lines: &[Line]) -> String {
             None => settings.push(Single { label: label(run), policy: run.asked.kind.name(), runs: vec![run] }),
         }
     }
-    // Nor is one that was not tried everywhere a single setting.
+    // A setting that was not tried everywhere is not a single setting either.
     settings.retain(|single| single.runs.len() == study.cells.len());
     let mut text = format!(
         "\nOne setting for every cell: of each rule its defaults and the setting that meets the objective in most cells.\n\n\

@@ -1,4 +1,4 @@
-//! A policy that is watched while it decides: progress, what it changed and why, what it saw.
+//! A policy that is observed while it decides: progress, changes with their reasons, observations.
 
 use std::{
     fs::File,

@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Runs `work` on every job, at most `threads` at once, and returns what it made of each, in the order of the jobs.
+/// Runs `work` on every job, at most `threads` at once. Returns the results in the order of the jobs.
 ///
 /// Jobs run first to last, so put the long ones first. A panic in `work` continues in the caller.
 pub fn map<J: Sync, R: Send>(jobs: &[J], threads: usize, work: impl Fn(&J) -> R + Sync) -> Vec<R> {

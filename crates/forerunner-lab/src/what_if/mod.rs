@@ -1,7 +1,7 @@
-//! What other objectives would have cost a pool: its own last day, replayed.
+//! The cost of other objectives for a pool: its own last day, replayed.
 //!
-//! The engine alone: it reads nothing, and knows no thread and no clock. The caller reads the tasks, and decides when
-//! to stop.
+//! This is only the engine: it reads nothing, and uses no thread and no clock. The caller reads the tasks, and decides
+//! when to stop.
 
 mod history;
 mod prices;

@@ -19,22 +19,22 @@ pub struct Price {
     pub late_share: f64,
     /// How long tasks would have waited.
     pub wait_s: WaitSummary,
-    /// Seconds of agents' lives.
+    /// Seconds that the agents existed.
     pub agent_seconds: f64,
-    /// That, relative to a planner that knows the future.
+    /// The same, relative to a planner that knows the future.
     pub ratio_to_perfect: Option<f64>,
     /// Most agents at once.
     pub peak_agents: u32,
 }
 
-/// What each of the objectives asked for would have cost.
+/// The cost of each requested objective.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prices {
     /// The policy that was replayed.
     pub policy: &'static str,
     /// Seconds at the begin that do not count.
     pub warm_up_s: f64,
-    /// A price for each share, in the order asked for.
+    /// A price for each share, in the requested order.
     pub prices: Vec<Price>,
 }
 

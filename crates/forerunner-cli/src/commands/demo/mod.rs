@@ -41,7 +41,7 @@ pub struct DemoArgs {
 /// Least share of tasks that must succeed for the demo to count as one.
 const LEAST_SUCCESS: f64 = 0.99;
 
-/// Runs the demo. Whatever happens, the service is stopped and its files are removed.
+/// Runs the demo. In every case the service is stopped and its files are removed.
 pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     let slice = Slice::cut(cut(&args)?)?;
     let settings = stage::settings(args.cold_start);
@@ -53,7 +53,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
         lived = live(&stage, &slice, &settings, out) => lived,
         signal = signals.next() => Err(Interrupted(signal).into()),
     };
-    // Finished or failed, nothing is worth waiting for any more; a second signal skips the good-byes.
+    // Finished or failed, there is no reason to wait any more; a second signal skips the clean shutdown.
     let cleared = tokio::select! {
         cleared = stage.clear(Duration::from_secs(1)) => cleared,
         signal = signals.next_urgent() => Err(Interrupted(signal).into()),

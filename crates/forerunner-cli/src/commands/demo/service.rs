@@ -39,7 +39,7 @@ impl demo::Service for OverHttp<'_> {
         Ok(self.client.get(format!("/v1/pools/{POOL}")).await?.into_values())
     }
 
-    /// The input tells the built-in agent how long to work.
+    /// The input sets the agent's working time.
     async fn submit(&self, service_s: f64) -> anyhow::Result<()> {
         let body = json!({ "input": { "service_s": service_s } });
         self.client.send(Call::post(format!("/v1/pools/{POOL}/tasks")).body(&body)).await.map(drop)

@@ -58,7 +58,7 @@ fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config>
     let mut config = Config::default();
     config.store.url = format!("sqlite:{}", directory.path().join("demo.db").display());
     config.http.listen = "127.0.0.1:0".to_owned();
-    // Everything is in one directory, which is removed even when there is no time left to stop the agents one by one.
+    // Everything is in one directory, which is removed even if there is no time to stop the agents one by one.
     let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
     let pool = PoolConfig { agent: AgentSpec::Process(agent), settings };
     config.pools.insert(PoolName::new(POOL)?, pool);

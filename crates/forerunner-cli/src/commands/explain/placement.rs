@@ -1,4 +1,4 @@
-//! Why a task went to its agent, for people.
+//! The placement of a task, for people.
 
 use forerunner_console::{
     fields,

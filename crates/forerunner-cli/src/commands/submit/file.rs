@@ -76,7 +76,7 @@ pub async fn run(client: &Client, pool: &str, file: &str, args: &FileArgs, out: 
         return Err(Usage(format!("--key-prefix: {error}, the number of the line included")).into());
     }
     let mut lines = Lines::open(file)?;
-    // So that from here on a service that does not answer is one that went away.
+    // From here on, a missing answer means that the service has stopped.
     let _ = client.get(format!("/v1/pools/{}", encode(pool))).await?;
     let path = format!("/v1/pools/{}/tasks:batch", encode(pool));
     let mut told =
@@ -123,7 +123,7 @@ async fn send_all(
     }
 }
 
-/// Makes a batch of the first lines: one that is too large for a batch goes alone, and is rejected alone.
+/// Makes a batch of the first lines. A line that is too large for a batch is sent alone, and rejected alone.
 fn take(waiting: &mut VecDeque<Line>) -> Vec<Line> {
     let mut bytes = 0;
     let fits = waiting.iter().take_while(|line| {

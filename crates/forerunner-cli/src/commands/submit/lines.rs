@@ -86,10 +86,10 @@ impl Lines {
 }
 
 impl Line {
-    /// Reads a line; without a key of its own it gets its number after the prefix.
+    /// Parses a line. A line without a key gets its number after the prefix.
     ///
     /// # Errors
-    /// Why it is no task.
+    /// Why it is not a task.
     pub fn read(number: u64, text: &[u8], key_prefix: Option<&str>) -> Result<Self, NoTask> {
         let text = text::decode(text).map_err(no_json)?.trim();
         let not_json = |error| no_json(format!("it is not JSON: {error}"));

@@ -1,4 +1,4 @@
-//! How the attempts of a task went.
+//! The attempts of a task.
 
 use forerunner_console::{
     fields,
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::path;
 use crate::{client::Client, render::task, server_args::ServerArgs};
 
-/// Shows a task; to people with its attempts, if there was more than one or one that failed.
+/// Shows a task. For people it shows the attempts as well, if there was more than one or a failed one.
 pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<()> {
     let client = Client::new(&server.server)?;
     let task = client.get(path(id, "")?).await?;

@@ -40,7 +40,7 @@ pub struct WhichArgs {
 }
 
 impl ManyArgs {
-    /// The id, if one task is meant.
+    /// The id, if the command is for one task.
     pub fn one(&self) -> anyhow::Result<Option<&str>> {
         match &self.id {
             Some(_) if self.which.is_given() => {
@@ -52,7 +52,7 @@ impl ManyArgs {
 }
 
 impl WhichArgs {
-    /// Returns whether a condition selects tasks, or many are meant.
+    /// Returns whether a condition selects tasks, or the command is for many.
     pub fn is_given(&self) -> bool {
         self.all || self.dry_run || !self.filter.is_empty()
     }

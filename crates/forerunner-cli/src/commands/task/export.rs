@@ -14,7 +14,7 @@ use crate::{client::Client, server_args::ServerArgs};
 
 /// Tasks that are read at the same time.
 const AT_ONCE: usize = 16;
-/// Tasks whose ids are asked for in one call.
+/// Tasks in one request.
 const PAGE: usize = 1_000;
 
 /// Which tasks.

@@ -44,7 +44,7 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Returns whether nothing is asked for.
+    /// Returns whether there is no condition.
     pub fn is_empty(&self) -> bool {
         let texts = [&self.pool, &self.context].into_iter().chain(self.times().map(|(_, time)| time));
         self.state.is_empty() && self.label.is_empty() && texts.into_iter().all(Option::is_none)

@@ -27,7 +27,7 @@ use crate::{
 /// Most tasks, and most bytes, that are sent together.
 const MOST_TASKS: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
-/// How often in a row a full queue may accept nothing.
+/// How many times in a row a full queue may accept nothing.
 const MOST_WAITS: u32 = 60;
 /// Fields of an exported task that a submission has as well.
 const SAME: [&str; 7] = ["input", "context", "priority", "deadline", "timeout", "max_attempts", "labels"];
@@ -125,7 +125,7 @@ fn submission(task: &Members, id: &str) -> anyhow::Result<String> {
     if !body.contains_key("input") {
         body.insert("input", to_raw_value(&Value::Null)?);
     }
-    // A task that waits for a retry goes first in its conversation, so it waits no longer.
+    // A task that waits for a retry is first in its conversation, so its delay is dropped.
     let is_delayed = text_of(task, "state").as_deref() == Some("scheduled")
         && task.get("attempt").is_some_and(|attempt| attempt.get() == "0");
     if let Some(run_at) = given("run_at").filter(|_| is_delayed) {

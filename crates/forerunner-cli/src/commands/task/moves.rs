@@ -1,4 +1,4 @@
-//! Gives tasks that wait to another pool.
+//! Moves waiting tasks to another pool.
 
 use anyhow::Context;
 use clap::Args;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{bulk, path, render_page};
 use crate::client::{Call, Client};
 
-/// Which tasks go to which pool.
+/// Tasks, and the pool to move them to.
 #[derive(Debug, Args)]
 pub struct MoveArgs {
     /// The ids of tasks; without any, the tasks that meet the conditions.

@@ -24,7 +24,7 @@ pub struct UpdateArgs {
 }
 
 impl UpdateArgs {
-    /// What is asked of the service.
+    /// The body of the request.
     pub fn body(&self) -> anyhow::Result<Value> {
         let mut body = Map::new();
         if let Some(priority) = self.priority {

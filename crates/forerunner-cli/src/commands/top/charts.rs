@@ -17,7 +17,7 @@ pub const CHART_ROWS: usize = 5;
 /// Width of the names of charts.
 const NAME: usize = 10;
 
-/// How it went over the last minutes.
+/// The last minutes of a pool.
 pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<Line> {
     let past = Past::of(history);
     let room = width.saturating_sub(NAME + 2 + 40).clamp(12, 180);
@@ -82,7 +82,7 @@ fn arrivals(pool: &Value, past: &Past<'_>, room: usize, rows: usize) -> Vec<Line
     drawn.iter().enumerate().map(line).collect()
 }
 
-/// The next tasks that are known to come, apart from what is expected.
+/// The next announced tasks, which are not part of the forecast.
 fn announced(pool: &Value) -> String {
     let known = |name: &str| number(pool, &format!("decision.forecast.announced.{name}"));
     match (known("next_tasks"), known("next_in_s")) {

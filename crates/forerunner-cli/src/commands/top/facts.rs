@@ -107,8 +107,8 @@ impl<'a> Past<'a> {
     }
 }
 
-/// Writes rows of the same length as columns with their natural widths, `gap` apart, those from `right_from` on to the
-/// right. Unlike a table of answers it does not ask the terminal for its width.
+/// Writes rows of the same length as columns with their natural widths, `gap` apart. Columns from `right_from` on are
+/// aligned to the right. Unlike a table of answers it does not read the terminal's width.
 pub fn columns(rows: &[Vec<String>], right_from: usize, gap: usize) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();

@@ -90,7 +90,7 @@ fn share_out(height: usize, pools: usize, taken: usize) -> Shares {
     Shares { pools: pool_rows, arrivals, decisions: rest.div_ceil(2), agents: rest / 2 }
 }
 
-/// Cuts what does not fit. Whatever a line was made from, nothing in it acts on the terminal.
+/// Cuts what does not fit, and removes control characters, whatever the source of a line.
 fn fitted(lines: Vec<Line>, size: Size) -> Vec<Line> {
     let cut_line = |line: Line| Line { text: cut(&harmless(&line.text), size.width), ..line };
     lines.into_iter().take(size.height).map(cut_line).collect()

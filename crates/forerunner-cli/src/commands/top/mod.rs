@@ -51,7 +51,7 @@ pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
         let seen = poller.poll().await?;
         let size = screen::size().filter(|_| is_terminal).unwrap_or(OFF_TERMINAL);
         let mut lines = frame(&seen, size, None);
-        // The last one names keys, and nobody reads keys here.
+        // The last line lists keys, and no keys are read here.
         lines.pop();
         let texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
         return out.line(texts.join("\n").trim_end());
@@ -61,7 +61,7 @@ pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
     watch(&mut poller, seen).await
 }
 
-/// Writes an object a second, until nobody reads them any more.
+/// Writes an object per second, until the reader closes the stream.
 async fn lines(poller: &Poller, once: bool) -> anyhow::Result<()> {
     loop {
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Asks a service all that a frame shows: one JSON value, which is also what `--output json` writes.
+//! Requests all data of a frame: one JSON value, which is also the output of `--output json`.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::{
     exit::NotReachable,
 };
 
-/// How long a service may take for all answers of a poll.
+/// Time limit of all answers of a poll.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Decisions that are asked for: more than a screen has lines for.
+/// Number of requested decisions: more than a screen has lines for.
 const DECISIONS: usize = 50;
 
 /// Polls one service.
@@ -29,7 +29,7 @@ impl Poller {
         Self { client, pool }
     }
 
-    /// Shows the pool after the one that was seen, or the one before it.
+    /// Selects the pool after the current one, or the one before it.
     pub fn choose(&mut self, seen: &Value, after: bool) {
         let names: Vec<&str> = fields::list(seen, "pools").iter().filter_map(|pool| pool["name"].as_str()).collect();
         if names.is_empty() {
@@ -40,10 +40,10 @@ impl Poller {
         self.pool = Some(names[(at + step) % names.len()].to_owned());
     }
 
-    /// Asks all that a frame shows.
+    /// Requests all data of a frame.
     ///
     /// # Errors
-    /// [`NotReachable`] without an answer in time, [`Problem`] when the service refuses.
+    /// [`NotReachable`] without an answer in time, [`Problem`] when the service rejects a request.
     pub async fn poll(&self) -> anyhow::Result<Value> {
         let silent = || NotReachable {
             server: self.client.server().to_owned(),

@@ -32,7 +32,7 @@ pub enum Key {
     Redraw,
 }
 
-/// The terminal in raw mode, with a screen of its own. Dropping it restores everything.
+/// The terminal in raw mode, with its own screen. Dropping it restores everything.
 pub struct Screen {
     keys: mpsc::Receiver<Key>,
     resized: Signal,
@@ -44,7 +44,7 @@ impl Screen {
     pub fn open() -> anyhow::Result<Self> {
         let resized = signal(SignalKind::window_change()).context("changes of the terminal's size cannot be heard")?;
         terminal::enable_raw_mode().context("the terminal cannot be put into raw mode")?;
-        // From here on dropping it puts back what was changed.
+        // From here on, dropping it restores the changes.
         let coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let screen = Self { keys: read_keys(), resized, coloured };
         execute!(stdout(), EnterAlternateScreen, Hide, DisableLineWrap).context("the terminal cannot be drawn on")?;
@@ -56,12 +56,12 @@ impl Screen {
         size().unwrap_or(Size { width: 80, height: 24 })
     }
 
-    /// Draws a frame over the one before, in one go so that nothing flickers.
+    /// Draws a frame over the last one, in one write so that nothing flickers.
     pub fn draw(&self, lines: &[Line]) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
         queue!(bytes, BeginSynchronizedUpdate)?;
         for (row, line) in (0_u16..).zip(lines) {
-            // Cleared before it is written: behind the last column there is nothing to clear but that column.
+            // Cleared before the write: after the last column only that column would be cleared.
             queue!(bytes, MoveTo(0, row), Clear(ClearType::UntilNewLine))?;
             self.paint(&mut bytes, line)?;
         }
@@ -96,7 +96,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nothing can be done where this fails.
+        // There is no remedy for a failure here.
         let _ = execute!(stdout(), EnableLineWrap, Show, LeaveAlternateScreen);
         let _ = terminal::disable_raw_mode();
     }
@@ -138,7 +138,7 @@ fn keys_of(bytes: &[u8]) -> Vec<Key> {
         let (key, length) = match rest {
             [0x1b, b'[' | b'O', b'B' | b'C', ..] => (Some(Key::Next), 3),
             [0x1b, b'[' | b'O', b'A' | b'D', ..] => (Some(Key::Previous), 3),
-            // Other keys that send sequences mean nothing here.
+            // Other keys with escape sequences have no meaning here.
             [0x1b, _, ..] => (None, rest.len()),
             [0x1b] => (Some(Key::Quit), 1),
             _ => (plain_key(*first), 1),

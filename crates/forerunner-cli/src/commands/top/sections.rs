@@ -15,7 +15,7 @@ use crate::render::reason;
 /// Rows of [`title`].
 pub const TITLE_ROWS: usize = 1;
 
-/// Who is asked, and how it is.
+/// The node, and its state.
 pub fn head(seen: &Value, width: usize, trouble: Option<&str>) -> Vec<Line> {
     let nodes = fields::list(seen, "nodes");
     let this = nodes.iter().find(|node| node["this"] == true);
@@ -40,7 +40,7 @@ pub fn head(seen: &Value, width: usize, trouble: Option<&str>) -> Vec<Line> {
     lines
 }
 
-/// What to show where nothing is.
+/// What to show for a node without pools.
 pub fn no_pools() -> Vec<Line> {
     vec![
         Line::plain(""),
@@ -115,7 +115,7 @@ pub fn title(pool: &Value) -> Vec<Line> {
     vec![Line::toned(Tone::Strong, text)]
 }
 
-/// The first thing to know about this pool.
+/// The most important fact about this pool.
 pub fn notices(pool: &Value, seen: &Value) -> Vec<Line> {
     let mut lines = Vec::new();
     match field(pool, "state").as_str() {

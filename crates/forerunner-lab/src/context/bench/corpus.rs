@@ -25,9 +25,9 @@ pub struct Corpus {
 /// A conversation from its begin to its end.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// What it is called.
+    /// Its name.
     pub id: String,
-    /// What it belongs to, where recorded: sessions of one group are never split.
+    /// Its group, if recorded: sessions of one group are never split.
     pub group: Option<String>,
     /// Its messages in order, at least one.
     pub messages: Vec<Message>,
@@ -148,7 +148,7 @@ fn word(value: &Value) -> Option<String> {
     }
 }
 
-/// Knows the names of OpenAI, Anthropic, Google, LangChain, ShareGPT and of coding agents.
+/// Returns the role for the names of OpenAI, Anthropic, Google, LangChain, ShareGPT and of coding agents.
 fn role(name: &str) -> Role {
     let name = name.to_lowercase();
     match name.as_str() {

@@ -153,7 +153,7 @@ fn moved(codec: &Codec, contexts: &[Snapshot]) -> anyhow::Result<u64> {
     Ok(moved)
 }
 
-/// A turn as an agent process that works in JSON gets and gives it: `append`, or the steps of an `edit`.
+/// The bytes of a turn as an agent process sees it in JSON: `append`, or the steps of an `edit`.
 fn plain_bytes(delta: &Delta) -> usize {
     /// `{"append":[…]}`, or `{"edit":[…]}`.
     const ENVELOPE: usize = r#"{"append":[]}"#.len();
@@ -178,7 +178,7 @@ fn json(context: &Snapshot) -> Vec<u8> {
     [b"[", &*items.join(&b","[..]), b"]"].concat()
 }
 
-/// Runs something a few times; answers what it gave and the least time in microseconds.
+/// Runs `work` a few times. Returns its result and the least time in microseconds.
 fn timed<T>(mut work: impl FnMut() -> T) -> (T, f64) {
     let mut least = f64::INFINITY;
     let mut run = || {

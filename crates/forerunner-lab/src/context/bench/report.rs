@@ -16,7 +16,7 @@ pub struct Report {
     pub zstd3_full_bytes: u64,
     /// Bytes sent to a receiver that has the turn before.
     pub delta_bytes: u64,
-    /// The same as JSON, as an agent process gets and gives it: what was appended, or the steps of an edit.
+    /// The same as JSON, as an agent process sees it: the appended items, or the steps of an edit.
     pub plain_delta_bytes: u64,
     /// Bytes sent to a receiver that has the dictionary and base items only.
     pub cold_bytes: u64,
