@@ -1,4 +1,4 @@
-//! Several nodes on one PostgreSQL: whatever is asked of one of them holds for all.
+//! Several nodes on one PostgreSQL: a call to one of them applies to all.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn start(server: &PgServer) -> Nodes {
     nodes
 }
 
-/// Agents of a node that have come up.
+/// The number of ready agents of a node.
 async fn ready(nodes: &Nodes, node: usize) -> usize {
     let own = nodes.node(node).client().get("/v1/pools/work/agents").await;
     let agents = own["agents"].as_array().expect("a list");
@@ -31,7 +31,7 @@ async fn runs(nodes: &Nodes, node: usize, task: &str) -> bool {
     own["agents"].as_array().expect("a list").iter().any(|agent| agent["task"] == task)
 }
 
-/// Starts a task that takes long on each node; answers with their ids, in the order of the nodes.
+/// Starts a long task on each node. Returns their ids, in the order of the nodes.
 async fn one_on_each(nodes: &Nodes) -> [String; 2] {
     let input = json!({ "service_s": 120 });
     let client = nodes.node(0).client();
@@ -109,7 +109,7 @@ async fn whoever_waits_is_told_at_once_what_ended_on_another_node() {
     delays.sort_unstable();
     let (median, last) = (delays[TASKS / 2], delays[TASKS - 1]);
     println!("results of the other node, after the end of the task: {median:.1?} (median), {last:.1?} at most");
-    // A node that is not told looks once a second.
+    // Without a notification a node polls once a second.
     assert!(median < Duration::from_millis(200), "{delays:?}");
 }
 
@@ -157,7 +157,7 @@ async fn the_turns_of_a_context_stay_on_the_node_that_holds_it() {
         *agents.entry(done["agent"].to_string()).or_default() += 1;
     }
     println!("turns on each agent: {agents:?}");
-    // A machine that hesitates for longer than the task is kept may cost a turn.
+    // A machine that pauses for longer than a task is deferred may cost a turn.
     assert!(agents.values().any(|turns| *turns >= TURNS - 3), "{agents:?}");
 }
 
@@ -170,12 +170,12 @@ async fn a_task_that_the_store_alone_believes_to_run_is_run() {
     let client = nodes.node(0).client();
     client.ask(Call::new("POST", "/v1/pools/work:pause")).await.expect(200);
     eventually("both pause", SOON, async || holds(self::pool(&nodes, 1).await["state"] == "paused")).await;
-    // Demands from before the pause are withdrawn by now, or take the first task.
+    // Demands from before the pause are withdrawn by now, or get the first task.
     let tasks = [client.submit("work", json!({})).await, client.submit("work", json!({})).await];
     let listed = client.get("/v1/nodes").await;
     let holder = listed["nodes"].as_array().expect("a list").iter().find(|node| node["this"] == true);
     let holder = holder.expect("the node itself")["id"].as_str().expect("an id").to_owned();
-    // As a claim does whose answer never arrives.
+    // Like a claim whose answer is lost.
     let claimed = server.sql(
         url.rsplit('/').next().expect("a name"),
         &format!(

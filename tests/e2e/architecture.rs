@@ -1,4 +1,4 @@
-//! Arrows point down: what each crate may know of, held against what cargo says it does.
+//! The direction of dependencies: what each crate may use, compared with cargo's answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,20 +9,20 @@ use std::{
 
 use serde_json::Value;
 
-/// Crates that decide and do nothing else: no actors, no runtime, no clock.
+/// Crates that only decide: no actors, no runtime, no clock.
 const PURE: [&str; 4] = ["forerunner-core", "forerunner-forecast", "forerunner-context", "forerunner-sim"];
 
-/// What brings actors, a runtime or a web server with it.
+/// Crates that depend on actors, a runtime or a web server.
 const IMPURE: [&str; 6] = ["actix", "actix-rt", "actix-web", "actix-http", "awc", "tokio"];
 
-/// Crates that know a store by its trait alone: they bring no database client with them.
+/// Crates that use a store through its trait only, without a database client.
 const WITHOUT_DATABASE: [&str; 5] =
     ["forerunner-store", "forerunner-runtime", "forerunner-service", "forerunner-http", "forerunner"];
 
-/// The fronts: crates that speak a protocol. They know the service layer, and no actor.
+/// The fronts: crates that implement a protocol. They use the service layer, and no actor.
 const FRONTS: [&str; 1] = ["forerunner-http"];
 
-/// What speaks HTTP: nothing below the fronts reaches it.
+/// Crates for HTTP: only fronts depend on them.
 const HTTP: [&str; 4] = ["actix-http", "actix-server", "actix-web", "awc"];
 
 /// Crates below the fronts, which speak no protocol.
@@ -87,7 +87,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("forerunner-e2e", &[]),
 ];
 
-/// What pure code never says, since time is an argument.
+/// Names that pure code must not use, since time is an argument.
 const CLOCKS: [&str; 4] = ["SystemTime", "Instant::now", "thread::sleep", "Timestamp::now()"];
 
 /// Who depends on whom: normal dependencies only, by name.
@@ -127,7 +127,7 @@ impl Graph {
         found
     }
 
-    /// Says what is wrong with it; nothing if all arrows point down.
+    /// Returns the violations; empty if there are none.
     fn faults(&self) -> Vec<String> {
         let impure = PURE.iter().flat_map(|name| {
             let below = self.below(name);

@@ -20,7 +20,7 @@ fn ids(run: &Finished) -> BTreeSet<&str> {
 async fn a_file_is_submitted_once_however_often_and_past_a_full_queue_and_a_kill() {
     let site = Site::new().with("", &[Pool::builtin("work").fixed(1).set("queue.limit = 60")]);
     let service = site.serve().await;
-    // Nothing ends before the kill: what is known afterwards is known from the disk.
+    // Nothing ends before the kill, so everything afterwards comes from the disk.
     service.client().ask(Call::new("POST", "/v1/pools/work:pause")).await.expect(200);
     let file = site.path("tasks.jsonl");
     let mut lines: Vec<String> =

@@ -1,4 +1,4 @@
-//! Contexts of recorded sessions through the real service: only what is new travels, and nothing is lost on the way.
+//! Contexts of recorded sessions through the real service: only new items are sent, and none is lost.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
-/// Sessions that go on at the same time.
+/// Concurrent sessions.
 const AT_ONCE: usize = 6;
 
 fn corpus(file: &str) -> PathBuf {
@@ -45,7 +45,7 @@ fn sessions(corpus: &Path) -> Vec<Vec<Vec<Value>>> {
                 turns.push(Vec::new());
             }
         }
-        // What nobody answered is no turn.
+        // A message without an answer is not a turn.
         turns.pop();
         turns
     };
@@ -73,7 +73,7 @@ struct Promise {
     packed: f64,
     /// The same as JSON.
     plain: f64,
-    /// The whole context, to one who holds nothing of it, packed.
+    /// Bytes of the whole context for an agent that has nothing of it, compressed.
     cold: f64,
 }
 
@@ -102,7 +102,7 @@ struct Moved {
     to_agents: f64,
     from_agents: f64,
     stored: f64,
-    /// The share of turns whose agent had to be sent something first.
+    /// The share of turns whose agent lacked a part of the context.
     missed: f64,
 }
 
@@ -123,7 +123,7 @@ async fn moved(site: Site, corpus: &Path, agents: u32) -> Moved {
     assert_eq!(of("forerunner_context_reloads_total", "coder"), 0.0);
     let [hits, misses] = ["hit", "miss"].map(|result| of("forerunner_context_lookups_total", result) as usize);
     assert_eq!(hits + misses, turns);
-    // One agent lacks nothing but beginnings, however the sessions take turns.
+    // A single agent lacks only the first turns, in whatever order the sessions take turns.
     assert!(agents > 1 || misses == sessions.len(), "{misses} of {turns} turns found their context cold");
     let full = of("forerunner_context_full_bytes_total", "coder");
     assert_eq!(of("forerunner_context_pipe_full_bytes_total", "from_agent"), full);
@@ -132,7 +132,7 @@ async fn moved(site: Site, corpus: &Path, agents: u32) -> Moved {
         to_agents: of("forerunner_context_pipe_bytes_total", "to_agent") / full,
         from_agents: of("forerunner_context_pipe_bytes_total", "from_agent") / full,
         stored: of("forerunner_context_stored_bytes_total", "coder") / full,
-        // There was nothing to be sent before the first turn of a session.
+        // There was nothing to send before the first turn of a session.
         missed: (misses - sessions.len()) as f64 / turns as f64,
     };
     assert_eq!(service.stop(SOON).await, 0);
@@ -149,9 +149,9 @@ struct Case {
     limit: f64,
 }
 
-/// One agent does all turns of all sessions: nothing but the turns themselves moves.
+/// One agent runs all turns of all sessions: only the turns themselves are sent.
 const ALONE: Case = Case { agents: 1, packs: true, limit: 1.0 };
-/// An agent that goes on from what others did is sent that first, at most all of the context.
+/// An agent that continues another's conversation first receives the context, at most all of it.
 const TOGETHER: Case = Case { agents: 3, packs: true, limit: 1.1 };
 /// Each turn as a line of JSON, with an envelope.
 const PLAIN: Case = Case { agents: 1, packs: false, limit: 1.6 };
@@ -213,7 +213,7 @@ async fn an_edit_of_a_long_context_costs_little_over_the_pipe_and_in_the_store()
         let cost = &done["context_cost"];
         let moved = cost["to_agent_bytes"].as_u64().unwrap() + cost["from_agent_bytes"].as_u64().unwrap();
         assert!(cost["full_bytes"].as_u64() > Some(180_000) && cost["stored_bytes"].as_u64() < Some(200), "{cost}");
-        // The other agent lacks all of it the first time it takes part.
+        // The other agent lacks all of the context at its first turn.
         assert!(moved < 600 || cost["to_agent_bytes"].as_u64() > Some(150_000), "{cost}");
     }
     let context = client.get("/v1/contexts/chat").await;

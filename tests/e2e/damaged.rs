@@ -1,4 +1,4 @@
-//! Rows of a store that cannot be read: the program goes on with all others, and says so.
+//! Rows of a store that cannot be read: the program continues with all others, and reports them.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Damages a store that nobody has open.
+/// Damages a store that is not open.
 fn damage(store: &Path, sql: &str) {
     let run = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
     let status = Command::new("python3").args(["-c", run]).arg(store).arg(sql).status();
@@ -63,7 +63,7 @@ async fn a_reader_that_comes_back_after_a_restart_hears_the_end() {
     assert_eq!(service.stop(SOON).await, 0);
     let service = site.serve().await;
     let client = service.client();
-    // Somebody else asks first.
+    // Another client reads the task first.
     assert_eq!(client.events(&task).await.len(), 1);
     for known in [4, last - 1, u64::MAX] {
         let heard = client.events_after(&task, known, 1).await;

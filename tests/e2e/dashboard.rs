@@ -26,7 +26,7 @@ async fn show(service: &Service, path: &str) -> Browser {
     browser
 }
 
-/// Asserts that nothing was asked of anybody but the node, and that nothing was refused or thrown.
+/// Asserts that the page contacted only the node, and that no request failed and no script threw.
 async fn stays_at_home(browser: &mut Browser, service: &Service) {
     let home = format!("{}/", service.address());
     let requested = browser.requested().await;
@@ -61,7 +61,7 @@ async fn the_page_shows_what_the_api_says() {
     let mut browser = show(&service, "").await;
     browser.until("document.querySelectorAll('#plots svg[data-key]').length === 5", SOON).await;
 
-    // Both change while one looks: they agree at some moment, and it is the same moment for all figures.
+    // The values change during the comparison: they must agree at some moment, for all figures at the same moment.
     eventually("the figures of the page are those of the API", SOON, async || {
         let pool = client.get("/v1/pools/busy").await;
         let shown = row(&mut browser, "busy").await;
@@ -93,7 +93,7 @@ async fn the_page_shows_what_the_api_says() {
     let kept = "[document.activeElement.dataset.key, document.querySelector('#tip').hidden]";
     assert_eq!(browser.evaluate(kept).await, json!(["plot-agents", false]));
 
-    // The other pool has done nothing, and says how to begin.
+    // The other pool is idle, and explains how to begin.
     browser.evaluate("location.hash = '#pool=idle'").await;
     browser.until("document.querySelector('#pool-title').innerText.startsWith('idle')", SOON).await;
     browser.until("document.querySelector('#tasks').innerText.includes('curl')", SOON).await;
@@ -106,7 +106,7 @@ async fn the_page_shows_what_the_api_says() {
 async fn what_tasks_and_agents_say_stays_text() {
     let site = Site::new();
     let says = site.path("says.py");
-    // The example agent, but for what it says of every task.
+    // The example agent, except for its progress lines.
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/echo_agent.py");
     let example = fs::read_to_string(example).expect("the example is there");
     let (before, after) = example.split_once("    words = str(text).split()\n").expect("its work begins so");
@@ -160,7 +160,7 @@ async fn a_page_that_stays_open_goes_on_when_its_node_is_back() {
     browser.until("document.querySelector('#live').innerText.startsWith('live')", SOON).await;
     browser.until("!document.querySelector('#main').classList.contains('stale')", SOON).await;
     browser.until("document.querySelectorAll('#tasks tbody a').length === 8", SOON).await;
-    // What the node before it kept in memory is gone, and the charts begin anew.
+    // The memory of the earlier node is lost, and the charts begin anew.
     let begun = "fetch('/v1/pools/busy/history').then((answer) => answer.json()).then((history) => history.started)";
     assert_eq!(browser.evaluate(begun).await, 3);
     stays_at_home(&mut browser, &service).await;
@@ -176,7 +176,7 @@ async fn a_page_tells_of_a_pause_and_of_an_open_circuit() {
     let mut browser = show(&service, "#pool=work").await;
     browser.until("document.querySelector('#pool-notices').innerText.includes('pool resume work')", SOON).await;
     browser.evaluate("location.hash = '#pool=broken'").await;
-    // The next agent is tried, and fails with another process id, while one looks.
+    // The next agent starts and fails with another process id during the comparison.
     eventually("the page says why the circuit is open", SOON, async || {
         let pool = client.get("/v1/pools/broken").await;
         let (told, row) = (browser.text("#pool-notices").await, row(&mut browser, "broken").await);
@@ -240,7 +240,7 @@ async fn on_several_nodes_a_page_says_whose_figures_it_shows() {
     browser.until("document.querySelector('#plots-note').innerText.includes('on this node')", SOON).await;
     let roles = browser.text("#nodes").await;
     assert!(roles.contains("leads") && roles.contains("follows, shows this page"), "{roles}");
-    // It knows of all arrivals, also of those that the other node took in.
+    // The node has all arrivals, also those that the other node accepted.
     let arrived = "fetch('/v1/pools/work/history').then((answer) => answer.json())
       .then((history) => history.points.reduce((sum, point) => sum + (point.rate_per_s ?? 0) * history.slot_s, 0))";
     let arrived = browser.evaluate(arrived).await.as_f64().unwrap_or_default();

@@ -7,7 +7,7 @@ use forerunner_e2e::Site;
 #[actix_rt::test]
 async fn the_demo_succeeds_and_leaves_nothing_behind() {
     let site = Site::new();
-    // Whatever the demo puts aside comes here, where anything left is seen.
+    // The demo's temporary directories are created here, where leftovers are visible.
     let aside = site.path("aside");
     fs::create_dir(&aside).expect("a fresh directory can be written to");
     let demo = site.program().env("TMPDIR", &aside).within(Duration::from_secs(120));

@@ -1,4 +1,4 @@
-//! What `docs/deploy` tells people to run does what it says.
+//! The commands in `docs/deploy` work.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What the documents say: links lead somewhere, and the commands of the quick starts work as they are written.
+//! Checks of the documents: links have targets, and the commands of the quick starts work.
 
 use std::{
     collections::BTreeSet,
@@ -149,7 +149,7 @@ fn log_lines(source: &str) -> Vec<String> {
         let begin = before.rfind(" \"").or(before.rfind("(\""))? + 2;
         let lines = before[begin..].split("\\\n").map(str::trim_start);
         let text: String = lines.collect::<String>().replace('`', "");
-        // What stands before a value that is filled in differs from line to line.
+        // The text before a filled-in value differs from line to line.
         text.rsplit("}; ").next().map(str::to_owned)
     };
     let texts = starts.filter_map(|(at, _)| text(call(at)));

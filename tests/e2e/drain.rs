@@ -1,4 +1,4 @@
-//! A node that stops: what was accepted is finished or waits for the next start, and whoever waits is told the truth.
+//! A node that stops: accepted tasks are finished or wait for the next start, and clients get correct answers.
 
 use std::{net::TcpListener, os::unix::net::UnixDatagram, time::Duration};
 
@@ -34,7 +34,7 @@ async fn submit(client: &Client, input: &Value) -> Met {
     }
 }
 
-/// Submits until it is refused, or nobody is there any more.
+/// Submits until a submission is rejected, or the node has stopped.
 async fn submit_on(client: &Client) -> (Vec<String>, Met) {
     let mut accepted = Vec::new();
     loop {

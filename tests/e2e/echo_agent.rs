@@ -1,4 +1,4 @@
-//! The agent that the manual tells people to copy.
+//! The agent from the manual.
 
 use std::time::Duration;
 

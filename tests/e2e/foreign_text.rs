@@ -13,9 +13,9 @@ use forerunner_e2e::{Finished, Pool, Service, Site};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
-/// Numbers that 64 bits do not hold, or that are written in more than one way.
+/// Numbers that 64 bits cannot represent, or that have several notations.
 const NUMBERS: &str = "[18446744073709551616,1000000000000000000001,0.12345678901234567890123,1e400,-0,1E5,1.0]";
-/// What terminals act on, what turns text around, and what nobody sees.
+/// Control sequences of terminals, characters that change the direction of text, and invisible ones.
 const EVIL: &str = "\u{1b}[2J\u{1b}]0;t\u{7}\r\n\u{9b}31m\u{7f}\u{202e}\u{2066}\u{2028}\u{200b}\u{feff}";
 const TASK: &str = "019f0000-0000-7000-8000-000000000000";
 
@@ -53,7 +53,7 @@ async fn numbers_pass_the_command_line_and_the_built_in_agent_as_they_were_writt
             assert!(closed_up(&shown.stdout).contains(&format!("{named}{NUMBERS}")), "{line:?}: {}", shown.stdout);
         }
     }
-    // The agent keeps the items of a context as it was sent them: the next task finds what this one appended.
+    // The agent keeps the items of a context as received, so the next task finds what this one appended.
     let append = format!("{{\"context\":{{\"append\":{NUMBERS}}},\"n\":1e400}}");
     for (input, echo, items) in [(append.as_str(), "{\"n\":1e400}", 3), (NUMBERS, NUMBERS, 10)] {
         let line = ["submit", "work", "--input", input, "--context", "sums", "--wait", "--output", "json"];
@@ -142,7 +142,7 @@ fn answer(stream: TcpStream, status: &str, body: &str) -> std::io::Result<()> {
     (&stream).write_all(format!("{head}{body}").as_bytes())
 }
 
-/// Asserts that a terminal would act on nothing of what a command wrote.
+/// Asserts that the output of a command has no effect on a terminal.
 #[track_caller]
 fn assert_harmless(line: &[&str], ended: &Finished) {
     let hidden = |c: &char| EVIL.contains(*c) && *c != '\n' && !c.is_ascii_graphic();
@@ -255,7 +255,7 @@ async fn a_service_that_others_can_reach_is_warned_of() {
         let config = fs::read_to_string(site.config()).expect("a file").replace("127.0.0.1", host);
         fs::write(site.config(), config).expect("it can be written");
         let service = site.serve().await;
-        // A thread of its own writes the log, so a line may come after the address.
+        // A separate thread writes the log, so a line may follow the address.
         let deadline = tokio::time::Instant::now() + SOON;
         let mut log = fs::read_to_string(site.path("log")).expect("a log");
         while !log.contains("serving listen") && tokio::time::Instant::now() < deadline {

@@ -13,7 +13,7 @@ async fn run(client: &Client, code: &str) -> Value {
     done["output"].clone()
 }
 
-/// Starts a daemon as daemons start themselves, and leaves a file in the agent's directory.
+/// Starts a daemon in the usual way, and leaves a file in the agent's directory.
 const DAEMON: &str = r#"
 import os
 reading, writing = os.pipe()

@@ -1,4 +1,4 @@
-//! What the node does where the system gives it too little: threads, processes, files; and many agents at once.
+//! A node whose system provides too few threads, processes or files; and many agents at once.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 const SOON: Duration = Duration::from_secs(60);
 const WHAT_IF: &str = "/v1/pools/work/what-if";
-/// The limit of processes does not hold for root. This user is root but for that: files are as open to it as to root.
+/// The limit of processes does not apply to root. This user is root in every other respect.
 const NOT_ROOT: [&str; 7] = [
     "setpriv",
     "--reuid=54329",

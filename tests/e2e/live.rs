@@ -21,8 +21,8 @@ const SHARE: f64 = 0.05;
 /// Waits that are less than a tick apart are alike: ticks of the service and of the replay are not the same moments.
 const TICK_S: f64 = 0.25;
 
-/// Arrivals and durations in seconds: four tasks a second, and twelve more for two seconds of every ten; an hour of a day in
-/// which each minute takes a second.
+/// Arrivals and durations in seconds: four tasks per second, and twelve more for two seconds of every ten. It is an
+/// hour of a day in which each minute takes a second.
 fn load(span_s: u64) -> Vec<(f64, f64)> {
     let mut tasks = Vec::new();
     for second in 0..span_s {
@@ -34,7 +34,7 @@ fn load(span_s: u64) -> Vec<(f64, f64)> {
     tasks
 }
 
-/// Submits each task when it is due, and waits until all have ended; returns how the pool stood then.
+/// Submits each task when it is due, and waits until all have ended. Returns the final status of the pool.
 async fn live(client: &Client, tasks: &[(f64, f64)]) -> Value {
     let begun = Instant::now();
     for &(due_s, service_s) in tasks {
@@ -45,7 +45,7 @@ async fn live(client: &Client, tasks: &[(f64, f64)]) -> Value {
     pool_when(client, "all tasks have ended", |pool| number(pool, "finished") >= tasks.len() as f64).await
 }
 
-/// How the pool stands once it is as wanted.
+/// The status of the pool once it matches.
 async fn pool_when(client: &Client, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     eventually(what, SOON, async || Some(client.get("/v1/pools/live").await).filter(&is)).await
 }
@@ -59,8 +59,8 @@ fn percentile(waits: &[f64], share: f64) -> f64 {
     waits[((share * waits.len() as f64).ceil() as usize).clamp(1, waits.len()) - 1]
 }
 
-/// Thirty seconds; ten minutes with `FORERUNNER_FULL`. A machine that is busy with something else for a moment lets the two
-/// fall apart, so what disagrees is lived again: a replay that is wrong is wrong each time.
+/// Thirty seconds; ten minutes with `FORERUNNER_FULL`. A short load of the machine makes the two differ, so a
+/// difference is measured again: a wrong replay is wrong each time.
 #[actix_rt::test]
 async fn a_replay_of_what_a_service_recorded_is_what_happened() {
     let tasks = load(count(30, 600));
@@ -72,7 +72,7 @@ async fn a_replay_of_what_a_service_recorded_is_what_happened() {
     }
 }
 
-/// Lives a load and replays what was recorded of it; how the two are apart, if they are.
+/// Runs a load and replays its recording. Returns how the two differ, if they do.
 async fn compared(tasks: &[(f64, f64)]) -> Result<(), String> {
     let site = Site::new().with(SETTINGS, &[]);
     let service = site.serve().await;

@@ -1,4 +1,4 @@
-//! The log, and the line that says where the service listens: nobody has to be able to take them.
+//! The log, and the line with the service's address, without a reader that is able to read them.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A pool that works, and one whose agents end at once: each that does is a line of the log.
+/// A pool that works, and one whose agents end at once: each end is a line of the log.
 fn site() -> Site {
     let broken =
         Pool::of("broken", ["false"]).set("restart = { intensity = 1000, backoff = \"50ms\", max_backoff = \"50ms\" }");
@@ -25,7 +25,7 @@ fn full_disk() -> OwnedFd {
     File::options().write(true).open("/dev/full").expect("Linux has it").into()
 }
 
-/// A pipe that takes nothing more, and the end that nobody reads. `flags` are those of the writing end.
+/// A full pipe, and its end without a reader. `flags` are those of the writing end.
 fn full_pipe(flags: OFlags) -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
     fcntl_setfl(&writer, OFlags::NONBLOCK).expect("a pipe has flags");
@@ -43,7 +43,7 @@ async fn agents_have_failed(client: &Client) {
     .await;
 }
 
-/// All that depends on threads that log: tasks run, pools can be seen and changed, and the node stops as it was asked to.
+/// Everything that depends on threads that log: tasks run, calls are answered, and the node stops on request.
 async fn works(service: Service) {
     let client = service.client();
     agents_have_failed(&client).await;

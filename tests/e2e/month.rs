@@ -1,4 +1,4 @@
-//! What comes up in the first month: many tasks at once, why tasks failed, moving to another store.
+//! Situations of the first month: many tasks at once, reasons of failures, a move to another store.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Where tasks with contexts land in the service, beside the replay of the same load: real agent processes, that take as long
-//! to load a context as the replay says.
+//! Placements of tasks with contexts in the service, compared with the replay of the same load. The agents are real
+//! processes with the replay's cost of loading a context.
 
 use std::{fmt::Write, fs, path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 const SOON: Duration = Duration::from_secs(30);
 const AGENTS: u32 = 12;
-/// How many contexts each agent keeps: about what fits into 4 MB as they were recorded.
+/// Contexts per agent: about as many as have 4 MB in the recording.
 const CONTEXTS: u32 = 8;
 /// So many seconds of the recording pass in one by the clock on the wall.
 const SPEED: f64 = 40.0;
@@ -101,12 +101,12 @@ async fn lived(client: &Client, tasks: &[Recorded]) -> Metrics {
     client.metrics().await
 }
 
-/// Runs the load in a service, and answers what it counted.
+/// Runs the load in a service. Returns its metrics.
 async fn live(tasks: &[Recorded], s_per_mb: f64) -> (Metrics, f64) {
     let numbers = [("--speed", SPEED), ("--contexts", f64::from(CONTEXTS)), ("--load", s_per_mb)];
     let pool = Pool::builtin("coder").fixed(AGENTS);
     let pool = pool.arguments(numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
-    // What is loaded is noise: packing it would take time and win nothing.
+    // The contexts are noise: compression would cost time without an effect.
     let site = Site::new().with("", &[pool.set("agent.compression_window_bytes = 0")]);
     let service = site.serve().await;
     let client = service.client();
@@ -132,7 +132,7 @@ async fn live(tasks: &[Recorded], s_per_mb: f64) -> (Metrics, f64) {
 async fn a_service_finds_as_much_of_the_contexts_warm_as_the_replay_does() {
     let tasks = recorded(count(400, 1_279) as usize);
     for recorded_s_per_mb in [2.0, 10.0] {
-        // Contexts are smaller here than as recorded, and take as long.
+        // Contexts are smaller here than in the recording, and cost as much.
         let s_per_mb = recorded_s_per_mb * BLOCKS_PER_ITEM as f64;
         let [ours, first_ready] = replayed(&Site::new(), &tasks, s_per_mb).await;
         let (counted, wait_s) = live(&tasks, s_per_mb).await;
@@ -153,7 +153,7 @@ async fn a_service_finds_as_much_of_the_contexts_warm_as_the_replay_does() {
         );
         assert!((hit_share - replayed).abs() < POINTS, "live {hit_share:.3}, replayed {replayed:.3}");
         assert!(naive < replayed - 0.15, "first-ready {naive:.3}, ours {replayed:.3}");
-        // What the node counts as missing is what goes over the pipe, but for the lines' envelopes and commas.
+        // The bytes that the node counts as missing are those on the pipe, without the lines' envelopes and commas.
         let missing = placed("miss");
         assert!((0.95..1.10).contains(&(to_agents / missing)), "{to_agents} bytes to agents, {missing} missing");
     }

@@ -1,4 +1,4 @@
-//! A service that is started again goes on where it was.
+//! A restarted service continues where it was.
 
 use std::{
     process::{Command, Stdio},
@@ -18,14 +18,14 @@ async fn keyed(client: &Client, key: &str, task: &Value) -> (bool, Value) {
     (answer.header("idempotency-replayed") == "true", answer.body)
 }
 
-/// The moment `seconds` from now, by the clock of the service: its own tasks tell the time.
+/// The time in `seconds` seconds, on the clock of the service, as its own tasks show it.
 async fn in_seconds(client: &Client, seconds: u32) -> String {
     let probe = client.submit("work", json!({ "service_s": 0 })).await;
     let now = client.ended(&probe).await["finished_at"].as_str().expect("it ended").to_owned();
     later(&now, seconds)
 }
 
-/// Adds seconds to an RFC 3339 time in UTC, going over into the next day at most.
+/// Adds seconds to an RFC 3339 time in UTC, at most into the next day.
 fn later(time: &str, seconds: u32) -> String {
     let number = |range: std::ops::Range<usize>| time[range].parse::<u32>().expect("RFC 3339");
     let total = number(11..13) * 3_600 + number(14..16) * 60 + number(17..19) + seconds;
@@ -80,7 +80,7 @@ async fn a_pool_remembers_its_load_and_does_not_shrink_at_a_restart() {
         holds(client.get("/v1/pools/work").await["desired"].as_u64() >= Some(8))
     })
     .await;
-    // No backlog is left behind that would ask for agents by itself: what is wanted afterwards was remembered.
+    // There is no backlog that would need agents by itself: the wanted size was restored.
     let before = eventually("all tasks end", SOON, async || {
         let pool = client.get("/v1/pools/work").await;
         let idle = pool["waiting"] == 0 && pool["running"] == 0;
@@ -111,13 +111,13 @@ async fn a_pool_remembers_its_load_and_does_not_shrink_at_a_restart() {
     println!("{before} agents were wanted before the restart, {now} right after it");
 }
 
-/// Signals and kills while the service opens its store: whatever they leave, the next start takes.
+/// Signals and kills while the service opens its store: the next start accepts whatever remains.
 #[actix_rt::test]
 async fn starts_that_are_cut_off_at_any_moment_leave_a_store_that_opens() {
     let site = Site::new().with("", &[Pool::builtin("work").fixed(1)]);
     let mut chance = Seeded::new(41);
     for round in 0..count(60, 600) {
-        // A store that is being created is cut off as well as one that is there.
+        // A store that is being created is interrupted as well as an existing one.
         if round % 10 == 0 {
             ["", "-wal", "-shm", "-lock", "-reserve", "-journal"].iter().for_each(|suffix| {
                 let _ = std::fs::remove_file(site.path(&format!("tasks.db{suffix}")));
@@ -132,7 +132,7 @@ async fn starts_that_are_cut_off_at_any_moment_leave_a_store_that_opens() {
         tokio::time::sleep(Duration::from_micros(chance.below(80_000))).await;
         send(start.id(), signal);
         let ended = eventually("it ends", SOON, async || start.try_wait().expect("a child can be waited for")).await;
-        // No code: the signal came before the program could hear it, or cannot be heard.
+        // Without a code: the signal arrived before the program could handle it, or cannot be handled.
         let log = std::fs::read_to_string(site.path("start.log")).unwrap_or_default();
         assert!(matches!(ended.code(), None | Some(0)), "round {round}, {signal:?}: {ended}\n{log}");
     }

@@ -1,12 +1,11 @@
-//! Names that were replaced by the field's own stay away: see `docs/concepts.md` for the words in use.
+//! Refuses names that were replaced: `docs/concepts.md` has the words in use.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// Identifiers, metrics and settings that are no longer in use. `CHANGELOG.md` has what replaced those that left the
-/// process.
+/// Identifiers, metrics and settings that are no longer in use. `CHANGELOG.md` has the replacements of the public ones.
 const RETIRED: &[&str] = &[
     // Metrics and their labels.
     "forerunner_tasks_refused_total",

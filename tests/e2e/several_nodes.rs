@@ -1,4 +1,4 @@
-//! Several nodes on one PostgreSQL: any of them answers for all, together they hold one pool, and one can be killed.
+//! Several nodes on one PostgreSQL: any of them answers for all, all have one pool together, and one may be killed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +6,7 @@ use forerunner_e2e::{Nodes, PgServer, Pool, eventually, holds};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
-/// A lease lasts 15 s; the tasks of a dead node are taken back once it has ended, and then run.
+/// A lease lasts 15 s; the tasks of a dead node are rescued after its end, and then run.
 const RESCUED: Duration = Duration::from_secs(60);
 const AGENTS: u64 = 6;
 
@@ -15,7 +15,7 @@ async fn start(server: &PgServer, count: usize) -> Nodes {
     Nodes::start(&server.database(), count, "log.level = \"error\"", pool).await
 }
 
-/// The agents of a pool on each node, as one of them says.
+/// The agents of a pool on each node, from one of them.
 async fn agents(nodes: &Nodes, asked: usize) -> Vec<u64> {
     let answer = nodes.node(asked).client().get("/v1/nodes").await;
     let held = |node: &Value| {

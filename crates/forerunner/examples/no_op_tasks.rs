@@ -1,4 +1,4 @@
-//! Runs tasks that do nothing, for a profiler: what is left is what Forerunner itself costs.
+//! Runs tasks that do nothing, for a profiler: what remains is the cost of Forerunner itself.
 //!
 //! Everything shares one thread, so that instruction counts repeat:
 //! `valgrind --tool=callgrind target/release/examples/no_op_tasks 20000`.

@@ -11,7 +11,7 @@ struct Message {
     text: String,
 }
 
-/// Answers how much of the conversation it remembers. A model client would be a field of it.
+/// Answers with the number of items in its memory. A model client would be one of its fields.
 struct Listener;
 
 impl Agent for Listener {

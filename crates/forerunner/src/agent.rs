@@ -8,22 +8,23 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-/// A warm agent: made once, then given one task after another.
+/// A warm agent: created once, then given one task after another.
 ///
 /// Neither the agent nor its futures need to be `Send`: an agent stays on the thread that created it. Blocking code
 /// belongs into `tokio::task::spawn_blocking`, since the pool's other agents share that thread.
 ///
-/// A panic costs the agent, not the pool: another one is made, and the task is tried again.
+/// A panic costs the agent, not the pool: the pool starts another agent and retries the task.
 pub trait Agent: 'static {
     /// The input of a task.
     type Input: DeserializeOwned;
-    /// What a task gives.
+    /// The result of a task.
     type Output: Serialize;
 
-    /// Does one task. What was pushed to `cx` is stored with the result, in one transaction; after an error nothing is.
+    /// Runs one task. Items that were pushed to `cx` are stored with the result, in one transaction; after an error
+    /// none is.
     ///
     /// # Errors
-    /// Any error ends the attempt. `?` works on all of them; see [`AgentError`] for which are tried again.
+    /// Any error ends the attempt. `?` works on all of them; see [`AgentError`] for those that are retried.
     fn run(
         &mut self,
         input: Self::Input,

@@ -193,7 +193,7 @@ impl TaskHandle {
         self.ending.task().await.map(Arc::unwrap_or_clone)
     }
 
-    /// Cancels the task: at once if it waits; one that runs is asked to stop.
+    /// Cancels the task. A waiting task ends at once; a running one is asked to stop.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::OutcomeUnknown`].

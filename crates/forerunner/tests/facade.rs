@@ -1,4 +1,4 @@
-//! What an embedder does with the crate, through nothing but its public names.
+//! What an embedder does with the crate, through its public names only.
 
 use std::{
     future::Future,

@@ -16,7 +16,7 @@ async fn kills_of_working_agents_harm_no_task_and_leave_the_pool_whole() {
     let kills = count(1_000, 1_000) as usize;
     let site = Site::new();
     let pool = Pool::builtin("work").fixed(AGENTS);
-    // Kills are no news here: nothing slows replacement down, and no task is given up.
+    // Kills must not count here: replacement is not delayed, and no task is given up.
     let site = site.with(
         "log.level = \"error\"",
         &[pool
@@ -34,11 +34,11 @@ async fn kills_of_working_agents_harm_no_task_and_leave_the_pool_whole() {
     let crashes: u64 = tasks.iter().map(crashes).sum();
     for task in &tasks {
         assert_eq!(task["state"], "succeeded", "{task}");
-        // Each attempt but the last one ended with a crash of its own agent: no neighbour's crash cost one.
+        // Each attempt except for the last ended with a crash of its own agent: no other agent's crash cost one.
         assert_eq!(task["attempt"].as_u64(), Some(crashes_and_one(task)), "{task}");
     }
-    // An agent may finish its task, or take another one, between the look at it and the kill; so not each kill costs an
-    // attempt. None costs two.
+    // An agent may finish its task, or get another, between the check and the kill. So not each kill costs an attempt,
+    // and none costs two.
     assert!(crashes <= killed as u64, "{crashes} crashes of {killed} kills");
     assert!(crashes >= killed as u64 / 2, "most kills are to hit a task: {crashes} of {killed}");
     assert!(service.is_running());
@@ -48,8 +48,8 @@ async fn kills_of_working_agents_harm_no_task_and_leave_the_pool_whole() {
     println!("A3: {killed} kills, {crashes} of them cost an attempt, {} tasks, all succeeded", tasks.len());
 }
 
-/// How long it takes until the kill is known, and until the task runs again on an agent that is warm. Reported only: this
-/// machine may be busy.
+/// How long it takes until the kill is known, and until the task runs again on a warm agent. It is only reported, since
+/// the machine may be busy.
 #[actix_rt::test]
 async fn a_killed_agent_is_noticed_and_its_task_goes_to_a_warm_one() {
     let site = Site::new();
@@ -105,7 +105,7 @@ fn crashes_and_one(task: &Value) -> u64 {
     crashes(task) + 1
 }
 
-/// Keeps the pool busy and kills every agent that is seen at work, until there were enough.
+/// Keeps the pool busy and kills every working agent that it sees, until there were enough.
 async fn kill_working_agents(client: &Client, kills: usize) -> usize {
     let mut killed = 0;
     let kill = eventually("enough agents are killed", LIMIT, async || {

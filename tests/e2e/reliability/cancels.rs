@@ -1,4 +1,4 @@
-//! B7: tasks are cancelled at random moments of their lives.
+//! B7: tasks are cancelled at random moments.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A6: the disk says that it could not sync.
+//! A6: the disk fails to sync.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use forerunner_e2e::{Call, Pool, Site, count, eventually, holds};
 use super::load::Load;
 
 const SOON: Duration = Duration::from_secs(60);
-/// Syncs of the opening, which are left alone: a node that cannot open its store does not start.
+/// Syncs of the opening, which do not fail: a node that cannot open its store does not start.
 const OPENING: u64 = 12;
-/// Tasks that are submitted beside those that it takes to come to the faults.
+/// Tasks that are submitted in addition to those that are needed to reach the faults.
 const TASKS: u64 = 60;
 const CONNECTIONS: u64 = 4;
 
@@ -29,13 +29,13 @@ async fn what_could_not_be_synced_is_not_acknowledged_and_nothing_acknowledged_i
     );
 }
 
-/// Lets syncs fail from one position on: a few, or all until the node is killed. Answers how many submissions were
-/// refused, and how long readiness took to tell.
+/// Lets syncs fail from one position on: a few, or all until the node is killed. Returns how many submissions were
+/// rejected, and how long readiness took to fail.
 async fn one_position(first: u64, heals: bool) -> (u64, Duration) {
     let site = Site::new();
     let pool = Pool::writing("work", &site.effects()).fixed(2).set("task.retry_initial = \"20ms\"");
     let site = site.with("log.level = \"error\"", &[pool]);
-    // The file is made first, so that only what it takes to open it comes before the faults.
+    // The file is created first, so that only its opening precedes the faults.
     assert_eq!(site.serve().await.stop(SOON).await, 0);
     let when = if heals { format!("{first}..{}", first + 3) } else { format!("{first}+") };
     let inject = format!("inject=fsync,fdatasync:error=EIO:when={when}");

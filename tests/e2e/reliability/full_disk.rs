@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(60);
 const PAYLOAD: usize = 60_000;
 
-/// A file system of its own for a site, unmounted when it is dropped.
+/// A separate file system for a site, unmounted when it is dropped.
 struct Mount<'a>(&'a Path);
 
 impl<'a> Mount<'a> {
@@ -24,7 +24,7 @@ impl<'a> Mount<'a> {
 
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
-        // It goes for good once the last file in it is closed.
+        // The system removes it once the last file in it is closed.
         let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }
@@ -59,7 +59,7 @@ fn quick_check(site: &Site) -> Value {
     String::from_utf8_lossy(&output.stdout).trim().into()
 }
 
-/// Everything that was accepted ends, after space came back, and the file is sound.
+/// Every accepted task ends after space is available again, and the file is intact.
 async fn heals(site: &Site, service: Service, mut accepted: Vec<String>) -> Duration {
     let begun = tokio::time::Instant::now();
     eventually("it is ready again, without a restart", SOON, async || holds(is_ready(&service).await)).await;
@@ -98,12 +98,12 @@ async fn a_full_disk_refuses_submissions_lets_running_tasks_finish_and_heals() {
     println!("A7: full after {tasks} tasks of {PAYLOAD} bytes; healed {healed:.1?} after space was back");
 }
 
-/// A limit on the size of files, which any user may set. The system has another word for it, so the store cannot tell that
-/// it is full; it must hold all the same.
+/// A limit on the size of files, which any user may set. The system reports it with another error, so the store cannot
+/// recognise a full disk; it must survive all the same.
 #[actix_rt::test]
 async fn files_that_may_not_grow_refuse_submissions_and_heal() {
     let site = Site::new().with("log.level = \"error\"", &[Pool::builtin("work").fixed(2)]);
-    // The signal that goes with the limit would end the process.
+    // The signal of the limit would end the process.
     let limited = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
     let service = site.serve_under(&limited).await;
     service.client().ask(Call::new("POST", "/v1/pools/work:pause")).await;

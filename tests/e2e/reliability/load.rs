@@ -1,4 +1,4 @@
-//! Clients that submit with keys and repeat themselves until they are answered, and write down what they are told.
+//! Clients that submit with keys, repeat until they get an answer, and record the answers.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 /// Longest time until a submission is acknowledged, a start of the node included.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What clients and the one that breaks things share. A service that is being replaced leaves a client behind that gets
-/// no answers; where there are several, another one is tried.
+/// What clients and the fault injector share. A client of a service that is being replaced gets no answers; if there
+/// are several, the next one is used.
 pub struct Load {
     clients: RefCell<Vec<Client>>,
     turn: Cell<usize>,
     pub history: RefCell<History>,
     submitted: Cell<u64>,
     acknowledged: Cell<u64>,
-    /// Submissions that got no answer, or were told to come back.
+    /// Submissions without an answer, or with a request to retry.
     pub repeated: Cell<u64>,
 }
 
@@ -94,14 +94,14 @@ impl Load {
         id
     }
 
-    /// Submits tasks one by one that nobody takes for now, each to the next client.
+    /// Submits tasks one by one while the pool is paused, each through the next client.
     pub async fn submit_waiting(&self, tasks: u64) {
         for number in 0..tasks {
             self.submit_one(&format!("waits-{number}"), &json!({ "waits": number }), || self.client()).await;
         }
     }
 
-    /// Waits for the end of all tasks and notes how they stand, results included.
+    /// Waits for the end of all tasks and records their final states, with results.
     pub async fn see_all_ended(&self, limit: Duration) -> Vec<Value> {
         let client = self.client();
         let listed = client.settled("work", limit).await;
@@ -111,7 +111,7 @@ impl Load {
     }
 }
 
-/// An accepted task; `None` when the outcome is unknown or the node says to come back.
+/// An accepted task; `None` when the outcome is unknown or the node requests a retry.
 fn accepted(outcome: Result<Answer, NoAnswer>) -> Option<Value> {
     let answer = outcome.ok()?;
     let may_repeat = matches!(answer.status, 500 | 503 | 507);
@@ -119,7 +119,7 @@ fn accepted(outcome: Result<Answer, NoAnswer>) -> Option<Value> {
     (!may_repeat).then_some(answer.body)
 }
 
-/// Reads all tasks one by one: only so they come with their output.
+/// Reads all tasks one by one, since lists have no outputs.
 async fn with_outputs(client: &Client, listed: &[Value]) -> Vec<Value> {
     let ids: Vec<&str> = listed.iter().filter_map(|task| task["id"].as_str()).collect();
     let mut tasks = Vec::with_capacity(ids.len());

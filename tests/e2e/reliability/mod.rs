@@ -1,4 +1,5 @@
-//! Faults, and what holds all the same. `FORERUNNER_FULL=1` asks for the full counts; `docs/reliability.md` has the list.
+//! Faults, and what holds in spite of them. `FORERUNNER_FULL=1` selects the full counts; `docs/reliability.md` has the
+//! list.
 
 mod agent_kills;
 mod cancels;

@@ -1,4 +1,4 @@
-//! A1: the node is killed, again and again, while tasks come in.
+//! A1: the node is killed repeatedly while tasks arrive.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Kills while tasks still come in; the others hit a node that only works its backlog off.
+    /// Kills while tasks still arrive; the others hit a node that only works off its backlog.
     const fn under_load(&self) -> u64 {
         self.kills * 3 / 4
     }

@@ -1,4 +1,4 @@
-//! B6: tasks that kill whoever runs them.
+//! B6: tasks that kill their agents.
 
 use std::{fmt, time::Duration};
 
@@ -46,8 +46,8 @@ async fn a_task_that_kills_its_agent_is_dead_after_three_and_harms_no_other() {
          took {beside}, {before} before and {after} after: {ratio:.2} times as long (p99); cold starts {cold_start}",
         3 * poisons,
     );
-    // First tries, and one more of each agent, cost a cold start each, and further ones an eighth of the time. Both hold
-    // on any machine; half as much again is for what it does otherwise.
+    // First attempts, and one more of each agent, cost a cold start each, and further ones an eighth of the time. Both
+    // apply on any machine; half as much again is a tolerance.
     let starts = (poisons + AGENTS as usize + 1) as f64 * cold_start["p90"].as_f64().expect("agents were started");
     let most = (alone + starts / f64::from(AGENTS)) * 8.0 / 7.0;
     assert!(beside.p99 < 1.5 * most, "{:.2} s, where {most:.2} s were to be expected", beside.p99);

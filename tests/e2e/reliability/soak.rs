@@ -1,4 +1,4 @@
-//! S1: all faults at once, for as long as it takes to see a leak.
+//! S1: all faults at once, for as long as it takes to find a leak.
 
 use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// How long a client keeps a connection whose answer it does not read.
 const UNREAD: Duration = Duration::from_secs(10);
 
-/// The log goes into a pipe that stays open and that nobody reads.
+/// The log goes into an open pipe without a reader.
 const UNREAD_LOG: [&str; 4] = ["sh", "-c", "mkfifo log.pipe && exec \"$@\" 2<>log.pipe", "sh"];
 
 #[actix_rt::test]
@@ -43,7 +43,7 @@ async fn good_tasks_are_on_time_and_memory_is_flat_while_everything_else_fails()
     verdict.judge();
 }
 
-/// What breaks things and what is asked for meanwhile, from one moment to another.
+/// The faults and the calls between two moments.
 struct Soak {
     client: Client,
     address: String,
@@ -54,7 +54,7 @@ struct Soak {
     poison: Cell<u64>,
 }
 
-/// From when to when the database was away, by the clock of the tasks.
+/// The start and the end of an outage of the database, on the clock of the tasks.
 type Outage = (f64, f64);
 
 impl Soak {
@@ -110,7 +110,7 @@ impl Soak {
         .await;
     }
 
-    /// Clients that ask to wait for a result and are gone before it comes.
+    /// Clients that wait for a result and leave before it arrives.
     async fn leave_early(&self) {
         self.each(Duration::from_millis(250), async |_| {
             let body = r#"{"input":{"service_s":0.02},"labels":{"kind":"left"}}"#;
@@ -127,7 +127,7 @@ impl Soak {
         .await;
     }
 
-    /// Clients that ask for a page and do not read it.
+    /// Clients that request a page and do not read it.
     async fn read_nothing(&self) {
         self.each(Duration::from_millis(500), async |_| {
             let ask = format!("GET /v1/tasks?limit=1000 HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
@@ -152,7 +152,7 @@ impl Soak {
     async fn patch_pool(&self) {
         self.each(Duration::from_secs(1), async |tick| {
             let bounds = if tick % 2 == 0 { json!({ "min": 2, "max": 6 }) } else { json!({ "min": 3, "max": 8 }) };
-            // An error while the database is away is no news.
+            // An error during an outage is expected.
             let _ = self.client.call(Call::new("PATCH", "/v1/pools/work").json(&bounds)).await;
         })
         .await;
@@ -245,14 +245,14 @@ impl Verdict {
         assert_eq!(self.good, self.submitted, "every good task succeeds");
         assert_eq!(self.dead, self.poison, "every poisonous task is dead");
         assert!(self.outages > 0 && self.left > 0, "everything was tried");
-        // On a machine that the test shares, most of them; the line above says how many.
+        // On a shared machine only most of them; the line above has the number.
         assert!(self.late * 2 < self.calm, "most good tasks are on time");
         let (before, after) = self.memory_kib;
         assert!(after < before + before / 4 + (16 << 10), "memory is flat");
     }
 }
 
-/// Whether a task came shortly before, during or shortly after an outage.
+/// Whether a task arrived shortly before, during or shortly after an outage.
 fn is_near(task: &Value, outages: &[Outage]) -> bool {
     let created = task["created_at"].as_str().map_or(0.0, seconds_of);
     let room = RECOVERY.as_secs_f64();

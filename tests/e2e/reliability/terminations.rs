@@ -37,7 +37,7 @@ async fn sigterm_at_random_moments_loses_nothing_and_fails_nothing() {
             begun.elapsed()
         });
         exits.push(exit);
-        // What was sent SIGKILL with its group may take a moment to be gone.
+        // Processes that got SIGKILL with their group may take a moment to end.
         site.empty(CHILDREN_GONE).await;
         history.borrow_mut().orphans(&site);
         history.borrow_mut().node_down(&site.effects(), NODE);
@@ -60,7 +60,7 @@ async fn sigterm_at_random_moments_loses_nothing_and_fails_nothing() {
     println!("D12: {rounds} terminations, {counts:?}; gone after {last:.2?} at most, the grace is {GRACE:?}");
 }
 
-/// Submits until it is refused, or nobody is there any more.
+/// Submits until a submission is rejected, or the node has stopped.
 async fn submit_on(client: &Client, history: &RefCell<History>, round: u64, connection: u64) {
     for number in 0_u64.. {
         let key = format!("{round}-{connection}-{number}");

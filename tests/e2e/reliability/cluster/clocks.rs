@@ -17,7 +17,7 @@ const AGENTS: u32 = 6;
 const WRONG: usize = 2;
 /// How far off it is set, by turns; before that it is wrong from the start.
 const OFFSETS: [&str; 5] = ["+1d", "-1d", "+1h", "-1h", "+0"];
-/// Seconds of a task that runs while the clock is set: a look at it is taken once a second.
+/// Seconds of a task that runs while the clock is set; the clock is checked once a second.
 const LONG_S: f64 = 4.0;
 
 #[actix_rt::test]

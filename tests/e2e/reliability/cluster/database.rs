@@ -11,8 +11,8 @@ use super::{
     rig::{self, RESCUED, SOON, Times},
 };
 
-/// Longest time that a call may take while the database is away: it is given up after 5 s of silence, and a busy machine may
-/// add to that.
+/// Longest time of a call while the database is unreachable: the node gives it up after 5 s of silence, and a busy
+/// machine may add to that.
 const ANSWERED: Duration = Duration::from_secs(20);
 
 #[actix_rt::test]
@@ -27,7 +27,7 @@ async fn crashes_of_the_database_lose_nothing_and_leave_no_call_hanging() {
             let after = tasks * (crash + 1) / (crashes + 2);
             eventually("tasks come in", RESCUED * 10, async || holds(load.acknowledged() >= after)).await;
             server.stop();
-            // A claim that the crash made it forget is made again, as the same attempt.
+            // A claim that the crash lost is repeated, as the same attempt.
             load.history.borrow_mut().node_down(&nodes.effects(), rig::CLUSTER);
             server.start_again();
             let begun = Instant::now();
@@ -93,7 +93,7 @@ async fn a_database_that_hangs_makes_no_node_grow() {
     );
 }
 
-/// Submits again and again for some time; answers how often it was refused, and the longest that a refusal took.
+/// Submits repeatedly for some time. Returns the number of rejections, and the longest time of one.
 async fn ask_for(client: &Client, time: Duration) -> (u64, Duration) {
     let until = Instant::now() + time;
     let refused = Rc::new(Cell::new((0, Duration::ZERO)));
@@ -127,7 +127,7 @@ async fn submitted(client: &Client) {
     .await;
 }
 
-/// Sees all tasks ended, stops the nodes, and holds the history against the invariants.
+/// Waits for the ends of all tasks, stops the nodes, and checks the history against the invariants.
 async fn finish(nodes: Nodes, load: &Load, agents: u32) -> forerunner_e2e::Counts {
     rig::note_depths(&nodes, load).await;
     let tasks = load.see_all_ended(RESCUED * 4).await;

@@ -1,4 +1,4 @@
-//! A2 and B5: one of three nodes is killed, again and again, while tasks come in; every other time the one that leads.
+//! A2 and B5: one of three nodes is killed repeatedly while tasks arrive; every other time it is the leader.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn one_cluster(seed: u64, tasks: u64, kills: u64) -> Measured {
     let mut measured = Measured::default();
     for kill in 0..kills {
         let (before, until) = (tasks * kill / kills, tasks * (kill + 1) / kills);
-        // Half of them at most have come in before the kill; the rest comes in after it.
+        // At most half of the tasks arrive before the kill; the rest arrives after it.
         let moment = before + chance.below((until - before) / 2);
         let submitting = load.submit_all(CONNECTIONS, until, 0.01);
         let breaking = kill_one(&mut nodes, &load, kill, moment, &mut chance, &mut measured);
@@ -102,10 +102,10 @@ async fn kill_one(
     rig::balanced(&rest[0], NODES, AGENTS).await;
 }
 
-/// Gives a node work that takes long enough to be lost with it; answers the tasks on its agents, with the attempt.
+/// Gives a node work that is lost with it. Returns the tasks on its agents, with the attempt.
 ///
-/// All agents together get a task each, at once; on a busy machine they may have ended before anybody looks, or be with other
-/// nodes, and are then followed by more.
+/// All agents together get a task each, at once. On a busy machine the tasks may have ended before the check, or be on
+/// other nodes, and are then followed by more.
 async fn at_work(client: &Client, load: &Load, kill: u64, measured: &mut Measured) -> Vec<(String, u64)> {
     let mut long = Vec::new();
     let begun = Instant::now();

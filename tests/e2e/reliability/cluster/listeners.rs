@@ -1,4 +1,4 @@
-//! C3: nodes that no longer hear each other, over connections that look alive.
+//! C3: nodes that no longer receive notifications, over connections that seem to work.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn nodes_that_do_not_hear_each_other_find_all_work_by_looking() {
     );
 }
 
-/// Gives the only agent of one of the nodes a task that it works on to the end of the test; answers which node and task.
+/// Gives the only agent of one of the nodes a task until the end of the test. Returns the node and the task.
 async fn keep_busy(nodes: &Nodes, load: &Load) -> (usize, String) {
     let task = nodes.node(0).client().submit("work", json!({ "service_s": 600 })).await;
     load.history.borrow_mut().acked("busy", &task);

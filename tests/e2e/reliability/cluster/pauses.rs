@@ -1,5 +1,5 @@
-//! B1 and B5: the node that leads hangs for longer than its lease and then goes on: what it did meanwhile counts for nothing,
-//! and another leads.
+//! B1 and B5: the leader hangs for longer than its lease and then continues. Its results from that time are rejected,
+//! and another node leads.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use super::rig::{self, LEASE, RESCUED, SOON, Times};
 
 /// Agents of both nodes together, and how many tasks are submitted at once.
 const TASKS: u64 = 4;
-/// Seconds of a task: long enough to be running still when its lease has ended and its node goes on.
+/// Seconds of a task: long enough to be running when its lease has ended and its node continues.
 const LONG_S: f64 = 1.0;
 
-/// What came of the pauses of one cluster.
+/// The result of the pauses of one cluster.
 #[derive(Default)]
 struct Outcome {
     counts: Counts,
     submitted: usize,
     /// Late results that were refused.
     refused: u64,
-    /// Times from going on until nothing of before was worked on.
+    /// Times from the continuation until no earlier task runs any more.
     told: Vec<Duration>,
     /// Times from the beginning of a pause until another node led.
     leaders: Vec<Duration>,
@@ -45,7 +45,7 @@ async fn a_node_that_hangs_for_longer_than_its_lease_settles_nothing() {
     assert!(leaders.share(0.5) <= LEASE, "well within a lease: {leaders}");
 }
 
-/// Two nodes on a database of their own, of which the one that leads hangs again and again.
+/// Two nodes on their own database, whose leader hangs repeatedly.
 async fn one_cluster(seed: u64, rounds: u64) -> Outcome {
     let server = PgServer::start(false);
     let nodes = rig::start(&server.database(), 2, TASKS as u32).await;
@@ -59,7 +59,7 @@ async fn one_cluster(seed: u64, rounds: u64) -> Outcome {
     Outcome { counts: history.check(), ..outcome }
 }
 
-/// Lets the node that leads hang for a lease and up to two more.
+/// Lets the leader hang for a lease and up to two more.
 async fn one_pause(nodes: &Nodes, history: &mut History, round: u64, chance: &mut Seeded, outcome: &mut Outcome) {
     let leader = eventually("somebody leads", SOON, async || rig::leader(&nodes.node(0).client()).await).await;
     let victim = usize::from(rig::id(&nodes.node(1).client()).await == leader);
@@ -95,7 +95,7 @@ async fn one_pause(nodes: &Nodes, history: &mut History, round: u64, chance: &mu
     outcome.refused += lost(&hung).await - before;
 }
 
-/// Submits until the node is at work on something; on a busy machine the other one may have done it all before anybody looks.
+/// Submits until the node works on a task. On a busy machine the other node may have run all before the check.
 async fn at_work(node: &Client) -> Vec<String> {
     let (mut tasks, begun) = (Vec::new(), Instant::now());
     loop {
@@ -111,7 +111,7 @@ async fn at_work(node: &Client) -> Vec<String> {
     }
 }
 
-/// Results that a node was told to throw away.
+/// Number of results that a node had to discard.
 async fn lost(client: &Client) -> u64 {
     client.metric("forerunner_leases_lost_total").await as u64
 }

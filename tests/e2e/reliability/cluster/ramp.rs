@@ -1,4 +1,4 @@
-//! Three nodes, one pool, a ramp: their agents together follow one forecast, also while nodes come and go.
+//! Three nodes, one pool, a ramp: all agents together follow one forecast, also while nodes join and leave.
 
 use std::{cell::Cell, time::Duration};
 
@@ -12,7 +12,7 @@ const MAX: u64 = 24;
 /// Tasks per second at the end of the ramp, each of this many seconds.
 const RATE: f64 = 12.0;
 const SERVICE_S: f64 = 0.5;
-/// Between two looks.
+/// Interval between two samples.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What was seen of a pool in one run.
@@ -46,7 +46,7 @@ async fn three_nodes_together_follow_one_forecast() {
     let (seen_alone, seen, ()) = futures_util::join!(watch(&one[0], &done), watch(&all[0], &done), ramps);
     let (single, together) = (seen_alone.usual(), seen.usual());
     assert!(seen.held.iter().chain(&seen.wanted).all(|agents| *agents <= MAX), "{:?} {:?}", seen.held, seen.wanted);
-    // A node joins: it was the third and comes back. Then it leaves for good.
+    // A node joins: the third one returns. Then it leaves for good.
     let mut overshoot = 0;
     for joins in [false, true] {
         if joins {
@@ -68,14 +68,14 @@ async fn three_nodes_together_follow_one_forecast() {
          join {overshoot} looks of more agents than were wanted",
         (together / single - 1.0).abs() * 100.0,
     );
-    // In the short run a pool of five or so is a second or two behind, since nodes tell each other once a second.
+    // In the short run a pool of some five agents is a second or two late, since nodes exchange reports once a second.
     let apart = if count(0, 1) == 0 { 2.0 } else { (single * 0.1).max(1.0) };
     assert!((together - single).abs() <= apart, "{together:.2} on three, {single:.2} on one");
     assert_eq!(overshoot, 0);
 }
 
 impl Seen {
-    /// How many agents were held at the median look. The mean would tell at which look a surge was answered.
+    /// Number of agents at the median sample. The mean would depend on the sample at which a surge was answered.
     fn usual(&self) -> f64 {
         let mut held = self.held.clone();
         held.sort_unstable();
@@ -83,7 +83,7 @@ impl Seen {
         (held[middle] + held[held.len().div_ceil(2) - 1]) as f64 / 2.0
     }
 
-    /// Looks at which more agents were held than was wanted within the last three seconds.
+    /// Samples with more agents than were wanted within the last three seconds.
     fn overshoot(&self) -> usize {
         let window = (3.0 / LOOK.as_secs_f64()) as usize;
         let wanted = |place: usize| self.wanted[place.saturating_sub(window)..=place].iter().max().copied();
@@ -91,7 +91,7 @@ impl Seen {
     }
 }
 
-/// Notes what the pool wants and holds on all nodes.
+/// Records what the pool wants and has on all nodes.
 async fn watch(client: &Client, done: &Cell<bool>) -> Seen {
     let mut seen = Seen::default();
     while !done.get() {

@@ -44,7 +44,7 @@ async fn a_rolling_restart_fails_nothing_and_cuts_nothing_short() {
     );
 }
 
-/// Stops a node, starts it again, and waits until the others know it.
+/// Stops a node, starts it again, and waits until the others list it.
 async fn roll(nodes: &mut Nodes, load: &Load, node: usize) -> Duration {
     let service = nodes.take(node);
     let begun = Instant::now();

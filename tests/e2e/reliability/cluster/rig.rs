@@ -15,7 +15,7 @@ pub const LEASE: Duration = Duration::from_secs(15);
 /// Longest time until what a lost node had runs elsewhere, with what a busy machine adds.
 pub const RESCUED: Duration = Duration::from_secs(60);
 
-/// What the nodes are called together in a history: their agents write into one file, which does not tell them apart.
+/// The name of all nodes in a history: their agents write into one file, which does not distinguish the nodes.
 pub const CLUSTER: &str = "cluster";
 
 /// Settings under which chance alone kills no task: a task may be hit by several faults.
@@ -35,7 +35,7 @@ pub async fn start_each(stores: Vec<String>, agents: u32) -> Nodes {
     nodes
 }
 
-/// Waits until all nodes know each other and have their share of the agents.
+/// Waits until all nodes list each other and have their share of the agents.
 pub async fn balanced(client: &Client, count: usize, agents: u32) {
     let each = u64::from(agents) / count as u64;
     eventually("all nodes have their share of the agents", RESCUED, async || {
@@ -44,10 +44,10 @@ pub async fn balanced(client: &Client, count: usize, agents: u32) {
     .await;
 }
 
-/// Tasks that are submitted to look at the depth of the queue.
+/// Tasks that are submitted to check the depth of the queue.
 pub const WAITING: u64 = 25;
 
-/// Notes what each node shows as the depth of the queue while nothing is taken from it, and how many rows there are.
+/// Records what each node shows as the depth of the paused queue, and the number of rows.
 pub async fn note_depths(nodes: &Nodes, load: &Load) {
     let clients = nodes.clients();
     let _ = clients[0].ask(Call::new("POST", "/v1/pools/work:pause")).await.expect(200);
@@ -71,7 +71,7 @@ pub async fn note_depths(nodes: &Nodes, load: &Load) {
     let _ = clients[0].ask(Call::new("POST", "/v1/pools/work:resume")).await.expect(200);
 }
 
-/// Stops all nodes and holds what happened against the invariants; the pool may have so many agents at work at once.
+/// Stops all nodes and checks the history against the invariants; at most `agents` may work at once.
 pub async fn judge(mut nodes: Nodes, load: &Load, agents: u32) -> Counts {
     for node in (0..nodes.count()).filter(|node| nodes.lives(*node)).collect::<Vec<_>>() {
         assert_eq!(nodes.take(node).stop(SOON).await, 0);
@@ -85,7 +85,7 @@ pub async fn judge(mut nodes: Nodes, load: &Load, agents: u32) -> Counts {
     history.check()
 }
 
-/// How many agents each node has, as one of them knows.
+/// The number of agents on each node, from one of them.
 pub async fn sizes(client: &Client) -> Vec<u64> {
     let answer = client.get("/v1/nodes").await;
     let held = |node: &Value| {
@@ -95,7 +95,7 @@ pub async fn sizes(client: &Client) -> Vec<u64> {
     answer["nodes"].as_array().expect("a list").iter().map(held).collect()
 }
 
-/// The node that leads, as another one knows it: its id.
+/// The id of the leader, from another node.
 pub async fn leader(client: &Client) -> Option<String> {
     let answer = client.get("/v1/nodes").await;
     let leads: Vec<&Value> =
@@ -124,7 +124,7 @@ pub async fn way(url: &str) -> (Proxy, String) {
 pub struct Times(pub Vec<Duration>);
 
 impl Times {
-    /// The one that this share of them does not exceed; zero of none.
+    /// The value that this share of them does not exceed; zero if there are none.
     pub fn share(&self, share: f64) -> Duration {
         let mut times = self.0.clone();
         times.sort_unstable();
