@@ -1,4 +1,4 @@
-//! Compares our replay with the project's own reference simulator, whose baseline tables are in `testdata/`.
+//! Compares the replay with the project's own reference simulator, whose baseline tables are in `testdata/`.
 //!
 //! ```text
 //! cargo run --release -p forerunner-sim --example compare -- FOLDER [--only RULE,…] [--trace NAME,…] [--rule RULE=KIND]…
@@ -47,7 +47,7 @@ const RULES: [(&str, &str); 11] = [
 /// One line of the table.
 struct Row {
     rule: String,
-    /// Absent for the fixed pool, whose late share the table does not give.
+    /// Absent for the fixed pool, whose late share is not in the table.
     late_percent: Option<f64>,
     cost_ratio: f64,
 }
@@ -55,7 +55,7 @@ struct Row {
 /// A trace and a cold start in whole seconds.
 type Cell = (String, u32);
 
-/// One line of the table beside what our replay says.
+/// One line of the table, with the result of the replay.
 struct Compared {
     cell: Cell,
     rule: String,

@@ -4,9 +4,10 @@
 //! cargo run --release -p forerunner-sim --example crossval -- TRACE.csv.gz … [--cold-start 2,10,30] [--splits 5] [--jobs N]
 //! ```
 //!
-//! Each constant is tried below and above its value, one at a time. A choice is the one with the least mean, over the cells of
-//! its half, of ln(cost / perfect) + 10 x (late share beyond 1 %): one percent more late tasks are worth a tenth more cost.
-//! A split deals traces, in an order that a hash of its number and their names gives, to two halves; each half is chosen on once.
+//! Each constant is tried below and above its value, one at a time. The choice is the one with the least mean, over the
+//! cells of its half, of ln(cost / perfect) + 10 x (late share beyond 1 %): one percent more late tasks count as a
+//! tenth more cost. A split divides the traces, ordered by a hash of its number and their names, into two halves. Each
+//! half is used for one choice.
 
 use std::{
     env,
@@ -87,7 +88,7 @@ fn candidates() -> Vec<(String, Tuning)> {
     candidates
 }
 
-/// What one trace at one cold start gave under one candidate.
+/// The result of one trace at one cold start with one candidate.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
     trace: usize,

@@ -1,4 +1,4 @@
-//! Which tasks of a trace are known to come at each moment.
+//! The announced tasks of a trace at each moment.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use crate::trace::TraceTask;
 /// Announcements that an observation lists at most; of more the nearest.
 const MOST: usize = 4_096;
 
-/// The announced tasks of a trace, as time goes on.
+/// The announced tasks of a trace, as time passes.
 pub(crate) struct Announcing {
-    /// Announcements that are still to come, the next one last: when, and when the task arrives.
+    /// Future announcements, the next one last: time of the announcement, and arrival of the task.
     to_come: Vec<(f64, f64)>,
-    /// Tasks that are known and have not arrived, by the bits of their arrival, which sort like times of at least 0.
+    /// Announced tasks that have not arrived, by the bits of their arrival, which sort like times of at least 0.
     known: BTreeMap<u64, u64>,
-    /// Seconds ahead that observations tell of.
+    /// How many seconds ahead observations list announced tasks.
     ahead_s: f64,
 }
 
 impl Announcing {
-    /// Observations tell of what arrives within `ahead_s` seconds.
+    /// Observations list tasks that arrive within `ahead_s` seconds.
     pub fn new(tasks: &[TraceTask], ahead_s: f64) -> Self {
         let early =
             tasks.iter().filter_map(|task| Some((task.announced_s?, task.arrival_s))).filter(|(at, due)| at < due);
@@ -27,7 +27,7 @@ impl Announcing {
         Self { to_come, known: BTreeMap::new(), ahead_s }
     }
 
-    /// What is known at `now`: in how many seconds tasks arrive, and how many.
+    /// Lists the announced tasks at `now`: seconds until they arrive, and their number.
     pub fn list(&mut self, now: f64, out: &mut Vec<(f64, u64)>) {
         while let Some((_, due)) = self.to_come.pop_if(|(at, _)| *at <= now) {
             *self.known.entry(due.to_bits()).or_default() += 1;

@@ -16,20 +16,20 @@ use crate::{
     trace::{Trace, TraceTask},
 };
 
-/// Announced tasks are told of so many horizons ahead, and at least so many seconds.
+/// Observations list announced tasks for this many horizons, and at least [`ANNOUNCED_S`] seconds.
 const ANNOUNCED_HORIZONS: f64 = 3.0;
 const ANNOUNCED_S: f64 = 60.0;
-/// Seconds after the last arrival until tasks that wait for a pool of no agents are given up.
+/// Seconds after the last arrival until tasks that wait for a pool without agents are abandoned.
 const PATIENCE_S: f64 = 3600.0;
 
 /// How a trace is replayed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replay {
-    /// Bounds, cold start, tick and objective: the same that the policy was given.
+    /// Bounds, cold start, tick and objective of the policy.
     pub limits: PolicyLimits,
     /// Agents ready at the begin beyond `limits.min`.
     pub initial: u32,
-    /// Seconds at the begin whose arrivals and cost do not count, so that every policy may settle first.
+    /// Seconds at the start whose arrivals and cost do not count, so that every policy can settle.
     pub warm_up_s: f64,
     /// Whether to record the state at every decision, and the wait of each task.
     pub timeline: bool,
@@ -41,8 +41,8 @@ pub struct Replay {
     pub stalls: Vec<(f64, f64)>,
 }
 
-/// What the running service does beyond the plain model. It also asks the policy at once after a surge, a backlog or a
-/// shift of durations. An agent that is not needed stays in cooldown before it stops.
+/// What the service does beyond the plain model. A surge, a backlog or a shift of durations triggers a decision at
+/// once. An agent that is not needed stays in cooldown before it stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AsLive {
     /// Seconds that an idle agent that is not needed stays in cooldown.
@@ -50,7 +50,7 @@ pub struct AsLive {
 }
 
 impl Replay {
-    /// A replay with a warm-up of 300 s, nothing but `limits.min` agents at the begin, and no timeline.
+    /// A replay with a warm-up of 300 s, `limits.min` agents at the start, and no timeline.
     pub fn new(limits: PolicyLimits) -> Self {
         Self {
             limits,
@@ -79,8 +79,8 @@ pub struct Outcome {
     pub report: Report,
     /// The state at every decision; empty unless requested.
     pub timeline: Vec<TimelinePoint>,
-    /// Arrival and wait of each task in seconds, in order of their starts, the warm-up included; empty unless the
-    /// timeline was asked for.
+    /// Arrival and wait of each task in seconds, in order of their starts, including the warm-up; empty without a
+    /// timeline.
     pub waits: Vec<(f64, f64)>,
 }
 
@@ -215,7 +215,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Whether tasks are still to come or to be done, by agents that the policy has not given up.
+    /// Whether tasks will arrive or must be run by agents that the policy has not removed.
     fn work_left(&self) -> bool {
         let to_come = self.arrived < self.tasks.len();
         let stuck =
@@ -242,7 +242,7 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Lets time pass until `at`, which costs what the agents cost.
+    /// Advances time to `at`, and adds the cost of the agents.
     fn advance(&mut self, at: f64) {
         let counted = at - self.now.max(self.settings.warm_up_s);
         if counted > 0.0 {
@@ -279,7 +279,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Gives waiting tasks to idle agents, first come first served.
+    /// Assigns waiting tasks to idle agents, first come first served.
     fn assign(&mut self) {
         while !self.queue.is_empty() && self.agents.take() {
             let Some(task) = self.queue.pop_front() else { return };

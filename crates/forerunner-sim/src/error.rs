@@ -1,4 +1,4 @@
-//! What can go wrong when a trace is read.
+//! The errors of reading a trace.
 
 use std::{io, path::PathBuf};
 

@@ -2,7 +2,7 @@
 
 use forerunner_forecast::{Cause, DEBOUNCE_S, Decision, EventDetector, Observation, RecentServiceTime};
 
-/// Detects what the service would detect, and returns when it would ask the policy because of it.
+/// Detects what the service would detect, and returns when that would trigger a decision.
 #[derive(Debug, Clone)]
 pub(crate) struct Nudges {
     detector: EventDetector,
@@ -44,7 +44,7 @@ impl Nudges {
         [self.due, self.detector.due_at()].into_iter().flatten().reduce(f64::min)
     }
 
-    /// The time of [`next`](Self::next) has come: whether the policy is to be asked.
+    /// Returns whether to decide, at the time of [`next`](Self::next).
     pub fn wake(&mut self, t: f64) -> bool {
         if self.detector.due_at().is_some_and(|due| due <= t) {
             let trigger = self.detector.poll(t);
@@ -53,7 +53,7 @@ impl Nudges {
         self.due.take_if(|due| *due <= t).is_some()
     }
 
-    /// The policy was asked at `t`.
+    /// Notes a decision at `t`.
     pub fn decided(&mut self, t: f64, seen: &Observation, decision: &Decision) {
         self.decided_at = t;
         let Some(forecast) = decision.forecast else { return };

@@ -1,4 +1,4 @@
-//! The simulated pool: agents as counts, and the order in which they come and go.
+//! The simulated pool: agents as counts, and the order in which they start and stop.
 
 use std::collections::VecDeque;
 
@@ -59,7 +59,7 @@ impl Agents {
         }
     }
 
-    /// Gives an idle agent a task; `false` if there is none.
+    /// Assigns a task to an idle agent; `false` if there is none.
     pub fn take(&mut self) -> bool {
         let found = self.idle > 0;
         if found {
@@ -69,9 +69,9 @@ impl Agents {
         found
     }
 
-    /// An agent finished its task: it stops if one has to, else it is idle.
+    /// Notes that an agent finished its task: it stops if one has to, otherwise it is idle.
     ///
-    /// Any busy agent may be the one that stops, since tasks are what differs, not agents.
+    /// Any busy agent may be the one that stops, since agents are all alike.
     pub fn finish(&mut self, now: f64) {
         self.busy -= 1;
         if self.draining > 0 {
@@ -82,7 +82,7 @@ impl Agents {
         }
     }
 
-    /// An agent is not needed any more: it stops, or goes to cooldown.
+    /// Removes an agent that is not needed: it stops, or goes to cooldown.
     fn let_go(&mut self, now: f64) {
         if let Some(cooldown_s) = self.cooldown_s.filter(|cooldown_s| *cooldown_s > 0.0) {
             self.cooling.push_back(now + cooldown_s);

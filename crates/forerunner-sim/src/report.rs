@@ -60,13 +60,13 @@ pub struct Report {
     pub peak_pool: u32,
     /// Decisions that changed the size.
     pub scale_actions: u64,
-    /// Of those, how many went the other way than the one before.
+    /// Changes in the opposite direction of the change before.
     pub reversals: u64,
-    /// Of those, how many asked for more.
+    /// Changes to a larger size.
     pub scale_ups: u64,
-    /// Of those, how many asked for fewer.
+    /// Changes to a smaller size.
     pub scale_downs: u64,
-    /// Seconds from the begin to the first decision that asked for more; `None` if there was none.
+    /// Seconds from the start to the first decision that wanted more agents; `None` if there was none.
     pub first_scale_up_s: Option<f64>,
     /// Seconds from the begin to the first task that had to wait; `None` if there was none.
     pub first_queued_s: Option<f64>,

@@ -32,8 +32,8 @@ pub struct TraceTask {
     pub output_tokens: Option<f64>,
     /// Number of the session it belongs to, where recorded: tasks of one session share a context.
     pub session: Option<u32>,
-    /// Seconds from the begin of the trace to the time when it became known that the task would arrive: negative before
-    /// the begin, `None` at its arrival. For tasks that were delayed, retried or scheduled.
+    /// Seconds from the start of the trace to the time when the task was announced: negative before the start, `None`
+    /// at its arrival. For tasks that were delayed, retried or scheduled.
     pub announced_s: Option<f64>,
 }
 
@@ -122,8 +122,8 @@ impl Trace {
         Self::new(self.name.clone(), tasks)
     }
 
-    /// The same tasks arriving `factor` times as fast, for `factor` above 0; durations stay as they are, and so does how
-    /// long before its arrival a task is known.
+    /// The same tasks arriving `factor` times as fast, for `factor` above 0. Durations and lead times of announcements
+    /// stay unchanged.
     pub fn sped_up(&self, factor: f64) -> Self {
         debug_assert!(factor > 0.0);
         let faster = |task: &TraceTask| {

@@ -1,4 +1,4 @@
-//! Tasks that are known to come find their agents ready, and no more agents than they need.
+//! Announced tasks have their agents ready, and the pool starts no more agents than they need.
 
 mod common;
 #[path = "common/load.rs"]
@@ -12,7 +12,7 @@ fn limits(cold_start_s: f64) -> PolicyLimits {
     PolicyLimits { min: 1, max: 2_000, cold_start_s, tick_s: 1.0, objective: Objective::default() }
 }
 
-/// What a pool did with a trace, beside the bound that knows the future.
+/// The result of a pool with a trace, with the near-lower bound.
 struct Lived {
     outcome: Outcome,
     bound: Report,
@@ -39,7 +39,7 @@ impl Lived {
     }
 }
 
-/// `n` tasks at `at_s`, known `lead_s` seconds before, each of `service_s` seconds.
+/// `n` tasks at `at_s`, announced `lead_s` seconds before, each of `service_s` seconds.
 fn burst(n: usize, at_s: f64, lead_s: f64, service_s: f64) -> impl Iterator<Item = TraceTask> {
     let task = TraceTask { arrival_s: at_s, service_s, announced_s: Some(at_s - lead_s), ..TraceTask::default() };
     std::iter::repeat_n(task, n)
@@ -98,7 +98,7 @@ fn nothing_starts_before_its_time() {
 fn a_load_that_is_announced_as_a_whole_is_counted_once() {
     let load = load("all", 11, 2400.0, 3.0, |_| 3.0, |_| 5.0);
     let blind = run(unannounced(load.tasks()), 10.0, 900.0).outcome.report;
-    // A lead of a minute, one that just suffices for a new agent, and one that does not.
+    // A lead of a minute, one that is just enough for a new agent, and one that is not.
     for (lead_s, most_cost) in [(60.0, 0.95), (12.0, 0.95), (3.0, 1.03)] {
         let known = |task: &TraceTask| TraceTask { announced_s: Some(task.arrival_s - lead_s), ..*task };
         let lived = run(load.tasks().iter().map(known).collect(), 10.0, 900.0);

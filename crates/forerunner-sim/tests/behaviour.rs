@@ -75,7 +75,7 @@ fn on_a_ramp_of_chance_arrivals_at_most_a_fifth_as_many_tasks_are_late() {
 
 #[test]
 fn slower_completions_at_constant_arrivals_grow_the_pool_before_a_backlog_forms() {
-    // Three tasks a second throughout; from minute 15 on each takes longer, 4 s to 12 s within 25 minutes.
+    // Three tasks per second throughout; from minute 15 on their duration grows, from 4 s to 12 s within 25 minutes.
     let slower = |t: f64| 4.0 + ((t - 900.0) / 1500.0).clamp(0.0, 1.0) * 8.0;
     let trace = even_load("slowdown", 2700.0, |_| 3.0, slower);
     let outcome = run(&trace, PolicyKind::default(), limits(10.0), 20);

@@ -1,4 +1,4 @@
-//! What comes at the same time each day, replayed with and without what the calendar knows.
+//! Load at the same time of each day, replayed with and without the calendar.
 
 mod common;
 #[path = "common/load.rs"]
@@ -26,14 +26,14 @@ fn limits(tick_s: f64) -> PolicyLimits {
     PolicyLimits { min: 1, max: 60, cold_start_s: 20.0, tick_s, objective: Objective::default() }
 }
 
-/// What a policy writes down that has looked at two such days, every five minutes.
+/// The saved state of a policy that has observed two such days, every five minutes.
 fn two_days() -> String {
     const LOOK_S: f64 = 300.0;
     let mut policy = policy(LOOK_S);
     let mut t = 0.0;
     while t < 2.0 * DAY_S {
         let tasks = (LOOK_S * rate(t)) as u64;
-        // What is seen at a time came before it.
+        // Arrivals of an observation precede its time.
         t += LOOK_S;
         let seen = Observation {
             t: t - LOOK_S,

@@ -19,7 +19,7 @@ fn limits(min: u32, max: u32, cold_start_s: f64) -> PolicyLimits {
     PolicyLimits { min, max, cold_start_s, tick_s: 1.0, objective: Objective::default() }
 }
 
-/// Wants the sizes of a table of (from second, agents), and keeps what it was shown.
+/// Wants the sizes of a table of (from second, agents), and records its observations.
 struct Script {
     sizes: Vec<(f64, u32)>,
     seen: Vec<Observation>,
@@ -73,7 +73,7 @@ fn waits_are_first_come_first_served() {
 
 #[test]
 fn a_new_agent_takes_work_one_cold_start_after_it_was_asked_for_and_costs_from_the_asking() {
-    // The second agent is asked for at 2 and ready at 5, when the second task has waited since 1.
+    // The second agent starts at 2 and is ready at 5, when the second task has waited since 1.
     let (outcome, seen) = scripted(&[(0.0, 10.0), (1.0, 4.0)], &[(0.0, 1), (2.0, 2)], 3.0);
     let report = outcome.report;
     assert_eq!(report.wait_s.max, 4.0);
@@ -85,23 +85,23 @@ fn a_new_agent_takes_work_one_cold_start_after_it_was_asked_for_and_costs_from_t
 
 #[test]
 fn a_busy_agent_finishes_its_task_before_it_stops_and_a_rise_takes_the_stop_back() {
-    // At 2 the pool shall go; the agent still works until 5 and is gone then, so the task of 6 waits for a new one.
+    // At 2 the pool should stop its agent, which works until 5. So the task of 6 waits for a new agent.
     let (outcome, seen) = scripted(&[(0.0, 5.0), (6.0, 1.0)], &[(0.0, 1), (2.0, 0), (7.0, 1)], 2.0);
     assert_eq!(outcome.report.wait_s.max, 3.0);
     assert_eq!((seen[4].draining, seen[4].in_flight), (1, 1));
     assert_eq!(outcome.report.reversals, 1);
-    // Taken back at 4, while it works: nothing starts, and the next task finds the agent idle.
+    // Reclaimed at 4, while it works: nothing starts, and the next task gets the idle agent.
     let (outcome, _) = scripted(&[(0.0, 5.0), (6.0, 1.0)], &[(0.0, 1), (2.0, 0), (4.0, 1)], 2.0);
     assert_eq!((outcome.report.wait_s.max, outcome.report.instance_s), (0.0, 7.0));
 }
 
 #[test]
 fn at_equal_times_a_completion_comes_first_then_a_ready_agent_then_an_arrival_then_the_policy() {
-    // The first task leaves at 4, just as the second comes, and just when the policy looks.
+    // The first task ends at 4, at the time of the second arrival and of a decision.
     let (outcome, seen) = scripted(&[(0.0, 4.0), (4.0, 1.0)], &[(0.0, 1)], 1.0);
     assert_eq!(outcome.report.wait_s.max, 0.0);
     assert_eq!((seen[4].completions, seen[4].arrivals, seen[4].in_flight), (1, 1, 1));
-    // An agent asked for at 1 is ready at 4 as a task comes: it does not wait.
+    // An agent that starts at 1 is ready at 4 as a task arrives: the task does not wait.
     let (outcome, _) = scripted(&[(0.0, 9.0), (4.0, 1.0)], &[(0.0, 1), (1.0, 2)], 3.0);
     assert_eq!(outcome.report.wait_s.max, 0.0);
 }

@@ -72,7 +72,8 @@ pub struct PlacementStart {
     pub at_s: f64,
 }
 
-/// Counts what was decided elsewhere as a replay counts: given where each task began, in the order of these begins.
+/// Computes the figures of decisions that were made elsewhere. `starts` has the place of each task, in the order of
+/// their starts.
 pub fn count_placement(load: &PlacementLoad, starts: &[PlacementStart], settings: &PlacementReplay) -> PlacementReport {
     let mut workers = Workers::new(load, settings);
     let mut sums = Sums::default();
@@ -173,7 +174,7 @@ impl<'a> Engine<'a> {
         self.lines[worker].push_back(task);
     }
 
-    /// Gives idle agents what they are to do.
+    /// Assigns tasks to idle agents.
     fn place(&mut self, now: Timestamp) {
         match self.policy {
             PlacementPolicy::Ours => self.place_by_choice(now),

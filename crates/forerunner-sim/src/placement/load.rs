@@ -44,7 +44,7 @@ impl PlacementLoad {
     /// tokens of four bytes).
     ///
     /// # Errors
-    /// Names file, line and value of the first that cannot be used, or does not fit the trace.
+    /// Names file, line and value of the first invalid entry, or the first that does not match the trace.
     pub fn read(trace: &Trace, blocks: impl AsRef<Path>, block_bytes: Option<u64>) -> Result<Self, Error> {
         let (rows, usual_bytes) = rows::read(blocks.as_ref(), trace)?;
         let block_bytes = block_bytes.unwrap_or(usual_bytes);
@@ -63,7 +63,7 @@ impl PlacementLoad {
         Ok(Self::new(trace.name(), tasks.collect()))
     }
 
-    /// Numbers the turns of tasks that are given in order of arrival.
+    /// Numbers the turns of tasks, which are in order of arrival.
     pub fn new(name: impl Into<String>, mut tasks: Vec<PlacementTask>) -> Self {
         let mut turns: Vec<Vec<u32>> = Vec::new();
         for (place, task) in tasks.iter_mut().enumerate() {
@@ -98,7 +98,7 @@ impl PlacementLoad {
         self.tasks.iter().map(|task| task.bytes).sum()
     }
 
-    /// Share of the bytes that need not be moved if nothing is ever forgotten, and every agent has what any has.
+    /// Share of the bytes that need not be moved if no context is ever evicted, and every agent has what any agent has.
     pub fn limit(&self) -> f64 {
         let held: u64 = self.tasks.iter().map(|task| task.shared_bytes.max(task.base_bytes)).sum();
         held as f64 / self.bytes().max(1) as f64

@@ -11,7 +11,7 @@ const BOUND: f64 = 1.25;
 /// Tasks, the running one included, up to which an agent retains its sessions under [`PlacementPolicy::Sticky`].
 const STICKY_TASKS: usize = 2;
 
-/// Where sessions go.
+/// The agents of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Router {
     homes: HashMap<u32, usize>,

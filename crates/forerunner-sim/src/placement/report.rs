@@ -25,7 +25,7 @@ pub struct PlacementReport {
     pub restore_s_per_mb: f64,
     /// Share of the contexts' bytes that were there when a task began.
     pub hit_share: f64,
-    /// Share that would have been there, had nothing ever been forgotten and every agent all that any has.
+    /// The share if no context was ever evicted, and every agent had what any agent has.
     pub hit_limit: f64,
     /// `hit_share ÷ hit_limit`.
     pub share_of_limit: f64,

@@ -67,7 +67,7 @@ fn place(header: &StringRecord, column: &str) -> Option<usize> {
     header.iter().position(|name| name.trim() == column)
 }
 
-/// Checks that rows and tasks go together.
+/// Checks that rows and tasks match.
 struct Arrivals<'a> {
     path: &'a Path,
     trace: &'a Trace,
@@ -167,7 +167,7 @@ const BLOCKS: &str = "the number of blocks, from 0 to 4294967296";
 const SHARED: &str = "a number of blocks that is at most `blocks`";
 const IDS: &str = "whole numbers of at least 0, apart by spaces";
 
-/// What is known of contexts that are chains of ids.
+/// The state of contexts that are chains of ids.
 #[derive(Default)]
 struct Chains {
     /// By session, the context's number and its last chain.

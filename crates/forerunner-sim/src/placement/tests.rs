@@ -1,4 +1,4 @@
-//! Small loads whose outcome is known by hand, and laws of every policy.
+//! Small loads with results that were computed by hand, and laws of every policy.
 
 use forerunner_core::placement::RestoreCost;
 use proptest::prelude::*;
