@@ -1,4 +1,4 @@
-//! A store belongs to one node, of a version that knows it.
+//! A store belongs to one node, of a version that supports it.
 
 use std::{process::Command, time::Duration};
 

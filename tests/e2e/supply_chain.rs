@@ -1,4 +1,4 @@
-//! Dependencies are what `deny.toml` lets them be: the part of `cargo deny check` that needs no network, for everybody.
+//! Dependencies follow `deny.toml`: the part of `cargo deny check` that needs no network, for everybody.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use spdx::{Expression, ParseMode};
 
-/// Where crates come from: their content cannot change, and Cargo.lock has a checksum of each.
+/// The source of crates: their content cannot change, and Cargo.lock has a checksum of each.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// The parts of `deny.toml` that are checked here.
@@ -36,7 +36,7 @@ struct Bans {
     skip: Vec<Skip>,
 }
 
-/// A version of a crate that may stand beside another: `name@version`.
+/// A version of a crate that may coexist with another: `name@version`.
 #[derive(Deserialize)]
 struct Skip {
     #[serde(rename = "crate")]
@@ -51,7 +51,7 @@ struct Sources {
     allow_registry: Vec<String>,
 }
 
-/// What `cargo metadata` tells.
+/// The output of `cargo metadata`.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -109,7 +109,7 @@ fn metadata(rules: &Rules) -> Metadata {
 }
 
 impl Metadata {
-    /// The packages that are built for a release: what only tests need is left out.
+    /// The packages of a release build, without those that only tests need.
     fn released(&self) -> BTreeSet<&str> {
         let nodes: BTreeMap<&str, &Node> = self.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
         let mut seen = BTreeSet::new();

@@ -31,7 +31,7 @@ async fn one_frame_is_printed_and_agrees_with_the_api() {
         assert!(frame.contains(part), "{part} is missing:\n{frame}");
     }
     assert!(!frame.contains('\u{1b}') && !frame.contains("quits"), "nothing steers what is no terminal");
-    // Off a terminal it is the same without being told.
+    // Without a terminal the output is plain by default.
     assert!(top(&[]).await.ended(0).stdout.contains("▸ spare"));
     let seen = top(&["work", "--once", "--output", "json"]).await.ended(0).json();
     assert_eq!((&seen["pool"], &seen["ready"]["status"]), (&json!("work"), &json!("ready")));
@@ -71,7 +71,7 @@ async fn objects_come_one_a_second_until_nobody_reads_them() {
 #[actix_rt::test]
 async fn a_terminal_is_as_it_was_however_it_ends() {
     let (_site, service) = begin().await;
-    // `script` gives it a terminal, and passes on what is pressed once the first frames are there.
+    // `script` provides a terminal, and passes on the key presses after the first frames.
     let script = "(sleep 3; printf \"$2\") | script -qec \"'$0' top work --server $1\" /dev/null";
     for pressed in ["q", "\\003"] {
         let mut shell = tokio::process::Command::new("sh");

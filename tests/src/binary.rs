@@ -17,7 +17,7 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| env::var_os("FORERUNNER_BIN").map_or_else(build, PathBuf::from))
 }
 
-/// Building what is fresh takes a moment only, and a test never runs against yesterday's program.
+/// A build of fresh code takes a moment only, and a test never runs an outdated program.
 fn build() -> PathBuf {
     let place = Place::of(&env::current_exe().expect("a process knows its own path"));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -33,7 +33,7 @@ fn build() -> PathBuf {
     place.directory.join("forerunner")
 }
 
-/// Where cargo puts programs, told from where it put this one: `TARGET/debug/deps/e2e-…`.
+/// Where cargo puts programs, derived from the path of this one: `TARGET/debug/deps/e2e-…`.
 struct Place {
     target: PathBuf,
     directory: PathBuf,

@@ -38,15 +38,15 @@ pub struct Browser {
     calls: u64,
     requested: Vec<String>,
     complaints: Vec<String>,
-    /// Profile and pipes; goes last.
+    /// Profile and pipes; dropped last.
     _directory: TempDir,
 }
 
 impl Browser {
-    /// Starts one whose page has this many pixels.
+    /// Starts a browser whose page has this size in pixels.
     ///
     /// # Panics
-    /// If there is none on this machine, or it does not start.
+    /// If this machine has no browser, or it does not start.
     pub async fn start(width: u32, height: u32) -> Self {
         let directory = TempDir::with_prefix("forerunner-browser-").expect("a temporary directory can be made");
         let [to, from] = ["to", "from"].map(|name| directory.path().join(name));
@@ -83,7 +83,7 @@ impl Browser {
         self.size(width, height).await;
     }
 
-    /// Gives the page another size.
+    /// Changes the size of the page.
     pub async fn size(&mut self, width: u32, height: u32) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", metrics).await;
@@ -98,7 +98,7 @@ impl Browser {
         assert!(opened["errorText"].is_null(), "{url}: {opened}");
     }
 
-    /// Asks the page for the value of an expression, which may be a promise.
+    /// Returns the value of an expression in the page, which may be a promise.
     ///
     /// # Panics
     /// If it throws.
@@ -118,7 +118,7 @@ impl Browser {
     /// Waits until an expression is true.
     ///
     /// # Panics
-    /// After `limit`, with what the page says then.
+    /// After `limit`, with the text of the page.
     pub async fn until(&mut self, expression: &str, limit: Duration) {
         // What is not there yet is not true yet.
         let asked = format!("(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()");
@@ -134,9 +134,9 @@ impl Browser {
         .await;
     }
 
-    /// Returns the addresses that were asked for so far.
+    /// Returns the addresses of the requests so far.
     pub async fn requested(&mut self) -> Vec<String> {
-        // Its answer comes behind all events until now.
+        // Its answer follows all events until now.
         self.evaluate("0").await;
         self.requested.clone()
     }
@@ -186,7 +186,7 @@ impl Browser {
         match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" => self.requested.extend(params["request"]["url"].as_str().map(str::to_owned)),
             "Runtime.exceptionThrown" => self.complaints.push(params["exceptionDetails"].to_string()),
-            // Requests that fail while a node is away are logged too, and are no fault of the page.
+            // Requests that fail without a node are logged too, and are not errors of the page.
             "Log.entryAdded" if params["entry"]["source"] != "network" => {
                 self.complaints.push(params["entry"].to_string());
             }
@@ -197,7 +197,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It leads a group of its own. An error means that it has ended already.
+        // The browser leads a process group. An error means that it has ended already.
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -205,7 +205,7 @@ impl Drop for Browser {
     }
 }
 
-/// The browser finds its pipes as descriptors 3 and 4, which only a shell can give it without unsafe code.
+/// The browser uses its pipes as descriptors 3 and 4, which only a shell can provide without unsafe code.
 fn command(directory: &Path, to: &Path, from: &Path) -> Command {
     let mut command = Command::new("sh");
     command
@@ -221,7 +221,7 @@ fn command(directory: &Path, to: &Path, from: &Path) -> Command {
         ])
         // Containers have no user that could set up a sandbox, and only pages of this machine are opened.
         .args(["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        // What the browser itself would like to ask its vendor stays here.
+        // Requests of the browser to its vendor are blocked.
         .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
         .arg(format!("--user-data-dir={}", directory.join("profile").display()))
         .env("HOME", directory)

@@ -11,7 +11,7 @@ use crate::eventually;
 
 /// Longest wait for an answer.
 const LIMIT: Duration = Duration::from_secs(90);
-/// Longest time for a store to be there again once nothing keeps it away.
+/// Longest time until a store is available again after a fault.
 const AWAY: Duration = Duration::from_secs(10);
 /// Largest answer that is read.
 const LARGEST: usize = 64 << 20;
@@ -23,7 +23,7 @@ pub struct Client {
     base: String,
 }
 
-/// What is asked: a method, a path, headers, and a body as it goes over the wire.
+/// A request: a method, a path, headers, and a body as it is sent.
 #[derive(Debug, Clone)]
 pub struct Call {
     method: Method,
@@ -32,7 +32,7 @@ pub struct Call {
     body: Vec<u8>,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -43,7 +43,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// No whole answer came, so whether the call took effect is unknown.
+/// There was no complete answer, so whether the call took effect is unknown.
 #[derive(Debug)]
 pub struct NoAnswer(String);
 
@@ -65,7 +65,7 @@ impl Call {
         Self { method, path: path.into(), headers: Vec::new(), body: Vec::new() }
     }
 
-    /// Asks for something.
+    /// Creates a GET request.
     pub fn get(path: impl Into<String>) -> Self {
         Self::new("GET", path)
     }
@@ -88,7 +88,7 @@ impl Call {
         self.header("Content-Type", "application/json").bytes(body.to_string())
     }
 
-    /// Sends these bytes, whatever they are.
+    /// Sends these bytes as the body.
     #[must_use]
     pub fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
@@ -157,10 +157,10 @@ impl Client {
         self.call(call).await.unwrap_or_else(|error| panic!("{asked}: {error}"))
     }
 
-    /// Reads what is at a path. Where the store cannot be reached just now, the answer says to come again, and so this does.
+    /// Reads a path. While the store is unreachable the answer requests a retry, and this repeats the call.
     ///
     /// # Panics
-    /// If the answer is neither that nor 200, or the store is away for longer than it takes to come back.
+    /// If the answer is neither that nor 200, or the store is unreachable for too long.
     pub async fn get(&self, path: impl Into<String>) -> Value {
         let path = path.into();
         let begun = Instant::now();
@@ -222,7 +222,8 @@ impl Client {
 
     /// Waits until all tasks of a pool have ended and returns them.
     ///
-    /// The pool's counters only say when it is worth a look: a task on its way from the queue to an agent is in neither.
+    /// The pool's counters only show when it is worth a check: a task on its way from the queue to an agent is in
+    /// neither.
     ///
     /// # Panics
     /// If some have not ended after `limit`.
@@ -247,11 +248,11 @@ impl Client {
         self.events_after(task, 0, usize::MAX).await
     }
 
-    /// Follows a task from behind the event with this number, until it ends or so many events have come, and returns the data
-    /// of its events.
+    /// Follows a task after the event with this number, until it ends or there were `most` events. Returns the data of
+    /// its events.
     ///
     /// # Panics
-    /// If the stream breaks off, or does not come so far in a minute and a half.
+    /// If the stream breaks off, or takes longer than a minute and a half.
     pub async fn events_after(&self, task: &str, last: u64, most: usize) -> Vec<Value> {
         let url = format!("{}/v1/tasks/{task}/events", self.base);
         let request = self.http.get(url).insert_header(("Last-Event-ID", last.to_string()));

@@ -7,8 +7,8 @@ use std::{
 
 use crate::Site;
 
-/// What a program that is started under [`SetClock::wrapper`] takes for the time of day. Clocks that nobody can set, and so
-/// timers, go on as they do.
+/// The wall clock of a program that is started under [`SetClock::wrapper`]. Monotonic clocks, and so timers, are not
+/// affected.
 #[derive(Debug)]
 pub struct SetClock {
     library: PathBuf,
@@ -52,7 +52,7 @@ impl SetClock {
     }
 }
 
-/// Where Debian puts it: `/usr/lib/MACHINE/faketime`.
+/// Debian's path: `/usr/lib/MACHINE/faketime`.
 fn library() -> Option<PathBuf> {
     let machines = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
     let places = machines.chain([Path::new("/usr/lib").to_owned(), Path::new("/usr/local/lib").to_owned()]);

@@ -16,12 +16,12 @@ pub struct Effect {
     pub pid: u64,
 }
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// It has begun.
     Started,
-    /// It has done what it was asked to, and will answer now.
+    /// It has had its effect, and will answer now.
     Effect,
 }
 
@@ -41,7 +41,7 @@ impl Effects {
         &self.0
     }
 
-    /// Reads all runs that came to their end; none if the file is not there yet.
+    /// Reads all completed runs; none if the file does not exist yet.
     ///
     /// # Panics
     /// If a line is torn: each is one `write` in append mode, which the kernel does not interleave.

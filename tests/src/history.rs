@@ -1,8 +1,8 @@
-//! What was promised, held against what came of it.
+//! Promises, compared with what happened.
 //!
-//! A run appends [`Event`]s to a file as they happen ([`History`]): what clients were told, what agents did, how tasks
-//! were seen to stand. A pure checker ([`check`]) then names every [`Invariant`] that does not hold, with the events
-//! that show it, so that any log can be judged again later.
+//! A run appends [`Event`]s to a file as they happen ([`History`]): answers to clients, effects of agents, observed
+//! states of tasks. A pure checker ([`check`]) then names every violated [`Invariant`], with the events that show it.
+//! So any log can be checked again later.
 
 mod check;
 mod event;

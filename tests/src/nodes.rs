@@ -1,4 +1,4 @@
-//! Several nodes, each with a configuration, a port and processes of its own, on a store that they share.
+//! Several nodes, each with its own configuration, port and processes, on a shared store.
 
 use std::{thread, time::Duration};
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::{Client, Effects, Pool, Service, Signal, Site};
 
-/// How long the kernel may take to end what was killed.
+/// Time limit for the kernel to end killed processes.
 const GONE: Duration = Duration::from_secs(10);
 
-/// Nodes that can be killed, stopped, let go on and started again one by one.
+/// Nodes that can be killed, stopped, resumed and restarted one by one.
 ///
 /// Their agents write into one file, that of the first node's site.
 #[derive(Debug)]
@@ -20,11 +20,11 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Starts `count` nodes on the store with this address, such as `postgres://…`, each with these lines of TOML and the
-    /// pools that `pools` makes for writing agents.
+    /// Starts `count` nodes on the store with this address, such as `postgres://…`, each with these lines of TOML and
+    /// the pools that `pools` creates for agents that record their effects.
     ///
     /// # Panics
-    /// If one does not come up.
+    /// If one does not start.
     pub async fn start(store: &str, count: usize, lines: &str, pools: impl Fn(&Effects) -> Vec<Pool>) -> Self {
         Self::start_each(vec![store.to_owned(); count], lines, pools).await
     }
@@ -32,7 +32,7 @@ impl Nodes {
     /// Starts a node for each of these addresses, which are different ways to one store.
     ///
     /// # Panics
-    /// If one does not come up.
+    /// If one does not start.
     pub async fn start_each(stores: Vec<String>, lines: &str, pools: impl Fn(&Effects) -> Vec<Pool>) -> Self {
         let count = stores.len();
         let first = Site::new();
@@ -70,20 +70,20 @@ impl Nodes {
         self.services[node].as_ref().expect("this node lives")
     }
 
-    /// Returns a client of each node that lives.
+    /// Returns a client of each live node.
     pub fn clients(&self) -> Vec<Client> {
         self.services.iter().flatten().map(Service::client).collect()
     }
 
-    /// Returns whether a node was started and neither killed nor taken since.
+    /// Returns whether a node was started, and neither killed nor removed since.
     pub fn lives(&self, node: usize) -> bool {
         self.services[node].is_some()
     }
 
-    /// Starts a node, killing it first if it lives.
+    /// Starts a node, and kills it first if it runs.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn restart(&mut self, node: usize) {
         self.restart_under(node, &[]).await;
     }
@@ -91,17 +91,17 @@ impl Nodes {
     /// The same through another program, as [`Site::serve_under`] does.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn restart_under(&mut self, node: usize, wrapper: &[&str]) {
         self.kill(node);
         self.services[node] = Some(self.sites[node].serve_on_under(&self.stores[node], wrapper).await);
     }
 
-    /// Kills a node as a loss of power would, its agents included, and sees them gone: one that is killed may finish what it
-    /// is writing.
+    /// Kills a node like a loss of power, with its agents, and waits for their end: a killed process may complete its
+    /// current write.
     ///
     /// # Panics
-    /// If one is there 10 s later.
+    /// If one exists 10 s later.
     pub fn kill(&mut self, node: usize) {
         self.services[node].take().into_iter().for_each(Service::kill);
         let begun = Instant::now();
@@ -118,10 +118,10 @@ impl Nodes {
         }
     }
 
-    /// Takes a node out, to be waited for.
+    /// Removes a node, to be waited for.
     ///
     /// # Panics
-    /// If it is dead.
+    /// If it does not run.
     pub fn take(&mut self, node: usize) -> Service {
         self.services[node].take().expect("this node lives")
     }
@@ -131,7 +131,7 @@ impl Nodes {
         self.signal_rest(node, Signal::STOP);
     }
 
-    /// Lets a node and its agents go on.
+    /// Resumes a node and its agents.
     pub fn resume(&self, node: usize) {
         self.signal_rest(node, Signal::CONT);
     }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Time between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Looks again and again until there is something to see.
+/// Checks repeatedly until there is a value.
 ///
 /// # Panics
-/// After `limit`, saying `what` did not come.
+/// After `limit`, with `what` is missing.
 #[track_caller]
 pub fn eventually<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     let begun = Instant::now();

@@ -13,12 +13,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool whose agents are the given program.
+    /// A pool whose agents run the given program.
     pub fn of(name: &str, argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { name: name.to_owned(), argv: argv.into_iter().map(Into::into).collect(), settings: Vec::new() }
     }
 
-    /// A pool of the program's own agents, which start at once and take `service_s` of their input.
+    /// A pool of the program's own agents, which start at once and work for `service_s` of their input.
     pub fn builtin(name: &str) -> Self {
         let program = binary().to_str().expect("a build directory is text");
         Self::of(name, [program, "agent", "--cold-start", "0s", "--service", "0s"])
@@ -32,13 +32,13 @@ impl Pool {
         Self::of(name, ["python3", "-I", "-S", script.to_str().expect("a source directory is text"), &effects])
     }
 
-    /// A pool of agents that run their input as Python, and answer with what that leaves in `out`.
+    /// A pool of agents that run their input as Python, and answer with the value of `out`.
     pub fn python(name: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/python_agent.py");
         Self::of(name, ["python3", "-I", "-S", script.to_str().expect("a source directory is text")])
     }
 
-    /// A pool of the agents that the manual tells people to copy.
+    /// A pool of the agents from the manual.
     pub fn echo(name: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/echo_agent.py");
         Self::of(name, ["python3", script.to_str().expect("a source directory is text")])

@@ -1,4 +1,4 @@
-//! Processes, as `/proc` tells of them.
+//! Processes, from `/proc`.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Marks every process of a site in its environment, however it came to be started.
+/// Marks every process of a site in its environment, however it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker(String);
 
@@ -26,9 +26,9 @@ impl Marker {
         &self.0
     }
 
-    /// Returns the living processes that carry it, each with its command line.
+    /// Returns the live processes with the mark, each with its command line.
     ///
-    /// One that is dead and only waits to be reaped has no environment any more, so it does not count.
+    /// A zombie has no environment any more, so it does not count.
     pub fn processes(&self) -> Vec<(u32, String)> {
         let wanted = format!("{}={}", Self::VARIABLE, self.0);
         let pids = fs::read_dir("/proc")
@@ -52,7 +52,7 @@ fn command_line(pid: u32) -> String {
 /// Returns whether a process is there and not just waiting to be reaped.
 pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which is in parentheses and may hold anything.
+    // The state follows the name, which is in parentheses and may contain any character.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
 }
 

@@ -12,10 +12,10 @@ use tokio::{process::Command, time::timeout};
 
 use crate::{Marker, Site, binary};
 
-/// Longest run of a command, unless said otherwise.
+/// Default time limit of a command.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A run of `forerunner`, to be given arguments.
+/// A run of `forerunner`, before its arguments are set.
 pub struct Program {
     command: Command,
     limit: Duration,
@@ -26,14 +26,14 @@ pub struct Program {
 pub struct Finished {
     /// The exit code; -1 if a signal ended it.
     pub code: i32,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Program {
-    /// A run in the directory of a site, with nothing of this process's environment but what finds programs.
+    /// A run in the directory of a site, with an empty environment except for what finds programs.
     pub(crate) fn at(site: &Site) -> Self {
         let mut command = Command::from(bare(site));
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -54,10 +54,10 @@ impl Program {
         self
     }
 
-    /// Gives it this text on standard input.
+    /// Sets this text as standard input.
     ///
     /// # Panics
-    /// If the text cannot be put into a temporary file.
+    /// If the text cannot be written to a temporary file.
     #[must_use]
     pub fn input(mut self, text: &str) -> Self {
         let mut file = tempfile::tempfile().expect("a temporary file");
@@ -87,8 +87,8 @@ impl Program {
 }
 
 impl Program {
-    /// Runs it to its end with a standard output and a standard error that nobody reads any more, as behind `2>&1 | head`
-    /// once that has seen enough; returns the exit code, which is 101 after a panic.
+    /// Runs it to its end with a standard output and a standard error without a reader, as behind `2>&1
+    ///  head` after `head` has ended. Returns the exit code, which is 101 after a panic.
     ///
     /// # Panics
     /// As [`Program::run`].
@@ -151,7 +151,7 @@ fn bare(site: &Site) -> std::process::Command {
     wrapped(site, &[])
 }
 
-/// The same, started by another program that is given its path and what follows.
+/// The same, started by another program, which receives its path and arguments.
 pub(crate) fn wrapped(site: &Site, wrapper: &[&str]) -> std::process::Command {
     let mut line = wrapper.iter().map(OsStr::new).chain([binary().as_os_str()]);
     let mut command = std::process::Command::new(line.next().unwrap_or_default());

@@ -26,15 +26,15 @@ use tokio::{
 enum Way {
     /// Passes them on, each piece this much later.
     Open(Duration),
-    /// Keeps them, both ways, and says nothing: the other side looks alive and never answers.
+    /// Holds bytes back in both directions: the other side seems to work and never answers.
     Frozen,
-    /// Passes on what clients send, and keeps the answers: what is asked for is done, and nobody hears of it.
+    /// Forwards what clients send, and holds the answers back: requests take effect, and nobody gets an answer.
     Deaf,
     /// Closes connections, old and new ones.
     Cut,
 }
 
-/// A way to a server on the loopback interface, on a port of its own. Dropping it closes all connections.
+/// A proxy of a server on the loopback interface, on its own port. Dropping it closes all connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -44,7 +44,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts to listen; connections go on to `server`.
+    /// Starts to listen; connections are forwarded to `server`.
     ///
     /// # Panics
     /// If there is no free port.
@@ -72,22 +72,22 @@ impl Proxy {
         self.way.send_replace(Way::Open(delay));
     }
 
-    /// Keeps everything, and keeps connections open: a half-open network.
+    /// Holds everything back, and leaves connections open: a half-open network.
     pub fn freeze(&self) {
         self.way.send_replace(Way::Frozen);
     }
 
-    /// Lets clients be heard, and keeps the answers.
+    /// Forwards what clients send, and holds the answers back.
     pub fn deafen(&self) {
         self.way.send_replace(Way::Deaf);
     }
 
-    /// Closes all connections, and new ones as soon as they come.
+    /// Closes all connections, and new ones as soon as they are made.
     pub fn cut(&self) {
         self.way.send_replace(Way::Cut);
     }
 
-    /// Passes everything on at once, also what was kept.
+    /// Forwards everything at once, also what was held back.
     pub fn resume(&self) {
         self.delay(Duration::ZERO);
     }
@@ -122,7 +122,7 @@ async fn join(client: TcpStream, server: SocketAddr, way: watch::Receiver<Way>) 
     }
 }
 
-/// Passes bytes on, one way, as far as the proxy lets them.
+/// Forwards bytes in one direction, as far as the proxy allows.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -157,7 +157,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(80);
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A server that says what it hears, and a proxy to it.
+    /// An echo server, and a proxy to it.
     async fn echo() -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -15,12 +15,12 @@ use tokio::{sync::oneshot, time::timeout};
 
 use crate::{Client, Marker, Site, eventually, processes::send, program::wrapped};
 
-/// How long a service may take until it listens.
+/// Time limit until a service listens.
 const START: Duration = Duration::from_secs(60);
 /// Lines of the log that are shown when a test fails.
 const LAST_LINES: usize = 40;
 
-/// A service in a process group of its own. Dropping it kills it.
+/// A service in its own process group. Dropping it kills it.
 #[derive(Debug)]
 pub struct Service {
     child: Child,
@@ -30,8 +30,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it on a store and the configuration of a site, through the programs of `wrapper` if there are any, and waits
-    /// for the line that says where it listens.
+    /// Starts it on a store and the configuration of a site, through the programs of `wrapper` if there are any, and
+    /// waits for the line with its address.
     pub(crate) async fn start(site: &Site, store: &str, wrapper: &[&str]) -> Self {
         Self::start_logging_to(site, store, wrapper, append(&site.path("log")).into()).await
     }
@@ -50,10 +50,10 @@ impl Service {
         service
     }
 
-    /// Starts it on the store of a site with this standard output. Where it listens is read from its log.
+    /// Starts it on the store of a site with this standard output. Its address is read from its log.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn start_saying_nothing(site: &Site, stdout: impl Into<Stdio>) -> Self {
         let log = site.path("log");
         let store = format!("sqlite:{}", site.store().display());
@@ -89,10 +89,10 @@ impl Service {
         assert!(send(self.pid(), signal), "the service is there to get {signal:?}");
     }
 
-    /// Limits the size of files that it may write, in bytes; `None` lifts the limit.
+    /// Limits the size of files that it may write, in bytes; `None` removes the limit.
     ///
     /// # Panics
-    /// If it is gone.
+    /// If it has ended.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         let limit = Rlimit { current: bytes, maximum: None };
@@ -119,7 +119,7 @@ impl Service {
         status.await.code().unwrap_or(-1)
     }
 
-    /// Asks it to stop and waits for its end; returns the exit code.
+    /// Stops it and waits for its end. Returns the exit code.
     ///
     /// # Panics
     /// After `limit`.
@@ -141,7 +141,7 @@ impl Drop for Service {
         if !thread::panicking() {
             return;
         }
-        // A test that fails because children outlive their node leaves none behind all the same.
+        // Even a test that fails because children outlive their node leaves none behind.
         for (pid, _) in self.marker.processes() {
             send(pid, Signal::KILL);
         }
@@ -151,7 +151,7 @@ impl Drop for Service {
     }
 }
 
-/// The command line of a service, in a process group of its own.
+/// The command line of a service, in its own process group.
 fn command(site: &Site, store: &str, wrapper: &[&str], stderr: Stdio) -> Command {
     let mut command = wrapped(site, wrapper);
     command
@@ -174,7 +174,7 @@ fn first_line(stdout: ChildStdout) -> oneshot::Receiver<String> {
     thread::spawn(move || {
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         if let Some(first) = lines.next() {
-            // Nobody waits any more if the start took too long.
+            // There is no receiver if the start took too long.
             let _ = sender.send(first);
         }
         lines.for_each(drop);

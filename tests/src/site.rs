@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{Effects, Marker, Pool, Program, Service, eventually, holds};
 
-/// A place to serve from. Its directory goes when it is dropped.
+/// A place to serve from. Its directory is removed when it is dropped.
 #[derive(Debug)]
 pub struct Site {
     directory: TempDir,
@@ -43,7 +43,7 @@ impl Site {
         Self { directory, marker: Marker::unique() }
     }
 
-    /// A place whose configuration has these pools and, before them, these lines of TOML.
+    /// A place whose configuration has these pools, after these lines of TOML.
     ///
     /// # Panics
     /// If the configuration cannot be written.
@@ -52,7 +52,7 @@ impl Site {
         self.with_own_address(&format!("http.listen = \"127.0.0.1:0\"\n{lines}"), pools)
     }
 
-    /// The same, whose lines say where to listen.
+    /// The same, with a listen address in the lines.
     ///
     /// # Panics
     /// If the configuration cannot be written.
@@ -107,7 +107,7 @@ impl Site {
     /// Starts a service and waits until it listens.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn serve(&self) -> Service {
         self.serve_on(&self.store_url()).await
     }
@@ -115,7 +115,7 @@ impl Site {
     /// Starts a service on the store with this address and waits until it listens.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn serve_on(&self, store: &str) -> Service {
         self.serve_on_under(store, &[]).await
     }
@@ -123,24 +123,24 @@ impl Site {
     /// Starts a service on the store with this address through another program, as [`Site::serve_under`] does.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn serve_on_under(&self, store: &str, wrapper: &[&str]) -> Service {
         Service::start(self, store, wrapper).await
     }
 
-    /// Starts a service through another program, such as `strace -D …`, which is given the command line and must become
+    /// Starts a service through another program, such as `strace -D …`, which receives the command line and must become
     /// the service, and waits until it listens.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn serve_under(&self, wrapper: &[&str]) -> Service {
         self.serve_on_under(&self.store_url(), wrapper).await
     }
 
-    /// Starts a service that has this standard error, and waits until it listens.
+    /// Starts a service with this standard error, and waits until it listens.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub async fn serve_logging_to(&self, stderr: impl Into<Stdio>) -> Service {
         Service::start_logging_to(self, &self.store_url(), &[], stderr.into()).await
     }
@@ -149,10 +149,10 @@ impl Site {
         format!("sqlite:{}", self.store().display())
     }
 
-    /// Waits until no process of this place is left.
+    /// Waits until no process of this place remains.
     ///
     /// # Panics
-    /// After `limit`, naming those that are left.
+    /// After `limit`, with the remaining processes.
     pub async fn empty(&self, limit: Duration) {
         let mut left = Vec::new();
         let begun = tokio::time::Instant::now();

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Counts, Epoch, Event, Invariant, Violation};
 
-/// Holds a whole history against the invariants.
+/// Checks a whole history against the invariants.
 ///
 /// # Errors
-/// Every violation, the most telling event lists first in the order of their invariants.
+/// Every violation, in the order of the invariants, with the most relevant events first.
 pub fn check(events: &[Event]) -> Result<Counts, Vec<Violation>> {
     let mut tasks: BTreeMap<&str, Story<'_>> = BTreeMap::new();
     let mut found = Vec::new();
@@ -46,7 +46,7 @@ fn violation<'a>(
     Violation { invariant, why: why.into(), events: events.into_iter().cloned().collect() }
 }
 
-/// All that is known of one task, in order.
+/// Everything about one task, in order.
 #[derive(Default)]
 struct Story<'a> {
     acked: Vec<&'a Event>,
@@ -84,7 +84,7 @@ impl<'a> Story<'a> {
         found
     }
 
-    /// Says which invariant two different ends break.
+    /// Returns the invariant that two different ends violate.
     fn two_ends(&self, task: &str) -> Violation {
         let epochs: HashSet<Epoch> = self.ended.iter().filter_map(|end| accepted(end)).collect();
         let results = self.ended.iter().filter(|end| accepted(end).is_some()).count();
@@ -98,7 +98,7 @@ impl<'a> Story<'a> {
         violation(invariant, format!("task {task} was seen with {what}"), different)
     }
 
-    /// A result whose lease is not the newest one that anybody worked under, or that nobody had.
+    /// A result whose lease is not the newest one with a run, or does not exist.
     fn stale_result(&self, task: &str, end: &'a Event) -> Option<Violation> {
         let accepted = accepted(end)?;
         let Some(place) = self.started.iter().rposition(|(epoch, _)| *epoch == accepted) else {
@@ -122,7 +122,7 @@ const fn accepted(end: &Event) -> Option<Epoch> {
     }
 }
 
-/// A key that made two tasks, two keys that made one, and tasks beyond those that were asked for.
+/// A key with two tasks, two keys with one task, and tasks without a submission.
 fn broken_keys<'a>(events: &'a [Event], tasks: &BTreeMap<&str, Story<'a>>) -> Vec<Violation> {
     let (mut by_key, mut by_task) = (HashMap::new(), HashMap::new());
     let mut found = Vec::new();

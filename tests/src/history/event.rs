@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One lease of a task, as it is known from outside: the attempt, and who had it.
+/// One lease of a task as visible from outside: the attempt, and the agent.
 ///
-/// Attempts count up. An attempt can have two holders when a claim died with its node before it was on disk; of two with
-/// the same number, the one that began later is the newer one.
+/// Attempts count up. An attempt can have two agents when a claim was lost with its node before it was on disk. Of two
+/// with the same number, the one that began later is the newer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch {
     /// The number of the attempt, or of the lease where the store itself is watched.
     pub number: u64,
-    /// Who holds it: the process id of an agent.
+    /// The process id of the agent.
     pub holder: u64,
 }
 
@@ -20,14 +20,14 @@ pub struct Epoch {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A client was told that its submission is this task.
+    /// A client got the answer that its submission is this task.
     Acked {
         /// Its idempotency key.
         key: String,
         /// The task.
         task: String,
     },
-    /// A submission was given up without an answer: it made a task, or it did not.
+    /// A submission ended without an answer: it may or may not have created a task.
     Unanswered {
         /// Its idempotency key, which the task has as the label `key`, if it has one.
         key: String,
@@ -41,7 +41,7 @@ pub enum Event {
         /// On which node.
         node: String,
     },
-    /// An agent did what it was asked to, by its own file.
+    /// An agent had its effect, according to its own file.
     Effect {
         /// For which task.
         task: String,
@@ -56,17 +56,17 @@ pub enum Event {
         state: String,
         /// When, by the store.
         at: String,
-        /// Whose result was accepted, if it has a result.
+        /// The lease whose result was accepted, if there is a result.
         epoch: Option<Epoch>,
     },
-    /// When all was said to be over, a task had not ended.
+    /// A task had not ended at the end of the run.
     Open {
         /// Which one.
         task: String,
         /// In which state it was.
         state: String,
     },
-    /// A node and all its agents are dead; what had been claimed and not written is forgotten.
+    /// A node and all its agents are dead; claims that were not on disk are lost.
     NodeDown {
         /// Which node.
         node: String,
@@ -80,11 +80,11 @@ pub enum Event {
         /// The most there may be.
         limit: u64,
     },
-    /// While nothing changed, the metric of a queue's depth was compared with the rows of the store.
+    /// Without changes, the metric of a queue's depth was compared with the rows of the store.
     Depth {
         /// Which pool.
         pool: String,
-        /// What the metric said.
+        /// The value of the metric.
         metric: u64,
         /// How many rows there were.
         rows: u64,

@@ -18,19 +18,19 @@ use crate::{Effect, Effects, Site, effects::Step};
 /// How long after its node an agent may end.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// An append-only log of a run, over any number of lives of a service.
+/// An append-only log of a run, across restarts of a service.
 #[derive(Debug)]
 pub struct History {
     path: PathBuf,
     file: File,
-    /// How many lines of the agents' file were taken over.
+    /// Number of lines that were read from the agents' file.
     taken: usize,
     /// Ends that are noted already: most are seen many times.
     seen: HashSet<Event>,
 }
 
 impl History {
-    /// A history that is kept in this file, and goes on with what is there.
+    /// A history in this file, which continues an existing one.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -48,7 +48,7 @@ impl History {
         Self::at(site.path("history.jsonl"))
     }
 
-    /// Returns where it is kept.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -66,11 +66,11 @@ impl History {
         self.note(Event::Acked { key: key.to_owned(), task: task.to_owned() });
     }
 
-    /// Notes how a task stands, if it has ended. Without its output, that it succeeded is not noted: nothing would say
-    /// whose result it has.
+    /// Records the state of a task that has ended. A success without its output is not recorded: nothing would show
+    /// whose result it is.
     ///
     /// # Panics
-    /// If it is no task.
+    /// If the value is not a task.
     pub fn saw(&mut self, task: &Value) {
         let text = |name: &str| task[name].as_str().unwrap_or_default().to_owned();
         if task["finished_at"].is_null() || (task["state"] == "succeeded" && task["output"].is_null()) {
@@ -84,7 +84,7 @@ impl History {
         }
     }
 
-    /// Notes how all tasks stand when all is over.
+    /// Records the states of all tasks at the end of the run.
     pub fn saw_all(&mut self, tasks: &[Value]) {
         for task in tasks {
             self.saw(task);
@@ -95,7 +95,7 @@ impl History {
         }
     }
 
-    /// Takes over what agents have written down since the last time.
+    /// Reads what agents have written since the last call.
     pub fn take(&mut self, effects: &Effects, node: &str) {
         let all = effects.steps();
         for (step, Effect { task, attempt, pid }) in all.iter().skip(self.taken).cloned() {
@@ -137,8 +137,8 @@ impl History {
         }
     }
 
-    /// Holds what clients saw against the invariants, and leaves agents out of it: ends are taken without whose result they
-    /// have. For runs in which a lease may be void without its node's death.
+    /// Checks what clients saw against the invariants, without agents: ends do not have the lease of their result. For
+    /// runs in which a lease may be void without its node's death.
     ///
     /// # Panics
     /// As [`History::check`].
@@ -161,7 +161,7 @@ impl History {
         text.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
     }
 
-    /// Holds the history against the invariants.
+    /// Checks the history against the invariants.
     ///
     /// # Errors
     /// Every violation.
@@ -169,10 +169,10 @@ impl History {
         check(&self.events())
     }
 
-    /// Holds the history against the invariants.
+    /// Checks the history against the invariants.
     ///
     /// # Panics
-    /// If one does not hold; says which one, and the events that show it.
+    /// If one is violated; the message names it, with the events that show it.
     #[track_caller]
     pub fn check(&self) -> Counts {
         judged(self.verdict())

@@ -6,9 +6,9 @@ use super::Event;
 
 /// The most agents that worked at the same time.
 ///
-/// An agent works on one task at a time: from its beginning to its effect, to an end that its task was seen to have, or to the
-/// next task that it begins. Who begins and does not come to the effect died with a node: it counts until the next one is down. An
-/// agent is known by its process, whose number another one may get later, so that it is not what a number says last that counts.
+/// An agent works on one task at a time: from its beginning to its effect, to an observed end of its task, or to the
+/// beginning of its next task. An agent without an effect died with a node: it counts until the next node is down.
+/// Agents are identified by process, whose number may be reused, so the last event of a number is not decisive.
 pub fn most_at_once(events: &[Event]) -> u64 {
     let (mut begun_by, mut done) = (HashMap::new(), HashSet::new());
     for (place, event) in events.iter().enumerate() {

@@ -78,7 +78,7 @@ fn i3_a_result_of_a_lease_that_was_given_up() {
     let end = ended("a", "succeeded", Some(epoch(1, 7)));
     let events = [acked("k", "a"), old.clone(), new.clone(), end.clone()];
     assert_eq!(broken(&events, Invariant::NewestResult), [old.clone(), new, end.clone()]);
-    // A node that was stopped goes on under its old lease after a newer one began: the number tells, not the order.
+    // A node that was paused continues under its old lease after a newer one began: the number decides, not the order.
     let events = [acked("k", "a"), started("a", epoch(2, 8)), old, ended("a", "succeeded", Some(epoch(2, 8)))];
     assert!(check(&events).is_ok());
     let after_the_end = with(sound(), [started("a", epoch(3, 9))]);

@@ -4,7 +4,7 @@ use std::{fmt, iter::Sum};
 
 use super::Event;
 
-/// Something that holds in every run, whatever breaks.
+/// A property of every run, whatever fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
     /// I1: what was acknowledged has exactly one end.
@@ -21,7 +21,7 @@ pub enum Invariant {
     Depth,
     /// I7: no process outlives its node.
     Orphans,
-    /// K: a key makes one task, and there is no task that nobody asked for.
+    /// K: a key makes one task, and there is no task without a submission.
     Keys,
     /// R: no lease is worked on twice in one life of a node, and a result is that of a run that there was.
     Runs,
@@ -44,7 +44,7 @@ impl Invariant {
     }
 }
 
-/// An invariant that does not hold, and what shows it.
+/// A violated invariant, and the events that show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Which one.
@@ -75,7 +75,7 @@ pub struct Counts {
     pub dead: usize,
     /// Runs that agents began, those that died with their node or agent included.
     pub runs: usize,
-    /// Runs of a lease that the store had forgotten: its node died before the claim was written.
+    /// Runs of a lease that the store lost: its node died before the claim was written.
     pub forgotten: usize,
 }
 
