@@ -30,7 +30,7 @@ async fn a_file_is_submitted_once_however_often_and_past_a_full_queue_and_a_kill
     fs::write(&file, lines.join("\n")).expect("it can be written");
     let line = ["--file", file.to_str().expect("text"), "--key-prefix", "import"];
 
-    let stuck = submit(&site, &service, &[&line[..], &["--patience", "1s"]].concat()).await.ended(1);
+    let stuck = submit(&site, &service, &[&line[..], &["--max-wait", "1s"]].concat()).await.ended(1);
     assert_eq!(ids(&stuck).len(), 60, "{}", stuck.stderr);
     for said in ["line 3: unknown field `prioritty`", "at column", "did you mean `priority`?", "line 5: it is not JSON"]
     {

@@ -15,10 +15,10 @@ mod browser;
 mod client;
 mod clock;
 mod effects;
+mod eventually;
 mod history;
 mod metrics;
 mod nodes;
-mod patience;
 // The same server that the tests of the store start.
 #[path = "../../crates/forerunner-postgres/tests/pg/mod.rs"]
 mod pg;
@@ -36,10 +36,10 @@ pub use browser::Browser;
 pub use client::{Answer, Call, Client, NoAnswer};
 pub use clock::SetClock;
 pub use effects::{Effect, Effects};
+pub use eventually::{eventually, holds};
 pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};
 pub use metrics::Metrics;
 pub use nodes::Nodes;
-pub use patience::{eventually, holds};
 pub use pg::PgServer;
 pub use pool::Pool;
 pub use processes::{Marker, is_alive, send};

@@ -20,7 +20,7 @@ const MOST_FILES: u64 = 1 << 20;
 
 /// What the node needs files for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Needs {
+struct Requirements {
     node: u64,
     fewest_agents: Agents,
     most_agents: Agents,
@@ -55,7 +55,7 @@ pub struct TooFew {
 /// # Errors
 /// [`TooFew`].
 pub fn share_out(config: &mut Config) -> Result<(), TooFew> {
-    let (limit, needs) = (raise(), Needs::of(config));
+    let (limit, needs) = (raise(), Requirements::of(config));
     let connections = needs.connections_within(limit)?;
     if connections < needs.connections {
         config.http.max_connections = usize::try_from(connections).unwrap_or(usize::MAX);
@@ -84,7 +84,7 @@ fn raise() -> u64 {
     }
 }
 
-impl Needs {
+impl Requirements {
     fn of(config: &Config) -> Self {
         let (workers, threads) = (config.http.workers as u64, config.node.threads as u64);
         let monitors = if config.http.admin_listen.is_empty() { 0 } else { OF_MONITORS };
@@ -122,7 +122,7 @@ impl Needs {
 mod tests {
     use super::*;
 
-    const NEEDS: Needs = Needs {
+    const NEEDS: Requirements = Requirements {
         node: 100,
         fewest_agents: Agents { count: 10, files: 80 },
         most_agents: Agents { count: 50, files: 400 },

@@ -103,27 +103,27 @@ fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration>
 mod tests {
     use super::*;
 
-    fn heard(listener: &UnixDatagram) -> String {
+    fn received(listener: &UnixDatagram) -> String {
         let mut bytes = [0; 200];
         let length = listener.recv(&mut bytes).expect("something was sent");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 
-    fn told(address: &str, listener: &UnixDatagram) {
+    fn signal(address: &str, listener: &UnixDatagram) {
         let socket = connect(address).expect("somebody listens");
         let manager = ServiceManager { socket: Some(socket), watchdog: None };
         manager.send("READY=1");
-        assert_eq!(heard(listener), "READY=1");
+        assert_eq!(received(listener), "READY=1");
     }
 
     #[test]
     fn a_manager_is_told_over_a_socket_in_the_file_system_and_over_an_abstract_one() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("notify");
-        told(&path.display().to_string(), &UnixDatagram::bind(&path).expect("a fresh directory"));
+        signal(&path.display().to_string(), &UnixDatagram::bind(&path).expect("a fresh directory"));
         let name = format!("forerunner-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a short name");
-        told(&format!("@{name}"), &UnixDatagram::bind_addr(&address).expect("a name of this test"));
+        signal(&format!("@{name}"), &UnixDatagram::bind_addr(&address).expect("a name of this test"));
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::{Error, Item, ItemHash, Snapshot};
 /// let [mut one, mut other] = [Snapshot::new(), Snapshot::new()];
 /// one.push("the system prompt")?;
 /// other.push("the system prompt")?;
-/// let one = store.take(&one)?;
-/// let other = store.take(&other)?;
+/// let one = store.acquire(&one)?;
+/// let other = store.acquire(&other)?;
 /// assert_eq!(store.size_bytes(), 17);
 /// assert!(std::ptr::eq(one.items()[0].bytes(), other.items()[0].bytes()));
 /// # Ok::<(), forerunner_context::Error>(())
@@ -26,7 +26,7 @@ use crate::{Error, Item, ItemHash, Snapshot};
 #[derive(Debug)]
 pub struct ItemStore {
     limit_bytes: usize,
-    held: HashMap<ItemHash, Held>,
+    items: HashMap<ItemHash, StoredItem>,
     /// Items without references, by the time of their release.
     idle: BTreeMap<u64, ItemHash>,
     size_bytes: usize,
@@ -36,7 +36,7 @@ pub struct ItemStore {
 }
 
 #[derive(Debug)]
-struct Held {
+struct StoredItem {
     item: Item,
     /// How often contexts in use have it.
     uses: usize,
@@ -47,19 +47,19 @@ struct Held {
 impl ItemStore {
     /// Makes an empty store for at most `limit_bytes` of items.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, held: HashMap::new(), idle: BTreeMap::new(), size_bytes: 0, idle_bytes: 0, clock: 0 }
+        Self { limit_bytes, items: HashMap::new(), idle: BTreeMap::new(), size_bytes: 0, idle_bytes: 0, clock: 0 }
     }
 
     /// Acquires a context, and returns it with its items shared with all others that have them.
     ///
     /// Drops items without references for room, those released first first. Release the result with
-    /// [`ItemStore::give_back`].
+    /// [`ItemStore::release`].
     ///
     /// # Errors
     /// [`Error::StoreFull`] when the items in use leave no room; the store is then unchanged.
-    pub fn take(&mut self, snapshot: &Snapshot) -> Result<Snapshot, Error> {
+    pub fn acquire(&mut self, snapshot: &Snapshot) -> Result<Snapshot, Error> {
         self.make_room(snapshot)?;
-        let items: Vec<Item> = snapshot.items().iter().map(|item| self.take_item(item)).collect();
+        let items: Vec<Item> = snapshot.items().iter().map(|item| self.acquire_item(item)).collect();
         Snapshot::from_items(items, *snapshot.limits())
     }
 
@@ -67,20 +67,21 @@ impl ItemStore {
     ///
     /// # Errors
     /// [`Error::NotInUse`] for an item that no context in use has; the store is then unchanged.
-    pub fn give_back(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+    pub fn release(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         let mut given: HashMap<&ItemHash, usize> = HashMap::new();
         snapshot.items().iter().for_each(|item| *given.entry(item.hash()).or_default() += 1);
-        let lacks = |(hash, uses): &(&&ItemHash, &usize)| self.held.get(**hash).is_none_or(|held| held.uses < **uses);
+        let lacks =
+            |(hash, uses): &(&&ItemHash, &usize)| self.items.get(**hash).is_none_or(|items| items.uses < **uses);
         if let Some((hash, _)) = given.iter().find(lacks) {
             return Err(Error::NotInUse { hash: **hash });
         }
-        snapshot.items().iter().for_each(|item| self.give_item_back(item.hash()));
+        snapshot.items().iter().for_each(|item| self.release_item(item.hash()));
         Ok(())
     }
 
     /// Finds an item that is at hand, in use or idle.
     pub fn get(&self, hash: &ItemHash) -> Option<&Item> {
-        self.held.get(hash).map(|held| &held.item)
+        self.items.get(hash).map(|items| &items.item)
     }
 
     /// Returns the bytes of all items at hand: never more than the limit.
@@ -95,12 +96,12 @@ impl ItemStore {
 
     /// Returns how many items are at hand.
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.items.len()
     }
 
     /// Returns whether there is no item.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.items.is_empty()
     }
 
     /// Drops idle items until those of `snapshot` fit. Its own idle items stay.
@@ -109,13 +110,13 @@ impl ItemStore {
         snapshot.items().iter().for_each(|item| {
             wanted.insert(item.hash(), item.size_bytes());
         });
-        let is_used = |hash: &ItemHash| self.held.get(hash).is_some_and(|held| held.uses > 0);
+        let is_used = |hash: &ItemHash| self.items.get(hash).is_some_and(|items| items.uses > 0);
         let used_bytes = self.size_bytes - self.idle_bytes;
         let more_bytes: usize = wanted.iter().filter(|(hash, _)| !is_used(hash)).map(|(_, bytes)| bytes).sum();
         if used_bytes.saturating_add(more_bytes) > self.limit_bytes {
             return Err(Error::StoreFull { bytes: more_bytes, used_bytes, limit: self.limit_bytes });
         }
-        let new = wanted.iter().filter(|(hash, _)| !self.held.contains_key(**hash));
+        let new = wanted.iter().filter(|(hash, _)| !self.items.contains_key(**hash));
         let new_bytes: usize = new.map(|(_, bytes)| bytes).sum();
         while self.size_bytes + new_bytes > self.limit_bytes {
             let Some((&since, _)) = self.idle.iter().find(|(_, hash)| !wanted.contains_key(hash)) else { break };
@@ -125,33 +126,33 @@ impl ItemStore {
     }
 
     fn drop_idle(&mut self, since: u64) {
-        if let Some(dropped) = self.idle.remove(&since).and_then(|hash| self.held.remove(&hash)) {
+        if let Some(dropped) = self.idle.remove(&since).and_then(|hash| self.items.remove(&hash)) {
             self.size_bytes -= dropped.item.size_bytes();
             self.idle_bytes -= dropped.item.size_bytes();
         }
     }
 
-    fn take_item(&mut self, item: &Item) -> Item {
-        let held = self.held.entry(*item.hash()).or_insert_with(|| {
+    fn acquire_item(&mut self, item: &Item) -> Item {
+        let items = self.items.entry(*item.hash()).or_insert_with(|| {
             self.size_bytes += item.size_bytes();
             self.idle_bytes += item.size_bytes();
-            Held { item: item.clone(), uses: 0, idle_since: u64::MAX }
+            StoredItem { item: item.clone(), uses: 0, idle_since: u64::MAX }
         });
-        if held.uses == 0 {
-            self.idle.remove(&held.idle_since);
+        if items.uses == 0 {
+            self.idle.remove(&items.idle_since);
             self.idle_bytes -= item.size_bytes();
         }
-        held.uses += 1;
-        held.item.clone()
+        items.uses += 1;
+        items.item.clone()
     }
 
-    fn give_item_back(&mut self, hash: &ItemHash) {
-        let Some(held) = self.held.get_mut(hash) else { return };
-        held.uses -= 1;
-        if held.uses == 0 {
-            held.idle_since = self.clock;
+    fn release_item(&mut self, hash: &ItemHash) {
+        let Some(items) = self.items.get_mut(hash) else { return };
+        items.uses -= 1;
+        if items.uses == 0 {
+            items.idle_since = self.clock;
             self.idle.insert(self.clock, *hash);
-            self.idle_bytes += held.item.size_bytes();
+            self.idle_bytes += items.item.size_bytes();
             self.clock += 1;
         }
     }
@@ -177,10 +178,10 @@ mod tests {
     #[test]
     fn items_are_held_once_and_as_long_as_someone_has_them() {
         let mut store = ItemStore::new(40);
-        let (one, other) = (store.take(&context("abb")).unwrap(), store.take(&context("bc")).unwrap());
+        let (one, other) = (store.acquire(&context("abb")).unwrap(), store.acquire(&context("bc")).unwrap());
         assert_eq!((store.len(), store.size_bytes(), store.idle_bytes()), (3, 30, 0));
         assert!(std::ptr::eq(one.items()[1].bytes(), other.items()[0].bytes()));
-        store.give_back(&one).unwrap();
+        store.release(&one).unwrap();
         assert_eq!((store.size_bytes(), store.idle_bytes()), (30, 10), "b is still in use");
     }
 
@@ -188,50 +189,50 @@ mod tests {
     fn what_was_given_back_first_makes_room_first() {
         let mut store = ItemStore::new(30);
         for letter in ["a", "b", "c"] {
-            let taken = store.take(&context(letter)).unwrap();
-            store.give_back(&taken).unwrap();
+            let acquired = store.acquire(&context(letter)).unwrap();
+            store.release(&acquired).unwrap();
         }
-        let again = store.take(&context("a")).unwrap();
-        store.give_back(&again).unwrap();
-        store.take(&context("de")).unwrap();
+        let again = store.acquire(&context("a")).unwrap();
+        store.release(&again).unwrap();
+        store.acquire(&context("de")).unwrap();
         assert_eq!(["a", "b", "c", "d", "e"].map(|letter| at_hand(&store, letter)), [true, false, false, true, true]);
     }
 
     #[test]
     fn items_in_use_are_not_dropped_and_a_full_store_says_so() {
         let mut store = ItemStore::new(30);
-        let taken = store.take(&context("ab")).unwrap();
+        let acquired = store.acquire(&context("ab")).unwrap();
         let refused = Error::StoreFull { bytes: 20, used_bytes: 20, limit: 30 };
-        assert_eq!(store.take(&context("acd")), Err(refused));
+        assert_eq!(store.acquire(&context("acd")), Err(refused));
         assert_eq!((store.len(), store.size_bytes()), (2, 20));
-        store.give_back(&taken).unwrap();
-        assert!(store.take(&context("acd")).is_ok());
+        store.release(&acquired).unwrap();
+        assert!(store.acquire(&context("acd")).is_ok());
         assert!(!at_hand(&store, "b"));
     }
 
     #[test]
     fn giving_back_more_than_was_taken_is_an_error() {
         let mut store = ItemStore::new(100);
-        store.take(&context("ab")).unwrap();
+        store.acquire(&context("ab")).unwrap();
         let hash = *context("b").items()[0].hash();
-        assert_eq!(store.give_back(&context("bb")), Err(Error::NotInUse { hash }));
-        assert_eq!(store.give_back(&context("ab")), Ok(()));
-        assert!(matches!(store.give_back(&context("a")), Err(Error::NotInUse { .. })));
+        assert_eq!(store.release(&context("bb")), Err(Error::NotInUse { hash }));
+        assert_eq!(store.release(&context("ab")), Ok(()));
+        assert!(matches!(store.release(&context("a")), Err(Error::NotInUse { .. })));
     }
 
     proptest! {
         #[test]
         fn the_account_is_right_after_any_moves(moves in vec((any::<bool>(), "[a-f]{0,5}"), 0..60)) {
             let mut store = ItemStore::new(50);
-            let mut taken = Vec::new();
+            let mut acquired = Vec::new();
             for (gives_back, letters) in moves {
-                if gives_back && !taken.is_empty() {
-                    store.give_back(&taken.remove(0)).unwrap();
-                } else if let Ok(snapshot) = store.take(&context(&letters)) {
-                    taken.push(snapshot);
+                if gives_back && !acquired.is_empty() {
+                    store.release(&acquired.remove(0)).unwrap();
+                } else if let Ok(snapshot) = store.acquire(&context(&letters)) {
+                    acquired.push(snapshot);
                 }
                 let used: std::collections::HashSet<_> =
-                    taken.iter().flat_map(|snapshot| snapshot.items()).map(|item| *item.hash()).collect();
+                    acquired.iter().flat_map(|snapshot| snapshot.items()).map(|item| *item.hash()).collect();
                 prop_assert!(store.size_bytes() <= 50);
                 prop_assert_eq!(store.size_bytes(), store.len() * 10);
                 prop_assert_eq!(store.size_bytes() - store.idle_bytes(), used.len() * 10);

@@ -20,7 +20,7 @@ use crate::{
     body::{JsonBody, OfBatch},
     error::Problem,
     headers,
-    json::{self, Place},
+    json::{self, Position},
     submission::BatchTask,
     tasks,
     views::{BatchView, ResultView, TaskView},
@@ -60,7 +60,7 @@ pub(crate) async fn submit(
 fn read(body: &[u8]) -> Result<Vec<Result<BatchTask, Problem>>, Problem> {
     let Batch { tasks } = json::parse(body)?;
     check_batch(tasks.count)?;
-    let (mut place, mut read_to) = (Place::default(), 0);
+    let (mut place, mut read_to) = (Position::default(), 0);
     let read = tasks.first.into_iter().enumerate().map(|(index, raw)| {
         // The text of a raw value is a part of the body.
         let begin = raw.get().as_ptr() as usize - body.as_ptr() as usize;

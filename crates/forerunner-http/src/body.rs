@@ -149,7 +149,7 @@ impl Bounds {
         let mut body = BytesMut::new();
         let budget = self.service.budget();
         let mut reservation = budget.empty();
-        let mut pace = Pace::new(self.span, budget.clone());
+        let mut pace = MinimumRate::new(self.span, budget.clone());
         while let Some(chunk) = pace.next(&mut payload).await? {
             if body.len() + chunk.len() > self.limit {
                 return Err(too_large(self.limit));
@@ -171,7 +171,7 @@ impl Bounds {
 }
 
 /// Limits the time of a body: it must end within a span, or arrive at the least rate in each span.
-struct Pace {
+struct MinimumRate {
     span: Duration,
     budget: Budget,
     ends: Instant,
@@ -179,7 +179,7 @@ struct Pace {
     brought: usize,
 }
 
-impl Pace {
+impl MinimumRate {
     fn new(span: Duration, budget: Budget) -> Self {
         Self { span, budget, ends: Instant::now() + span, brought: 0 }
     }
@@ -204,7 +204,7 @@ impl Pace {
         if (self.brought as f64) < least {
             let span = format_duration(self.span);
             let detail = format!("the body brought {} bytes in {span} and did not end; send it at once", self.brought);
-            return Err(Problem::new(problems::REQUEST_TIMEOUT, detail).closing());
+            return Err(Problem::new(problems::REQUEST_TIMEOUT, detail).close_connection());
         }
         (self.ends, self.brought) = (Instant::now() + self.span, 0);
         Ok(())
@@ -213,11 +213,12 @@ impl Pace {
 
 fn too_large(limit: usize) -> Problem {
     let detail = format!("the body has more than {limit} bytes; send less at once, or raise queue.max_input_bytes");
-    Problem::new(problems::PAYLOAD_TOO_LARGE, detail).with("limit", limit).closing()
+    Problem::new(problems::PAYLOAD_TOO_LARGE, detail).with("limit", limit).close_connection()
 }
 
 fn broken(error: &PayloadError) -> Problem {
-    Problem::new(problems::BROKEN_BODY, format!("the body could not be read: {error}; send it again")).closing()
+    Problem::new(problems::BROKEN_BODY, format!("the body could not be read: {error}; send it again"))
+        .close_connection()
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Problem {
     }
 
     /// Closes the connection after the answer, because what follows on it cannot be made sense of.
-    pub(crate) fn closing(mut self) -> Self {
+    pub(crate) fn close_connection(mut self) -> Self {
         self.close = true;
         self
     }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_error_that_asks_for_it_closes_the_connection() {
-        let problem = Problem::from(Error::new(ProblemKind::ShuttingDown, "stops").closing());
+        let problem = Problem::from(Error::new(ProblemKind::ShuttingDown, "stops").close_connection());
         let response = problem.error_response();
         assert_eq!(response.head().connection_type(), ConnectionType::Close);
     }

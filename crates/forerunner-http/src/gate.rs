@@ -105,7 +105,7 @@ fn no_place(settings: &HttpSettings) -> Problem {
     let detail = format!(
         "as many connections are open as there may be ({limits}), and none is idle; try again later, or raise http.max_connections"
     );
-    Error::new(ProblemKind::NoRoom, detail).retry_after(RETRY).closing().into()
+    Error::new(ProblemKind::NoRoom, detail).retry_after(RETRY).close_connection().into()
 }
 
 fn finish(

@@ -42,13 +42,13 @@ pub(crate) fn bytes<T: Serialize>(value: &T) -> Bytes {
 /// Reads a value that may borrow from the body.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None | Some(b'{') => read(body, Place::default()),
+        None | Some(b'{') => read(body, Position::default()),
         Some(_) => Err(no_object(body)),
     }
 }
 
 /// Reads a value in a part of a body: an object that begins at `place`.
-pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Place) -> Result<T, Problem> {
+pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Position) -> Result<T, Problem> {
     if part.get().starts_with('{') {
         return read(part.get().as_bytes(), place);
     }
@@ -57,7 +57,7 @@ pub(crate) fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue, place: Plac
 }
 
 /// Reads a value, and on failure reads it again to find the invalid field.
-fn read<'a, T: Deserialize<'a>>(text: &'a [u8], place: Place) -> Result<T, Problem> {
+fn read<'a, T: Deserialize<'a>>(text: &'a [u8], place: Position) -> Result<T, Problem> {
     serde_json::from_slice(text).map_err(|error| {
         let message = error.to_string();
         let is_long = message.len() > LONG_MESSAGE_BYTES;
@@ -78,18 +78,18 @@ fn field_of<'a, T: Deserialize<'a>>(error: &serde_json::Error, text: &'a [u8]) -
 fn no_object(body: &[u8]) -> Problem {
     match serde_json::from_slice::<IgnoredAny>(body) {
         Ok(_) => Problem::new(problems::INVALID_BODY, "the body is JSON but no object; write {\"field\": value}"),
-        Err(error) => refuse(&error, shortened(error.to_string()), Place::default(), None),
+        Err(error) => refuse(&error, shortened(error.to_string()), Position::default(), None),
     }
 }
 
 /// Where something begins in a body: so many whole lines, and then bytes, are in front of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     lines: usize,
     columns: usize,
 }
 
-impl Place {
+impl Position {
     /// The place behind `text`, if that begins here.
     pub(crate) fn behind(self, text: &[u8]) -> Self {
         match text.iter().rposition(|byte| *byte == b'\n') {
@@ -108,7 +108,7 @@ impl Place {
     }
 }
 
-fn refuse(error: &serde_json::Error, message: String, place: Place, field: Option<&str>) -> Problem {
+fn refuse(error: &serde_json::Error, message: String, place: Position, field: Option<&str>) -> Problem {
     let (line, column) = place.of(error);
     // serde's own place is that within the part.
     let told = format!(" at line {} column {}", error.line(), error.column());
@@ -262,7 +262,7 @@ mod tests {
             let at = body.find(part).unwrap();
             let end = at + body[at..].find('}').unwrap() + 1;
             let raw = serde_json::from_str::<&RawValue>(&body[at..end]).unwrap();
-            let problem = parse_part::<Body>(raw, Place::default().behind(&body.as_bytes()[..at])).unwrap_err();
+            let problem = parse_part::<Body>(raw, Position::default().behind(&body.as_bytes()[..at])).unwrap_err();
             assert!(problem.to_string().contains(&format!("at line {line} column {column}")), "{problem}");
         }
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
-    Handle, Node, blocking, cluster::messages::Leave, forecast::messages::Retire, handle::PoolEntry,
+    Handle, Node, blocking, cluster::messages::Leave, forecast::messages::SaveAndStop, handle::PoolEntry,
     pool::messages::Stop, queue::messages::Drain,
 };
 
@@ -48,7 +48,7 @@ impl Node {
         handle.close_intake();
         maintenance.abort();
         let pools = || handle.shared.pools.values();
-        ask_all(pools(), |entry, reply| entry.forecast.do_send(Retire { reply })).await;
+        ask_all(pools(), |entry, reply| entry.forecast.do_send(SaveAndStop { reply })).await;
         let kill_at = handle.shared.deps.now() + grace;
         let stopped = join_all(pools().map(|entry| ask(|reply| entry.pool.do_send(Stop { kill_at, reply }))));
         let clean = timeout(grace.saturating_add(STEP), stopped).await.is_ok();

@@ -58,7 +58,7 @@ fn load(seed: u64) -> Vec<(f64, f64)> {
 }
 
 /// The result of a run: its waits, its cost, and the recorded tasks.
-struct Lived {
+struct RunResult {
     wait_s: WaitSummary,
     agent_s: f64,
     /// Seconds between the start of the pool and the start of the load, from which cost counts.
@@ -67,7 +67,7 @@ struct Lived {
     cold_start_s: f64,
 }
 
-async fn live(policy: PolicyKind, seed: u64, cold_start: Duration) -> Lived {
+async fn live(policy: PolicyKind, seed: u64, cold_start: Duration) -> RunResult {
     let agents = SimulatedFactory::new(SimulatedSpec { cold_start, ..SimulatedSpec::default() }).unwrap();
     let born = Instant::now();
     let rig = Rig::new()
@@ -88,7 +88,7 @@ async fn live(policy: PolicyKind, seed: u64, cold_start: Duration) -> Lived {
     let end = rig.until("p", "nothing left to do", |status| status.depth == 0 && status.running == 0).await;
     let tasks = recorded(&rig).await;
     rig.stop().await;
-    Lived {
+    RunResult {
         wait_s: WaitSummary::of(&mut tasks.iter().map(|task| task.wait().unwrap().as_secs_f64()).collect::<Vec<_>>()),
         agent_s: end.agent_seconds - before_s,
         begun_s: begun.duration_since(born).as_secs_f64(),
@@ -122,7 +122,7 @@ fn trace(tasks: &[Task]) -> Trace {
     Trace::new("lived", tasks.iter().map(ran).collect()).unwrap()
 }
 
-fn replayed(lived: &Lived, policy: PolicyKind) -> Report {
+fn replayed(lived: &RunResult, policy: PolicyKind) -> Report {
     let limits = PolicyLimits {
         min: MIN,
         max: MAX,

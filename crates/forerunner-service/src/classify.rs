@@ -50,7 +50,7 @@ impl From<RuntimeError> for Error {
             RuntimeError::StateConflict(mismatch) => mismatch.into(),
             RuntimeError::Store(error) => error.into(),
             RuntimeError::ShuttingDown => {
-                Self::new(ProblemKind::ShuttingDown, detail).retry_after(RETRY_NODE).closing()
+                Self::new(ProblemKind::ShuttingDown, detail).retry_after(RETRY_NODE).close_connection()
             }
             RuntimeError::OutcomeUnknown { pool } => {
                 Self::new(ProblemKind::OutcomeUnknown, detail).with("pool", pool.as_str())
@@ -112,7 +112,9 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
-            StoreError::Closed { .. } => Self::new(ProblemKind::ShuttingDown, detail).retry_after(RETRY_NODE).closing(),
+            StoreError::Closed { .. } => {
+                Self::new(ProblemKind::ShuttingDown, detail).retry_after(RETRY_NODE).close_connection()
+            }
             error if error.is_retryable() => Self::new(ProblemKind::StoreUnavailable, detail).retry_after(RETRY_STORE),
             _ => Self::internal(detail),
         }

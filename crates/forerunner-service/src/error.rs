@@ -85,7 +85,7 @@ impl Error {
 
     /// Asks the front to close the caller's connection after the answer.
     #[must_use]
-    pub const fn closing(mut self) -> Self {
+    pub const fn close_connection(mut self) -> Self {
         self.is_closing = true;
         self
     }

@@ -45,6 +45,6 @@ impl Limits {
         let detail = format!(
             "bodies and answers in flight take {limit} bytes, the limit; try again later, or raise http.memory_bytes"
         );
-        Error::new(ProblemKind::NoRoom, detail).with("limit", limit).retry_after(RETRY).closing()
+        Error::new(ProblemKind::NoRoom, detail).with("limit", limit).retry_after(RETRY).close_connection()
     }
 }

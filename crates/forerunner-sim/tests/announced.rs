@@ -13,20 +13,20 @@ fn limits(cold_start_s: f64) -> PolicyLimits {
 }
 
 /// The result of a pool with a trace, with the near-lower bound.
-struct Lived {
+struct RunResult {
     outcome: Outcome,
     bound: Report,
 }
 
-fn run(tasks: Vec<TraceTask>, cold_start_s: f64, warm_up_s: f64) -> Lived {
+fn run(tasks: Vec<TraceTask>, cold_start_s: f64, warm_up_s: f64) -> RunResult {
     let limits = limits(cold_start_s);
     let settings = Replay { warm_up_s, timeline: true, ..Replay::new(limits) };
     let trace = Trace::new("burst", tasks).unwrap();
     let mut policy = build(PolicyKind::default(), limits).unwrap();
-    Lived { outcome: replay(&trace, policy.as_mut(), &settings), bound: perfect(&trace, &settings) }
+    RunResult { outcome: replay(&trace, policy.as_mut(), &settings), bound: perfect(&trace, &settings) }
 }
 
-impl Lived {
+impl RunResult {
     /// Of the tasks that arrive at `at_s`, those that waited for longer than the objective allows.
     fn late_of(&self, at_s: f64) -> usize {
         self.outcome.waits.iter().filter(|(arrival_s, wait_s)| *arrival_s == at_s && *wait_s > 1.0).count()

@@ -10,7 +10,7 @@ use forerunner_console::{
     progress,
 };
 use forerunner_core::{Clock, Timestamp, parse_duration};
-use forerunner_lab::history::{self, Finished, Kept};
+use forerunner_lab::history::{self, Finished, FinishedTasks};
 use forerunner_runtime::SystemClock;
 use serde::Serialize;
 
@@ -108,11 +108,11 @@ pub async fn run(command: HistoryCommand, out: &Output) -> anyhow::Result<()> {
     }
 }
 
-async fn fetch(client: &Client, args: &ExportArgs) -> anyhow::Result<Kept> {
+async fn fetch(client: &Client, args: &ExportArgs) -> anyhow::Result<FinishedTasks> {
     let pool = client.get(format!("/v1/pools/{}", encode(&args.pool))).await?;
     let bar = progress::bar(fields::number(&pool, "finished").unwrap_or(0.0) as u64, "tasks");
     let first = format!("/v1/tasks?pool={}&limit={PAGE}", encode(&args.pool));
-    let mut kept = Kept::between(args.from, args.to);
+    let mut kept = FinishedTasks::between(args.from, args.to);
     let mut path = first.clone();
     loop {
         let page = client.get(path).await?;
@@ -138,7 +138,7 @@ async fn fetch(client: &Client, args: &ExportArgs) -> anyhow::Result<Kept> {
     Ok(kept)
 }
 
-fn summary(args: &ExportArgs, kept: &Kept, trace: &history::Written) -> Summary {
+fn summary(args: &ExportArgs, kept: &FinishedTasks, trace: &history::Written) -> Summary {
     let (first, last) = (kept.tasks.first(), kept.tasks.last());
     Summary {
         pool: args.pool.clone(),

@@ -285,7 +285,7 @@ mod tests {
         assert!(Cli::try_parse_from(["forerunner", "submit", "coder", "--key-prefix", "x"]).is_err());
         let beside = parsed(&["coder", "--input", "1", "--key-prefix", "x"]);
         assert_eq!(crate::exit::code(&beside.file.refuse_without_file().unwrap_err()), 2);
-        let args = parsed(&["coder", "--file", "-", "--key-prefix", "import-7", "--patience", "5m"]);
+        let args = parsed(&["coder", "--file", "-", "--key-prefix", "import-7", "--max-wait", "5m"]);
         assert_eq!(args.file.file.as_deref(), Some("-"));
     }
 

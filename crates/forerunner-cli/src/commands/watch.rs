@@ -79,12 +79,12 @@ impl Watch {
         let Ok(known) = state.parse::<forerunner_core::TaskState>() else { return };
         if known.is_terminal() {
             let succeeded = known == forerunner_core::TaskState::Succeeded;
-            self.end = Some(if succeeded { Ok(()) } else { Err(format!("the task ended as {}", told(event))) });
+            self.end = Some(if succeeded { Ok(()) } else { Err(format!("the task ended as {}", describe(event))) });
         }
     }
 }
 
-fn told(event: &Value) -> String {
+fn describe(event: &Value) -> String {
     let state = fields::text(event, "state");
     match fields::at(event, "error.message").and_then(Value::as_str) {
         Some(message) => format!("{state}: {}", harmless_lines(message)),
@@ -97,8 +97,8 @@ fn render(event: &Value) -> String {
         "progress" => fields::text(event, "text"),
         "output" => fields::text(event, "chunk"),
         _ => match fields::number(event, "attempt") {
-            Some(attempt) if attempt > 1.0 => format!("{} (attempt {attempt})", told(event)),
-            _ => told(event),
+            Some(attempt) if attempt > 1.0 => format!("{} (attempt {attempt})", describe(event)),
+            _ => describe(event),
         },
     };
     let time = fields::time(event, "at");

@@ -48,17 +48,17 @@ impl PartialSchema for ProblemSchema {
             .schema_type(Type::Object)
             .description(Some(about))
             .property("type", reference.description(Some("The kind, such as `/problems/queue-full`.")))
-            .property("title", said(Type::String, "The kind in words, always the same."))
-            .property("status", said(Type::Integer, "The status of the answer."))
-            .property("detail", said(Type::String, "What is wrong with this call, and what to do."));
+            .property("title", member(Type::String, "The kind in words, always the same."))
+            .property("status", member(Type::Integer, "The status of the answer."))
+            .property("detail", member(Type::String, "What is wrong with this call, and what to do."));
         for name in ["type", "title", "status", "detail"] {
             problem = problem.required(name);
         }
         for (name, about) in TEXTS {
-            problem = problem.property(name, said(Type::String, about));
+            problem = problem.property(name, member(Type::String, about));
         }
         for (name, about) in NUMBERS {
-            problem = problem.property(name, said(Type::Integer, about));
+            problem = problem.property(name, member(Type::Integer, about));
         }
         let reasons = ArrayBuilder::new().items(Object::with_type(Type::String));
         problem.property("reasons", reasons.description(Some("Why the node takes no traffic."))).into()
@@ -71,6 +71,6 @@ impl ToSchema for ProblemSchema {
     }
 }
 
-fn said(kind: Type, about: &str) -> Object {
+fn member(kind: Type, about: &str) -> Object {
     ObjectBuilder::new().schema_type(kind).description(Some(about)).build()
 }

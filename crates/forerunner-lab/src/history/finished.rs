@@ -65,7 +65,7 @@ impl Finished {
 
 /// The part of the listing that is retained.
 #[derive(Debug)]
-pub struct Kept {
+pub struct FinishedTasks {
     /// The finished tasks; by time once sorted.
     pub tasks: Vec<Finished>,
     /// Tasks that ended without an agent.
@@ -74,7 +74,7 @@ pub struct Kept {
     to: Timestamp,
 }
 
-impl Kept {
+impl FinishedTasks {
     /// Retains tasks that were due in `[from, to)`.
     pub fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Self {
         let from = from.unwrap_or(Timestamp::from_micros(i64::MIN));
@@ -110,17 +110,17 @@ mod tests {
                 "started_at": started, "finished_at": "2026-01-31T12:00:09.5Z",
             })
         };
-        let mut kept = Kept::between(Some("2026-01-31T12:00:05Z".parse().expect("a time")), None);
+        let mut found = FinishedTasks::between(Some("2026-01-31T12:00:05Z".parse().expect("a time")), None);
         for task in [task("succeeded", Some("2026-01-31T12:00:07Z")), task("cancelled", None), task("running", None)] {
-            kept.take(Finished::read(&task).expect("a task"));
+            found.take(Finished::read(&task).expect("a task"));
         }
-        assert_eq!((kept.tasks.len(), kept.skipped), (1, 1));
+        assert_eq!((found.tasks.len(), found.skipped), (1, 1));
         assert_eq!(
-            (kept.tasks[0].service_s, kept.tasks[0].due.to_string().as_str()),
+            (found.tasks[0].service_s, found.tasks[0].due.to_string().as_str()),
             (2.5, "2026-01-31T12:00:05.000000Z")
         );
-        let mut later = Kept::between(Some("2026-01-31T12:00:06Z".parse().expect("a time")), None);
-        later.take(Seen::Finished(kept.tasks[0].clone()));
+        let mut later = FinishedTasks::between(Some("2026-01-31T12:00:06Z".parse().expect("a time")), None);
+        later.take(Seen::Finished(found.tasks[0].clone()));
         assert!(later.tasks.is_empty());
         assert!(Finished::read(&json!({"state": "succeeded"})).is_err());
     }

@@ -4,4 +4,4 @@ mod csv;
 mod finished;
 
 pub use csv::{Written, save, write};
-pub use finished::{Finished, Kept};
+pub use finished::{Finished, FinishedTasks};

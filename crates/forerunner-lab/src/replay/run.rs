@@ -17,7 +17,7 @@ use super::{
     rules,
     study::{Run, Study},
     traces::Source,
-    watch::Watched,
+    watch::PolicyRecorder,
     workers,
 };
 
@@ -32,7 +32,7 @@ const YARDSTICK_SHARE: f64 = 0.5;
 
 /// The retained part of the first policy of the only cell.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct FirstTimeline {
     /// The state at each decision.
     pub timeline: Vec<TimelinePoint>,
 }
@@ -41,7 +41,7 @@ pub struct Kept {
 ///
 /// # Errors
 /// When a policy's settings are invalid, or a file cannot be written.
-pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept)> {
+pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, FirstTimeline)> {
     let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
     let wanted = wanted(args, sources);
     let span = |replayed: &Wanted| sources[replayed.source].trace.span_s();
@@ -62,7 +62,7 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Kept
     bar.inc_length(jobs.iter().map(|job| cells[job.cell].span_s as u64).sum());
     let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], room, &bar));
     bar.finish_and_clear();
-    let mut kept = Kept::default();
+    let mut kept = FirstTimeline::default();
     let mut runs = Vec::with_capacity(done.len());
     for (job, done) in jobs.into_iter().zip(done) {
         let (run, timeline) = done.with_context(|| format!("policy `{}`", job.asked.kind.name()))?;
@@ -217,7 +217,7 @@ impl Job {
         let plotted = args.report.is_some();
         let limits = self.limits(cell);
         let policy = build(self.asked.kind, limits).map_err(|error| Usage(error.to_string()))?;
-        let mut watched = Watched::new(policy, bar, plotted);
+        let mut watched = PolicyRecorder::new(policy, bar, plotted);
         if let Some(path) = args.observations.as_deref().filter(|_| self.shown) {
             watched.write_to(writer(path)?);
         }

@@ -27,20 +27,28 @@ pub struct Change {
 }
 
 /// A policy that is watched. Decides as the policy inside does.
-pub struct Watched<'a> {
+pub struct PolicyRecorder<'a> {
     policy: Box<dyn Policy>,
     bar: &'a ProgressBar,
-    told_s: f64,
+    reported_s: f64,
     desired: Option<u32>,
     changes: Option<Vec<Change>>,
     file: Option<BufWriter<File>>,
     failed: io::Result<()>,
 }
 
-impl<'a> Watched<'a> {
+impl<'a> PolicyRecorder<'a> {
     /// Observes a policy; `changes` is whether to record its changes.
     pub fn new(policy: Box<dyn Policy>, bar: &'a ProgressBar, changes: bool) -> Self {
-        Self { policy, bar, told_s: 0.0, desired: None, changes: changes.then(Vec::new), file: None, failed: Ok(()) }
+        Self {
+            policy,
+            bar,
+            reported_s: 0.0,
+            desired: None,
+            changes: changes.then(Vec::new),
+            file: None,
+            failed: Ok(()),
+        }
     }
 
     /// Also writes each observation to a file, one JSON object a line.
@@ -53,7 +61,7 @@ impl<'a> Watched<'a> {
     /// # Errors
     /// When the file could not be written.
     pub fn finish(mut self, span_s: f64) -> io::Result<Vec<Change>> {
-        self.bar.inc((span_s - self.told_s).max(0.0) as u64);
+        self.bar.inc((span_s - self.reported_s).max(0.0) as u64);
         self.failed?;
         self.file.as_mut().map_or(Ok(()), Write::flush)?;
         Ok(self.changes.unwrap_or_default())
@@ -78,7 +86,7 @@ impl<'a> Watched<'a> {
     }
 }
 
-impl Policy for Watched<'_> {
+impl Policy for PolicyRecorder<'_> {
     fn name(&self) -> &'static str {
         self.policy.name()
     }
@@ -88,9 +96,9 @@ impl Policy for Watched<'_> {
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
-        if seen.t - self.told_s >= STRIDE_S {
-            self.bar.inc((seen.t - self.told_s) as u64);
-            self.told_s = seen.t;
+        if seen.t - self.reported_s >= STRIDE_S {
+            self.bar.inc((seen.t - self.reported_s) as u64);
+            self.reported_s = seen.t;
         }
         self.write(seen);
         let decision = self.policy.decide(seen);

@@ -195,7 +195,7 @@ impl Attempt {
             input: self.task.input.clone(),
             deadline: now + limit,
         };
-        let watched = Watched { inner: self.driver.run(&request, cx), task: self.task.id, metrics: &self.metrics };
+        let watched = StallWatch { inner: self.driver.run(&request, cx), task: self.task.id, metrics: &self.metrics };
         let mut run = AssertUnwindSafe(watched).catch_unwind();
         // Many attempts end at their first poll: they need neither a timer nor a cancellation.
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
@@ -327,13 +327,13 @@ fn panicked(panic: &(dyn Any + Send)) -> AgentError {
 }
 
 /// Warns of agent code that blocks its thread, which delays everything else on the thread.
-struct Watched<'a, F> {
+struct StallWatch<'a, F> {
     inner: F,
     task: TaskId,
     metrics: &'a PoolMetrics,
 }
 
-impl<F: Future + Unpin> Future for Watched<'_, F> {
+impl<F: Future + Unpin> Future for StallWatch<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

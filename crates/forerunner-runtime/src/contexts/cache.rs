@@ -119,7 +119,7 @@ impl CacheState {
     /// items.
     fn add_items(&mut self, memory: &Memory, key: &Key) -> Option<forerunner_context::Snapshot> {
         loop {
-            match self.items.take(&memory.snapshot) {
+            match self.items.acquire(&memory.snapshot) {
                 Ok(snapshot) => return Some(snapshot),
                 Err(Error::StoreFull { .. }) => {
                     let oldest = self.uses.values().find(|other| *other != key).cloned();
@@ -145,7 +145,7 @@ impl CacheState {
         let Some((memory, used)) = self.contexts.remove(key) else { return false };
         self.uses.remove(&used);
         self.prefetched.remove(key);
-        let given = self.items.give_back(&memory.snapshot);
+        let given = self.items.release(&memory.snapshot);
         debug_assert!(given.is_ok(), "cached contexts have their items in the item store");
         true
     }

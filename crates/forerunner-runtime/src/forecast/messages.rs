@@ -66,6 +66,6 @@ pub(crate) struct ModeAnswer {
 /// Save the policy's state, stop deciding, then answer. Sent by the wiring when the node stops.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Retire {
+pub(crate) struct SaveAndStop {
     pub(crate) reply: oneshot::Sender<()>,
 }

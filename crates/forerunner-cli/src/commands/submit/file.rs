@@ -28,7 +28,7 @@ const MOST_TASKS: usize = 1_000;
 /// Bytes of a batch beyond which no line is added: well below the limit of the service.
 const FULL_BYTES: usize = 4 << 20;
 /// How long to continue without an accepted task, by default.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Shortest and longest wait before what was refused is sent again.
 const WAITS: std::ops::RangeInclusive<u64> = 1..=60;
 
@@ -47,13 +47,13 @@ pub struct FileArgs {
     /// How long to repeat tasks that a full queue or a draining node rejects, since a task was last accepted [default:
     /// 60s].
     #[arg(long, value_name = "DURATION", requires = "file", value_parser = parse_duration)]
-    patience: Option<Duration>,
+    max_wait: Option<Duration>,
 }
 
 impl FileArgs {
     /// Rejects flags about a file without a file. The parser accepts them beside flags that exclude a file.
     pub fn refuse_without_file(&self) -> anyhow::Result<()> {
-        let given = [("--key-prefix", self.key_prefix.is_some()), ("--patience", self.patience.is_some())];
+        let given = [("--key-prefix", self.key_prefix.is_some()), ("--max-wait", self.max_wait.is_some())];
         match given.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) => {
                 Err(Usage(format!("{flag} is for the lines of a file; add --file FILE, or leave it out")).into())
@@ -79,10 +79,10 @@ pub async fn run(client: &Client, pool: &str, file: &str, args: &FileArgs, out: 
     // From here on, a missing answer means that the service has stopped.
     let _ = client.get(format!("/v1/pools/{}", encode(pool))).await?;
     let path = format!("/v1/pools/{}/tasks:batch", encode(pool));
-    let mut told =
+    let mut progress =
         SubmitProgress { out, bar: progress::counter("accepted"), accepted: 0, known: 0, refused: 0, gone: None };
-    let sent = send_all(client, &path, &mut lines, args, &mut told).await;
-    told.finish(sent)
+    let sent = send_all(client, &path, &mut lines, args, &mut progress).await;
+    progress.finish(sent)
 }
 
 async fn send_all(
@@ -90,30 +90,30 @@ async fn send_all(
     path: &str,
     lines: &mut Lines,
     args: &FileArgs,
-    told: &mut SubmitProgress<'_>,
+    progress: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<()> {
-    let patience = args.patience.unwrap_or(PATIENCE);
+    let max_wait = args.max_wait.unwrap_or(MAX_WAIT);
     let mut waiting = VecDeque::new();
     let mut moved = Instant::now();
     loop {
-        let whole = fill(&mut waiting, lines, args.key_prefix.as_deref(), told)?;
+        let whole = fill(&mut waiting, lines, args.key_prefix.as_deref(), progress)?;
         if waiting.is_empty() {
             return Ok(());
         }
         let batch = take(&mut waiting);
-        let before = told.accepted;
-        let later = send(client, path, batch, told).await?;
-        if told.accepted > before {
+        let before = progress.accepted;
+        let later = send(client, path, batch, progress).await?;
+        if progress.accepted > before {
             moved = Instant::now();
         }
-        let left = patience.saturating_sub(moved.elapsed());
+        let left = max_wait.saturating_sub(moved.elapsed());
         match later.iter().map(|(_, problem)| problem.retry_after_s.unwrap_or(1)).max() {
-            Some(_) if left.is_zero() => return give_up(later, whole && waiting.is_empty(), told),
+            Some(_) if left.is_zero() => return give_up(later, whole && waiting.is_empty(), progress),
             Some(secs) => {
-                told.bar.set_message("waiting");
+                progress.bar.set_message("waiting");
                 let wait = Duration::from_secs(secs.clamp(*WAITS.start(), *WAITS.end()));
                 tokio::time::sleep(wait.min(left)).await;
-                told.bar.set_message("");
+                progress.bar.set_message("");
             }
             None => {}
         }
@@ -139,7 +139,7 @@ fn fill(
     waiting: &mut VecDeque<Line>,
     lines: &mut Lines,
     key_prefix: Option<&str>,
-    told: &mut SubmitProgress<'_>,
+    progress: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<bool> {
     let mut bytes: usize = waiting.iter().map(|line| line.text.len()).sum();
     while waiting.len() < MOST_TASKS && bytes < FULL_BYTES {
@@ -149,7 +149,7 @@ fn fill(
                 bytes += line.text.len();
                 waiting.push_back(line);
             }
-            Err(no_task) => told.not_sent(number, no_task)?,
+            Err(no_task) => progress.not_sent(number, no_task)?,
         }
     }
     Ok(false)
@@ -160,28 +160,28 @@ async fn send(
     client: &Client,
     path: &str,
     batch: Vec<Line>,
-    told: &mut SubmitProgress<'_>,
+    progress: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<Vec<(Line, Problem)>> {
     // A line of the file is a line of the body.
     let texts: Vec<&str> = batch.iter().map(|line| line.text.as_str()).collect();
     let body = format!("{{\"tasks\":[\n{}\n]}}", texts.join(",\n"));
     let answer = match client.send(Call::post(path).json_text(body)).await {
         Ok(answer) => answer,
-        Err(error) => return all_refused(error, batch, told),
+        Err(error) => return all_refused(error, batch, progress),
     };
     let results = answer.list("results");
     anyhow::ensure!(results.len() == batch.len(), "the service returned {} results of {}", results.len(), batch.len());
     let mut later = Vec::new();
     for (line, result) in batch.into_iter().zip(results) {
         let Some(problem) = result.get("problem") else {
-            told.accepted(line.number, &result)?;
+            progress.accepted(line.number, &result)?;
             continue;
         };
         let refused: Problem = serde_json::from_value(problem.clone())?;
         if may_repeat(&line, &refused) {
             later.push((line, refused));
         } else {
-            told.refused(line.number, problem)?;
+            progress.refused(line.number, problem)?;
         }
     }
     Ok(later)
@@ -191,7 +191,7 @@ async fn send(
 fn all_refused(
     error: anyhow::Error,
     batch: Vec<Line>,
-    told: &mut SubmitProgress<'_>,
+    progress: &mut SubmitProgress<'_>,
 ) -> anyhow::Result<Vec<(Line, Problem)>> {
     let place = place_of(batch.iter());
     let Some(problem) = error.downcast_ref::<Problem>() else {
@@ -199,7 +199,7 @@ fn all_refused(
             let title = "No service answers".to_owned();
             let problem = || Problem { title: title.clone(), detail: format!("{error:#}"), ..Problem::default() };
             let later = batch.into_iter().map(|line| (line, problem())).collect();
-            told.gone = Some(error);
+            progress.gone = Some(error);
             return Ok(later);
         }
         let unknown = "may have been accepted; with --key-prefix the command could be repeated";
@@ -208,7 +208,7 @@ fn all_refused(
     if let [line] = &batch[..]
         && problem.is("payload-too-large")
     {
-        told.refused(line.number, &serde_json::to_value(problem)?)?;
+        progress.refused(line.number, &serde_json::to_value(problem)?)?;
         return Ok(Vec::new());
     }
     if batch.iter().all(|line| may_repeat(line, problem)) {
@@ -237,15 +237,15 @@ fn is_undone(problem: &Problem) -> bool {
     ["queue-full", "queue-bytes-full", "shutting-down"].iter().any(|kind| problem.is(kind))
 }
 
-fn give_up(later: Vec<(Line, Problem)>, whole: bool, told: &mut SubmitProgress<'_>) -> anyhow::Result<()> {
+fn give_up(later: Vec<(Line, Problem)>, whole: bool, progress: &mut SubmitProgress<'_>) -> anyhow::Result<()> {
     let last = later.last().map_or(0, |(line, _)| line.number);
     let (undone, unsure): (Vec<_>, Vec<_>) = later.into_iter().partition(|(_, problem)| is_undone(problem));
     for (line, problem) in undone {
-        told.refused(line.number, &serde_json::to_value(problem)?)?;
+        progress.refused(line.number, &serde_json::to_value(problem)?)?;
     }
     let rest = if whole { String::new() } else { format!("lines after {last} were not sent") };
     if let Some((_, problem)) = unsure.last() {
-        let why = told.gone.take().unwrap_or_else(|| anyhow::Error::new(problem.clone()));
+        let why = progress.gone.take().unwrap_or_else(|| anyhow::Error::new(problem.clone()));
         let rest = if whole { rest } else { format!(", and {rest}") };
         let place = place_of(unsure.iter().map(|(line, _)| line));
         return Err(why.context(format!("{place} may have been accepted{rest}; repeat the command")));
@@ -270,16 +270,16 @@ impl SubmitProgress<'_> {
         self.accepted += 1;
         self.known += u64::from(result["replayed"] == true);
         self.bar.inc(1);
-        let told = OfLine { line, result: result.members() };
-        self.bar.suspend(|| self.out.show_line(&told, || fields::text(result, "task.id")))
+        let progress = OfLine { line, result: result.members() };
+        self.bar.suspend(|| self.out.show_line(&progress, || fields::text(result, "task.id")))
     }
 
     fn refused(&mut self, line: u64, problem: &Value) -> anyhow::Result<()> {
         self.refused += 1;
         let problem = of_line(problem, line);
         if self.out.is_json() {
-            let told = json!({ "line": line, "status": problem["status"], "problem": problem });
-            return self.bar.suspend(|| self.out.show_line(&told, String::new));
+            let progress = json!({ "line": line, "status": problem["status"], "problem": problem });
+            return self.bar.suspend(|| self.out.show_line(&progress, String::new));
         }
         let shown: Problem = serde_json::from_value(problem)?;
         self.bar.suspend(|| note(&harmless_lines(&format!("line {line}: {shown}"))));
@@ -369,22 +369,22 @@ mod tests {
         }
     }
 
-    fn told(out: &Output) -> SubmitProgress<'_> {
+    fn reported(out: &Output) -> SubmitProgress<'_> {
         SubmitProgress { out, bar: ProgressBar::hidden(), accepted: 0, known: 0, refused: 0, gone: None }
     }
 
     #[test]
     fn a_service_that_went_away_is_tried_again_only_where_that_makes_no_second_task() {
         let out = Output::new(Format::Table);
-        let mut told = told(&out);
+        let mut progress = reported(&out);
         let gone = || NotReachable { server: "http://x".to_owned(), reason: "reset".to_owned() }.into();
-        let later = all_refused(gone(), vec![line(true)], &mut told).unwrap();
+        let later = all_refused(gone(), vec![line(true)], &mut progress).unwrap();
         assert!(later[0].1.to_string().starts_with("no service answers at http://x: reset"), "{}", later[0].1);
-        let unsure = give_up(later, false, &mut told).unwrap_err();
-        assert_eq!((crate::exit::code(&unsure), told.refused), (3, 0), "it may be there");
+        let unsure = give_up(later, false, &mut progress).unwrap_err();
+        assert_eq!((crate::exit::code(&unsure), progress.refused), (3, 0), "it may be there");
         let said = "line 1 may have been accepted, and lines after 1 were not sent; repeat the command";
         assert_eq!(unsure.to_string(), said);
-        let unknown = all_refused(gone(), vec![line(true), line(false)], &mut told).unwrap_err();
+        let unknown = all_refused(gone(), vec![line(true), line(false)], &mut progress).unwrap_err();
         assert_eq!(crate::exit::code(&unknown), 3);
         assert!(unknown.to_string().contains("lines 1 to 1 may have been accepted"), "{unknown}");
     }
@@ -392,11 +392,11 @@ mod tests {
     #[test]
     fn what_a_full_queue_refused_to_the_end_is_refused() {
         let out = Output::new(Format::Table);
-        let mut told = told(&out);
+        let mut progress = reported(&out);
         let full = Problem { kind: "/problems/queue-full".to_owned(), ..Problem::default() };
-        give_up(vec![(line(true), full.clone())], true, &mut told).unwrap();
-        let error = give_up(vec![(line(true), full)], false, &mut told).unwrap_err();
-        assert_eq!((error.to_string().as_str(), told.refused), ("lines after 1 were not sent", 2));
+        give_up(vec![(line(true), full.clone())], true, &mut progress).unwrap();
+        let error = give_up(vec![(line(true), full)], false, &mut progress).unwrap_err();
+        assert_eq!((error.to_string().as_str(), progress.refused), ("lines after 1 were not sent", 2));
     }
 
     #[test]
@@ -410,11 +410,11 @@ mod tests {
         .collect();
         assert_eq!(batches, [vec![10], vec![FULL_BYTES], vec![20, 30]]);
         let out = Output::new(Format::Table);
-        let mut told = told(&out);
+        let mut progress = reported(&out);
         let large = Problem { kind: "/problems/payload-too-large".to_owned(), ..Problem::default() };
-        assert!(all_refused(large.clone().into(), vec![line(false)], &mut told).unwrap().is_empty());
-        assert_eq!(told.refused, 1);
-        assert!(all_refused(large.into(), vec![line(false), line(false)], &mut told).is_err());
+        assert!(all_refused(large.clone().into(), vec![line(false)], &mut progress).unwrap().is_empty());
+        assert_eq!(progress.refused, 1);
+        assert!(all_refused(large.into(), vec![line(false), line(false)], &mut progress).is_err());
     }
 
     #[test]
@@ -423,12 +423,12 @@ mod tests {
             "type": "/problems/unknown-field", "status": 400, "index": 6, "line": 8, "column": 22,
             "detail": "tasks[6]: unknown field `prioritty`, expected `priority` at line 8 column 22; did you mean `priority`?",
         });
-        let told = of_line(&problem, 1_234);
+        let progress = of_line(&problem, 1_234);
         assert_eq!(
-            told["detail"],
+            progress["detail"],
             "unknown field `prioritty`, expected `priority` at column 22; did you mean `priority`?"
         );
-        assert_eq!((&told["line"], told.get("index")), (&json!(1_234), None));
+        assert_eq!((&progress["line"], progress.get("index")), (&json!(1_234), None));
         let full = of_line(&json!({ "type": "/problems/queue-full", "detail": "pool `a` is full", "index": 3 }), 9);
         assert_eq!(full, json!({ "type": "/problems/queue-full", "detail": "pool `a` is full" }));
     }

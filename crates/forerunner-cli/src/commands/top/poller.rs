@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Time limit of all answers of a poll.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of requested decisions: more than a screen has lines for.
 const DECISIONS: usize = 50;
 
@@ -47,9 +47,9 @@ impl Poller {
     pub async fn poll(&self) -> anyhow::Result<Value> {
         let silent = || NotReachable {
             server: self.client.server().to_owned(),
-            reason: format!("no answer within {} s", PATIENCE.as_secs()),
+            reason: format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()),
         };
-        timeout(PATIENCE, self.ask()).await.map_err(|_| silent())?
+        timeout(REQUEST_TIMEOUT, self.ask()).await.map_err(|_| silent())?
     }
 
     async fn ask(&self) -> anyhow::Result<Value> {

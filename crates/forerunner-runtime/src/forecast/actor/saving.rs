@@ -8,7 +8,7 @@ use forerunner_core::Timestamp;
 use super::ForecastActor;
 use crate::forecast::{
     history::{SavedHistory, SavedSize},
-    messages::Retire,
+    messages::SaveAndStop,
 };
 
 /// How often the size is saved, from which a restart begins.
@@ -90,10 +90,10 @@ fn save_after(tasks: u64) -> Duration {
     SAVE_EVERY.mul_f64(share.max(1.0)).min(SAVE_IDLE_EVERY)
 }
 
-impl Handler<Retire> for ForecastActor {
+impl Handler<SaveAndStop> for ForecastActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Retire, ctx: &mut Self::Context) {
+    fn handle(&mut self, msg: SaveAndStop, ctx: &mut Self::Context) {
         self.stopped = true;
         let save = self.save();
         let done = async move {
