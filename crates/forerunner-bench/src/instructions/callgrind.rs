@@ -53,17 +53,17 @@ impl Counter {
         let done = if load.is_served() { request(&mut child, load, count) } else { Ok(()) };
         // A server ends when its standard input does.
         drop(child.stdin.take());
-        let mut complaint = String::new();
+        let mut message = String::new();
         if done.is_err() {
             let _ = child.kill();
         }
         if let Some(mut errors) = child.stderr.take() {
-            errors.read_to_string(&mut complaint)?;
+            errors.read_to_string(&mut message)?;
         }
         let status = child.wait()?;
         done?;
         if !status.success() {
-            let last = complaint.lines().last().unwrap_or("it printed nothing");
+            let last = message.lines().last().unwrap_or("it printed nothing");
             return Err(wrong(format!("{status}: {last}")));
         }
         let text = fs::read_to_string(counted)?;
