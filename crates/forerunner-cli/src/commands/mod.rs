@@ -48,7 +48,7 @@ pub enum Command {
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
     /// Replay traces under every policy: late tasks and cost of each.
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
     /// Replay where tasks with contexts land, policy by policy: hit share, bytes moved, time lost.
     Placement(placement::PlacementArgs),
     /// Ask a policy over a pipe: an observation a line in, a decision a line out.
@@ -89,7 +89,7 @@ pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output)
         Command::Node(command) => node::run(command, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Explain(command) => explain::run(command, out).await,
-        Command::Replay(args) => replay::run(args, THEME, out).await,
+        Command::Replay(args) => replay::run(*args, THEME, out).await,
         Command::Placement(args) => placement::run(args, out).await,
         Command::Advise(args) => advise::run(args, out).await,
         Command::History(command) => history::run(command, out).await,
