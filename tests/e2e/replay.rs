@@ -304,3 +304,31 @@ async fn the_history_of_a_service_can_be_replayed() {
     assert_eq!(row(&rows, "predictive")["tasks"], 31);
     assert_eq!(service.stop(SOON).await, 0);
 }
+
+#[actix_rt::test]
+async fn a_pool_that_was_seeded_begins_with_what_the_recording_needs() {
+    let pool = "[pools.work]\nmax = 40\nagent = { kind = \"simulated\", cold_start = \"100ms\" }\n";
+    let site = Site::new().with(pool, &[]);
+    let mut text = String::from("arrival_s,service_s\n");
+    for half in 0..1_200 {
+        writeln!(text, "{},4", f64::from(half) / 2.0).expect("a text");
+    }
+    fs::write(site.path("past.csv"), text).expect("written");
+    let flag = "exec \"$0\" \"$@\" --seed-history work=past.csv";
+    let service = site.serve_under(&["sh", "-c", flag]).await;
+    let status = service.client().get("/v1/pools/work").await;
+    let desired = status["desired"].as_u64().expect("a size");
+    assert!((8..=20).contains(&desired), "two tasks a second of four seconds: {status}");
+    assert_eq!(service.stop(SOON).await, 0);
+    let log = fs::read_to_string(site.path("log")).expect("a log");
+    assert!(log.contains("learned from a recording"), "{log}");
+    // The second start keeps what the pool knows.
+    let service = site.serve_under(&["sh", "-c", flag]).await;
+    assert_eq!(service.stop(SOON).await, 0);
+    let log = fs::read_to_string(site.path("log")).expect("a log");
+    assert!(log.contains("the seed is not used"), "{log}");
+    let config = site.config();
+    let line = ["serve", "--config", config.to_str().expect("text"), "--seed-history", "other=past.csv"];
+    let refused = site.program().run(line).await.ended(2);
+    assert!(refused.stderr.contains("POOL=FILE") && refused.stderr.contains("work"), "{}", refused.stderr);
+}

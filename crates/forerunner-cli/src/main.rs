@@ -9,6 +9,7 @@ mod config;
 mod exit;
 mod files;
 mod render;
+mod seed;
 mod server_args;
 mod service_manager;
 mod signals;

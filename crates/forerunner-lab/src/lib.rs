@@ -9,7 +9,8 @@
 //! | `advise` | what a policy decides, an observation a line |
 //! | `context` | how many bytes a turn of a context moves; trains dictionaries |
 //! | `history` | the tasks of a service as a trace |
-//! | `demo` | the slice of a trace that the demo replays, and its figures |
+//! | `demo` | what the demo shows: its load, its screen, its figures |
+//! | `seed` | what a policy knows after a recording |
 //!
 //! All but [`what_if`] are made for the program `forerunner`, and need the feature `commands` (on by default). Their
 //! functions have the arguments of a command, write to the terminal, and return `anyhow` errors as the program does.
@@ -51,4 +52,6 @@ pub mod parse;
 pub mod placement;
 #[cfg(feature = "commands")]
 pub mod replay;
+#[cfg(feature = "commands")]
+pub mod seed;
 pub mod what_if;

@@ -7,7 +7,7 @@ use clap::Args;
 use forerunner_agents::process::shield_node;
 use forerunner_console::output::Output;
 use forerunner_http::{Front, HttpControl, HttpServer};
-use forerunner_runtime::{Node, NodeSpec, ThreadPlacement};
+use forerunner_runtime::{Node, NodeSpec, PoolSpec, ThreadPlacement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,7 @@ use super::exposure;
 use crate::{
     config::{self, Config, ConfigArgs, Loaded, StoreConfig},
     exit::{Forced, NotClosed, NotListening, SERVICE_EXIT_CODES},
-    files,
+    files, seed,
     service_manager::ServiceManager,
     signals::{self, Signals},
     store, telemetry,
@@ -27,6 +27,10 @@ use crate::{
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// A recording that the forecast of a pool learns from before its first start: any form that `forerunner replay` reads
+    /// without --map. The name of the pool may be left out if there is one. May be repeated.
+    #[arg(long, value_name = "[POOL=]FILE")]
+    seed_history: Vec<String>,
 }
 
 /// How long a stop may take beyond the grace: its steps, and HTTP requests in flight.
@@ -65,6 +69,7 @@ pub async fn run(args: ServeArgs, out: &Output) -> anyhow::Result<()> {
             return close_opened(opening, &mut signals).await;
         }
     };
+    seed::from_files(store.as_ref(), &config, &args.seed_history).await?;
     let service = Service::start_on(store, &config).await?;
     announce(&service, &config, out)?;
     serve(service, config.shutdown.grace, &mut signals).await
@@ -128,6 +133,15 @@ pub struct Service {
 impl Service {
     /// Starts pools and HTTP service on an open store. What was started is stopped again if something fails.
     pub async fn start_on(store: Arc<dyn Store>, config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(store, config, |pool| pool).await
+    }
+
+    /// Starts them with pools that are changed by `adapt` first.
+    pub async fn start_with(
+        store: Arc<dyn Store>,
+        config: &Config,
+        adapt: impl FnMut(PoolSpec) -> PoolSpec,
+    ) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics()?;
         let kind = store.kind();
         let mut spec = NodeSpec::new(store);
@@ -136,7 +150,7 @@ impl Service {
         spec.context_retention = config.node.context_retention;
         spec.context_cache_bytes = config.node.context_cache_bytes;
         spec.max_depth = config.node.max_depth;
-        let spec = config::pools(config)?.into_iter().fold(spec, NodeSpec::pool);
+        let spec = config::pools(config)?.into_iter().map(adapt).fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
         let service = forerunner_service::Service::new(node.handle(), config.http.limits());
         let server = match HttpServer::bind_with_fronts(config.http.clone(), service, metrics, fronts()) {
