@@ -10,7 +10,7 @@ use crate::commands::Command;
 
 /// Pools of warm agents that are ready before the queue spikes.
 ///
-/// `forerunner demo` shows the main job on a production trace; `forerunner serve` runs the service.
+/// `forerunner demo` shows the main job in two minutes; `forerunner serve` runs the service.
 #[derive(Debug, Parser)]
 #[command(name = "forerunner", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {

@@ -35,6 +35,9 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
+    /// What Ctrl-C means where the terminal does not send it as a signal.
+    pub const INTERRUPT: Self = STOPS[1];
+
     #[cfg(test)]
     pub fn named(name: &str) -> Self {
         STOPS.into_iter().find(|stop| stop.name == name).expect("one of those that ask for an end")

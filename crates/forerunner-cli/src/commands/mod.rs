@@ -27,7 +27,7 @@ use forerunner_lab::{advise, context, placement, replay};
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Replay a production trace through a real service and see how it went.
+    /// See agents start before the tasks come: a day in virtual time, then two pools with the same tasks.
     Demo(demo::DemoArgs),
     /// Run the service.
     Serve(serve::ServeArgs),

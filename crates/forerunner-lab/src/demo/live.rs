@@ -1,153 +1,221 @@
-//! The live run: warm up, submit, observe, count.
+//! The live part: the same tasks to both pools, at true speed.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use anyhow::ensure;
-use forerunner_console::{
-    fields,
-    output::{self, Output},
-};
-use forerunner_forecast::PolicyLimits;
+use forerunner_forecast::Objective;
+use forerunner_sim::TraceTask;
 use serde_json::Value;
 use tokio::time::{Instant, interval, sleep};
 
 use super::{
+    load::Load,
     report::{Figures, Run, count_live},
+    side::{Moment, Side},
     submit::{Submissions, submit_all},
-    trace::Slice,
-    view::{Moment, View},
 };
 
-/// How often the view is drawn and the peak updated.
-const LOOK: Duration = Duration::from_millis(200);
-/// Time limit for the pool to become warm, beyond a cold start.
-const WARM_UP: Duration = Duration::from_secs(20);
-/// Time limit for the last tasks, once all are submitted.
-const LAST_TASKS: Duration = Duration::from_secs(60);
-/// Seconds that the arrival rate of the view is averaged over.
-const RATE_SPAN_S: f64 = 2.0;
+/// How often the pools are asked, and the screen is drawn.
+const PERIOD: Duration = Duration::from_millis(250);
+/// How long the agents may take to be ready, beyond a cold start.
+const WARM_UP: Duration = Duration::from_secs(30);
+/// How long the last tasks may take, once all are submitted.
+const LAST_TASKS: Duration = Duration::from_secs(30);
 
-/// The service that runs the slice, and its pool.
+/// Which of the two pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Forerunner's.
+    Ours,
+    /// That of the other rule.
+    Theirs,
+}
+
+impl Which {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Ours, Self::Theirs];
+}
+
+/// A task of the demo.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Submission {
+    /// Seconds on an agent.
+    pub service_s: f64,
+    /// In how much time it is due; `None` at once.
+    pub due_in: Option<Duration>,
+    /// The conversation that it belongs to, and what its turn adds to it.
+    pub turn: Option<(String, String)>,
+}
+
+/// The service that lives through the load, with its two pools.
 pub trait Service {
-    /// Returns where it listens.
-    fn address(&self) -> &str;
-
     /// Returns the kind of its store.
     fn store(&self) -> &str;
 
-    /// Reads the status of the pool.
-    fn pool(&self) -> impl Future<Output = anyhow::Result<Value>>;
+    /// Reads the status of a pool.
+    fn pool(&self, which: Which) -> impl Future<Output = anyhow::Result<Value>>;
 
-    /// Submits a task that occupies an agent for so many seconds.
-    fn submit(&self, service_s: f64) -> impl Future<Output = anyhow::Result<()>>;
+    /// Submits a task and returns it as it was stored.
+    fn submit(&self, which: Which, task: &Submission) -> impl Future<Output = anyhow::Result<Value>>;
 
-    /// Reads all tasks of the pool.
-    fn tasks(&self) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
+    /// Reads a task.
+    fn task(&self, id: &str) -> impl Future<Output = anyhow::Result<Value>>;
+
+    /// Reads all tasks of a pool.
+    fn tasks(&self, which: Which) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
+
+    /// Reads the agents of a pool.
+    fn agents(&self, which: Which) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
+
+    /// Kills the process of an agent.
+    fn kill(&self, pid: u32) -> anyhow::Result<()>;
 }
 
-/// Its result.
+/// What shows the moments while they pass.
+pub trait View {
+    /// Shows the newest moment; `false` ends the demo.
+    fn show(&mut self, past: &[Moment]) -> anyhow::Result<bool>;
+}
+
+/// What the live part yields.
 pub struct Live {
-    /// The closing figures.
-    pub figures: Figures,
+    /// The closing figures of both pools.
+    pub figures: [Figures; 2],
     /// What they were measured with.
     pub run: Run,
+    /// All moments.
+    pub past: Vec<Moment>,
 }
 
-/// Waits until the pool is warm, replays the slice, and reads the outcome back.
+/// Waits until `begin`, submits the live part of the load to both pools, and reads the outcome back.
 ///
 /// # Errors
 /// When the agents do not become ready in time, or the service does not answer.
-pub async fn live(service: &impl Service, slice: &Slice, limits: PolicyLimits, out: &Output) -> anyhow::Result<Live> {
-    let warm = warm_up(service, Duration::from_secs_f64(limits.cold_start_s) + WARM_UP).await?;
-    let agents_at_start = agents(&warm);
-    let history = if slice.history.is_empty() || agents_at_start <= limits.min {
-        "no history"
-    } else {
-        "the minutes before, as after a restart"
-    };
-    output::note(&format!(
-        "The forecast knows {history}.\n{agents_at_start} agents are warm at the start. {}\n",
-        out.faint(service.address())
-    ));
+pub async fn live(
+    service: &impl Service,
+    load: &Load,
+    begin: Instant,
+    cold_start: Duration,
+    view: &mut impl View,
+) -> anyhow::Result<Option<Live>> {
+    let begun = Instant::now();
+    for which in Which::BOTH {
+        warm_up(service, which, cold_start + WARM_UP).await?;
+    }
+    tokio::time::sleep_until(begin).await;
+    let warm = [service.pool(Which::Ours).await?, service.pool(Which::Theirs).await?];
     let begin = Instant::now();
+    let tasks = load.live();
     let submissions = Rc::new(RefCell::new(Submissions::default()));
-    let (peak, ()) = tokio::join!(
-        watch(service, slice, begin, &submissions),
-        submit_all(&slice.tasks, begin, &submissions, async |task| service.submit(task.service_s).await),
-    );
-    let peak = peak?;
+    let watched = watch(service, load, &tasks, begin, &submissions, &warm, view);
+    let (past, ()) =
+        tokio::join!(watched, submit_all(&tasks, begin, &submissions, async |task| both(service, task, begin).await));
+    let Some(past) = past? else { return Ok(None) };
     let duration_s = begin.elapsed().as_secs_f64();
-    let end = service.pool().await?;
-    let tasks = service.tasks().await?;
-    let due = slice.tasks.len() as u64;
-    let figures = count_live(&tasks, due, limits.objective, &since(&end, &warm), peak.max(agents_at_start));
+    let mut figures = Vec::new();
+    for (at, which) in Which::BOTH.into_iter().enumerate() {
+        let end = service.pool(which).await?;
+        let peak = past.iter().map(|moment| moment.sides[at].agents()).max().unwrap_or(0);
+        let name = end["policy"].as_str().unwrap_or_default().to_owned();
+        let read = service.tasks(which).await?;
+        let agent_seconds = past.last().map_or(0.0, |moment| moment.sides[at].agent_seconds);
+        let spent = Spent {
+            agent_seconds,
+            scale_ups: less(&end, &warm[at], "scale_ups"),
+            scale_downs: less(&end, &warm[at], "scale_downs"),
+        };
+        figures.push(count_live(name, &read, tasks.len() as u64, Objective::default(), spent, peak));
+    }
     let submissions = submissions.take();
-    Ok(Live { figures, run: Run { duration_s, store: service.store().to_owned(), agents_at_start, submissions } })
+    let agents_at_start = Side::read(&warm[0]).agents();
+    let measured = past.last().and_then(|moment| moment.sides[0].cold_start_s);
+    let run = Run {
+        duration_s,
+        waited_s: (begin - begun).as_secs_f64(),
+        store: service.store().to_owned(),
+        agents_at_start,
+        cold_start_s: cold_start.as_secs_f64(),
+        measured_cold_start_s: measured,
+        submissions,
+    };
+    let Ok(figures) = <[Figures; 2]>::try_from(figures) else { anyhow::bail!("there are two pools") };
+    Ok(Some(Live { figures, run, past }))
 }
 
-fn agents(pool: &Value) -> u32 {
-    Moment::read(pool, 0.0, 0, 0.0).agents()
+/// What a pool has cost in the live part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spent {
+    /// Seconds of agents' lives.
+    pub agent_seconds: f64,
+    /// Decisions to grow.
+    pub scale_ups: u64,
+    /// Decisions to shrink.
+    pub scale_downs: u64,
 }
 
-/// Waits until all agents that the pool begins with are ready.
-async fn warm_up(service: &impl Service, limit: Duration) -> anyhow::Result<Value> {
+fn less(end: &Value, begin: &Value, name: &str) -> u64 {
+    let at = |pool: &Value| pool[name].as_u64().unwrap_or(0);
+    at(end).saturating_sub(at(begin))
+}
+
+/// Submits a task to both pools at once. A scheduled one is submitted when it becomes known, with its due time.
+async fn both(service: &impl Service, task: &TraceTask, begin: Instant) -> anyhow::Result<()> {
+    let due = begin + Duration::from_secs_f64(task.arrival_s);
+    let due_in = task.announced_s.map(|_| due.saturating_duration_since(Instant::now()));
+    let submission = Submission { service_s: task.service_s, due_in, turn: None };
+    let (ours, theirs) =
+        tokio::join!(service.submit(Which::Ours, &submission), service.submit(Which::Theirs, &submission));
+    ours.and(theirs).map(drop)
+}
+
+/// Waits until all agents that a pool begins with are ready.
+async fn warm_up(service: &impl Service, which: Which, limit: Duration) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
-        let status = service.pool().await?;
-        let now = Moment::read(&status, 0.0, 0, 0.0);
-        if now.ready > 0 && now.starting == 0 {
-            return Ok(status);
+        let side = Side::read(&service.pool(which).await?);
+        if side.ready > 0 && side.starting == 0 {
+            return Ok(());
         }
-        ensure!(begun.elapsed() < limit, "the agents did not become ready in time: {} of {}", now.ready, now.desired);
+        ensure!(begun.elapsed() < limit, "the agents did not become ready in time: {} are starting", side.starting);
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Shows the run until the last task has ended; returns the most agents there were at once.
+/// Shows the run until the last task has ended; `None` if the view ended it.
 async fn watch(
     service: &impl Service,
-    slice: &Slice,
+    load: &Load,
+    tasks: &[TraceTask],
     begin: Instant,
     so_far: &Rc<RefCell<Submissions>>,
-) -> anyhow::Result<u32> {
-    let due = slice.tasks.len() as u64;
-    let mut view = View::new(due);
-    let mut rhythm = interval(LOOK);
-    let mut peak = 0;
-    let give_up = begin + Duration::from_secs_f64(slice.span_s) + LAST_TASKS;
+    warm: &[Value; 2],
+    view: &mut impl View,
+) -> anyhow::Result<Option<Vec<Moment>>> {
+    let due = tasks.len() as u64;
+    let before = [Side::read(&warm[0]).agent_seconds, Side::read(&warm[1]).agent_seconds];
+    let mut past: Vec<Moment> = Vec::new();
+    // What each pool had cost when its last task ended: a pool that is done does not wait for the other one.
+    let mut done = [None, None];
+    let mut rhythm = interval(PERIOD);
+    let give_up = begin + Duration::from_secs_f64(load.span_s) + LAST_TASKS;
     loop {
         rhythm.tick().await;
-        let status = service.pool().await?;
-        let elapsed_s = begin.elapsed().as_secs_f64();
-        let (submitted, refused) = {
-            let so_far = so_far.borrow();
-            (so_far.accepted + so_far.refused, so_far.refused)
-        };
-        let now = Moment::read(&status, elapsed_s, submitted, rate(slice, elapsed_s));
-        peak = peak.max(now.agents());
-        let done = submitted == due && now.finished + refused >= due;
-        view.show(now);
-        if done || Instant::now() > give_up {
-            drop(view);
-            return Ok(peak);
+        let (ours, theirs) = tokio::join!(service.pool(Which::Ours), service.pool(Which::Theirs));
+        let mut sides = [Side::read(&ours?), Side::read(&theirs?)];
+        let refused = so_far.borrow().refused;
+        let submitted = tasks.partition_point(|task| task.arrival_s <= begin.elapsed().as_secs_f64()) as u64;
+        for (at, side) in sides.iter_mut().enumerate() {
+            side.agent_seconds -= before[at];
+            if submitted == due && side.finished + refused >= due {
+                side.agent_seconds = *done[at].get_or_insert(side.agent_seconds);
+            }
+        }
+        past.push(Moment { t: begin.elapsed().as_secs_f64(), submitted, sides });
+        if !view.show(&past)? {
+            return Ok(None);
+        }
+        if done.iter().all(Option::is_some) || Instant::now() > give_up {
+            return Ok(Some(past));
         }
     }
-}
-
-/// Arrivals per second of the slice right before a moment.
-fn rate(slice: &Slice, now_s: f64) -> f64 {
-    let span_s = RATE_SPAN_S.min(now_s).max(0.1);
-    let until = |s: f64| slice.tasks.partition_point(|task| task.arrival_s <= s);
-    (until(now_s) - until(now_s - span_s)) as f64 / span_s
-}
-
-/// What the pool has cost since it was warm: what the simulated runs are counted from as well.
-fn since(end: &Value, begin: &Value) -> Value {
-    let mut spent = end.clone();
-    let less = |name: &str| fields::number(end, name).unwrap_or(0.0) - fields::number(begin, name).unwrap_or(0.0);
-    spent["agent_seconds"] = Value::from(less("agent_seconds"));
-    for name in ["scale_ups", "scale_downs"] {
-        spent[name] = Value::from(less(name) as u64);
-    }
-    spent
 }

@@ -1,19 +1,25 @@
-//! What `forerunner demo` replays, and how it measures: the slice of a trace, the open loop that submits it, the live
-//! view, the same slice under other rules in virtual time, and the final figures.
+//! What `forerunner demo` shows: a day of production under every rule in virtual time; then two pools of one service with
+//! the same tasks, live; then an agent that is killed. And its figures.
 //!
-//! The [`Service`] that runs it belongs to the program.
+//! The [`Service`] that lives through it is the program's.
 
-mod compare;
-mod learn;
+mod chart;
+mod confirm;
+mod conversation;
+mod frame;
 mod live;
+mod load;
 mod report;
+mod side;
 mod submit;
-mod trace;
-mod view;
+mod virtual_day;
 
-pub use compare::compare;
-pub use learn::{Learned, learn};
-pub use live::{Live, Service, live};
-pub use report::{Figures, Run, Waits, lateness, render_table, to_json};
+pub use confirm::{confirm, fixed, least_fixed};
+pub use conversation::{Conversation, converse};
+pub use frame::{Emphasis, FrameLine, Scene, frame, plain_line};
+pub use live::{Live, Service, Submission, View, Which, live};
+pub use load::{HISTORY_S, Load, Shape};
+pub use report::{DemoReport, Figures, Run, lateness, table};
+pub use side::{Moment, Side, lead_s};
 pub use submit::Submissions;
-pub use trace::{Cut, NAME, Slice};
+pub use virtual_day::{DAY_COLD_START_S, DAY_NAME, Day};

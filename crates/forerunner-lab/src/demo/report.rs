@@ -1,12 +1,12 @@
-//! The final figures of the live run and of the simulated ones.
+//! The closing figures: of the live pools, and of the same tasks in virtual time.
 
-use forerunner_console::output::{count, lineless, percent, render, right_from, seconds};
+use forerunner_console::output::{count, late, lineless, percent, render, right_from, seconds};
 use forerunner_forecast::Objective;
 use forerunner_sim::{Report, WaitSummary};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::submit::Submissions;
+use super::{conversation::Conversation, live::Spent, submit::Submissions};
 
 /// Figures of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Figures {
     pub on_time_share: f64,
     /// Waits from being due to the start.
     pub wait_s: Waits,
-    /// Seconds that the agents existed.
+    /// Seconds of agents' lives.
     pub agent_seconds: f64,
     /// Most agents at once.
     pub agents_peak: u32,
@@ -29,6 +29,8 @@ pub struct Figures {
     pub scale_ups: u64,
     /// Decisions to shrink.
     pub scale_downs: u64,
+    /// Scheduled tasks, and how many of them started on time. Not known of simulated runs.
+    pub scheduled: Option<(u64, u64)>,
 }
 
 /// Percentiles of the waits, in seconds.
@@ -48,29 +50,37 @@ impl From<WaitSummary> for Waits {
     }
 }
 
-/// Reads a task's wait from its own times: from when it was due to its (last) start. `None` if it never started.
-pub fn wait_s(task: &Value) -> Option<f64> {
+/// Seconds between submission and due time from which on a task counts as scheduled.
+const SCHEDULED_S: f64 = 0.5;
+
+/// A task's wait from when it was due to its (last) start, and whether it was scheduled. `None` if it never started.
+fn wait_s(task: &Value) -> Option<(f64, bool)> {
     let time = |name: &str| task.get(name)?.as_str()?.parse::<forerunner_core::Timestamp>().ok();
-    let due = time("run_at").into_iter().chain(time("submitted_at")).max()?;
-    Some(time("started_at")?.since(due).as_secs_f64())
+    let (run_at, submitted_at) = (time("run_at"), time("submitted_at"));
+    let due = run_at.into_iter().chain(submitted_at).max()?;
+    let is_scheduled = submitted_at.is_some_and(|at| due.since(at).as_secs_f64() > SCHEDULED_S);
+    Some((time("started_at")?.since(due).as_secs_f64(), is_scheduled))
 }
 
-/// Counts the tasks of the live run. A task that never started, or was rejected, is neither on time nor successful.
-pub fn count_live(tasks: &[Value], due: u64, objective: Objective, pool: &Value, peak: u32) -> Figures {
+/// Counts the tasks of a live pool. A task that never started, or was refused, is neither on time nor successful.
+pub fn count_live(name: String, tasks: &[Value], due: u64, objective: Objective, spent: Spent, peak: u32) -> Figures {
     let succeeded = tasks.iter().filter(|task| task["state"] == "succeeded").count() as u64;
-    let mut waits: Vec<f64> = tasks.iter().filter_map(wait_s).collect();
-    let on_time = waits.iter().filter(|wait| **wait <= objective.within_s).count();
-    let number = |name: &str| pool.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let waits: Vec<(f64, bool)> = tasks.iter().filter_map(wait_s).collect();
+    let on_time =
+        |waits: &mut dyn Iterator<Item = f64>| waits.filter(|wait| *wait <= objective.within_s).count() as u64;
+    let scheduled = || waits.iter().filter(|(_, is_scheduled)| *is_scheduled).map(|(wait, _)| *wait);
+    let mut all: Vec<f64> = waits.iter().map(|(wait, _)| *wait).collect();
     Figures {
-        name: "predictive".to_owned(),
+        name,
         tasks: due,
         succeeded,
-        on_time_share: on_time as f64 / due.max(1) as f64,
-        wait_s: WaitSummary::of(&mut waits).into(),
-        agent_seconds: pool.get("agent_seconds").and_then(Value::as_f64).unwrap_or(0.0),
+        on_time_share: on_time(&mut all.iter().copied()) as f64 / due.max(1) as f64,
+        wait_s: WaitSummary::of(&mut all).into(),
+        agent_seconds: spent.agent_seconds,
         agents_peak: peak,
-        scale_ups: number("scale_ups"),
-        scale_downs: number("scale_downs"),
+        scale_ups: spent.scale_ups,
+        scale_downs: spent.scale_downs,
+        scheduled: Some((scheduled().count() as u64, on_time(&mut scheduled()))),
     }
 }
 
@@ -87,53 +97,56 @@ impl Figures {
             agents_peak: report.peak_pool,
             scale_ups: report.scale_ups,
             scale_downs: report.scale_downs,
+            scheduled: None,
         }
     }
 
     fn column(&self, how: &str) -> [String; ROWS.len()] {
+        let scheduled = self.scheduled.map_or_else(|| "–".to_owned(), |(all, on_time)| format!("{on_time} of {all}"));
         [
             how.to_owned(),
             count(self.tasks),
-            count(self.tasks - self.succeeded),
             percent(self.on_time_share),
-            seconds(self.wait_s.p50),
-            seconds(self.wait_s.p95),
+            scheduled,
             seconds(self.wait_s.p99),
             count(self.agent_seconds.round() as u64),
             self.agents_peak.to_string(),
-            count(self.scale_ups),
-            count(self.scale_downs),
         ]
+    }
+
+    /// Writes the figures as JSON.
+    pub fn to_json(&self) -> Value {
+        let Waits { p50, p95, p99 } = self.wait_s;
+        let mut told = json!({
+            "tasks": self.tasks,
+            "succeeded": self.succeeded,
+            "failed": self.tasks.saturating_sub(self.succeeded),
+            "on_time_share": share(self.on_time_share),
+            "wait_s": { "p50": round(p50), "p95": round(p95), "p99": round(p99) },
+            "agent_seconds": round(self.agent_seconds),
+            "agents_peak": self.agents_peak,
+            "scale_ups": self.scale_ups,
+            "scale_downs": self.scale_downs,
+        });
+        if let Some((tasks, on_time)) = self.scheduled {
+            let on_time_share = (tasks > 0).then(|| share(on_time as f64 / tasks as f64));
+            told["scheduled"] = json!({ "tasks": tasks, "on_time_share": on_time_share });
+        }
+        told
     }
 }
 
-const ROWS: [&str; 11] = [
-    "run",
-    "tasks",
-    "failed",
-    "on time",
-    "wait p50",
-    "wait p95",
-    "wait p99",
-    "agent-seconds",
-    "most agents",
-    "scale-ups",
-    "scale-downs",
-];
+const ROWS: [&str; 7] = ["", "tasks", "on time", "scheduled on time", "wait p99", "agent-seconds", "most agents"];
 
 /// Writes the closing table: a run a column.
-pub fn render_table(live: &Figures, compared: &[Figures]) -> String {
-    let columns: Vec<_> =
-        std::iter::once(live.column("live")).chain(compared.iter().map(|run| run.column("simulated"))).collect();
-    let names = std::iter::once(live).chain(compared).map(|run| run.name.to_uppercase());
-    let row = |(index, name): (usize, &&str)| {
-        std::iter::once((*name).to_owned())
-            .chain(columns.iter().map(|column| column[index].clone()))
-            .collect::<Vec<_>>()
-    };
+pub fn table(columns: &[(&Figures, &str)]) -> String {
+    let cells: Vec<_> = columns.iter().map(|(figures, how)| figures.column(how)).collect();
     let mut table = lineless();
-    table.set_header(std::iter::once(String::new()).chain(names).collect::<Vec<_>>());
-    table.add_rows(ROWS.iter().enumerate().map(row));
+    let names = columns.iter().map(|(figures, _)| figures.name.to_uppercase());
+    table.set_header(std::iter::once(String::new()).chain(names));
+    for (index, name) in ROWS.iter().enumerate() {
+        table.add_row(std::iter::once((*name).to_owned()).chain(cells.iter().map(|column| column[index].clone())));
+    }
     right_from(&mut table, 1);
     render(&table)
 }
@@ -143,47 +156,155 @@ pub fn render_table(live: &Figures, compared: &[Figures]) -> String {
 pub struct Run {
     /// Wall-clock seconds from the first task's being due to the last one's end.
     pub duration_s: f64,
+    /// Seconds before that in which the agents started.
+    pub waited_s: f64,
     /// The store.
     pub store: String,
     /// Warm agents when the first task arrived.
     pub agents_at_start: u32,
-    /// The result of the submissions.
+    /// Seconds that an agent is set to take to start.
+    pub cold_start_s: f64,
+    /// Seconds that agents took to start, at the median.
+    pub measured_cold_start_s: Option<f64>,
+    /// How the submitting went.
     pub submissions: Submissions,
 }
 
-/// The one object of `--output json`.
-pub fn to_json(live: &Figures, compared: &[Figures], run: &Run) -> Value {
-    let late = lateness(&run.submissions);
-    let mut told = figures_json(live);
-    told["duration_s"] = round(run.duration_s);
-    told["store"] = json!(run.store);
-    told["agents_at_start"] = json!(run.agents_at_start);
-    told["submit_late_s"] = json!({ "p99": round(late.p99), "max": round(late.max) });
-    told["compared"] = compared
-        .iter()
-        .map(|figures| {
-            let mut told = figures_json(figures);
+/// Times the set cold start from which on the machine is called busy.
+const BUSY_FROM: f64 = 1.4;
+/// Seconds that tasks may be submitted late before it is said.
+const LATE_FROM_S: f64 = 0.2;
+
+impl Run {
+    /// Says what kept the machine from doing what was set; `None` if nothing did.
+    pub fn trouble(&self) -> Option<String> {
+        let measured = self.measured_cold_start_s.filter(|measured| *measured > BUSY_FROM * self.cold_start_s);
+        let cold = measured.map(|s| format!("agents took {s:.1} s to start where {:.1} s were set", self.cold_start_s));
+        let p99 = lateness(&self.submissions).p99;
+        let late = (p99 > LATE_FROM_S).then(|| format!("tasks were submitted up to {p99:.1} s late"));
+        let parts: Vec<String> = cold.into_iter().chain(late).collect();
+        (!parts.is_empty())
+            .then(|| format!("This machine was busy: {}. The figures are what was seen.", parts.join(", and ")))
+    }
+}
+
+/// Everything that the demo found.
+pub struct DemoReport {
+    /// Both pools, live: Forerunner's first.
+    pub live: [Figures; 2],
+    /// The same tasks in virtual time: both rules, and the least fixed pool that is on time.
+    pub replayed: [Figures; 3],
+    /// Seconds by which agents began to start before scheduled tasks were due, for each pool; the least.
+    pub leads_s: [Option<f64>; 2],
+    /// The conversation.
+    pub conversation: Conversation,
+    /// What it was measured with.
+    pub run: Run,
+    /// The virtual day.
+    pub day: Value,
+    /// Whether the load is flat.
+    pub is_flat: bool,
+}
+
+impl DemoReport {
+    /// The verdict: a sentence on the tasks, one on what was scheduled or on the fixed pool, one on the conversation.
+    pub fn verdict(&self) -> [String; 3] {
+        let [ours, theirs] = &self.live;
+        let late_share = |figures: &Figures| late(1.0 - figures.on_time_share);
+        let objective = Objective::default().share;
+        let met =
+            |figures: &Figures| if figures.on_time_share >= objective { "" } else { ", which misses the objective" };
+        let first = format!(
+            "Late: Forerunner {}{}, {} {}{}. Agent-seconds: {} and {}.",
+            late_share(ours),
+            met(ours),
+            theirs.name,
+            late_share(theirs),
+            met(theirs),
+            count(ours.agent_seconds.round() as u64),
+            count(theirs.agent_seconds.round() as u64)
+        );
+        // What it takes to be on time without a forecast.
+        let fixed = format!(" A fixed pool that is on time: {}.", count(self.replayed[2].agent_seconds.round() as u64));
+        let first = if self.is_flat { first } else { first + &fixed };
+        [first, if self.is_flat { self.flat() } else { self.ahead() }, self.whole()]
+    }
+
+    /// What was scheduled.
+    fn ahead(&self) -> String {
+        let [ours, theirs] = &self.live;
+        let (all, on_time) = ours.scheduled.unwrap_or_default();
+        let (_, their_on_time) = theirs.scheduled.unwrap_or_default();
+        let lead = self.leads_s[0].map_or_else(
+            || "Forerunner did not start agents before they were due".to_owned(),
+            |s| format!("Forerunner started agents {s:.1} s before they were due"),
+        );
+        format!("Scheduled: {all} tasks. {lead}: {on_time} on time, {} {their_on_time}.", theirs.name)
+    }
+
+    /// What a fixed pool would have cost.
+    fn flat(&self) -> String {
+        let [ours, theirs] = &self.live;
+        let (cheaper, dearer) =
+            if theirs.agent_seconds <= ours.agent_seconds { (theirs, ours) } else { (ours, theirs) };
+        let name =
+            |figures: &Figures| if figures.name == ours.name { "Forerunner".to_owned() } else { figures.name.clone() };
+        let advice = if cheaper.name == ours.name { "" } else { " Where the load is flat, use a fixed pool." };
+        let share = 100.0 * (1.0 - cheaper.agent_seconds / dearer.agent_seconds.max(f64::MIN_POSITIVE));
+        format!("This load is flat: {} costs {share:.0} % less than {}.{advice}", name(cheaper), name(dearer))
+    }
+
+    /// The conversation.
+    fn whole(&self) -> String {
+        let Conversation { turns, submitted, items, took_s, .. } = &self.conversation;
+        match self.conversation.is_whole() {
+            true => format!(
+                "An agent was killed in mid-turn: another one ended the turn {took_s:.1} s later, with all {items} turns of the conversation."
+            ),
+            false => format!(
+                "An agent was killed in mid-turn: {turns} of {submitted} turns ended, and {items} are in the conversation."
+            ),
+        }
+    }
+
+    /// How far virtual time is from what was seen, in per cent of the agent-seconds of Forerunner's pool.
+    pub fn difference(&self) -> f64 {
+        let (live, replayed) = (self.live[0].agent_seconds, self.replayed[0].agent_seconds);
+        100.0 * (live - replayed).abs() / replayed.max(f64::MIN_POSITIVE)
+    }
+
+    /// The one object of `--output json`.
+    pub fn to_json(&self) -> Value {
+        let [ours, theirs] = &self.live;
+        let late = lateness(&self.run.submissions);
+        let mut told = ours.to_json();
+        told["duration_s"] = round(self.run.duration_s);
+        told["store"] = json!(self.run.store);
+        told["agents_at_start"] = json!(self.run.agents_at_start);
+        told["cold_start_s"] =
+            json!({ "set": self.run.cold_start_s, "measured": self.run.measured_cold_start_s.map(round) });
+        told["submit_late_s"] = json!({ "p99": round(late.p99), "max": round(late.max) });
+        told["against"] = theirs.to_json();
+        told["against"]["policy"] = json!(theirs.name);
+        let simulated = |figures: &Figures| {
+            let mut told = figures.to_json();
             told["run"] = json!(figures.name);
             told["simulated"] = json!(true);
             told
-        })
-        .collect();
-    told
+        };
+        told["compared"] = self.replayed.iter().map(simulated).collect();
+        told["started_ahead_s"] = json!({ "ours": self.leads_s[0].map(round), "against": self.leads_s[1].map(round) });
+        let Conversation { turns, submitted, items, took_s, .. } = self.conversation;
+        told["conversation"] =
+            json!({ "turns": turns, "submitted": submitted, "items": items, "recovered_s": round(took_s) });
+        told["day"] = self.day.clone();
+        told["verdict"] = self.verdict().as_slice().into();
+        told
+    }
 }
 
-fn figures_json(figures: &Figures) -> Value {
-    let Waits { p50, p95, p99 } = figures.wait_s;
-    json!({
-        "tasks": figures.tasks,
-        "succeeded": figures.succeeded,
-        "failed": figures.tasks - figures.succeeded,
-        "on_time_share": (figures.on_time_share * 1e6).round() / 1e6,
-        "wait_s": { "p50": round(p50), "p95": round(p95), "p99": round(p99) },
-        "agent_seconds": round(figures.agent_seconds),
-        "agents_peak": figures.agents_peak,
-        "scale_ups": figures.scale_ups,
-        "scale_downs": figures.scale_downs,
-    })
+fn share(share: f64) -> Value {
+    json!((share * 1e6).round() / 1e6)
 }
 
 fn round(seconds: f64) -> Value {
@@ -193,88 +314,4 @@ fn round(seconds: f64) -> Value {
 /// Reports how late tasks were submitted, which is the demo's own delay and not the service's.
 pub fn lateness(submissions: &Submissions) -> WaitSummary {
     WaitSummary::of(&mut submissions.lateness_s.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn task(state: &str, started_at: Option<&str>) -> Value {
-        json!({"state": state, "submitted_at": "2026-01-31T12:00:00Z", "run_at": "2026-01-31T12:00:00Z", "started_at": started_at})
-    }
-
-    fn live() -> Figures {
-        let tasks = [
-            task("succeeded", Some("2026-01-31T12:00:00.25Z")),
-            task("succeeded", Some("2026-01-31T12:00:01.5Z")),
-            task("failed", Some("2026-01-31T12:00:00.5Z")),
-            task("queued", None),
-        ];
-        let pool = json!({"agent_seconds": 5123.4, "scale_ups": 12, "scale_downs": 3});
-        count_live(&tasks, 5, Objective::default(), &pool, 51)
-    }
-
-    #[test]
-    fn all_tasks_count_also_those_refused_or_never_started() {
-        let live = live();
-        assert_eq!((live.tasks, live.succeeded, live.on_time_share), (5, 2, 0.4));
-        assert_eq!(live.wait_s, Waits { p50: 0.5, p95: 1.5, p99: 1.5 });
-    }
-
-    #[test]
-    fn the_table_fits_eighty_columns() {
-        let live = Figures {
-            tasks: 8_191,
-            succeeded: 8_190,
-            agent_seconds: 12_345.6,
-            scale_ups: 123,
-            scale_downs: 123,
-            ..live()
-        };
-        let others =
-            ["utilisation", "fixed at 104", "fixed at 101"].map(|name| Figures { name: name.into(), ..live.clone() });
-        let text = render_table(&live, &others);
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        insta::assert_snapshot!(text, @r"
-                       PREDICTIVE  UTILISATION  FIXED AT 104  FIXED AT 101
-        run                  live    simulated     simulated     simulated
-        tasks               8,191        8,191         8,191         8,191
-        failed                  1            1             1             1
-        on time           40.00 %      40.00 %       40.00 %       40.00 %
-        wait p50           500 ms       500 ms        500 ms        500 ms
-        wait p95           1.50 s       1.50 s        1.50 s        1.50 s
-        wait p99           1.50 s       1.50 s        1.50 s        1.50 s
-        agent-seconds      12,346       12,346        12,346        12,346
-        most agents            51           51            51            51
-        scale-ups             123          123           123           123
-        scale-downs           123          123           123           123
-        ");
-    }
-
-    #[test]
-    fn the_object_has_the_promised_fields() {
-        let run = Run {
-            duration_s: 121.23456,
-            store: "sqlite".into(),
-            agents_at_start: 48,
-            submissions: Submissions::default(),
-        };
-        let told = to_json(&live(), &[live()], &run);
-        for name in [
-            "tasks",
-            "succeeded",
-            "failed",
-            "on_time_share",
-            "agent_seconds",
-            "agents_peak",
-            "scale_ups",
-            "scale_downs",
-            "duration_s",
-            "store",
-        ] {
-            assert!(!told[name].is_null(), "{name}");
-        }
-        assert_eq!(told["wait_s"], json!({"p50": 0.5, "p95": 1.5, "p99": 1.5}));
-        assert_eq!(told["compared"][0]["simulated"], json!(true));
-    }
 }

@@ -1,4 +1,4 @@
-//! Submits tasks at their due times, whatever the service does with them.
+//! Submits tasks when they become known, whatever the service does with them.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// Submissions under way at once. A due task beyond that waits, and counts as submitted late.
 const IN_FLIGHT: usize = 64;
 
-/// The submissions so far.
+/// How the submitting went, so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Submissions {
     /// Tasks that the service accepted.
@@ -35,7 +35,7 @@ impl Submissions {
     }
 }
 
-/// Submits every task `arrival_s` seconds after `begin`, by `submit`.
+/// Submits every task by `submit`: `arrival_s` seconds after `begin`, or earlier if it was announced.
 ///
 /// Open loop: the schedule does not wait for answers. Only with 64 calls unanswered is a task sent later than due, and that
 /// is what `lateness_s` shows.
@@ -46,9 +46,12 @@ pub async fn submit_all(
     submit: impl AsyncFn(&TraceTask) -> anyhow::Result<()>,
 ) {
     let submit = &submit;
+    let known_s = |task: &TraceTask| task.announced_s.unwrap_or(task.arrival_s).max(0.0);
+    let mut tasks: Vec<&TraceTask> = tasks.iter().collect();
+    tasks.sort_by(|a, b| known_s(a).total_cmp(&known_s(b)));
     let mut calls = FuturesUnordered::new();
     for task in tasks {
-        let due = begin + Duration::from_secs_f64(task.arrival_s);
+        let due = begin + Duration::from_secs_f64(known_s(task));
         while !calls.is_empty() {
             tokio::select! {
                 biased;

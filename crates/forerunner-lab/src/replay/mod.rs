@@ -22,7 +22,7 @@ mod table;
 mod today;
 mod traces;
 mod watch;
-mod workers;
+pub(crate) mod workers;
 
 pub use args::{Asked, ReplayArgs};
 pub use html::Theme;

@@ -1,56 +1,101 @@
-//! `forerunner demo`: a production trace through the real service, live, and under other rules.
+//! `forerunner demo`: a day of production in virtual time, then two pools with the same tasks, live.
 
 mod service;
 mod stage;
+mod view;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use forerunner_console::{
     Usage,
-    output::{self, Output, count, percent, seconds},
+    output::{self, Output, percent},
+    text::wrap,
 };
 use forerunner_core::{format_duration, parse_duration};
-use forerunner_lab::demo::{self, Cut, Figures, Live, Run, Slice};
+use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, build};
+use forerunner_lab::demo::{self, Conversation, Day, DemoReport, Figures, Live, Load, Scene, Shape};
 use forerunner_runtime::PoolSettings;
 
-use self::{service::OverHttp, stage::Stage};
-use crate::{exit::Interrupted, signals::Signals};
+use self::{service::OverHttp, stage::Stage, view::DemoView};
+use crate::{
+    exit::Interrupted,
+    signals::{Signals, StopSignal},
+};
 
-/// What to replay, and how.
+const AFTER_HELP: &str = "\
+The demo takes at most two minutes and leaves nothing behind. It has three parts:
+  1. A day of an LLM service in virtual time, under Forerunner's rule and those of other systems.
+  2. Two pools of one real service, at true speed, with the same tasks: waves, and bursts that are scheduled. One pool
+     is sized by Forerunner, the other one by --against.
+  3. An agent is killed in the middle of a conversation.
+
+Examples:
+  forerunner demo
+  forerunner demo --against hpa:target=0.6
+  forerunner demo --flat
+  forerunner demo --arrivals demo.csv";
+
+/// What to show.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct DemoArgs {
-    /// Minutes of the trace to replay.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=57))]
-    minutes: u32,
-    /// The minute of the trace to begin at.
-    #[arg(long, default_value_t = 22, value_name = "MINUTE", value_parser = clap::value_parser!(u32).range(0..57))]
-    from: u32,
-    /// How many times faster than recorded, arrivals and work alike.
-    #[arg(long, default_value_t = 10.0, value_name = "FACTOR")]
-    speed: f64,
-    /// Another number deals the work of each minute to its tasks anew; 0 replays it as recorded.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// How long an agent takes to start, whatever the speed.
-    #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
+    /// The rule that sizes the other pool: hpa, keda, knative, utilisation or any other policy, with settings after a
+    /// colon [default: keda; with --flat: the least fixed pool that is on time].
+    #[arg(long, value_name = "NAME[:SETTINGS]")]
+    against: Option<PolicyKind>,
+    /// Shows a load without waves, on which a fixed pool costs less.
+    #[arg(long)]
+    flat: bool,
+    /// How long an agent takes to start.
+    #[arg(long, default_value = "4s", value_parser = parse_duration, value_name = "DURATION")]
     cold_start: Duration,
+    /// Seconds of the live part, 40 to 90.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(40..=90))]
+    seconds: u32,
+    /// Another number makes other tasks of the same kind.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Also writes the tasks as a trace, the history included, for `forerunner replay --warmup 21m --as-live`.
+    #[arg(long, value_name = "FILE")]
+    arrivals: Option<PathBuf>,
 }
 
 /// Least share of tasks that must succeed for the demo to count as one.
 const LEAST_SUCCESS: f64 = 0.99;
+/// How long the end of the conversation stays on the screen.
+const LAST_LOOK: Duration = Duration::from_secs(3);
+/// Longest cold start: with it the demo still takes two minutes.
+const LONGEST_COLD_START: Duration = Duration::from_secs(8);
+/// Widest line of the text around the screen.
+const WIDTH: usize = 79;
 
 /// Runs the demo. In every case the service is stopped and its files are removed.
 pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
-    let slice = Slice::cut(cut(&args)?)?;
-    let settings = stage::settings(args.cold_start);
+    if args.cold_start > LONGEST_COLD_START || args.cold_start.is_zero() {
+        let longest = format_duration(LONGEST_COLD_START);
+        return Err(Usage(format!(
+            "--cold-start {} is not valid; use more than 0, and {longest} at most",
+            format_duration(args.cold_start)
+        ))
+        .into());
+    }
+    let shape = if args.flat { Shape::Flat } else { Shape::Waves };
+    let load = Load::new(shape, f64::from(args.seconds), args.seed)?;
+    if let Some(path) = &args.arrivals {
+        load.save(path).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
     let mut signals = Signals::listen()?;
-    let [headline, rest @ ..] = introduction(&args, slice.tasks.len(), slice.span_s);
-    output::note(&format!("{}\n{}", out.strong(&headline), rest.join("\n")));
-    let stage = Stage::set(settings.clone(), &slice).await?;
+    let day = tokio::select! {
+        day = show_day(out) => day?,
+        signal = signals.next() => return Err(Interrupted(signal).into()),
+    };
+    let plan = Plan::make(&args, load)?;
+    output::note(&plan.introduction(out));
+    let stage = Stage::set([plan.ours.clone(), plan.theirs.clone()], &plan.load).await?;
     let lived = tokio::select! {
-        lived = live(&stage, &slice, &settings, out) => lived,
+        lived = live(&stage, &plan, out) => lived,
         signal = signals.next() => Err(Interrupted(signal).into()),
     };
     // Finished or failed, there is no reason to wait any more; a second signal skips the clean shutdown.
@@ -58,77 +103,170 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
         cleared = stage.clear(Duration::from_secs(1)) => cleared,
         signal = signals.next_urgent() => Err(Interrupted(signal).into()),
     };
-    let Live { figures, run } = lived?;
+    let (live, conversation) = lived?;
     cleared?;
-    let compared = demo::compare(&slice.as_trace()?, settings.limits(), run.agents_at_start, figures.agents_peak)?;
-    out.show(&demo::to_json(&figures, &compared, &run), || closing(&figures, &compared, &run, out))?;
-    judge(&figures, &run)
+    let told = plan.told(live, conversation, &day)?;
+    out.show(&told.to_json(), || closing(&told, out))?;
+    judge(&told)
 }
 
-async fn live(stage: &Stage, slice: &Slice, settings: &PoolSettings, out: &Output) -> anyhow::Result<Live> {
-    demo::live(&OverHttp::new(&stage.service)?, slice, settings.limits(), out).await
+/// Replays the day, and shows its table.
+async fn show_day(out: &Output) -> anyhow::Result<Day> {
+    output::note(&format!("{}\n", out.strong(&format!("1. In virtual time: {}", demo::DAY_NAME))));
+    let day = tokio::task::spawn_blocking(Day::replay).await??;
+    output::note(&format!(
+        "{}\n\n{}",
+        day.table(),
+        out.faint(&format!(
+            "{} tasks, {:.0} s to start an agent. Objective: 99 % start within 1 s.\n*: the least fixed pool that is on time, which only hindsight knows.",
+            output::count(day.tasks()),
+            demo::DAY_COLD_START_S
+        ))
+    ));
+    Ok(day)
 }
 
-fn cut(args: &DemoArgs) -> anyhow::Result<Cut> {
-    if !(0.1..=100.0).contains(&args.speed) {
-        return Err(Usage(format!("--speed {} is not valid; use 0.1 to 100", args.speed)).into());
+/// What runs live, and what virtual time says to it.
+struct Plan {
+    load: Load,
+    ours: PoolSettings,
+    theirs: PoolSettings,
+    against: String,
+    /// Both rules, and the least fixed pool that is on time.
+    replayed: [Figures; 3],
+}
+
+impl Plan {
+    fn make(args: &DemoArgs, load: Load) -> anyhow::Result<Self> {
+        let ours = stage::settings(PolicyKind::default(), args.cold_start);
+        let limits = ours.limits();
+        let (size, fixed) = demo::least_fixed(&load, limits);
+        let kind = match args.against {
+            Some(kind) => kind,
+            None if args.flat => demo::fixed(size),
+            None => "keda".parse()?,
+        };
+        build(kind, PolicyLimits { objective: Objective::default(), ..limits })
+            .map_err(|error| Usage(error.to_string()))?;
+        let theirs = stage::settings(kind, args.cold_start);
+        let against = kind.to_string().replace(':', " at ");
+        let confirm = |name: &str, settings: &PoolSettings| {
+            let report = demo::confirm(&load, settings.policy, settings.limits(), settings.cooldown.as_secs_f64())?;
+            Ok::<_, anyhow::Error>(Figures::simulated(name, &report))
+        };
+        let replayed = [
+            confirm("Forerunner", &ours)?,
+            confirm(&against, &theirs)?,
+            Figures::simulated(format!("fixed at {size}"), &fixed),
+        ];
+        Ok(Self { load, ours, theirs, against, replayed })
     }
-    Ok(Cut { from: args.from, minutes: args.minutes, speed: args.speed, seed: args.seed })
+
+    /// Says what is about to run, in lines that fit a terminal of 80 columns.
+    fn introduction(&self, out: &Output) -> String {
+        let text = format!(
+            "Two pools get the same {} tasks over HTTP, in {:.0} s at true speed. One is sized by Forerunner, the other one by {}. \
+             Agents are processes that take {} to start. {}",
+            self.load.live().len(),
+            self.load.span_s,
+            self.against,
+            format_duration(self.ours.cold_start),
+            self.seeded()
+        );
+        format!("\n{}\n{}\n", out.strong("2. Live: a real service on SQLite"), wrap(&text, WIDTH, 0))
+    }
+
+    fn seeded(&self) -> String {
+        format!("Both rules have seen {:.0} minutes of such tasks before, in virtual time.", demo::HISTORY_S / 60.0)
+    }
+
+    fn scene(&self) -> Scene {
+        Scene {
+            against: self.against.clone(),
+            span_s: self.load.span_s,
+            cold_start_s: self.ours.cold_start.as_secs_f64(),
+            scheduled: self.load.scheduled(),
+            seeded: self.seeded(),
+            story: Vec::new(),
+        }
+    }
+
+    fn told(self, live: Live, conversation: Conversation, day: &Day) -> anyhow::Result<DemoReport> {
+        let Live { figures: [ours, theirs], run, past } = live;
+        let lead = |side| {
+            let leads = self.load.scheduled().into_iter().map(|(due, tasks)| demo::lead_s(&past, side, due, tasks));
+            // The least counts, and one that did not begin before it was due counts for all.
+            leads.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::min)
+        };
+        Ok(DemoReport {
+            leads_s: [lead(0), lead(1)],
+            live: [Figures { name: "Forerunner".to_owned(), ..ours }, Figures { name: self.against, ..theirs }],
+            replayed: self.replayed,
+            conversation,
+            run,
+            day: day.to_json(),
+            is_flat: self.load.shape == Shape::Flat,
+        })
+    }
 }
 
-/// Describes what is about to run, in lines that fit a terminal of 80 columns.
-fn introduction(args: &DemoArgs, tasks: usize, span_s: f64) -> [String; 4] {
-    let DemoArgs { from, minutes, speed, .. } = args;
-    [
-        format!("Replaying minutes {from} to {} of a production trace, {speed} times as fast.", from + minutes),
-        demo::NAME.to_owned(),
-        format!("{} tasks in {} over HTTP, to the real service on SQLite.", count(tasks as u64), seconds(span_s)),
-        format!(
-            "Agents are child processes: {} to start, then at work as long as recorded.",
-            format_duration(args.cold_start)
-        ),
-    ]
+async fn live(stage: &Stage, plan: &Plan, out: &Output) -> anyhow::Result<(Live, Conversation)> {
+    let service = OverHttp::new(&stage.service)?;
+    let mut view = DemoView::open(plan.scene(), out)?;
+    let lived = demo::live(&service, &plan.load, stage.begin, plan.ours.cold_start, &mut view).await?;
+    let lived = lived.ok_or(Interrupted(StopSignal::INTERRUPT))?;
+    let mut failed = Ok(());
+    let conversation = demo::converse(&service, |sentence| {
+        let told = view.tell(sentence);
+        if failed.is_ok() {
+            failed = told;
+        }
+    })
+    .await?;
+    failed?;
+    if view.has_screen() {
+        tokio::time::sleep(LAST_LOOK).await;
+    }
+    Ok((lived, conversation))
 }
 
-fn closing(live: &Figures, compared: &[Figures], run: &Run, out: &Output) -> String {
-    let late = demo::lateness(&run.submissions);
-    let verdict = format!(
-        "{} of {} tasks started within 1 s; the objective is 99 %.",
-        percent(live.on_time_share),
-        count(live.tasks),
-    );
+fn closing(told: &DemoReport, out: &Output) -> String {
+    let [ours, theirs] = &told.live;
+    let [replayed_ours, replayed_theirs, fixed] = &told.replayed;
+    let table = demo::table(&[
+        (ours, "live"),
+        (theirs, "live"),
+        (replayed_ours, "replay"),
+        (replayed_theirs, "replay"),
+        (fixed, "replay"),
+    ]);
+    let [first, second, third] = told.verdict().map(|line| wrap(&line, WIDTH, 2));
     let notes = format!(
-        "live: real agents; waits from the tasks' own times, read back from the service.\n\
-         simulated: the same tasks in virtual time, from the same {} agents: the rule of\n\
-         thresholds, the live peak, and the least fixed pool that hindsight would allow.\n\
-         Tasks were sent on schedule: {} late at the 99th percentile, {} at most.",
-        run.agents_at_start,
-        seconds(late.p99),
-        seconds(late.max),
+        "replay: the same tasks in virtual time; its agent-seconds differ by {:.0} %.\nfixed: the least fixed pool that is on time, which only hindsight knows.",
+        told.difference()
     );
-    format!("\n{}\n\n{}\n{}", demo::render_table(live, compared), out.strong(&verdict), out.faint(&notes))
+    let trouble = told.run.trouble().map_or_else(String::new, |text| format!("\n{}", wrap(&text, WIDTH, 0)));
+    let flag = if told.is_flat { "--against hpa" } else { "--flat" };
+    let shows = if told.is_flat { "waves, where it pays" } else { "a load on which a fixed pool wins" };
+    let command = |line: &str, what: &str| format!("\n  {line:<41}{what}");
+    let commands = [
+        command("forerunner replay YOUR.csv --today hpa", "your own load, in seconds"),
+        command(&format!("forerunner demo {flag}"), shows),
+        command("forerunner serve", "see docs/quickstart/service.md"),
+    ];
+    format!(
+        "{table}\n{}{trouble}\n\n{}\n\nGo on with{}",
+        out.faint(&notes),
+        out.strong(&format!("{first}\n{second}\n{third}")),
+        commands.concat(),
+    )
 }
 
-fn judge(live: &Figures, run: &Run) -> anyhow::Result<()> {
-    let share = live.succeeded as f64 / live.tasks.max(1) as f64;
-    let reason = run
-        .submissions
-        .first_refusal
-        .as_ref()
-        .map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
+fn judge(told: &DemoReport) -> anyhow::Result<()> {
+    let ours = &told.live[0];
+    let share = ours.succeeded as f64 / ours.tasks.max(1) as f64;
+    let refusal = &told.run.submissions.first_refusal;
+    let reason = refusal.as_ref().map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
     ensure!(share >= LEAST_SUCCESS, "only {} of the tasks succeeded{reason}", percent(share));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_introduction_fits_eighty_columns() {
-        let cold_start = Duration::from_millis(2_500);
-        let args = DemoArgs { minutes: 40, from: 10, speed: 12.5, seed: 0, cold_start };
-        let lines = introduction(&args, 18_185, 5_400.0);
-        assert!(lines.iter().all(|line| line.chars().count() < 80), "{lines:#?}");
-    }
 }

@@ -1,46 +1,83 @@
-//! What the demo runs on: the real service on a temporary store, with real child processes.
+//! What the demo runs on: the real service on a temporary store, with two pools of real child processes.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use forerunner_agents::{AgentSpec, process::ProcessSpec};
-use forerunner_core::{Clock, PoolName};
-use forerunner_lab::demo::{Slice, learn};
-use forerunner_runtime::{PoolSettings, SystemClock};
-use forerunner_store::Store;
-use serde_json::json;
+use forerunner_core::PoolName;
+use forerunner_forecast::PolicyKind;
+use forerunner_lab::{
+    demo::{HISTORY_S, Load, Which},
+    seed::{Continued, Taught, teach},
+};
+use forerunner_runtime::PoolSettings;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::{
     commands::serve::Service,
     config::{Config, PoolConfig},
+    seed::remember,
 };
 
-/// The pool of the demo.
-pub const POOL: &str = "demo";
+/// Most agents of a pool. The load needs half of them, and a small machine can run these.
+const MOST_AGENTS: u32 = 48;
+/// Seconds between the start of the agents and the first task, beyond a cold start.
+const MARGIN_S: f64 = 2.0;
 
 /// The running service and its directory; [`Stage::clear`] removes both.
 pub struct Stage {
     /// The service.
     pub service: Service,
+    /// When the first task is due.
+    pub begin: Instant,
     directory: TempDir,
 }
 
-/// Returns the pool's settings: defaults for all but the size and the cold start.
-pub fn settings(cold_start: Duration) -> PoolSettings {
-    // The agents of the demo sleep while they start: many at once cost nothing.
-    PoolSettings { min: 1, max: 200, max_starting: Some(200), cold_start, ..PoolSettings::default() }
+/// The name of a pool.
+pub const fn pool(which: Which) -> &'static str {
+    match which {
+        Which::Ours => "forerunner",
+        Which::Theirs => "other",
+    }
+}
+
+/// Returns the settings of a pool: defaults for all but the policy, the size and the cold start.
+pub fn settings(policy: PolicyKind, cold_start: Duration) -> PoolSettings {
+    let (min, max) = match policy {
+        PolicyKind::Fixed(fixed) => (fixed.size, fixed.size),
+        _ => (1, MOST_AGENTS),
+    };
+    PoolSettings { policy, min, max, max_starting: Some(max), cold_start, ..PoolSettings::default() }
 }
 
 impl Stage {
-    /// Starts the service, its forecast knowing the history right before the slice, as after a restart.
-    pub async fn set(settings: PoolSettings, slice: &Slice) -> anyhow::Result<Self> {
+    /// Starts the service. Both policies have seen the history of the load until the agents start.
+    pub async fn set(pools: [PoolSettings; 2], load: &Load) -> anyhow::Result<Self> {
         let directory = TempDir::with_prefix("forerunner-demo-").context("no temporary directory can be made")?;
-        let config = config(settings.clone(), &directory)?;
+        let [ours, theirs] = pools;
+        let lead_s = ours.cold_start.as_secs_f64() + MARGIN_S;
+        let config = config([ours.clone(), theirs.clone()], &directory)?;
         let store = forerunner_store::open(&config.store.url)?;
-        remember(store.as_ref(), &settings, slice).await?;
-        let service = Service::start_on(store, &config).await?;
-        Ok(Self { service, directory })
+        let until_s = HISTORY_S - lead_s;
+        for (which, settings) in [(Which::Ours, &ours), (Which::Theirs, &theirs)] {
+            let taught = teach(settings.policy, settings.limits(), &load.trace, until_s)?;
+            remember(store.as_ref(), &PoolName::new(pool(which))?, &taught.learned()).await?;
+        }
+        // Only Forerunner's policy saves what it knows. The other one is taught again when its pool makes it.
+        let (trace, kind) = (load.trace.clone(), theirs.policy);
+        let begin = Instant::now() + Duration::from_secs_f64(lead_s);
+        let service = Service::start_with(store, &config, |spec| {
+            if spec.name.as_str() == pool(Which::Ours) {
+                return spec;
+            }
+            let trace = trace.clone();
+            spec.policy(move |limits| match teach(kind, limits, &trace, until_s) {
+                Ok(Taught { policy, .. }) => Box::new(Continued::new(policy, until_s)),
+                Err(error) => unreachable!("the same settings were taught before: {error}"),
+            })
+        });
+        Ok(Self { service: service.await?, begin, directory })
     }
 
     /// Stops the service and removes its files.
@@ -51,57 +88,18 @@ impl Stage {
     }
 }
 
-fn config(settings: PoolSettings, directory: &TempDir) -> anyhow::Result<Config> {
+fn config(pools: [PoolSettings; 2], directory: &TempDir) -> anyhow::Result<Config> {
     let program = std::env::current_exe().context("this program's own path is not known")?;
-    let cold_start = forerunner_core::format_duration(settings.cold_start);
-    let argv = [program.display().to_string(), "agent".to_owned(), "--cold-start".to_owned(), cold_start];
     let mut config = Config::default();
     config.store.url = format!("sqlite:{}", directory.path().join("demo.db").display());
     config.http.listen = "127.0.0.1:0".to_owned();
-    // Everything is in one directory, which is removed even if there is no time to stop the agents one by one.
-    let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
-    let pool = PoolConfig { agent: AgentSpec::Process(agent), settings };
-    config.pools.insert(PoolName::new(POOL)?, pool);
-    Ok(config)
-}
-
-/// Writes what a node that had seen the history would have stored when it stopped.
-async fn remember(store: &dyn Store, settings: &PoolSettings, slice: &Slice) -> anyhow::Result<()> {
-    let Some(learned) = learn(settings.policy, settings.limits(), slice)? else { return Ok(()) };
-    let note = json!({
-        "at": SystemClock.now(),
-        "policy": learned.policy,
-        "text": learned.text,
-        "desired": learned.desired,
-        "seq": 0,
-    });
-    store.put_setting(format!("pool/{POOL}/history"), Some(note.to_string())).await?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use forerunner_agents::SimulatedFactory;
-    use forerunner_lab::demo::Cut;
-    use forerunner_runtime::{Node, NodeSpec, PoolSpec};
-
-    use super::*;
-
-    #[actix_rt::test]
-    async fn a_node_takes_up_the_history_it_is_given() {
-        let slice = Slice::cut(Cut { from: 22, minutes: 20, speed: 10.0, seed: 0 }).expect("inside the trace");
-        let settings = settings(Duration::from_secs(2));
-        let wanted =
-            learn(settings.policy, settings.limits(), &slice).expect("valid").expect("there is history").desired;
-        assert!((35..120).contains(&wanted), "about 40 agents are busy in the minutes before: {wanted}");
-
-        let store = forerunner_store::open("memory:").expect("a store");
-        remember(store.as_ref(), &settings, &slice).await.expect("a store that takes notes");
-        let agents = std::sync::Arc::new(SimulatedFactory::new(Default::default()).expect("valid"));
-        let pool = PoolSpec::new(POOL, settings, agents).expect("valid");
-        let node = Node::start(NodeSpec::new(store).pool(pool)).await.expect("a node");
-        let status = node.handle().pool(POOL).await.expect("the pool");
-        node.shutdown(Duration::ZERO).await;
-        assert_eq!(status.agents.size(), wanted);
+    for (which, settings) in Which::BOTH.into_iter().zip(pools) {
+        let cold_start = forerunner_core::format_duration(settings.cold_start);
+        let argv = [program.display().to_string(), "agent".to_owned(), "--cold-start".to_owned(), cold_start];
+        // Everything is in one directory, which is removed even when there is no time left to stop the agents one by one.
+        let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
+        let made = PoolConfig { agent: AgentSpec::Process(agent), settings };
+        config.pools.insert(PoolName::new(pool(which))?, made);
     }
+    Ok(config)
 }

@@ -2,9 +2,9 @@
 
 mod charts;
 mod facts;
-mod frame;
+pub mod frame;
 mod poller;
-mod screen;
+pub mod screen;
 mod sections;
 #[cfg(test)]
 mod tests;

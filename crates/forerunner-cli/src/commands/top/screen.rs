@@ -84,6 +84,11 @@ impl Screen {
         queue!(bytes, Print(&line.text), SetAttribute(Attribute::Reset), ResetColor)
     }
 
+    /// Returns a key that was pressed, without waiting for one.
+    pub fn pressed(&mut self) -> Option<Key> {
+        self.keys.try_recv().ok()
+    }
+
     /// Waits for a key.
     pub async fn key(&mut self) -> Key {
         tokio::select! {
