@@ -43,11 +43,11 @@ impl Conversation {
     }
 }
 
-/// Holds a conversation, and kills the agent in the middle of one of its turns. `tell` gets a sentence for each step.
+/// Submits the turns of a conversation, and kills the agent in the middle of one of its turns. `report` gets a sentence for each step.
 ///
 /// # Errors
 /// When a turn does not end, or the service does not answer.
-pub async fn converse(service: &impl Service, mut tell: impl FnMut(String)) -> anyhow::Result<Conversation> {
+pub async fn converse(service: &impl Service, mut report: impl FnMut(String)) -> anyhow::Result<Conversation> {
     let mut ended = Vec::new();
     for turn in 1..=TURNS_BEFORE {
         let id = submit(service, turn, TURN_S).await?;
@@ -56,13 +56,13 @@ pub async fn converse(service: &impl Service, mut tell: impl FnMut(String)) -> a
     let long = TURNS_BEFORE + 1;
     let id = submit(service, long, LONG_TURN_S).await?;
     let killed = pid_of(service, &id).await?;
-    tell(format!("A conversation: turn {long} runs in process {killed}. Now: kill -9 {killed}."));
+    report(format!("A conversation: turn {long} runs in process {killed}. Now: kill -9 {killed}."));
     service.kill(killed)?;
     let begun = Instant::now();
     ended.push(finished(service, &id).await?);
     let took_s = begun.elapsed().as_secs_f64();
     let went_on = ended.last().map_or(0, |task| number(task, "pid") as u32);
-    tell(format!(
+    report(format!(
         "Turn {long} ended {took_s:.1} s later in process {went_on}, with the {TURNS_BEFORE} turns before it."
     ));
     for turn in long + 1..=long + TURNS_AFTER {

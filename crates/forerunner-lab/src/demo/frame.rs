@@ -154,7 +154,7 @@ fn axis(scene: &Scene, columns: usize) -> String {
     format!("    {}", marks.into_iter().collect::<String>().trim_end())
 }
 
-/// What is worth a sentence now: at most two lines.
+/// The newest events: at most two lines.
 fn events(scene: &Scene, past: &[Moment]) -> Vec<String> {
     let now = past.last().cloned().unwrap_or_default();
     if !scene.story.is_empty() {

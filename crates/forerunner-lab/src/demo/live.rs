@@ -17,9 +17,9 @@ use super::{
 
 /// How often the pools are asked, and the screen is drawn.
 const PERIOD: Duration = Duration::from_millis(250);
-/// How long the agents may take to be ready, beyond a cold start.
+/// Time limit for the agents to become ready, beyond a cold start.
 const WARM_UP: Duration = Duration::from_secs(30);
-/// How long the last tasks may take, once all are submitted.
+/// Time limit for the last tasks, once all are submitted.
 const LAST_TASKS: Duration = Duration::from_secs(30);
 
 /// Which of the two pools.
@@ -47,7 +47,7 @@ pub struct Submission {
     pub turn: Option<(String, String)>,
 }
 
-/// The service that lives through the load, with its two pools.
+/// The service that runs the load, with its two pools.
 pub trait Service {
     /// Returns the kind of its store.
     fn store(&self) -> &str;
@@ -145,7 +145,7 @@ pub async fn live(
 /// What a pool has cost in the live part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spent {
-    /// Seconds of agents' lives.
+    /// Seconds that the agents existed.
     pub agent_seconds: f64,
     /// Decisions to grow.
     pub scale_ups: u64,

@@ -97,7 +97,7 @@ impl Load {
     }
 }
 
-/// Tasks that come by themselves: spaced by the rate, with some jitter, of 0.8 to 1.2 s each.
+/// Tasks that nobody scheduled: spaced by the rate, with some jitter, of 0.8 to 1.2 s each.
 fn flow(shape: Shape, end_s: f64, chance: &mut Chance) -> Vec<TraceTask> {
     let (mut tasks, mut owed) = (Vec::new(), 0.0);
     for step in 0..(end_s / STEP_S) as u32 {

@@ -1,7 +1,7 @@
 //! What `forerunner demo` shows: a day of production under every rule in virtual time; then two pools of one service with
 //! the same tasks, live; then an agent that is killed. And its figures.
 //!
-//! The [`Service`] that lives through it is the program's.
+//! The [`Service`] that runs it belongs to the program.
 
 mod chart;
 mod confirm;

@@ -1,4 +1,4 @@
-//! The closing figures: of the live pools, and of the same tasks in virtual time.
+//! The final figures of the live pools, and of the same tasks in virtual time.
 
 use forerunner_console::output::{count, late, lineless, percent, render, right_from, seconds};
 use forerunner_forecast::Objective;
@@ -21,7 +21,7 @@ pub struct Figures {
     pub on_time_share: f64,
     /// Waits from being due to the start.
     pub wait_s: Waits,
-    /// Seconds of agents' lives.
+    /// Seconds that the agents existed.
     pub agent_seconds: f64,
     /// Most agents at once.
     pub agents_peak: u32,
@@ -62,7 +62,7 @@ fn wait_s(task: &Value) -> Option<(f64, bool)> {
     Some((time("started_at")?.since(due).as_secs_f64(), is_scheduled))
 }
 
-/// Counts the tasks of a live pool. A task that never started, or was refused, is neither on time nor successful.
+/// Counts the tasks of a live pool. A task that never started, or was rejected, is neither on time nor successful.
 pub fn count_live(name: String, tasks: &[Value], due: u64, objective: Objective, spent: Spent, peak: u32) -> Figures {
     let succeeded = tasks.iter().filter(|task| task["state"] == "succeeded").count() as u64;
     let waits: Vec<(f64, bool)> = tasks.iter().filter_map(wait_s).collect();
@@ -166,7 +166,7 @@ pub struct Run {
     pub cold_start_s: f64,
     /// Seconds that agents took to start, at the median.
     pub measured_cold_start_s: Option<f64>,
-    /// How the submitting went.
+    /// The result of the submissions.
     pub submissions: Submissions,
 }
 

@@ -1,4 +1,4 @@
-//! Submits tasks when they become known, whatever the service does with them.
+//! Submits tasks when they become known, in an open loop.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 

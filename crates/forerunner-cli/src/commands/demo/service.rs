@@ -39,7 +39,7 @@ impl demo::Service for OverHttp<'_> {
         Ok(self.client.get(format!("/v1/pools/{}", pool(which))).await?.into_values())
     }
 
-    /// The input tells the built-in agent how long to work, and what to add to the context.
+    /// The input sets the agent's working time, and what it adds to the context.
     async fn submit(&self, which: Which, task: &Submission) -> anyhow::Result<Value> {
         let mut body = json!({ "input": { "service_s": task.service_s } });
         if let Some(due_in) = task.due_in.filter(|due_in| !due_in.is_zero()) {

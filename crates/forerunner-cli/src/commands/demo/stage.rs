@@ -96,7 +96,7 @@ fn config(pools: [PoolSettings; 2], directory: &TempDir) -> anyhow::Result<Confi
     for (which, settings) in Which::BOTH.into_iter().zip(pools) {
         let cold_start = forerunner_core::format_duration(settings.cold_start);
         let argv = [program.display().to_string(), "agent".to_owned(), "--cold-start".to_owned(), cold_start];
-        // Everything is in one directory, which is removed even when there is no time left to stop the agents one by one.
+        // Everything is in one directory, which is removed even if there is no time to stop the agents one by one.
         let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
         let made = PoolConfig { agent: AgentSpec::Process(agent), settings };
         config.pools.insert(PoolName::new(pool(which))?, made);

@@ -1,4 +1,4 @@
-//! Where the demo is seen: a screen of its own on a terminal, a line now and then elsewhere.
+//! What shows the demo: a screen of its own on a terminal, a line every few seconds elsewhere.
 
 use std::io::IsTerminal;
 
