@@ -106,6 +106,20 @@ pub mod human_duration {
     }
 }
 
+/// The same for a duration that may be absent.
+pub(crate) mod optional_duration {
+    use super::{Deserializer, Duration, Serializer, de, format_duration, parse_duration};
+
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        serde::Serialize::serialize(&duration.map(format_duration), serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let text: Option<String> = serde::Deserialize::deserialize(deserializer)?;
+        text.map(|text| parse_duration(&text).map_err(de::Error::custom)).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

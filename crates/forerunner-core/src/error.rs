@@ -80,6 +80,16 @@ pub enum Error {
         /// Where it cannot go.
         to: TaskState,
     },
+    /// A field of a schedule is not valid, or contradicts another.
+    #[error("{field} `{value}` is not valid: {rule}")]
+    Schedule {
+        /// The field.
+        field: &'static str,
+        /// The refused text, shortened.
+        value: String,
+        /// What is wrong, and what to write.
+        rule: String,
+    },
     /// A setting is outside its range, or contradicts another.
     #[error("`{key}` = {value} is not valid; {rule}")]
     Setting {

@@ -169,6 +169,11 @@ name_type!(
     check_pool_name
 );
 name_type!(
+    /// Names a schedule: 1 to 64 of `a-z 0-9 _ -`, since it becomes a path segment and part of idempotency keys.
+    ScheduleName,
+    check_schedule_name
+);
+name_type!(
     /// Names a conversation whose tasks share memory: 1 to 256 visible ASCII characters.
     ContextId,
     check_context_id
@@ -180,11 +185,19 @@ name_type!(
 );
 
 fn check_pool_name(text: &str) -> Result<(), Error> {
+    check_name("pool name", text)
+}
+
+fn check_schedule_name(text: &str) -> Result<(), Error> {
+    check_name("schedule name", text)
+}
+
+fn check_name(what: &'static str, text: &str) -> Result<(), Error> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if (1..=MAX_NAME_LEN).contains(&text.len()) && text.chars().all(allowed) {
         return Ok(());
     }
-    Err(Error::Name { what: "pool name", value: shortened(text), rule: "1 to 64 of a-z, 0-9, _ and -" })
+    Err(Error::Name { what, value: shortened(text), rule: "1 to 64 of a-z, 0-9, _ and -" })
 }
 
 fn check_context_id(text: &str) -> Result<(), Error> {
@@ -203,7 +216,7 @@ fn check_key(what: &'static str, text: &str) -> Result<(), Error> {
 }
 
 /// Shortens a rejected value for a log line.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     const KEPT: usize = 80;
     if text.chars().count() <= KEPT {
         return text.to_owned();

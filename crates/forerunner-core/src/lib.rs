@@ -32,6 +32,7 @@ mod pool;
 mod queue;
 mod restart;
 mod retry;
+mod schedule;
 mod shares;
 mod task;
 mod task_event;
@@ -45,13 +46,19 @@ pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{LONGEST_DURATION, format_duration, human_duration, parse_duration};
 pub use error::Error;
 pub use id_map::{IdMap, IdState};
-pub use ids::{AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, TaskId};
+pub use ids::{
+    AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, ScheduleName, TaskId,
+};
 pub use payload::Payload;
 pub use placement::{IdleAgents, PlacementReason, PlacementRecord};
 pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, ScaleDownOrder, Selection};
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Circuit, RestartBudget, RestartPolicy};
 pub use retry::{CRASH_RETRY, Next, RetryPolicy, after_attempt};
+pub use schedule::{
+    CatchUp, GRACE, LastRun, MAX_CATCH_UP, MAX_CRON_BYTES, Overlap, SHORTEST_INTERVAL, Schedule, ScheduleDefinition,
+    ScheduleState, SkipReason, Step, key_of, name_in_key, next_step,
+};
 pub use shares::{Member, shares};
 pub use task::{ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
 pub use task_event::{TaskEvent, TaskEventKind};

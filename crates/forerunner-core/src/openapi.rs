@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    AgentId, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName, Priority, TaskError,
-    TaskEventKind, TaskId, TaskState, Timestamp,
+    AgentId, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName, Priority, ScheduleName,
+    TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
 };
 
 macro_rules! schemas {
@@ -31,6 +31,7 @@ schemas! {
     TaskId: "Identifies a task: a UUID of version 7, which sorts by submission time.", uuid();
     AgentId: "Identifies one agent.", uuid();
     NodeId: "Identifies one run of a node: a restarted node is a new node.", uuid();
+    ScheduleName: "Names a schedule.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     PoolName: "Names a pool.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     ContextId: "Names a conversation whose tasks share memory: visible ASCII characters.", text(MAX_KEY_LEN, "^[!-~]+$");
     IdempotencyKey: "Makes a submission repeatable: visible ASCII characters, unique within a pool.",
