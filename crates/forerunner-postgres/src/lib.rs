@@ -50,6 +50,7 @@ mod request;
 mod rescue;
 mod rows;
 mod scan_cursors;
+mod schedules;
 mod schema;
 mod select;
 mod settle;

@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_damaged.sql"),
     include_str!("../migrations/0007_attempts.sql"),
     include_str!("../migrations/0008_parents.sql"),
+    include_str!("../migrations/0009_schedules.sql"),
 ];
 
 /// The newest version known.

@@ -7,7 +7,7 @@
 //! Statements are prepared, and the session has settings, only where the connection leads to the server itself. A
 //! pooler in transaction mode may be in between.
 
-use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
+use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
@@ -18,14 +18,15 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
 use forerunner_store::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
     ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
-    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
-    Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
-    TaskPage, Updated, VacuumStatus, backend::DamageCount,
+    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite, Settled,
+    Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, StoredSchedule, Submission, Swept,
+    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus, backend::DamageCount,
 };
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -426,6 +427,20 @@ impl SettingsStore for PostgresStore {
 
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.call(Class::READ, async move |tx| tx.note(&key).await)
+    }
+}
+
+impl ScheduleStore for PostgresStore {
+    fn schedule_revisions(&self) -> StoreFuture<Vec<(ScheduleName, u64)>> {
+        self.call(Class::CLOCK.reading(), async move |tx| tx.schedule_revisions().await)
+    }
+
+    fn schedules_of(&self, names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>> {
+        self.call(Class::CLOCK.reading(), async move |tx| tx.schedules_of(&names).await)
+    }
+
+    fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
+        self.call(Class::WRITE, async move |tx| tx.write_schedule(&write).await)
     }
 }
 

@@ -160,7 +160,8 @@ impl Tx<'_> {
         Ok(answers)
     }
 
-    async fn accept(&self, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
+    /// Accepts one task after a lookup. A short transaction leaves one that is known open.
+    pub(crate) async fn accept(&self, submission: &Submission) -> Sql<Option<Result<EnqueueOutcome, Refusal>>> {
         if let Some(answer) = self.known_by_key(submission).await? {
             return Ok(Some(answer));
         }

@@ -26,6 +26,7 @@ mod parents;
 mod peeks;
 mod property;
 mod random;
+mod schedules;
 mod sizes;
 
 pub use bulk::*;
@@ -42,6 +43,7 @@ pub use order::*;
 pub use parents::*;
 pub use peeks::*;
 pub use random::*;
+pub use schedules::*;
 pub use sizes::*;
 
 /// Makes a test of each conformance case. The argument is the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`;
@@ -124,6 +126,9 @@ macro_rules! store_conformance {
             one_node_leads_under_a_term_that_only_grows
             a_plan_is_the_leader_s_under_its_term
             a_beat_renews_the_leases_of_the_node
+            a_schedule_is_made_changed_and_removed_at_its_revision
+            the_task_of_a_schedule_is_accepted_with_its_change_or_not_at_all
+            of_many_who_decide_the_same_occurrence_one_succeeds
             random_operations_agree_with_a_simple_model
         }
     };

@@ -36,6 +36,7 @@ mod notification;
 mod open;
 pub mod roles;
 mod rules;
+mod schedule;
 mod sqlite;
 mod store;
 mod vacuum_status;
@@ -54,7 +55,8 @@ pub use filter::{TaskFilter, TimeWindow};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;
 pub use open::{check_address, open};
-pub use roles::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, Store, TaskStore};
+pub use roles::{ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, Store, TaskStore};
+pub use schedule::{NextRevision, ScheduleConflict, ScheduleWrite, StoredSchedule};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, DueTasks, EnqueueOutcome,

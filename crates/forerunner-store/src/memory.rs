@@ -6,27 +6,29 @@ mod lane;
 mod peek;
 mod reads;
 mod rescue;
+mod schedules;
 mod slots;
 mod state;
 mod update;
 mod verbs;
 
-use crate::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use crate::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use crate::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
 use std::{future, time::Duration};
 
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
 
 use self::state::State;
 use crate::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, Peek, Refusal, Rescue, Rescued, SETTINGS, Settled,
-    Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange,
-    TaskCounts, TaskFilter, TaskPage, Updated,
+    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, Peek, Refusal, Rescue, Rescued, SETTINGS,
+    ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError, StoreFuture,
+    StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
 };
 
 const KIND: &str = "memory";
@@ -267,6 +269,20 @@ impl SettingsStore for MemoryStore {
 
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.run(|state| state.notes.get(&key).cloned())
+    }
+}
+
+impl ScheduleStore for MemoryStore {
+    fn schedule_revisions(&self) -> StoreFuture<Vec<(ScheduleName, u64)>> {
+        self.run(|state| state.schedule_revisions())
+    }
+
+    fn schedules_of(&self, names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>> {
+        self.run(|state| state.schedules_of(&names))
+    }
+
+    fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
+        self.run(|state| state.write_schedule(write))
     }
 }
 

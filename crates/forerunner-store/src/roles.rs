@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
@@ -11,9 +12,9 @@ use tokio::sync::broadcast;
 use crate::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
     ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
-    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict,
-    StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated,
-    VacuumStatus,
+    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite, Settled,
+    Settlement, Start, StateConflict, StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange,
+    TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
 };
 
 /// Accepts, claims, ends, changes and reads tasks.
@@ -212,6 +213,19 @@ pub trait SettingsStore: Send + Sync + 'static {
     fn setting(&self, key: String) -> StoreFuture<Option<String>>;
 }
 
+/// Schedules: what submits tasks by itself.
+pub trait ScheduleStore: Send + Sync + 'static {
+    /// Lists all schedules with their revisions, by name, without reading them: nodes poll it.
+    fn schedule_revisions(&self) -> StoreFuture<Vec<(ScheduleName, u64)>>;
+
+    /// Reads those of the schedules that there are, in any order.
+    fn schedules_of(&self, names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>>;
+
+    /// Makes, changes or removes a schedule of an expected revision, and accepts a task along with it, in one
+    /// transaction. So of nodes that decide about the same occurrence, one succeeds. Answers what became of the task.
+    fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>>;
+}
+
 /// Removes what has expired, and reports the health of the store.
 pub trait Maintenance: Send + Sync + 'static {
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; returns how many.
@@ -249,7 +263,9 @@ pub trait Maintenance: Send + Sync + 'static {
 /// can be claimed; a retry keeps its place. Others wait in state `queued` and do not count as claimable.
 ///
 /// Calls start their work when called, not when polled; a dropped future does not undo it.
-pub trait Store: TaskStore + ContextStore + EventLog + ClusterStore + SettingsStore + Maintenance {
+pub trait Store:
+    TaskStore + ContextStore + EventLog + ClusterStore + SettingsStore + ScheduleStore + Maintenance
+{
     /// Names the kind: `memory`, `sqlite`, `postgres`.
     fn kind(&self) -> &'static str;
 

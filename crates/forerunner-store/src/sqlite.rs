@@ -24,6 +24,7 @@ mod reader;
 mod ready;
 mod rescue;
 mod rows;
+mod schedules;
 mod schema;
 mod select;
 mod settings;
@@ -36,8 +37,8 @@ mod waiting;
 mod watch;
 mod writer;
 
-use crate::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
-use crate::{DroppedPartitions, DueTasks};
+use crate::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
+use crate::{DroppedPartitions, DueTasks, ScheduleConflict, ScheduleWrite, StoredSchedule};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -47,7 +48,8 @@ use std::{
 };
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -420,6 +422,22 @@ impl SettingsStore for SqliteStore {
 
     fn setting(&self, key: String) -> StoreFuture<Option<String>> {
         self.read(move |connection| listing::note(connection, &key))
+    }
+}
+
+impl ScheduleStore for SqliteStore {
+    fn schedule_revisions(&self) -> StoreFuture<Vec<(ScheduleName, u64)>> {
+        self.read(schedules::revisions)
+    }
+
+    fn schedules_of(&self, names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>> {
+        self.read(move |connection| schedules::read(connection, names))
+    }
+
+    fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
+        let bytes = write.task.as_ref().map_or(0, |submission| submission.task.input.len());
+        let kind = if write.task.is_some() || write.expected.is_none() { Kind::Admit } else { Kind::Change };
+        self.write(kind, Weight { items: 1, bytes }, write, |tx, write| tx.write_schedule(write))
     }
 }
 

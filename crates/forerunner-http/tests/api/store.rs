@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_store::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use forerunner_store::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use forerunner_store::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
 use std::sync::{
     Arc, Mutex,
@@ -10,13 +10,15 @@ use std::sync::{
 };
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
     ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, MemoryOptions, MemoryStore, Peek, Refusal, Rescue,
-    Rescued, Settled, Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission,
-    Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
+    Rescued, ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError,
+    StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage,
+    Updated,
 };
 
 /// Does what a memory store does, unless a fault is set: then submissions, reads of a task and checks fail with it.
@@ -140,6 +142,14 @@ impl SettingsStore for FaultyStore {
     pass_on! {
         put_setting(key: String, text: Option<String>) -> ();
         setting(key: String) -> Option<String>;
+    }
+}
+
+impl ScheduleStore for FaultyStore {
+    pass_on! {
+        schedule_revisions() -> Vec<(ScheduleName, u64)>;
+        schedules_of(names: Vec<ScheduleName>) -> Vec<StoredSchedule>;
+        write_schedule(write: ScheduleWrite) -> Result<Option<EnqueueOutcome>, ScheduleConflict>;
     }
 }
 

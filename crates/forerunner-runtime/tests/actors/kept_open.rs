@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use forerunner_core::IdempotencyKey;
-use forerunner_core::{AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp,
+};
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
     ContextSummary, DueTasks, EnqueueOutcome, Heartbeat, LeaseLost, MemoryStore, Peek, Refusal, Rescue, Rescued,
-    Settled, Settlement, Start, StateConflict, Store, StoreFuture, StoredContext, Submission, Swept, TaskChange,
-    TaskCounts, TaskFilter, TaskPage, Updated,
+    ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreFuture, StoredContext,
+    StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
 };
-use forerunner_store::{ClusterStore, ContextStore, Maintenance, SettingsStore, TaskStore};
+use forerunner_store::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use forerunner_store::{DamagedTasks, DroppedPartitions, KeyedTask, VacuumStatus};
 
 pub struct KeptOpen(pub MemoryStore);
@@ -93,6 +95,14 @@ impl SettingsStore for KeptOpen {
     pass_on! {
         put_setting(key: String, text: Option<String>) -> StoreFuture<()>;
         setting(key: String) -> StoreFuture<Option<String>>;
+    }
+}
+
+impl ScheduleStore for KeptOpen {
+    pass_on! {
+        schedule_revisions() -> StoreFuture<Vec<(ScheduleName, u64)>>;
+        schedules_of(names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>>;
+        write_schedule(write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>>;
     }
 }
 

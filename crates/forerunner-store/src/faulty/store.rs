@@ -1,6 +1,6 @@
 //! The wrapper itself.
 
-use crate::{ClusterStore, ContextStore, EventLog, Maintenance, SettingsStore, TaskStore};
+use crate::{ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use std::{
     future::Future,
     sync::{
@@ -13,7 +13,8 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
 
 use tokio::sync::broadcast;
@@ -22,9 +23,9 @@ use super::{Effect, Fault, Schedule, Verb, effect_log::EffectLog};
 use crate::{
     AttemptEvent, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter,
     ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat, KeyedTask,
-    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, Settled, Settlement, Start, StateConflict, Store,
-    StoreError, StoreFuture, StoredContext, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter,
-    TaskPage, Updated, VacuumStatus,
+    LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite, Settled, Settlement,
+    Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange,
+    TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
 };
 
 /// A store whose calls fail by a [`Schedule`], and otherwise do what the store inside does.
@@ -348,6 +349,25 @@ impl<S: Store + ?Sized> ClusterStore for FaultyStore<S> {
 
     fn is_listening(&self) -> bool {
         self.inner.is_listening()
+    }
+}
+
+impl<S: Store + ?Sized> ScheduleStore for FaultyStore<S> {
+    fn schedule_revisions(&self) -> StoreFuture<Vec<(ScheduleName, u64)>> {
+        self.through(Verb::Schedules, |store| store.schedule_revisions())
+    }
+
+    fn schedules_of(&self, names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>> {
+        self.through(Verb::Schedules, |store| store.schedules_of(names))
+    }
+
+    fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
+        self.through(Verb::WriteSchedule, |store| {
+            noting(&self.journal, store.write_schedule(write), |answer| match answer {
+                Ok(Some(EnqueueOutcome::New { task, .. })) => Some(Effect::Accepted(*task)),
+                _ => None,
+            })
+        })
     }
 }
 

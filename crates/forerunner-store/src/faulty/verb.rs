@@ -45,6 +45,11 @@ pub enum Verb {
     PutSetting,
     /// [`SettingsStore::setting`](crate::Store::note).
     Setting,
+    /// [`ScheduleStore::schedule_revisions`](crate::ScheduleStore::schedule_revisions) and
+    /// [`ScheduleStore::schedules_of`](crate::ScheduleStore::schedules_of).
+    Schedules,
+    /// [`ScheduleStore::write_schedule`](crate::ScheduleStore::write_schedule).
+    WriteSchedule,
     /// [`Maintenance::purge`](crate::Maintenance::purge).
     Purge,
     /// [`Maintenance::check`](crate::Maintenance::check).

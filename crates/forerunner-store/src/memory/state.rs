@@ -1,9 +1,9 @@
 //! The state of the memory store, and the changes that keep its orders and counts consistent.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use forerunner_core::{
-    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     lane::{Line, QueueKey, ReadyQueue},
     slots::{Entry, Slots},
 };
-use crate::{membership::Membership, rules};
+use crate::{StoredSchedule, membership::Membership, rules};
 
 const STATES: usize = TaskState::ALL.len();
 const PRIORITIES: usize = 10;
@@ -51,6 +51,7 @@ pub(super) struct State {
     /// The slots of running tasks. They are few among all stored ones, so this finds them without a cache miss.
     pub running: IdMap<TaskId, u32>,
     pub notes: HashMap<String, String>,
+    pub schedules: BTreeMap<ScheduleName, StoredSchedule>,
     pub closed: bool,
     /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.
     ended: VecDeque<(u32, u64)>,

@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_damaged.sql"),
     include_str!("../../migrations/sqlite/0004_attempts.sql"),
     include_str!("../../migrations/sqlite/0005_parents.sql"),
+    include_str!("../../migrations/sqlite/0006_schedules.sql"),
 ];
 
 /// The newest version known.
