@@ -1,6 +1,9 @@
 //! What all actors of a node share.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use forerunner_core::{Clock as _, NodeId, PoolName, Timestamp};
 use forerunner_store::Store;
@@ -8,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::StoreClock, cluster::event_buffer::EventBuffer, completion_watchers::CompletionWatchers,
-    contexts::NodeContexts, spec::PoolSettings,
+    contexts::NodeContexts, schedules::ScheduleBook, spec::PoolSettings,
 };
 
 /// What all actors of a node share.
@@ -25,11 +28,20 @@ pub(crate) struct Deps {
     pub(crate) contexts: Arc<NodeContexts>,
     /// Limits how many chains are compacted at the same time.
     pub(crate) compactions: Arc<Semaphore>,
+    /// The schedules of the store.
+    pub(crate) schedules: ScheduleBook,
+    /// Whether this node was the leader at its last heartbeat.
+    pub(crate) is_leader: AtomicBool,
 }
 
 impl Deps {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Whether this node acts first where any node may: it leads, or is alone.
+    pub(crate) fn leads(&self) -> bool {
+        !self.shared || self.is_leader.load(Ordering::Relaxed)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{PoolName, TaskError, TaskId};
-use forerunner_store::{Refusal, StateConflict, StoreError};
+use forerunner_store::{Refusal, ScheduleConflict, StateConflict, StoreError};
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -83,6 +83,9 @@ pub enum Error {
     /// The task or context does not exist, or is not in a state for this call.
     #[error(transparent)]
     StateConflict(#[from] StateConflict),
+    /// A schedule was not created, changed or deleted.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleConflict),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,7 +8,7 @@ mod tasks;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,8 @@ use forerunner_core::{PoolName, Timestamp};
 pub(crate) use self::entry::PoolEntry;
 pub use self::tasks::EventStream;
 use crate::{
-    Error, clock::IdMaker, cluster::ClusterActor, damage, deps::Deps, status::Readiness, unconfigured::Unconfigured,
+    Error, clock::IdMaker, cluster::ClusterActor, damage, deps::Deps, schedules::ScheduleActor, status::Readiness,
+    unconfigured::Unconfigured,
 };
 
 /// How long readiness waits for the store.
@@ -46,6 +47,10 @@ pub(crate) struct Shared {
     pub(crate) unconfigured: Arc<Unconfigured>,
     /// The greatest allowed depth of a task.
     pub(crate) max_depth: u32,
+    /// Most schedules in the store.
+    pub(crate) max_schedules: usize,
+    /// Submits the tasks of schedules; there once the node has started.
+    pub(crate) schedules: OnceLock<Addr<ScheduleActor>>,
     pub(crate) started_at: Timestamp,
     pub(crate) closed: AtomicBool,
 }

@@ -30,6 +30,7 @@ mod node;
 mod openapi;
 mod pool;
 mod queue;
+mod schedules;
 mod shutdown;
 mod sizes;
 mod spec;
@@ -45,6 +46,7 @@ pub use error::Error;
 pub use forerunner_core::placement::RestoreCost;
 pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, ThreadPlacement};
+pub use schedules::{SchedulePatch, ScheduleStatus};
 pub use shutdown::{ShutdownReport, StoppedNode};
 pub use spec::{ContextSettings, OnTime, PolicyFactory, PoolSettings, PoolSpec, QueueSettings, TaskSettings};
 pub use status::{

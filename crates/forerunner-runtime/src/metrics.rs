@@ -7,7 +7,8 @@ use metrics::Unit;
 pub use self::recorders::record_log_lines_lost;
 pub(crate) use self::recorders::{
     ContextMetrics, ForecastMetrics, PlacementMetrics, PoolMetrics, QueueMetrics, cluster, finished, leader_changed,
-    rejected, set_cached_contexts, set_damaged, set_stored_bytes, set_vacuum_status, unconfigured,
+    rejected, schedule_fired, schedule_skipped, set_cached_contexts, set_damaged, set_schedules, set_stored_bytes,
+    set_vacuum_status, unconfigured,
 };
 
 /// The kind of a metric.
@@ -100,6 +101,10 @@ metrics_list! {
     DAMAGED Gauge "forerunner_tasks_damaged" [] "Tasks set aside because the store cannot read their rows.";
     DAMAGED_FOUND Counter "forerunner_tasks_damaged_total" [] "Unreadable tasks that this node has found since it started.";
     LOG_BYTES Gauge "forerunner_store_wal_bytes" [] "Size of the write-ahead log beside the SQLite file.";
+    SCHEDULES Gauge "forerunner_schedules" ["pool"] "Schedules that submit tasks to the pool: those that are enabled.";
+    SCHEDULE_FIRED Counter "forerunner_schedule_fired_total" ["pool"] "Tasks that this node submitted for schedules.";
+    SCHEDULE_LATE Counter "forerunner_schedule_late_total" ["pool"] "Tasks of schedules that this node submitted more than a second after they were due.";
+    SCHEDULE_SKIPPED Counter "forerunner_schedule_skipped_total" ["pool", "reason"] "Occurrences of schedules that this node skipped: `overlap`, `superseded`, `missed`.";
     IS_LEADER Gauge "forerunner_node_is_leader" [] "1 while this node is the leader, else 0.";
     LEADER_CHANGES Counter "forerunner_leader_changes_total" [] "Changes of the leader that this node has seen.";
 }

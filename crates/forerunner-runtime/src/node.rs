@@ -5,10 +5,11 @@ mod wiring;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
+use actix::Actor;
 use actix_rt::Arbiter;
 use forerunner_core::{Clock, PoolName};
 use forerunner_store::{Rescue, Store};
@@ -25,6 +26,7 @@ use crate::{
     damage,
     deps::Deps,
     handle::{PoolEntry, Shared},
+    schedules::{ScheduleActor, ScheduleBook},
     sizes,
     spec::PoolSpec,
     unconfigured::{Unconfigured, Watch},
@@ -32,6 +34,9 @@ use crate::{
 
 /// Most compactions that encode a snapshot at the same time.
 const COMPACTIONS_AT_ONCE: usize = 2;
+
+/// Most schedules unless set.
+const MAX_SCHEDULES: usize = 1_000;
 
 /// The threads of the actors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +66,8 @@ pub struct NodeSpec {
     /// The greatest depth of a task with a parent: the length of a chain of tasks that submit each other. With 0 no
     /// task may have a parent.
     pub max_depth: u32,
+    /// Most schedules in the store.
+    pub max_schedules: usize,
     /// Whether other nodes use the same store. Then pools and their bounds are those of all nodes together. A store may
     /// also be shared by its nature; see [`ClusterStore::is_shared`](forerunner_store::ClusterStore::is_shared).
     pub shared: bool,
@@ -79,6 +86,7 @@ impl NodeSpec {
             context_retention: Duration::ZERO,
             context_cache_bytes: 256 << 20,
             max_depth: 16,
+            max_schedules: MAX_SCHEDULES,
             shared: false,
         }
     }
@@ -140,6 +148,8 @@ impl Node {
             shared: shared_store,
             contexts: Arc::new(NodeContexts::new(spec.context_cache_bytes)),
             compactions: Arc::new(Semaphore::new(COMPACTIONS_AT_ONCE)),
+            schedules: ScheduleBook::default(),
+            is_leader: AtomicBool::new(false),
         });
         let arbiters = match spec.placement {
             ThreadPlacement::Current => Vec::new(),
@@ -172,9 +182,24 @@ impl Node {
         };
         upkeep.push(tokio::spawn(watch.run()));
         let closed = AtomicBool::new(false);
-        let max_depth = spec.max_depth;
-        let shared = Shared { deps, ids, pools, cluster, unconfigured, max_depth, started_at: now, closed };
-        Ok(Self { handle: Handle { shared: Arc::new(shared) }, arbiters, maintenance, upkeep })
+        let (max_depth, max_schedules) = (spec.max_depth, spec.max_schedules);
+        let shared = Shared {
+            deps,
+            ids,
+            pools,
+            cluster,
+            unconfigured,
+            max_depth,
+            max_schedules,
+            schedules: OnceLock::new(),
+            started_at: now,
+            closed,
+        };
+        let handle = Handle { shared: Arc::new(shared) };
+        let (scheduler, arbiter) = (handle.clone(), arbiters.first().map_or_else(Arbiter::current, Arbiter::handle));
+        let scheduler = ScheduleActor::start_in_arbiter(&arbiter, |_| ScheduleActor::new(scheduler));
+        handle.shared.schedules.get_or_init(|| scheduler);
+        Ok(Self { handle, arbiters, maintenance, upkeep })
     }
 
     /// Returns a handle to talk to the node.

@@ -1,6 +1,10 @@
 //! Sends the node's heartbeats, and gives its pools the state of the other nodes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
 use forerunner_core::{NodeId, PoolName, Timestamp};
@@ -135,6 +139,7 @@ impl ClusterActor {
             metrics::leader_changed();
         }
         metrics::cluster(state.nodes.len(), leads.is_some());
+        self.deps.is_leader.store(leads.is_some(), Ordering::Relaxed);
         self.leads = leads;
         let reports: Vec<(NodeId, NodeReport)> =
             state.nodes.iter().map(|one| (one.node, serde_json::from_str(&one.report).unwrap_or_default())).collect();
@@ -269,6 +274,7 @@ impl ClusterActor {
             self.lost = true;
             self.leads = None;
             metrics::cluster(1, false);
+            self.deps.is_leader.store(false, Ordering::Relaxed);
             tracing::error!("no heartbeat succeeded for the length of a lease; stopping the node's tasks");
             for pool in self.pools.values() {
                 pool.stop_all.do_send(StopAll);

@@ -176,12 +176,24 @@ impl ForecastActor {
     /// Reads from the store which tasks are due soon. No decision waits for the answer, so the pool is sized even while
     /// the store is slow or unreachable.
     fn read_announced(&mut self, ctx: &mut Context<Self>) {
-        let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
-        let ahead = Lookahead { horizon_s, agents: (self.limits.max, self.max_starting) };
-        let (store, now) = (&self.deps.node.store, self.deps.now());
+        let (store, now, ahead) = (&self.deps.node.store, self.deps.now(), self.lookahead());
         if let Some(call) = self.announced.read(store, &self.deps.name, self.seen.next_due, now, ahead) {
             ctx.spawn(call.into_actor(self).map(|answer, forecast, _| forecast.announced.learn(answer)));
         }
+    }
+
+    /// How far ahead it matters what is due.
+    fn lookahead(&self) -> Lookahead {
+        let horizon_s = self.forecast.map_or(self.limits.cold_start_s + self.limits.tick_s, |known| known.horizon_s);
+        Lookahead { horizon_s, agents: (self.limits.max, self.max_starting) }
+    }
+
+    /// What is known to come at `now`: delayed tasks and retries, and the occurrences of schedules.
+    fn announced(&self, now: Timestamp) -> Vec<(f64, u64)> {
+        let mut announced = self.announced.list(now);
+        let until = now + self.lookahead().window();
+        announced.extend(self.deps.node.schedules.announced(&self.deps.name, now, until));
+        announced
     }
 
     fn decide(&mut self, cause: Cause, queue: &QueueActivity, pool: &PoolSample) {
@@ -220,7 +232,7 @@ impl ForecastActor {
             cold_start_s: pool.cold_start.map(|cold| cold.p90),
             arrived: self.since_begun(&queue.arrived),
             completed: queue.completed.clone(),
-            announced: self.announced.list(now),
+            announced: self.announced(now),
             max_starting: (pool.max_starting < u32::MAX).then_some(pool.max_starting),
             utc_s: Some(now.as_secs_f64()),
         }

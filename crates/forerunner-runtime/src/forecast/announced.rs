@@ -35,7 +35,7 @@ pub(super) struct Lookahead {
 
 impl Lookahead {
     /// Long enough for all agents to start in time, one round after another.
-    fn window(self) -> Duration {
+    pub(super) fn window(self) -> Duration {
         let (max, max_starting) = self.agents;
         let rounds = 1.0 + (f64::from(max) / f64::from(max_starting.max(1))).min(MOST_ROUNDS);
         Duration::from_secs_f64((rounds.max(HORIZONS) * self.horizon_s).clamp(AT_LEAST_S, AT_MOST_S))

@@ -1,5 +1,7 @@
 //! The recorders of queues, pools, contexts, placements, forecasts and nodes.
 
+use std::time::Duration;
+
 use forerunner_core::{
     AgentCounts, ContextCost, ContextSource, PoolName, TaskState,
     placement::{PlacementReason, PlacementRecord},
@@ -14,8 +16,8 @@ use super::{
     DEFERRAL_TIME, DEFERRED, DEPTH, DESIRED, EXPECTED, EXPECTED_DEPTH, FAILURES, FINISHED, FULL_BYTES, HANDED_OFF,
     INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST, LOOKUPS, NODES, OBSERVED,
     OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES, REJECTED, RELOADS, RESTORE_TIME,
-    RESTORED_BYTES, RETRIED, RUNNING, SERVICE, SOURCES, STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT,
-    WAITING,
+    RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE, SCHEDULE_SKIPPED, SCHEDULES, SERVICE, SOURCES,
+    STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT, WAITING,
 };
 
 /// The metrics of a queue.
@@ -79,6 +81,24 @@ impl QueueMetrics {
 pub(crate) fn cluster(nodes: usize, leads: bool) {
     gauge!(NODES).set(nodes as f64);
     gauge!(IS_LEADER).set(f64::from(u8::from(leads)));
+}
+
+/// Sets how many schedules of a pool are enabled.
+pub(crate) fn set_schedules(pool: &PoolName, schedules: usize) {
+    gauge!(SCHEDULES, "pool" => pool.to_string()).set(schedules as f64);
+}
+
+/// Counts a task of a schedule, submitted so long after it was due.
+pub(crate) fn schedule_fired(pool: &PoolName, late: Duration) {
+    counter!(SCHEDULE_FIRED, "pool" => pool.to_string()).increment(1);
+    if late > Duration::from_secs(1) {
+        counter!(SCHEDULE_LATE, "pool" => pool.to_string()).increment(1);
+    }
+}
+
+/// Counts occurrences that were skipped.
+pub(crate) fn schedule_skipped(pool: &PoolName, reason: &'static str, occurrences: u64) {
+    counter!(SCHEDULE_SKIPPED, "pool" => pool.to_string(), "reason" => reason).increment(occurrences);
 }
 
 /// Counts a change of the leader.

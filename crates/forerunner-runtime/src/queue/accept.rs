@@ -131,7 +131,7 @@ impl QueueActor {
 }
 
 /// The label of a rejection in the metrics.
-const fn reason(refusal: &Refusal) -> &'static str {
+pub(super) const fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::KeyReused { .. } => "key_reused",
         Refusal::ContextsFull { .. } => "contexts_full",

@@ -6,7 +6,10 @@ use actix::{Message, Recipient};
 use forerunner_core::{
     AgentId, ContextCost, LeaseEpoch, Outcome, Selection, Task, TaskId, Timestamp, placement::Candidate,
 };
-use forerunner_store::{BulkAction, ContextCommit, EnqueueOutcome, LeaseLost, Submission, TaskChange};
+use forerunner_store::{
+    BulkAction, ContextCommit, EnqueueOutcome, LeaseLost, ScheduleConflict, ScheduleWrite, StoreError, Submission,
+    TaskChange,
+};
 use tokio::sync::oneshot;
 
 use super::sample::{QueueSample, SampleMark};
@@ -17,6 +20,15 @@ use crate::{Error, agent::CancelReason, status::Cause};
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
     pub(crate) reply: Reply,
+}
+
+/// Accept the task of a schedule with the change of the schedule. Sent by a `Handle`, which has reserved its place in the
+/// admission.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct FireSchedule {
+    pub(crate) write: ScheduleWrite,
+    pub(crate) reply: oneshot::Sender<Result<Result<Option<EnqueueOutcome>, ScheduleConflict>, StoreError>>,
 }
 
 /// Where the answer to a submission goes. Dropped before the store call, it answers that the node is shutting down.

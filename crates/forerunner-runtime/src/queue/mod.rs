@@ -13,6 +13,7 @@ mod prefetch_buffer;
 mod prefetch_tuner;
 mod reconcile;
 pub(crate) mod sample;
+mod schedule;
 mod settle;
 mod stats;
 mod store_health;

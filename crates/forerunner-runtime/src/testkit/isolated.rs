@@ -44,6 +44,8 @@ fn deps(edit: impl FnOnce(&mut PoolSettings)) -> Arc<PoolDeps> {
         shared: false,
         contexts: Arc::new(NodeContexts::new(64 << 20)),
         compactions: Arc::new(tokio::sync::Semaphore::new(1)),
+        schedules: Default::default(),
+        is_leader: Default::default(),
     };
     let name = PoolName::new("alone").expect("a pool name");
     Arc::new(PoolDeps { node: Arc::new(node), name, settings })

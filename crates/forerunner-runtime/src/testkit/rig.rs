@@ -134,6 +134,7 @@ impl Rig {
             context_retention: Duration::ZERO,
             context_cache_bytes: self.context_cache_bytes.unwrap_or(64 << 20),
             max_depth: 16,
+            max_schedules: 1_000,
             shared,
         };
         let node = Node::start(spec).await.expect("the node starts");

@@ -17,6 +17,7 @@ mod queue;
 mod quota;
 mod retention;
 mod scaling;
+mod schedules;
 mod supervision;
 mod suspects;
 mod unconfigured;
