@@ -25,6 +25,7 @@ mod reliability;
 mod replay;
 mod restart;
 mod retired_words;
+mod schedules;
 mod several_nodes;
 mod store_file;
 mod supply_chain;

@@ -44,6 +44,7 @@ mod pools;
 mod problems;
 mod query;
 mod routes;
+mod schedules;
 mod schema;
 mod server;
 mod settings;

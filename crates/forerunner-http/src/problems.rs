@@ -78,6 +78,7 @@ problem_table! {
     NO_TASK = of(ProblemKind::NoTask);
     NO_CONTEXT = of(ProblemKind::NoContext);
     NO_DECISION = of(ProblemKind::NoDecision);
+    NO_SCHEDULE = of(ProblemKind::NoSchedule);
     METHOD_NOT_ALLOWED = &ProblemType {
         name: "method-not-allowed",
         status: 405,
@@ -94,6 +95,7 @@ problem_table! {
     NOT_MOVABLE = of(ProblemKind::NotMovable);
     NO_HISTORY = of(ProblemKind::NoHistory);
     CONTEXT_IN_USE = of(ProblemKind::ContextInUse);
+    SCHEDULE_CONFLICT = of(ProblemKind::ScheduleConflict);
     PAYLOAD_TOO_LARGE = of(ProblemKind::PayloadTooLarge);
     BATCH_TOO_LARGE = of(ProblemKind::BatchTooLarge);
     UNSUPPORTED_MEDIA_TYPE = &ProblemType {
@@ -117,6 +119,7 @@ problem_table! {
     KEY_REUSED = of(ProblemKind::KeyReused);
     NO_PARENT = of(ProblemKind::NoParent);
     TOO_DEEP = of(ProblemKind::TooDeep);
+    SCHEDULES_FULL = of(ProblemKind::SchedulesFull);
     QUEUE_FULL = of(ProblemKind::QueueFull);
     BYTES_FULL = of(ProblemKind::BytesFull);
     CONTEXTS_FULL = of(ProblemKind::ContextsFull);

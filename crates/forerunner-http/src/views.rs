@@ -8,6 +8,7 @@ use forerunner_core::{
     AgentId, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError,
     TaskId, TaskState, Timestamp, human_duration,
 };
+use forerunner_service::ScheduleStatus;
 use forerunner_service::status::{
     AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool,
 };
@@ -294,6 +295,26 @@ pub(crate) struct ContextsView {
     /// The contexts.
     pub(crate) contexts: Vec<ContextStatus>,
     /// The cursor of the next page; omitted on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) next: Option<String>,
+}
+
+/// Which schedules to list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SchedulesQuery {
+    pub(crate) cursor: Option<String>,
+    pub(crate) limit: Option<String>,
+}
+
+/// A page of schedules.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SchedulePage)]
+pub(crate) struct SchedulesView {
+    /// The schedules.
+    pub(crate) schedules: Vec<ScheduleStatus>,
+    /// The cursor of the page that follows; left out on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) next: Option<String>,

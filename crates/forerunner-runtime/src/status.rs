@@ -6,7 +6,7 @@ mod history;
 use std::collections::BTreeMap;
 
 use forerunner_core::{
-    AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp,
     placement::PlacementRecord,
 };
 use forerunner_forecast::Objective;
@@ -261,6 +261,8 @@ pub struct PlacementStatus {
     pub pool: PoolName,
     /// Its state.
     pub state: TaskState,
+    /// The schedule that submitted it.
+    pub schedule: Option<ScheduleName>,
     /// The agent that runs the task, or ran it last.
     pub agent: Option<AgentId>,
     /// The node of this agent.

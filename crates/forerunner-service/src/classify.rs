@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_core::TaskState;
 use forerunner_runtime::Error as RuntimeError;
-use forerunner_store::{Refusal, StateConflict, StoreError};
+use forerunner_store::{Refusal, ScheduleConflict, StateConflict, StoreError};
 
 use crate::{error::Error, problem_kind::ProblemKind};
 
@@ -48,6 +48,7 @@ impl From<RuntimeError> for Error {
             }
             RuntimeError::Refused(refusal) => refusal.into(),
             RuntimeError::StateConflict(mismatch) => mismatch.into(),
+            RuntimeError::Schedule(conflict) => conflict.into(),
             RuntimeError::Store(error) => error.into(),
             RuntimeError::ShuttingDown => {
                 Self::new(ProblemKind::ShuttingDown, detail).retry_after(RETRY_NODE).close_connection()
@@ -81,6 +82,23 @@ impl From<Refusal> for Error {
                 .with("depth", depth)
                 .with("limit", limit),
             Refusal::Unstorable { .. } => Self::new(ProblemKind::InvalidValue, detail),
+            _ => Self::internal(detail),
+        }
+    }
+}
+
+impl From<ScheduleConflict> for Error {
+    fn from(conflict: ScheduleConflict) -> Self {
+        let detail = conflict.to_string();
+        match conflict {
+            ScheduleConflict::NotFound { name } => {
+                Self::new(ProblemKind::NoSchedule, detail).with("schedule", name.as_str())
+            }
+            ScheduleConflict::Exists { name } | ScheduleConflict::Changed { name } => {
+                Self::new(ProblemKind::ScheduleConflict, detail).with("schedule", name.as_str())
+            }
+            ScheduleConflict::Full { most } => Self::new(ProblemKind::SchedulesFull, detail).with("limit", most),
+            ScheduleConflict::Refused(refusal) => refusal.into(),
             _ => Self::internal(detail),
         }
     }

@@ -1,6 +1,6 @@
 //! The position in a listing: opaque text that callers return unchanged.
 
-use forerunner_core::{ContextId, PoolName, TaskId};
+use forerunner_core::{ContextId, PoolName, ScheduleName, TaskId};
 
 use crate::{error::Error, problem_kind::ProblemKind};
 
@@ -31,6 +31,17 @@ pub(crate) fn read_context(cursor: &str) -> Result<(PoolName, ContextId), Error>
     let refuse = || invalid(format!("cursor `{cursor}` is not valid; use `next` of the page before, unchanged"));
     let (pool, context) = cursor.strip_prefix(CURSOR_FORM).and_then(|text| text.split_once(':')).ok_or_else(refuse)?;
     Ok((PoolName::new(pool).map_err(|_| refuse())?, ContextId::new(context).map_err(|_| refuse())?))
+}
+
+/// Returns the cursor of the page of schedules that follows `last`.
+pub(crate) fn after_schedule(last: &ScheduleName) -> String {
+    format!("{CURSOR_FORM}{last}")
+}
+
+/// Reads a cursor of schedules back.
+pub(crate) fn read_schedule(cursor: &str) -> Result<ScheduleName, Error> {
+    let refuse = || invalid(format!("cursor `{cursor}` is not valid; use `next` of the page before, unchanged"));
+    cursor.strip_prefix(CURSOR_FORM).and_then(|name| name.parse().ok()).ok_or_else(refuse)
 }
 
 fn invalid(detail: String) -> Error {

@@ -27,6 +27,7 @@ mod metrics;
 mod nodes;
 mod pools;
 mod problem_kind;
+mod schedules;
 mod service;
 mod submit;
 mod tasks;
@@ -42,7 +43,7 @@ pub use follow::TaskEvents;
 pub use forerunner_runtime::Handle;
 /// The status types of the runtime.
 pub use forerunner_runtime::status;
-pub use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK, Submitted};
+pub use forerunner_runtime::{BulkReport, BulkRequest, MOST_BULK, SchedulePatch, ScheduleStatus, Submitted};
 pub use forerunner_store::{BulkAction, TaskChange, TaskFilter, TimeWindow};
 pub use limits::Limits;
 pub use list::{PageWriter, time_window};

@@ -79,6 +79,8 @@ problem_kinds! {
         "Check the id and the pool; a context exists once a task of it has succeeded and added to it.";
     NoDecision NotFound "no-decision" "There is no such decision"
         "List the decisions of the pool; only recent ones are kept.";
+    NoSchedule NotFound "no-schedule" "There is no such schedule"
+        "Use one of the schedules listed at `/v1/schedules`.";
     WrongState Conflict "wrong-state" "The state of the task does not allow it"
         "Read the task and decide again.";
     NotMovable Conflict "not-movable" "The task cannot go to that pool"
@@ -87,6 +89,8 @@ problem_kinds! {
         "Ask again once tasks of the pool have run.";
     ContextInUse Conflict "context-in-use" "A task of the context has not ended"
         "Wait for the task named in `task`, or cancel it.";
+    ScheduleConflict Conflict "schedule-conflict" "The schedule is there already, or was changed meanwhile"
+        "Read the schedule named in `schedule` and decide again.";
     PayloadTooLarge TooLarge "payload-too-large" "The body, or the input in it, is over its limit"
         "Send less than `limit` bytes, or raise the limit.";
     BatchTooLarge TooLarge "batch-too-large" "The batch has too many tasks"
@@ -97,6 +101,8 @@ problem_kinds! {
         "Name a task that has not been removed, or leave `parent` out.";
     TooDeep FailedPrecondition "too-deep" "Too many tasks stand above the task"
         "End the chain of tasks that submit tasks, or raise `node.max_depth`.";
+    SchedulesFull FailedPrecondition "schedules-full" "There are as many schedules as there may be"
+        "Delete schedules that are over, or raise `node.max_schedules`.";
     QueueFull Overloaded "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
     BytesFull Overloaded "queue-bytes-full" "The inputs of the pool's unfinished tasks are at their limit"

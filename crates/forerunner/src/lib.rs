@@ -41,13 +41,14 @@ mod agent;
 mod owner;
 mod pool;
 mod runtime;
+mod schedule;
 mod task;
 mod typed;
 
 pub use agent::Agent;
 pub use forerunner_core::{
-    AgentId, Clock, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, RestartPolicy,
-    Task as TaskRecord, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, CatchUp, Clock, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Overlap, Payload, PoolName,
+    Priority, RestartPolicy, ScheduleDefinition, ScheduleName, Task, TaskError, TaskId, TaskState, Timestamp,
 };
 pub use forerunner_runtime::agent::{
     AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, ProgressSink, StartRequest,
@@ -55,14 +56,15 @@ pub use forerunner_runtime::agent::{
 #[cfg(feature = "test-util")]
 pub use forerunner_runtime::testkit;
 pub use forerunner_runtime::{
-    Error, EventStream, Handle, PoolSettings, SystemClock, ThreadPlacement, VirtualClock, agent as driver, metrics,
-    status,
+    Error, EventStream, Handle, PoolSettings, SchedulePatch, ScheduleStatus, SystemClock, ThreadPlacement,
+    VirtualClock, agent as driver, metrics, status,
 };
 #[cfg(feature = "http")]
 pub use forerunner_service as service;
 pub use forerunner_sim as sim;
 pub use pool::Pool;
 pub use runtime::{Runtime, RuntimeBuilder};
+pub use schedule::Schedule;
 pub use task::{OutputFuture, Submit, SubmitFuture, Task, TaskHandle};
 pub use typed::PoolRef;
 

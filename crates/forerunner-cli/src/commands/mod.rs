@@ -13,6 +13,7 @@ mod migrate;
 mod node;
 mod openapi;
 mod pool;
+mod schedule;
 pub mod serve;
 mod submit;
 mod task;
@@ -39,6 +40,9 @@ pub enum Command {
     /// See and steer pools.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
+    /// Submit tasks by the clock: see and steer schedules.
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// See the nodes that share a store.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -86,6 +90,7 @@ pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output)
         Command::Submit(args) => submit::run(args, out).await,
         Command::Task(command) => task::run(command, out).await,
         Command::Pool(command) => pool::run(command, out).await,
+        Command::Schedule(command) => schedule::run(command, out).await,
         Command::Node(command) => node::run(command, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Explain(command) => explain::run(command, out).await,

@@ -150,6 +150,7 @@ impl Service {
         spec.context_retention = config.node.context_retention;
         spec.context_cache_bytes = config.node.context_cache_bytes;
         spec.max_depth = config.node.max_depth;
+        spec.max_schedules = config.node.max_schedules;
         let spec = config::pools(config)?.into_iter().map(adapt).fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
         let service = forerunner_service::Service::new(node.handle(), config.http.limits());

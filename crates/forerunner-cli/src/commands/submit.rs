@@ -214,7 +214,8 @@ impl<'a> Body<'a> {
     }
 }
 
-fn input(given: &str) -> anyhow::Result<Box<RawValue>> {
+/// Reads an input as it is given: JSON, @FILE, or - for standard input.
+pub(super) fn input(given: &str) -> anyhow::Result<Box<RawValue>> {
     let flag = format!("--input {given}");
     let text = match given.strip_prefix('@') {
         // A file of that name, be it a dash.

@@ -49,18 +49,31 @@ pub struct NodeConfig {
     pub context_cache_bytes: usize,
     /// The greatest depth of a task that names its parent.
     pub max_depth: u32,
+    /// Most schedules in the store.
+    pub max_schedules: usize,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
         let (retention, context_retention) = (Duration::from_secs(7 * 86_400), Duration::ZERO);
-        Self { threads: 2, retention, context_retention, context_cache_bytes: 256 << 20, max_depth: 16 }
+        Self {
+            threads: 2,
+            retention,
+            context_retention,
+            context_cache_bytes: 256 << 20,
+            max_depth: 16,
+            max_schedules: 1_000,
+        }
     }
 }
 
 impl NodeConfig {
     /// Checks the settings.
     pub fn validate(&self) -> Result<(), Error> {
+        if self.max_schedules > 10_000 {
+            let (value, rule) = (self.max_schedules.to_string(), "use 10000 at most: nodes poll them".to_owned());
+            return Err(Error::Setting { key: "node.max_schedules", value, rule });
+        }
         if (1..=1_024).contains(&self.threads) {
             return Ok(());
         }

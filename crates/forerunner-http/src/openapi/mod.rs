@@ -67,8 +67,9 @@ fn method(call: &Call) -> HttpMethod {
     }
 }
 
-const SECTIONS: [(&str, &str); 4] = [
+const SECTIONS: [(&str, &str); 5] = [
     ("tasks", "Submit, see and steer tasks."),
+    ("schedules", "See and steer schedules."),
     ("pools", "See and steer pools."),
     ("contexts", "See and remove contexts."),
     ("node", "What monitors and people ask about the node itself."),

@@ -7,6 +7,7 @@ mod mount;
 mod node;
 mod one_task;
 mod pools;
+mod schedules;
 mod submissions;
 
 pub(crate) use self::mount::{mount, mount_admin};
@@ -14,8 +15,15 @@ use crate::{call::Call, openapi};
 
 /// The tables, in the order of the manual. Calls with the same path are adjacent. Verbs (`:cancel`) are not part of a
 /// name or an id.
-const TABLES: [&[Call]; 6] =
-    [submissions::CALLS, many_tasks::CALLS, one_task::CALLS, pools::CALLS, contexts::CALLS, node::CALLS];
+const TABLES: [&[Call]; 7] = [
+    submissions::CALLS,
+    many_tasks::CALLS,
+    one_task::CALLS,
+    schedules::CALLS,
+    pools::CALLS,
+    contexts::CALLS,
+    node::CALLS,
+];
 
 /// Returns all calls.
 pub(crate) fn calls() -> impl Iterator<Item = &'static Call> {

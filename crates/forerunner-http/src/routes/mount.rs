@@ -63,7 +63,8 @@ fn mount_rest(api: &Api, config: &mut ServiceConfig) {
 
 /// Excludes verbs from pool names and task ids. Context ids may contain a colon, and have no verbs.
 fn pattern(path: &str) -> String {
-    path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}")
+    let path = path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}");
+    path.replace("{schedule}", "{schedule:[^/:]+}")
 }
 
 /// HEAD is answered wherever GET is (RFC 9110 §9.1), without a body.

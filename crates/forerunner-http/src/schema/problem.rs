@@ -14,7 +14,7 @@ use utoipa::{
 pub(crate) struct ProblemSchema;
 
 /// Members of some kinds; `/problems` and the manual list the kinds.
-const TEXTS: [(&str, &str); 9] = [
+const TEXTS: [(&str, &str); 10] = [
     ("field", "The field that is not known, or whose value cannot be read."),
     ("nearest", "The known field nearest to it."),
     ("header", "The header that is not acceptable."),
@@ -22,6 +22,7 @@ const TEXTS: [(&str, &str); 9] = [
     ("task", "The task it is about."),
     ("state", "The state of that task."),
     ("context", "The context it is about."),
+    ("schedule", "The schedule it is about."),
     ("idempotency_key", "The key that was used before."),
     ("store", "The kind of store."),
 ];
@@ -30,7 +31,7 @@ const NUMBERS: [(&str, &str); 10] = [
     ("column", "The column of the body, in bytes, from 1."),
     ("index", "In the results of a batch: the place of the task in `tasks`, from 0."),
     ("depth", "Tasks that wait; of a chain that is too long, the depth that the task would have."),
-    ("limit", "The limit: of waiting tasks, of bytes, of depth, or of tasks in a batch."),
+    ("limit", "The limit: of waiting tasks, of bytes, of depth, of schedules, or of tasks in a batch."),
     ("bytes", "Bytes that the pool has: of inputs, or of contexts."),
     ("size", "Bytes that came, or were announced."),
     ("count", "Tasks that came."),

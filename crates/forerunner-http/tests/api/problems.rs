@@ -135,11 +135,21 @@ async fn absent_things(seen: &mut Seen) {
     seen.note("no-task", &rig.get(&format!("{ABSENT}/events")).await);
     seen.note("no-context", &rig.get("/v1/contexts/nobody").await);
     seen.note("no-decision", &rig.get("/v1/pools/coder/decisions/4096").await);
+    seen.note("no-schedule", &rig.get("/v1/schedules/never").await);
+    seen.note("no-schedule", &rig.delete("/v1/schedules/never").await);
     seen.note("no-history", &rig.get("/v1/pools/coder/what-if").await);
 }
 
 async fn conflicts(seen: &mut Seen) {
     let rig = Rig::start().await;
+    let schedule = |name: &str| {
+        let body = json!({ "name": name, "pool": "coder", "every": "1h", "input": 1 });
+        rig.send(TestRequest::post().uri("/v1/schedules").set_json(body))
+    };
+    assert_eq!(schedule("one").await.status, 201);
+    seen.note("schedule-conflict", &schedule("one").await);
+    assert_eq!(schedule("two").await.status, 201);
+    seen.note("schedules-full", &schedule("three").await);
     let done = rig.finish(json!({ "input": { "do": "remember" }, "context": "chat" })).await.id();
     seen.note("wrong-state", &rig.post(&format!("/v1/tasks/{done}:retry")).await);
     rig.submit(json!({ "input": { "do": "hang" }, "context": "chat" })).await;

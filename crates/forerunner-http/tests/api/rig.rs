@@ -49,6 +49,7 @@ impl Rig {
         let small = PoolSettings { max: 1, queue: small, contexts, ..PoolSettings::default() };
         let store = FaultyStore::new();
         let mut spec = NodeSpec::new(store.clone());
+        spec.max_schedules = 2;
         spec.placement = placement;
         let spec = spec
             .pool(PoolSpec::new("coder", PoolSettings::default(), Scripted::factory()).unwrap())

@@ -1,7 +1,7 @@
 //! Explains a placement in a sentence.
 
 use forerunner_core::{
-    Task, TaskId, TaskState, Timestamp,
+    Task, TaskId, TaskState, Timestamp, name_in_key,
     placement::{PlacementReason, PlacementRecord},
 };
 
@@ -37,6 +37,7 @@ impl Handle {
             task: id,
             pool: task.pool,
             state: task.state,
+            schedule: task.idempotency_key.as_ref().and_then(|key| name_in_key(key.as_str())?.parse().ok()),
             agent: task.agent,
             node: task.node,
             placement,

@@ -10,6 +10,9 @@ use crate::{Error, Handle, cluster::messages::ListNodes};
 
 /// How often a change is tried again that met another one.
 const TRIES: usize = 16;
+/// Schedules of a listing that are read at once, and bytes after which it ends.
+const READ_AT_ONCE: usize = 16;
+const MOST_BYTES: usize = 8 << 20;
 
 impl Handle {
     /// Makes a schedule.
@@ -44,23 +47,34 @@ impl Handle {
         Ok(ScheduleStatus::new(known, self.time(), problem))
     }
 
-    /// Shows schedules by name, those after `after`, at most `limit`. One that cannot be read is left out.
+    /// Shows schedules by name, those after `after`, at most `limit`, and fewer of those with large inputs. One that
+    /// cannot be read is left out. Answers whether others follow.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn schedules(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleStatus>, Error> {
+    pub async fn schedules(
+        &self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<(Vec<ScheduleStatus>, bool), Error> {
         let revisions = self.shared.deps.store.schedule_revisions().await?;
         let names = revisions.into_iter().map(|(name, _)| name).filter(|name| after.is_none_or(|after| name > after));
-        let mut found = self.shared.deps.store.schedules_of(names.take(limit).collect()).await?;
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut shown = Vec::with_capacity(found.len());
-        for stored in found {
-            if let Ok(known) = Known::read(&stored, self.time()) {
+        let names: Vec<_> = names.collect();
+        let (mut shown, mut bytes, mut seen) = (Vec::new(), 0, 0);
+        for some in names[..limit.min(names.len())].chunks(READ_AT_ONCE) {
+            let mut found = self.shared.deps.store.schedules_of(some.to_vec()).await?;
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            bytes += found.iter().map(|stored| stored.definition.len()).sum::<usize>();
+            seen += some.len();
+            for known in found.iter().filter_map(|stored| Known::read(stored, self.time()).ok()) {
                 let problem = self.problem_of(&known).await;
                 shown.push(ScheduleStatus::new(known, self.time(), problem));
             }
+            if bytes > MOST_BYTES {
+                break;
+            }
         }
-        Ok(shown)
+        Ok((shown, seen < names.len()))
     }
 
     /// Changes a schedule. Occurrences that were not decided are decided as the schedule is then; after a change of when

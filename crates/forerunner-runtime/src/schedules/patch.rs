@@ -47,7 +47,7 @@ impl SchedulePatch {
     ///
     /// # Errors
     /// [`Error::Schedule`] for the name, which cannot be changed, and for what is no definition afterwards.
-    pub(crate) fn apply(&self, definition: &ScheduleDefinition) -> Result<ScheduleDefinition, Error> {
+    pub fn apply(&self, definition: &ScheduleDefinition) -> Result<ScheduleDefinition, Error> {
         if let Some(name) = self.0.get("name").filter(|name| name.get() != format!("\"{}\"", definition.name)) {
             let rule = "a schedule keeps its name; make another one".to_owned();
             return Err(Error::Schedule { field: "name", value: name.get().chars().take(80).collect(), rule });

@@ -60,7 +60,7 @@ mod openapi {
         },
     };
 
-    use super::ScheduleStatus;
+    use super::{super::SchedulePatch, ScheduleStatus};
 
     impl PartialSchema for ScheduleStatus {
         /// An object with the members of the definition and those of the state.
@@ -100,6 +100,28 @@ mod openapi {
                 object.properties.insert(name.to_owned(), schema);
             }
             RefOr::T(Schema::Object(object))
+        }
+    }
+
+    impl PartialSchema for SchedulePatch {
+        /// The members of the definition but the name, none of which has to be there.
+        fn schema() -> RefOr<Schema> {
+            let RefOr::T(Schema::Object(mut object)) = ScheduleDefinition::schema() else {
+                unreachable!("a definition is an object");
+            };
+            object.description = Some(
+                "What to change. Members that are left out stay as they are; `null` sets one back to what it is unless said."
+                    .to_owned(),
+            );
+            object.required.clear();
+            object.properties.remove("name");
+            RefOr::T(Schema::Object(object))
+        }
+    }
+
+    impl ToSchema for SchedulePatch {
+        fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            ScheduleDefinition::schemas(schemas);
         }
     }
 

@@ -383,7 +383,8 @@ async fn what_cannot_be_made_is_refused_and_a_run_by_hand_changes_no_occurrence(
     sleep(600).await;
     let once = handle.schedule(&name("once")).await.unwrap();
     assert_eq!((once.fired, once.next_runs.len()), (1, 0), "it is over");
-    assert_eq!(handle.schedules(None, 10).await.unwrap().len(), 2);
-    assert_eq!(handle.schedules(Some(&name("once")), 10).await.unwrap().len(), 1);
+    assert_eq!(handle.schedules(None, 10).await.unwrap().0.len(), 2);
+    assert_eq!(handle.schedules(Some(&name("once")), 10).await.unwrap().0.len(), 1);
+    assert!(handle.schedules(None, 1).await.unwrap().1, "another follows");
     node.stop().await;
 }

@@ -11,3 +11,4 @@ mod pauses;
 mod ramp;
 mod restarts;
 mod rig;
+mod schedules;

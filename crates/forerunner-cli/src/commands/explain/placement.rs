@@ -9,10 +9,12 @@ use serde_json::Value;
 /// Writes a sentence, the numbers behind it, and what each agent would have cost.
 pub fn explain(answer: &Value) -> String {
     let [task, agent, why] = ["task", "agent", "why"].map(|name| fields::text(answer, name));
+    let by = fields::at(answer, "schedule").and_then(Value::as_str);
+    let by = by.map_or_else(String::new, |name| format!(" Schedule {name} submitted it."));
     let waits = ["queued", "scheduled"].contains(&fields::text(answer, "state").as_str());
     let placement = fields::at(answer, "placement").filter(|placement| !placement.is_null() && !waits);
     let Some(placement) = placement else {
-        return format!("Task {task} ({}), agent {agent}: {why}.", fields::text(answer, "state"));
+        return format!("Task {task} ({}), agent {agent}: {why}.{by}", fields::text(answer, "state"));
     };
     let numbers = pairs([
         ("context", format!("{}, {}", fields::text(placement, "context"), bytes(placement, "context_bytes"))),
@@ -39,7 +41,7 @@ pub fn explain(answer: &Value) -> String {
     let header = ["", "agent", "lacked", "restore", "displaced", "busy for", "cost"];
     let mut costs = table(header, chosen.into_iter().chain(others));
     right_from(&mut costs, 2);
-    format!("Task {task} went to agent {agent}: {why}.\n\n{numbers}\n\n{}", render(&costs))
+    format!("Task {task} went to agent {agent}: {why}.{by}\n\n{numbers}\n\n{}", render(&costs))
 }
 
 fn row(cost: &Value, mark: &str) -> [String; 7] {
@@ -90,5 +92,7 @@ mod tests {
         let waiting =
             json!({"task": "t1", "state": "queued", "agent": null, "why": "it waits for an agent", "placement": null});
         assert!(explain(&waiting).ends_with("it waits for an agent."));
+        let scheduled = json!({"task": "t1", "state": "queued", "schedule": "nightly", "why": "it waits for an agent"});
+        assert!(explain(&scheduled).ends_with("it waits for an agent. Schedule nightly submitted it."));
     }
 }
