@@ -26,7 +26,8 @@ pub struct ScheduleStatus {
     pub fired: u64,
     /// Occurrences that it skipped.
     pub skipped: u64,
-    /// Why an occurrence that is due is not submitted, if so.
+    /// Why an occurrence that is due is not submitted, if so; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
@@ -91,7 +92,10 @@ mod openapi {
                 ),
                 ("fired", RefOr::T(whole("Tasks that it submitted.").into())),
                 ("skipped", RefOr::T(whole("Occurrences that it skipped.").into())),
-                ("problem", RefOr::T(text("Why an occurrence that is due is not submitted; null if none is.").into())),
+                (
+                    "problem",
+                    RefOr::T(text("Why an occurrence that is due is not submitted; left out if none is.").into()),
+                ),
             ];
             for (name, schema) in members {
                 if name != "problem" {
