@@ -48,7 +48,8 @@ mod typed;
 pub use agent::Agent;
 pub use forerunner_core::{
     AgentId, CatchUp, Clock, ContextId, ErrorKind, IdempotencyKey, Labels, NewTask, Overlap, Payload, PoolName,
-    Priority, RestartPolicy, ScheduleDefinition, ScheduleName, Task, TaskError, TaskId, TaskState, Timestamp,
+    Priority, RestartPolicy, ScheduleDefinition, ScheduleName, Task as TaskRecord, TaskError, TaskId, TaskState,
+    Timestamp,
 };
 pub use forerunner_runtime::agent::{
     AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, ProgressSink, StartRequest,

@@ -109,7 +109,7 @@ impl Schedule {
 
 impl IntoFuture for Schedule {
     type Output = Result<ScheduleStatus, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.handle.create_schedule(self.definition?).await })

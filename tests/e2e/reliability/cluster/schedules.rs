@@ -59,9 +59,10 @@ async fn fired(client: &Client) -> u64 {
 /// The place of the node that leads: one of those that live.
 async fn leader(nodes: &Nodes) -> usize {
     eventually("a living node leads", RESCUED, async || {
-        let leader = rig::leader(&nodes.node(0).client()).await?;
         for place in 0..NODES {
-            if rig::id(&nodes.node(place).client()).await == leader {
+            let answer = nodes.node(place).client().get("/v1/nodes").await;
+            let mut known = answer["nodes"].as_array().expect("a list").iter();
+            if known.any(|node| node["this"] == true && node["leads"] == true) {
                 return Some(place);
             }
         }
