@@ -18,6 +18,7 @@ mod agent;
 mod ago;
 mod attempt;
 mod canonical;
+mod circuit;
 mod context_cost;
 mod duration;
 mod error;
@@ -42,6 +43,10 @@ mod time_text;
 pub use agent::{AgentCounts, AgentState};
 pub use ago::parse_time;
 pub use attempt::{AttemptOutcome, AttemptRecord};
+pub use circuit::{
+    AttemptFailure, Backoff, CircuitChange, CircuitState, DependencyCircuit, DependencyReport, DependencySettings,
+    FailureVerdict,
+};
 pub use context_cost::{ContextCost, ContextSource};
 pub use duration::{LONGEST_DURATION, format_duration, human_duration, parse_duration};
 pub use error::Error;
@@ -60,6 +65,6 @@ pub use schedule::{
     ScheduleState, SkipReason, Step, key_of, name_in_key, next_step,
 };
 pub use shares::{Member, shares};
-pub use task::{ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
+pub use task::{DependencyFault, ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
 pub use task_event::{TaskEvent, TaskEventKind};
 pub use time::{Clock, Timestamp};

@@ -24,7 +24,8 @@ use residency::ContextResidency;
 use suspects::WaitingSuspects;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, Circuit, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId, Timestamp,
+    AgentCounts, AgentId, AgentState, Circuit, CircuitState, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId,
+    Timestamp,
     placement::{AgentContexts, IdleAgents, Rates, ResidentEntry, ResidentSet},
 };
 
@@ -348,7 +349,7 @@ impl PoolMachine {
             }
             Blame::Agent | Blame::Unclear => {}
         }
-        let is_limited = !matches!(self.budget.circuit(now), Circuit::Closed | Circuit::BackingOff(_));
+        let is_limited = self.budget.circuit(now).state() != CircuitState::Closed;
         self.circuit_reason = is_limited.then_some(reason);
     }
 

@@ -48,6 +48,8 @@ pub enum QueueEvent {
         /// part.
         nodes: usize,
     },
+    /// So many tasks may begin from now on, however many slots are open; `None` for all. Tasks that begin are subtracted.
+    SetAllowance(Option<usize>),
     /// Tasks arrived that precede some prefetched ones.
     Overtaking(usize),
     /// Prefetched tasks left the buffer without being dispatched: they ended, or are released.
@@ -106,13 +108,15 @@ pub enum QueueAction {
 /// Decides for one queue. Pure.
 ///
 /// Invariants: at most one claim and one sweep are in progress; no claim asks for more than the open slots and the free
-/// places of the buffer; the buffer is empty while a slot is open.
+/// places of the buffer; the buffer is empty while a slot is open and a task may begin.
 #[derive(Debug, Clone, Default)]
 pub struct QueueMachine {
     claimable: i64,
     /// Tasks on their way to the store that no claim was sent after.
     coming: usize,
     slots: usize,
+    /// Tasks that may begin; `None` while as many may as there are slots.
+    allowed: Option<usize>,
     /// Tasks that are claimed and handed to nobody yet, and how many there may be.
     held: usize,
     ahead: usize,
@@ -160,6 +164,11 @@ impl QueueMachine {
         self.slots
     }
 
+    /// Returns how many tasks may begin now: those of the open slots that are allowed.
+    pub fn startable(&self) -> usize {
+        self.slots.min(self.allowed.unwrap_or(usize::MAX))
+    }
+
     /// Applies an event at `now` and returns the actions, in order.
     pub fn step(&mut self, event: QueueEvent, now: Timestamp) -> Vec<QueueAction> {
         let mut actions = Vec::new();
@@ -182,6 +191,10 @@ impl QueueMachine {
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
             QueueEvent::Demand(slots) => {
                 self.slots += slots;
+                self.hand_out(now, &mut actions);
+            }
+            QueueEvent::SetAllowance(allowed) => {
+                self.allowed = allowed;
                 self.hand_out(now, &mut actions);
             }
             QueueEvent::SetPrefetch { limit, nodes } => (self.ahead, self.nodes) = (limit, nodes),
@@ -247,19 +260,25 @@ impl QueueMachine {
 
     /// Claimed tasks arrived: the first are for the open slots, the others for the buffer.
     fn fill(&mut self, got: usize, now: Timestamp) {
-        let handed = got.min(self.slots);
-        self.slots -= handed;
+        let handed = got.min(self.startable());
+        self.begin(handed);
         if got > handed {
             self.held += got - handed;
             self.held_at = now;
         }
     }
 
+    /// So many tasks begin.
+    fn begin(&mut self, count: usize) {
+        self.slots -= count;
+        self.allowed = self.allowed.map(|allowed| allowed.saturating_sub(count));
+    }
+
     fn hand_out(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
-        let count = self.held.min(self.slots);
+        let count = self.held.min(self.startable());
         if count > 0 {
             self.held -= count;
-            self.slots -= count;
+            self.begin(count);
             self.held_at = now;
             actions.push(QueueAction::Dispatch(count));
         }
@@ -323,13 +342,14 @@ impl QueueMachine {
 
     fn claim_if_useful(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
         let blocked = self.is_blocked(now);
-        if (self.slots == 0 && self.ahead == 0) || self.claiming.is_some() || blocked {
+        let open = self.startable();
+        if (open == 0 && (self.ahead == 0 || self.allowed.is_some())) || self.claiming.is_some() || blocked {
             return;
         }
         let known = usize::try_from(self.claimable).unwrap_or(0);
-        let poll = self.slots > 0 && (self.told || now.since(self.polled_at) >= POLL);
-        let beyond = self.room().min(known.saturating_sub(self.slots) / self.nodes.max(1));
-        let asked = if poll { self.slots + beyond } else { self.slots.min(known + self.coming) + beyond };
+        let poll = open > 0 && (self.told || now.since(self.polled_at) >= POLL);
+        let beyond = self.room().min(known.saturating_sub(open) / self.nodes.max(1));
+        let asked = if poll { open + beyond } else { open.min(known + self.coming) + beyond };
         if asked == 0 {
             return;
         }
@@ -343,7 +363,7 @@ impl QueueMachine {
 
     /// How many tasks may enter the buffer: none until half of it is empty, so that claims are few and large.
     fn room(&self) -> usize {
-        if self.ahead == 0 {
+        if self.ahead == 0 || self.allowed.is_some() {
             return 0;
         }
         let room = self.ahead.saturating_sub(self.held);
@@ -354,7 +374,7 @@ impl QueueMachine {
     fn poll_later(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
         let due = self.polled_at + POLL;
         let blocked = self.is_blocked(now);
-        if self.slots == 0 || self.claiming.is_some() || blocked || self.poll_due == Some(due) {
+        if self.startable() == 0 || self.claiming.is_some() || blocked || self.poll_due == Some(due) {
             return;
         }
         self.poll_due = Some(due);

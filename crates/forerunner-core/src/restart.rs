@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Timestamp, human_duration};
+use crate::{Backoff, CircuitState, Error, Timestamp, human_duration};
 
 /// Longest pause between two agents on probation. An open circuit lasts [`RestartPolicy::max_backoff`], but then the
 /// agents do not even start. Here the tasks may be at fault, and a good task waits for the next agent.
@@ -63,7 +63,7 @@ impl RestartPolicy {
     }
 }
 
-/// The state of a pool's circuit breaker: whether agents may be started.
+/// What the agent circuit of a pool allows: whether agents may be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Circuit {
     /// Agents may be started.
@@ -77,6 +77,17 @@ pub enum Circuit {
     /// One agent that has not finished a task yet may live at a time, and none may be started before this time: too many
     /// such agents died in tasks that cost no agent before.
     Probation(Timestamp),
+}
+
+impl Circuit {
+    /// Returns the state that it is in, of those that all circuits have.
+    pub const fn state(self) -> CircuitState {
+        match self {
+            Self::Closed | Self::BackingOff(_) => CircuitState::Closed,
+            Self::Open(_) => CircuitState::Open,
+            Self::HalfOpen | Self::Probation(_) => CircuitState::HalfOpen,
+        }
+    }
 }
 
 /// Counts failures against a [`RestartPolicy`].
@@ -172,7 +183,7 @@ impl RestartBudget {
     }
 
     fn doubled(&self, times: u32) -> Duration {
-        self.policy.backoff.saturating_mul(1 << times.min(31)).min(self.policy.max_backoff)
+        Backoff { initial: self.policy.backoff, max: self.policy.max_backoff }.after(times)
     }
 }
 

@@ -24,8 +24,9 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
+    /// The 14 delays between 15 attempts last 17 to 34 minutes: longer than a bad quarter of an hour.
     fn default() -> Self {
-        Self { max_attempts: 5, max_crashes: 3, initial: Duration::from_secs(1), max: Duration::from_secs(300) }
+        Self { max_attempts: 15, max_crashes: 3, initial: Duration::from_secs(1), max: Duration::from_secs(300) }
     }
 }
 
@@ -71,6 +72,9 @@ pub enum Next {
         error: TaskError,
         /// Whether the attempt counts as a crash.
         crash: bool,
+        /// Whether the attempt counts against those that the task may have. If it does not, the task goes to the end of
+        /// its queue, so that others are tried before it; in a conversation it stays where it is.
+        counts: bool,
     },
     /// The task returns to the front of its queue, and the attempt does not count.
     Release,
@@ -90,6 +94,20 @@ pub fn after_attempt(task: &Task, outcome: Outcome, now: Timestamp, jitter: f64)
     }
 }
 
+impl Next {
+    /// Makes a failure of `task` at `now` one that does not count against its attempts: the task waits again for at least
+    /// `delay`, also after its last attempt. What ended for another reason, and what crashed an agent, stays as it is.
+    pub fn excuse(&mut self, delay: Duration, now: Timestamp) {
+        let error = match self {
+            Self::Retry { error, crash: false, .. } => error,
+            Self::Finish { state: TaskState::Dead, error: Some(error), .. } if !error.kind.is_crash() => error,
+            _ => return,
+        };
+        let error = std::mem::replace(error, TaskError::new(ErrorKind::AgentError, ""));
+        *self = Self::Retry { run_at: now + delay, error, crash: false, counts: false };
+    }
+}
+
 fn after_failure(task: &Task, error: TaskError, now: Timestamp, jitter: f64) -> Next {
     if error.kind == ErrorKind::DeadlineExceeded || task.is_past_deadline(now) {
         return finish(TaskState::Expired, None, Some(error));
@@ -103,7 +121,7 @@ fn after_failure(task: &Task, error: TaskError, now: Timestamp, jitter: f64) -> 
         true => task.retry.backoff_of_crash(crashes, jitter),
         false => task.retry.backoff(task.attempt, jitter),
     };
-    Next::Retry { run_at: now + delay, error, crash }
+    Next::Retry { run_at: now + delay, error, crash, counts: true }
 }
 
 fn finish(state: TaskState, output: Option<Payload>, error: Option<TaskError>) -> Next {
@@ -125,6 +143,13 @@ mod tests {
         assert_eq!(full, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert_eq!(policy.backoff(1, 0.0), Duration::from_millis(500));
         assert_eq!(policy.backoff(u32::MAX, 1.0), policy.max);
+    }
+
+    #[test]
+    fn the_default_outlasts_a_bad_quarter_of_an_hour() {
+        let policy = RetryPolicy::default();
+        let shortest: Duration = (1..policy.max_attempts).map(|attempt| policy.backoff(attempt, 0.0)).sum();
+        assert!(shortest > Duration::from_secs(900), "{shortest:?}");
     }
 
     #[test]

@@ -294,12 +294,27 @@ pub struct TaskError {
     /// the task.
     #[serde(skip)]
     pub log: Option<Box<str>>,
+    /// Whether the agent says that what it depends on failed. It is for the pool, and not stored.
+    #[serde(skip)]
+    pub dependency: Option<DependencyFault>,
+}
+
+/// What an agent knows of a failure of what it depends on, such as a model provider.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DependencyFault {
+    /// How long the dependency asks callers to wait, as in the header `Retry-After` of HTTP.
+    pub retry_after: Option<Duration>,
 }
 
 impl TaskError {
     /// Builds an error.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), log: None }
+        Self { kind, message: message.into(), log: None, dependency: None }
+    }
+
+    /// Blames what the agent depends on.
+    pub fn with_dependency(self, dependency: Option<DependencyFault>) -> Self {
+        Self { dependency, ..self }
     }
 
     /// Adds the last lines that the agent wrote to standard error.
@@ -425,11 +440,12 @@ impl Task {
                 self.finished_at = Some(now);
                 self.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
             }
-            Next::Retry { run_at, error, crash } => {
+            Next::Retry { run_at, error, crash, counts } => {
                 self.state = if *run_at > now { TaskState::Scheduled } else { TaskState::Queued };
                 self.run_at = *run_at;
                 self.error = Some(error.clone());
                 self.crashes += u32::from(*crash);
+                self.attempt = self.attempt.saturating_sub(u32::from(!counts));
             }
             Next::Release => {
                 self.state = TaskState::Queued;

@@ -7,6 +7,7 @@ use tokio_postgres::types::Type;
 use crate::{
     failure::Sql,
     rows::{Stored, get},
+    settle::Retried,
     tx::Tx,
 };
 
@@ -69,6 +70,8 @@ impl Tx<'_> {
         }
         rescued.requeued.push(lease.task.id);
         self.hints().work.insert(lease.task.pool.clone());
-        self.schedule_retry(&lease, TaskState::Queued, lease.task.run_at, &error, lease.task.crashes, now).await
+        let (run_at, crashes) = (lease.task.run_at, lease.task.crashes);
+        let retried = Retried { run_at, error: &error, crashes, counts: true };
+        self.schedule_retry(&lease, TaskState::Queued, &retried, now).await
     }
 }

@@ -46,6 +46,15 @@ impl Member for Settlement {
     }
 }
 
+/// How a task waits for another attempt.
+pub(crate) struct Retried<'a> {
+    pub(crate) run_at: Timestamp,
+    pub(crate) error: &'a TaskError,
+    pub(crate) crashes: u32,
+    /// Whether the attempt counts.
+    pub(crate) counts: bool,
+}
+
 impl Tx<'_> {
     /// Ends attempts. In a short transaction, attempts that one statement for all does not end are left open.
     async fn settle(&self, batch: &[&Settlement]) -> Sql<Vec<Option<Result<Settled, LeaseLost>>>> {
@@ -152,11 +161,15 @@ impl Tx<'_> {
                 self.finish(&lease, TaskState::Cancelled, Some(&backend::cancelled()), None, now).await?;
                 TaskState::Cancelled
             }
-            Next::Retry { run_at: at, error, crash } => {
+            Next::Retry { run_at: at, error, crash, counts } => {
                 let state = backend::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
                 let crashes = lease.task.crashes + u32::from(*crash);
-                self.schedule_retry(&lease, state, *at, error, crashes, now).await?;
+                if !counts && lease.task.context.is_none() {
+                    lease.due = *at;
+                }
+                let retried = Retried { run_at: *at, error, crashes, counts: *counts };
+                self.schedule_retry(&lease, state, &retried, now).await?;
                 state
             }
             Next::Release => {
@@ -198,18 +211,19 @@ impl Tx<'_> {
         &self,
         lease: &Stored,
         state: TaskState,
-        run_at: Timestamp,
-        error: &TaskError,
-        crashes: u32,
+        retried: &Retried<'_>,
         at: Timestamp,
     ) -> Sql<()> {
         const SQL: &str = concat!(
             "UPDATE tasks t SET state = $1, run_at = $2, error_kind = $3, error = $4, crashes = $5, \
-             attempts = CASE WHEN t.started_at IS NULL THEN t.attempts ELSE ",
+             attempt = $10, due = $11, attempts = CASE WHEN t.started_at IS NULL OR $10 < t.attempt THEN t.attempts ELSE ",
             with_attempt!("$1::int2", "$8::int8", "$3::text", "$4::text", "$9::text", "t.agent", "t.started_at"),
             " END WHERE task = $6 AND epoch = $7 AND state = 2 RETURNING task"
         );
+        let Retried { run_at, error, crashes, counts } = *retried;
         let (code, run_at, crashes) = (state as i16, run_at.as_micros(), i64::from(crashes));
+        let attempt = i64::from(lease.task.attempt.saturating_sub(u32::from(!counts)));
+        let due = lease.due.as_micros();
         let (message, epoch) = (clean(&error.message), lease.task.epoch.0 as i64);
         let (ended_at, log) = (at.as_micros(), error.log.as_deref().map(clean));
         let params = [
@@ -222,6 +236,8 @@ impl Tx<'_> {
             (&epoch, Type::INT8),
             (&ended_at, Type::INT8),
             (&log, Type::TEXT),
+            (&attempt, Type::INT8),
+            (&due, Type::INT8),
         ];
         if self.run(SQL, &params).await? == 0 {
             return Err(Fault::Conflict);

@@ -192,7 +192,7 @@ async fn attempts_that_are_no_list_keep_no_task_from_its_end() {
             assert_eq!(claimed.len(), 2, "{damage}");
             for Task { id, epoch, .. } in claimed {
                 let error = TaskError::new(ErrorKind::AgentError, "no");
-                let next = Next::Retry { run_at: at(0), error, crash: false };
+                let next = Next::Retry { run_at: at(0), error, crash: false, counts: true };
                 lab.store.settle(vec![Settlement::new(id, epoch, at(101), next)]).await.unwrap().remove(0).unwrap();
             }
             lab.store.sweep(pool(), at(102)).await.unwrap();

@@ -403,7 +403,7 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
     hear().await;
     say(&first, 1, "b", None).await;
     let error = TaskError::new(ErrorKind::AgentError, "no");
-    settle(&first, Next::Retry { run_at: at(4), error, crash: false }).await;
+    settle(&first, Next::Retry { run_at: at(4), error, crash: false, counts: true }).await;
     say(&first, 2, "too late", None).await;
     hear().await;
     let second = two.claim(claim(node(2), 1)).await.unwrap().remove(0);

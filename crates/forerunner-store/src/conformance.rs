@@ -56,6 +56,7 @@ macro_rules! store_conformance {
         $crate::store_conformance! { @cases $factory;
             a_task_lives_from_enqueue_to_settle
             a_failed_attempt_is_noted_and_tried_again_later
+            an_attempt_that_does_not_count_sends_its_task_to_the_end_of_the_queue
             a_release_is_not_counted_and_goes_to_the_front
             a_retry_keeps_its_place
             a_waiting_task_is_cancelled_at_once_and_a_running_one_reported

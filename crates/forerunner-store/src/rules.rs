@@ -57,8 +57,8 @@ pub(crate) fn kept_end(next: &Next, stop: bool, now: Timestamp) -> Option<(TaskS
         Next::Finish { state: TaskState::Succeeded, .. } => None,
         Next::Finish { state, error, .. } => Some((end_state(*state), error.clone())),
         Next::Retry { .. } | Next::Release if stop => Some((TaskState::Cancelled, Some(cancelled()))),
-        Next::Retry { run_at, error, .. } => Some((retry_state(*run_at, now), Some(error.clone()))),
-        Next::Release => None,
+        Next::Retry { run_at, error, counts: true, .. } => Some((retry_state(*run_at, now), Some(error.clone()))),
+        Next::Retry { counts: false, .. } | Next::Release => None,
     }
 }
 

@@ -198,7 +198,7 @@ impl Lab {
         let agent = AgentId::from_parts(at(0), 0);
         for Task { id, epoch, .. } in claimed {
             let error = TaskError::new(ErrorKind::AgentError, "no");
-            let next = Next::Retry { run_at: at(0), error, crash: false };
+            let next = Next::Retry { run_at: at(0), error, crash: false, counts: true };
             let started = Some(Start { agent, at: now });
             let end = Settlement { task: id, epoch, now, next, context: None, context_cost: None, started };
             self.store().settle(vec![end]).await.unwrap().remove(0).unwrap();

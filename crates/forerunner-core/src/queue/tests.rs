@@ -251,3 +251,22 @@ fn a_clock_that_is_set_back_holds_nothing_up() {
     assert!(queue.step(QueueEvent::Tick, at(1_050)).contains(&QueueAction::Wake(at(1_100))));
     assert!(queue.step(QueueEvent::Tick, at(1_100)).contains(&QueueAction::Claim(1)), "it waits no longer than before");
 }
+
+#[test]
+fn no_more_tasks_begin_than_are_allowed_whatever_slots_are_open() {
+    let mut queue = QueueMachine::new(10, None);
+    assert_eq!(queue.step(QueueEvent::SetAllowance(Some(0)), at(0)), []);
+    assert_eq!(queue.step(QueueEvent::Demand(4), at(0)), [], "no claim, and no poll either");
+    assert_eq!(queue.step(QueueEvent::SetAllowance(Some(1)), at(0)), [QueueAction::Claim(1)]);
+    queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(0));
+    assert_eq!((queue.startable(), queue.open_slots()), (0, 3));
+    assert_eq!(queue.step(QueueEvent::SetAllowance(Some(2)), at(0)), [QueueAction::Claim(2)]);
+    // What arrives after the allowance was taken back goes to the buffer, and from there to the store.
+    queue.step(QueueEvent::SetAllowance(Some(0)), at(0));
+    let late = queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(0));
+    assert_eq!((late, queue.open_slots()), (vec![QueueAction::Wake(at(0) + HOLD)], 3));
+    assert_eq!(queue.step(QueueEvent::Tick, at(0) + HOLD), [QueueAction::ReleasePrefetched]);
+    queue.step(QueueEvent::PrefetchDropped(2), at(0) + HOLD);
+    queue.step(QueueEvent::BecameClaimable(2), at(0) + HOLD);
+    assert_eq!(queue.step(QueueEvent::SetAllowance(None), at(0) + HOLD), [QueueAction::Claim(3)]);
+}

@@ -52,7 +52,7 @@ async fn a_batch_is_answered_with_an_outcome_for_each_task_in_its_order() {
             "labels": {
               "team": "blue"
             },
-            "max_attempts": 5,
+            "max_attempts": 15,
             "pool": "coder",
             "priority": 4,
             "run_at": "[time]",
@@ -80,7 +80,7 @@ async fn a_batch_is_answered_with_an_outcome_for_each_task_in_its_order() {
           "task": {
             "attempt": 0,
             "id": "[id]",
-            "max_attempts": 5,
+            "max_attempts": 15,
             "pool": "coder",
             "priority": 4,
             "run_at": "[time]",

@@ -50,7 +50,7 @@ async fn a_client_that_prefers_to_wait_gets_the_result() {
       "attempt": 1,
       "finished_at": "[time]",
       "id": "[id]",
-      "max_attempts": 5,
+      "max_attempts": 15,
       "output": {
         "done": "hello"
       },
@@ -125,7 +125,7 @@ async fn a_task_is_shown_with_its_payloads_and_why_it_failed() {
       "input": {
         "do": "fail"
       },
-      "max_attempts": 5,
+      "max_attempts": 15,
       "pool": "coder",
       "priority": 4,
       "run_at": "[time]",

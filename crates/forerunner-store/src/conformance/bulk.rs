@@ -190,7 +190,7 @@ pub async fn attempts_that_did_not_succeed_are_kept_with_their_task<F: Future<Ou
     let hard = lab.enqueue(lab.task_of(4, "c")).await.0;
     let task = lab.claim(1, 5).await.remove(0);
     let error = trouble().with_log(Some("line 1\nline 2".to_owned()));
-    let next = Next::Retry { run_at: at(7), error, crash: false };
+    let next = Next::Retry { run_at: at(7), error, crash: false, counts: true };
     let started = Some(Start { agent, at: at(5) });
     lab.settle_with(Settlement { started, ..lab.settlement(&task, 6, next) }).await.unwrap();
     assert_eq!(lab.get(hard).await.error, Some(trouble()), "the lines are no part of the error");

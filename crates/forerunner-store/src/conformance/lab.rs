@@ -55,7 +55,7 @@ pub(super) fn failed() -> Next {
 }
 
 pub(super) fn retry(run_at: Timestamp) -> Next {
-    Next::Retry { run_at, error: trouble(), crash: false }
+    Next::Retry { run_at, error: trouble(), crash: false, counts: true }
 }
 
 pub(super) fn submission(task: Task) -> Submission {

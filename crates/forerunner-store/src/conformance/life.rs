@@ -38,7 +38,7 @@ pub async fn a_failed_attempt_is_noted_and_tried_again_later<F: Future<Output = 
     let lab = Lab::new(open().await);
     lab.enqueue(lab.task(1)).await;
     let first = lab.claim(1, 2).await.remove(0);
-    let again = Next::Retry { run_at: at(50), error: trouble(), crash: true };
+    let again = Next::Retry { run_at: at(50), error: trouble(), crash: true, counts: true };
     let settled = lab.settle(&first, 3, again).await.unwrap();
     assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Scheduled, 0, Some(at(50))));
     let waiting = lab.get(first.id).await;
@@ -55,6 +55,34 @@ pub async fn a_failed_attempt_is_noted_and_tried_again_later<F: Future<Output = 
 
     let settled = lab.settle(&second, 60, retry(at(60))).await.unwrap();
     assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Queued, 1, None));
+}
+
+/// An attempt that does not count leaves the number of attempts as it was and is not stored. The task waits behind those
+/// that were due after it.
+pub async fn an_attempt_that_does_not_count_sends_its_task_to_the_end_of_the_queue<
+    F: Future<Output = Arc<dyn Store>>,
+>(
+    open: impl Fn() -> F,
+) {
+    let lab = Lab::new(open().await);
+    let uncounted = |run_at| Next::Retry { run_at: at(run_at), error: trouble(), crash: false, counts: false };
+    lab.enqueue(lab.task(1)).await;
+    lab.enqueue(lab.task(4)).await;
+    let first = lab.claim(1, 6).await.remove(0);
+    let settled = lab.settle(&first, 7, uncounted(7)).await.unwrap();
+    assert_eq!((settled.state, settled.claimable, settled.run_at), (TaskState::Queued, 1, None));
+    let waiting = lab.get(first.id).await;
+    assert_eq!((waiting.attempt, waiting.crashes, waiting.error.clone()), (0, 0, Some(trouble())));
+    assert_eq!(waiting.run_at, at(7));
+    assert!(lab.store.attempts(first.id).await.unwrap().unwrap().is_empty(), "it leaves no record");
+    let (second, again) = (lab.claim(1, 8).await.remove(0), lab.claim(1, 9).await.remove(0));
+    assert_ne!(second.id, first.id, "the other one is first now");
+    assert_eq!((again.id, again.attempt), (first.id, 1));
+    assert!(again.epoch > first.epoch);
+    let settled = lab.settle(&again, 10, uncounted(50)).await.unwrap();
+    assert_eq!((settled.state, settled.run_at), (TaskState::Scheduled, Some(at(50))));
+    assert_eq!(lab.sweep(50).await.promoted, [first.id]);
+    assert_eq!(lab.claim(1, 51).await.remove(0).attempt, 1);
 }
 
 /// Nodes that share a store use the clock of the database.

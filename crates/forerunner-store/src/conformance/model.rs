@@ -97,7 +97,12 @@ impl Model {
             Next::Finish { state, output, error } => {
                 (task.state, task.output, task.error, task.finished_at) = (state, output, error, Some(now));
             }
-            Next::Retry { run_at, error, crash } => {
+            Next::Retry { run_at, error, crash, counts } => {
+                task.attempt -= u32::from(!counts);
+                if !counts && task.context.is_none() {
+                    self.rows[index].due = run_at;
+                }
+                let task = &mut self.rows[index].task;
                 task.state = if run_at > now { TaskState::Scheduled } else { TaskState::Queued };
                 (task.run_at, task.error) = (run_at, Some(error));
                 task.crashes += u32::from(crash);

@@ -208,7 +208,7 @@ impl Pair {
             0 | 1 => succeeded(),
             2 => failed(),
             3 => retry(at(self.now + delay)),
-            4 => Next::Retry { run_at: at(self.now + delay), error: trouble(), crash: true },
+            4 => Next::Retry { run_at: at(self.now + delay), error: trouble(), crash: true, counts: self.now % 3 > 0 },
             _ => Next::Release,
         };
         let expected = self.model.settle(id, epoch, now, next.clone());

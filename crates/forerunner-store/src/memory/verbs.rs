@@ -162,8 +162,13 @@ impl State {
                 self.slots.at_mut(slot).task.crashes += u32::from(crash);
                 self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
             }
-            Next::Retry { run_at, error, crash } => {
-                let task = &mut self.slots.at_mut(slot).task;
+            Next::Retry { run_at, error, crash, counts } => {
+                let entry = self.slots.at_mut(slot);
+                if !counts && entry.task.context.is_none() {
+                    entry.due = run_at;
+                }
+                let task = &mut entry.task;
+                task.attempt = task.attempt.saturating_sub(u32::from(!counts));
                 task.run_at = run_at;
                 task.error = Some(error.with_log(None));
                 task.crashes += u32::from(crash);

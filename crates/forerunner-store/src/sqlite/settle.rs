@@ -62,7 +62,11 @@ impl Tx<'_> {
                 self.end_cancelled(&lease, started, now)?;
                 TaskState::Cancelled
             }
-            Next::Retry { run_at: at, error, crash } => {
+            Next::Retry { run_at: at, error, crash, counts } => {
+                lease.attempt = lease.attempt.saturating_sub(u32::from(!counts));
+                if !counts && lease.context.is_none() {
+                    lease.due = *at;
+                }
                 let state = rules::retry_state(*at, now);
                 run_at = (state == TaskState::Scheduled).then_some(*at);
                 self.schedule_retry(&lease, state, *at, error, *crash, started)?;
@@ -122,7 +126,7 @@ impl Tx<'_> {
         started: Option<Start>,
     ) -> Sql<()> {
         let sql = "UPDATE tasks SET state = ?1, run_at = ?2, error_kind = ?3, error = ?4, crashes = ?5, agent = ?6, \
-                   started_at = coalesce(started_at, ?7) WHERE task = ?8";
+                   started_at = coalesce(started_at, ?7), attempt = ?9, due = ?10 WHERE task = ?8";
         let params = params![
             state as u8,
             run_at.as_micros(),
@@ -132,6 +136,8 @@ impl Tx<'_> {
             started.as_ref().map(|start| start.agent.as_uuid().as_bytes()),
             started.map(|start| start.at.as_micros()),
             lease.row,
+            lease.attempt,
+            lease.due.as_micros(),
         ];
         run(self.connection, sql, params)?;
         self.wait_again(lease, state)
