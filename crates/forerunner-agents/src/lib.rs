@@ -24,4 +24,4 @@ mod simulated;
 
 pub use kinds::{AgentKind, AgentSpec, KINDS, KindInfo, MissingFile};
 pub use secret::read_secret;
-pub use simulated::{SimulatedFactory, SimulatedSpec};
+pub use simulated::{SimulatedFactory, SimulatedOutage, SimulatedSpec};

@@ -1,5 +1,6 @@
 //! Simulated agents, whose tasks only take time: for demonstrations, benchmarks and tests.
 
+mod outage;
 mod resident;
 
 use std::{
@@ -19,7 +20,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use self::resident::Residency;
+pub use self::outage::SimulatedOutage;
+use self::{
+    outage::{FAILS_AFTER, OutageClock},
+    resident::Residency,
+};
 use crate::AgentKind;
 
 /// The behaviour of simulated agents.
@@ -52,6 +57,8 @@ pub struct SimulatedSpec {
     pub context_memory_bytes: u64,
     /// Seconds to load 10⁶ bytes of a context into that memory.
     pub restore_s_per_mb: f64,
+    /// A time in which what the agents depend on fails.
+    pub outage: SimulatedOutage,
     /// Where chance begins: the n-th agent with the same seed draws the same.
     pub seed: u64,
 }
@@ -69,6 +76,7 @@ impl Default for SimulatedSpec {
             context_growth_bytes: 0,
             context_memory_bytes: 0,
             restore_s_per_mb: 0.0,
+            outage: SimulatedOutage::default(),
             seed: 0,
         }
     }
@@ -84,9 +92,12 @@ impl SimulatedSpec {
             true => Ok(()),
             false => Err(Error::Setting { key, value: value.to_string(), rule: rule.to_owned() }),
         };
-        for (key, rate) in
-            [("crash_rate", self.crash_rate), ("error_rate", self.error_rate), ("slow_rate", self.slow_rate)]
-        {
+        for (key, rate) in [
+            ("crash_rate", self.crash_rate),
+            ("error_rate", self.error_rate),
+            ("slow_rate", self.slow_rate),
+            ("outage.share", self.outage.share),
+        ] {
             check(key, rate, (0.0..=1.0).contains(&rate), "use 0 to 1")?;
         }
         check("speed", self.speed, self.speed > 0.0 && self.speed.is_finite(), "use a number above 0")?;
@@ -143,6 +154,7 @@ struct TaskOptions {
 pub struct SimulatedFactory {
     spec: Arc<SimulatedSpec>,
     started: AtomicU64,
+    clock: Arc<OutageClock>,
 }
 
 impl SimulatedFactory {
@@ -152,7 +164,7 @@ impl SimulatedFactory {
     /// What [`SimulatedSpec::validate`] refuses.
     pub fn new(spec: SimulatedSpec) -> Result<Self, Error> {
         spec.validate()?;
-        Ok(Self { spec: Arc::new(spec), started: AtomicU64::new(0) })
+        Ok(Self { spec: Arc::new(spec), started: AtomicU64::new(0), clock: Arc::default() })
     }
 }
 
@@ -168,13 +180,15 @@ impl DriverFactory for SimulatedFactory {
 
     fn start(&self, _: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let instance = self.started.fetch_add(1, Ordering::Relaxed);
-        let spec = Arc::clone(&self.spec);
+        let (spec, clock) = (Arc::clone(&self.spec), Arc::clone(&self.clock));
         Box::pin(async move {
+            clock.begin();
             sleep(spec.scaled(spec.cold_start.as_secs_f64())).await;
             let chance = Chance::new(spec.seed, instance);
+            let outage_chance = Chance::new(!spec.seed, instance);
             let residency =
                 (spec.context_memory_bytes > 0).then(|| Residency::new(Room::of_bytes(spec.context_memory_bytes)));
-            Ok(Box::new(SimulatedDriver { spec, chance, residency }) as Box<dyn Driver>)
+            Ok(Box::new(SimulatedDriver { spec, chance, outage_chance, clock, residency }) as Box<dyn Driver>)
         })
     }
 }
@@ -183,6 +197,9 @@ impl DriverFactory for SimulatedFactory {
 struct SimulatedDriver {
     spec: Arc<SimulatedSpec>,
     chance: Chance,
+    /// Apart from the other, so that an outage does not change what else happens.
+    outage_chance: Chance,
+    clock: Arc<OutageClock>,
     residency: Option<Residency>,
 }
 
@@ -196,6 +213,10 @@ impl SimulatedDriver {
         let options: TaskOptions = request.input.read().unwrap_or_default();
         let service = spec.scaled(options.service_s.unwrap_or(spec.service.as_secs_f64()) * factor);
         self.load_context(cx).await?;
+        if self.clock.is_within(&spec.outage, spec.speed) && self.outage_chance.hits(spec.outage.share) {
+            work(spec.scaled(FAILS_AFTER.as_secs_f64()), cx).await?;
+            return Err(AgentError::retryable("503: the simulated provider does not answer (outage)"));
+        }
         if crash {
             work(service / 2, cx).await?;
             return Err(AgentError::lost("the simulated agent crashed (crash_rate)"));
@@ -395,6 +416,13 @@ mod tests {
             (SimulatedSpec { crash_rate: 1.5, ..SimulatedSpec::default() }, "crash_rate"),
             (SimulatedSpec { error_rate: f64::NAN, ..SimulatedSpec::default() }, "error_rate"),
             (SimulatedSpec { speed: 0.0, ..SimulatedSpec::default() }, "speed"),
+            (
+                SimulatedSpec {
+                    outage: SimulatedOutage { share: 2.0, ..SimulatedOutage::default() },
+                    ..SimulatedSpec::default()
+                },
+                "outage.share",
+            ),
             (SimulatedSpec { slow_factor: -1.0, ..SimulatedSpec::default() }, "slow_factor"),
         ] {
             assert!(SimulatedFactory::new(spec).unwrap_err().to_string().contains(key));

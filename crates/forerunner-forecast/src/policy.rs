@@ -170,6 +170,8 @@ pub enum ReasonCode {
     Backlog,
     /// Tasks are known to come: delayed ones, retries, schedules.
     Announced,
+    /// What the agents depend on fails, or failed: the pool keeps its size.
+    Outage,
     /// A threshold was crossed.
     Utilisation,
     /// The size was set by hand or by configuration.
@@ -191,6 +193,7 @@ impl ReasonCode {
             Self::Surge => "surge",
             Self::Backlog => "backlog",
             Self::Announced => "announced",
+            Self::Outage => "outage",
             Self::Utilisation => "utilisation",
             Self::Fixed => "fixed",
             Self::Bounded => "bounded",

@@ -1,5 +1,6 @@
 //! All metrics in one table. The actors use the recorders.
 
+mod dependency;
 mod recorders;
 
 use metrics::Unit;
@@ -66,7 +67,11 @@ metrics_list! {
     COLD_START Histogram "forerunner_agent_cold_start_seconds" ["pool"] "Time from the start of an agent until it is ready.";
     FAILURES Counter "forerunner_agent_failures_total" ["pool"] "Agents that ended unexpectedly or never became ready.";
     STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code blocked its thread for more than 100 ms.";
-    CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while the pool's circuit is open because agents fail too often, else 0.";
+    CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while the agent circuit of the pool is open because agents fail too often, else 0.";
+    DEPENDENCY_STATE Gauge "forerunner_dependency_circuit_state" ["pool"] "State of the dependency circuit on this node: 0 closed, 1 half-open, 2 open.";
+    DEPENDENCY_LIMIT Gauge "forerunner_dependency_limit" ["pool"] "Most tasks that the dependency circuit lets run at once on this node; -1 without a limit.";
+    DEPENDENCY_OPENED Counter "forerunner_dependency_circuit_opened_total" ["pool"] "Times the dependency circuit opened on this node.";
+    EXCUSED Counter "forerunner_task_attempts_excused_total" ["pool"] "Failed attempts that did not count because what the agents depend on failed.";
     AGENT_SECONDS Counter "forerunner_agent_seconds_total" ["pool"] "Whole seconds that the pool's agents have existed, summed over agents.";
     EXPECTED Gauge "forerunner_forecast_arrival_rate" ["pool", "bound"] "Forecast arrivals per second one cold start ahead: `expected`, and the `lower` and `upper` bound of the 90 % band.";
     OBSERVED Gauge "forerunner_arrival_rate" ["pool"] "Arrivals per second since the previous decision.";

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use forerunner_context::Dictionary;
-use forerunner_core::{Error, PoolName, RestartPolicy, RetryPolicy, ScaleDownOrder, human_duration};
+use forerunner_core::{
+    DependencySettings, Error, PoolName, RestartPolicy, RetryPolicy, ScaleDownOrder, human_duration,
+};
 use forerunner_forecast::{FixedSettings, Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,8 @@ pub struct PoolSettings {
     pub contexts: ContextSettings,
     /// How failed agents are restarted.
     pub restart: RestartPolicy,
+    /// When failures are an outage of what the agents depend on.
+    pub dependency: DependencySettings,
 }
 
 impl Default for PoolSettings {
@@ -68,6 +72,7 @@ impl Default for PoolSettings {
             task: TaskSettings::default(),
             contexts: ContextSettings::default(),
             restart: RestartPolicy::default(),
+            dependency: DependencySettings::default(),
         }
     }
 }
@@ -226,6 +231,7 @@ impl PoolSettings {
         if self.task.timeout.is_zero() {
             return refuse("task.timeout", "0s".into(), "use more than 0s".into());
         }
+        self.dependency.validate()?;
         self.restart.validate()
     }
 

@@ -6,8 +6,8 @@ mod history;
 use std::collections::BTreeMap;
 
 use forerunner_core::{
-    AgentCounts, AgentId, AgentState, ContextId, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp,
-    placement::PlacementRecord,
+    AgentCounts, AgentId, AgentState, ContextId, DependencyReport, NodeId, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp, placement::PlacementRecord,
 };
 use forerunner_forecast::Objective;
 use forerunner_store::TaskCounts;
@@ -72,6 +72,27 @@ pub enum PoolState {
         /// Why the last agent failed.
         reason: String,
     },
+    /// What the agents depend on fails: no task starts but probes.
+    DependencyOpen {
+        /// When the next probe starts.
+        until: Timestamp,
+        /// The error of the last failure.
+        reason: String,
+    },
+}
+
+impl PoolState {
+    /// The state of a pool whose dependency circuit stands as reported. A pause by hand, and agents that do not start, come
+    /// first.
+    pub(crate) fn with_dependency(self, dependency: &DependencyReport, now: Timestamp) -> Self {
+        match self {
+            Self::Running if dependency.is_down() => Self::DependencyOpen {
+                until: dependency.until.unwrap_or(now),
+                reason: dependency.error.clone().unwrap_or_default(),
+            },
+            other => other,
+        }
+    }
 }
 
 /// Whether decisions are applied.
@@ -97,6 +118,8 @@ pub struct PoolStatus {
     /// Whether it starts tasks.
     #[serde(flatten)]
     pub state: PoolState,
+    /// The circuit that opens when what the agents depend on fails.
+    pub dependency: DependencyReport,
     /// Least number of agents.
     pub min: u32,
     /// Greatest number of agents.

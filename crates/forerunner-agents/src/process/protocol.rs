@@ -1,8 +1,8 @@
 //! The messages between a node and a child: JSON-RPC 2.0, one message a line. `docs/agent-protocol.md` explains them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
-use forerunner_core::{Payload, TaskId, Timestamp, json_text};
+use forerunner_core::{DependencyFault, Payload, TaskId, Timestamp, json_text};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -25,7 +25,8 @@ pub mod code {
     pub const INVALID_PARAMS: i64 = -32_602;
     /// The agent's code failed. JSON-RPC's own.
     pub const INTERNAL: i64 = -32_603;
-    /// The task failed. `data.retryable` is whether another attempt may succeed. The default is true.
+    /// The task failed. `data.retryable` is whether another attempt may succeed. The default is true. `data.scope` is
+    /// `dependency` if what the agent depends on failed; `data.retry_after_s` is how long that asks callers to wait.
     pub const FAILED: i64 = -32_000;
     /// The task stopped because of `task/cancel`.
     pub const CANCELLED: i64 = -32_001;
@@ -250,24 +251,44 @@ impl RpcError {
     pub(super) const fn retryable(&self) -> Option<bool> {
         self.data.retryable
     }
+
+    /// Returns what the agent says of what it depends on, if it blames that.
+    pub(super) const fn dependency(&self) -> Option<DependencyFault> {
+        self.data.dependency
+    }
 }
 
 /// What is read of the data of an error, however deep and large the rest of it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RpcErrorData {
     pub retryable: Option<bool>,
+    pub dependency: Option<DependencyFault>,
 }
 
 impl<'de> Deserialize<'de> for RpcErrorData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Each by itself, so that one of another type, or none, does not hide the others.
         #[derive(Deserialize)]
-        struct Known {
-            retryable: bool,
+        struct Known<'a> {
+            #[serde(borrow, default)]
+            retryable: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            scope: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            retry_after_s: Option<&'a RawValue>,
         }
         // A list would do for `serde` as well.
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let known = raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten();
-        Ok(Self { retryable: known.map(|Known { retryable }| retryable) })
+        let known: Option<Known<'_>> =
+            raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten();
+        let Some(known) = known else { return Ok(Self::default()) };
+        let number = |raw: &RawValue| serde_json::from_str::<f64>(raw.get()).ok();
+        let retry_after = known.retry_after_s.and_then(number).and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let is_dependency = known.scope.is_some_and(|scope| scope.get() == "\"dependency\"");
+        Ok(Self {
+            retryable: known.retryable.and_then(|raw| serde_json::from_str(raw.get()).ok()),
+            dependency: is_dependency.then_some(DependencyFault { retry_after }),
+        })
     }
 }
 

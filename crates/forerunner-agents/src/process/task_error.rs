@@ -20,13 +20,40 @@ pub(super) fn task_error(error: &RpcError, was_cancelled: bool) -> AgentError {
             message(),
             error.code
         )),
-        _ => AgentError::new(ErrorKind::AgentError, message(), error.retryable().unwrap_or(true), true),
+        _ => AgentError::new(ErrorKind::AgentError, message(), error.retryable().unwrap_or(true), true)
+            .blaming(error.dependency()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use forerunner_core::DependencyFault;
+
     use super::*;
+
+    #[test]
+    fn an_agent_may_blame_what_it_depends_on() {
+        let fault = |retry_after| Some(DependencyFault { retry_after });
+        for (data, dependency) in [
+            (
+                r#"{"retryable":true,"scope":"dependency","retry_after_s":2.5}"#,
+                fault(Some(Duration::from_millis(2_500))),
+            ),
+            (r#"{"scope":"dependency","x":{"deep":[1]}}"#, fault(None)),
+            (r#"{"scope":"dependency","retry_after_s":-1}"#, fault(None)),
+            (r#"{"scope":"dependency","retry_after_s":1e300}"#, fault(None)),
+            (r#"{"scope":"dependency","retry_after_s":"soon"}"#, fault(None)),
+            (r#"{"scope":"task","retry_after_s":5}"#, None),
+            (r#"{"scope":{"dependency":1}}"#, None),
+            (r#"["dependency"]"#, None),
+        ] {
+            let text = format!(r#"{{"code":-32000,"message":"503","data":{data}}}"#);
+            let error = task_error(&serde_json::from_str(&text).unwrap(), false);
+            assert_eq!((error.dependency_fault(), error.is_retryable()), (dependency, true), "{text}");
+        }
+    }
 
     #[test]
     fn codes_become_kinds() {

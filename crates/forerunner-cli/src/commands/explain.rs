@@ -72,13 +72,23 @@ async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
     })
 }
 
-/// Why no agents start, if something prevents it.
+/// What keeps agents or tasks from starting, if anything does.
 fn in_the_way(pool: &Value) -> Option<String> {
-    let is_open = fields::text(pool, "state") == "circuit_open";
-    is_open.then(|| {
-        let [until, reason] = [fields::time(pool, "until"), fields::text(pool, "reason")];
-        format!("No agent is started until {until}, since agents failed too often: {reason}.")
-    })
+    let [until, reason] = [fields::time(pool, "until"), fields::text(pool, "reason")];
+    match fields::text(pool, "state").as_str() {
+        "circuit_open" => Some(format!("No agent is started until {until}, since agents failed too often: {reason}.")),
+        "dependency_open" => Some(format!(
+            "No task starts but probes, the next one at {until}, since what the agents depend on fails: {reason}."
+        )),
+        _ => limited(pool),
+    }
+}
+
+/// What the dependency circuit allows while it is half-open.
+fn limited(pool: &Value) -> Option<String> {
+    let limit = fields::at(pool, "dependency.limit").and_then(Value::as_u64)?;
+    let error = fields::text(pool, "dependency.error");
+    Some(format!("At most {limit} tasks run at once, since tasks failed alike: {error}."))
 }
 
 fn newest(answer: &Answer, pool: &str) -> anyhow::Result<Answer> {
@@ -174,6 +184,13 @@ mod tests {
             "No agent is started until 2026-01-31 12:00:30, since agents failed too often: no such file."
         );
         assert_eq!(in_the_way(&json!({ "state": "paused" })), None);
+        let down = json!({ "state": "dependency_open", "until": "2026-01-31T12:00:30Z", "reason": "503" });
+        assert_eq!(
+            in_the_way(&down).unwrap(),
+            "No task starts but probes, the next one at 2026-01-31 12:00:30, since what the agents depend on fails: 503."
+        );
+        let half = json!({ "state": "running", "dependency": { "state": "half_open", "limit": 3, "error": "503" } });
+        assert_eq!(in_the_way(&half).unwrap(), "At most 3 tasks run at once, since tasks failed alike: 503.");
     }
 
     #[test]

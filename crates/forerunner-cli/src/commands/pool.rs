@@ -292,6 +292,16 @@ fn state(pool: &Value) -> String {
         "circuit_open" => {
             format!("circuit open until {}: {}", fields::time(pool, "until"), fields::text(pool, "reason"))
         }
+        "dependency_open" => format!(
+            "dependency circuit open, next probe at {}: {}",
+            fields::time(pool, "until"),
+            fields::text(pool, "reason")
+        ),
+        other if fields::text(pool, "dependency.state") == "half_open" => format!(
+            "{other}, dependency circuit half-open: at most {} tasks at once: {}",
+            fields::text(pool, "dependency.limit"),
+            fields::text(pool, "dependency.error")
+        ),
         other => other.to_owned(),
     }
 }

@@ -9,6 +9,7 @@ pub fn in_words(reason: &str) -> &'static str {
         "stabilizing" => "fewer would do, but not for the whole stabilization window yet",
         "surge" => "arrivals exceed the forecast",
         "announced" => "tasks are known to become due",
+        "outage" => "what the agents depend on fails, or has just failed, so the pool keeps its size",
         "backlog" => "tasks wait that the agents present and starting cannot take in time",
         "utilisation" => "a threshold of utilisation was crossed",
         "fixed" => "the size was set by hand or by configuration",

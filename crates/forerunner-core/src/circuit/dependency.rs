@@ -21,7 +21,7 @@ const DECREASE: f64 = 0.25;
 const MOST_IN_A_ROW: u32 = 4;
 /// Without a failure for so long a half-open circuit closes, also where few tasks come.
 const CALM: Duration = Duration::from_secs(60);
-/// How long a probe may run before another one begins; doubles with each further one.
+/// How long a probe may run before another one begins; doubles with each further one, up to eight times as long.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// Fewest tasks that must have ended before a half-open circuit closes by the share that fails.
 const TASKS_TO_CLOSE: usize = 16;
@@ -137,7 +137,7 @@ impl DependencyCircuit {
         outage.phase = match outage.phase {
             Phase::Open { .. } => Phase::Probing { since: now, next_at: now + PROBE_PATIENCE },
             Phase::Probing { since, .. } => {
-                let further = u32::try_from(outage.in_flight.len()).unwrap_or(u32::MAX).saturating_sub(1).min(16);
+                let further = u32::try_from(outage.in_flight.len()).unwrap_or(u32::MAX).saturating_sub(1).min(3);
                 Phase::Probing { since, next_at: now + PROBE_PATIENCE * (1 << further) }
             }
             limited @ Phase::Limited { .. } => limited,
@@ -219,10 +219,15 @@ impl DependencyCircuit {
             return FailureVerdict::default();
         }
         let class = class_of(failure.error);
-        self.recent.failed(failure.task, failure.agent, class, now);
+        // What hangs may be the task's fault, or the agent's. It opens no circuit, and proves nothing to an open one.
+        let is_evidence = failure.error.kind != ErrorKind::Timeout;
+        if is_evidence {
+            self.recent.failed(failure.task, failure.agent, class, now);
+        }
         let is_current = self.outage.as_mut().is_some_and(|outage| outage.in_flight.remove(&failure.task));
         let change = match self.outage.is_some() {
-            false => self.begin_outage(class, failure, jitter, now),
+            false if is_evidence => self.begin_outage(class, failure, jitter, now),
+            false => None,
             true => self.go_on(class, is_current, failure, jitter, now),
         };
         let excused = self.excuse(class, failure, jitter, now);

@@ -44,7 +44,7 @@ fn open() -> DependencyCircuit {
     for number in 0..10 {
         circuit.begin(task(number), number as u32 + 1, at(0.0));
     }
-    let changes: Vec<_> = (0..5).filter_map(|n| fail(&mut circuit, n, &error("503 unavailable"), 0.0).change).collect();
+    let changes: Vec<_> = (0..8).filter_map(|n| fail(&mut circuit, n, &error("503 unavailable"), 0.0).change).collect();
     assert_eq!(changes, [CircuitChange::Opened]);
     circuit
 }
@@ -52,11 +52,11 @@ fn open() -> DependencyCircuit {
 #[test]
 fn tasks_that_fail_alike_on_several_agents_open_the_circuit() {
     let mut circuit = circuit();
-    for number in 0..4 {
+    for number in 0..7 {
         let verdict = fail(&mut circuit, number, &error(&format!("503 for request {number}7f3")), 0.0);
-        assert_eq!(verdict, FailureVerdict::default(), "four tasks are no outage");
+        assert_eq!(verdict, FailureVerdict::default(), "seven tasks are no outage");
     }
-    let verdict = fail(&mut circuit, 4, &error("503 for request 12"), 0.0);
+    let verdict = fail(&mut circuit, 7, &error("503 for request 12"), 0.0);
     assert_eq!(verdict, FailureVerdict { excused: Some(Duration::ZERO), change: Some(CircuitChange::Opened) });
     let report = circuit.report();
     assert_eq!((report.state, report.until, report.failed_share), (CircuitState::Open, Some(at(1.0)), 1.0));
@@ -67,11 +67,12 @@ fn tasks_that_fail_alike_on_several_agents_open_the_circuit() {
 fn what_is_no_outage_leaves_the_circuit_closed() {
     // What each of 100 failures is like: whose, on which agent, with which error; and after how many each a success.
     type Failing = fn(u64) -> (u64, u64, String);
-    let table: [(&str, Failing, u64); 5] = [
+    let table: [(&str, Failing, u64); 6] = [
         ("one poisonous task", |n| (1, n, "no".into()), 0),
-        ("four tasks of one sort", |n| (n % 4, n, "no such file".into()), 0),
+        ("seven tasks of one sort", |n| (n % 7, n, "no such file".into()), 0),
         ("one broken agent", |n| (n, 1, "out of memory".into()), 0),
         ("errors that differ", |n| (n, n, format!("cannot parse {}", char::from(b'a' + (n % 26) as u8))), 0),
+        ("a fifth of the tasks, of one sort that always fails", |n| (n, n, "no such file".into()), 4),
         ("every twentieth task", |n| (n, n, "now and then".into()), 19),
     ];
     for (what, failing, successes) in table {
@@ -115,6 +116,19 @@ fn a_probe_that_hangs_keeps_no_other_from_trying() {
     circuit.begin(task(51), 2, at(6.0));
     assert_eq!((circuit.allowance(at(15.9)), circuit.allowance(at(16.0))), (Some(0), Some(1)));
     assert_eq!(circuit.succeeded(task(51), agent(1), at(16.0)), Some(CircuitChange::Recovering));
+}
+
+#[test]
+fn tasks_that_hang_open_no_circuit_and_count_as_failed_probes_of_an_open_one() {
+    let timeout = TaskError::new(ErrorKind::Timeout, "the attempt took longer than 30s");
+    let mut closed = circuit();
+    for number in 0..100 {
+        assert_eq!(fail(&mut closed, number, &timeout, 0.0), FailureVerdict::default());
+    }
+    let mut circuit = open();
+    circuit.begin(task(50), 1, at(1.0));
+    assert_eq!(fail(&mut circuit, 50, &timeout, 31.0).excused, Some(Duration::ZERO));
+    assert_eq!((circuit.report().state, circuit.report().failed_probes), (CircuitState::Open, 1));
 }
 
 #[test]
@@ -177,7 +191,11 @@ fn a_partial_outage_limits_and_does_not_open() {
         circuit.begin(task(number + 9), 10, at(now));
         // Three of ten, in an order that is no rhythm.
         match (number * 7_919 % 97) < 29 {
-            true => changes.extend(fail(&mut circuit, number, &error("500"), now).change),
+            // The next attempt succeeds.
+            true => {
+                changes.extend(fail(&mut circuit, number, &error("500"), now).change);
+                changes.extend(circuit.succeeded(task(number), agent(number), at(now)));
+            }
             false => changes.extend(circuit.succeeded(task(number), agent(number), at(now))),
         }
     }
@@ -204,7 +222,7 @@ fn a_task_that_always_fails_ends_though_others_fail_too() {
 fn an_outage_that_lasts_too_long_counts() {
     let settings = DependencySettings { outage_limit: Duration::from_secs(60), ..DependencySettings::default() };
     let mut circuit = DependencyCircuit::new(settings);
-    for number in 0..5 {
+    for number in 0..8 {
         fail(&mut circuit, number, &error("503"), 0.0);
     }
     for (now, is_excused) in [(59.0, true), (61.0, false)] {
@@ -218,10 +236,10 @@ fn what_an_agent_blames_on_a_dependency_is_excused_at_once_and_waits_as_asked() 
     let mut circuit = circuit();
     let verdict = fail(&mut circuit, 1, &declared(Some(30)), 0.0);
     assert_eq!(verdict, FailureVerdict { excused: Some(Duration::from_secs(30)), change: None });
-    for number in 2..5 {
+    for number in 2..8 {
         fail(&mut circuit, number, &declared(None), 0.0);
     }
-    assert_eq!(fail(&mut circuit, 5, &declared(Some(20)), 0.0).change, Some(CircuitChange::Opened));
+    assert_eq!(fail(&mut circuit, 8, &declared(Some(20)), 0.0).change, Some(CircuitChange::Opened));
     assert_eq!(circuit.report().until, Some(at(20.0)));
     circuit.begin(task(50), 1, at(20.0));
     circuit.succeeded(task(50), agent(0), at(21.0));

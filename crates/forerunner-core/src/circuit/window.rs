@@ -9,9 +9,11 @@ const LAST: usize = 64;
 /// Of those, the newest that open a circuit.
 const NEWEST: usize = 16;
 /// Fewest tasks that must fail alike to open a circuit: a few tasks of one sort are no outage.
-const TASKS_TO_OPEN: usize = 5;
+const TASKS_TO_OPEN: usize = 8;
 /// Fewest tasks that must fail alike to limit a pool.
 const TASKS_TO_LIMIT: usize = 8;
+/// Of those, tasks that must have succeeded at another attempt: tasks of one sort that always fail are no outage.
+const TASKS_TO_RECOVER: usize = 3;
 /// Agents on which they must fail: one agent may be broken.
 const AGENTS: usize = 2;
 /// From so many tasks, and such a share of the newest, an outage may have begun.
@@ -29,6 +31,8 @@ struct Entry {
     agent: AgentId,
     /// What failures that are alike share; `None` for a success.
     class: Option<u64>,
+    /// Whether the task succeeded after the failure.
+    recovered: bool,
     at: Timestamp,
 }
 
@@ -62,7 +66,10 @@ impl RecentTasks {
             self.clean = (self.clean + 1).min(LAST);
             return;
         }
-        self.push(Entry { task, agent, class: None, at: now });
+        for entry in self.entries.iter_mut().filter(|entry| entry.task == task) {
+            entry.recovered = true;
+        }
+        self.push(Entry { task, agent, class: None, recovered: false, at: now });
         if self.entries.iter().all(|entry| entry.class.is_none()) {
             self.clean = (self.clean + self.entries.len()).min(LAST);
             self.entries.clear();
@@ -70,7 +77,7 @@ impl RecentTasks {
     }
 
     pub(super) fn failed(&mut self, task: TaskId, agent: AgentId, class: u64, now: Timestamp) {
-        self.push(Entry { task, agent, class: Some(class), at: now });
+        self.push(Entry { task, agent, class: Some(class), recovered: false, at: now });
     }
 
     pub(super) fn clear(&mut self) {
@@ -121,7 +128,11 @@ impl RecentTasks {
     /// Whether the last tasks fail so much that fewer are to run at once.
     pub(super) fn is_partial(&self, class: u64, share: f64, pool_agents: u32) -> bool {
         let last = self.alike(class, LAST);
-        last.failed >= TASKS_TO_LIMIT && last.share() >= share && last.agents >= agents_of(pool_agents)
+        let recovered = self.entries.iter().filter(|entry| entry.class == Some(class) && entry.recovered).count();
+        last.failed >= TASKS_TO_LIMIT
+            && recovered >= TASKS_TO_RECOVER
+            && last.share() >= share
+            && last.agents >= agents_of(pool_agents)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The errors of attempts, and whether the agent is still usable.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use forerunner_core::{ErrorKind, Outcome, TaskError};
+use forerunner_core::{DependencyFault, ErrorKind, Outcome, TaskError};
 
 /// Why an agent did not answer with an output.
 ///
@@ -15,12 +15,23 @@ pub struct AgentError {
     usable: bool,
     /// The last lines that the agent wrote to standard error.
     log: Option<String>,
+    /// Whether what the agent depends on is to blame.
+    dependency: Option<DependencyFault>,
 }
 
 impl AgentError {
     /// An error that another attempt may avoid, such as a service that did not answer.
     pub fn retryable(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::AgentError, message: message.into(), retryable: true, usable: true, log: None }
+        Self::new(ErrorKind::AgentError, message, true, true)
+    }
+
+    /// What the agent depends on failed, such as a model provider that answers 503 or 429. The task is tried again, and the
+    /// attempt does not count against it. `retry_after` is how long the dependency asks callers to wait, if it does.
+    ///
+    /// When many tasks fail alike the pool stops giving out tasks, and tries with one at a time. It notices that without this
+    /// hint too, after a few more failures.
+    pub fn dependency(message: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self::retryable(message).blaming(Some(DependencyFault { retry_after }))
     }
 
     /// An error that every attempt would have, such as an order that makes no sense.
@@ -55,12 +66,22 @@ impl AgentError {
 
     /// An error of any kind. `usable` is whether the agent can take another task.
     pub fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool, usable: bool) -> Self {
-        Self { kind, message: message.into(), retryable, usable, log: None }
+        Self { kind, message: message.into(), retryable, usable, log: None, dependency: None }
     }
 
     /// Adds the last lines that the agent wrote to standard error. They are stored with the attempt.
     pub fn with_log(self, log: Option<String>) -> Self {
         Self { log, ..self }
+    }
+
+    /// Blames what the agent depends on, if `dependency` is given.
+    pub fn blaming(self, dependency: Option<DependencyFault>) -> Self {
+        Self { dependency, ..self }
+    }
+
+    /// Returns whether the agent blames what it depends on.
+    pub const fn dependency_fault(&self) -> Option<DependencyFault> {
+        self.dependency
     }
 
     /// Copies the log lines of another error.
@@ -90,7 +111,7 @@ impl AgentError {
 
     /// Returns the outcome of the attempt.
     pub fn into_outcome(self) -> Outcome {
-        let error = TaskError::new(self.kind, self.message).with_log(self.log);
+        let error = TaskError::new(self.kind, self.message).with_log(self.log).with_dependency(self.dependency);
         match (self.kind, self.retryable) {
             (ErrorKind::Cancelled, _) => Outcome::Cancelled,
             (_, true) => Outcome::Failed(error),

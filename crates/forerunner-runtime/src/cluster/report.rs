@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forerunner_core::{AgentCounts, NodeId, PoolName, Timestamp};
+use forerunner_core::{AgentCounts, DependencyReport, NodeId, PoolName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::recent::Recent;
@@ -33,6 +33,8 @@ pub(crate) struct PoolReport {
     /// Counters since the node started.
     pub(crate) totals: QueueTotals,
     pub(crate) recent: Recent,
+    /// How the dependency circuit of the node stands.
+    pub(crate) dependency: DependencyReport,
     /// This node's plan for the pool, in place of a leader that does not have the pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plan: Option<PoolPlan>,

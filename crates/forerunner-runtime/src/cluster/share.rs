@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{Actor, ActorFutureExt, Context, Handler, Recipient, ResponseActFuture, WrapFuture};
-use forerunner_core::{Member, NodeId, shares};
+use forerunner_core::{CircuitState, Member, NodeId, shares};
 
 use super::{
     elsewhere::Elsewhere,
@@ -14,7 +14,7 @@ use crate::{
     deps::PoolDeps,
     pool::messages::{Configure, GetPool, PoolSample, Resize},
     queue::{
-        messages::SampleQueue,
+        messages::{DependencyChanged, FollowDependency, SampleQueue},
         sample::{QueueSample, SampleMark},
     },
     status::{ColdStart, PoolPatch},
@@ -26,6 +26,7 @@ pub(crate) struct ShareLinks {
     pub(crate) pool: Recipient<GetPool>,
     pub(crate) resize: Recipient<Resize>,
     pub(crate) configure: Recipient<Configure>,
+    pub(crate) dependency: Recipient<FollowDependency>,
 }
 
 /// Shows a forecast the whole pool, and scales this node's part to its share.
@@ -72,6 +73,7 @@ impl ShareActor {
     fn note_queue(&mut self, sample: QueueSample) {
         let activity = sample.since(&self.reported);
         self.own.totals = sample.mark.here;
+        self.own.dependency.clone_from(&sample.dependency);
         self.own.recent.add(&activity);
         self.own.running = activity.running;
         self.own.peak_running = activity.peak_running;
@@ -90,6 +92,9 @@ impl ShareActor {
         for report in self.others.values() {
             sample.running += report.running;
             sample.peak_running += report.peak_running;
+            if sample.dependency.state == CircuitState::Closed {
+                sample.dependency.clone_from(&report.dependency);
+            }
         }
         sample
     }
@@ -136,6 +141,20 @@ impl ShareActor {
         }
     }
 
+    /// Passes on how the circuits of the other nodes stand.
+    fn follow_dependency(&self) {
+        let before = self.others.range(..self.deps.node.node).count();
+        let others = self.others.values().map(|report| report.dependency.clone()).collect();
+        self.links.dependency.do_send(FollowDependency { others, before });
+    }
+
+    /// Lets the other nodes know now what has changed, if there are any.
+    fn heartbeat_now(&self) {
+        if let Some(heartbeat) = self.heartbeat.as_ref().filter(|_| !self.others.is_empty()) {
+            heartbeat.do_send(HeartbeatNow);
+        }
+    }
+
     fn update_view(&mut self, msg: ClusterView) {
         let now_s = self.deps.node.now().as_secs_f64();
         let others: BTreeMap<_, _> = msg.others.into_iter().collect();
@@ -146,6 +165,7 @@ impl ShareActor {
             }
         }
         self.others = others;
+        self.follow_dependency();
         let becomes_leader = msg.leads && !self.leads;
         self.leads = msg.leads;
         self.heartbeat = Some(msg.heartbeat);
@@ -208,10 +228,17 @@ impl Handler<Resize> for ShareActor {
         }
         self.desired = desired;
         self.divide();
-        if let Some(heartbeat) = self.heartbeat.as_ref().filter(|_| !self.others.is_empty()) {
-            // Agents are needed now: they would be late if the other nodes read the plan at their next heartbeat.
-            heartbeat.do_send(HeartbeatNow);
-        }
+        // Agents are needed now: they would be late if the other nodes read the plan at their next heartbeat.
+        self.heartbeat_now();
+    }
+}
+
+/// Sent by the `QueueActor`: the other nodes are to open their circuits too, or to try again.
+impl Handler<DependencyChanged> for ShareActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DependencyChanged, _: &mut Self::Context) {
+        self.heartbeat_now();
     }
 }
 

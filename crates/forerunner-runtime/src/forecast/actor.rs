@@ -17,6 +17,7 @@ use self::saving::{SAVE_EVERY, SAVE_SIZE_EVERY};
 use super::{
     announced::{Announced, Lookahead},
     history::{History, SavedHistory, SavedSize},
+    outage::{Moment, OpenArrivals, OutageSize, within, without_outage},
     timeline::{Timeline, TimelinePoint},
 };
 use crate::{
@@ -73,6 +74,8 @@ pub(crate) struct ForecastActor {
     /// The queue's last sample.
     seen: QueueSample,
     announced: Announced,
+    outage: OutageSize,
+    open_arrivals: OpenArrivals,
     /// Limit of concurrent starts, from the last sample.
     max_starting: u32,
     desired: Option<u32>,
@@ -126,6 +129,8 @@ impl ForecastActor {
             nudged: None,
             seen: QueueSample::default(),
             announced: Announced::default(),
+            outage: OutageSize::default(),
+            open_arrivals: OpenArrivals::default(),
             max_starting: u32::MAX,
             desired: None,
             forecast: None,
@@ -200,9 +205,31 @@ impl ForecastActor {
         let now = self.deps.now();
         let seen = self.observation(now, queue, pool);
         self.cold_start_s = seen.cold_start_s.or(self.cold_start_s);
+        let was_held = self.outage.is_held();
+        self.open_arrivals.observe(&seen);
+        let bounds = self.outage.observe(&Moment {
+            now,
+            dependency: &self.seen.dependency,
+            is_suspicious: self.seen.is_suspicious,
+            desired: pool.desired,
+            depth: queue.depth,
+        });
         let begun = Instant::now();
-        let decision = self.policy.decide(&seen);
+        let decision = match self.outage.is_held() {
+            true => {
+                let mut rest = without_outage(&seen, self.forecast.as_ref());
+                if !was_held {
+                    rest.completed.extend(self.open_arrivals.caught(self.forecast.as_ref()));
+                }
+                self.policy.decide(&rest)
+            }
+            false => self.policy.decide(&seen),
+        };
         self.metrics.decision_time.record(begun.elapsed().as_secs_f64());
+        let decision = match bounds {
+            Some(bounds) => within(decision, bounds.clamped(pool.min, pool.max), &self.seen.dependency),
+            None => decision,
+        };
         let span_s = self.decided_at.map_or(self.limits.tick_s, |at| now.since(at).as_secs_f64());
         self.decided_at = Some(now);
         self.admission.note_completion_rate(queue.counts.completions as f64 / span_s.max(0.001));

@@ -4,6 +4,7 @@ mod actor;
 mod announced;
 mod history;
 pub(crate) mod messages;
+mod outage;
 mod packed;
 mod timeline;
 

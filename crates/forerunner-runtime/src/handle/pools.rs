@@ -49,7 +49,8 @@ impl Handle {
         Ok(PoolStatus {
             name: entry.deps.name.clone(),
             kind: entry.kind,
-            state: pool.state,
+            state: pool.state.with_dependency(&queue.dependency, self.shared.deps.now()),
+            dependency: queue.dependency,
             min: pool.min,
             max: pool.max,
             desired: pool.desired,

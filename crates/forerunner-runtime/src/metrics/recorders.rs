@@ -17,7 +17,7 @@ use super::{
     INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST, LOOKUPS, NODES, OBSERVED,
     OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES, REJECTED, RELOADS, RESTORE_TIME,
     RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE, SCHEDULE_SKIPPED, SCHEDULES, SERVICE, SOURCES,
-    STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT, WAITING,
+    STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT, WAITING, dependency::DependencyMetrics,
 };
 
 /// The metrics of a queue.
@@ -33,6 +33,7 @@ pub(crate) struct QueueMetrics {
     pub(crate) depth: Gauge,
     pub(crate) waiting: Gauge,
     pub(crate) running: Gauge,
+    pub(crate) dependency: DependencyMetrics,
     finished: Vec<(TaskState, Counter)>,
 }
 
@@ -59,6 +60,7 @@ impl QueueMetrics {
             depth: gauge!(DEPTH, "pool" => pool.clone()),
             waiting: gauge!(WAITING, "pool" => pool.clone()),
             running: gauge!(RUNNING, "pool" => pool.clone()),
+            dependency: DependencyMetrics::new(&pool),
             finished: ends
                 .map(|state| (state, counter!(FINISHED, "pool" => pool.clone(), "state" => state.as_str())))
                 .collect(),

@@ -81,6 +81,7 @@ pub(super) async fn start_pool(
         withdrawn: pool.clone().recipient(),
         stop_task: pool.clone().recipient(),
         nudge: Some(forecast.clone().recipient()),
+        dependency_changed: share.as_ref().map(|share| share.clone().recipient()),
     });
     pool.do_send(AttachForecast(forecast.clone().recipient()));
     if overrides.paused == Some(true) {
@@ -139,6 +140,7 @@ fn start_share(
         pool: pool.clone().recipient(),
         resize: pool.clone().recipient(),
         configure: pool.clone().recipient(),
+        dependency: queue.clone().recipient(),
     };
     let share = ShareActor::new(deps.clone(), links, desired);
     ShareActor::start_in_arbiter(arbiter, |_| share)

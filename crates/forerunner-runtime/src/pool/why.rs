@@ -1,7 +1,7 @@
 //! Explains a placement in a sentence.
 
 use forerunner_core::{
-    Task, TaskId, TaskState, Timestamp, name_in_key,
+    DependencyReport, Task, TaskId, TaskState, Timestamp, name_in_key,
     placement::{PlacementReason, PlacementRecord},
 };
 
@@ -10,6 +10,7 @@ use forerunner_store::TaskFilter;
 use super::messages::{GetPlacement, RecordedPlacement};
 use crate::{
     Error, Handle,
+    queue::messages::GetQueueStatus,
     status::{PlacementStatus, PoolState},
 };
 
@@ -24,11 +25,13 @@ impl Handle {
             Some(entry) => entry.ask(&entry.pool, GetPlacement(id)).await?,
             None => RecordedPlacement { record: None, state: PoolState::Running },
         };
+        let dependency = self.dependency(&task).await?;
+        let state = state.with_dependency(&dependency, self.shared.deps.now());
         let placement = record.map(|record| *record);
         let why = match &placement {
             _ if is_waiting(task.state) => {
                 let before = self.before_in_context(&task).await?;
-                why_waiting(&task, &state, before.as_ref(), self.shared.deps.now())
+                why_waiting(&task, &state, &dependency, before.as_ref(), self.shared.deps.now())
             }
             Some(record) => why(record),
             None => why_unknown(&task),
@@ -47,6 +50,14 @@ impl Handle {
 }
 
 impl Handle {
+    /// Returns how the dependency circuit of a waiting task's pool stands.
+    async fn dependency(&self, task: &Task) -> Result<DependencyReport, Error> {
+        let Some(entry) = self.shared.pools.get(&task.pool).filter(|_| is_waiting(task.state)) else {
+            return Ok(DependencyReport::default());
+        };
+        Ok(entry.ask(&entry.queue, GetQueueStatus).await?.dependency)
+    }
+
     /// Returns the task of the same conversation that a waiting task has to wait for, if there is one.
     async fn before_in_context(&self, task: &Task) -> Result<Option<Task>, Error> {
         let Some(context) = &task.context else { return Ok(None) };
@@ -89,7 +100,13 @@ const fn is_waiting(state: TaskState) -> bool {
 }
 
 /// Why a task waits, at `now`. `before` is the task of its conversation that it waits for.
-fn why_waiting(task: &Task, pool: &PoolState, before: Option<&Task>, now: Timestamp) -> String {
+fn why_waiting(
+    task: &Task,
+    pool: &PoolState,
+    dependency: &DependencyReport,
+    before: Option<&Task>,
+    now: Timestamp,
+) -> String {
     if task.state == TaskState::Scheduled && task.run_at > now {
         let again = if task.attempt > 0 { ", when it is tried again" } else { "" };
         return format!("it is not due before {}{again}", task.run_at);
@@ -111,7 +128,23 @@ fn why_waiting(task: &Task, pool: &PoolState, before: Option<&Task>, now: Timest
                 "it waits for an agent; the pool starts none before {until}, because agents failed too often: {reason}"
             )
         }
-        _ => "it waits for an agent".to_owned(),
+        PoolState::DependencyOpen { until, reason } => {
+            let when = match dependency.probe_since {
+                Some(since) => format!("a task tries it since {since}"),
+                None => format!("the next task tries it at {until}"),
+            };
+            format!(
+                "it waits because what the agents depend on fails (the dependency circuit of the pool is open): {reason}; \
+                 {when}; no attempt of the outage counts"
+            )
+        }
+        _ => match (dependency.limit, &dependency.error) {
+            (Some(limit), Some(error)) => format!(
+                "it waits for an agent; the dependency circuit of the pool lets {limit} tasks run at once, because tasks \
+                 failed alike: {error}"
+            ),
+            _ => "it waits for an agent".to_owned(),
+        },
     }
 }
 

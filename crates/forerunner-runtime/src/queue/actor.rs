@@ -23,7 +23,7 @@ use crate::{
     metrics::QueueMetrics,
 };
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use forerunner_core::{IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
+use forerunner_core::{DependencyCircuit, IdMap, QueueAction, QueueEvent, QueueMachine, Task, TaskId, Timestamp};
 use forerunner_forecast::Cause;
 use forerunner_store::{Notification, StoreError, StoreFuture, Submission};
 use futures_util::task::noop_waker_ref;
@@ -70,6 +70,9 @@ pub(crate) struct QueueActor {
     pub(super) releasing: usize,
     pub(super) settling: Settling,
     pub(super) crash_throttle: CrashThrottle,
+    pub(super) dependency: DependencyCircuit,
+    /// The machine was told of a limit of the circuit.
+    pub(super) is_limited: bool,
     flush_due: bool,
     pub(super) reconciling: Reconciling,
     pub(super) wake: Option<(Timestamp, SpawnHandle)>,
@@ -137,6 +140,8 @@ impl QueueActor {
             releasing: 0,
             settling: Settling::default(),
             crash_throttle: CrashThrottle::default(),
+            dependency: DependencyCircuit::new(deps.settings.dependency),
+            is_limited: false,
             flush_due: false,
             wake: None,
             stats: QueueStats::new(deps.settings.on_time.within.as_secs_f64()),
@@ -264,7 +269,7 @@ impl QueueActor {
     }
 
     /// Sets the queue's only timer to the earliest requested wake-up.
-    fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
+    pub(super) fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
         if let Some((earlier, timer)) = self.wake.take() {
             if earlier <= at {
                 self.wake = Some((earlier, timer));
@@ -274,6 +279,7 @@ impl QueueActor {
         }
         let timer = ctx.run_later(at.since(self.deps.now()), |queue, ctx| {
             queue.wake = None;
+            queue.steer(ctx);
             queue.apply(QueueEvent::Tick, ctx);
             queue.check_depth(ctx);
         });
@@ -284,6 +290,8 @@ impl QueueActor {
         self.metrics.depth.set(self.machine.depth() as f64);
         self.metrics.waiting.set(self.admission.waiting() as f64);
         self.metrics.running.set(f64::from(self.stats.running()));
+        self.metrics.dependency.show(&self.dependency_report());
+        self.metrics.dependency.show(&self.dependency_report());
     }
 }
 

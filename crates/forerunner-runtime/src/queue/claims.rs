@@ -58,7 +58,7 @@ impl QueueActor {
     pub(super) fn terms(&self, limit: usize) -> Claim {
         let now = self.deps.now();
         let (pool, node) = (self.deps.name.clone(), self.deps.node.node);
-        Claim { pool, node, limit, starts: self.machine.open_slots(), now, lease_until: now + LEASE }
+        Claim { pool, node, limit, starts: self.machine.startable(), now, lease_until: now + LEASE }
     }
 
     pub(super) fn on_not_claimed(&mut self, error: &StoreError, ctx: &mut Context<Self>) {
@@ -77,9 +77,13 @@ impl QueueActor {
             return 0;
         }
         let got = tasks.len();
-        let beyond = tasks.split_off(self.machine.open_slots().min(got));
+        let beyond = tasks.split_off(self.machine.startable().min(got));
         self.dispatch(tasks);
         self.prefetched.add(beyond);
+        // A probe that began may hang.
+        if let Some(at) = self.dependency.wake_at() {
+            self.wake_at(at, ctx);
+        }
         got
     }
 
@@ -96,6 +100,7 @@ impl QueueActor {
         for mut task in tasks {
             task.started_at = task.started_at.or(Some(now));
             let (wait_s, late) = self.stats.started(&task);
+            self.dependency.begin(task.id, self.stats.running(), now);
             late_starts += u64::from(late);
             self.metrics.wait.record(wait_s);
             self.deps.node.watch.notify_state(&task, now);
@@ -130,10 +135,11 @@ impl QueueActor {
 
     /// Sets the machine's prefetch limit, if the wanted one has changed by more than a quarter.
     pub(super) fn tune_prefetch(&mut self, ctx: &mut Context<Self>) {
-        let wish = match self.closed || self.facts.uses_lookahead {
-            true => 0,
-            false => self.tuner.limit(self.deps.now()),
-        };
+        let wish =
+            match self.closed || self.facts.uses_lookahead || self.dependency.allowance(self.deps.now()).is_some() {
+                true => 0,
+                false => self.tuner.limit(self.deps.now()),
+            };
         if wish.abs_diff(self.prefetch_limit) * 4 > self.prefetch_limit {
             self.prefetch_limit = wish;
             self.apply(QueueEvent::SetPrefetch { limit: wish, nodes: self.nodes }, ctx);

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use forerunner_core::{
-    AgentId, ContextCost, LeaseEpoch, Outcome, Selection, Task, TaskId, Timestamp, placement::Candidate,
+    AgentId, ContextCost, DependencyReport, LeaseEpoch, Outcome, Selection, Task, TaskId, Timestamp,
+    placement::Candidate,
 };
 use forerunner_store::{
     BulkAction, ContextCommit, EnqueueOutcome, LeaseLost, ScheduleConflict, ScheduleWrite, StoreError, Submission,
@@ -250,19 +251,35 @@ pub(crate) struct StopCancelled(pub(crate) Arc<Vec<TaskId>>);
 #[rtype(result = "()")]
 pub(crate) struct StopAll;
 
+/// The dependency circuit has changed: let the other nodes know. Sent to the `ShareActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DependencyChanged;
+
+/// How the dependency circuits of the other nodes stand. Sent by the `ShareActor` after each beat.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct FollowDependency {
+    /// In order of their nodes.
+    pub(crate) others: Vec<DependencyReport>,
+    /// How many of those come before this node.
+    pub(crate) before: usize,
+}
+
 /// Return the state of the queue. Sent by a `Handle`.
 #[derive(Message)]
 #[rtype(result = "QueueStatus")]
 pub(crate) struct GetQueueStatus;
 
 /// The state of a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, actix::MessageResponse)]
+#[derive(Debug, Clone, Default, PartialEq, actix::MessageResponse)]
 pub(crate) struct QueueStatus {
     pub(crate) depth: u64,
     pub(crate) running: u64,
     pub(crate) started: u64,
     pub(crate) late: u64,
     pub(crate) finished: u64,
+    pub(crate) dependency: DependencyReport,
 }
 
 /// The expected load, against which the queue recognises a surge. Sent by the `ForecastActor` after each decision.
@@ -287,6 +304,8 @@ pub(crate) struct AttachQueue {
     pub(crate) withdrawn: Recipient<Withdrawn>,
     pub(crate) stop_task: Recipient<StopTask>,
     pub(crate) nudge: Option<Recipient<Nudge>>,
+    /// Where several nodes share the pool.
+    pub(crate) dependency_changed: Option<Recipient<DependencyChanged>>,
 }
 
 /// Accept nothing more, settle what is pending, then answer. Sent by the wiring when the node stops.

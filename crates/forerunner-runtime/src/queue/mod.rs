@@ -7,6 +7,7 @@ mod claim_selected;
 mod claims;
 mod control;
 mod crash_throttle;
+mod dependency;
 pub(crate) mod messages;
 mod peaks;
 mod prefetch_buffer;

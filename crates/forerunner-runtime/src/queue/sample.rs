@@ -1,6 +1,6 @@
 //! A queue's counters, which only grow, and their differences between two samples.
 
-use forerunner_core::Timestamp;
+use forerunner_core::{DependencyReport, Timestamp};
 
 use super::{
     totals::QueueTotals,
@@ -41,6 +41,10 @@ pub(crate) struct QueueSample {
     pub(crate) depth: u64,
     /// When the next delayed task is due or the next deadline ends; `None` if there is neither.
     pub(crate) next_due: Option<Timestamp>,
+    /// How the dependency circuit stands.
+    pub(crate) dependency: DependencyReport,
+    /// An outage of what the agents depend on may have begun.
+    pub(crate) is_suspicious: bool,
     /// Task numbers and times of the arrivals after the mark, in seconds; at most [`SAMPLES`].
     pub(crate) arrived: Vec<(u64, f64)>,
     /// Task numbers and seconds on an agent of the completions after the mark; at most [`SAMPLES`].

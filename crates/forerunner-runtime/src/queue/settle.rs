@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{
-    AgentId, ErrorKind, Next, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
+    AgentId, ErrorKind, Next, Outcome, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
 };
 use forerunner_store::{LeaseLost, Settled, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
@@ -131,8 +131,9 @@ impl QueueActor {
                 self.metrics.finished(settled.state);
                 self.stats.finished();
             }
-            Next::Retry { .. } => {
+            Next::Retry { counts, .. } => {
                 self.metrics.retried.increment(1);
+                self.metrics.dependency.excused.increment(u64::from(!counts));
                 self.admission.reenter(1);
             }
             Next::Release => {
@@ -225,6 +226,7 @@ impl Handler<Batch<Settle>> for QueueActor {
             self.on_end(end, now);
         }
         self.settled.recycle(ended);
+        self.steer(ctx);
         self.tune_prefetch(ctx);
         self.flush_soon(ctx);
     }
@@ -236,6 +238,7 @@ impl QueueActor {
         let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
         let task = if leased { self.leased.remove(&msg.task) } else { None };
         let Some(task) = task else {
+            self.dependency.ended(msg.task, now);
             if let Some(reply) = msg.reply {
                 let lost = LeaseLost { task: msg.task, epoch: msg.epoch };
                 reply.do_send(SettleDone { task: msg.task, result: Err(lost) });
@@ -243,13 +246,23 @@ impl QueueActor {
             return;
         };
         self.deps.node.events.end_attempt(task.id);
-        let trigger = self.stats.ended(task.id, now.as_secs_f64(), msg.ran);
+        let excused = self.judge(&task, &msg.outcome, msg.ran, now);
+        // How long an attempt took until it failed tells nothing of how long tasks take.
+        let is_error = matches!(&msg.outcome, Outcome::Failed(error) if error.kind == ErrorKind::AgentError);
+        let learned = msg.ran.filter(|_| !is_error && excused.is_none());
+        let trigger = self.stats.ended(task.id, now.as_secs_f64(), learned);
         self.nudge(trigger);
         if let Some(ran) = msg.ran {
             self.metrics.service.record(ran.service_s);
             self.tuner.ended(ran.service_s);
         }
         let mut next = after_attempt(&task, msg.outcome, now, self.jitter.next());
+        if let Some(delay) = excused {
+            next.excuse(delay, now);
+        }
+        if matches!(next, Next::Finish { .. }) {
+            self.dependency.forget(task.id);
+        }
         self.suspect(&task, &mut next);
         let (context, context_cost) = (msg.context, msg.context_cost);
         let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });

@@ -1,6 +1,6 @@
 //! Counters of a queue.
 
-use forerunner_core::{Task, TaskId};
+use forerunner_core::{DependencyReport, Task, TaskId};
 use forerunner_forecast::{Cause, EventDetector};
 
 use super::{
@@ -108,6 +108,8 @@ impl QueueStats {
             running: self.running,
             depth,
             next_due: None,
+            dependency: DependencyReport::default(),
+            is_suspicious: false,
             arrived: listed(&self.arrived, mark.arrivals),
             completed: listed(&self.completed, mark.completions),
         }
@@ -119,7 +121,14 @@ impl QueueStats {
 
     pub(crate) fn status(&self, depth: u64) -> QueueStatus {
         let QueueTotals { starts, late, .. } = self.totals;
-        QueueStatus { depth, running: u64::from(self.running), started: starts, late, finished: self.finished }
+        QueueStatus {
+            depth,
+            running: u64::from(self.running),
+            started: starts,
+            late,
+            finished: self.finished,
+            dependency: DependencyReport::default(),
+        }
     }
 }
 

@@ -20,6 +20,8 @@ impl Handler<ClockSetBack> for QueueActor {
             ctx.cancel_future(timer);
         }
         self.stats.forget_times();
+        self.dependency.clock_set_back(by);
+        self.steer(ctx);
         self.apply(QueueEvent::ClockSetBack(by), ctx);
         self.apply(QueueEvent::Tick, ctx);
         self.check_depth(ctx);
@@ -57,7 +59,9 @@ impl Handler<SampleQueue> for QueueActor {
     fn handle(&mut self, SampleQueue { after }: SampleQueue, _: &mut Self::Context) -> QueueSample {
         self.set_gauges();
         let next_due = self.machine.next_due();
-        QueueSample { next_due, ..self.stats.sample(&after.here, self.machine.depth()) }
+        let (dependency, is_suspicious) = (self.dependency_report(), self.dependency.is_suspicious(self.deps.now()));
+        let counted = self.stats.sample(&after.here, self.machine.depth());
+        QueueSample { next_due, dependency, is_suspicious, ..counted }
     }
 }
 
@@ -91,6 +95,6 @@ impl Handler<GetQueueStatus> for QueueActor {
     type Result = QueueStatus;
 
     fn handle(&mut self, _: GetQueueStatus, _: &mut Self::Context) -> QueueStatus {
-        self.stats.status(self.machine.depth())
+        QueueStatus { dependency: self.dependency_report(), ..self.stats.status(self.machine.depth()) }
     }
 }

@@ -10,6 +10,7 @@ mod foreign_text;
 mod isolated;
 mod kept_open;
 mod moves;
+mod outage;
 mod parents;
 mod placement;
 mod prefetch;

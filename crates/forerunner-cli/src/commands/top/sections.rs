@@ -83,6 +83,7 @@ fn pool_cell(pool: &Value, column: &str) -> String {
     match column {
         "STATE" => match (field(pool, "state").as_str(), pool["mode"] == "advise") {
             ("circuit_open", _) => "circuit".to_owned(),
+            ("dependency_open", _) => "outage".to_owned(),
             ("running", true) => "advises".to_owned(),
             (state, _) => state.to_owned(),
         },
@@ -123,11 +124,21 @@ pub fn notices(pool: &Value, seen: &Value) -> Vec<Line> {
             let text = format!("! circuit open until {}: {}", clock(pool, "until"), field(pool, "reason"));
             lines.push(Line::toned(Tone::Bad, text));
         }
+        "dependency_open" => {
+            let text =
+                format!("! dependency circuit open, next probe at {}: {}", clock(pool, "until"), field(pool, "reason"));
+            lines.push(Line::toned(Tone::Bad, text));
+        }
         "paused" => {
             let text = format!("! paused: tasks wait; forerunner pool resume {}", field(pool, "name"));
             lines.push(Line::toned(Tone::Bad, text));
         }
         _ => {}
+    }
+    if let Some(limit) = number(pool, "dependency.limit") {
+        let error = field(pool, "dependency.error");
+        let text = format!("! dependency circuit half-open: at most {limit} tasks at once: {error}");
+        lines.push(Line::toned(Tone::Bad, text));
     }
     if pool["mode"] == "advise" {
         let (advised, now) = (field(pool, "decision.desired"), field(pool, "desired"));

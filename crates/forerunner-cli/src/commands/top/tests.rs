@@ -109,6 +109,21 @@ fn an_open_circuit_a_pause_and_advice_are_told_first() {
 }
 
 #[test]
+fn an_outage_of_what_agents_depend_on_is_told_first() {
+    let mut seen = seen();
+    seen["pools"][0]["state"] = "dependency_open".into();
+    seen["pools"][0]["until"] = "2026-01-31T12:00:30Z".into();
+    seen["pools"][0]["reason"] = "503: no answer".into();
+    let text = shown(&seen, EIGHTY, None);
+    assert!(text.contains("! dependency circuit open, next probe at 12:00:30: 503: no answer"), "{text}");
+    assert!(text.contains("outage"), "{text}");
+    seen["pools"][0]["state"] = "running".into();
+    seen["pools"][0]["dependency"] = json!({"state": "half_open", "limit": 3, "error": "503: no answer"});
+    let text = shown(&seen, EIGHTY, None);
+    assert!(text.contains("! dependency circuit half-open: at most 3 tasks at once: 503: no answer"), "{text}");
+}
+
+#[test]
 fn old_figures_are_marked_and_a_node_that_stops_says_so() {
     let text = shown(&seen(), EIGHTY, Some("no service answers at http://127.0.0.1:7077: refused"));
     assert_eq!(

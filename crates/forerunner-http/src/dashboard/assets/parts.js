@@ -10,11 +10,12 @@ const parts = (() => {
     stabilizing: "fewer would do, but the pool waits", surge: "arrivals exceed the forecast", backlog: "tasks wait that the agents cannot take in time",
     utilisation: "a threshold was crossed", fixed: "the size is fixed", bounded: "a bound is in the way", learning: "still learning: a safe size is kept",
     announced: "tasks are known to become due",
+    outage: "what the agents depend on fails, or has just failed: the pool keeps its size",
   };
   const causes = { tick: "regular look", surge: "surge", backlog: "backlog", agent_lost: "agent lost", service_shift: "durations changed", settings: "settings changed" };
   const sources = { new: "new", agent: "the agent held it", node: "from the node's memory", delta: "the node read what it lacked", store: "read from the store" };
   const states = {
-    running: ["running", "good"], paused: ["paused", "warn"], circuit_open: ["circuit open", "bad"],
+    running: ["running", "good"], paused: ["paused", "warn"], circuit_open: ["circuit open", "bad"], dependency_open: ["outage", "bad"],
     ready: ["ready", "good"], busy: ["busy", "busy"], starting: ["starting", ""], cooldown: ["stopping", ""], stopped: ["stopped", ""], failed: ["failed", "bad"],
   };
   const taskStates = { running: ["running", "busy"], succeeded: ["succeeded", "good"], failed: ["failed", "bad"], dead: ["dead", "bad"], expired: ["expired", "bad"], damaged: ["damaged", "bad"] };
@@ -103,6 +104,9 @@ const parts = (() => {
       const left = (Date.parse(pool.until) - now) / 1000;
       out.push(notice("bad", `Circuit open: agents failed too often, and none is started until ${time(pool.until)}${left > 0 ? ` (in ${seconds(Math.max(1, Math.round(left)))})` : ""}. The last one: ${pool.reason}`));
     }
+    const dependency = pool.dependency || {};
+    if (pool.state === "dependency_open") out.push(notice("bad", `Dependency circuit open: what the agents depend on fails. Tasks wait, one probes at a time, the next at ${time(pool.until)}. ${number(dependency.excused_attempts || 0)} failed attempts did not count. The last error: ${pool.reason}`));
+    if (dependency.limit != null) out.push(notice("warn", `Dependency circuit half-open: at most ${number(dependency.limit)} tasks run at once; ${percent(dependency.failed_share)} of the last ones failed alike. The last error: ${dependency.error}`));
     if (pool.state === "paused") out.push(notice("warn", "Paused: tasks are accepted and wait, agents stay warm. It goes on after ", code(`forerunner pool resume ${pool.name}`)));
     if (pool.mode === "advise") out.push(notice("", `Advise mode: decisions are shown but not carried out. The policy would hold ${decision ? number(decision.desired) : "–"} agents; ${number(pool.desired)} are in force.`));
     if (pool.waiting >= 0.9 * pool.queue_limit) out.push(notice("bad", `The queue is nearly full: ${number(pool.waiting)} of ${number(pool.queue_limit)} tasks wait. Beyond that, submissions are refused (429).`));

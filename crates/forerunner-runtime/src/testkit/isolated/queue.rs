@@ -71,6 +71,7 @@ impl IsolatedQueue {
             withdrawn: pool.clone().recipient(),
             stop_task: pool.clone().recipient(),
             nudge: Some(pool.recipient()),
+            dependency_changed: None,
         });
         Self { queue, submit, settle, sent, deps, ids: IdMaker::new() }
     }
