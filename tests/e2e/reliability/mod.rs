@@ -9,6 +9,7 @@ mod full_disk;
 mod load;
 mod node_kills;
 mod nodes;
+mod outage;
 mod poison;
 mod soak;
 mod terminations;

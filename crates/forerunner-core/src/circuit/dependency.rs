@@ -1,16 +1,15 @@
 //! Stops a pool's tasks while what its agents depend on fails, and lets them begin again step by step.
 
-use std::{
-    collections::HashSet,
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
-use super::{CircuitState, DependencyReport, DependencySettings, excuses::Excuses, window::RecentTasks};
+use super::{
+    CircuitState, DependencyReport, DependencySettings,
+    alike::{class_of, retry_after},
+    excuses::Excuses,
+    window::RecentTasks,
+};
 use crate::{AgentId, ErrorKind, TaskError, TaskId, Timestamp};
 
-/// Longest that a dependency may ask the pool to wait.
-const MOST_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Part of the concurrency before the outage by which the limit grows while it succeeds once over.
 const INCREASE: f64 = 1.0 / 8.0;
 /// By how much the limit falls with each failure: to three quarters when all tasks of one round fail. With [`INCREASE`] the
@@ -22,15 +21,11 @@ const MOST_IN_A_ROW: u32 = 4;
 /// Without a failure for so long a half-open circuit closes, also where few tasks come.
 const CALM: Duration = Duration::from_secs(60);
 /// How long a probe may run before another one begins; doubles with each further one, up to eight times as long.
-const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// Fewest tasks that must have ended before a half-open circuit closes by the share that fails.
 const TASKS_TO_CLOSE: usize = 16;
 /// Half-life of the concurrency that is remembered of a closed circuit.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// By how much later a node probes than the one before it: most of the time the first one alone probes for all.
-const SPREAD: Duration = Duration::from_millis(1_500);
-/// Words of an error by which failures are alike.
-const WORDS: usize = 8;
 
 /// A failed attempt.
 #[derive(Debug, Clone, Copy)]
@@ -69,26 +64,26 @@ pub enum CircuitChange {
 
 /// What is done during an outage.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
+pub(super) enum Phase {
     Open { until: Timestamp },
     Probing { since: Timestamp, next_at: Timestamp },
     Limited { limit: f64, not_before: Timestamp, failures_in_a_row: u32 },
 }
 
 #[derive(Debug, Clone)]
-struct Outage {
-    since: Timestamp,
-    phase: Phase,
+pub(super) struct Outage {
+    pub(super) since: Timestamp,
+    pub(super) phase: Phase,
     /// When the phase that stops all tasks last began.
-    opened_at: Timestamp,
-    class: u64,
-    error: String,
+    pub(super) opened_at: Timestamp,
+    pub(super) class: u64,
+    pub(super) error: String,
     /// Tasks that began in this phase. Others began before, and prove nothing of now.
-    in_flight: HashSet<TaskId>,
-    last_failure: Timestamp,
-    failed_in_a_row: u32,
-    failed_probes: u64,
-    excused: u64,
+    pub(super) in_flight: HashSet<TaskId>,
+    pub(super) last_failure: Timestamp,
+    pub(super) failed_in_a_row: u32,
+    pub(super) failed_probes: u64,
+    pub(super) excused: u64,
 }
 
 /// Decides for one pool. Pure: the time comes in with each call.
@@ -99,15 +94,15 @@ struct Outage {
 ///   each round that succeeds, and shrinks by a share for each that fails (Chiu, Jain 1989).
 #[derive(Debug, Clone)]
 pub struct DependencyCircuit {
-    settings: DependencySettings,
+    pub(super) settings: DependencySettings,
     recent: RecentTasks,
     excuses: Excuses,
     /// Most tasks at once of late, while the circuit was closed.
     before: f64,
     before_at: Timestamp,
-    outage: Option<Outage>,
-    last_success: Timestamp,
-    recovered_at: Option<Timestamp>,
+    pub(super) outage: Option<Outage>,
+    pub(super) last_success: Timestamp,
+    pub(super) recovered_at: Option<Timestamp>,
 }
 
 impl DependencyCircuit {
@@ -262,36 +257,6 @@ impl DependencyCircuit {
         }
     }
 
-    /// Follows other nodes of the same pool: `others` are their reports, those of the first `before` of them come before this
-    /// node. A node alone is safe without them.
-    pub fn follow(&mut self, others: &[DependencyReport], before: usize, now: Timestamp) -> Option<CircuitChange> {
-        if !self.settings.enabled {
-            return None;
-        }
-        let rank = u32::try_from(before).unwrap_or(u32::MAX);
-        if self.outage.is_none() {
-            let other = others.iter().find(|other| self.is_news(other))?;
-            let until = other.until.unwrap_or(now).max(now) + SPREAD * rank;
-            let error = other.error.clone().unwrap_or_default();
-            let class = class_of(&TaskError::new(ErrorKind::AgentError, error.clone()));
-            self.outage = Some(Outage { since: other.since.unwrap_or(now), ..outage(class, error, until, now) });
-            return Some(CircuitChange::Opened);
-        }
-        let outage = self.outage.as_mut()?;
-        let Phase::Open { until } = &mut outage.phase else { return None };
-        if others.iter().filter_map(|other| other.recovered_at).any(|at| at > outage.opened_at) {
-            // It works elsewhere: the next task tries it here.
-            *until = (*until).min(now);
-            return None;
-        }
-        for other in others.iter().take(before).filter(|other| other.is_down()) {
-            let after_other = other.until.map(|at| at + SPREAD * rank);
-            let probes = other.probe_since.filter(|at| now < *at + PROBE_PATIENCE).map(|_| now + SPREAD);
-            *until = (*until).max(after_other.or(probes).unwrap_or(*until));
-        }
-        None
-    }
-
     /// Returns whether an outage may have begun that is not certain yet: no time to take retries for more load.
     pub fn is_suspicious(&self, now: Timestamp) -> bool {
         self.outage.is_none() && self.recent.is_suspicious(now)
@@ -319,13 +284,6 @@ impl DependencyCircuit {
             probe_since,
             recovered_at: self.recovered_at,
         }
-    }
-
-    /// Whether another node noticed an outage that this one knows nothing of.
-    fn is_news(&self, other: &DependencyReport) -> bool {
-        let Some(since) = other.since.filter(|_| other.is_down()) else { return false };
-        // What began before the outage may end well after it began.
-        since + SPREAD > self.last_success && self.recovered_at.is_none_or(|at| at < since)
     }
 
     fn begin_outage(
@@ -426,7 +384,7 @@ impl DependencyCircuit {
 }
 
 /// An outage in which nothing starts before `until`.
-fn outage(class: u64, error: String, until: Timestamp, now: Timestamp) -> Outage {
+pub(super) fn outage(class: u64, error: String, until: Timestamp, now: Timestamp) -> Outage {
     Outage {
         since: now,
         phase: Phase::Open { until },
@@ -439,24 +397,4 @@ fn outage(class: u64, error: String, until: Timestamp, now: Timestamp) -> Outage
         failed_probes: 0,
         excused: 0,
     }
-}
-
-fn retry_after(failure: &AttemptFailure<'_>) -> Duration {
-    let asked = failure.error.dependency.and_then(|dependency| dependency.retry_after);
-    asked.unwrap_or_default().min(MOST_RETRY_AFTER)
-}
-
-/// What failures share that are alike: the first words of the error, without those that have digits, such as ids and times.
-/// All that agents blame on the dependency are alike.
-fn class_of(error: &TaskError) -> u64 {
-    if error.dependency.is_some() {
-        return 0;
-    }
-    let mut hasher = DefaultHasher::new();
-    let words = error.message.split(|c: char| !c.is_alphanumeric());
-    let words = words.filter(|word| !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit()));
-    for word in words.take(WORDS) {
-        word.to_lowercase().hash(&mut hasher);
-    }
-    hasher.finish() | 1
 }

@@ -5,8 +5,10 @@
 //! ([`DependencyCircuit`]) watches attempts that fail alike on healthy agents, since what the agents depend on fails; while
 //! it is open no task starts.
 
+mod alike;
 mod dependency;
 mod excuses;
+mod follow;
 mod report;
 mod settings;
 mod window;

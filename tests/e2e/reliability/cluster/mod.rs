@@ -7,6 +7,7 @@ mod kills;
 mod listeners;
 mod losses;
 mod migrations;
+mod outage;
 mod pauses;
 mod ramp;
 mod restarts;
