@@ -55,7 +55,8 @@ pub(super) struct Moment<'a> {
 pub(super) struct OutageSize {
     /// Sizes of the last seconds, oldest first.
     recent: Vec<(Timestamp, u32)>,
-    suspected_at: Option<Timestamp>,
+    /// Since when an outage is suspected, and the size then.
+    suspected: Option<(Timestamp, u32)>,
     held: Option<Held>,
 }
 
@@ -76,7 +77,9 @@ impl OutageSize {
             self.recent.retain(|(at, _)| now.since(*at) <= BEFORE);
             self.recent.push((now, desired));
         }
-        let before = self.recent.iter().map(|(_, size)| *size).min().unwrap_or(desired);
+        let recent = self.recent.iter().map(|(_, size)| *size).min().unwrap_or(desired);
+        let suspected = self.suspected.filter(|(at, _)| now.since(*at) <= TRUSTED);
+        let before = suspected.map_or(recent, |(_, size)| size.min(recent));
         let is_closed = dependency.state == CircuitState::Closed;
         let Some(held) = &mut self.held else {
             if !is_closed {
@@ -108,17 +111,17 @@ impl OutageSize {
 
     /// While an outage may have begun the pool does not grow, for a while.
     fn suspect(&mut self, is_suspicious: bool, before: u32, now: Timestamp) -> Option<Bounds> {
-        let since = self.suspected_at.map(|at| now.since(at));
+        let since = self.suspected.map(|(at, _)| now.since(at));
         match since {
             None if !is_suspicious => None,
             Some(since) if since > TRUSTED && !is_suspicious => {
-                self.suspected_at = None;
+                self.suspected = None;
                 None
             }
             Some(since) if since > SUSPECTED => None,
             _ if !is_suspicious => None,
             _ => {
-                self.suspected_at.get_or_insert(now);
+                self.suspected.get_or_insert((now, before));
                 Some(Bounds { least: 0, ..bounds(before) })
             }
         }
@@ -140,14 +143,15 @@ const fn bounds(size: u32) -> Bounds {
 pub(super) fn without_outage(seen: &Observation, forecast: Option<&Forecast>) -> Observation {
     let usual = forecast.map_or(seen.in_flight, |known| (known.rate_per_s * known.service_s).round() as u32);
     let agents = seen.in_flight.saturating_add(seen.ready);
-    let in_flight = usual.min(agents);
+    // As many tasks in the system as usual: those that cannot be on agents now wait.
+    let in_flight = usual.min(seen.in_flight);
     Observation {
-        queue_depth: 0,
+        queue_depth: usual - in_flight,
         started: 0,
         late: 0,
         in_flight,
         ready: agents - in_flight,
-        peak_concurrency: in_flight,
+        peak_concurrency: usual,
         arrived: Vec::new(),
         ..seen.clone()
     }
@@ -262,10 +266,15 @@ mod tests {
         ]);
         run(&[
             (0, "suspicious", 20, 0, Some((0, 22))),
-            (10, "suspicious", 22, 0, Some((0, 24))),
+            (10, "suspicious", 22, 0, Some((0, 22))),
             (11, "suspicious", 22, 0, None),
             (60, "suspicious", 22, 0, None),
             (61, "closed", 22, 0, None),
+        ]);
+        run(&[
+            (0, "closed", 20, 0, None),
+            (1, "suspicious", 20, 0, Some((0, 22))),
+            (9, "limited", 22, 0, Some((20, 22))),
         ]);
     }
 }
