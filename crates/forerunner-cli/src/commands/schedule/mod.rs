@@ -21,13 +21,13 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
     /// Make a schedule.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List the schedules, with their next and last runs.
     List(ListArgs),
     /// Show a schedule.
     Show(OneSchedule),
     /// Change a schedule.
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Submit no more tasks of a schedule. What falls into the pause is not made up for.
     Pause(OneSchedule),
     /// Submit tasks of a schedule again.
@@ -89,7 +89,7 @@ pub struct UpdateArgs {
 /// Sees and steers schedules.
 pub async fn run(command: ScheduleCommand, out: &Output) -> anyhow::Result<()> {
     match command {
-        ScheduleCommand::Create(args) => create(args, out).await,
+        ScheduleCommand::Create(args) => create(*args, out).await,
         ScheduleCommand::List(args) => {
             let cursor =
                 args.cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", encode(cursor)));
@@ -100,7 +100,7 @@ pub async fn run(command: ScheduleCommand, out: &Output) -> anyhow::Result<()> {
         ScheduleCommand::Show(args) => one(&args, out, Call::get(path(&args.schedule, ""))).await,
         ScheduleCommand::Pause(args) => one(&args, out, Call::post(path(&args.schedule, ":pause"))).await,
         ScheduleCommand::Resume(args) => one(&args, out, Call::post(path(&args.schedule, ":resume"))).await,
-        ScheduleCommand::Update(args) => update(args, out).await,
+        ScheduleCommand::Update(args) => update(*args, out).await,
         ScheduleCommand::RunNow(args) => {
             let submitted = Client::new(&args.server.server)?.send(Call::post(path(&args.schedule, ":run"))).await?;
             out.show(&submitted, || task::render(&submitted))
