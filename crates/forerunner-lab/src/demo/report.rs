@@ -315,3 +315,118 @@ fn round(seconds: f64) -> Value {
 pub fn lateness(submissions: &Submissions) -> WaitSummary {
     WaitSummary::of(&mut submissions.lateness_s.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(state: &str, run_at: &str, started_at: Option<&str>) -> Value {
+        json!({"state": state, "submitted_at": "2026-01-31T12:00:00Z", "run_at": run_at, "started_at": started_at})
+    }
+
+    fn live() -> Figures {
+        let (now, later) = ("2026-01-31T12:00:00Z", "2026-01-31T12:00:30Z");
+        let tasks = [
+            task("succeeded", now, Some("2026-01-31T12:00:00.25Z")),
+            task("succeeded", now, Some("2026-01-31T12:00:01.5Z")),
+            task("succeeded", later, Some("2026-01-31T12:00:30.5Z")),
+            task("queued", now, None),
+        ];
+        let spent = Spent { agent_seconds: 512.4, scale_ups: 12, scale_downs: 3 };
+        count_live("predictive".to_owned(), &tasks, 5, Objective::default(), spent, 51)
+    }
+
+    fn demo(conversation: Conversation) -> DemoReport {
+        let named = |name: &str, on_time_share, agent_seconds| Figures {
+            name: name.to_owned(),
+            on_time_share,
+            agent_seconds,
+            scheduled: Some((40, (40.0 * on_time_share) as u64)),
+            ..live()
+        };
+        let (ours, theirs) = (named("Forerunner", 1.0, 843.0), named("keda", 0.88, 808.0));
+        DemoReport {
+            live: [ours.clone(), theirs.clone()],
+            replayed: [Figures { agent_seconds: 840.0, ..ours.clone() }, theirs, named("fixed at 20", 1.0, 1_612.0)],
+            leads_s: [Some(4.2), None],
+            conversation,
+            run: Run {
+                duration_s: 82.0,
+                waited_s: 6.0,
+                store: "sqlite".to_owned(),
+                agents_at_start: 6,
+                cold_start_s: 4.0,
+                measured_cold_start_s: Some(4.1),
+                submissions: Submissions::default(),
+            },
+            day: json!([]),
+            is_flat: false,
+        }
+    }
+
+    fn whole() -> Conversation {
+        Conversation { turns: 5, submitted: 5, items: 5, killed: 7, went_on: 8, took_s: 1.8 }
+    }
+
+    #[test]
+    fn tasks_that_never_started_are_late_and_scheduled_ones_are_counted_apart() {
+        let live = live();
+        assert_eq!((live.tasks, live.succeeded, live.on_time_share), (5, 3, 0.4));
+        assert_eq!((live.scheduled, live.wait_s.p99), (Some((1, 1)), 1.5));
+        assert_eq!(live.to_json()["scheduled"], json!({ "tasks": 1, "on_time_share": 1.0 }));
+    }
+
+    #[test]
+    fn the_verdict_has_a_sentence_for_each_part() {
+        insta::assert_snapshot!(demo(whole()).verdict().join("\n"), @r"
+        Late: Forerunner 0.00 %, keda 12.00 %, which misses the objective. Agent-seconds: 843 and 808. A fixed pool that is on time: 1,612.
+        Scheduled: 40 tasks. Forerunner started agents 4.2 s before they were due: 40 on time, keda 35.
+        An agent was killed in mid-turn: another one ended the turn 1.8 s later, with all 5 turns of the conversation.
+        ");
+        let torn = demo(Conversation { items: 1, ..whole() }).verdict();
+        assert!(torn[2].ends_with("5 of 5 turns ended, and 1 are in the conversation."), "{}", torn[2]);
+        let late = DemoReport { leads_s: [None, None], ..demo(whole()) }.verdict();
+        assert!(late[1].contains("did not start agents before they were due"), "{}", late[1]);
+        let flat = DemoReport { is_flat: true, ..demo(whole()) }.verdict();
+        assert!(
+            flat[1].ends_with("costs 4 % less than Forerunner. Where the load is flat, use a fixed pool."),
+            "{}",
+            flat[1]
+        );
+    }
+
+    #[test]
+    fn a_busy_machine_is_named() {
+        let calm = demo(whole()).run;
+        assert_eq!(calm.trouble(), None);
+        let slow = Run { measured_cold_start_s: Some(8.1), ..calm };
+        let trouble = slow.trouble().expect("twice the time that was set");
+        assert!(trouble.contains("agents took 8.1 s to start where 4.0 s were set"), "{trouble}");
+    }
+
+    #[test]
+    fn the_table_fits_eighty_columns_and_the_object_has_the_promised_members() {
+        let demo = demo(whole());
+        let columns = [&demo.live[0], &demo.live[1], &demo.replayed[0], &demo.replayed[1], &demo.replayed[2]];
+        let text = table(&columns.map(|figures| (figures, "replay")));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let told = demo.to_json();
+        let ours =
+            ["tasks", "succeeded", "failed", "on_time_share", "wait_s", "agent_seconds", "agents_peak", "scale_ups"];
+        let rest = [
+            "scale_downs",
+            "duration_s",
+            "store",
+            "agents_at_start",
+            "submit_late_s",
+            "compared",
+            "against",
+            "scheduled",
+        ];
+        for name in ours.into_iter().chain(rest) {
+            assert!(!told[name].is_null(), "{name}");
+        }
+        assert_eq!((&told["against"]["policy"], &told["compared"][0]["simulated"]), (&json!("keda"), &json!(true)));
+        assert!(demo.difference() < 1.0);
+    }
+}
